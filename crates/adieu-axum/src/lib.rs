@@ -1,0 +1,1 @@
+//! axum extractors and refusals for [`adieu`].

@@ -1,0 +1,3 @@
+//! The adieu server.
+
+fn main() {}

@@ -1,0 +1,33 @@
+//! What can go wrong that is nobody's token's fault.
+
+use std::{error::Error as StdError, sync::Arc};
+
+use crate::IdError;
+
+/// Why something could not be done. Why a *token* is refused is a [`Refusal`](crate::token::Refusal).
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store could not read or write. Nothing was promised; the caller may try again.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
+    /// What the store holds is not what this version wrote: another program's file, a newer schema, or damage.
+    #[error("{0}")]
+    Foreign(String),
+    /// An id that can't be one.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A key that must not be used: the wrong kind for its algorithm, or too weak.
+    #[error("{0}")]
+    Key(String),
+    /// A setting that contradicts another or has no meaning.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl Error {
+    /// An [`Error::Unavailable`] with its cause.
+    pub fn unavailable(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Unavailable(Arc::from(cause.into()))
+    }
+}

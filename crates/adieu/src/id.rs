@@ -1,0 +1,129 @@
+//! The names of things, as types that can't be mixed up.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The longest id that is accepted, in bytes of UTF-8.
+///
+/// RFC 7519 sets no bound; without one, a stranger's token decides how much a store has to keep.
+pub const MAX_ID_BYTES: usize = 512;
+
+/// Why a text is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdError {
+    /// An empty text names nothing.
+    #[error("an id must not be empty")]
+    Empty,
+    /// Longer than [`MAX_ID_BYTES`].
+    #[error("an id must not be longer than {MAX_ID_BYTES} bytes")]
+    TooLong,
+}
+
+fn parse(text: &str) -> Result<Arc<str>, IdError> {
+    match text.len() {
+        0 => Err(IdError::Empty),
+        length if length > MAX_ID_BYTES => Err(IdError::TooLong),
+        _ => Ok(Arc::from(text)),
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Cheap to clone; between 1 and [`MAX_ID_BYTES`] bytes, compared byte by byte (RFC 7519 §2).
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes a text as it is.
+            ///
+            /// # Errors
+            /// When it is empty or longer than [`MAX_ID_BYTES`].
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                parse(text.as_ref()).map(Self)
+            }
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.as_str().to_owned()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, formatter)
+            }
+        }
+    };
+}
+
+id! {
+    /// Who a token speaks for (`sub`, RFC 7519 §4.1.2).
+    Subject
+}
+id! {
+    /// Who signed a token (`iss`, RFC 7519 §4.1.1).
+    Issuer
+}
+id! {
+    /// One token (`jti`, RFC 7519 §4.1.7).
+    TokenId
+}
+id! {
+    /// One login on one device (`sid`, OpenID Connect Front-Channel Logout 1.0 §3).
+    SessionId
+}
+
+impl TokenId {
+    /// A new id that nobody can guess (UUID version 4).
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Arc::from(Uuid::new_v4().hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str))
+    }
+}
+
+impl SessionId {
+    /// A new id that sorts by the time of login (UUID version 7).
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Arc::from(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str))
+    }
+}
