@@ -10,6 +10,7 @@ mod error;
 mod id;
 pub mod revocation;
 pub mod time;
+pub mod token;
 
 pub use error::Error;
 pub use id::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId};

@@ -1,0 +1,64 @@
+//! Tokens: what they claim, the keys that sign them, and the only way to believe one.
+//!
+//! 1. A token is accepted only when its signature is good under a key of the [`KeySet`], with the one algorithm that
+//!    the key was made for; the header chooses among those keys and nothing else. `none` is no algorithm here.
+//! 2. What is read is what was signed: exactly three segments of canonical base64url, one JSON object each in the first
+//!    two, every name in them unique.
+//! 3. `exp`, `iss`, `sub` and `jti` are there and have their type; `nbf` and `iat` are not in the future; `aud`, when
+//!    present, names us. What a foreign issuer needs loosened has a setting of its own in [`Rules`].
+//! 4. A header with `crit` or `b64`, or one that brings its own key (`jwk`) or is encrypted (`enc`, `zip`), is refused;
+//!    `jku`, `x5u` and `x5c` are never followed.
+//! 5. All input is bounded: the token, its ids, its `kid`, the number and the nesting of its members.
+//! 6. No key and no secret appears in a `Debug`, an [`Error`](crate::Error) or a [`Refusal`].
+//!
+//! Nothing here knows about revocation: a token that decodes is authentic and in time, which is not yet to say that
+//! nobody has logged out.
+//!
+//! ```
+//! use std::time::Duration;
+//! use adieu::{Issuer, Subject, time::{Clock, SystemClock}};
+//! use adieu::token::{Algorithm, Claims, Decoder, KeySet, Rules, SigningKey, TokenType, encode};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = SystemClock.now();
+//! let issuer = Issuer::new("https://api.example.com")?;
+//! let key = SigningKey::generate(Algorithm::EdDSA)?;
+//! let decoder = Decoder::new(Rules::new(issuer.clone()), KeySet::new([key.verifying_key().clone()])?);
+//!
+//! let claims = Claims::new(issuer, Subject::new("jose")?, TokenType::Access, now, Duration::from_secs(900));
+//! let token = encode(&key, &claims)?;
+//!
+//! assert_eq!(decoder.decode(&token, now)?, claims);
+//! # Ok(())
+//! # }
+//! ```
+
+mod algorithm;
+mod base64url;
+mod claims;
+mod decoder;
+mod der;
+mod encode;
+mod header;
+mod json;
+mod jwk;
+mod key_id;
+mod key_set;
+mod parsed;
+mod refusal;
+mod rules;
+mod signing_key;
+mod verifying_key;
+
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use claims::{Claims, Fresh, TokenType};
+pub use decoder::{Decoder, Expiry, Scratch};
+pub use encode::encode;
+pub use jwk::{Jwk, Jwks, PublicKey};
+pub use key_id::{KeyId, MAX_KEY_ID_BYTES};
+pub use key_set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
+pub use parsed::ParsedClaims;
+pub use refusal::{Refusal, RevokedBy};
+pub use rules::{DEFAULT_MAX_TOKEN_BYTES, MAX_LEEWAY, Rules};
+pub use signing_key::SigningKey;
+pub use verifying_key::VerifyingKey;

@@ -1,0 +1,173 @@
+//! The only way to believe a token.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+
+use crate::time::Timestamp;
+
+use super::{
+    Claims, KeySet, ParsedClaims, Refusal, Rules, VerifyingKey, base64url,
+    header::{Declares, Header},
+    verifying_key::MAX_SIGNATURE_BYTES,
+};
+
+/// Decides which tokens of one issuer are authentic and in time. Shared between threads; its keys can be replaced while
+/// it is used.
+#[derive(Debug)]
+pub struct Decoder {
+    rules: Rules,
+    keys: ArcSwap<KeySet>,
+}
+
+/// Where a token is decoded to. Reuse it, and decoding does not allocate.
+///
+/// Holds the claims of the last token until the next one.
+#[derive(Default)]
+pub struct Scratch {
+    header: Vec<u8>,
+    claims: Vec<u8>,
+}
+
+/// Whether an authentic token is still in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is.
+    Live,
+    /// `exp` has been reached, the leeway included.
+    Expired,
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Scratch").finish_non_exhaustive()
+    }
+}
+
+impl Decoder {
+    /// Tokens under these rules, signed with one of these keys.
+    #[must_use]
+    pub fn new(rules: Rules, keys: impl Into<Arc<KeySet>>) -> Self {
+        Self { rules, keys: ArcSwap::new(keys.into()) }
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The keys as they are now.
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeySet> {
+        self.keys.load_full()
+    }
+
+    /// Takes other keys from now on. A token that is being decoded meanwhile is held against the old ones or the new.
+    pub fn replace_keys(&self, keys: impl Into<Arc<KeySet>>) {
+        self.keys.store(keys.into());
+    }
+
+    /// What a token says, if it is authentic and in time.
+    ///
+    /// # Errors
+    /// The first rule that it breaks. [`Refusal::Expired`] comes last: whoever sees it knows that nothing else is wrong.
+    pub fn decode(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
+        self.decode_in(token, now, &mut Scratch::default())?.to_claims()
+    }
+
+    /// The same without copying: what it returns borrows from `scratch`.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_in<'a>(
+        &'a self,
+        token: &str,
+        now: Timestamp,
+        scratch: &'a mut Scratch,
+    ) -> Result<ParsedClaims<'a>, Refusal> {
+        let claims = self.authenticate(token, now, scratch)?;
+        match self.expiry(&claims, now) {
+            Expiry::Live => Ok(claims),
+            Expiry::Expired => Err(Refusal::Expired),
+        }
+    }
+
+    /// What an authentic token says, also when it has expired: whoever wants to log out may be late.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`], but for [`Refusal::Expired`].
+    pub fn decode_even_expired(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), Refusal> {
+        let mut scratch = Scratch::default();
+        let claims = self.authenticate(token, now, &mut scratch)?;
+        Ok((claims.to_claims()?, self.expiry(&claims, now)))
+    }
+
+    fn expiry(&self, claims: &ParsedClaims<'_>, now: Timestamp) -> Expiry {
+        // RFC 7519 §4.1.4: on or after `exp` is too late.
+        if now < claims.expires_at().plus(self.rules.leeway) { Expiry::Live } else { Expiry::Expired }
+    }
+
+    /// Everything but `exp`. Nothing of the claims is read before the signature is known to be good.
+    fn authenticate<'a>(
+        &'a self,
+        token: &str,
+        now: Timestamp,
+        scratch: &'a mut Scratch,
+    ) -> Result<ParsedClaims<'a>, Refusal> {
+        if token.is_empty() {
+            return Err(Refusal::Missing);
+        }
+        if token.len() > self.rules.max_token_bytes {
+            return Err(Refusal::TooLong);
+        }
+        // A dot too many is inside what is taken for the claims here, and no base64url.
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(NOT_THREE_PARTS)?;
+        let (header, claims) = signing_input.split_once('.').ok_or(NOT_THREE_PARTS)?;
+
+        let keys = self.keys.load();
+        let declares = match keys.recognise(header.as_bytes()) {
+            Some((key, token_type)) => {
+                with_signature(signature, |signature| check(key, signing_input, signature))?;
+                Declares::Explicit(token_type)
+            }
+            None => {
+                let header =
+                    base64url::decode_reusing(header.as_bytes(), &mut scratch.header).map_err(|_| NOT_BASE64URL)?;
+                let header = Header::parse(header)?;
+                let candidates = keys.candidates(&header)?;
+                with_signature(signature, |signature| candidates.try_each(|key| check(key, signing_input, signature)))?;
+                header.declares
+            }
+        };
+        drop(keys);
+
+        let claims = base64url::decode_reusing(claims.as_bytes(), &mut scratch.claims).map_err(|_| NOT_BASE64URL)?;
+        ParsedClaims::check(claims, signing_input.as_bytes(), declares, &self.rules, now)
+    }
+}
+
+const NOT_THREE_PARTS: Refusal = Refusal::Malformed("there are not three parts");
+const NOT_BASE64URL: Refusal = Refusal::Malformed("a part is not canonical base64url");
+
+/// Decodes a signature on the stack; only those of RSA are long.
+fn with_signature(text: &str, then: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    const SHORT: usize = 96;
+    let length = base64url::decoded_len(text.len()).ok_or(NOT_BASE64URL)?;
+    let decode = |buffer: &mut [u8]| match base64url::decode_into(text.as_bytes(), buffer) {
+        Ok(signature) => then(signature),
+        Err(_) => Err(NOT_BASE64URL),
+    };
+    match length {
+        0..=SHORT => decode(&mut [0; SHORT]),
+        ..=MAX_SIGNATURE_BYTES => decode(&mut [0; MAX_SIGNATURE_BYTES]),
+        _ => Err(Refusal::BadSignature),
+    }
+}
+
+fn check(key: &VerifyingKey, signing_input: &str, signature: &[u8]) -> Result<(), Refusal> {
+    if signature.len() != key.signature_bytes() {
+        return Err(Refusal::BadSignature);
+    }
+    key.verify(signing_input.as_bytes(), signature).map_err(|_| Refusal::BadSignature)
+}

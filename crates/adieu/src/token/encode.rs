@@ -1,0 +1,78 @@
+//! Issuing tokens.
+
+use serde::{
+    Serialize, Serializer,
+    ser::{Error as _, SerializeMap},
+};
+
+use crate::Error;
+
+use super::{Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, base64url, claims::REGISTERED};
+
+/// Signs claims: a token in the JWS compact serialisation (RFC 7515 §7.1).
+///
+/// # Errors
+/// [`Error::Setting`] when a custom claim has the name of a registered one, or the token would be longer than
+/// [`DEFAULT_MAX_TOKEN_BYTES`]; [`Error::Key`] when the key fails.
+pub fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Error> {
+    let json = serde_json::to_vec(&Wire(claims))
+        .map_err(|error| Error::Setting(format!("the claims can't be written: {error}")))?;
+    let header = key.headers().of_type(claims.token_type);
+
+    let mut token = String::with_capacity(header.len() + json.len().div_ceil(3) * 4 + 96);
+    token.push_str(header);
+    token.push('.');
+    base64url::encode_onto(&json, &mut token);
+    let signature = key.sign(token.as_bytes(), base64url::encode)?;
+    token.push('.');
+    token.push_str(&signature);
+
+    if token.len() > DEFAULT_MAX_TOKEN_BYTES {
+        return Err(Error::Setting(format!(
+            "the token would have {} bytes, more than the {DEFAULT_MAX_TOKEN_BYTES} that are accepted",
+            token.len()
+        )));
+    }
+    Ok(token)
+}
+
+/// The claims as they are written.
+struct Wire<'a>(&'a Claims);
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let claims = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("iss", &claims.issuer)?;
+        map.serialize_entry("sub", &claims.subject)?;
+        match claims.audience.as_slice() {
+            [] => {}
+            [one] => map.serialize_entry("aud", one)?,
+            several => map.serialize_entry("aud", several)?,
+        }
+        if let Some(issued_at) = claims.issued_at {
+            map.serialize_entry("iat", &issued_at)?;
+        }
+        if let Some(not_before) = claims.not_before {
+            map.serialize_entry("nbf", &not_before)?;
+        }
+        map.serialize_entry("exp", &claims.expires_at)?;
+        map.serialize_entry("jti", &claims.token_id)?;
+        if let Some(session) = &claims.session {
+            map.serialize_entry("sid", session)?;
+        }
+        map.serialize_entry("type", &claims.token_type)?;
+        match claims.fresh {
+            Fresh::No => map.serialize_entry("fresh", &false)?,
+            Fresh::Yes => map.serialize_entry("fresh", &true)?,
+            Fresh::Until(end) => map.serialize_entry("fresh", &end)?,
+        }
+        for (name, value) in &claims.custom {
+            if REGISTERED.contains(&name.as_str()) {
+                return Err(S::Error::custom(format_args!("`{name}` is not a custom claim")));
+            }
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}

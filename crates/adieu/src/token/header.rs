@@ -1,0 +1,121 @@
+//! The header of a token (RFC 7515 §4): what it may say, and what it makes us do, which is to choose a key.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde_json::json;
+
+use super::{
+    Algorithm, MAX_KEY_ID_BYTES, Refusal, TokenType, VerifyingKey, base64url,
+    json::{Names, Value, once, read_object},
+};
+
+/// What a header says that matters.
+#[derive(Debug, PartialEq)]
+pub(super) struct Header<'a> {
+    pub(super) algorithm: Algorithm,
+    pub(super) key_id: Option<Cow<'a, str>>,
+    pub(super) declares: Declares,
+}
+
+/// Which kind of token the header's `typ` says that this is (RFC 8725 §3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declares {
+    /// One of our explicit types.
+    Explicit(TokenType),
+    /// `JWT` or nothing, which could be anything.
+    Generic,
+    /// Something else altogether: an identity token's, a logout token's.
+    Other,
+}
+
+impl Declares {
+    fn from_typ(typ: &str) -> Self {
+        // A media type, so in any case, and with or without its prefix (RFC 7515 §4.1.9, RFC 9068 §4).
+        const PREFIX: &str = "application/";
+        let typ = match typ.split_at_checked(PREFIX.len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+            _ => typ,
+        };
+        let names = |token_type: TokenType| typ.eq_ignore_ascii_case(token_type.header_type());
+        match typ {
+            _ if names(TokenType::Access) => Self::Explicit(TokenType::Access),
+            _ if names(TokenType::Refresh) => Self::Explicit(TokenType::Refresh),
+            _ if typ.eq_ignore_ascii_case("JWT") => Self::Generic,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<'a> Header<'a> {
+    /// Reads a decoded header.
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, Refusal> {
+        let (mut alg, mut kid, mut typ) = (None, None, None);
+        let mut others = Names::default();
+        read_object(
+            json,
+            "the header is not a JSON object",
+            |_| false,
+            |name, value| match &*name {
+                "alg" => once(&mut alg, value),
+                "kid" => once(&mut kid, value),
+                "typ" => once(&mut typ, value),
+                "crit" | "b64" => Err(Refusal::UnsupportedCritical),
+                "jwk" => Err(Refusal::Malformed("the header brings its own key")),
+                "enc" | "zip" => Err(Refusal::Malformed("the header is that of an encrypted token")),
+                "cty" | "jku" | "nonce" | "url" | "x5t" | "x5t#S256" | "x5u" if !matches!(value, Value::Text(_)) => {
+                    Err(Refusal::Malformed("a header parameter has the wrong type"))
+                }
+                "x5c" if !matches!(value, Value::Texts(_)) => {
+                    Err(Refusal::Malformed("a header parameter has the wrong type"))
+                }
+                _ => others.insert(name),
+            },
+        )?;
+
+        let algorithm = match alg {
+            Some(Value::Text(name)) => name.parse().map_err(|_| Refusal::AlgorithmMismatch)?,
+            Some(_) => return Err(Refusal::Malformed("a header parameter has the wrong type")),
+            None => return Err(Refusal::Malformed("the header names no algorithm")),
+        };
+        let key_id = match kid {
+            Some(Value::Text(id)) if id.len() <= MAX_KEY_ID_BYTES => Some(id),
+            Some(Value::Text(_)) => return Err(Refusal::UnknownKey),
+            Some(_) => return Err(Refusal::Malformed("a header parameter has the wrong type")),
+            None => None,
+        };
+        let declares = match typ {
+            Some(Value::Text(typ)) => Declares::from_typ(&typ),
+            Some(_) => return Err(Refusal::Malformed("a header parameter has the wrong type")),
+            None => Declares::Generic,
+        };
+        Ok(Self { algorithm, key_id, declares })
+    }
+}
+
+/// The two headers that a key's tokens have, ready to be written and to be recognised without being read.
+#[derive(Debug, Clone)]
+pub(super) struct EncodedHeaders {
+    access: Arc<str>,
+    refresh: Arc<str>,
+}
+
+impl EncodedHeaders {
+    pub(super) fn of(key: &VerifyingKey) -> Self {
+        let header = |token_type: TokenType| {
+            let (alg, typ) = (key.algorithm().as_str(), token_type.header_type());
+            let json = match key.key_id() {
+                Some(kid) => json!({ "alg": alg, "kid": kid.as_str(), "typ": typ }),
+                None => json!({ "alg": alg, "typ": typ }),
+            };
+            Arc::from(base64url::encode(json.to_string().as_bytes()))
+        };
+        Self { access: header(TokenType::Access), refresh: header(TokenType::Refresh) }
+    }
+
+    pub(super) fn of_type(&self, token_type: TokenType) -> &Arc<str> {
+        match token_type {
+            TokenType::Access => &self.access,
+            TokenType::Refresh => &self.refresh,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! JSON objects, read strictly and without copying: one pass, every name once, nothing skipped unseen.
+//!
+//! `serde_json` keeps the last of two members with the same name, and passes over what it is told to ignore without
+//! looking at it. Here the first is a refusal (RFC 7515 §4, RFC 7519 §4), and what nobody asks for is checked all the
+//! same, so that a token is either read by everyone or by no one.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::Refusal;
+
+/// The most members that a header or a set of claims may have.
+const MAX_MEMBERS: usize = 128;
+
+/// A member's value, as much of it as anybody here asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value<'a> {
+    Text(Cow<'a, str>),
+    /// A list of nothing but texts; kept only where it was asked for.
+    Texts(Vec<Cow<'a, str>>),
+    Bool(bool),
+    Unsigned(u64),
+    Float(f64),
+    /// Null, an object, a negative integer, or a list of other things.
+    Other,
+}
+
+/// Reads an object and hands over its members in order.
+///
+/// `keeps_texts` says for which names the elements of a list of texts are wanted.
+///
+/// # Errors
+/// [`Refusal::Malformed`] with `reason` when it is not one valid JSON object, and whatever `member` refuses.
+pub(super) fn read_object<'a>(
+    json: &'a [u8],
+    reason: &'static str,
+    keeps_texts: impl Fn(&str) -> bool,
+    member: impl FnMut(Cow<'a, str>, Value<'a>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut refusal = None;
+    let text = std::str::from_utf8(json).map_err(|_| Refusal::Malformed(reason))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer
+        .deserialize_map(Object { keeps_texts, member, refusal: &mut refusal })
+        .and_then(|()| deserializer.end())
+        .map_err(|_| refusal.unwrap_or(Refusal::Malformed(reason)))
+}
+
+/// Keeps the first value and refuses a second one.
+pub(super) fn once<'a>(slot: &mut Option<Value<'a>>, value: Value<'a>) -> Result<(), Refusal> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(DUPLICATE),
+    }
+}
+
+const DUPLICATE: Refusal = Refusal::Malformed("a name appears twice");
+
+/// Names that were seen and are not looked at further. Most tokens have few: those cost no allocation.
+#[derive(Default)]
+pub(super) struct Names<'a> {
+    few: [&'a str; 8],
+    count: usize,
+    more: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count + self.more.len()
+    }
+
+    /// Remembers a name and refuses one that is known.
+    pub(super) fn insert(&mut self, name: Cow<'a, str>) -> Result<(), Refusal> {
+        if self.few.iter().take(self.count).any(|known| *known == name) || self.more.contains(&name) {
+            return Err(DUPLICATE);
+        }
+        match (name, self.few.get_mut(self.count)) {
+            (Cow::Borrowed(name), Some(free)) => {
+                *free = name;
+                self.count += 1;
+            }
+            (name, _) => self.more.push(name),
+        }
+        Ok(())
+    }
+}
+
+struct Object<'r, K, M> {
+    keeps_texts: K,
+    member: M,
+    refusal: &'r mut Option<Refusal>,
+}
+
+impl<'de, K, M> Visitor<'de> for Object<'_, K, M>
+where
+    K: Fn(&str) -> bool,
+    M: FnMut(Cow<'de, str>, Value<'de>) -> Result<(), Refusal>,
+{
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+        let mut refuse = |refusal| {
+            *self.refusal = Some(refusal);
+            de::Error::custom("refused")
+        };
+        let mut count = 0;
+        while let Some(Text(name)) = members.next_key()? {
+            count += 1;
+            if count > MAX_MEMBERS {
+                return Err(refuse(Refusal::Malformed("there are too many members")));
+            }
+            let value = members.next_value_seed(ValueOf { keeps_texts: (self.keeps_texts)(&name) })?;
+            (self.member)(name, value).map_err(&mut refuse)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text, borrowed wherever it has no escape in it.
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// Reads any value in full, also what is not kept of it: numbers out of range and broken escapes are found everywhere.
+#[derive(Clone, Copy)]
+struct ValueOf {
+    keeps_texts: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for ValueOf {
+    type Value = Value<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueOf {
+    type Value = Value<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Unsigned(value))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value<'de>, A::Error> {
+        let mut texts = Vec::new();
+        let mut only_texts = true;
+        while let Some(element) = elements.next_element_seed(Self { keeps_texts: false })? {
+            match element {
+                Value::Text(text) if self.keeps_texts => texts.push(text),
+                Value::Text(_) => {}
+                _ => only_texts = false,
+            }
+        }
+        Ok(if only_texts { Value::Texts(texts) } else { Value::Other })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value<'de>, A::Error> {
+        while let Some(Text(_)) = members.next_key()? {
+            members.next_value_seed(Self { keeps_texts: false })?;
+        }
+        Ok(Value::Other)
+    }
+}

@@ -1,0 +1,136 @@
+//! The keys of one issuer.
+
+use std::sync::Arc;
+
+use crate::Error;
+
+use super::{
+    Algorithm, Jwks, Refusal, TokenType, VerifyingKey,
+    header::{EncodedHeaders, Header},
+};
+
+/// The most keys that a set holds.
+pub const MAX_KEYS: usize = 64;
+
+/// The most keys that a token without a `kid` is tried against.
+pub const MAX_KEYS_TRIED: usize = 4;
+
+/// The keys that tokens of one issuer may be signed with. Never changes; a rotation makes another one.
+#[derive(Debug, Clone)]
+pub struct KeySet {
+    keys: Vec<VerifyingKey>,
+    known_headers: Vec<KnownHeader>,
+}
+
+/// A header as our own tokens have it: equal bytes mean the same as what they would be read as.
+#[derive(Debug, Clone)]
+struct KnownHeader {
+    encoded: Arc<str>,
+    key: VerifyingKey,
+    token_type: TokenType,
+}
+
+impl KeySet {
+    /// A set of these keys.
+    ///
+    /// # Errors
+    /// When two have the same [`KeyId`](super::KeyId), or there are more than [`MAX_KEYS`], or more than
+    /// [`MAX_KEYS_TRIED`] secrets without an id have the same algorithm.
+    pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Result<Self, Error> {
+        let keys: Vec<VerifyingKey> = keys.into_iter().collect();
+        if keys.len() > MAX_KEYS {
+            return Err(Error::Key(format!("a set must not have more than {MAX_KEYS} keys")));
+        }
+        let mut known_headers = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            let same_algorithm = || keys.iter().filter(|other| other.algorithm() == key.algorithm());
+            match key.key_id() {
+                Some(id) if keys.iter().take(index).any(|earlier| earlier.key_id() == Some(id)) => {
+                    return Err(Error::Key("two keys of a set have the same id".to_owned()));
+                }
+                None if same_algorithm().filter(|other| other.key_id().is_none()).count() > MAX_KEYS_TRIED => {
+                    return Err(Error::Key(format!(
+                        "a set must not have more than {MAX_KEYS_TRIED} secrets for {} without an id",
+                        key.algorithm()
+                    )));
+                }
+                // Several keys could have signed under this header.
+                None if same_algorithm().count() > 1 => {}
+                _ => {
+                    let headers = EncodedHeaders::of(key);
+                    for token_type in [TokenType::Access, TokenType::Refresh] {
+                        let encoded = Arc::clone(headers.of_type(token_type));
+                        known_headers.push(KnownHeader { encoded, key: key.clone(), token_type });
+                    }
+                }
+            }
+        }
+        Ok(Self { keys, known_headers })
+    }
+
+    /// The keys.
+    pub fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.keys.iter()
+    }
+
+    /// The document to publish (RFC 7517 §5): the public keys, never a secret.
+    #[must_use]
+    pub fn jwks(&self) -> Jwks {
+        Jwks { keys: self.keys.iter().filter_map(VerifyingKey::to_jwk).collect() }
+    }
+
+    /// What a header means that is, byte for byte, one of our own.
+    pub(super) fn recognise(&self, encoded_header: &[u8]) -> Option<(&VerifyingKey, TokenType)> {
+        self.known_headers
+            .iter()
+            .find(|known| known.encoded.as_bytes() == encoded_header)
+            .map(|known| (&known.key, known.token_type))
+    }
+
+    /// The keys that a header allows: the one that it names, or else the first few that have its algorithm.
+    pub(super) fn candidates(&self, header: &Header<'_>) -> Result<Candidates<'_>, Refusal> {
+        match header.key_id.as_deref() {
+            Some(id) => {
+                let key = self.keys.iter().find(|key| key.key_id().is_some_and(|known| known.as_str() == id));
+                let key = key.ok_or(Refusal::UnknownKey)?;
+                if key.algorithm() == header.algorithm {
+                    Ok(Candidates::Named(key))
+                } else {
+                    Err(Refusal::AlgorithmMismatch)
+                }
+            }
+            None if self.keys.iter().any(|key| key.algorithm() == header.algorithm) => {
+                Ok(Candidates::Any(&self.keys, header.algorithm))
+            }
+            None => Err(Refusal::AlgorithmMismatch),
+        }
+    }
+}
+
+/// The keys that may have signed a token.
+pub(super) enum Candidates<'k> {
+    Named(&'k VerifyingKey),
+    Any(&'k [VerifyingKey], Algorithm),
+}
+
+impl Candidates<'_> {
+    /// Tries them in order, those without an id first: a token without `kid` is most likely theirs.
+    pub(super) fn try_each(&self, check: impl Fn(&VerifyingKey) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        match self {
+            Self::Named(key) => check(key),
+            Self::Any(keys, algorithm) => {
+                let fit = |key: &&VerifyingKey| key.algorithm() == *algorithm;
+                let unnamed = keys.iter().filter(fit).filter(|key| key.key_id().is_none());
+                let named = keys.iter().filter(fit).filter(|key| key.key_id().is_some());
+                let mut result = Err(Refusal::AlgorithmMismatch);
+                for key in unnamed.chain(named).take(MAX_KEYS_TRIED) {
+                    result = check(key);
+                    if result != Err(Refusal::BadSignature) {
+                        break;
+                    }
+                }
+                result
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Claims as they stand in the token: read once, checked, and not copied.
+
+use std::{borrow::Cow, fmt};
+
+use aws_lc_rs::digest;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Map;
+
+use crate::{MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
+
+use super::{
+    Claims, Fresh, Refusal, Rules, TokenType, base64url,
+    claims::REGISTERED,
+    header::Declares,
+    json::{Names, Text, Value, once, read_object},
+};
+
+/// The claims of a token that was found good, as they stand in it. [`Claims`] can be made from them.
+#[derive(Debug, Clone)]
+pub struct ParsedClaims<'a> {
+    rules: &'a Rules,
+    json: &'a [u8],
+    subject: Cow<'a, str>,
+    audience: Vec<Cow<'a, str>>,
+    issued_at: Option<Timestamp>,
+    not_before: Option<Timestamp>,
+    expires_at: Timestamp,
+    token_id: Cow<'a, str>,
+    session: Option<Cow<'a, str>>,
+    token_type: TokenType,
+    fresh: Fresh,
+    has_custom: bool,
+}
+
+impl<'a> ParsedClaims<'a> {
+    /// Who signed it (`iss`).
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.rules.issuer.as_str()
+    }
+
+    /// Who it speaks for (`sub`).
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Its own name (`jti`), or what stands for it.
+    #[must_use]
+    pub fn token_id(&self) -> &str {
+        &self.token_id
+    }
+
+    /// The login that it comes from (`sid`).
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// When it was issued (`iat`).
+    #[must_use]
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
+    }
+
+    /// When it begins to be valid (`nbf`).
+    #[must_use]
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    /// When it stops being valid, that second excluded (`exp`).
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// What it is for (`type`).
+    #[must_use]
+    pub fn token_type(&self) -> TokenType {
+        self.token_type
+    }
+
+    /// Whether it comes from a login with credentials (`fresh`).
+    #[must_use]
+    pub fn fresh(&self) -> Fresh {
+        self.fresh
+    }
+
+    /// Passes on a token of the type that is needed.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongTokenType`].
+    pub fn require_type(&self, expected: TokenType) -> Result<(), Refusal> {
+        self.token_type.require(expected)
+    }
+
+    /// Passes on a token that is fresh now.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFresh`].
+    pub fn require_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
+        self.fresh.require(now)
+    }
+
+    /// The same, to keep.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`] when a custom claim can't be kept; that was checked when the token was read.
+    pub fn to_claims(&self) -> Result<Claims, Refusal> {
+        let malformed = |_| Refusal::Malformed(NOT_AN_OBJECT);
+        Ok(Claims {
+            issuer: self.rules.issuer.clone(),
+            subject: Subject::new(&self.subject).map_err(|_| Refusal::InvalidClaim("sub"))?,
+            audience: self.audience.iter().map(|audience| audience.clone().into_owned()).collect(),
+            issued_at: self.issued_at,
+            not_before: self.not_before,
+            expires_at: self.expires_at,
+            token_id: TokenId::new(&self.token_id).map_err(|_| Refusal::InvalidClaim("jti"))?,
+            session: match &self.session {
+                Some(session) => Some(SessionId::new(session).map_err(|_| Refusal::InvalidClaim("sid"))?),
+                None => None,
+            },
+            token_type: self.token_type,
+            fresh: self.fresh,
+            custom: if self.has_custom {
+                serde_json::Deserializer::from_slice(self.json).deserialize_map(CustomClaims).map_err(malformed)?
+            } else {
+                Map::new()
+            },
+        })
+    }
+
+    /// Reads the decoded claims of a token whose signature is good, and holds them against all rules but `exp`.
+    ///
+    /// What is wrong for ever is found before what is wrong for now.
+    pub(super) fn check(
+        json: &'a [u8],
+        signing_input: &[u8],
+        declares: Declares,
+        rules: &'a Rules,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let mut raw = RawClaims::default();
+        let mut custom = Names::default();
+        read_object(
+            json,
+            NOT_AN_OBJECT,
+            |name| name == "aud",
+            |name, value| match raw.slot(&name) {
+                Some(slot) => once(slot, value),
+                None => custom.insert(name),
+            },
+        )?;
+
+        match raw.iss {
+            Some(Value::Text(issuer)) if issuer == rules.issuer.as_str() => {}
+            Some(Value::Text(_)) => return Err(Refusal::WrongIssuer),
+            Some(_) => return Err(Refusal::InvalidClaim("iss")),
+            None if rules.missing_issuer => {}
+            None => return Err(Refusal::MissingClaim("iss")),
+        }
+        let audience = audience(raw.aud, rules)?;
+        let token_type = token_type(declares, raw.token_type, rules)?;
+        let subject = id("sub", raw.sub)?.ok_or(Refusal::MissingClaim("sub"))?;
+        let session = id("sid", raw.sid)?;
+        let token_id = match id("jti", raw.jti)? {
+            Some(token_id) => token_id,
+            None if rules.missing_token_id => {
+                Cow::Owned(base64url::encode(digest::digest(&digest::SHA256, signing_input).as_ref()))
+            }
+            None => return Err(Refusal::MissingClaim("jti")),
+        };
+        let fresh = match raw.fresh {
+            None | Some(Value::Bool(false)) => Fresh::No,
+            Some(Value::Bool(true)) => Fresh::Yes,
+            Some(value) => Fresh::Until(numeric_date("fresh", &value, f64::floor)?),
+        };
+        let date = |name, value: Option<Value<'_>>, round: fn(f64) -> f64| {
+            value.map(|value| numeric_date(name, &value, round)).transpose()
+        };
+        // Rounded so that a fraction never makes a life longer.
+        let expires_at = date("exp", raw.exp, f64::floor)?.ok_or(Refusal::MissingClaim("exp"))?;
+        let not_before = date("nbf", raw.nbf, f64::ceil)?;
+        let issued_at = date("iat", raw.iat, f64::floor)?;
+
+        // A token from the future would outlive "everything issued until now".
+        if [not_before, issued_at].into_iter().flatten().any(|begin| begin > now.plus(rules.leeway)) {
+            return Err(Refusal::NotYetValid);
+        }
+        Ok(Self {
+            rules,
+            json,
+            subject,
+            audience,
+            issued_at,
+            not_before,
+            expires_at,
+            token_id,
+            session,
+            token_type,
+            fresh,
+            has_custom: custom.len() > 0,
+        })
+    }
+}
+
+const NOT_AN_OBJECT: &str = "the claims are not a JSON object";
+
+/// The registered claims as they come, before anything is known about them.
+#[derive(Default)]
+struct RawClaims<'a> {
+    iss: Option<Value<'a>>,
+    sub: Option<Value<'a>>,
+    aud: Option<Value<'a>>,
+    iat: Option<Value<'a>>,
+    nbf: Option<Value<'a>>,
+    exp: Option<Value<'a>>,
+    jti: Option<Value<'a>>,
+    sid: Option<Value<'a>>,
+    token_type: Option<Value<'a>>,
+    fresh: Option<Value<'a>>,
+}
+
+impl<'a> RawClaims<'a> {
+    fn slot(&mut self, name: &str) -> Option<&mut Option<Value<'a>>> {
+        match name {
+            "iss" => Some(&mut self.iss),
+            "sub" => Some(&mut self.sub),
+            "aud" => Some(&mut self.aud),
+            "iat" => Some(&mut self.iat),
+            "nbf" => Some(&mut self.nbf),
+            "exp" => Some(&mut self.exp),
+            "jti" => Some(&mut self.jti),
+            "sid" => Some(&mut self.sid),
+            "type" => Some(&mut self.token_type),
+            "fresh" => Some(&mut self.fresh),
+            _ => None,
+        }
+    }
+}
+
+fn id<'a>(name: &'static str, value: Option<Value<'a>>) -> Result<Option<Cow<'a, str>>, Refusal> {
+    match value {
+        None => Ok(None),
+        Some(Value::Text(id)) if (1..=MAX_ID_BYTES).contains(&id.len()) => Ok(Some(id)),
+        Some(_) => Err(Refusal::InvalidClaim(name)),
+    }
+}
+
+/// A `NumericDate` (RFC 7519 §2) between 1970 and 9999. Later ones are milliseconds by mistake.
+fn numeric_date(name: &'static str, value: &Value<'_>, round: fn(f64) -> f64) -> Result<Timestamp, Refusal> {
+    let latest = Timestamp::MAX.as_unix();
+    match *value {
+        Value::Unsigned(seconds) if seconds <= latest => Ok(Timestamp::from_unix(seconds)),
+        // Exact: the latest is far below 2^53.
+        Value::Float(seconds) if seconds >= 0.0 && seconds <= latest as f64 => {
+            Ok(Timestamp::from_unix(round(seconds) as u64))
+        }
+        _ => Err(Refusal::InvalidClaim(name)),
+    }
+}
+
+fn audience<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Vec<Cow<'a, str>>, Refusal> {
+    let audience = match value {
+        None if rules.audience.is_empty() => return Ok(Vec::new()),
+        None => return Err(Refusal::MissingClaim("aud")),
+        Some(Value::Text(one)) => vec![one],
+        Some(Value::Texts(several)) => several,
+        Some(_) => return Err(Refusal::InvalidClaim("aud")),
+    };
+    if audience.iter().any(|theirs| rules.audience.iter().any(|ours| ours == theirs)) {
+        Ok(audience)
+    } else {
+        Err(Refusal::WrongAudience)
+    }
+}
+
+/// The kind that header and claims agree on. An explicit `typ` is enough, as in a token of RFC 9068.
+fn token_type(declares: Declares, claim: Option<Value<'_>>, rules: &Rules) -> Result<TokenType, Refusal> {
+    let claimed = match claim {
+        None => None,
+        Some(Value::Text(name)) => Some(TokenType::from_claim(&name).ok_or(Refusal::InvalidClaim("type"))?),
+        Some(_) => return Err(Refusal::InvalidClaim("type")),
+    };
+    match (declares, claimed) {
+        (Declares::Explicit(declared), Some(claimed)) if declared != claimed => Err(Refusal::InvalidClaim("type")),
+        (Declares::Explicit(declared), _) => Ok(declared),
+        (Declares::Generic, claimed) if rules.generic_type => claimed.ok_or(Refusal::MissingClaim("type")),
+        (Declares::Generic | Declares::Other, _) => Err(Refusal::UnknownType),
+    }
+}
+
+/// Keeps what has no field of its own.
+struct CustomClaims;
+
+impl<'de> Visitor<'de> for CustomClaims {
+    type Value = Map<String, serde_json::Value>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut custom = Map::new();
+        while let Some(Text(name)) = members.next_key()? {
+            if REGISTERED.contains(&&*name) {
+                members.next_value::<IgnoredAny>()?;
+            } else {
+                custom.insert(name.into_owned(), members.next_value()?);
+            }
+        }
+        Ok(custom)
+    }
+}

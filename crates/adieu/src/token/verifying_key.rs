@@ -1,0 +1,222 @@
+//! Keys that check signatures.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::{
+    encoding::{AsDer, PublicKeyX509Der},
+    hmac,
+    signature::{ParsedPublicKey, RsaPublicKeyComponents},
+};
+use secrecy::ExposeSecret;
+
+use crate::Error;
+
+use super::{Algorithm, Jwk, KeyId, PublicKey, base64url, der};
+
+/// Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
+pub(super) const MIN_SECRET_BYTES: usize = 32;
+
+const MIN_RSA_BITS: usize = 2048;
+const MAX_RSA_BITS: usize = 8192;
+
+/// The longest signature of any key that is accepted: that of the longest RSA modulus.
+pub(super) const MAX_SIGNATURE_BYTES: usize = MAX_RSA_BITS / 8;
+
+/// A key that checks signatures, parsed once and cheap to clone.
+///
+/// It has one [`Algorithm`], and was checked to be fit for it when it was made. That of HMAC is secret, as it can sign.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    algorithm: Algorithm,
+    id: Option<KeyId>,
+    material: Material,
+}
+
+#[derive(Clone)]
+enum Material {
+    Secret(Arc<hmac::Key>),
+    Public { key: ParsedPublicKey, numbers: Arc<PublicKey>, signature_bytes: usize },
+}
+
+/// The signature is not that of the message under the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BadSignature;
+
+impl VerifyingKey {
+    /// The secret of HMAC.
+    ///
+    /// It has no [`KeyId`] unless it is given one: a thumbprint of a secret that a person chose would let everyone who
+    /// reads a token try passwords against it.
+    ///
+    /// # Errors
+    /// When the algorithm is not HMAC, or the secret is shorter than 32 bytes.
+    pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
+        let hmac = algorithm.hmac().ok_or_else(|| Error::Key(format!("{algorithm} needs a key pair, not a secret")))?;
+        if secret.len() < MIN_SECRET_BYTES {
+            return Err(Error::Key(format!("a secret for {algorithm} must have at least {MIN_SECRET_BYTES} bytes")));
+        }
+        Ok(Self { algorithm, id: None, material: Material::Secret(Arc::new(hmac::Key::new(hmac, secret))) })
+    }
+
+    /// A public key in PEM (`-----BEGIN PUBLIC KEY-----`). Its [`KeyId`] is its thumbprint (RFC 7638).
+    ///
+    /// # Errors
+    /// When it is not that, or not fit for the algorithm: another kind of key, another curve, RSA outside of 2048 to
+    /// 8192 bits.
+    pub fn from_pem(algorithm: Algorithm, pem: &str) -> Result<Self, Error> {
+        Self::from_bytes(algorithm, der::from_pem(pem, "PUBLIC KEY")?.expose_secret())
+    }
+
+    /// A public key as its issuer publishes it. Its [`KeyId`] is its `kid`, or else its thumbprint (RFC 7638).
+    ///
+    /// # Errors
+    /// When it is no key, not fit for its algorithm, not for signatures, or of RSA and does not say for which algorithm.
+    pub fn from_jwk(jwk: &Jwk) -> Result<Self, Error> {
+        if jwk.key_use.as_deref().is_some_and(|key_use| key_use != "sig") {
+            return Err(Error::Key("the key is not for signatures".to_owned()));
+        }
+        let only_fit = match &jwk.key {
+            PublicKey::Rsa { .. } => None,
+            PublicKey::Ec { crv, .. } if crv == "P-256" => Some(Algorithm::ES256),
+            PublicKey::Ec { crv, .. } if crv == "P-384" => Some(Algorithm::ES384),
+            PublicKey::Okp { crv, .. } if crv == "Ed25519" => Some(Algorithm::EdDSA),
+            PublicKey::Ec { crv, .. } | PublicKey::Okp { crv, .. } => {
+                return Err(Error::Key(format!("the curve `{}` is not supported", crv.escape_debug())));
+            }
+        };
+        let algorithm = jwk.alg.or(only_fit).ok_or_else(|| Error::Key("an RSA key must name its `alg`".to_owned()))?;
+        if only_fit.is_some_and(|only_fit| only_fit != algorithm) {
+            return Err(unfit(algorithm));
+        }
+        let number = |text: &str| base64url::decode(text).map_err(|_| unfit(algorithm));
+        let key = match &jwk.key {
+            PublicKey::Rsa { n, e } => {
+                let parameters = algorithm.rsa().ok_or_else(|| unfit(algorithm))?;
+                let (modulus, exponent) = (number(n)?, number(e)?);
+                let components = RsaPublicKeyComponents {
+                    n: der::without_leading_zeros(&modulus),
+                    e: der::without_leading_zeros(&exponent),
+                };
+                // Parsed once more from the encoding that aws-lc makes, because only that way checks the numbers.
+                let unchecked = components.to_parsed_public_key(parameters).map_err(|_| unfit(algorithm))?;
+                Self::from_bytes(algorithm, unchecked.as_ref())?
+            }
+            PublicKey::Ec { x, y, .. } => Self::from_bytes(algorithm, &[vec![0x04], number(x)?, number(y)?].concat())?,
+            PublicKey::Okp { x, .. } => {
+                let bytes: [u8; 32] = number(x)?.try_into().map_err(|_| unfit(algorithm))?;
+                Self::from_bytes(algorithm, &bytes)?
+            }
+        };
+        Ok(match &jwk.kid {
+            Some(id) => key.with_key_id(id.clone()),
+            None => key,
+        })
+    }
+
+    /// From a `SubjectPublicKeyInfo`, an uncompressed point or the 32 bytes of Ed25519.
+    pub(super) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Error> {
+        let verification = algorithm
+            .verification()
+            .ok_or_else(|| Error::Key(format!("{algorithm} needs a secret, not a public key")))?;
+        let key = ParsedPublicKey::new(verification, bytes).map_err(|_| unfit(algorithm))?;
+        let (numbers, signature_bits) = numbers(algorithm, &key).ok_or_else(|| unfit(algorithm))?;
+        if algorithm.rsa().is_some() && !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&signature_bits) {
+            return Err(Error::Key(format!("an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")));
+        }
+        let signature_bytes = signature_bits.div_ceil(8);
+        let id = KeyId::of_thumbprint(&numbers.thumbprint());
+        Ok(Self {
+            algorithm,
+            id: Some(id),
+            material: Material::Public { key, numbers: Arc::new(numbers), signature_bytes },
+        })
+    }
+
+    /// The same key under another name.
+    #[must_use]
+    pub fn with_key_id(self, id: KeyId) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// The one algorithm that it is for.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// What tokens call it; `None` for a secret without a given name.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.id.as_ref()
+    }
+
+    /// The key as its issuer publishes it; `None` for a secret.
+    #[must_use]
+    pub fn to_jwk(&self) -> Option<Jwk> {
+        match &self.material {
+            Material::Secret(_) => None,
+            Material::Public { numbers, .. } => Some(Jwk {
+                key: PublicKey::clone(numbers),
+                alg: Some(self.algorithm),
+                kid: self.id.clone(),
+                key_use: Some("sig".to_owned()),
+            }),
+        }
+    }
+
+    /// How long its signatures are, all of them.
+    pub(super) fn signature_bytes(&self) -> usize {
+        match &self.material {
+            Material::Secret(key) => key.algorithm().tag_len(),
+            Material::Public { signature_bytes, .. } => *signature_bytes,
+        }
+    }
+
+    /// Whether the signature is that of the message; tags of HMAC are compared in constant time.
+    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        match &self.material {
+            Material::Secret(key) => hmac::verify(key, message, signature),
+            Material::Public { key, .. } => key.verify_sig(message, signature),
+        }
+        .map_err(|_| BadSignature)
+    }
+}
+
+fn unfit(algorithm: Algorithm) -> Error {
+    Error::Key(format!("the key is damaged, or not one for {algorithm}"))
+}
+
+/// The numbers of a parsed key, and how many bits its signatures have.
+fn numbers(algorithm: Algorithm, key: &ParsedPublicKey) -> Option<(PublicKey, usize)> {
+    let info: PublicKeyX509Der<'_> = key.as_der().ok()?;
+    let info = info.as_ref();
+    let point = |coordinate_bytes: usize, crv: &str| {
+        let at = info.len().checked_sub(2 * coordinate_bytes + 1)?;
+        let (x, y) = info.get(at..)?.strip_prefix(&[0x04])?.split_at_checked(coordinate_bytes)?;
+        let numbers = PublicKey::Ec { crv: crv.to_owned(), x: base64url::encode(x), y: base64url::encode(y) };
+        Some((numbers, 16 * coordinate_bytes))
+    };
+    match algorithm {
+        Algorithm::ES256 => point(32, "P-256"),
+        Algorithm::ES384 => point(48, "P-384"),
+        Algorithm::EdDSA => {
+            let x = info.get(info.len().checked_sub(32)?..)?;
+            Some((PublicKey::Okp { crv: "Ed25519".to_owned(), x: base64url::encode(x) }, 512))
+        }
+        _ => {
+            let (n, e) = der::rsa_numbers(info)?;
+            let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
+            Some((PublicKey::Rsa { n: base64url::encode(n), e: base64url::encode(e) }, bits))
+        }
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("VerifyingKey")
+            .field("algorithm", &self.algorithm)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
