@@ -158,10 +158,12 @@ fn with_signature(text: &str, then: impl Fn(&[u8]) -> Result<(), Refusal>) -> Re
         Ok(signature) => then(signature),
         Err(_) => Err(NOT_BASE64URL),
     };
-    match length {
-        0..=SHORT => decode(&mut [0; SHORT]),
-        ..=MAX_SIGNATURE_BYTES => decode(&mut [0; MAX_SIGNATURE_BYTES]),
-        _ => Err(Refusal::BadSignature),
+    if length <= SHORT {
+        decode(&mut [0; SHORT])
+    } else if length <= MAX_SIGNATURE_BYTES {
+        decode(&mut [0; MAX_SIGNATURE_BYTES])
+    } else {
+        Err(Refusal::BadSignature)
     }
 }
 

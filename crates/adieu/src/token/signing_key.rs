@@ -24,7 +24,7 @@ pub struct SigningKey {
 }
 
 enum Pair {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -69,7 +69,7 @@ impl SigningKey {
         let verifying_key = VerifyingKey::from_secret(algorithm, secret)?;
         let hmac = algorithm.hmac().ok_or_else(|| unfit(algorithm))?;
 
-        Ok(Self::new(Pair::Hmac(hmac::Key::new(hmac, secret)), secret, verifying_key))
+        Ok(Self::new(Pair::Hmac(Box::new(hmac::Key::new(hmac, secret))), secret, verifying_key))
     }
 
     /// A private key in PKCS#8 (RFC 5958), unencrypted. Its [`KeyId`] is the thumbprint of its public key (RFC 7638).
