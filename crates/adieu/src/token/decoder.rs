@@ -121,9 +121,13 @@ impl Decoder {
         if token.len() > self.rules.max_token_bytes {
             return Err(Refusal::TooLong);
         }
-        // A dot too many is inside what is taken for the claims here, and no base64url.
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(NOT_THREE_PARTS)?;
-        let (header, claims) = signing_input.split_once('.').ok_or(NOT_THREE_PARTS)?;
+        let mut parts = token.split('.');
+        let (Some(header), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NOT_THREE_PARTS);
+        };
+        let signing_input = token.get(..header.len() + 1 + claims.len()).ok_or(NOT_THREE_PARTS)?;
 
         let keys = self.keys.load();
         let declares = match keys.recognise(header.as_bytes()) {

@@ -1,0 +1,449 @@
+//! What is refused, and why: one line for each rule.
+//!
+//! Every token here is signed with the right key, unless the line is about the signature.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/forge.rs"]
+mod forge;
+
+use std::time::Duration;
+
+use adieu::{
+    Issuer, Subject,
+    time::Timestamp,
+    token::{
+        Algorithm, Claims, DEFAULT_MAX_TOKEN_BYTES, Decoder, Expiry, Fresh, KeyId, KeySet, MAX_KEYS_TRIED, Refusal,
+        Rules, Scratch, SigningKey, TokenType, VerifyingKey, encode,
+    },
+};
+use forge::{SECRET, base64url, forge, sign};
+
+const NOW: Timestamp = Timestamp::from_unix(1_000);
+const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
+const CLAIMS: &str =
+    r#"{"iss":"us","sub":"jose","exp":2000,"jti":"1","iat":1000,"nbf":1000,"type":"access","fresh":true,"sid":"s"}"#;
+
+fn rules() -> Rules {
+    Rules::new(Issuer::new("us").unwrap())
+}
+
+fn key() -> VerifyingKey {
+    VerifyingKey::from_secret(Algorithm::HS256, SECRET).unwrap()
+}
+
+fn decoder(rules: Rules) -> Decoder {
+    Decoder::new(rules, KeySet::new([key()]).unwrap())
+}
+
+/// Decodes in every way there is, and makes sure that they agree.
+fn decode_with(decoder: &Decoder, token: &str) -> Result<Claims, Refusal> {
+    let result = decoder.decode(token, NOW);
+    let borrowed = decoder.decode_in(token, NOW, &mut Scratch::default()).and_then(|claims| claims.to_claims());
+    assert_eq!(result, borrowed);
+    match decoder.decode_even_expired(token, NOW) {
+        Ok((_, Expiry::Expired)) => assert_eq!(result, Err(Refusal::Expired)),
+        Ok((claims, Expiry::Live)) => assert_eq!(result, Ok(claims)),
+        Err(refusal) => assert_eq!(result, Err(refusal)),
+    }
+    result
+}
+
+fn decode(token: &str) -> Result<Claims, Refusal> {
+    decode_with(&decoder(rules()), token)
+}
+
+/// The good claims with one part of their text replaced.
+fn claims_with(from: &str, to: &str) -> String {
+    assert!(CLAIMS.contains(from), "{from} is not in {CLAIMS}");
+    forge(HEADER, &CLAIMS.replacen(from, to, 1))
+}
+
+#[test]
+fn a_good_token_is_accepted() {
+    let claims = decode(&forge(HEADER, CLAIMS)).unwrap();
+    assert_eq!(claims.subject.as_str(), "jose");
+    assert_eq!(claims.token_id.as_str(), "1");
+    assert_eq!(claims.session.unwrap().as_str(), "s");
+    assert_eq!(claims.expires_at, Timestamp::from_unix(2000));
+    assert_eq!(claims.issued_at, Some(NOW));
+    assert_eq!(claims.token_type, TokenType::Access);
+    assert_eq!(claims.fresh, Fresh::Yes);
+    assert!(claims.custom.is_empty());
+}
+
+#[test]
+fn the_compact_serialisation_has_one_spelling() {
+    let good = forge(HEADER, CLAIMS);
+    let (signing_input, signature) = good.rsplit_once('.').unwrap();
+    let (header, claims) = signing_input.split_once('.').unwrap();
+    for (what, token) in [
+        ("no dot", "abc".to_owned()),
+        ("one dot", signing_input.to_owned()),
+        ("three dots", format!("{good}.")),
+        ("five parts", format!("{good}.a.b")),
+        ("padding", format!("{header}=.{claims}.{signature}")),
+        ("padding that is signed", sign(&format!("{header}==.{claims}"))),
+        ("standard base64", sign(&format!("{header}.{}", base64url(b"\xFB\xFF").replace('-', "+")))),
+        ("a bit that says nothing", sign(&format!("{header}.{}", "eyJh".to_owned() + "Zh"))),
+        ("white space", format!(" {good}")),
+        ("a line break", format!("{good}\n")),
+        ("a line break inside", sign(&format!("{header}.{claims}\n"))),
+        ("not ASCII", format!("{good}é")),
+        ("a nul", format!("{good}\0")),
+        ("empty parts", "..".to_owned()),
+    ] {
+        let refusal = decode(&token).unwrap_err();
+        assert!(matches!(refusal, Refusal::Malformed(_)), "{what}: {refusal:?}");
+    }
+    assert_eq!(decode(""), Err(Refusal::Missing));
+}
+
+#[test]
+fn a_signature_has_the_length_of_its_algorithm() {
+    let good = forge(HEADER, CLAIMS);
+    let (signing_input, signature) = good.rsplit_once('.').unwrap();
+    for signature in ["", &signature[..40], &format!("{signature}AAAA"), &"A".repeat(2000)] {
+        assert_eq!(decode(&format!("{signing_input}.{signature}")), Err(Refusal::BadSignature));
+    }
+}
+
+#[test]
+fn the_header_chooses_a_key_and_nothing_else() {
+    let malformed = |_| Refusal::Malformed("");
+    let unsupported = |_| Refusal::UnsupportedCritical;
+    let mismatch = |_| Refusal::AlgorithmMismatch;
+    type Kind = fn(()) -> Refusal;
+    for (header, kind) in [
+        (r#"{"alg":"none","typ":"at+jwt"}"#, mismatch as Kind),
+        (r#"{"alg":"None","typ":"at+jwt"}"#, mismatch),
+        (r#"{"alg":"","typ":"at+jwt"}"#, mismatch),
+        (r#"{"alg":"hs256","typ":"at+jwt"}"#, mismatch),
+        (r#"{"alg":"HS384","typ":"at+jwt"}"#, mismatch),
+        (r#"{"alg":"RS256","typ":"at+jwt"}"#, mismatch),
+        (r#"{"typ":"at+jwt"}"#, malformed as Kind),
+        (r#"{"alg":null,"typ":"at+jwt"}"#, malformed),
+        (r#"{"alg":["HS256"],"typ":"at+jwt"}"#, malformed),
+        (r#"{"alg":"HS256","typ":1}"#, malformed),
+        (r#"{"alg":"HS256","alg":"HS256","typ":"at+jwt"}"#, malformed),
+        (r#"{"alg":"HS256","\u0061lg":"HS256","typ":"at+jwt"}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","x":1,"x":1}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","x":1,"\u0078":1}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","kid":7}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","kid":"theirs"}"#, |_| Refusal::UnknownKey),
+        (r#"{"alg":"HS256","typ":"at+jwt","kid":"../../etc/passwd"}"#, |_| Refusal::UnknownKey),
+        (r#"{"alg":"HS256","typ":"at+jwt","crit":[]}"#, unsupported as Kind),
+        (r#"{"alg":"HS256","typ":"at+jwt","crit":["exp"],"exp":1}"#, unsupported),
+        (r#"{"alg":"HS256","typ":"at+jwt","b64":true}"#, unsupported),
+        (r#"{"alg":"HS256","typ":"at+jwt","jwk":{"kty":"oct","k":"AA"}}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","enc":"A128GCM"}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","zip":"DEF"}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","x5c":"MII"}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt","jku":1}"#, malformed),
+        (r#"{"alg":"HS256","typ":"at+jwt"} "x""#, malformed),
+        (r#"["HS256"]"#, malformed),
+        ("", malformed),
+        ("{", malformed),
+        ("\u{FEFF}{\"alg\":\"HS256\",\"typ\":\"at+jwt\"}", malformed),
+    ] {
+        let refusal = decode(&forge(header, CLAIMS)).unwrap_err();
+        let same_kind = std::mem::discriminant(&refusal) == std::mem::discriminant(&kind(()));
+        assert!(same_kind, "{header}: {refusal:?}");
+    }
+
+    let long_key_id = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, "k".repeat(257));
+    assert_eq!(decode(&forge(&long_key_id, CLAIMS)), Err(Refusal::UnknownKey));
+    let elsewhere = r#"{"typ":"at+jwt","jku":"https://evil.example/jwks","x5c":["MII"],"alg":"HS256"}"#;
+    assert!(decode(&forge(elsewhere, CLAIMS)).is_ok(), "where to find a key is not followed");
+}
+
+#[test]
+fn claims_are_there_and_have_their_type() {
+    for (from, to, refusal) in [
+        (r#""iss":"us","#, "", Refusal::MissingClaim("iss")),
+        (r#""sub":"jose","#, "", Refusal::MissingClaim("sub")),
+        (r#""exp":2000,"#, "", Refusal::MissingClaim("exp")),
+        (r#""jti":"1","#, "", Refusal::MissingClaim("jti")),
+        (r#""us""#, r#""them""#, Refusal::WrongIssuer),
+        (r#""us""#, r#""US""#, Refusal::WrongIssuer),
+        (r#""us""#, r#"["us"]"#, Refusal::InvalidClaim("iss")),
+        (r#""us""#, "null", Refusal::InvalidClaim("iss")),
+        (r#""jose""#, "1", Refusal::InvalidClaim("sub")),
+        (r#""jose""#, r#""""#, Refusal::InvalidClaim("sub")),
+        (r#""jti":"1""#, r#""jti":1"#, Refusal::InvalidClaim("jti")),
+        (r#""jti":"1""#, r#""jti":"""#, Refusal::InvalidClaim("jti")),
+        (r#""sid":"s""#, r#""sid":{}"#, Refusal::InvalidClaim("sid")),
+        ("2000", r#""2000""#, Refusal::InvalidClaim("exp")),
+        ("2000", "-2000", Refusal::InvalidClaim("exp")),
+        ("2000", "-0.5", Refusal::InvalidClaim("exp")),
+        ("2000", "null", Refusal::InvalidClaim("exp")),
+        ("2000", "true", Refusal::InvalidClaim("exp")),
+        ("2000", "253402300800", Refusal::InvalidClaim("exp")),
+        ("2000", "1e300", Refusal::InvalidClaim("exp")),
+        ("2000", "18446744073709551616", Refusal::InvalidClaim("exp")),
+        (r#""nbf":1000"#, r#""nbf":"now""#, Refusal::InvalidClaim("nbf")),
+        (r#""iat":1000"#, r#""iat":[]"#, Refusal::InvalidClaim("iat")),
+        (r#""access""#, r#""admin""#, Refusal::InvalidClaim("type")),
+        (r#""access""#, r#""refresh""#, Refusal::InvalidClaim("type")),
+        (r#""access""#, "1", Refusal::InvalidClaim("type")),
+        (r#""fresh":true"#, r#""fresh":"yes""#, Refusal::InvalidClaim("fresh")),
+        (r#""fresh":true"#, r#""fresh":null"#, Refusal::InvalidClaim("fresh")),
+        ("2000", "1e400", Refusal::Malformed("the claims are not a JSON object")),
+        (r#""jose""#, r#""\ud800""#, Refusal::Malformed("the claims are not a JSON object")),
+        (r#""sid":"s""#, r#""x":"\ud800""#, Refusal::Malformed("the claims are not a JSON object")),
+        (r#""sid":"s""#, r#""x":1e400"#, Refusal::Malformed("the claims are not a JSON object")),
+        (r#""sid":"s""#, r#""sub":"eve""#, Refusal::Malformed("a name appears twice")),
+        (r#""sid":"s""#, r#""s\u0075b":"eve""#, Refusal::Malformed("a name appears twice")),
+        (r#""sid":"s""#, r#""admin":0,"admin":1"#, Refusal::Malformed("a name appears twice")),
+        (r#""sid":"s""#, r#""admin":0,"\u0061dmin":1"#, Refusal::Malformed("a name appears twice")),
+        (r#""s"}"#, r#""s"}}"#, Refusal::Malformed("the claims are not a JSON object")),
+        (r#""s"}"#, r#""s",}"#, Refusal::Malformed("the claims are not a JSON object")),
+    ] {
+        assert_eq!(decode(&claims_with(from, to)), Err(refusal), "{from} -> {to}");
+    }
+    let long_id = claims_with(r#""jose""#, &format!(r#""{}""#, "j".repeat(513)));
+    assert_eq!(decode(&long_id), Err(Refusal::InvalidClaim("sub")));
+    let deep = claims_with(r#""sid":"s""#, &format!(r#""x":{}{}"#, "[".repeat(1000), "]".repeat(1000)));
+    assert_eq!(decode(&deep), Err(Refusal::Malformed("the claims are not a JSON object")));
+    let many: String = (0..200).map(|number| format!(r#""{number}":0,"#)).collect();
+    assert_eq!(
+        decode(&claims_with(r#""sid""#, &format!(r#"{many}"sid""#))),
+        Err(Refusal::Malformed("there are too many members"))
+    );
+}
+
+#[test]
+fn time_is_to_the_second_and_a_fraction_never_lengthens_a_life() {
+    for (from, to, expected) in [
+        ("2000", "1001", None),
+        ("2000", "1000", Some(Refusal::Expired)),
+        ("2000", "1000.9", Some(Refusal::Expired)),
+        ("2000", "1001.0", None),
+        ("2000", "1.001e3", None),
+        (r#""nbf":1000"#, r#""nbf":1001"#, Some(Refusal::NotYetValid)),
+        (r#""nbf":1000"#, r#""nbf":1000.1"#, Some(Refusal::NotYetValid)),
+        (r#""iat":1000"#, r#""iat":1000.9"#, None),
+        (r#""iat":1000"#, r#""iat":1001"#, Some(Refusal::NotYetValid)),
+        (r#""iat":1000"#, r#""iat":9999999999"#, Some(Refusal::NotYetValid)),
+    ] {
+        assert_eq!(decode(&claims_with(from, to)).err(), expected, "{from} -> {to}");
+    }
+
+    let lenient = decoder(rules().with_leeway(Duration::from_secs(10)).unwrap());
+    for (from, to, expected) in [
+        ("2000", "991", None),
+        ("2000", "990", Some(Refusal::Expired)),
+        (r#""nbf":1000"#, r#""nbf":1010"#, None),
+        (r#""nbf":1000"#, r#""nbf":1011"#, Some(Refusal::NotYetValid)),
+        (r#""iat":1000"#, r#""iat":1010"#, None),
+        (r#""iat":1000"#, r#""iat":1011"#, Some(Refusal::NotYetValid)),
+    ] {
+        assert_eq!(decode_with(&lenient, &claims_with(from, to)).err(), expected, "{from} -> {to} with leeway");
+    }
+    assert!(rules().with_leeway(Duration::from_secs(61)).is_err());
+}
+
+#[test]
+fn what_is_wrong_for_ever_is_told_before_what_is_wrong_for_now() {
+    let expired_and_foreign = forge(HEADER, &CLAIMS.replace("2000", "1").replace(r#""us""#, r#""them""#));
+    assert_eq!(decode(&expired_and_foreign), Err(Refusal::WrongIssuer));
+    let token = claims_with("2000", "1");
+    let forged = format!("{}A", &token[..token.len() - 1]);
+    assert_eq!(decode(&forged), Err(Refusal::BadSignature));
+}
+
+#[test]
+fn the_audience_is_ours() {
+    let with_audience = |aud: &str| claims_with(r#""sid":"s""#, &format!(r#""aud":{aud}"#));
+    let ours = decoder(rules().with_audience("api").with_audience("admin"));
+
+    assert_eq!(decode_with(&ours, &forge(HEADER, CLAIMS)), Err(Refusal::MissingClaim("aud")));
+    for aud in [r#""api""#, r#"["api"]"#, r#"["x","admin"]"#] {
+        assert!(decode_with(&ours, &with_audience(aud)).is_ok(), "{aud}");
+        assert_eq!(decode(&with_audience(aud)), Err(Refusal::WrongAudience), "{aud} while we are nobody");
+    }
+    for aud in [r#""API""#, r#""""#, "[]", r#"["x"]"#] {
+        assert_eq!(decode_with(&ours, &with_audience(aud)), Err(Refusal::WrongAudience), "{aud}");
+    }
+    for aud in ["null", "1", "{}", r#"["api",1]"#, r#"[["api"]]"#] {
+        assert_eq!(decode_with(&ours, &with_audience(aud)), Err(Refusal::InvalidClaim("aud")), "{aud}");
+    }
+}
+
+#[test]
+fn each_kind_of_token_says_what_it_is() {
+    let of_type = |typ: &str, claim: &str| {
+        forge(&format!(r#"{{"alg":"HS256"{typ}}}"#), &CLAIMS.replace(r#","type":"access""#, claim))
+    };
+    const ACCESS: &str = r#","type":"access""#;
+    const REFRESH: &str = r#","type":"refresh""#;
+    let strict = decoder(rules());
+    let generic = decoder(rules().accept_generic_type());
+    for (typ, claim, in_strict, in_generic) in [
+        (r#","typ":"at+jwt""#, ACCESS, Ok(TokenType::Access), Ok(TokenType::Access)),
+        (r#","typ":"AT+JWT""#, ACCESS, Ok(TokenType::Access), Ok(TokenType::Access)),
+        (r#","typ":"application/at+jwt""#, "", Ok(TokenType::Access), Ok(TokenType::Access)),
+        (r#","typ":"rt+jwt""#, REFRESH, Ok(TokenType::Refresh), Ok(TokenType::Refresh)),
+        (r#","typ":"rt+jwt""#, ACCESS, Err(Refusal::InvalidClaim("type")), Err(Refusal::InvalidClaim("type"))),
+        (r#","typ":"at+jwt""#, REFRESH, Err(Refusal::InvalidClaim("type")), Err(Refusal::InvalidClaim("type"))),
+        (r#","typ":"JWT""#, ACCESS, Err(Refusal::UnknownType), Ok(TokenType::Access)),
+        (r#","typ":"JWT""#, REFRESH, Err(Refusal::UnknownType), Ok(TokenType::Refresh)),
+        (r#","typ":"JWT""#, "", Err(Refusal::UnknownType), Err(Refusal::MissingClaim("type"))),
+        ("", ACCESS, Err(Refusal::UnknownType), Ok(TokenType::Access)),
+        (r#","typ":"logout+jwt""#, ACCESS, Err(Refusal::UnknownType), Err(Refusal::UnknownType)),
+        (r#","typ":"""#, ACCESS, Err(Refusal::UnknownType), Err(Refusal::UnknownType)),
+    ] {
+        let token = of_type(typ, claim);
+        let token_type = |decoder| decode_with(decoder, &token).map(|claims| claims.token_type);
+        assert_eq!(token_type(&strict), in_strict, "{typ} {claim}");
+        assert_eq!(token_type(&generic), in_generic, "{typ} {claim} where generic types are accepted");
+    }
+
+    let refresh = decode(&of_type(r#","typ":"rt+jwt""#, REFRESH)).unwrap();
+    assert_eq!(refresh.require_type(TokenType::Access), Err(Refusal::WrongTokenType { expected: TokenType::Access }));
+    assert_eq!(refresh.require_type(TokenType::Refresh), Ok(()));
+}
+
+#[test]
+fn freshness_ends() {
+    for (fresh, expected) in
+        [("false", Fresh::No), ("true", Fresh::Yes), ("1001", Fresh::Until(Timestamp::from_unix(1001)))]
+    {
+        let claims = decode(&claims_with(r#""fresh":true"#, &format!(r#""fresh":{fresh}"#))).unwrap();
+        assert_eq!(claims.fresh, expected);
+    }
+    assert_eq!(decode(&claims_with(r#","fresh":true"#, "")).unwrap().fresh, Fresh::No);
+    assert_eq!(Fresh::Until(NOW).is_fresh(NOW), false);
+    let claims = decode(&claims_with("true", "false")).unwrap();
+    assert_eq!(claims.require_fresh(NOW), Err(Refusal::NotFresh));
+}
+
+/// As Flask-JWT-Extended 4.7 makes them: `typ` JWT, no issuer, no session.
+#[test]
+fn a_flask_token_is_accepted_where_the_rules_say_so() {
+    let token = forge(
+        r#"{"alg":"HS256","typ":"JWT"}"#,
+        r#"{"fresh":false,"iat":1000,"jti":"3cfe2b4c-3d0b-4f8e-9d43-0d6c9f5d1b0e","type":"access","sub":"1","nbf":1000,"csrf":"x","exp":1900}"#,
+    );
+    let flask = decoder(rules().accept_generic_type().accept_missing_issuer());
+    let claims = decode_with(&flask, &token).unwrap();
+    assert_eq!(claims.issuer.as_str(), "us");
+    assert_eq!(claims.session, None);
+    assert_eq!(claims.custom["csrf"], "x");
+
+    assert_eq!(decode(&token), Err(Refusal::MissingClaim("iss")));
+    assert_eq!(decode_with(&decoder(rules().accept_missing_issuer()), &token), Err(Refusal::UnknownType));
+    let foreign = forge(r#"{"alg":"HS256","typ":"JWT"}"#, &CLAIMS.replace(r#""us""#, r#""them""#));
+    assert_eq!(decode_with(&flask, &foreign), Err(Refusal::WrongIssuer));
+}
+
+#[test]
+fn a_token_without_an_id_is_known_by_what_is_signed() {
+    let accepting = decoder(rules().accept_missing_token_id());
+    let id = |claims: &str| decode_with(&accepting, &forge(HEADER, claims)).unwrap().token_id;
+    let without = CLAIMS.replace(r#""jti":"1","#, "");
+    assert_eq!(id(&without), id(&without));
+    assert_ne!(id(&without), id(&without.replace("2000", "2001")));
+    assert_eq!(id(&without).as_str().len(), 43);
+    assert_eq!(id(CLAIMS).as_str(), "1");
+}
+
+#[test]
+fn a_token_has_a_length() {
+    let padded = |bytes: usize| claims_with(r#""sid":"s""#, &format!(r#""x":"{}""#, "x".repeat(bytes)));
+    assert!(decode(&padded(5_000)).is_ok());
+    assert!(padded(6_100).len() > DEFAULT_MAX_TOKEN_BYTES);
+    assert_eq!(decode(&padded(6_100)), Err(Refusal::TooLong));
+    assert_eq!(decode(&"a".repeat(1 << 20)), Err(Refusal::TooLong));
+    let small = decoder(rules().with_max_token_bytes(100));
+    assert_eq!(decode_with(&small, &forge(HEADER, CLAIMS)), Err(Refusal::TooLong));
+
+    let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+    let mut claims = decode(&forge(HEADER, CLAIMS)).unwrap();
+    claims.custom.insert("x".to_owned(), "x".repeat(7_000).into());
+    assert!(encode(&key, &claims).is_err(), "what nobody accepts is not issued");
+}
+
+#[test]
+fn a_custom_claim_can_not_pose_as_a_registered_one() {
+    let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+    let subject = Subject::new("jose").unwrap();
+    for name in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "type", "fresh"] {
+        let mut claims =
+            Claims::new(Issuer::new("us").unwrap(), subject.clone(), TokenType::Access, NOW, Duration::from_secs(60));
+        claims.custom.insert(name.to_owned(), "eve".into());
+        assert!(encode(&key, &claims).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_key_that_was_removed_is_unknown_at_once() {
+    let (old, new) = (SigningKey::generate(Algorithm::EdDSA).unwrap(), SigningKey::generate(Algorithm::ES256).unwrap());
+    let decoder = Decoder::new(rules(), KeySet::new([old.verifying_key().clone()]).unwrap());
+    let claims = Claims::new(
+        Issuer::new("us").unwrap(),
+        Subject::new("jose").unwrap(),
+        TokenType::Refresh,
+        NOW,
+        Duration::from_secs(60),
+    );
+    let token = encode(&old, &claims).unwrap();
+    assert_eq!(decode_with(&decoder, &token), Ok(claims.clone()));
+
+    decoder.replace_keys(KeySet::new([old.verifying_key().clone(), new.verifying_key().clone()]).unwrap());
+    assert_eq!(decode_with(&decoder, &token), Ok(claims.clone()));
+    assert_eq!(decode_with(&decoder, &encode(&new, &claims).unwrap()), Ok(claims));
+
+    decoder.replace_keys(KeySet::new([new.verifying_key().clone()]).unwrap());
+    assert_eq!(decode_with(&decoder, &token), Err(Refusal::UnknownKey));
+}
+
+#[test]
+fn a_token_without_a_key_id_is_tried_against_few_keys_of_its_algorithm() {
+    let secrets: Vec<Vec<u8>> = (0..=MAX_KEYS_TRIED as u8).map(|byte| vec![byte; 32]).collect();
+    let named = |index: usize| {
+        let id = KeyId::new(format!("{index}")).unwrap();
+        VerifyingKey::from_secret(Algorithm::HS256, &secrets[index]).unwrap().with_key_id(id)
+    };
+    let decoder = Decoder::new(rules(), KeySet::new((0..=MAX_KEYS_TRIED).map(named)).unwrap());
+    let claims = decode(&forge(HEADER, CLAIMS)).unwrap();
+    for (index, secret) in secrets.iter().enumerate() {
+        let unnamed = SigningKey::from_secret(Algorithm::HS256, secret).unwrap();
+        let result = decode_with(&decoder, &encode(&unnamed, &claims).unwrap());
+        assert_eq!(result.is_ok(), index < MAX_KEYS_TRIED, "key {index}");
+        let named = unnamed.with_key_id(KeyId::new(format!("{index}")).unwrap());
+        assert!(decode_with(&decoder, &encode(&named, &claims).unwrap()).is_ok());
+    }
+
+    let unnamed = secrets.iter().map(|secret| VerifyingKey::from_secret(Algorithm::HS256, secret).unwrap());
+    assert!(KeySet::new(unnamed).is_err(), "more than are ever tried");
+    assert!(KeySet::new([named(0), named(0)]).is_err(), "two keys with one name");
+}
+
+#[test]
+fn a_public_key_is_not_a_secret() {
+    // The oldest attack: the public key, which everyone has, as the secret of an HMAC.
+    let pair = SigningKey::generate(Algorithm::RS256).unwrap();
+    let public = serde_json::to_vec(&pair.verifying_key().to_jwk().unwrap()).unwrap();
+    let forger = SigningKey::from_secret(Algorithm::HS256, &public).unwrap();
+    let forger = forger.with_key_id(pair.key_id().unwrap().clone());
+    let claims = decode(&forge(HEADER, CLAIMS)).unwrap();
+
+    let decoder = Decoder::new(rules(), KeySet::new([pair.verifying_key().clone()]).unwrap());
+    assert_eq!(decode_with(&decoder, &encode(&forger, &claims).unwrap()), Err(Refusal::AlgorithmMismatch));
+}
+
+#[test]
+fn refusals_have_the_codes_of_the_api() {
+    for (refusal, code) in [
+        (Refusal::Missing, "authorization_required"),
+        (Refusal::Expired, "token_expired"),
+        (Refusal::NotFresh, "fresh_token_required"),
+        (Refusal::Revoked(adieu::token::RevokedBy::Session), "token_revoked"),
+        (Refusal::Stale, "revocation_state_stale"),
+        (Refusal::BadSignature, "invalid_token"),
+        (Refusal::WrongTokenType { expected: TokenType::Access }, "invalid_token"),
+    ] {
+        assert_eq!(refusal.code(), code);
+    }
+}
