@@ -313,7 +313,7 @@ fn freshness_ends() {
         assert_eq!(claims.fresh, expected);
     }
     assert_eq!(decode(&claims_with(r#","fresh":true"#, "")).unwrap().fresh, Fresh::No);
-    assert_eq!(Fresh::Until(NOW).is_fresh(NOW), false);
+    assert!(!Fresh::Until(NOW).is_fresh(NOW));
     let claims = decode(&claims_with("true", "false")).unwrap();
     assert_eq!(claims.require_fresh(NOW), Err(Refusal::NotFresh));
 }
