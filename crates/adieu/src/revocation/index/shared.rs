@@ -1,0 +1,184 @@
+//! One writer at a time, any number of readers, and who frees what.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+};
+
+use super::{
+    IndexStats, TokenFacts,
+    fingerprint::Secret,
+    state::{Entry, Lapsed, State},
+    sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, Published},
+};
+use crate::{
+    revocation::{Revocation, RevokedBy},
+    time::Timestamp,
+};
+
+/// How many facts are put in before another writer gets its turn.
+const TURN: usize = 256;
+
+/// How many leaves are given back in one go: up to 256 KiB each, some microseconds to unmap.
+const LEAVES_AT_ONCE: usize = 32;
+
+/// All revocations that have not lapsed, in memory, made for being asked on every request.
+///
+/// See the [module](crate::revocation) for what it guarantees.
+pub struct Index {
+    secret: Secret,
+    /// Whether there is anything to look up. Most of the time, in most services, there is not.
+    populated: AtomicBool,
+    published: Published<State>,
+    pruned_through: AtomicU64,
+    writer: Mutex<Writer>,
+}
+
+struct Writer {
+    /// The published state.
+    current: Arc<State>,
+    /// The time as last told. It chooses how wide a slot is, nothing else.
+    now: Timestamp,
+    /// States that some reader may still be in. Only the writer lets go of one last, so no check ever frees a table.
+    retired: Vec<Arc<State>>,
+    /// Slots that are out of the published state.
+    lapsed: Lapsed,
+}
+
+impl Index {
+    /// Empty, with a secret of its own from the operating system.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self::with_secret(now, Secret::random())
+    }
+
+    pub(super) fn with_secret(now: Timestamp, secret: Secret) -> Self {
+        let current = Arc::new(State::new());
+        Self {
+            secret,
+            populated: AtomicBool::new(false),
+            published: Published::new(Arc::clone(&current)),
+            pruned_through: AtomicU64::new(0),
+            writer: Mutex::new(Writer { current, now, retired: Vec::new(), lapsed: Lapsed::default() }),
+        }
+    }
+
+    /// Takes in a fact. Every check that starts after this returns knows it; to take it in again changes nothing.
+    ///
+    /// A fact that lapsed before [`pruned_through`](Self::pruned_through) is left out: whatever it matches is expired.
+    pub fn insert(&self, revocation: &Revocation) {
+        let entry = Entry::new(&self.secret, revocation);
+        self.insert_all(&[entry]);
+    }
+
+    /// Takes in many facts, each as [`insert`](Self::insert) does, with other writers let in between.
+    pub fn extend<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
+        let mut entries = Vec::with_capacity(TURN);
+        let mut revocations = revocations.into_iter().peekable();
+        while revocations.peek().is_some() {
+            // Hashed before the lock is taken: that is most of the work, and leaves a gap for whoever waits.
+            entries.extend(revocations.by_ref().take(TURN).map(|revocation| Entry::new(&self.secret, revocation)));
+            self.insert_all(&entries);
+            entries.clear();
+        }
+    }
+
+    fn insert_all(&self, entries: &[Entry]) {
+        let mut writer = self.write();
+        let pruned_through = self.pruned_through();
+        for entry in entries.iter().filter(|entry| entry.lapses_at() > pruned_through) {
+            if writer.current.insert(writer.now, entry).is_err() {
+                let next = writer.current.grown(writer.now, entry);
+                self.publish(&mut writer, next);
+            }
+        }
+    }
+
+    /// Whether this token is revoked, and by what. Never blocks and never allocates.
+    ///
+    /// The answer also depends on [`pruned_through`](Self::pruned_through), which is to be read *after* this.
+    #[must_use]
+    pub fn check(&self, token: &TokenFacts<'_>) -> Option<RevokedBy> {
+        if !self.populated.load(Ordering::Acquire) {
+            return None;
+        }
+        self.published.load().check(&self.secret, token)
+    }
+
+    /// Forgets the slots of which every fact has lapsed, and raises [`pruned_through`](Self::pruned_through) to the last
+    /// of them before they are gone. Gives memory back some megabytes at a time: call it every second or so.
+    pub fn drop_lapsed(&self, now: Timestamp) {
+        let mut writer = self.write();
+        writer.now = now;
+        let lapsed_by = now.max(self.pruned_through());
+        if let Some(last) = writer.current.last_lapsed(lapsed_by) {
+            // First: whoever no longer finds a fact must already see the mark that stands for it.
+            self.raise_pruned_through(last);
+            let current = Arc::clone(&writer.current);
+            let next = current.without_lapsed(lapsed_by, &mut writer.lapsed);
+            drop(current);
+            self.publish(&mut writer, next);
+        }
+        writer.release_retired();
+        if writer.retired.is_empty() {
+            writer.lapsed.clear(LEAVES_AT_ONCE);
+        }
+    }
+
+    /// Notes that facts which lapsed until `mark` were forgotten elsewhere, as the log says of itself. Never goes back.
+    pub fn raise_pruned_through(&self, mark: Timestamp) {
+        self.pruned_through.fetch_max(mark.as_unix(), Ordering::AcqRel);
+    }
+
+    /// Until when facts have been forgotten: a token that expired (its `exp` with all leeway) at or before this counts as
+    /// expired whatever the clock says, because its revocation may be among them.
+    ///
+    /// Read it after [`check`](Self::check), not before: only then no fact can be forgotten between the two.
+    #[must_use]
+    pub fn pruned_through(&self) -> Timestamp {
+        Timestamp::from_unix(self.pruned_through.load(Ordering::Acquire))
+    }
+
+    /// How much there is. Takes the writers' lock and walks over all tables: for metrics, not for every request.
+    #[must_use]
+    pub fn stats(&self) -> IndexStats {
+        let mut writer = self.write();
+        writer.release_retired();
+        let size = writer.current.size();
+        IndexStats {
+            entries: size.entries,
+            bytes: size_of::<Self>() + size.bytes + writer.lapsed.bytes(),
+            slots: size.slots,
+        }
+    }
+
+    fn write(&self) -> MutexGuard<'_, Writer> {
+        // A writer that panicked left the published state whole: states are replaced in one step.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, writer: &mut Writer, next: State) {
+        let next = Arc::new(next);
+        let populated = !next.is_empty();
+        writer.current = Arc::clone(&next);
+        writer.retired.push(self.published.swap(next));
+        self.populated.store(populated, Ordering::Release);
+        writer.release_retired();
+    }
+}
+
+impl Writer {
+    fn release_retired(&mut self) {
+        // No reader can come to a retired state any more, so a count of one stays one.
+        self.retired.retain(|state| Arc::strong_count(state) > 1);
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Index").field("pruned_through", &self.pruned_through()).finish_non_exhaustive()
+    }
+}

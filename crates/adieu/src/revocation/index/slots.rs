@@ -1,0 +1,313 @@
+//! Entries grouped by when they lapse, so that a group is dropped whole and nothing is ever searched for what is old.
+//!
+//! 1. Where a look-up goes depends on the token and on what is stored, never on the clock: a clock that jumps makes an
+//!    entry lie in a slot of another width, which costs a look-up more and hides nothing.
+//! 2. A slot is dropped when the last of its entries has lapsed. It is narrower for an entry that lapses soon: see
+//!    [`Calendar`] and [`Shelf`] for how much longer than asked an entry can stay.
+//! 3. There is a hard bound on the number of slots, whatever times are revoked: 256 of each of nine widths in a calendar,
+//!    eight of each of 33 widths on a shelf. What does not fit goes into a wider slot.
+
+use super::{
+    bucket::{Bucket, Ids},
+    fingerprint::Fingerprint,
+    sync::{AtomicU64, Ordering},
+    tree::{Crowded, Rubble, Tree},
+};
+use crate::time::Timestamp;
+
+/// Widths are powers of two, in seconds: from a minute…
+const NARROWEST: u32 = 6;
+/// …to one slot for all time.
+const WIDEST: u32 = 38;
+const _: () = assert!(Timestamp::MAX.as_unix() >> WIDEST == 0, "the widest slot holds every time");
+
+/// The entries of one stretch of time.
+struct Slot<B> {
+    tree: Tree<B>,
+    /// When the last of them lapses. Only the writer reads it.
+    lapses_at: AtomicU64,
+}
+
+impl<B> Clone for Slot<B> {
+    fn clone(&self) -> Self {
+        Self { tree: self.tree.clone(), lapses_at: AtomicU64::new(self.lapses_at.load(Ordering::Relaxed)) }
+    }
+}
+
+impl<B: Bucket> Slot<B> {
+    fn new() -> Self {
+        Self { tree: Tree::new(), lapses_at: AtomicU64::new(0) }
+    }
+
+    fn insert(&self, fingerprint: Fingerprint, value: B::Value, lapses_at: Timestamp) -> Result<(), Crowded> {
+        self.lapses_at.fetch_max(lapses_at.as_unix(), Ordering::Relaxed);
+        self.tree.insert(fingerprint, value)
+    }
+
+    fn insert_growing(&mut self, fingerprint: Fingerprint, value: B::Value, lapses_at: Timestamp) {
+        while self.insert(fingerprint, value, lapses_at) == Err(Crowded) {
+            self.tree.grow(fingerprint);
+        }
+    }
+
+    fn lapses_at(&self) -> Timestamp {
+        Timestamp::from_unix(self.lapses_at.load(Ordering::Relaxed))
+    }
+}
+
+/// How much a set of slots holds.
+#[derive(Default)]
+pub(super) struct Size {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+    pub(super) slots: usize,
+}
+
+impl Size {
+    fn add<B: Bucket>(&mut self, slot: &Slot<B>) {
+        let (entries, bytes) = slot.tree.size();
+        self.entries += entries;
+        self.bytes += bytes;
+        self.slots += 1;
+    }
+}
+
+/// Revoked tokens by their `exp`: a look-up goes to the one slot of each width that its `exp` falls in.
+///
+/// Up to 68 minutes ahead a slot is 64 s wide; ahead of that at most a quarter of the time until the entry lapses. That
+/// is how much longer an entry stays at most, if all facts are kept equally long after the token's `exp`; up to five times
+/// as long if they differ.
+#[derive(Clone)]
+pub(super) struct Calendar(Vec<Page>);
+
+/// The slots of one width, side by side.
+#[derive(Clone)]
+struct Page {
+    width: u32,
+    first: u64,
+    slots: Vec<Option<Slot<Ids>>>,
+}
+
+/// When an entry is looked for and when it may go, as seen from now.
+#[derive(Clone, Copy)]
+pub(super) struct Dates {
+    pub(super) now: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) lapses_at: Timestamp,
+}
+
+impl Calendar {
+    const WIDTHS: [u32; 9] = [NARROWEST, 10, 14, 18, 22, 26, 30, 34, WIDEST];
+    /// Side by side in one width, counted from the first to the last.
+    const LONGEST_PAGE: u64 = 256;
+
+    pub(super) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn contains(&self, expires_at: Timestamp, fingerprint: Fingerprint) -> bool {
+        self.0.iter().any(|page| {
+            page.slot(expires_at.as_unix() >> page.width).is_some_and(|slot| slot.tree.find(fingerprint).is_some())
+        })
+    }
+
+    pub(super) fn insert(&self, dates: Dates, fingerprint: Fingerprint) -> Result<(), Crowded> {
+        let width = self.width_for(dates);
+        let page = self.0.iter().find(|page| page.width == width).ok_or(Crowded)?;
+        let slot = page.slot(dates.expires_at.as_unix() >> width).ok_or(Crowded)?;
+        slot.insert(fingerprint, (), dates.lapses_at)
+    }
+
+    pub(super) fn insert_growing(&mut self, dates: Dates, fingerprint: Fingerprint) {
+        let width = self.width_for(dates);
+        let number = dates.expires_at.as_unix() >> width;
+        let place = self.0.iter().position(|page| page.width == width).unwrap_or_else(|| {
+            self.0.push(Page { width, first: number, slots: Vec::new() });
+            self.0.len() - 1
+        });
+        if let Some(page) = self.0.get_mut(place) {
+            page.slot_or_new(number).insert_growing(fingerprint, (), dates.lapses_at);
+        }
+    }
+
+    /// The narrowest that is wide enough for how far ahead the dates are, and has room for one more slot there.
+    fn width_for(&self, dates: Dates) -> u32 {
+        let expires_at = dates.expires_at.as_unix();
+        let ahead = expires_at.abs_diff(dates.now.as_unix()).max(dates.lapses_at.since(dates.now).as_secs());
+        let kept_after = dates.lapses_at.since(dates.expires_at).as_secs();
+        let fits = |width: u32| {
+            let page = self.0.iter().find(|page| page.width == width);
+            ahead >> width <= 64
+                && kept_after >> width < 4
+                && page.is_none_or(|page| page.can_reach(expires_at >> width))
+        };
+        Self::WIDTHS.into_iter().find(|&width| fits(width)).unwrap_or(WIDEST)
+    }
+
+    /// Takes out what has lapsed by `now`.
+    pub(super) fn drop_lapsed(&mut self, now: Timestamp, rubble: &mut Rubble<Ids>) {
+        for page in &mut self.0 {
+            for slot in &mut page.slots {
+                if let Some(lapsed) = slot.take_if(|slot| slot.lapses_at() <= now) {
+                    rubble.add(lapsed.tree);
+                }
+            }
+            page.trim();
+        }
+        self.0.retain(|page| !page.slots.is_empty());
+    }
+
+    /// The latest time at which a slot lapses that has lapsed by `now`.
+    pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.slots().map(Slot::lapses_at).filter(|&lapses_at| lapses_at <= now).max()
+    }
+
+    pub(super) fn add_to(&self, size: &mut Size) {
+        self.slots().for_each(|slot| size.add(slot));
+        size.bytes += self.0.capacity() * size_of::<Page>();
+        size.bytes += self.0.iter().map(|page| page.slots.capacity() * size_of::<Option<Slot<Ids>>>()).sum::<usize>();
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot<Ids>> {
+        self.0.iter().flat_map(|page| page.slots.iter().flatten())
+    }
+}
+
+impl Page {
+    #[inline]
+    fn slot(&self, number: u64) -> Option<&Slot<Ids>> {
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.slots.get(place)?.as_ref()
+    }
+
+    fn can_reach(&self, number: u64) -> bool {
+        let last = self.first + self.slots.len().saturating_sub(1) as u64;
+        number.max(last) - number.min(self.first) < Calendar::LONGEST_PAGE
+    }
+
+    fn slot_or_new(&mut self, number: u64) -> &mut Slot<Ids> {
+        let before = self.first.saturating_sub(number) as usize;
+        self.slots.splice(0..0, (0..before).map(|_| None));
+        self.first = self.first.min(number);
+        let place = (number - self.first) as usize;
+        if self.slots.len() <= place {
+            self.slots.resize_with(place + 1, || None);
+        }
+        #[expect(clippy::indexing_slicing, reason = "made so long in the line above")]
+        self.slots[place].get_or_insert_with(Slot::new)
+    }
+
+    /// Without empty places at its ends.
+    fn trim(&mut self) {
+        let before = self.slots.iter().take_while(|slot| slot.is_none()).count();
+        self.slots.drain(..before);
+        self.first += before as u64;
+        let kept = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.slots.truncate(kept);
+    }
+}
+
+/// Facts about tokens with any `exp`, by when they lapse: a look-up goes to every slot.
+///
+/// So they must be few: of facts that live equally long there are at most four, each between a third and two thirds of that
+/// life wide (64 s at least). That is how much longer an entry stays at most.
+pub(super) struct Shelf<B>(Vec<Shelved<B>>);
+
+struct Shelved<B> {
+    width: u32,
+    number: u64,
+    slot: Slot<B>,
+}
+
+impl<B> Clone for Shelf<B> {
+    fn clone(&self) -> Self {
+        let copy = |shelved: &Shelved<B>| Shelved { slot: shelved.slot.clone(), ..*shelved };
+        Self(self.0.iter().map(copy).collect())
+    }
+}
+
+impl<B: Bucket> Shelf<B> {
+    /// Of one width; more than four only after the clock jumped.
+    const MOST_OF_A_WIDTH: usize = 8;
+
+    pub(super) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is kept with this fingerprint, of each slot that has it.
+    #[inline]
+    pub(super) fn find(&self, fingerprint: Fingerprint) -> impl Iterator<Item = B::Value> {
+        self.0.iter().filter_map(move |shelved| shelved.slot.tree.find(fingerprint))
+    }
+
+    pub(super) fn insert(
+        &self,
+        now: Timestamp,
+        lapses_at: Timestamp,
+        fingerprint: Fingerprint,
+        value: B::Value,
+    ) -> Result<(), Crowded> {
+        let width = self.width_for(now, lapses_at);
+        let place = self.position(width, lapses_at.as_unix() >> width).ok_or(Crowded)?;
+        self.0.get(place).ok_or(Crowded)?.slot.insert(fingerprint, value, lapses_at)
+    }
+
+    pub(super) fn insert_growing(
+        &mut self,
+        now: Timestamp,
+        lapses_at: Timestamp,
+        fingerprint: Fingerprint,
+        value: B::Value,
+    ) {
+        let width = self.width_for(now, lapses_at);
+        let number = lapses_at.as_unix() >> width;
+        let place = self.position(width, number).unwrap_or_else(|| {
+            self.0.push(Shelved { width, number, slot: Slot::new() });
+            self.0.len() - 1
+        });
+        if let Some(shelved) = self.0.get_mut(place) {
+            shelved.slot.insert_growing(fingerprint, value, lapses_at);
+        }
+    }
+
+    /// The narrowest of which three reach as far as the fact lives, and that has room for one more slot.
+    fn width_for(&self, now: Timestamp, lapses_at: Timestamp) -> u32 {
+        let ahead = lapses_at.since(now).as_secs();
+        let fits = |&width: &u32| {
+            let known = self.position(width, lapses_at.as_unix() >> width).is_some();
+            let others = self.0.iter().filter(|shelved| shelved.width == width).count();
+            ahead <= 3 << width && (known || others < Self::MOST_OF_A_WIDTH)
+        };
+        (NARROWEST..WIDEST).find(fits).unwrap_or(WIDEST)
+    }
+
+    fn position(&self, width: u32, number: u64) -> Option<usize> {
+        self.0.iter().position(|shelved| (shelved.width, shelved.number) == (width, number))
+    }
+
+    /// Takes out what has lapsed by `now`.
+    pub(super) fn drop_lapsed(&mut self, now: Timestamp, rubble: &mut Rubble<B>) {
+        for lapsed in self.0.extract_if(.., |shelved| shelved.slot.lapses_at() <= now) {
+            rubble.add(lapsed.slot.tree);
+        }
+    }
+
+    /// The latest time at which a slot lapses that has lapsed by `now`.
+    pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.0.iter().map(|shelved| shelved.slot.lapses_at()).filter(|&lapses_at| lapses_at <= now).max()
+    }
+
+    pub(super) fn add_to(&self, size: &mut Size) {
+        self.0.iter().for_each(|shelved| size.add(&shelved.slot));
+        size.bytes += self.0.capacity() * size_of::<Shelved<B>>();
+    }
+}

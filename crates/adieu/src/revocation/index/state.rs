@@ -1,0 +1,180 @@
+//! All facts of one moment, as a check sees them.
+
+use super::{
+    TokenFacts,
+    bucket::{CutOffs, Ids},
+    fingerprint::{Fingerprint, Secret},
+    slots::{Calendar, Dates, Shelf, Size},
+    tree::{Crowded, Rubble},
+};
+use crate::{
+    revocation::{Revocation, RevokedBy, Target},
+    time::Timestamp,
+};
+
+/// Every kind of fact has tables of its own. A clone shares the entries; only what grows or is dropped is replaced.
+#[derive(Clone)]
+pub(super) struct State {
+    tokens: Calendar,
+    undated_tokens: Shelf<Ids>,
+    sessions: Shelf<Ids>,
+    subjects: Shelf<CutOffs>,
+    issuers: Shelf<CutOffs>,
+}
+
+/// A revocation made ready to be put in.
+pub(super) struct Entry {
+    fingerprint: Fingerprint,
+    kind: Kind,
+    lapses_at: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Token { expires_at: Timestamp },
+    UndatedToken,
+    Session,
+    Subject { issued_until: Timestamp },
+    Everything { issued_until: Timestamp },
+}
+
+impl Entry {
+    pub(super) fn new(secret: &Secret, revocation: &Revocation) -> Self {
+        let issuer = secret.issuer(revocation.issuer.as_str());
+        let (fingerprint, kind) = match &revocation.target {
+            Target::Token { id, expires_at: Some(expires_at) } => {
+                (issuer.fingerprint(id.as_str()), Kind::Token { expires_at: *expires_at })
+            }
+            Target::Token { id, expires_at: None } => (issuer.fingerprint(id.as_str()), Kind::UndatedToken),
+            Target::Session { id } => (issuer.fingerprint(id.as_str()), Kind::Session),
+            Target::Subject { id, issued_until } => {
+                (issuer.fingerprint(id.as_str()), Kind::Subject { issued_until: *issued_until })
+            }
+            Target::Everything { issued_until } => (issuer.own(), Kind::Everything { issued_until: *issued_until }),
+        };
+        Self { fingerprint, kind, lapses_at: revocation.lapses_at }
+    }
+
+    pub(super) fn lapses_at(&self) -> Timestamp {
+        self.lapses_at
+    }
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            tokens: Calendar::new(),
+            undated_tokens: Shelf::new(),
+            sessions: Shelf::new(),
+            subjects: Shelf::new(),
+            issuers: Shelf::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+            && self.undated_tokens.is_empty()
+            && self.sessions.is_empty()
+            && self.subjects.is_empty()
+            && self.issuers.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn check(&self, secret: &Secret, token: &TokenFacts<'_>) -> Option<RevokedBy> {
+        let issuer = secret.issuer(token.issuer);
+        // A token that does not say when it was issued could be older than any cut-off.
+        let cut_off_by = |issued_until: Timestamp| token.issued_at.is_none_or(|issued_at| issued_at <= issued_until);
+
+        if !self.tokens.is_empty() || !self.undated_tokens.is_empty() {
+            let id = issuer.fingerprint(token.token_id);
+            if self.tokens.contains(token.expires_at, id) || self.undated_tokens.find(id).next().is_some() {
+                return Some(RevokedBy::Token);
+            }
+        }
+        if let Some(session) = token.session.filter(|_| !self.sessions.is_empty())
+            && self.sessions.find(issuer.fingerprint(session)).next().is_some()
+        {
+            return Some(RevokedBy::Session);
+        }
+        if !self.subjects.is_empty() && self.subjects.find(issuer.fingerprint(token.subject)).any(cut_off_by) {
+            return Some(RevokedBy::Subject);
+        }
+        if !self.issuers.is_empty() && self.issuers.find(issuer.own()).any(cut_off_by) {
+            return Some(RevokedBy::Everything);
+        }
+        None
+    }
+
+    /// Puts it in in place, if there is room.
+    pub(super) fn insert(&self, now: Timestamp, entry: &Entry) -> Result<(), Crowded> {
+        let &Entry { fingerprint, kind, lapses_at } = entry;
+        match kind {
+            Kind::Token { expires_at } => self.tokens.insert(Dates { now, expires_at, lapses_at }, fingerprint),
+            Kind::UndatedToken => self.undated_tokens.insert(now, lapses_at, fingerprint, ()),
+            Kind::Session => self.sessions.insert(now, lapses_at, fingerprint, ()),
+            Kind::Subject { issued_until } => self.subjects.insert(now, lapses_at, fingerprint, issued_until),
+            Kind::Everything { issued_until } => self.issuers.insert(now, lapses_at, fingerprint, issued_until),
+        }
+    }
+
+    /// The next state, in which there is room for the entry and it is in.
+    pub(super) fn grown(&self, now: Timestamp, entry: &Entry) -> Self {
+        let mut next = self.clone();
+        let &Entry { fingerprint, kind, lapses_at } = entry;
+        match kind {
+            Kind::Token { expires_at } => next.tokens.insert_growing(Dates { now, expires_at, lapses_at }, fingerprint),
+            Kind::UndatedToken => next.undated_tokens.insert_growing(now, lapses_at, fingerprint, ()),
+            Kind::Session => next.sessions.insert_growing(now, lapses_at, fingerprint, ()),
+            Kind::Subject { issued_until } => next.subjects.insert_growing(now, lapses_at, fingerprint, issued_until),
+            Kind::Everything { issued_until } => next.issuers.insert_growing(now, lapses_at, fingerprint, issued_until),
+        }
+        next
+    }
+
+    /// When the last slot lapsed that has lapsed by `now`; nothing if none has.
+    pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
+        let ids = self.undated_tokens.last_lapsed(now).max(self.sessions.last_lapsed(now));
+        let cut_offs = self.subjects.last_lapsed(now).max(self.issuers.last_lapsed(now));
+        self.tokens.last_lapsed(now).max(ids).max(cut_offs)
+    }
+
+    /// The next state, without the slots that have lapsed by `now`.
+    pub(super) fn without_lapsed(&self, now: Timestamp, lapsed: &mut Lapsed) -> Self {
+        let mut next = self.clone();
+        next.tokens.drop_lapsed(now, &mut lapsed.ids);
+        next.undated_tokens.drop_lapsed(now, &mut lapsed.ids);
+        next.sessions.drop_lapsed(now, &mut lapsed.ids);
+        next.subjects.drop_lapsed(now, &mut lapsed.cut_offs);
+        next.issuers.drop_lapsed(now, &mut lapsed.cut_offs);
+        next
+    }
+
+    pub(super) fn size(&self) -> Size {
+        let mut size = Size { bytes: size_of::<Self>(), ..Size::default() };
+        self.tokens.add_to(&mut size);
+        self.undated_tokens.add_to(&mut size);
+        self.sessions.add_to(&mut size);
+        self.subjects.add_to(&mut size);
+        self.issuers.add_to(&mut size);
+        size
+    }
+}
+
+/// What was dropped and is yet to be given back.
+#[derive(Default)]
+pub(super) struct Lapsed {
+    ids: Rubble<Ids>,
+    cut_offs: Rubble<CutOffs>,
+}
+
+impl Lapsed {
+    /// Frees up to so many leaves.
+    pub(super) fn clear(&mut self, leaves: usize) {
+        let left = self.ids.clear(leaves);
+        self.cut_offs.clear(left);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.ids.bytes() + self.cut_offs.bytes()
+    }
+}
