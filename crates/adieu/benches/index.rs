@@ -1,0 +1,367 @@
+//! The index beside the concurrent sets that could stand in its place.
+//!
+//! `cargo bench -p adieu --bench index` prints one table; `ADIEU_BENCH_ENTRIES=100000000` sets how many ids are revoked
+//! (above ten million only Adieu runs: the others would need the strings in memory), `ADIEU_BENCH_ONLY` names one line.
+//!
+//! Every structure runs in a process of its own, so that memory is the process's own and nobody inherits a warm heap. A
+//! writer adds 10 000 facts a second beside the readers. Look-ups go through a million prepared tokens in random order;
+//! times are the median of the rounds, with the fastest in brackets. Pauses are counted in the thread's processor time,
+//! because what the scheduler takes away is not the structure's doing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::{
+    collections::HashSet,
+    env, fs,
+    hint::black_box,
+    process::Command,
+    sync::{
+        RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use adieu::{
+    Issuer, SessionId, Subject, TokenId,
+    revocation::{Index, Revocation, Target, TokenFacts},
+    time::Timestamp,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+const ISSUER: &str = "https://auth.example.com";
+const NOW: u64 = 1_800_000_000;
+/// Access tokens live for a quarter of an hour.
+const LIFE: u64 = 900;
+const QUERIES: u64 = 1_000_000;
+const ROUND: usize = 100_000;
+
+fn main() {
+    let entries: u64 = env::var("ADIEU_BENCH_ENTRIES").map_or(1_000_000, |text| text.parse().expect("a number"));
+    if let Ok(name) = env::var("ADIEU_BENCH_CASE") {
+        return run(&name, entries);
+    }
+    let only = env::var("ADIEU_BENCH_ONLY").ok();
+    println!("{entries} revoked ids, half of the look-ups hits (whole checks: all of live tokens), ns a look-up\n");
+    println!(
+        "| structure | 1 reader | 2 readers | bytes/entry (process) | inserts/s | longest insert | longest drop step |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for name in ["adieu, whole check", "adieu, token id", "scc::HashIndex", "DashSet", "RwLock<HashSet>"] {
+        if only.as_deref().is_some_and(|only| only != name) || (entries > 10_000_000 && !name.starts_with("adieu")) {
+            continue;
+        }
+        let status = Command::new(env::current_exe().expect("this program"))
+            .env("ADIEU_BENCH_CASE", name)
+            .status()
+            .expect("starts itself");
+        assert!(status.success(), "{name} failed");
+    }
+}
+
+fn run(name: &str, entries: u64) {
+    match name {
+        "adieu, whole check" => measure::<WholeCheck>(name, entries),
+        "adieu, token id" => measure::<TokenIds>(name, entries),
+        "scc::HashIndex" => measure::<scc::HashIndex<Box<str>, ()>>(name, entries),
+        "DashSet" => measure::<dashmap::DashSet<Box<str>>>(name, entries),
+        "RwLock<HashSet>" => measure::<RwLock<HashSet<Box<str>>>>(name, entries),
+        other => panic!("there is no {other}"),
+    }
+}
+
+/// One structure under test. Fact `number` is about token `number`, or about its session or its subject.
+trait Candidate: Sync {
+    /// Whether half of the looked up tokens are revoked, or none.
+    const HITS: bool = true;
+
+    fn start() -> Self;
+    fn insert(&self, number: u64);
+    fn contains(&self, token: &Token) -> bool;
+    /// One step of dropping what has lapsed by `now`, if it can.
+    fn drop_step(&self, _now: u64) -> bool {
+        false
+    }
+}
+
+struct Token {
+    id: [u8; 36],
+    session: [u8; 36],
+    subject: [u8; 12],
+    expires_at: u64,
+}
+
+impl Token {
+    fn new(number: u64) -> Self {
+        let mut subject = [0; 12];
+        write_hex(&mut subject, mix(number ^ 0x5b));
+        Self { id: id(number, 0), session: id(number, 1), subject, expires_at: expires_at(number) }
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("hexadecimal")
+}
+
+/// A bijection on 64 bits that looks random (the finalizer of splitmix64).
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+fn write_hex(text: &mut [u8], mut bits: u64) {
+    for byte in text {
+        *byte = b"0123456789abcdef"[(bits & 15) as usize];
+        bits >>= 4;
+    }
+}
+
+/// Written like a UUID, as the ids of tokens and sessions are.
+fn id(number: u64, kind: u64) -> [u8; 36] {
+    let mut text = [b'-'; 36];
+    let (first, second) = (mix(number * 4 + kind), mix(!(number * 4 + kind)));
+    write_hex(&mut text[0..8], first);
+    write_hex(&mut text[9..13], first >> 32);
+    write_hex(&mut text[14..18], first >> 48);
+    write_hex(&mut text[19..23], second);
+    write_hex(&mut text[24..36], second >> 16);
+    text
+}
+
+fn expires_at(number: u64) -> u64 {
+    NOW + 1 + mix(number) % LIFE
+}
+
+fn token_fact(number: u64) -> Revocation {
+    let expires_at = Timestamp::from_unix(expires_at(number));
+    Revocation {
+        issuer: issuer(),
+        target: Target::Token { id: TokenId::new(text(&id(number, 0))).unwrap(), expires_at: Some(expires_at) },
+        lapses_at: expires_at.plus(Duration::from_secs(60)),
+    }
+}
+
+thread_local! {
+    static THE_ISSUER: Issuer = Issuer::new(ISSUER).unwrap();
+}
+
+fn issuer() -> Issuer {
+    THE_ISSUER.with(Clone::clone)
+}
+
+fn facts(token: &Token) -> TokenFacts<'_> {
+    TokenFacts {
+        issuer: ISSUER,
+        token_id: text(&token.id),
+        session: Some(text(&token.session)),
+        subject: text(&token.subject),
+        issued_at: Some(Timestamp::from_unix(token.expires_at - LIFE)),
+        expires_at: Timestamp::from_unix(token.expires_at),
+    }
+}
+
+/// Facts of every kind: of 20, 14 tokens, 5 sessions and 1 subject; and one "everything until" of long ago.
+struct WholeCheck(Index);
+
+impl Candidate for WholeCheck {
+    const HITS: bool = false;
+
+    fn start() -> Self {
+        let index = Index::new(Timestamp::from_unix(NOW));
+        index.insert(&Revocation {
+            issuer: issuer(),
+            target: Target::Everything { issued_until: Timestamp::from_unix(NOW - 2 * LIFE) },
+            lapses_at: Timestamp::from_unix(NOW + LIFE + 60),
+        });
+        Self(index)
+    }
+
+    fn insert(&self, number: u64) {
+        let lapses_at = Timestamp::from_unix(expires_at(number) + 60);
+        let target = match number % 20 {
+            0..14 => return self.0.insert(&token_fact(number)),
+            14..19 => Target::Session { id: SessionId::new(text(&id(number, 1))).unwrap() },
+            _ => Target::Subject {
+                id: Subject::new(text(&Token::new(number).subject)).unwrap(),
+                issued_until: Timestamp::from_unix(expires_at(number) - LIFE),
+            },
+        };
+        self.0.insert(&Revocation { issuer: issuer(), target, lapses_at });
+    }
+
+    fn contains(&self, token: &Token) -> bool {
+        self.0.check(&facts(token)).is_some()
+    }
+
+    fn drop_step(&self, now: u64) -> bool {
+        self.0.drop_lapsed(Timestamp::from_unix(now));
+        true
+    }
+}
+
+/// Tokens only: the same question as the others are asked.
+struct TokenIds(Index);
+
+impl Candidate for TokenIds {
+    fn start() -> Self {
+        Self(Index::new(Timestamp::from_unix(NOW)))
+    }
+
+    fn insert(&self, number: u64) {
+        self.0.insert(&token_fact(number));
+    }
+
+    fn contains(&self, token: &Token) -> bool {
+        self.0.check(&facts(token)).is_some()
+    }
+
+    fn drop_step(&self, now: u64) -> bool {
+        self.0.drop_lapsed(Timestamp::from_unix(now));
+        true
+    }
+}
+
+impl Candidate for scc::HashIndex<Box<str>, ()> {
+    fn start() -> Self {
+        Self::new()
+    }
+
+    fn insert(&self, number: u64) {
+        let _ = self.insert_sync(text(&id(number, 0)).into(), ());
+    }
+
+    fn contains(&self, token: &Token) -> bool {
+        self.contains(text(&token.id))
+    }
+}
+
+impl Candidate for dashmap::DashSet<Box<str>> {
+    fn start() -> Self {
+        Self::new()
+    }
+
+    fn insert(&self, number: u64) {
+        self.insert(text(&id(number, 0)).into());
+    }
+
+    fn contains(&self, token: &Token) -> bool {
+        self.contains(text(&token.id))
+    }
+}
+
+impl Candidate for RwLock<HashSet<Box<str>>> {
+    fn start() -> Self {
+        Self::default()
+    }
+
+    fn insert(&self, number: u64) {
+        self.write().unwrap().insert(text(&id(number, 0)).into());
+    }
+
+    fn contains(&self, token: &Token) -> bool {
+        self.read().unwrap().contains(text(&token.id))
+    }
+}
+
+fn measure<C: Candidate>(name: &str, entries: u64) {
+    let before = resident();
+    let candidate = C::start();
+    let start = Instant::now();
+    (0..entries).for_each(|number| candidate.insert(number));
+    let inserts = entries as f64 / start.elapsed().as_secs_f64();
+    let bytes = resident().saturating_sub(before) as f64 / entries as f64;
+
+    // Half of them are numbers that were inserted, half are not; or none, for tokens that are all live.
+    let queries: Vec<Token> = (0..QUERIES)
+        .map(|query| match query % 2 {
+            0 if C::HITS => Token::new(mix(query) % entries),
+            _ => Token::new(u64::MAX / 8 - mix(query) % entries),
+        })
+        .collect();
+    let inserted = AtomicU64::new(entries);
+    let one = look_up(&candidate, &queries, 1, &inserted);
+    let two = look_up(&candidate, &queries, 2, &inserted);
+
+    let mut longest_drop = Duration::ZERO;
+    let mut drops = false;
+    for now in NOW..NOW + 2 * LIFE {
+        let start = processor_time();
+        drops = candidate.drop_step(now);
+        longest_drop = longest_drop.max(processor_time() - start);
+    }
+    drop(candidate);
+    let longest_insert = longest_insert::<C>(entries);
+    let drop = if drops { format!("{:.0} µs", longest_drop.as_secs_f64() * 1e6) } else { "—".to_owned() };
+    println!(
+        "| {name} | {one} | {two} | {bytes:.1} | {:.2} M | {:.0} µs | {drop} |",
+        inserts / 1e6,
+        longest_insert.as_secs_f64() * 1e6
+    );
+}
+
+/// Grows a structure from nothing, and returns what the slowest single insert took.
+fn longest_insert<C: Candidate>(entries: u64) -> Duration {
+    let candidate = C::start();
+    let mut longest = Duration::ZERO;
+    let mut before = processor_time();
+    for number in 0..entries {
+        candidate.insert(number);
+        let after = processor_time();
+        longest = longest.max(after - before);
+        before = after;
+    }
+    longest
+}
+
+fn look_up<C: Candidate>(candidate: &C, queries: &[Token], readers: usize, inserted: &AtomicU64) -> String {
+    let done = AtomicBool::new(false);
+    let mut rounds: Vec<f64> = thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            let mut written = 0;
+            while !done.load(Ordering::Relaxed) {
+                while written < start.elapsed().as_micros() as u64 / 100 {
+                    candidate.insert(inserted.fetch_add(1, Ordering::Relaxed));
+                    written += 1;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let readers: Vec<_> = (0..readers)
+            .map(|reader| {
+                scope.spawn(move || {
+                    let mut rounds = Vec::new();
+                    for pass in 0..6 {
+                        let skip = (reader * 5 + pass) % (queries.len() / ROUND);
+                        for round in queries.chunks(ROUND).cycle().skip(skip).take(queries.len() / ROUND) {
+                            let start = Instant::now();
+                            let hits = round.iter().filter(|token| candidate.contains(token)).count();
+                            rounds.push(start.elapsed().as_secs_f64() * 1e9 / ROUND as f64);
+                            assert_eq!(black_box(hits) > ROUND / 3, C::HITS, "{hits}");
+                        }
+                    }
+                    rounds
+                })
+            })
+            .collect();
+        let rounds = readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect();
+        done.store(true, Ordering::Relaxed);
+        rounds
+    });
+    rounds.sort_by(f64::total_cmp);
+    format!("{:.0} ({:.0})", rounds[rounds.len() / 2], rounds[0])
+}
+
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Bytes of this process in memory.
+fn resident() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number of pages") * 4096
+}

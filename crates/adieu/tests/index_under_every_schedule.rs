@@ -1,0 +1,231 @@
+//! The index under thousands of schedules: its own source, compiled here a second time with shuttle's primitives in
+//! the place of `index/sync.rs`, and with leaves small enough to grow and split within a story.
+//!
+//! `ADIEU_SCHEDULES=1000000 cargo test --release -p adieu --test index_under_every_schedule` looks longer than the test run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the index's source is compiled here for its inner parts only"
+)]
+
+use std::{env, sync::Arc, time::Duration};
+
+use adieu::{Issuer, SessionId, Subject, TokenId, time::Timestamp};
+use index::{Index, TokenFacts};
+use revocation::{Revocation, RevokedBy, Target};
+use shuttle::thread;
+
+mod time {
+    pub(crate) use adieu::time::*;
+}
+
+#[path = "../src/revocation"]
+mod revocation {
+    pub(crate) use adieu::revocation::RevokedBy;
+    pub(crate) use fact::{Revocation, Target};
+
+    mod fact;
+}
+
+#[path = "../src/revocation/index"]
+mod index {
+    pub(crate) use adieu::revocation::TokenFacts;
+    pub(crate) use shared::Index;
+
+    #[derive(Debug)]
+    pub(crate) struct IndexStats {
+        pub(crate) entries: usize,
+        pub(crate) bytes: usize,
+        pub(crate) slots: usize,
+    }
+
+    mod bucket;
+    mod fingerprint;
+    mod shared;
+    mod slots;
+    mod state;
+    mod tree;
+
+    mod sync {
+        use std::{ops::Deref, sync::Arc};
+
+        pub(super) use shuttle::sync::{
+            Mutex, MutexGuard,
+            atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        };
+
+        pub(super) const LARGEST_LEAF: usize = 2;
+
+        /// What `ArcSwap` promises, in the plainest way.
+        pub(super) struct Published<T>(Mutex<Arc<T>>);
+
+        impl<T> Published<T> {
+            pub(super) fn new(first: Arc<T>) -> Self {
+                Self(Mutex::new(first))
+            }
+
+            pub(super) fn load(&self) -> impl Deref<Target = Arc<T>> + '_ {
+                Box::new(Arc::clone(&self.0.lock().unwrap()))
+            }
+
+            pub(super) fn swap(&self, next: Arc<T>) -> Arc<T> {
+                std::mem::replace(&mut *self.0.lock().unwrap(), next)
+            }
+        }
+    }
+
+    impl Index {
+        /// With a secret that is the same in every run: a schedule that fails can be played again.
+        pub(crate) fn repeatable(now: crate::time::Timestamp) -> Self {
+            Self::with_secret(now, fingerprint::Secret::new(1, 2))
+        }
+    }
+}
+
+const START: u64 = 1_800_000_000;
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_unix(START + seconds)
+}
+
+fn fact(target: Target, lapses_at: Timestamp) -> Revocation {
+    Revocation { issuer: Issuer::new("issuer").unwrap(), target, lapses_at }
+}
+
+fn token_fact(number: u64) -> Revocation {
+    let id = TokenId::new(format!("token-{number}")).unwrap();
+    fact(Target::Token { id, expires_at: Some(at(900)) }, at(960))
+}
+
+fn cut_off(issued_until: u64) -> Revocation {
+    fact(Target::Subject { id: Subject::new("jose").unwrap(), issued_until: at(issued_until) }, at(960))
+}
+
+fn check(index: &Index, token_id: &str, issued_at: u64) -> Option<RevokedBy> {
+    index.check(&TokenFacts {
+        issuer: "issuer",
+        token_id,
+        session: None,
+        subject: "jose",
+        issued_at: Some(at(issued_at)),
+        expires_at: at(900),
+    })
+}
+
+fn knows(index: &Index, number: u64) -> bool {
+    check(index, &format!("token-{number}"), u64::from(u32::MAX)).is_some()
+}
+
+fn under_every_schedule(story: impl Fn() + Send + Sync + 'static) {
+    let schedules = env::var("ADIEU_SCHEDULES").map_or(500, |text| text.parse().expect("a number"));
+    let story = Arc::new(story);
+    let again = Arc::clone(&story);
+    shuttle::check_random(move || story(), schedules);
+    shuttle::check_pct(move || again(), schedules, 3);
+}
+
+/// Leaves of one bucket grow to two and split, while others are in them.
+#[test]
+fn what_was_inserted_is_found_while_tables_grow_and_split() {
+    under_every_schedule(|| {
+        let index = Arc::new(Index::repeatable(at(0)));
+        let writers = [0, 100].map(|from| {
+            let index = Arc::clone(&index);
+            thread::spawn(move || {
+                for number in from..from + 10 {
+                    index.insert(&token_fact(number));
+                    assert!(knows(&index, number), "a writer does not find what it inserted");
+                }
+            })
+        });
+        let reader = {
+            let index = Arc::clone(&index);
+            thread::spawn(move || {
+                let mut seen = Vec::new();
+                for number in [0, 3, 6, 7, 9, 100, 105, 109] {
+                    if knows(&index, number) {
+                        seen.push(number);
+                    }
+                    assert!(seen.iter().all(|&number| knows(&index, number)), "what was found is lost");
+                }
+                assert!(!knows(&index, 50), "what was never inserted is found");
+            })
+        };
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        reader.join().unwrap();
+        assert!((0..10).chain(100..110).all(|number| knows(&index, number)));
+        assert_eq!(index.stats().entries, 20);
+    });
+}
+
+/// A slot lapses and is freed under a reader's eyes, beside one that lives on.
+#[test]
+fn what_is_dropped_is_behind_the_mark_and_the_rest_stays() {
+    under_every_schedule(|| {
+        let index = Arc::new(Index::repeatable(at(0)));
+        index.insert(&token_fact(1));
+        index.insert(&fact(Target::Token { id: TokenId::new("far").unwrap(), expires_at: Some(at(1_800)) }, at(1_860)));
+        let dropper = {
+            let index = Arc::clone(&index);
+            thread::spawn(move || {
+                index.drop_lapsed(at(1_100));
+                index.drop_lapsed(at(0));
+            })
+        };
+        let writer = {
+            let index = Arc::clone(&index);
+            thread::spawn(move || (2..6).for_each(|number| index.insert(&token_fact(number))))
+        };
+        for _ in 0..4 {
+            let refused = knows(&index, 1) || at(960) <= index.pruned_through();
+            assert!(refused, "a dropped revocation is not behind the mark");
+            let far = TokenFacts {
+                issuer: "issuer",
+                token_id: "far",
+                session: None,
+                subject: "rolf",
+                issued_at: None,
+                expires_at: at(1_800),
+            };
+            assert!(index.check(&far).is_some(), "a live revocation is lost");
+        }
+        dropper.join().unwrap();
+        writer.join().unwrap();
+        assert!((1..6).all(|number| knows(&index, number) || at(960) <= index.pruned_through()));
+    });
+}
+
+/// A cut-off only ever goes forward, and no half of one is seen.
+#[test]
+fn the_latest_cut_off_wins_in_any_order() {
+    under_every_schedule(|| {
+        let index = Arc::new(Index::repeatable(at(0)));
+        let writers = [[10, 40], [30, 20]].map(|cut_offs| {
+            let index = Arc::clone(&index);
+            thread::spawn(move || {
+                for issued_until in cut_offs {
+                    index.insert(&cut_off(issued_until));
+                    assert!(check(&index, "any", issued_until).is_some());
+                }
+            })
+        });
+        let reader = {
+            let index = Arc::clone(&index);
+            thread::spawn(move || {
+                let mut reached = 0;
+                for issued_at in [10, 20, 30, 40, 40, 30, 20, 10] {
+                    let ended = check(&index, "any", issued_at).is_some();
+                    assert!(ended || issued_at > reached, "a cut-off went back");
+                    reached = reached.max(if ended { issued_at } else { 0 });
+                    assert!(check(&index, "any", 41).is_none(), "a cut-off that nobody made");
+                }
+            })
+        };
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        reader.join().unwrap();
+        assert!(check(&index, "any", 40).is_some());
+    });
+}
