@@ -1,0 +1,138 @@
+//! The settings: what there is to set, what is sensible, and where a value came from.
+//!
+//! 1. A flag wins over the environment (`ADIEU_…`), that over the file (TOML), that over the default.
+//! 2. Nothing is guessed: an unknown key in the file, an unknown `ADIEU_…` variable, a value that can't be read and
+//!    two settings that contradict each other each stop the start, with one line that names the setting, where it
+//!    came from, and what would be right.
+//! 3. [`sample`] is made from the comments on [`Settings`], so that it can't say anything else than the code does.
+
+mod load;
+mod value;
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use confique::Config;
+use ipnet::IpNet;
+
+pub use load::{CONFIG_VARIABLE, Flags, SettingError};
+use value::text;
+pub use value::{LogFormat, Rate, Registration, WhenStale};
+
+/// Settings of the adieu server.
+///
+/// Every setting is shown with its default. A flag wins over the environment, that over this file, that over the
+/// default. Durations are written as "500ms", "15m" or "1h30m" (ms, s, m, h, d, w).
+#[derive(Debug, Clone, PartialEq, Config)]
+#[config(layer_attr(derive(Debug)))]
+pub struct Settings {
+    /// The address and port to listen on.
+    #[config(env = "ADIEU_LISTEN", default = "127.0.0.1:8080", deserialize_with = text)]
+    pub listen: SocketAddr,
+
+    /// The folder that holds the store. It is made when it does not exist.
+    #[config(env = "ADIEU_DATA", default = "./adieu-data", deserialize_with = text)]
+    pub data: PathBuf,
+
+    /// Who issues the tokens (the claim `iss`). Tokens of another issuer are refused, so changing it ends every
+    /// session.
+    #[config(env = "ADIEU_ISSUER", default = "adieu", deserialize_with = text)]
+    pub issuer: String,
+
+    /// Whom the tokens are for (the claim `aud`). When it is set, tokens without it are refused.
+    #[config(env = "ADIEU_AUDIENCE", deserialize_with = text)]
+    pub audience: Option<String>,
+
+    /// How long an access token lives.
+    #[config(env = "ADIEU_ACCESS_LIFETIME", default = "15m", deserialize_with = text)]
+    pub access_lifetime: Duration,
+
+    /// How long a session may be left alone: a refresh token lives this long, and each refresh begins anew.
+    #[config(env = "ADIEU_REFRESH_LIFETIME", default = "30d", deserialize_with = text)]
+    pub refresh_lifetime: Duration,
+
+    /// How long a session lives at most, however often it is refreshed.
+    #[config(env = "ADIEU_SESSION_LIFETIME", default = "90d", deserialize_with = text)]
+    pub session_lifetime: Duration,
+
+    /// For how long a refresh token that was already used gets the same successor again, so that two tabs do not
+    /// end each other's session. "0s" makes every second use end the session.
+    #[config(env = "ADIEU_ROTATION_GRACE", default = "10s", deserialize_with = text)]
+    pub rotation_grace: Duration,
+
+    /// By how much the clocks of other machines may be wrong when `exp` and `nbf` are checked; at most "60s".
+    #[config(env = "ADIEU_LEEWAY", default = "0s", deserialize_with = text)]
+    pub leeway: Duration,
+
+    /// The longest that a logout made elsewhere may go unnoticed here.
+    #[config(env = "ADIEU_MAX_STALENESS", default = "2s", deserialize_with = text)]
+    pub max_staleness: Duration,
+
+    /// What to do with a token when that can't be promised: "refuse" it (503), or "accept" it.
+    #[config(env = "ADIEU_WHEN_STALE", default = "refuse", deserialize_with = text)]
+    pub when_stale: WhenStale,
+
+    /// Whether strangers may register: "open", or "closed" (users are then added with `adieu user add`).
+    #[config(env = "ADIEU_REGISTRATION", default = "open", deserialize_with = text)]
+    pub registration: Registration,
+
+    /// The fewest characters that a new password may have. The default refuses only the empty one, so that clients
+    /// of a small Flask API go on working; NIST SP 800-63B asks for 15, or 8 beside a second factor.
+    #[config(env = "ADIEU_PASSWORD_MIN_LENGTH", default = "1", deserialize_with = text)]
+    pub password_min_length: NonZeroUsize,
+
+    /// How many passwords are hashed at once, each with 19 MiB of memory. Not set: one fewer than there are cores,
+    /// at least one, so that logins can't starve the rest.
+    #[config(env = "ADIEU_HASHING_THREADS", deserialize_with = text)]
+    pub hashing_threads: Option<NonZeroUsize>,
+
+    /// How many passwords may wait to be hashed; further logins are answered 503 at once.
+    #[config(env = "ADIEU_HASHING_QUEUE", default = "64", deserialize_with = text)]
+    pub hashing_queue: NonZeroUsize,
+
+    /// How many failed logins one account may have: so many at once, and again so many spread over the time.
+    #[config(env = "ADIEU_LOGIN_ATTEMPTS_PER_ACCOUNT", default = "10 per 5m", deserialize_with = text)]
+    pub login_attempts_per_account: Rate,
+
+    /// The same for one address that logins come from (for IPv6: one /64 network).
+    #[config(env = "ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", default = "100 per 5m", deserialize_with = text)]
+    pub login_attempts_per_address: Rate,
+
+    /// The longest body of a request, in bytes; a longer one is answered 413.
+    #[config(env = "ADIEU_MAX_BODY_BYTES", default = "65536", deserialize_with = text)]
+    pub max_body_bytes: NonZeroUsize,
+
+    /// How many connections may be open at once; further ones wait to be accepted.
+    #[config(env = "ADIEU_MAX_CONNECTIONS", default = "10000", deserialize_with = text)]
+    pub max_connections: NonZeroUsize,
+
+    /// How long a client may take to send the head of a request, and so how long an idle connection is kept.
+    #[config(env = "ADIEU_HEADER_TIMEOUT", default = "30s", deserialize_with = text)]
+    pub header_timeout: Duration,
+
+    /// How long a request may take from its head to its answer, its body included; then it is answered 408.
+    #[config(env = "ADIEU_REQUEST_TIMEOUT", default = "30s", deserialize_with = text)]
+    pub request_timeout: Duration,
+
+    /// How long requests that are under way may take to finish after SIGTERM or Ctrl-C.
+    #[config(env = "ADIEU_DRAIN_TIMEOUT", default = "30s", deserialize_with = text)]
+    pub drain_timeout: Duration,
+
+    /// The networks of proxies whose `X-Forwarded-For` is believed, such as ["10.0.0.0/8", "::1/128"]; in the
+    /// environment with commas between them. From anyone else the header is ignored.
+    #[config(env = "ADIEU_TRUSTED_PROXIES", default = [], deserialize_with = text)]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// How the log is written to standard error: "text", or "json" (an object a line).
+    #[config(env = "ADIEU_LOG_FORMAT", default = "text", deserialize_with = text)]
+    pub log_format: LogFormat,
+
+    /// What is logged at least: "error", "warn", "info", "debug" or "trace".
+    #[config(env = "ADIEU_LOG_LEVEL", default = "info", deserialize_with = text)]
+    pub log_level: tracing::Level,
+}
+
+/// The annotated sample file: every setting, commented out, with its default.
+#[must_use]
+pub fn sample() -> String {
+    confique::toml::template::<Settings>(confique::toml::FormatOptions::default())
+}

@@ -1,0 +1,217 @@
+//! Where the values come from, and what is refused.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use confique::{
+    Config as _, Layer as _,
+    meta::{Field, FieldKind},
+};
+
+use super::{Settings, value::written};
+
+type SettingsLayer = <Settings as confique::Config>::Layer;
+
+/// The environment variable that names the file when no flag does.
+pub const CONFIG_VARIABLE: &str = "ADIEU_CONFIG";
+
+const PREFIX: &str = "ADIEU_";
+
+/// What the command line says about settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct Flags {
+    /// The address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// The folder that holds the store [default: ./adieu-data]
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<String>,
+    /// The file with the settings; `adieu config` prints a sample [env: ADIEU_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Why the settings can't be used, in one line without a full stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingError(String);
+
+/// Where a value was found.
+#[derive(Debug, Clone)]
+enum Origin {
+    Flag(&'static str),
+    Variable(&'static str),
+    File(String),
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(formatter, "from the flag {flag}"),
+            Self::Variable(name) => write!(formatter, "from the environment ({name})"),
+            Self::File(name) => write!(formatter, "in {name}"),
+            Self::Default => formatter.write_str("by default"),
+        }
+    }
+}
+
+impl Settings {
+    /// Puts the settings together from the flags, the environment (`std::env::vars_os()`), the file that one of them
+    /// names, and the defaults. Without a named file none is read.
+    ///
+    /// # Errors
+    /// At the first setting that is unknown, can't be read, or contradicts another, and when the file can't be read.
+    pub fn load(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Self, SettingError> {
+        let environment = adieu_variables(environment)?;
+        let mut sources = Sources { layer: SettingsLayer::empty(), origins: BTreeMap::new() };
+
+        for (key, flag, value) in [("listen", "--listen", &flags.listen), ("data", "--data", &flags.data)] {
+            if let Some(value) = value {
+                sources.offer(key, toml::Value::String(value.clone()), Origin::Flag(flag))?;
+            }
+        }
+        for (field, variable) in fields() {
+            if let Some(value) = environment.get(variable) {
+                sources.offer(field.name, toml::Value::String(value.clone()), Origin::Variable(variable))?;
+            }
+        }
+        let file = flags.config.clone().or_else(|| environment.get(CONFIG_VARIABLE).map(PathBuf::from));
+        if let Some(path) = file {
+            for (key, value) in read_file(&path)? {
+                let origin = Origin::File(path.display().to_string());
+                match fields().find(|(field, _)| field.name == key) {
+                    Some((field, _)) => sources.offer(field.name, value, origin)?,
+                    None => {
+                        return Err(SettingError(format!(
+                            "{key} {origin}: no such setting; `adieu config` lists them"
+                        )));
+                    }
+                }
+            }
+        }
+
+        let Sources { layer, origins } = sources;
+        let settings = Self::from_layer(layer.with_fallback(SettingsLayer::default_values()))
+            .map_err(|error| SettingError(format!("{error:#}")))?;
+        settings.check(&origins)?;
+        Ok(settings)
+    }
+
+    /// Refuses what makes no sense, alone or together.
+    fn check(&self, origins: &BTreeMap<&'static str, Origin>) -> Result<(), SettingError> {
+        let second = Duration::from_secs(1);
+        let day = Duration::from_secs(86_400);
+        for (key, value, least, most) in [
+            ("access_lifetime", self.access_lifetime, second, 30 * day),
+            ("refresh_lifetime", self.refresh_lifetime, second, 3660 * day),
+            ("session_lifetime", self.session_lifetime, second, 3660 * day),
+            ("leeway", self.leeway, Duration::ZERO, 60 * second),
+            ("max_staleness", self.max_staleness, Duration::from_millis(50), day),
+            ("header_timeout", self.header_timeout, Duration::from_millis(1), day),
+            ("request_timeout", self.request_timeout, Duration::from_millis(1), day),
+            ("drain_timeout", self.drain_timeout, Duration::ZERO, day),
+        ] {
+            if value < least || value > most {
+                let origin = origins.get(key).unwrap_or(&Origin::Default);
+                return Err(SettingError(format!(
+                    "{key} {origin}: {} is out of range; it must be between {} and {}",
+                    written(value),
+                    written(least),
+                    written(most)
+                )));
+            }
+        }
+        for (key, value, bound_key, bound) in [
+            ("rotation_grace", self.rotation_grace, "access_lifetime", self.access_lifetime),
+            ("access_lifetime", self.access_lifetime, "refresh_lifetime", self.refresh_lifetime),
+            ("refresh_lifetime", self.refresh_lifetime, "session_lifetime", self.session_lifetime),
+        ] {
+            if value > bound {
+                let [origin, bound_origin] = [key, bound_key].map(|key| origins.get(key).unwrap_or(&Origin::Default));
+                return Err(SettingError(format!(
+                    "{key} {origin}: {} must not be longer than {bound_key}, which is {} {bound_origin}",
+                    written(value),
+                    written(bound)
+                )));
+            }
+        }
+        for (key, value, most) in [
+            ("password_min_length", self.password_min_length.get(), 128),
+            ("hashing_threads", self.hashing_threads.map_or(1, usize::from), 1024),
+            ("hashing_queue", self.hashing_queue.get(), 100_000),
+            ("max_body_bytes", self.max_body_bytes.get(), 16 * 1024 * 1024),
+            ("max_connections", self.max_connections.get(), 1_000_000),
+        ] {
+            if value > most {
+                let origin = origins.get(key).unwrap_or(&Origin::Default);
+                return Err(SettingError(format!(
+                    "{key} {origin}: {value} is out of range; it must be at most {most}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was found so far; what is offered first stays.
+struct Sources {
+    layer: SettingsLayer,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+impl Sources {
+    fn offer(&mut self, key: &'static str, value: toml::Value, origin: Origin) -> Result<(), SettingError> {
+        // One key at a time, so that an error knows which.
+        let found: SettingsLayer = toml::Table::from_iter([(key.to_owned(), value)])
+            .try_into()
+            .map_err(|error: toml::de::Error| SettingError(format!("{key} {origin}: {}", error.message())))?;
+        let layer = std::mem::replace(&mut self.layer, SettingsLayer::empty());
+        self.layer = layer.with_fallback(found);
+        self.origins.entry(key).or_insert(origin);
+        Ok(())
+    }
+}
+
+/// Every setting with its environment variable.
+fn fields() -> impl Iterator<Item = (&'static Field, &'static str)> {
+    Settings::META.fields.iter().filter_map(|field| match field.kind {
+        FieldKind::Leaf { env: Some(variable), .. } => Some((field, variable)),
+        _ => None,
+    })
+}
+
+fn adieu_variables(
+    environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<BTreeMap<String, String>, SettingError> {
+    let mut found = BTreeMap::new();
+    for (name, value) in environment {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        if name != CONFIG_VARIABLE && !fields().any(|(_, variable)| variable == name) {
+            return Err(SettingError(format!("{name} in the environment: no such setting; `adieu config` lists them")));
+        }
+        let value = value
+            .into_string()
+            .map_err(|_| SettingError(format!("{name} in the environment: the value is not UTF-8")))?;
+        found.insert(name.to_owned(), value);
+    }
+    Ok(found)
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, SettingError> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| SettingError(format!("the settings in {name} can't be read: {error}")))?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let line =
+            error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
+        SettingError(format!("line {line} of {name} is not TOML: {}", error.message().replace('\n', ", ")))
+    })
+}

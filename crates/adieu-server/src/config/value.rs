@@ -1,0 +1,247 @@
+//! How a value is written: each kind of setting reads one text, whichever source that came from.
+
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+
+/// A kind of value that a setting can have.
+pub(super) trait Value: Sized {
+    /// Completes "`"x"` is not …".
+    const WANTED: &'static str;
+
+    /// The value that `text` stands for, if it stands for one.
+    fn read(text: &str) -> Option<Self>;
+}
+
+/// Deserializes any [`Value`]. Numbers are taken by their digits and lists with commas between, so that the file and
+/// the environment are read by the same function.
+pub(super) fn text<'de, D: Deserializer<'de>, V: Value>(deserializer: D) -> Result<V, D::Error> {
+    let text = deserializer.deserialize_any(TextVisitor)?;
+    V::read(&text).ok_or_else(|| de::Error::custom(format_args!("{text:?} is not {}", V::WANTED)))
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = String;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a text, a whole number or a list of texts")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<String, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = sequence.next_element::<String>()? {
+            texts.push(text);
+        }
+        Ok(texts.join(","))
+    }
+}
+
+impl Value for String {
+    const WANTED: &'static str = "a text of 1 to 512 bytes";
+
+    fn read(text: &str) -> Option<Self> {
+        (1..=512).contains(&text.len()).then(|| text.to_owned())
+    }
+}
+
+impl Value for PathBuf {
+    const WANTED: &'static str = "a path";
+
+    fn read(text: &str) -> Option<Self> {
+        (!text.is_empty() && !text.contains('\0')).then(|| Self::from(text))
+    }
+}
+
+impl Value for SocketAddr {
+    const WANTED: &'static str = r#"an address with a port, such as "127.0.0.1:8080" or "[::]:8080""#;
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for NonZeroUsize {
+    const WANTED: &'static str = "a whole number from 1";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for tracing::Level {
+    const WANTED: &'static str = r#""error", "warn", "info", "debug" or "trace""#;
+
+    fn read(text: &str) -> Option<Self> {
+        // Its own `FromStr` also takes numbers, which nobody would understand in a file.
+        text.parse().ok().filter(|_| text.chars().all(|letter| letter.is_ascii_lowercase()))
+    }
+}
+
+impl Value for Vec<IpNet> {
+    const WANTED: &'static str = r#"a list of networks, such as ["10.0.0.0/8", "::1/128"]"#;
+
+    fn read(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::new());
+        }
+        text.split(',').map(|network| network.trim().parse().ok()).collect()
+    }
+}
+
+impl Value for Duration {
+    const WANTED: &'static str = r#"a duration, such as "15m""#;
+
+    fn read(text: &str) -> Option<Self> {
+        let mut rest = text;
+        let mut total = Self::ZERO;
+        loop {
+            let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
+            let (number, after) = rest.split_at_checked(digits)?;
+            let end = after.find(|letter: char| letter.is_ascii_digit()).unwrap_or(after.len());
+            let (unit, after) = after.split_at_checked(end)?;
+            let number: u64 = number.parse().ok()?;
+            let part = match unit.trim_end() {
+                "ms" => Self::from_millis(number),
+                "s" => Self::from_secs(number),
+                "m" => Self::from_secs(number.checked_mul(60)?),
+                "h" => Self::from_secs(number.checked_mul(3600)?),
+                "d" => Self::from_secs(number.checked_mul(86_400)?),
+                "w" => Self::from_secs(number.checked_mul(604_800)?),
+                _ => return None,
+            };
+            total = total.checked_add(part)?;
+            if after.is_empty() {
+                return Some(total);
+            }
+            rest = after;
+        }
+    }
+}
+
+/// A duration in the way that it is written in a setting.
+pub(super) fn written(duration: Duration) -> String {
+    let mut millis = duration.as_millis();
+    let mut text = String::new();
+    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        if millis >= size {
+            text.push_str(&format!("{}{unit}", millis / size));
+            millis %= size;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// So many at once, and again so many spread evenly over a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many at once; at least 1.
+    pub burst: u32,
+    /// In what time all of them come back; at least a second.
+    pub per: Duration,
+}
+
+impl Value for Rate {
+    const WANTED: &'static str = r#"a rate, such as "10 per 5m""#;
+
+    fn read(text: &str) -> Option<Self> {
+        let (burst, per) = text.split_once(" per ")?;
+        let rate = Self { burst: burst.trim().parse().ok()?, per: Duration::read(per.trim())? };
+        (rate.burst > 0 && rate.per >= Duration::from_secs(1)).then_some(rate)
+    }
+}
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident: $wanted:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl Value for $name {
+            const WANTED: &'static str = $wanted;
+
+            fn read(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What to do with a token while nothing proves that the index is fresh enough.
+    WhenStale: r#""refuse" or "accept""# {
+        /// Answer 503.
+        Refuse = "refuse",
+        /// Go by what is known.
+        Accept = "accept",
+    }
+}
+
+choice! {
+    /// Whether strangers may register.
+    Registration: r#""open" or "closed""# {
+        /// Anyone may.
+        Open = "open",
+        /// Only the operator adds users.
+        Closed = "closed",
+    }
+}
+
+choice! {
+    /// How a log line is written.
+    LogFormat: r#""text" or "json""# {
+        /// For people.
+        Text = "text",
+        /// An object a line.
+        Json = "json",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("15m", 900_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("2w", 1_209_600_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(Duration::read(text), Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(Duration::read(&written(Duration::from_millis(millis))), Some(Duration::from_millis(millis)));
+        }
+        for text in
+            ["", "15", "m", "15 minuets", "-1s", "1.5h", "15M", " 1s", "99999999999999999999s", "99999999999999999w"]
+        {
+            assert_eq!(Duration::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read() {
+        assert_eq!(Rate::read("10 per 5m"), Some(Rate { burst: 10, per: Duration::from_secs(300) }));
+        for text in ["0 per 5m", "10", "10 per 0s", "10/5m", "-1 per 5m", "10 per 5"] {
+            assert_eq!(Rate::read(text), None, "{text}");
+        }
+    }
+}

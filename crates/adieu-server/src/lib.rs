@@ -1,0 +1,6 @@
+//! What the binary `adieu` is made of, as a library so that tests can reach it.
+//!
+//! The rules of tokens, sessions and revocations are in the crate `adieu`; here is what a server adds: settings,
+//! passwords, input, limits and sockets.
+
+pub mod config;

@@ -1,0 +1,162 @@
+//! Every setting in the sample file can be set in the file and in the environment, and arrives; a wrong one stops the
+//! start with one line that names it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
+
+use adieu_server::config::{Flags, Settings, sample};
+
+/// A value other than the default for every setting: its key, how a file writes it, and how the environment does.
+const OTHER_VALUES: &[(&str, &str, &str)] = &[
+    ("listen", r#""[::1]:9000""#, "[::1]:9000"),
+    ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
+    ("issuer", r#""https://login.example""#, "https://login.example"),
+    ("audience", r#""shop""#, "shop"),
+    ("access_lifetime", r#""5m""#, "5m"),
+    ("refresh_lifetime", r#""14d""#, "14d"),
+    ("session_lifetime", r#""60d""#, "60d"),
+    ("rotation_grace", r#""0s""#, "0s"),
+    ("leeway", r#""30s""#, "30s"),
+    ("max_staleness", r#""500ms""#, "500ms"),
+    ("when_stale", r#""accept""#, "accept"),
+    ("registration", r#""closed""#, "closed"),
+    ("password_min_length", "12", "12"),
+    ("hashing_threads", "3", "3"),
+    ("hashing_queue", "8", "8"),
+    ("login_attempts_per_account", r#""3 per 1m""#, "3 per 1m"),
+    ("login_attempts_per_address", r#""30 per 1h""#, "30 per 1h"),
+    ("max_body_bytes", "1024", "1024"),
+    ("max_connections", "50", "50"),
+    ("header_timeout", r#""5s""#, "5s"),
+    ("request_timeout", r#""10s""#, "10s"),
+    ("drain_timeout", r#""1s""#, "1s"),
+    ("trusted_proxies", r#"["10.0.0.0/8", "::1/128"]"#, "10.0.0.0/8, ::1/128"),
+    ("log_format", r#""json""#, "json"),
+    ("log_level", r#""debug""#, "debug"),
+];
+
+struct Start {
+    folder: tempfile::TempDir,
+    flags: Flags,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Start {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), flags: Flags::default(), environment: Vec::new() }
+    }
+
+    fn file(mut self, text: &str) -> Self {
+        let path = self.folder.path().join("adieu.toml");
+        std::fs::write(&path, text).unwrap();
+        self.flags.config = Some(path);
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn listen(mut self, address: &str) -> Self {
+        self.flags.listen = Some(address.to_owned());
+        self
+    }
+
+    fn load(&self) -> Result<Settings, String> {
+        Settings::load(&self.flags, self.environment.clone())
+            .map_err(|error| error.to_string().replace(&format!("{}/", self.folder.path().display()), ""))
+    }
+}
+
+fn defaults() -> Settings {
+    Start::new().load().unwrap()
+}
+
+fn keys_of_sample() -> BTreeSet<String> {
+    let assignment = |line: &str| {
+        let (key, _) = line.strip_prefix('#')?.split_once(" =")?;
+        key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_').then(|| key.to_owned())
+    };
+    sample().lines().filter_map(assignment).collect()
+}
+
+#[test]
+fn the_table_knows_every_setting() {
+    let table: BTreeSet<String> = OTHER_VALUES.iter().map(|(key, ..)| (*key).to_owned()).collect();
+    assert_eq!(keys_of_sample(), table);
+}
+
+#[test]
+fn each_can_be_set_in_the_file_and_in_the_environment() {
+    for (key, in_file, in_environment) in OTHER_VALUES {
+        let from_file = Start::new().file(&format!("{key} = {in_file}")).load().unwrap();
+        let variable = format!("ADIEU_{}", key.to_uppercase());
+        let from_environment = Start::new().variable(&variable, in_environment).load().unwrap();
+
+        assert_ne!(from_file, defaults(), "{key} in the file changes nothing");
+        assert_eq!(from_file, from_environment, "{key}");
+    }
+}
+
+#[test]
+fn the_sample_says_the_defaults() {
+    assert_eq!(Start::new().file(&sample()).load().unwrap(), defaults());
+
+    let uncommented: String = sample()
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(uncommented.lines().count() >= OTHER_VALUES.len() - 2, "all but the two without a default:\n{uncommented}");
+    assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let start = Start::new().file(r#"listen = "127.0.0.1:1""#);
+    assert_eq!(start.load().unwrap().listen.port(), 1);
+    let start = start.variable("ADIEU_LISTEN", "127.0.0.1:2");
+    assert_eq!(start.load().unwrap().listen.port(), 2);
+    assert_eq!(start.listen("127.0.0.1:3").load().unwrap().listen.port(), 3);
+}
+
+#[test]
+fn the_environment_may_name_the_file_and_a_flag_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.toml");
+    std::fs::write(&path, r#"issuer = "other""#).unwrap();
+    let start = Start::new().variable("ADIEU_CONFIG", path.to_str().unwrap());
+    assert_eq!(start.load().unwrap().issuer, "other");
+    assert_eq!(start.file(r#"issuer = "flag""#).load().unwrap().issuer, "flag");
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
+    let refusals = [
+        Start::new().file(r#"access_lifetime = "15 minuets""#),
+        Start::new().variable("ADIEU_LOG_FORMAT", "xml"),
+        Start::new().listen("8080"),
+        Start::new().file("acces_lifetime = \"15m\""),
+        Start::new().variable("ADIEU_ISSUERS", "me"),
+        Start::new().file("leeway = \"5m\""),
+        Start::new().file("max_body_bytes = 0"),
+        Start::new().file("max_body_bytes = true"),
+        Start::new().file("password_min_length = 1000"),
+        Start::new().file("trusted_proxies = [\"ten\"]"),
+        Start::new().file("issuer = \"a\"\nissuer = \"b\""),
+        Start::new().file("access_lifetime = \"5m\"").variable("ADIEU_ROTATION_GRACE", "10m"),
+        Start::new().file("refresh_lifetime = \"200d\""),
+    ]
+    .map(|start| start.load().unwrap_err())
+    .join("\n");
+    insta::assert_snapshot!(refusals);
+}
+
+#[test]
+fn a_named_file_that_is_not_there_is_an_error() {
+    let mut start = Start::new();
+    start.flags.config = Some(PathBuf::from("/nowhere/adieu.toml"));
+    assert!(start.load().unwrap_err().starts_with("the settings in /nowhere/adieu.toml can't be read: "));
+}
