@@ -4,3 +4,7 @@
 //! passwords, input, limits and sockets.
 
 pub mod config;
+pub mod error;
+pub mod input;
+pub mod password;
+pub mod text;

@@ -1,0 +1,308 @@
+//! Every answer that is not what was asked for, in one shape: `{"code":404,"status":"Not Found"}`, with `message` or
+//! `errors` where there is something to say.
+//!
+//! 1. The status of each is in [`ApiError::status`], and nowhere else.
+//! 2. What went wrong inside is logged here, once, under the target [`LOG_TARGET`], and never told to the client.
+//! 3. Whoever should come back later is told when (`Retry-After`, in whole seconds).
+
+use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError, time::Duration};
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::password::HasherError;
+
+/// The target of log lines about requests that failed for our own reasons.
+pub const LOG_TARGET: &str = "adieu::failure";
+
+/// When to try again after a failure that usually passes by itself.
+const SOON: Duration = Duration::from_secs(1);
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Why a request was not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The body is not JSON; with what the parser stumbled on.
+    #[error("the body is not valid json: {0}")]
+    InvalidJson(String),
+    /// The request makes no sense; with a sentence for the client.
+    #[error("{0}")]
+    BadRequest(Cow<'static, str>),
+    /// The user is unknown or the password wrong; which of the two is nobody's business.
+    #[error("the credentials are wrong")]
+    InvalidCredentials,
+    /// The caller is known, and may not; with a sentence for the client.
+    #[error("{0}")]
+    Forbidden(Cow<'static, str>),
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// There is such a place, and it does not answer to this method.
+    #[error("the method is not allowed")]
+    MethodNotAllowed,
+    /// The request did not arrive in time.
+    #[error("the request took too long")]
+    RequestTimeout,
+    /// There is already one; with a sentence for the client.
+    #[error("{0}")]
+    Conflict(Cow<'static, str>),
+    /// The body is longer than is read.
+    #[error("the body is too large")]
+    BodyTooLarge,
+    /// The body is not labelled as JSON.
+    #[error("the body is not labelled as json")]
+    UnsupportedMediaType,
+    /// Fields are missing, unknown or wrong.
+    #[error("fields of the body are wrong")]
+    Invalid(FieldErrors),
+    /// Too many failed logins.
+    #[error("too many attempts")]
+    TooManyAttempts {
+        /// When the next may be made.
+        retry_after: Duration,
+    },
+    /// It can't be done just now, and nothing was done.
+    #[error("temporarily unavailable")]
+    Unavailable(#[source] Cause),
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal(#[source] Cause),
+}
+
+/// What is wrong with each field of a body.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(transparent)]
+pub struct FieldErrors(BTreeMap<Cow<'static, str>, Vec<String>>);
+
+impl FieldErrors {
+    /// One wrong field.
+    #[must_use]
+    pub fn one(field: &'static str, message: impl ToString) -> Self {
+        let mut errors = Self::default();
+        errors.add(field, message);
+        errors
+    }
+
+    /// Adds what is wrong with a field.
+    pub fn add(&mut self, field: impl Into<Cow<'static, str>>, message: impl ToString) {
+        self.0.entry(field.into()).or_default().push(message.to_string());
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The body of an answer that is not what was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// The HTTP status once more.
+    #[schema(example = 404)]
+    code: u16,
+    /// Which fields were wrong, and how: `{"json":{"username":["Missing data for required field."]}}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    errors: Option<serde_json::Value>,
+    /// What there is to say beyond the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Cow<'static, str>>,
+    /// The HTTP status in words.
+    #[schema(example = "Not Found")]
+    status: &'static str,
+}
+
+impl ApiError {
+    /// Something inside went wrong that the client can't help.
+    pub fn internal(cause: impl Into<Cause>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The status that it is answered with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidJson(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn message(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::InvalidJson(detail) => Some(detail.clone().into()),
+            Self::BadRequest(message) | Self::Forbidden(message) | Self::Conflict(message) => Some(message.clone()),
+            Self::InvalidCredentials => Some("Invalid credentials.".into()),
+            Self::UnsupportedMediaType => Some("Send the body as application/json.".into()),
+            Self::TooManyAttempts { .. } => Some("Too many failed attempts. Try again later.".into()),
+            Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
+            Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::BodyTooLarge
+            | Self::Invalid(_)
+            | Self::Internal(_) => None,
+        }
+    }
+
+    fn errors(&self) -> Option<serde_json::Value> {
+        match self {
+            Self::Invalid(errors) => Some(serde_json::json!({ "json": errors })),
+            Self::InvalidJson(_) => Some(serde_json::json!({ "json": ["Invalid JSON body."] })),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            Self::Unavailable(_) => Some(SOON),
+            _ => None,
+        }
+    }
+
+    fn log(&self) {
+        match self {
+            Self::Unavailable(cause) => tracing::warn!(target: LOG_TARGET, cause = chain(&**cause), "unavailable"),
+            Self::Internal(cause) => tracing::error!(target: LOG_TARGET, cause = chain(&**cause), "internal error"),
+            _ => {}
+        }
+    }
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let status = self.status();
+        let body = ErrorBody {
+            code: status.as_u16(),
+            errors: self.errors(),
+            message: self.message(),
+            status: status.canonical_reason().unwrap_or("Error"),
+        };
+        let mut response = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
+        if let Some(wait) = self.retry_after() {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 §15.5.2: an answer with 401 says how to authenticate.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<adieu::Error> for ApiError {
+    fn from(error: adieu::Error) -> Self {
+        match error {
+            adieu::Error::Unavailable(_) => Self::Unavailable(error.into()),
+            other => Self::Internal(other.into()),
+        }
+    }
+}
+
+impl From<HasherError> for ApiError {
+    fn from(error: HasherError) -> Self {
+        match error {
+            HasherError::Busy => Self::Unavailable(error.into()),
+            HasherError::Failed => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<FieldErrors> for ApiError {
+    fn from(errors: FieldErrors) -> Self {
+        Self::Invalid(errors)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    async fn rendered(error: ApiError) -> (u16, String, Response) {
+        let response = error.into_response();
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(to_bytes(body, 65536).await.unwrap().to_vec()).unwrap();
+        (parts.status.as_u16(), text, Response::from_parts(parts, axum::body::Body::empty()))
+    }
+
+    #[tokio::test]
+    async fn the_envelope_is_the_one_that_flask_smorest_has() {
+        for (error, body) in [
+            (ApiError::NotFound, r#"{"code":404,"status":"Not Found"}"#),
+            (
+                ApiError::Conflict("A user with that username already exists.".into()),
+                r#"{"code":409,"message":"A user with that username already exists.","status":"Conflict"}"#,
+            ),
+            (
+                ApiError::Invalid(FieldErrors::one("password", "Missing data for required field.")),
+                r#"{"code":422,"errors":{"json":{"password":["Missing data for required field."]}},"status":"Unprocessable Entity"}"#,
+            ),
+            (ApiError::InvalidCredentials, r#"{"code":401,"message":"Invalid credentials.","status":"Unauthorized"}"#),
+        ] {
+            let status = error.status();
+            assert_eq!(rendered(error).await.1, body, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_inside_is_not_told() {
+        let secret = || std::io::Error::other("/var/lib/adieu: disk full");
+        let (status, body, response) = rendered(adieu::Error::unavailable(secret()).into()).await;
+        assert_eq!(
+            (status, body.as_str()),
+            (503, r#"{"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#)
+        );
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let (status, body, _) = rendered(ApiError::internal(secret())).await;
+        assert_eq!((status, body.as_str()), (500, r#"{"code":500,"status":"Internal Server Error"}"#));
+    }
+
+    #[tokio::test]
+    async fn when_to_come_back_is_rounded_up() {
+        let wait = Duration::from_millis(1200);
+        let (status, _, response) = rendered(ApiError::TooManyAttempts { retry_after: wait }).await;
+        assert_eq!((status, response.headers()[header::RETRY_AFTER].to_str().unwrap()), (429, "2"));
+    }
+
+    #[test]
+    fn a_cause_is_logged_with_its_own_causes() {
+        let error = adieu::Error::unavailable(std::io::Error::other("disk full"));
+        assert_eq!(chain(&error), "the store is unavailable: disk full");
+    }
+}

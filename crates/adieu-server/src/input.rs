@@ -1,0 +1,230 @@
+//! Reading the body of a request: one JSON object, of which every field is known and has the right type.
+//!
+//! 1. A body that is not JSON is answered 400. So is one that names a field twice, because two readers would take two
+//!    different values.
+//! 2. Missing, unknown and wrong fields are answered 422, all of them at once, in marshmallow's words, which clients
+//!    of a Flask API know.
+//! 3. A body that is longer than the limit is answered 413, and one that is not labelled as JSON 415. (webargs would
+//!    read the latter as an empty object and call every field missing, which misleads.)
+//!
+//! ```
+//! use adieu_server::{input::Fields, text::Username};
+//!
+//! let mut fields = Fields::parse(br#"{"username":"jose","password":"1234"}"#)?;
+//! let username = fields.required("username", |text| Username::new(&text));
+//! let nickname = fields.optional("nickname", |text| Username::new(&text));
+//! let password = fields.required("password", |text| Ok(text));
+//! let (username, nickname, password) = fields.finish((username, nickname, password))?;
+//! assert_eq!((username.as_str(), nickname, password.as_str()), ("jose", None, "1234"));
+//! # Ok::<(), adieu_server::error::ApiError>(())
+//! ```
+
+use std::{collections::BTreeMap, fmt};
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::{StatusCode, header},
+};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::{
+    error::{ApiError, FieldErrors},
+    text::TextError,
+};
+
+/// The fields of a body that nobody has asked for yet, and what is wrong with those that somebody has.
+///
+/// As an axum extractor it reads the body of the request, up to the limit of the router
+/// ([`DefaultBodyLimit`](axum::extract::DefaultBodyLimit)).
+pub struct Fields {
+    rest: BTreeMap<String, Value>,
+    errors: FieldErrors,
+}
+
+/// A field that was asked for; its value is had from [`Fields::finish`].
+pub struct Field<T>(Option<T>);
+
+impl Fields {
+    /// Takes a body apart. An empty body is an object without fields.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidJson`] when it is not JSON or names a field twice; [`ApiError::Invalid`] when it is not an
+    /// object.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let errors = FieldErrors::default();
+        if body.is_empty() {
+            return Ok(Self { rest: BTreeMap::new(), errors });
+        }
+        match serde_json::from_slice(body) {
+            Ok(Body::Object(rest)) => Ok(Self { rest, errors }),
+            Ok(Body::Other) => Err(FieldErrors::one("_schema", "Invalid input type.").into()),
+            Err(error) => Err(ApiError::InvalidJson(error.to_string())),
+        }
+    }
+
+    /// A text that must be there, read by `read`.
+    pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(String) -> Result<T, TextError>) -> Field<T> {
+        match self.rest.remove(name) {
+            Some(value) => self.read(name, value, read),
+            None => {
+                self.errors.add(name, "Missing data for required field.");
+                Field(None)
+            }
+        }
+    }
+
+    /// A text that may be left out, read by `read` when it is there.
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(String) -> Result<T, TextError>,
+    ) -> Field<Option<T>> {
+        match self.rest.remove(name) {
+            Some(value) => Field(self.read(name, value, read).0.map(Some)),
+            None => Field(Some(None)),
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        value: Value,
+        read: impl FnOnce(String) -> Result<T, TextError>,
+    ) -> Field<T> {
+        let outcome = match value {
+            Value::String(text) => read(text).map_err(|error| error.to_string()),
+            Value::Null => Err("Field may not be null.".to_owned()),
+            _ => Err("Not a valid string.".to_owned()),
+        };
+        Field(outcome.map_err(|message| self.errors.add(name, message)).ok())
+    }
+
+    /// The values of the fields that were asked for.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] with everything that is wrong, fields that nobody asked for included.
+    pub fn finish<F: Finish>(mut self, fields: F) -> Result<F::Values, ApiError> {
+        for name in self.rest.into_keys() {
+            self.errors.add(name, "Unknown field.");
+        }
+        match fields.values() {
+            Some(values) if self.errors.is_empty() => Ok(values),
+            _ => Err(self.errors.into()),
+        }
+    }
+}
+
+/// Several [`Field`]s at once.
+pub trait Finish {
+    /// Their values.
+    type Values;
+
+    /// All values, when every field has one.
+    fn values(self) -> Option<Self::Values>;
+}
+
+macro_rules! finish {
+    ($($value:ident)+) => {
+        impl<$($value),+> Finish for ($(Field<$value>,)+) {
+            type Values = ($($value,)+);
+
+            #[allow(non_snake_case)]
+            fn values(self) -> Option<Self::Values> {
+                let ($($value,)+) = self;
+                Some(($($value.0?,)+))
+            }
+        }
+    };
+}
+
+finish!(A);
+finish!(A B);
+finish!(A B C);
+finish!(A B C D);
+finish!(A B C D E);
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let is_json = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().is_ok_and(is_json));
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
+            _ => ApiError::BadRequest("The body could not be read.".into()),
+        })?;
+        // Without a body there is nothing to label.
+        if is_json == Some(true) || (is_json.is_none() && body.is_empty()) {
+            Self::parse(&body)
+        } else {
+            Err(ApiError::UnsupportedMediaType)
+        }
+    }
+}
+
+/// `application/json` or `application/…+json`, with or without parameters (RFC 6839 §3.1).
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+enum Body {
+    Object(BTreeMap<String, Value>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BodyVisitor)
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = Body;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            if fields.insert(name, value).is_some() {
+                return Err(de::Error::custom("a field is there twice"));
+            }
+        }
+        Ok(Body::Object(fields))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Body, A::Error> {
+        while sequence.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(Body::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
+        Ok(Body::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
+        Ok(Body::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
+        Ok(Body::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
+        Ok(Body::Other)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
+        Ok(Body::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Body, E> {
+        Ok(Body::Other)
+    }
+}

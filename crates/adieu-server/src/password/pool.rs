@@ -1,0 +1,233 @@
+//! The threads that hash.
+
+use std::{
+    fmt, io,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+};
+
+use tokio::sync::oneshot;
+
+use super::hash::{Memory, PasswordHash};
+use crate::text::Password;
+
+/// Why a password was neither hashed nor verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HasherError {
+    /// As many as may wait are waiting. Trying again in a second is sensible.
+    #[error("too many passwords are waiting to be hashed")]
+    Busy,
+    /// The system gave no randomness or no memory.
+    #[error("the password could not be hashed")]
+    Failed,
+}
+
+/// What comparing a password with a stored hash says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the password.
+    Right,
+    /// It is the password, and its hash should be replaced by a new one.
+    RightButOutdated,
+    /// It is not.
+    Wrong,
+}
+
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// Hashes and verifies passwords on threads of its own. Clones share them; they end with the last clone.
+#[derive(Clone)]
+pub struct Hasher {
+    queue: SyncSender<Job>,
+    nobody: Arc<PasswordHash>,
+}
+
+impl Hasher {
+    /// Starts `threads` threads, for which up to `waiting` passwords may wait.
+    ///
+    /// # Errors
+    /// When the system can't start a thread, or has no randomness.
+    pub fn start(threads: NonZeroUsize, waiting: NonZeroUsize) -> io::Result<Self> {
+        let password = Password::typed("nobody's password".into()).map_err(io::Error::other)?;
+        let nobody = PasswordHash::compute(&password, &mut Memory::default())
+            .ok_or_else(|| io::Error::other("no password can be hashed on this system"))?;
+
+        let (queue, jobs) = sync_channel::<Job>(waiting.get());
+        let jobs = Arc::new(Mutex::new(jobs));
+        for number in 0..threads.get() {
+            let jobs = Arc::clone(&jobs);
+            thread::Builder::new().name(format!("adieu-hasher-{number}")).spawn(move || work(&jobs))?;
+        }
+        Ok(Self { queue, nobody: Arc::new(nobody) })
+    }
+
+    /// How many threads are sensible when nothing is configured: one fewer than there are cores, at least one.
+    #[must_use]
+    pub fn default_threads() -> NonZeroUsize {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Hashes a password to be stored.
+    ///
+    /// # Errors
+    /// [`HasherError::Busy`] at once when too many are waiting.
+    pub async fn hash(&self, password: &Password) -> Result<PasswordHash, HasherError> {
+        let password = password.clone();
+        self.run(move |memory| PasswordHash::compute(&password, memory)).await
+    }
+
+    /// Compares a password with a stored hash.
+    ///
+    /// # Errors
+    /// [`HasherError::Busy`] at once when too many are waiting.
+    pub async fn verify(&self, password: &Password, stored: &PasswordHash) -> Result<Verdict, HasherError> {
+        let (password, stored) = (password.clone(), stored.clone());
+        self.run(move |memory| {
+            Some(match stored.matches(&password, memory)? {
+                true if stored.is_current() => Verdict::Right,
+                true => Verdict::RightButOutdated,
+                false => Verdict::Wrong,
+            })
+        })
+        .await
+    }
+
+    /// Does what [`Hasher::verify`] does, for a user that does not exist; there is no verdict, because it is always
+    /// wrong.
+    ///
+    /// # Errors
+    /// [`HasherError::Busy`] at once when too many are waiting.
+    pub async fn verify_nobody(&self, password: &Password) -> Result<(), HasherError> {
+        self.verify(password, &self.nobody).await.map(drop)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> Option<T> + Send + 'static,
+    ) -> Result<T, HasherError> {
+        let (sender, answer) = oneshot::channel();
+        let job: Job = Box::new(move |memory| {
+            // Whoever asked may have hung up while waiting; a flood of those must not keep the threads busy.
+            if !sender.is_closed() {
+                drop(sender.send(work(memory)));
+            }
+        });
+        self.queue.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => HasherError::Busy,
+            TrySendError::Disconnected(_) => HasherError::Failed,
+        })?;
+        answer.await.ok().flatten().ok_or(HasherError::Failed)
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Hasher").finish_non_exhaustive()
+    }
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>) {
+    let mut memory = Memory::default();
+    loop {
+        // The lock is held while waiting: the next thread in line waits for it instead.
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // One password that a hashing crate can't cope with must not take a thread away from the others.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
+            memory = Memory::default();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn one() -> NonZeroUsize {
+        NonZeroUsize::MIN
+    }
+
+    fn password(text: &str) -> Password {
+        Password::typed(text.into()).unwrap()
+    }
+
+    /// Occupies the only thread until the returned sender is used or dropped.
+    fn occupy(hasher: &Hasher) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel::<()>();
+        let (started, has_started) = mpsc::channel();
+        let job: Job = Box::new(move |_| {
+            started.send(()).unwrap();
+            let _released = released.recv();
+        });
+        hasher.queue.send(job).unwrap();
+        has_started.recv().unwrap();
+        release
+    }
+
+    #[tokio::test]
+    async fn what_was_hashed_is_right_and_everything_else_is_wrong() {
+        let hasher = Hasher::start(one(), one()).unwrap();
+        let stored = hasher.hash(&password("jos\u{e9}")).await.unwrap();
+        assert!(stored.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let stored = PasswordHash::parse(stored.as_str()).unwrap();
+        assert_eq!(hasher.verify(&password("jos\u{e9}"), &stored).await, Ok(Verdict::Right));
+        assert_eq!(hasher.verify(&password("jose\u{301}"), &stored).await, Ok(Verdict::Right), "the same in NFC");
+        assert_eq!(hasher.verify(&password("jose"), &stored).await, Ok(Verdict::Wrong));
+        assert_eq!(hasher.verify_nobody(&password("jose")).await, Ok(()));
+        let again = hasher.hash(&password("jos\u{e9}")).await.unwrap();
+        assert_ne!(stored.as_str(), again.as_str(), "each has its own salt");
+    }
+
+    #[tokio::test]
+    async fn when_the_queue_is_full_the_next_is_told_so_at_once() {
+        let hasher = Hasher::start(one(), one()).unwrap();
+        let release = occupy(&hasher);
+        let waits = password("waits");
+        let mut waiting = Box::pin(hasher.hash(&waits));
+        assert!(poll_once(waiting.as_mut()).await.is_none());
+        assert_eq!(hasher.hash(&password("busy")).await.unwrap_err(), HasherError::Busy);
+        drop(release);
+        assert!(waiting.await.is_ok());
+        assert!(hasher.hash(&password("free again")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_hung_up_is_not_worked_for() {
+        let hasher = Hasher::start(one(), one()).unwrap();
+        let release = occupy(&hasher);
+        let (touched, was_touched) = mpsc::channel::<()>();
+        let mut waiting = Box::pin(hasher.run(move |_| touched.send(()).ok()));
+        assert!(poll_once(waiting.as_mut()).await.is_none());
+        drop(waiting);
+        drop(release);
+        assert!(was_touched.recv().is_err(), "the work was dropped undone");
+    }
+
+    async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match future.as_mut().poll(context) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_answer_and_no_thread() {
+        let hasher = Hasher::start(one(), one()).unwrap();
+        let answer: Result<(), _> = hasher.run(|_| std::panic::resume_unwind(Box::new("a bug"))).await;
+        assert_eq!(answer, Err(HasherError::Failed));
+        assert!(hasher.hash(&password("still here")).await.is_ok());
+    }
+}

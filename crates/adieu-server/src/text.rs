@@ -1,0 +1,195 @@
+//! Names and passwords as people type them.
+//!
+//! 1. Both are brought into Unicode's normalisation form NFC, because the same key press gives different code points
+//!    on different systems: "é" is one code point on Windows and may be two on a Mac, and must be the same user.
+//! 2. Nothing else is changed silently. What can't be accepted is refused, with a message for the person.
+//!
+//! Two names that merely look alike (Latin "a" and Cyrillic "а") are two names, as are "José" and "josé".
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+/// The longest username, in characters.
+pub const MAX_USERNAME_CHARACTERS: usize = 80;
+
+/// The longest password, in bytes of UTF-8. Long enough for any passphrase; a bound, because hashing reads it all.
+pub const MAX_PASSWORD_BYTES: usize = 1024;
+
+/// Why a text is refused: a sentence for the person who typed it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TextError(String);
+
+impl TextError {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// The name that a user logs in with: 1 to [`MAX_USERNAME_CHARACTERS`] characters in NFC, without control characters
+/// and without white space around it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Username(String);
+
+impl Username {
+    /// Takes a name as it was typed.
+    ///
+    /// # Errors
+    /// When it is empty or too long, has white space around it, or contains a character that can't be seen.
+    pub fn new(typed: &str) -> Result<Self, TextError> {
+        // What becomes one character in NFC is at most four code points of three bytes, or one of four: this bounds the
+        // work before it is done.
+        if typed.len() > MAX_USERNAME_CHARACTERS * 12 {
+            return Err(too_long(MAX_USERNAME_CHARACTERS));
+        }
+        let name: String = typed.nfc().collect();
+        if name.is_empty() {
+            return Err(too_short(1));
+        }
+        if name.chars().count() > MAX_USERNAME_CHARACTERS {
+            return Err(too_long(MAX_USERNAME_CHARACTERS));
+        }
+        if name.chars().any(is_invisible) {
+            return Err(TextError::new("Control characters are not allowed."));
+        }
+        if name.trim() != name {
+            return Err(TextError::new("White space at the beginning or end is not allowed."));
+        }
+        Ok(Self(name))
+    }
+
+    /// The name in NFC.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Username {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+/// Control characters, and those that turn the direction of the text around them (which makes one name look like
+/// another in a list).
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A password as it was typed. Wiped from memory when dropped; never shown by `Debug`.
+#[derive(Clone)]
+pub struct Password {
+    typed: SecretString,
+    normalised: SecretString,
+}
+
+impl Password {
+    /// A password to compare with a stored one. It may be shorter than a new one would have to be.
+    ///
+    /// # Errors
+    /// When it is longer than [`MAX_PASSWORD_BYTES`] or contains a null character, which bcrypt would stop at.
+    pub fn typed(typed: SecretString) -> Result<Self, TextError> {
+        let text = typed.expose_secret();
+        if text.len() > MAX_PASSWORD_BYTES {
+            return Err(too_long(MAX_PASSWORD_BYTES));
+        }
+        if text.contains('\0') {
+            return Err(TextError::new("Null characters are not allowed."));
+        }
+        let normalised = if is_nfc(text) { typed.clone() } else { text.nfc().collect::<String>().into() };
+        Ok(Self { typed, normalised })
+    }
+
+    /// A password to be stored: at least `minimum` characters.
+    ///
+    /// # Errors
+    /// As [`Password::typed`], and when it is shorter.
+    pub fn chosen(typed: SecretString, minimum: usize) -> Result<Self, TextError> {
+        let password = Self::typed(typed)?;
+        if password.normalised().chars().count() < minimum {
+            return Err(too_short(minimum));
+        }
+        Ok(password)
+    }
+
+    /// In NFC: what is hashed.
+    pub(crate) fn normalised(&self) -> &str {
+        self.normalised.expose_secret()
+    }
+
+    /// As it was typed: what other software hashed, which does not normalise.
+    pub(crate) fn as_typed(&self) -> &str {
+        self.typed.expose_secret()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Password(…)")
+    }
+}
+
+// The wording of marshmallow, which clients of a Flask API know.
+fn too_short(minimum: usize) -> TextError {
+    TextError(format!("Shorter than minimum length {minimum}."))
+}
+
+fn too_long(maximum: usize) -> TextError {
+    TextError(format!("Longer than maximum length {maximum}."))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_however_its_accents_are_typed() {
+        assert_eq!(Username::new("jose\u{301}").unwrap(), Username::new("jos\u{e9}").unwrap());
+        assert_eq!(Username::new("José Salvatierra").unwrap().as_str(), "José Salvatierra");
+        assert_ne!(Username::new("José").unwrap(), Username::new("josé").unwrap());
+    }
+
+    #[test]
+    fn a_name_that_can_not_be_one_is_refused() {
+        let message = |name: &str| Username::new(name).unwrap_err().to_string();
+        assert_eq!(message(""), "Shorter than minimum length 1.");
+        assert_eq!(message(&"é".repeat(81)), "Longer than maximum length 80.");
+        assert_eq!(message(&"e\u{301}".repeat(100_000)), "Longer than maximum length 80.");
+        for name in ["a\nb", "a\0", "a\u{7f}", "a\u{202e}b", "\u{feff}a", "\u{200b}"] {
+            assert_eq!(message(name), "Control characters are not allowed.", "{name:?}");
+        }
+        for name in [" a", "a ", "\u{3000}a", " "] {
+            assert_eq!(message(name), "White space at the beginning or end is not allowed.", "{name:?}");
+        }
+        assert!(Username::new(&"é".repeat(80)).is_ok());
+        assert!(Username::new(&"e\u{301}".repeat(80)).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_bounded_and_the_minimum_is_for_new_ones() {
+        let chosen = |text: &str, minimum| Password::chosen(text.into(), minimum).map_err(|error| error.to_string());
+        assert!(chosen("1234", 1).is_ok());
+        assert_eq!(chosen("", 1).unwrap_err(), "Shorter than minimum length 1.");
+        assert_eq!(chosen("éééé", 5).unwrap_err(), "Shorter than minimum length 5.");
+        assert_eq!(chosen(&"x".repeat(1025), 1).unwrap_err(), "Longer than maximum length 1024.");
+        assert_eq!(chosen("a\0b", 1).unwrap_err(), "Null characters are not allowed.");
+        assert!(chosen(&"x".repeat(1024), 1).is_ok());
+        assert!(Password::typed("".into()).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(format!("{:?}", Password::typed("hunter2".into()).unwrap()), "Password(…)");
+    }
+}
