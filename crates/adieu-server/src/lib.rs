@@ -3,8 +3,11 @@
 //! The rules of tokens, sessions and revocations are in the crate `adieu`; here is what a server adds: settings,
 //! passwords, input, limits and sockets.
 
+pub mod address;
 pub mod config;
 pub mod error;
 pub mod input;
+pub mod limit;
+pub mod listen;
 pub mod password;
 pub mod text;
