@@ -1,0 +1,219 @@
+//! Sockets: taking connections, and letting go of them.
+//!
+//! 1. A client that sends the head of its request slowly, or nothing at all, is disconnected after
+//!    [`Bounds::header_timeout`]; so is a connection that is idle between two requests. A request whose body comes
+//!    slowly is answered 408 after [`Bounds::request_timeout`].
+//! 2. A head over 32 KiB is answered 431.
+//! 3. At most [`Bounds::max_connections`] are open; further clients wait until one is free. An idle connection costs
+//!    a file descriptor and a few KiB, and holds nobody else up.
+//! 4. When it is told to stop, it accepts nothing more, answers every request that it has begun to read, and is done;
+//!    after [`Bounds::drain_timeout`] it gives up on the rest.
+//!
+//! HTTP/1.1 only: it is what proxies speak to what is behind them, and hyper can't yet give a client that has not said
+//! which version it speaks a time limit. `axum::serve` sets no time limits at all.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, Response},
+    response::IntoResponse,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tower::Service as _;
+
+use crate::{config::Settings, error::ApiError};
+
+/// Enough for cookies and a token or two of the largest size that is verified.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// For how long a connection that has not sent a whole head yet is kept after the end was announced.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// How long to wait when the system has no descriptor or memory for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// For the head of a request, from when the connection was opened or the answer before was sent.
+    pub header_timeout: Duration,
+    /// From the head of a request to the head of its answer.
+    pub request_timeout: Duration,
+    /// For the requests that are under way when the server is told to stop.
+    pub drain_timeout: Duration,
+    /// How many connections are open at once.
+    pub max_connections: usize,
+}
+
+impl From<&Settings> for Bounds {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            header_timeout: settings.header_timeout,
+            request_timeout: settings.request_timeout,
+            drain_timeout: settings.drain_timeout,
+            max_connections: settings.max_connections.get(),
+        }
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// How many connections were cut off because they took longer than [`Bounds::drain_timeout`].
+    pub abandoned: usize,
+}
+
+/// Serves `router` on `listener` until `stop` is ready, and then until what was begun is answered. Handlers get the
+/// peer's address as [`ConnectInfo<SocketAddr>`].
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: impl Future<Output = ()>) -> Drained {
+    let permits = Arc::new(Semaphore::new(bounds.max_connections));
+    let (announce_end, end) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let next = async {
+            // The semaphore is never closed; if it were, there would be nobody left to serve.
+            let permit = Arc::clone(&permits).acquire_owned().await.ok();
+            (permit, listener.accept().await)
+        };
+        tokio::select! {
+            // Stopping comes first, or a busy server would go on accepting.
+            biased;
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            (permit, accepted) = next => match accepted {
+                Ok((stream, peer)) => {
+                    let (router, end) = (router.clone(), end.clone());
+                    connections.spawn(async move {
+                        connection(stream, peer, router, bounds, end).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => refused_by_system(&error).await,
+            },
+        }
+    }
+    drop((listener, end));
+    let _told = announce_end.send(());
+
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let abandoned = match timeout(bounds.drain_timeout, all_ended).await {
+        Ok(()) => 0,
+        Err(_) => connections.len(),
+    };
+    connections.shutdown().await;
+    Drained { abandoned }
+}
+
+async fn refused_by_system(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::warn!(%error, "could not accept a connection");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, bounds: Bounds, mut end: watch::Receiver<()>) {
+    // Answers are small and written whole; waiting for more of them would only delay them.
+    let _set = stream.set_nodelay(true);
+    let has_begun = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
+        has_begun.store(true, Ordering::Relaxed);
+        answer(request, peer, router.clone(), bounds.request_timeout)
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(bounds.header_timeout)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        _ = end.changed() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                // hyper closes what is idle between two requests, and waits for what has not sent its first.
+                () = sleep(LAST_CALL.min(bounds.drain_timeout)), if !has_begun.load(Ordering::Relaxed) => {
+                    if has_begun.load(Ordering::Relaxed) { connection.as_mut().await } else { Ok(()) }
+                }
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        // Clients that hang up or dawdle are everyday life.
+        tracing::debug!(%peer, %error, "connection ended early");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    mut router: Router,
+    limit: Duration,
+) -> Result<Response<Body>, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    match timeout(limit, router.call(request)).await {
+        Ok(answered) => answered,
+        Err(_) => Ok(ApiError::RequestTimeout.into_response()),
+    }
+}
+
+/// Ready when the process is asked to end: SIGTERM, or Ctrl-C.
+///
+/// # Errors
+/// When the system does not let us listen for it.
+pub async fn asked_to_stop() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Raises the number of files that this process may open as far as it may by itself, and returns it when there is one:
+/// the customary 1024 is less than the connections that a server holds.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => limit.maximum,
+            Err(_) => limit.current,
+        }
+    }
+    #[cfg(not(unix))]
+    None
+}

@@ -1,0 +1,192 @@
+//! Slow, silent and half-open clients are disconnected, a thousand idle ones do not stop a request, and a server that
+//! is told to stop answers what it has begun.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use adieu_server::{
+    error::ApiError,
+    listen::{Bounds, Drained, raise_descriptor_limit, serve},
+};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    routing::{get, post},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
+
+/// Long enough never to pass in a test.
+const NEVER: Duration = Duration::from_secs(3600);
+/// Short enough to wait for.
+const SOON: Duration = Duration::from_millis(100);
+
+const PATIENT: Bounds =
+    Bounds { header_timeout: NEVER, request_timeout: NEVER, drain_timeout: NEVER, max_connections: 10_000 };
+
+struct Server {
+    address: SocketAddr,
+    /// Told when a request has reached `/held`.
+    reached: Arc<Notify>,
+    /// Lets the request at `/held` go on.
+    release: Arc<Notify>,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<Drained>,
+}
+
+impl Server {
+    async fn start(bounds: Bounds) -> Self {
+        let (reached, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let held = {
+            let (reached, release) = (reached.clone(), release.clone());
+            move || async move {
+                reached.notify_one();
+                release.notified().await;
+                "answered"
+            }
+        };
+        let router = Router::new()
+            .route("/peer", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
+            .route("/echo", post(|body: String| async move { body }))
+            .route("/held", get(held))
+            .fallback(|| async { ApiError::NotFound });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let ended = tokio::spawn(serve(listener, router, bounds, async { stopped.await.unwrap() }));
+        Self { address, reached, release, stop, ended }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn send(&self, text: &str) -> TcpStream {
+        let mut stream = self.connect().await;
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+/// Everything until the server closes the connection.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut text = Vec::new();
+    match stream.read_to_end(&mut text).await {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// Reads up to and including `end`.
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(end.as_bytes()) {
+        text.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(text).unwrap()
+}
+
+const CLOSING: &str = "host: adieu\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_is_answered_and_knows_its_peer() {
+    let server = Server::start(PATIENT).await;
+    let stream = server.send(&format!("GET /peer HTTP/1.1\r\n{CLOSING}")).await;
+    let peer = stream.local_addr().unwrap();
+    assert!(rest(stream).await.ends_with(&format!("\r\n\r\n{peer}")));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_is_disconnected() {
+    let server = Server::start(Bounds { header_timeout: SOON, ..PATIENT }).await;
+    assert_eq!(rest(server.connect().await).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_half_a_head_is_disconnected() {
+    let server = Server::start(Bounds { header_timeout: SOON, ..PATIENT }).await;
+    let answer = rest(server.send("GET /peer HTTP/1.1\r\nhost: ad").await).await;
+    assert!(!answer.contains("200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_after_a_request_is_closed() {
+    let server = Server::start(Bounds { header_timeout: SOON, ..PATIENT }).await;
+    let answer = rest(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_answered_408() {
+    let server = Server::start(Bounds { request_timeout: SOON, ..PATIENT }).await;
+    let answer = rest(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 9\r\n\r\nhalf").await).await;
+    assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+    assert!(answer.ends_with(r#"{"code":408,"status":"Request Timeout"}"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_answered_431() {
+    let server = Server::start(PATIENT).await;
+    let mut stream = server.send("GET /peer HTTP/1.1\r\n").await;
+    let filler = format!("x-filler: {}\r\n", "x".repeat(33 * 1024));
+    let _cut_off = stream.write_all(filler.as_bytes()).await;
+    let answer = read_until(&mut stream, "\r\n").await;
+    assert_eq!(answer, "HTTP/1.1 431 Request Header Fields Too Large\r\n");
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_do_not_stop_a_request() {
+    assert!(raise_descriptor_limit().is_none_or(|limit| limit > 2100), "both ends of each are ours");
+    let server = Server::start(PATIENT).await;
+    let mut idle = Vec::new();
+    for _ in 0..1000 {
+        idle.push(server.send("GET /pe").await);
+    }
+    let answer = rest(server.send(&format!("GET /peer HTTP/1.1\r\n{CLOSING}")).await).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_finds_every_connection_taken_waits_for_a_free_one() {
+    let server = Server::start(Bounds { max_connections: 1, ..PATIENT }).await;
+    let first = server.send(&format!("GET /held HTTP/1.1\r\n{CLOSING}")).await;
+    server.reached.notified().await;
+    let second = tokio::spawn(rest(server.send(&format!("GET /peer HTTP/1.1\r\n{CLOSING}")).await));
+    server.release.notify_one();
+    assert!(rest(first).await.ends_with("answered"));
+    assert!(second.await.unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_told_to_stop_answers_what_it_has_begun() {
+    let server = Server::start(PATIENT).await;
+    let mut idle = server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await;
+    read_until(&mut idle, "\r\n\r\nhi").await;
+    let silent = server.connect().await;
+    let held = server.send("GET /held HTTP/1.1\r\nhost: adieu\r\n\r\n").await;
+    server.reached.notified().await;
+
+    server.stop.send(()).unwrap();
+    assert_eq!(rest(idle).await, "", "closed at once");
+    assert!(TcpStream::connect(server.address).await.is_err(), "nobody new");
+    server.release.notify_one();
+    let answer = rest(held).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("answered"), "{answer}");
+    assert_eq!(rest(silent).await, "");
+    assert_eq!(server.ended.await.unwrap(), Drained { abandoned: 0 });
+}
+
+#[tokio::test]
+async fn what_takes_too_long_to_finish_is_abandoned() {
+    let server = Server::start(Bounds { drain_timeout: SOON, ..PATIENT }).await;
+    let held = server.send("GET /held HTTP/1.1\r\nhost: adieu\r\n\r\n").await;
+    server.reached.notified().await;
+    server.stop.send(()).unwrap();
+    assert_eq!(server.ended.await.unwrap(), Drained { abandoned: 1 });
+    assert_eq!(rest(held).await, "");
+}
