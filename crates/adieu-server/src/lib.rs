@@ -4,10 +4,12 @@
 //! passwords, input, limits and sockets.
 
 pub mod address;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod input;
 pub mod limit;
 pub mod listen;
+pub mod logging;
 pub mod password;
 pub mod text;

@@ -181,24 +181,34 @@ async fn answer(
     }
 }
 
-/// Ready when the process is asked to end: SIGTERM, or Ctrl-C.
+/// Ready when the process is asked to end: SIGTERM, or Ctrl-C. From this call on, not from when it is first awaited,
+/// these no longer end the process by themselves.
 ///
 /// # Errors
 /// When the system does not let us listen for it.
-pub async fn asked_to_stop() -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+#[cfg(unix)]
+pub fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        Ok(())
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    })
+}
+
+/// Ready when the process is asked to end, by Ctrl-C.
+///
+/// # Errors
+/// When the system does not let us listen for it.
+#[cfg(windows)]
+pub fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        let _received = interrupt.recv().await;
+    })
 }
 
 /// Raises the number of files that this process may open as far as it may by itself, and returns it when there is one:

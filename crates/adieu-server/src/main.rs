@@ -1,3 +1,9 @@
 //! The adieu server.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    adieu_server::cli::Arguments::parse().run()
+}
