@@ -2,8 +2,14 @@
 //!
 //! `cargo bench -p adieu --bench verify` prints criterion's figures and, at the end, the table that the README quotes.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
-
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 use std::{hint::black_box, time::Duration};
 
 use adieu::{
@@ -161,7 +167,7 @@ fn print_table() {
             .map(|way| mean(algorithm, way))
             .into_iter()
             .collect::<Option<Vec<_>>>()
-            .and_then(|all| all.try_into().ok())
+            .and_then(|all: Vec<f64>| <[f64; 4]>::try_from(all).ok())
         else {
             continue;
         };

@@ -4,11 +4,19 @@
 //! the token expires. This crate keeps both: tokens are verified locally, and a revoked token is refused, durably
 //! and within a stated bound.
 //!
+//! * [`token`]: what a token is, how it is signed and how it is verified;
+//! * [`revocation`]: what has ended, the durable [log](revocation::RevocationLog) of it, and the in-memory
+//!   [index](revocation::Index) that every verification asks;
+//! * [`session`]: log in, refresh with rotation and reuse detection, log out;
+//! * [`store`]: where the log and the sessions are kept.
+//!
 //! It knows no web framework, and it is not a user database: an application hands in a [`Subject`].
 
 mod error;
 mod id;
 pub mod revocation;
+pub mod session;
+pub mod store;
 pub mod time;
 pub mod token;
 

@@ -439,7 +439,7 @@ fn refusals_have_the_codes_of_the_api() {
         (Refusal::Missing, "authorization_required"),
         (Refusal::Expired, "token_expired"),
         (Refusal::NotFresh, "fresh_token_required"),
-        (Refusal::Revoked(adieu::token::RevokedBy::Session), "token_revoked"),
+        (Refusal::Revoked(adieu::revocation::RevokedBy::Session), "token_revoked"),
         (Refusal::Stale, "revocation_state_stale"),
         (Refusal::BadSignature, "invalid_token"),
         (Refusal::WrongTokenType { expected: TokenType::Access }, "invalid_token"),

@@ -1,5 +1,7 @@
 //! One thing that has ended, and until when that must be remembered.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Issuer, SessionId, Subject, TokenId, time::Timestamp};
@@ -17,6 +19,20 @@ pub struct Revocation {
     pub target: Target,
     /// When it may be forgotten: not before the last token that it could match has expired, with all leeway.
     pub lapses_at: Timestamp,
+}
+
+/// The most leeway that a verifier may grant after `exp`.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(60);
+
+/// How much longer than that a revocation is kept, for nodes whose wall clock is behind that of the node that prunes.
+const CLOCK_MARGIN: Duration = Duration::from_secs(60);
+
+impl Revocation {
+    /// When a revocation may be forgotten if the last token that it matches expires at `expires_at`.
+    #[must_use]
+    pub const fn lapse_for(expires_at: Timestamp) -> Timestamp {
+        expires_at.plus(MAX_LEEWAY).plus(CLOCK_MARGIN)
+    }
 }
 
 /// What a [`Revocation`] ends.

@@ -24,6 +24,8 @@ mod tree;
 
 pub use shared::Index;
 
+use std::fmt;
+
 use crate::time::Timestamp;
 
 /// What a check has to know of a token, all of it verified.
@@ -55,6 +57,17 @@ pub enum RevokedBy {
     Subject,
     /// Everything of its issuer that was issued until a time.
     Everything,
+}
+
+impl fmt::Display for RevokedBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Token => "the token",
+            Self::Session => "its session",
+            Self::Subject => "everything of its subject up to a time",
+            Self::Everything => "everything of its issuer up to a time",
+        })
+    }
 }
 
 /// How much an [`Index`] holds.

@@ -1,6 +1,7 @@
 //! Why a token is refused.
 
 use super::TokenType;
+use crate::revocation::RevokedBy;
 
 /// Why a token is refused: the true cause, so that a log can tell what a stranger is not told.
 ///
@@ -65,24 +66,6 @@ pub enum Refusal {
     /// Nobody knows: this node can't prove that its knowledge of revocations is recent enough. Not the token's fault.
     #[error("the state of revocations is too old to tell")]
     Stale,
-}
-
-/// Which fact ended a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum RevokedBy {
-    /// The token itself.
-    #[error("the token")]
-    Token,
-    /// Its session.
-    #[error("its session")]
-    Session,
-    /// Everything of its subject up to a time.
-    #[error("everything of its subject")]
-    Subject,
-    /// Everything of its issuer up to a time.
-    #[error("everything of its issuer")]
-    Everything,
 }
 
 impl Refusal {

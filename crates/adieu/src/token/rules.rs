@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Issuer};
-
-/// The longest leeway that can be set.
-pub const MAX_LEEWAY: Duration = Duration::from_secs(60);
+use crate::{Error, Issuer, revocation::MAX_LEEWAY};
 
 /// The longest token that is accepted unless something else is set, in bytes.
 pub const DEFAULT_MAX_TOKEN_BYTES: usize = 8 * 1024;

@@ -1,0 +1,166 @@
+//! What keeps an index up to date from a log, and knows how fresh it is.
+//!
+//! A read proves one thing: whatever was acknowledged before it was *sent* is in its answer. So the moment before
+//! the read is taken, on the steady clock of this machine; once the pages from it are in the index, the index is known
+//! to have been complete then. No clocks of two machines are compared, and an answer that comes late proves nothing
+//! that it should not.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    Error,
+    revocation::{Cursor, Index, RevocationLog},
+    time::{Clock, Moment},
+};
+
+/// How long to wait after a read that failed; doubled up to [`SLOWEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+const SLOWEST_RETRY: Duration = Duration::from_millis(500);
+
+/// How long ago an index was certainly complete. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Freshness {
+    /// Nanoseconds of the steady clock, plus one; zero for never.
+    complete_at: Arc<AtomicU64>,
+}
+
+impl Freshness {
+    /// Of an index that has never been complete.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::default()
+    }
+
+    /// How long before `now` the index was last known to be complete; `None` when it never was.
+    #[must_use]
+    pub fn age(&self, now: Moment) -> Option<Duration> {
+        let complete_at = self.complete_at.load(Ordering::Acquire).checked_sub(1)?;
+        Some(now.since(Moment::from_nanos(complete_at)))
+    }
+
+    /// Records that everything acknowledged before `moment` is in the index. An earlier moment than the last changes
+    /// nothing.
+    pub fn complete_at(&self, moment: Moment) {
+        self.complete_at.fetch_max(moment.as_nanos().saturating_add(1), Ordering::AcqRel);
+    }
+}
+
+/// A task that reads a log and keeps an index up to date; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Follower {
+    task: JoinHandle<()>,
+    freshness: Freshness,
+    ready: watch::Receiver<bool>,
+}
+
+impl Follower {
+    /// Starts to follow. `max_staleness` is what the verifiers of this index allow; the log is asked a few times
+    /// within it.
+    #[must_use]
+    pub fn start(
+        log: Arc<dyn RevocationLog>,
+        index: Arc<Index>,
+        clock: Arc<dyn Clock>,
+        max_staleness: Duration,
+    ) -> Self {
+        let freshness = Freshness::never();
+        let (announce, ready) = watch::channel(false);
+        let following = Following {
+            log,
+            index,
+            clock,
+            freshness: freshness.clone(),
+            // A quarter: one read may fail and be repeated before anybody is refused.
+            wait: max_staleness / 4,
+            cursor: None,
+        };
+        Self { task: tokio::spawn(following.run(announce)), freshness, ready }
+    }
+
+    /// Returns when the whole log has been read once.
+    pub async fn ready(&self) {
+        // The sender lives as long as the task, which ends only when this is dropped.
+        let _ = self.ready.clone().wait_for(|ready| *ready).await;
+    }
+
+    /// How fresh the index is; goes on being true when this is dropped.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        self.freshness.clone()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Following {
+    log: Arc<dyn RevocationLog>,
+    index: Arc<Index>,
+    clock: Arc<dyn Clock>,
+    freshness: Freshness,
+    wait: Duration,
+    cursor: Option<Cursor>,
+}
+
+impl Following {
+    async fn run(mut self, ready: watch::Sender<bool>) {
+        let mut retry = FIRST_RETRY;
+        let mut failing = false;
+        loop {
+            match self.catch_up().await {
+                Ok(()) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("following the revocation log again");
+                    }
+                    retry = FIRST_RETRY;
+                    ready.send_replace(true);
+                }
+                Err(error) => {
+                    // Once an outage, not once a try: verifiers say what follows from it.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the revocation log can't be read");
+                    }
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(SLOWEST_RETRY);
+                }
+            }
+            self.index.drop_lapsed(self.clock.now());
+        }
+    }
+
+    /// Reads until a page was the last.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        let mut wait = self.wait;
+        loop {
+            let asked_at = self.clock.moment();
+            let page = self.log.read(self.cursor.as_ref(), wait).await?;
+            if let Some(cursor) = &self.cursor
+                && page.from_start
+            {
+                tracing::error!(
+                    known = %cursor, found = %page.cursor,
+                    "the revocation log is another one or went back; everything known stays revoked"
+                );
+            }
+            self.index.raise_pruned_through(page.pruned_through);
+            self.index.extend(&page.entries);
+            self.cursor = Some(page.cursor);
+            if page.complete {
+                self.freshness.complete_at(asked_at.minus(page.age));
+                return Ok(());
+            }
+            wait = Duration::ZERO;
+        }
+    }
+}

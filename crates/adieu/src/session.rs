@@ -1,0 +1,344 @@
+//! Log in, refresh, log out.
+//!
+//! 1. A session is one row, whatever the number of its tokens; nothing is written when a token is used.
+//! 2. Logging out ends the session: every access token of it, also those minted by refresh, and its refresh token. A
+//!    logout that was answered is durable, and on this node the very next check refuses the token.
+//! 3. A refresh token is good once. Its predecessor gets the same successor again within a short grace, so that two
+//!    tabs don't fight; anything older is reuse, and ends the session.
+//! 4. A refresh and a logout that race have an order, which the store decides: after a logout no refresh succeeds,
+//!    and what an earlier refresh minted is refused.
+//!
+//! Refresh tokens are judged here only, against the session: a verifier elsewhere accepts access tokens alone, since
+//! it can't know which refresh tokens have been rotated.
+
+mod settings;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+
+pub use settings::SessionSettings;
+pub use store::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore};
+
+use crate::{
+    Error, Issuer, SessionId, Subject, TokenId,
+    revocation::{Revocation, RevokedBy, Target, TokenFacts},
+    time::{Clock, Timestamp},
+    token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode},
+};
+
+/// What a login or a refresh gives.
+#[derive(Debug, Clone)]
+pub struct TokenPair {
+    /// The access token, to be sent with every request.
+    pub access: String,
+    /// The refresh token, good once.
+    pub refresh: String,
+    /// What the access token says.
+    pub claims: Claims,
+}
+
+/// How much a logout ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// The session of the token that was presented.
+    #[default]
+    This,
+    /// The subject's other sessions.
+    Others,
+    /// All of the subject's sessions.
+    All,
+}
+
+/// Why a refresh or a logout was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The token is not good for it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It is not known whether it would be.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// A refresh token that was found good, before it is used up; see [`Sessions::refresh`].
+#[derive(Debug, Clone)]
+pub struct RefreshToken(Claims);
+
+impl RefreshToken {
+    /// Who it is of, so that claims can be looked up for the new access token.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.0.subject
+    }
+
+    /// Its `jti`.
+    #[must_use]
+    pub fn token_id(&self) -> &TokenId {
+        &self.0.token_id
+    }
+}
+
+/// Sessions of one issuer, on one store.
+pub struct Sessions {
+    store: Arc<dyn SessionStore>,
+    verifier: Arc<Verifier>,
+    signing_key: SigningKey,
+    settings: SessionSettings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sessions {
+    /// Sessions whose tokens are signed with this key and verified by this verifier.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the settings contradict each other.
+    pub fn new(
+        store: Arc<dyn SessionStore>,
+        verifier: Arc<Verifier>,
+        signing_key: SigningKey,
+        settings: SessionSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        settings.validate()?;
+        Ok(Self { store, verifier, signing_key, settings, clock })
+    }
+
+    /// What every path asks whether a token is good.
+    #[must_use]
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Where the sessions are kept.
+    #[must_use]
+    pub fn store(&self) -> &dyn SessionStore {
+        &*self.store
+    }
+
+    /// Starts a session for a subject whose credentials the caller has checked. `custom` are claims of the access
+    /// token beside the registered ones.
+    ///
+    /// # Errors
+    /// When the store could not be written: nobody is logged in.
+    pub async fn log_in(
+        &self,
+        subject: Subject,
+        origin: Origin,
+        custom: Map<String, Value>,
+    ) -> Result<TokenPair, Error> {
+        let id = SessionId::random();
+        let now = self.first_second_not_cut_off(&subject, &id).await?;
+        let expires_at = now.plus(self.settings.session_lifetime);
+        let session = Session {
+            id,
+            subject,
+            created_at: now,
+            last_seen_at: now,
+            origin,
+            refresh_id: TokenId::random(),
+            previous_refresh_id: None,
+            refreshed_at: now,
+            refresh_expires_at: now.plus(self.settings.refresh_lifetime).min(expires_at),
+            expires_at,
+            access_expires_at: now.plus(self.settings.access_lifetime).min(expires_at),
+        };
+        let pair = self.mint(&session, now, Fresh::Yes, custom)?;
+        self.store.create(session).await?;
+        Ok(pair)
+    }
+
+    /// Finds out whether a refresh token may be used, without using it.
+    ///
+    /// # Errors
+    /// The [`Refusal`]: also when it is not a refresh token of a session.
+    pub fn inspect(&self, token: &str) -> Result<RefreshToken, Refusal> {
+        self.verifier.verify_refresh(token).map(RefreshToken)
+    }
+
+    /// Uses a refresh token up and gives its successor, with an access token that is not fresh.
+    ///
+    /// # Errors
+    /// [`Refusal::Revoked`] when the session has ended, or ends now because the token had been used up before.
+    pub async fn refresh(&self, token: &RefreshToken, custom: Map<String, Value>) -> Result<TokenPair, SessionError> {
+        let RefreshToken(presented) = token;
+        let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
+        let now = self.clock.now();
+        let rotation = Rotation {
+            issuer: self.settings.issuer.clone(),
+            session,
+            presented: presented.token_id.clone(),
+            successor: TokenId::random(),
+            now,
+            forgiven_since: (!self.settings.rotation_grace.is_zero()).then(|| now.minus(self.settings.rotation_grace)),
+            access_expires_at: now.plus(self.settings.access_lifetime),
+            refresh_expires_at: now.plus(self.settings.refresh_lifetime),
+        };
+        match self.store.rotate(rotation).await? {
+            Rotated::Fresh(session) | Rotated::Again(session) => Ok(self.mint(&session, now, Fresh::No, custom)?),
+            Rotated::Reused(session, revocation) => {
+                self.verifier.index().insert(&revocation);
+                tracing::warn!(
+                    target: "adieu::audit", subject = %session.subject, session = %session.id,
+                    "a refresh token was used again; the session has ended"
+                );
+                Err(Refusal::Revoked(RevokedBy::Session).into())
+            }
+            Rotated::Ended => Err(Refusal::Revoked(RevokedBy::Session).into()),
+        }
+    }
+
+    /// Logs out, with an access or a refresh token of the session; an expired one will do.
+    ///
+    /// When this returns, the revocation is durable and this node refuses every token of what has ended. Gives the
+    /// number of sessions that have.
+    ///
+    /// # Errors
+    /// [`Refusal::Revoked`] when the session had ended already: nothing has changed.
+    pub async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, SessionError> {
+        let claims = self.verifier.verify_to_log_out(token)?;
+        let Some(session) = claims.session else {
+            // Of an application that has no sessions: the token is all there is to end.
+            self.revoke(vec![Revocation {
+                issuer: claims.issuer,
+                target: Target::Token { id: claims.token_id, expires_at: Some(claims.expires_at) },
+                lapses_at: Revocation::lapse_for(claims.expires_at),
+            }])
+            .await?;
+            return Ok(0);
+        };
+        let selection = match scope {
+            Scope::This => Selection::One(session.clone()),
+            Scope::Others => Selection::Others(claims.subject, session.clone()),
+            Scope::All => Selection::OfSubject(claims.subject),
+        };
+        let ended = self.end(selection, Some(session), vec![]).await?;
+        ended.ok_or_else(|| Refusal::Revoked(RevokedBy::Session).into())
+    }
+
+    /// Ends sessions; gives how many there were.
+    ///
+    /// # Errors
+    /// When the store could not be written: then none may be taken for ended.
+    pub async fn end_sessions(&self, selection: Selection) -> Result<usize, Error> {
+        Ok(self.end(selection, None, vec![]).await?.unwrap_or(0))
+    }
+
+    /// Ends all sessions of a subject, and every token of it that was issued until now, whatever its session.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn revoke_subject(&self, subject: Subject) -> Result<usize, Error> {
+        let issued_until = self.clock.now();
+        let cut_off = self.cut_off(Target::Subject { id: subject.clone(), issued_until }, issued_until);
+        Ok(self.end(Selection::OfSubject(subject), None, vec![cut_off]).await?.unwrap_or(0))
+    }
+
+    /// Ends all sessions, and every token that was issued until now.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn revoke_everything(&self) -> Result<usize, Error> {
+        let issued_until = self.clock.now();
+        let cut_off = self.cut_off(Target::Everything { issued_until }, issued_until);
+        Ok(self.end(Selection::All { issued_until }, None, vec![cut_off]).await?.unwrap_or(0))
+    }
+
+    /// Appends revocations as they are, and returns when they are durable and known to this node.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn revoke(&self, revocations: Vec<Revocation>) -> Result<(), Error> {
+        self.end(Selection::Nothing, None, revocations).await.map(drop)
+    }
+
+    async fn end(
+        &self,
+        selection: Selection,
+        provided: Option<SessionId>,
+        also: Vec<Revocation>,
+    ) -> Result<Option<usize>, Error> {
+        let ending = Ending { issuer: self.settings.issuer.clone(), selection, provided, also };
+        let Some(ended) = self.store.end(ending).await? else { return Ok(None) };
+        // Durable first: what is refused here must not come back with a restart.
+        self.verifier.index().extend(&ended.revocations);
+        Ok(Some(ended.sessions))
+    }
+
+    fn cut_off(&self, target: Target, issued_until: Timestamp) -> Revocation {
+        Revocation {
+            issuer: self.settings.issuer.clone(),
+            target,
+            lapses_at: Revocation::lapse_for(issued_until.plus(self.settings.longest_lifetime())),
+        }
+    }
+
+    /// A cut-off covers the whole of its second. A login in that second would be born revoked, so it waits for the
+    /// next.
+    async fn first_second_not_cut_off(&self, subject: &Subject, session: &SessionId) -> Result<Timestamp, Error> {
+        const TRIES: u32 = 30;
+        const PAUSE: Duration = Duration::from_millis(100);
+        for _ in 0..TRIES {
+            let now = self.clock.now();
+            let facts = TokenFacts {
+                issuer: self.settings.issuer.as_str(),
+                token_id: session.as_str(),
+                session: Some(session.as_str()),
+                subject: subject.as_str(),
+                issued_at: Some(now),
+                expires_at: now.plus(self.settings.access_lifetime),
+            };
+            if self.verifier.index().check(&facts).is_none() {
+                return Ok(now);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(Error::unavailable("tokens are revoked up to a time that the wall clock has not reached"))
+    }
+
+    fn mint(
+        &self,
+        session: &Session,
+        now: Timestamp,
+        fresh: Fresh,
+        custom: Map<String, Value>,
+    ) -> Result<TokenPair, Error> {
+        let access = Claims {
+            issuer: self.settings.issuer.clone(),
+            subject: session.subject.clone(),
+            issued_at: Some(now),
+            not_before: Some(now),
+            expires_at: now.plus(self.settings.access_lifetime).min(session.expires_at),
+            token_id: TokenId::random(),
+            session: Some(session.id.clone()),
+            token_type: TokenType::Access,
+            fresh,
+            audience: self.settings.audience.clone(),
+            custom,
+        };
+        // The same claims whenever it is asked for: a second answer within the grace is the same token.
+        let refresh = Claims {
+            issued_at: Some(session.refreshed_at),
+            not_before: Some(session.refreshed_at),
+            expires_at: session.refresh_expires_at,
+            token_id: session.refresh_id.clone(),
+            token_type: TokenType::Refresh,
+            fresh: Fresh::No,
+            custom: Map::new(),
+            ..access.clone()
+        };
+        Ok(TokenPair {
+            access: encode(&self.signing_key, &access)?,
+            refresh: encode(&self.signing_key, &refresh)?,
+            claims: access,
+        })
+    }
+
+    /// The `iss` of these sessions' tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &Issuer {
+        &self.settings.issuer
+    }
+}

@@ -1,0 +1,63 @@
+//! How long things last.
+
+use std::time::Duration;
+
+use crate::{Error, Issuer};
+
+/// How long tokens and sessions last, and what their tokens say about where they come from.
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    /// `iss` of every token.
+    pub issuer: Issuer,
+    /// `aud` of every token; none when empty.
+    pub audience: Vec<String>,
+    /// How long an access token is good. Every revocation of a session is kept that long.
+    pub access_lifetime: Duration,
+    /// How long a refresh token is good: a session that is not refreshed for so long has ended.
+    pub refresh_lifetime: Duration,
+    /// After how long a session ends, whatever is refreshed.
+    pub session_lifetime: Duration,
+    /// For how long after a rotation the refresh token before it still gets its successor. Zero forgives nothing.
+    pub rotation_grace: Duration,
+}
+
+impl SessionSettings {
+    /// 15 minutes, 30 days, 90 days and 10 seconds.
+    #[must_use]
+    pub fn new(issuer: Issuer) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            issuer,
+            audience: Vec::new(),
+            access_lifetime: Duration::from_secs(15 * 60),
+            refresh_lifetime: DAY * 30,
+            session_lifetime: DAY * 90,
+            rotation_grace: Duration::from_secs(10),
+        }
+    }
+
+    /// The longest that any token of these settings lives.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Duration {
+        self.access_lifetime.max(self.refresh_lifetime).min(self.session_lifetime)
+    }
+
+    /// # Errors
+    /// [`Error::Setting`], naming what contradicts what.
+    pub fn validate(&self) -> Result<(), Error> {
+        let wrong = |what: &str| Err(Error::Setting(what.to_owned()));
+        if self.access_lifetime < Duration::from_secs(1) {
+            return wrong("access_lifetime must be at least a second");
+        }
+        if self.refresh_lifetime < self.access_lifetime {
+            return wrong("refresh_lifetime must not be shorter than access_lifetime");
+        }
+        if self.session_lifetime < self.refresh_lifetime {
+            return wrong("session_lifetime must not be shorter than refresh_lifetime");
+        }
+        if self.rotation_grace >= self.access_lifetime {
+            return wrong("rotation_grace must be shorter than access_lifetime");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! The contract between sessions and whatever keeps them.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::{
+    Error, Issuer, SessionId, Subject, TokenId,
+    revocation::{Pruned, Revocation, Target},
+    time::Timestamp,
+};
+
+/// One login on one device: the only thing that is kept of it, whatever the number of its tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Session {
+    /// Its `sid`.
+    pub id: SessionId,
+    /// Who logged in.
+    pub subject: Subject,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it was last used, as far as has been written down; behind by up to a minute.
+    pub last_seen_at: Timestamp,
+    /// From where it logged in.
+    pub origin: Origin,
+    /// The `jti` of the refresh token that is good now.
+    pub refresh_id: TokenId,
+    /// The `jti` of the one before it, which is forgiven within the grace.
+    pub previous_refresh_id: Option<TokenId>,
+    /// When the refresh token was last rotated: the `iat` of the one that is good now.
+    pub refreshed_at: Timestamp,
+    /// `exp` of the refresh token: an idle session ends then.
+    pub refresh_expires_at: Timestamp,
+    /// The absolute end, whatever is refreshed.
+    pub expires_at: Timestamp,
+    /// The latest `exp` of any of its access tokens.
+    pub access_expires_at: Timestamp,
+}
+
+impl Session {
+    /// The fact that this session has ended, kept until its last access token has expired.
+    #[must_use]
+    pub fn revocation(&self, issuer: &Issuer) -> Revocation {
+        Revocation {
+            issuer: issuer.clone(),
+            target: Target::Session { id: self.id.clone() },
+            lapses_at: Revocation::lapse_for(self.access_expires_at),
+        }
+    }
+}
+
+/// Where a login came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// What it calls itself.
+    pub user_agent: Option<String>,
+}
+
+/// A refresh, to be decided by the store in one step.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// Whose tokens: the `iss` of the revocation when this turns out to be reuse.
+    pub issuer: Issuer,
+    /// The session of the refresh token that was presented.
+    pub session: SessionId,
+    /// Its `jti`.
+    pub presented: TokenId,
+    /// The `jti` that takes its place.
+    pub successor: TokenId,
+    /// When this happens.
+    pub now: Timestamp,
+    /// Since when a rotation is recent enough for its predecessor to be forgiven; `None` forgives nothing.
+    pub forgiven_since: Option<Timestamp>,
+    /// `exp` of the new access token. Never later than the session's end.
+    pub access_expires_at: Timestamp,
+    /// `exp` of the new refresh token. Never later than the session's end.
+    pub refresh_expires_at: Timestamp,
+}
+
+/// What became of a [`Rotation`].
+#[derive(Debug, Clone)]
+pub enum Rotated {
+    /// The presented token was the current one; the successor is now.
+    Fresh(Session),
+    /// The presented token was rotated a moment ago; its successor is still the current one.
+    Again(Session),
+    /// The presented token was rotated before: somebody else has it. The session has ended, by this revocation.
+    Reused(Box<Session>, Revocation),
+    /// There is no such session, or it has expired.
+    Ended,
+}
+
+impl Rotation {
+    /// Decides it. Every store asks this one function, inside whatever makes its step atomic, and writes down the
+    /// session that comes with [`Rotated::Fresh`] or [`Rotated::Again`].
+    #[must_use]
+    pub fn decide(&self, session: Option<Session>) -> Rotated {
+        let Some(mut session) = session else { return Rotated::Ended };
+        if self.now >= session.expires_at || self.now >= session.refresh_expires_at {
+            return Rotated::Ended;
+        }
+        let access_expires_at = self.access_expires_at.min(session.expires_at);
+        if session.refresh_id == self.presented {
+            session.previous_refresh_id = Some(std::mem::replace(&mut session.refresh_id, self.successor.clone()));
+            session.refreshed_at = self.now;
+            session.last_seen_at = session.last_seen_at.max(self.now);
+            session.refresh_expires_at = self.refresh_expires_at.min(session.expires_at);
+            session.access_expires_at = session.access_expires_at.max(access_expires_at);
+            return Rotated::Fresh(session);
+        }
+        let recently = self.forgiven_since.is_some_and(|since| session.refreshed_at >= since);
+        if recently && session.previous_refresh_id.as_ref() == Some(&self.presented) {
+            session.access_expires_at = session.access_expires_at.max(access_expires_at);
+            return Rotated::Again(session);
+        }
+        let revocation = session.revocation(&self.issuer);
+        Rotated::Reused(Box::new(session), revocation)
+    }
+}
+
+/// Which sessions end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// This one.
+    One(SessionId),
+    /// This one, if it is of this subject.
+    Owned(SessionId, Subject),
+    /// All of a subject's.
+    OfSubject(Subject),
+    /// All of a subject's but one.
+    Others(Subject, SessionId),
+    /// All there are. Only those that were refreshed after `issued_until` get a revocation of their own; a cut-off
+    /// among [`Ending::also`] covers the rest.
+    All {
+        /// The cut-off.
+        issued_until: Timestamp,
+    },
+    /// None: only what is in [`Ending::also`].
+    Nothing,
+}
+
+/// Sessions to be ended, in one step.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// The `iss` of the revocations.
+    pub issuer: Issuer,
+    /// Which.
+    pub selection: Selection,
+    /// Do nothing unless this session is there.
+    pub provided: Option<SessionId>,
+    /// Revocations to append in the same step. A cut-off among them is kept at least as long as the revocation of any
+    /// session that is ended with it.
+    pub also: Vec<Revocation>,
+}
+
+/// What an [`Ending`] did.
+#[derive(Debug, Clone, Default)]
+pub struct Ended {
+    /// How many sessions ended.
+    pub sessions: usize,
+    /// What was appended to the log.
+    pub revocations: Vec<Revocation>,
+}
+
+impl Ending {
+    /// The revocations that go with ending these sessions.
+    #[must_use]
+    pub fn revocations(&self, ended: &[Session]) -> Ended {
+        let longest = ended.iter().map(|session| Revocation::lapse_for(session.access_expires_at)).max();
+        let sessions = ended.iter().filter(|session| match self.selection {
+            Selection::All { issued_until } => session.refreshed_at > issued_until,
+            _ => true,
+        });
+        let also = self.also.iter().cloned().map(|mut revocation| {
+            if matches!(revocation.target, Target::Subject { .. } | Target::Everything { .. }) {
+                revocation.lapses_at = revocation.lapses_at.max(longest.unwrap_or_default());
+            }
+            revocation
+        });
+        Ended {
+            sessions: ended.len(),
+            revocations: sessions.map(|session| session.revocation(&self.issuer)).chain(also).collect(),
+        }
+    }
+}
+
+/// Keeps sessions, beside the log that their revocations go to.
+///
+/// Each call is one atomic, durable step; of two that concern the same session one comes first, and the other sees
+/// what it did.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// Keeps a new session.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be written.
+    async fn create(&self, session: Session) -> Result<(), Error>;
+
+    /// Decides a rotation with [`Rotation::decide`] and writes down what it decided; for reuse that is the end of the
+    /// session and its revocation.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be written.
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error>;
+
+    /// Removes sessions and appends their revocations, as [`Ending::revocations`] has them, in one step. `None` when
+    /// the session that it was provided on is not there.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be written: then nothing is promised, and nobody may be told
+    /// that the session has ended.
+    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error>;
+
+    /// One session.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be read.
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error>;
+
+    /// The sessions of a subject, oldest first; all sessions when there is none, at most `limit`, those after `after`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be read.
+    async fn sessions(
+        &self,
+        subject: Option<&Subject>,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Error>;
+
+    /// Notes when sessions were last used. Those that are not there are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be written.
+    async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error>;
+
+    /// Forgets some of the sessions whose every token has expired at `now`, in a small step.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be written.
+    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error>;
+}

@@ -1,0 +1,92 @@
+//! Forgetting what no token can match any more.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::JoinHandle, time::MissedTickBehavior};
+
+use crate::{
+    Error,
+    revocation::RevocationLog,
+    session::SessionStore,
+    time::{Clock, Moment, Timestamp},
+};
+
+/// How often the store is tidied up.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// A task that forgets lapsed revocations and expired sessions, in steps that hold nobody up; it ends when this is
+/// dropped.
+#[derive(Debug)]
+pub struct Housekeeping {
+    task: JoinHandle<()>,
+}
+
+impl Housekeeping {
+    /// Starts it.
+    #[must_use]
+    pub fn start(log: Arc<dyn RevocationLog>, sessions: Arc<dyn SessionStore>, clock: Arc<dyn Clock>) -> Self {
+        let task = tokio::spawn(async move {
+            let time = TrustedTime::start(&*clock);
+            let mut ticks = tokio::time::interval(INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                if let Err(error) = tidy_up(&*log, &*sessions, time.now(&*clock)).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be tidied up");
+                }
+            }
+        });
+        Self { task }
+    }
+}
+
+impl Drop for Housekeeping {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Forgets everything that has lapsed or expired at `now`, step by step.
+///
+/// # Errors
+/// When the store could not be read or written; what is left will go the next time.
+pub async fn tidy_up(log: &dyn RevocationLog, sessions: &dyn SessionStore, now: Timestamp) -> Result<(), Error> {
+    while !log.prune(now).await?.complete {}
+    while !sessions.forget_expired(now).await?.complete {}
+    Ok(())
+}
+
+/// The wall clock, but never further ahead of where it started than time has really passed: a clock that jumps forward
+/// for a moment must not make the store forget what is still needed.
+struct TrustedTime {
+    started_at: Timestamp,
+    started: Moment,
+}
+
+impl TrustedTime {
+    fn start(clock: &dyn Clock) -> Self {
+        Self { started_at: clock.now(), started: clock.moment() }
+    }
+
+    fn now(&self, clock: &dyn Clock) -> Timestamp {
+        clock.now().min(self.started_at.plus(clock.moment().since(self.started)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::ManualClock;
+
+    #[test]
+    fn a_clock_that_jumps_forward_is_not_believed() {
+        let clock = ManualClock::at(Timestamp::from_unix(1_000));
+        let time = TrustedTime::start(&clock);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(time.now(&clock), Timestamp::from_unix(1_060));
+        clock.set_wall(Timestamp::from_unix(1_000_000));
+        assert_eq!(time.now(&clock), Timestamp::from_unix(1_060));
+        clock.set_wall(Timestamp::from_unix(900));
+        assert_eq!(time.now(&clock), Timestamp::from_unix(900));
+    }
+}

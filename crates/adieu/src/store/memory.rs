@@ -1,0 +1,211 @@
+//! The engine that forgets everything when the process ends: for tests, and for tools that live as long as their
+//! tokens.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::{
+    Error, SessionId, Subject,
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
+    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionStore},
+    time::Timestamp,
+    token::{KeyStore, StoredKey},
+};
+
+/// Keeps everything in this process. **Not durable**: what a logout answered is gone when the process is.
+///
+/// Clones share what is kept.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    kept: Arc<Mutex<Kept>>,
+    log_id: LogId,
+    head: watch::Sender<Position>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    log: VecDeque<(Position, Revocation)>,
+    pruned_through: Timestamp,
+    sessions: BTreeMap<SessionId, Session>,
+    keys: Vec<StoredKey>,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { kept: Arc::default(), log_id: LogId::random(), head: watch::Sender::new(Position::START) }
+    }
+
+    /// Nothing is left half done when a holder panics: every change below is a single step.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append_to(&self, kept: &mut Kept, revocations: &[Revocation]) -> Position {
+        let mut position = *self.head.borrow();
+        for revocation in revocations {
+            position = Position::new(position.get().saturating_add(1));
+            kept.log.push_back((position, revocation.clone()));
+        }
+        self.head.send_replace(position);
+        position
+    }
+
+    fn read_now(&self, after: Option<&Cursor>) -> Page {
+        let kept = self.kept();
+        let head = *self.head.borrow();
+        let start = after.filter(|cursor| cursor.log == self.log_id && cursor.position <= head);
+        let from = start.map_or(Position::START, |cursor| cursor.position);
+        let first = kept.log.partition_point(|(position, _)| *position <= from);
+        Page {
+            entries: kept.log.range(first..).map(|(_, revocation)| revocation.clone()).collect(),
+            cursor: Cursor { log: self.log_id.clone(), position: head },
+            complete: true,
+            from_start: start.is_none(),
+            age: Duration::ZERO,
+            pruned_through: kept.pruned_through,
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl RevocationLog for Memory {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        Ok(self.append_to(&mut self.kept(), &revocations))
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let mut head = self.head.subscribe();
+        head.borrow_and_update();
+        let page = self.read_now(after);
+        if !page.entries.is_empty() || page.from_start {
+            return Ok(page);
+        }
+        let _ = tokio::time::timeout(wait, head.changed()).await;
+        Ok(self.read_now(after))
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
+        let mut kept = self.kept();
+        let before = kept.log.len();
+        kept.log.retain(|(_, revocation)| revocation.lapses_at > now);
+        let removed = before - kept.log.len();
+        if removed > 0 {
+            kept.pruned_through = kept.pruned_through.max(now);
+        }
+        Ok(Pruned { removed, complete: true })
+    }
+}
+
+#[async_trait]
+impl SessionStore for Memory {
+    async fn create(&self, session: Session) -> Result<(), Error> {
+        self.kept().sessions.insert(session.id.clone(), session);
+        Ok(())
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
+        let mut kept = self.kept();
+        let rotated = rotation.decide(kept.sessions.get(&rotation.session).cloned());
+        match &rotated {
+            Rotated::Fresh(session) | Rotated::Again(session) => {
+                kept.sessions.insert(session.id.clone(), session.clone());
+            }
+            Rotated::Reused(session, revocation) => {
+                kept.sessions.remove(&session.id);
+                self.append_to(&mut kept, std::slice::from_ref(revocation));
+            }
+            Rotated::Ended => {}
+        }
+        Ok(rotated)
+    }
+
+    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+        let mut kept = self.kept();
+        if ending.provided.as_ref().is_some_and(|id| !kept.sessions.contains_key(id)) {
+            return Ok(None);
+        }
+        let ended: Vec<Session> = kept
+            .sessions
+            .extract_if(.., |_, session| ending.selection.includes(session))
+            .map(|(_, ended)| ended)
+            .collect();
+        let ended = ending.revocations(&ended);
+        self.append_to(&mut kept, &ended.revocations);
+        Ok(Some(ended))
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
+        Ok(self.kept().sessions.get(id).cloned())
+    }
+
+    async fn sessions(
+        &self,
+        subject: Option<&Subject>,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Error> {
+        let kept = self.kept();
+        let of_subject = |session: &&Session| subject.is_none_or(|subject| session.subject == *subject);
+        let later = |session: &&Session| after.is_none_or(|after| session.id > *after);
+        Ok(kept.sessions.values().filter(of_subject).filter(later).take(limit).cloned().collect())
+    }
+
+    async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
+        let mut kept = self.kept();
+        for (id, at) in seen {
+            if let Some(session) = kept.sessions.get_mut(&id) {
+                session.last_seen_at = session.last_seen_at.max(at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+        let mut kept = self.kept();
+        let before = kept.sessions.len();
+        kept.sessions.retain(|_, session| session.refresh_expires_at.max(session.access_expires_at) >= now);
+        Ok(Pruned { removed: before - kept.sessions.len(), complete: true })
+    }
+}
+
+#[async_trait]
+impl KeyStore for Memory {
+    async fn keys(&self) -> Result<Vec<StoredKey>, Error> {
+        Ok(self.kept().keys.clone())
+    }
+
+    async fn add_first_key(&self, key: StoredKey) -> Result<Vec<StoredKey>, Error> {
+        let mut kept = self.kept();
+        if kept.keys.is_empty() {
+            kept.keys.push(key);
+        }
+        Ok(kept.keys.clone())
+    }
+}
+
+impl Selection {
+    fn includes(&self, session: &Session) -> bool {
+        match self {
+            Self::One(id) => session.id == *id,
+            Self::Owned(id, subject) => session.id == *id && session.subject == *subject,
+            Self::OfSubject(subject) => session.subject == *subject,
+            Self::Others(subject, id) => session.subject == *subject && session.id != *id,
+            Self::All { .. } => true,
+            Self::Nothing => false,
+        }
+    }
+}

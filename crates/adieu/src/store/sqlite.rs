@@ -1,0 +1,159 @@
+//! The embedded engine: one SQLite file, shared by every process on the machine that opens it.
+//!
+//! 1. **Durable.** `journal_mode=WAL`, `synchronous=FULL`: what was answered survives kill -9 and power loss.
+//! 2. **Group commit.** One thread writes. It takes whatever is queued, runs it in one transaction, commits once and
+//!    answers everybody: sixty-four callers cost one `fdatasync`, not sixty-four.
+//! 3. **One caller's failure is its own.** An operation that fails is taken out, and the rest runs again without it.
+//! 4. **Bounded.** The queue is; when it is full the answer is [`Error::Unavailable`] at once.
+//! 5. **Careful.** A file that is not ours, or is damaged, is refused before anything is written to it.
+//!
+//! Readers have their own threads and never wait for the writer.
+
+mod keys;
+mod log;
+mod schema;
+mod sessions;
+mod worker;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::watch;
+
+pub use rusqlite;
+
+use crate::{Error, time::Timestamp};
+use worker::{Mode, Worker};
+
+/// How long a statement waits for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Threads for reading: listing sessions and following the log are all that reads, and neither is on a hot path.
+const READERS: usize = 2;
+
+/// An SQLite file. Clones share its threads, which end with the last of them.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    path: Arc<PathBuf>,
+    writer: Worker,
+    readers: Worker,
+    /// Goes up with every append of this process, so that readers here need not poll for it.
+    appended: watch::Sender<u64>,
+    /// Where the next step of pruning starts to look.
+    pruned_up_to: Arc<AtomicI64>,
+}
+
+impl Sqlite {
+    /// Opens the file, or makes it (readable by its owner only), and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] when it is damaged, another program's, or of a newer version: it is then left as it is.
+    /// [`Error::Unavailable`] when it can't be opened.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref().to_owned();
+        tokio::task::spawn_blocking(move || Self::open_blocking(path)).await.map_err(Error::unavailable)?
+    }
+
+    fn open_blocking(path: PathBuf) -> Result<Self, Error> {
+        schema::check(&path)?;
+        make_private(&path)?;
+        let mut connection = connect(&path).map_err(Error::unavailable)?;
+        schema::check_pages(&path)?;
+        schema::migrate(&mut connection).map_err(Error::unavailable)?;
+        let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>().map_err(Error::unavailable)?;
+        Ok(Self {
+            writer: Worker::start("adieu-writer", vec![connection], Mode::GroupCommit)?,
+            readers: Worker::start("adieu-reader", readers, Mode::Read)?,
+            appended: watch::Sender::new(0),
+            pruned_up_to: Arc::default(),
+            path: Arc::new(path),
+        })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs an operation that writes, together with whatever else is queued, and returns when all of it is durable.
+    /// It may be run more than once, in a transaction that was rolled back before, and must do nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it failed or could not be made durable. It may then have been written or not.
+    pub async fn transact<T, F>(&self, operation: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.writer.run(operation).await
+    }
+
+    /// Runs an operation that only reads, on what has been committed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it failed.
+    pub async fn query<T, F>(&self, operation: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.readers.run(operation).await
+    }
+
+    /// Brings an application's own tables in this file up to date: runs those `steps` that have not been run under
+    /// this `component` name, all in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] when a newer version of the component has written here, [`Error::Unavailable`] when a step
+    /// failed.
+    pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
+        let newer = self.transact(move |connection| schema::migrate_component(connection, component, steps)).await?;
+        match newer {
+            None => Ok(()),
+            Some(version) => Err(Error::Foreign(format!(
+                "{} was written by a newer version of adieu ({component} schema {version})",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Makes the file before SQLite does, since that would make it readable by whoever the umask lets; its -wal and -shm
+/// get the same mode.
+fn make_private(path: &Path) -> Result<(), Error> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::unavailable(error)),
+    }
+}
+
+/// SQLite has no unsigned integers; a [`Timestamp`] never needs the last bit.
+fn from_time(timestamp: Timestamp) -> i64 {
+    i64::try_from(timestamp.as_unix()).unwrap_or(i64::MAX)
+}
+
+fn to_time(seconds: i64) -> Timestamp {
+    Timestamp::from_unix(u64::try_from(seconds).unwrap_or(0))
+}

@@ -1,0 +1,193 @@
+//! The revocation log in SQLite.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
+
+use super::{Sqlite, from_time, to_time};
+use crate::{
+    Error, Issuer, SessionId, Subject, TokenId,
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
+    time::Timestamp,
+};
+
+/// Entries a page: enough to hide the cost of a call, few enough to keep memory flat while a million are read.
+const PAGE: usize = 8_192;
+/// Entries one step of pruning removes: less than a millisecond of the writer's time.
+const PRUNE_STEP: usize = 256;
+/// How often a waiting reader looks for what another process has appended.
+const POLL: Duration = Duration::from_millis(100);
+
+const TOKEN: i64 = 0;
+const SESSION: i64 = 1;
+const SUBJECT: i64 = 2;
+const EVERYTHING: i64 = 3;
+
+/// Appends within the caller's transaction.
+pub(super) fn insert(connection: &Connection, revocation: &Revocation) -> rusqlite::Result<()> {
+    const INSERT: &str = "INSERT INTO revocation (kind, issuer, id, moment, lapses_at) VALUES ($1, $2, $3, $4, $5)";
+    let (kind, id, moment) = match &revocation.target {
+        Target::Token { id, expires_at } => (TOKEN, id.as_str(), expires_at.map(from_time)),
+        Target::Session { id } => (SESSION, id.as_str(), None),
+        Target::Subject { id, issued_until } => (SUBJECT, id.as_str(), Some(from_time(*issued_until))),
+        Target::Everything { issued_until } => (EVERYTHING, "", Some(from_time(*issued_until))),
+    };
+    connection.prepare_cached(INSERT)?.execute(params![
+        kind,
+        revocation.issuer.as_str(),
+        id,
+        moment,
+        from_time(revocation.lapses_at)
+    ])?;
+    Ok(())
+}
+
+#[async_trait]
+impl RevocationLog for Sqlite {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        let position = self
+            .transact(move |connection| {
+                revocations.iter().try_for_each(|revocation| insert(connection, revocation))?;
+                head(connection)
+            })
+            .await?;
+        self.wake_readers();
+        Ok(position)
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let deadline = Instant::now() + wait;
+        let mut appended = self.appended.subscribe();
+        loop {
+            appended.borrow_and_update();
+            let page = self.read_now(after).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !page.entries.is_empty() || page.from_start || left.is_zero() {
+                return Ok(page);
+            }
+            // Whichever comes first: this process appended, or it is time to see whether another has.
+            let _ = tokio::time::timeout(left.min(POLL), appended.changed()).await;
+        }
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
+        const LAPSED: &str =
+            "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 ORDER BY position LIMIT $3";
+        const DELETE: &str = "DELETE FROM revocation WHERE position BETWEEN $1 AND $2 AND lapses_at <= $3";
+        const MARK: &str = "UPDATE revocation_log_state SET pruned_through = max(pruned_through, $1)";
+
+        // Looking is the readers' work, so that the writer is never held up by what stays.
+        let start = self.pruned_up_to.load(Ordering::Relaxed);
+        let lapsed = self
+            .query(move |connection| {
+                connection
+                    .prepare_cached(LAPSED)?
+                    .query_map(params![start, from_time(now), PRUNE_STEP], |row| row.get::<_, i64>(0))?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await?;
+        let complete = lapsed.len() < PRUNE_STEP;
+        let (Some(&first), Some(&last)) = (lapsed.first(), lapsed.last()) else {
+            self.pruned_up_to.store(0, Ordering::Relaxed);
+            return Ok(Pruned { removed: 0, complete });
+        };
+        let removed = self
+            .transact(move |connection| {
+                connection.prepare_cached(MARK)?.execute([from_time(now)])?;
+                connection.prepare_cached(DELETE)?.execute(params![first, last, from_time(now)])
+            })
+            .await?;
+        self.pruned_up_to.store(if complete { 0 } else { last }, Ordering::Relaxed);
+        Ok(Pruned { removed, complete })
+    }
+}
+
+impl Sqlite {
+    /// Tells readers of this process that there is something new.
+    pub(super) fn wake_readers(&self) {
+        self.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
+    }
+
+    async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
+        const STATE: &str = "SELECT log_id, pruned_through FROM revocation_log_state";
+
+        let after = after.cloned();
+        self.query(move |connection| {
+            // One transaction, so that the head, the mark and the entries are of one moment.
+            let snapshot = connection.unchecked_transaction()?;
+            let (log, pruned_through) =
+                snapshot.prepare_cached(STATE)?.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            let log = LogId::new(&log).map_err(invalid)?;
+            let head = head(&snapshot)?;
+            let start = after.as_ref().filter(|cursor| cursor.log == log && cursor.position <= head);
+            let from = start.map_or(Position::START, |cursor| cursor.position);
+            let (entries, last) = entries(&snapshot, from)?;
+            let complete = entries.len() < PAGE;
+            let position = if complete { head } else { last };
+            Ok(Page {
+                entries,
+                cursor: Cursor { log, position },
+                complete,
+                from_start: start.is_none(),
+                age: Duration::ZERO,
+                pruned_through: to_time(pruned_through),
+            })
+        })
+        .await
+    }
+}
+
+/// The last position that was ever given. Pruning does not take it back.
+fn head(connection: &Connection) -> rusqlite::Result<Position> {
+    const HEAD: &str = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'";
+    let position: i64 = connection.prepare_cached(HEAD)?.query_row([], |row| row.get(0))?;
+    Ok(Position::new(u64::try_from(position).unwrap_or(0)))
+}
+
+/// One page of entries, and the position of the last.
+fn entries(connection: &Connection, after: Position) -> rusqlite::Result<(Vec<Revocation>, Position)> {
+    const ENTRIES: &str = "SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
+                           WHERE position > $1 ORDER BY position LIMIT $2";
+    let mut statement = connection.prepare_cached(ENTRIES)?;
+    let mut rows = statement.query(params![i64::try_from(after.get()).unwrap_or(i64::MAX), PAGE])?;
+    let mut entries = Vec::new();
+    let mut last = after;
+    let mut issuer: Option<Issuer> = None;
+    while let Some(row) = rows.next()? {
+        last = Position::new(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0));
+        entries.push(entry(row, &mut issuer)?);
+    }
+    Ok((entries, last))
+}
+
+/// Neighbours mostly have the same issuer: `previous` saves reading its text a million times.
+fn entry(row: &Row<'_>, previous: &mut Option<Issuer>) -> rusqlite::Result<Revocation> {
+    let text = |column| row.get_ref(column).and_then(|value| value.as_str().map_err(invalid));
+    let name = text(2)?;
+    let issuer = match previous {
+        Some(issuer) if issuer.as_str() == name => issuer.clone(),
+        _ => previous.insert(Issuer::new(name).map_err(invalid)?).clone(),
+    };
+    let moment = row.get::<_, Option<i64>>(4)?.map(to_time);
+    let target = match row.get(1)? {
+        TOKEN => Target::Token { id: TokenId::new(text(3)?).map_err(invalid)?, expires_at: moment },
+        SESSION => Target::Session { id: SessionId::new(text(3)?).map_err(invalid)? },
+        SUBJECT => Target::Subject {
+            id: Subject::new(text(3)?).map_err(invalid)?,
+            issued_until: moment.ok_or_else(|| invalid("a subject's cut-off has no time"))?,
+        },
+        EVERYTHING => {
+            Target::Everything { issued_until: moment.ok_or_else(|| invalid("a cut-off of everything has no time"))? }
+        }
+        kind => return Err(invalid(format!("a revocation of an unknown kind ({kind})"))),
+    };
+    Ok(Revocation { issuer, target, lapses_at: to_time(row.get(5)?) })
+}
+
+pub(super) fn invalid(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, cause.into())
+}

@@ -1,0 +1,201 @@
+//! Sessions in SQLite.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Sqlite, from_time, log, to_time};
+use crate::{
+    Error, SessionId, Subject, TokenId,
+    revocation::Pruned,
+    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore},
+    time::Timestamp,
+};
+
+/// Sessions that one step of tidying up removes.
+const FORGET_STEP: usize = 256;
+
+const BY_ID: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
+                     previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at \
+                     FROM session WHERE id = $1";
+const DELETE_RETURNING: &str = "RETURNING id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
+                                previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at";
+
+#[async_trait]
+impl SessionStore for Sqlite {
+    async fn create(&self, session: Session) -> Result<(), Error> {
+        self.transact(move |connection| put(connection, &session)).await
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
+        let rotated = self
+            .transact(move |connection| {
+                let session = find(connection, &rotation.session)?;
+                let rotated = rotation.decide(session);
+                match &rotated {
+                    Rotated::Fresh(session) | Rotated::Again(session) => put(connection, session)?,
+                    Rotated::Reused(session, revocation) => {
+                        delete(connection, &Selection::One(session.id.clone()))?;
+                        log::insert(connection, revocation)?;
+                    }
+                    Rotated::Ended => {}
+                }
+                Ok(rotated)
+            })
+            .await?;
+        if matches!(rotated, Rotated::Reused(..)) {
+            self.wake_readers();
+        }
+        Ok(rotated)
+    }
+
+    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+        let ended = self
+            .transact(move |connection| {
+                if let Some(id) = &ending.provided
+                    && find(connection, id)?.is_none()
+                {
+                    return Ok(None);
+                }
+                let ended = ending.revocations(&delete(connection, &ending.selection)?);
+                ended.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
+                Ok(Some(ended))
+            })
+            .await?;
+        if ended.as_ref().is_some_and(|ended| !ended.revocations.is_empty()) {
+            self.wake_readers();
+        }
+        Ok(ended)
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
+        let id = id.clone();
+        self.query(move |connection| find(connection, &id)).await
+    }
+
+    async fn sessions(
+        &self,
+        subject: Option<&Subject>,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Error> {
+        const LIST: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
+                            previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at \
+                            FROM session WHERE id > $1 ORDER BY id LIMIT $2";
+        const LIST_OF_SUBJECT: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
+             refreshed_at, refresh_expires_at, expires_at, access_expires_at \
+             FROM session WHERE id > $1 AND subject = $3 ORDER BY id LIMIT $2";
+
+        let subject = subject.cloned();
+        let after = after.map_or_else(String::new, SessionId::to_string);
+        self.query(move |connection| match &subject {
+            None => connection.prepare_cached(LIST)?.query_map(params![after, limit], session)?.collect(),
+            Some(subject) => connection
+                .prepare_cached(LIST_OF_SUBJECT)?
+                .query_map(params![after, limit, subject.as_str()], session)?
+                .collect(),
+        })
+        .await
+    }
+
+    async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
+        const SEEN: &str = "UPDATE session SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2";
+        self.transact(move |connection| {
+            let mut statement = connection.prepare_cached(SEEN)?;
+            seen.iter().try_for_each(|(id, at)| statement.execute(params![id.as_str(), from_time(*at)]).map(drop))
+        })
+        .await
+    }
+
+    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+        const EXPIRED: &str =
+            "SELECT id FROM session WHERE max(refresh_expires_at, access_expires_at) < $1 ORDER BY id LIMIT $2";
+        const FORGET: &str = "DELETE FROM session WHERE id = $1 AND max(refresh_expires_at, access_expires_at) < $2";
+
+        let expired = self
+            .query(move |connection| {
+                connection
+                    .prepare_cached(EXPIRED)?
+                    .query_map(params![from_time(now), FORGET_STEP], |row| row.get::<_, String>(0))?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await?;
+        let complete = expired.len() < FORGET_STEP;
+        if expired.is_empty() {
+            return Ok(Pruned { removed: 0, complete });
+        }
+        let removed = self
+            .transact(move |connection| {
+                let mut forget = connection.prepare_cached(FORGET)?;
+                expired.iter().map(|id| forget.execute(params![id, from_time(now)])).sum()
+            })
+            .await?;
+        Ok(Pruned { removed, complete })
+    }
+}
+
+fn find(connection: &Connection, id: &SessionId) -> rusqlite::Result<Option<Session>> {
+    connection.prepare_cached(BY_ID)?.query_row([id.as_str()], session).optional()
+}
+
+/// Writes a session down, in place of what was there.
+fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
+    const PUT: &str = "INSERT INTO session (id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
+         previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
+         previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
+         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at";
+    connection.prepare_cached(PUT)?.execute(params![
+        session.id.as_str(),
+        session.subject.as_str(),
+        from_time(session.created_at),
+        from_time(session.last_seen_at),
+        session.origin.address.map(|address| address.to_string()),
+        session.origin.user_agent,
+        session.refresh_id.as_str(),
+        session.previous_refresh_id.as_ref().map(TokenId::as_str),
+        from_time(session.refreshed_at),
+        from_time(session.refresh_expires_at),
+        from_time(session.expires_at),
+        from_time(session.access_expires_at),
+    ])?;
+    Ok(())
+}
+
+/// Removes sessions and gives what they were.
+fn delete(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<Session>> {
+    let (condition, parameters) = match selection {
+        Selection::One(id) => ("WHERE id = $1", vec![id.as_str()]),
+        Selection::Owned(id, subject) => ("WHERE id = $1 AND subject = $2", vec![id.as_str(), subject.as_str()]),
+        Selection::OfSubject(subject) => ("WHERE subject = $1", vec![subject.as_str()]),
+        Selection::Others(subject, id) => ("WHERE subject = $1 AND id <> $2", vec![subject.as_str(), id.as_str()]),
+        Selection::All { .. } => ("", vec![]),
+        Selection::Nothing => return Ok(vec![]),
+    };
+    connection
+        .prepare_cached(&format!("DELETE FROM session {condition} {DELETE_RETURNING}"))?
+        .query_map(rusqlite::params_from_iter(parameters), session)?
+        .collect()
+}
+
+fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+    let time = |column: usize| row.get(column).map(to_time);
+    let token_id = |text: String| TokenId::new(text).map_err(log::invalid);
+    Ok(Session {
+        id: SessionId::new(row.get::<_, String>(0)?).map_err(log::invalid)?,
+        subject: Subject::new(row.get::<_, String>(1)?).map_err(log::invalid)?,
+        created_at: time(2)?,
+        last_seen_at: time(3)?,
+        origin: Origin {
+            // An address that can't be read is one that can't be shown: no reason to lose the session.
+            address: row.get::<_, Option<String>>(4)?.and_then(|text| text.parse().ok()),
+            user_agent: row.get(5)?,
+        },
+        refresh_id: token_id(row.get(6)?)?,
+        previous_refresh_id: row.get::<_, Option<String>>(7)?.map(token_id).transpose()?,
+        refreshed_at: time(8)?,
+        refresh_expires_at: time(9)?,
+        expires_at: time(10)?,
+        access_expires_at: time(11)?,
+    })
+}

@@ -1,0 +1,115 @@
+//! The contract between signing keys and whatever keeps them.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use crate::{
+    Error,
+    time::Timestamp,
+    token::{Algorithm, KeyId, SigningKey},
+};
+
+/// A signing key as it is kept.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// Its `kid`.
+    pub id: String,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// The key itself.
+    pub private_key: PrivateKey,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The bytes of a private key (PKCS #8, or an HMAC secret); wiped when dropped, and never shown.
+#[derive(Clone)]
+pub struct PrivateKey(Zeroizing<Vec<u8>>);
+
+impl PrivateKey {
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for PrivateKey {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PrivateKey(…)")
+    }
+}
+
+/// Keeps signing keys, readable by nobody but the nodes that sign.
+#[async_trait]
+pub trait KeyStore: Send + Sync + 'static {
+    /// All keys, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be read.
+    async fn keys(&self) -> Result<Vec<StoredKey>, Error>;
+
+    /// Keeps this key if there is none, in one step, so that of several nodes that start at once one makes the key.
+    /// Gives all keys there are now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be written.
+    async fn add_first_key(&self, key: StoredKey) -> Result<Vec<StoredKey>, Error>;
+}
+
+/// The keys that are kept, oldest first; the first one, for this algorithm, is made if there is none.
+///
+/// # Errors
+/// When the store fails, or when a key that is kept can't be used.
+pub async fn load_or_make_keys(
+    store: &dyn KeyStore,
+    algorithm: Algorithm,
+    now: Timestamp,
+) -> Result<Vec<SigningKey>, Error> {
+    let mut kept = store.keys().await?;
+    if kept.is_empty() {
+        kept = store.add_first_key(StoredKey::of(&SigningKey::generate(algorithm)?, now)?).await?;
+    }
+    kept.iter().map(SigningKey::try_from).collect()
+}
+
+impl StoredKey {
+    /// How a key made at `created_at` is kept.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it has no id to be kept under.
+    pub fn of(key: &SigningKey, created_at: Timestamp) -> Result<Self, Error> {
+        let (Some(id), Some(private_key)) = (key.key_id(), key.to_pkcs8_der().or_else(|| key.to_secret_bytes())) else {
+            return Err(Error::Key("a key that is to be kept needs a key id".to_owned()));
+        };
+        Ok(Self {
+            id: id.as_str().to_owned(),
+            algorithm: key.algorithm(),
+            private_key: private_key.expose_secret().to_vec().into(),
+            created_at,
+        })
+    }
+}
+
+impl TryFrom<&StoredKey> for SigningKey {
+    type Error = Error;
+
+    fn try_from(kept: &StoredKey) -> Result<Self, Error> {
+        let bytes = kept.private_key.as_slice();
+        let key = if kept.algorithm.is_symmetric() {
+            Self::from_secret(kept.algorithm, bytes)?
+        } else {
+            Self::from_pkcs8_der(kept.algorithm, bytes)?
+        };
+        Ok(key.with_key_id(KeyId::new(&kept.id)?))
+    }
+}

@@ -1,0 +1,122 @@
+//! Token in, claims or a reason out.
+//!
+//! 1. The signature and the claims, strictly ([`Decoder`]).
+//! 2. Whether this node can know at all: an index that is staler than allowed refuses, unless it was told to accept.
+//! 3. Whether it has been revoked ([`Index`]). Every path asks this, also refresh, and nothing remembers the answer.
+//!
+//! Revoked comes before not-fresh: a revoked token is never told to authenticate again.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    revocation::{Freshness, Index, TokenFacts},
+    time::{Clock, Timestamp},
+    token::{Claims, Decoder, Refusal, TokenType},
+};
+
+/// What a verifier does when its index is staler than `max_staleness`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenStale {
+    /// Refuse every token with [`Refusal::Stale`]: no token is accepted later than the bound after its logout.
+    #[default]
+    Refuse,
+    /// Accept what the stale index does not know: available, but the bound no longer holds.
+    Accept,
+}
+
+/// Says whether a token is good, without asking anyone.
+#[derive(Debug)]
+pub struct Verifier {
+    decoder: Decoder,
+    index: Arc<Index>,
+    freshness: Freshness,
+    clock: Arc<dyn Clock>,
+    max_staleness: Duration,
+    when_stale: WhenStale,
+}
+
+impl Verifier {
+    /// A verifier of the tokens that `decoder` accepts, which refuses what `index` knows to be revoked, as long as
+    /// `freshness` says that it knows enough.
+    #[must_use]
+    pub fn new(
+        decoder: Decoder,
+        index: Arc<Index>,
+        freshness: Freshness,
+        clock: Arc<dyn Clock>,
+        max_staleness: Duration,
+        when_stale: WhenStale,
+    ) -> Self {
+        Self { decoder, index, freshness, clock, max_staleness, when_stale }
+    }
+
+    /// Verifies an access token.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+        self.verify_type(token, TokenType::Access)
+    }
+
+    /// Verifies a refresh token as far as that can be done without its session.
+    pub(crate) fn verify_refresh(&self, token: &str) -> Result<Claims, Refusal> {
+        self.verify_type(token, TokenType::Refresh)
+    }
+
+    /// Verifies a token of either type that may have expired: whoever can show one may end its session. A stale index
+    /// does not matter, since the store decides.
+    pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<Claims, Refusal> {
+        let (claims, _) = self.decoder.decode_even_expired(token, self.now())?;
+        self.refuse_revoked(&claims)?;
+        Ok(claims)
+    }
+
+    /// What this verifier asks.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// How long ago the index was certainly complete; `None` when it never was.
+    #[must_use]
+    pub fn staleness(&self) -> Option<Duration> {
+        self.freshness.age(self.clock.moment())
+    }
+
+    /// Whether the index is fresh enough to be believed.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.staleness().is_some_and(|staleness| staleness <= self.max_staleness)
+    }
+
+    fn verify_type(&self, token: &str, expected: TokenType) -> Result<Claims, Refusal> {
+        let claims = self.decoder.decode(token, self.now())?;
+        if self.when_stale == WhenStale::Refuse && !self.is_fresh() {
+            return Err(Refusal::Stale);
+        }
+        self.refuse_revoked(&claims)?;
+        claims.require_type(expected)?;
+        Ok(claims)
+    }
+
+    fn refuse_revoked(&self, claims: &Claims) -> Result<(), Refusal> {
+        let facts = TokenFacts {
+            issuer: claims.issuer.as_str(),
+            token_id: claims.token_id.as_str(),
+            session: claims.session.as_ref().map(crate::SessionId::as_str),
+            subject: claims.subject.as_str(),
+            issued_at: claims.issued_at,
+            expires_at: claims.expires_at,
+        };
+        match self.index.check(&facts) {
+            Some(by) => Err(Refusal::Revoked(by)),
+            None => Ok(()),
+        }
+    }
+
+    /// The wall clock, but never before what has been pruned: a token whose revocation may have been forgotten has
+    /// expired, also when the clock has gone back.
+    fn now(&self) -> Timestamp {
+        self.clock.now().max(self.index.pruned_through())
+    }
+}

@@ -1,0 +1,94 @@
+//! Logging out ends the session: its access tokens, also those minted by refresh, and its refresh token. From either
+//! token; also with an expired one. A second time is told that the token is already revoked, and changes nothing.
+
+use std::time::Duration;
+
+use adieu::{
+    revocation::RevokedBy,
+    session::{Scope, SessionError},
+    token::Refusal,
+};
+
+use crate::support::{Node, jose};
+
+const REVOKED: Refusal = Refusal::Revoked(RevokedBy::Session);
+
+fn is_revoked<T>(outcome: Result<T, SessionError>) -> bool {
+    matches!(outcome, Err(SessionError::Refused(REVOKED)))
+}
+
+#[tokio::test]
+async fn every_token_of_it_ends() {
+    let node = Node::start().await;
+    let first = node.log_in(jose()).await;
+    let second = node.refresh(&first.refresh).await.unwrap();
+    let third = node.refresh(&second.refresh).await.unwrap();
+
+    node.sessions.log_out(&first.access, Scope::This).await.unwrap();
+
+    for tokens in [&first, &second, &third] {
+        assert_eq!(node.refusal(&tokens.access), Some(REVOKED));
+        assert!(is_revoked(node.refresh(&tokens.refresh).await));
+    }
+}
+
+#[tokio::test]
+async fn the_refresh_token_will_do() {
+    let node = Node::start().await;
+    let tokens = node.log_in(jose()).await;
+    node.sessions.log_out(&tokens.refresh, Scope::This).await.unwrap();
+    assert_eq!(node.refusal(&tokens.access), Some(REVOKED));
+}
+
+#[tokio::test]
+async fn so_will_an_expired_token() {
+    let node = Node::start().await;
+    let tokens = node.log_in(jose()).await;
+    node.clock.advance(Duration::from_secs(60 * 60));
+    node.catch_up().await;
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+
+    node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
+
+    assert!(is_revoked(node.refresh(&tokens.refresh).await));
+    assert!(is_revoked(node.sessions.log_out(&tokens.access, Scope::This).await));
+}
+
+#[tokio::test]
+async fn a_second_time_is_told_so() {
+    let node = Node::start().await;
+    let (tokens, other) = (node.log_in(jose()).await, node.log_in(jose()).await);
+    node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
+    for scope in [Scope::This, Scope::Others, Scope::All] {
+        assert!(is_revoked(node.sessions.log_out(&tokens.access, scope).await));
+        assert!(is_revoked(node.sessions.log_out(&tokens.refresh, scope).await));
+    }
+    assert_eq!(node.refusal(&other.access), None);
+}
+
+#[tokio::test]
+async fn the_others_end_and_this_one_stays() {
+    let node = Node::start().await;
+    let (this, other, stranger) =
+        (node.log_in(jose()).await, node.log_in(jose()).await, node.log_in("ana".parse().unwrap()).await);
+
+    assert_eq!(node.sessions.log_out(&this.access, Scope::Others).await.unwrap(), 1);
+    assert_eq!(node.refusal(&this.access), None);
+    assert_eq!(node.refusal(&other.access), Some(REVOKED));
+
+    let other = node.log_in(jose()).await;
+    assert_eq!(node.sessions.log_out(&this.access, Scope::All).await.unwrap(), 2);
+    assert_eq!(node.refusal(&this.access), Some(REVOKED));
+    assert_eq!(node.refusal(&other.access), Some(REVOKED));
+    assert_eq!(node.refusal(&stranger.access), None);
+}
+
+#[tokio::test]
+async fn a_login_right_after_logging_out_everywhere_is_good() {
+    let node = Node::start().await;
+    let tokens = node.log_in(jose()).await;
+    node.sessions.log_out(&tokens.access, Scope::All).await.unwrap();
+    let again = node.log_in(jose()).await;
+    assert_eq!(node.refusal(&again.access), None);
+    assert!(node.refresh(&again.refresh).await.is_ok());
+}

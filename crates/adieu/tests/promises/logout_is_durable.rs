@@ -1,0 +1,40 @@
+//! A logout that was answered with success is on stable storage.
+//!
+//! That it also outlives `kill -9`, and that a store that can't write never answers success, is shown on the server,
+//! whose tests end real processes and fill real disks.
+
+use adieu::{revocation::RevokedBy, session::Scope, store::Sqlite, token::Refusal};
+
+use crate::support::{Node, Setup, jose};
+
+#[tokio::test]
+async fn a_restarted_node_still_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("adieu.sqlite");
+
+    let (kept, ended) = {
+        let node = Node::on_file(&file, Setup::default()).await;
+        let (kept, ended) = (node.log_in(jose()).await, node.log_in(jose()).await);
+        node.sessions.log_out(&ended.access, Scope::This).await.unwrap();
+        (kept, ended)
+    };
+
+    let node = Node::on_file(&file, Setup::default()).await;
+    assert_eq!(node.refusal(&ended.access), Some(Refusal::Revoked(RevokedBy::Session)));
+    assert!(node.refresh(&ended.refresh).await.is_err());
+    assert_eq!(node.refusal(&kept.access), None);
+    assert!(node.refresh(&kept.refresh).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_commit_is_synced_to_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(folder.path().join("adieu.sqlite")).await.unwrap();
+    let pragma = |name: &'static str| {
+        store
+            .transact(move |connection| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0)))
+    };
+    // 2 is FULL: with a write-ahead log, every commit is followed by a sync.
+    assert_eq!(pragma("synchronous").await.unwrap(), 2);
+    assert_eq!(pragma("wal_autocheckpoint").await.unwrap(), 1000);
+}

@@ -1,0 +1,12 @@
+//! The promises that ARCHITECTURE.md lists, each in a file named after it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod every_path_asks_the_same_evaluator;
+mod logout_ends_the_whole_session;
+mod logout_is_durable;
+mod logout_is_immediate;
+mod nothing_un_revokes;
+mod refresh_reuse_ends_the_session;
+mod revocations_are_kept_long_enough;
+mod staleness_is_bounded;
+mod support;

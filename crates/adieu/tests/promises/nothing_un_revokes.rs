@@ -1,0 +1,130 @@
+//! Nothing un-revokes: not a refresh in flight, not a second revocation, not a restart, not a clock that goes back.
+
+use std::{sync::Arc, time::Duration};
+
+use adieu::{
+    revocation::{Revocation, RevokedBy, Target},
+    session::Scope,
+    store::{Sqlite, tidy_up},
+    time::{Clock, Timestamp},
+    token::Refusal,
+};
+use tokio::sync::Barrier;
+
+use crate::support::{NOON, Node, Setup, issuer, jose};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_refresh_that_races_a_logout_leaves_no_live_token() {
+    const ROUNDS: usize = 3_000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(folder.path().join("adieu.sqlite")).await.unwrap();
+    let node = Arc::new(Node::on(store, Setup::default()).await);
+    let (mut refreshed, mut refused) = (0, 0);
+    for round in 0..ROUNDS {
+        let tokens = node.log_in(jose()).await;
+        let start = Arc::new(Barrier::new(2));
+        let refresh = tokio::spawn({
+            let (node, start, token) = (Arc::clone(&node), Arc::clone(&start), tokens.refresh.clone());
+            async move {
+                start.wait().await;
+                node.refresh(&token).await
+            }
+        });
+        start.wait().await;
+        // Who comes first is the scheduler's choice; leaning either way makes sure that both happen.
+        for _ in 0..round % 8 {
+            tokio::task::yield_now().await;
+        }
+        node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
+        assert!(node.refusal(&tokens.access).is_some());
+        match refresh.await.unwrap() {
+            Ok(minted) => {
+                refreshed += 1;
+                assert_eq!(node.refusal(&minted.access), Some(Refusal::Revoked(RevokedBy::Session)));
+                assert!(node.refresh(&minted.refresh).await.is_err());
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refreshed > 0, "the refresh never came first");
+    assert!(refused > 0, "the logout never came first");
+    assert_eq!(node.store.sessions(None, None, 10).await.unwrap(), vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nor_does_one_that_races_the_end_of_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(folder.path().join("adieu.sqlite")).await.unwrap();
+    let node = Arc::new(Node::on(store, Setup::default()).await);
+    for _ in 0..200 {
+        let tokens = node.log_in(jose()).await;
+        let refresh = tokio::spawn({
+            let (node, token) = (Arc::clone(&node), tokens.refresh.clone());
+            async move {
+                // Time goes on while the other is on its way: a token of a later second than the cut-off.
+                node.clock.advance(Duration::from_secs(1));
+                node.refresh(&token).await
+            }
+        });
+        node.sessions.revoke_everything().await.unwrap();
+        let ended_first = node.store.sessions(None, None, 1).await.unwrap().is_empty();
+        assert!(ended_first);
+        if let Ok(minted) = refresh.await.unwrap() {
+            assert!(node.refusal(&minted.access).is_some());
+        }
+        node.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_cut_off_does_not_weaken_a_later_one() {
+    let node = Node::start().await;
+    let tokens = node.log_in(jose()).await;
+    let cut_off = |issued_until: Timestamp| Revocation {
+        issuer: issuer(),
+        target: Target::Subject { id: jose(), issued_until },
+        lapses_at: Revocation::lapse_for(NOON.plus(Duration::from_secs(900))),
+    };
+    node.sessions.revoke(vec![cut_off(NOON)]).await.unwrap();
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Subject)));
+    node.sessions.revoke(vec![cut_off(NOON.minus(Duration::from_secs(60)))]).await.unwrap();
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Subject)));
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_revives_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("adieu.sqlite");
+    let node = Node::on_file(&file, Setup::default()).await;
+    let tokens = node.log_in(jose()).await;
+    node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
+    node.clock.advance(Duration::from_secs(60 * 60));
+    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    node.catch_up().await;
+    assert_eq!(node.index.stats().entries, 0);
+
+    node.clock.set_wall(NOON);
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+
+    // Nor on a node that starts with the wrong time and has never known the revocation.
+    let node = Node::on_file(&file, Setup::default()).await;
+    assert_eq!(node.clock.now(), NOON);
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+}
+
+#[tokio::test]
+async fn a_login_does_not_inherit_a_cut_off() {
+    let node = Arc::new(Node::start().await);
+    node.sessions.revoke_subject(jose()).await.unwrap();
+    // In the same second: the login waits for the next.
+    let login = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { node.log_in(jose()).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!login.is_finished());
+    node.clock.advance(Duration::from_secs(1));
+    let tokens = login.await.unwrap();
+    node.catch_up().await;
+    assert_eq!(node.refusal(&tokens.access), None);
+}

@@ -1,0 +1,94 @@
+//! A revocation outlives every token it matches, and is gone, on disk and in memory, soon after.
+
+use std::time::Duration;
+
+use adieu::{
+    revocation::{Revocation, RevokedBy, Target},
+    session::{Scope, SessionSettings},
+    store::tidy_up,
+    time::Clock,
+    token::Refusal,
+};
+
+use crate::support::{Node, Setup, issuer, jose};
+
+#[tokio::test]
+async fn it_outlives_the_last_access_token_and_is_then_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::on_file(&folder.path().join("adieu.sqlite"), Setup::default()).await;
+    let first = node.log_in(jose()).await;
+    node.clock.advance(Duration::from_secs(14 * 60));
+    node.catch_up().await;
+    let last = node.refresh(&first.refresh).await.unwrap();
+    node.sessions.log_out(&last.access, Scope::This).await.unwrap();
+
+    // One second before the last token expires.
+    node.clock.advance(Duration::from_secs(15 * 60 - 1));
+    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    node.catch_up().await;
+    assert_eq!(node.refusal(&last.access), Some(Refusal::Revoked(RevokedBy::Session)));
+    assert_eq!(node.index.stats().entries, 1);
+
+    node.clock.advance(Duration::from_secs(60 * 60));
+    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    node.catch_up().await;
+    assert_eq!(node.refusal(&last.access), Some(Refusal::Expired));
+    assert_eq!(node.log.read(None, Duration::ZERO).await.unwrap().entries, vec![]);
+    assert_eq!(node.index.stats().entries, 0);
+}
+
+#[tokio::test]
+async fn it_outlives_tokens_that_were_minted_when_they_lived_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("adieu.sqlite");
+    let hour = Duration::from_secs(60 * 60);
+    let long = SessionSettings { access_lifetime: hour, ..SessionSettings::new(issuer()) };
+    let tokens = {
+        let node = Node::on_file(&file, Setup { settings: long, ..Setup::default() }).await;
+        node.log_in(jose()).await
+    };
+
+    // The administrator makes tokens live shorter, and restarts.
+    let node = Node::on_file(&file, Setup::default()).await;
+    node.sessions.log_out(&tokens.refresh, Scope::This).await.unwrap();
+    node.clock.advance(hour - Duration::from_secs(1));
+    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    drop(node.follower);
+
+    let setup = Setup { clock: node.clock.clone(), ..Setup::default() };
+    let node = Node::on_file(&file, setup).await;
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Session)));
+}
+
+#[tokio::test]
+async fn thousands_go_in_steps_and_none_that_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::on_file(&folder.path().join("adieu.sqlite"), Setup::default()).await;
+    let token = |number: u64| {
+        // Every third one lives for an hour, the rest for a minute.
+        let lifetime = if number.is_multiple_of(3) { 3_600 } else { 60 };
+        let expires_at = node.clock.now().plus(Duration::from_secs(lifetime));
+        Revocation {
+            issuer: issuer(),
+            target: Target::Token { id: format!("token-{number}").parse().unwrap(), expires_at: Some(expires_at) },
+            lapses_at: Revocation::lapse_for(expires_at),
+        }
+    };
+    node.log.append((0..3_000).map(token).collect()).await.unwrap();
+
+    let later = node.clock.now().plus(Duration::from_secs(600));
+    let mut steps = 0;
+    loop {
+        let pruned = node.log.prune(later).await.unwrap();
+        assert!(pruned.removed <= 256, "a step holds nobody up");
+        steps += 1;
+        if pruned.complete {
+            break;
+        }
+    }
+    assert!(steps > 4);
+    let page = node.log.read(None, Duration::ZERO).await.unwrap();
+    assert_eq!(page.entries.len(), 1_000);
+    assert_eq!(page.pruned_through, later);
+    assert!(page.entries.iter().all(|entry| entry.lapses_at > later));
+}

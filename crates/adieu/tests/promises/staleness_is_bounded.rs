@@ -1,0 +1,112 @@
+//! A node that can't prove that it is fresh enough refuses, unless it was configured to accept.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use adieu::{
+    Error,
+    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
+    session::Scope,
+    store::{Memory, Sqlite},
+    time::Timestamp,
+    token::{Algorithm, Refusal, SigningKey, WhenStale},
+};
+use async_trait::async_trait;
+
+use crate::support::{MAX_STALENESS, Node, Setup, jose};
+
+#[tokio::test]
+async fn what_another_process_revokes_is_refused_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("adieu.sqlite");
+    let (here, there) = (Node::on_file(&file, Setup::default()).await, Node::on_file(&file, Setup::default()).await);
+    let tokens = here.log_in(jose()).await;
+
+    there.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
+
+    here.catch_up().await;
+    assert_eq!(here.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Session)));
+}
+
+/// A log that can be cut off.
+struct Severable {
+    log: Memory,
+    cut: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl RevocationLog for Severable {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        self.log.append(revocations).await
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let page = self.log.read(after, wait).await;
+        if self.cut.load(Ordering::SeqCst) { Err(Error::unavailable("cut off")) } else { page }
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
+        self.log.prune(now).await
+    }
+}
+
+async fn severable(when_stale: WhenStale) -> (Node, Arc<AtomicBool>) {
+    let (log, cut) = (Memory::new(), Arc::new(AtomicBool::new(false)));
+    let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let severable = Severable { log: log.clone(), cut: Arc::clone(&cut) };
+    let setup = Setup { when_stale, ..Setup::default() };
+    (Node::with_parts(Arc::new(severable), Arc::new(log), key, setup).await, cut)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_refuses_after_the_bound_and_recovers() {
+    let (node, cut) = severable(WhenStale::Refuse).await;
+    let tokens = node.log_in(jose()).await;
+    node.catch_up().await;
+    cut.store(true, Ordering::SeqCst);
+
+    node.clock.advance(MAX_STALENESS - Duration::from_millis(10));
+    assert_eq!(node.refusal(&tokens.access), None);
+    node.clock.advance(Duration::from_millis(20));
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Stale));
+
+    cut.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(node.refusal(&tokens.access), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_told_to_accept_does() {
+    let (node, cut) = severable(WhenStale::Accept).await;
+    let tokens = node.log_in(jose()).await;
+    cut.store(true, Ordering::SeqCst);
+    node.clock.advance(Duration::from_secs(600));
+    assert_eq!(node.refusal(&tokens.access), None);
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_jumps_does_not_make_a_node_look_fresh() {
+    let (node, cut) = severable(WhenStale::Refuse).await;
+    let tokens = node.log_in(jose()).await;
+    node.catch_up().await;
+    cut.store(true, Ordering::SeqCst);
+    node.clock.advance(Duration::from_secs(60));
+    node.clock.set_wall(crate::support::NOON);
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Stale));
+}
+
+#[tokio::test]
+async fn a_log_with_another_identity_takes_nothing_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Sqlite::open(folder.path().join("one.sqlite")).await.unwrap();
+    let other = Sqlite::open(folder.path().join("other.sqlite")).await.unwrap();
+    let cursor = one.read(None, Duration::ZERO).await.unwrap().cursor;
+    let page = other.read(Some(&cursor), Duration::ZERO).await.unwrap();
+    assert!(page.from_start);
+    assert_ne!(page.cursor.log, cursor.log);
+}

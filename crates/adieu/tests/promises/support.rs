@@ -1,0 +1,122 @@
+//! A node of Adieu without a network: a store, an index that follows it, sessions.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use adieu::{
+    Issuer, Subject,
+    revocation::{Follower, Index, RevocationLog},
+    session::{Origin, RefreshToken, SessionError, SessionSettings, SessionStore, Sessions, TokenPair},
+    store::{Memory, Sqlite},
+    time::{Clock, ManualClock, Timestamp},
+    token::{Algorithm, Decoder, KeySet, KeyStore, Refusal, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
+};
+use serde_json::Map;
+
+/// The start of every test's time.
+pub(crate) const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
+pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(2);
+
+pub(crate) struct Node {
+    pub(crate) clock: ManualClock,
+    pub(crate) sessions: Sessions,
+    pub(crate) index: Arc<Index>,
+    pub(crate) log: Arc<dyn RevocationLog>,
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) follower: Follower,
+}
+
+/// What a node is made of beside its store.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) clock: ManualClock,
+    pub(crate) settings: SessionSettings,
+    pub(crate) when_stale: WhenStale,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { clock: ManualClock::at(NOON), settings: SessionSettings::new(issuer()), when_stale: WhenStale::Refuse }
+    }
+}
+
+pub(crate) fn issuer() -> Issuer {
+    Issuer::new("https://adieu.test").unwrap()
+}
+
+pub(crate) fn jose() -> Subject {
+    Subject::new("jose").unwrap()
+}
+
+impl Node {
+    /// On a store in memory.
+    pub(crate) async fn start() -> Self {
+        Self::on(Memory::new(), Setup::default()).await
+    }
+
+    /// On a file, which other nodes may be on as well.
+    pub(crate) async fn on_file(path: &Path, setup: Setup) -> Self {
+        Self::on(Sqlite::open(path).await.unwrap(), setup).await
+    }
+
+    pub(crate) async fn on<S>(store: S, setup: Setup) -> Self
+    where
+        S: RevocationLog + SessionStore + KeyStore + Clone,
+    {
+        let keys = load_or_make_keys(&store, Algorithm::EdDSA, NOON).await.unwrap();
+        let key = keys.into_iter().next().unwrap();
+        let (log, store): (Arc<dyn RevocationLog>, Arc<dyn SessionStore>) = (Arc::new(store.clone()), Arc::new(store));
+        Self::with_parts(log, store, key, setup).await
+    }
+
+    pub(crate) async fn with_parts(
+        log: Arc<dyn RevocationLog>,
+        store: Arc<dyn SessionStore>,
+        key: SigningKey,
+        setup: Setup,
+    ) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(setup.clock.clone());
+        let index = Arc::new(Index::new(clock.now()));
+        let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), MAX_STALENESS);
+        follower.ready().await;
+        let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
+        let decoder = Decoder::new(Rules::new(setup.settings.issuer.clone()), keys);
+        let verifier = Verifier::new(
+            decoder,
+            Arc::clone(&index),
+            follower.freshness(),
+            Arc::clone(&clock),
+            MAX_STALENESS,
+            setup.when_stale,
+        );
+        let sessions = Sessions::new(Arc::clone(&store), Arc::new(verifier), key, setup.settings, clock).unwrap();
+        Self { clock: setup.clock, sessions, index, log, store, follower }
+    }
+
+    pub(crate) async fn log_in(&self, subject: Subject) -> TokenPair {
+        self.sessions.log_in(subject, Origin::default(), Map::new()).await.unwrap()
+    }
+
+    pub(crate) async fn refresh(&self, token: &str) -> Result<TokenPair, SessionError> {
+        let token: RefreshToken = self.sessions.inspect(token)?;
+        self.sessions.refresh(&token, Map::new()).await
+    }
+
+    /// Why an access token is refused; `None` when it is good.
+    pub(crate) fn refusal(&self, token: &str) -> Option<Refusal> {
+        self.sessions.verifier().verify(token).err()
+    }
+
+    /// Returns when the index has everything that is in the log now.
+    pub(crate) async fn catch_up(&self) {
+        let before = self.clock.moment();
+        self.clock.advance(Duration::from_millis(1));
+        while self
+            .follower
+            .freshness()
+            .age(self.clock.moment())
+            .is_none_or(|age| self.clock.moment().minus(age) <= before)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
