@@ -18,6 +18,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 
 /// Long enough never to pass in a test.
@@ -156,10 +157,18 @@ async fn who_finds_every_connection_taken_waits_for_a_free_one() {
     let server = Server::start(Bounds { max_connections: 1, ..PATIENT }).await;
     let first = server.send(&format!("GET /held HTTP/1.1\r\n{CLOSING}")).await;
     server.reached.notified().await;
-    let second = tokio::spawn(rest(server.send(&format!("GET /peer HTTP/1.1\r\n{CLOSING}")).await));
+    let second = server.send(&format!("GET /held HTTP/1.1\r\n{CLOSING}")).await;
+
+    // Whatever was going to reach the handler would have done so while another server was asked something.
+    let other = Server::start(PATIENT).await;
+    rest(other.send(&format!("GET /peer HTTP/1.1\r\n{CLOSING}")).await).await;
+    assert!(timeout(Duration::ZERO, server.reached.notified()).await.is_err(), "the second waits");
+
     server.release.notify_one();
     assert!(rest(first).await.ends_with("answered"));
-    assert!(second.await.unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+    server.reached.notified().await;
+    server.release.notify_one();
+    assert!(rest(second).await.ends_with("answered"));
 }
 
 #[tokio::test]
