@@ -96,7 +96,7 @@ impl PasswordHash {
         &self.text
     }
 
-    /// Whether it is what [`PasswordHash::compute`] would make today.
+    /// Whether it is what [`Hasher::hash`](super::Hasher::hash) would make today.
     #[must_use]
     pub fn is_current(&self) -> bool {
         matches!(
