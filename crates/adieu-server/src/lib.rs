@@ -3,6 +3,7 @@
 //! The rules of tokens, sessions and revocations are in the crate `adieu`; here is what a server adds: settings,
 //! passwords, input, limits and sockets.
 
+pub mod accounts;
 pub mod address;
 pub mod cli;
 pub mod config;
@@ -11,5 +12,6 @@ pub mod input;
 pub mod limit;
 pub mod listen;
 pub mod logging;
+pub mod node;
 pub mod password;
 pub mod text;

@@ -112,6 +112,12 @@ id! {
     SessionId
 }
 
+impl From<Uuid> for Subject {
+    fn from(uuid: Uuid) -> Self {
+        Self(Arc::from(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str))
+    }
+}
+
 impl TokenId {
     /// A new id that nobody can guess (UUID version 4).
     #[must_use]

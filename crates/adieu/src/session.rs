@@ -11,15 +11,18 @@
 //! Refresh tokens are judged here only, against the session: a verifier elsewhere accepts access tokens alone, since
 //! it can't know which refresh tokens have been rotated.
 
+mod last_seen;
 mod settings;
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
 pub use settings::SessionSettings;
 pub use store::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore};
+
+use last_seen::LastSeen;
 
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
@@ -63,6 +66,14 @@ pub enum SessionError {
     Failed(#[from] Error),
 }
 
+impl SessionError {
+    /// The session of the token has ended.
+    #[must_use]
+    pub const fn ended() -> Self {
+        Self::Refused(Refusal::Revoked(RevokedBy::Session))
+    }
+}
+
 /// A refresh token that was found good, before it is used up; see [`Sessions::refresh`].
 #[derive(Debug, Clone)]
 pub struct RefreshToken(Claims);
@@ -88,6 +99,13 @@ pub struct Sessions {
     signing_key: SigningKey,
     settings: SessionSettings,
     clock: Arc<dyn Clock>,
+    last_seen: LastSeen,
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Sessions").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl Sessions {
@@ -103,7 +121,7 @@ impl Sessions {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         settings.validate()?;
-        Ok(Self { store, verifier, signing_key, settings, clock })
+        Ok(Self { store, verifier, signing_key, settings, clock, last_seen: LastSeen::default() })
     }
 
     /// What every path asks whether a token is good.
@@ -116,6 +134,21 @@ impl Sessions {
     #[must_use]
     pub fn store(&self) -> &dyn SessionStore {
         &*self.store
+    }
+
+    /// Notes that a token of a session was used just now; written down with the next [`Sessions::write_last_seen`].
+    pub fn note_use(&self, claims: &Claims) {
+        if let Some(session) = &claims.session {
+            self.last_seen.note(session, self.clock.now());
+        }
+    }
+
+    /// Writes down which sessions were used since the last time; to be called every half a minute or so.
+    ///
+    /// # Errors
+    /// When the store could not be written. What was noted is then lost; it only informs.
+    pub async fn write_last_seen(&self) -> Result<(), Error> {
+        self.last_seen.write_to(&*self.store).await
     }
 
     /// Starts a session for a subject whose credentials the caller has checked. `custom` are claims of the access
@@ -184,9 +217,9 @@ impl Sessions {
                     target: "adieu::audit", subject = %session.subject, session = %session.id,
                     "a refresh token was used again; the session has ended"
                 );
-                Err(Refusal::Revoked(RevokedBy::Session).into())
+                Err(SessionError::ended())
             }
-            Rotated::Ended => Err(Refusal::Revoked(RevokedBy::Session).into()),
+            Rotated::Ended => Err(SessionError::ended()),
         }
     }
 
@@ -215,7 +248,7 @@ impl Sessions {
             Scope::All => Selection::OfSubject(claims.subject),
         };
         let ended = self.end(selection, Some(session), vec![]).await?;
-        ended.ok_or_else(|| Refusal::Revoked(RevokedBy::Session).into())
+        ended.ok_or(SessionError::ended())
     }
 
     /// Ends sessions; gives how many there were.

@@ -7,15 +7,15 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use crate::{
     Error,
     revocation::RevocationLog,
-    session::SessionStore,
+    session::{SessionStore, Sessions},
     time::{Clock, Moment, Timestamp},
 };
 
 /// How often the store is tidied up.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// A task that forgets lapsed revocations and expired sessions, in steps that hold nobody up; it ends when this is
-/// dropped.
+/// A task that forgets lapsed revocations and expired sessions, in steps that hold nobody up, and writes down when
+/// sessions were last used; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Housekeeping {
     task: JoinHandle<()>,
@@ -24,14 +24,18 @@ pub struct Housekeeping {
 impl Housekeeping {
     /// Starts it.
     #[must_use]
-    pub fn start(log: Arc<dyn RevocationLog>, sessions: Arc<dyn SessionStore>, clock: Arc<dyn Clock>) -> Self {
+    pub fn start(log: Arc<dyn RevocationLog>, sessions: Arc<Sessions>, clock: Arc<dyn Clock>) -> Self {
         let task = tokio::spawn(async move {
             let time = TrustedTime::start(&*clock);
             let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                if let Err(error) = tidy_up(&*log, &*sessions, time.now(&*clock)).await {
+                let tidied = match sessions.write_last_seen().await {
+                    Ok(()) => tidy_up(&*log, sessions.store(), time.now(&*clock)).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = tidied {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be tidied up");
                 }
             }

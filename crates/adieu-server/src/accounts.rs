@@ -1,0 +1,214 @@
+//! Who can log in, and what their sessions have to do with it.
+//!
+//! 1. An account that is disabled or deleted, or whose password changes, loses its sessions: first what there is, then
+//!    the account changes, then what logged in meanwhile. Whatever fails in between can be done again.
+//! 2. A login that overlaps such a change does not survive it: the account is read again once the session is there.
+//! 3. Who fails to log in learns nothing: not whether the name exists, not that the account is disabled.
+
+mod store;
+
+use std::sync::Arc;
+
+use adieu::{
+    Subject,
+    session::{Origin, RefreshToken, Selection, SessionError, Sessions, TokenPair},
+    time::Clock,
+};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+pub use store::{Account, AccountStore, Change, migrate};
+
+use crate::{
+    error::ApiError,
+    password::{Hasher, PasswordHash, Verdict},
+    text::{Password, Username},
+};
+
+/// The claim of an administrator's access tokens.
+pub const ADMIN_CLAIM: &str = "is_admin";
+
+/// Accounts, on a store, with the sessions that they start.
+pub struct Accounts {
+    store: Arc<dyn AccountStore>,
+    sessions: Arc<Sessions>,
+    hasher: Hasher,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Accounts").finish_non_exhaustive()
+    }
+}
+
+impl Accounts {
+    /// Accounts on this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn AccountStore>, sessions: Arc<Sessions>, hasher: Hasher, clock: Arc<dyn Clock>) -> Self {
+        Self { store, sessions, hasher, clock }
+    }
+
+    /// Where they are kept.
+    #[must_use]
+    pub fn store(&self) -> &dyn AccountStore {
+        &*self.store
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when the name is taken.
+    pub async fn add(&self, username: Username, password: &Password, role: Role) -> Result<Account, ApiError> {
+        // Looked at first, so that a taken name does not cost a hash.
+        if self.store.by_username(&username).await?.is_some() {
+            return Err(Self::taken());
+        }
+        let account = self.account(username, self.hasher.hash(password).await?, role);
+        match self.store.add(vec![account.clone()]).await?.first() {
+            Some(true) => Ok(account),
+            _ => Err(Self::taken()),
+        }
+    }
+
+    /// A new account with a password that is hashed already, not yet kept.
+    #[must_use]
+    pub fn account(&self, username: Username, password: PasswordHash, role: Role) -> Account {
+        Account {
+            id: Subject::from(Uuid::now_v7()),
+            username,
+            password,
+            password_version: 1,
+            is_admin: role == Role::Admin,
+            is_disabled: false,
+            created_at: self.clock.now(),
+        }
+    }
+
+    fn taken() -> ApiError {
+        ApiError::Conflict("A user with that username already exists.".into())
+    }
+
+    /// Checks a name and a password.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCredentials`], after the same time whichever of the two was wrong.
+    pub async fn authenticate(&self, username: &Username, password: &Password) -> Result<Account, ApiError> {
+        let Some(account) = self.store.by_username(username).await? else {
+            self.hasher.verify_nobody(password).await?;
+            return Err(ApiError::InvalidCredentials);
+        };
+        let verdict = self.hasher.verify(password, &account.password).await?;
+        if verdict == Verdict::Wrong || account.is_disabled {
+            return Err(ApiError::InvalidCredentials);
+        }
+        if verdict == Verdict::RightButOutdated {
+            let rehash = Change::Rehash(self.hasher.hash(password).await?, account.password_version);
+            self.store.change(&account.id, rehash).await?;
+        }
+        Ok(account)
+    }
+
+    /// Starts a session of an account that has just been authenticated.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCredentials`] when the account has changed meanwhile.
+    pub async fn log_in(&self, account: &Account, origin: Origin) -> Result<TokenPair, ApiError> {
+        let tokens = self.sessions.log_in(account.id.clone(), origin, claims(account)).await?;
+        let same = self.store.by_id(&account.id).await?.is_some_and(|now| {
+            !now.is_disabled && now.password_version == account.password_version && now.is_admin == account.is_admin
+        });
+        if same {
+            return Ok(tokens);
+        }
+        if let Some(session) = tokens.claims.session {
+            self.sessions.end_sessions(Selection::One(session)).await?;
+        }
+        Err(ApiError::InvalidCredentials)
+    }
+
+    /// Uses a refresh token up, with the claims that its account has now.
+    ///
+    /// # Errors
+    /// As [`Sessions::refresh`]; and the session's end when the account is gone.
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair, SessionError> {
+        match self.store.by_id(token.subject()).await? {
+            Some(account) if !account.is_disabled => self.sessions.refresh(token, claims(&account)).await,
+            _ => {
+                self.sessions.end_sessions(Selection::OfSubject(token.subject().clone())).await?;
+                Err(SessionError::ended())
+            }
+        }
+    }
+
+    /// Gives an account a new password and ends its sessions, but for the one that `stays`.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when there is no such account.
+    pub async fn set_password(
+        &self,
+        id: &Subject,
+        password: &Password,
+        stays: Option<adieu::SessionId>,
+    ) -> Result<(), ApiError> {
+        let hash = self.hasher.hash(password).await?;
+        let ending = || match stays.clone() {
+            Some(session) => Selection::Others(id.clone(), session),
+            None => Selection::OfSubject(id.clone()),
+        };
+        self.change_and_end(id, Change::Password(hash), ending).await
+    }
+
+    /// Disables an account and ends its sessions.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when there is no such account.
+    pub async fn disable(&self, id: &Subject) -> Result<(), ApiError> {
+        self.change_and_end(id, Change::Disable, || Selection::OfSubject(id.clone())).await
+    }
+
+    /// Lets a disabled account log in again.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when there is no such account.
+    pub async fn enable(&self, id: &Subject) -> Result<(), ApiError> {
+        if self.store.change(id, Change::Enable).await? { Ok(()) } else { Err(ApiError::NotFound) }
+    }
+
+    /// Deletes an account and ends its sessions.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when there is no such account.
+    pub async fn delete(&self, id: &Subject) -> Result<(), ApiError> {
+        self.change_and_end(id, Change::Delete, || Selection::OfSubject(id.clone())).await
+    }
+
+    async fn change_and_end(
+        &self,
+        id: &Subject,
+        change: Change,
+        ending: impl Fn() -> Selection,
+    ) -> Result<(), ApiError> {
+        self.sessions.end_sessions(ending()).await?;
+        let found = self.store.change(id, change).await?;
+        self.sessions.end_sessions(ending()).await?;
+        if found { Ok(()) } else { Err(ApiError::NotFound) }
+    }
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Itself only.
+    User,
+    /// Everything.
+    Admin,
+}
+
+fn claims(account: &Account) -> Map<String, Value> {
+    let mut claims = Map::new();
+    if account.is_admin {
+        claims.insert(ADMIN_CLAIM.to_owned(), Value::Bool(true));
+    }
+    claims
+}

@@ -1,0 +1,111 @@
+//! A node: the store, what follows it, and everything that answers requests, put together from the settings.
+
+use std::{path::PathBuf, sync::Arc};
+
+use adieu::{
+    Issuer,
+    revocation::{Follower, Index, RevocationLog},
+    session::{SessionSettings, Sessions},
+    store::{Housekeeping, Sqlite},
+    time::{Clock, SystemClock},
+    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
+};
+use anyhow::Context as _;
+
+use crate::{
+    accounts::{self, Accounts},
+    config::{self, Settings},
+    password::Hasher,
+};
+
+/// The file in the data folder.
+const FILE: &str = "adieu.sqlite";
+
+/// Everything that a server or a command needs, running. What runs in the background ends when it is dropped.
+#[derive(Debug)]
+pub struct Node {
+    /// Sessions and revocations, and the verifier that every path asks.
+    pub sessions: Arc<Sessions>,
+    /// Who can log in.
+    pub accounts: Accounts,
+    /// The keys, oldest first; the last one signs.
+    pub keys: Vec<SigningKey>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    store: Sqlite,
+    #[expect(dead_code, reason = "follows for as long as the node is there")]
+    follower: Follower,
+}
+
+impl Node {
+    /// Opens the store in the data folder, which is made if it is not there, and reads what has been revoked.
+    ///
+    /// # Errors
+    /// When the store can't be used, or a setting has no meaning.
+    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let file = store_file(settings)?;
+        let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
+        accounts::migrate(&store).await?;
+        let keys = load_or_make_keys(&store, Algorithm::EdDSA, clock.now()).await?;
+        let signing_key = keys.last().context("the store has no signing key")?.clone();
+
+        let index = Arc::new(Index::new(clock.now()));
+        let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
+        let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), settings.max_staleness);
+        let issuer = Issuer::new(&settings.issuer)?;
+        let mut rules = Rules::new(issuer.clone()).with_leeway(settings.leeway)?;
+        if let Some(audience) = &settings.audience {
+            rules = rules.with_audience(audience);
+        }
+        let verifier = Verifier::new(
+            Decoder::new(rules, KeySet::new(keys.iter().map(|key| key.verifying_key().clone()))?),
+            index,
+            follower.freshness(),
+            Arc::clone(&clock),
+            settings.max_staleness,
+            match settings.when_stale {
+                config::WhenStale::Refuse => WhenStale::Refuse,
+                config::WhenStale::Accept => WhenStale::Accept,
+            },
+        );
+        let session_settings = SessionSettings {
+            issuer,
+            audience: settings.audience.iter().cloned().collect(),
+            access_lifetime: settings.access_lifetime,
+            refresh_lifetime: settings.refresh_lifetime,
+            session_lifetime: settings.session_lifetime,
+            rotation_grace: settings.rotation_grace,
+        };
+        let sessions = Arc::new(Sessions::new(
+            Arc::new(store.clone()),
+            Arc::new(verifier),
+            signing_key,
+            session_settings,
+            Arc::clone(&clock),
+        )?);
+        let threads = settings.hashing_threads.unwrap_or_else(Hasher::default_threads);
+        let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
+        let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
+        follower.ready().await;
+        Ok(Self { sessions, accounts, keys, clock, store, follower })
+    }
+
+    /// Starts to tidy up the store in the background, for as long as the answer is kept.
+    #[must_use]
+    pub fn start_housekeeping(&self) -> Housekeeping {
+        let log: Arc<dyn RevocationLog> = Arc::new(self.store.clone());
+        Housekeeping::start(log, Arc::clone(&self.sessions), Arc::clone(&self.clock))
+    }
+}
+
+/// The store's file, in a data folder that only its owner can look into.
+fn store_file(settings: &Settings) -> anyhow::Result<PathBuf> {
+    let folder = &settings.data;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    Ok(folder.join(FILE))
+}
