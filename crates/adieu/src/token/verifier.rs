@@ -58,6 +58,16 @@ impl Verifier {
         self.verify_type(token, TokenType::Access)
     }
 
+    /// Verifies an access token that must come from a recent login with credentials.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], and [`Refusal::NotFresh`] when that is all that is wrong with it.
+    pub fn verify_fresh(&self, token: &str) -> Result<Claims, Refusal> {
+        let claims = self.verify(token)?;
+        claims.require_fresh(self.clock.now())?;
+        Ok(claims)
+    }
+
     /// Verifies a refresh token as far as that can be done without its session.
     pub(crate) fn verify_refresh(&self, token: &str) -> Result<Claims, Refusal> {
         self.verify_type(token, TokenType::Refresh)
@@ -66,12 +76,17 @@ impl Verifier {
     /// Verifies a token of either type that may have expired: whoever can show one may end its session. A stale index
     /// does not matter, since the store decides.
     pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<Claims, Refusal> {
-        let (claims, _) = self.decoder.decode_even_expired(token, self.clock.now())?;
+        let claims = self.verify_to_revoke(token)?;
         match self.refuse_revoked(&claims) {
             // Nothing is known of it any more, but for what the store says of its session.
             Err(Refusal::Expired) | Ok(()) => Ok(claims),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// Verifies no more than that the token is an authentic one.
+    pub(crate) fn verify_to_revoke(&self, token: &str) -> Result<Claims, Refusal> {
+        self.decoder.decode_even_expired(token, self.clock.now()).map(|(claims, _)| claims)
     }
 
     /// What this verifier asks.
