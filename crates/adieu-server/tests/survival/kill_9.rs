@@ -40,7 +40,8 @@ enum State {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_nothing_that_was_acknowledged() {
-    let seed = std::env::var("ADIEU_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| Rng::new().u64(..));
+    let seed =
+        std::env::var("ADIEU_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| Rng::new().u64(..));
     println!("ADIEU_CRASH_SEED={seed}");
     let mut random = Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
