@@ -32,7 +32,7 @@ use axum::{
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{config::Settings, error::ApiError, limit::LoginLimits, node::Node};
 
@@ -80,7 +80,8 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         // Documented as GET, since OpenAPI has no word for any method.
         .route("/verify", any(session::verify))
         .with_state(api)
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        // By default the page would show a badge from a validator on the network.
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(body_limit))

@@ -110,4 +110,5 @@ async fn tokens_are_not_cached() {
     for answer in [login, refresh] {
         assert_eq!((answer.header("cache-control"), answer.header("pragma")), (Some("no-store"), Some("no-cache")));
     }
+    assert_eq!(app.get("/.well-known/jwks.json").send().await.header("cache-control"), Some("public, max-age=300"));
 }
