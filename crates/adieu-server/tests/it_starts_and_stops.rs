@@ -44,6 +44,39 @@ fn it_stops_with_status_0_on_sigterm_and_on_ctrl_c() {
 }
 
 #[test]
+fn it_prints_all_that_is_needed_to_log_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running(adieu(&["--listen", "127.0.0.1:0"]).current_dir(folder.path()).spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let url = first.split_once(" listens on ").unwrap().1.to_owned();
+    assert_eq!(lines.next().unwrap(), format!("data is in ./adieu-data, documentation at {url}/docs"));
+    for (label, route, expected) in [
+        ("register: ", "/register", "{\"message\":\"User created successfully.\"}"),
+        ("log in:   ", "/login", "{\"access_token\":"),
+    ] {
+        let line = lines.next().unwrap();
+        let command = line.strip_prefix(label).unwrap();
+        assert!(command.starts_with(&format!("curl {url}{route} ")), "{command}");
+        let output = Command::new("sh").args(["-c", command]).output().unwrap();
+        let answer = String::from_utf8(output.stdout).unwrap();
+        assert!(answer.starts_with(expected), "{command}\n{answer}");
+    }
+}
+
+#[test]
+fn a_data_folder_that_can_not_be_made_is_one_line() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let folder = file.path().join("data");
+    let output = adieu(&["--listen", "127.0.0.1:0", "--data", folder.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.starts_with(&format!("error: cannot make the data folder {}: ", folder.display())), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
 fn a_wrong_setting_is_one_line_and_no_start() {
     let output = adieu(&["serve"]).env("ADIEU_LEEWAY", "2m").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
