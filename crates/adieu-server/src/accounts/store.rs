@@ -150,22 +150,23 @@ impl AccountStore for Sqlite {
     }
 
     async fn change(&self, id: &Subject, change: Change) -> Result<bool, Error> {
+        // SQLite numbers `$1` and `$2` by where they first appear, whatever their digits.
         const PASSWORD: &str =
-            "UPDATE account SET password = $2, password_version = password_version + 1 WHERE id = $1";
-        const REHASH: &str = "UPDATE account SET password = $2 WHERE id = $1 AND password_version = $3";
-        const SET_DISABLED: &str = "UPDATE account SET is_disabled = $2 WHERE id = $1";
+            "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2";
+        const REHASH: &str = "UPDATE account SET password = $1 WHERE id = $2 AND password_version = $3";
+        const SET_DISABLED: &str = "UPDATE account SET is_disabled = $1 WHERE id = $2";
         const DELETE: &str = "DELETE FROM account WHERE id = $1";
         let id = id.clone();
         self.transact(move |connection| {
             let prepare = |statement| connection.prepare_cached(statement);
             let id = id.as_str();
             let changed = match &change {
-                Change::Password(password) => prepare(PASSWORD)?.execute(params![id, password.as_str()])?,
+                Change::Password(password) => prepare(PASSWORD)?.execute(params![password.as_str(), id])?,
                 Change::Rehash(password, version) => {
-                    prepare(REHASH)?.execute(params![id, password.as_str(), version])?
+                    prepare(REHASH)?.execute(params![password.as_str(), id, version])?
                 }
-                Change::Disable => prepare(SET_DISABLED)?.execute(params![id, true])?,
-                Change::Enable => prepare(SET_DISABLED)?.execute(params![id, false])?,
+                Change::Disable => prepare(SET_DISABLED)?.execute(params![true, id])?,
+                Change::Enable => prepare(SET_DISABLED)?.execute(params![false, id])?,
                 Change::Delete => prepare(DELETE)?.execute([id])?,
             };
             Ok(changed == 1)

@@ -81,9 +81,10 @@ impl SessionStore for Sqlite {
         const LIST: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
                             previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at \
                             FROM session WHERE id > $1 ORDER BY id LIMIT $2";
+        // SQLite numbers `$1` and `$2` by where they first appear, whatever their digits.
         const LIST_OF_SUBJECT: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
              refreshed_at, refresh_expires_at, expires_at, access_expires_at \
-             FROM session WHERE id > $1 AND subject = $3 ORDER BY id LIMIT $2";
+             FROM session WHERE id > $1 AND subject = $2 ORDER BY id LIMIT $3";
 
         let subject = subject.cloned();
         let after = after.map_or_else(String::new, SessionId::to_string);
@@ -91,17 +92,17 @@ impl SessionStore for Sqlite {
             None => connection.prepare_cached(LIST)?.query_map(params![after, limit], session)?.collect(),
             Some(subject) => connection
                 .prepare_cached(LIST_OF_SUBJECT)?
-                .query_map(params![after, limit, subject.as_str()], session)?
+                .query_map(params![after, subject.as_str(), limit], session)?
                 .collect(),
         })
         .await
     }
 
     async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
-        const SEEN: &str = "UPDATE session SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2";
+        const SEEN: &str = "UPDATE session SET last_seen_at = $1 WHERE id = $2 AND last_seen_at < $1";
         self.transact(move |connection| {
             let mut statement = connection.prepare_cached(SEEN)?;
-            seen.iter().try_for_each(|(id, at)| statement.execute(params![id.as_str(), from_time(*at)]).map(drop))
+            seen.iter().try_for_each(|(id, at)| statement.execute(params![from_time(*at), id.as_str()]).map(drop))
         })
         .await
     }
