@@ -2,14 +2,14 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::output::visible;
 use crate::{
     config::Settings,
-    text::{MAX_PASSWORD_BYTES, Password},
+    text::{MAX_PASSWORD_BYTES, Password, TextError},
 };
 
 /// Where a password comes from; never from an argument, which other users of the machine can see.
@@ -24,16 +24,17 @@ impl PasswordSource {
     /// A new password: asked for twice without being shown, or read.
     pub(super) fn read(&self, settings: &Settings) -> anyhow::Result<Password> {
         let typed = if self.password_stdin { password_from(io::stdin().lock())? } else { ask_twice()? };
-        Password::chosen(typed, settings.password_min_length.get()).map_err(|error| sentence("the password", &error))
+        Password::chosen(typed, settings.password_min_length.get())
+            .map_err(|refusal| anyhow!("the password is refused: {}", phrase(&refusal)))
     }
 }
 
 /// A refusal of a text, which is a sentence for a form, as a phrase.
-pub(super) fn sentence(what: &str, error: &crate::text::TextError) -> anyhow::Error {
-    let text = error.to_string();
-    let mut characters = text.trim_end_matches('.').chars();
+pub(super) fn phrase(refusal: &TextError) -> String {
+    let sentence = refusal.to_string();
+    let mut characters = sentence.trim_end_matches('.').chars();
     let first = characters.next().map(char::to_lowercase).into_iter().flatten();
-    anyhow::anyhow!("{what} is refused: {}", first.chain(characters).collect::<String>())
+    first.chain(characters).collect()
 }
 
 fn ask_twice() -> anyhow::Result<SecretString> {
@@ -52,7 +53,7 @@ fn password_from(input: impl io::Read) -> anyhow::Result<SecretString> {
     let mut bytes = Vec::with_capacity(MOST + 1);
     input.take(MOST as u64 + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
     ensure!(bytes.len() <= MOST, "the password is refused: longer than maximum length {MAX_PASSWORD_BYTES}");
-    let text = SecretString::from(String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("the password is not UTF-8"))?);
+    let text = SecretString::from(String::from_utf8(bytes).map_err(|_| anyhow!("the password is not UTF-8"))?);
     let line = text.expose_secret();
     let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
     ensure!(!line.contains('\n'), "there is more than one line on standard input, which should be the password only");
@@ -68,7 +69,7 @@ pub(super) fn first_line(what: &str, most: usize) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     // Longer than allowed stays longer than allowed: whoever judges it finds out.
     io::stdin().lock().take(most as u64 + 2).read_until(b'\n', &mut bytes).context("cannot read standard input")?;
-    let line = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("the {what} is not UTF-8"))?;
+    let line = String::from_utf8(bytes).map_err(|_| anyhow!("the {what} is not UTF-8"))?;
     ensure!(!line.trim().is_empty(), "no {what} on standard input");
     Ok(line.trim().to_owned())
 }

@@ -6,12 +6,13 @@ mod lines;
 use std::process::ExitCode;
 
 use adieu::store::Sqlite;
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     output::{Output, Reader, Table, written, yes},
-    prompt::{PasswordSource, confirm, sentence},
+    prompt::{PasswordSource, confirm, phrase},
     store::{Common, find, look_into, open, plain},
 };
 use crate::{
@@ -91,12 +92,13 @@ impl Arguments {
             Command::Import(arguments) => return arguments.run(&settings, output).await,
             Command::List => list(&look_into(&settings).await?, &mut output).await?,
             Command::Add { name, admin, password } => {
-                let username = Username::new(&name).map_err(|error| sentence("the name", &error))?;
+                let username =
+                    Username::new(&name).map_err(|refusal| anyhow!("the name is refused: {}", phrase(&refusal)))?;
                 let password = password.read(&settings)?;
                 let role = if admin { Role::Admin } else { Role::User };
                 let node = Node::open(&settings).await?;
                 let account = node.accounts.add(username, &password, role).await.map_err(|error| match error {
-                    ApiError::Conflict(_) => anyhow::anyhow!("a user with the name {name} already exists"),
+                    ApiError::Conflict(_) => anyhow!("a user with the name {name} already exists"),
                     other => other.into(),
                 })?;
                 let what = if admin { "administrator" } else { "user" };

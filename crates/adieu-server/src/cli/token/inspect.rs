@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use adieu::{
-    SessionId,
-    session::{Session, Sessions},
+    SessionId, TokenId,
+    revocation::RevokedBy,
+    session::{RefreshToken, Rotated, Rotation, Session},
+    time::Timestamp,
     token::{Refusal, TokenType},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,8 +17,7 @@ use super::super::{
     output::{Output, Reader, Table, written},
     store::open,
 };
-use crate::config::Settings;
-use adieu::time::Timestamp;
+use crate::{config::Settings, node::Node};
 
 /// Claims that are times.
 const TIMES: [&str; 3] = ["exp", "iat", "nbf"];
@@ -42,7 +43,7 @@ enum Verdict {
     Refused,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Signature {
     Good,
@@ -62,7 +63,7 @@ enum SessionState {
 
 pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) -> anyhow::Result<ExitCode> {
     let node = open(settings).await?;
-    let findings = judge(token, &node.sessions).await?;
+    let findings = judge(token, &node, settings).await?;
     match output.reader() {
         Reader::Machine => output.object(&findings)?,
         Reader::Person => show(&findings, &mut output)?,
@@ -71,45 +72,63 @@ pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) ->
     Ok(if findings.verdict == Verdict::Good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn judge(token: &str, sessions: &Sessions) -> anyhow::Result<Findings> {
+async fn judge(token: &str, node: &Node, settings: &Settings) -> anyhow::Result<Findings> {
+    let sessions = &node.sessions;
     // Either type is asked what it would be asked by the server.
-    let outcome = match sessions.verifier().verify(token) {
-        Err(Refusal::WrongTokenType { expected: TokenType::Access }) => sessions.inspect(token).map(drop),
-        other => other.map(drop),
+    let (outcome, refresh) = match sessions.verifier().verify(token) {
+        Err(Refusal::WrongTokenType { expected: TokenType::Access }) => {
+            let refresh = sessions.inspect(token);
+            (refresh.as_ref().map(drop).map_err(Clone::clone), refresh.ok())
+        }
+        other => (other.map(drop), None),
     };
     let signature = signature(&outcome);
     let mut parts = token.split('.');
     let [header, claims] = [parts.next(), parts.next()].map(|part| part.and_then(decode));
-    let session = match (signature, claim(&claims, "sid").map(SessionId::new)) {
-        (Signature::Good, Some(Ok(id))) => Some(sessions.store().session(&id).await?),
-        _ => None,
+    let id = claims.as_ref().and_then(|claims| claims.get("sid")?.as_str()).and_then(|id| SessionId::new(id).ok());
+    let (state, session) = match id {
+        Some(id) if signature == Signature::Good => match sessions.store().session(&id).await? {
+            Some(session) => (SessionState::Live, Some(session)),
+            None => (SessionState::Ended, None),
+        },
+        _ => (SessionState::None, None),
     };
-    let state = match &session {
-        Some(Some(_)) => SessionState::Live,
-        Some(None) => SessionState::Ended,
-        None => SessionState::None,
+    let (code, reason) = match (outcome, refresh) {
+        (Err(refusal), _) => (Some(refusal.code()), Some(refusal.to_string())),
+        (Ok(()), Some(refresh)) => {
+            let reason = refused_by_session(&refresh, session, node, settings);
+            (reason.map(|_| Refusal::Revoked(RevokedBy::Session).code()), reason.map(str::to_owned))
+        }
+        (Ok(()), None) => (None, None),
     };
-    let mut reason = outcome.as_ref().err().map(ToString::to_string);
-    let mut code = outcome.err().map(|refusal| refusal.code());
-    if reason.is_none()
-        && claim(&claims, "type") == Some(TokenType::Refresh.as_str())
-        && let Some(refused) = refused_by_session(session.flatten().as_ref(), claim(&claims, "jti"))
-    {
-        reason = Some(refused.to_owned());
-        code = Some(SESSION_ENDED);
-    }
     let verdict = if reason.is_none() { Verdict::Good } else { Verdict::Refused };
     Ok(Findings { verdict, code, reason, signature, session: state, header, claims })
 }
 
-const SESSION_ENDED: &str = "token_revoked";
-
-/// Whether a refresh token is the one that its session waits for.
-fn refused_by_session(session: Option<&Session>, token_id: Option<&str>) -> Option<&'static str> {
-    match session {
-        None => Some("its session has ended"),
-        Some(session) if Some(session.refresh_id.as_str()) == token_id => None,
-        Some(_) => Some("the refresh token has been used already"),
+/// What its session would decide about a refresh token, without deciding it.
+fn refused_by_session(
+    token: &RefreshToken,
+    session: Option<Session>,
+    node: &Node,
+    settings: &Settings,
+) -> Option<&'static str> {
+    const ENDED: &str = "its session has ended";
+    let Some(session) = session else { return Some(ENDED) };
+    let now = node.clock.now();
+    let rotation = Rotation {
+        issuer: node.sessions.issuer().clone(),
+        session: session.id.clone(),
+        presented: token.token_id().clone(),
+        successor: TokenId::random(),
+        now,
+        forgiven_since: (!settings.rotation_grace.is_zero()).then(|| now.minus(settings.rotation_grace)),
+        access_expires_at: now,
+        refresh_expires_at: now,
+    };
+    match rotation.decide(Some(session)) {
+        Rotated::Fresh(_) | Rotated::Again(_) => None,
+        Rotated::Reused(..) => Some("the refresh token has been used already; using it again ends its session"),
+        Rotated::Ended => Some(ENDED),
     }
 }
 
@@ -136,10 +155,6 @@ fn signature(outcome: &Result<(), Refusal>) -> Signature {
 
 fn decode(part: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
-}
-
-fn claim<'a>(claims: &'a Option<Map<String, Value>>, name: &str) -> Option<&'a str> {
-    claims.as_ref()?.get(name)?.as_str()
 }
 
 fn show(findings: &Findings, output: &mut Output) -> anyhow::Result<()> {

@@ -11,9 +11,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
+use super::super::prompt::phrase;
 use crate::{
     password::{HashError, PasswordHash},
-    text::{TextError, Username},
+    text::Username,
 };
 
 /// The longest line that is read.
@@ -68,7 +69,7 @@ pub(super) enum LineError {
     #[error("both {0} and {1}, of which one is needed")]
     Twice(&'static str, &'static str),
     #[error("username: {0}")]
-    Username(#[from] TextError),
+    Username(String),
     #[error("password_hash: {0}")]
     Hash(#[from] HashError),
 }
@@ -204,7 +205,7 @@ fn record(value: impl Fn(&str) -> Option<Value>) -> Result<Record, LineError> {
     let username = text(USERNAME, value(USERNAME))?;
     let hash = text("password_hash", either(&HASH, &value)?)?;
     Ok(Record {
-        username: Username::new(&username)?,
+        username: Username::new(&username).map_err(|refusal| LineError::Username(phrase(&refusal)))?,
         password: PasswordHash::parse(&hash)?,
         is_admin: boolean(IS_ADMIN, value(IS_ADMIN))?,
         is_disabled: boolean("disabled", either(&DISABLED, &value)?)?,
