@@ -19,7 +19,7 @@ use super::{
     prompt::first_line,
     store::{Common, open},
 };
-use crate::config::Settings;
+use crate::config::{LONGEST_SESSION, Settings};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -106,6 +106,11 @@ async fn revoke_id(
     let now = node.clock.now();
     let expires_at = expires_at.map(Timestamp::from_unix);
     ensure!(expires_at.is_none_or(|time| time > now), "nothing was revoked: a token with this `exp` has expired");
+    // The index looks where `exp` says: one in milliseconds would be accepted, and revoke nothing.
+    ensure!(
+        expires_at.is_none_or(|time| time <= now.plus(LONGEST_SESSION)),
+        "nothing was revoked: no token lives that long; `exp` is in seconds since 1970"
+    );
     let issuer = node.sessions.issuer().clone();
     // No token of ours lives longer than its session.
     let last = expires_at.unwrap_or(now.plus(settings.session_lifetime));

@@ -19,6 +19,9 @@ type SettingsLayer = <Settings as confique::Config>::Layer;
 /// The environment variable that names the file when no flag does.
 pub const CONFIG_VARIABLE: &str = "ADIEU_CONFIG";
 
+/// The most that `session_lifetime` may be, and so the longest that any token lives.
+pub const LONGEST_SESSION: Duration = Duration::from_secs(3660 * 86_400);
+
 const PREFIX: &str = "ADIEU_";
 
 /// What the command line says about settings.
@@ -111,8 +114,8 @@ impl Settings {
         let day = Duration::from_secs(86_400);
         for (key, value, least, most) in [
             ("access_lifetime", self.access_lifetime, second, 30 * day),
-            ("refresh_lifetime", self.refresh_lifetime, second, 3660 * day),
-            ("session_lifetime", self.session_lifetime, second, 3660 * day),
+            ("refresh_lifetime", self.refresh_lifetime, second, LONGEST_SESSION),
+            ("session_lifetime", self.session_lifetime, second, LONGEST_SESSION),
             ("leeway", self.leeway, Duration::ZERO, 60 * second),
             ("max_staleness", self.max_staleness, Duration::from_millis(50), day),
             ("header_timeout", self.header_timeout, Duration::from_millis(1), day),

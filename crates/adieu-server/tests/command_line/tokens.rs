@@ -133,5 +133,7 @@ async fn one_token_is_revoked_by_its_id_alone() {
     let place = Place::with_user("jose");
     insta::assert_snapshot!(place.run(&["token", "revoke", "--id", "x"]).succeeded().stdout, @"revoked the token with the id x");
     insta::assert_snapshot!(place.run(&["token", "revoke", "--id", "x", "--expires-at", "1000"]).failed(), @"nothing was revoked: a token with this `exp` has expired");
+    let in_milliseconds = place.run(&["token", "revoke", "--id", "x", "--expires-at", "1795454366000"]).failed();
+    assert!(in_milliseconds.ends_with("`exp` is in seconds since 1970"), "{in_milliseconds}");
     assert_eq!(place.run(&["token", "revoke", "--expires-at", "1000"]).status, 2);
 }
