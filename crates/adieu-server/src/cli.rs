@@ -14,6 +14,7 @@ mod output;
 mod prompt;
 mod revoke;
 mod session;
+mod settings;
 mod store;
 mod token;
 mod user;
@@ -29,7 +30,7 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::{
-    config::{self, Flags, Settings},
+    config::{Flags, Settings},
     error::ApiError,
     listen::{Bounds, asked_to_stop, raise_descriptor_limit, serve},
     logging,
@@ -59,8 +60,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// List the keys that tokens are signed with
     Key(key::Arguments),
-    /// Print a sample of the file with the settings
-    Config,
+    /// Print a sample of the file with the settings, or those in effect
+    Config(settings::Arguments),
     /// Print what makes a shell complete these commands
     Completions(completions::Arguments),
 }
@@ -99,7 +100,7 @@ impl Command {
             Self::Token(arguments) => wait_for(arguments.run()),
             Self::Revoke(arguments) => wait_for(arguments.run()),
             Self::Key(arguments) => wait_for(arguments.run()),
-            Self::Config => print(&config::sample()).map(|()| ExitCode::SUCCESS),
+            Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         }
     }

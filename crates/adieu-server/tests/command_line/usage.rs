@@ -97,3 +97,22 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
     }
     assert_eq!(std::fs::read_to_string(place.path("data/adieu.sqlite")).unwrap(), "my only copy");
 }
+
+#[test]
+fn the_settings_in_effect_are_a_file_that_says_where_they_come_from() {
+    let place = Place::empty();
+    place.write("adieu.toml", "leeway = '5s'\ntrusted_proxies = ['10.0.0.0/8']\ndata = 'unused'");
+    let printed = place.run(&["config", "--effective", "--config", "adieu.toml", "--listen", "[::1]:9000"]).succeeded();
+    let line = |key: &str| printed.stdout.lines().find(|line| line.contains(key)).unwrap();
+    assert_eq!(line("listen"), r#"listen = "[::1]:9000" # from the flag --listen"#);
+    assert_eq!(line("data"), r#"data = "data" # from the environment (ADIEU_DATA)"#);
+    assert_eq!(line("leeway"), r#"leeway = "5s" # in adieu.toml"#);
+    assert_eq!(line("max_body_bytes"), r#"max_body_bytes = "65536" # by default"#);
+    assert_eq!(line("audience"), "# audience is not set");
+
+    place.write("again.toml", &printed.stdout);
+    let again = place.run(&["config", "--effective", "--config", "again.toml"]).succeeded();
+    assert!(again.stdout.contains(r#"trusted_proxies = ["10.0.0.0/8"] # in again.toml"#), "{}", again.stdout);
+    let message = place.run(&["config", "--effective", "--data", "x", "--config", "nowhere"]).failed();
+    assert!(message.starts_with("the settings in nowhere can't be read: "), "{message}");
+}
