@@ -21,19 +21,21 @@ mod user;
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
-use axum::{Router, routing::get};
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::{
-    config::{Flags, Settings},
-    error::ApiError,
+    api,
+    config::{Flags, Registration, Settings},
     listen::{Bounds, asked_to_stop, raise_descriptor_limit, serve},
     logging,
+    node::Node,
 };
 
 /// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
@@ -120,15 +122,35 @@ async fn start(settings: Settings) -> anyhow::Result<()> {
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let stop = asked_to_stop().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
-    print(&format!("adieu {} listens on http://{address}\n", env!("CARGO_PKG_VERSION")))?;
+    let node = Arc::new(Node::open(&settings).await?);
+    let router = api::router(Arc::clone(&node), settings.clone())?;
+    print(&banner(address, &settings))?;
 
-    let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .fallback(async || ApiError::NotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed);
+    let housekeeping = node.start_housekeeping();
     let drained = serve(listener, router, Bounds::from(&settings), stop).await;
+    drop(housekeeping);
+    if let Err(error) = node.sessions.write_last_seen().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "when sessions were last used is not written down");
+    }
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
+}
+
+/// What a start prints: all that is needed to log in for the first time.
+fn banner(address: SocketAddr, settings: &Settings) -> String {
+    let (version, data) = (env!("CARGO_PKG_VERSION"), settings.data.display());
+    let curl = |route: &str| {
+        let body = r#"'{"username":"jose","password":"1234"}'"#;
+        format!("curl http://{address}{route} -H 'Content-Type: application/json' -d {body}")
+    };
+    let mut text = format!(
+        "adieu {version} listens on http://{address}\ndata is in {data}, documentation at http://{address}/docs\n"
+    );
+    match settings.registration {
+        Registration::Open => text += &format!("register: {}\n", curl("/register")),
+        Registration::Closed => text += "add a user with: adieu user add\n",
+    }
+    text + &format!("log in:   {}\n", curl("/login"))
 }
 
 /// Prints to standard output. That the reader has seen enough (`adieu config | head`) is no error.

@@ -7,6 +7,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError, time::Duration};
 
+use adieu::{session::SessionError, token::Refusal};
+use adieu_axum::Refused;
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -41,6 +43,12 @@ pub enum ApiError {
     /// The caller is known, and may not; with a sentence for the client.
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
+    /// The caller is known, and no administrator.
+    #[error("the caller is no administrator")]
+    AdminOnly,
+    /// The request's token is no good; answered in the words of [`Refused`].
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// There is no such thing.
     #[error("not found")]
     NotFound,
@@ -62,7 +70,10 @@ pub enum ApiError {
     /// Fields are missing, unknown or wrong.
     #[error("fields of the body are wrong")]
     Invalid(FieldErrors),
-    /// Too many failed logins.
+    /// Fields of the query are unknown or wrong.
+    #[error("fields of the query are wrong")]
+    InvalidQuery(FieldErrors),
+    /// Too many failed logins, or too many registrations.
     #[error("too many attempts")]
     TooManyAttempts {
         /// When the next may be made.
@@ -71,6 +82,9 @@ pub enum ApiError {
     /// It can't be done just now, and nothing was done.
     #[error("temporarily unavailable")]
     Unavailable(#[source] Cause),
+    /// This node should not be sent requests just now; with a sentence that says why.
+    #[error("not ready: {0}")]
+    NotReady(&'static str),
     /// A fault of ours.
     #[error("internal error")]
     Internal(#[source] Cause),
@@ -108,7 +122,8 @@ pub struct ErrorBody {
     /// The HTTP status once more.
     #[schema(example = 404)]
     code: u16,
-    /// Which fields were wrong, and how: `{"json":{"username":["Missing data for required field."]}}`.
+    /// Which fields of the body (`json`) or the query (`query`) were wrong, and how:
+    /// `{"json":{"username":["Missing data for required field."]}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     errors: Option<serde_json::Value>,
@@ -132,16 +147,17 @@ impl ApiError {
         match self {
             Self::InvalidJson(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Refused(refused) => refused.status(),
+            Self::Forbidden(_) | Self::AdminOnly => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -152,13 +168,17 @@ impl ApiError {
             Self::BadRequest(message) | Self::Forbidden(message) | Self::Conflict(message) => Some(message.clone()),
             Self::InvalidCredentials => Some("Invalid credentials.".into()),
             Self::UnsupportedMediaType => Some("Send the body as application/json.".into()),
-            Self::TooManyAttempts { .. } => Some("Too many failed attempts. Try again later.".into()),
+            Self::AdminOnly => Some("Admin privilege required.".into()),
+            Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
-            Self::NotFound
+            Self::NotReady(reason) => Some((*reason).into()),
+            Self::Refused(_)
+            | Self::NotFound
             | Self::MethodNotAllowed
             | Self::RequestTimeout
             | Self::BodyTooLarge
             | Self::Invalid(_)
+            | Self::InvalidQuery(_)
             | Self::Internal(_) => None,
         }
     }
@@ -166,6 +186,7 @@ impl ApiError {
     fn errors(&self) -> Option<serde_json::Value> {
         match self {
             Self::Invalid(errors) => Some(serde_json::json!({ "json": errors })),
+            Self::InvalidQuery(errors) => Some(serde_json::json!({ "query": errors })),
             Self::InvalidJson(_) => Some(serde_json::json!({ "json": ["Invalid JSON body."] })),
             _ => None,
         }
@@ -174,7 +195,19 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyAttempts { retry_after } => Some(*retry_after),
-            Self::Unavailable(_) => Some(SOON),
+            Self::Unavailable(_) | Self::NotReady(_) => Some(SOON),
+            _ => None,
+        }
+    }
+
+    /// How to authenticate (RFC 9110 §15.5.2), or what is missing to do this (RFC 6750 §3.1).
+    const fn challenge(&self) -> Option<&'static str> {
+        match self {
+            // The credentials were in the body, so the challenge has no error code.
+            Self::InvalidCredentials => Some("Bearer"),
+            Self::AdminOnly => {
+                Some(r#"Bearer error="insufficient_scope", error_description="Admin privilege required.""#)
+            }
             _ => None,
         }
     }
@@ -202,6 +235,9 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if let Self::Refused(refused) = self {
+            return refused.into_response();
+        }
         self.log();
         let status = self.status();
         let body = ErrorBody {
@@ -215,9 +251,8 @@ impl IntoResponse for ApiError {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if status == StatusCode::UNAUTHORIZED {
-            // RFC 9110 §15.5.2: an answer with 401 says how to authenticate.
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(challenge) = self.challenge() {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
@@ -228,6 +263,22 @@ impl From<adieu::Error> for ApiError {
         match error {
             adieu::Error::Unavailable(_) => Self::Unavailable(error.into()),
             other => Self::Internal(other.into()),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Refused(refusal) => refusal.into(),
+            SessionError::Failed(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Reading the body of a request: one JSON object, of which every field is known and has the right type.
+//! Reading the body of a request: one JSON object, of which every field is known and has the right type. The query is
+//! read in the same way.
 //!
 //! 1. A body that is not JSON is answered 400. So is one that names a field twice, because two readers would take two
 //!    different values.
@@ -23,8 +24,8 @@ use std::{collections::BTreeMap, fmt};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{StatusCode, header, request::Parts},
 };
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -41,7 +42,18 @@ use crate::{
 pub struct Fields {
     rest: BTreeMap<String, Value>,
     errors: FieldErrors,
+    place: Place,
 }
+
+/// Where the fields are.
+#[derive(Clone, Copy)]
+enum Place {
+    Body,
+    Query,
+}
+
+/// The fields of the query, as an axum extractor.
+pub struct Query(pub Fields);
 
 /// A field that was asked for; its value is had from [`Fields::finish`].
 pub struct Field<T>(Option<T>);
@@ -55,12 +67,30 @@ impl Fields {
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let errors = FieldErrors::default();
         if body.is_empty() {
-            return Ok(Self { rest: BTreeMap::new(), errors });
+            return Ok(Self { rest: BTreeMap::new(), errors, place: Place::Body });
         }
         match serde_json::from_slice(body) {
-            Ok(Body::Object(rest)) => Ok(Self { rest, errors }),
+            Ok(Body::Object(rest)) => Ok(Self { rest, errors, place: Place::Body }),
             Ok(Body::Other) => Err(FieldErrors::one("_schema", "Invalid input type.").into()),
             Err(error) => Err(ApiError::InvalidJson(error.to_string())),
+        }
+    }
+
+    /// Takes the fields of a query apart.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidQuery`] when one is there twice.
+    pub fn from_query(pairs: Vec<(String, String)>) -> Result<Self, ApiError> {
+        let (mut rest, mut errors) = (BTreeMap::new(), FieldErrors::default());
+        for (name, value) in pairs {
+            if rest.insert(name.clone(), Value::String(value)).is_some() {
+                errors.add(name, "The field is there twice.");
+            }
+        }
+        if errors.is_empty() {
+            Ok(Self { rest, errors, place: Place::Query })
+        } else {
+            Err(ApiError::InvalidQuery(errors))
         }
     }
 
@@ -87,6 +117,30 @@ impl Fields {
         }
     }
 
+    /// A number that may be left out.
+    pub fn optional_number(&mut self, name: &'static str) -> Field<Option<u64>> {
+        self.optional_value(name, "Not a valid integer.", Value::as_u64)
+    }
+
+    /// A truth value that may be left out.
+    pub fn optional_flag(&mut self, name: &'static str) -> Field<Option<bool>> {
+        self.optional_value(name, "Not a valid boolean.", Value::as_bool)
+    }
+
+    fn optional_value<T>(
+        &mut self,
+        name: &'static str,
+        otherwise: &'static str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Field<Option<T>> {
+        let Some(value) = self.rest.remove(name) else { return Field(Some(None)) };
+        let read = read(&value);
+        if read.is_none() {
+            self.errors.add(name, if value.is_null() { "Field may not be null." } else { otherwise });
+        }
+        Field(read.map(Some))
+    }
+
     fn read<T>(
         &mut self,
         name: &'static str,
@@ -104,14 +158,18 @@ impl Fields {
     /// The values of the fields that were asked for.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] with everything that is wrong, fields that nobody asked for included.
+    /// [`ApiError::Invalid`] or [`ApiError::InvalidQuery`] with everything that is wrong, fields that nobody asked for
+    /// included.
     pub fn finish<F: Finish>(mut self, fields: F) -> Result<F::Values, ApiError> {
         for name in self.rest.into_keys() {
             self.errors.add(name, "Unknown field.");
         }
         match fields.values() {
             Some(values) if self.errors.is_empty() => Ok(values),
-            _ => Err(self.errors.into()),
+            _ => Err(match self.place {
+                Place::Body => ApiError::Invalid(self.errors),
+                Place::Query => ApiError::InvalidQuery(self.errors),
+            }),
         }
     }
 }
@@ -144,6 +202,7 @@ finish!(A B);
 finish!(A B C);
 finish!(A B C D);
 finish!(A B C D E);
+finish!(A B C D E F);
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
@@ -160,6 +219,16 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         } else {
             Err(ApiError::UnsupportedMediaType)
         }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let unreadable = |_| ApiError::BadRequest("The query could not be read.".into());
+        let axum::extract::Query(pairs) = axum::extract::Query::try_from_uri(&parts.uri).map_err(unreadable)?;
+        Fields::from_query(pairs).map(Self)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod address;
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -1,4 +1,4 @@
-//! How often a login may fail, per account and per address.
+//! How often a login may fail, per account and per address, and how many accounts one address may register.
 //!
 //! 1. An attempt is counted before the password is looked at, and given back when it was right: many guesses at the
 //!    same moment are no more than as many one after another.
@@ -55,14 +55,15 @@ struct Counts {
     accounts: Expiring,
     addresses: Expiring,
     known: Expiring,
+    registrations: Expiring,
 }
 
 impl LoginLimits {
     /// No failures so far.
     #[must_use]
     pub fn new(per_account: Rate, per_address: Rate, clock: Arc<dyn Clock>) -> Self {
-        let [accounts, addresses, known] = [(); 3].map(|()| Expiring::new(MOST_ENTRIES));
-        let counts = Mutex::new(Counts { accounts, addresses, known });
+        let [accounts, addresses, known, registrations] = [(); 4].map(|()| Expiring::new(MOST_ENTRIES));
+        let counts = Mutex::new(Counts { accounts, addresses, known, registrations });
         Self { clock, hasher: RandomState::new(), per_account, per_address, counts }
     }
 
@@ -85,6 +86,17 @@ impl LoginLimits {
             return Err(refused);
         }
         Ok(Attempt { limits: self, account, address, pair })
+    }
+
+    /// Counts a registration, before the password is hashed, which costs as much as a failed login: so an address may
+    /// register as many as it may fail.
+    ///
+    /// # Errors
+    /// When the address has had too many; nothing is counted then.
+    pub fn registration(&self, address: IpAddr) -> Result<(), RetryAfter> {
+        let address = self.hasher.hash_one(party(address));
+        let now = self.now();
+        take(&mut self.counts().registrations, address, self.per_address, now)
     }
 
     fn now(&self) -> u64 {

@@ -89,6 +89,14 @@ impl Node {
         Ok(Self { sessions, accounts, keys, clock, store, follower })
     }
 
+    /// Makes sure that the store can be read, and written when it could not be the last time.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub async fn check_store(&self) -> Result<(), adieu::Error> {
+        self.store.check().await
+    }
+
     /// Starts to tidy up the store in the background, for as long as the answer is kept.
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {

@@ -23,7 +23,8 @@ pub const MAX_PASSWORD_BYTES: usize = 1024;
 pub struct TextError(String);
 
 impl TextError {
-    fn new(message: impl Into<String>) -> Self {
+    /// A refusal with this sentence.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }

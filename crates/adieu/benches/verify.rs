@@ -1,6 +1,7 @@
 //! What it costs to verify a token: the bare signature check, this crate, and `jsonwebtoken`, on the same tokens.
 //!
-//! `cargo bench -p adieu --bench verify` prints criterion's figures and, at the end, the table that the README quotes.
+//! `cargo bench -p adieu --bench verify` prints criterion's figures and, at the end, the table that the README
+//! quotes; with `-- nothing`, which no benchmark is called, only the table.
 
 #![allow(
     missing_docs,
@@ -10,7 +11,11 @@
     clippy::indexing_slicing,
     clippy::print_stdout
 )]
-use std::{hint::black_box, time::Duration};
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use adieu::{
     Issuer, SessionId, Subject,
@@ -100,7 +105,7 @@ fn signing_key(algorithm: Algorithm) -> SigningKey {
     }
 }
 
-fn measure(criterion: &mut Criterion, algorithm: Algorithm) {
+fn measure(criterion: &mut Criterion, algorithm: Algorithm) -> [f64; 4] {
     let now = SystemClock.now();
     let key = signing_key(algorithm);
     let mut claims = Claims::new(
@@ -126,19 +131,41 @@ fn measure(criterion: &mut Criterion, algorithm: Algorithm) {
     validation.set_issuer(&[claims.issuer.as_str()]);
     validation.set_required_spec_claims(&["exp", "iss", "sub"]);
 
+    let mut ways: [Box<dyn FnMut()>; 4] = [
+        Box::new(|| assert!(check(black_box(signing_input).as_bytes(), black_box(&signature)))),
+        Box::new(|| {
+            black_box(decoder.decode_in(black_box(&token), now, &mut scratch).unwrap().expires_at());
+        }),
+        Box::new(|| drop(black_box(decoder.decode(black_box(&token), now).unwrap()))),
+        Box::new(|| {
+            drop(black_box(jsonwebtoken::decode::<TheirClaims>(black_box(&token), &theirs, &validation).unwrap()));
+        }),
+    ];
     let mut group = criterion.benchmark_group(algorithm.as_str());
-    group.throughput(criterion::Throughput::Bytes(token.len() as u64));
-    group.bench_function(WAYS[0], |bencher| {
-        bencher.iter(|| assert!(check(black_box(signing_input).as_bytes(), black_box(&signature))));
-    });
-    group.bench_function(WAYS[1], |bencher| {
-        bencher.iter(|| decoder.decode_in(black_box(&token), now, &mut scratch).unwrap().expires_at());
-    });
-    group.bench_function(WAYS[2], |bencher| bencher.iter(|| decoder.decode(black_box(&token), now).unwrap()));
-    group.bench_function(WAYS[3], |bencher| {
-        bencher.iter(|| jsonwebtoken::decode::<TheirClaims>(black_box(&token), &theirs, &validation).unwrap());
-    });
+    for (name, way) in WAYS.iter().zip(&mut ways) {
+        group.bench_function(*name, |bencher| bencher.iter(&mut *way));
+    }
     group.finish();
+    interleaved(&mut ways)
+}
+
+/// Nanoseconds for each way: the median of many short rounds in which they take turns, so that whatever else the machine
+/// does meanwhile slows all of them alike.
+fn interleaved(ways: &mut [Box<dyn FnMut() + '_>; 4]) -> [f64; 4] {
+    const ROUNDS: usize = 501;
+    const CALLS: u32 = 50;
+    let mut rounds = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        for (way, times) in ways.iter_mut().zip(&mut rounds) {
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| way());
+            times.push(start.elapsed().as_nanos() as f64 / f64::from(CALLS));
+        }
+    }
+    rounds.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[ROUNDS / 2]
+    })
 }
 
 fn decode_base64url(text: &str) -> Vec<u8> {
@@ -150,28 +177,10 @@ fn decode_base64url(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// The mean that criterion has just written down, in nanoseconds.
-fn mean(algorithm: Algorithm, way: &str) -> Option<f64> {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into(), std::path::PathBuf::from);
-    let path = target.join(format!("criterion/{algorithm}/{way}/new/estimates.json"));
-    let estimates: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    estimates["mean"]["point_estimate"].as_f64()
-}
-
-fn print_table() {
+fn print_table(rows: &[(Algorithm, [f64; 4])]) {
     println!("\n| ns a token | {} | borrowed / bare | jsonwebtoken / borrowed |", WAYS.join(" | "));
     println!("|---|{}---|---|", "---|".repeat(WAYS.len()));
-    for algorithm in ALGORITHMS {
-        let Some([bare, borrowed, owned, theirs]) = WAYS
-            .map(|way| mean(algorithm, way))
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .and_then(|all: Vec<f64>| <[f64; 4]>::try_from(all).ok())
-        else {
-            continue;
-        };
-        let (bare, borrowed, owned, theirs): (f64, f64, f64, f64) = (bare, borrowed, owned, theirs);
+    for (algorithm, [bare, borrowed, owned, theirs]) in rows {
         println!(
             "| {algorithm} | {bare:.0} | {borrowed:.0} | {owned:.0} | {theirs:.0} | {:.2} | {:.2} |",
             borrowed / bare,
@@ -186,9 +195,7 @@ fn main() {
         .measurement_time(Duration::from_secs(2))
         .without_plots()
         .configure_from_args();
-    for algorithm in ALGORITHMS {
-        measure(&mut criterion, algorithm);
-    }
+    let rows = ALGORITHMS.map(|algorithm| (algorithm, measure(&mut criterion, algorithm)));
     criterion.final_summary();
-    print_table();
+    print_table(&rows);
 }

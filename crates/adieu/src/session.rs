@@ -234,12 +234,7 @@ impl Sessions {
         let claims = self.verifier.verify_to_log_out(token)?;
         let Some(session) = claims.session else {
             // Of an application that has no sessions: the token is all there is to end.
-            self.revoke(vec![Revocation {
-                issuer: claims.issuer,
-                target: Target::Token { id: claims.token_id, expires_at: Some(claims.expires_at) },
-                lapses_at: Revocation::lapse_for(claims.expires_at),
-            }])
-            .await?;
+            self.revoke_token_id(claims.token_id, Some(claims.expires_at)).await?;
             return Ok(0);
         };
         let selection = match scope {
@@ -277,6 +272,37 @@ impl Sessions {
         let issued_until = self.clock.now();
         let cut_off = self.cut_off(Target::Everything { issued_until }, issued_until);
         Ok(self.end(Selection::All { issued_until }, None, vec![cut_off]).await?.unwrap_or(0))
+    }
+
+    /// Revokes a token of somebody else: an access token alone, a refresh token with its whole session (RFC 7009 §2.1).
+    /// Gives how many sessions ended by it. It may have expired or been revoked before.
+    ///
+    /// # Errors
+    /// The [`Refusal`] when it is no authentic token of these sessions.
+    pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
+        let claims = self.verifier.verify_to_revoke(token)?;
+        match (claims.token_type, claims.session) {
+            (TokenType::Refresh, Some(session)) => Ok(self.end_sessions(Selection::One(session)).await?),
+            _ => {
+                self.revoke_token_id(claims.token_id, Some(claims.expires_at)).await?;
+                Ok(0)
+            }
+        }
+    }
+
+    /// Revokes the token with this `jti`. `expires_at` is its `exp` to the second, if it is known; with another one, the
+    /// token is not found.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn revoke_token_id(&self, id: TokenId, expires_at: Option<Timestamp>) -> Result<(), Error> {
+        let at_the_latest = expires_at.unwrap_or_else(|| self.clock.now().plus(self.settings.longest_lifetime()));
+        self.revoke(vec![Revocation {
+            issuer: self.settings.issuer.clone(),
+            target: Target::Token { id, expires_at },
+            lapses_at: Revocation::lapse_for(at_the_latest),
+        }])
+        .await
     }
 
     /// Appends revocations as they are, and returns when they are durable and known to this node.

@@ -142,6 +142,41 @@ impl Clock for SystemClock {
     }
 }
 
+/// The wall clock for whoever forgets things by it: a jump forward is believed only when it has lasted.
+///
+/// What has been forgotten is gone, so a clock that is ahead for a moment must not decide. One that was behind (a
+/// machine that started in 1970) and was set right is believed after a while, so that nothing is kept for ever.
+#[derive(Debug)]
+pub(crate) struct TrustedTime {
+    believed: Timestamp,
+    at: Moment,
+    ahead_since: Option<Moment>,
+}
+
+impl TrustedTime {
+    /// How far ahead of the steady clock the wall clock may get between two questions.
+    const SLACK: Duration = Duration::from_secs(60);
+    /// For how long it has to be further ahead before it is believed.
+    const LASTING: Duration = Duration::from_secs(10 * 60);
+
+    pub(crate) fn start(clock: &dyn Clock) -> Self {
+        Self { believed: clock.now(), at: clock.moment(), ahead_since: None }
+    }
+
+    pub(crate) fn now(&mut self, clock: &dyn Clock) -> Timestamp {
+        let (wall, moment) = (clock.now(), clock.moment());
+        let expected = self.believed.plus(moment.since(self.at));
+        if wall > expected.plus(Self::SLACK) {
+            let ahead_since = *self.ahead_since.get_or_insert(moment);
+            if moment.since(ahead_since) < Self::LASTING {
+                return expected;
+            }
+        }
+        *self = Self { believed: wall, at: moment, ahead_since: None };
+        wall
+    }
+}
+
 /// Clocks that stand still until they are moved, each by itself. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
@@ -178,5 +213,38 @@ impl Clock for ManualClock {
 
     fn moment(&self) -> Moment {
         Moment(self.steady.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_forward_is_believed_when_it_lasts() {
+        let clock = ManualClock::at(Timestamp::from_unix(1_000));
+        let mut time = TrustedTime::start(&clock);
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(time.now(&clock), Timestamp::from_unix(1_600));
+
+        clock.set_wall(Timestamp::from_unix(1_000_000));
+        assert_eq!(time.now(&clock), Timestamp::from_unix(1_600));
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), Timestamp::from_unix(1_900));
+        clock.advance(TrustedTime::LASTING);
+        assert_eq!(time.now(&clock), Timestamp::from_unix(1_000_900));
+    }
+
+    #[test]
+    fn a_jump_for_a_moment_and_one_back_change_nothing() {
+        let clock = ManualClock::at(Timestamp::from_unix(1_000));
+        let mut time = TrustedTime::start(&clock);
+        clock.set_wall(Timestamp::from_unix(1_000_000));
+        assert_eq!(time.now(&clock), Timestamp::from_unix(1_000));
+        clock.set_wall(Timestamp::from_unix(1_000));
+        clock.advance(TrustedTime::LASTING * 2);
+        assert_eq!(time.now(&clock), Timestamp::from_unix(2_200));
+        clock.set_wall(Timestamp::from_unix(500));
+        assert_eq!(time.now(&clock), Timestamp::from_unix(500));
     }
 }

@@ -1,5 +1,5 @@
-//! Promises 7 and 9, of the index: whatever is taken in and dropped, and wherever the clock jumps, a token that was revoked
-//! is never accepted, and one that was not is never refused.
+//! Promises 7 and 9, of the index: whatever is taken in and dropped, and wherever the clock jumps, a token that was
+//! revoked is never accepted, and one that was not is never refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

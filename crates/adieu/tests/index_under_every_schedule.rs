@@ -1,7 +1,8 @@
 //! The index under thousands of schedules: its own source, compiled here a second time with shuttle's primitives in
 //! the place of `index/sync.rs`, and with leaves small enough to grow and split within a story.
 //!
-//! `ADIEU_SCHEDULES=1000000 cargo test --release -p adieu --test index_under_every_schedule` looks longer than the test run.
+//! `ADIEU_SCHEDULES=1000000 cargo test --release -p adieu --test index_under_every_schedule` looks longer than the
+//! test run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(
@@ -57,7 +58,9 @@ mod index {
             atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         };
 
-        pub(super) const LARGEST_LEAF: usize = 2;
+        pub(super) const fn most_buckets(_bucket_bytes: usize) -> usize {
+            2
+        }
 
         /// What `ArcSwap` promises, in the plainest way.
         pub(super) struct Published<T>(Mutex<Arc<T>>);

@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     Error,
     revocation::{Cursor, Index, RevocationLog},
-    time::{Clock, Moment},
+    time::{Clock, Moment, TrustedTime},
 };
 
 /// How long to wait after a read that failed; doubled up to [`SLOWEST_RETRY`].
@@ -115,6 +115,7 @@ struct Following {
 
 impl Following {
     async fn run(mut self, ready: watch::Sender<bool>) {
+        let mut time = TrustedTime::start(&*self.clock);
         let mut retry = FIRST_RETRY;
         let mut failing = false;
         loop {
@@ -135,7 +136,7 @@ impl Following {
                     retry = (retry * 2).min(SLOWEST_RETRY);
                 }
             }
-            self.index.drop_lapsed(self.clock.now());
+            self.index.drop_lapsed(time.now(&*self.clock));
         }
     }
 

@@ -1,18 +1,8 @@
-//! The revocations in memory, made for being asked on every request.
+//! The revocations in memory, made for being asked on every request: see [`Index`] for what it guarantees.
 //!
-//! 1. **A check never waits and never allocates.** It takes one reference to the current state and reads a cache line or
-//!    two for each kind of fact that exists; a writer replaces what must change beside it.
-//! 2. **What was taken in is found.** A check that starts after [`Index::insert`] returned knows the fact, whatever grows
-//!    or is dropped meanwhile, and wherever the clock has jumped.
-//! 3. **Nothing else is found.** An id is kept as 72 bits of a keyed hash. Each fact that a check is compared with is
-//!    taken for another with a probability of 2⁻⁷²: one false refusal in 4.7 × 10¹³ checks among 100 million facts.
-//! 4. **It costs 10.7 to 14.3 bytes an id** (a cut-off, which is an id and a time: 21 to 29), and some kilobytes when
-//!    it is nearly empty.
-//! 5. **What has lapsed is dropped slot by slot**, at most one slot's width late. A slot is 64 s wide for tokens that expire
-//!    within an hour, and never wider than a quarter of a token's life, or two thirds of the life of other facts.
-//! 6. **No step is long.** Growing copies one leaf (256 KiB at most), dropping frees a few; neither stops a check.
-//!
-//! What a check can't know is what was forgotten: see [`Index::pruned_through`].
+//! From the outside in: `shared` is the index with its one writer and many readers, `state` all facts of one moment,
+//! `slots` groups them by when they lapse, `tree` is a table that grows leaf by leaf, `bucket` one cache line of it,
+//! and `fingerprint` what is kept of an id. `sync` is all that threads share.
 
 mod bucket;
 mod fingerprint;

@@ -8,7 +8,7 @@ use crate::{
     Error,
     revocation::RevocationLog,
     session::{SessionStore, Sessions},
-    time::{Clock, Moment, Timestamp},
+    time::{Clock, Timestamp, TrustedTime},
 };
 
 /// How often the store is tidied up.
@@ -26,7 +26,7 @@ impl Housekeeping {
     #[must_use]
     pub fn start(log: Arc<dyn RevocationLog>, sessions: Arc<Sessions>, clock: Arc<dyn Clock>) -> Self {
         let task = tokio::spawn(async move {
-            let time = TrustedTime::start(&*clock);
+            let mut time = TrustedTime::start(&*clock);
             let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -58,39 +58,4 @@ pub async fn tidy_up(log: &dyn RevocationLog, sessions: &dyn SessionStore, now: 
     while !log.prune(now).await?.complete {}
     while !sessions.forget_expired(now).await?.complete {}
     Ok(())
-}
-
-/// The wall clock, but never further ahead of where it started than time has really passed: a clock that jumps forward
-/// for a moment must not make the store forget what is still needed.
-struct TrustedTime {
-    started_at: Timestamp,
-    started: Moment,
-}
-
-impl TrustedTime {
-    fn start(clock: &dyn Clock) -> Self {
-        Self { started_at: clock.now(), started: clock.moment() }
-    }
-
-    fn now(&self, clock: &dyn Clock) -> Timestamp {
-        clock.now().min(self.started_at.plus(clock.moment().since(self.started)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::ManualClock;
-
-    #[test]
-    fn a_clock_that_jumps_forward_is_not_believed() {
-        let clock = ManualClock::at(Timestamp::from_unix(1_000));
-        let time = TrustedTime::start(&clock);
-        clock.advance(Duration::from_secs(60));
-        assert_eq!(time.now(&clock), Timestamp::from_unix(1_060));
-        clock.set_wall(Timestamp::from_unix(1_000_000));
-        assert_eq!(time.now(&clock), Timestamp::from_unix(1_060));
-        clock.set_wall(Timestamp::from_unix(900));
-        assert_eq!(time.now(&clock), Timestamp::from_unix(900));
-    }
 }

@@ -17,7 +17,10 @@ mod worker;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -42,6 +45,8 @@ pub struct Sqlite {
     readers: Worker,
     /// Goes up with every append of this process, so that readers here need not poll for it.
     appended: watch::Sender<u64>,
+    /// Whether a write has failed since the store was last known to be writable.
+    write_failed: Arc<AtomicBool>,
     /// Where the next step of pruning starts to look.
     pruned_up_to: Arc<AtomicI64>,
 }
@@ -68,6 +73,7 @@ impl Sqlite {
             writer: Worker::start("adieu-writer", vec![connection], Mode::GroupCommit)?,
             readers: Worker::start("adieu-reader", readers, Mode::Read)?,
             appended: watch::Sender::new(0),
+            write_failed: Arc::default(),
             pruned_up_to: Arc::default(),
             path: Arc::new(path),
         })
@@ -89,7 +95,11 @@ impl Sqlite {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.writer.run(operation).await
+        let outcome = self.writer.run(operation).await;
+        if outcome.is_err() {
+            self.write_failed.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// Runs an operation that only reads, on what has been committed.
@@ -102,6 +112,23 @@ impl Sqlite {
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         self.readers.run(operation).await
+    }
+
+    /// Makes sure that the store can be read, and, if a write has failed, that it can be written again.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it can't.
+    pub async fn check(&self) -> Result<(), Error> {
+        const READ: &str = "SELECT log_id FROM revocation_log_state";
+        // Something must change, or SQLite writes nothing.
+        const WRITE: &str = "INSERT INTO component (name, version) VALUES ('recovered', 1)
+            ON CONFLICT (name) DO UPDATE SET version = version + 1";
+        self.query(|connection| connection.query_row(READ, [], |_| Ok(()))).await?;
+        if self.write_failed.load(Ordering::Relaxed) {
+            self.transact(|connection| connection.execute(WRITE, [])).await?;
+            self.write_failed.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Brings an application's own tables in this file up to date: runs those `steps` that have not been run under

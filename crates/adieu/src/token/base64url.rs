@@ -54,8 +54,17 @@ pub(super) fn decode_into<'a>(text: &[u8], buffer: &'a mut [u8]) -> Result<&'a [
 
     // Errors are gathered in one word and looked at once, at the end: the loop has no branch.
     let mut seen = 0;
+    let (pairs, text) = text.as_chunks::<8>();
+    let (sextets, output_rest) = output.as_chunks_mut::<6>();
+    for (&[a, b, c, d, e, f, g, h], bytes) in pairs.iter().zip(sextets) {
+        let high = value_at::<0>(a) | value_at::<1>(b) | value_at::<2>(c) | value_at::<3>(d);
+        let low = value_at::<0>(e) | value_at::<1>(f) | value_at::<2>(g) | value_at::<3>(h);
+        seen |= high | low;
+        let [_, _, u, v, w, x, y, z] = (u64::from(high) << 24 | u64::from(low)).to_be_bytes();
+        *bytes = [u, v, w, x, y, z];
+    }
     let (groups, rest) = text.as_chunks::<4>();
-    let (triples, tail) = output.as_chunks_mut::<3>();
+    let (triples, tail) = output_rest.as_chunks_mut::<3>();
     for (&[a, b, c, d], triple) in groups.iter().zip(triples) {
         let bits = value_at::<0>(a) | value_at::<1>(b) | value_at::<2>(c) | value_at::<3>(d);
         seen |= bits;

@@ -48,6 +48,7 @@ pub(super) fn read_object<'a>(
 }
 
 /// Keeps the first value and refuses a second one.
+#[inline]
 pub(super) fn once<'a>(slot: &mut Option<Value<'a>>, value: Value<'a>) -> Result<(), Refusal> {
     match slot.replace(value) {
         None => Ok(()),
@@ -66,9 +67,9 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.count + self.more.len()
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0 && self.more.is_empty()
     }
 
     /// Remembers a name and refuses one that is known.

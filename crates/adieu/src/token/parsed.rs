@@ -57,6 +57,11 @@ impl<'a> ParsedClaims<'a> {
         self.session.as_deref()
     }
 
+    /// Whom it is meant for (`aud`); nobody when it does not say.
+    pub fn audience(&self) -> impl Iterator<Item = &str> {
+        self.audience.iter().map(|audience| &**audience)
+    }
+
     /// When it was issued (`iat`).
     #[must_use]
     pub fn issued_at(&self) -> Option<Timestamp> {
@@ -134,6 +139,7 @@ impl<'a> ParsedClaims<'a> {
     /// Reads the decoded claims of a token whose signature is good, and holds them against all rules but `exp`.
     ///
     /// What is wrong for ever is found before what is wrong for now.
+    #[inline]
     pub(super) fn check(
         json: &'a [u8],
         signing_input: &[u8],
@@ -200,7 +206,7 @@ impl<'a> ParsedClaims<'a> {
             session,
             token_type,
             fresh,
-            has_custom: custom.len() > 0,
+            has_custom: !custom.is_empty(),
         })
     }
 }
@@ -223,6 +229,7 @@ struct RawClaims<'a> {
 }
 
 impl<'a> RawClaims<'a> {
+    #[inline]
     fn slot(&mut self, name: &str) -> Option<&mut Option<Value<'a>>> {
         match name {
             "iss" => Some(&mut self.iss),

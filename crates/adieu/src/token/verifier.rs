@@ -9,8 +9,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    revocation::{Freshness, Index, TokenFacts},
-    time::{Clock, Timestamp},
+    revocation::{Freshness, Index, Revocation, TokenFacts},
+    time::Clock,
     token::{Claims, Decoder, Refusal, TokenType},
 };
 
@@ -58,6 +58,16 @@ impl Verifier {
         self.verify_type(token, TokenType::Access)
     }
 
+    /// Verifies an access token that must come from a recent login with credentials.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], and [`Refusal::NotFresh`] when that is all that is wrong with it.
+    pub fn verify_fresh(&self, token: &str) -> Result<Claims, Refusal> {
+        let claims = self.verify(token)?;
+        claims.require_fresh(self.clock.now())?;
+        Ok(claims)
+    }
+
     /// Verifies a refresh token as far as that can be done without its session.
     pub(crate) fn verify_refresh(&self, token: &str) -> Result<Claims, Refusal> {
         self.verify_type(token, TokenType::Refresh)
@@ -66,9 +76,17 @@ impl Verifier {
     /// Verifies a token of either type that may have expired: whoever can show one may end its session. A stale index
     /// does not matter, since the store decides.
     pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<Claims, Refusal> {
-        let (claims, _) = self.decoder.decode_even_expired(token, self.now())?;
-        self.refuse_revoked(&claims)?;
-        Ok(claims)
+        let claims = self.verify_to_revoke(token)?;
+        match self.refuse_revoked(&claims) {
+            // Nothing is known of it any more, but for what the store says of its session.
+            Err(Refusal::Expired) | Ok(()) => Ok(claims),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Verifies no more than that the token is an authentic one.
+    pub(crate) fn verify_to_revoke(&self, token: &str) -> Result<Claims, Refusal> {
+        self.decoder.decode_even_expired(token, self.clock.now()).map(|(claims, _)| claims)
     }
 
     /// What this verifier asks.
@@ -90,7 +108,7 @@ impl Verifier {
     }
 
     fn verify_type(&self, token: &str, expected: TokenType) -> Result<Claims, Refusal> {
-        let claims = self.decoder.decode(token, self.now())?;
+        let claims = self.decoder.decode(token, self.clock.now())?;
         if self.when_stale == WhenStale::Refuse && !self.is_fresh() {
             return Err(Refusal::Stale);
         }
@@ -108,15 +126,14 @@ impl Verifier {
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
         };
-        match self.index.check(&facts) {
-            Some(by) => Err(Refusal::Revoked(by)),
-            None => Ok(()),
+        if let Some(by) = self.index.check(&facts) {
+            return Err(Refusal::Revoked(by));
         }
-    }
-
-    /// The wall clock, but never before what has been pruned: a token whose revocation may have been forgotten has
-    /// expired, also when the clock has gone back.
-    fn now(&self) -> Timestamp {
-        self.clock.now().max(self.index.pruned_through())
+        // A token whose revocation may have been forgotten has expired, also when the clock has gone back. Asked after
+        // the check: what was forgotten between the two is seen here.
+        if Revocation::lapse_for(claims.expires_at) <= self.index.pruned_through() {
+            return Err(Refusal::Expired);
+        }
+        Ok(())
     }
 }

@@ -35,7 +35,7 @@ pub struct VerifyingKey {
 #[derive(Clone)]
 enum Material {
     Secret(Arc<hmac::Key>),
-    Public { key: ParsedPublicKey, numbers: Arc<PublicKey>, signature_bytes: usize },
+    Public { key: ParsedPublicKey, numbers: Arc<PublicKey> },
 }
 
 /// The signature is not that of the message under the key.
@@ -119,17 +119,9 @@ impl VerifyingKey {
             .verification()
             .ok_or_else(|| Error::Key(format!("{algorithm} needs a secret, not a public key")))?;
         let key = ParsedPublicKey::new(verification, bytes).map_err(|_| unfit(algorithm))?;
-        let (numbers, signature_bits) = numbers(algorithm, &key).ok_or_else(|| unfit(algorithm))?;
-        if algorithm.rsa().is_some() && !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&signature_bits) {
-            return Err(Error::Key(format!("an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")));
-        }
-        let signature_bytes = signature_bits.div_ceil(8);
+        let numbers = numbers(algorithm, &key)?;
         let id = KeyId::of_thumbprint(&numbers.thumbprint());
-        Ok(Self {
-            algorithm,
-            id: Some(id),
-            material: Material::Public { key, numbers: Arc::new(numbers), signature_bytes },
-        })
+        Ok(Self { algorithm, id: Some(id), material: Material::Public { key, numbers: Arc::new(numbers) } })
     }
 
     /// The same key under another name.
@@ -164,15 +156,8 @@ impl VerifyingKey {
         }
     }
 
-    /// How long its signatures are, all of them.
-    pub(super) fn signature_bytes(&self) -> usize {
-        match &self.material {
-            Material::Secret(key) => key.algorithm().tag_len(),
-            Material::Public { signature_bytes, .. } => *signature_bytes,
-        }
-    }
-
-    /// Whether the signature is that of the message; tags of HMAC are compared in constant time.
+    /// Whether the signature is that of the message: exactly as long as the algorithm has it, ECDSA's as two numbers of
+    /// full length (RFC 7518 §3.4), tags of HMAC compared in constant time.
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         match &self.material {
             Material::Secret(key) => hmac::verify(key, message, signature),
@@ -186,29 +171,34 @@ fn unfit(algorithm: Algorithm) -> Error {
     Error::Key(format!("the key is damaged, or not one for {algorithm}"))
 }
 
-/// The numbers of a parsed key, and how many bits its signatures have.
-fn numbers(algorithm: Algorithm, key: &ParsedPublicKey) -> Option<(PublicKey, usize)> {
-    let info: PublicKeyX509Der<'_> = key.as_der().ok()?;
+/// The numbers of a parsed key, if there are enough of them.
+fn numbers(algorithm: Algorithm, key: &ParsedPublicKey) -> Result<PublicKey, Error> {
+    let unfit = || unfit(algorithm);
+    let info: PublicKeyX509Der<'_> = key.as_der().map_err(|_| unfit())?;
     let info = info.as_ref();
-    let point = |coordinate_bytes: usize, crv: &str| {
-        let at = info.len().checked_sub(2 * coordinate_bytes + 1)?;
-        let (x, y) = info.get(at..)?.strip_prefix(&[0x04])?.split_at_checked(coordinate_bytes)?;
-        let numbers = PublicKey::Ec { crv: crv.to_owned(), x: base64url::encode(x), y: base64url::encode(y) };
-        Some((numbers, 16 * coordinate_bytes))
-    };
     match algorithm {
-        Algorithm::ES256 => point(32, "P-256"),
-        Algorithm::ES384 => point(48, "P-384"),
+        Algorithm::ES256 => point(info, "P-256", 32).ok_or_else(unfit),
+        Algorithm::ES384 => point(info, "P-384", 48).ok_or_else(unfit),
         Algorithm::EdDSA => {
-            let x = info.get(info.len().checked_sub(32)?..)?;
-            Some((PublicKey::Okp { crv: "Ed25519".to_owned(), x: base64url::encode(x) }, 512))
+            let x = info.last_chunk::<32>().ok_or_else(unfit)?;
+            Ok(PublicKey::Okp { crv: "Ed25519".to_owned(), x: base64url::encode(x) })
         }
         _ => {
-            let (n, e) = der::rsa_numbers(info)?;
-            let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
-            Some((PublicKey::Rsa { n: base64url::encode(n), e: base64url::encode(e) }, bits))
+            let (n, e) = der::rsa_numbers(info).ok_or_else(unfit)?;
+            let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
+            if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+                return Err(Error::Key(format!("an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")));
+            }
+            Ok(PublicKey::Rsa { n: base64url::encode(n), e: base64url::encode(e) })
         }
     }
+}
+
+/// The uncompressed point at the end of a `SubjectPublicKeyInfo` (RFC 5480 §2.2).
+fn point(info: &[u8], curve: &str, coordinate_bytes: usize) -> Option<PublicKey> {
+    let at = info.len().checked_sub(2 * coordinate_bytes + 1)?;
+    let (x, y) = info.get(at..)?.strip_prefix(&[0x04])?.split_at_checked(coordinate_bytes)?;
+    Some(PublicKey::Ec { crv: curve.to_owned(), x: base64url::encode(x), y: base64url::encode(y) })
 }
 
 impl fmt::Debug for VerifyingKey {

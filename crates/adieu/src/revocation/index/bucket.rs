@@ -5,7 +5,7 @@
 //! 3. A look-up reads the whole line: no early exit that a branch predictor could get wrong.
 
 use super::{
-    fingerprint::{CHECK_BITS, Fingerprint},
+    fingerprint::Fingerprint,
     sync::{AtomicU64, Ordering},
 };
 use crate::time::Timestamp;
@@ -36,147 +36,169 @@ pub(super) enum Put {
 pub(super) trait Bucket: Default + Send + Sync {
     /// What is kept of an entry beside its fingerprint.
     type Value: Copy;
-    /// How many entries a bucket has on average when its leaf must grow.
-    const FILL: usize;
-
+    /// Whether a look-up must go on to [`find`](Self::find): zero means that the entry is nowhere in this leaf.
+    fn glance(&self, fingerprint: Fingerprint) -> u64;
     fn find(&self, fingerprint: Fingerprint) -> Found<Self::Value>;
     fn put(&self, fingerprint: Fingerprint, value: Self::Value) -> Put;
     fn entries(&self) -> impl Iterator<Item = (Fingerprint, Self::Value)>;
 }
 
-const IDS: usize = 7;
-const PUSHED_ON: u64 = 1 << 63;
+const PLACES: usize = 7;
 
-/// Seven ids. The eighth word has a byte for each of them and one bit that says that an eighth was pushed on.
+/// Seven ids. The eighth word has a byte for each of them, and one byte that says what was pushed on: a bit for each
+/// eighth of all ids, so that few look-ups follow one that was not theirs.
 #[derive(Default)]
 #[repr(align(64))]
 pub(super) struct Ids {
-    words: [AtomicU64; IDS],
+    words: [AtomicU64; PLACES],
     checks: AtomicU64,
 }
 
 impl Ids {
+    #[inline]
+    fn equal_words(&self, word: u64) -> u64 {
+        let mut equal = 0;
+        for (place, other) in self.words.iter().enumerate() {
+            equal |= u64::from(other.load(Ordering::Relaxed) == word) << place;
+        }
+        equal
+    }
+
+    #[inline]
+    fn pushed_on(&self, fingerprint: Fingerprint) -> u64 {
+        self.checks.load(Ordering::Relaxed) & Self::pushed_bit(fingerprint)
+    }
+
+    #[inline]
+    fn pushed_bit(fingerprint: Fingerprint) -> u64 {
+        1 << (8 * PLACES + usize::from(fingerprint.check % 8))
+    }
+
     fn has_check(&self, place: usize, check: u8) -> bool {
         self.checks.load(Ordering::Relaxed).to_le_bytes().get(place) == Some(&check)
+    }
+
+    #[inline]
+    fn place_of(&self, fingerprint: Fingerprint) -> Found<usize> {
+        let mut equal = self.equal_words(fingerprint.word);
+        while equal != 0 {
+            let place = equal.trailing_zeros() as usize;
+            // Again, and with Acquire: what belongs to the word was written before it.
+            let word = self.words.get(place).map(|word| word.load(Ordering::Acquire));
+            if word == Some(fingerprint.word) && self.has_check(place, fingerprint.check) {
+                return Found::Here(place);
+            }
+            equal &= equal - 1;
+        }
+        if self.pushed_on(fingerprint) == 0 { Found::Nowhere } else { Found::Further }
+    }
+
+    /// Where an entry is that was put in, or goes: calls `before` with an empty place before it is published there.
+    fn put_with(&self, fingerprint: Fingerprint, before: impl FnOnce(usize)) -> Result<usize, Put> {
+        for (place, word) in self.words.iter().enumerate() {
+            match word.load(Ordering::Relaxed) {
+                0 => {
+                    self.add_to_checks(u64::from(fingerprint.check) << (8 * place));
+                    before(place);
+                    word.store(fingerprint.word, Ordering::Release);
+                    return Err(Put::Added);
+                }
+                taken if taken == fingerprint.word && self.has_check(place, fingerprint.check) => return Ok(place),
+                _ => {}
+            }
+        }
+        self.add_to_checks(Self::pushed_bit(fingerprint));
+        Err(Put::Full)
+    }
+
+    /// In two steps, which is a fifth of the time of one: there is one writer.
+    fn add_to_checks(&self, bits: u64) {
+        self.checks.store(self.checks.load(Ordering::Relaxed) | bits, Ordering::Release);
+    }
+
+    fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
+        let checks = self.checks.load(Ordering::Relaxed).to_le_bytes();
+        let words = self.words.iter().map(|word| word.load(Ordering::Relaxed));
+        words.zip(checks).take_while(|&(word, _)| word != 0).map(|(word, check)| Fingerprint { word, check })
     }
 }
 
 impl Bucket for Ids {
     type Value = ();
-    const FILL: usize = 6;
+
+    #[inline]
+    fn glance(&self, fingerprint: Fingerprint) -> u64 {
+        self.equal_words(fingerprint.word) | self.pushed_on(fingerprint)
+    }
 
     #[inline]
     fn find(&self, fingerprint: Fingerprint) -> Found<()> {
-        let mut equal = 0_u32;
-        for (place, word) in self.words.iter().enumerate() {
-            equal |= u32::from(word.load(Ordering::Relaxed) == fingerprint.word) << place;
+        match self.place_of(fingerprint) {
+            Found::Here(_) => Found::Here(()),
+            Found::Nowhere => Found::Nowhere,
+            Found::Further => Found::Further,
         }
-        while equal != 0 {
-            let place = equal.trailing_zeros() as usize;
-            // Again, and with Acquire: the check byte was written before the word.
-            let word = self.words.get(place).map(|word| word.load(Ordering::Acquire));
-            if word == Some(fingerprint.word) && self.has_check(place, fingerprint.check) {
-                return Found::Here(());
-            }
-            equal &= equal - 1;
-        }
-        if self.checks.load(Ordering::Relaxed) & PUSHED_ON == 0 { Found::Nowhere } else { Found::Further }
     }
 
     fn put(&self, fingerprint: Fingerprint, (): ()) -> Put {
-        for (place, word) in self.words.iter().enumerate() {
-            match word.load(Ordering::Relaxed) {
-                0 => {
-                    let check = u64::from(fingerprint.check) << (CHECK_BITS as usize * place);
-                    self.checks.fetch_or(check, Ordering::Relaxed);
-                    word.store(fingerprint.word, Ordering::Release);
-                    return Put::Added;
-                }
-                taken if taken == fingerprint.word && self.has_check(place, fingerprint.check) => return Put::Known,
-                _ => {}
-            }
-        }
-        self.checks.fetch_or(PUSHED_ON, Ordering::Release);
-        Put::Full
+        self.put_with(fingerprint, |_| {}).map_or_else(|put| put, |_| Put::Known)
     }
 
     fn entries(&self) -> impl Iterator<Item = (Fingerprint, ())> {
-        let checks = self.checks.load(Ordering::Relaxed).to_le_bytes();
-        let words = self.words.iter().map(|word| word.load(Ordering::Relaxed));
-        words.zip(checks).take_while(|&(word, _)| word != 0).map(|(word, check)| (Fingerprint { word, check }, ()))
+        self.fingerprints().map(|fingerprint| (fingerprint, ()))
     }
 }
 
-const CUT_OFFS: usize = 4;
-const TIME_BITS: u32 = u64::BITS - CHECK_BITS;
-const _: () = assert!(Timestamp::MAX.as_unix() >> TIME_BITS == 0, "a time fits beside its check byte");
-
-/// Four ids, each with the last `iat` that is revoked; a full bucket always sends the look-up on.
+/// Seven ids, and on a second line, which is read only for an id that is there, the last `iat` that is revoked of each.
 #[derive(Default)]
-#[repr(align(64))]
-pub(super) struct CutOffs([CutOff; CUT_OFFS]);
-
-#[derive(Default)]
-struct CutOff {
-    word: AtomicU64,
-    /// The check byte above the time, so that the two are one value.
-    check_and_time: AtomicU64,
+pub(super) struct CutOffs {
+    ids: Ids,
+    times: [AtomicU64; PLACES],
 }
 
-impl CutOff {
-    fn value(fingerprint: Fingerprint, time: Timestamp) -> u64 {
-        (u64::from(fingerprint.check) << TIME_BITS) | time.as_unix()
+impl CutOffs {
+    fn time(&self, place: usize) -> Timestamp {
+        Timestamp::from_unix(self.times.get(place).map_or(0, |time| time.load(Ordering::Acquire)))
     }
 
-    fn read(&self) -> (u8, Timestamp) {
-        let value = self.check_and_time.load(Ordering::Acquire);
-        let [.., check] = value.to_le_bytes();
-        (check, Timestamp::from_unix(value & ((1 << TIME_BITS) - 1)))
+    /// The latest cut-off wins.
+    fn raise(&self, place: usize, time: Timestamp) {
+        if let Some(known) = self.times.get(place)
+            && known.load(Ordering::Relaxed) < time.as_unix()
+        {
+            known.store(time.as_unix(), Ordering::Release);
+        }
     }
 }
 
 impl Bucket for CutOffs {
     type Value = Timestamp;
-    const FILL: usize = 3;
 
+    #[inline]
+    fn glance(&self, fingerprint: Fingerprint) -> u64 {
+        self.ids.glance(fingerprint)
+    }
+
+    #[inline]
     fn find(&self, fingerprint: Fingerprint) -> Found<Timestamp> {
-        let mut last = 0;
-        for pair in &self.0 {
-            last = pair.word.load(Ordering::Acquire);
-            if last == fingerprint.word {
-                let (check, time) = pair.read();
-                if check == fingerprint.check {
-                    return Found::Here(time);
-                }
-            }
+        match self.ids.place_of(fingerprint) {
+            Found::Here(place) => Found::Here(self.time(place)),
+            Found::Nowhere => Found::Nowhere,
+            Found::Further => Found::Further,
         }
-        if last == 0 { Found::Nowhere } else { Found::Further }
     }
 
     fn put(&self, fingerprint: Fingerprint, time: Timestamp) -> Put {
-        for pair in &self.0 {
-            match pair.word.load(Ordering::Relaxed) {
-                0 => {
-                    pair.check_and_time.store(CutOff::value(fingerprint, time), Ordering::Relaxed);
-                    pair.word.store(fingerprint.word, Ordering::Release);
-                    return Put::Added;
-                }
-                taken if taken == fingerprint.word && pair.read().0 == fingerprint.check => {
-                    // The check byte is the same, so the larger value is the later time: the latest cut-off wins.
-                    pair.check_and_time.fetch_max(CutOff::value(fingerprint, time), Ordering::Release);
-                    return Put::Known;
-                }
-                _ => {}
+        match self.ids.put_with(fingerprint, |place| self.raise(place, time)) {
+            Ok(place) => {
+                self.raise(place, time);
+                Put::Known
             }
+            Err(put) => put,
         }
-        Put::Full
     }
 
     fn entries(&self) -> impl Iterator<Item = (Fingerprint, Timestamp)> {
-        self.0
-            .iter()
-            .map(|pair| (pair.word.load(Ordering::Relaxed), pair.read()))
-            .filter(|&(word, _)| word != 0)
-            .map(|(word, (check, time))| (Fingerprint { word, check }, time))
+        self.ids.fingerprints().enumerate().map(|(place, fingerprint)| (fingerprint, self.time(place)))
     }
 }

@@ -2,16 +2,17 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 use super::{
     IndexStats, TokenFacts,
-    fingerprint::Secret,
+    fingerprint::{IssuerSecret, Secret},
     state::{Entry, Lapsed, State},
     sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, Published},
 };
 use crate::{
+    Issuer,
     revocation::{Revocation, RevokedBy},
     time::Timestamp,
 };
@@ -19,14 +20,30 @@ use crate::{
 /// How many facts are put in before another writer gets its turn.
 const TURN: usize = 256;
 
-/// How many leaves are given back in one go: up to 256 KiB each, some microseconds to unmap.
-const LEAVES_AT_ONCE: usize = 32;
+/// How many leaves are given back in one go: up to 128 KiB each, some microseconds to free.
+const LEAVES_AT_ONCE: usize = 64;
 
 /// All revocations that have not lapsed, in memory, made for being asked on every request.
 ///
-/// See the [module](crate::revocation) for what it guarantees.
+/// 1. **A check never waits and never allocates** (but for some bytes at the first of a thread). It takes one
+///    reference to the current state and reads a cache line or two for each kind of fact that exists; a writer
+///    replaces what must change beside it.
+/// 2. **What was taken in is found.** A check that starts after [`insert`](Self::insert) returned knows the fact,
+///    whatever grows or is dropped meanwhile, and wherever the clock has jumped.
+/// 3. **Nothing else is found.** An id is kept as 72 bits of a keyed hash. Each fact that a check is compared with is
+///    taken for another with a probability of 2⁻⁷²: one false refusal in 4.7 × 10¹³ checks among 100 million facts.
+/// 4. **It costs 11.6 to 13.7 bytes an id** (a cut-off, which is an id and a time: twice that), and some kilobytes when
+///    it is nearly empty.
+/// 5. **What has lapsed is dropped slot by slot**, at most one slot's width late. A slot is 64 s wide for tokens that
+///    expire within an hour, and never wider than a quarter of a token's life. For other facts it is 256 s or up to
+///    two thirds of their life, so that there are few of them to look into.
+/// 6. **No step is long.** Growing copies one leaf (128 KiB at most), dropping frees a few; neither stops a check.
+///
+/// What a check can't know is what was forgotten: see [`pruned_through`](Self::pruned_through).
 pub struct Index {
     secret: Secret,
+    /// The issuer of the first fact. Most services know one only, and need not hash its name for every token.
+    first_issuer: OnceLock<(Issuer, IssuerSecret)>,
     /// Whether there is anything to look up. Most of the time, in most services, there is not.
     populated: AtomicBool,
     published: Published<State>,
@@ -59,6 +76,7 @@ impl Index {
         let current = Arc::new(State::new());
         Self {
             secret,
+            first_issuer: OnceLock::new(),
             populated: AtomicBool::new(false),
             published: Published::new(Arc::clone(&current)),
             pruned_through: AtomicU64::new(0),
@@ -70,8 +88,7 @@ impl Index {
     ///
     /// A fact that lapsed before [`pruned_through`](Self::pruned_through) is left out: whatever it matches is expired.
     pub fn insert(&self, revocation: &Revocation) {
-        let entry = Entry::new(&self.secret, revocation);
-        self.insert_all(&[entry]);
+        self.insert_all(&[self.entry(revocation)]);
     }
 
     /// Takes in many facts, each as [`insert`](Self::insert) does, with other writers let in between.
@@ -80,9 +97,19 @@ impl Index {
         let mut revocations = revocations.into_iter().peekable();
         while revocations.peek().is_some() {
             // Hashed before the lock is taken: that is most of the work, and leaves a gap for whoever waits.
-            entries.extend(revocations.by_ref().take(TURN).map(|revocation| Entry::new(&self.secret, revocation)));
+            entries.extend(revocations.by_ref().take(TURN).map(|revocation| self.entry(revocation)));
             self.insert_all(&entries);
             entries.clear();
+        }
+    }
+
+    fn entry(&self, revocation: &Revocation) -> Entry {
+        let with_secret = |issuer: &Issuer| (issuer.clone(), self.secret.issuer(issuer.as_str()));
+        let (name, first) = self.first_issuer.get_or_init(|| with_secret(&revocation.issuer));
+        if *name == revocation.issuer {
+            Entry::new(first, revocation)
+        } else {
+            Entry::new(&self.secret.issuer(revocation.issuer.as_str()), revocation)
         }
     }
 
@@ -105,11 +132,15 @@ impl Index {
         if !self.populated.load(Ordering::Acquire) {
             return None;
         }
-        self.published.load().check(&self.secret, token)
+        let state = self.published.load();
+        match self.first_issuer.get() {
+            Some((name, issuer)) if name.as_str() == token.issuer => state.check(issuer, token),
+            _ => state.check(&self.secret.issuer(token.issuer), token),
+        }
     }
 
-    /// Forgets the slots of which every fact has lapsed, and raises [`pruned_through`](Self::pruned_through) to the last
-    /// of them before they are gone. Gives memory back some megabytes at a time: call it every second or so.
+    /// Forgets the slots of which every fact has lapsed, and raises [`pruned_through`](Self::pruned_through) to the
+    /// last of them before they are gone. Gives memory back some megabytes at a time: call it every second or so.
     pub fn drop_lapsed(&self, now: Timestamp) {
         let mut writer = self.write();
         writer.now = now;
@@ -124,7 +155,10 @@ impl Index {
         }
         writer.release_retired();
         if writer.retired.is_empty() {
-            writer.lapsed.clear(LEAVES_AT_ONCE);
+            let leaves = writer.lapsed.take(LEAVES_AT_ONCE);
+            drop(writer);
+            // Not under the lock: the allocator may choose this moment to give all it has back to the system.
+            drop(leaves);
         }
     }
 
@@ -133,8 +167,8 @@ impl Index {
         self.pruned_through.fetch_max(mark.as_unix(), Ordering::AcqRel);
     }
 
-    /// Until when facts have been forgotten: a token that expired (its `exp` with all leeway) at or before this counts as
-    /// expired whatever the clock says, because its revocation may be among them.
+    /// Until when facts have been forgotten: a token that expired (its `exp` with all leeway) at or before this
+    /// counts as expired whatever the clock says, because its revocation may be among them.
     ///
     /// Read it after [`check`](Self::check), not before: only then no fact can be forgotten between the two.
     #[must_use]

@@ -4,8 +4,8 @@
 //!    entry lie in a slot of another width, which costs a look-up more and hides nothing.
 //! 2. A slot is dropped when the last of its entries has lapsed. It is narrower for an entry that lapses soon: see
 //!    [`Calendar`] and [`Shelf`] for how much longer than asked an entry can stay.
-//! 3. There is a hard bound on the number of slots, whatever times are revoked: 256 of each of nine widths in a calendar,
-//!    eight of each of 33 widths on a shelf. What does not fit goes into a wider slot.
+//! 3. There is a hard bound on the number of slots, whatever times are revoked: 256 of each of nine widths in a
+//!    calendar, eight of each of 31 widths on a shelf. What does not fit goes into a wider slot.
 
 use super::{
     bucket::{Bucket, Ids},
@@ -40,7 +40,7 @@ impl<B: Bucket> Slot<B> {
     }
 
     fn insert(&self, fingerprint: Fingerprint, value: B::Value, lapses_at: Timestamp) -> Result<(), Crowded> {
-        self.lapses_at.fetch_max(lapses_at.as_unix(), Ordering::Relaxed);
+        self.lapses_at.store(self.lapses_at().max(lapses_at).as_unix(), Ordering::Relaxed);
         self.tree.insert(fingerprint, value)
     }
 
@@ -74,9 +74,9 @@ impl Size {
 
 /// Revoked tokens by their `exp`: a look-up goes to the one slot of each width that its `exp` falls in.
 ///
-/// Up to 68 minutes ahead a slot is 64 s wide; ahead of that at most a quarter of the time until the entry lapses. That
-/// is how much longer an entry stays at most, if all facts are kept equally long after the token's `exp`; up to five times
-/// as long if they differ.
+/// Up to 68 minutes ahead a slot is 64 s wide; ahead of that at most a quarter of the time until the entry lapses.
+/// That is how much longer an entry stays at most, if all facts are kept equally long after the token's `exp`; up to
+/// five times as long if they differ.
 #[derive(Clone)]
 pub(super) struct Calendar(Vec<Page>);
 
@@ -107,6 +107,13 @@ impl Calendar {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Zero if it is in none of the slots.
+    #[inline]
+    pub(super) fn glance(&self, expires_at: Timestamp, fingerprint: Fingerprint) -> u64 {
+        let slots = self.0.iter().filter_map(|page| page.slot(expires_at.as_unix() >> page.width));
+        slots.fold(0, |seen, slot| seen | slot.tree.glance(fingerprint))
     }
 
     #[inline]
@@ -214,8 +221,8 @@ impl Page {
 
 /// Facts about tokens with any `exp`, by when they lapse: a look-up goes to every slot.
 ///
-/// So they must be few: of facts that live equally long there are at most four, each between a third and two thirds of that
-/// life wide (64 s at least). That is how much longer an entry stays at most.
+/// So they must be few: of facts that live equally long there are at most four, each between a third and two thirds
+/// of that life wide (256 s at least). That is how much longer an entry stays at most.
 pub(super) struct Shelf<B>(Vec<Shelved<B>>);
 
 struct Shelved<B> {
@@ -232,6 +239,8 @@ impl<B> Clone for Shelf<B> {
 }
 
 impl<B: Bucket> Shelf<B> {
+    /// Four minutes: narrower slots would be more look-ups for every token.
+    const NARROWEST: u32 = 8;
     /// Of one width; more than four only after the clock jumped.
     const MOST_OF_A_WIDTH: usize = 8;
 
@@ -241,6 +250,16 @@ impl<B: Bucket> Shelf<B> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Zero if it is in none of the slots.
+    #[inline]
+    pub(super) fn glance(&self, fingerprint: Fingerprint) -> u64 {
+        self.0.iter().fold(0, |seen, shelved| seen | shelved.slot.tree.glance(fingerprint))
+    }
+
+    pub(super) fn contains(&self, fingerprint: Fingerprint) -> bool {
+        self.find(fingerprint).next().is_some()
     }
 
     /// What is kept with this fingerprint, of each slot that has it.
@@ -287,7 +306,7 @@ impl<B: Bucket> Shelf<B> {
             let others = self.0.iter().filter(|shelved| shelved.width == width).count();
             ahead <= 3 << width && (known || others < Self::MOST_OF_A_WIDTH)
         };
-        (NARROWEST..WIDEST).find(fits).unwrap_or(WIDEST)
+        (Self::NARROWEST..WIDEST).find(fits).unwrap_or(WIDEST)
     }
 
     fn position(&self, width: u32, number: u64) -> Option<usize> {

@@ -1,19 +1,20 @@
-//! A set of entries that grows in small steps: a leaf of buckets, and a tree of leaves once one leaf would be too large.
+//! A set of entries that grows in small steps: a leaf of buckets, and a tree of leaves once one leaf would be too
+//! large.
 //!
-//! 1. A look-up passes one node for every 64-fold of 20 thousand entries (two at 100 million) and then reads one cache
-//!    line, seldom the next one.
+//! 1. A look-up passes one node for every 64-fold of ten thousand entries (two up to 40 million) and then reads one
+//!    cache line, seldom the next one.
 //! 2. To grow is to build a new tree that shares everything but one leaf and the path to it. Nobody who reads the old
 //!    tree notices.
-//! 3. No step copies more than one leaf. A leaf that has just grown has a quarter of its room to spare, so an id costs
-//!    between 10.7 and 14.3 bytes (a cut-off, which is an id and a time, between 21 and 29), and the path to it nearly
-//!    nothing.
+//! 3. No step copies more than one leaf. A leaf has 5½ entries a bucket when it must grow and 4¾ when it has just
+//!    grown, so an id costs between 11.6 and 13.7 bytes (a cut-off, which is an id and a time, twice that), and the
+//!    path to it nearly nothing. Fuller buckets would save a byte more and push a quarter of the look-ups on.
 
 use std::sync::Arc;
 
 use super::{
     bucket::{Bucket, Found, Put},
     fingerprint::Fingerprint,
-    sync::{AtomicU32, LARGEST_LEAF, Ordering},
+    sync::{AtomicU32, Ordering, most_buckets},
 };
 
 const FAN_OUT_BITS: u32 = 6;
@@ -21,6 +22,9 @@ const FAN_OUT: usize = 1 << FAN_OUT_BITS;
 
 /// A leaf takes the lower half of a word to choose a bucket, the nodes above it the upper half.
 const DEEPEST: u32 = 32 / FAN_OUT_BITS;
+
+/// How many entries two buckets have on average when their leaf must grow; fourteen find room.
+const FILL_OF_TWO: usize = 11;
 
 /// The counts beside a shared allocation's content, padded to where a cache line begins.
 const ARC_HEADER: usize = 64;
@@ -67,6 +71,14 @@ impl<B: Bucket> Tree<B> {
         Self(Node::Leaf(Leaf::with_buckets(1)))
     }
 
+    /// Zero if the entry is not in: one cache line is read, and nothing is decided until it has come.
+    #[inline]
+    pub(super) fn glance(&self, fingerprint: Fingerprint) -> u64 {
+        self.leaf(fingerprint)
+            .and_then(|leaf| leaf.way(fingerprint).next())
+            .map_or(0, |first| first.glance(fingerprint))
+    }
+
     #[inline]
     pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<B::Value> {
         self.leaf(fingerprint)?.find(fingerprint)
@@ -87,6 +99,7 @@ impl<B: Bucket> Tree<B> {
         self.0.size()
     }
 
+    #[inline]
     fn leaf(&self, fingerprint: Fingerprint) -> Option<&Leaf<B>> {
         let mut node = &self.0;
         let mut depth = 0;
@@ -103,7 +116,7 @@ impl<B: Bucket> Tree<B> {
 impl<B: Bucket> Node<B> {
     fn grown(&self, fingerprint: Fingerprint, depth: u32) -> Self {
         match self {
-            Self::Leaf(leaf) if leaf.larger() > LARGEST_LEAF && depth < DEEPEST => {
+            Self::Leaf(leaf) if leaf.larger() > most_buckets(size_of::<B>()) && depth < DEEPEST => {
                 Self::Fork(Arc::new(leaf.split(depth).map(Self::Leaf)))
             }
             Self::Leaf(leaf) => Self::Leaf(leaf.copied_to(leaf.larger())),
@@ -135,9 +148,9 @@ impl<B: Bucket> Leaf<B> {
         Self { buckets: (0..count).map(|_| B::default()).collect(), entries: AtomicU32::new(0) }
     }
 
-    /// With a quarter of its room to spare.
+    /// As if it had just grown.
     fn for_entries(entries: usize) -> Self {
-        Self::with_buckets((entries * 4).div_ceil(B::FILL * 3).max(1))
+        Self::with_buckets((entries * 2 * 7).div_ceil(FILL_OF_TWO * 6).max(1))
     }
 
     fn len(&self) -> usize {
@@ -145,15 +158,21 @@ impl<B: Bucket> Leaf<B> {
     }
 
     fn larger(&self) -> usize {
-        (self.buckets.len() * 4).div_ceil(3)
+        (self.buckets.len() * 7).div_ceil(6)
+    }
+
+    /// The bucket where an entry belongs, unless that one is full.
+    #[inline]
+    fn first(&self, fingerprint: Fingerprint) -> usize {
+        // The lower half of the word as a fraction of the buckets: as even as a remainder, without the division.
+        let fraction = fingerprint.word & u64::from(u32::MAX);
+        ((fraction * self.buckets.len() as u64) >> 32) as usize
     }
 
     /// The buckets where an entry may be, in order, each of them once.
     #[inline]
     fn way(&self, fingerprint: Fingerprint) -> impl Iterator<Item = &B> {
-        // The lower half of the word as a fraction of the buckets: as even as a remainder, without the division.
-        let fraction = fingerprint.word & u64::from(u32::MAX);
-        let first = ((fraction * self.buckets.len() as u64) >> 32) as usize;
+        let first = self.first(fingerprint);
         let (before, after) = self.buckets.split_at_checked(first).unwrap_or((&[], &self.buckets));
         after.iter().chain(before)
     }
@@ -171,14 +190,14 @@ impl<B: Bucket> Leaf<B> {
     }
 
     fn insert(&self, fingerprint: Fingerprint, value: B::Value) -> Result<(), Crowded> {
-        let crowded = self.len() >= self.buckets.len() * B::FILL;
+        let crowded = self.len() >= self.buckets.len() * FILL_OF_TWO / 2;
         if crowded && self.find(fingerprint).is_none() {
             return Err(Crowded);
         }
         for bucket in self.way(fingerprint) {
             match bucket.put(fingerprint, value) {
                 Put::Added => {
-                    self.entries.fetch_add(1, Ordering::Relaxed);
+                    self.entries.store(self.entries.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                     return Ok(());
                 }
                 Put::Known => return Ok(()),
@@ -245,19 +264,17 @@ impl<B: Bucket> Rubble<B> {
         self.0.push(tree.0);
     }
 
-    /// Frees up to so many leaves; returns how many more it could have.
-    pub(super) fn clear(&mut self, mut leaves: usize) -> usize {
-        while leaves > 0 {
+    /// Takes out up to so many leaves, to be dropped where nobody waits for it.
+    pub(super) fn take(&mut self, most: usize) -> Self {
+        let mut leaves = Vec::new();
+        while leaves.len() < most {
             match self.0.pop() {
                 None => break,
-                Some(Node::Leaf(leaf)) => {
-                    drop(leaf);
-                    leaves -= 1;
-                }
                 Some(Node::Fork(children)) => self.0.extend(Arc::into_inner(children).into_iter().flatten()),
+                Some(leaf) => leaves.push(leaf),
             }
         }
-        leaves
+        Self(leaves)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -1,0 +1,119 @@
+//! The REST API.
+//!
+//! 1. Handlers are thin: they read the request, ask [`Accounts`](crate::accounts::Accounts) or
+//!    [`Sessions`], and answer. What a token is worth is decided by the extractors of [`adieu_axum`], which ask the one
+//!    evaluator.
+//! 2. The OpenAPI document is made from the handlers, so that none is missing from it.
+//! 3. Whatever goes wrong is answered in one shape ([`ApiError`]); a panic of ours is a 500 that tells nothing.
+//! 4. No request header, body or query is ever logged.
+
+mod account;
+mod admin;
+mod client;
+mod docs;
+mod health;
+mod layers;
+mod revocation;
+mod session;
+mod view;
+
+use std::{ops::Deref, sync::Arc};
+
+use adieu::{
+    session::Sessions,
+    token::{Jwks, KeySet},
+};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+    middleware::{from_fn, from_fn_with_state},
+    routing::any,
+};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::{OpenApi as _, openapi::OpenApi};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::{config::Settings, error::ApiError, limit::LoginLimits, node::Node};
+
+/// What handlers share.
+#[derive(Clone)]
+struct Api(Arc<Shared>);
+
+struct Shared {
+    node: Arc<Node>,
+    settings: Settings,
+    limits: LoginLimits,
+    keys: Jwks,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl FromRef<Api> for Arc<Sessions> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.node.sessions)
+    }
+}
+
+/// All routes, on this node.
+///
+/// # Errors
+/// When the keys of the node are no set of keys.
+pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Error> {
+    let limits = LoginLimits::new(
+        settings.login_attempts_per_account,
+        settings.login_attempts_per_address,
+        Arc::clone(&node.clock),
+    );
+    let keys = KeySet::new(node.keys.iter().map(|key| key.verifying_key().clone()))?.jwks();
+    let body_limit = settings.max_body_bytes.get();
+    let api = Api(Arc::new(Shared { node, settings, limits, keys }));
+
+    let (router, document) = documented().split_for_parts();
+    Ok(router
+        // Documented as GET, since OpenAPI has no word for any method.
+        .route("/verify", any(session::verify))
+        .with_state(api)
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(from_fn_with_state(body_limit, layers::refuse_long_bodies))
+        .layer(CatchPanicLayer::custom(layers::after_panic))
+        .layer(from_fn(layers::secure))
+        .layer(from_fn(layers::log)))
+}
+
+/// The OpenAPI document of the routes.
+#[must_use]
+pub fn document() -> OpenApi {
+    documented().into_openapi()
+}
+
+fn documented() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(docs::Document::openapi())
+        .routes(routes!(account::register))
+        .routes(routes!(session::log_in))
+        .routes(routes!(session::refresh))
+        .routes(routes!(session::log_out))
+        .routes(routes!(session::verify))
+        .routes(routes!(session::list))
+        .routes(routes!(session::end))
+        .routes(routes!(account::change_password))
+        .routes(routes!(account::show, account::delete))
+        .routes(routes!(admin::list_users))
+        .routes(routes!(admin::disable))
+        .routes(routes!(admin::enable))
+        .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
+        .routes(routes!(admin::list_sessions))
+        .routes(routes!(revocation::revoke))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::keys))
+}

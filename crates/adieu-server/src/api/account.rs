@@ -1,0 +1,180 @@
+//! Users: registering, and what they do with their own account.
+
+use adieu::Subject;
+use adieu_axum::AccessToken;
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    client::{Client, Id, is_admin},
+    docs,
+    view::{Message, User},
+};
+use crate::{
+    accounts::{Account, Role},
+    config::Registration,
+    error::{ApiError, FieldErrors},
+    input::Fields,
+    text::{Password, Username},
+};
+
+/// A name and a password.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Credentials)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct Credentials {
+    /// 1 to 80 characters, without control characters; compared in Unicode's form NFC.
+    #[schema(example = "jose", min_length = 1, max_length = 80)]
+    username: String,
+    /// At most 1024 bytes.
+    #[schema(example = "correct horse battery staple", format = Password, min_length = 1, max_length = 1024)]
+    password: String,
+}
+
+/// The password as it is, and as it is to be.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct PasswordChange {
+    /// The password as it is.
+    #[schema(example = "correct horse battery staple", format = Password)]
+    password: String,
+    /// The password as it is to be.
+    #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024)]
+    new_password: String,
+}
+
+impl Api {
+    /// Checks a name and a password, within the limits for attempts.
+    ///
+    /// # Errors
+    /// When they are wrong, or were too often.
+    pub(super) async fn authenticate(
+        &self,
+        username: &Username,
+        password: &Password,
+        client: &Client,
+    ) -> Result<Account, ApiError> {
+        let attempt = self.limits.attempt(username, client.address)?;
+        match self.node.accounts.authenticate(username, password).await {
+            Ok(account) => {
+                attempt.succeeded();
+                Ok(account)
+            }
+            // The attempt stays counted.
+            Err(ApiError::InvalidCredentials) => Err(ApiError::InvalidCredentials),
+            Err(error) => {
+                attempt.give_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// The account with this id, if it is the caller's own or the caller is an administrator. To anybody else it is
+    /// as if there were none.
+    async fn visible_account(&self, token: &AccessToken, id: &Subject) -> Result<Account, ApiError> {
+        if token.subject() != id && !is_admin(token) {
+            return Err(ApiError::NotFound);
+        }
+        self.account(id).await
+    }
+
+    /// The account with this id.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] when there is none.
+    pub(super) async fn account(&self, id: &Subject) -> Result<Account, ApiError> {
+        self.node.accounts.store().by_id(id).await?.ok_or(ApiError::NotFound)
+    }
+}
+
+/// Registers a user.
+///
+/// How many one address may register is limited as failed logins are. The server may have been told not to let
+/// strangers register.
+#[utoipa::path(post, path = "/register", tag = "Account", request_body = Credentials, responses(
+    (status = 201, description = "Registered.", body = Message, example = json!({"message": "User created successfully."})),
+    docs::BadRequest, docs::RegistrationClosed, docs::NameTaken, docs::TooLarge, docs::NotJson, docs::Invalid,
+    docs::TooMany, docs::Unavailable,
+))]
+pub(super) async fn register(
+    State(api): State<Api>,
+    client: Client,
+    mut fields: Fields,
+) -> Result<(StatusCode, Json<Message>), ApiError> {
+    if api.settings.registration == Registration::Closed {
+        return Err(ApiError::Forbidden("Registration is closed.".into()));
+    }
+    let minimum = api.settings.password_min_length.get();
+    let username = fields.required("username", |text| Username::new(&text));
+    let password = fields.required("password", |text| Password::chosen(text.into(), minimum));
+    let (username, password) = fields.finish((username, password))?;
+
+    api.limits.registration(client.address)?;
+    api.node.accounts.add(username, &password, Role::User).await?;
+    Ok((StatusCode::CREATED, Message::new("User created successfully.")))
+}
+
+/// Changes the caller's password and ends the caller's other sessions.
+///
+/// A wrong current password counts as a failed login. It is a wrong field (422), not a refused token (401), since the
+/// token is good.
+#[utoipa::path(post, path = "/password", tag = "Account", request_body = PasswordChange,
+    security(("access" = [])), responses(
+    (status = 200, description = "Changed.", body = Message, example = json!({"message": "Password changed."})),
+    docs::BadRequest, docs::Refusals, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany, docs::Unavailable,
+))]
+pub(super) async fn change_password(
+    State(api): State<Api>,
+    token: AccessToken,
+    client: Client,
+    mut fields: Fields,
+) -> Result<Json<Message>, ApiError> {
+    let minimum = api.settings.password_min_length.get();
+    let current = fields.required("password", |text| Password::typed(text.into()));
+    let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
+    let (current, chosen) = fields.finish((current, chosen))?;
+
+    let account = api.account(token.subject()).await?;
+    api.authenticate(&account.username, &current, &client).await.map_err(|error| match error {
+        ApiError::InvalidCredentials => FieldErrors::one("password", "Not the current password.").into(),
+        other => other,
+    })?;
+    api.node.accounts.set_password(&account.id, &chosen, token.session.clone()).await?;
+    Ok(Message::new("Password changed."))
+}
+
+/// Shows a user: the caller, or, to an administrator, anyone.
+///
+/// Whatever else is asked for is not found, whether it exists or not.
+#[utoipa::path(get, path = "/user/{id}", tag = "Account", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id: `sub` in its tokens.")), responses(
+    (status = 200, description = "The user.", body = User),
+    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn show(
+    State(api): State<Api>,
+    token: AccessToken,
+    Id(id): Id<Subject>,
+) -> Result<Json<User>, ApiError> {
+    api.visible_account(&token, &id).await.map(|account| Json(User::from(&account)))
+}
+
+/// Deletes a user and ends its sessions: the caller, or, for an administrator, anyone.
+///
+/// Whatever else is asked for is not found, whether it exists or not.
+#[utoipa::path(delete, path = "/user/{id}", tag = "Account", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id: `sub` in its tokens.")), responses(
+    (status = 200, description = "Deleted.", body = Message, example = json!({"message": "User deleted."})),
+    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn delete(
+    State(api): State<Api>,
+    token: AccessToken,
+    Id(id): Id<Subject>,
+) -> Result<Json<Message>, ApiError> {
+    let account = api.visible_account(&token, &id).await?;
+    api.node.accounts.delete(&account.id).await?;
+    Ok(Message::new("User deleted."))
+}

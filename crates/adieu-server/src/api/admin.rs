@@ -1,0 +1,111 @@
+//! What administrators do with users and with the sessions of others.
+
+use adieu::{SessionId, Subject, session::Selection};
+use axum::{Json, extract::State};
+
+use super::{
+    Api,
+    client::{Admin, Id},
+    docs,
+    view::{Message, PartFields, SessionList, SessionsEnded, UserDetails, Users, id},
+};
+use crate::{error::ApiError, input::Query};
+
+/// Lists the users, by id, which is by when they were made.
+#[utoipa::path(get, path = "/users", tag = "Administration", security(("access" = [])), params(docs::PartParameters),
+    responses(
+    (status = 200, description = "The users.", body = Users),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::InvalidQuery, docs::Unavailable,
+))]
+pub(super) async fn list_users(
+    State(api): State<Api>,
+    _: Admin,
+    Query(mut fields): Query,
+) -> Result<Json<Users>, ApiError> {
+    let part = PartFields::<Subject>::take(&mut fields).finish(fields)?;
+    let mut accounts = api.node.accounts.store().list(part.after.as_ref(), part.fetch()).await?;
+    let next = part.cut(&mut accounts, |account| account.id.to_string());
+    Ok(Json(Users { users: accounts.iter().map(UserDetails::from).collect(), next }))
+}
+
+/// Disables a user: it can't log in any more, and its sessions end.
+///
+/// An administrator can't disable its own account, because it could not undo that.
+#[utoipa::path(post, path = "/users/{id}/disable", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id.")), responses(
+    (status = 200, description = "Disabled.", body = Message, example = json!({"message": "User disabled."})),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::OwnAccount, docs::Unavailable,
+))]
+pub(super) async fn disable(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    Id(id): Id<Subject>,
+) -> Result<Json<Message>, ApiError> {
+    if *token.subject() == id {
+        return Err(ApiError::Conflict("You can't disable yourself.".into()));
+    }
+    api.node.accounts.disable(&id).await?;
+    Ok(Message::new("User disabled."))
+}
+
+/// Lets a disabled user log in again. Its old sessions stay ended.
+#[utoipa::path(post, path = "/users/{id}/enable", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id.")), responses(
+    (status = 200, description = "Enabled.", body = Message, example = json!({"message": "User enabled."})),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn enable(State(api): State<Api>, _: Admin, Id(id): Id<Subject>) -> Result<Json<Message>, ApiError> {
+    api.node.accounts.enable(&id).await?;
+    Ok(Message::new("User enabled."))
+}
+
+/// Lists the sessions of a user, oldest first.
+#[utoipa::path(get, path = "/users/{id}/sessions", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id."), docs::PartParameters), responses(
+    (status = 200, description = "The sessions.", body = SessionList),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::InvalidQuery, docs::Unavailable,
+))]
+pub(super) async fn list_sessions_of_user(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    Id(user): Id<Subject>,
+    Query(mut fields): Query,
+) -> Result<Json<SessionList>, ApiError> {
+    let part = PartFields::<SessionId>::take(&mut fields).finish(fields)?;
+    let account = api.account(&user).await?;
+    api.sessions(Some(&account.id), &part, &token).await
+}
+
+/// Ends all sessions of a user, who can log in again.
+#[utoipa::path(delete, path = "/users/{id}/sessions", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id.")), responses(
+    (status = 200, description = "Ended.", body = SessionsEnded),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn end_sessions_of_user(
+    State(api): State<Api>,
+    _: Admin,
+    Id(user): Id<Subject>,
+) -> Result<Json<SessionsEnded>, ApiError> {
+    let account = api.account(&user).await?;
+    let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id)).await?;
+    Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended }))
+}
+
+/// Lists everybody's sessions, oldest first, or one user's.
+#[utoipa::path(get, path = "/admin/sessions", tag = "Administration", security(("access" = [])),
+    params(("subject" = Option<String>, Query, description = "Only the sessions of the user with this id."), docs::PartParameters),
+    responses(
+    (status = 200, description = "The sessions.", body = SessionList),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::InvalidQuery, docs::Unavailable,
+))]
+pub(super) async fn list_sessions(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    Query(mut fields): Query,
+) -> Result<Json<SessionList>, ApiError> {
+    let part = PartFields::<SessionId>::take(&mut fields);
+    let subject = fields.optional("subject", id::<Subject>);
+    let (part, subject) = part.finish_with(fields, subject)?;
+    api.sessions(subject.as_ref(), &part, &token).await
+}

@@ -1,0 +1,78 @@
+//! What a request says beside its body: who sends it, and which thing it is about.
+
+use std::net::{IpAddr, SocketAddr};
+
+use adieu::session::Origin;
+use adieu_axum::AccessToken;
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, Path},
+    http::{header, request::Parts},
+};
+use serde_json::Value;
+
+use super::Api;
+use crate::{accounts::ADMIN_CLAIM, address::client_address, error::ApiError};
+
+/// The longest `User-Agent` that is kept, in characters.
+const MAX_USER_AGENT: usize = 256;
+
+/// Who sends a request.
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    user_agent: Option<String>,
+}
+
+impl Client {
+    /// What is kept of it with a session.
+    pub(super) fn into_origin(self) -> Origin {
+        Origin { address: Some(self.address), user_agent: self.user_agent }
+    }
+}
+
+impl FromRequestParts<Api> for Client {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let ConnectInfo(peer) =
+            ConnectInfo::<SocketAddr>::from_request_parts(parts, api).await.map_err(ApiError::internal)?;
+        let address = client_address(peer.ip(), &parts.headers, &api.settings.trusted_proxies);
+        let user_agent = parts.headers.get(header::USER_AGENT).map(|value| {
+            String::from_utf8_lossy(value.as_bytes())
+                .chars()
+                .filter(|letter| !letter.is_control())
+                .take(MAX_USER_AGENT)
+                .collect()
+        });
+        Ok(Self { address, user_agent })
+    }
+}
+
+/// An administrator's access token.
+pub(super) struct Admin(pub(super) AccessToken);
+
+/// Whether this is an administrator's token.
+pub(super) fn is_admin(token: &AccessToken) -> bool {
+    token.custom.get(ADMIN_CLAIM) == Some(&Value::Bool(true))
+}
+
+impl FromRequestParts<Api> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let token = <AccessToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
+        if is_admin(&token) { Ok(Self(token)) } else { Err(ApiError::AdminOnly) }
+    }
+}
+
+/// The id in the path. What can't be an id names nothing.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<T: TryFrom<String>> FromRequestParts<Api> for Id<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let path = <Path<String> as FromRequestParts<Api>>::from_request_parts(parts, api).await;
+        let Path(text) = path.map_err(|_| ApiError::NotFound)?;
+        T::try_from(text).map(Self).map_err(|_| ApiError::NotFound)
+    }
+}

@@ -1,0 +1,175 @@
+//! The OpenAPI document: what it says beside what the handlers say.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::{
+    IntoParams, IntoResponses, Modify, OpenApi, ToSchema,
+    openapi::{
+        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
+        example::ExampleBuilder,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use crate::error::ErrorBody;
+
+/// The document without its routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Adieu",
+        description = "Register, log in, refresh, log out: and a logged-out token stops working.\n\n\
+            Times are whole seconds since 1970-01-01T00:00:00Z. What goes wrong is answered \
+            `{\"code\":404,\"status\":\"Not Found\"}`, with a `message` or `errors` where there is something to say; a refused \
+            token is answered 401 with one of five bodies. Unknown routes are answered 404, wrong methods 405 with `Allow`, \
+            requests that take too long 408, and any request may be answered 500 if the server has a fault.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    tags(
+        (name = "Account", description = "Users and their own accounts."),
+        (name = "Session", description = "Tokens: getting them, checking them, ending them."),
+        (name = "Administration", description = "For access tokens with the claim `is_admin`."),
+        (name = "Operation", description = "For the machines around."),
+    ),
+    components(schemas(ErrorBody, RefusalBody)),
+    modifiers(&Schemes),
+)]
+pub(super) struct Document;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = |description: &str| {
+            let scheme = HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .bearer_format("JWT")
+                .description(Some(description))
+                .build();
+            SecurityScheme::Http(scheme)
+        };
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("access", scheme("An access token."));
+        components.add_security_scheme("refresh", scheme("A refresh token."));
+    }
+}
+
+/// Which part of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct PartParameters {
+    /// Only what comes after the one with this id: `next` of the part before.
+    after: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u16>,
+}
+
+/// Why a token is refused, with a sentence in one of two places.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RefusalBody {
+    /// What a program can tell apart.
+    #[schema(
+        example = "token_revoked",
+        pattern = "authorization_required|token_expired|token_revoked|fresh_token_required|invalid_token"
+    )]
+    error: String,
+    #[schema(example = "The token has been revoked.")]
+    description: Option<String>,
+    message: Option<String>,
+}
+
+/// The answers that several routes share, as something to name in `responses(…)`.
+macro_rules! answers {
+    ($($(#[$doc:meta])* $name:ident $status:literal $schema:literal $description:literal [$($header:literal),*] {
+        $($example:literal => $body:tt),+ $(,)?
+    })+) => {$(
+        $(#[$doc])*
+        pub(super) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                answer($status, $schema, $description, &[$($header),*], vec![$(($example, json!($body))),+])
+            }
+        }
+    )+};
+}
+
+fn answer(
+    status: &str,
+    schema: &str,
+    description: &str,
+    headers: &[&str],
+    examples: Vec<(&str, Value)>,
+) -> BTreeMap<String, RefOr<Response>> {
+    let examples = examples.into_iter().map(|(name, body)| (name, ExampleBuilder::new().value(Some(body)).build()));
+    let content =
+        ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).examples_from_iter(examples).build();
+    let mut response = ResponseBuilder::new().description(description).content("application/json", content);
+    for header in headers {
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        response = response.header(*header, HeaderBuilder::new().schema(Some(text)).build());
+    }
+    BTreeMap::from([(status.to_owned(), response.build().into())])
+}
+
+answers! {
+    BadRequest "400" "ErrorBody" "The body is not JSON, or there is more than one Authorization header." [] {
+        "not JSON" => {"code": 400, "errors": {"json": ["Invalid JSON body."]}, "message": "EOF while parsing an object at line 1 column 1", "status": "Bad Request"},
+        "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
+    }
+    TwoTokens "400" "ErrorBody" "There is more than one Authorization header, or the query can't be read." ["WWW-Authenticate"] {
+        "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
+    }
+    Refusals "401" "RefusalBody" "The token is refused, or there is none." ["WWW-Authenticate"] {
+        "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
+        "expired" => {"message": "The token has expired.", "error": "token_expired"},
+        "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
+        "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
+        "not fresh" => {"description": "The token is not fresh.", "error": "fresh_token_required"},
+    }
+    WrongCredentials "401" "ErrorBody" "There is no such user with this password." ["WWW-Authenticate"] {
+        "wrong" => {"code": 401, "message": "Invalid credentials.", "status": "Unauthorized"},
+    }
+    AdminOnly "403" "ErrorBody" "The token is not an administrator's." ["WWW-Authenticate"] {
+        "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
+    }
+    RegistrationClosed "403" "ErrorBody" "Strangers may not register." [] {
+        "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},
+    }
+    NotFound "404" "ErrorBody" "There is none, or none that the caller may know of." [] {
+        "not found" => {"code": 404, "status": "Not Found"},
+    }
+    NameTaken "409" "ErrorBody" "The name is taken." [] {
+        "taken" => {"code": 409, "message": "A user with that username already exists.", "status": "Conflict"},
+    }
+    OwnAccount "409" "ErrorBody" "It is the caller's own account." [] {
+        "own account" => {"code": 409, "message": "You can't disable yourself.", "status": "Conflict"},
+    }
+    TooLarge "413" "ErrorBody" "The body is too long." [] {
+        "too long" => {"code": 413, "status": "Payload Too Large"},
+    }
+    NotJson "415" "ErrorBody" "The body is not labelled as JSON." [] {
+        "not labelled" => {"code": 415, "message": "Send the body as application/json.", "status": "Unsupported Media Type"},
+    }
+    Invalid "422" "ErrorBody" "Fields are missing, unknown or wrong." [] {
+        "missing" => {"code": 422, "errors": {"json": {"password": ["Missing data for required field."]}}, "status": "Unprocessable Entity"},
+    }
+    InvalidQuery "422" "ErrorBody" "Fields of the query are unknown or wrong." [] {
+        "unknown" => {"code": 422, "errors": {"query": {"scop": ["Unknown field."]}}, "status": "Unprocessable Entity"},
+    }
+    TooMany "429" "ErrorBody" "Too many failed logins, or too many registrations." ["Retry-After"] {
+        "too many" => {"code": 429, "message": "Too many attempts. Try again later.", "status": "Too Many Requests"},
+    }
+    Unavailable "503" "ErrorBody" "Nothing was promised, because the store can't be written just now, or it is not known whether the token has been revoked." ["Retry-After"] {
+        "store" => {"code": 503, "message": "Temporarily unavailable. Try again.", "status": "Service Unavailable"},
+        "not up to date" => {"code": 503, "message": "Whether the token has been revoked is not known just now. Try again.", "status": "Service Unavailable"},
+    }
+    NotReady "503" "ErrorBody" "It can't, and the message says why." ["Retry-After"] {
+        "not up to date" => {"code": 503, "message": "The revocations known here are not up to date.", "status": "Service Unavailable"},
+        "store" => {"code": 503, "message": "The store can't be read and written.", "status": "Service Unavailable"},
+    }
+}

@@ -1,0 +1,67 @@
+//! What happens to every request and answer.
+
+use std::{any::Any, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::error::ApiError;
+
+/// The target of the line that each request gets in the log.
+const REQUEST_LOG_TARGET: &str = "adieu::request";
+
+/// Routes that are asked so often, by machines, that a line each would hide the rest: theirs are for debugging.
+const ASKED_BY_MACHINES: [&str; 3] = ["/verify", "/livez", "/readyz"];
+
+/// Only what is needed to show the page of the documentation, which asks nobody but this server.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+/// Nothing: JSON is not to be rendered.
+const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Logs the method, the route (not the path, which has ids in it), the status and how long it took.
+pub(super) async fn log(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
+    if ASKED_BY_MACHINES.contains(&route) {
+        tracing::debug!(target: REQUEST_LOG_TARGET, %method, route, status, micros, "answered");
+    } else {
+        tracing::info!(target: REQUEST_LOG_TARGET, %method, route, status, micros, "answered");
+    }
+    response
+}
+
+/// Tells browsers to do no more with an answer than it is meant for.
+pub(super) async fn secure(request: Request, next: Next) -> Response {
+    let is_page = request.uri().path().starts_with("/docs");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = if is_page { PAGE_POLICY } else { API_POLICY };
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+}
+
+/// Refuses a body that announces itself as too long, also where no handler would have read it.
+pub(super) async fn refuse_long_bodies(State(limit): State<usize>, request: Request, next: Next) -> Response {
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+        return ApiError::BodyTooLarge.into_response();
+    }
+    next.run(request).await
+}
+
+/// What a client is told after a panic. The panic itself has been reported by then.
+pub(super) fn after_panic(_: Box<dyn Any + Send>) -> Response {
+    ApiError::internal("a handler panicked").into_response()
+}

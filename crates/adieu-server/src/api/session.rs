@@ -1,0 +1,162 @@
+//! Sessions: logging in, refreshing, logging out, and what a proxy asks.
+
+use adieu::{
+    SessionId,
+    session::{Scope, Selection},
+};
+use adieu_axum::{AccessToken, BearerToken};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    Api,
+    account::Credentials,
+    client::{Client, Id, is_admin},
+    docs,
+    view::{Message, PartFields, SessionDetails, SessionList, Tokens},
+};
+use crate::{
+    error::ApiError,
+    input::{Fields, Query},
+    text::{Password, TextError, Username},
+};
+
+/// The header in which `/verify` says who a token speaks for.
+const SUBJECT: HeaderName = HeaderName::from_static("x-adieu-subject");
+/// The header in which `/verify` says of which session a token is.
+const SESSION: HeaderName = HeaderName::from_static("x-adieu-session");
+
+/// Logs in: starts a session and gives its tokens.
+///
+/// The access token is fresh, and carries `is_admin` for an administrator. That a user is unknown, disabled, or has
+/// another password is one and the same answer. Failed attempts are limited per account and per address.
+#[utoipa::path(post, path = "/login", tag = "Session", request_body = Credentials, responses(
+    (status = 200, description = "Logged in. Not to be cached.", body = Tokens),
+    docs::BadRequest, docs::WrongCredentials, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany,
+    docs::Unavailable,
+))]
+pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: Fields) -> Result<Tokens, ApiError> {
+    let username = fields.required("username", |text| Username::new(&text));
+    let password = fields.required("password", |text| Password::typed(text.into()));
+    let (username, password) = fields.finish((username, password))?;
+
+    let account = api.authenticate(&username, &password, &client).await?;
+    api.node.accounts.log_in(&account, client.into_origin()).await.map(Tokens::from)
+}
+
+/// Exchanges a refresh token for new tokens.
+///
+/// The access token is not fresh. The refresh token is used up: when it comes again at once it gives the same
+/// successor again (two tabs are no attack), and later it ends the session.
+#[utoipa::path(post, path = "/refresh", tag = "Session", security(("refresh" = [])), responses(
+    (status = 200, description = "New tokens. Not to be cached.", body = Tokens),
+    docs::TwoTokens, docs::Refusals, docs::Unavailable,
+))]
+pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Result<Tokens, ApiError> {
+    let token = api.node.sessions.inspect(token.as_str())?;
+    Ok(api.node.accounts.refresh(&token).await?.into())
+}
+
+/// Logs out: ends the session of the token, all its access tokens and its refresh token.
+///
+/// Either token will do, also an expired one. When the answer comes, the end is on stable storage, and this node
+/// refuses the tokens from the very next request on.
+#[utoipa::path(post, path = "/logout", tag = "Session", security(("access" = []), ("refresh" = [])),
+    params(("scope" = Option<String>, Query, description = "`this` session (the default), the user's `others`, or `all`.")),
+    responses(
+    (status = 200, description = "Logged out.", body = Message, example = json!({"message": "Successfully logged out"})),
+    docs::TwoTokens, docs::Refusals, docs::InvalidQuery, docs::Unavailable,
+))]
+pub(super) async fn log_out(
+    State(api): State<Api>,
+    token: BearerToken,
+    Query(mut fields): Query,
+) -> Result<Json<Message>, ApiError> {
+    let scope = fields.optional("scope", |text| match text.as_str() {
+        "this" => Ok(Scope::This),
+        "others" => Ok(Scope::Others),
+        "all" => Ok(Scope::All),
+        _ => Err(TextError::new("Must be one of: this, others, all.")),
+    });
+    let (scope,) = fields.finish((scope,))?;
+    api.node.sessions.log_out(token.as_str(), scope.unwrap_or_default()).await?;
+    Ok(Message::new("Successfully logged out"))
+}
+
+/// Says whether an access token is good, to a proxy that asks on behalf of a service.
+///
+/// Answers to any method, because some proxies pass on the method of the request that they ask about. Decided in
+/// memory.
+#[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), responses(
+    (status = 204, description = "The token is good.", headers(
+        ("X-Adieu-Subject" = String, description = "Who it speaks for: its `sub`."),
+        ("X-Adieu-Session" = String, description = "Of which session it is: its `sid`, if it has one."),
+    )),
+    docs::TwoTokens, docs::Refusals, docs::Unavailable,
+))]
+pub(super) async fn verify(token: AccessToken) -> Result<Response, ApiError> {
+    let mut response = (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response();
+    let headers = response.headers_mut();
+    headers.insert(SUBJECT, HeaderValue::from_str(token.subject().as_str()).map_err(ApiError::internal)?);
+    if let Some(session) = &token.session {
+        headers.insert(SESSION, HeaderValue::from_str(session.as_str()).map_err(ApiError::internal)?);
+    }
+    Ok(response)
+}
+
+/// Lists the caller's sessions, oldest first.
+#[utoipa::path(get, path = "/sessions", tag = "Session", security(("access" = [])), params(docs::PartParameters),
+    responses(
+    (status = 200, description = "The sessions.", body = SessionList),
+    docs::TwoTokens, docs::Refusals, docs::InvalidQuery, docs::Unavailable,
+))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    token: AccessToken,
+    Query(mut fields): Query,
+) -> Result<Json<SessionList>, ApiError> {
+    let part = PartFields::<SessionId>::take(&mut fields).finish(fields)?;
+    api.sessions(Some(token.subject()), &part, &token).await
+}
+
+/// Ends one of the caller's sessions; for an administrator, anyone's.
+///
+/// Whatever else is asked for is not found, whether it exists or not.
+#[utoipa::path(delete, path = "/sessions/{sid}", tag = "Session", security(("access" = [])),
+    params(("sid" = String, Path, description = "The session's id: `sid` in its tokens.")), responses(
+    (status = 200, description = "Ended.", body = Message, example = json!({"message": "Session ended."})),
+    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn end(
+    State(api): State<Api>,
+    token: AccessToken,
+    Id(session): Id<SessionId>,
+) -> Result<Json<Message>, ApiError> {
+    let selection =
+        if is_admin(&token) { Selection::One(session) } else { Selection::Owned(session, token.subject().clone()) };
+    match api.node.sessions.end_sessions(selection).await? {
+        0 => Err(ApiError::NotFound),
+        _ => Ok(Message::new("Session ended.")),
+    }
+}
+
+impl Api {
+    /// A part of the sessions of a subject, or of all sessions, those that have run out left out.
+    pub(super) async fn sessions(
+        &self,
+        subject: Option<&adieu::Subject>,
+        part: &super::view::Part<SessionId>,
+        token: &AccessToken,
+    ) -> Result<Json<SessionList>, ApiError> {
+        let mut sessions = self.node.sessions.store().sessions(subject, part.after.as_ref(), part.fetch()).await?;
+        let next = part.cut(&mut sessions, |session| session.id.to_string());
+        let now = self.node.clock.now();
+        let is_live = |session: &&adieu::session::Session| now < session.expires_at && now < session.refresh_expires_at;
+        let details = |session| SessionDetails::new(session, token.session.as_ref());
+        Ok(Json(SessionList { sessions: sessions.iter().filter(is_live).map(details).collect(), next }))
+    }
+}

@@ -1,0 +1,236 @@
+//! The shapes of answers. Times are whole seconds since 1970, as in the claims of a token (`NumericDate`, RFC 7519 §2).
+
+use std::net::IpAddr;
+
+use adieu::{
+    SessionId,
+    session::{Session, TokenPair},
+};
+use axum::{
+    Json,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    accounts::Account,
+    error::ApiError,
+    input::{Field, Fields},
+    text::TextError,
+};
+
+/// That it was done.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Message {
+    pub(super) message: &'static str,
+}
+
+impl Message {
+    pub(super) const fn new(message: &'static str) -> Json<Self> {
+        Json(Self { message })
+    }
+}
+
+/// What a login or a refresh gives.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Tokens {
+    /// To be sent with each request, as `Authorization: Bearer …`.
+    #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
+    access_token: String,
+    /// To be sent to `/refresh`, once; it gives the next one.
+    #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
+    refresh_token: String,
+}
+
+impl From<TokenPair> for Tokens {
+    fn from(pair: TokenPair) -> Self {
+        Self { access_token: pair.access, refresh_token: pair.refresh }
+    }
+}
+
+impl IntoResponse for Tokens {
+    fn into_response(self) -> Response {
+        // RFC 6749 §5.1.
+        ([(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")], Json(self)).into_response()
+    }
+}
+
+/// A user, as the user itself sees it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct User {
+    #[schema(example = "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a11")]
+    id: String,
+    #[schema(example = "jose")]
+    username: String,
+}
+
+impl From<&Account> for User {
+    fn from(account: &Account) -> Self {
+        Self { id: account.id.to_string(), username: account.username.to_string() }
+    }
+}
+
+/// A user, as an administrator sees it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UserDetails {
+    #[serde(flatten)]
+    user: User,
+    /// Whether its access tokens carry `is_admin`.
+    is_admin: bool,
+    /// Whether it may not log in.
+    is_disabled: bool,
+    /// When it was made.
+    #[schema(example = 1_800_000_000)]
+    created_at: u64,
+}
+
+impl From<&Account> for UserDetails {
+    fn from(account: &Account) -> Self {
+        Self {
+            user: account.into(),
+            is_admin: account.is_admin,
+            is_disabled: account.is_disabled,
+            created_at: account.created_at.as_unix(),
+        }
+    }
+}
+
+/// A session: one login on one device.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionDetails {
+    /// The `sid` of its tokens.
+    #[schema(example = "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22")]
+    id: String,
+    /// The id of its user.
+    user_id: String,
+    /// When the user logged in.
+    #[schema(example = 1_800_000_000)]
+    created_at: u64,
+    /// When it was last used; behind by up to half a minute.
+    #[schema(example = 1_800_000_600)]
+    last_seen_at: u64,
+    /// When it ends if it is not refreshed before.
+    #[schema(example = 1_802_592_000)]
+    expires_at: u64,
+    /// From where the user logged in.
+    #[schema(value_type = Option<String>, example = "192.0.2.1")]
+    address: Option<IpAddr>,
+    /// What the client called itself, cut to 256 characters.
+    #[schema(example = "curl/8.10.1")]
+    user_agent: Option<String>,
+    /// Whether it is the session of the token that asks.
+    current: bool,
+}
+
+impl SessionDetails {
+    pub(super) fn new(session: &Session, asking: Option<&SessionId>) -> Self {
+        Self {
+            id: session.id.to_string(),
+            user_id: session.subject.to_string(),
+            created_at: session.created_at.as_unix(),
+            last_seen_at: session.last_seen_at.as_unix(),
+            expires_at: session.refresh_expires_at.min(session.expires_at).as_unix(),
+            address: session.origin.address,
+            user_agent: session.origin.user_agent.clone(),
+            current: asking == Some(&session.id),
+        }
+    }
+}
+
+/// A part of the users.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Users {
+    pub(super) users: Vec<UserDetails>,
+    /// What to send as `after` to get the next ones; null when there are none.
+    pub(super) next: Option<String>,
+}
+
+/// A part of the sessions, oldest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionList {
+    pub(super) sessions: Vec<SessionDetails>,
+    /// What to send as `after` to get the next ones; null when there are none.
+    pub(super) next: Option<String>,
+}
+
+/// How many sessions ended.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionsEnded {
+    #[schema(example = "Sessions ended.")]
+    pub(super) message: &'static str,
+    #[schema(example = 2)]
+    pub(super) sessions_ended: usize,
+}
+
+/// Which part of a list is asked for.
+pub(super) struct Part<T> {
+    pub(super) after: Option<T>,
+    pub(super) limit: usize,
+}
+
+/// The fields of a query for a part of a list.
+pub(super) struct PartFields<T> {
+    after: Field<Option<T>>,
+    limit: Field<Option<usize>>,
+}
+
+/// How many there are in a part when nothing is said.
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+impl<T: TryFrom<String, Error: std::fmt::Display>> PartFields<T> {
+    /// `after` and `limit`.
+    pub(super) fn take(fields: &mut Fields) -> Self {
+        Self {
+            after: fields.optional("after", id),
+            limit: fields.optional("limit", |text| match text.parse() {
+                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
+                Ok(_) => Err(TextError::new(format!("Must be between 1 and {MAX_LIMIT}."))),
+                Err(_) => Err(TextError::new("Not a valid integer.")),
+            }),
+        }
+    }
+
+    /// The part, when nothing else was asked for.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the query.
+    pub(super) fn finish(self, fields: Fields) -> Result<Part<T>, ApiError> {
+        let (after, limit) = fields.finish((self.after, self.limit))?;
+        Ok(Part::new(after, limit))
+    }
+
+    /// The part, and one more field.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the query.
+    pub(super) fn finish_with<U>(self, fields: Fields, other: Field<U>) -> Result<(Part<T>, U), ApiError> {
+        let (after, limit, other) = fields.finish((self.after, self.limit, other))?;
+        Ok((Part::new(after, limit), other))
+    }
+}
+
+impl<T> Part<T> {
+    fn new(after: Option<T>, limit: Option<usize>) -> Self {
+        Self { after, limit: limit.unwrap_or(DEFAULT_LIMIT) }
+    }
+
+    /// One more than asked for, so that it is known whether there are more.
+    pub(super) fn fetch(&self) -> usize {
+        self.limit + 1
+    }
+
+    /// Cuts what was fetched to what was asked for, and says after which there is more.
+    pub(super) fn cut<I>(&self, fetched: &mut Vec<I>, id: impl Fn(&I) -> String) -> Option<String> {
+        let has_more = fetched.len() > self.limit;
+        fetched.truncate(self.limit);
+        fetched.last().filter(|_| has_more).map(id)
+    }
+}
+
+/// Reads an id.
+pub(super) fn id<T: TryFrom<String, Error: std::fmt::Display>>(text: String) -> Result<T, TextError> {
+    T::try_from(text).map_err(|error| TextError::new(error.to_string()))
+}

@@ -1,0 +1,174 @@
+//! A store that can't write never answers success: 503 with Retry-After, and it recovers when it can again. Tokens are
+//! verified meanwhile, since that asks memory.
+//!
+//! The disks are real: file systems in a mount namespace of their own, one of two megabytes that is filled and one that is
+//! read-only, and a limit on the size of files.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use reqwest::{Method, StatusCode};
+use tokio::process::Command;
+
+use crate::server::{Server, Tokens};
+
+/// A command in a mount namespace of its own.
+fn privately() -> Command {
+    let mut command = Command::new("unshare");
+    // Root needs no namespace of users for it; everybody else has to be root in one of their own.
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg("--mount");
+    command
+}
+
+/// A server whose data folder is a small file system, which nobody else sees.
+async fn on_a_small_disk(folder: &Path) -> Server {
+    let script = r#"mount -t tmpfs -o size=2m,mode=700 adieu-test "$ADIEU_DATA" && exec "$0" serve"#;
+    let mut command = privately();
+    command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_adieu")]);
+    Server::start_with(command, folder).await
+}
+
+/// A path inside the server's mount namespace, seen from here.
+fn inside(server: &Server, path: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root", server.pid())).join(path.strip_prefix("/").unwrap())
+}
+
+async fn log_in(server: &Server) -> Tokens {
+    server.log_in("jose").await.unwrap().1.unwrap()
+}
+
+/// Writes are answered 503 with Retry-After, and tokens are verified all the same.
+async fn cannot_write_but_verifies(server: &Server, tokens: &Tokens) {
+    let outcome = server.retry_after(Method::POST, "/logout", &tokens.access).await;
+    assert_eq!(outcome, (StatusCode::SERVICE_UNAVAILABLE, true));
+    let outcome = server.retry_after(Method::POST, "/refresh", &tokens.refresh).await;
+    assert_eq!(outcome, (StatusCode::SERVICE_UNAVAILABLE, true));
+    let (status, _) = server.log_in("jose").await.unwrap();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
+    assert_eq!(server.get("/livez", None).await, Some(StatusCode::OK));
+}
+
+/// What could not be done can be done now, and was not done before.
+async fn recovers(server: &Server, tokens: &Tokens) {
+    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
+    let (status, refreshed) = server.refresh(&tokens.refresh).await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = server.post("/logout", Some(&refreshed.unwrap().access)).await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = on_a_small_disk(folder.path()).await;
+    server.register("jose").await;
+    let tokens = log_in(&server).await;
+
+    let filler = inside(&server, folder.path()).join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    for size in [4096, 1] {
+        while file.write(&vec![1; size]).is_ok_and(|written| written > 0) {}
+    }
+    // What is left of the last page of the log is used up by some writes.
+    for _ in 0..1_000 {
+        if server.log_in("jose").await.unwrap().0 == StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+    }
+    cannot_write_but_verifies(&server, &tokens).await;
+
+    fs::remove_file(filler).unwrap();
+    drop(file);
+    recovers(&server, &tokens).await;
+}
+
+/// The kernel makes no file system read-only while somebody has a file of it open for writing, so this can only be met at
+/// the start.
+#[tokio::test]
+async fn a_disk_that_is_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs adieu-test "$ADIEU_DATA" && mount -o remount,ro "$ADIEU_DATA" && exec "$0" serve"#;
+    let mut command = privately();
+    command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_adieu")]);
+    command.env("ADIEU_DATA", folder.path()).env("ADIEU_LISTEN", "127.0.0.1:0");
+    let output = command.output().await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(told.contains("adieu.sqlite") && told.contains("Read-only file system"), "{told}");
+    assert_eq!(told.trim_end().lines().count(), 1, "{told}");
+}
+
+#[tokio::test]
+async fn a_limit_on_the_size_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    server.register("jose").await;
+    let tokens = log_in(&server).await;
+    let limit = async |limit: &str| {
+        let pid = server.pid().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status().await;
+        assert!(status.unwrap().success());
+    };
+
+    limit("4096").await;
+    cannot_write_but_verifies(&server, &tokens).await;
+
+    limit("unlimited").await;
+    recovers(&server, &tokens).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_damaged_or_not_ours_stops_the_start_and_is_left_alone() {
+    let files: [(&str, Vec<u8>); 3] = [
+        ("is not an SQLite database", b"this is a shopping list, and not a database".repeat(100)),
+        ("is another program's database", foreign_database()),
+        ("is damaged", damaged_database().await),
+    ];
+    for (complaint, bytes) in files {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("adieu.sqlite");
+        fs::write(&file, &bytes).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_adieu"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.path())
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert!(told.contains(complaint), "{told}");
+        assert_eq!(told.trim_end().lines().count(), 1, "{told}");
+        assert!(fs::read(&file).unwrap() == bytes, "the file was changed");
+    }
+}
+
+fn foreign_database() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("recipes.sqlite");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    connection.execute_batch("CREATE TABLE recipe (name TEXT); INSERT INTO recipe VALUES ('soup')").unwrap();
+    connection.close().unwrap();
+    fs::read(file).unwrap()
+}
+
+/// A store with its middle overwritten.
+async fn damaged_database() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    for user in 0..40 {
+        server.register(&format!("user-{user}")).await;
+    }
+    server.stop().await;
+    let mut bytes = fs::read(folder.path().join("adieu.sqlite")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[4096..middle].fill(0xa5);
+    bytes
+}
