@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 use crate::{
     api,
     config::{Flags, Registration, Settings},
-    listen::{Bounds, asked_to_stop, raise_descriptor_limit, serve},
+    listen::{Bounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
     node::Node,
 };
@@ -121,6 +121,7 @@ async fn start(settings: Settings) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let stop = asked_to_stop().context("signals can't be received")?;
+    outlive_file_size_limit().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
     let node = Arc::new(Node::open(&settings).await?);
     let router = api::router(Arc::clone(&node), settings.clone())?;

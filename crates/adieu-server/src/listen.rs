@@ -227,3 +227,19 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     #[cfg(not(unix))]
     None
 }
+
+/// Makes a write beyond the limit on the size of files (`RLIMIT_FSIZE`) an error like a full disk, which is answered 503,
+/// instead of the end of the process, which is what SIGXFSZ means unless somebody listens for it. From this call on.
+///
+/// # Errors
+/// When the system does not let us listen for it.
+pub fn outlive_file_size_limit() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Once listened for, a signal never gets its default meaning back.
+        signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+    }
+    #[cfg(not(unix))]
+    Ok(())
+}

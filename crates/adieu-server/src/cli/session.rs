@@ -104,11 +104,11 @@ fn show(session: &Session, user: Option<String>, table: &mut Table<6>, output: &
     match output.reader() {
         Reader::Machine => output.object(&json!({
             "id": session.id,
-            "subject": session.subject,
+            "user_id": session.subject,
             "username": user,
             "created_at": session.created_at,
             "last_seen_at": session.last_seen_at,
-            "expires_at": session.expires_at,
+            "expires_at": session.refresh_expires_at,
             "address": session.origin.address,
             "user_agent": session.origin.user_agent,
         })),

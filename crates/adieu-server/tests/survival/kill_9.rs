@@ -94,8 +94,8 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         count(State::Live),
         count(State::Unknown),
     );
-    assert!(count(State::Ended) > ROUNDS, "too little was logged out for this to show anything");
-    assert!(count(State::Live) > ROUNDS, "too little was left for this to show anything");
+    assert!(count(State::Ended) > ROUNDS / 2, "too little was logged out for this to show anything");
+    assert!(count(State::Live) > ROUNDS / 2, "too little was left for this to show anything");
 }
 
 /// Logs in, then refreshes and logs out at random until the server is gone.
@@ -105,8 +105,8 @@ async fn use_sessions(server: &Server, killed: &AtomicBool, client: usize, seed:
     let username = format!("user-{client}");
     while !killed.load(Ordering::SeqCst) {
         let live: Vec<usize> = (0..sessions.len()).filter(|&index| sessions[index].state == State::Live).collect();
-        let choice = random.u8(..8);
-        if live.is_empty() || choice == 0 {
+        let choice = random.u8(..10);
+        if live.is_empty() || choice < 3 {
             let Some((status, tokens)) = server.log_in(&username).await else { break };
             assert_eq!(status, StatusCode::OK);
             sessions.push(Known { tokens: vec![tokens.unwrap()], state: State::Live });
@@ -114,13 +114,13 @@ async fn use_sessions(server: &Server, killed: &AtomicBool, client: usize, seed:
         }
         let session = &mut sessions[live[random.usize(..live.len())]];
         let last = session.tokens.last().unwrap().clone();
-        if choice < 5 {
+        if choice < 7 {
             let Some((status, tokens)) = server.refresh(&last.refresh).await else { break };
             assert_eq!(status, StatusCode::OK);
             session.tokens.push(tokens.unwrap());
         } else {
             session.state = State::Unknown;
-            let token = if choice == 5 { &last.refresh } else { &last.access };
+            let token = if choice == 7 { &last.refresh } else { &last.access };
             let Some((status, _)) = server.post("/logout", Some(token)).await else { break };
             assert_eq!(status, StatusCode::OK);
             session.state = State::Ended;
