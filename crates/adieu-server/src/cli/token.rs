@@ -4,18 +4,13 @@ mod inspect;
 
 use std::process::ExitCode;
 
-use adieu::{
-    TokenId,
-    revocation::{Revocation, Target},
-    session::{Scope, SessionError},
-    time::Timestamp,
-    token::{DEFAULT_MAX_TOKEN_BYTES, Refusal},
-};
-use anyhow::{bail, ensure};
+use adieu::{TokenId, session::SessionError, time::Timestamp, token::DEFAULT_MAX_TOKEN_BYTES};
+use anyhow::{anyhow, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
+    output::counted,
     prompt::first_line,
     store::{Common, open},
 };
@@ -36,7 +31,7 @@ enum Command {
         /// The token; without it or with `-` it is read from standard input, and stays out of the shell's history
         token: Option<String>,
     },
-    /// Revoke a token: the session that it is of ends, and with it all of the session's tokens
+    /// Revoke an access token alone, or a refresh token with its whole session
     Revoke(Revoke),
 }
 
@@ -88,13 +83,11 @@ impl Revoke {
 
 async fn revoke_token(token: &str, settings: &Settings) -> anyhow::Result<(String, serde_json::Value)> {
     let node = open(settings).await?;
-    match node.sessions.log_out(token, Scope::This).await {
-        Ok(ended) => Ok(("revoked the token; its session has ended".to_owned(), json!({ "sessions_ended": ended }))),
-        Err(SessionError::Refused(Refusal::Revoked(by))) => bail!("the token had been revoked already ({by})"),
-        Err(SessionError::Refused(refusal)) => bail!("nothing was revoked: {refusal}"),
-        Err(SessionError::Failed(error)) => Err(error.into()),
-        Err(other) => Err(other.into()),
-    }
+    let ended = node.sessions.revoke_token(token).await.map_err(|error| match error {
+        SessionError::Refused(refusal) => anyhow!("nothing was revoked: {refusal}"),
+        other => other.into(),
+    })?;
+    Ok((format!("revoked the token; {} ended", counted(ended, "session")), json!({ "sessions_ended": ended })))
 }
 
 async fn revoke_id(
@@ -111,12 +104,7 @@ async fn revoke_id(
         expires_at.is_none_or(|time| time <= now.plus(LONGEST_SESSION)),
         "nothing was revoked: no token lives that long; `exp` is in seconds since 1970"
     );
-    let issuer = node.sessions.issuer().clone();
-    // No token of ours lives longer than its session.
-    let last = expires_at.unwrap_or(now.plus(settings.session_lifetime));
-    let lapses_at = Revocation::lapse_for(last);
-    let sentence = format!("revoked the token with the id {id}");
-    let object = json!({ "id": id, "lapses_at": lapses_at });
-    node.sessions.revoke(vec![Revocation { issuer, target: Target::Token { id, expires_at }, lapses_at }]).await?;
-    Ok((sentence, object))
+    let done = (format!("revoked the token with the id {id}"), json!({ "id": id, "expires_at": expires_at }));
+    node.sessions.revoke_token_id(id, expires_at).await?;
+    Ok(done)
 }

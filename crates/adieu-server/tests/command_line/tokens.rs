@@ -64,7 +64,7 @@ async fn a_refused_token_is_shown_with_the_reason_and_status_1() {
     session    -
     ");
 
-    place.run_with(&["token", "revoke"], successor.access.as_bytes()).succeeded();
+    place.run_with(&["token", "revoke"], successor.refresh.as_bytes()).succeeded();
     insta::assert_snapshot!(inspect(&pair.access), @"
     token        refused: the token has been revoked (its session)
     signature    good
@@ -99,19 +99,23 @@ async fn a_token_that_has_expired_is_shown_as_such() {
         (object["code"].as_str(), object["signature"].as_str(), object["session"].as_str()),
         (Some("token_expired"), Some("good"), Some("live"))
     );
-    // Whoever can show it may end its session.
     place.run_with(&["token", "revoke"], token.as_bytes()).succeeded();
-    assert!(place.run(&["session", "list", "--json"]).objects().is_empty());
 }
 
 #[tokio::test]
-async fn revoking_a_token_ends_its_session_once() {
+async fn an_access_token_is_revoked_alone_and_a_refresh_token_with_its_session() {
     let place = Place::with_user("jose");
     let pair = log_in(&place.node().await, "jose", "curl").await;
     let revoke =
         |arguments: &[&str], token: &str| place.run_with(&[&["token", "revoke"], arguments].concat(), token.as_bytes());
-    insta::assert_snapshot!(revoke(&["-"], &pair.refresh).succeeded().stdout, @"revoked the token; its session has ended");
-    insta::assert_snapshot!(revoke(&[], &pair.access).failed(), @"the token had been revoked already (its session)");
+    let is_good = |token: &str| place.run_with(&["token", "inspect"], token.as_bytes()).status == 0;
+
+    insta::assert_snapshot!(revoke(&[], &pair.access).succeeded().stdout, @"revoked the token; 0 sessions ended");
+    assert!(!is_good(&pair.access) && is_good(&pair.refresh));
+    insta::assert_snapshot!(revoke(&["-", "--json"], &pair.refresh).succeeded().stdout, @r#"{"sessions_ended":1}"#);
+    assert!(!is_good(&pair.refresh));
+    insta::assert_snapshot!(revoke(&[], &pair.refresh).succeeded().stdout, @"revoked the token; 0 sessions ended");
+
     insta::assert_snapshot!(revoke(&[], "no token").failed(), @"nothing was revoked: the token is malformed: there are not three parts");
     insta::assert_snapshot!(revoke(&[], "").failed(), @"no token on standard input");
 }
