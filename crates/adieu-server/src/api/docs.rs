@@ -24,7 +24,7 @@ use crate::error::ErrorBody;
             Times are whole seconds since 1970-01-01T00:00:00Z. What goes wrong is answered \
             `{\"code\":404,\"status\":\"Not Found\"}`, with a `message` or `errors` where there is something to say; a refused \
             token is answered 401 with one of five bodies. Unknown routes are answered 404, wrong methods 405 with `Allow`, \
-            requests that take too long 408, and any request may be answered 500 if the server has a fault.",
+            requests that take too long 408, bodies that are too long 413, and any request may be answered 500 if the server has a fault.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(

@@ -1,0 +1,202 @@
+//! What administrators may, and nobody else.
+
+use insta::assert_snapshot;
+use serde_json::json;
+
+use crate::support::{PASSWORD, TestApp, Tokens, credentials};
+
+async fn start() -> (TestApp, Tokens, Tokens) {
+    let app = TestApp::start().await.with_user("jose").await.with_admin("boss").await;
+    let (jose, boss) = (app.log_in("jose").await, app.log_in("boss").await);
+    (app, jose, boss)
+}
+
+#[tokio::test]
+async fn nobody_else_may() {
+    let (app, jose, _) = start().await;
+    let only_for_admins = crate::support::operations()
+        .into_iter()
+        .filter(|((_, path), statuses)| statuses.contains(&403) && path != "/register");
+    let mut count = 0;
+    for ((method, path), _) in only_for_admins {
+        let path = path.replace("{id}", &app.user_id(&jose));
+        let answer = app.call(method.parse().unwrap(), &path).token(&jose.access).send().await;
+        answer.reads(r#"403 {"code":403,"message":"Admin privilege required.","status":"Forbidden"}"#);
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some(r#"Bearer error="insufficient_scope", error_description="Admin privilege required.""#)
+        );
+        count += 1;
+    }
+    assert_eq!(count, 7);
+}
+
+#[tokio::test]
+async fn an_administrators_token_says_so_also_after_a_refresh() {
+    let (app, _, boss) = start().await;
+    let refreshed = app.post("/refresh").token(&boss.refresh).send().await.tokens();
+    for tokens in [boss, refreshed] {
+        assert_eq!(app.claims(&tokens).custom["is_admin"], json!(true));
+    }
+}
+
+#[tokio::test]
+async fn users_are_listed_in_parts() {
+    let (app, jose, boss) = start().await;
+    let created_at = app.node.accounts.store().by_id(&app.claims(&jose).subject).await.unwrap().unwrap().created_at;
+    let first = app.get("/users?limit=1").token(&boss.access).send().await.json();
+    assert_eq!(
+        first,
+        json!({
+            "users": [{
+                "id": app.user_id(&jose),
+                "username": "jose",
+                "is_admin": false,
+                "is_disabled": false,
+                "created_at": created_at.as_unix(),
+            }],
+            "next": app.user_id(&jose),
+        })
+    );
+    let path = format!("/users?limit=1&after={}", app.user_id(&jose));
+    let second = app.get(&path).token(&boss.access).send().await.json();
+    assert_eq!((&second["users"][0]["username"], &second["next"]), (&json!("boss"), &json!(null)));
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_out_until_it_is_enabled() {
+    let (app, jose, boss) = start().await;
+    let path = format!("/users/{}", app.user_id(&jose));
+    let disable = app.post(&format!("{path}/disable")).token(&boss.access).send().await;
+    assert_snapshot!(disable, @r#"200 {"message":"User disabled."}"#);
+    app.verify(&jose.access).await.is_revoked();
+    app.post("/refresh").token(&jose.refresh).send().await.is_revoked();
+    assert_snapshot!(
+        app.post("/login").json(credentials("jose", PASSWORD)).send().await,
+        @r#"401 {"code":401,"message":"Invalid credentials.","status":"Unauthorized"}"#
+    );
+    let enable = app.post(&format!("{path}/enable")).token(&boss.access).send().await;
+    assert_snapshot!(enable, @r#"200 {"message":"User enabled."}"#);
+    app.verify(&jose.access).await.is_revoked();
+    app.post("/login").json(credentials("jose", PASSWORD)).send().await.is(200);
+}
+
+#[tokio::test]
+async fn administrators_do_not_lock_themselves_out() {
+    let (app, _, boss) = start().await;
+    let path = format!("/users/{}/disable", app.user_id(&boss));
+    assert_snapshot!(
+        app.post(&path).token(&boss.access).send().await,
+        @r#"409 {"code":409,"message":"You can't disable yourself.","status":"Conflict"}"#
+    );
+    app.verify(&boss.access).await.is(204);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found() {
+    let (app, _, boss) = start().await;
+    for (method, path) in [
+        ("GET", "/user/nobody"),
+        ("DELETE", "/user/nobody"),
+        ("POST", "/users/nobody/disable"),
+        ("POST", "/users/nobody/enable"),
+        ("GET", "/users/nobody/sessions"),
+        ("DELETE", "/users/nobody/sessions"),
+        ("DELETE", "/sessions/none"),
+        ("GET", "/user/%ff"),
+    ] {
+        let answer = app.call(method.parse().unwrap(), path).token(&boss.access).send().await;
+        answer.reads(r#"404 {"code":404,"status":"Not Found"}"#);
+    }
+}
+
+#[tokio::test]
+async fn users_are_seen_and_deleted() {
+    let (app, jose, boss) = start().await;
+    let path = format!("/user/{}", app.user_id(&jose));
+    assert_eq!(app.get(&path).token(&boss.access).send().await.json()["username"], "jose");
+    app.delete(&path).token(&boss.access).send().await.is(200);
+    app.verify(&jose.access).await.is_revoked();
+    app.get(&path).token(&boss.access).send().await.is(404);
+}
+
+#[tokio::test]
+async fn anyones_sessions_are_listed_and_ended() {
+    let (app, jose, boss) = start().await;
+    let second = app.log_in("jose").await;
+    let user = app.user_id(&jose);
+    let count = |list: serde_json::Value| list["sessions"].as_array().unwrap().len();
+    let list = |path: String| app.get(&path).token(&boss.access).send();
+
+    assert_eq!(count(list("/admin/sessions".into()).await.json()), 3);
+    assert_eq!(count(list(format!("/admin/sessions?subject={user}")).await.json()), 2);
+    assert_eq!(count(list(format!("/users/{user}/sessions")).await.json()), 2);
+
+    let one = format!("/sessions/{}", app.claims(&second).session.unwrap());
+    app.delete(&one).token(&boss.access).send().await.is(200);
+    app.verify(&second.access).await.is_revoked();
+    let rest = app.delete(&format!("/users/{user}/sessions")).token(&boss.access).send().await;
+    assert_snapshot!(rest, @r#"200 {"message":"Sessions ended.","sessions_ended":1}"#);
+    app.verify(&jose.access).await.is_revoked();
+    app.verify(&boss.access).await.is(204);
+}
+
+#[tokio::test]
+async fn a_revocation_says_what_it_ended() {
+    let (app, jose, boss) = start().await;
+    let revoke = |body: serde_json::Value| app.post("/revocations").token(&boss.access).json(body).send();
+    assert_snapshot!(
+        revoke(json!({"token": jose.access})).await,
+        @r#"200 {"message":"Revoked.","sessions_ended":0,"own_token_revoked":false}"#
+    );
+    app.post("/refresh").token(&jose.refresh).send().await.is(200);
+    let session = app.node.sessions.inspect(&jose.refresh).map(|token| token.subject().clone()).unwrap();
+    assert_snapshot!(
+        revoke(json!({"subject": session})).await,
+        @r#"200 {"message":"Revoked.","sessions_ended":1,"own_token_revoked":false}"#
+    );
+    assert_snapshot!(
+        revoke(json!({"everything": true})).await,
+        @r#"200 {"message":"Revoked.","sessions_ended":1,"own_token_revoked":true}"#
+    );
+    revoke(json!({"everything": true})).await.is_revoked();
+    let again = app.log_in("boss").await;
+    app.verify(&again.access).await.is(204);
+}
+
+#[tokio::test]
+async fn a_revocation_names_one_thing_exactly() {
+    let (app, jose, boss) = start().await;
+    let mut answers = String::new();
+    for body in [
+        json!({}),
+        json!({"token": jose.access, "everything": true}),
+        json!({"everything": false}),
+        json!({"everything": "yes"}),
+        json!({"token": "nonsense"}),
+        json!({"session": ""}),
+        json!({"subject": 7}),
+        json!({"token_id": "x", "expires_at": "soon"}),
+        json!({"token_id": "x", "expires_at": 99_999_999_999_u64}),
+        json!({"session": "x", "expires_at": 1}),
+        json!({"user": "x"}),
+    ] {
+        let answer = app.post("/revocations").token(&boss.access).json(body).send().await;
+        answer.is(422);
+        answers += &format!("{}\n", answer.json()["errors"]["json"]);
+    }
+    assert_snapshot!(answers, @r#"
+    {"_schema":["Give exactly one of token, token_id, session, subject and everything."]}
+    {"_schema":["Give exactly one of token, token_id, session, subject and everything."]}
+    {"everything":["Must be true."]}
+    {"everything":["Not a valid boolean."]}
+    {"token":["Not a token of this server."]}
+    {"session":["an id must not be empty"]}
+    {"subject":["Not a valid string."]}
+    {"expires_at":["Not a valid integer."]}
+    {"expires_at":["Later than any token of this server."]}
+    {"expires_at":["Goes with token_id only."]}
+    {"user":["Unknown field."]}
+    "#);
+    app.verify(&jose.access).await.is(204);
+}

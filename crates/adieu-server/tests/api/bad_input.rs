@@ -1,0 +1,58 @@
+//! What makes no sense is answered in one shape, and nothing is lost.
+
+use insta::assert_snapshot;
+use reqwest::Method;
+
+use crate::support::{PASSWORD, TestApp, credentials};
+
+#[tokio::test]
+async fn unknown_routes_and_wrong_methods() {
+    let app = TestApp::start().await;
+    assert_snapshot!(app.get("/nowhere").send().await, @r#"404 {"code":404,"status":"Not Found"}"#);
+    assert_snapshot!(app.get("/register/").send().await, @r#"404 {"code":404,"status":"Not Found"}"#);
+    let wrong = app.get("/login").send().await;
+    assert_snapshot!(wrong, @r#"405 {"code":405,"status":"Method Not Allowed"}"#);
+    assert_eq!(wrong.header("allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn fields_and_labels() {
+    let app = TestApp::start().await;
+    for path in ["/register", "/login"] {
+        let answer = app.post(path).text(r#"{"username":7,"admin":true}"#).send().await;
+        answer.reads(r#"422 {"code":422,"errors":{"json":{"admin":["Unknown field."],"password":["Missing data for required field."],"username":["Not a valid string."]}},"status":"Unprocessable Entity"}"#);
+        app.post(path).unlabelled("username=jose").send().await.is(415);
+        let twice = r#"{"username":"jose","username":"admin","password":"1234"}"#;
+        app.post(path).text(twice).send().await.is(400);
+    }
+    app.post("/login").send().await.is(422);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long() {
+    let app = TestApp::start().await;
+    for path in ["/register", "/logout", "/nowhere"] {
+        let answer = app.post(path).text("x".repeat(65_537)).send().await;
+        answer.reads(r#"413 {"code":413,"status":"Payload Too Large"}"#);
+    }
+}
+
+#[tokio::test]
+async fn names_are_the_same_however_they_are_typed() {
+    let app = TestApp::start().await.with_user("jos\u{e9}").await;
+    app.post("/register").json(credentials("jose\u{301}", PASSWORD)).send().await.is(409);
+    app.post("/login").json(credentials("jose\u{301}", PASSWORD)).send().await.is(200);
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_do_no_more_than_they_should() {
+    let app = TestApp::start().await;
+    for path in ["/livez", "/nowhere", "/docs/", "/openapi.json"] {
+        let answer = app.get(path).send().await;
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; "), "{path}");
+        assert_eq!(policy.contains("script-src 'self'"), path == "/docs/", "{path}");
+    }
+    app.call(Method::OPTIONS, "/login").send().await.is(405);
+}

@@ -1,0 +1,20 @@
+//! The REST API over a real socket: the course's table to the letter, and what was added to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod administration;
+mod bad_input;
+mod concurrent_changes;
+mod documentation;
+mod every_path_asks_the_same_evaluator;
+mod holes_are_closed;
+mod limits;
+mod logout;
+mod passwords;
+mod refusals;
+mod secrets_never_reach_the_disk;
+mod sessions;
+mod settings_have_effect;
+mod store_that_can_not_write;
+mod support;
+mod the_course;
+mod verify;

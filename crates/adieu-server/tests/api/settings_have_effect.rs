@@ -1,0 +1,114 @@
+//! Every setting of the API does what it says.
+
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use serde_json::json;
+
+use crate::support::{PASSWORD, TestApp, credentials};
+
+#[tokio::test]
+async fn issuer_and_audience() {
+    let settings = [("issuer", "https://login.example"), ("audience", "shop")];
+    let app = TestApp::with(&settings).await.with_user("jose").await;
+    let mut claims = app.claims(&app.log_in("jose").await);
+    assert_eq!((claims.issuer.as_str(), &*claims.audience), ("https://login.example", &["shop".to_owned()][..]));
+    claims.audience = vec!["bank".into()];
+    app.verify(&app.sign(&claims)).await.is(401);
+    claims.audience = vec![];
+    app.verify(&app.sign(&claims)).await.is(401);
+}
+
+#[tokio::test]
+async fn lifetimes() {
+    let settings = [("access_lifetime", "7m"), ("refresh_lifetime", "2h"), ("session_lifetime", "3h")];
+    let app = TestApp::with(&settings).await.with_user("jose").await;
+    let tokens = app.log_in("jose").await;
+    let claims = app.claims(&tokens);
+    let issued_at = claims.issued_at.unwrap();
+    assert_eq!(claims.expires_at.since(issued_at), Duration::from_secs(7 * 60));
+    let session = app.node.sessions.store().session(&claims.session.unwrap()).await.unwrap().unwrap();
+    assert_eq!(session.refresh_expires_at.since(issued_at), Duration::from_secs(2 * 3600));
+    assert_eq!(session.expires_at.since(issued_at), Duration::from_secs(3 * 3600));
+}
+
+#[tokio::test]
+async fn leeway() {
+    for (leeway, status) in [("0s", 401), ("60s", 204)] {
+        let app = TestApp::with(&[("leeway", leeway)]).await.with_user("jose").await;
+        let tokens = app.log_in("jose").await;
+        app.verify(&app.expired(&tokens)).await.is(status);
+    }
+}
+
+/// What it does to a reused token is in `the_course.rs`.
+#[tokio::test]
+async fn rotation_grace() {
+    for (grace, status) in [("0s", 401), ("10s", 200)] {
+        let app = TestApp::with(&[("rotation_grace", grace)]).await.with_user("jose").await;
+        let tokens = app.log_in("jose").await;
+        app.post("/refresh").token(&tokens.refresh).send().await.is(200);
+        app.post("/refresh").token(&tokens.refresh).send().await.is(status);
+    }
+}
+
+#[tokio::test]
+async fn registration() {
+    let app = TestApp::with(&[("registration", "closed")]).await;
+    assert_snapshot!(
+        app.post("/register").json(credentials("jose", PASSWORD)).send().await,
+        @r#"403 {"code":403,"message":"Registration is closed.","status":"Forbidden"}"#
+    );
+}
+
+#[tokio::test]
+async fn password_min_length() {
+    let app = TestApp::with(&[("password_min_length", "5")]).await;
+    assert_snapshot!(
+        app.post("/register").json(credentials("jose", PASSWORD)).send().await,
+        @r#"422 {"code":422,"errors":{"json":{"password":["Shorter than minimum length 5."]}},"status":"Unprocessable Entity"}"#
+    );
+    let app = app.with_admin("boss").await;
+    let boss = app.log_in("boss").await;
+    let change = json!({"password": PASSWORD, "new_password": "5678"});
+    app.post("/password").token(&boss.access).json(change).send().await.is(422);
+}
+
+#[tokio::test]
+async fn max_body_bytes() {
+    let app = TestApp::with(&[("max_body_bytes", "20")]).await;
+    app.post("/login").json(credentials("jose", PASSWORD)).send().await.is(413);
+    app.post("/login").text("{}").send().await.is(422);
+}
+
+#[tokio::test]
+async fn trusted_proxies() {
+    for (trusted, expected) in [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.7")] {
+        let app = TestApp::with(&[("trusted_proxies", trusted)]).await.with_user("jose").await;
+        let log_in = app.post("/login").header("x-forwarded-for", "203.0.113.7").json(credentials("jose", PASSWORD));
+        let tokens = log_in.send().await.tokens();
+        let list = app.get("/sessions").token(&tokens.access).send().await.json();
+        assert_eq!(list["sessions"][0]["address"], expected);
+    }
+}
+
+/// With the log out of reach, the node soon can't know any more who has logged out.
+#[tokio::test]
+async fn max_staleness_and_when_stale() {
+    for (when_stale, status) in [("refuse", 503), ("accept", 204)] {
+        let settings = [("max_staleness", "50ms"), ("when_stale", when_stale)];
+        let app = TestApp::with(&settings).await.with_user("jose").await;
+        let tokens = app.log_in("jose").await;
+        app.break_log();
+        while app.get("/readyz").send().await.status == 200 {}
+        let answer = app.verify(&tokens.access).await;
+        answer.is(status);
+        if status == 503 {
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert_snapshot!(answer, @r#"503 {"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"}"#);
+        }
+        app.mend_log();
+        while app.get("/readyz").send().await.status != 200 {}
+        app.verify(&tokens.access).await.is(204);
+    }
+}

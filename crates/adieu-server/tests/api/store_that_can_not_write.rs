@@ -1,0 +1,50 @@
+//! What can't be written is not promised, and what needs no store goes on.
+
+use insta::assert_snapshot;
+
+use crate::support::TestApp;
+
+#[tokio::test]
+async fn a_logout_that_is_not_durable_is_no_success() {
+    let app = TestApp::with(&[("max_staleness", "1h")]).await.with_user("jose").await;
+    let tokens = app.log_in("jose").await;
+    app.get("/readyz").send().await.is(200);
+    app.break_log();
+
+    let refused = app.post("/logout").token(&tokens.access).send().await;
+    assert_snapshot!(refused, @r#"503 {"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    app.verify(&tokens.access).await.is(204);
+    app.get("/livez").send().await.is(200);
+
+    app.mend_log();
+    app.get("/readyz").send().await.is(200);
+    app.post("/logout").token(&tokens.access).send().await.is(200);
+    app.verify(&tokens.access).await.is_revoked();
+}
+
+#[tokio::test]
+async fn a_store_that_can_not_be_read_is_not_ready() {
+    let app = TestApp::with(&[("max_staleness", "1h")]).await;
+    app.execute("ALTER TABLE revocation_log_state RENAME TO out_of_reach");
+    assert_snapshot!(
+        app.get("/readyz").send().await,
+        @r#"503 {"code":503,"message":"The store can't be read and written.","status":"Service Unavailable"}"#
+    );
+    app.execute("ALTER TABLE out_of_reach RENAME TO revocation_log_state");
+    app.get("/readyz").send().await.is(200);
+}
+
+#[tokio::test]
+async fn after_a_failed_write_it_is_ready_when_a_write_succeeds() {
+    let app = TestApp::with(&[("max_staleness", "1h")]).await.with_user("jose").await;
+    let tokens = app.log_in("jose").await;
+    app.execute("ALTER TABLE component RENAME TO out_of_reach");
+    app.get("/readyz").send().await.is(200);
+    app.break_log();
+    app.post("/logout").token(&tokens.access).send().await.is(503);
+    app.get("/readyz").send().await.is(503);
+    app.mend_log();
+    app.execute("ALTER TABLE out_of_reach RENAME TO component");
+    app.get("/readyz").send().await.is(200);
+}

@@ -1,0 +1,284 @@
+//! A server of its own for each test. Every request of every test is held to the OpenAPI document: a status that is not
+//! documented fails the test.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+};
+
+use adieu::token::{Claims, encode};
+use adieu_server::{
+    accounts::Role,
+    api,
+    config::{Flags, Settings},
+    listen::{Bounds, serve},
+    node::Node,
+    text::{Password, Username},
+};
+use reqwest::{Method, header::HeaderMap};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// Everybody's password.
+pub(crate) const PASSWORD: &str = "1234";
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(api::document()).unwrap());
+
+/// Statuses that any request may get, as the document says once for all.
+const ALWAYS_POSSIBLE: [u16; 4] = [405, 408, 413, 500];
+
+pub(crate) struct TestApp {
+    pub(crate) node: Arc<Node>,
+    pub(crate) folder: TempDir,
+    address: SocketAddr,
+    client: reqwest::Client,
+    server: JoinHandle<()>,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// What a login or a refresh gave.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tokens {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With settings, by their names.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = Flags {
+            listen: Some("127.0.0.1:0".into()),
+            data: Some(folder.path().join("data").to_str().unwrap().into()),
+            config: None,
+        };
+        let variable = |(name, value): &(&str, &str)| (format!("ADIEU_{}", name.to_uppercase()).into(), value.into());
+        let settings = Settings::load(&flags, settings.iter().map(variable)).unwrap();
+        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let node = Arc::new(Node::open(&settings).await.unwrap());
+        let router = api::router(Arc::clone(&node), settings.clone()).unwrap();
+        let server = tokio::spawn(async move {
+            serve(listener, router, Bounds::from(&settings), std::future::pending()).await;
+        });
+        Self { node, folder, address, client: reqwest::Client::new(), server }
+    }
+
+    /// Registers a user.
+    pub(crate) async fn with_user(self, username: &str) -> Self {
+        let answer = self.post("/register").json(credentials(username, PASSWORD)).send().await;
+        assert_eq!(answer.status, 201, "{answer}");
+        self
+    }
+
+    /// Adds an administrator, as the command line does.
+    pub(crate) async fn with_admin(self, username: &str) -> Self {
+        let password = Password::typed(PASSWORD.into()).unwrap();
+        self.node.accounts.add(Username::new(username).unwrap(), &password, Role::Admin).await.unwrap();
+        self
+    }
+
+    pub(crate) async fn log_in(&self, username: &str) -> Tokens {
+        self.post("/login").json(credentials(username, PASSWORD)).send().await.tokens()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Call {
+        self.call(Method::POST, path)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Call {
+        self.call(Method::DELETE, path)
+    }
+
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call {
+        let request = self.client.request(method.clone(), format!("http://{}{path}", self.address));
+        Call { method, path: path.split('?').next().unwrap().to_owned(), request }
+    }
+
+    /// What a good access token says.
+    pub(crate) fn claims(&self, tokens: &Tokens) -> Claims {
+        self.node.sessions.verifier().verify(&tokens.access).unwrap()
+    }
+
+    /// A token that this server would have signed.
+    pub(crate) fn sign(&self, claims: &Claims) -> String {
+        encode(self.node.keys.last().unwrap(), claims).unwrap()
+    }
+
+    /// The same access token, as it will be after its end.
+    pub(crate) fn expired(&self, tokens: &Tokens) -> String {
+        let mut claims = self.claims(tokens);
+        let hour = std::time::Duration::from_secs(3600);
+        claims.issued_at = claims.issued_at.map(|at| at.minus(hour));
+        claims.not_before = claims.issued_at;
+        claims.expires_at = self.node.clock.now().minus(std::time::Duration::from_secs(1));
+        self.sign(&claims)
+    }
+
+    pub(crate) fn user_id(&self, tokens: &Tokens) -> String {
+        self.claims(tokens).subject.to_string()
+    }
+
+    /// Makes every append to the log fail, and every read of it, as a full or broken disk would.
+    pub(crate) fn break_log(&self) {
+        self.execute("ALTER TABLE revocation RENAME TO revocation_out_of_reach");
+    }
+
+    pub(crate) fn mend_log(&self) {
+        self.execute("ALTER TABLE revocation_out_of_reach RENAME TO revocation");
+    }
+
+    /// Does something to the store behind the server's back.
+    pub(crate) fn execute(&self, statement: &str) {
+        let file = self.folder.path().join("data/adieu.sqlite");
+        let connection = rusqlite::Connection::open(file).unwrap();
+        connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        connection.execute_batch(statement).unwrap();
+    }
+
+    /// The status and body of `/verify` with a token.
+    pub(crate) async fn verify(&self, token: &str) -> Answer {
+        self.get("/verify").token(token).send().await
+    }
+}
+
+pub(crate) fn credentials(username: &str, password: &str) -> Value {
+    json!({ "username": username, "password": password })
+}
+
+/// A request that is not sent yet.
+pub(crate) struct Call {
+    method: Method,
+    path: String,
+    request: reqwest::RequestBuilder,
+}
+
+impl Call {
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub(crate) fn json(self, body: Value) -> Self {
+        self.text(body.to_string())
+    }
+
+    pub(crate) fn text(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.header("content-type", "application/json").body(body);
+        self
+    }
+
+    /// A body that is not said to be JSON.
+    pub(crate) fn unlabelled(mut self, body: &'static str) -> Self {
+        self.request = self.request.body(body);
+        self
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let response = self.request.send().await.unwrap();
+        let status = response.status().as_u16();
+        hold_to_document(&self.method, &self.path, status);
+        Answer { status, headers: response.headers().clone(), body: response.text().await.unwrap() }
+    }
+}
+
+/// The documented operations of a path: of the template that it fits best.
+pub(crate) fn documented(path: &str) -> Option<(&'static str, &'static Value)> {
+    let fits = |template: &str| {
+        let (template, path) = (template.split('/'), path.split('/'));
+        template.clone().count() == path.clone().count()
+            && template.zip(path).all(|(wanted, part)| wanted == part || wanted.starts_with('{'))
+    };
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .filter(|(template, _)| fits(template))
+        .min_by_key(|(template, _)| template.matches('{').count())
+        .map(|(template, operations)| (template.as_str(), operations))
+}
+
+/// Each documented operation, as method and path, with the statuses that it may be answered with.
+pub(crate) fn operations() -> BTreeMap<(String, String), Vec<u16>> {
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, operations)| {
+        operations.as_object().unwrap().iter().map(move |(method, operation)| {
+            let statuses = operation["responses"].as_object().unwrap().keys();
+            ((method.to_uppercase(), path.clone()), statuses.map(|status| status.parse().unwrap()).collect())
+        })
+    });
+    operations.collect()
+}
+
+fn hold_to_document(method: &Method, path: &str, status: u16) {
+    let Some((template, _)) = documented(path) else { return };
+    let method = if template == "/verify" { "GET" } else { method.as_str() };
+    if let Some(statuses) = operations().get(&(method.to_owned(), template.to_owned())) {
+        let is_documented = statuses.contains(&status) || ALWAYS_POSSIBLE.contains(&status);
+        assert!(is_documented, "{method} {template} was answered {status}, which is not documented");
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self}"))
+    }
+
+    pub(crate) fn tokens(&self) -> Tokens {
+        assert_eq!(self.status, 200, "{self}");
+        let body = self.json();
+        let token = |name: &str| body[name].as_str().unwrap().to_owned();
+        Tokens { access: token("access_token"), refresh: token("refresh_token") }
+    }
+
+    #[track_caller]
+    pub(crate) fn is_revoked(&self) {
+        self.reads(r#"401 {"description":"The token has been revoked.","error":"token_revoked"}"#);
+    }
+
+    /// For loops, in which there are no inline snapshots.
+    #[track_caller]
+    pub(crate) fn reads(&self, expected: &str) {
+        assert_eq!(self.to_string(), expected);
+    }
+
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16) {
+        assert_eq!(self.status, status, "{self}");
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.status, self.body)
+    }
+}
