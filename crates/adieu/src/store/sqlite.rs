@@ -8,6 +8,9 @@
 //! 5. **Careful.** A file that is not ours, or is damaged, is refused before anything is written to it.
 //!
 //! Readers have their own threads and never wait for the writer.
+//!
+//! Parameters are written `$1`, `$2`, as PostgreSQL has them. To SQLite these are names, numbered by where they appear
+//! first: in every statement they must come in order.
 
 mod keys;
 mod log;
@@ -17,7 +20,8 @@ mod worker;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicI64},
+    sync::{Arc, Mutex, atomic::AtomicI64},
+    thread,
     time::Duration,
 };
 
@@ -29,8 +33,11 @@ pub use rusqlite;
 use crate::{Error, time::Timestamp};
 use worker::{Mode, Worker};
 
-/// How long a statement waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often, and how many times, a statement looks whether another process has done with writing: five seconds in all.
+const BUSY_PAUSE: Duration = Duration::from_micros(500);
+const BUSY_TRIES: i32 = 10_000;
+/// Kibibytes of the file that each connection keeps in memory.
+const CACHE: i64 = 16 * 1024;
 /// Threads for reading: listing sessions and following the log are all that reads, and neither is on a hot path.
 const READERS: usize = 2;
 
@@ -42,8 +49,9 @@ pub struct Sqlite {
     readers: Worker,
     /// Goes up with every append of this process, so that readers here need not poll for it.
     appended: watch::Sender<u64>,
-    /// Where the next step of pruning starts to look.
+    /// Where the next step of pruning starts to look, and where the next step of forgetting sessions does.
     pruned_up_to: Arc<AtomicI64>,
+    forgotten_up_to: Arc<Mutex<String>>,
 }
 
 impl Sqlite {
@@ -61,7 +69,6 @@ impl Sqlite {
         schema::check(&path)?;
         make_private(&path)?;
         let mut connection = connect(&path).map_err(Error::unavailable)?;
-        schema::check_pages(&path)?;
         schema::migrate(&mut connection).map_err(Error::unavailable)?;
         let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>().map_err(Error::unavailable)?;
         Ok(Self {
@@ -69,6 +76,7 @@ impl Sqlite {
             readers: Worker::start("adieu-reader", readers, Mode::Read)?,
             appended: watch::Sender::new(0),
             pruned_up_to: Arc::default(),
+            forgotten_up_to: Arc::default(),
             path: Arc::new(path),
         })
     }
@@ -123,16 +131,26 @@ impl Sqlite {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(
+    let mut connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_handler(Some(wait_for_another_process))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// SQLite's own way sleeps up to a tenth of a second between looks, and would hardly ever find the gap between two
+/// commits of a busy process.
+fn wait_for_another_process(tries: i32) -> bool {
+    if tries < BUSY_TRIES {
+        thread::sleep(BUSY_PAUSE);
+    }
+    tries < BUSY_TRIES
 }
 
 /// Makes the file before SQLite does, since that would make it readable by whoever the umask lets; its -wal and -shm
