@@ -3,7 +3,8 @@
 //! `cargo bench -p adieu --bench logout` prints the tables that the README quotes: acknowledged appends to the log, whole
 //! logouts (token verified, session removed, fact appended, index told), the same by a plain connection that commits
 //! each by itself, and the disk's `fdatasync`. Everything runs on one file below the folder for build products, which is
-//! to be on the disk that is measured. `ADIEU_BENCH_ONLY` names a part: `appends`, `logouts` or `pruning`.
+//! to be on the disk that is measured. `ADIEU_BENCH_ONLY` names a part: `appends`,
+//! `logouts`, `random` (in no order that the file knows) or `pruning`.
 //!
 //! Callers are tasks on a runtime of many threads, each of which waits for its answer before it asks again. The plain
 //! connection is behind a fair lock, so that its latencies are as even as they can be. Ours and theirs take turns, so
@@ -66,14 +67,17 @@ async fn main() {
             print_row("appends", callers, &together, &single);
         }
     }
-    if wanted("logouts") {
-        for (callers, operations) in CALLERS.into_iter().zip(LOGOUTS) {
+    for (part, order, what) in [
+        ("logouts", Order::OldestFirst, "whole logouts, oldest session first"),
+        ("random", Order::Random, "whole logouts, in random order"),
+    ] {
+        for (callers, operations) in CALLERS.into_iter().zip(LOGOUTS).filter(|_| wanted(part)) {
             let (mut together, mut single) = (Samples::default(), Samples::default());
             for _ in 0..ROUNDS {
-                together.add(node.logouts(callers, operations).await);
-                single.add(node.single_logouts(callers, SINGLE).await);
+                together.add(node.logouts(callers, node.log_in(operations, order).await).await);
+                single.add(node.single_logouts(callers, node.log_in(SINGLE, order).await).await);
             }
-            print_row("whole logouts", callers, &together, &single);
+            print_row(what, callers, &together, &single);
         }
     }
     if wanted("pruning") {
@@ -89,14 +93,15 @@ fn print_row(what: &str, callers: usize, together: &Samples, single: &Samples) {
 async fn print_pruning(node: &Node) {
     const CALLERS: usize = 16;
     println!("\n| {CALLERS} callers log out | /s | p50 | p99 |\n|---|---|---|---|");
-    println!("| nothing to prune | {} |", node.logouts(CALLERS, 20_000).await);
+    let tokens = node.log_in(20_000, Order::OldestFirst).await;
+    println!("| nothing to prune | {} |", node.logouts(CALLERS, tokens).await);
 
     let now = SystemClock.now();
     let lapsed = now.minus(Duration::from_secs(60));
     for start in (0..LAPSED).step_by(10_000) {
         node.store.append((start..start + 10_000).map(|_| revocation(lapsed)).collect()).await.unwrap();
     }
-    let tokens = node.log_in(40_000).await;
+    let tokens = node.log_in(80_000, Order::OldestFirst).await;
     let store = node.store.clone();
     let pruning = tokio::spawn(async move {
         let start = Instant::now();
@@ -108,10 +113,18 @@ async fn print_pruning(node: &Node) {
         if pruning.is_finished() {
             break;
         }
-        while_pruning.add(node.log_out(CALLERS, tokens.to_vec()).await);
+        while_pruning.add(node.logouts(CALLERS, tokens.to_vec()).await);
     }
     println!("| {LAPSED} being pruned | {while_pruning} |");
     println!("\nPruned in {:.1} s.", pruning.await.unwrap().as_secs_f64());
+}
+
+/// In which order sessions end. In random order every logout changes pages of its own, of the sessions and of the index by
+/// subject, which no commit can share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    OldestFirst,
+    Random,
 }
 
 /// How long each of many operations took, and all of them together.
@@ -221,8 +234,8 @@ impl Node {
         Self { store, sessions: Arc::new(sessions), plain: Arc::new(Mutex::new(plain)), _follower: follower }
     }
 
-    /// Access tokens of new sessions, in no order that the file knows.
-    async fn log_in(&self, count: usize) -> Vec<String> {
+    /// Access tokens of new sessions.
+    async fn log_in(&self, count: usize, order: Order) -> Vec<String> {
         let tokens = Arc::new(Mutex::new(Vec::with_capacity(count)));
         concurrently(512, (0..count).collect(), |number| {
             let (sessions, tokens) = (Arc::clone(&self.sessions), Arc::clone(&tokens));
@@ -236,7 +249,10 @@ impl Node {
         })
         .await;
         let mut tokens = std::mem::take(&mut *tokens.lock().await);
-        tokens.sort_unstable_by(|one, other| one.rsplit('.').next().cmp(&other.rsplit('.').next()));
+        if order == Order::Random {
+            // By their signatures, which no tree of the file is sorted by.
+            tokens.sort_unstable_by(|one, other| one.rsplit('.').next().cmp(&other.rsplit('.').next()));
+        }
         tokens
     }
 
@@ -263,12 +279,7 @@ impl Node {
         .await
     }
 
-    async fn logouts(&self, callers: usize, count: usize) -> Samples {
-        let tokens = self.log_in(count).await;
-        self.log_out(callers, tokens).await
-    }
-
-    async fn log_out(&self, callers: usize, tokens: Vec<String>) -> Samples {
+    async fn logouts(&self, callers: usize, tokens: Vec<String>) -> Samples {
         concurrently(callers, tokens, |token| {
             let sessions = Arc::clone(&self.sessions);
             async move { assert_eq!(sessions.log_out(&token, Scope::This).await.unwrap(), 1) }
@@ -276,9 +287,8 @@ impl Node {
         .await
     }
 
-    async fn single_logouts(&self, callers: usize, count: usize) -> Samples {
+    async fn single_logouts(&self, callers: usize, tokens: Vec<String>) -> Samples {
         const DELETE: &str = "DELETE FROM session WHERE id = $1 RETURNING access_expires_at";
-        let tokens = self.log_in(count).await;
         concurrently(callers, tokens, |token| {
             let (sessions, plain) = (Arc::clone(&self.sessions), Arc::clone(&self.plain));
             async move {

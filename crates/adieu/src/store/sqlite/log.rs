@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, params, types::ValueRef};
 use tokio::time::Instant;
 
 use super::{Sqlite, from_time, to_time};
@@ -19,6 +19,9 @@ const PAGE: usize = 2_048;
 const PRUNE_STEP: usize = 256;
 /// How often a waiting reader looks for what another process has appended.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a waiting reader lets appends of this process add up: to read after every commit of a burst would take the
+/// time of those who append.
+const BURST: Duration = Duration::from_millis(2);
 
 const TOKEN: i64 = 0;
 const SESSION: i64 = 1;
@@ -71,7 +74,9 @@ impl RevocationLog for Sqlite {
                 return Ok(page);
             }
             // Whichever comes first: this process appended, or it is time to see whether another has.
-            let _ = tokio::time::timeout(left.min(POLL), appended.changed()).await;
+            if tokio::time::timeout(left.min(POLL), appended.changed()).await.is_ok() {
+                tokio::time::sleep(left.min(BURST)).await;
+            }
         }
     }
 
@@ -132,13 +137,11 @@ impl Sqlite {
             let head = head(&snapshot)?;
             let start = after.as_ref().filter(|cursor| cursor.log == log && cursor.position <= head);
             let from = start.map_or(Position::START, |cursor| cursor.position);
-            let (entries, last) = entries(&snapshot, from, pruned_through)?;
-            let complete = entries.len() < PAGE;
-            let position = if complete { head } else { last };
+            let (entries, end) = entries(&snapshot, from, pruned_through)?;
             Ok(Page {
                 entries,
-                cursor: Cursor { log, position },
-                complete,
+                cursor: Cursor { log, position: end.unwrap_or(head) },
+                complete: end.is_none(),
                 from_start: start.is_none(),
                 age: Duration::ZERO,
                 pruned_through,
@@ -162,48 +165,56 @@ fn from_position(position: Position) -> i64 {
     i64::try_from(position.get()).unwrap_or(i64::MAX)
 }
 
-/// One page of entries, without the last that was kept though it had lapsed, and the position of the last of them.
+/// One page of entries, without the last of the log if it was kept though it had lapsed; and where the page ends, if it is
+/// full and there may be more.
 fn entries(
     connection: &Connection,
     after: Position,
     pruned_through: Timestamp,
-) -> rusqlite::Result<(Vec<Revocation>, Position)> {
+) -> rusqlite::Result<(Vec<Revocation>, Option<Position>)> {
     const ENTRIES: &str = "SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
                            WHERE position > $1 AND lapses_at > $2 ORDER BY position LIMIT $3";
     let mut statement = connection.prepare_cached(ENTRIES)?;
     let mut rows = statement.query(params![from_position(after), from_time(pruned_through), PAGE])?;
     let mut entries = Vec::new();
-    let mut last = after;
     let mut issuer: Option<Issuer> = None;
     while let Some(row) = rows.next()? {
-        last = to_position(row.get(0)?);
         entries.push(entry(row, &mut issuer)?);
+        if entries.len() == PAGE {
+            return Ok((entries, Some(to_position(row.get(0)?))));
+        }
     }
-    Ok((entries, last))
+    Ok((entries, None))
 }
 
-/// Neighbours mostly have the same issuer: `previous` saves reading its text a million times.
+/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
 fn entry(row: &Row<'_>, previous: &mut Option<Issuer>) -> rusqlite::Result<Revocation> {
-    let text = |column| row.get_ref(column).and_then(|value| value.as_str().map_err(invalid));
-    let name = text(2)?;
+    let time = |column| match row.get_ref(column)? {
+        ValueRef::Integer(seconds) => Ok(to_time(seconds)),
+        _ => Err(invalid("a revocation without the time that it needs")),
+    };
+    let name = row.get_ref(2)?;
     let issuer = match previous {
-        Some(issuer) if issuer.as_str() == name => issuer.clone(),
-        _ => previous.insert(Issuer::new(name).map_err(invalid)?).clone(),
+        Some(issuer) if name.as_bytes().is_ok_and(|name| name == issuer.as_str().as_bytes()) => issuer.clone(),
+        _ => previous.insert(Issuer::new(name.as_str().map_err(invalid)?).map_err(invalid)?).clone(),
     };
-    let moment = row.get::<_, Option<i64>>(4)?.map(to_time);
-    let target = match row.get(1)? {
-        TOKEN => Target::Token { id: TokenId::new(text(3)?).map_err(invalid)?, expires_at: moment },
-        SESSION => Target::Session { id: SessionId::new(text(3)?).map_err(invalid)? },
-        SUBJECT => Target::Subject {
-            id: Subject::new(text(3)?).map_err(invalid)?,
-            issued_until: moment.ok_or_else(|| invalid("a subject's cut-off has no time"))?,
+    let id = row.get_ref(3)?.as_str().map_err(invalid)?;
+    let target = match row.get_ref(1)? {
+        ValueRef::Integer(TOKEN) => Target::Token {
+            id: TokenId::new(id).map_err(invalid)?,
+            expires_at: match row.get_ref(4)? {
+                ValueRef::Null => None,
+                _ => Some(time(4)?),
+            },
         },
-        EVERYTHING => {
-            Target::Everything { issued_until: moment.ok_or_else(|| invalid("a cut-off of everything has no time"))? }
+        ValueRef::Integer(SESSION) => Target::Session { id: SessionId::new(id).map_err(invalid)? },
+        ValueRef::Integer(SUBJECT) => {
+            Target::Subject { id: Subject::new(id).map_err(invalid)?, issued_until: time(4)? }
         }
-        kind => return Err(invalid(format!("a revocation of an unknown kind ({kind})"))),
+        ValueRef::Integer(EVERYTHING) => Target::Everything { issued_until: time(4)? },
+        kind => return Err(invalid(format!("a revocation of an unknown kind ({kind:?})"))),
     };
-    Ok(Revocation { issuer, target, lapses_at: to_time(row.get(5)?) })
+    Ok(Revocation { issuer, target, lapses_at: time(5)? })
 }
 
 pub(super) fn invalid(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
