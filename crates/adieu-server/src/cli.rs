@@ -1,4 +1,23 @@
 //! The command line.
+//!
+//! 1. Every command works on the store of the same settings as the server's, also while a server runs on it: what a
+//!    command ends, the server refuses within `max_staleness`.
+//! 2. A command makes no store where none is, but for `user add` and `user import`, so that there can be an
+//!    administrator before the first start.
+//! 3. What was asked for goes to standard output, what went wrong to standard error in one line, with status 1; wrong
+//!    usage has status 2.
+//! 4. No password, key or password hash is printed, and none is taken as an argument.
+
+mod completions;
+mod key;
+mod output;
+mod prompt;
+mod revoke;
+mod session;
+mod settings;
+mod store;
+mod token;
+mod user;
 
 use std::{
     io::{self, Write as _},
@@ -13,7 +32,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     api,
-    config::{self, Flags, Registration, Settings},
+    config::{Flags, Registration, Settings},
     listen::{Bounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
     node::Node,
@@ -33,8 +52,20 @@ pub struct Arguments {
 enum Command {
     /// Start the server; this is also what `adieu` does by itself
     Serve(Flags),
-    /// Print a sample of the file with the settings
-    Config,
+    /// Add, list, disable, enable, delete and import users
+    User(user::Arguments),
+    /// List and end sessions
+    Session(session::Arguments),
+    /// Look into a token, or revoke it
+    Token(token::Arguments),
+    /// Revoke everything of somebody, or everything
+    Revoke(revoke::Arguments),
+    /// List the keys that tokens are signed with
+    Key(key::Arguments),
+    /// Print a sample of the file with the settings, or those in effect
+    Config(settings::Arguments),
+    /// Print what makes a shell complete these commands
+    Completions(completions::Arguments),
 }
 
 impl Arguments {
@@ -42,10 +73,10 @@ impl Arguments {
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self.command.unwrap_or(Command::Serve(self.flags)).run() {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(status) => status,
             Err(error) => {
                 // There is nobody left to tell when standard error is gone.
-                let _told = writeln!(io::stderr(), "error: {error:#}");
+                let _told = writeln!(io::stderr(), "error: {}", output::visible(&format!("{error:#}")));
                 ExitCode::FAILURE
             }
         }
@@ -53,7 +84,7 @@ impl Arguments {
 }
 
 impl Command {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Serve(flags) => {
                 let settings = Settings::load(&flags, std::env::vars_os())?;
@@ -63,11 +94,27 @@ impl Command {
                     .enable_all()
                     .build()
                     .context("the runtime could not be started")?
-                    .block_on(start(settings))
+                    .block_on(start(settings))?;
+                Ok(ExitCode::SUCCESS)
             }
-            Self::Config => print(&config::sample()),
+            Self::User(arguments) => wait_for(arguments.run()),
+            Self::Session(arguments) => wait_for(arguments.run()),
+            Self::Token(arguments) => wait_for(arguments.run()),
+            Self::Revoke(arguments) => wait_for(arguments.run()),
+            Self::Key(arguments) => wait_for(arguments.run()),
+            Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+            Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         }
     }
+}
+
+/// Runs a command that is not the server.
+fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?
+        .block_on(command)
 }
 
 async fn start(settings: Settings) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use confique::Config;
 use ipnet::IpNet;
 
-pub use load::{CONFIG_VARIABLE, Flags, SettingError};
+pub use load::{CONFIG_VARIABLE, Flags, Found, LONGEST_SESSION, SettingError};
 use value::text;
 pub use value::{LogFormat, Rate, Registration, WhenStale};
 

@@ -44,9 +44,7 @@ impl Node {
     /// When the store can't be used, or a setting has no meaning.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let file = store_file(settings)?;
-        let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
-        accounts::migrate(&store).await?;
+        let store = open_store(settings).await?;
         let keys = load_or_make_keys(&store, Algorithm::EdDSA, clock.now()).await?;
         let signing_key = keys.last().context("the store has no signing key")?.clone();
 
@@ -107,13 +105,25 @@ impl Node {
     }
 }
 
-/// The store's file, in a data folder that only its owner can look into.
-fn store_file(settings: &Settings) -> anyhow::Result<PathBuf> {
+/// The store's file, which may not be there.
+#[must_use]
+pub fn store_file(settings: &Settings) -> PathBuf {
+    settings.data.join(FILE)
+}
+
+/// Opens the store alone, to look at what it holds; makes it, in a folder that only its owner can look into.
+///
+/// # Errors
+/// When the store can't be used.
+pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
     let folder = &settings.data;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    Ok(folder.join(FILE))
+    let file = store_file(settings);
+    let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
+    accounts::migrate(&store).await?;
+    Ok(store)
 }

@@ -82,7 +82,7 @@ impl fmt::Debug for Username {
 
 /// Control characters, and those that turn the direction of the text around them (which makes one name look like
 /// another in a list).
-fn is_invisible(character: char) -> bool {
+pub(crate) fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -9,7 +9,7 @@ use std::{
 
 use confique::{
     Config as _, Layer as _,
-    meta::{Field, FieldKind},
+    meta::{Field, FieldKind, LeafKind},
 };
 
 use super::{Settings, value::written};
@@ -18,6 +18,9 @@ type SettingsLayer = <Settings as confique::Config>::Layer;
 
 /// The environment variable that names the file when no flag does.
 pub const CONFIG_VARIABLE: &str = "ADIEU_CONFIG";
+
+/// The most that `session_lifetime` may be, and so the longest that any token lives.
+pub const LONGEST_SESSION: Duration = Duration::from_secs(3660 * 86_400);
 
 const PREFIX: &str = "ADIEU_";
 
@@ -60,6 +63,23 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The value of one setting as it was written, and where; shown as a line of the file.
+#[derive(Debug, Clone)]
+pub struct Found {
+    key: &'static str,
+    value: Option<toml::Value>,
+    origin: Origin,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(formatter, "{} = {value} # {}", self.key, self.origin),
+            None => write!(formatter, "# {} is not set", self.key),
+        }
+    }
+}
+
 impl Settings {
     /// Puts the settings together from the flags, the environment (`std::env::vars_os()`), the file that one of them
     /// names, and the defaults. Without a named file none is read.
@@ -70,8 +90,19 @@ impl Settings {
         flags: &Flags,
         environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
     ) -> Result<Self, SettingError> {
+        Self::load_with_origins(flags, environment).map(|(settings, _)| settings)
+    }
+
+    /// The same, with where each value came from, in the order of the sample.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load_with_origins(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<(Self, Vec<Found>), SettingError> {
         let environment = adieu_variables(environment)?;
-        let mut sources = Sources { layer: SettingsLayer::empty(), origins: BTreeMap::new() };
+        let mut sources = Sources { layer: SettingsLayer::empty(), origins: BTreeMap::new(), values: BTreeMap::new() };
 
         for (key, flag, value) in [("listen", "--listen", &flags.listen), ("data", "--data", &flags.data)] {
             if let Some(value) = value {
@@ -98,11 +129,16 @@ impl Settings {
             }
         }
 
-        let Sources { layer, origins } = sources;
+        let Sources { layer, origins, mut values } = sources;
         let settings = Self::from_layer(layer.with_fallback(SettingsLayer::default_values()))
             .map_err(|error| SettingError(format!("{error:#}")))?;
         settings.check(&origins)?;
-        Ok(settings)
+        let found = |(field, _): (&'static Field, _)| Found {
+            key: field.name,
+            value: values.remove(field.name).or_else(|| default_of(field)),
+            origin: origins.get(field.name).cloned().unwrap_or(Origin::Default),
+        };
+        Ok((settings, fields().map(found).collect()))
     }
 
     /// Refuses what makes no sense, alone or together.
@@ -111,8 +147,8 @@ impl Settings {
         let day = Duration::from_secs(86_400);
         for (key, value, least, most) in [
             ("access_lifetime", self.access_lifetime, second, 30 * day),
-            ("refresh_lifetime", self.refresh_lifetime, second, 3660 * day),
-            ("session_lifetime", self.session_lifetime, second, 3660 * day),
+            ("refresh_lifetime", self.refresh_lifetime, second, LONGEST_SESSION),
+            ("session_lifetime", self.session_lifetime, second, LONGEST_SESSION),
             ("leeway", self.leeway, Duration::ZERO, 60 * second),
             ("max_staleness", self.max_staleness, Duration::from_millis(50), day),
             ("header_timeout", self.header_timeout, Duration::from_millis(1), day),
@@ -165,17 +201,19 @@ impl Settings {
 struct Sources {
     layer: SettingsLayer,
     origins: BTreeMap<&'static str, Origin>,
+    values: BTreeMap<&'static str, toml::Value>,
 }
 
 impl Sources {
     fn offer(&mut self, key: &'static str, value: toml::Value, origin: Origin) -> Result<(), SettingError> {
         // One key at a time, so that an error knows which.
-        let found: SettingsLayer = toml::Table::from_iter([(key.to_owned(), value)])
+        let found: SettingsLayer = toml::Table::from_iter([(key.to_owned(), value.clone())])
             .try_into()
             .map_err(|error: toml::de::Error| SettingError(format!("{key} {origin}: {}", error.message())))?;
         let layer = std::mem::replace(&mut self.layer, SettingsLayer::empty());
         self.layer = layer.with_fallback(found);
         self.origins.entry(key).or_insert(origin);
+        self.values.entry(key).or_insert(value);
         Ok(())
     }
 }
@@ -186,6 +224,13 @@ fn fields() -> impl Iterator<Item = (&'static Field, &'static str)> {
         FieldKind::Leaf { env: Some(variable), .. } => Some((field, variable)),
         _ => None,
     })
+}
+
+fn default_of(field: &Field) -> Option<toml::Value> {
+    match field.kind {
+        FieldKind::Leaf { kind: LeafKind::Required { default }, .. } => toml::Value::try_from(default?).ok(),
+        _ => None,
+    }
 }
 
 fn adieu_variables(

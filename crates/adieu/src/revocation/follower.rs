@@ -17,7 +17,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     Error,
-    revocation::{Cursor, Index, RevocationLog},
+    revocation::{Cursor, Index, Page, RevocationLog},
     time::{Clock, Moment, TrustedTime},
 };
 
@@ -140,28 +140,36 @@ impl Following {
         }
     }
 
-    /// Reads until a page was the last.
+    /// Reads until a page was the last. Each but that is taken in while the next is being read.
     async fn catch_up(&mut self) -> Result<(), Error> {
-        let mut wait = self.wait;
-        loop {
-            let asked_at = self.clock.moment();
-            let page = self.log.read(self.cursor.as_ref(), wait).await?;
-            if let Some(cursor) = &self.cursor
-                && page.from_start
-            {
-                tracing::error!(
-                    known = %cursor, found = %page.cursor,
-                    "the revocation log is another one or went back; everything known stays revoked"
-                );
-            }
-            self.index.raise_pruned_through(page.pruned_through);
-            self.index.extend(&page.entries);
+        let mut asked_at = self.clock.moment();
+        let mut page = self.log.read(self.cursor.as_ref(), self.wait).await?;
+        while !page.complete {
+            asked_at = self.clock.moment();
+            // The read comes first, so that it has been sent when taking in begins.
+            let next = tokio::join!(biased; self.log.read(Some(&page.cursor), Duration::ZERO), async {
+                self.take_in(&page);
+            });
             self.cursor = Some(page.cursor);
-            if page.complete {
-                self.freshness.complete_at(asked_at.minus(page.age));
-                return Ok(());
-            }
-            wait = Duration::ZERO;
+            page = next.0?;
         }
+        self.take_in(&page);
+        self.cursor = Some(page.cursor);
+        // Of the last read: whatever was acknowledged before it was sent is in its page or in one before it.
+        self.freshness.complete_at(asked_at.minus(page.age));
+        Ok(())
+    }
+
+    fn take_in(&self, page: &Page) {
+        if let Some(cursor) = &self.cursor
+            && page.from_start
+        {
+            tracing::error!(
+                known = %cursor, found = %page.cursor,
+                "the revocation log is another one or went back; everything known stays revoked"
+            );
+        }
+        self.index.raise_pruned_through(page.pruned_through);
+        self.index.extend(&page.entries);
     }
 }

@@ -8,6 +8,9 @@
 //! 5. **Careful.** A file that is not ours, or is damaged, is refused before anything is written to it.
 //!
 //! Readers have their own threads and never wait for the writer.
+//!
+//! Parameters are written `$1`, `$2`, as PostgreSQL has them. To SQLite these are names, numbered by where they appear
+//! first: in every statement they must come in order.
 
 mod keys;
 mod log;
@@ -18,9 +21,10 @@ mod worker;
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -32,8 +36,11 @@ pub use rusqlite;
 use crate::{Error, time::Timestamp};
 use worker::{Mode, Worker};
 
-/// How long a statement waits for another process that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often, and how many times, a statement looks whether another process has done with writing: five seconds in all.
+const BUSY_PAUSE: Duration = Duration::from_micros(500);
+const BUSY_TRIES: i32 = 10_000;
+/// Kibibytes of the file that each connection keeps in memory.
+const CACHE: i64 = 16 * 1024;
 /// Threads for reading: listing sessions and following the log are all that reads, and neither is on a hot path.
 const READERS: usize = 2;
 
@@ -47,8 +54,9 @@ pub struct Sqlite {
     appended: watch::Sender<u64>,
     /// Whether a write has failed since the store was last known to be writable.
     write_failed: Arc<AtomicBool>,
-    /// Where the next step of pruning starts to look.
+    /// Where the next step of pruning starts to look, and where the next step of forgetting sessions does.
     pruned_up_to: Arc<AtomicI64>,
+    forgotten_up_to: Arc<Mutex<String>>,
 }
 
 impl Sqlite {
@@ -66,7 +74,6 @@ impl Sqlite {
         schema::check(&path)?;
         make_private(&path)?;
         let mut connection = connect(&path).map_err(Error::unavailable)?;
-        schema::check_pages(&path)?;
         schema::migrate(&mut connection).map_err(Error::unavailable)?;
         let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>().map_err(Error::unavailable)?;
         Ok(Self {
@@ -75,6 +82,7 @@ impl Sqlite {
             appended: watch::Sender::new(0),
             write_failed: Arc::default(),
             pruned_up_to: Arc::default(),
+            forgotten_up_to: Arc::default(),
             path: Arc::new(path),
         })
     }
@@ -150,16 +158,26 @@ impl Sqlite {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(
+    let mut connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_handler(Some(wait_for_another_process))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// SQLite's own way sleeps up to a tenth of a second between looks, and would hardly ever find the gap between two
+/// commits of a busy process.
+fn wait_for_another_process(tries: i32) -> bool {
+    if tries < BUSY_TRIES {
+        thread::sleep(BUSY_PAUSE);
+    }
+    tries < BUSY_TRIES
 }
 
 /// Makes the file before SQLite does, since that would make it readable by whoever the umask lets; its -wal and -shm

@@ -1,12 +1,10 @@
 //! The revocation log in SQLite.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, params, types::ValueRef};
+use tokio::time::Instant;
 
 use super::{Sqlite, from_time, to_time};
 use crate::{
@@ -16,11 +14,14 @@ use crate::{
 };
 
 /// Entries a page: enough to hide the cost of a call, few enough to keep memory flat while a million are read.
-const PAGE: usize = 8_192;
+const PAGE: usize = 2_048;
 /// Entries one step of pruning removes: less than a millisecond of the writer's time.
 const PRUNE_STEP: usize = 256;
 /// How often a waiting reader looks for what another process has appended.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a waiting reader lets appends of this process add up: to read after every commit of a burst would take the
+/// time of those who append.
+const BURST: Duration = Duration::from_millis(2);
 
 const TOKEN: i64 = 0;
 const SESSION: i64 = 1;
@@ -52,7 +53,10 @@ impl RevocationLog for Sqlite {
         let position = self
             .transact(move |connection| {
                 revocations.iter().try_for_each(|revocation| insert(connection, revocation))?;
-                head(connection)
+                match revocations.as_slice() {
+                    [] => head(connection),
+                    [..] => Ok(to_position(connection.last_insert_rowid())),
+                }
             })
             .await?;
         self.wake_readers();
@@ -60,25 +64,31 @@ impl RevocationLog for Sqlite {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let deadline = Instant::now() + wait;
+        let started = Instant::now();
         let mut appended = self.appended.subscribe();
         loop {
             appended.borrow_and_update();
             let page = self.read_now(after).await?;
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = wait.saturating_sub(started.elapsed());
             if !page.entries.is_empty() || page.from_start || left.is_zero() {
                 return Ok(page);
             }
             // Whichever comes first: this process appended, or it is time to see whether another has.
-            let _ = tokio::time::timeout(left.min(POLL), appended.changed()).await;
+            if tokio::time::timeout(left.min(POLL), appended.changed()).await.is_ok() {
+                tokio::time::sleep(left.min(BURST)).await;
+            }
         }
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
-        const LAPSED: &str =
-            "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 ORDER BY position LIMIT $3";
-        const DELETE: &str = "DELETE FROM revocation WHERE position BETWEEN $1 AND $2 AND lapses_at <= $3";
-        const MARK: &str = "UPDATE revocation_log_state SET pruned_through = max(pruned_through, $1)";
+        // The last entry stays for its position; once the mark has passed it, it is hidden and needs no more attention.
+        const LAPSED: &str = "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 \
+                              AND (position < (SELECT max(position) FROM revocation) \
+                                   OR lapses_at > (SELECT pruned_through FROM revocation_log_state)) \
+                              ORDER BY position LIMIT $3";
+        const DELETE: &str =
+            "DELETE FROM revocation WHERE position = $1 AND position < (SELECT max(position) FROM revocation)";
+        const MARK: &str = "UPDATE revocation_log_state SET pruned_through = $1 WHERE pruned_through < $1";
 
         // Looking is the readers' work, so that the writer is never held up by what stays.
         let start = self.pruned_up_to.load(Ordering::Relaxed);
@@ -91,14 +101,15 @@ impl RevocationLog for Sqlite {
             })
             .await?;
         let complete = lapsed.len() < PRUNE_STEP;
-        let (Some(&first), Some(&last)) = (lapsed.first(), lapsed.last()) else {
+        let Some(&last) = lapsed.last() else {
             self.pruned_up_to.store(0, Ordering::Relaxed);
             return Ok(Pruned { removed: 0, complete });
         };
         let removed = self
             .transact(move |connection| {
                 connection.prepare_cached(MARK)?.execute([from_time(now)])?;
-                connection.prepare_cached(DELETE)?.execute(params![first, last, from_time(now)])
+                let mut delete = connection.prepare_cached(DELETE)?;
+                lapsed.iter().map(|position| delete.execute([position])).sum()
             })
             .await?;
         self.pruned_up_to.store(if complete { 0 } else { last }, Ordering::Relaxed);
@@ -119,73 +130,91 @@ impl Sqlite {
         self.query(move |connection| {
             // One transaction, so that the head, the mark and the entries are of one moment.
             let snapshot = connection.unchecked_transaction()?;
-            let (log, pruned_through) =
-                snapshot.prepare_cached(STATE)?.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            let (log, pruned_through) = snapshot
+                .prepare_cached(STATE)?
+                .query_row([], |row| Ok((row.get::<_, String>(0)?, row.get(1).map(to_time)?)))?;
             let log = LogId::new(&log).map_err(invalid)?;
             let head = head(&snapshot)?;
             let start = after.as_ref().filter(|cursor| cursor.log == log && cursor.position <= head);
             let from = start.map_or(Position::START, |cursor| cursor.position);
-            let (entries, last) = entries(&snapshot, from)?;
-            let complete = entries.len() < PAGE;
-            let position = if complete { head } else { last };
+            let (entries, end) = entries(&snapshot, from, pruned_through)?;
             Ok(Page {
                 entries,
-                cursor: Cursor { log, position },
-                complete,
+                cursor: Cursor { log, position: end.unwrap_or(head) },
+                complete: end.is_none(),
                 from_start: start.is_none(),
                 age: Duration::ZERO,
-                pruned_through: to_time(pruned_through),
+                pruned_through,
             })
         })
         .await
     }
 }
 
-/// The last position that was ever given. Pruning does not take it back.
+/// The last position that was ever given: pruning leaves the last entry where it is.
 fn head(connection: &Connection) -> rusqlite::Result<Position> {
-    const HEAD: &str = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'";
-    let position: i64 = connection.prepare_cached(HEAD)?.query_row([], |row| row.get(0))?;
-    Ok(Position::new(u64::try_from(position).unwrap_or(0)))
+    const HEAD: &str = "SELECT coalesce(max(position), 0) FROM revocation";
+    connection.prepare_cached(HEAD)?.query_row([], |row| row.get(0)).map(to_position)
 }
 
-/// One page of entries, and the position of the last.
-fn entries(connection: &Connection, after: Position) -> rusqlite::Result<(Vec<Revocation>, Position)> {
+fn to_position(number: i64) -> Position {
+    Position::new(u64::try_from(number).unwrap_or(0))
+}
+
+fn from_position(position: Position) -> i64 {
+    i64::try_from(position.get()).unwrap_or(i64::MAX)
+}
+
+/// One page of entries, without the last of the log if it was kept though it had lapsed; and where the page ends, if it is
+/// full and there may be more.
+fn entries(
+    connection: &Connection,
+    after: Position,
+    pruned_through: Timestamp,
+) -> rusqlite::Result<(Vec<Revocation>, Option<Position>)> {
     const ENTRIES: &str = "SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
-                           WHERE position > $1 ORDER BY position LIMIT $2";
+                           WHERE position > $1 AND lapses_at > $2 ORDER BY position LIMIT $3";
     let mut statement = connection.prepare_cached(ENTRIES)?;
-    let mut rows = statement.query(params![i64::try_from(after.get()).unwrap_or(i64::MAX), PAGE])?;
+    let mut rows = statement.query(params![from_position(after), from_time(pruned_through), PAGE])?;
     let mut entries = Vec::new();
-    let mut last = after;
     let mut issuer: Option<Issuer> = None;
     while let Some(row) = rows.next()? {
-        last = Position::new(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0));
         entries.push(entry(row, &mut issuer)?);
+        if entries.len() == PAGE {
+            return Ok((entries, Some(to_position(row.get(0)?))));
+        }
     }
-    Ok((entries, last))
+    Ok((entries, None))
 }
 
-/// Neighbours mostly have the same issuer: `previous` saves reading its text a million times.
+/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
 fn entry(row: &Row<'_>, previous: &mut Option<Issuer>) -> rusqlite::Result<Revocation> {
-    let text = |column| row.get_ref(column).and_then(|value| value.as_str().map_err(invalid));
-    let name = text(2)?;
+    let time = |column| match row.get_ref(column)? {
+        ValueRef::Integer(seconds) => Ok(to_time(seconds)),
+        _ => Err(invalid("a revocation without the time that it needs")),
+    };
+    let name = row.get_ref(2)?;
     let issuer = match previous {
-        Some(issuer) if issuer.as_str() == name => issuer.clone(),
-        _ => previous.insert(Issuer::new(name).map_err(invalid)?).clone(),
+        Some(issuer) if name.as_bytes().is_ok_and(|name| name == issuer.as_str().as_bytes()) => issuer.clone(),
+        _ => previous.insert(Issuer::new(name.as_str().map_err(invalid)?).map_err(invalid)?).clone(),
     };
-    let moment = row.get::<_, Option<i64>>(4)?.map(to_time);
-    let target = match row.get(1)? {
-        TOKEN => Target::Token { id: TokenId::new(text(3)?).map_err(invalid)?, expires_at: moment },
-        SESSION => Target::Session { id: SessionId::new(text(3)?).map_err(invalid)? },
-        SUBJECT => Target::Subject {
-            id: Subject::new(text(3)?).map_err(invalid)?,
-            issued_until: moment.ok_or_else(|| invalid("a subject's cut-off has no time"))?,
+    let id = row.get_ref(3)?.as_str().map_err(invalid)?;
+    let target = match row.get_ref(1)? {
+        ValueRef::Integer(TOKEN) => Target::Token {
+            id: TokenId::new(id).map_err(invalid)?,
+            expires_at: match row.get_ref(4)? {
+                ValueRef::Null => None,
+                _ => Some(time(4)?),
+            },
         },
-        EVERYTHING => {
-            Target::Everything { issued_until: moment.ok_or_else(|| invalid("a cut-off of everything has no time"))? }
+        ValueRef::Integer(SESSION) => Target::Session { id: SessionId::new(id).map_err(invalid)? },
+        ValueRef::Integer(SUBJECT) => {
+            Target::Subject { id: Subject::new(id).map_err(invalid)?, issued_until: time(4)? }
         }
-        kind => return Err(invalid(format!("a revocation of an unknown kind ({kind})"))),
+        ValueRef::Integer(EVERYTHING) => Target::Everything { issued_until: time(4)? },
+        kind => return Err(invalid(format!("a revocation of an unknown kind ({kind:?})"))),
     };
-    Ok(Revocation { issuer, target, lapses_at: to_time(row.get(5)?) })
+    Ok(Revocation { issuer, target, lapses_at: time(5)? })
 }
 
 pub(super) fn invalid(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {

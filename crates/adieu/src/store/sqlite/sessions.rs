@@ -1,5 +1,7 @@
 //! Sessions in SQLite.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -14,11 +16,13 @@ use crate::{
 /// Sessions that one step of tidying up removes.
 const FORGET_STEP: usize = 256;
 
-const BY_ID: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
-                     previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at \
-                     FROM session WHERE id = $1";
-const DELETE_RETURNING: &str = "RETURNING id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
-                                previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at";
+/// Every column, in the order in which [`session`] reads them and [`put`] writes them.
+macro_rules! columns {
+    () => {
+        "id, subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, refreshed_at, \
+         refresh_expires_at, expires_at, access_expires_at"
+    };
+}
 
 #[async_trait]
 impl SessionStore for Sqlite {
@@ -52,7 +56,7 @@ impl SessionStore for Sqlite {
         let ended = self
             .transact(move |connection| {
                 if let Some(id) = &ending.provided
-                    && find(connection, id)?.is_none()
+                    && !exists(connection, id)?
                 {
                     return Ok(None);
                 }
@@ -78,13 +82,9 @@ impl SessionStore for Sqlite {
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error> {
-        const LIST: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
-                            previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at \
-                            FROM session WHERE id > $1 ORDER BY id LIMIT $2";
-        // SQLite numbers `$1` and `$2` by where they first appear, whatever their digits.
-        const LIST_OF_SUBJECT: &str = "SELECT id, subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
-             refreshed_at, refresh_expires_at, expires_at, access_expires_at \
-             FROM session WHERE id > $1 AND subject = $2 ORDER BY id LIMIT $3";
+        const LIST: &str = concat!("SELECT ", columns!(), " FROM session WHERE id > $1 ORDER BY id LIMIT $2");
+        const LIST_OF_SUBJECT: &str =
+            concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3");
 
         let subject = subject.cloned();
         let after = after.map_or_else(String::new, SessionId::to_string);
@@ -92,7 +92,7 @@ impl SessionStore for Sqlite {
             None => connection.prepare_cached(LIST)?.query_map(params![after, limit], session)?.collect(),
             Some(subject) => connection
                 .prepare_cached(LIST_OF_SUBJECT)?
-                .query_map(params![after, subject.as_str(), limit], session)?
+                .query_map(params![subject.as_str(), after, limit], session)?
                 .collect(),
         })
         .await
@@ -108,44 +108,63 @@ impl SessionStore for Sqlite {
     }
 
     async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
-        const EXPIRED: &str =
-            "SELECT id FROM session WHERE max(refresh_expires_at, access_expires_at) < $1 ORDER BY id LIMIT $2";
+        const EXPIRED: &str = "SELECT id FROM session WHERE id > $1 AND max(refresh_expires_at, access_expires_at) < $2 ORDER BY id LIMIT $3";
         const FORGET: &str = "DELETE FROM session WHERE id = $1 AND max(refresh_expires_at, access_expires_at) < $2";
 
+        // As with the log: looking is the readers' work, and each step goes on where the last one ended.
+        let start = self.forgotten_up_to().clone();
         let expired = self
             .query(move |connection| {
                 connection
                     .prepare_cached(EXPIRED)?
-                    .query_map(params![from_time(now), FORGET_STEP], |row| row.get::<_, String>(0))?
+                    .query_map(params![start, from_time(now), FORGET_STEP], |row| row.get::<_, String>(0))?
                     .collect::<rusqlite::Result<Vec<_>>>()
             })
             .await?;
         let complete = expired.len() < FORGET_STEP;
-        if expired.is_empty() {
-            return Ok(Pruned { removed: 0, complete });
-        }
-        let removed = self
-            .transact(move |connection| {
-                let mut forget = connection.prepare_cached(FORGET)?;
-                expired.iter().map(|id| forget.execute(params![id, from_time(now)])).sum()
-            })
-            .await?;
+        let next = if complete { String::new() } else { expired.last().cloned().unwrap_or_default() };
+        let removed = match expired.as_slice() {
+            [] => 0,
+            [..] => {
+                // Some may have been refreshed since.
+                self.transact(move |connection| {
+                    let mut forget = connection.prepare_cached(FORGET)?;
+                    expired.iter().map(|id| forget.execute(params![id, from_time(now)])).sum()
+                })
+                .await?
+            }
+        };
+        *self.forgotten_up_to() = next;
         Ok(Pruned { removed, complete })
     }
 }
 
+impl Sqlite {
+    fn forgotten_up_to(&self) -> MutexGuard<'_, String> {
+        self.forgotten_up_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn find(connection: &Connection, id: &SessionId) -> rusqlite::Result<Option<Session>> {
+    const BY_ID: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = $1");
     connection.prepare_cached(BY_ID)?.query_row([id.as_str()], session).optional()
+}
+
+fn exists(connection: &Connection, id: &SessionId) -> rusqlite::Result<bool> {
+    const EXISTS: &str = "SELECT 1 FROM session WHERE id = $1";
+    connection.prepare_cached(EXISTS)?.exists([id.as_str()])
 }
 
 /// Writes a session down, in place of what was there.
 fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
-    const PUT: &str = "INSERT INTO session (id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
-         previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+    const PUT: &str = concat!(
+        "INSERT INTO session (",
+        columns!(),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
          ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
          previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
-         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at";
+         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at"
+    );
     connection.prepare_cached(PUT)?.execute(params![
         session.id.as_str(),
         session.subject.as_str(),
@@ -174,7 +193,7 @@ fn delete(connection: &Connection, selection: &Selection) -> rusqlite::Result<Ve
         Selection::Nothing => return Ok(vec![]),
     };
     connection
-        .prepare_cached(&format!("DELETE FROM session {condition} {DELETE_RETURNING}"))?
+        .prepare_cached(&format!("DELETE FROM session {condition} RETURNING {}", columns!()))?
         .query_map(rusqlite::params_from_iter(parameters), session)?
         .collect()
 }

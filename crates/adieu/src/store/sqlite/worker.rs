@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -18,6 +20,8 @@ use crate::Error;
 const QUEUE: usize = 16_384;
 /// How many operations one commit takes at most, so that the first of them does not wait for all of a flood.
 const BATCH: usize = 1_024;
+/// How long a commit is put off at most for callers that are expected: less than the fastest disk takes to sync.
+const PATIENCE: Duration = Duration::from_micros(50);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mode {
@@ -103,12 +107,13 @@ impl Worker {
 }
 
 type Jobs = Mutex<Receiver<Box<dyn Job>>>;
+type Batch = Vec<Box<dyn Job>>;
 
 fn read(connection: &Connection, jobs: &Jobs) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut job) = next else { return };
-        let outcome = job.run(connection).map_err(Error::unavailable);
+        let outcome = run(&mut *job, connection);
         job.answer(outcome);
     }
 }
@@ -116,63 +121,106 @@ fn read(connection: &Connection, jobs: &Jobs) {
 fn write(connection: &Connection, jobs: &Jobs) {
     // The only thread of its queue: nobody else wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut expected = 1;
     while let Ok(first) = jobs.recv() {
-        let mut batch = vec![first];
-        batch.extend(jobs.try_iter().take(BATCH - 1));
+        let batch = gather(first, &jobs, expected);
+        expected = batch.len();
         commit(connection, batch);
     }
     // The last checkpoint, so that a clean stop leaves one file.
     let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/// Runs a batch in one transaction. An operation that fails is answered and taken out, and the others start over.
-fn commit(connection: &Connection, mut batch: Vec<Box<dyn Job>>) {
-    while !batch.is_empty() {
-        match attempt(connection, &mut batch) {
-            Ok(()) => return batch.into_iter().for_each(|job| job.answer(Ok(()))),
-            Err(Failure::Of(index, error)) => {
-                roll_back(connection);
-                batch.remove(index).answer(Err(Error::unavailable(error)));
-            }
-            Err(Failure::OfAll(error)) => {
-                roll_back(connection);
-                let error = Error::unavailable(error);
-                return batch.into_iter().for_each(|job| job.answer(Err(error.clone())));
-            }
+/// Takes what is queued. Callers that were answered together come back together, but not all at the same instant: a
+/// commit that begins with the first of them makes all others wait for the next. So when there were several in the last
+/// batch, as many are awaited, for a moment. A caller that is alone never waits.
+fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>, expected: usize) -> Batch {
+    let mut batch = Vec::with_capacity(expected);
+    batch.push(first);
+    let started = Instant::now();
+    loop {
+        batch.extend(jobs.try_iter().take(BATCH - batch.len()));
+        if batch.len() >= expected || started.elapsed() >= PATIENCE {
+            return batch;
         }
+        thread::yield_now();
+    }
+}
+
+/// Runs a batch in one transaction and answers everybody, after it is on the disk.
+fn commit(connection: &Connection, mut batch: Batch) {
+    let outcomes = match all_or_none(connection, &mut batch) {
+        Ok(()) => vec![Ok(()); batch.len()],
+        Err(Failure::OfOne(_)) if batch.len() > 1 => each_for_itself(connection, &mut batch),
+        Err(Failure::OfOne(error) | Failure::OfAll(error)) => vec![Err(error); batch.len()],
+    };
+    for (job, outcome) in batch.into_iter().zip(outcomes) {
+        job.answer(outcome);
     }
 }
 
 enum Failure {
-    /// The operation at this place of the batch.
-    Of(usize, rusqlite::Error),
+    /// An operation.
+    OfOne(Error),
     /// The transaction itself.
-    OfAll(rusqlite::Error),
+    OfAll(Error),
 }
 
-fn attempt(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-    let execute = |statement: &str| {
-        connection.prepare_cached(statement).and_then(|mut statement| statement.execute([])).map_err(Failure::OfAll)
-    };
-    execute("BEGIN IMMEDIATE")?;
-    for (index, job) in batch.iter_mut().enumerate() {
-        job.run(connection).map_err(|error| match error.sqlite_error_code() {
-            // The statement was wrong or broke a rule: the operation's own fault.
-            None | Some(rusqlite::ErrorCode::ConstraintViolation | rusqlite::ErrorCode::Unknown) => {
-                Failure::Of(index, error)
+/// The fast way: nothing is kept apart, so one failure fails them all.
+fn all_or_none(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    transaction(connection, || batch.iter_mut().try_for_each(|job| run(&mut **job, connection).map_err(Failure::OfOne)))
+}
+
+/// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
+fn each_for_itself(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Vec<Result<(), Error>> {
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let committed = transaction(connection, || {
+        for job in &mut *batch {
+            execute(connection, "SAVEPOINT operation")?;
+            let outcome = run(&mut **job, connection);
+            if let Err(error) = &outcome {
+                if connection.is_autocommit() {
+                    // It was of the kind (a full disk, for one) that makes SQLite give up the whole transaction.
+                    return Err(Failure::OfAll(error.clone()));
+                }
+                execute(connection, "ROLLBACK TO operation")?;
             }
-            // The disk is full, the file is read-only or damaged: it would be so for each of them.
-            Some(_) => Failure::OfAll(error),
-        })?;
+            execute(connection, "RELEASE operation")?;
+            outcomes.push(outcome);
+        }
+        Ok(())
+    });
+    match committed {
+        Ok(()) => outcomes,
+        Err(Failure::OfOne(error) | Failure::OfAll(error)) => vec![Err(error); batch.len()],
     }
-    execute("COMMIT").map(|_| ())
 }
 
-/// A transaction that SQLite has already rolled back by itself (disk full, for one) needs none.
-fn roll_back(connection: &Connection) {
-    if !connection.is_autocommit()
+fn transaction(connection: &Connection, body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let outcome =
+        execute(connection, "BEGIN IMMEDIATE").and_then(|()| body()).and_then(|()| execute(connection, "COMMIT"));
+    // SQLite has already rolled back some failures by itself.
+    if outcome.is_err()
+        && !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
         tracing::error!(%error, "a transaction could not be rolled back");
     }
+    outcome
+}
+
+fn execute(connection: &Connection, statement: &str) -> Result<(), Failure> {
+    connection
+        .prepare_cached(statement)
+        .and_then(|mut statement| statement.execute([]))
+        .map(drop)
+        .map_err(|error| Failure::OfAll(Error::unavailable(error)))
+}
+
+/// An operation that panics has failed; the thread, and whoever else waits for it, goes on.
+fn run(job: &mut dyn Job, connection: &Connection) -> Result<(), Error> {
+    // What a broken off operation leaves in the connection is rolled back; what it leaves in itself is never looked at.
+    panic::catch_unwind(AssertUnwindSafe(|| job.run(connection)))
+        .map_err(|_| Error::unavailable("the operation panicked"))?
+        .map_err(Error::unavailable)
 }

@@ -1,8 +1,8 @@
 -- Append-only: no unique key and no secondary index, so that a revocation costs one write at the end of one tree.
--- The index in memory takes duplicates as one. AUTOINCREMENT, because a position must never be given twice, also
--- when every entry has been pruned.
+-- The index in memory takes duplicates as one. A position must never be given twice: SQLite gives the greatest plus one,
+-- and the last entry is never pruned. (AUTOINCREMENT would do the same for a second write with every row.)
 CREATE TABLE revocation (
-    position     INTEGER PRIMARY KEY AUTOINCREMENT,
+    position     INTEGER PRIMARY KEY,
     kind         INTEGER NOT NULL,
     issuer       TEXT NOT NULL,
     id           TEXT NOT NULL,

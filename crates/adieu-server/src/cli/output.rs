@@ -1,0 +1,220 @@
+//! What commands print: tables for people, and with `--json` one JSON object a line for machines.
+//!
+//! 1. A character that a terminal would obey, or that can't be seen, is printed as `\u{1b}` (in JSON as `\u001b`),
+//!    whoever put it into a name or a user agent.
+//! 2. That the reader has seen enough (`adieu user list | head`) is no error.
+//! 3. Memory is bounded: a table is aligned and printed block by block.
+
+use std::{
+    fmt::Write as _,
+    io::{self, BufWriter, Stdout, Write as _},
+};
+
+use adieu::time::Timestamp;
+use anyhow::Context as _;
+use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::text::is_invisible;
+
+/// Rows that are aligned together.
+const BLOCK: usize = 1_000;
+
+/// Who reads what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    Person,
+    Machine,
+}
+
+/// Standard output.
+pub(super) struct Output {
+    reader: Reader,
+    stdout: BufWriter<Stdout>,
+    has_left: bool,
+}
+
+impl Output {
+    pub(super) fn new(reader: Reader) -> Self {
+        Self { reader, stdout: BufWriter::new(io::stdout()), has_left: false }
+    }
+
+    pub(super) fn reader(&self) -> Reader {
+        self.reader
+    }
+
+    /// Whether nobody reads any more, so that there is no point in going on with a list.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_left
+    }
+
+    /// Prints what a command did: the sentence or the object.
+    pub(super) fn result(&mut self, sentence: &str, object: &impl Serialize) -> anyhow::Result<()> {
+        match self.reader {
+            Reader::Person => self.line(&visible(sentence)),
+            Reader::Machine => self.object(object),
+        }
+    }
+
+    /// Prints one object on one line.
+    pub(super) fn object(&mut self, object: &impl Serialize) -> anyhow::Result<()> {
+        let json = serde_json::to_string(object).context("cannot print")?;
+        self.line(&escaped_json(&json))
+    }
+
+    /// Prints text that has been made, not found.
+    pub(super) fn text(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.has_left {
+            return Ok(());
+        }
+        let written = self.stdout.write_all(text.as_bytes());
+        self.unless_gone(written)
+    }
+
+    /// Sends everything off. What is not sent when an [`Output`] is dropped may be lost unnoticed.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        if self.has_left {
+            return Ok(());
+        }
+        let flushed = self.stdout.flush();
+        self.unless_gone(flushed)
+    }
+
+    fn line(&mut self, line: &str) -> anyhow::Result<()> {
+        self.text(line)?;
+        self.text("\n")
+    }
+
+    fn unless_gone(&mut self, written: io::Result<()>) -> anyhow::Result<()> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.has_left = true;
+                Ok(())
+            }
+            other => other.context("cannot print"),
+        }
+    }
+}
+
+/// Rows under headings, for a person.
+pub(super) struct Table<const COLUMNS: usize> {
+    headings: Option<[&'static str; COLUMNS]>,
+    rows: Vec<[String; COLUMNS]>,
+    widths: [usize; COLUMNS],
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    pub(super) fn new(headings: [&'static str; COLUMNS]) -> Self {
+        Self { headings: Some(headings), rows: Vec::new(), widths: headings.map(str::width) }
+    }
+
+    /// A table without headings.
+    pub(super) fn bare() -> Self {
+        Self { headings: None, rows: Vec::new(), widths: [0; COLUMNS] }
+    }
+
+    /// Adds a row. An empty cell becomes a dash, so that columns can be counted.
+    pub(super) fn row(&mut self, output: &mut Output, cells: [String; COLUMNS]) -> anyhow::Result<()> {
+        let cells = cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { visible(&cell) });
+        for (width, cell) in self.widths.iter_mut().zip(&cells) {
+            *width = cell.width().max(*width);
+        }
+        self.rows.push(cells);
+        if self.rows.len() < BLOCK { Ok(()) } else { self.print(output) }
+    }
+
+    /// Prints what has not been printed yet; the headings also when there are no rows.
+    pub(super) fn print(&mut self, output: &mut Output) -> anyhow::Result<()> {
+        let headings = self.headings.take().map(|headings| headings.map(str::to_owned));
+        for cells in headings.into_iter().chain(std::mem::take(&mut self.rows)) {
+            let mut line = String::new();
+            for (cell, width) in cells.iter().zip(self.widths) {
+                let _infallible = write!(line, "{cell}{:1$}", "", width.saturating_sub(cell.width()) + 2);
+            }
+            output.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// The text with nothing in it that a terminal would obey.
+pub(super) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_invisible(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The same for a JSON document, where such a character is in a string or white space nowhere.
+fn escaped_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_invisible(character) {
+            let _infallible = write!(shown, "\\u{:04x}", u32::from(character));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// A time for a person: `2026-11-23 17:08:45Z`.
+pub(super) fn written(time: Timestamp) -> String {
+    const DAY: u64 = 86_400;
+    let (days, second) = (time.as_unix() / DAY, time.as_unix() % DAY);
+    // Days since 0000-03-01, in eras of 400 years and years that begin in March, so that the leap day comes last
+    // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// "1 session", "2 sessions".
+pub(super) fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+pub(super) fn yes(answer: bool) -> String {
+    if answer { "yes" } else { "no" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_in_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399, "2000-02-28 23:59:59Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (951_868_800, "2000-03-01 00:00:00Z"),
+            (1_704_067_199, "2023-12-31 23:59:59Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+            (253_402_300_799, "9999-12-31 23:59:59Z"),
+        ] {
+            assert_eq!(written(Timestamp::from_unix(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_spelt_out() {
+        assert_eq!(visible("a\u{1b}[31m\u{9b}2J\r\n\u{202e}é"), r"a\u{1b}[31m\u{9b}2J\u{d}\u{a}\u{202e}é");
+        let json = serde_json::to_string("a\u{1b}\u{9b}\u{7f}\u{202e}é").unwrap_or_default();
+        let escaped = escaped_json(&json);
+        assert_eq!(escaped, r#""a\u001b\u009b\u007f\u202eé""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped).ok(), serde_json::from_str::<String>(&json).ok());
+    }
+}

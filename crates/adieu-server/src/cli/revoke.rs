@@ -1,0 +1,66 @@
+//! `adieu revoke`
+
+use std::process::ExitCode;
+
+use adieu::Subject;
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    output::counted,
+    prompt::confirm,
+    store::{Common, find, open},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    whose: Whose,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Whose {
+    /// Every token of this subject (`sub`) that was issued until now; there need be no such user
+    #[arg(long, value_name = "ID")]
+    subject: Option<Subject>,
+    /// Every token of this user that was issued until now
+    #[arg(long, value_name = "NAME|ID")]
+    user: Option<String>,
+    /// Every token of everybody that was issued until now
+    #[arg(long)]
+    everything: bool,
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let whose = match (&self.whose.user, &self.whose.subject) {
+            (Some(user), _) => format!("of {user}"),
+            (_, Some(subject)) => format!("of the subject {subject}"),
+            (None, None) => "of everybody".to_owned(),
+        };
+        let settings = self.common.settings()?;
+        let node = open(&settings).await?;
+        let subject = match &self.whose.user {
+            Some(user) => Some(find(node.accounts.store(), user).await?.id),
+            None => self.whose.subject,
+        };
+        confirm(&format!("end every session and revoke every token {whose}"), self.yes)?;
+        let ended = match subject.clone() {
+            Some(subject) => node.sessions.revoke_subject(subject).await?,
+            None => node.sessions.revoke_everything().await?,
+        };
+        let mut output = self.common.output();
+        output.result(
+            &format!("revoked every token {whose}; {} ended", counted(ended, "session")),
+            &json!({ "revoked": if subject.is_some() { "subject" } else { "everything" }, "subject": subject, "sessions_ended": ended }),
+        )?;
+        output.finish()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

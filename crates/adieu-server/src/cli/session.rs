@@ -1,0 +1,127 @@
+//! `adieu session`
+
+use std::process::ExitCode;
+
+use adieu::{
+    SessionId,
+    session::{Selection, Session, SessionStore as _},
+    store::Sqlite,
+    time::{Clock as _, SystemClock},
+};
+use anyhow::ensure;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    output::{Output, Reader, Table, counted, written},
+    store::{Common, find, look_into, open},
+};
+use crate::accounts::AccountStore as _;
+
+/// Sessions that are read at once.
+const PAGE: usize = 500;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the sessions that have not ended, oldest first
+    List {
+        /// Only those of this user
+        #[arg(long, value_name = "NAME|ID")]
+        user: Option<String>,
+    },
+    /// End one session, or all of a user
+    End(Which),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The session's id, as in the list
+    session: Option<SessionId>,
+    /// All sessions of this user
+    #[arg(long, value_name = "NAME|ID")]
+    user: Option<String>,
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.common.settings()?;
+        let mut output = self.common.output();
+        match self.command {
+            Command::List { user } => list(&look_into(&settings).await?, user, &mut output).await?,
+            Command::End(which) => {
+                let node = open(&settings).await?;
+                let selection = match (which.session, which.user) {
+                    (Some(id), _) => Selection::One(id),
+                    (None, Some(user)) => Selection::OfSubject(find(node.accounts.store(), &user).await?.id),
+                    (None, None) => Selection::Nothing,
+                };
+                let ended = node.sessions.end_sessions(selection.clone()).await?;
+                if let Selection::One(id) = selection {
+                    ensure!(ended > 0, "no session with the id {id}; it may have ended already");
+                }
+                output.result(&format!("{} ended", counted(ended, "session")), &json!({ "sessions_ended": ended }))?;
+            }
+        }
+        output.finish()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn list(store: &Sqlite, user: Option<String>, output: &mut Output) -> anyhow::Result<()> {
+    let subject = match user {
+        Some(user) => Some(find(store, &user).await?.id),
+        None => None,
+    };
+    let now = SystemClock.now();
+    let mut table = Table::new(["ID", "USER", "SINCE", "LAST SEEN", "ADDRESS", "USER AGENT"]);
+    let mut after = None;
+    loop {
+        let page = store.sessions(subject.as_ref(), after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        // What has expired is only waiting to be tidied up.
+        for session in page.iter().filter(|session| session.refresh_expires_at.max(session.access_expires_at) > now) {
+            let user = store.by_id(&session.subject).await?.map(|account| account.username.to_string());
+            show(session, user, &mut table, output)?;
+        }
+        if output.is_over() {
+            return Ok(());
+        }
+    }
+    if output.reader() == Reader::Person { table.print(output) } else { Ok(()) }
+}
+
+fn show(session: &Session, user: Option<String>, table: &mut Table<6>, output: &mut Output) -> anyhow::Result<()> {
+    match output.reader() {
+        Reader::Machine => output.object(&json!({
+            "id": session.id,
+            "user_id": session.subject,
+            "username": user,
+            "created_at": session.created_at,
+            "last_seen_at": session.last_seen_at,
+            "expires_at": session.refresh_expires_at,
+            "address": session.origin.address,
+            "user_agent": session.origin.user_agent,
+        })),
+        Reader::Person => {
+            let row = [
+                session.id.to_string(),
+                user.unwrap_or_else(|| session.subject.to_string()),
+                written(session.created_at),
+                written(session.last_seen_at),
+                session.origin.address.map(|address| address.to_string()).unwrap_or_default(),
+                session.origin.user_agent.clone().unwrap_or_default(),
+            ];
+            table.row(output, row)
+        }
+    }
+}

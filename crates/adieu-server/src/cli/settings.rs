@@ -1,0 +1,26 @@
+//! `adieu config`
+
+use clap::Args;
+
+use super::output::visible;
+use crate::config::{Flags, Settings, sample};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Print what the settings are instead, each with where it comes from
+    #[arg(long)]
+    effective: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Arguments {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        if !self.effective {
+            return super::print(&sample());
+        }
+        let (_, found) = Settings::load_with_origins(&self.flags, std::env::vars_os())?;
+        let lines: String = found.iter().map(|found| visible(&found.to_string()) + "\n").collect();
+        super::print(&lines)
+    }
+}

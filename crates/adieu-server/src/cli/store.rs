@@ -1,0 +1,94 @@
+//! What commands open: the store of the settings, and no store that is not there.
+
+use std::path::PathBuf;
+
+use adieu::{Subject, store::Sqlite};
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::output::{Output, Reader};
+use crate::{
+    accounts::{Account, AccountStore},
+    config::{Flags, Settings},
+    error::ApiError,
+    node::{self, Node},
+    text::Username,
+};
+
+/// Above these options in every help.
+const EVERYWHERE: &str = "Store and output";
+
+/// What every command on a store can be told.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// The folder that holds the store [default: ./adieu-data]
+    #[arg(long, value_name = "FOLDER", global = true, help_heading = EVERYWHERE)]
+    data: Option<String>,
+    /// The file with the settings; `adieu config` prints a sample [env: ADIEU_CONFIG]
+    #[arg(long, value_name = "FILE", global = true, help_heading = EVERYWHERE)]
+    config: Option<PathBuf>,
+    /// Print one JSON object a line; times are seconds since 1970
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    json: bool,
+}
+
+impl Common {
+    /// The settings, found as `adieu serve` finds them.
+    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
+        let flags = Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() };
+        Ok(Settings::load(&flags, std::env::vars_os())?)
+    }
+
+    pub(super) fn output(&self) -> Output {
+        Output::new(if self.json { Reader::Machine } else { Reader::Person })
+    }
+}
+
+/// Opens a store to look into it, without reading what has been revoked.
+pub(super) async fn look_into(settings: &Settings) -> anyhow::Result<Sqlite> {
+    require(settings)?;
+    node::open_store(settings).await
+}
+
+/// Opens a store with all that is needed to end something in it.
+pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
+    require(settings)?;
+    Node::open(settings).await
+}
+
+/// A folder that was mistyped must not look like a store without users, and must not become one.
+fn require(settings: &Settings) -> anyhow::Result<()> {
+    let file = node::store_file(settings);
+    match std::fs::metadata(&file) {
+        Ok(metadata) if metadata.len() > 0 => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot open {}", file.display()))
+        }
+        _ => bail!("no store in {}; `adieu serve` makes one", settings.data.display()),
+    }
+}
+
+/// The account with this id or else with this name. The id comes first: anybody may choose the id of another as a
+/// name, and must not be taken for them.
+pub(super) async fn find(accounts: &dyn AccountStore, name_or_id: &str) -> anyhow::Result<Account> {
+    if let Ok(id) = Subject::new(name_or_id)
+        && let Some(account) = accounts.by_id(&id).await?
+    {
+        return Ok(account);
+    }
+    if let Ok(name) = Username::new(name_or_id)
+        && let Some(account) = accounts.by_username(&name).await?
+    {
+        return Ok(account);
+    }
+    bail!("no user with the name or id {name_or_id}")
+}
+
+/// An error for the API in the words of the command line.
+pub(super) fn plain(error: ApiError, account: &Account) -> anyhow::Error {
+    match error {
+        // Somebody else was faster.
+        ApiError::NotFound => anyhow::anyhow!("no user with the name or id {}", account.id),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,110 @@
+//! `adieu token`
+
+mod inspect;
+
+use std::process::ExitCode;
+
+use adieu::{TokenId, session::SessionError, time::Timestamp, token::DEFAULT_MAX_TOKEN_BYTES};
+use anyhow::{anyhow, ensure};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    output::counted,
+    prompt::first_line,
+    store::{Common, open},
+};
+use crate::config::{LONGEST_SESSION, Settings};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what a token says and whether it is good; the status is 0 when it is, 1 when it is refused
+    Inspect {
+        /// The token; without it or with `-` it is read from standard input, and stays out of the shell's history
+        token: Option<String>,
+    },
+    /// Revoke an access token alone, or a refresh token with its whole session
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+struct Revoke {
+    /// The token, which may have expired; without it or with `-` it is read from standard input
+    token: Option<String>,
+    /// Revoke the one token with this id (`jti`) instead; there need be no such token
+    #[arg(long, value_name = "JTI", conflicts_with = "token")]
+    id: Option<TokenId>,
+    /// When that token expires: exactly its `exp`, in seconds since 1970. Not known: leave it out
+    #[arg(long, value_name = "EXP", requires = "id")]
+    expires_at: Option<u64>,
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.common.settings()?;
+        let output = self.common.output();
+        match self.command {
+            // Read before the store is opened, which is too old to judge a token when somebody takes a while to paste it.
+            Command::Inspect { token } => inspect::run(&given(token)?, &settings, output).await,
+            Command::Revoke(arguments) => {
+                let mut output = output;
+                let (sentence, object) = arguments.run(&settings).await?;
+                output.result(&sentence, &object)?;
+                output.finish()?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn given(token: Option<String>) -> anyhow::Result<String> {
+    match token {
+        Some(token) if token != "-" => Ok(token),
+        _ => first_line("token", DEFAULT_MAX_TOKEN_BYTES),
+    }
+}
+
+impl Revoke {
+    async fn run(self, settings: &Settings) -> anyhow::Result<(String, serde_json::Value)> {
+        match self.id {
+            Some(id) => revoke_id(id, self.expires_at, settings).await,
+            None => revoke_token(&given(self.token)?, settings).await,
+        }
+    }
+}
+
+async fn revoke_token(token: &str, settings: &Settings) -> anyhow::Result<(String, serde_json::Value)> {
+    let node = open(settings).await?;
+    let ended = node.sessions.revoke_token(token).await.map_err(|error| match error {
+        SessionError::Refused(refusal) => anyhow!("nothing was revoked: {refusal}"),
+        other => other.into(),
+    })?;
+    Ok((format!("revoked the token; {} ended", counted(ended, "session")), json!({ "sessions_ended": ended })))
+}
+
+async fn revoke_id(
+    id: TokenId,
+    expires_at: Option<u64>,
+    settings: &Settings,
+) -> anyhow::Result<(String, serde_json::Value)> {
+    let node = open(settings).await?;
+    let now = node.clock.now();
+    let expires_at = expires_at.map(Timestamp::from_unix);
+    ensure!(expires_at.is_none_or(|time| time > now), "nothing was revoked: a token with this `exp` has expired");
+    // The index looks where `exp` says: one in milliseconds would be accepted, and revoke nothing.
+    ensure!(
+        expires_at.is_none_or(|time| time <= now.plus(LONGEST_SESSION)),
+        "nothing was revoked: no token lives that long; `exp` is in seconds since 1970"
+    );
+    let done = (format!("revoked the token with the id {id}"), json!({ "id": id, "expires_at": expires_at }));
+    node.sessions.revoke_token_id(id, expires_at).await?;
+    Ok(done)
+}

@@ -1,0 +1,195 @@
+//! `adieu token inspect`
+
+use std::process::ExitCode;
+
+use adieu::{
+    SessionId, TokenId,
+    revocation::RevokedBy,
+    session::{RefreshToken, Rotated, Rotation, Session},
+    time::Timestamp,
+    token::{Refusal, TokenType},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::super::{
+    output::{Output, Reader, Table, written},
+    store::open,
+};
+use crate::{config::Settings, node::Node};
+
+/// Claims that are times.
+const TIMES: [&str; 3] = ["exp", "iat", "nbf"];
+
+/// What is known about a token.
+#[derive(Serialize)]
+struct Findings {
+    verdict: Verdict,
+    /// What the API would answer.
+    code: Option<&'static str>,
+    reason: Option<String>,
+    signature: Signature,
+    session: SessionState,
+    /// As the token has them: worth nothing unless the signature is good.
+    header: Option<Map<String, Value>>,
+    claims: Option<Map<String, Value>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Good,
+    Refused,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Signature {
+    Good,
+    Wrong,
+    /// Something else was wrong first.
+    NotChecked,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SessionState {
+    Live,
+    Ended,
+    /// The token names none, or nobody can know.
+    None,
+}
+
+pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) -> anyhow::Result<ExitCode> {
+    let node = open(settings).await?;
+    let findings = judge(token, &node, settings).await?;
+    match output.reader() {
+        Reader::Machine => output.object(&findings)?,
+        Reader::Person => show(&findings, &mut output)?,
+    }
+    output.finish()?;
+    Ok(if findings.verdict == Verdict::Good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn judge(token: &str, node: &Node, settings: &Settings) -> anyhow::Result<Findings> {
+    let sessions = &node.sessions;
+    // Either type is asked what it would be asked by the server.
+    let (outcome, refresh) = match sessions.verifier().verify(token) {
+        Err(Refusal::WrongTokenType { expected: TokenType::Access }) => {
+            let refresh = sessions.inspect(token);
+            (refresh.as_ref().map(drop).map_err(Clone::clone), refresh.ok())
+        }
+        other => (other.map(drop), None),
+    };
+    let signature = signature(&outcome);
+    let mut parts = token.split('.');
+    let [header, claims] = [parts.next(), parts.next()].map(|part| part.and_then(decode));
+    let id = claims.as_ref().and_then(|claims| claims.get("sid")?.as_str()).and_then(|id| SessionId::new(id).ok());
+    let (state, session) = match id {
+        Some(id) if signature == Signature::Good => match sessions.store().session(&id).await? {
+            Some(session) => (SessionState::Live, Some(session)),
+            None => (SessionState::Ended, None),
+        },
+        _ => (SessionState::None, None),
+    };
+    let (code, reason) = match (outcome, refresh) {
+        (Err(refusal), _) => (Some(refusal.code()), Some(refusal.to_string())),
+        (Ok(()), Some(refresh)) => {
+            let reason = refused_by_session(&refresh, session, node, settings);
+            (reason.map(|_| Refusal::Revoked(RevokedBy::Session).code()), reason.map(str::to_owned))
+        }
+        (Ok(()), None) => (None, None),
+    };
+    let verdict = if reason.is_none() { Verdict::Good } else { Verdict::Refused };
+    Ok(Findings { verdict, code, reason, signature, session: state, header, claims })
+}
+
+/// What its session would decide about a refresh token, without deciding it.
+fn refused_by_session(
+    token: &RefreshToken,
+    session: Option<Session>,
+    node: &Node,
+    settings: &Settings,
+) -> Option<&'static str> {
+    const ENDED: &str = "its session has ended";
+    let Some(session) = session else { return Some(ENDED) };
+    let now = node.clock.now();
+    let rotation = Rotation {
+        issuer: node.sessions.issuer().clone(),
+        session: session.id.clone(),
+        presented: token.token_id().clone(),
+        successor: TokenId::random(),
+        now,
+        forgiven_since: (!settings.rotation_grace.is_zero()).then(|| now.minus(settings.rotation_grace)),
+        access_expires_at: now,
+        refresh_expires_at: now,
+    };
+    match rotation.decide(Some(session)) {
+        Rotated::Fresh(_) | Rotated::Again(_) => None,
+        Rotated::Reused(..) => Some("the refresh token has been used already; using it again ends its session"),
+        Rotated::Ended => Some(ENDED),
+    }
+}
+
+/// Everything that is looked at after the signature means that it was good.
+fn signature(outcome: &Result<(), Refusal>) -> Signature {
+    match outcome {
+        Ok(())
+        | Err(
+            Refusal::WrongIssuer
+            | Refusal::WrongAudience
+            | Refusal::UnknownType
+            | Refusal::MissingClaim(_)
+            | Refusal::InvalidClaim(_)
+            | Refusal::WrongTokenType { .. }
+            | Refusal::NotYetValid
+            | Refusal::Expired
+            | Refusal::Revoked(_)
+            | Refusal::Stale,
+        ) => Signature::Good,
+        Err(Refusal::BadSignature) => Signature::Wrong,
+        Err(_) => Signature::NotChecked,
+    }
+}
+
+fn decode(part: &str) -> Option<Map<String, Value>> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+fn show(findings: &Findings, output: &mut Output) -> anyhow::Result<()> {
+    let mut table = Table::bare();
+    let verdict = match &findings.reason {
+        None => "good".to_owned(),
+        Some(reason) => format!("refused: {reason}"),
+    };
+    table.row(output, ["token".to_owned(), verdict])?;
+    let signature = match findings.signature {
+        Signature::Good => "good",
+        Signature::Wrong => "wrong: nothing below can be believed",
+        Signature::NotChecked => "not checked: nothing below can be believed",
+    };
+    table.row(output, ["signature".to_owned(), signature.to_owned()])?;
+    let session = match findings.session {
+        SessionState::Live => "live",
+        SessionState::Ended => "ended",
+        SessionState::None => "",
+    };
+    table.row(output, ["session".to_owned(), session.to_owned()])?;
+    for (name, value) in findings.header.iter().flatten() {
+        table.row(output, [format!("header {name}"), shown(value)])?;
+    }
+    for (name, value) in findings.claims.iter().flatten() {
+        let time = value.as_u64().filter(|_| TIMES.contains(&name.as_str())).map(Timestamp::from_unix);
+        let value = match time {
+            Some(time) => format!("{value} ({})", written(time)),
+            None => shown(value),
+        };
+        table.row(output, [format!("claim {name}"), value])?;
+    }
+    table.print(output)
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

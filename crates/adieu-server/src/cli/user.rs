@@ -1,0 +1,187 @@
+//! `adieu user`
+
+mod import;
+mod lines;
+
+use std::process::ExitCode;
+
+use adieu::store::Sqlite;
+use anyhow::anyhow;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    output::{Output, Reader, Table, written, yes},
+    prompt::{PasswordSource, confirm, phrase},
+    store::{Common, find, look_into, open, plain},
+};
+use crate::{
+    accounts::{Account, AccountStore as _, Role},
+    error::ApiError,
+    node::Node,
+    text::Username,
+};
+
+/// Accounts that are read at once.
+const PAGE: usize = 500;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add a user; the store is made if there is none
+    Add {
+        /// The name to log in with
+        name: String,
+        /// Make an administrator
+        #[arg(long)]
+        admin: bool,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// List the users, oldest first
+    List,
+    /// Keep a user from logging in, and end the user's sessions
+    Disable(Who),
+    /// Let a disabled user log in again
+    Enable(Who),
+    /// Delete a user, and end the user's sessions
+    Delete {
+        #[command(flatten)]
+        who: Who,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give a user a new password, and end the user's sessions
+    Passwd {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Add users with their password hashes from other software
+    ///
+    /// Each line is one user: a JSON object, or comma-separated values under a line that names them. Needed are
+    /// `username` and `password_hash` (or `password`, or `hash`): a hash of passlib's pbkdf2_sha256, of bcrypt,
+    /// argon2id or argon2i, and never a password. `is_admin` and `disabled` may be there; whatever else is, is ignored.
+    ///
+    /// A line that can't be used, and one whose name is taken, is reported by its number while the rest goes in; the
+    /// status is then 1. The store is made if there is none.
+    Import(import::Arguments),
+}
+
+#[derive(Debug, Args)]
+struct Who {
+    /// The user's name, or id
+    #[arg(value_name = "NAME|ID")]
+    user: String,
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.common.settings()?;
+        let mut output = self.common.output();
+        match self.command {
+            Command::Import(arguments) => return arguments.run(&settings, output).await,
+            Command::List => list(&look_into(&settings).await?, &mut output).await?,
+            Command::Add { name, admin, password } => {
+                let username =
+                    Username::new(&name).map_err(|refusal| anyhow!("the name is refused: {}", phrase(&refusal)))?;
+                let password = password.read(&settings)?;
+                let role = if admin { Role::Admin } else { Role::User };
+                let node = Node::open(&settings).await?;
+                let account = node.accounts.add(username, &password, role).await.map_err(|error| match error {
+                    ApiError::Conflict(_) => anyhow!("a user with the name {name} already exists"),
+                    other => other.into(),
+                })?;
+                let what = if admin { "administrator" } else { "user" };
+                output.result(&format!("added the {what} {name} ({})", account.id), &object(&account))?;
+            }
+            Command::Disable(who) => {
+                let (node, account) = who.find(&settings).await?;
+                node.accounts.disable(&account.id).await.map_err(|error| plain(error, &account))?;
+                done("disabled", &account, &mut output)?;
+            }
+            Command::Enable(who) => {
+                let (node, account) = who.find(&settings).await?;
+                node.accounts.enable(&account.id).await.map_err(|error| plain(error, &account))?;
+                done("enabled", &account, &mut output)?;
+            }
+            Command::Delete { who, yes } => {
+                let (node, account) = who.find(&settings).await?;
+                confirm(&format!("delete the user {} ({})", account.username, account.id), yes)?;
+                node.accounts.delete(&account.id).await.map_err(|error| plain(error, &account))?;
+                done("deleted", &account, &mut output)?;
+            }
+            Command::Passwd { who, password } => {
+                let (node, account) = who.find(&settings).await?;
+                let password = password.read(&settings)?;
+                let changed = node.accounts.set_password(&account.id, &password, None).await;
+                changed.map_err(|error| plain(error, &account))?;
+                done("changed the password of", &account, &mut output)?;
+            }
+        }
+        output.finish()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Who {
+    async fn find(&self, settings: &crate::config::Settings) -> anyhow::Result<(Node, Account)> {
+        let node = open(settings).await?;
+        let account = find(node.accounts.store(), &self.user).await?;
+        Ok((node, account))
+    }
+}
+
+fn done(what: &str, account: &Account, output: &mut Output) -> anyhow::Result<()> {
+    let sentence = format!("{what} {} ({})", account.username, account.id);
+    output.result(&sentence, &json!({ "id": account.id, "username": account.username.as_str(), "done": what }))
+}
+
+async fn list(store: &Sqlite, output: &mut Output) -> anyhow::Result<()> {
+    let mut table = Table::new(["ID", "NAME", "ADMIN", "DISABLED", "CREATED"]);
+    let mut after = None;
+    loop {
+        let page = store.list(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        for account in &page {
+            match output.reader() {
+                Reader::Machine => output.object(&object(account))?,
+                Reader::Person => {
+                    let row = [
+                        account.id.to_string(),
+                        account.username.to_string(),
+                        yes(account.is_admin),
+                        yes(account.is_disabled),
+                        written(account.created_at),
+                    ];
+                    table.row(output, row)?;
+                }
+            }
+        }
+        if output.is_over() {
+            return Ok(());
+        }
+    }
+    if output.reader() == Reader::Person { table.print(output) } else { Ok(()) }
+}
+
+/// An account for a machine, without its password.
+fn object(account: &Account) -> Value {
+    json!({
+        "id": account.id,
+        "username": account.username.as_str(),
+        "is_admin": account.is_admin,
+        "is_disabled": account.is_disabled,
+        "created_at": account.created_at,
+    })
+}

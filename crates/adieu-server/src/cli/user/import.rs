@@ -1,0 +1,165 @@
+//! `adieu user import`
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    super::output::{Output, Reader, counted, visible},
+    lines::{Format, Lines, Record},
+};
+use crate::{
+    accounts::{Account, Role},
+    config::Settings,
+    node::Node,
+};
+
+/// Users a commit.
+const BATCH: usize = 1_000;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The file; `-` is standard input
+    file: PathBuf,
+    /// How it is written [default: as the first line looks]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Tell how far it is, also when standard error is no terminal
+    #[arg(long)]
+    progress: bool,
+}
+
+impl Arguments {
+    pub(super) async fn run(self, settings: &Settings, output: Output) -> anyhow::Result<ExitCode> {
+        // The input first: one that can't be opened should make no store.
+        let input: Box<dyn BufRead> = if self.file.as_os_str() == "-" {
+            Box::new(BufReader::new(io::stdin()))
+        } else {
+            let file = File::open(&self.file).with_context(|| format!("cannot open {}", self.file.display()))?;
+            Box::new(BufReader::new(file))
+        };
+        let node = Node::open(settings).await?;
+        let progress = Progress::new(self.progress, output.reader());
+        let mut import = Import { node, output, progress, added: 0, failed: 0, seen: 0, waiting: Vec::new() };
+        let read = import.read(Lines::new(input, self.format)).await;
+        // Also when the input ended badly: what went in is in.
+        import.summary()?;
+        read?;
+        let status = if import.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        import.output.finish()?;
+        Ok(status)
+    }
+}
+
+struct Import {
+    node: Node,
+    output: Output,
+    progress: Progress,
+    added: usize,
+    failed: usize,
+    /// Lines that have been dealt with.
+    seen: usize,
+    /// What goes in with the next commit, with the numbers of their lines.
+    waiting: Vec<(usize, Account)>,
+}
+
+impl Import {
+    async fn read(&mut self, mut lines: Lines<Box<dyn BufRead>>) -> anyhow::Result<()> {
+        while let Some((number, record)) = lines.next()? {
+            for name in lines.take_ignored() {
+                self.progress.say(&format!("note: {name} is ignored"));
+            }
+            match record {
+                Ok(record) => self.waiting.push((number, self.account(record))),
+                Err(error) => self.fail(number, &error.to_string())?,
+            }
+            self.seen = number;
+            if self.waiting.len() >= BATCH {
+                self.commit().await?;
+            }
+        }
+        self.commit().await
+    }
+
+    fn account(&self, record: Record) -> Account {
+        let role = if record.is_admin { Role::Admin } else { Role::User };
+        let mut account = self.node.accounts.account(record.username, record.password, role);
+        account.is_disabled = record.is_disabled;
+        account
+    }
+
+    async fn commit(&mut self) -> anyhow::Result<()> {
+        let (numbers, accounts): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().unzip();
+        let names: Vec<_> = accounts.iter().map(|account| account.username.clone()).collect();
+        let first = numbers.first().copied().unwrap_or_default();
+        let added = self.node.accounts.store().add(accounts).await;
+        let added = added.with_context(|| format!("nothing was added from line {first} on"))?;
+        for ((number, name), added) in numbers.into_iter().zip(names).zip(added) {
+            if added {
+                self.added += 1;
+            } else {
+                self.fail(number, &format!("a user with the name {name} already exists"))?;
+            }
+        }
+        self.progress.at(self.seen);
+        Ok(())
+    }
+
+    fn fail(&mut self, number: usize, error: &str) -> anyhow::Result<()> {
+        self.failed += 1;
+        match self.output.reader() {
+            Reader::Machine => self.output.object(&json!({ "line": number, "error": error })),
+            Reader::Person => {
+                self.progress.say(&format!("line {number}: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn summary(&mut self) -> anyhow::Result<()> {
+        self.progress.end();
+        let sentence = format!("{} added, {} failed", counted(self.added, "user"), counted(self.failed, "line"));
+        self.output.result(&sentence, &json!({ "added": self.added, "failed": self.failed }))
+    }
+}
+
+/// How far it is, on standard error: one line that is written over on a terminal.
+struct Progress {
+    is_shown: bool,
+    is_terminal: bool,
+    line_is_open: bool,
+}
+
+impl Progress {
+    fn new(asked_for: bool, reader: Reader) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        Self { is_shown: asked_for || (is_terminal && reader == Reader::Person), is_terminal, line_is_open: false }
+    }
+
+    fn at(&mut self, line: usize) {
+        if self.is_shown {
+            let (start, end) = if self.is_terminal { ("\r", "") } else { ("", "\n") };
+            // Whoever closed standard error does not want to know.
+            let _told = write!(io::stderr(), "{start}{} read{end}", counted(line, "line"));
+            self.line_is_open = self.is_terminal;
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.end();
+        let _told = writeln!(io::stderr(), "{}", visible(text));
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.line_is_open) {
+            let _told = writeln!(io::stderr());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The commands do what they say on the store of a server, also while it runs, and say so to people and to machines.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod import;
+mod keys_and_completions;
+mod printing;
+mod sessions;
+mod support;
+mod tokens;
+mod usage;
+mod users;
+mod while_a_node_runs;

@@ -1,0 +1,118 @@
+//! Wrong usage, settings that can't be used, and stores that are not there.
+
+use crate::support::Place;
+
+#[test]
+fn wrong_usage_has_status_2() {
+    let place = Place::empty();
+    for arguments in [
+        &["usr"][..],
+        &["user"],
+        &["user", "add"],
+        &["user", "disable"],
+        &["user", "import"],
+        &["session", "end"],
+        &["session", "end", "x", "--user", "jose"],
+        &["token"],
+        &["token", "revoke", "x", "--id", "y"],
+        &["revoke"],
+        &["revoke", "--yes"],
+        &["revoke", "--everything", "--subject", "x"],
+        &["revoke", "--subject", ""],
+        &["key"],
+        &["completions"],
+    ] {
+        let done = place.run(arguments);
+        assert_eq!((done.status, done.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(
+            done.stderr.contains("Usage: adieu") || done.stderr.contains("--help"),
+            "{arguments:?}: {}",
+            done.stderr
+        );
+    }
+    assert!(!place.path("data").exists());
+}
+
+#[test]
+fn a_mistyped_folder_is_an_error_and_does_not_become_a_store() {
+    let place = Place::empty();
+    for arguments in [
+        &["user", "list"][..],
+        &["user", "disable", "jose"],
+        &["user", "enable", "jose"],
+        &["user", "delete", "jose", "--yes"],
+        &["user", "passwd", "jose", "--password-stdin"],
+        &["session", "list"],
+        &["session", "end", "x"],
+        &["token", "inspect", "x"],
+        &["token", "revoke", "x"],
+        &["token", "revoke", "--id", "x"],
+        &["revoke", "--everything", "--yes"],
+        &["key", "list"],
+    ] {
+        let arguments = [arguments, &["--data", "./typo"]].concat();
+        let message = place.run(&arguments).failed();
+        assert_eq!(message, "no store in ./typo; `adieu serve` makes one", "{arguments:?}");
+        assert!(!place.path("typo").exists(), "{arguments:?}");
+    }
+    let message = place.run(&["user", "import", "missing.csv", "--data", "./typo"]).failed();
+    assert!(message.starts_with("cannot open missing.csv: "), "{message}");
+    assert!(!place.path("typo").exists());
+}
+
+#[test]
+fn the_store_is_found_as_the_server_finds_it() {
+    let place = Place::with_user("jose");
+    place.write("adieu.toml", "data = 'elsewhere'");
+    let listed = |arguments: &[&str], variable: &str| {
+        let mut command = place.command(&[&["user", "list", "--json"], arguments].concat());
+        command.env_remove("ADIEU_DATA");
+        if !variable.is_empty() {
+            command.env("ADIEU_DATA", variable);
+        }
+        crate::support::Done::from(command.output().unwrap())
+    };
+    assert_eq!(listed(&["--data", "data", "--config", "adieu.toml"], "nowhere").succeeded().objects().len(), 1);
+    assert_eq!(listed(&[], "data").succeeded().objects().len(), 1);
+    assert_eq!(listed(&["--config", "adieu.toml"], "").failed(), "no store in elsewhere; `adieu serve` makes one");
+    assert_eq!(listed(&[], "").failed(), "no store in ./adieu-data; `adieu serve` makes one");
+}
+
+#[test]
+fn a_setting_that_can_not_be_used_stops_every_command() {
+    let place = Place::with_user("jose");
+    place.write("adieu.toml", "leeway = '2m'");
+    let message = place.run(&["user", "list", "--config", "adieu.toml"]).failed();
+    assert_eq!(message, "leeway in adieu.toml: 2m is out of range; it must be between 0s and 1m");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_left_as_it_is() {
+    let place = Place::empty();
+    std::fs::create_dir(place.path("data")).unwrap();
+    place.write("data/adieu.sqlite", "my only copy");
+    for arguments in [&["user", "list"][..], &["user", "add", "jose", "--password-stdin"]] {
+        let message = place.run_with(arguments, b"1234").failed();
+        assert!(message.contains("is not an SQLite database"), "{message}");
+    }
+    assert_eq!(std::fs::read_to_string(place.path("data/adieu.sqlite")).unwrap(), "my only copy");
+}
+
+#[test]
+fn the_settings_in_effect_are_a_file_that_says_where_they_come_from() {
+    let place = Place::empty();
+    place.write("adieu.toml", "leeway = '5s'\ntrusted_proxies = ['10.0.0.0/8']\ndata = 'unused'");
+    let printed = place.run(&["config", "--effective", "--config", "adieu.toml", "--listen", "[::1]:9000"]).succeeded();
+    let line = |key: &str| printed.stdout.lines().find(|line| line.contains(key)).unwrap();
+    assert_eq!(line("listen"), r#"listen = "[::1]:9000" # from the flag --listen"#);
+    assert_eq!(line("data"), r#"data = "data" # from the environment (ADIEU_DATA)"#);
+    assert_eq!(line("leeway"), r#"leeway = "5s" # in adieu.toml"#);
+    assert_eq!(line("max_body_bytes"), r#"max_body_bytes = "65536" # by default"#);
+    assert_eq!(line("audience"), "# audience is not set");
+
+    place.write("again.toml", &printed.stdout);
+    let again = place.run(&["config", "--effective", "--config", "again.toml"]).succeeded();
+    assert!(again.stdout.contains(r#"trusted_proxies = ["10.0.0.0/8"] # in again.toml"#), "{}", again.stdout);
+    let message = place.run(&["config", "--effective", "--data", "x", "--config", "nowhere"]).failed();
+    assert!(message.starts_with("the settings in nowhere can't be read: "), "{message}");
+}

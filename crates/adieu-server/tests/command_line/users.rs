@@ -1,0 +1,173 @@
+//! `adieu user`, but for `import`.
+
+use crate::support::{Place, can_log_in, redact};
+
+#[tokio::test]
+async fn the_first_administrator_is_added_before_the_first_start() {
+    let place = Place::empty();
+    let added = place.run_with(&["user", "add", "José", "--admin", "--password-stdin"], "pässwörd\n".as_bytes());
+    insta::assert_snapshot!(added.succeeded().redacted(), @"added the administrator José (UUID________________________________)");
+    insta::assert_snapshot!(place.run(&["user", "list"]).succeeded().redacted(), @"
+    ID                                    NAME  ADMIN  DISABLED  CREATED
+    UUID________________________________  José  yes    no        TIME________________
+    ");
+
+    let node = place.node().await;
+    assert!(can_log_in(&node, "José", "pässwörd").await);
+    assert!(!can_log_in(&node, "José", "pässwörd\n").await);
+}
+
+#[test]
+fn users_are_listed_in_aligned_columns_and_as_objects() {
+    let place = Place::with_user("josé");
+    place.add("名前");
+    let added = place.run_with(&["user", "add", "b", "--password-stdin", "--json"], b"1234").succeeded();
+    insta::assert_snapshot!(added.redacted(), @r#"{"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"username":"b"}"#);
+    place.run(&["user", "disable", "b"]).succeeded();
+    insta::assert_snapshot!(place.run(&["user", "list"]).succeeded().redacted(), @"
+    ID                                    NAME  ADMIN  DISABLED  CREATED
+    UUID________________________________  josé  no     no        TIME________________
+    UUID________________________________  名前  no     no        TIME________________
+    UUID________________________________  b     no     yes       TIME________________
+    ");
+    insta::assert_snapshot!(place.run(&["user", "list", "--json"]).succeeded().redacted(), @r#"
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"username":"josé"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"username":"名前"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"username":"b"}
+    "#);
+}
+
+#[test]
+fn more_users_than_are_read_at_once_are_all_listed() {
+    const HASH: &str = "$2b$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m";
+    let place = Place::empty();
+    let lines: String = (0..1_201).map(|number| format!("user{number},{HASH}\n")).collect();
+    let input = format!("username,hash\n{lines}");
+    place.run_with(&["user", "import", "-"], input.as_bytes()).succeeded();
+    assert_eq!(place.run(&["user", "list", "--json"]).succeeded().objects().len(), 1_201);
+    let table = place.run(&["user", "list"]).succeeded().stdout;
+    assert_eq!(table.lines().filter(|line| line.contains(" user")).count(), 1_201);
+    assert_eq!(table.matches("NAME").count(), 1);
+}
+
+#[tokio::test]
+async fn a_user_is_disabled_enabled_and_deleted_by_name_or_id() {
+    let place = Place::empty();
+    let id = place.add("jose");
+    let node = place.node().await;
+
+    insta::assert_snapshot!(place.run(&["user", "disable", "jose"]).succeeded().redacted(), @"disabled jose (UUID________________________________)");
+    assert!(!can_log_in(&node, "jose", "1234").await);
+    insta::assert_snapshot!(place.run(&["user", "enable", &id, "--json"]).succeeded().redacted(), @r#"{"done":"enabled","id":"UUID________________________________","username":"jose"}"#);
+    assert!(can_log_in(&node, "jose", "1234").await);
+
+    insta::assert_snapshot!(redact(&place.run(&["user", "delete", "jose"]).failed()), @"this would delete the user jose (UUID________________________________); say --yes if that is meant");
+    assert!(can_log_in(&node, "jose", "1234").await, "not without --yes");
+    insta::assert_snapshot!(place.run(&["user", "delete", "jose", "--yes"]).succeeded().redacted(), @"deleted jose (UUID________________________________)");
+    assert!(!can_log_in(&node, "jose", "1234").await);
+    for command in [&["user", "enable", "jose"][..], &["user", "delete", &id, "--yes"]] {
+        let message = place.run(command).failed();
+        assert!(message.starts_with("no user with the name or id "), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_taken_for_another_by_having_the_others_id_as_a_name() {
+    let place = Place::empty();
+    let id = place.add("jose");
+    place.add(&id);
+    place.run(&["user", "disable", &id]).succeeded();
+    let node = place.node().await;
+    assert!(!can_log_in(&node, "jose", "1234").await);
+    assert!(can_log_in(&node, &id, "1234").await);
+}
+
+#[tokio::test]
+async fn a_new_password_replaces_the_old_one() {
+    let place = Place::with_user("jose");
+    let changed = place.run_with(&["user", "passwd", "jose", "--password-stdin"], b"5678\r\n");
+    insta::assert_snapshot!(changed.succeeded().redacted(), @"changed the password of jose (UUID________________________________)");
+    let node = place.node().await;
+    assert!(can_log_in(&node, "jose", "5678").await);
+    assert!(!can_log_in(&node, "jose", "1234").await);
+}
+
+#[test]
+fn what_can_not_be_a_user_is_refused_in_one_line() {
+    let place = Place::with_user("jose");
+    let add = |name: &str, password: &str| {
+        place.run_with(&["user", "add", name, "--password-stdin"], password.as_bytes()).failed()
+    };
+    let refusals =
+        [add("jose", "1234"), add("", "1234"), add("a\u{1b}[31m", "1234"), add("b", ""), add("b", "1\n2\n")].join("\n");
+    insta::assert_snapshot!(refusals, @"
+    a user with the name jose already exists
+    the name is refused: shorter than minimum length 1
+    the name is refused: control characters are not allowed
+    the password is refused: shorter than minimum length 1
+    there is more than one line on standard input, which should be the password only
+    ");
+    let long = "x".repeat(2_000);
+    assert!(add("b", &long).contains("longer than maximum length 1024"));
+    assert_eq!(place.run(&["user", "list", "--json"]).objects().len(), 1);
+}
+
+#[test]
+fn a_password_is_not_an_argument_and_never_printed() {
+    let place = Place::empty();
+    assert_eq!(place.run(&["user", "add", "jose", "hunter2"]).status, 2);
+    assert_eq!(place.run(&["user", "add", "jose", "--password", "hunter2"]).status, 2);
+    assert_eq!(place.run(&["user", "add", "jose", "--password-stdin=hunter2"]).status, 2);
+    assert!(!place.path("data").exists());
+
+    for (command, input) in [
+        (&["user", "add", "jose", "--password-stdin"][..], "hunter2"),
+        (&["user", "add", "jose", "--password-stdin"], "hunter2"),
+        (&["user", "passwd", "jose", "--password-stdin"], "hunter2"),
+        (&["user", "passwd", "nobody", "--password-stdin"], "hunter2"),
+        (&["user", "add", "b", "--password-stdin"], "hunter2\nhunter2"),
+        (&["user", "list", "--json"], ""),
+    ] {
+        let done = place.run_with(command, input.as_bytes());
+        for output in [done.stdout, done.stderr] {
+            assert!(!output.contains("hunter2") && !output.contains("$argon2"), "{command:?}: {output}");
+        }
+    }
+}
+
+#[test]
+fn two_commands_at_once_both_get_their_way() {
+    let place = Place::empty();
+    let children: Vec<_> = (0..4)
+        .map(|number| {
+            let mut child =
+                place.command(&["user", "add", &format!("user{number}"), "--password-stdin"]).spawn().unwrap();
+            std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"1234").unwrap();
+            child
+        })
+        .collect();
+    for child in children {
+        crate::support::Done::from(child.wait_with_output().unwrap()).succeeded();
+    }
+    assert_eq!(place.run(&["user", "list", "--json"]).objects().len(), 4);
+    assert_eq!(place.run(&["key", "list", "--json"]).objects().len(), 1);
+}
+
+#[test]
+fn of_two_who_want_one_name_one_gets_it() {
+    let place = Place::with_user("first");
+    let mut children = Vec::new();
+    for _ in 0..2 {
+        let mut child = place.command(&["user", "add", "jose", "--password-stdin"]).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"1234").unwrap();
+        children.push(child);
+    }
+    let mut outcomes: Vec<_> = children
+        .into_iter()
+        .map(|child| crate::support::Done::from(child.wait_with_output().unwrap()))
+        .map(|done| (done.status, done.stderr))
+        .collect();
+    outcomes.sort();
+    assert_eq!(outcomes[0], (0, String::new()));
+    assert_eq!(outcomes[1], (1, "error: a user with the name jose already exists\n".to_owned()));
+}

@@ -1,0 +1,184 @@
+//! A file that is not ours, or is damaged, stops the start with a clear message and is left as it is.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use adieu::{
+    Error,
+    revocation::RevocationLog,
+    store::sqlite::{Sqlite, rusqlite::Connection},
+};
+
+use crate::engines::{OnFile, Place, token};
+
+/// Every file of a folder with its bytes.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+}
+
+/// Opens it, which must fail, and returns the message. Nothing in the folder may have changed.
+async fn refusal(path: &Path) -> String {
+    let folder = path.parent().unwrap();
+    let before = contents(folder);
+    let message = message(path).await;
+    assert!(contents(folder) == before, "a file was changed, made or removed: {message}");
+    message
+}
+
+async fn message(path: &Path) -> String {
+    match Sqlite::open(path).await {
+        Err(Error::Foreign(message)) => {
+            assert!(message.contains(path.to_str().unwrap()), "{message}");
+            message
+        }
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+#[tokio::test]
+async fn a_text_file() {
+    let place = OnFile::empty();
+    for text in ["a", "SQLite format", "SQLite format 3\0", &"Dear diary,\n".repeat(1_000)] {
+        fs::write(place.path(), text).unwrap();
+        assert!(refusal(&place.path()).await.contains("is not an SQLite database"));
+    }
+}
+
+#[tokio::test]
+async fn another_programs_database() {
+    for made_by in [
+        "CREATE TABLE bookmark (url TEXT)",
+        "PRAGMA application_id = 252006674",
+        "PRAGMA user_version = 1",
+        "PRAGMA journal_mode = WAL; CREATE TABLE bookmark (url TEXT)",
+    ] {
+        let place = OnFile::empty();
+        Connection::open(place.path()).unwrap().execute_batch(made_by).unwrap();
+        assert!(refusal(&place.path()).await.contains("is another program's database"), "{made_by}");
+    }
+}
+
+#[tokio::test]
+async fn another_programs_database_that_is_open() {
+    let place = OnFile::empty();
+    let theirs = Connection::open(place.path()).unwrap();
+    theirs.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE bookmark (url TEXT)").unwrap();
+    let before = fs::read(place.path()).unwrap();
+    assert!(message(&place.path()).await.contains("is another program's database"));
+    assert!(fs::read(place.path()).unwrap() == before);
+}
+
+#[tokio::test]
+async fn a_newer_version() {
+    let place = made_and_closed().await;
+    Connection::open(place.path()).unwrap().execute_batch("PRAGMA user_version = 999").unwrap();
+    let before = fs::read(place.path()).unwrap();
+    assert!(message(&place.path()).await.contains("newer version of adieu (schema 999)"));
+    assert!(fs::read(place.path()).unwrap() == before);
+}
+
+#[tokio::test]
+async fn a_newer_version_of_a_component() {
+    let place = OnFile::empty();
+    let store = place.open().await;
+    store.migrate("guests", &["CREATE TABLE one (a)", "CREATE TABLE two (a)"]).await.unwrap();
+    match store.migrate("guests", &["CREATE TABLE one (a)"]).await {
+        Err(Error::Foreign(message)) => assert!(message.contains("guests schema 2"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_folder_and_a_file_that_may_not_be_read() {
+    let place = OnFile::empty();
+    fs::create_dir(place.path()).unwrap();
+    assert!(refusal(&place.path()).await.contains("can't be read"));
+    assert!(place.path().is_dir());
+
+    let place = made_and_closed().await;
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o000)).unwrap();
+    // Nothing is kept from the superuser.
+    if fs::read(place.path()).is_err() {
+        assert!(message(&place.path()).await.contains("can't be read"));
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there() {
+    let place = OnFile::empty();
+    let outcome = Sqlite::open(place.path().join("further/adieu.sqlite")).await;
+    assert!(matches!(outcome, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn garbage_in_the_middle() {
+    // Somewhere in every page but the first, one page at a time.
+    let pages = fs::read(made_and_closed().await.path()).unwrap().len() / 4_096;
+    assert!(pages > 20);
+    let mut noticed = 0;
+    for page in 1..pages {
+        let place = made_and_closed().await;
+        let mut bytes = fs::read(place.path()).unwrap();
+        bytes[page * 4_096..][..2_048].fill(0xa5);
+        fs::write(place.path(), &bytes).unwrap();
+        let message = message(&place.path()).await;
+        assert!(message.contains("is damaged") && message.contains("backup"), "{message}");
+        assert!(fs::read(place.path()).unwrap() == bytes);
+        noticed += 1;
+        if noticed == 12 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_off() {
+    for keep in [200, 4_096, 20_000, 40_960] {
+        let place = made_and_closed().await;
+        let bytes = fs::read(place.path()).unwrap();
+        fs::write(place.path(), &bytes[..keep]).unwrap();
+        let message = message(&place.path()).await;
+        assert!(message.contains("is damaged"), "{message}");
+        assert!(fs::read(place.path()).unwrap() == bytes[..keep]);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_a_new_store() {
+    let place = OnFile::empty();
+    fs::write(place.path(), "").unwrap();
+    place.open().await.append(vec![token("a")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_it() {
+    let place = OnFile::empty();
+    let store = place.open().await;
+    store.append(vec![token("a")]).await.unwrap();
+    let files = contents(place.path().parent().unwrap());
+    assert_eq!(files.len(), 3, "the file, its log and its shared memory");
+    for path in files.keys() {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+/// A store of some pages that nobody has open any more, in one file.
+async fn made_and_closed() -> OnFile {
+    let place = OnFile::empty();
+    {
+        let store = place.open().await;
+        store.append((0..1_000).map(|number| token(format!("{number:0>100}"))).collect()).await.unwrap();
+    }
+    // The threads of a store end soon after it; what they still hold open keeps the write-ahead log there.
+    let log = place.path().with_extension("sqlite-wal");
+    while log.exists() {
+        tokio::task::yield_now().await;
+    }
+    place
+}
