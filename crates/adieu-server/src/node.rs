@@ -85,7 +85,7 @@ impl Node {
         let threads = settings.hashing_threads.unwrap_or_else(Hasher::default_threads);
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
-        follower.ready().await;
+        follower.ready().await.context("the log of revocations cannot be read")?;
         Ok(Self { sessions, accounts, keys, clock, store, follower })
     }
 

@@ -219,7 +219,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let index = Arc::new(Index::new(clock.now()));
         let follower = Follower::start(Arc::new(store.clone()), Arc::clone(&index), Arc::clone(&clock), STALENESS);
-        follower.ready().await;
+        follower.ready().await.unwrap();
         let key = SigningKey::generate(Algorithm::HS256).unwrap();
         let issuer = Issuer::new(ISSUER).unwrap();
         let decoder = Decoder::new(Rules::new(issuer.clone()), KeySet::new([key.verifying_key().clone()]).unwrap());

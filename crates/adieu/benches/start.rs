@@ -37,7 +37,7 @@ async fn main() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let index = Arc::new(Index::new(clock.now()));
         let follower = Follower::start(Arc::new(store), Arc::clone(&index), clock, Duration::from_secs(2));
-        follower.ready().await;
+        follower.ready().await.unwrap();
         rounds.push((start.elapsed(), opened, processor_time() - processor));
         assert_eq!(index.stats().entries as u64, entries);
     }

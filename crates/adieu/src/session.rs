@@ -31,8 +31,8 @@ use crate::{
     token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode},
 };
 
-/// What a login or a refresh gives.
-#[derive(Debug, Clone)]
+/// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
+#[derive(Clone)]
 pub struct TokenPair {
     /// The access token, to be sent with every request.
     pub access: String,
@@ -40,6 +40,12 @@ pub struct TokenPair {
     pub refresh: String,
     /// What the access token says.
     pub claims: Claims,
+}
+
+impl fmt::Debug for TokenPair {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TokenPair").field("claims", &self.claims).finish_non_exhaustive()
+    }
 }
 
 /// How much a logout ends.
@@ -162,25 +168,24 @@ impl Sessions {
         origin: Origin,
         custom: Map<String, Value>,
     ) -> Result<TokenPair, Error> {
-        let id = SessionId::random();
-        let now = self.first_second_not_cut_off(&subject, &id).await?;
-        let expires_at = now.plus(self.settings.session_lifetime);
-        let session = Session {
-            id,
-            subject,
-            created_at: now,
-            last_seen_at: now,
-            origin,
-            refresh_id: TokenId::random(),
-            previous_refresh_id: None,
-            refreshed_at: now,
-            refresh_expires_at: now.plus(self.settings.refresh_lifetime).min(expires_at),
-            expires_at,
-            access_expires_at: now.plus(self.settings.access_lifetime).min(expires_at),
-        };
-        let pair = self.mint(&session, now, Fresh::Yes, custom)?;
-        self.store.create(session).await?;
-        Ok(pair)
+        const TRIES: u32 = 30;
+        const PAUSE: Duration = Duration::from_millis(100);
+
+        // A cut-off covers the whole of its second. A login in that second would be born revoked, so it waits for the
+        // next; also when the cut-off came while the session was being written down.
+        for _ in 0..TRIES {
+            let session = self.new_session(subject.clone(), origin.clone());
+            if !self.is_revoked(&session) {
+                let pair = self.mint(&session, session.created_at, Fresh::Yes, custom.clone())?;
+                self.store.create(session.clone()).await?;
+                if !self.is_revoked(&session) {
+                    return Ok(pair);
+                }
+                self.end_sessions(Selection::One(session.id)).await?;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(Error::unavailable("tokens are revoked up to a time that the wall clock has not reached"))
     }
 
     /// Finds out whether a refresh token may be used, without using it.
@@ -209,17 +214,24 @@ impl Sessions {
             access_expires_at: now.plus(self.settings.access_lifetime),
             refresh_expires_at: now.plus(self.settings.refresh_lifetime),
         };
-        match self.store.rotate(rotation).await? {
+        let (store, verifier) = (Arc::clone(&self.store), Arc::clone(&self.verifier));
+        let rotated = to_its_end(async move {
+            let rotated = store.rotate(rotation).await?;
+            if let Rotated::Reused(_, revocation) = &rotated {
+                verifier.index().insert(revocation);
+            }
+            Ok(rotated)
+        });
+        match rotated.await? {
             Rotated::Fresh(session) | Rotated::Again(session) => Ok(self.mint(&session, now, Fresh::No, custom)?),
-            Rotated::Reused(session, revocation) => {
-                self.verifier.index().insert(&revocation);
+            Rotated::Reused(session, _) => {
                 tracing::warn!(
                     target: "adieu::audit", subject = %session.subject, session = %session.id,
                     "a refresh token was used again; the session has ended"
                 );
                 Err(SessionError::ended())
             }
-            Rotated::Ended => Err(SessionError::ended()),
+            Rotated::Ended => Err(self.ended(presented)),
         }
     }
 
@@ -232,18 +244,21 @@ impl Sessions {
     /// [`Refusal::Revoked`] when the session had ended already: nothing has changed.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, SessionError> {
         let claims = self.verifier.verify_to_log_out(token)?;
-        let Some(session) = claims.session else {
+        let Some(session) = claims.session.clone() else {
             // Of an application that has no sessions: the token is all there is to end.
+            if scope != Scope::This {
+                return Err(Refusal::MissingClaim("sid").into());
+            }
             self.revoke_token_id(claims.token_id, Some(claims.expires_at)).await?;
             return Ok(0);
         };
         let selection = match scope {
             Scope::This => Selection::One(session.clone()),
-            Scope::Others => Selection::Others(claims.subject, session.clone()),
-            Scope::All => Selection::OfSubject(claims.subject),
+            Scope::Others => Selection::Others(claims.subject.clone(), session.clone()),
+            Scope::All => Selection::OfSubject(claims.subject.clone()),
         };
         let ended = self.end(selection, Some(session), vec![]).await?;
-        ended.ok_or(SessionError::ended())
+        ended.ok_or_else(|| self.ended(&claims))
     }
 
     /// Ends sessions; gives how many there were.
@@ -296,7 +311,12 @@ impl Sessions {
     /// # Errors
     /// When the store could not be written.
     pub async fn revoke_token_id(&self, id: TokenId, expires_at: Option<Timestamp>) -> Result<(), Error> {
-        let at_the_latest = expires_at.unwrap_or_else(|| self.clock.now().plus(self.settings.longest_lifetime()));
+        let at_the_latest = match expires_at {
+            Some(expires_at) => expires_at,
+            // Whatever the settings were when it was issued: a token that could still be used is of a session that is
+            // still there.
+            None => self.store.latest_expiry().await?.max(self.clock.now().plus(self.settings.longest_lifetime())),
+        };
         self.revoke(vec![Revocation {
             issuer: self.settings.issuer.clone(),
             target: Target::Token { id, expires_at },
@@ -320,10 +340,28 @@ impl Sessions {
         also: Vec<Revocation>,
     ) -> Result<Option<usize>, Error> {
         let ending = Ending { issuer: self.settings.issuer.clone(), selection, provided, also };
-        let Some(ended) = self.store.end(ending).await? else { return Ok(None) };
-        // Durable first: what is refused here must not come back with a restart.
-        self.verifier.index().extend(&ended.revocations);
-        Ok(Some(ended.sessions))
+        let (store, verifier) = (Arc::clone(&self.store), Arc::clone(&self.verifier));
+        to_its_end(async move {
+            let Some(ended) = store.end(ending).await? else { return Ok(None) };
+            // Durable first: what is refused here must not come back with a restart.
+            verifier.index().extend(&ended.revocations);
+            Ok(Some(ended.sessions))
+        })
+        .await
+    }
+
+    /// Whoever is told that a session has ended must find its tokens refused, also when this node has not read of its
+    /// end yet. What is inserted is true, and the log has it already.
+    fn ended(&self, claims: &Claims) -> SessionError {
+        if let Some(id) = claims.session.clone() {
+            let latest = claims.expires_at.max(self.clock.now().plus(self.settings.longest_lifetime()));
+            self.verifier.index().insert(&Revocation {
+                issuer: claims.issuer.clone(),
+                target: Target::Session { id },
+                lapses_at: Revocation::lapse_for(latest),
+            });
+        }
+        SessionError::ended()
     }
 
     fn cut_off(&self, target: Target, issued_until: Timestamp) -> Revocation {
@@ -334,27 +372,35 @@ impl Sessions {
         }
     }
 
-    /// A cut-off covers the whole of its second. A login in that second would be born revoked, so it waits for the
-    /// next.
-    async fn first_second_not_cut_off(&self, subject: &Subject, session: &SessionId) -> Result<Timestamp, Error> {
-        const TRIES: u32 = 30;
-        const PAUSE: Duration = Duration::from_millis(100);
-        for _ in 0..TRIES {
-            let now = self.clock.now();
-            let facts = TokenFacts {
-                issuer: self.settings.issuer.as_str(),
-                token_id: session.as_str(),
-                session: Some(session.as_str()),
-                subject: subject.as_str(),
-                issued_at: Some(now),
-                expires_at: now.plus(self.settings.access_lifetime),
-            };
-            if self.verifier.index().check(&facts).is_none() {
-                return Ok(now);
-            }
-            tokio::time::sleep(PAUSE).await;
+    fn new_session(&self, subject: Subject, origin: Origin) -> Session {
+        let now = self.clock.now();
+        let expires_at = now.plus(self.settings.session_lifetime);
+        Session {
+            id: SessionId::random(),
+            subject,
+            created_at: now,
+            last_seen_at: now,
+            origin,
+            refresh_id: TokenId::random(),
+            previous_refresh_id: None,
+            refreshed_at: now,
+            refresh_expires_at: now.plus(self.settings.refresh_lifetime).min(expires_at),
+            expires_at,
+            access_expires_at: now.plus(self.settings.access_lifetime).min(expires_at),
         }
-        Err(Error::unavailable("tokens are revoked up to a time that the wall clock has not reached"))
+    }
+
+    /// Whether the tokens of a new session would be refused.
+    fn is_revoked(&self, session: &Session) -> bool {
+        let facts = TokenFacts {
+            issuer: self.settings.issuer.as_str(),
+            token_id: session.refresh_id.as_str(),
+            session: Some(session.id.as_str()),
+            subject: session.subject.as_str(),
+            issued_at: Some(session.created_at),
+            expires_at: session.refresh_expires_at,
+        };
+        self.verifier.index().check(&facts).is_some()
     }
 
     fn mint(
@@ -367,8 +413,10 @@ impl Sessions {
         let access = Claims {
             issuer: self.settings.issuer.clone(),
             subject: session.subject.clone(),
-            issued_at: Some(now),
-            not_before: Some(now),
+            // Not later than the row says, also for a second answer within the grace: whether a cut-off covers every token
+            // of a session is decided by its row.
+            issued_at: Some(session.refreshed_at),
+            not_before: Some(session.refreshed_at),
             expires_at: now.plus(self.settings.access_lifetime).min(session.expires_at),
             token_id: TokenId::random(),
             session: Some(session.id.clone()),
@@ -379,8 +427,6 @@ impl Sessions {
         };
         // The same claims whenever it is asked for: a second answer within the grace is the same token.
         let refresh = Claims {
-            issued_at: Some(session.refreshed_at),
-            not_before: Some(session.refreshed_at),
             expires_at: session.refresh_expires_at,
             token_id: session.refresh_id.clone(),
             token_type: TokenType::Refresh,
@@ -400,4 +446,11 @@ impl Sessions {
     pub fn issuer(&self) -> &Issuer {
         &self.settings.issuer
     }
+}
+
+/// Does all of something, also when whoever asked for it goes away: what has been made durable must reach the index.
+async fn to_its_end<T: Send + 'static>(
+    step: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(step).await.map_err(Error::unavailable)?
 }

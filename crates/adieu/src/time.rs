@@ -142,38 +142,49 @@ impl Clock for SystemClock {
     }
 }
 
-/// The wall clock for whoever forgets things by it: a jump forward is believed only when it has lasted.
+/// The wall clock for whoever forgets things by it: what it says is believed only when it has lasted.
 ///
-/// What has been forgotten is gone, so a clock that is ahead for a moment must not decide. One that was behind (a
-/// machine that started in 1970) and was set right is believed after a while, so that nothing is kept for ever.
+/// What has been forgotten is gone, so a clock that is ahead for a moment must not decide: neither one that jumps, nor
+/// one that is wrong at the start until the network sets it right. One that stays ahead is believed after a while, so
+/// that nothing is kept for ever.
 #[derive(Debug)]
 pub(crate) struct TrustedTime {
     believed: Timestamp,
     at: Moment,
-    ahead_since: Option<Moment>,
+    /// Since when it has not been believed.
+    doubted_since: Option<Moment>,
 }
 
 impl TrustedTime {
     /// How far ahead of the steady clock the wall clock may get between two questions.
     const SLACK: Duration = Duration::from_secs(60);
-    /// For how long it has to be further ahead before it is believed.
-    const LASTING: Duration = Duration::from_secs(10 * 60);
+    /// For how long it has to stay where it is before it is believed.
+    pub(crate) const LASTING: Duration = Duration::from_secs(10 * 60);
 
     pub(crate) fn start(clock: &dyn Clock) -> Self {
-        Self { believed: clock.now(), at: clock.moment(), ahead_since: None }
+        let moment = clock.moment();
+        Self { believed: clock.now(), at: moment, doubted_since: Some(moment) }
     }
 
-    pub(crate) fn now(&mut self, clock: &dyn Clock) -> Timestamp {
+    /// The time by which things may be forgotten; none yet while it is not known well enough.
+    pub(crate) fn now(&mut self, clock: &dyn Clock) -> Option<Timestamp> {
         let (wall, moment) = (clock.now(), clock.moment());
         let expected = self.believed.plus(moment.since(self.at));
-        if wall > expected.plus(Self::SLACK) {
-            let ahead_since = *self.ahead_since.get_or_insert(moment);
-            if moment.since(ahead_since) < Self::LASTING {
-                return expected;
-            }
+        let is_ahead = wall > expected.plus(Self::SLACK);
+        let was_behind = expected > wall.plus(Self::SLACK);
+        if is_ahead && self.doubted_since.is_none() || was_behind {
+            self.doubted_since = Some(moment);
         }
-        *self = Self { believed: wall, at: moment, ahead_since: None };
-        wall
+        if was_behind {
+            (self.believed, self.at) = (wall, moment);
+        }
+        if let Some(since) = self.doubted_since
+            && moment.since(since) < Self::LASTING
+        {
+            return None;
+        }
+        *self = Self { believed: wall, at: moment, doubted_since: None };
+        Some(wall)
     }
 }
 
@@ -220,31 +231,54 @@ impl Clock for ManualClock {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_jump_forward_is_believed_when_it_lasts() {
-        let clock = ManualClock::at(Timestamp::from_unix(1_000));
-        let mut time = TrustedTime::start(&clock);
-        clock.advance(Duration::from_secs(600));
-        assert_eq!(time.now(&clock), Timestamp::from_unix(1_600));
-
-        clock.set_wall(Timestamp::from_unix(1_000_000));
-        assert_eq!(time.now(&clock), Timestamp::from_unix(1_600));
-        clock.advance(TrustedTime::LASTING / 2);
-        assert_eq!(time.now(&clock), Timestamp::from_unix(1_900));
-        clock.advance(TrustedTime::LASTING);
-        assert_eq!(time.now(&clock), Timestamp::from_unix(1_000_900));
+    fn started(at: u64) -> (ManualClock, TrustedTime) {
+        let clock = ManualClock::at(Timestamp::from_unix(at));
+        let time = TrustedTime::start(&clock);
+        (clock, time)
     }
 
     #[test]
-    fn a_jump_for_a_moment_and_one_back_change_nothing() {
-        let clock = ManualClock::at(Timestamp::from_unix(1_000));
-        let mut time = TrustedTime::start(&clock);
+    fn a_clock_is_believed_once_it_has_run_for_a_while() {
+        let (clock, mut time) = started(1_000);
+        assert_eq!(time.now(&clock), None);
+        clock.advance(TrustedTime::LASTING);
+        assert_eq!(time.now(&clock), Some(Timestamp::from_unix(1_600)));
+    }
+
+    #[test]
+    fn one_that_was_ahead_at_the_start_and_is_set_right_forgets_nothing() {
+        let (clock, mut time) = started(1_000_000);
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), None);
+        clock.set_wall(Timestamp::from_unix(1_300));
+        assert_eq!(time.now(&clock), None);
+        clock.advance(TrustedTime::LASTING);
+        assert_eq!(time.now(&clock), Some(Timestamp::from_unix(1_900)));
+    }
+
+    #[test]
+    fn a_jump_forward_is_believed_when_it_lasts() {
+        let (clock, mut time) = started(1_000);
+        clock.advance(TrustedTime::LASTING);
+        assert_eq!(time.now(&clock), Some(Timestamp::from_unix(1_600)));
+
         clock.set_wall(Timestamp::from_unix(1_000_000));
-        assert_eq!(time.now(&clock), Timestamp::from_unix(1_000));
-        clock.set_wall(Timestamp::from_unix(1_000));
-        clock.advance(TrustedTime::LASTING * 2);
-        assert_eq!(time.now(&clock), Timestamp::from_unix(2_200));
-        clock.set_wall(Timestamp::from_unix(500));
-        assert_eq!(time.now(&clock), Timestamp::from_unix(500));
+        assert_eq!(time.now(&clock), None);
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), None);
+        clock.advance(TrustedTime::LASTING / 2);
+        assert_eq!(time.now(&clock), Some(Timestamp::from_unix(1_000_600)));
+    }
+
+    #[test]
+    fn a_jump_for_a_moment_changes_nothing() {
+        let (clock, mut time) = started(1_000);
+        clock.advance(TrustedTime::LASTING);
+        assert_eq!(time.now(&clock), Some(Timestamp::from_unix(1_600)));
+        clock.set_wall(Timestamp::from_unix(1_000_000));
+        assert_eq!(time.now(&clock), None);
+        clock.set_wall(Timestamp::from_unix(1_600));
+        clock.advance(TrustedTime::LASTING);
+        assert_eq!(time.now(&clock), Some(Timestamp::from_unix(2_200)));
     }
 }

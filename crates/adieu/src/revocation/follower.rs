@@ -58,7 +58,18 @@ impl Freshness {
 pub struct Follower {
     task: JoinHandle<()>,
     freshness: Freshness,
-    ready: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// How far a follower has got.
+#[derive(Debug, Clone)]
+enum Progress {
+    /// The log has not been read yet.
+    Starting,
+    /// Nor could it be.
+    Failing(Error),
+    /// The whole log has been read once.
+    Ready,
 }
 
 impl Follower {
@@ -72,7 +83,7 @@ impl Follower {
         max_staleness: Duration,
     ) -> Self {
         let freshness = Freshness::never();
-        let (announce, ready) = watch::channel(false);
+        let (announce, progress) = watch::channel(Progress::Starting);
         let following = Following {
             log,
             index,
@@ -82,13 +93,21 @@ impl Follower {
             wait: max_staleness / 4,
             cursor: None,
         };
-        Self { task: tokio::spawn(following.run(announce)), freshness, ready }
+        Self { task: tokio::spawn(following.run(announce)), freshness, progress }
     }
 
-    /// Returns when the whole log has been read once.
-    pub async fn ready(&self) {
-        // The sender lives as long as the task, which ends only when this is dropped.
-        let _ = self.ready.clone().wait_for(|ready| *ready).await;
+    /// Returns when the whole log has been read once. The follower goes on trying when that fails.
+    ///
+    /// # Errors
+    /// Why the log could not be read.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut progress = self.progress.clone();
+        let known = progress.wait_for(|progress| !matches!(progress, Progress::Starting)).await;
+        match known.as_deref() {
+            Ok(Progress::Failing(error)) => Err(error.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::unavailable("the follower has ended")),
+        }
     }
 
     /// How fresh the index is; goes on being true when this is dropped.
@@ -114,7 +133,7 @@ struct Following {
 }
 
 impl Following {
-    async fn run(mut self, ready: watch::Sender<bool>) {
+    async fn run(mut self, progress: watch::Sender<Progress>) {
         let mut time = TrustedTime::start(&*self.clock);
         let mut retry = FIRST_RETRY;
         let mut failing = false;
@@ -125,18 +144,27 @@ impl Following {
                         tracing::info!("following the revocation log again");
                     }
                     retry = FIRST_RETRY;
-                    ready.send_replace(true);
+                    progress.send_replace(Progress::Ready);
                 }
                 Err(error) => {
                     // Once an outage, not once a try: verifiers say what follows from it.
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(error = &error as &dyn std::error::Error, "the revocation log can't be read");
                     }
+                    progress.send_if_modified(|progress| {
+                        let is_starting = !matches!(progress, Progress::Ready);
+                        if is_starting {
+                            *progress = Progress::Failing(error);
+                        }
+                        is_starting
+                    });
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(SLOWEST_RETRY);
                 }
             }
-            self.index.drop_lapsed(time.now(&*self.clock));
+            if let Some(now) = time.now(&*self.clock) {
+                self.index.drop_lapsed(now);
+            }
         }
     }
 

@@ -39,6 +39,18 @@ pub struct Session {
 }
 
 impl Session {
+    /// Whether it can still be refreshed.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at && now < self.refresh_expires_at
+    }
+
+    /// When its last token will have expired.
+    #[must_use]
+    pub fn last_expiry(&self) -> Timestamp {
+        self.refresh_expires_at.max(self.access_expires_at)
+    }
+
     /// The fact that this session has ended, kept until its last access token has expired.
     #[must_use]
     pub fn revocation(&self, issuer: &Issuer) -> Revocation {
@@ -99,7 +111,7 @@ impl Rotation {
     #[must_use]
     pub fn decide(&self, session: Option<Session>) -> Rotated {
         let Some(mut session) = session else { return Rotated::Ended };
-        if self.now >= session.expires_at || self.now >= session.refresh_expires_at {
+        if !session.is_live(self.now) {
             return Rotated::Ended;
         }
         let access_expires_at = self.access_expires_at.min(session.expires_at);
@@ -230,6 +242,12 @@ pub trait SessionStore: Send + Sync + 'static {
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error>;
+
+    /// When the last token of any session will have expired.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be read.
+    async fn latest_expiry(&self) -> Result<Timestamp, Error>;
 
     /// Notes when sessions were last used. Those that are not there are passed over.
     ///

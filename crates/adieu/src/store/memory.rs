@@ -164,6 +164,10 @@ impl SessionStore for Memory {
         Ok(kept.sessions.values().filter(of_subject).filter(later).take(limit).cloned().collect())
     }
 
+    async fn latest_expiry(&self) -> Result<Timestamp, Error> {
+        Ok(self.kept().sessions.values().map(Session::last_expiry).max().unwrap_or_default())
+    }
+
     async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
         let mut kept = self.kept();
         for (id, at) in seen {
@@ -177,7 +181,7 @@ impl SessionStore for Memory {
     async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
         let mut kept = self.kept();
         let before = kept.sessions.len();
-        kept.sessions.retain(|_, session| session.refresh_expires_at.max(session.access_expires_at) >= now);
+        kept.sessions.retain(|_, session| session.last_expiry() >= now);
         Ok(Pruned { removed: before - kept.sessions.len(), complete: true })
     }
 }

@@ -92,3 +92,12 @@ async fn a_login_right_after_logging_out_everywhere_is_good() {
     assert_eq!(node.refusal(&again.access), None);
     assert!(node.refresh(&again.refresh).await.is_ok());
 }
+
+#[tokio::test]
+async fn what_shows_a_login_to_a_developer_shows_no_token() {
+    let node = Node::start().await;
+    let tokens = node.log_in(jose()).await;
+    let shown = format!("{tokens:?}");
+    assert!(shown.contains("jose"));
+    assert!(!shown.contains(&tokens.access) && !shown.contains(&tokens.refresh));
+}

@@ -77,6 +77,21 @@ async fn nor_does_one_that_races_the_end_of_everything() {
 }
 
 #[tokio::test]
+async fn a_second_answer_to_a_refresh_is_no_later_than_the_first() {
+    let node = Node::start().await;
+    let first = node.log_in(jose()).await;
+    node.refresh(&first.refresh).await.unwrap();
+    node.clock.advance(Duration::from_secs(5));
+    node.catch_up().await;
+    let again = node.refresh(&first.refresh).await.unwrap();
+    // A cut-off of a second before the second answer, as a clock that is set back makes one.
+    node.clock.set_wall(NOON);
+    node.sessions.revoke_everything().await.unwrap();
+    node.clock.set_wall(NOON.plus(Duration::from_secs(10)));
+    assert_eq!(node.refusal(&again.access), Some(Refusal::Revoked(RevokedBy::Everything)));
+}
+
+#[tokio::test]
 async fn an_earlier_cut_off_does_not_weaken_a_later_one() {
     let node = Node::start().await;
     let tokens = node.log_in(jose()).await;

@@ -61,6 +61,25 @@ async fn it_outlives_tokens_that_were_minted_when_they_lived_longer() {
 }
 
 #[tokio::test]
+async fn so_does_one_of_a_token_of_which_only_the_id_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("adieu.sqlite");
+    let day = Duration::from_secs(24 * 60 * 60);
+    let long = SessionSettings { access_lifetime: day, ..SessionSettings::new(issuer()) };
+    let tokens = Node::on_file(&file, Setup { settings: long, ..Setup::default() }).await.log_in(jose()).await;
+
+    let hour = Duration::from_secs(60 * 60);
+    let short = SessionSettings { refresh_lifetime: hour, session_lifetime: hour, ..SessionSettings::new(issuer()) };
+    let node = Node::on_file(&file, Setup { settings: short, ..Setup::default() }).await;
+    node.sessions.revoke_token_id(tokens.claims.token_id.clone(), None).await.unwrap();
+    node.clock.advance(day - Duration::from_secs(1));
+    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+
+    let node = Node::on_file(&file, Setup { clock: node.clock.clone(), ..Setup::default() }).await;
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Token)));
+}
+
+#[tokio::test]
 async fn thousands_go_in_steps_and_none_that_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::on_file(&folder.path().join("adieu.sqlite"), Setup::default()).await;

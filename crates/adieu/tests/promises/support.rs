@@ -77,7 +77,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(setup.clock.clone());
         let index = Arc::new(Index::new(clock.now()));
         let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), MAX_STALENESS);
-        follower.ready().await;
+        follower.ready().await.unwrap();
         let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
         let decoder = Decoder::new(Rules::new(setup.settings.issuer.clone()), keys);
         let verifier = Verifier::new(

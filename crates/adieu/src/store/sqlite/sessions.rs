@@ -98,6 +98,11 @@ impl SessionStore for Sqlite {
         .await
     }
 
+    async fn latest_expiry(&self) -> Result<Timestamp, Error> {
+        const LATEST: &str = "SELECT coalesce(max(max(refresh_expires_at, access_expires_at)), 0) FROM session";
+        self.query(|connection| connection.query_row(LATEST, [], |row| row.get(0).map(to_time))).await
+    }
+
     async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
         const SEEN: &str = "UPDATE session SET last_seen_at = $1 WHERE id = $2 AND last_seen_at < $1";
         self.transact(move |connection| {
