@@ -152,7 +152,7 @@ impl Accounts {
         stays: Option<adieu::SessionId>,
     ) -> Result<(), ApiError> {
         let hash = self.hasher.hash(password).await?;
-        let ending = || match stays.clone() {
+        let ending = match stays {
             Some(session) => Selection::Others(id.clone(), session),
             None => Selection::OfSubject(id.clone()),
         };
@@ -164,7 +164,7 @@ impl Accounts {
     /// # Errors
     /// [`ApiError::NotFound`] when there is no such account.
     pub async fn disable(&self, id: &Subject) -> Result<(), ApiError> {
-        self.change_and_end(id, Change::Disable, || Selection::OfSubject(id.clone())).await
+        self.change_and_end(id, Change::Disable, Selection::OfSubject(id.clone())).await
     }
 
     /// Lets a disabled account log in again.
@@ -180,19 +180,23 @@ impl Accounts {
     /// # Errors
     /// [`ApiError::NotFound`] when there is no such account.
     pub async fn delete(&self, id: &Subject) -> Result<(), ApiError> {
-        self.change_and_end(id, Change::Delete, || Selection::OfSubject(id.clone())).await
+        self.change_and_end(id, Change::Delete, Selection::OfSubject(id.clone())).await
     }
 
-    async fn change_and_end(
-        &self,
-        id: &Subject,
-        change: Change,
-        ending: impl Fn() -> Selection,
-    ) -> Result<(), ApiError> {
-        self.sessions.end_sessions(ending()).await?;
-        let found = self.store.change(id, change).await?;
-        self.sessions.end_sessions(ending()).await?;
-        if found { Ok(()) } else { Err(ApiError::NotFound) }
+    /// To its end also when whoever asked goes away, or a login that overlaps would outlive the change.
+    async fn change_and_end(&self, id: &Subject, change: Change, ending: Selection) -> Result<(), ApiError> {
+        let (store, sessions, id) = (Arc::clone(&self.store), Arc::clone(&self.sessions), id.clone());
+        let steps = tokio::spawn(async move {
+            sessions.end_sessions(ending.clone()).await?;
+            let found = store.change(&id, change).await?;
+            sessions.end_sessions(ending).await?;
+            Ok(found)
+        });
+        match steps.await.map_err(ApiError::internal)? {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ApiError::NotFound),
+            Err(error) => Err(adieu::Error::into(error)),
+        }
     }
 }
 
