@@ -9,6 +9,7 @@ mod every_path_asks_the_same_evaluator;
 mod holes_are_closed;
 mod limits;
 mod logout;
+mod page_in_a_browser;
 mod passwords;
 mod refusals;
 mod secrets_never_reach_the_disk;

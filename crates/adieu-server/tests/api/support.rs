@@ -106,8 +106,12 @@ impl TestApp {
         self.call(Method::DELETE, path)
     }
 
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
-        let request = self.client.request(method.clone(), format!("http://{}{path}", self.address));
+        let request = self.client.request(method.clone(), self.url(path));
         Call { method, path: path.split('?').next().unwrap().to_owned(), request }
     }
 
