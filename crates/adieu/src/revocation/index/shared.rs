@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     IndexStats, TokenFacts,
-    fingerprint::{IssuerSecret, Secret},
+    fingerprint::{IssuerSecret, IssuerSum, Secret},
     state::{Entry, Lapsed, State},
     sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, Published},
 };
 use crate::{
-    Issuer,
+    Issuer, MAX_ID_BYTES,
     revocation::{Revocation, RevokedBy},
     time::Timestamp,
 };
@@ -43,7 +43,7 @@ const LEAVES_AT_ONCE: usize = 64;
 pub struct Index {
     secret: Secret,
     /// The issuer of the first fact. Most services know one only, and need not hash its name for every token.
-    first_issuer: OnceLock<(Issuer, IssuerSecret)>,
+    first_issuer: OnceLock<(Issuer, IssuerSum)>,
     /// Whether there is anything to look up. Most of the time, in most services, there is not.
     populated: AtomicBool,
     published: Published<State>,
@@ -104,13 +104,18 @@ impl Index {
     }
 
     fn entry(&self, revocation: &Revocation) -> Entry {
-        let with_secret = |issuer: &Issuer| (issuer.clone(), self.secret.issuer(issuer.as_str()));
-        let (name, first) = self.first_issuer.get_or_init(|| with_secret(&revocation.issuer));
-        if *name == revocation.issuer {
-            Entry::new(first, revocation)
-        } else {
-            Entry::new(&self.secret.issuer(revocation.issuer.as_str()), revocation)
-        }
+        let name = revocation.issuer.as_str();
+        self.first_issuer.get_or_init(|| (revocation.issuer.clone(), self.secret.issuer_sum(name)));
+        Entry::new(&self.issuer(name), revocation)
+    }
+
+    #[inline]
+    fn issuer(&self, name: &str) -> IssuerSecret<'_> {
+        let sum = match self.first_issuer.get() {
+            Some((first, sum)) if first.as_str() == name => *sum,
+            _ => self.secret.issuer_sum(name),
+        };
+        self.secret.of_issuer(sum)
     }
 
     fn insert_all(&self, entries: &[Entry]) {
@@ -129,14 +134,11 @@ impl Index {
     /// The answer also depends on [`pruned_through`](Self::pruned_through), which is to be read *after* this.
     #[must_use]
     pub fn check(&self, token: &TokenFacts<'_>) -> Option<RevokedBy> {
-        if !self.populated.load(Ordering::Acquire) {
+        // Nothing of an issuer without a name that an issuer can have is in, and the hash takes no longer one.
+        if !self.populated.load(Ordering::Acquire) || token.issuer.len() > MAX_ID_BYTES {
             return None;
         }
-        let state = self.published.load();
-        match self.first_issuer.get() {
-            Some((name, issuer)) if name.as_str() == token.issuer => state.check(issuer, token),
-            _ => state.check(&self.secret.issuer(token.issuer), token),
-        }
+        self.published.load().check(&self.issuer(token.issuer), token)
     }
 
     /// Forgets the slots of which every fact has lapsed, and raises [`pruned_through`](Self::pruned_through) to the

@@ -8,6 +8,7 @@ use super::{
     tree::{Crowded, Rubble},
 };
 use crate::{
+    MAX_ID_BYTES,
     revocation::{Revocation, RevokedBy, Target},
     time::Timestamp,
 };
@@ -39,7 +40,7 @@ enum Kind {
 }
 
 impl Entry {
-    pub(super) fn new(issuer: &IssuerSecret, revocation: &Revocation) -> Self {
+    pub(super) fn new(issuer: &IssuerSecret<'_>, revocation: &Revocation) -> Self {
         let (fingerprint, kind) = match &revocation.target {
             Target::Token { id, expires_at: Some(expires_at) } => {
                 (issuer.fingerprint(id.as_str()), Kind::Token { expires_at: *expires_at })
@@ -79,8 +80,11 @@ impl State {
     }
 
     #[inline]
-    pub(super) fn check(&self, issuer: &IssuerSecret, token: &TokenFacts<'_>) -> Option<RevokedBy> {
-        let wanted = |id: &str, empty: bool| if empty { None } else { Some(issuer.fingerprint(id)) };
+    pub(super) fn check(&self, issuer: &IssuerSecret<'_>, token: &TokenFacts<'_>) -> Option<RevokedBy> {
+        // What is too long for an id was never put in.
+        let wanted = |id: &str, empty: bool| {
+            if empty || id.len() > MAX_ID_BYTES { None } else { Some(issuer.fingerprint(id)) }
+        };
         let id = wanted(token.token_id, self.tokens.is_empty() && self.undated_tokens.is_empty());
         let session = token.session.and_then(|session| wanted(session, self.sessions.is_empty()));
         let subject = wanted(token.subject, self.subjects.is_empty());
