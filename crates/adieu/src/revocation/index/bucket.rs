@@ -2,8 +2,8 @@
 //!
 //! 1. Entries are added and never moved or taken out, so a reader needs no lock and no second look.
 //! 2. An entry is published by its word, with `Release`, after everything that belongs to it.
-//! 3. A glance is one load and no branch: it compares the bytes of all entries at once, and one that is not there gets
-//!    past it once in forty times.
+//! 3. A glance is one load and no branch: it compares the bytes of all entries at once. What is not there gets past it
+//!    once in twenty or thirty times.
 
 use super::{
     fingerprint::Fingerprint,

@@ -18,13 +18,10 @@
 //! Ids that count up are sums at equal distances, and could all lie side by side in one bucket if the secret is unlucky.
 //! So the bits are mixed in the end. That is a bijection, and leaves the bound as it is.
 
-use aws_lc_rs::rand;
-
 use crate::MAX_ID_BYTES;
 
 /// What a multiplication takes at once: the more, the fewer bits of the product are strongly universal.
 const WORD_BYTES: usize = 7;
-const WORD: u64 = (1 << (8 * WORD_BYTES)) - 1;
 
 /// The words of the longest text and its end.
 const MOST_WORDS: usize = (MAX_ID_BYTES + 1).div_ceil(WORD_BYTES);
@@ -48,14 +45,18 @@ pub(super) struct Secret {
     of_ids: [u128; MOST_WORDS],
 }
 
-/// An issuer's part of the sum.
+/// An issuer's part of the sum, and the issuer by itself.
 #[derive(Clone, Copy)]
-pub(super) struct IssuerSum(u128);
+pub(super) struct IssuerSum {
+    sum: u128,
+    own: Fingerprint,
+}
 
 /// The secret as one issuer's ids see it.
 #[derive(Clone, Copy)]
 pub(super) struct IssuerSecret<'s> {
     start: u128,
+    own: Fingerprint,
     of_ids: &'s [u128; MOST_WORDS],
 }
 
@@ -68,7 +69,7 @@ impl Secret {
         Self::drawn_from(|| {
             let mut bytes = [0; 16];
             #[expect(clippy::expect_used, reason = "without randomness there is no key either, and nothing to check")]
-            rand::fill(&mut bytes).expect("the operating system has randomness");
+            getrandom::fill(&mut bytes).expect("the operating system has randomness");
             u128::from_ne_bytes(bytes)
         })
     }
@@ -81,12 +82,14 @@ impl Secret {
     /// For [`of_issuer`](Self::of_issuer), now or later.
     #[inline]
     pub(super) fn issuer_sum(&self, issuer: &str) -> IssuerSum {
-        IssuerSum(sum(self.start, &self.of_issuers, issuer))
+        let sum = sum(self.start, &self.of_issuers, issuer);
+        // No id is empty.
+        IssuerSum { sum, own: Fingerprint::of(sum, &self.of_ids, "") }
     }
 
     #[inline]
     pub(super) fn of_issuer(&self, issuer: IssuerSum) -> IssuerSecret<'_> {
-        IssuerSecret { start: issuer.0, of_ids: &self.of_ids }
+        IssuerSecret { start: issuer.sum, own: issuer.own, of_ids: &self.of_ids }
     }
 }
 
@@ -94,48 +97,53 @@ impl IssuerSecret<'_> {
     /// Of an id. Kinds of ids need no tag: no two kinds share a table.
     #[inline]
     pub(super) fn fingerprint(&self, id: &str) -> Fingerprint {
-        let sum = sum(self.start, self.of_ids, id);
-        let [_, _, _, _, _, _, _, check, word @ ..] = sum.to_le_bytes();
-        let word = mixed(u64::from_le_bytes(word));
-        Fingerprint { word: word.max(1), check: check ^ word as u8 }
+        Fingerprint::of(self.start, self.of_ids, id)
     }
 
     /// Of the issuer itself.
     #[inline]
     pub(super) fn own(&self) -> Fingerprint {
-        // No id is empty.
-        self.fingerprint("")
+        self.own
+    }
+}
+
+impl Fingerprint {
+    #[inline]
+    fn of(start: u128, of_ids: &[u128; MOST_WORDS], id: &str) -> Self {
+        let [_, _, _, _, _, _, _, check, word @ ..] = sum(start, of_ids, id).to_le_bytes();
+        let word = mixed(u64::from_le_bytes(word));
+        Self { word: word.max(1), check: check ^ word as u8 }
     }
 }
 
 /// Of a text of up to [`MAX_ID_BYTES`], which is what ids are; it is for the caller to know that no others are in.
-#[inline]
+///
+/// Not inlined: a check has three of them, and each needs all registers.
+#[inline(never)]
 fn sum(start: u128, multipliers: &[u128; MOST_WORDS], text: &str) -> u128 {
     debug_assert!(text.len() <= MAX_ID_BYTES, "a text that is too long would be cut");
-    let mut multipliers = multipliers.iter();
+    let text = text.as_bytes();
+    let (words, rest) = text.as_chunks::<WORD_BYTES>();
     let mut sum = start;
-    let mut add = |word: u64| {
-        if let Some(multiplier) = multipliers.next() {
-            sum = sum.wrapping_add(multiplier.wrapping_mul(u128::from(word)));
-        }
-    };
-
-    // Eight bytes are read for every seven, which is faster than to read seven.
-    let mut rest = text.as_bytes();
-    while let (Some(&eight), Some(after)) = (rest.first_chunk(), rest.get(WORD_BYTES..)) {
-        add(u64::from_le_bytes(eight) & WORD);
-        rest = after;
+    for (multiplier, bytes) in multipliers.iter().zip(words) {
+        sum = sum.wrapping_add(multiplier.wrapping_mul(u128::from(word(bytes))));
     }
-    let bits_left = 8 * rest.len() as u32;
-    let last = match text.as_bytes().last_chunk() {
-        Some(&eight) => u64::from_le_bytes(eight).checked_shr(u64::BITS - bits_left).unwrap_or(0),
+    let bits = 8 * rest.len() as u32;
+    let last = match text.last_chunk() {
+        Some(&eight) => u64::from_le_bytes(eight).checked_shr(u64::BITS - bits).unwrap_or(0),
         None => rest.iter().rev().fold(0, |last, &byte| last << 8 | u64::from(byte)),
     };
-    let last = last | 1 << bits_left;
-    add(last & WORD);
-    // The end has a word of its own where the seven bytes before it are full.
-    add(last >> (8 * WORD_BYTES));
-    sum
+    match multipliers.get(words.len()) {
+        Some(multiplier) => sum.wrapping_add(multiplier.wrapping_mul(u128::from(last | 1 << bits))),
+        None => sum,
+    }
+}
+
+/// Seven bytes as a number, read as twice four of which one is the same.
+#[inline]
+fn word(bytes: &[u8; WORD_BYTES]) -> u64 {
+    let four = |bytes: Option<&[u8; 4]>| bytes.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
+    four(bytes.last_chunk()) << 24 | four(bytes.first_chunk())
 }
 
 /// A bijection under which numbers at equal distances lie at no equal distances.
