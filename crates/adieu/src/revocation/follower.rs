@@ -18,12 +18,16 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     Error,
     revocation::{Cursor, Index, RevocationLog},
-    time::{Clock, Moment, TrustedTime},
+    time::{Clock, Moment, Timestamp, TrustedTime},
 };
 
 /// How long to wait after a read that failed; doubled up to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const SLOWEST_RETRY: Duration = Duration::from_millis(500);
+
+/// After each read, memory of what lapsed is given back in at most so many steps of less than a millisecond: the next
+/// read, which keeps the index fresh, does not wait for all of it.
+const MOST_STEPS: usize = 16;
 
 /// How long ago an index was certainly complete. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +140,17 @@ impl Following {
                     retry = (retry * 2).min(SLOWEST_RETRY);
                 }
             }
-            self.index.drop_lapsed(time.now(&*self.clock));
+            self.drop_lapsed(time.now(&*self.clock)).await;
+        }
+    }
+
+    /// In short steps, with others let in between, and not so many that the next read waits for them.
+    async fn drop_lapsed(&self, now: Timestamp) {
+        for _ in 0..MOST_STEPS {
+            if !self.index.drop_lapsed(now) {
+                break;
+            }
+            tokio::task::yield_now().await;
         }
     }
 

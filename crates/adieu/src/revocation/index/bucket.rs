@@ -74,7 +74,7 @@ impl Ids {
     #[inline]
     fn equal_checks(checks: u64, check: u8) -> u64 {
         // The lowest zero byte of the difference, and perhaps some above it: a carry only comes out of a zero byte.
-        let difference = checks ^ EVERY_BYTE * u64::from(check);
+        let difference = checks ^ (EVERY_BYTE * u64::from(check));
         difference.wrapping_sub(EVERY_BYTE) & !difference & TOP_BIT_OF_PLACES
     }
 

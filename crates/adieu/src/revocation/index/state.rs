@@ -177,6 +177,10 @@ impl Lapsed {
         Self { ids: self.ids.take(most), cut_offs: self.cut_offs.take(most) }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.cut_offs.is_empty()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.ids.bytes() + self.cut_offs.bytes()
     }

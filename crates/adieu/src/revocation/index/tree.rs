@@ -278,6 +278,10 @@ impl<B: Bucket> Rubble<B> {
         Self(leaves)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.0.iter().map(|node| node.size().1).sum()
     }
