@@ -149,7 +149,9 @@ proptest! {
                         prop_assert!(token.refused_by(&index) || !refused, "{fact:?} revived {token:?}");
                     }
                 }
-                Step::Drop(now) => index.drop_lapsed(*now),
+                Step::Drop(now) => {
+                    index.drop_lapsed(*now);
+                }
                 Step::Raise(until) => index.raise_pruned_through(*until),
             }
             prop_assert!(index.pruned_through() >= mark);

@@ -123,7 +123,7 @@ fn at_every_size_an_id_costs_at_most_sixteen_bytes() {
 #[test]
 fn an_empty_or_nearly_empty_index_takes_next_to_nothing() {
     let index = Index::new(at(0));
-    assert!(index.stats().bytes < 1_000, "{:?}", index.stats());
+    assert!(index.stats().bytes < 3_000, "{:?}", index.stats());
 
     // A few logouts in each minute of a quarter of an hour.
     for number in 0..60 {
@@ -184,5 +184,5 @@ fn dropped_memory_comes_back_within_a_few_calls() {
     for second in 0..20 {
         index.drop_lapsed(at(2_000 + second));
     }
-    assert!(index.stats().bytes < 1_000, "{:?}", index.stats());
+    assert!(index.stats().bytes < 3_000, "{:?}", index.stats());
 }

@@ -14,7 +14,7 @@
 
 use std::{env, sync::Arc, time::Duration};
 
-use adieu::{Issuer, SessionId, Subject, TokenId, time::Timestamp};
+use adieu::{Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
 use index::{Index, TokenFacts};
 use revocation::{Revocation, RevokedBy, Target};
 use shuttle::thread;
@@ -83,7 +83,14 @@ mod index {
     impl Index {
         /// With a secret that is the same in every run: a schedule that fails can be played again.
         pub(crate) fn repeatable(now: crate::time::Timestamp) -> Self {
-            Self::with_secret(now, fingerprint::Secret::new(1, 2))
+            let mut number = 1_u128;
+            Self::with_secret(
+                now,
+                fingerprint::Secret::drawn_from(|| {
+                    number = number.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
+                    number
+                }),
+            )
         }
     }
 }

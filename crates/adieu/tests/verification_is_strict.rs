@@ -377,6 +377,33 @@ fn a_token_has_a_length() {
     assert!(encode(&key, &claims).is_err(), "what nobody accepts is not issued");
 }
 
+/// Few and simple ones are kept as they are read, others are read once more: it must make no difference.
+#[test]
+fn custom_claims_are_what_the_token_says() {
+    let simple = [r#""x":"y""#, r#""x":true"#, r#""x":0"#, r#""x":18446744073709551615"#];
+    let others = [
+        r#""x":-1"#,
+        r#""x":1.5"#,
+        r#""x":null"#,
+        r#""x":"\u0041""#,
+        r#""\u0078":1"#,
+        r#""x":[]"#,
+        r#""x":["a",{"b":1}]"#,
+        r#""x":{"y":{"z":""}}"#,
+        r#""a":1,"b":2,"c":3,"d":4,"e":5,"f":"\n""#,
+        r#""a":1,"b":[2],"c":3"#,
+    ];
+    for members in simple.into_iter().chain(others) {
+        let claims = decode(&claims_with("}", &format!(",{members}}}"))).unwrap();
+        let expected: serde_json::Value = serde_json::from_str(&format!("{{{members}}}")).unwrap();
+        assert_eq!(serde_json::Value::Object(claims.custom), expected);
+    }
+    for twice in [r#""x":1,"x":1"#, r#""a":1,"b":2,"c":3,"d":4,"e":5,"e":6"#, r#""x":1,"\u0078":1"#] {
+        let refusal = decode(&claims_with("}", &format!(",{twice}}}")));
+        assert_eq!(refusal, Err(Refusal::Malformed("a name appears twice")), "{twice}");
+    }
+}
+
 #[test]
 fn a_custom_claim_can_not_pose_as_a_registered_one() {
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();

@@ -18,12 +18,16 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     Error,
     revocation::{Cursor, Index, Page, RevocationLog},
-    time::{Clock, Moment, TrustedTime},
+    time::{Clock, Moment, Timestamp, TrustedTime},
 };
 
 /// How long to wait after a read that failed; doubled up to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const SLOWEST_RETRY: Duration = Duration::from_millis(500);
+
+/// After each read, memory of what lapsed is given back in at most so many steps of less than a millisecond: the next
+/// read, which keeps the index fresh, does not wait for all of it.
+const MOST_STEPS: usize = 16;
 
 /// How long ago an index was certainly complete. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +46,13 @@ impl Freshness {
     /// How long before `now` the index was last known to be complete; `None` when it never was.
     #[must_use]
     pub fn age(&self, now: Moment) -> Option<Duration> {
-        let complete_at = self.complete_at.load(Ordering::Acquire).checked_sub(1)?;
-        Some(now.since(Moment::from_nanos(complete_at)))
+        self.last_complete().map(|complete_at| now.since(complete_at))
+    }
+
+    /// When the index was last known to be complete; `None` when it never was.
+    #[must_use]
+    pub fn last_complete(&self) -> Option<Moment> {
+        self.complete_at.load(Ordering::Acquire).checked_sub(1).map(Moment::from_nanos)
     }
 
     /// Records that everything acknowledged before `moment` is in the index. An earlier moment than the last changes
@@ -163,8 +172,18 @@ impl Following {
                 }
             }
             if let Some(now) = time.now(&*self.clock) {
-                self.index.drop_lapsed(now);
+                self.drop_lapsed(now).await;
             }
+        }
+    }
+
+    /// In short steps, with others let in between, and not so many that the next read waits for them.
+    async fn drop_lapsed(&self, now: Timestamp) {
+        for _ in 0..MOST_STEPS {
+            if !self.index.drop_lapsed(now) {
+                break;
+            }
+            tokio::task::yield_now().await;
         }
     }
 

@@ -99,8 +99,23 @@ impl Decoder {
     /// As [`Decoder::decode`], but for [`Refusal::Expired`].
     pub fn decode_even_expired(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), Refusal> {
         let mut scratch = Scratch::default();
-        let claims = self.authenticate(token, now, &mut scratch)?;
-        Ok((claims.to_claims()?, self.expiry(&claims, now)))
+        let (claims, expiry) = self.decode_even_expired_in(token, now, &mut scratch)?;
+        Ok((claims.to_claims()?, expiry))
+    }
+
+    /// The same without copying: what it returns borrows from `scratch`.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_even_expired`].
+    pub fn decode_even_expired_in<'a>(
+        &'a self,
+        token: &str,
+        now: Timestamp,
+        scratch: &'a mut Scratch,
+    ) -> Result<(ParsedClaims<'a>, Expiry), Refusal> {
+        let claims = self.authenticate(token, now, scratch)?;
+        let expiry = self.expiry(&claims, now);
+        Ok((claims, expiry))
     }
 
     fn expiry(&self, claims: &ParsedClaims<'_>, now: Timestamp) -> Expiry {

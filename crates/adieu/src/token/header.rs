@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Algorithm, MAX_KEY_ID_BYTES, Refusal, TokenType, VerifyingKey, base64url,
-    json::{Names, Value, once, read_object},
+    json::{Others, Value, once, read_object},
 };
 
 /// What a header says that matters.
@@ -50,7 +50,7 @@ impl<'a> Header<'a> {
     /// Reads a decoded header.
     pub(super) fn parse(json: &'a [u8]) -> Result<Self, Refusal> {
         let (mut alg, mut kid, mut typ) = (None, None, None);
-        let mut others = Names::default();
+        let mut others = Others::default();
         read_object(
             json,
             "the header is not a JSON object",
@@ -68,7 +68,7 @@ impl<'a> Header<'a> {
                 "x5c" if !matches!(value, Value::Texts(_)) => {
                     Err(Refusal::Malformed("a header parameter has the wrong type"))
                 }
-                _ => others.insert(name),
+                _ => others.insert(name, &value),
             },
         )?;
 

@@ -7,6 +7,7 @@
 use std::{borrow::Cow, fmt};
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Map;
 
 use super::Refusal;
 
@@ -58,33 +59,68 @@ pub(super) fn once<'a>(slot: &mut Option<Value<'a>>, value: Value<'a>) -> Result
 
 const DUPLICATE: Refusal = Refusal::Malformed("a name appears twice");
 
-/// Names that were seen and are not looked at further. Most tokens have few: those cost no allocation.
-#[derive(Default)]
-pub(super) struct Names<'a> {
-    few: [&'a str; 8],
+/// Members that have no place of their own. Most tokens have few: those cost no allocation.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Others<'a> {
+    few: [(&'a str, Scalar<'a>); 4],
     count: usize,
     more: Vec<Cow<'a, str>>,
 }
 
-impl<'a> Names<'a> {
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0 && self.more.is_empty()
-    }
+/// A value that is kept beside its name.
+#[derive(Debug, Clone, Copy, Default)]
+enum Scalar<'a> {
+    Text(&'a str),
+    Bool(bool),
+    Unsigned(u64),
+    /// Anything else, which whoever wants it reads again.
+    #[default]
+    Other,
+}
 
-    /// Remembers a name and refuses one that is known.
-    pub(super) fn insert(&mut self, name: Cow<'a, str>) -> Result<(), Refusal> {
-        if self.few.iter().take(self.count).any(|known| *known == name) || self.more.contains(&name) {
+impl<'a> Others<'a> {
+    /// Remembers a member and refuses one whose name is known.
+    pub(super) fn insert(&mut self, name: Cow<'a, str>, value: &Value<'a>) -> Result<(), Refusal> {
+        if self.few.iter().take(self.count).any(|(known, _)| *known == name) || self.more.contains(&name) {
             return Err(DUPLICATE);
         }
         match (name, self.few.get_mut(self.count)) {
             (Cow::Borrowed(name), Some(free)) => {
-                *free = name;
+                *free = (name, Scalar::of(value));
                 self.count += 1;
             }
             (name, _) => self.more.push(name),
         }
         Ok(())
+    }
+
+    /// All members, if they are few and simple enough to have been kept.
+    pub(super) fn to_map(&self) -> Option<Map<String, serde_json::Value>> {
+        if !self.more.is_empty() {
+            return None;
+        }
+        let member = |(name, value): &(&str, Scalar<'_>)| Some(((*name).to_owned(), value.to_json()?));
+        self.few.iter().take(self.count).map(member).collect()
+    }
+}
+
+impl<'a> Scalar<'a> {
+    fn of(value: &Value<'a>) -> Self {
+        match *value {
+            Value::Text(Cow::Borrowed(text)) => Self::Text(text),
+            Value::Bool(value) => Self::Bool(value),
+            Value::Unsigned(value) => Self::Unsigned(value),
+            _ => Self::Other,
+        }
+    }
+
+    fn to_json(self) -> Option<serde_json::Value> {
+        match self {
+            Self::Text(text) => Some(text.into()),
+            Self::Bool(value) => Some(value.into()),
+            Self::Unsigned(value) => Some(value.into()),
+            Self::Other => None,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     Claims, Fresh, Refusal, Rules, TokenType, base64url,
     claims::REGISTERED,
     header::Declares,
-    json::{Names, Text, Value, once, read_object},
+    json::{Others, Text, Value, once, read_object},
 };
 
 /// The claims of a token that was found good, as they stand in it. [`Claims`] can be made from them.
@@ -29,7 +29,7 @@ pub struct ParsedClaims<'a> {
     session: Option<Cow<'a, str>>,
     token_type: TokenType,
     fresh: Fresh,
-    has_custom: bool,
+    custom: Others<'a>,
 }
 
 impl<'a> ParsedClaims<'a> {
@@ -128,10 +128,11 @@ impl<'a> ParsedClaims<'a> {
             },
             token_type: self.token_type,
             fresh: self.fresh,
-            custom: if self.has_custom {
-                serde_json::Deserializer::from_slice(self.json).deserialize_map(CustomClaims).map_err(malformed)?
-            } else {
-                Map::new()
+            custom: match self.custom.to_map() {
+                Some(custom) => custom,
+                None => {
+                    serde_json::Deserializer::from_slice(self.json).deserialize_map(CustomClaims).map_err(malformed)?
+                }
             },
         })
     }
@@ -148,14 +149,14 @@ impl<'a> ParsedClaims<'a> {
         now: Timestamp,
     ) -> Result<Self, Refusal> {
         let mut raw = RawClaims::default();
-        let mut custom = Names::default();
+        let mut custom = Others::default();
         read_object(
             json,
             NOT_AN_OBJECT,
             |name| name == "aud",
             |name, value| match raw.slot(&name) {
                 Some(slot) => once(slot, value),
-                None => custom.insert(name),
+                None => custom.insert(name, &value),
             },
         )?;
 
@@ -206,7 +207,7 @@ impl<'a> ParsedClaims<'a> {
             session,
             token_type,
             fresh,
-            has_custom: !custom.is_empty(),
+            custom,
         })
     }
 }

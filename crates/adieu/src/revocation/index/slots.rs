@@ -109,13 +109,6 @@ impl Calendar {
         self.0.is_empty()
     }
 
-    /// Zero if it is in none of the slots.
-    #[inline]
-    pub(super) fn glance(&self, expires_at: Timestamp, fingerprint: Fingerprint) -> u64 {
-        let slots = self.0.iter().filter_map(|page| page.slot(expires_at.as_unix() >> page.width));
-        slots.fold(0, |seen, slot| seen | slot.tree.glance(fingerprint))
-    }
-
     #[inline]
     pub(super) fn contains(&self, expires_at: Timestamp, fingerprint: Fingerprint) -> bool {
         self.0.iter().any(|page| {
@@ -252,12 +245,7 @@ impl<B: Bucket> Shelf<B> {
         self.0.is_empty()
     }
 
-    /// Zero if it is in none of the slots.
     #[inline]
-    pub(super) fn glance(&self, fingerprint: Fingerprint) -> u64 {
-        self.0.iter().fold(0, |seen, shelved| seen | shelved.slot.tree.glance(fingerprint))
-    }
-
     pub(super) fn contains(&self, fingerprint: Fingerprint) -> bool {
         self.find(fingerprint).next().is_some()
     }

@@ -8,6 +8,7 @@ use super::{
     tree::{Crowded, Rubble},
 };
 use crate::{
+    MAX_ID_BYTES,
     revocation::{Revocation, RevokedBy, Target},
     time::Timestamp,
 };
@@ -39,7 +40,7 @@ enum Kind {
 }
 
 impl Entry {
-    pub(super) fn new(issuer: &IssuerSecret, revocation: &Revocation) -> Self {
+    pub(super) fn new(issuer: &IssuerSecret<'_>, revocation: &Revocation) -> Self {
         let (fingerprint, kind) = match &revocation.target {
             Target::Token { id, expires_at: Some(expires_at) } => {
                 (issuer.fingerprint(id.as_str()), Kind::Token { expires_at: *expires_at })
@@ -79,36 +80,30 @@ impl State {
     }
 
     #[inline]
-    pub(super) fn check(&self, issuer: &IssuerSecret, token: &TokenFacts<'_>) -> Option<RevokedBy> {
-        let wanted = |id: &str, empty: bool| if empty { None } else { Some(issuer.fingerprint(id)) };
+    pub(super) fn check(&self, issuer: &IssuerSecret<'_>, token: &TokenFacts<'_>) -> Option<RevokedBy> {
+        // What is too long for an id was never put in.
+        let wanted = |id: &str, empty: bool| {
+            if empty || id.len() > MAX_ID_BYTES { None } else { Some(issuer.fingerprint(id)) }
+        };
+        // All are hashed first: the look-ups after it are short enough for the processor to have all of them under way,
+        // where each would otherwise wait for its line of memory alone.
         let id = wanted(token.token_id, self.tokens.is_empty() && self.undated_tokens.is_empty());
         let session = token.session.and_then(|session| wanted(session, self.sessions.is_empty()));
         let subject = wanted(token.subject, self.subjects.is_empty());
         let own = if self.issuers.is_empty() { None } else { Some(issuer.own()) };
 
-        // Nearly every token is live. So first one line of every table is read without looking at any of them: they
-        // come from memory side by side, where a decision after each would wait for one after the other.
-        let seen_id = id.map_or(0, |id| self.tokens.glance(token.expires_at, id) | self.undated_tokens.glance(id));
-        let seen_session = session.map_or(0, |session| self.sessions.glance(session));
-        let seen_subject = subject.map_or(0, |subject| self.subjects.glance(subject));
-        let seen_own = own.map_or(0, |own| self.issuers.glance(own));
-        if seen_id | seen_session | seen_subject | seen_own == 0 {
-            return None;
-        }
-
         // A token that does not say when it was issued could be older than any cut-off.
         let cut_off_by = |issued_until: Timestamp| token.issued_at.is_none_or(|issued_at| issued_at <= issued_until);
-        let id = id.filter(|_| seen_id != 0);
         if id.is_some_and(|id| self.tokens.contains(token.expires_at, id) || self.undated_tokens.contains(id)) {
             return Some(RevokedBy::Token);
         }
-        if session.filter(|_| seen_session != 0).is_some_and(|session| self.sessions.contains(session)) {
+        if session.is_some_and(|session| self.sessions.contains(session)) {
             return Some(RevokedBy::Session);
         }
-        if subject.filter(|_| seen_subject != 0).is_some_and(|subject| self.subjects.find(subject).any(cut_off_by)) {
+        if subject.is_some_and(|subject| self.subjects.find(subject).any(cut_off_by)) {
             return Some(RevokedBy::Subject);
         }
-        if own.filter(|_| seen_own != 0).is_some_and(|own| self.issuers.find(own).any(cut_off_by)) {
+        if own.is_some_and(|own| self.issuers.find(own).any(cut_off_by)) {
             return Some(RevokedBy::Everything);
         }
         None
@@ -180,6 +175,10 @@ impl Lapsed {
     /// Takes out up to so many leaves of each sort.
     pub(super) fn take(&mut self, most: usize) -> Self {
         Self { ids: self.ids.take(most), cut_offs: self.cut_offs.take(most) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.cut_offs.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
