@@ -27,7 +27,7 @@ const SLOWEST_RETRY: Duration = Duration::from_millis(500);
 
 /// After each read, memory of what lapsed is given back in at most so many steps of less than a millisecond: the next
 /// read, which keeps the index fresh, does not wait for all of it.
-const MOST_STEPS: usize = 16;
+const MOST_STEPS: usize = 32;
 
 /// How long ago an index was certainly complete. Clones share it.
 #[derive(Debug, Clone, Default)]

@@ -7,11 +7,11 @@
 //! 1. **Two different ids have the same 72 bits with a probability of 2⁻⁷²**, over the choice of the secret, whatever
 //!    the ids are: the upper `128 − 56 + 1 = 73` bits are *strongly universal*, which is to say that those of two
 //!    different texts are uniform and independent of each other (Lemire and Kaser, "Strongly universal string hashing is
-//!    fast", The Computer Journal 57 (2014), theorem 3.1; the notion is that of Wegman and Carter, 1981).
-//!    A keyed pseudorandom function such as SipHash gives as much by assumption, and takes four times as long.
-//! 2. **Different texts are different words.** Each is closed by a byte of 1 before it is filled up with zeros, and the
-//!    words of the issuer have other places than those of the id: neither a longer text nor `("a", "bc")` and
-//!    `("ab", "c")` can be the same by accident.
+//!    fast", The Computer Journal 57, 2014; the notion is that of Wegman and Carter, 1981). A keyed pseudorandom
+//!    function such as SipHash gives as much by assumption, and takes longer.
+//! 2. **Different texts are different words.** Each is closed by a byte of 1 before it is filled up with zeros, so that
+//!    no last word is zero, and the words of the issuer have other places than those of the id: neither a longer text
+//!    nor `("a", "bc")` and `("ab", "c")` can be the same by accident.
 //! 3. **The secret must stay in.** Whoever saw hashes could solve for it, as it is linear; nobody does: an index shows
 //!    neither hashes nor their order.
 //!

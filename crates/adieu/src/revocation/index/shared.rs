@@ -22,7 +22,7 @@ const TURN: usize = 256;
 
 /// How many leaves of each sort are given back in one go: up to 128 KiB each, and 20 to 50 µs for the allocator when
 /// nothing of them is in the cache any more.
-const LEAVES_AT_ONCE: usize = 16;
+const LEAVES_AT_ONCE: usize = 8;
 
 /// All revocations that have not lapsed, in memory, made for being asked on every request.
 ///
