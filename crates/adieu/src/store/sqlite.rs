@@ -56,7 +56,7 @@ pub struct Sqlite {
     write_failed: Arc<AtomicBool>,
     /// Where the next step of pruning starts to look, and where the next step of forgetting sessions does.
     pruned_up_to: Arc<AtomicI64>,
-    forgotten_up_to: Arc<Mutex<String>>,
+    forgotten_up_to: Arc<Mutex<(String, String)>>,
 }
 
 impl Sqlite {
