@@ -13,7 +13,9 @@ CREATE TABLE revocation (
 
 CREATE TABLE revocation_log_state (
     log_id         TEXT NOT NULL,
-    pruned_through BIGINT NOT NULL
+    pruned_through BIGINT NOT NULL,
+    -- Goes up when it is tried whether the file can be written again.
+    probes         BIGINT NOT NULL DEFAULT 0
 );
 
 -- In the order of subjects, and no second index: to end a session changes one page. Whoever has a token knows both.
