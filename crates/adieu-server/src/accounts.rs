@@ -122,7 +122,7 @@ impl Accounts {
             return Ok(tokens);
         }
         if let Some(session) = tokens.claims.session {
-            self.sessions.end_sessions(Selection::One(session)).await?;
+            self.sessions.end_sessions(Selection::Owned(session, account.id.clone())).await?;
         }
         Err(ApiError::InvalidCredentials)
     }

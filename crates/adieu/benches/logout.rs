@@ -288,7 +288,7 @@ impl Node {
     }
 
     async fn single_logouts(&self, callers: usize, tokens: Vec<String>) -> Samples {
-        const DELETE: &str = "DELETE FROM session WHERE id = $1 RETURNING access_expires_at";
+        const DELETE: &str = "DELETE FROM session WHERE subject = $1 AND id = $2 RETURNING access_expires_at";
         concurrently(callers, tokens, |token| {
             let (sessions, plain) = (Arc::clone(&self.sessions), Arc::clone(&self.plain));
             async move {
@@ -296,8 +296,8 @@ impl Node {
                 let id = claims.session.unwrap();
                 let plain = plain.lock().await;
                 plain.execute_batch("BEGIN IMMEDIATE").unwrap();
-                let expires_at: i64 =
-                    plain.prepare_cached(DELETE).unwrap().query_row([id.as_str()], |row| row.get(0)).unwrap();
+                let key = [claims.subject.as_str(), id.as_str()];
+                let expires_at: i64 = plain.prepare_cached(DELETE).unwrap().query_row(key, |row| row.get(0)).unwrap();
                 let lapses_at = Revocation::lapse_for(Timestamp::from_unix(expires_at.unsigned_abs()));
                 let revocation = Revocation { issuer: claims.issuer, target: Target::Session { id }, lapses_at };
                 insert(&plain, &revocation);

@@ -145,7 +145,7 @@ impl Sessions {
     /// Notes that a token of a session was used just now; written down with the next [`Sessions::write_last_seen`].
     pub fn note_use(&self, claims: &Claims) {
         if let Some(session) = &claims.session {
-            self.last_seen.note(session, self.clock.now());
+            self.last_seen.note(session, &claims.subject, self.clock.now());
         }
     }
 
@@ -206,6 +206,7 @@ impl Sessions {
         let now = self.clock.now();
         let rotation = Rotation {
             issuer: self.settings.issuer.clone(),
+            subject: presented.subject.clone(),
             session,
             presented: presented.token_id.clone(),
             successor: TokenId::random(),
@@ -252,12 +253,13 @@ impl Sessions {
             self.revoke_token_id(claims.token_id, Some(claims.expires_at)).await?;
             return Ok(0);
         };
+        let subject = claims.subject.clone();
         let selection = match scope {
-            Scope::This => Selection::One(session.clone()),
-            Scope::Others => Selection::Others(claims.subject.clone(), session.clone()),
-            Scope::All => Selection::OfSubject(claims.subject.clone()),
+            Scope::This => Selection::Owned(session.clone(), subject.clone()),
+            Scope::Others => Selection::Others(subject.clone(), session.clone()),
+            Scope::All => Selection::OfSubject(subject.clone()),
         };
-        let ended = self.end(selection, Some(session), vec![]).await?;
+        let ended = self.end(selection, Some((session, subject)), vec![]).await?;
         ended.ok_or_else(|| self.ended(&claims))
     }
 
@@ -297,7 +299,9 @@ impl Sessions {
     pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
         let claims = self.verifier.verify_to_revoke(token)?;
         match (claims.token_type, claims.session) {
-            (TokenType::Refresh, Some(session)) => Ok(self.end_sessions(Selection::One(session)).await?),
+            (TokenType::Refresh, Some(session)) => {
+                Ok(self.end_sessions(Selection::Owned(session, claims.subject)).await?)
+            }
             _ => {
                 self.revoke_token_id(claims.token_id, Some(claims.expires_at)).await?;
                 Ok(0)
@@ -336,7 +340,7 @@ impl Sessions {
     async fn end(
         &self,
         selection: Selection,
-        provided: Option<SessionId>,
+        provided: Option<(SessionId, Subject)>,
         also: Vec<Revocation>,
     ) -> Result<Option<usize>, Error> {
         let ending = Ending { issuer: self.settings.issuer.clone(), selection, provided, also };

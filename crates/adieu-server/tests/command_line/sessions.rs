@@ -25,7 +25,11 @@ async fn a_list_tells_when_a_session_was_last_seen() {
     let node = place.node().await;
     let pair = log_in(&node, "jose", "curl").await;
     let later = pair.claims.issued_at.unwrap().plus(std::time::Duration::from_secs(100));
-    node.sessions.store().seen(vec![(pair.claims.session.clone().unwrap(), later)]).await.unwrap();
+    node.sessions
+        .store()
+        .seen(vec![(pair.claims.session.clone().unwrap(), pair.claims.subject.clone(), later)])
+        .await
+        .unwrap();
     let listed = place.run(&["session", "list", "--json"]).succeeded().object();
     assert_eq!(listed["last_seen_at"].as_u64(), Some(later.as_unix()));
 }

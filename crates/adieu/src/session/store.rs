@@ -76,7 +76,9 @@ pub struct Origin {
 pub struct Rotation {
     /// Whose tokens: the `iss` of the revocation when this turns out to be reuse.
     pub issuer: Issuer,
-    /// The session of the refresh token that was presented.
+    /// Who the refresh token that was presented is of.
+    pub subject: Subject,
+    /// Its session.
     pub session: SessionId,
     /// Its `jti`.
     pub presented: TokenId,
@@ -136,9 +138,9 @@ impl Rotation {
 /// Which sessions end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// This one.
+    /// This one, whoever it is of; which a store may have to search for.
     One(SessionId),
-    /// This one, if it is of this subject.
+    /// This one, if it is of this subject. What a token says: no store has to search for it.
     Owned(SessionId, Subject),
     /// All of a subject's.
     OfSubject(Subject),
@@ -161,8 +163,8 @@ pub struct Ending {
     pub issuer: Issuer,
     /// Which.
     pub selection: Selection,
-    /// Do nothing unless this session is there.
-    pub provided: Option<SessionId>,
+    /// Do nothing unless this session of this subject is there.
+    pub provided: Option<(SessionId, Subject)>,
     /// Revocations to append in the same step. A cut-off among them is kept at least as long as the revocation of any
     /// session that is ended with it.
     pub also: Vec<Revocation>,
@@ -226,7 +228,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// that the session has ended.
     async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error>;
 
-    /// One session.
+    /// One session, whoever it is of; which a store may have to search for.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be read.
@@ -253,7 +255,7 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
-    async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error>;
+    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error>;
 
     /// Forgets some of the sessions whose every token has expired at `now`, in a small step.
     ///

@@ -75,6 +75,12 @@ impl Memory {
     }
 }
 
+impl Kept {
+    fn find(&self, id: &SessionId, subject: &Subject) -> Option<&Session> {
+        self.sessions.get(id).filter(|session| session.subject == *subject)
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self::new()
@@ -119,7 +125,7 @@ impl SessionStore for Memory {
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
         let mut kept = self.kept();
-        let rotated = rotation.decide(kept.sessions.get(&rotation.session).cloned());
+        let rotated = rotation.decide(kept.find(&rotation.session, &rotation.subject).cloned());
         match &rotated {
             Rotated::Fresh(session) | Rotated::Again(session) => {
                 kept.sessions.insert(session.id.clone(), session.clone());
@@ -135,7 +141,7 @@ impl SessionStore for Memory {
 
     async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
         let mut kept = self.kept();
-        if ending.provided.as_ref().is_some_and(|id| !kept.sessions.contains_key(id)) {
+        if ending.provided.as_ref().is_some_and(|(id, subject)| kept.find(id, subject).is_none()) {
             return Ok(None);
         }
         let ended: Vec<Session> = kept
@@ -168,10 +174,10 @@ impl SessionStore for Memory {
         Ok(self.kept().sessions.values().map(Session::last_expiry).max().unwrap_or_default())
     }
 
-    async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
+    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
         let mut kept = self.kept();
-        for (id, at) in seen {
-            if let Some(session) = kept.sessions.get_mut(&id) {
+        for (id, subject, at) in seen {
+            if let Some(session) = kept.sessions.get_mut(&id).filter(|session| session.subject == subject) {
                 session.last_seen_at = session.last_seen_at.max(at);
             }
         }

@@ -56,7 +56,7 @@ pub struct Sqlite {
     write_failed: Arc<AtomicBool>,
     /// Where the next step of pruning starts to look, and where the next step of forgetting sessions does.
     pruned_up_to: Arc<AtomicI64>,
-    forgotten_up_to: Arc<Mutex<String>>,
+    forgotten_up_to: Arc<Mutex<(String, String)>>,
 }
 
 impl Sqlite {
@@ -103,7 +103,8 @@ impl Sqlite {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let outcome = self.writer.run(operation).await;
+        // That the queue is full says nothing of the file.
+        let outcome = self.writer.queue(operation)?.await;
         if outcome.is_err() {
             self.write_failed.store(true, Ordering::Relaxed);
         }
@@ -119,7 +120,7 @@ impl Sqlite {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.readers.run(operation).await
+        self.readers.queue(operation)?.await
     }
 
     /// Makes sure that the store can be read, and, if a write has failed, that it can be written again.
@@ -129,8 +130,7 @@ impl Sqlite {
     pub async fn check(&self) -> Result<(), Error> {
         const READ: &str = "SELECT log_id FROM revocation_log_state";
         // Something must change, or SQLite writes nothing.
-        const WRITE: &str = "INSERT INTO component (name, version) VALUES ('recovered', 1)
-            ON CONFLICT (name) DO UPDATE SET version = version + 1";
+        const WRITE: &str = "UPDATE revocation_log_state SET probes = probes + 1";
         self.query(|connection| connection.query_row(READ, [], |_| Ok(()))).await?;
         if self.write_failed.load(Ordering::Relaxed) {
             self.transact(|connection| connection.execute(WRITE, [])).await?;

@@ -13,7 +13,7 @@ use adieu::{
     store::sqlite::{Sqlite, rusqlite::Connection},
 };
 
-use crate::engines::{OnFile, Place, token};
+use crate::engines::{OnFile, Place, read_all, token};
 
 /// Every file of a folder with its bytes.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -166,6 +166,48 @@ async fn nobody_else_may_read_it() {
     for path in files.keys() {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
     }
+}
+
+/// Two stores on one file in one process, and another process that opens the file and closes it. The last to close a file
+/// takes its write-ahead log in and removes it; by their locks it knows that it isn't.
+#[tokio::test]
+async fn a_second_store_in_the_process_leaves_the_locks_of_the_first() {
+    let place = OnFile::empty();
+    let first = place.open().await;
+    first.append(vec![token("a")]).await.unwrap();
+    let second = place.open().await;
+    let (file, test) = (place.path(), "files::opens_and_closes_the_file_that_it_is_given");
+    let run = move || {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test]).env(GIVEN, file).output().unwrap()
+    };
+    let other = tokio::task::spawn_blocking(run).await.unwrap();
+    assert!(other.status.success() && String::from_utf8_lossy(&other.stdout).contains("1 passed"), "{other:?}");
+    assert!(place.path().with_extension("sqlite-wal").exists(), "the log was removed under those who use it");
+    second.append(vec![token("b")]).await.unwrap();
+    first.append(vec![token("c")]).await.unwrap();
+    assert_eq!(read_all(&place.open().await, None).await.0, [token("a"), token("b"), token("c")]);
+}
+
+/// Names the file to the other process of the test above.
+const GIVEN: &str = "ADIEU_TEST_OPENS_AND_CLOSES";
+
+#[test]
+fn opens_and_closes_the_file_that_it_is_given() {
+    if let Some(path) = std::env::var_os(GIVEN) {
+        let connection = Connection::open(path).unwrap();
+        connection.query_row("SELECT count(*) FROM revocation", [], |row| row.get::<_, i64>(0)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_path_may_have_any_characters() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("50% of #1?mode=memory&é.sqlite");
+    for _ in 0..2 {
+        Sqlite::open(&path).await.unwrap().append(vec![token("a")]).await.unwrap();
+    }
+    assert!(path.exists());
 }
 
 /// A store of some pages that nobody has open any more, in one file.

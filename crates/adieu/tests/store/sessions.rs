@@ -33,6 +33,7 @@ fn ending(selection: Selection) -> Ending {
 fn rotation(of: &Session, presented: &TokenId) -> Rotation {
     Rotation {
         issuer: issuer(),
+        subject: of.subject.clone(),
         session: of.id.clone(),
         presented: presented.clone(),
         successor: TokenId::random(),
@@ -79,7 +80,7 @@ async fn ending_removes_it_and_appends_its_revocation<P: Place>() {
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let end = || {
         store.end(Ending {
-            provided: Some(session.id.clone()),
+            provided: Some((session.id.clone(), session.subject.clone())),
             also: vec![token("also")],
             ..ending(Selection::One(session.id.clone()))
         })
@@ -151,9 +152,11 @@ async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place>() {
 async fn nothing_happens_without_the_session_it_was_provided_on<P: Place>() {
     let store = P::empty().open().await;
     let sessions = with_sessions(&store, &["jose", "jose"]).await;
-    let provided = Some(SessionId::random());
     let all = ending(Selection::OfSubject(subject("jose")));
-    assert!(store.end(Ending { provided, also: vec![token("also")], ..all }).await.unwrap().is_none());
+    for provided in [(SessionId::random(), subject("jose")), (sessions[0].id.clone(), subject("nobody"))] {
+        let ending = Ending { provided: Some(provided), also: vec![token("also")], ..all.clone() };
+        assert!(store.end(ending).await.unwrap().is_none());
+    }
     assert_eq!(store.sessions(None, None, 100).await.unwrap(), sessions);
     assert_eq!(read_all(&store, None).await.0, []);
 }
@@ -173,6 +176,8 @@ async fn a_rotation_is_written_down<P: Place>() {
 
     let unknown = rotation(&crate::engines::session("jose"), &session.refresh_id);
     assert!(matches!(store.rotate(unknown).await.unwrap(), Rotated::Ended));
+    let not_theirs = Rotation { subject: subject("nobody"), ..rotation(&session, &first.successor) };
+    assert!(matches!(store.rotate(not_theirs).await.unwrap(), Rotated::Ended));
 }
 
 async fn reuse_ends_the_session<P: Place>() {
@@ -249,7 +254,14 @@ async fn they_are_listed_in_order_and_in_pages<P: Place>() {
 async fn last_seen_only_goes_forward<P: Place>() {
     let store = P::empty().open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
-    let seen = |at| vec![(SessionId::random(), at), (session.id.clone(), at)];
+    let seen = |at| {
+        let of = &session.subject;
+        vec![
+            (SessionId::random(), of.clone(), at),
+            (session.id.clone(), of.clone(), at),
+            (session.id.clone(), subject("nobody"), after(30)),
+        ]
+    };
     store.seen(seen(after(20))).await.unwrap();
     store.seen(seen(after(10))).await.unwrap();
     store.seen(vec![]).await.unwrap();

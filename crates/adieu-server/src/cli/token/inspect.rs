@@ -117,6 +117,7 @@ fn refused_by_session(
     let now = node.clock.now();
     let rotation = Rotation {
         issuer: node.sessions.issuer().clone(),
+        subject: session.subject.clone(),
         session: session.id.clone(),
         presented: token.token_id().clone(),
         successor: TokenId::random(),

@@ -1,6 +1,6 @@
 //! The tables, and whether a file is one of ours at all.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fs, path::Path};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
@@ -9,27 +9,35 @@ use crate::{Error, revocation::LogId};
 /// Written into the header of the file (`PRAGMA application_id`): "ADIE".
 const APPLICATION_ID: i64 = 0x4144_4945;
 
+/// Bytes of every SQLite file that has anything in it.
+const HEADER: u64 = 100;
+
 /// One step a version; a file is brought from its `user_version` to the last.
 const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
 
 /// Says what is wrong with a file, if there is one, and writes nothing to it.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
-    let mut start = Vec::new();
-    match File::open(path).and_then(|file| file.take(Header::BYTES as u64).read_to_end(&mut start)) {
-        Ok(_) => {}
+    let unreadable =
+        |error: &dyn std::fmt::Display| Error::Foreign(format!("{} can't be read: {error}", path.display()));
+    let length = match fs::metadata(path) {
+        // It was made, and then the program was killed before SQLite wrote to it.
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => return Ok(()),
+        Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::Foreign(format!("{} can't be read: {error}", path.display()))),
-    }
+        Err(error) => return Err(unreadable(&error)),
+    };
     let foreign = |what: &str| {
         Err(Error::Foreign(format!("{} {what}; it was left as it is, name another data folder", path.display())))
     };
-    match Header::parse(&start) {
-        // It was made, and then the program was killed before SQLite wrote to it.
-        _ if start.is_empty() => return Ok(()),
-        None => return foreign("is not an SQLite database"),
-        // Asked before SQLite is let near it, which would leave its own files beside another program's.
-        Some(header) if header.is_of_another_program() => return foreign("is another program's database"),
-        Some(_) => {}
+    match main_file(path) {
+        Ok(contents) if contents.is_of_another_program() => return foreign("is another program's database"),
+        // SQLite itself would write over a file of one byte.
+        Ok(_) if length < HEADER => return foreign("is not an SQLite database"),
+        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::NotADatabase => {
+            return foreign("is not an SQLite database");
+        }
+        // What looks damaged may be a file that another process is writing its log into.
+        _ => {}
     }
     let damaged = |what: String| {
         Err(Error::Foreign(format!(
@@ -49,33 +57,28 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
         Err(rusqlite::Error::SqliteFailure(error, _))
             if !matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
         {
-            Err(Error::Foreign(format!("{} can't be read: {error}", path.display())))
+            Err(unreadable(&error))
         }
         Err(error) => damaged(error.to_string()),
     }
 }
 
-/// What the first page says by itself. What was written last may still be in the write-ahead log, so it proves that a
-/// file is another program's, never that it is ours.
-struct Header {
+/// What a file says of itself.
+struct Contents {
     application: i64,
-    version: u32,
-    tables: u16,
+    version: usize,
+    tables: usize,
+    damage: Option<String>,
 }
 
-impl Header {
-    const BYTES: usize = 108;
-
-    /// <https://www.sqlite.org/fileformat2.html>
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
-        let number = |offset: usize| Some(u32::from_be_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?));
-        bytes.starts_with(b"SQLite format 3\0").then_some(())?;
-        Some(Self {
-            application: i64::from(number(68)?),
-            version: number(60)?,
-            // Cells of the root page of the schema.
-            tables: u16::from_be_bytes(bytes.get(103..105)?.try_into().ok()?),
+impl Contents {
+    fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let number = |query| connection.query_row(query, [], |row| row.get(0));
+        Ok(Self {
+            application: connection.query_row("PRAGMA application_id", [], |row| row.get(0))?,
+            version: number("PRAGMA user_version")?,
+            tables: number("SELECT count(*) FROM sqlite_schema")?,
+            damage: None,
         })
     }
 
@@ -88,12 +91,23 @@ impl Header {
     }
 }
 
-/// What the file says of itself, the write-ahead log included, and whether its pages hang together.
-struct Contents {
-    application: i64,
-    version: usize,
-    tables: usize,
-    damage: Option<String>,
+/// Without the write-ahead log, where what was written last may still be: it proves that a file is another program's,
+/// never that it is ours. Asked first, because to read the log SQLite leaves files of its own beside the database.
+///
+/// Through SQLite all the same: to open and close the file by other means would drop the locks that every other store of
+/// this process has on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2). An `immutable` connection takes no lock and,
+/// like all of SQLite's, closes its descriptor only when no other connection has one.
+fn main_file(path: &Path) -> rusqlite::Result<Contents> {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Contents::read(&Connection::open_with_flags(uri, flags)?)
 }
 
 /// By a connection that can't write, and therefore does not take in the write-ahead log when it closes either. Reads
@@ -101,20 +115,12 @@ struct Contents {
 fn inspect(path: &Path) -> rusqlite::Result<Contents> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    let number = |query| connection.query_row(query, [], |row| row.get(0));
-    let (application, version, tables) = (
-        connection.query_row("PRAGMA application_id", [], |row| row.get(0))?,
-        number("PRAGMA user_version")?,
-        number("SELECT count(*) FROM sqlite_schema")?,
-    );
-    let damage = match application {
-        APPLICATION_ID => {
-            let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            (found != "ok").then_some(found)
-        }
-        _ => None,
-    };
-    Ok(Contents { application, version, tables, damage })
+    let mut contents = Contents::read(&connection)?;
+    if contents.application == APPLICATION_ID {
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        contents.damage = (found != "ok").then_some(found);
+    }
+    Ok(contents)
 }
 
 /// Brings the tables to this version, in one transaction; several processes may do so at once.

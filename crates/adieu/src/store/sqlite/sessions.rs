@@ -33,12 +33,12 @@ impl SessionStore for Sqlite {
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
         let rotated = self
             .transact(move |connection| {
-                let session = find(connection, &rotation.session)?;
+                let session = find(connection, &rotation.session, &rotation.subject)?;
                 let rotated = rotation.decide(session);
                 match &rotated {
                     Rotated::Fresh(session) | Rotated::Again(session) => put(connection, session)?,
                     Rotated::Reused(session, revocation) => {
-                        delete(connection, &Selection::One(session.id.clone()))?;
+                        delete(connection, &Selection::Owned(session.id.clone(), session.subject.clone()))?;
                         log::insert(connection, revocation)?;
                     }
                     Rotated::Ended => {}
@@ -52,11 +52,18 @@ impl SessionStore for Sqlite {
         Ok(rotated)
     }
 
-    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+    async fn end(&self, mut ending: Ending) -> Result<Option<Ended>, Error> {
+        if let Selection::One(id) = &ending.selection {
+            // Whose it is never changes, so a reader can search for it.
+            ending.selection = match self.session(id).await? {
+                Some(session) => Selection::Owned(session.id, session.subject),
+                None => Selection::Nothing,
+            };
+        }
         let ended = self
             .transact(move |connection| {
-                if let Some(id) = &ending.provided
-                    && !exists(connection, id)?
+                if let Some((id, subject)) = &ending.provided
+                    && !exists(connection, id, subject)?
                 {
                     return Ok(None);
                 }
@@ -72,8 +79,10 @@ impl SessionStore for Sqlite {
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
+        const BY_ID: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = $1 LIMIT 1");
         let id = id.clone();
-        self.query(move |connection| find(connection, &id)).await
+        self.query(move |connection| connection.prepare_cached(BY_ID)?.query_row([id.as_str()], session).optional())
+            .await
     }
 
     async fn sessions(
@@ -103,38 +112,42 @@ impl SessionStore for Sqlite {
         self.query(|connection| connection.query_row(LATEST, [], |row| row.get(0).map(to_time))).await
     }
 
-    async fn seen(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), Error> {
-        const SEEN: &str = "UPDATE session SET last_seen_at = $1 WHERE id = $2 AND last_seen_at < $1";
+    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+        const SEEN: &str = "UPDATE session SET last_seen_at = $1 WHERE subject = $2 AND id = $3 AND last_seen_at < $1";
         self.transact(move |connection| {
             let mut statement = connection.prepare_cached(SEEN)?;
-            seen.iter().try_for_each(|(id, at)| statement.execute(params![from_time(*at), id.as_str()]).map(drop))
+            seen.iter().try_for_each(|(id, subject, at)| {
+                statement.execute(params![from_time(*at), subject.as_str(), id.as_str()]).map(drop)
+            })
         })
         .await
     }
 
     async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
-        const EXPIRED: &str = "SELECT id FROM session WHERE id > $1 AND max(refresh_expires_at, access_expires_at) < $2 ORDER BY id LIMIT $3";
-        const FORGET: &str = "DELETE FROM session WHERE id = $1 AND max(refresh_expires_at, access_expires_at) < $2";
+        const EXPIRED: &str = "SELECT subject, id FROM session WHERE (subject, id) > ($1, $2) \
+                               AND max(refresh_expires_at, access_expires_at) < $3 ORDER BY subject, id LIMIT $4";
+        const FORGET: &str = "DELETE FROM session WHERE subject = $1 AND id = $2 \
+                              AND max(refresh_expires_at, access_expires_at) < $3";
 
         // As with the log: looking is the readers' work, and each step goes on where the last one ended.
-        let start = self.forgotten_up_to().clone();
+        let (subject, id) = self.forgotten_up_to().clone();
         let expired = self
             .query(move |connection| {
                 connection
                     .prepare_cached(EXPIRED)?
-                    .query_map(params![start, from_time(now), FORGET_STEP], |row| row.get::<_, String>(0))?
-                    .collect::<rusqlite::Result<Vec<_>>>()
+                    .query_map(params![subject, id, from_time(now), FORGET_STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<rusqlite::Result<Vec<(String, String)>>>()
             })
             .await?;
         let complete = expired.len() < FORGET_STEP;
-        let next = if complete { String::new() } else { expired.last().cloned().unwrap_or_default() };
+        let next = if complete { Default::default() } else { expired.last().cloned().unwrap_or_default() };
         let removed = match expired.as_slice() {
             [] => 0,
             [..] => {
                 // Some may have been refreshed since.
                 self.transact(move |connection| {
                     let mut forget = connection.prepare_cached(FORGET)?;
-                    expired.iter().map(|id| forget.execute(params![id, from_time(now)])).sum()
+                    expired.iter().map(|(subject, id)| forget.execute(params![subject, id, from_time(now)])).sum()
                 })
                 .await?
             }
@@ -145,19 +158,19 @@ impl SessionStore for Sqlite {
 }
 
 impl Sqlite {
-    fn forgotten_up_to(&self) -> MutexGuard<'_, String> {
+    fn forgotten_up_to(&self) -> MutexGuard<'_, (String, String)> {
         self.forgotten_up_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn find(connection: &Connection, id: &SessionId) -> rusqlite::Result<Option<Session>> {
-    const BY_ID: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = $1");
-    connection.prepare_cached(BY_ID)?.query_row([id.as_str()], session).optional()
+fn find(connection: &Connection, id: &SessionId, subject: &Subject) -> rusqlite::Result<Option<Session>> {
+    const FIND: &str = concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id = $2");
+    connection.prepare_cached(FIND)?.query_row([subject.as_str(), id.as_str()], session).optional()
 }
 
-fn exists(connection: &Connection, id: &SessionId) -> rusqlite::Result<bool> {
-    const EXISTS: &str = "SELECT 1 FROM session WHERE id = $1";
-    connection.prepare_cached(EXISTS)?.exists([id.as_str()])
+fn exists(connection: &Connection, id: &SessionId, subject: &Subject) -> rusqlite::Result<bool> {
+    const EXISTS: &str = "SELECT 1 FROM session WHERE subject = $1 AND id = $2";
+    connection.prepare_cached(EXISTS)?.exists([subject.as_str(), id.as_str()])
 }
 
 /// Writes a session down, in place of what was there.
@@ -166,7 +179,7 @@ fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
         "INSERT INTO session (",
         columns!(),
         ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-         ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
+         ON CONFLICT (subject, id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
          previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
          refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at"
     );
@@ -191,7 +204,7 @@ fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
 fn delete(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<Session>> {
     let (condition, parameters) = match selection {
         Selection::One(id) => ("WHERE id = $1", vec![id.as_str()]),
-        Selection::Owned(id, subject) => ("WHERE id = $1 AND subject = $2", vec![id.as_str(), subject.as_str()]),
+        Selection::Owned(id, subject) => ("WHERE subject = $1 AND id = $2", vec![subject.as_str(), id.as_str()]),
         Selection::OfSubject(subject) => ("WHERE subject = $1", vec![subject.as_str()]),
         Selection::Others(subject, id) => ("WHERE subject = $1 AND id <> $2", vec![subject.as_str(), id.as_str()]),
         Selection::All { .. } => ("", vec![]),

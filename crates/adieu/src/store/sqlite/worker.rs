@@ -91,8 +91,8 @@ impl Worker {
         Ok(Self { queue })
     }
 
-    /// Queues an operation and waits for it.
-    pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, Error>
+    /// Queues an operation, which fails at once when the queue is full, and gives what waits for its outcome.
+    pub(super) fn queue<T, F>(&self, operation: F) -> Result<impl Future<Output = Result<T, Error>> + use<T, F>, Error>
     where
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -102,7 +102,7 @@ impl Worker {
             TrySendError::Full(_) => Error::unavailable("too many operations are waiting for the store"),
             TrySendError::Disconnected(_) => Error::unavailable("the store's thread has ended"),
         })?;
-        answer.await.map_err(|_| Error::unavailable("the store's thread has ended"))?
+        Ok(async { answer.await.map_err(|_| Error::unavailable("the store's thread has ended"))? })
     }
 }
 

@@ -13,12 +13,15 @@ CREATE TABLE revocation (
 
 CREATE TABLE revocation_log_state (
     log_id         TEXT NOT NULL,
-    pruned_through BIGINT NOT NULL
+    pruned_through BIGINT NOT NULL,
+    -- Goes up when it is tried whether the file can be written again.
+    probes         BIGINT NOT NULL DEFAULT 0
 );
 
+-- In the order of subjects, and no second index: to end a session changes one page. Whoever has a token knows both.
 CREATE TABLE session (
-    id                  TEXT PRIMARY KEY,
     subject             TEXT NOT NULL,
+    id                  TEXT NOT NULL,
     created_at          BIGINT NOT NULL,
     last_seen_at        BIGINT NOT NULL,
     address             TEXT,
@@ -31,10 +34,9 @@ CREATE TABLE session (
     -- The absolute end.
     expires_at          BIGINT NOT NULL,
     -- The latest exp of any of its access tokens: until then its revocation must be kept.
-    access_expires_at   BIGINT NOT NULL
+    access_expires_at   BIGINT NOT NULL,
+    PRIMARY KEY (subject, id)
 ) WITHOUT ROWID;
-
-CREATE INDEX session_by_subject ON session (subject);
 
 CREATE TABLE signing_key (
     id          TEXT PRIMARY KEY,
