@@ -59,6 +59,10 @@ pub struct Settings {
     #[config(env = "ADIEU_ROTATION_GRACE", default = "10s", deserialize_with = text)]
     pub rotation_grace: Duration,
 
+    /// How many sessions a user may have at once; with one more, the oldest ends.
+    #[config(env = "ADIEU_SESSIONS_PER_USER", default = "100", deserialize_with = text)]
+    pub sessions_per_user: NonZeroUsize,
+
     /// By how much the clocks of other machines may be wrong when `exp` and `nbf` are checked; at most "60s".
     #[config(env = "ADIEU_LEEWAY", default = "0s", deserialize_with = text)]
     pub leeway: Duration,

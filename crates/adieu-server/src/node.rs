@@ -74,6 +74,7 @@ impl Node {
             refresh_lifetime: settings.refresh_lifetime,
             session_lifetime: settings.session_lifetime,
             rotation_grace: settings.rotation_grace,
+            sessions_per_subject: settings.sessions_per_user,
         };
         let sessions = Arc::new(Sessions::new(
             Arc::new(store.clone()),

@@ -16,6 +16,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("refresh_lifetime", r#""14d""#, "14d"),
     ("session_lifetime", r#""60d""#, "60d"),
     ("rotation_grace", r#""0s""#, "0s"),
+    ("sessions_per_user", "5", "5"),
     ("leeway", r#""30s""#, "30s"),
     ("max_staleness", r#""500ms""#, "500ms"),
     ("when_stale", r#""accept""#, "accept"),

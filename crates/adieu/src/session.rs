@@ -158,7 +158,7 @@ impl Sessions {
     }
 
     /// Starts a session for a subject whose credentials the caller has checked. `custom` are claims of the access
-    /// token beside the registered ones.
+    /// token beside the registered ones. Who has as many sessions as a subject may have loses the oldest.
     ///
     /// # Errors
     /// When the store could not be written: nobody is logged in.
@@ -179,9 +179,10 @@ impl Sessions {
                 let pair = self.mint(&session, session.created_at, Fresh::Yes, custom.clone())?;
                 self.store.create(session.clone()).await?;
                 if !self.is_revoked(&session) {
+                    self.end_too_many(&session.subject).await?;
                     return Ok(pair);
                 }
-                self.end_sessions(Selection::One(session.id)).await?;
+                self.end_sessions(Selection::Owned(session.id, session.subject)).await?;
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -374,6 +375,18 @@ impl Sessions {
             target,
             lapses_at: Revocation::lapse_for(issued_until.plus(self.settings.longest_lifetime())),
         }
+    }
+
+    /// Ends the oldest sessions of a subject that has more than it may.
+    async fn end_too_many(&self, subject: &Subject) -> Result<(), Error> {
+        let most = self.settings.sessions_per_subject.get();
+        // Two at once are enough to make the number go down, whoever else is logging in.
+        let oldest = self.store.sessions(Some(subject), None, most.saturating_add(2)).await?;
+        let too_many = oldest.len().saturating_sub(most);
+        for session in oldest.into_iter().take(too_many) {
+            self.end_sessions(Selection::Owned(session.id, session.subject)).await?;
+        }
+        Ok(())
     }
 
     fn new_session(&self, subject: Subject, origin: Origin) -> Session {

@@ -53,6 +53,15 @@ async fn rotation_grace() {
 }
 
 #[tokio::test]
+async fn sessions_per_user() {
+    let app = TestApp::with(&[("sessions_per_user", "2")]).await.with_user("jose").await;
+    let logins = [app.log_in("jose").await, app.log_in("jose").await, app.log_in("jose").await];
+    app.verify(&logins[0].access).await.is(401);
+    app.verify(&logins[1].access).await.is(204);
+    app.verify(&logins[2].access).await.is(204);
+}
+
+#[tokio::test]
 async fn registration() {
     let app = TestApp::with(&[("registration", "closed")]).await;
     assert_snapshot!(

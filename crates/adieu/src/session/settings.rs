@@ -1,6 +1,6 @@
 //! How long things last.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use crate::{Error, Issuer};
 
@@ -19,10 +19,12 @@ pub struct SessionSettings {
     pub session_lifetime: Duration,
     /// For how long after a rotation the refresh token before it still gets its successor. Zero forgives nothing.
     pub rotation_grace: Duration,
+    /// How many sessions a subject may have; with one more, the oldest ends.
+    pub sessions_per_subject: NonZeroUsize,
 }
 
 impl SessionSettings {
-    /// 15 minutes, 30 days, 90 days and 10 seconds.
+    /// 15 minutes, 30 days, 90 days, 10 seconds and 100 sessions.
     #[must_use]
     pub fn new(issuer: Issuer) -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,6 +35,7 @@ impl SessionSettings {
             refresh_lifetime: DAY * 30,
             session_lifetime: DAY * 90,
             rotation_grace: Duration::from_secs(10),
+            sessions_per_subject: const { NonZeroUsize::new(100).unwrap() },
         }
     }
 

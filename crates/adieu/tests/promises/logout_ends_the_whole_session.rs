@@ -1,15 +1,16 @@
 //! Logging out ends the session: its access tokens, also those minted by refresh, and its refresh token. From either
 //! token; also with an expired one. A second time is told that the token is already revoked, and changes nothing.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use adieu::{
     revocation::RevokedBy,
-    session::{Scope, SessionError},
+    session::{Scope, SessionError, SessionSettings},
+    store::Memory,
     token::Refusal,
 };
 
-use crate::support::{Node, jose};
+use crate::support::{Node, Setup, issuer, jose};
 
 const REVOKED: Refusal = Refusal::Revoked(RevokedBy::Session);
 
@@ -100,4 +101,19 @@ async fn what_shows_a_login_to_a_developer_shows_no_token() {
     let shown = format!("{tokens:?}");
     assert!(shown.contains("jose"));
     assert!(!shown.contains(&tokens.access) && !shown.contains(&tokens.refresh));
+}
+
+#[tokio::test]
+async fn with_one_session_too_many_the_oldest_ends() {
+    let settings =
+        SessionSettings { sessions_per_subject: NonZeroUsize::new(3).unwrap(), ..SessionSettings::new(issuer()) };
+    let node = Node::on(Memory::new(), Setup { settings, ..Setup::default() }).await;
+    let stranger = node.log_in("ana".parse().unwrap()).await;
+    let mut logins = Vec::new();
+    for _ in 0..5 {
+        logins.push(node.log_in(jose()).await);
+    }
+    let refused: Vec<_> = logins.iter().map(|tokens| node.refusal(&tokens.access)).collect();
+    assert_eq!(refused, [Some(REVOKED), Some(REVOKED), None, None, None]);
+    assert_eq!(node.refusal(&stranger.access), None);
 }
