@@ -39,12 +39,12 @@ async fn a_store_that_can_not_be_read_is_not_ready() {
 async fn after_a_failed_write_it_is_ready_when_a_write_succeeds() {
     let app = TestApp::with(&[("max_staleness", "1h")]).await.with_user("jose").await;
     let tokens = app.log_in("jose").await;
-    app.execute("ALTER TABLE component RENAME TO out_of_reach");
+    app.execute("ALTER TABLE revocation_log_state RENAME COLUMN probes TO out_of_reach");
     app.get("/readyz").send().await.is(200);
     app.break_log();
     app.post("/logout").token(&tokens.access).send().await.is(503);
     app.get("/readyz").send().await.is(503);
     app.mend_log();
-    app.execute("ALTER TABLE out_of_reach RENAME TO component");
+    app.execute("ALTER TABLE revocation_log_state RENAME COLUMN out_of_reach TO probes");
     app.get("/readyz").send().await.is(200);
 }
