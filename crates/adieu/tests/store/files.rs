@@ -168,35 +168,36 @@ async fn nobody_else_may_read_it() {
     }
 }
 
-/// Two stores on one file in one process, and another process that opens the file and closes it. The last to close a file
-/// takes its write-ahead log in and removes it; by their locks it knows that it isn't.
+/// Two stores on one file in one process, and another process that wants the file for itself.
 #[tokio::test]
 async fn a_second_store_in_the_process_leaves_the_locks_of_the_first() {
     let place = OnFile::empty();
     let first = place.open().await;
     first.append(vec![token("a")]).await.unwrap();
     let second = place.open().await;
-    let (file, test) = (place.path(), "files::opens_and_closes_the_file_that_it_is_given");
+    let (file, test) = (place.path(), "files::finds_the_file_that_it_is_given_in_use");
     let run = move || {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", test]).env(GIVEN, file).output().unwrap()
     };
     let other = tokio::task::spawn_blocking(run).await.unwrap();
     assert!(other.status.success() && String::from_utf8_lossy(&other.stdout).contains("1 passed"), "{other:?}");
-    assert!(place.path().with_extension("sqlite-wal").exists(), "the log was removed under those who use it");
     second.append(vec![token("b")]).await.unwrap();
     first.append(vec![token("c")]).await.unwrap();
-    assert_eq!(read_all(&place.open().await, None).await.0, [token("a"), token("b"), token("c")]);
+    assert_eq!(read_all(&first, None).await.0, [token("a"), token("b"), token("c")]);
 }
 
 /// Names the file to the other process of the test above.
-const GIVEN: &str = "ADIEU_TEST_OPENS_AND_CLOSES";
+const GIVEN: &str = "ADIEU_TEST_FILE_IN_USE";
 
 #[test]
-fn opens_and_closes_the_file_that_it_is_given() {
+fn finds_the_file_that_it_is_given_in_use() {
     if let Some(path) = std::env::var_os(GIVEN) {
         let connection = Connection::open(path).unwrap();
-        connection.query_row("SELECT count(*) FROM revocation", [], |row| row.get::<_, i64>(0)).unwrap();
+        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
+        let alone = connection.query_row("SELECT count(*) FROM revocation", [], |row| row.get::<_, i64>(0));
+        assert!(alone.is_err(), "the locks of those who use it are gone");
     }
 }
 
