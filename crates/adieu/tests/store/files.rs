@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use adieu::{
@@ -134,6 +135,26 @@ async fn garbage_in_the_middle() {
         if noticed == 12 {
             break;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_that_is_read_while_it_is_checked() {
+    for page in 1..8 {
+        let place = made_and_closed().await;
+        let mut bytes = fs::read(place.path()).unwrap();
+        bytes[page * 4_096..][..2_048].fill(0xa5);
+        fs::write(place.path(), &bytes).unwrap();
+        let Ok(store) = Sqlite::open_while_checking(place.path()).await else { continue };
+        let mut cursor = None;
+        while let Ok(page) = store.read(cursor.as_ref(), Duration::ZERO).await {
+            assert!(!page.complete, "an index would be taken for complete");
+            cursor = Some(page.cursor);
+        }
+        assert!(matches!(store.append(vec![token("a")]).await, Err(Error::Foreign(_))));
+        assert!(matches!(store.checked().await, Err(Error::Foreign(message)) if message.contains("is damaged")));
+        drop(store);
+        assert!(fs::read(place.path()).unwrap() == bytes);
     }
 }
 
