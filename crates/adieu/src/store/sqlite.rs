@@ -21,19 +21,20 @@ mod worker;
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::watch;
 
 pub use rusqlite;
 
 use crate::{Error, time::Timestamp};
+use schema::State;
 use worker::{Mode, Worker};
 
 /// How often, and how many times, a statement looks whether another process has done with writing: five seconds in all.
@@ -48,7 +49,9 @@ const READERS: usize = 2;
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     path: Arc<PathBuf>,
-    writer: Worker,
+    /// Not there before the file has been checked for damage.
+    writer: Arc<OnceLock<Worker>>,
+    checked: watch::Receiver<Option<Result<(), Error>>>,
     readers: Worker,
     /// Goes up with every append of this process, so that readers here need not poll for it.
     appended: watch::Sender<u64>,
@@ -66,25 +69,78 @@ impl Sqlite {
     /// [`Error::Foreign`] when it is damaged, another program's, or of a newer version: it is then left as it is.
     /// [`Error::Unavailable`] when it can't be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let store = Self::open_while_checking(path).await?;
+        store.checked().await?;
+        Ok(store)
+    }
+
+    /// Opens the file like [`Sqlite::open`], but returns while its pages are still being checked for damage, so that the
+    /// log can be read meanwhile. Until that is done nothing is written, and a read of the log does not come to its
+    /// end: no [`Follower`](crate::revocation::Follower) is ready. To be followed by [`Sqlite::checked`] before anything
+    /// that was read is acted upon.
+    ///
+    /// # Errors
+    /// As [`Sqlite::open`], but for damage that only the check finds.
+    pub async fn open_while_checking(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         tokio::task::spawn_blocking(move || Self::open_blocking(path)).await.map_err(Error::unavailable)?
     }
 
     fn open_blocking(path: PathBuf) -> Result<Self, Error> {
-        schema::check(&path)?;
-        make_private(&path)?;
-        let mut connection = connect(&path).map_err(Error::unavailable)?;
-        schema::migrate(&mut connection).map_err(Error::unavailable)?;
-        let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>().map_err(Error::unavailable)?;
+        let state = schema::identify(&path)?;
+        if state == State::Older {
+            schema::check_pages(&path)?;
+        }
+        if state != State::Current {
+            make_private(&path)?;
+            schema::migrate(&mut connect(&path).map_err(Error::unavailable)?).map_err(Error::unavailable)?;
+        }
+        let sound = Arc::new(AtomicBool::new(false));
+        let readers = (0..READERS).map(|_| connect_to_read(&path)).collect::<Result<_, _>>();
+        let readers =
+            Worker::start("adieu-reader", readers.map_err(Error::unavailable)?, Mode::Read(Arc::clone(&sound)))?;
+        let writer = Arc::new(OnceLock::new());
+        let (announce, checked) = watch::channel(None);
+        let check = {
+            let (path, writer) = (path.clone(), Arc::clone(&writer));
+            move || {
+                let outcome = match state {
+                    State::Current => schema::check_pages(&path),
+                    State::New | State::Older => Ok(()),
+                };
+                let outcome = outcome.and_then(|()| {
+                    let connection = connect(&path).map_err(Error::unavailable)?;
+                    sound.store(true, Ordering::Release);
+                    // This thread alone sets it, once.
+                    let _ = writer.set(Worker::start("adieu-writer", vec![connection], Mode::GroupCommit)?);
+                    Ok(())
+                });
+                announce.send_replace(Some(outcome));
+            }
+        };
+        thread::Builder::new().name("adieu-check".to_owned()).spawn(check).map_err(Error::unavailable)?;
         Ok(Self {
-            writer: Worker::start("adieu-writer", vec![connection], Mode::GroupCommit)?,
-            readers: Worker::start("adieu-reader", readers, Mode::Read)?,
+            writer,
+            checked,
+            readers,
             appended: watch::Sender::new(0),
             write_failed: Arc::default(),
             pruned_up_to: Arc::default(),
             forgotten_up_to: Arc::default(),
             path: Arc::new(path),
         })
+    }
+
+    /// Returns when the file has been checked for damage.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] when it is damaged: it is left as it is. [`Error::Unavailable`] when it could not be opened for
+    /// writing.
+    pub async fn checked(&self) -> Result<(), Error> {
+        match self.checked.clone().wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            _ => Err(Error::unavailable("the check of the file has ended without a result")),
+        }
     }
 
     /// Where the file is.
@@ -103,8 +159,15 @@ impl Sqlite {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        let writer = match self.writer.get() {
+            Some(writer) => writer,
+            None => {
+                self.checked().await?;
+                self.writer.get().ok_or_else(|| Error::unavailable("the store's thread has ended"))?
+            }
+        };
         // That the queue is full says nothing of the file.
-        let outcome = self.writer.queue(operation)?.await;
+        let outcome = writer.queue(operation)?.await;
         if outcome.is_err() {
             self.write_failed.store(true, Ordering::Relaxed);
         }
@@ -146,6 +209,10 @@ impl Sqlite {
     /// [`Error::Foreign`] when a newer version of the component has written here, [`Error::Unavailable`] when a step
     /// failed.
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
+        // Mostly there is nothing to do, which needs no write.
+        if self.query(move |connection| schema::component_version(connection, component)).await? == steps.len() {
+            return Ok(());
+        }
         let newer = self.transact(move |connection| schema::migrate_component(connection, component, steps)).await?;
         match newer {
             None => Ok(()),
@@ -168,6 +235,14 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -CACHE)?;
     connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Does not write, not even what SQLite would when a file is closed by the last who has it open, as long as the file has
+/// not been found sound: see [`Mode::Read`].
+fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use adieu::{
@@ -138,6 +139,26 @@ async fn garbage_in_the_middle() {
 }
 
 #[tokio::test]
+async fn a_damaged_file_that_is_read_while_it_is_checked() {
+    for page in 1..8 {
+        let place = made_and_closed().await;
+        let mut bytes = fs::read(place.path()).unwrap();
+        bytes[page * 4_096..][..2_048].fill(0xa5);
+        fs::write(place.path(), &bytes).unwrap();
+        let Ok(store) = Sqlite::open_while_checking(place.path()).await else { continue };
+        let mut cursor = None;
+        while let Ok(page) = store.read(cursor.as_ref(), Duration::ZERO).await {
+            assert!(!page.complete, "an index would be taken for complete");
+            cursor = Some(page.cursor);
+        }
+        assert!(matches!(store.append(vec![token("a")]).await, Err(Error::Foreign(_))));
+        assert!(matches!(store.checked().await, Err(Error::Foreign(message)) if message.contains("is damaged")));
+        drop(store);
+        assert!(fs::read(place.path()).unwrap() == bytes);
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_was_cut_off() {
     for keep in [200, 4_096, 20_000, 40_960] {
         let place = made_and_closed().await;
@@ -168,35 +189,36 @@ async fn nobody_else_may_read_it() {
     }
 }
 
-/// Two stores on one file in one process, and another process that opens the file and closes it. The last to close a file
-/// takes its write-ahead log in and removes it; by their locks it knows that it isn't.
+/// Two stores on one file in one process, and another process that wants the file for itself.
 #[tokio::test]
 async fn a_second_store_in_the_process_leaves_the_locks_of_the_first() {
     let place = OnFile::empty();
     let first = place.open().await;
     first.append(vec![token("a")]).await.unwrap();
     let second = place.open().await;
-    let (file, test) = (place.path(), "files::opens_and_closes_the_file_that_it_is_given");
+    let (file, test) = (place.path(), "files::finds_the_file_that_it_is_given_in_use");
     let run = move || {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", test]).env(GIVEN, file).output().unwrap()
     };
     let other = tokio::task::spawn_blocking(run).await.unwrap();
     assert!(other.status.success() && String::from_utf8_lossy(&other.stdout).contains("1 passed"), "{other:?}");
-    assert!(place.path().with_extension("sqlite-wal").exists(), "the log was removed under those who use it");
     second.append(vec![token("b")]).await.unwrap();
     first.append(vec![token("c")]).await.unwrap();
-    assert_eq!(read_all(&place.open().await, None).await.0, [token("a"), token("b"), token("c")]);
+    assert_eq!(read_all(&first, None).await.0, [token("a"), token("b"), token("c")]);
 }
 
 /// Names the file to the other process of the test above.
-const GIVEN: &str = "ADIEU_TEST_OPENS_AND_CLOSES";
+const GIVEN: &str = "ADIEU_TEST_FILE_IN_USE";
 
 #[test]
-fn opens_and_closes_the_file_that_it_is_given() {
+fn finds_the_file_that_it_is_given_in_use() {
     if let Some(path) = std::env::var_os(GIVEN) {
         let connection = Connection::open(path).unwrap();
-        connection.query_row("SELECT count(*) FROM revocation", [], |row| row.get::<_, i64>(0)).unwrap();
+        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
+        let alone = connection.query_row("SELECT count(*) FROM revocation", [], |row| row.get::<_, i64>(0));
+        assert!(alone.is_err(), "the locks of those who use it are gone");
     }
 }
 

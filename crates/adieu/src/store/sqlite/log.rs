@@ -69,6 +69,10 @@ impl RevocationLog for Sqlite {
         loop {
             appended.borrow_and_update();
             let page = self.read_now(after).await?;
+            if page.complete {
+                // Nobody may take an index for complete that comes from a damaged file.
+                self.checked().await?;
+            }
             let left = wait.saturating_sub(started.elapsed());
             if !page.entries.is_empty() || page.from_start || left.is_zero() {
                 return Ok(page);

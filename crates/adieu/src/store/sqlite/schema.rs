@@ -15,51 +15,80 @@ const HEADER: u64 = 100;
 /// One step a version; a file is brought from its `user_version` to the last.
 const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
 
-/// Says what is wrong with a file, if there is one, and writes nothing to it.
-pub(super) fn check(path: &Path) -> Result<(), Error> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| Error::Foreign(format!("{} can't be read: {error}", path.display()));
+/// What there is to do with a file before it can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is not there, or nothing is in it.
+    New,
+    /// It is ours, but opening it would change it: it has an older schema, or no write-ahead log.
+    Older,
+    /// Nothing.
+    Current,
+}
+
+/// Finds out whose a file is, if there is one, and writes nothing to it.
+pub(super) fn identify(path: &Path) -> Result<State, Error> {
     let length = match fs::metadata(path) {
         // It was made, and then the program was killed before SQLite wrote to it.
-        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => return Ok(()),
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => return Ok(State::New),
         Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(unreadable(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(State::New),
+        Err(error) => return Err(unreadable(path, &error)),
     };
     let foreign = |what: &str| {
-        Err(Error::Foreign(format!("{} {what}; it was left as it is, name another data folder", path.display())))
+        Error::Foreign(format!("{} {what}; it was left as it is, name another data folder", path.display()))
     };
     match main_file(path) {
-        Ok(contents) if contents.is_of_another_program() => return foreign("is another program's database"),
+        Ok(contents) if contents.is_of_another_program() => return Err(foreign("is another program's database")),
         // SQLite itself would write over a file of one byte.
-        Ok(_) if length < HEADER => return foreign("is not an SQLite database"),
+        Ok(_) if length < HEADER => return Err(foreign("is not an SQLite database")),
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::NotADatabase => {
-            return foreign("is not an SQLite database");
+            return Err(foreign("is not an SQLite database"));
         }
         // What looks damaged may be a file that another process is writing its log into.
         _ => {}
     }
-    let damaged = |what: String| {
-        Err(Error::Foreign(format!(
-            "{} is damaged ({what}); it was left as it is, restore it from a backup",
-            path.display()
-        )))
-    };
     match inspect(path) {
         // The program was killed before its first transaction, which makes the tables and sets both numbers.
-        Ok(Contents { application: 0, version: 0, tables: 0, .. }) => Ok(()),
+        Ok(Contents { application: 0, version: 0, tables: 0, .. }) => Ok(State::New),
         Ok(Contents { application: APPLICATION_ID, version, .. }) if version > MIGRATIONS.len() => {
-            foreign(&format!("was written by a newer version of adieu (schema {version})"))
+            Err(foreign(&format!("was written by a newer version of adieu (schema {version})")))
         }
-        Ok(Contents { application: APPLICATION_ID, damage: None, .. }) => Ok(()),
-        Ok(Contents { application: APPLICATION_ID, damage: Some(damage), .. }) => damaged(damage),
-        Ok(_) => foreign("is another program's database"),
-        Err(rusqlite::Error::SqliteFailure(error, _))
-            if !matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
+        Ok(Contents { application: APPLICATION_ID, version, has_log, .. }) => {
+            Ok(if version == MIGRATIONS.len() && has_log { State::Current } else { State::Older })
+        }
+        Ok(_) => Err(foreign("is another program's database")),
+        Err(error) => Err(why(path, &error)),
+    }
+}
+
+/// Whether the pages of a file hang together. Reads every one: about a tenth of a second for 100 MB.
+pub(super) fn check_pages(path: &Path) -> Result<(), Error> {
+    let found = look_at(path)
+        .and_then(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));
+    match found {
+        Ok(found) if found == "ok" => Ok(()),
+        Ok(damage) => Err(damaged(path, &damage)),
+        Err(error) => Err(why(path, &error)),
+    }
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::Foreign(format!("{} is damaged ({what}); it was left as it is, restore it from a backup", path.display()))
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::Foreign(format!("{} can't be read: {error}", path.display()))
+}
+
+fn why(path: &Path, error: &rusqlite::Error) -> Error {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _)
+            if !matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
         {
-            Err(unreadable(&error))
+            unreadable(path, failure)
         }
-        Err(error) => damaged(error.to_string()),
+        error => damaged(path, &error.to_string()),
     }
 }
 
@@ -68,7 +97,8 @@ struct Contents {
     application: i64,
     version: usize,
     tables: usize,
-    damage: Option<String>,
+    /// Whether it is written by way of a write-ahead log.
+    has_log: bool,
 }
 
 impl Contents {
@@ -78,7 +108,7 @@ impl Contents {
             application: connection.query_row("PRAGMA application_id", [], |row| row.get(0))?,
             version: number("PRAGMA user_version")?,
             tables: number("SELECT count(*) FROM sqlite_schema")?,
-            damage: None,
+            has_log: connection.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))? == "wal",
         })
     }
 
@@ -110,17 +140,14 @@ fn main_file(path: &Path) -> rusqlite::Result<Contents> {
     Contents::read(&Connection::open_with_flags(uri, flags)?)
 }
 
-/// By a connection that can't write, and therefore does not take in the write-ahead log when it closes either. Reads
-/// every page: about a tenth of a second for 100 MB.
+/// What the file says of itself, the write-ahead log included.
 fn inspect(path: &Path) -> rusqlite::Result<Contents> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    let mut contents = Contents::read(&connection)?;
-    if contents.application == APPLICATION_ID {
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        contents.damage = (found != "ok").then_some(found);
-    }
-    Ok(contents)
+    Contents::read(&look_at(path)?)
+}
+
+/// A connection that can't write, and therefore does not take in the write-ahead log when it closes either.
+fn look_at(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// Brings the tables to this version, in one transaction; several processes may do so at once.
@@ -144,16 +171,21 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
+/// How many steps of a component have been run.
+pub(super) fn component_version(connection: &Connection, component: &str) -> rusqlite::Result<usize> {
+    const VERSION: &str = "SELECT version FROM component WHERE name = $1";
+    Ok(connection.query_row(VERSION, [component], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
 /// Brings one component's tables to the last of `steps`; the version that is there when it is newer than that.
 pub(super) fn migrate_component(
     connection: &Connection,
     component: &str,
     steps: &[&str],
 ) -> rusqlite::Result<Option<usize>> {
-    const VERSION: &str = "SELECT version FROM component WHERE name = $1";
     const SET_VERSION: &str = "INSERT INTO component (name, version) VALUES ($1, $2) \
                                ON CONFLICT (name) DO UPDATE SET version = excluded.version";
-    let version: usize = connection.query_row(VERSION, [component], |row| row.get(0)).optional()?.unwrap_or(0);
+    let version = component_version(connection, component)?;
     if version > steps.len() {
         return Ok(Some(version));
     }

@@ -5,13 +5,14 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::oneshot;
 
 use crate::Error;
@@ -23,12 +24,13 @@ const BATCH: usize = 1_024;
 /// How long a commit is put off at most for callers that are expected: less than the fastest disk takes to sync.
 const PATIENCE: Duration = Duration::from_micros(50);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Mode {
     /// Operations that are queued together run in one transaction.
     GroupCommit,
-    /// Each operation by itself.
-    Read,
+    /// Each operation by itself. When the file has been found sound by the time that the thread ends, closing it may
+    /// take in the write-ahead log.
+    Read(Arc<AtomicBool>),
 }
 
 /// Something to be done on a connection, and somebody who waits for it.
@@ -82,9 +84,15 @@ impl Worker {
         let jobs = Arc::new(Mutex::new(jobs));
         for connection in connections {
             let jobs = Arc::clone(&jobs);
+            let mode = mode.clone();
             let serve = move || match mode {
                 Mode::GroupCommit => write(&connection, &jobs),
-                Mode::Read => read(&connection, &jobs),
+                Mode::Read(sound) => {
+                    read(&connection, &jobs);
+                    if sound.load(Ordering::Acquire) {
+                        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+                    }
+                }
             };
             thread::Builder::new().name(name.to_owned()).spawn(serve).map_err(Error::unavailable)?;
         }
