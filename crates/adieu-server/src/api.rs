@@ -15,6 +15,7 @@ mod health;
 mod layers;
 mod revocation;
 mod session;
+mod time_limit;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
@@ -72,7 +73,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         Arc::clone(&node.clock),
     );
     let keys = KeySet::new(node.keys.iter().map(|key| key.verifying_key().clone()))?.jwks();
-    let body_limit = settings.max_body_bytes.get();
+    let (body_limit, time_limit) = (settings.max_body_bytes.get(), settings.request_timeout);
     let api = Api(Arc::new(Shared { node, settings, limits, keys }));
 
     let (router, document) = documented().split_for_parts();
@@ -85,7 +86,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(body_limit))
-        .layer(from_fn_with_state(body_limit, layers::refuse_long_bodies))
+        .layer(from_fn_with_state(time_limit, time_limit::end))
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(layers::secure))
         .layer(from_fn(layers::log)))
