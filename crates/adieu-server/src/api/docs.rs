@@ -129,7 +129,13 @@ answers! {
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
         "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
         "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
+    }
+    FreshRefusals "401" "RefusalBody" "The token is refused, or there is none, or it would have to be fresh." ["WWW-Authenticate"] {
         "not fresh" => {"description": "The token is not fresh.", "error": "fresh_token_required"},
+        "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
+        "expired" => {"message": "The token has expired.", "error": "token_expired"},
+        "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
+        "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
     }
     WrongCredentials "401" "ErrorBody" "There is no such user with this password." ["WWW-Authenticate"] {
         "wrong" => {"code": 401, "message": "Invalid credentials.", "status": "Unauthorized"},
@@ -146,7 +152,10 @@ answers! {
     NameTaken "409" "ErrorBody" "The name is taken." [] {
         "taken" => {"code": 409, "message": "A user with that username already exists.", "status": "Conflict"},
     }
-    OwnAccount "409" "ErrorBody" "It is the caller's own account." [] {
+    NotDeleted "409" "ErrorBody" "It is the caller's own account, and an administrator's." [] {
+        "own account" => {"code": 409, "message": "You can't delete yourself.", "status": "Conflict"},
+    }
+    NotDisabled "409" "ErrorBody" "It is the caller's own account." [] {
         "own account" => {"code": 409, "message": "You can't disable yourself.", "status": "Conflict"},
     }
     TooLarge "413" "ErrorBody" "The body is too long." [] {

@@ -147,6 +147,7 @@ async fn each_documented_status_can_be_had() {
         ("GET", "/user/{id}", &user, Some(&jose), None),
         ("GET", "/user/{id}", "x", Some(&jose), None),
         ("DELETE", "/user/{id}", "x", Some(&jose), None),
+        ("DELETE", "/user/{id}", &boss_id, Some(&boss), None),
         ("GET", "/users", "", Some(&boss), None),
         ("GET", "/users?limit=x", "", Some(&boss), None),
         ("GET", "/admin/sessions", "", Some(&boss), None),
