@@ -78,7 +78,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
 
     let (router, document) = documented().split_for_parts();
     Ok(router
-        // Documented as GET, since OpenAPI has no word for any method.
+        // Also to methods that OpenAPI has no word for.
         .route("/verify", any(session::verify))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
@@ -99,7 +99,7 @@ pub fn document() -> OpenApi {
 }
 
 fn documented() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(docs::Document::openapi())
+    let mut router = OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(account::register))
         .routes(routes!(session::log_in))
         .routes(routes!(session::refresh))
@@ -117,5 +117,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(revocation::revoke))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
-        .routes(routes!(health::keys))
+        .routes(routes!(health::keys));
+    docs::complete(router.get_openapi_mut());
+    router
 }

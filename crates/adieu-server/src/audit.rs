@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use adieu::{SessionId, Subject, TokenId, session::Scope};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use tracing::field::display;
+use tracing::field;
 
 /// The target of these lines.
 pub const AUDIT_LOG_TARGET: &str = "adieu::audit";
@@ -112,10 +112,10 @@ impl Entry {
         tracing::info!(
             target: AUDIT_LOG_TARGET,
             event = event.as_str(),
-            subject = self.subject.as_ref().map(display),
-            session = self.session.as_ref().map(display),
-            token_id = self.token_id.as_ref().map(display),
-            by = self.by.as_ref().map(display),
+            subject = self.subject.as_ref().map(field::display),
+            session = self.session.as_ref().map(field::display),
+            token_id = self.token_id.as_ref().map(field::display),
+            by = self.by.as_ref().map(field::display),
             scope = self.scope,
             sessions_ended = self.sessions_ended,
             %address,

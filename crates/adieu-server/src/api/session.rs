@@ -106,7 +106,7 @@ pub(super) async fn log_out(
 
 /// Says whether an access token is good, to a proxy that asks on behalf of a service.
 ///
-/// Answers to any method, because some proxies pass on the method of the request that they ask about. Decided in
+/// Answers to any method, also to those of WebDAV and others that are not here, because some proxies pass on the method of the request that they ask about. Decided in
 /// memory.
 #[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), responses(
     (status = 204, description = "The token is good.", headers(
