@@ -15,6 +15,7 @@ mod health;
 mod layers;
 mod revocation;
 mod session;
+mod time_limit;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
@@ -72,12 +73,12 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         Arc::clone(&node.clock),
     );
     let keys = KeySet::new(node.keys.iter().map(|key| key.verifying_key().clone()))?.jwks();
-    let body_limit = settings.max_body_bytes.get();
+    let (body_limit, time_limit) = (settings.max_body_bytes.get(), settings.request_timeout);
     let api = Api(Arc::new(Shared { node, settings, limits, keys }));
 
     let (router, document) = documented().split_for_parts();
     Ok(router
-        // Documented as GET, since OpenAPI has no word for any method.
+        // Also to methods that OpenAPI has no word for.
         .route("/verify", any(session::verify))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
@@ -85,7 +86,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(body_limit))
-        .layer(from_fn_with_state(body_limit, layers::refuse_long_bodies))
+        .layer(from_fn_with_state(time_limit, time_limit::end))
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(layers::secure))
         .layer(from_fn(layers::log)))
@@ -98,7 +99,7 @@ pub fn document() -> OpenApi {
 }
 
 fn documented() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(docs::Document::openapi())
+    let mut router = OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(account::register))
         .routes(routes!(session::log_in))
         .routes(routes!(session::refresh))
@@ -116,5 +117,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(revocation::revoke))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
-        .routes(routes!(health::keys))
+        .routes(routes!(health::keys));
+    docs::complete(router.get_openapi_mut());
+    router
 }

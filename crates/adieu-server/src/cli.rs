@@ -89,12 +89,12 @@ impl Command {
             Self::Serve(flags) => {
                 let settings = Settings::load(&flags, std::env::vars_os())?;
                 logging::start(settings.log_format, settings.log_level);
-                raise_descriptor_limit();
+                let descriptors = raise_descriptor_limit();
                 tokio::runtime::Builder::new_multi_thread()
                     .enable_all()
                     .build()
                     .context("the runtime could not be started")?
-                    .block_on(start(settings))?;
+                    .block_on(start(settings, descriptors))?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::User(arguments) => wait_for(arguments.run()),
@@ -114,10 +114,13 @@ fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
         .enable_all()
         .build()
         .context("the runtime could not be started")?
-        .block_on(command)
+        .block_on(async {
+            outlive_file_size_limit().context("signals can't be received")?;
+            command.await
+        })
 }
 
-async fn start(settings: Settings) -> anyhow::Result<()> {
+async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let stop = asked_to_stop().context("signals can't be received")?;
@@ -128,7 +131,7 @@ async fn start(settings: Settings) -> anyhow::Result<()> {
     print(&banner(address, &settings))?;
 
     let housekeeping = node.start_housekeeping();
-    let drained = serve(listener, router, Bounds::from(&settings), stop).await;
+    let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
     drop(housekeeping);
     if let Err(error) = node.sessions.write_last_seen().await {
         tracing::warn!(error = &error as &dyn std::error::Error, "when sessions were last used is not written down");

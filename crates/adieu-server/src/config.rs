@@ -105,7 +105,8 @@ pub struct Settings {
     #[config(env = "ADIEU_MAX_BODY_BYTES", default = "65536", deserialize_with = text)]
     pub max_body_bytes: NonZeroUsize,
 
-    /// How many connections may be open at once; further ones wait to be accepted.
+    /// How many connections may be open at once; further ones wait to be accepted. One address (for IPv6: one /64
+    /// network) gets a quarter of them, unless it is a trusted proxy.
     #[config(env = "ADIEU_MAX_CONNECTIONS", default = "10000", deserialize_with = text)]
     pub max_connections: NonZeroUsize,
 
@@ -113,7 +114,8 @@ pub struct Settings {
     #[config(env = "ADIEU_HEADER_TIMEOUT", default = "30s", deserialize_with = text)]
     pub header_timeout: Duration,
 
-    /// How long a request may take from its head to its answer, its body included; then it is answered 408.
+    /// How long a request may take from its head to its answer: then it is answered 408 if its body has not come, and
+    /// 503 if the server is slow. As long may a client take nothing of its answer, before it is hung up on.
     #[config(env = "ADIEU_REQUEST_TIMEOUT", default = "30s", deserialize_with = text)]
     pub request_timeout: Duration,
 

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod address;
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod error;

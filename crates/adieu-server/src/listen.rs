@@ -1,16 +1,21 @@
 //! Sockets: taking connections, and letting go of them.
 //!
 //! 1. A client that sends the head of its request slowly, or nothing at all, is disconnected after
-//!    [`Bounds::header_timeout`]; so is a connection that is idle between two requests. A request whose body comes
-//!    slowly is answered 408 after [`Bounds::request_timeout`].
+//!    [`Bounds::header_timeout`]; so is a connection that is idle between two requests, and one that takes nothing
+//!    of its answer for [`Bounds::write_timeout`]. (How long a request may take is the router's to say.)
 //! 2. A head over 32 KiB is answered 431.
 //! 3. At most [`Bounds::max_connections`] are open; further clients wait until one is free. An idle connection costs
-//!    a file descriptor and a few KiB, and holds nobody else up.
+//!    a file descriptor and a few KiB, and holds nobody else up. One party ([`party`](crate::address::party)) gets a
+//!    quarter of them, and is hung up on beyond that, so that no stranger has them all; trusted proxies, who speak for
+//!    many, get as many as there are.
 //! 4. When it is told to stop, it accepts nothing more, answers every request that it has begun to read, and is done;
 //!    after [`Bounds::drain_timeout`] it gives up on the rest.
 //!
 //! HTTP/1.1 only: it is what proxies speak to what is behind them, and hyper can't yet give a client that has not said
 //! which version it speaks a time limit. `axum::serve` sets no time limits at all.
+
+mod shares;
+mod stream;
 
 use std::{
     convert::Infallible,
@@ -29,10 +34,10 @@ use axum::{
     body::Body,
     extract::ConnectInfo,
     http::{Request, Response},
-    response::IntoResponse,
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -41,7 +46,8 @@ use tokio::{
 };
 use tower::Service as _;
 
-use crate::{config::Settings, error::ApiError};
+use self::{shares::Shares, stream::Impatient};
+use crate::config::Settings;
 
 /// Enough for cookies and a token or two of the largest size that is verified.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -53,25 +59,49 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a client may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// For the head of a request, from when the connection was opened or the answer before was sent.
     pub header_timeout: Duration,
-    /// From the head of a request to the head of its answer.
-    pub request_timeout: Duration,
+    /// For taking some more of an answer.
+    pub write_timeout: Duration,
     /// For the requests that are under way when the server is told to stop.
     pub drain_timeout: Duration,
     /// How many connections are open at once.
     pub max_connections: usize,
+    /// The networks of those who may have more than a share of them.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Descriptors that are needed for other things than connections: the store, its readers, the runtime.
+const OTHER_DESCRIPTORS: usize = 64;
+
+impl Bounds {
+    /// With no more connections than a process that may open so many files can have.
+    #[must_use]
+    pub fn within(mut self, descriptors: Option<u64>) -> Self {
+        let most = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let most = most.saturating_sub(OTHER_DESCRIPTORS).max(1);
+        if self.max_connections > most {
+            tracing::warn!(
+                max_connections = self.max_connections,
+                possible = most,
+                "the limit on open files (RLIMIT_NOFILE) allows fewer connections than max_connections"
+            );
+            self.max_connections = most;
+        }
+        self
+    }
 }
 
 impl From<&Settings> for Bounds {
     fn from(settings: &Settings) -> Self {
         Self {
             header_timeout: settings.header_timeout,
-            request_timeout: settings.request_timeout,
+            write_timeout: settings.request_timeout,
             drain_timeout: settings.drain_timeout,
             max_connections: settings.max_connections.get(),
+            trusted_proxies: settings.trusted_proxies.clone(),
         }
     }
 }
@@ -87,6 +117,7 @@ pub struct Drained {
 /// peer's address as [`ConnectInfo<SocketAddr>`].
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: impl Future<Output = ()>) -> Drained {
     let permits = Arc::new(Semaphore::new(bounds.max_connections));
+    let shares = Shares::new(bounds.max_connections.div_ceil(4), bounds.trusted_proxies.clone());
     let (announce_end, end) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -103,10 +134,14 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             Some(_) = connections.join_next() => {}
             (permit, accepted) = next => match accepted {
                 Ok((stream, peer)) => {
-                    let (router, end) = (router.clone(), end.clone());
+                    let Some(share) = shares.take(peer.ip()) else {
+                        tracing::debug!(%peer, "hung up on somebody with a full share of the connections");
+                        continue;
+                    };
+                    let (router, bounds, end) = (router.clone(), bounds.clone(), end.clone());
                     connections.spawn(async move {
                         connection(stream, peer, router, bounds, end).await;
-                        drop(permit);
+                        drop((share, permit));
                     });
                 }
                 Err(error) => refused_by_system(&error).await,
@@ -139,14 +174,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, bounds:
     let has_begun = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         has_begun.store(true, Ordering::Relaxed);
-        answer(request, peer, router.clone(), bounds.request_timeout)
+        answer(request, peer, router.clone())
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(bounds.header_timeout)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Impatient::new(stream, bounds.write_timeout)), service)
     );
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -171,14 +206,10 @@ async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
     mut router: Router,
-    limit: Duration,
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    match timeout(limit, router.call(request)).await {
-        Ok(answered) => answered,
-        Err(_) => Ok(ApiError::RequestTimeout.into_response()),
-    }
+    router.call(request).await
 }
 
 /// Ready when the process is asked to end: SIGTERM, or Ctrl-C. From this call on, not from when it is first awaited,

@@ -30,15 +30,27 @@ impl TextError {
 }
 
 /// The name that a user logs in with: 1 to [`MAX_USERNAME_CHARACTERS`] characters in NFC, without control characters
-/// and without white space around it.
+/// and without white space around it. As with [`Password`], what is typed to log in may be what a new one may not be.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Username(String);
 
 impl Username {
-    /// Takes a name as it was typed.
+    /// A new name: one that nobody can take for another because of what can't be seen in it.
     ///
     /// # Errors
-    /// When it is empty or too long, has white space around it, or contains a character that can't be seen.
+    /// As [`Username::new`], and when it contains a character that is not shown.
+    pub fn chosen(typed: &str) -> Result<Self, TextError> {
+        let name = Self::new(typed)?;
+        if name.0.chars().any(is_invisible) {
+            return Err(TextError::new("Characters that can't be seen are not allowed."));
+        }
+        Ok(name)
+    }
+
+    /// A name that may be somebody's, as it was typed or kept.
+    ///
+    /// # Errors
+    /// When it is empty or too long, has white space around it, or contains a control character.
     pub fn new(typed: &str) -> Result<Self, TextError> {
         // What becomes one character in NFC is at most four code points of three bytes, or one of four: this bounds the
         // work before it is done.
@@ -52,7 +64,7 @@ impl Username {
         if name.chars().count() > MAX_USERNAME_CHARACTERS {
             return Err(too_long(MAX_USERNAME_CHARACTERS));
         }
-        if name.chars().any(is_invisible) {
+        if name.chars().any(is_control) {
             return Err(TextError::new("Control characters are not allowed."));
         }
         if name.trim() != name {
@@ -82,9 +94,21 @@ impl fmt::Debug for Username {
 
 /// Control characters, and those that turn the direction of the text around them (which makes one name look like
 /// another in a list).
-pub(crate) fn is_invisible(character: char) -> bool {
+fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// What can't be seen: [`is_control`], and the rest of Unicode's `Default_Ignorable_Code_Point`, such as the soft hyphen,
+/// joiners and fillers. Some have a use within words of some scripts, but two names that differ in them alone can't be
+/// told apart.
+pub(crate) fn is_invisible(character: char) -> bool {
+    is_control(character)
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A password as it was typed. Wiped from memory when dropped; never shown by `Debug`.
@@ -175,6 +199,22 @@ mod tests {
         }
         assert!(Username::new(&"é".repeat(80)).is_ok());
         assert!(Username::new(&"e\u{301}".repeat(80)).is_ok());
+    }
+
+    #[test]
+    fn a_new_name_shows_all_that_is_in_it() {
+        for hidden in
+            ['\u{ad}', '\u{34f}', '\u{61c}', '\u{180e}', '\u{200c}', '\u{200d}', '\u{3164}', '\u{fe0f}', '\u{e0041}']
+        {
+            let name = format!("jo{hidden}se");
+            let refused = Username::chosen(&name).unwrap_err().to_string();
+            assert_eq!(refused, "Characters that can't be seen are not allowed.", "{hidden:?}");
+            assert!(Username::new(&name).is_ok(), "whoever has such a name can log in with it: {hidden:?}");
+        }
+        assert_eq!(Username::chosen("jo\u{202e}se").unwrap_err().to_string(), "Control characters are not allowed.");
+        for name in ["José", "名前", "ßé ñ", "👋", "ʻokina", "नाम"] {
+            assert_eq!(Username::chosen(name).unwrap(), Username::new(name).unwrap());
+        }
     }
 
     #[test]

@@ -155,6 +155,25 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
     insta::assert_snapshot!(refusals);
 }
 
+/// What the core would refuse is refused here, in a line that says where it comes from.
+#[test]
+fn what_contradicts_another_setting_is_refused_before_anything_is_opened() {
+    for (key, value, other, bound, how) in [
+        ("rotation_grace", "5m", "access_lifetime", "5m", "shorter than"),
+        ("access_lifetime", "2h", "refresh_lifetime", "1h", "not be longer than"),
+        ("refresh_lifetime", "2h", "session_lifetime", "1h", "not be longer than"),
+    ] {
+        let variables =
+            [(key, value), (other, bound)].map(|(key, value)| (format!("ADIEU_{}", key.to_uppercase()), value));
+        let start = variables.iter().fold(Start::new(), |start, (name, value)| start.variable(name, value));
+        let line = start.load().unwrap_err();
+        assert!(line.starts_with(&format!("{key} from the environment")), "{line}");
+        assert!(line.contains(how) && line.contains(&format!(" {other}, which is {bound}")), "{line}");
+    }
+    let start = Start::new().variable("ADIEU_ACCESS_LIFETIME", "1h").variable("ADIEU_REFRESH_LIFETIME", "1h");
+    assert!(start.variable("ADIEU_SESSION_LIFETIME", "1h").load().is_ok(), "equal ones do not contradict each other");
+}
+
 #[test]
 fn a_named_file_that_is_not_there_is_an_error() {
     let mut start = Start::new();

@@ -1,9 +1,10 @@
 //! The binary starts with nothing configured, says where it is, refuses a wrong setting in one line, and ends with
-//! status 0 when it is told to stop.
+//! status 0 when it is told to stop. Settings that only a process can show are shown here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
 };
 
@@ -102,4 +103,101 @@ fn the_sample_is_printed() {
     let output = adieu(&["config"]).output().unwrap();
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stdout).unwrap(), adieu_server::config::sample());
+}
+
+/// Starts the binary, waits until it listens, asks it one thing, stops it, and gives what it wrote to standard error.
+fn log_of(settings: &[(&str, &str)], ask: impl FnOnce(SocketAddr)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = adieu(&["--listen", "127.0.0.1:0"]);
+    command.current_dir(folder.path()).envs(settings.iter().copied());
+    let mut server = Running(command.spawn().unwrap());
+    let mut line = String::new();
+    let mut stdout = BufReader::new(server.0.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    ask(line.trim_end().split_once("http://").unwrap().1.parse().unwrap());
+    let kill = Command::new("kill").args(["-s", "TERM", &server.0.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let mut log = String::new();
+    server.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(server.0.wait().unwrap().code(), Some(0), "{log}");
+    log
+}
+
+fn get(address: SocketAddr, path: &str) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: adieu\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+}
+
+#[test]
+fn log_level_says_what_is_logged_at_least() {
+    for (level, stops, requests, machines) in
+        [("error", false, false, false), ("info", true, true, false), ("debug", true, true, true)]
+    {
+        let log = log_of(&[("ADIEU_LOG_LEVEL", level)], |address| {
+            get(address, "/nowhere");
+            get(address, "/livez");
+        });
+        let has = |text: &str| log.contains(text);
+        assert_eq!((has("stopped"), has("404"), has("/livez")), (stops, requests, machines), "{level}\n{log}");
+    }
+}
+
+#[test]
+fn log_format_says_how_a_line_is_written() {
+    let is_json = |log: &str| {
+        let mut lines = log.lines().peekable();
+        assert!(lines.peek().is_some());
+        lines.all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line["level"] == "INFO"))
+    };
+    for (format, expected) in [("json", true), ("text", false)] {
+        let log = log_of(&[("ADIEU_LOG_FORMAT", format)], |address| get(address, "/nowhere"));
+        assert_eq!(is_json(&log), expected, "{format}\n{log}");
+    }
+}
+
+/// The request has begun, because its body is waited for; it never comes, and would be waited for half a minute.
+#[test]
+fn drain_timeout_says_how_long_what_was_begun_is_waited_for() {
+    let mut stream = None;
+    let log = log_of(&[("ADIEU_DRAIN_TIMEOUT", "50ms")], |address| {
+        let mut half = TcpStream::connect(address).unwrap();
+        let head = "POST /login HTTP/1.1\r\nhost: adieu\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+        half.write_all(head.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(&half).read_line(&mut line).unwrap();
+        assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+        stream = Some(half);
+    });
+    assert!(log.contains("abandoned=1"), "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn hashing_threads_says_how_many_hash_at_once() {
+    for count in ["1", "3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = adieu(&["--listen", "127.0.0.1:0"]);
+        let mut server =
+            Running(command.current_dir(folder.path()).env("ADIEU_HASHING_THREADS", count).spawn().unwrap());
+        BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.0.id())).unwrap();
+        let names = threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("comm")).ok());
+        assert_eq!(names.filter(|name| name.starts_with("adieu-hasher")).count().to_string(), count);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn more_connections_than_files_may_be_open_are_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 200; exec \"$0\" --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_adieu")]);
+    command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Running(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("RLIMIT_NOFILE") && line.contains("possible=136"), "{line}");
 }

@@ -1,4 +1,4 @@
-//! Slow, silent and half-open clients are disconnected, a thousand idle ones do not stop a request, and a server that
+//! Slow, silent and half-open clients are disconnected, and those that never read; one party can't take every connection; a thousand idle ones do not stop a request, and a server that
 //! is told to stop answers what it has begun.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -15,9 +15,9 @@ use axum::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::timeout,
 };
 
@@ -26,8 +26,16 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// Short enough to wait for.
 const SOON: Duration = Duration::from_millis(100);
 
-const PATIENT: Bounds =
-    Bounds { header_timeout: NEVER, request_timeout: NEVER, drain_timeout: NEVER, max_connections: 10_000 };
+const PATIENT: Bounds = Bounds {
+    header_timeout: NEVER,
+    write_timeout: NEVER,
+    drain_timeout: NEVER,
+    max_connections: 10_000,
+    trusted_proxies: Vec::new(),
+};
+
+/// More than the buffers of a connection hold.
+const LARGE: usize = 8 * 1024 * 1024;
 
 struct Server {
     address: SocketAddr,
@@ -54,6 +62,7 @@ impl Server {
             .route("/peer", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
             .route("/echo", post(|body: String| async move { body }))
             .route("/held", get(held))
+            .route("/large", get(|| async { vec![b'x'; LARGE] }))
             .fallback(|| async { ApiError::NotFound });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -122,12 +131,70 @@ async fn a_connection_that_is_idle_after_a_request_is_closed() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
 }
 
+/// It asks for more than fits into the buffers on both sides, again and again, and reads nothing.
 #[tokio::test]
-async fn a_body_that_does_not_come_is_answered_408() {
-    let server = Server::start(Bounds { request_timeout: SOON, ..PATIENT }).await;
-    let answer = rest(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 9\r\n\r\nhalf").await).await;
-    assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
-    assert!(answer.ends_with(r#"{"code":408,"status":"Request Timeout"}"#), "{answer}");
+async fn a_client_that_does_not_read_is_disconnected() {
+    let server = Server::start(Bounds { write_timeout: SOON, ..PATIENT }).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all("GET /large HTTP/1.1\r\nhost: adieu\r\n\r\n".repeat(20).as_bytes()).await.unwrap();
+    // That the server has let go of its end is seen on this one without reading: what is written comes back as a reset.
+    let hung_up = async {
+        while stream.write_all(b" ").await.is_ok() {
+            yield_now().await
+        }
+    };
+    timeout(Duration::from_secs(20), hung_up).await.expect("the server lets go");
+}
+
+/// Slowly is not never.
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_all_of_its_answer() {
+    let server = Server::start(Bounds { write_timeout: Duration::from_secs(20), ..PATIENT }).await;
+    let mut stream = server.send(&format!("GET /large HTTP/1.1\r\n{CLOSING}")).await;
+    let (mut total, mut part) = (0, [0; 1024]);
+    while let count @ 1.. = stream.read(&mut part).await.unwrap() {
+        total += count;
+        yield_now().await;
+    }
+    assert!(total > LARGE);
+}
+
+#[tokio::test]
+async fn nobody_gets_more_than_a_share_of_the_connections() {
+    let server = Server::start(Bounds { max_connections: 8, ..PATIENT }).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await);
+        read_until(held.last_mut().unwrap(), "\r\n\r\nhi").await;
+    }
+    assert_eq!(rest(server.connect().await).await, "", "hung up on");
+    let neighbour = TcpSocket::new_v4().unwrap();
+    neighbour.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut neighbour = neighbour.connect(server.address).await.unwrap();
+    neighbour.write_all(format!("GET /peer HTTP/1.1\r\n{CLOSING}").as_bytes()).await.unwrap();
+    assert!(rest(neighbour).await.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_gets_as_many_as_there_are() {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let server = Server::start(Bounds { max_connections: 4, trusted_proxies, ..PATIENT }).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await);
+        read_until(held.last_mut().unwrap(), "\r\n\r\nhi").await;
+    }
+}
+
+#[test]
+fn there_are_no_more_connections_than_files_may_be_open() {
+    let connections = |descriptors| PATIENT.within(descriptors).max_connections;
+    assert_eq!(connections(None), 10_000);
+    assert_eq!(connections(Some(100_000)), 10_000);
+    assert_eq!(connections(Some(1024)), 960);
+    assert_eq!(connections(Some(3)), 1);
 }
 
 #[tokio::test]

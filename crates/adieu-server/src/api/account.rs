@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     accounts::{Account, Role},
+    audit::{self, Event},
     config::Registration,
     error::{ApiError, FieldErrors},
     input::Fields,
@@ -63,12 +64,23 @@ impl Api {
                 Ok(account)
             }
             // The attempt stays counted.
-            Err(ApiError::InvalidCredentials) => Err(ApiError::InvalidCredentials),
+            Err(ApiError::InvalidCredentials) => {
+                self.note_failed_login(username, client).await;
+                Err(ApiError::InvalidCredentials)
+            }
             Err(error) => {
                 attempt.give_back();
                 Err(error)
             }
         }
+    }
+
+    /// Writes down that somebody could not log in, and of which account, if there is one: asked of the store in either
+    /// case, so that it takes the same time.
+    pub(super) async fn note_failed_login(&self, username: &Username, client: &Client) {
+        let account = self.node.accounts.store().by_username(username).await.ok().flatten();
+        audit::Entry { subject: account.map(|account| account.id), ..Default::default() }
+            .record(Event::LoginFailed, client.address);
     }
 
     /// The account with this id, if it is the caller's own or the caller is an administrator. To anybody else it is
@@ -107,12 +119,13 @@ pub(super) async fn register(
         return Err(ApiError::Forbidden("Registration is closed.".into()));
     }
     let minimum = api.settings.password_min_length.get();
-    let username = fields.required("username", |text| Username::new(&text));
+    let username = fields.required("username", |text| Username::chosen(&text));
     let password = fields.required("password", |text| Password::chosen(text.into(), minimum));
     let (username, password) = fields.finish((username, password))?;
 
     api.limits.registration(client.address)?;
-    api.node.accounts.add(username, &password, Role::User).await?;
+    let account = api.node.accounts.add(username, &password, Role::User).await?;
+    audit::Entry::of(&account.id).record(Event::AccountAdded, client.address);
     Ok((StatusCode::CREATED, Message::new("User created successfully.")))
 }
 
@@ -142,6 +155,8 @@ pub(super) async fn change_password(
         other => other,
     })?;
     api.node.accounts.set_password(&account.id, &chosen, token.session.clone()).await?;
+    audit::Entry { session: token.session.clone(), ..audit::Entry::of(&account.id) }
+        .record(Event::PasswordChanged, client.address);
     Ok(Message::new("Password changed."))
 }
 
@@ -161,20 +176,31 @@ pub(super) async fn show(
     api.visible_account(&token, &id).await.map(|account| Json(User::from(&account)))
 }
 
-/// Deletes a user and ends its sessions: the caller, or, for an administrator, anyone.
+/// Deletes a user and ends its sessions: the caller, or, for an administrator, anyone else.
 ///
-/// Whatever else is asked for is not found, whether it exists or not.
+/// To delete itself the caller needs a fresh token, one from a login: a stolen one that was refreshed will not do. An
+/// administrator can't delete its own account, so that there is always one. Whatever else is asked for is not found,
+/// whether it exists or not.
 #[utoipa::path(delete, path = "/user/{id}", tag = "Account", security(("access" = [])),
     params(("id" = String, Path, description = "The user's id: `sub` in its tokens.")), responses(
     (status = 200, description = "Deleted.", body = Message, example = json!({"message": "User deleted."})),
-    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::Unavailable,
+    docs::TwoTokens, docs::FreshRefusals, docs::NotFound, docs::NotDeleted, docs::Unavailable,
 ))]
 pub(super) async fn delete(
     State(api): State<Api>,
     token: AccessToken,
+    client: Client,
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
     let account = api.visible_account(&token, &id).await?;
+    if *token.subject() == account.id {
+        token.require_fresh(api.node.clock.now())?;
+        if account.is_admin {
+            return Err(ApiError::Conflict("You can't delete yourself.".into()));
+        }
+    }
     api.node.accounts.delete(&account.id).await?;
+    audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
+        .record(Event::AccountDeleted, client.address);
     Ok(Message::new("User deleted."))
 }

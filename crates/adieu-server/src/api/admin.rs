@@ -5,11 +5,15 @@ use axum::{Json, extract::State};
 
 use super::{
     Api,
-    client::{Admin, Id},
+    client::{Admin, Client, Id},
     docs,
     view::{Message, PartFields, SessionList, SessionsEnded, UserDetails, Users, id},
 };
-use crate::{error::ApiError, input::Query};
+use crate::{
+    audit::{self, Event},
+    error::ApiError,
+    input::Query,
+};
 
 /// Lists the users, by id, which is by when they were made.
 #[utoipa::path(get, path = "/users", tag = "Administration", security(("access" = [])), params(docs::PartParameters),
@@ -30,21 +34,24 @@ pub(super) async fn list_users(
 
 /// Disables a user: it can't log in any more, and its sessions end.
 ///
-/// An administrator can't disable its own account, because it could not undo that.
+/// An administrator can't disable its own account, so that there is always one.
 #[utoipa::path(post, path = "/users/{id}/disable", tag = "Administration", security(("access" = [])),
     params(("id" = String, Path, description = "The user's id.")), responses(
     (status = 200, description = "Disabled.", body = Message, example = json!({"message": "User disabled."})),
-    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::OwnAccount, docs::Unavailable,
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::NotDisabled, docs::Unavailable,
 ))]
 pub(super) async fn disable(
     State(api): State<Api>,
     Admin(token): Admin,
+    client: Client,
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
     if *token.subject() == id {
         return Err(ApiError::Conflict("You can't disable yourself.".into()));
     }
     api.node.accounts.disable(&id).await?;
+    audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+        .record(Event::AccountDisabled, client.address);
     Ok(Message::new("User disabled."))
 }
 
@@ -54,8 +61,15 @@ pub(super) async fn disable(
     (status = 200, description = "Enabled.", body = Message, example = json!({"message": "User enabled."})),
     docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
 ))]
-pub(super) async fn enable(State(api): State<Api>, _: Admin, Id(id): Id<Subject>) -> Result<Json<Message>, ApiError> {
+pub(super) async fn enable(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    client: Client,
+    Id(id): Id<Subject>,
+) -> Result<Json<Message>, ApiError> {
     api.node.accounts.enable(&id).await?;
+    audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+        .record(Event::AccountEnabled, client.address);
     Ok(Message::new("User enabled."))
 }
 
@@ -84,11 +98,15 @@ pub(super) async fn list_sessions_of_user(
 ))]
 pub(super) async fn end_sessions_of_user(
     State(api): State<Api>,
-    _: Admin,
+    Admin(token): Admin,
+    client: Client,
     Id(user): Id<Subject>,
 ) -> Result<Json<SessionsEnded>, ApiError> {
     let account = api.account(&user).await?;
-    let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id)).await?;
+    let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id.clone())).await?;
+    let by = Some(token.subject().clone());
+    audit::Entry { by, sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id) }
+        .record(Event::SessionsEnded, client.address);
     Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended }))
 }
 

@@ -24,8 +24,8 @@ pub(super) struct Client {
 
 impl Client {
     /// What is kept of it with a session.
-    pub(super) fn into_origin(self) -> Origin {
-        Origin { address: Some(self.address), user_agent: self.user_agent }
+    pub(super) fn origin(&self) -> Origin {
+        Origin { address: Some(self.address), user_agent: self.user_agent.clone() }
     }
 }
 

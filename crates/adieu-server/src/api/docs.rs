@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use utoipa::{
     IntoParams, IntoResponses, Modify, OpenApi, ToSchema,
     openapi::{
-        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
+        ContentBuilder, HeaderBuilder, ObjectBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder, Type,
         example::ExampleBuilder,
+        path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -23,8 +24,8 @@ use crate::error::ErrorBody;
         description = "Register, log in, refresh, log out: and a logged-out token stops working.\n\n\
             Times are whole seconds since 1970-01-01T00:00:00Z. What goes wrong is answered \
             `{\"code\":404,\"status\":\"Not Found\"}`, with a `message` or `errors` where there is something to say; a refused \
-            token is answered 401 with one of five bodies. Unknown routes are answered 404, wrong methods 405 with `Allow`, \
-            requests that take too long 408, bodies that are too long 413, and any request may be answered 500 if the server has a fault.",
+            token is answered 401 with one of five bodies. Unknown routes are answered 404, and methods that are not here 405 with \
+            `Allow`.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(
@@ -54,6 +55,44 @@ impl Modify for Schemes {
         components.add_security_scheme("access", scheme("An access token."));
         components.add_security_scheme("refresh", scheme("A refresh token."));
     }
+}
+
+/// Adds what no handler says of itself: the answers that come from around the handlers, and that `/verify` answers to
+/// every method.
+pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let paths = &mut document.paths.paths;
+    for operation in paths.values_mut().flat_map(operations) {
+        let responses = &mut operation.responses.responses;
+        responses.extend(Fault::responses());
+        responses.insert("431".to_owned(), Response::new("The head of the request is over 32 KiB.").into());
+        if operation.request_body.is_some() {
+            responses.extend(Slow::responses());
+        }
+    }
+    let Some(verify) = paths.get_mut("/verify") else { return };
+    let Some(get) = verify.get.clone() else { return };
+    let named = |method: &str| {
+        let mut operation = get.clone();
+        operation.operation_id = Some(format!("verify_{method}"));
+        Some(operation)
+    };
+    verify.post = named("post");
+    verify.put = named("put");
+    verify.patch = named("patch");
+    verify.delete = named("delete");
+    verify.options = named("options");
+    verify.trace = named("trace");
+    verify.head = named("head");
+    // An answer to HEAD has no body (RFC 9110 §9.3.2).
+    for response in verify.head.iter_mut().flat_map(|operation| operation.responses.responses.values_mut()) {
+        if let RefOr::T(response) = response {
+            response.content.clear();
+        }
+    }
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten()
 }
 
 /// Which part of a list.
@@ -129,7 +168,13 @@ answers! {
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
         "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
         "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
+    }
+    FreshRefusals "401" "RefusalBody" "The token is refused, or there is none, or it would have to be fresh." ["WWW-Authenticate"] {
         "not fresh" => {"description": "The token is not fresh.", "error": "fresh_token_required"},
+        "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
+        "expired" => {"message": "The token has expired.", "error": "token_expired"},
+        "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
+        "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
     }
     WrongCredentials "401" "ErrorBody" "There is no such user with this password." ["WWW-Authenticate"] {
         "wrong" => {"code": 401, "message": "Invalid credentials.", "status": "Unauthorized"},
@@ -146,8 +191,14 @@ answers! {
     NameTaken "409" "ErrorBody" "The name is taken." [] {
         "taken" => {"code": 409, "message": "A user with that username already exists.", "status": "Conflict"},
     }
-    OwnAccount "409" "ErrorBody" "It is the caller's own account." [] {
+    NotDeleted "409" "ErrorBody" "It is the caller's own account, and an administrator's." [] {
+        "own account" => {"code": 409, "message": "You can't delete yourself.", "status": "Conflict"},
+    }
+    NotDisabled "409" "ErrorBody" "It is the caller's own account." [] {
         "own account" => {"code": 409, "message": "You can't disable yourself.", "status": "Conflict"},
+    }
+    Slow "408" "ErrorBody" "The body did not come in time." [] {
+        "too slow" => {"code": 408, "status": "Request Timeout"},
     }
     TooLarge "413" "ErrorBody" "The body is too long." [] {
         "too long" => {"code": 413, "status": "Payload Too Large"},
@@ -164,7 +215,10 @@ answers! {
     TooMany "429" "ErrorBody" "Too many failed logins, or too many registrations." ["Retry-After"] {
         "too many" => {"code": 429, "message": "Too many attempts. Try again later.", "status": "Too Many Requests"},
     }
-    Unavailable "503" "ErrorBody" "Nothing was promised, because the store can't be written just now, or it is not known whether the token has been revoked." ["Retry-After"] {
+    Fault "500" "ErrorBody" "The server has a fault." [] {
+        "fault" => {"code": 500, "status": "Internal Server Error"},
+    }
+    Unavailable "503" "ErrorBody" "Nothing was promised, because the store can't be written just now or takes too long, or it is not known whether the token has been revoked." ["Retry-After"] {
         "store" => {"code": 503, "message": "Temporarily unavailable. Try again.", "status": "Service Unavailable"},
         "not up to date" => {"code": 503, "message": "Whether the token has been revoked is not known just now. Try again.", "status": "Service Unavailable"},
     }

@@ -3,7 +3,7 @@
 use std::{any::Any, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -52,16 +52,6 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     response
-}
-
-/// Refuses a body that announces itself as too long, also where no handler would have read it.
-pub(super) async fn refuse_long_bodies(State(limit): State<usize>, request: Request, next: Next) -> Response {
-    let length =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
-        return ApiError::BodyTooLarge.into_response();
-    }
-    next.run(request).await
 }
 
 /// What a client is told after a panic. The panic itself has been reported by then.

@@ -11,8 +11,14 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, client::Admin, docs, view::id};
+use super::{
+    Api,
+    client::{Admin, Client},
+    docs,
+    view::id,
+};
 use crate::{
+    audit::{self, Event},
     error::{ApiError, FieldErrors},
     input::Fields,
 };
@@ -57,6 +63,20 @@ enum Request {
     Everything,
 }
 
+impl Request {
+    /// What there is to write down of it once it is done.
+    fn entry(&self) -> audit::Entry {
+        let scope = |scope| audit::Entry { scope: Some(scope), ..audit::Entry::default() };
+        match self {
+            Self::Token(token) => audit::Entry { scope: Some("token"), ..audit::Entry::of_token(token) },
+            Self::TokenId(id, _) => audit::Entry { token_id: Some(id.clone()), ..scope("token_id") },
+            Self::Session(id) => audit::Entry { session: Some(id.clone()), ..scope("session") },
+            Self::Subject(id) => audit::Entry { subject: Some(id.clone()), ..scope("subject") },
+            Self::Everything => scope("everything"),
+        }
+    }
+}
+
 /// Revokes a token, a session, everything of somebody, or everything.
 ///
 /// What has been revoked before, or is not there, is no error: in the end it is refused.
@@ -67,12 +87,14 @@ enum Request {
 ))]
 pub(super) async fn revoke(
     State(api): State<Api>,
-    _: Admin,
+    Admin(admin): Admin,
+    client: Client,
     own_token: BearerToken,
     fields: Fields,
 ) -> Result<Json<Revoked>, ApiError> {
     let request = read(fields, api.node.clock.now(), api.longest_lifetime())?;
     let sessions = &api.node.sessions;
+    let entry = request.entry();
     let sessions_ended = match request {
         Request::Token(token) => match sessions.revoke_token(&token).await {
             Ok(ended) => ended,
@@ -87,6 +109,8 @@ pub(super) async fn revoke(
         Request::Subject(id) => sessions.revoke_subject(id).await?,
         Request::Everything => sessions.revoke_everything().await?,
     };
+    audit::Entry { by: Some(admin.subject().clone()), sessions_ended: Some(sessions_ended), ..entry }
+        .record(Event::Revoked, client.address);
     let own_token_revoked = matches!(sessions.verifier().verify(own_token.as_str()), Err(Refusal::Revoked(_)));
     Ok(Json(Revoked { message: "Revoked.", sessions_ended, own_token_revoked }))
 }

@@ -20,6 +20,7 @@ use super::{
     view::{Message, PartFields, SessionDetails, SessionList, Tokens},
 };
 use crate::{
+    audit::{self, Event, scope_name},
     error::ApiError,
     input::{Fields, Query},
     text::{Password, TextError, Username},
@@ -45,7 +46,19 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
     let (username, password) = fields.finish((username, password))?;
 
     let account = api.authenticate(&username, &password, &client).await?;
-    api.node.accounts.log_in(&account, client.into_origin()).await.map(Tokens::from)
+    match api.node.accounts.log_in(&account, client.origin()).await {
+        Ok(pair) => {
+            audit::Entry { session: pair.claims.session.clone(), ..audit::Entry::of(&account.id) }
+                .record(Event::Login, client.address);
+            Ok(pair.into())
+        }
+        Err(error) => {
+            if matches!(error, ApiError::InvalidCredentials) {
+                api.note_failed_login(&username, &client).await;
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Exchanges a refresh token for new tokens.
@@ -74,6 +87,7 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
 pub(super) async fn log_out(
     State(api): State<Api>,
     token: BearerToken,
+    client: Client,
     Query(mut fields): Query,
 ) -> Result<Json<Message>, ApiError> {
     let scope = fields.optional("scope", |text| match text.as_str() {
@@ -83,13 +97,16 @@ pub(super) async fn log_out(
         _ => Err(TextError::new("Must be one of: this, others, all.")),
     });
     let (scope,) = fields.finish((scope,))?;
-    api.node.sessions.log_out(token.as_str(), scope.unwrap_or_default()).await?;
+    let scope = scope.unwrap_or_default();
+    let sessions_ended = Some(api.node.sessions.log_out(token.as_str(), scope).await?);
+    audit::Entry { scope: Some(scope_name(scope)), sessions_ended, ..audit::Entry::of_token(token.as_str()) }
+        .record(Event::Logout, client.address);
     Ok(Message::new("Successfully logged out"))
 }
 
 /// Says whether an access token is good, to a proxy that asks on behalf of a service.
 ///
-/// Answers to any method, because some proxies pass on the method of the request that they ask about. Decided in
+/// Answers to any method, also to those of WebDAV and others that are not here, because some proxies pass on the method of the request that they ask about. Decided in
 /// memory.
 #[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), responses(
     (status = 204, description = "The token is good.", headers(
@@ -134,14 +151,24 @@ pub(super) async fn list(
 pub(super) async fn end(
     State(api): State<Api>,
     token: AccessToken,
+    client: Client,
     Id(session): Id<SessionId>,
 ) -> Result<Json<Message>, ApiError> {
+    let by = token.subject().clone();
     let selection =
-        if is_admin(&token) { Selection::One(session) } else { Selection::Owned(session, token.subject().clone()) };
-    match api.node.sessions.end_sessions(selection).await? {
-        0 => Err(ApiError::NotFound),
-        _ => Ok(Message::new("Session ended.")),
+        if is_admin(&token) { Selection::One(session.clone()) } else { Selection::Owned(session.clone(), by.clone()) };
+    let sessions_ended = api.node.sessions.end_sessions(selection).await?;
+    if sessions_ended == 0 {
+        return Err(ApiError::NotFound);
     }
+    audit::Entry {
+        session: Some(session),
+        by: Some(by),
+        sessions_ended: Some(sessions_ended),
+        ..audit::Entry::default()
+    }
+    .record(Event::SessionsEnded, client.address);
+    Ok(Message::new("Session ended."))
 }
 
 impl Api {

@@ -93,7 +93,7 @@ impl Arguments {
             Command::List => list(&look_into(&settings).await?, &mut output).await?,
             Command::Add { name, admin, password } => {
                 let username =
-                    Username::new(&name).map_err(|refusal| anyhow!("the name is refused: {}", phrase(&refusal)))?;
+                    Username::chosen(&name).map_err(|refusal| anyhow!("the name is refused: {}", phrase(&refusal)))?;
                 let password = password.read(&settings)?;
                 let role = if admin { Role::Admin } else { Role::User };
                 let node = Node::open(&settings).await?;

@@ -165,15 +165,17 @@ impl Settings {
                 )));
             }
         }
-        for (key, value, bound_key, bound) in [
-            ("rotation_grace", self.rotation_grace, "access_lifetime", self.access_lifetime),
-            ("access_lifetime", self.access_lifetime, "refresh_lifetime", self.refresh_lifetime),
-            ("refresh_lifetime", self.refresh_lifetime, "session_lifetime", self.session_lifetime),
+        let (grace, access) = (self.rotation_grace, self.access_lifetime);
+        let (refresh, session) = (self.refresh_lifetime, self.session_lifetime);
+        for (is_wrong, key, value, wanted, bound_key, bound) in [
+            (grace >= access, "rotation_grace", grace, "must be shorter than", "access_lifetime", access),
+            (access > refresh, "access_lifetime", access, "must not be longer than", "refresh_lifetime", refresh),
+            (refresh > session, "refresh_lifetime", refresh, "must not be longer than", "session_lifetime", session),
         ] {
-            if value > bound {
+            if is_wrong {
                 let [origin, bound_origin] = [key, bound_key].map(|key| origins.get(key).unwrap_or(&Origin::Default));
                 return Err(SettingError(format!(
-                    "{key} {origin}: {} must not be longer than {bound_key}, which is {} {bound_origin}",
+                    "{key} {origin}: {} {wanted} {bound_key}, which is {} {bound_origin}",
                     written(value),
                     written(bound)
                 )));

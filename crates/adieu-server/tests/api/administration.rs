@@ -89,7 +89,15 @@ async fn administrators_do_not_lock_themselves_out() {
         app.post(&path).token(&boss.access).send().await,
         @r#"409 {"code":409,"message":"You can't disable yourself.","status":"Conflict"}"#
     );
+    let path = format!("/user/{}", app.user_id(&boss));
+    assert_snapshot!(
+        app.delete(&path).token(&boss.access).send().await,
+        @r#"409 {"code":409,"message":"You can't delete yourself.","status":"Conflict"}"#
+    );
     app.verify(&boss.access).await.is(204);
+    let app = app.with_admin("second").await;
+    let second = app.log_in("second").await;
+    app.delete(&path).token(&second.access).send().await.is(200);
 }
 
 #[tokio::test]

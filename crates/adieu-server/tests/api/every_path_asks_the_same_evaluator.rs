@@ -11,6 +11,10 @@ async fn is_refused_everywhere(app: &TestApp, tokens: &Tokens) {
         if ["/register", "/login", "/refresh", "/livez", "/readyz", "/.well-known/jwks.json"].contains(&path.as_str()) {
             continue;
         }
+        // Without a body there is nothing to compare; `verify.rs` has it.
+        if method == "HEAD" {
+            continue;
+        }
         let path = path.replace("{id}", "x").replace("{sid}", "x");
         let method = method.parse().unwrap();
         app.call(method, &path).token(&tokens.access).send().await.is_revoked();

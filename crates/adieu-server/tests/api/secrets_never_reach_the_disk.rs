@@ -50,6 +50,7 @@ async fn neither_in_the_store_nor_in_the_log() {
     let log_in =
         |password: &'static str| app.post("/login").header("cookie", COOKIE).json(credentials("jose", password));
     log_in("wrong unmistakable password").send().await.is(401);
+    app.post("/login").json(credentials("unmistakable, in the wrong field", "x")).send().await.is(401);
     let first = log_in(PASSWORD).send().await.tokens();
     let second = app.post("/refresh").token(&first.refresh).send().await.tokens();
     app.post("/refresh").token(&first.refresh).send().await.is_revoked();

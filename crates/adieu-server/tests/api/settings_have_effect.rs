@@ -1,11 +1,16 @@
 //! Every setting of the API does what it says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use adieu::session::Origin;
 use insta::assert_snapshot;
 use serde_json::json;
+use tokio::{io::AsyncReadExt as _, task::JoinSet, time::timeout};
 
-use crate::support::{PASSWORD, TestApp, credentials};
+use crate::support::{PASSWORD, TestApp, credentials, first_line};
+
+/// Less than the defaults, and more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn issuer_and_audience() {
@@ -99,6 +104,60 @@ async fn trusted_proxies() {
         let list = app.get("/sessions").token(&tokens.access).send().await.json();
         assert_eq!(list["sessions"][0]["address"], expected);
     }
+}
+
+/// Whoever is late: the client with its body, or the server, whose store is busy with somebody else's transaction.
+#[tokio::test]
+async fn request_timeout() {
+    let app = TestApp::with(&[("request_timeout", "250ms")]).await.with_admin("boss").await;
+    let head = "POST /login HTTP/1.1\r\nhost: adieu\r\ncontent-type: application/json\r\n";
+    let mut stream = app.send(&format!("{head}content-length: 9\r\n\r\nhalf")).await;
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 408 Request Timeout");
+
+    let account = app.node.accounts.store().list(None, 1).await.unwrap().remove(0);
+    let boss = app.node.accounts.log_in(&account, Origin::default()).await.unwrap();
+    let busy = app.lock_store();
+    let late = app.post("/logout").token(&boss.access).send().await;
+    assert_snapshot!(late, @r#"503 {"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#);
+    assert_eq!(late.header("retry-after"), Some("1"));
+    assert_eq!(late.header("x-content-type-options"), Some("nosniff"), "like every answer");
+    drop(busy);
+}
+
+#[tokio::test]
+async fn header_timeout() {
+    let app = TestApp::with(&[("header_timeout", "50ms")]).await;
+    let mut stream = app.send("GET /livez HTTP/1.1\r\n").await;
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "the connection is closed");
+}
+
+/// One address gets a quarter of the connections: of four, one.
+#[tokio::test]
+async fn max_connections() {
+    let app = TestApp::with(&[("max_connections", "4")]).await;
+    let mut first = app.send("GET /livez HTTP/1.1\r\nhost: adieu\r\n\r\n").await;
+    assert_eq!(first_line(&mut first).await, "HTTP/1.1 200 OK");
+    let mut second = app.send("").await;
+    let ended = timeout(PATIENCE, second.read_to_end(&mut Vec::new())).await;
+    assert_eq!(ended.expect("the second is closed").unwrap(), 0);
+}
+
+/// Of many logins at the same moment one is hashed and one waits.
+#[tokio::test]
+async fn hashing_queue() {
+    let settings = [("hashing_threads", "1"), ("hashing_queue", "1"), ("login_attempts_per_account", "100 per 1h")];
+    let app = Arc::new(TestApp::with(&settings).await);
+    let mut logins = JoinSet::new();
+    for _ in 0..30 {
+        let app = Arc::clone(&app);
+        logins.spawn(async move { app.post("/login").json(credentials("jose", PASSWORD)).send().await });
+    }
+    let answers = logins.join_all().await;
+    let of = |status| answers.iter().filter(move |answer| answer.status == status);
+    assert_eq!(of(401).count() + of(503).count(), answers.len());
+    assert!(of(401).count() > 0 && of(503).count() > 0);
+    assert!(of(503).all(|answer| answer.header("retry-after") == Some("1")));
 }
 
 /// With the log out of reach, the node soon can't know any more who has logged out.

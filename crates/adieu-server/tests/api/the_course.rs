@@ -102,6 +102,27 @@ async fn a_user_sees_and_deletes_itself_only() {
     app.get(&path).token(&jose.access).send().await.is_revoked();
 }
 
+/// "Fresh" is for what must not be done with a token from a refresh, and says so only when that is all that is wrong.
+#[tokio::test]
+async fn deleting_oneself_takes_a_fresh_token() {
+    let app = TestApp::start().await.with_user("jose").await.with_admin("boss").await;
+    let (jose, boss) = (app.log_in("jose").await, app.log_in("boss").await);
+    let path = format!("/user/{}", app.user_id(&jose));
+    let refreshed = app.post("/refresh").token(&jose.refresh).send().await.tokens();
+    let refused = app.delete(&path).token(&refreshed.access).send().await;
+    assert_snapshot!(refused, @r#"401 {"description":"The token is not fresh.","error":"fresh_token_required"}"#);
+    assert_eq!(
+        refused.header("www-authenticate"),
+        Some(r#"Bearer error="invalid_token", error_description="The token is not fresh.""#)
+    );
+    app.verify(&refreshed.access).await.is(204);
+    app.post("/logout").token(&refreshed.refresh).send().await.is(200);
+    app.delete(&path).token(&refreshed.access).send().await.is_revoked();
+
+    let refreshed = app.post("/refresh").token(&boss.refresh).send().await.tokens();
+    app.delete(&path).token(&refreshed.access).send().await.is(200);
+}
+
 #[tokio::test]
 async fn tokens_are_not_cached() {
     let app = TestApp::start().await.with_user("jose").await;

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, first_line};
 
 #[tokio::test]
 async fn any_method_gets_the_subject_and_the_session() {
@@ -25,4 +25,14 @@ async fn a_body_that_comes_along_is_not_read() {
     let app = TestApp::start().await.with_user("jose").await;
     let tokens = app.log_in("jose").await;
     app.post("/verify").token(&tokens.access).text("not json {").send().await.is(204);
+}
+
+/// A proxy's subrequest has the headers of the request that it asks about, and not its body.
+#[tokio::test]
+async fn a_length_that_comes_along_is_not_believed() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let token = app.log_in("jose").await.access;
+    let head = format!("GET /verify HTTP/1.1\r\nhost: adieu\r\nauthorization: Bearer {token}\r\n");
+    let mut stream = app.send(&format!("{head}content-length: 100000\r\n\r\n")).await;
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 204 No Content");
 }

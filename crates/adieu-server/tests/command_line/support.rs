@@ -72,7 +72,20 @@ impl Place {
     }
 
     pub(crate) fn run_with(&self, arguments: &[&str], input: &[u8]) -> Done {
-        let mut child = self.command(arguments).spawn().unwrap();
+        Self::finish(self.command(arguments), input)
+    }
+
+    /// The same in a shell that has limited itself first.
+    pub(crate) fn run_under(&self, limit: &str, arguments: &[&str], input: &[u8]) -> Done {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_adieu")]).args(arguments);
+        shell.env("ADIEU_DATA", "data").current_dir(self.folder.path());
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::finish(shell, input)
+    }
+
+    fn finish(mut command: Command, input: &[u8]) -> Done {
+        let mut child = command.spawn().unwrap();
         // A command that fails early does not read what it is given.
         let _unread = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap().into()

@@ -116,3 +116,17 @@ fn the_settings_in_effect_are_a_file_that_says_where_they_come_from() {
     let message = place.run(&["config", "--effective", "--data", "x", "--config", "nowhere"]).failed();
     assert!(message.starts_with("the settings in nowhere can't be read: "), "{message}");
 }
+
+/// The system's way to say so is a signal that would end the command without a word.
+#[cfg(unix)]
+#[test]
+fn a_limit_on_file_sizes_is_one_line_and_no_signal() {
+    let place = Place::empty();
+    let added = place.run_under("ulimit -f 0", &["user", "add", "jose", "--password-stdin"], b"1234\n").failed();
+    assert!(added.starts_with("cannot open "), "{added}");
+
+    place.add("jose");
+    let added = place.run_under("ulimit -f 0", &["user", "add", "anna", "--password-stdin"], b"1234\n").failed();
+    assert!(!added.is_empty());
+    assert_eq!(place.run(&["user", "list", "--json"]).succeeded().objects().len(), 1);
+}

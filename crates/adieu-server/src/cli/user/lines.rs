@@ -205,7 +205,7 @@ fn record(value: impl Fn(&str) -> Option<Value>) -> Result<Record, LineError> {
     let username = text(USERNAME, value(USERNAME))?;
     let hash = text("password_hash", either(&HASH, &value)?)?;
     Ok(Record {
-        username: Username::new(&username).map_err(|refusal| LineError::Username(phrase(&refusal)))?,
+        username: Username::chosen(&username).map_err(|refusal| LineError::Username(phrase(&refusal)))?,
         password: PasswordHash::parse(&hash)?,
         is_admin: boolean(IS_ADMIN, value(IS_ADMIN))?,
         is_disabled: boolean("disabled", either(&DISABLED, &value)?)?,

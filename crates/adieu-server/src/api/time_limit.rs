@@ -1,0 +1,62 @@
+//! How long a request may take, and whose fault it is when it takes longer.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+
+/// Answers a request that takes longer than `limit`: 408 when its client has still to send some of the body that is
+/// being read, and otherwise 503, because it waits for us.
+pub(super) async fn end(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    let awaits_client = Arc::new(AtomicBool::new(false));
+    let request = request.map(|body| Body::new(Watched { body, awaits_client: Arc::clone(&awaits_client) }));
+    match timeout(limit, next.run(request)).await {
+        Ok(answered) => answered,
+        Err(_) if awaits_client.load(Ordering::Relaxed) => ApiError::RequestTimeout.into_response(),
+        Err(_) => ApiError::Unavailable("the request took longer than request_timeout".into()).into_response(),
+    }
+}
+
+/// A body that says whether somebody waits for more of it.
+struct Watched {
+    body: Body,
+    awaits_client: Arc<AtomicBool>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.awaits_client.store(frame.is_pending(), Ordering::Relaxed);
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,134 @@
+//! What an auditor wants to know: who came and went, who could not come in, and who changed what of whom.
+//!
+//! 1. Each is one line of the log, at [`AUDIT_LOG_TARGET`], once it is done and durable. Its `event` is one of
+//!    [`Event`]'s names; the other fields are ids and an address.
+//! 2. No token, password or name is in it. A name that nobody has might be a password in the wrong field, so a failed
+//!    login is written with the id of its account, or with none.
+//!
+//! That a refresh token was used again is written by [`Sessions`](adieu::session::Sessions), at the same target. What
+//! is done on the command line is told to whoever does it, and not written here.
+
+use std::net::IpAddr;
+
+use adieu::{SessionId, Subject, TokenId, session::Scope};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use tracing::field;
+
+/// The target of these lines.
+pub const AUDIT_LOG_TARGET: &str = "adieu::audit";
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody logged in.
+    Login,
+    /// Somebody could not, or typed a wrong password to change it.
+    LoginFailed,
+    /// A token was used to log out.
+    Logout,
+    /// A user changed its password.
+    PasswordChanged,
+    /// There is a new user.
+    AccountAdded,
+    /// A user can't log in any more.
+    AccountDisabled,
+    /// A user can log in again.
+    AccountEnabled,
+    /// A user is gone.
+    AccountDeleted,
+    /// Sessions were ended by their ids or their user, not with a token of theirs.
+    SessionsEnded,
+    /// An administrator revoked something.
+    Revoked,
+}
+
+impl Event {
+    /// The name in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::LoginFailed => "login_failed",
+            Self::Logout => "logout",
+            Self::PasswordChanged => "password_changed",
+            Self::AccountAdded => "account_added",
+            Self::AccountDisabled => "account_disabled",
+            Self::AccountEnabled => "account_enabled",
+            Self::AccountDeleted => "account_deleted",
+            Self::SessionsEnded => "sessions_ended",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// One line, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    /// Whom it happened to.
+    pub subject: Option<Subject>,
+    /// The session that it happened to, or that it was done with when it is the user's own doing.
+    pub session: Option<SessionId>,
+    /// The token that it happened to.
+    pub token_id: Option<TokenId>,
+    /// Who did it, when that is not plain.
+    pub by: Option<Subject>,
+    /// How far it went: the scope of a logout, or what was revoked.
+    pub scope: Option<&'static str>,
+    /// How many sessions ended by it.
+    pub sessions_ended: Option<usize>,
+}
+
+impl Entry {
+    /// Of a subject.
+    #[must_use]
+    pub fn of(subject: &Subject) -> Self {
+        Self { subject: Some(subject.clone()), ..Self::default() }
+    }
+
+    /// Of whom a token speaks that has been found authentic just now; it is not verified again.
+    #[must_use]
+    pub fn of_token(token: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Claims {
+            sub: Option<String>,
+            sid: Option<String>,
+            jti: Option<String>,
+        }
+        let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+        let Some(claims) = payload.and_then(|bytes| serde_json::from_slice::<Claims>(&bytes).ok()) else {
+            return Self::default();
+        };
+        Self {
+            subject: claims.sub.and_then(|id| Subject::try_from(id).ok()),
+            session: claims.sid.and_then(|id| SessionId::try_from(id).ok()),
+            token_id: claims.jti.and_then(|id| TokenId::try_from(id).ok()),
+            ..Self::default()
+        }
+    }
+
+    /// Writes it down.
+    pub fn record(&self, event: Event, address: IpAddr) {
+        tracing::info!(
+            target: AUDIT_LOG_TARGET,
+            event = event.as_str(),
+            subject = self.subject.as_ref().map(field::display),
+            session = self.session.as_ref().map(field::display),
+            token_id = self.token_id.as_ref().map(field::display),
+            by = self.by.as_ref().map(field::display),
+            scope = self.scope,
+            sessions_ended = self.sessions_ended,
+            %address,
+        );
+    }
+}
+
+/// The name of a scope in the log, which is that in the query.
+#[must_use]
+pub const fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::This => "this",
+        Scope::Others => "others",
+        Scope::All => "all",
+    }
+}

@@ -1,0 +1,136 @@
+//! What an auditor wants to know is in the log, once, and nothing else is.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{PASSWORD, TestApp, Tokens, credentials};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// The fields of the events since the last time, but for the address, which is always ours.
+    fn take(&self) -> Vec<Value> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        let text = String::from_utf8(bytes).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let audited = lines.filter(|line| line["target"] == "adieu::audit");
+        audited
+            .map(|line| {
+                let mut fields = line["fields"].as_object().unwrap().clone();
+                assert_eq!(fields.remove("address"), Some(json!("127.0.0.1")));
+                Value::Object(fields)
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn has(&self, expected: Value) {
+        assert_eq!(self.take(), [expected]);
+    }
+}
+
+fn capture() -> (Lines, tracing::subscriber::DefaultGuard) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
+fn session(app: &TestApp, tokens: &Tokens) -> Value {
+    json!(app.claims(tokens).session)
+}
+
+// On one thread, so that the log of this test's server alone is captured.
+#[tokio::test(flavor = "current_thread")]
+async fn what_users_do_is_written_down() {
+    let (lines, _capturing) = capture();
+    let app = TestApp::start().await.with_user("jose").await;
+    let added = lines.take().remove(0);
+    assert_eq!(added["event"], "account_added");
+
+    let tokens = app.log_in("jose").await;
+    let user = app.user_id(&tokens);
+    assert_eq!(added["subject"], user.as_str());
+    lines.has(json!({"event": "login", "subject": user, "session": session(&app, &tokens)}));
+
+    app.post("/login").json(credentials("jose", "wrong")).send().await.is(401);
+    lines.has(json!({"event": "login_failed", "subject": user}));
+    app.post("/login").json(credentials("a password in the wrong field", "x")).send().await.is(401);
+    lines.has(json!({"event": "login_failed"}));
+
+    let change = |password: &str| json!({"password": password, "new_password": PASSWORD});
+    app.post("/password").token(&tokens.access).json(change("wrong")).send().await.is(422);
+    lines.has(json!({"event": "login_failed", "subject": user}));
+    app.post("/password").token(&tokens.access).json(change(PASSWORD)).send().await.is(200);
+    lines.has(json!({"event": "password_changed", "subject": user, "session": session(&app, &tokens)}));
+
+    let second = app.log_in("jose").await;
+    let ended = session(&app, &second);
+    lines.take();
+    app.delete(&format!("/sessions/{}", ended.as_str().unwrap())).token(&tokens.access).send().await.is(200);
+    lines.has(json!({"event": "sessions_ended", "session": ended, "by": user, "sessions_ended": 1}));
+
+    let claims = app.claims(&tokens);
+    app.post("/logout?scope=all").token(&tokens.access).send().await.is(200);
+    lines.has(json!({
+        "event": "logout", "subject": user, "session": claims.session, "token_id": claims.token_id, "scope": "all",
+        "sessions_ended": 1,
+    }));
+    app.post("/logout").token(&tokens.access).send().await.is_revoked();
+    assert_eq!(lines.take(), [] as [Value; 0], "nothing happened");
+
+    let tokens = app.log_in("jose").await;
+    lines.take();
+    app.delete(&format!("/user/{user}")).token(&tokens.access).send().await.is(200);
+    lines.has(json!({"event": "account_deleted", "subject": user, "by": user}));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_administrators_do_is_written_down_with_their_id() {
+    let (lines, _capturing) = capture();
+    let app = TestApp::start().await.with_user("jose").await.with_admin("boss").await;
+    let (jose, boss) = (app.log_in("jose").await, app.log_in("boss").await);
+    let (user, by) = (app.user_id(&jose), app.user_id(&boss));
+    let claims = app.claims(&jose);
+    lines.take();
+
+    app.delete(&format!("/users/{user}/sessions")).token(&boss.access).send().await.is(200);
+    lines.has(json!({"event": "sessions_ended", "subject": user, "by": by, "sessions_ended": 1}));
+    for (what, event) in [("disable", "account_disabled"), ("enable", "account_enabled")] {
+        app.post(&format!("/users/{user}/{what}")).token(&boss.access).send().await.is(200);
+        lines.has(json!({"event": event, "subject": user, "by": by}));
+    }
+    for (what, expected) in [
+        (
+            json!({"token": jose.access}),
+            json!({"scope": "token", "subject": user, "session": claims.session, "token_id": claims.token_id}),
+        ),
+        (json!({"token_id": "an id"}), json!({"scope": "token_id", "token_id": "an id"})),
+        (json!({"session": "another"}), json!({"scope": "session", "session": "another"})),
+        (json!({"subject": user}), json!({"scope": "subject", "subject": user})),
+    ] {
+        app.post("/revocations").token(&boss.access).json(what).send().await.is(200);
+        let mut expected = expected;
+        expected["event"] = json!("revoked");
+        expected["by"] = json!(by);
+        expected["sessions_ended"] = json!(0);
+        lines.has(expected);
+    }
+    app.post("/revocations").token(&boss.access).json(json!({"everything": true})).send().await.is(200);
+    lines.has(json!({"event": "revoked", "scope": "everything", "by": by, "sessions_ended": 1}));
+}
