@@ -22,6 +22,7 @@ mod user;
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
+    pin::pin,
     process::ExitCode,
     sync::Arc,
 };
@@ -123,19 +124,20 @@ fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
 async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
-    let stop = asked_to_stop().context("signals can't be received")?;
+    let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
-    let node = Arc::new(Node::open(&settings).await?);
+    let node = tokio::select! {
+        node = Node::open(&settings) => Arc::new(node?),
+        () = &mut stop => return Ok(()),
+    };
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(address, &settings))?;
 
     let housekeeping = node.start_housekeeping();
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
     drop(housekeeping);
-    if let Err(error) = node.sessions.write_last_seen().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "when sessions were last used is not written down");
-    }
+    node.close().await;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
 }

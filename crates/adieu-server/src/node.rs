@@ -1,6 +1,9 @@
 //! A node: the store, what follows it, and everything that answers requests, put together from the settings.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use adieu::{
     Issuer,
@@ -44,13 +47,17 @@ impl Node {
     /// When the store can't be used, or a setting has no meaning.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = open_store(settings).await?;
-        let keys = load_or_make_keys(&store, Algorithm::EdDSA, clock.now()).await?;
-        let signing_key = keys.last().context("the store has no signing key")?.clone();
-
+        let file = make_folder(settings)?;
+        let store = Sqlite::open_while_checking(&file).await.with_context(|| cannot_open(&file))?;
+        // The log is read while the file is still being checked for damage, which takes about as long.
         let index = Arc::new(Index::new(clock.now()));
         let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
         let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), settings.max_staleness);
+        store.checked().await.with_context(|| cannot_open(&file))?;
+        accounts::migrate(&store).await?;
+        let keys = load_or_make_keys(&store, Algorithm::EdDSA, clock.now()).await?;
+        let signing_key = keys.last().context("the store has no signing key")?.clone();
+
         let issuer = Issuer::new(&settings.issuer)?;
         let mut rules = Rules::new(issuer.clone()).with_leeway(settings.leeway)?;
         if let Some(audience) = &settings.audience {
@@ -98,6 +105,15 @@ impl Node {
         self.store.check().await
     }
 
+    /// Writes down what is only in memory, and leaves the store as one whole file. What can't be is logged: nothing that was
+    /// promised depends on it.
+    pub async fn close(&self) {
+        let written = self.sessions.write_last_seen().await;
+        if let Err(error) = written.and(self.store.checkpoint().await) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be closed cleanly");
+        }
+    }
+
     /// Starts to tidy up the store in the background, for as long as the answer is kept.
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
@@ -117,14 +133,23 @@ pub fn store_file(settings: &Settings) -> PathBuf {
 /// # Errors
 /// When the store can't be used.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
+    let file = make_folder(settings)?;
+    let store = Sqlite::open(&file).await.with_context(|| cannot_open(&file))?;
+    accounts::migrate(&store).await?;
+    Ok(store)
+}
+
+/// Makes the data folder if it is not there, and gives the file in it.
+fn make_folder(settings: &Settings) -> anyhow::Result<PathBuf> {
     let folder = &settings.data;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    let file = store_file(settings);
-    let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
-    accounts::migrate(&store).await?;
-    Ok(store)
+    Ok(store_file(settings))
+}
+
+fn cannot_open(file: &Path) -> String {
+    format!("cannot open {}", file.display())
 }

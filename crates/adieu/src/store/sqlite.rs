@@ -202,6 +202,16 @@ impl Sqlite {
         Ok(())
     }
 
+    /// Moves what is in the write-ahead log into the file, so that the file alone is the whole store; to be called before
+    /// the end. Waits for readers that are under way.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when that failed: nothing is lost, the write-ahead log is then part of the store.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        // By a reader, since the writer's operations are in a transaction.
+        self.query(|connection| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")).await
+    }
+
     /// Brings an application's own tables in this file up to date: runs those `steps` that have not been run under
     /// this `component` name, all in one transaction.
     ///
