@@ -43,8 +43,18 @@ impl Node {
     /// # Errors
     /// When the store can't be used, or a setting has no meaning.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let file = prepare_file(settings)?;
+        let cannot_open = || format!("cannot open {}", file.display());
+        let store = Sqlite::open_while_checking(&file).await.with_context(cannot_open)?;
+        let node = Self::start(settings, store.clone()).await;
+        // Damage explains whatever else went wrong.
+        store.checked().await.with_context(cannot_open)?;
+        node
+    }
+
+    async fn start(settings: &Settings, store: Sqlite) -> anyhow::Result<Self> {
+        accounts::migrate(&store).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = open_store(settings).await?;
         let keys = load_or_make_keys(&store, Algorithm::EdDSA, clock.now()).await?;
         let signing_key = keys.last().context("the store has no signing key")?.clone();
 
@@ -85,6 +95,8 @@ impl Node {
         let threads = settings.hashing_threads.unwrap_or_else(Hasher::default_threads);
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
+        // Of a damaged file a follower is never ready.
+        store.checked().await?;
         follower.ready().await;
         Ok(Self { sessions, accounts, keys, clock, store, follower })
     }
@@ -116,14 +128,19 @@ pub fn store_file(settings: &Settings) -> PathBuf {
 /// # Errors
 /// When the store can't be used.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
+    let file = prepare_file(settings)?;
+    let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
+    accounts::migrate(&store).await?;
+    Ok(store)
+}
+
+/// Where the store's file is to be, in a folder that is there.
+fn prepare_file(settings: &Settings) -> anyhow::Result<PathBuf> {
     let folder = &settings.data;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    let file = store_file(settings);
-    let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
-    accounts::migrate(&store).await?;
-    Ok(store)
+    Ok(store_file(settings))
 }
