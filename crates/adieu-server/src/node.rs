@@ -1,9 +1,6 @@
 //! A node: the store, what follows it, and everything that answers requests, put together from the settings.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use adieu::{
     Issuer,
@@ -46,18 +43,24 @@ impl Node {
     /// # Errors
     /// When the store can't be used, or a setting has no meaning.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let file = make_folder(settings)?;
-        let store = Sqlite::open_while_checking(&file).await.with_context(|| cannot_open(&file))?;
-        // The log is read while the file is still being checked for damage, which takes about as long.
-        let index = Arc::new(Index::new(clock.now()));
-        let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
-        let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), settings.max_staleness);
-        store.checked().await.with_context(|| cannot_open(&file))?;
+        let file = prepare_file(settings)?;
+        let cannot_open = || format!("cannot open {}", file.display());
+        let store = Sqlite::open_while_checking(&file).await.with_context(cannot_open)?;
+        let node = Self::start(settings, store.clone()).await;
+        // Damage explains whatever else went wrong.
+        store.checked().await.with_context(cannot_open)?;
+        node
+    }
+
+    async fn start(settings: &Settings, store: Sqlite) -> anyhow::Result<Self> {
         accounts::migrate(&store).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let keys = load_or_make_keys(&store, Algorithm::EdDSA, clock.now()).await?;
         let signing_key = keys.last().context("the store has no signing key")?.clone();
 
+        let index = Arc::new(Index::new(clock.now()));
+        let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
+        let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), settings.max_staleness);
         let issuer = Issuer::new(&settings.issuer)?;
         let mut rules = Rules::new(issuer.clone()).with_leeway(settings.leeway)?;
         if let Some(audience) = &settings.audience {
@@ -93,6 +96,8 @@ impl Node {
         let threads = settings.hashing_threads.unwrap_or_else(Hasher::default_threads);
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
+        // Of a damaged file a follower is never ready.
+        store.checked().await?;
         follower.ready().await.context("the log of revocations cannot be read")?;
         Ok(Self { sessions, accounts, keys, clock, store, follower })
     }
@@ -133,14 +138,14 @@ pub fn store_file(settings: &Settings) -> PathBuf {
 /// # Errors
 /// When the store can't be used.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
-    let file = make_folder(settings)?;
-    let store = Sqlite::open(&file).await.with_context(|| cannot_open(&file))?;
+    let file = prepare_file(settings)?;
+    let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
     accounts::migrate(&store).await?;
     Ok(store)
 }
 
-/// Makes the data folder if it is not there, and gives the file in it.
-fn make_folder(settings: &Settings) -> anyhow::Result<PathBuf> {
+/// Where the store's file is to be, in a folder that is there.
+fn prepare_file(settings: &Settings) -> anyhow::Result<PathBuf> {
     let folder = &settings.data;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -148,8 +153,4 @@ fn make_folder(settings: &Settings) -> anyhow::Result<PathBuf> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
     Ok(store_file(settings))
-}
-
-fn cannot_open(file: &Path) -> String {
-    format!("cannot open {}", file.display())
 }

@@ -156,17 +156,17 @@ impl Following {
                     progress.send_replace(Progress::Ready);
                 }
                 Err(error) => {
-                    // Once an outage, not once a try: verifiers say what follows from it.
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "the revocation log can't be read");
-                    }
-                    progress.send_if_modified(|progress| {
-                        let is_starting = !matches!(progress, Progress::Ready);
-                        if is_starting {
-                            *progress = Progress::Failing(error);
+                    if matches!(*progress.borrow(), Progress::Ready) {
+                        // Once an outage, not once a try: verifiers say what follows from it.
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::warn!(
+                                error = &error as &dyn std::error::Error,
+                                "the revocation log can't be read"
+                            );
                         }
-                        is_starting
-                    });
+                    } else {
+                        progress.send_replace(Progress::Failing(error));
+                    }
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(SLOWEST_RETRY);
                 }

@@ -74,6 +74,7 @@ pub(super) fn check_pages(path: &Path) -> Result<(), Error> {
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
+    let what = what.replace('\n', ": ");
     Error::Foreign(format!("{} is damaged ({what}); it was left as it is, restore it from a backup", path.display()))
 }
 
