@@ -171,3 +171,10 @@ fn of_two_who_want_one_name_one_gets_it() {
     assert_eq!(outcomes[0], (0, String::new()));
     assert_eq!(outcomes[1], (1, "error: a user with the name jose already exists\n".to_owned()));
 }
+
+#[test]
+fn a_new_name_shows_all_that_is_in_it() {
+    let place = Place::empty();
+    let refused = place.run_with(&["user", "add", "jo\u{200d}se", "--password-stdin"], b"1234").failed();
+    assert_eq!(refused, "the name is refused: characters that can't be seen are not allowed");
+}
