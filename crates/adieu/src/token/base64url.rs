@@ -60,8 +60,9 @@ pub(super) fn decode_into<'a>(text: &[u8], buffer: &'a mut [u8]) -> Result<&'a [
         let high = value_at::<0>(a) | value_at::<1>(b) | value_at::<2>(c) | value_at::<3>(d);
         let low = value_at::<0>(e) | value_at::<1>(f) | value_at::<2>(g) | value_at::<3>(h);
         seen |= high | low;
-        let [_, _, u, v, w, x, y, z] = (u64::from(high) << 24 | u64::from(low)).to_be_bytes();
-        *bytes = [u, v, w, x, y, z];
+        // As one array: byte by byte, each of them would be shifted and stored on its own.
+        let [_, _, six @ ..] = (u64::from(high) << 24 | u64::from(low)).to_be_bytes();
+        *bytes = six;
     }
     let (groups, rest) = text.as_chunks::<4>();
     let (triples, tail) = output_rest.as_chunks_mut::<3>();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Algorithm, MAX_KEY_ID_BYTES, Refusal, TokenType, VerifyingKey, base64url,
-    json::{Others, Value, once, read_object},
+    json::{Members, Others, Value, once, read_object},
 };
 
 /// What a header says that matters.
@@ -49,28 +49,7 @@ impl Declares {
 impl<'a> Header<'a> {
     /// Reads a decoded header.
     pub(super) fn parse(json: &'a [u8]) -> Result<Self, Refusal> {
-        let (mut alg, mut kid, mut typ) = (None, None, None);
-        let mut others = Others::default();
-        read_object(
-            json,
-            "the header is not a JSON object",
-            |_| false,
-            |name, value| match &*name {
-                "alg" => once(&mut alg, value),
-                "kid" => once(&mut kid, value),
-                "typ" => once(&mut typ, value),
-                "crit" | "b64" => Err(Refusal::UnsupportedCritical),
-                "jwk" => Err(Refusal::Malformed("the header brings its own key")),
-                "enc" | "zip" => Err(Refusal::Malformed("the header is that of an encrypted token")),
-                "cty" | "jku" | "nonce" | "url" | "x5t" | "x5t#S256" | "x5u" if !matches!(value, Value::Text(_)) => {
-                    Err(Refusal::Malformed("a header parameter has the wrong type"))
-                }
-                "x5c" if !matches!(value, Value::Texts(_)) => {
-                    Err(Refusal::Malformed("a header parameter has the wrong type"))
-                }
-                _ => others.insert(name, &value),
-            },
-        )?;
+        let RawHeader { alg, kid, typ, others: _ } = read_object(json, "the header is not a JSON object")?;
 
         let algorithm = match alg {
             Some(Value::Text(name)) => name.parse().map_err(|_| Refusal::AlgorithmMismatch)?,
@@ -89,6 +68,39 @@ impl<'a> Header<'a> {
             None => Declares::Generic,
         };
         Ok(Self { algorithm, key_id, declares })
+    }
+}
+
+/// The parameters as they come, before anything is known about them.
+#[derive(Default)]
+struct RawHeader<'a> {
+    alg: Option<Value<'a>>,
+    kid: Option<Value<'a>>,
+    typ: Option<Value<'a>>,
+    others: Others<'a>,
+}
+
+impl<'a> Members<'a> for RawHeader<'a> {
+    fn keeps_texts(_: &str) -> bool {
+        false
+    }
+
+    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal> {
+        match &*name {
+            "alg" => once(&mut self.alg, value),
+            "kid" => once(&mut self.kid, value),
+            "typ" => once(&mut self.typ, value),
+            "crit" | "b64" => Err(Refusal::UnsupportedCritical),
+            "jwk" => Err(Refusal::Malformed("the header brings its own key")),
+            "enc" | "zip" => Err(Refusal::Malformed("the header is that of an encrypted token")),
+            "cty" | "jku" | "nonce" | "url" | "x5t" | "x5t#S256" | "x5u" if !matches!(value, Value::Text(_)) => {
+                Err(Refusal::Malformed("a header parameter has the wrong type"))
+            }
+            "x5c" if !matches!(value, Value::Texts(_)) => {
+                Err(Refusal::Malformed("a header parameter has the wrong type"))
+            }
+            _ => self.others.insert(name, &value),
+        }
     }
 }
 

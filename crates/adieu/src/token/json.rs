@@ -11,6 +11,8 @@ use serde_json::Map;
 
 use super::Refusal;
 
+mod plain;
+
 /// The most members that a header or a set of claims may have.
 const MAX_MEMBERS: usize = 128;
 
@@ -27,34 +29,49 @@ pub(super) enum Value<'a> {
     Other,
 }
 
-/// Reads an object and hands over its members in order.
-///
-/// `keeps_texts` says for which names the elements of a list of texts are wanted.
+/// What is made of an object: its members come in order.
+pub(super) trait Members<'a>: Default {
+    /// Whether the elements of a list of texts are wanted under this name.
+    fn keeps_texts(name: &str) -> bool;
+
+    /// Takes a member, or says why there must not be one like it.
+    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal>;
+}
+
+/// Reads an object.
 ///
 /// # Errors
-/// [`Refusal::Malformed`] with `reason` when it is not one valid JSON object, and whatever `member` refuses.
-pub(super) fn read_object<'a>(
-    json: &'a [u8],
-    reason: &'static str,
-    keeps_texts: impl Fn(&str) -> bool,
-    member: impl FnMut(Cow<'a, str>, Value<'a>) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
+/// [`Refusal::Malformed`] with `reason` when it is not one valid JSON object, and whatever [`Members::insert`] refuses.
+#[inline]
+pub(super) fn read_object<'a, M: Members<'a>>(json: &'a [u8], reason: &'static str) -> Result<M, Refusal> {
+    let json = std::str::from_utf8(json).map_err(|_| Refusal::Malformed(reason))?;
+    let mut members = M::default();
+    match plain::read_members(json, &mut members) {
+        Ok(()) => Ok(members),
+        Err(plain::NotPlain) => read_any_object(json, reason),
+    }
+}
+
+/// Reads any object: the one definition of what is accepted.
+fn read_any_object<'a, M: Members<'a>>(json: &'a str, reason: &'static str) -> Result<M, Refusal> {
+    let mut members = M::default();
     let mut refusal = None;
-    let text = std::str::from_utf8(json).map_err(|_| Refusal::Malformed(reason))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer
-        .deserialize_map(Object { keeps_texts, member, refusal: &mut refusal })
+        .deserialize_map(Object { members: &mut members, refusal: &mut refusal })
         .and_then(|()| deserializer.end())
-        .map_err(|_| refusal.unwrap_or(Refusal::Malformed(reason)))
+        .map_err(|_| refusal.unwrap_or(Refusal::Malformed(reason)))?;
+    Ok(members)
 }
 
 /// Keeps the first value and refuses a second one.
 #[inline]
 pub(super) fn once<'a>(slot: &mut Option<Value<'a>>, value: Value<'a>) -> Result<(), Refusal> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(DUPLICATE),
+    if slot.is_some() {
+        return Err(DUPLICATE);
     }
+    *slot = Some(value);
+    Ok(())
 }
 
 const DUPLICATE: Refusal = Refusal::Malformed("a name appears twice");
@@ -124,24 +141,19 @@ impl<'a> Scalar<'a> {
     }
 }
 
-struct Object<'r, K, M> {
-    keeps_texts: K,
-    member: M,
+struct Object<'r, M> {
+    members: &'r mut M,
     refusal: &'r mut Option<Refusal>,
 }
 
-impl<'de, K, M> Visitor<'de> for Object<'_, K, M>
-where
-    K: Fn(&str) -> bool,
-    M: FnMut(Cow<'de, str>, Value<'de>) -> Result<(), Refusal>,
-{
+impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let mut refuse = |refusal| {
             *self.refusal = Some(refusal);
             de::Error::custom("refused")
@@ -152,8 +164,8 @@ where
             if count > MAX_MEMBERS {
                 return Err(refuse(Refusal::Malformed("there are too many members")));
             }
-            let value = members.next_value_seed(ValueOf { keeps_texts: (self.keeps_texts)(&name) })?;
-            (self.member)(name, value).map_err(&mut refuse)?;
+            let value = members.next_value_seed(ValueOf { keeps_texts: M::keeps_texts(&name) })?;
+            self.members.insert(name, value).map_err(&mut refuse)?;
         }
         Ok(())
     }

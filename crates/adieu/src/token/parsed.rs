@@ -12,7 +12,7 @@ use super::{
     Claims, Fresh, Refusal, Rules, TokenType, base64url,
     claims::REGISTERED,
     header::Declares,
-    json::{Others, Text, Value, once, read_object},
+    json::{Members, Others, Text, Value, once, read_object},
 };
 
 /// The claims of a token that was found good, as they stand in it. [`Claims`] can be made from them.
@@ -148,17 +148,7 @@ impl<'a> ParsedClaims<'a> {
         rules: &'a Rules,
         now: Timestamp,
     ) -> Result<Self, Refusal> {
-        let mut raw = RawClaims::default();
-        let mut custom = Others::default();
-        read_object(
-            json,
-            NOT_AN_OBJECT,
-            |name| name == "aud",
-            |name, value| match raw.slot(&name) {
-                Some(slot) => once(slot, value),
-                None => custom.insert(name, &value),
-            },
-        )?;
+        let raw: RawClaims<'_> = read_object(json, NOT_AN_OBJECT)?;
 
         match raw.iss {
             Some(Value::Text(issuer)) if issuer == rules.issuer.as_str() => {}
@@ -207,7 +197,7 @@ impl<'a> ParsedClaims<'a> {
             session,
             token_type,
             fresh,
-            custom,
+            custom: raw.custom,
         })
     }
 }
@@ -227,6 +217,21 @@ struct RawClaims<'a> {
     sid: Option<Value<'a>>,
     token_type: Option<Value<'a>>,
     fresh: Option<Value<'a>>,
+    custom: Others<'a>,
+}
+
+impl<'a> Members<'a> for RawClaims<'a> {
+    fn keeps_texts(name: &str) -> bool {
+        name == "aud"
+    }
+
+    #[inline]
+    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal> {
+        match self.slot(&name) {
+            Some(slot) => once(slot, value),
+            None => self.custom.insert(name, &value),
+        }
+    }
 }
 
 impl<'a> RawClaims<'a> {
