@@ -308,6 +308,7 @@ mod tests {
                     let mut bytes = [filler; 40];
                     bytes[before] = special;
                     assert_eq!(plain_len(&bytes), before);
+                    assert_eq!(plain_len(&bytes[..=before]), before);
                     assert_eq!(plain_len(&bytes[..before]), before);
                 }
             }
