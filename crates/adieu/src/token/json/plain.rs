@@ -28,6 +28,11 @@ const MAX_DIGITS: usize = 19;
 pub(super) fn read_members<'a, M: Members<'a>>(json: &'a str, members: &mut M) -> Result<(), NotPlain> {
     let mut reader = Reader { json, at: 0 };
     reader.expect(b'{')?;
+    // Asked first: an object inside is the most common thing that is not plain, and often comes last, when all that is
+    // before it would have been read for nothing.
+    if json.as_bytes().get(1..).is_some_and(|inside| inside.contains(&b'{')) {
+        return Err(NotPlain);
+    }
     // At least one member: an object without any is as rare as it is useless.
     for _ in 0..MAX_MEMBERS {
         reader.expect(b'"')?;
