@@ -6,8 +6,8 @@
 //! 2. Nothing is ever refused here: what is valid, and why something is not, has one definition, which is not this one.
 //!
 //! So all that is unusual may be left out, however valid: white space, escapes, fractions, signs, numbers of more than
-//! 19 digits, objects (or only an opening brace) and lists of other things inside. What remains is a small part of RFC 8259, and nearly all that
-//! tokens say: most never meet the strict reader.
+//! 19 digits, objects inside (and so any second opening brace), lists of other things. What remains is a small part of
+//! RFC 8259, and nearly all that tokens say: most never meet the strict reader.
 
 use std::borrow::Cow;
 
