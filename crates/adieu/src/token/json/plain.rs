@@ -6,8 +6,8 @@
 //! 2. Nothing is ever refused here: what is valid, and why something is not, has one definition, which is not this one.
 //!
 //! So all that is unusual may be left out, however valid: white space, escapes, fractions, signs, numbers of more than
-//! 19 digits, objects and lists of other things inside. What remains is a small part of RFC 8259, four times as fast to
-//! read as the whole.
+//! 19 digits, objects inside (and so any second opening brace), lists of other things. What remains is a small part of
+//! RFC 8259, and nearly all that tokens say: most never meet the strict reader.
 
 use std::borrow::Cow;
 
@@ -28,6 +28,11 @@ const MAX_DIGITS: usize = 19;
 pub(super) fn read_members<'a, M: Members<'a>>(json: &'a str, members: &mut M) -> Result<(), NotPlain> {
     let mut reader = Reader { json, at: 0 };
     reader.expect(b'{')?;
+    // Asked first: an object inside is the most common thing that is not plain, and often comes last, when all that is
+    // before it would have been read for nothing.
+    if json.as_bytes().get(1..).is_some_and(|inside| inside.contains(&b'{')) {
+        return Err(NotPlain);
+    }
     // At least one member: an object without any is as rare as it is useless.
     for _ in 0..MAX_MEMBERS {
         reader.expect(b'"')?;
@@ -288,6 +293,7 @@ mod tests {
             r#"{"a":True}"#,
             r#"{"a":nullx}"#,
             r#"{"a":{}}"#,
+            r#"{"a":"{"}"#,
             r#"{"a":[]}"#,
             r#"{"a":[1]}"#,
             r#"{"a":["b",]}"#,
@@ -308,6 +314,7 @@ mod tests {
                     let mut bytes = [filler; 40];
                     bytes[before] = special;
                     assert_eq!(plain_len(&bytes), before);
+                    assert_eq!(plain_len(&bytes[..=before]), before);
                     assert_eq!(plain_len(&bytes[..before]), before);
                 }
             }
@@ -332,7 +339,7 @@ mod tests {
 
     fn value() -> impl Strategy<Value = String> {
         prop_oneof![
-            4 => r#""[ -!#-\[\]-~é€😀]{0,20}""#,
+            4 => r#""[ -!#-\[\]-z|}~é€😀]{0,20}""#,
             4 => "0|[1-9][0-9]{0,18}",
             2 => "true|false|null",
             1 => r#"\["[a-z]{0,9}"(,"[a-z]{0,9}"){0,3}\]"#,
