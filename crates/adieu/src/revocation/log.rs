@@ -1,14 +1,4 @@
 //! The contract between whatever keeps revocations and whatever has to know of them.
-//!
-//! What an engine promises:
-//!
-//! 1. **Durable.** When [`append`](RevocationLog::append) returns, the revocations are on stable storage.
-//! 2. **Ordered without gaps.** Once a reader has seen a position, nothing at or before it appears later.
-//! 3. **Whole.** A read from the beginning yields every revocation that has not lapsed: a snapshot is just that.
-//! 4. **Identified.** A log has an id, and a cursor carries it. A cursor of another log, or one that is ahead of the
-//!    head, is answered from the beginning, and the page says so.
-//! 5. **Marked.** What was pruned is told ([`Page::pruned_through`]), so that a clock that goes back can't revive a
-//!    token whose revocation has been forgotten.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -114,7 +104,17 @@ pub struct Page {
     pub pruned_through: Timestamp,
 }
 
-/// Where revocations are kept. See the [module](self) for what an implementation promises.
+/// Where revocations are kept.
+///
+/// What an implementation promises:
+///
+/// 1. **Durable.** When [`append`](Self::append) returns, the revocations are on stable storage.
+/// 2. **Ordered without gaps.** Once a reader has seen a position, nothing at or before it appears later.
+/// 3. **Whole.** A read from the beginning yields every revocation that has not lapsed: a snapshot is just that.
+/// 4. **Identified.** A log has an id, and a cursor carries it. A cursor of another log, or one that is ahead of the
+///    head, is answered from the beginning, and the page says so.
+/// 5. **Marked.** What was pruned is told ([`Page::pruned_through`]), so that a clock that goes back can't revive a
+///    token whose revocation has been forgotten.
 #[async_trait]
 pub trait RevocationLog: Send + Sync + 'static {
     /// Appends all of them or none, and returns when they are durable.
