@@ -298,6 +298,14 @@ fn compare(token: &str) -> Result<(), TestCaseError> {
         (Err(error), Ok(claims)) => {
             Err(TestCaseError::fail(format!("{token}\nis refused by jsonwebtoken ({error}), but not here: {claims:?}")))
         }
+        // "On or after" `exp` is too late (RFC 7519 §4.1.4); they take that second for good. The clock may have gone on between
+        // the two.
+        (Ok(theirs), Err(Refusal::Expired)) => {
+            let expired_at = theirs["exp"].as_f64().unwrap().floor() as u64;
+            let now = SystemClock.now().as_unix();
+            prop_assert!((expired_at..=expired_at + 1).contains(&now), "{token}\nexpired before {now} for us alone");
+            Ok(())
+        }
         (Ok(_), Err(refusal)) => {
             prop_assert!(rule_of_ours(&refusal).is_some(), "{token}\nis refused without a rule: {refusal:?}");
             Ok(())
@@ -322,6 +330,16 @@ fn config() -> ProptestConfig {
     }
     config.failure_persistence = None;
     config
+}
+
+#[test]
+fn the_second_of_its_expiry_is_the_only_one_in_which_they_differ() {
+    for offset in [-2, -1, 0, 1] {
+        let now = SystemClock.now().as_unix();
+        let mut claims = claims();
+        claims[2].1 = now.saturating_add_signed(offset).to_string();
+        compare(&forge(&object(&header()), &object(&claims))).unwrap();
+    }
 }
 
 #[test]
