@@ -356,7 +356,7 @@ impl Sessions {
     }
 
     /// Whoever is told that a session has ended must find its tokens refused, also when this node has not read of its
-    /// end yet. What is inserted is true, and the log has it already.
+    /// end yet. What is inserted is true: the log has it already, or the session has expired.
     fn ended(&self, claims: &Claims) -> SessionError {
         if let Some(id) = claims.session.clone() {
             let latest = claims.expires_at.max(self.clock.now().plus(self.settings.longest_lifetime()));

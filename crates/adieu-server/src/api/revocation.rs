@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     audit::{self, Event},
+    config::LONGEST_SESSION,
     error::{ApiError, FieldErrors},
     input::Fields,
 };
@@ -92,7 +93,7 @@ pub(super) async fn revoke(
     own_token: BearerToken,
     fields: Fields,
 ) -> Result<Json<Revoked>, ApiError> {
-    let request = read(fields, api.node.clock.now(), api.longest_lifetime())?;
+    let request = read(fields, api.node.clock.now())?;
     let sessions = &api.node.sessions;
     let entry = request.entry();
     let sessions_ended = match request {
@@ -115,7 +116,7 @@ pub(super) async fn revoke(
     Ok(Json(Revoked { message: "Revoked.", sessions_ended, own_token_revoked }))
 }
 
-fn read(mut fields: Fields, now: Timestamp, longest_lifetime: std::time::Duration) -> Result<Request, ApiError> {
+fn read(mut fields: Fields, now: Timestamp) -> Result<Request, ApiError> {
     let token = fields.optional("token", Ok);
     let token_id = fields.optional("token_id", id::<TokenId>);
     let expires_at = fields.optional_number("expires_at");
@@ -129,7 +130,8 @@ fn read(mut fields: Fields, now: Timestamp, longest_lifetime: std::time::Duratio
     if expires_at.is_some() && token_id.is_none() {
         return Err(wrong("expires_at", "Goes with token_id only."));
     }
-    if expires_at.is_some_and(|expires_at| expires_at > now.plus(longest_lifetime)) {
+    // Not by today's settings: the token may be from when tokens lived longer.
+    if expires_at.is_some_and(|expires_at| expires_at > now.plus(LONGEST_SESSION)) {
         return Err(wrong("expires_at", "Later than any token of this server."));
     }
     match (token, token_id, session, subject, everything) {
@@ -145,11 +147,4 @@ fn read(mut fields: Fields, now: Timestamp, longest_lifetime: std::time::Duratio
 
 fn wrong(field: &'static str, message: &'static str) -> ApiError {
     FieldErrors::one(field, message).into()
-}
-
-impl Api {
-    fn longest_lifetime(&self) -> std::time::Duration {
-        let settings = &self.settings;
-        settings.access_lifetime.max(settings.refresh_lifetime).min(settings.session_lifetime)
-    }
 }

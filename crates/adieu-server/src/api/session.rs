@@ -182,8 +182,10 @@ impl Api {
         let mut sessions = self.node.sessions.store().sessions(subject, part.after.as_ref(), part.fetch()).await?;
         let next = part.cut(&mut sessions, |session| session.id.to_string());
         let now = self.node.clock.now();
-        let is_live = |session: &&adieu::session::Session| now < session.expires_at && now < session.refresh_expires_at;
         let details = |session| SessionDetails::new(session, token.session.as_ref());
-        Ok(Json(SessionList { sessions: sessions.iter().filter(is_live).map(details).collect(), next }))
+        Ok(Json(SessionList {
+            sessions: sessions.iter().filter(|session| session.is_live(now)).map(details).collect(),
+            next,
+        }))
     }
 }

@@ -89,7 +89,7 @@ async fn list(store: &Sqlite, user: Option<String>, output: &mut Output) -> anyh
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
         // What has expired is only waiting to be tidied up.
-        for session in page.iter().filter(|session| session.refresh_expires_at.max(session.access_expires_at) > now) {
+        for session in page.iter().filter(|session| session.is_live(now)) {
             let user = store.by_id(&session.subject).await?.map(|account| account.username.to_string());
             show(session, user, &mut table, output)?;
         }
