@@ -104,6 +104,8 @@ struct Contents {
 
 impl Contents {
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        // Of one moment: another process may be making the tables just now.
+        let connection = connection.unchecked_transaction()?;
         let number = |query| connection.query_row(query, [], |row| row.get(0));
         Ok(Self {
             application: connection.query_row("PRAGMA application_id", [], |row| row.get(0))?,
