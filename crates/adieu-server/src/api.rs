@@ -72,7 +72,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         settings.login_attempts_per_address,
         Arc::clone(&node.clock),
     );
-    let keys = KeySet::new(node.keys.iter().map(|key| key.verifying_key().clone()))?.jwks();
+    let keys = KeySet::new(node.core.signing_keys().iter().map(|key| key.verifying_key().clone()))?.jwks();
     let (body_limit, time_limit) = (settings.max_body_bytes.get(), settings.request_timeout);
     let api = Api(Arc::new(Shared { node, settings, limits, keys }));
 

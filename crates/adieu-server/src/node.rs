@@ -4,11 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use adieu::{
     Issuer,
-    revocation::{Follower, Index, RevocationLog},
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Sqlite},
-    time::{Clock, SystemClock},
-    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
+    time::Clock,
+    token::WhenStale,
 };
 use anyhow::Context as _;
 
@@ -28,13 +27,11 @@ pub struct Node {
     pub sessions: Arc<Sessions>,
     /// Who can log in.
     pub accounts: Accounts,
-    /// The keys, oldest first; the last one signs.
-    pub keys: Vec<SigningKey>,
+    /// The index, what keeps it up to date, and the keys.
+    pub core: adieu::Node,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     store: Sqlite,
-    #[expect(dead_code, reason = "follows for as long as the node is there")]
-    follower: Follower,
 }
 
 impl Node {
@@ -54,31 +51,8 @@ impl Node {
 
     async fn start(settings: &Settings, store: Sqlite) -> anyhow::Result<Self> {
         accounts::migrate(&store).await?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let keys = load_or_make_keys(&store, Algorithm::EdDSA, clock.now()).await?;
-        let signing_key = keys.last().context("the store has no signing key")?.clone();
-
-        let index = Arc::new(Index::new(clock.now()));
-        let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
-        let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), settings.max_staleness);
-        let issuer = Issuer::new(&settings.issuer)?;
-        let mut rules = Rules::new(issuer.clone()).with_leeway(settings.leeway)?;
-        if let Some(audience) = &settings.audience {
-            rules = rules.with_audience(audience);
-        }
-        let verifier = Verifier::new(
-            Decoder::new(rules, KeySet::new(keys.iter().map(|key| key.verifying_key().clone()))?),
-            index,
-            follower.freshness(),
-            Arc::clone(&clock),
-            settings.max_staleness,
-            match settings.when_stale {
-                config::WhenStale::Refuse => WhenStale::Refuse,
-                config::WhenStale::Accept => WhenStale::Accept,
-            },
-        );
         let session_settings = SessionSettings {
-            issuer,
+            issuer: Issuer::new(&settings.issuer)?,
             audience: settings.audience.iter().cloned().collect(),
             access_lifetime: settings.access_lifetime,
             refresh_lifetime: settings.refresh_lifetime,
@@ -86,20 +60,29 @@ impl Node {
             rotation_grace: settings.rotation_grace,
             sessions_per_subject: settings.sessions_per_user,
         };
-        let sessions = Arc::new(Sessions::new(
-            Arc::new(store.clone()),
-            Arc::new(verifier),
-            signing_key,
-            session_settings,
-            Arc::clone(&clock),
-        )?);
+        let starting = adieu::Node::builder(session_settings.issuer.clone())
+            .sessions(session_settings)
+            .leeway(settings.leeway)
+            .max_staleness(settings.max_staleness)
+            .when_stale(match settings.when_stale {
+                config::WhenStale::Refuse => WhenStale::Refuse,
+                config::WhenStale::Accept => WhenStale::Accept,
+            })
+            .start(store.clone());
+        // Of a damaged file a node may never be ready.
+        let checked = async {
+            store.checked().await?;
+            std::future::pending().await
+        };
+        let core = tokio::select! {
+            started = starting => started?,
+            damage = checked => return damage,
+        };
         let threads = settings.hashing_threads.unwrap_or_else(Hasher::default_threads);
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
+        let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
-        // Of a damaged file a follower is never ready.
-        store.checked().await?;
-        follower.ready().await.context("the log of revocations cannot be read")?;
-        Ok(Self { sessions, accounts, keys, clock, store, follower })
+        Ok(Self { core, sessions, accounts, clock, store })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.
@@ -122,8 +105,7 @@ impl Node {
     /// Starts to tidy up the store in the background, for as long as the answer is kept.
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
-        let log: Arc<dyn RevocationLog> = Arc::new(self.store.clone());
-        Housekeeping::start(log, Arc::clone(&self.sessions), Arc::clone(&self.clock))
+        self.core.start_housekeeping()
     }
 }
 

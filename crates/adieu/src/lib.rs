@@ -8,12 +8,14 @@
 //! * [`revocation`]: what has ended, the durable [log](revocation::RevocationLog) of it, and the in-memory
 //!   [index](revocation::Index) that every verification asks;
 //! * [`session`]: log in, refresh with rotation and reuse detection, log out;
-//! * [`store`]: where the log and the sessions are kept.
+//! * [`store`]: where the log and the sessions are kept;
+//! * [`Node`]: all of it, put together.
 //!
 //! It knows no web framework, and it is not a user database: an application hands in a [`Subject`].
 
 mod error;
 mod id;
+mod node;
 pub mod revocation;
 pub mod session;
 pub mod store;
@@ -22,3 +24,4 @@ pub mod token;
 
 pub use error::Error;
 pub use id::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId};
+pub use node::{DEFAULT_MAX_STALENESS, Node, NodeBuilder};

@@ -87,7 +87,7 @@ async fn a_token_that_has_expired_is_shown_as_such() {
         ..place.settings()
     };
     let node = adieu_server::node::Node::open(&settings).await.unwrap();
-    let key = node.keys.last().unwrap();
+    let key = node.core.signing_keys().last().unwrap();
     let pair = log_in(&node, "jose", "curl").await;
     let mut claims = pair.claims.clone();
     claims.expires_at = claims.expires_at.minus(std::time::Duration::from_secs(60));

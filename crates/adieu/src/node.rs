@@ -1,0 +1,181 @@
+//! A node, put together: a store, the index that follows it, the verifier and the sessions.
+//!
+//! ```
+//! use adieu::{Issuer, Node, Subject, session::Scope, store::Memory};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::builder(Issuer::new("https://example.org")?).start(Memory::new()).await?;
+//!
+//! let tokens = node.sessions().log_in(Subject::new("jose")?, Default::default(), Default::default()).await?;
+//! assert!(node.verifier().verify(&tokens.access).is_ok());
+//!
+//! node.sessions().log_out(&tokens.access, Scope::This).await?;
+//! assert!(node.verifier().verify(&tokens.access).is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    Error, Issuer,
+    revocation::{Follower, Index, RevocationLog},
+    session::{SessionSettings, SessionStore, Sessions},
+    store::Housekeeping,
+    time::{Clock, SystemClock},
+    token::{Algorithm, Decoder, KeySet, KeyStore, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
+};
+
+/// By default, the longest that a node may be behind the log before its verifier refuses.
+pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(2);
+
+/// A process with an index: everything that logging in, verifying and logging out take, running.
+///
+/// What runs in the background ends when the node is dropped.
+pub struct Node {
+    sessions: Arc<Sessions>,
+    verifier: Arc<Verifier>,
+    log: Arc<dyn RevocationLog>,
+    keys: Vec<SigningKey>,
+    clock: Arc<dyn Clock>,
+    #[expect(dead_code, reason = "follows for as long as the node is there")]
+    follower: Follower,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Node").field("sessions", &self.sessions).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node whose tokens are of this issuer. Everything else has a default.
+    pub fn builder(issuer: Issuer) -> NodeBuilder {
+        NodeBuilder {
+            settings: SessionSettings::new(issuer),
+            algorithm: Algorithm::EdDSA,
+            leeway: Duration::ZERO,
+            max_staleness: DEFAULT_MAX_STALENESS,
+            when_stale: WhenStale::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Logs in, refreshes and logs out.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// What every path asks whether a token is good.
+    #[must_use]
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
+    /// Where revocations are kept.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn RevocationLog> {
+        &self.log
+    }
+
+    /// The signing keys, oldest first; the last one signs.
+    #[must_use]
+    pub fn signing_keys(&self) -> &[SigningKey] {
+        &self.keys
+    }
+
+    /// What time it is here.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Starts to forget what has lapsed and to write down when sessions were last used, for as long as the answer is
+    /// kept. One node of a store is enough; several do no harm.
+    #[must_use]
+    pub fn start_housekeeping(&self) -> Housekeeping {
+        Housekeeping::start(Arc::clone(&self.log), Arc::clone(&self.sessions), Arc::clone(&self.clock))
+    }
+}
+
+/// What a node is to be like.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct NodeBuilder {
+    settings: SessionSettings,
+    algorithm: Algorithm,
+    leeway: Duration,
+    max_staleness: Duration,
+    when_stale: WhenStale,
+    clock: Arc<dyn Clock>,
+}
+
+impl NodeBuilder {
+    /// How long tokens and sessions last, and whom they are for. The issuer becomes that of the settings.
+    pub fn sessions(self, settings: SessionSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// The algorithm of the key that is made at the first start; Ed25519 unless something else is set. A key that is in
+    /// the store already stays as it is.
+    pub fn algorithm(self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self }
+    }
+
+    /// How far the issuer's clock may be from ours; see [`Rules::with_leeway`].
+    pub fn leeway(self, leeway: Duration) -> Self {
+        Self { leeway, ..self }
+    }
+
+    /// How long after a logout was answered elsewhere this node may still accept the token:
+    /// [`DEFAULT_MAX_STALENESS`] unless something else is set.
+    pub fn max_staleness(self, max_staleness: Duration) -> Self {
+        Self { max_staleness, ..self }
+    }
+
+    /// What happens when this node can't know enough: it refuses, unless something else is set.
+    pub fn when_stale(self, when_stale: WhenStale) -> Self {
+        Self { when_stale, ..self }
+    }
+
+    /// A clock other than the system's, for tests.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Starts the node on a store, and returns when it knows everything that has been revoked.
+    ///
+    /// # Errors
+    /// When the store can't be used, when a key in it can't, or when settings contradict each other.
+    pub async fn start<S>(self, store: S) -> Result<Node, Error>
+    where
+        S: RevocationLog + SessionStore + KeyStore + Clone,
+    {
+        let Self { settings, algorithm, leeway, max_staleness, when_stale, clock } = self;
+        let keys = load_or_make_keys(&store, algorithm, clock.now()).await?;
+        let signing_key = keys.last().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?.clone();
+
+        let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
+        let index = Arc::new(Index::new(clock.now()));
+        let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), max_staleness);
+        let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
+        for audience in &settings.audience {
+            rules = rules.with_audience(audience);
+        }
+        let keys_of_tokens = KeySet::new(keys.iter().map(|key| key.verifying_key().clone()))?;
+        let verifier = Arc::new(Verifier::new(
+            Decoder::new(rules, keys_of_tokens),
+            index,
+            follower.freshness(),
+            Arc::clone(&clock),
+            max_staleness,
+            when_stale,
+        ));
+        let sessions =
+            Sessions::new(Arc::new(store), Arc::clone(&verifier), signing_key, settings, Arc::clone(&clock))?;
+        follower.ready().await?;
+        Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, clock, follower })
+    }
+}
