@@ -10,6 +10,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod feed;
 pub mod input;
 pub mod limit;
 pub mod listen;
