@@ -12,8 +12,10 @@ mod admin;
 mod client;
 mod docs;
 mod health;
+mod introspect;
 mod layers;
 mod revocation;
+mod service;
 mod session;
 mod time_limit;
 mod view;
@@ -115,6 +117,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
         .routes(routes!(revocation::revoke))
+        .routes(routes!(introspect::introspect))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::keys));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use adieu_server::clients::Capability;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -46,6 +47,7 @@ fn the_routes_are_these() {
     insta::assert_snapshot!(routes.into_iter().collect::<Vec<_>>().join("\n"), @r"
     /.well-known/jwks.json GET
     /admin/sessions GET
+    /introspect POST
     /livez GET
     /login POST
     /logout POST
@@ -188,6 +190,16 @@ async fn each_documented_status_can_be_had() {
             call = call.json(body);
         }
         provoked(&mut missing, method, template, call.send().await.status);
+    }
+    let (client, other) = (app.client("all", &Capability::ALL).await, app.client("none", &[]).await);
+    for call in [
+        app.post("/introspect").by(&client).form("token=x"),
+        app.post("/introspect").by(&client).form("x=1"),
+        app.post("/introspect").by(&client).form("x".repeat(70_000)),
+        app.post("/introspect").by(&client).unlabelled("token=x"),
+        app.post("/introspect").by(&other).form("token=x"),
+    ] {
+        provoked(&mut missing, "POST", "/introspect", call.send().await.status);
     }
     let refreshed = app.post("/refresh").token(&jose.refresh).send().await;
     provoked(&mut missing, "POST", "/refresh", refreshed.status);
