@@ -18,7 +18,6 @@ async fn nobody_else_may() {
     let only_for_admins = crate::support::operations()
         .into_iter()
         .filter(|((_, path), statuses)| statuses.contains(&403) && !for_others.contains(&path.as_str()))
-        // For services.
         .filter(|((method, path), _)| (method.as_str(), path.as_str()) != ("GET", "/revocations"));
     let mut count = 0;
     for ((method, path), _) in only_for_admins {
