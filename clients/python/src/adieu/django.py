@@ -59,15 +59,21 @@ def blocklist() -> Blocklist:
     return Blocklist(**{"subject_claim": api_settings.USER_ID_CLAIM, **settings.ADIEU})
 
 
-class JWTAuthentication(authentication.JWTAuthentication):  # type: ignore[misc]
-    """simplejwt's, for tokens that are not revoked."""
-
+class _NotRevoked:
     def get_validated_token(self, raw_token: bytes) -> Any:
         """The token, verified. Revoked ones are answered 401."""
-        token = super().get_validated_token(raw_token)
+        token = super().get_validated_token(raw_token)  # type: ignore[misc]
         if blocklist().is_revoked(token.payload):
             raise InvalidToken({"detail": "The token has been revoked.", "code": "token_revoked"})
         return token
+
+
+class JWTAuthentication(_NotRevoked, authentication.JWTAuthentication):  # type: ignore[misc]
+    """simplejwt's, for tokens that are not revoked."""
+
+
+class JWTStatelessUserAuthentication(_NotRevoked, authentication.JWTStatelessUserAuthentication):  # type: ignore[misc]
+    """simplejwt's without a look at the users' table, for tokens that are not revoked."""
 
 
 class RefreshToken(tokens.RefreshToken):  # type: ignore[misc]
