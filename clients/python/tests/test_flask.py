@@ -34,17 +34,17 @@ def application(request: pytest.FixtureRequest) -> Make:
         blocklist.protect(JWTManager(app))
 
         @app.get("/")
-        @jwt_required()
+        @jwt_required()  # type: ignore[untyped-decorator]
         def protected() -> str:
             return "welcome"
 
         @app.post("/refresh")
-        @jwt_required(refresh=True)
+        @jwt_required(refresh=True)  # type: ignore[untyped-decorator]
         def refresh() -> str:
             return "refreshed"
 
         @app.post("/logout")
-        @jwt_required(verify_type=False)
+        @jwt_required(verify_type=False)  # type: ignore[untyped-decorator]
         def log_out() -> str:
             blocklist.revoke(get_jwt())
             return "bye"

@@ -39,6 +39,6 @@ class Blocklist(blocklist.Blocklist):
     def protect(self, jwt: JWTManager) -> None:
         """Asks for every token that Flask-JWT-Extended verifies, access and refresh tokens alike."""
 
-        @jwt.token_in_blocklist_loader  # type: ignore[untyped-decorator]
+        @jwt.token_in_blocklist_loader
         def is_revoked(_header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
             return self.is_revoked(payload)
