@@ -11,6 +11,10 @@ async fn is_refused_everywhere(app: &TestApp, tokens: &Tokens) {
         if ["/register", "/login", "/refresh", "/livez", "/readyz", "/.well-known/jwks.json"].contains(&path.as_str()) {
             continue;
         }
+        // Services are told what a token is worth, and show none of their own.
+        if path == "/introspect" || (method.as_str(), path.as_str()) == ("GET", "/revocations") {
+            continue;
+        }
         // Without a body there is nothing to compare; `verify.rs` has it.
         if method == "HEAD" {
             continue;
