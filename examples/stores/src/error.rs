@@ -34,8 +34,6 @@ pub(crate) enum Error {
     Invalid(FieldErrors),
     #[error(transparent)]
     Body(#[from] JsonRejection),
-    #[error("the store of sessions failed")]
-    Sessions(#[from] adieu::Error),
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
     #[error("{0}")]
@@ -58,8 +56,7 @@ impl Error {
             Self::Because(status, _) => *status,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Body(rejection) => rejection.status(),
-            Self::Sessions(adieu::Error::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Sessions(_) | Self::Database(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Database(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -77,7 +74,7 @@ struct Envelope {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = self.status();
-        if status.is_server_error() {
+        if matches!(self, Self::Database(_) | Self::Internal(_)) {
             tracing::error!(error = &self as &dyn std::error::Error, "a request failed");
         }
         let (message, errors) = match self {
@@ -126,18 +123,15 @@ impl From<PathRejection> for Error {
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal.into())
-    }
+/// What Adieu says no to is answered in its words, also when its store fails.
+macro_rules! refused {
+    ($($error:ty)*) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::Refused(error.into())
+            }
+        }
+    )*};
 }
 
-impl From<SessionError> for Error {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Refused(refusal) => refusal.into(),
-            SessionError::Failed(error) => error.into(),
-            _ => Self::Internal("the session could not be changed"),
-        }
-    }
-}
+refused!(Refusal SessionError adieu::Error);

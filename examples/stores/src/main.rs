@@ -26,6 +26,7 @@ use adieu::{
     session::{SessionSettings, Sessions},
     store::{Memory, Sqlite},
 };
+use adieu_axum::Guard;
 use anyhow::Context as _;
 use axum::{
     Router,
@@ -63,6 +64,7 @@ struct Args {
 struct App {
     database: SqlitePool,
     sessions: Arc<Sessions>,
+    guard: Guard,
     hasher: Hasher,
 }
 
@@ -73,7 +75,8 @@ async fn main() -> anyhow::Result<()> {
 
     let (database, node) = open(data).await?;
     let _housekeeping = node.start_housekeeping();
-    let app = App { database, sessions: Arc::clone(node.sessions()), hasher: Hasher::new()? };
+    let app =
+        App { database, sessions: Arc::clone(node.sessions()), guard: Guard::from(&node), hasher: Hasher::new()? };
 
     let mut terminated = signal(SignalKind::terminate())?;
     let stop = async move {

@@ -79,7 +79,7 @@ fn subject(id: i64) -> Result<Subject> {
 }
 
 async fn exists(database: &SqlitePool, subject: &Subject) -> Result<bool> {
-    // An id as text: as a number it would have to be parsed first, and compares the same.
+    // A subject is an id as text.
     let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users WHERE id = CAST($1 AS INTEGER))");
     Ok(query.bind(subject.as_str()).fetch_one(database).await?)
 }
@@ -147,8 +147,9 @@ async fn delete(State(app): State<App>, token: AccessToken, Path(id): Path<i64>)
     if *token.subject() != subject && !is_admin(&token) {
         return Err(Error::ADMIN_REQUIRED);
     }
-    // First, so that whatever fails can be done again.
-    app.sessions.end_sessions(Selection::OfSubject(subject)).await?;
+    // Before, so that whatever fails can be done again; and after, for whoever logged in meanwhile.
+    app.sessions.end_sessions(Selection::OfSubject(subject.clone())).await?;
     let deletion = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&app.database).await?;
+    app.sessions.end_sessions(Selection::OfSubject(subject)).await?;
     if deletion.rows_affected() == 0 { Err(Error::NotFound) } else { Ok(Json(json!({ "message": "User deleted." }))) }
 }
