@@ -36,6 +36,7 @@
 mod algorithm;
 mod base64url;
 mod claims;
+pub mod dangerous;
 mod decoder;
 mod der;
 mod encode;
@@ -55,7 +56,7 @@ mod verifying_key;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{Claims, Fresh, TokenType};
 pub use decoder::{Decoder, Expiry, Scratch};
-pub use encode::encode;
+pub use encode::{encode, encode_with_header};
 pub use jwk::{Jwk, Jwks, PublicKey};
 pub use key_id::{KeyId, MAX_KEY_ID_BYTES};
 pub use key_set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};

@@ -119,7 +119,7 @@ fn refused_by_session(
         issuer: node.sessions.issuer().clone(),
         subject: session.subject.clone(),
         session: session.id.clone(),
-        presented: token.token_id().clone(),
+        presented: token.token_id().clone().into(),
         successor: TokenId::random(),
         now,
         forgiven_since: (!settings.rotation_grace.is_zero()).then(|| now.minus(settings.rotation_grace)),
