@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use adieu::{session::SessionError, token::Refusal};
 use adieu_axum::Refused;
 use axum::{
     Json,
@@ -123,15 +122,9 @@ impl From<PathRejection> for Error {
     }
 }
 
-/// What Adieu says no to is answered in its words, also when its store fails.
-macro_rules! refused {
-    ($($error:ty)*) => {$(
-        impl From<$error> for Error {
-            fn from(error: $error) -> Self {
-                Self::Refused(error.into())
-            }
-        }
-    )*};
+/// When its store fails, Adieu answers for itself.
+impl From<adieu::Error> for Error {
+    fn from(error: adieu::Error) -> Self {
+        Self::Refused(error.into())
+    }
 }
-
-refused!(Refusal SessionError adieu::Error);

@@ -75,8 +75,12 @@ async fn main() -> anyhow::Result<()> {
 
     let (database, node) = open(data).await?;
     let _housekeeping = node.start_housekeeping();
-    let app =
-        App { database, sessions: Arc::clone(node.sessions()), guard: Guard::from(&node), hasher: Hasher::new()? };
+    let app = App {
+        database,
+        sessions: Arc::clone(node.sessions()),
+        guard: Guard::of(node.sessions()).claims_of(users::role),
+        hasher: Hasher::new()?,
+    };
 
     let mut terminated = signal(SignalKind::terminate())?;
     let stop = async move {

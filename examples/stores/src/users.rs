@@ -2,18 +2,16 @@
 
 use adieu::{
     Subject,
-    session::{Origin, Scope, Selection, SessionError, TokenPair},
-    token::Claims,
+    session::{Scope, Selection, SessionError},
 };
-use adieu_axum::{AccessToken, BearerToken};
+use adieu_axum::{AccessToken, Auth, LoggedOut, PresentedToken, RefreshToken, Tokens};
 use axum::{
     Json, RequestPartsExt as _, Router,
     extract::{FromRequestParts, State},
-    http::{StatusCode, header, request::Parts},
-    response::IntoResponse,
+    http::{StatusCode, request::Parts},
     routing::{get, post},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sqlx::{FromRow, SqlitePool};
 
@@ -22,9 +20,6 @@ use crate::{
     error::{Error, OrConstraint as _, Result},
     input::{Body, Fields, Path, Schema},
 };
-
-/// The claim that says whether an access token is an administrator's.
-const IS_ADMIN: &str = "is_admin";
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -53,25 +48,27 @@ struct User {
     username: String,
 }
 
-/// An access token of an administrator.
+/// What this application's access tokens claim beside the usual.
+#[derive(Deserialize)]
+struct Role {
+    is_admin: bool,
+}
+
+/// The first user is the administrator.
+pub(crate) async fn role(subject: Subject) -> Result<Map<String, Value>, adieu::Error> {
+    Ok(Map::from_iter([("is_admin".to_owned(), Value::Bool(subject.as_str() == "1"))]))
+}
+
+/// An access token of the administrator.
 pub(crate) struct Admin;
 
 impl FromRequestParts<App> for Admin {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let token: AccessToken = parts.extract_with_state(app).await?;
-        if is_admin(&token) { Ok(Self) } else { Err(Error::ADMIN_REQUIRED) }
+        let token: AccessToken<Role> = parts.extract_with_state(app).await?;
+        if token.typed.is_admin { Ok(Self) } else { Err(Error::ADMIN_REQUIRED) }
     }
-}
-
-fn is_admin(claims: &Claims) -> bool {
-    claims.custom.get(IS_ADMIN) == Some(&Value::Bool(true))
-}
-
-/// The first user is the administrator.
-fn custom_claims(subject: &Subject) -> Map<String, Value> {
-    Map::from_iter([(IS_ADMIN.to_owned(), Value::Bool(subject.as_str() == "1"))])
 }
 
 fn subject(id: i64) -> Result<Subject> {
@@ -87,7 +84,7 @@ async fn exists(database: &SqlitePool, subject: &Subject) -> Result<bool> {
 async fn register(
     State(app): State<App>,
     Body(Credentials { username, password }): Body<Credentials>,
-) -> Result<impl IntoResponse> {
+) -> Result<(StatusCode, Json<Value>)> {
     const TAKEN: Error = Error::Because(StatusCode::CONFLICT, "A user with that username already exists.");
 
     let password = app.hasher.hash(password).await?;
@@ -98,43 +95,34 @@ async fn register(
 
 async fn log_in(
     State(app): State<App>,
+    auth: Auth,
     Body(Credentials { username, password }): Body<Credentials>,
-) -> Result<impl IntoResponse> {
-    const WRONG: Error = Error::Because(StatusCode::UNAUTHORIZED, "Invalid credentials.");
-
+) -> Result<Tokens> {
     let query = sqlx::query_as("SELECT id, password FROM users WHERE username = $1");
     let user: Option<(i64, String)> = query.bind(username).fetch_optional(&app.database).await?;
     let (id, hash) = user.unzip();
-    let (true, Some(id)) = (app.hasher.verify(password, hash).await?, id) else { return Err(WRONG) };
-
-    let subject = subject(id)?;
-    let tokens = app.sessions.log_in(subject.clone(), Origin::default(), custom_claims(&subject)).await?;
+    let (true, Some(id)) = (app.hasher.verify(password, hash).await?, id) else {
+        return Err(auth.wrong_credentials().into());
+    };
+    let tokens = auth.log_in(subject(id)?).await?;
     // Somebody may have deleted the user meanwhile, and ended the sessions that there were.
-    if !exists(&app.database, &subject).await? {
-        app.sessions.end_sessions(Selection::OfSubject(subject)).await?;
-        return Err(WRONG);
+    if !exists(&app.database, &subject(id)?).await? {
+        auth.sessions().end_sessions(Selection::OfSubject(subject(id)?)).await?;
+        return Err(auth.wrong_credentials().into());
     }
-    Ok(answer(tokens))
+    Ok(tokens)
 }
 
-async fn refresh(State(app): State<App>, token: BearerToken) -> Result<impl IntoResponse> {
-    let token = app.sessions.inspect(token.as_str())?;
-    if !exists(&app.database, token.subject()).await? {
-        app.sessions.end_sessions(Selection::OfSubject(token.subject().clone())).await?;
-        return Err(SessionError::ended().into());
+async fn refresh(State(database): State<SqlitePool>, auth: Auth, token: RefreshToken) -> Result<Tokens> {
+    if !exists(&database, &token.subject).await? {
+        auth.sessions().end_sessions(Selection::OfSubject(token.subject.clone())).await?;
+        return Err(auth.guard().refuse(SessionError::ended()).into());
     }
-    let tokens = app.sessions.refresh(&token, custom_claims(token.subject())).await?;
-    Ok(answer(tokens))
+    Ok(auth.refresh(&token).await?)
 }
 
-fn answer(tokens: TokenPair) -> impl IntoResponse {
-    let body = json!({ "access_token": tokens.access, "refresh_token": tokens.refresh });
-    ([(header::CACHE_CONTROL, "no-store")], Json(body))
-}
-
-async fn log_out(State(app): State<App>, token: BearerToken) -> Result<Json<Value>> {
-    app.sessions.log_out(token.as_str(), Scope::This).await?;
-    Ok(Json(json!({ "message": "Successfully logged out" })))
+async fn log_out(auth: Auth, token: PresentedToken) -> Result<LoggedOut> {
+    Ok(auth.log_out(&token, Scope::This).await?)
 }
 
 async fn show(State(database): State<SqlitePool>, Path(id): Path<i64>) -> Result<Json<User>> {
@@ -142,14 +130,19 @@ async fn show(State(database): State<SqlitePool>, Path(id): Path<i64>) -> Result
     Ok(Json(query.bind(id).fetch_one(&database).await?))
 }
 
-async fn delete(State(app): State<App>, token: AccessToken, Path(id): Path<i64>) -> Result<Json<Value>> {
+async fn delete(
+    State(database): State<SqlitePool>,
+    auth: Auth,
+    token: AccessToken<Role>,
+    Path(id): Path<i64>,
+) -> Result<Json<Value>> {
     let subject = subject(id)?;
-    if *token.subject() != subject && !is_admin(&token) {
+    if *token.subject() != subject && !token.typed.is_admin {
         return Err(Error::ADMIN_REQUIRED);
     }
     // Before, so that whatever fails can be done again; and after, for whoever logged in meanwhile.
-    app.sessions.end_sessions(Selection::OfSubject(subject.clone())).await?;
-    let deletion = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&app.database).await?;
-    app.sessions.end_sessions(Selection::OfSubject(subject)).await?;
+    auth.sessions().end_sessions(Selection::OfSubject(subject.clone())).await?;
+    let deletion = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&database).await?;
+    auth.sessions().end_sessions(Selection::OfSubject(subject)).await?;
     if deletion.rows_affected() == 0 { Err(Error::NotFound) } else { Ok(Json(json!({ "message": "User deleted." }))) }
 }
