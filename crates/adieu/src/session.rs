@@ -34,6 +34,9 @@ use crate::{
     token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode_with_header},
 };
 
+/// More sessions than any subject has.
+const MANY: usize = 1_000_000;
+
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
 #[derive(Clone)]
 pub struct TokenPair {
@@ -259,6 +262,21 @@ impl Sessions {
             }
             Rotated::Ended => Err(self.ended(presented)),
         }
+    }
+
+    /// What [`Sessions::refresh`] would decide about the token now, without using it up: what is said of the session is not
+    /// written down.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    pub async fn foresee(&self, token: &RefreshToken) -> Result<Rotated, SessionError> {
+        let RefreshToken(presented) = token;
+        let Some(session) = presented.session.clone() else { return Ok(Rotated::Ended) };
+        // Whose it is is known, so no store has to search for it.
+        let of_subject = self.store.sessions(Some(&presented.subject), None, MANY).await?;
+        let found = of_subject.into_iter().find(|other| other.id == session);
+        let used = Presented::Refresh(presented.token_id.clone());
+        Ok(self.rotation(&presented.subject, session, used, &TokenOptions::default())?.decide(found))
     }
 
     /// Logs out, with an access or a refresh token of the session; an expired one will do.
