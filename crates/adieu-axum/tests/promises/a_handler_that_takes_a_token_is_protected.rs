@@ -1,6 +1,5 @@
 //! A handler that takes a token is protected; what it does not get, the client is told in one of a few answers, and the
 //! operator in a line of the log.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     io,

@@ -1,0 +1,82 @@
+//! Everything below the layer needs a token, except what is named, and OPTIONS.
+
+use adieu::session::Scope;
+use adieu_axum::{AccessToken, Location};
+use axum::{
+    Router,
+    http::Method,
+    routing::{any, get},
+};
+
+use crate::support::{App, send, send_with};
+
+fn router(app: &App) -> Router {
+    let guard = app.guard();
+    let layer = guard.protect().except("/login").except("/api/items/{id}").except_method(Method::GET, "/news");
+    let api = Router::new().route("/items/{id}", any(async || "item")).route("/users", any(async || "users"));
+    Router::new()
+        .route("/login", any(async || "log in"))
+        .route("/news", any(async || "news"))
+        .route("/profile", any(async |token: AccessToken| token.subject().to_string()))
+        .nest("/api", api)
+        .fallback(async || "nothing here")
+        .layer(layer)
+        .route("/added-later", get(async || "open"))
+        .with_state(app.state(guard))
+}
+
+#[tokio::test]
+async fn every_route_needs_a_token_also_one_that_is_not_there() {
+    let app = App::new();
+    let router = router(&app);
+    let pair = app.log_in().await;
+    for (line, says) in [
+        ("GET /profile", "200 jose"),
+        ("POST /news", "200 news"),
+        ("GET /api/users", "200 users"),
+        ("GET /nowhere", "200 nothing here"),
+    ] {
+        assert_eq!(send(&router, line, &[], "").await.status, 401, "{line}");
+        assert_eq!(send_with(&router, line, &pair.access).await.text(), says);
+        assert_eq!(send_with(&router, line, &pair.refresh).await.status, 401, "{line}");
+    }
+    app.sessions.log_out(&pair.access, Scope::This).await.unwrap();
+    assert!(send_with(&router, "GET /api/users", &pair.access).await.body.contains("token_revoked"));
+}
+
+#[tokio::test]
+async fn a_route_can_be_left_open_as_the_router_calls_it() {
+    let app = App::new();
+    let router = router(&app);
+    for line in
+        ["GET /login", "POST /login", "GET /news", "GET /api/items/7", "DELETE /api/items/x", "GET /added-later"]
+    {
+        assert_eq!(send(&router, line, &[], "").await.status, 200, "{line}");
+    }
+    for line in ["GET /login/", "GET //login", "GET /x/../login", "GET /LOGIN", "GET /api/items/7/x", "HEAD /news"] {
+        assert_eq!(send(&router, line, &[], "").await.status, 401, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn options_never_needs_a_token() {
+    let app = App::new();
+    let router = router(&app);
+    assert_eq!(send(&router, "OPTIONS /news", &[], "").await.status, 200);
+    assert_eq!(send(&router, "OPTIONS /api/users", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_in_a_body_is_found_by_the_layer_and_by_the_handler() {
+    let app = App::new();
+    let guard = app.guard().look_in([Location::json_body()]);
+    let router = Router::new()
+        .route("/", any(async |token: AccessToken, body: String| format!("{} {}", token.subject(), body.len())))
+        .layer(guard.protect().max_body_bytes(2048))
+        .with_state(app.state(guard));
+    let body = format!(r#"{{"access_token":"{}"}}"#, app.log_in().await.access);
+    let json = [("content-type", "application/json")];
+    assert_eq!(send(&router, "POST /", &json, &body).await.text(), format!("200 jose {}", body.len()));
+    assert_eq!(send(&router, "POST /", &json, "{}").await.status, 401);
+    assert_eq!(send(&router, "POST /", &json, &"x".repeat(4000)).await.status, 413);
+}

@@ -1,0 +1,177 @@
+//! Whoever is at work gets another access token in time; whoever has logged out gets none, whichever comes first.
+
+use std::{sync::Arc, time::Duration};
+
+use adieu::{session::Scope, time::Clock as _};
+use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken};
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use tokio::sync::Barrier;
+
+use crate::support::{Answer, App, log_in, log_out, send};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const ACCESS: &str = "__Host-access_token";
+const CSRF: &str = "__Host-csrf_access_token";
+
+fn guard(app: &App) -> Guard {
+    app.guard().cookies(Cookies::new()).unwrap()
+}
+
+fn router(app: &App, guard: Guard) -> Router {
+    let renewing = guard.renew_cookies(&app.sessions, 5 * MINUTE);
+    Router::new()
+        .route("/login", post(log_in))
+        .route("/logout", post(log_out))
+        .route("/me", get(async |token: AccessToken| format!("{:?}", token.fresh)))
+        .route(
+            "/quietly",
+            // Logs out, and leaves the cookies to be what they are.
+            post(async |auth: Auth, token: PresentedToken| {
+                auth.log_out(&token, Scope::This).await.map(|done| done.sessions_ended.to_string())
+            }),
+        )
+        .layer(renewing)
+        .with_state(app.state(guard))
+}
+
+async fn with_cookie_of(router: &Router, line: &str, login: &Answer) -> Answer {
+    let cookie = format!("{ACCESS}={}", login.cookie(ACCESS).unwrap());
+    send(router, line, &[("cookie", &cookie), ("x-csrf-token", &login.cookie(CSRF).unwrap())], "").await
+}
+
+#[tokio::test]
+async fn a_cookie_that_is_about_to_expire_is_renewed() {
+    let app = App::new();
+    let router = router(&app, guard(&app));
+    let login = send(&router, "POST /login", &[], "").await;
+    app.pass(9 * MINUTE);
+    assert!(with_cookie_of(&router, "GET /me", &login).await.set_cookies().is_empty(), "not yet");
+
+    app.pass(2 * MINUTE);
+    let renewed = with_cookie_of(&router, "GET /me", &login).await;
+    assert_eq!(renewed.text(), "200 Yes");
+    assert_eq!(renewed.set_cookies().len(), 2);
+    assert_ne!(renewed.cookie(CSRF), login.cookie(CSRF));
+
+    app.pass(10 * MINUTE);
+    assert_eq!(with_cookie_of(&router, "GET /me", &login).await.status, 401, "the old one has expired");
+    assert_eq!(with_cookie_of(&router, "GET /me", &renewed).await.text(), "200 No");
+}
+
+#[tokio::test]
+async fn the_session_lasts_no_longer_for_it_and_its_refresh_token_stays() {
+    let app = App::new();
+    let router = router(&app, guard(&app));
+    let mut last = send(&router, "POST /login", &[], "").await;
+    let refresh = last.cookie("__Host-refresh_token").unwrap();
+    let before = app.sessions.store().sessions(None, None, 10).await.unwrap();
+    app.pass(11 * MINUTE);
+    last = with_cookie_of(&router, "GET /me", &last).await;
+    let after = app.sessions.store().sessions(None, None, 10).await.unwrap();
+    assert_eq!(before[0].refresh_id, after[0].refresh_id);
+    assert_eq!(before[0].refresh_expires_at, after[0].refresh_expires_at);
+    assert!(after[0].access_expires_at >= app.clock.now().plus(15 * MINUTE));
+    assert!(app.sessions.verify_refresh(&refresh).await.is_ok());
+
+    // An idle session ends, whoever renews: refresh tokens live for 30 days.
+    for _ in 0..(30 * 24 * 6) {
+        app.pass(10 * MINUTE);
+        let next = with_cookie_of(&router, "GET /me", &last).await;
+        if next.set_cookies().is_empty() {
+            break;
+        }
+        last = next;
+    }
+    app.pass(16 * MINUTE);
+    assert_eq!(with_cookie_of(&router, "GET /me", &last).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_logout_in_the_same_request_wins() {
+    let app = App::new();
+    let router = router(&app, guard(&app));
+    for line in ["POST /logout", "POST /quietly"] {
+        let login = send(&router, "POST /login", &[], "").await;
+        app.pass(11 * MINUTE);
+        let out = with_cookie_of(&router, line, &login).await;
+        assert_eq!(out.status, 200);
+        assert!(out.cookie(ACCESS).unwrap_or_default().is_empty(), "{:?}", out.set_cookies());
+        assert!(with_cookie_of(&router, "GET /me", &login).await.body.contains("token_revoked"));
+    }
+}
+
+/// On both sides of a logout on every schedule that two threads come to: whatever cookie a request came back with, it is
+/// of no use afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_that_races_wins() {
+    let app = App::new();
+    let router = router(&app, guard(&app));
+    let (mut renewed, mut too_late) = (0, 0);
+    for round in 0..300_u32 {
+        let login = Arc::new(send(&router, "POST /login", &[], "").await);
+        app.pass(11 * MINUTE);
+        let barrier = Arc::new(Barrier::new(2));
+        let asking = tokio::spawn({
+            let (router, login, barrier) = (router.clone(), Arc::clone(&login), Arc::clone(&barrier));
+            async move {
+                barrier.wait().await;
+                for _ in 0..round % 7 {
+                    tokio::task::yield_now().await;
+                }
+                with_cookie_of(&router, "GET /me", &login).await
+            }
+        });
+        barrier.wait().await;
+        for _ in 0..round % 5 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(with_cookie_of(&router, "POST /logout", &login).await.status, 200);
+        let answer = asking.await.unwrap();
+        if answer.cookie(ACCESS).is_some() {
+            renewed += 1;
+            let after = with_cookie_of(&router, "GET /me", &answer).await;
+            assert!(after.body.contains("token_revoked"), "{}", after.text());
+            assert!(after.set_cookies().is_empty());
+        } else {
+            too_late += 1;
+        }
+    }
+    println!("renewed before the logout: {renewed}, not renewed after it: {too_late}");
+    assert!(renewed > 0 && too_late > 0, "{renewed} {too_late}");
+}
+
+#[tokio::test]
+async fn a_logout_elsewhere_that_this_node_has_not_heard_of_wins() {
+    let app = App::new();
+    let router = router(&app, guard(&app));
+    let login = send(&router, "POST /login", &[], "").await;
+    app.pass(11 * MINUTE);
+    // The row goes without this node's index hearing of it, as when another process ends it.
+    let session = app.sessions.store().sessions(None, None, 1).await.unwrap().remove(0);
+    let ending = adieu::session::Ending {
+        issuer: app.sessions.issuer().clone(),
+        selection: adieu::session::Selection::Owned(session.id, session.subject),
+        provided: None,
+        also: vec![],
+    };
+    app.sessions.store().end(ending).await.unwrap();
+    let answer = with_cookie_of(&router, "GET /me", &login).await;
+    assert!(answer.set_cookies().is_empty());
+    assert!(with_cookie_of(&router, "GET /me", &login).await.body.contains("token_revoked"));
+}
+
+#[tokio::test]
+async fn what_the_application_says_of_its_users_is_said_anew() {
+    let app = App::new();
+    let guard = guard(&app)
+        .claims_of(async |subject| Ok(serde_json::Map::from_iter([("who".to_owned(), subject.as_str().into())])));
+    let router = router(&app, guard);
+    let login = send(&router, "POST /login", &[], "").await;
+    app.pass(11 * MINUTE);
+    let renewed = with_cookie_of(&router, "GET /me", &login).await;
+    let claims = app.verifier.verify(&renewed.cookie(ACCESS).unwrap()).unwrap();
+    assert_eq!(claims.custom["who"], "jose");
+}

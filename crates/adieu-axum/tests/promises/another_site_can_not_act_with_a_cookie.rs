@@ -1,0 +1,256 @@
+//! A browser sends cookies by itself, so a request that changes something must repeat what only our own pages can read.
+
+use adieu::{session::TokenOptions, token::TokenType};
+use adieu_axum::{AccessToken, Auth, Cookies, Guard, Location, RefreshToken, SameSite, SetCookies, dangerous};
+use axum::{
+    Router,
+    http::HeaderName,
+    response::IntoResponse as _,
+    routing::{any, post},
+};
+
+use crate::support::{Answer, App, log_in, log_out, refresh, send, subject};
+
+fn router(app: &App, guard: Guard) -> Router {
+    let bodies = guard.read_bodies();
+    Router::new()
+        .route("/login", post(log_in))
+        .route("/login/json", post(async |auth: Auth| auth.log_in(subject("jose")).await.unwrap().as_json()))
+        .route("/refresh", post(refresh))
+        .route("/logout", post(log_out))
+        .route("/me", any(async |token: AccessToken| token.subject().to_string()))
+        .route("/optional", post(async |token: Option<AccessToken>| format!("{}", token.is_some())))
+        .route("/by-refresh", post(async |token: RefreshToken| token.subject.to_string()))
+        .layer(bodies)
+        .with_state(app.state(guard))
+}
+
+fn with_cookies(app: &App) -> Router {
+    router(app, app.guard().cookies(Cookies::new()).unwrap())
+}
+
+/// What a browser sends back of the cookies that were set, and the two CSRF values.
+fn jar(answer: &Answer) -> (String, String, String) {
+    let cookie = |name: &str| answer.cookie(name).unwrap();
+    let jar = ["__Host-access_token", "__Host-refresh_token", "__Host-csrf_access_token", "__Host-csrf_refresh_token"]
+        .map(|name| format!("{name}={}", cookie(name)));
+    (jar.join("; "), cookie("__Host-csrf_access_token"), cookie("__Host-csrf_refresh_token"))
+}
+
+const REFUSED: &str = r#"401 {"description":"The CSRF value is missing or wrong.","error":"csrf_failed"}"#;
+
+#[tokio::test]
+async fn a_login_sets_four_cookies_and_no_token_in_the_body() {
+    let app = App::new();
+    let answer = send(&with_cookies(&app), "POST /login", &[], "").await;
+    assert_eq!(answer.text(), r#"200 {"message":"Logged in."}"#);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let shape = |cookie: &String| {
+        let (name, rest) = cookie.split_once('=').unwrap();
+        format!("{name}: {}", rest.split_once("; ").unwrap().1)
+    };
+    assert_eq!(
+        answer.set_cookies().iter().map(shape).collect::<Vec<_>>(),
+        [
+            "__Host-access_token: HttpOnly; SameSite=Lax; Secure; Path=/",
+            "__Host-csrf_access_token: SameSite=Lax; Secure; Path=/",
+            "__Host-refresh_token: HttpOnly; SameSite=Strict; Secure; Path=/",
+            "__Host-csrf_refresh_token: SameSite=Strict; Secure; Path=/",
+        ]
+    );
+    let as_json = send(&with_cookies(&app), "POST /login/json", &[], "").await;
+    assert!(as_json.set_cookies().is_empty());
+    assert!(as_json.json()["access_token"].is_string());
+}
+
+#[tokio::test]
+async fn what_changes_nothing_needs_no_proof_and_all_else_does() {
+    let app = App::new();
+    let router = with_cookies(&app);
+    let (jar, csrf, _) = jar(&send(&router, "POST /login", &[], "").await);
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+        assert_eq!(send(&router, &format!("{method} /me"), &[("cookie", &jar)], "").await.status, 200, "{method}");
+    }
+    for method in ["POST", "PUT", "PATCH", "DELETE", "PURGE"] {
+        let line = format!("{method} /me");
+        assert_eq!(send(&router, &line, &[("cookie", &jar)], "").await.text(), REFUSED, "{method}");
+        let proof = [("cookie", jar.as_str()), ("x-csrf-token", &csrf)];
+        assert_eq!(send(&router, &line, &proof, "").await.text(), "200 jose", "{method}");
+    }
+    assert_eq!(send(&router, "POST /optional", &[("cookie", &jar)], "").await.text(), REFUSED);
+}
+
+#[tokio::test]
+async fn a_wrong_proof_is_none() {
+    let app = App::new();
+    let router = with_cookies(&app);
+    let (jar_of_one, csrf, of_refresh) = jar(&send(&router, "POST /login", &[], "").await);
+    let (_, of_another, _) = jar(&send(&router, "POST /login", &[], "").await);
+    assert_ne!(csrf, of_another);
+    for wrong in ["", "x", &csrf[1..], &of_another, &of_refresh, &format!("{csrf} ").to_uppercase()] {
+        let proof = [("cookie", jar_of_one.as_str()), ("x-csrf-token", wrong)];
+        assert_eq!(send(&router, "POST /me", &proof, "").await.text(), REFUSED, "{wrong}");
+    }
+    // The cookie alone is sent by any page; a second header may be anybody's.
+    let twice = [("cookie", jar_of_one.as_str()), ("x-csrf-token", &csrf), ("x-csrf-token", &csrf)];
+    assert_eq!(send(&router, "POST /me", &twice, "").await.text(), REFUSED);
+    let form = [("cookie", jar_of_one.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(send(&router, "POST /me", &form, &format!("csrf_token={csrf}")).await.text(), REFUSED);
+}
+
+#[tokio::test]
+async fn a_value_that_another_site_has_set_in_the_cookie_is_no_proof() {
+    let app = App::new();
+    let router = with_cookies(&app);
+    let answer = send(&router, "POST /login", &[], "").await;
+    let token = answer.cookie("__Host-access_token").unwrap();
+    let tossed = format!("__Host-access_token={token}; __Host-csrf_access_token=known");
+    let proof = [("cookie", tossed.as_str()), ("x-csrf-token", "known")];
+    assert_eq!(send(&router, "POST /me", &proof, "").await.text(), REFUSED);
+}
+
+#[tokio::test]
+async fn a_token_that_was_not_made_for_a_cookie_is_none() {
+    let app = App::new();
+    let router = with_cookies(&app);
+    let pair = app.log_in().await;
+    let cookie = format!("__Host-access_token={}", pair.access);
+    let proof = [("cookie", cookie.as_str()), ("x-csrf-token", "")];
+    assert_eq!(send(&router, "POST /me", &proof, "").await.text(), REFUSED);
+    // In a header it is as good as ever: no other site can write one.
+    let header = [("authorization", format!("Bearer {}", pair.access))];
+    assert_eq!(send(&router, "POST /me", &[(header[0].0, &header[0].1)], "").await.text(), "200 jose");
+}
+
+#[tokio::test]
+async fn refreshing_and_logging_out_need_the_proof_of_their_own_token() {
+    let app = App::new();
+    let router = with_cookies(&app);
+    let (first, csrf, of_refresh) = jar(&send(&router, "POST /login", &[], "").await);
+    for line in ["POST /refresh", "POST /by-refresh"] {
+        assert_eq!(send(&router, line, &[("cookie", &first)], "").await.text(), REFUSED);
+        let wrong = [("cookie", first.as_str()), ("x-csrf-token", &csrf)];
+        assert_eq!(send(&router, line, &wrong, "").await.text(), REFUSED);
+    }
+    let right = [("cookie", first.as_str()), ("x-csrf-token", &of_refresh)];
+    let (second, csrf, _) = jar(&send(&router, "POST /refresh", &right, "").await);
+
+    assert_eq!(send(&router, "POST /logout", &[("cookie", &second)], "").await.text(), REFUSED);
+    assert_eq!(send(&router, "GET /me", &[("cookie", &second)], "").await.status, 200);
+    let out = send(&router, "POST /logout", &[("cookie", &second), ("x-csrf-token", &csrf)], "").await;
+    assert_eq!(out.text(), r#"200 {"message":"Successfully logged out"}"#);
+    assert_eq!(
+        out.set_cookies(),
+        [
+            "__Host-access_token=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0",
+            "__Host-csrf_access_token=; SameSite=Lax; Secure; Path=/; Max-Age=0",
+            "__Host-refresh_token=; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=0",
+            "__Host-csrf_refresh_token=; SameSite=Strict; Secure; Path=/; Max-Age=0",
+        ]
+    );
+    assert!(send(&router, "GET /me", &[("cookie", &second)], "").await.body.contains("token_revoked"));
+}
+
+#[tokio::test]
+async fn a_form_can_carry_the_proof_where_that_is_wanted() {
+    let app = App::new();
+    let router = router(&app, app.guard().cookies(Cookies::new().csrf_in_forms()).unwrap());
+    let (jar, csrf, _) = jar(&send(&router, "POST /login", &[], "").await);
+    let form = [("cookie", jar.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(send(&router, "POST /me", &form, &format!("a=b&csrf_token={csrf}")).await.text(), "200 jose");
+    for body in ["", "csrf_token=", "csrf_token=x", &format!("csrf_token={csrf}&csrf_token={csrf}")] {
+        assert_eq!(send(&router, "POST /me", &form, body).await.text(), REFUSED, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn every_attribute_can_be_set() {
+    let app = App::new();
+    let cookies = Cookies::of_flask()
+        .domain("shop.example")
+        .partitioned()
+        .persistent()
+        .access(|cookie| {
+            cookie
+                .name("a")
+                .path("/api")
+                .same_site(SameSite::None)
+                .csrf_name("a_csrf")
+                .csrf_path("/app")
+                .csrf_header(HeaderName::from_static("x-a"))
+        })
+        .refresh(|cookie| cookie.path("/refresh").csrf_header(HeaderName::from_static("x-r")).csrf_field("r"));
+    let router = router(&app, app.guard().look_in([Location::Cookies]).cookies(cookies).unwrap());
+    let answer = send(&router, "POST /login", &[], "").await;
+    let attributes = |name: &str| {
+        let start = format!("{name}=");
+        let all = answer.set_cookies();
+        all.iter().find(|cookie| cookie.starts_with(&start)).unwrap().split_once("; ").unwrap().1.to_owned()
+    };
+    let rest = "Partitioned; Secure";
+    assert_eq!(
+        attributes("a"),
+        format!("HttpOnly; SameSite=None; {rest}; Path=/api; Domain=shop.example; Max-Age=900")
+    );
+    assert_eq!(attributes("a_csrf"), format!("SameSite=None; {rest}; Path=/app; Domain=shop.example; Max-Age=900"));
+    assert_eq!(
+        attributes("refresh_token_cookie"),
+        format!("HttpOnly; SameSite=Strict; {rest}; Path=/refresh; Domain=shop.example; Max-Age=2592000")
+    );
+    let cookie = format!("a={}", answer.cookie("a").unwrap());
+    let csrf = answer.cookie("a_csrf").unwrap();
+    assert_eq!(send(&router, "POST /me", &[("cookie", &cookie), ("x-a", &csrf)], "").await.text(), "200 jose");
+    assert_eq!(send(&router, "POST /me", &[("cookie", &cookie), ("x-r", &csrf)], "").await.text(), REFUSED);
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_is_refused_when_the_guard_is_made() {
+    let app = App::new();
+    for (cookies, why) in [
+        (Cookies::new().domain("shop.example"), "must have the path `/` and no domain"),
+        (Cookies::new().refresh(|cookie| cookie.path("/refresh")), "must have the path `/` and no domain"),
+        (dangerous::without_tls(Cookies::new()), "must be `Secure`"),
+        (Cookies::of_flask().access(|cookie| cookie.name("__secure-a").path("")), "path"),
+        (dangerous::without_tls(Cookies::of_flask().access(|cookie| cookie.name("__secure-a"))), "must be `Secure`"),
+        (
+            dangerous::without_tls(Cookies::of_flask().access(|cookie| cookie.same_site(SameSite::None))),
+            "need `Secure`",
+        ),
+        (Cookies::new().access(|cookie| cookie.name("a;b")), "name"),
+        (Cookies::new().access(|cookie| cookie.name("")), "name"),
+        (Cookies::of_flask().access(|cookie| cookie.path("/;HttpOnly")), "path"),
+        (Cookies::of_flask().domain("a; Path=/"), "domain"),
+        (Cookies::new().access(|cookie| cookie.name("__Host-refresh_token")), "two cookies"),
+    ] {
+        let error = app.guard().cookies(cookies).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_weakens_it_has_to_be_asked_for_by_a_name_that_says_so() {
+    let app = App::new();
+    let weak = dangerous::without_csrf_protection(dangerous::without_tls(Cookies::of_flask()));
+    let router = router(&app, app.guard().cookies(weak).unwrap());
+    let answer = send(&router, "POST /login", &[], "").await;
+    assert_eq!(answer.set_cookies().len(), 2);
+    assert!(answer.set_cookies().iter().all(|cookie| !cookie.contains("Secure") && cookie.contains("HttpOnly")));
+    let cookie = format!("access_token_cookie={}", answer.cookie("access_token_cookie").unwrap());
+    assert_eq!(send(&router, "POST /me", &[("cookie", &cookie)], "").await.text(), "200 jose");
+}
+
+#[tokio::test]
+async fn a_token_of_the_wrong_kind_is_put_in_no_cookie() {
+    let app = App::new();
+    let guard = app.guard().cookies(Cookies::new()).unwrap();
+    let mut options = TokenOptions::default();
+    options.access_claims.insert("csrf".into(), "value".into());
+    let pair = app.sessions.log_in_with(subject("jose"), adieu::session::Origin::default(), &options).await.unwrap();
+    assert_eq!(app.verifier.read(&pair.refresh).unwrap().0.token_type, TokenType::Refresh);
+    let set = |cookies: SetCookies| cookies.into_response().headers().get_all("set-cookie").iter().count();
+    assert_eq!(set(guard.set_access_cookie(&pair.access).unwrap()), 2);
+    assert!(guard.set_access_cookie(&pair.refresh).is_err());
+    assert!(guard.set_access_cookie("nonsense").is_err());
+    let without_claim = guard.set_refresh_cookie(&pair.refresh).unwrap_err();
+    assert!(without_claim.to_string().contains("`csrf`"), "{without_claim}");
+}

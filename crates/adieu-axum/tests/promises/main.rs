@@ -1,0 +1,14 @@
+//! What an application can rely on, one file for each promise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+mod a_handler_that_takes_a_token_is_protected;
+mod a_layer_protects_a_whole_router;
+mod a_renewed_cookie_can_not_undo_a_logout;
+mod an_application_has_its_own_users_and_claims;
+mod an_application_logs_in_and_out_without_the_server;
+mod another_site_can_not_act_with_a_cookie;
+mod refresh_tokens_are_judged_by_the_store;
+mod refusals_are_answered_as_the_application_likes;
+mod tokens_are_found_where_the_guard_looks;

@@ -1,0 +1,149 @@
+//! An application whose clock stands still until it is told otherwise.
+
+use std::{sync::Arc, time::Duration};
+
+use adieu::{
+    Issuer, Subject,
+    revocation::{Freshness, Index},
+    session::{Origin, SessionSettings, Sessions, TokenPair},
+    store::Memory,
+    time::{Clock, ManualClock, Timestamp},
+    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale},
+};
+use adieu_axum::{Guard, LoggedOut, PresentedToken, RefreshToken, Refused, Tokens};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::FromRef,
+    http::{HeaderMap, Request, header},
+};
+use tower::ServiceExt as _;
+
+/// What a router of these tests has for its state.
+#[derive(Clone, FromRef)]
+pub(crate) struct State {
+    pub(crate) guard: Guard,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+pub(crate) struct App {
+    pub(crate) clock: ManualClock,
+    freshness: Freshness,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+impl App {
+    pub(crate) fn new() -> Self {
+        let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
+        let issuer = Issuer::new("https://adieu.test").unwrap();
+        let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
+        let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
+        let freshness = Freshness::never();
+        freshness.complete_at(clock.moment());
+        let verifier = Arc::new(Verifier::new(
+            Decoder::new(Rules::new(issuer.clone()), keys),
+            Arc::new(Index::new(clock.now())),
+            freshness.clone(),
+            Arc::new(clock.clone()),
+            Duration::from_secs(2),
+            WhenStale::Refuse,
+        ));
+        let sessions = Sessions::new(
+            Arc::new(Memory::new()),
+            Arc::clone(&verifier),
+            key,
+            SessionSettings::new(issuer),
+            Arc::new(clock.clone()),
+        );
+        Self { clock, freshness, verifier, sessions: Arc::new(sessions.unwrap()) }
+    }
+
+    pub(crate) fn guard(&self) -> Guard {
+        Guard::of(&self.sessions)
+    }
+
+    pub(crate) fn state(&self, guard: Guard) -> State {
+        State { guard, sessions: Arc::clone(&self.sessions) }
+    }
+
+    /// Lets time pass, in which this node goes on hearing of every logout.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.freshness.complete_at(self.clock.moment());
+    }
+
+    pub(crate) async fn log_in(&self) -> TokenPair {
+        self.sessions.log_in(subject("jose"), Origin::default(), serde_json::Map::new()).await.unwrap()
+    }
+}
+
+pub(crate) fn subject(name: &str) -> Subject {
+    Subject::new(name).unwrap()
+}
+
+/// Handlers that most tests need.
+pub(crate) async fn log_in(auth: adieu_axum::Auth) -> Result<Tokens, Refused> {
+    auth.log_in(subject("jose")).await
+}
+
+pub(crate) async fn refresh(auth: adieu_axum::Auth, token: RefreshToken) -> Result<Tokens, Refused> {
+    auth.refresh(&token).await
+}
+
+pub(crate) async fn log_out(auth: adieu_axum::Auth, token: PresentedToken) -> Result<LoggedOut, Refused> {
+    auth.log_out(&token, adieu::session::Scope::This).await
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Status and body.
+    pub(crate) fn text(&self) -> String {
+        format!("{} {}", self.status, self.body)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The cookies that it sets, as they are written.
+    pub(crate) fn set_cookies(&self) -> Vec<String> {
+        self.headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    /// The value of a cookie that it sets.
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
+        let start = format!("{name}=");
+        let cookies = self.set_cookies();
+        let cookie = cookies.iter().find_map(|cookie| cookie.strip_prefix(&start))?;
+        Some(cookie.split(';').next().unwrap().to_owned())
+    }
+}
+
+/// Sends `GET /path` or the like, with headers and a body.
+pub(crate) async fn send(router: &Router, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let (method, path) = line.split_once(' ').unwrap();
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+}
+
+/// The same with a bearer token.
+pub(crate) async fn send_with(router: &Router, line: &str, token: &str) -> Answer {
+    send(router, line, &[("authorization", &format!("Bearer {token}"))], "").await
+}
