@@ -2,7 +2,7 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -29,6 +29,7 @@ export class Node {
   /** @type {NodeJS.ProcessEnv} */
   #environment;
   #folder;
+  #data;
   port = 0;
 
   /**
@@ -48,13 +49,14 @@ export class Node {
    */
   constructor(folder, settings) {
     this.#folder = folder;
+    this.#data = join(folder, 'data');
     /** @type {Record<string, string>} */
     const variables = {};
     for (const [name, value] of Object.entries(settings)) variables[`ADIEU_${name.toUpperCase()}`] = value;
     this.#environment = {
       PATH: process.env.PATH,
       ADIEU_LISTEN: '127.0.0.1:0',
-      ADIEU_DATA: join(folder, 'data'),
+      ADIEU_DATA: this.#data,
       ADIEU_LOG_LEVEL: 'error',
       ...variables,
     };
@@ -109,6 +111,27 @@ export class Node {
   /** Adds a client, and gives its secret. @param {string} name @param {string} [can] */
   addClient(name, can = 'follow,revoke') {
     return /** @type {string} */ (JSON.parse(this.command('client', 'add', name, '--can', can, '--json')).secret);
+  }
+
+  /** Copies the data, as a backup does. */
+  async backUp() {
+    await this.kill();
+    cpSync(this.#data, `${this.#data}.backup`, { recursive: true });
+    await this.#run();
+  }
+
+  /** Goes back to the data as they were then. */
+  async restore() {
+    await this.kill();
+    rmSync(this.#data, { recursive: true });
+    cpSync(`${this.#data}.backup`, this.#data, { recursive: true });
+    await this.#run();
+  }
+
+  /** Makes every read of the log fail, as a broken disk would. */
+  breakLog() {
+    const program = 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("ALTER TABLE revocation RENAME TO gone")';
+    execFileSync('python3', ['-c', program, join(this.#data, 'adieu.sqlite')]);
   }
 
   /**

@@ -51,6 +51,12 @@ export class Proxy {
     for (const socket of this.#sockets) if (mode !== 'freeze') socket.destroy();
   }
 
+  /** Lets new connections through, and leaves those that are frozen as they are. */
+  passNew() {
+    for (const socket of this.#sockets) socket.removeAllListeners('data').removeAllListeners('close').resume();
+    this.#mode = 'pass';
+  }
+
   /** @param {net.Socket} client */
   #accept(client) {
     this.connections += 1;
