@@ -11,6 +11,7 @@ mod account;
 mod admin;
 mod client;
 mod docs;
+mod feed;
 mod health;
 mod introspect;
 mod layers;
@@ -35,7 +36,7 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{config::Settings, error::ApiError, limit::LoginLimits, node::Node};
+use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -60,6 +61,18 @@ impl Deref for Api {
 impl FromRef<Api> for Guard {
     fn from_ref(api: &Api) -> Self {
         api.guard.clone()
+    }
+}
+
+impl FromRef<Api> for Clients {
+    fn from_ref(api: &Api) -> Self {
+        api.node.clients.clone()
+    }
+}
+
+impl FromRef<Api> for Feed {
+    fn from_ref(api: &Api) -> Self {
+        api.node.feed.clone()
     }
 }
 
@@ -116,7 +129,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(admin::enable))
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
-        .routes(routes!(revocation::revoke))
+        .routes(routes!(feed::follow, revocation::revoke))
         .routes(routes!(introspect::introspect))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -12,6 +12,8 @@ use adieu::{
 };
 use axum::body::Bytes;
 
+use super::Form;
+
 /// What is kept at most. A follower that is behind all of it reads the log itself.
 const MOST_ENTRIES: usize = 32_768;
 const MOST_BYTES: usize = 16 << 20;
@@ -60,7 +62,7 @@ pub(super) struct Part {
 
 #[derive(Debug)]
 struct Encoded {
-    key: (&'static str, u64),
+    key: (Form, u32),
     bytes: Bytes,
 }
 
@@ -86,7 +88,7 @@ impl Part {
     }
 
     /// The bytes for this key, made once.
-    pub(super) fn encoded(&self, key: (&'static str, u64), encode: impl FnOnce() -> Vec<u8>) -> Bytes {
+    pub(super) fn encoded(&self, key: (Form, u32), encode: impl FnOnce() -> Vec<u8>) -> Bytes {
         let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = encoded.iter().find(|encoded| encoded.key == key) {
             return found.bytes.clone();
