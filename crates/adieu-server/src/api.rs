@@ -1,7 +1,7 @@
 //! The REST API.
 //!
 //! 1. Handlers are thin: they read the request, ask [`Accounts`](crate::accounts::Accounts) or
-//!    [`Sessions`], and answer. What a token is worth is decided by the extractors of [`adieu_axum`], which ask the one
+//!    [`Sessions`](adieu::session::Sessions), and answer. What a token is worth is decided by the extractors of [`adieu_axum`], which ask the one
 //!    evaluator.
 //! 2. The OpenAPI document is made from the handlers, so that none is missing from it.
 //! 3. Whatever goes wrong is answered in one shape ([`ApiError`]); a panic of ours is a 500 that tells nothing.
@@ -20,10 +20,8 @@ mod view;
 
 use std::{ops::Deref, sync::Arc};
 
-use adieu::{
-    session::Sessions,
-    token::{Jwks, KeySet},
-};
+use adieu::token::{Jwks, KeySet};
+use adieu_axum::Guard;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
@@ -46,6 +44,7 @@ struct Shared {
     settings: Settings,
     limits: LoginLimits,
     keys: Jwks,
+    guard: Guard,
 }
 
 impl Deref for Api {
@@ -56,9 +55,9 @@ impl Deref for Api {
     }
 }
 
-impl FromRef<Api> for Arc<Sessions> {
+impl FromRef<Api> for Guard {
     fn from_ref(api: &Api) -> Self {
-        Self::clone(&api.node.sessions)
+        api.guard.clone()
     }
 }
 
@@ -74,7 +73,8 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     );
     let keys = KeySet::new(node.core.signing_keys().iter().map(|key| key.verifying_key().clone()))?.jwks();
     let (body_limit, time_limit) = (settings.max_body_bytes.get(), settings.request_timeout);
-    let api = Api(Arc::new(Shared { node, settings, limits, keys }));
+    let guard = Guard::of(&node.sessions);
+    let api = Api(Arc::new(Shared { node, settings, limits, keys, guard }));
 
     let (router, document) = documented().split_for_parts();
     Ok(router
