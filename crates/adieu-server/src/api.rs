@@ -12,10 +12,13 @@ mod admin;
 mod client;
 mod docs;
 mod health;
+mod introspect;
 mod layers;
 mod revocation;
+mod service;
 mod session;
 mod time_limit;
+mod verify;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
@@ -79,7 +82,10 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     let (router, document) = documented().split_for_parts();
     Ok(router
         // Also to methods that OpenAPI has no word for.
-        .route("/verify", any(session::verify))
+        .route("/verify", any(verify::verify))
+        .route("/ext_authz", any(verify::ext_authz))
+        .route("/ext_authz/", any(verify::ext_authz))
+        .route("/ext_authz/{*path}", any(verify::ext_authz))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")))
@@ -104,7 +110,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(session::log_in))
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))
-        .routes(routes!(session::verify))
+        .routes(routes!(verify::verify))
         .routes(routes!(session::list))
         .routes(routes!(session::end))
         .routes(routes!(account::change_password))
@@ -115,6 +121,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
         .routes(routes!(revocation::revoke))
+        .routes(routes!(introspect::introspect))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::keys));

@@ -8,6 +8,7 @@ pub mod address;
 pub mod api;
 pub mod audit;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod error;
 pub mod input;

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 
 use crate::{
     accounts::{self, Accounts},
+    clients::{self, Clients},
     config::{self, Settings},
     password::Hasher,
 };
@@ -27,6 +28,8 @@ pub struct Node {
     pub sessions: Arc<Sessions>,
     /// Who can log in.
     pub accounts: Accounts,
+    /// Which services may call, and what each may do.
+    pub clients: Clients,
     /// The index, what keeps it up to date, and the keys.
     pub core: adieu::Node,
     /// What time it is.
@@ -50,7 +53,7 @@ impl Node {
     }
 
     async fn start(settings: &Settings, store: Sqlite) -> anyhow::Result<Self> {
-        accounts::migrate(&store).await?;
+        migrate(&store).await?;
         let session_settings = SessionSettings {
             issuer: Issuer::new(&settings.issuer)?,
             audience: settings.audience.iter().cloned().collect(),
@@ -82,7 +85,8 @@ impl Node {
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
-        Ok(Self { core, sessions, accounts, clock, store })
+        let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
+        Ok(Self { core, sessions, accounts, clients, clock, store })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.
@@ -122,8 +126,14 @@ pub fn store_file(settings: &Settings) -> PathBuf {
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
     let file = prepare_file(settings)?;
     let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
-    accounts::migrate(&store).await?;
+    migrate(&store).await?;
     Ok(store)
+}
+
+/// Brings the tables that the server adds up to date.
+async fn migrate(store: &Sqlite) -> Result<(), adieu::Error> {
+    accounts::migrate(store).await?;
+    clients::migrate(store).await
 }
 
 /// Where the store's file is to be, in a folder that is there.

@@ -31,6 +31,9 @@ use crate::{
     token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode},
 };
 
+/// More sessions than any subject has.
+const MANY: usize = 1_000_000;
+
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
 #[derive(Clone)]
 pub struct TokenPair {
@@ -95,6 +98,12 @@ impl RefreshToken {
     #[must_use]
     pub fn token_id(&self) -> &TokenId {
         &self.0.token_id
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.0
     }
 }
 
@@ -206,17 +215,7 @@ impl Sessions {
         let RefreshToken(presented) = token;
         let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
         let now = self.clock.now();
-        let rotation = Rotation {
-            issuer: self.settings.issuer.clone(),
-            subject: presented.subject.clone(),
-            session,
-            presented: presented.token_id.clone(),
-            successor: TokenId::random(),
-            now,
-            forgiven_since: (!self.settings.rotation_grace.is_zero()).then(|| now.minus(self.settings.rotation_grace)),
-            access_expires_at: now.plus(self.settings.access_lifetime),
-            refresh_expires_at: now.plus(self.settings.refresh_lifetime),
-        };
+        let rotation = self.rotation(presented, session, now);
         let (store, verifier) = (Arc::clone(&self.store), Arc::clone(&self.verifier));
         let rotated = to_its_end(async move {
             let rotated = store.rotate(rotation).await?;
@@ -235,6 +234,34 @@ impl Sessions {
                 Err(SessionError::ended())
             }
             Rotated::Ended => Err(self.ended(presented)),
+        }
+    }
+
+    /// What [`Sessions::refresh`] would decide about the token now, without using it up: what is said of the session is not
+    /// written down.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    pub async fn foresee(&self, token: &RefreshToken) -> Result<Rotated, Error> {
+        let RefreshToken(presented) = token;
+        let Some(session) = presented.session.clone() else { return Ok(Rotated::Ended) };
+        // Whose it is is known, so no store has to search for it.
+        let of_subject = self.store.sessions(Some(&presented.subject), None, MANY).await?;
+        let found = of_subject.into_iter().find(|other| other.id == session);
+        Ok(self.rotation(presented, session, self.clock.now()).decide(found))
+    }
+
+    fn rotation(&self, presented: &Claims, session: SessionId, now: Timestamp) -> Rotation {
+        Rotation {
+            issuer: self.settings.issuer.clone(),
+            subject: presented.subject.clone(),
+            session,
+            presented: presented.token_id.clone(),
+            successor: TokenId::random(),
+            now,
+            forgiven_since: (!self.settings.rotation_grace.is_zero()).then(|| now.minus(self.settings.rotation_grace)),
+            access_expires_at: now.plus(self.settings.access_lifetime),
+            refresh_expires_at: now.plus(self.settings.refresh_lifetime),
         }
     }
 

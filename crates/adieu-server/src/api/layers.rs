@@ -15,7 +15,8 @@ use crate::error::ApiError;
 const REQUEST_LOG_TARGET: &str = "adieu::request";
 
 /// Routes that are asked so often, by machines, that a line each would hide the rest: theirs are for debugging.
-const ASKED_BY_MACHINES: [&str; 3] = ["/verify", "/livez", "/readyz"];
+const ASKED_BY_MACHINES: [&str; 7] =
+    ["/verify", "/ext_authz", "/ext_authz/", "/ext_authz/{*path}", "/introspect", "/livez", "/readyz"];
 
 /// Only what is needed to show the page of the documentation, which asks nobody but this server.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \

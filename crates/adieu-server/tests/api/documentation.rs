@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use adieu_server::clients::Capability;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -46,6 +47,7 @@ fn the_routes_are_these() {
     insta::assert_snapshot!(routes.into_iter().collect::<Vec<_>>().join("\n"), @r"
     /.well-known/jwks.json GET
     /admin/sessions GET
+    /introspect POST
     /livez GET
     /login POST
     /logout POST
@@ -189,6 +191,16 @@ async fn each_documented_status_can_be_had() {
         }
         provoked(&mut missing, method, template, call.send().await.status);
     }
+    let (client, other) = (app.client("all", &Capability::ALL).await, app.client("none", &[]).await);
+    for call in [
+        app.post("/introspect").by(&client).form("token=x"),
+        app.post("/introspect").by(&client).form("x=1"),
+        app.post("/introspect").by(&client).form("x".repeat(70_000)),
+        app.post("/introspect").by(&client).unlabelled("token=x"),
+        app.post("/introspect").by(&other).form("token=x"),
+    ] {
+        provoked(&mut missing, "POST", "/introspect", call.send().await.status);
+    }
     let refreshed = app.post("/refresh").token(&jose.refresh).send().await;
     provoked(&mut missing, "POST", "/refresh", refreshed.status);
 
@@ -203,6 +215,10 @@ async fn each_documented_status_can_be_had() {
                 401 if template == "/login" => continue,
                 401 => call(),
                 403 if template == "/register" => continue,
+                403 if template == "/verify" => {
+                    app.call(method.parse().unwrap(), "/verify?admin=true").token(&jose.access)
+                }
+                422 if template == "/verify" => app.call(method.parse().unwrap(), "/verify?x=1").token(&jose.access),
                 403 => call().token(&jose.access),
                 415 => call().token(&boss.access).unlabelled("x"),
                 _ => continue,
