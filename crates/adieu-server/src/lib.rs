@@ -12,6 +12,7 @@ pub mod clients;
 pub mod config;
 pub mod error;
 pub mod input;
+pub mod issuers;
 pub mod limit;
 pub mod listen;
 pub mod logging;
