@@ -11,6 +11,7 @@ mod account;
 mod admin;
 mod client;
 mod docs;
+mod feed;
 mod health;
 mod introspect;
 mod layers;
@@ -36,7 +37,8 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{config::Settings, error::ApiError, limit::LoginLimits, node::Node};
+use self::verify::Realm;
+use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -61,6 +63,24 @@ impl Deref for Api {
 impl FromRef<Api> for Guard {
     fn from_ref(api: &Api) -> Self {
         api.guard.clone()
+    }
+}
+
+impl FromRef<Api> for Clients {
+    fn from_ref(api: &Api) -> Self {
+        api.node.clients.clone()
+    }
+}
+
+impl FromRef<Api> for Realm {
+    fn from_ref(api: &Api) -> Self {
+        Self { issuer: api.node.sessions.issuer().clone(), clock: Arc::clone(&api.node.clock) }
+    }
+}
+
+impl FromRef<Api> for Feed {
+    fn from_ref(api: &Api) -> Self {
+        api.node.feed.clone()
     }
 }
 
@@ -120,7 +140,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(admin::enable))
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
-        .routes(routes!(revocation::revoke))
+        .routes(routes!(feed::follow, revocation::revoke))
         .routes(routes!(introspect::introspect))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

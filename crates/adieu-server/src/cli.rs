@@ -140,6 +140,11 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     print(&banner(address, &settings))?;
 
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
+    let stop = async {
+        stop.await;
+        // Those who wait are answered at once, and not when their time is over.
+        node.feed.hub.end_waiting();
+    };
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
     drop((housekeeping, watching));
     node.close().await;

@@ -17,7 +17,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{clients::Capability, password::HasherError};
+use crate::{clients::Capability, feed::TooManyFollowers, password::HasherError};
 
 /// The target of log lines about requests that failed for our own reasons.
 pub const LOG_TARGET: &str = "adieu::failure";
@@ -91,6 +91,9 @@ pub enum ApiError {
         /// When the next may be made.
         retry_after: Duration,
     },
+    /// A client has more followers, or more requests that wait, than it may.
+    #[error("the client has too many followers")]
+    TooManyFollowers,
     /// It can't be done just now, and nothing was done.
     #[error("temporarily unavailable")]
     Unavailable(#[source] Cause),
@@ -168,7 +171,7 @@ impl ApiError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::InvalidForm(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts { .. } | Self::TooManyFollowers => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -185,6 +188,7 @@ impl ApiError {
             Self::ClaimRequired => Some("The token lacks a claim that is required here.".into()),
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
+            Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
             Self::NotReady(reason) => Some((*reason).into()),
             Self::Refused(_)
@@ -212,7 +216,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyAttempts { retry_after } => Some(*retry_after),
-            Self::Unavailable(_) | Self::NotReady(_) => Some(SOON),
+            Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers => Some(SOON),
             _ => None,
         }
     }
@@ -310,6 +314,12 @@ impl From<HasherError> for ApiError {
             HasherError::Busy => Self::Unavailable(error.into()),
             HasherError::Failed => Self::Internal(error.into()),
         }
+    }
+}
+
+impl From<TooManyFollowers> for ApiError {
+    fn from(_: TooManyFollowers) -> Self {
+        Self::TooManyFollowers
     }
 }
 

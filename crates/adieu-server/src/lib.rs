@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod error;
+pub mod feed;
 pub mod input;
 pub mod issuers;
 pub mod limit;

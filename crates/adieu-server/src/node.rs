@@ -15,6 +15,7 @@ use crate::{
     accounts::{self, Accounts},
     clients::{self, Clients},
     config::{self, Settings},
+    feed::Feed,
     issuers,
     password::Hasher,
 };
@@ -31,6 +32,8 @@ pub struct Node {
     pub accounts: Accounts,
     /// Which services may call, and what each may do.
     pub clients: Clients,
+    /// What followers of this node read, and who they are.
+    pub feed: Feed,
     /// The index, what keeps it up to date, and the keys.
     pub core: adieu::Node,
     /// What time it is.
@@ -96,7 +99,9 @@ impl Node {
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
         let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
-        Ok(Self { core, sessions, accounts, clients, clock, store })
+        let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
+        let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
+        Ok(Self { core, sessions, accounts, clients, feed, clock, store })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.

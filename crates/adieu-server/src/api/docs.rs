@@ -201,6 +201,9 @@ answers! {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
     }
+    MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
+        "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
+    }
     RegistrationClosed "403" "ErrorBody" "Strangers may not register." [] {
         "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},
     }
@@ -239,6 +242,9 @@ answers! {
     }
     TooMany "429" "ErrorBody" "Too many failed logins, or too many registrations." ["Retry-After"] {
         "too many" => {"code": 429, "message": "Too many attempts. Try again later.", "status": "Too Many Requests"},
+    }
+    TooManyFollowers "429" "ErrorBody" "The client has too many followers, or too many requests that wait." ["Retry-After"] {
+        "too many" => {"code": 429, "message": "This client has too many followers. Try again later.", "status": "Too Many Requests"},
     }
     Fault "500" "ErrorBody" "The server has a fault." [] {
         "fault" => {"code": 500, "status": "Internal Server Error"},

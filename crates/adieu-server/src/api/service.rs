@@ -2,9 +2,9 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use adieu_axum::Refused;
+use adieu_axum::{Reason, Refused};
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
 use base64::{
@@ -13,9 +13,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-use super::Api;
 use crate::{
-    clients::{Capability, Client, ClientError},
+    clients::{Capability, Client, ClientError, Clients},
     error::ApiError,
 };
 
@@ -73,20 +72,26 @@ impl Service {
     }
 }
 
-impl FromRequestParts<Api> for Service {
+impl<S: Sync> FromRequestParts<S> for Service
+where
+    Clients: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let (name, secret) = basic(&parts.headers)?.ok_or(ApiError::InvalidClient)?;
-        Ok(Self(api.node.clients.authenticate(&name, &secret).await?))
+        Ok(Self(Clients::from_ref(state).authenticate(&name, &secret).await?))
     }
 }
 
-impl<C: Needed> FromRequestParts<Api> for Can<C> {
+impl<S: Sync, C: Needed> FromRequestParts<S> for Can<C>
+where
+    Clients: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let client = Service::from_request_parts(parts, api).await?.require(C::CAPABILITY)?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let client = Service::from_request_parts(parts, state).await?.require(C::CAPABILITY)?;
         Ok(Self { client, what: PhantomData })
     }
 }
@@ -108,7 +113,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refused> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(Refused::Ambiguous);
+        return Err(Reason::Ambiguous("`Authorization` header").into());
     }
     Ok(value.to_str().ok().and_then(|value| {
         let (scheme, credentials) = value.trim().split_once(' ')?;
@@ -152,6 +157,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::AUTHORIZATION, value.clone());
         headers.append(header::AUTHORIZATION, value);
-        assert_eq!(basic(&headers), Err(Refused::Ambiguous));
+        assert!(matches!(basic(&headers).unwrap_err().reason(), Reason::Ambiguous(_)));
     }
 }

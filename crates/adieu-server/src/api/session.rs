@@ -12,6 +12,8 @@ use super::{
     account::Credentials,
     client::{AccessToken, Client, Id, is_admin},
     docs,
+    feed::{Wait, WaitParameters},
+    time_limit::MoreTime,
     view::{Message, PartFields, SessionDetails, SessionList, Tokens},
 };
 use crate::{
@@ -69,7 +71,8 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
 /// Either token will do, also an expired one. When the answer comes, the end is on stable storage, and this node
 /// refuses the tokens from the very next request on.
 #[utoipa::path(post, path = "/logout", tag = "Session", security(("access" = []), ("refresh" = [])),
-    params(("scope" = Option<String>, Query, description = "`this` session (the default), the user's `others`, or `all`.")),
+    params(("scope" = Option<String>, Query, description = "`this` session (the default), the user's `others`, or `all`."),
+        WaitParameters),
     responses(
     (status = 200, description = "Logged out.", body = Message, example = json!({"message": "Successfully logged out"})),
     docs::TwoTokens, docs::Refusals, docs::InvalidQuery, docs::Unavailable,
@@ -78,20 +81,23 @@ pub(super) async fn log_out(
     State(api): State<Api>,
     token: BearerToken,
     client: Client,
+    time: MoreTime,
     Query(mut fields): Query,
 ) -> Result<Json<Message>, ApiError> {
+    let wait = Wait::take(&mut fields);
     let scope = fields.optional("scope", |text| match text.as_str() {
         "this" => Ok(Scope::This),
         "others" => Ok(Scope::Others),
         "all" => Ok(Scope::All),
         _ => Err(TextError::new("Must be one of: this, others, all.")),
     });
-    let (scope,) = fields.finish((scope,))?;
+    let (scope, wait) = fields.finish((scope, wait))?;
     let scope = scope.unwrap_or_default();
     let sessions_ended = Some(api.node.sessions.log_out(token.as_str(), scope).await?);
     audit::Entry { scope: Some(scope_name(scope)), sessions_ended, ..audit::Entry::of_token(token.as_str()) }
         .record(Event::Logout, client.address);
-    Ok(Message::new("Successfully logged out"))
+    let everywhere = Wait::new(wait, time).until_everywhere(&api.node.feed).await;
+    Ok(Message::revoked("Successfully logged out", everywhere))
 }
 
 /// Lists the caller's sessions, oldest first.
@@ -113,18 +119,19 @@ pub(super) async fn list(
 ///
 /// Whatever else is asked for is not found, whether it exists or not.
 #[utoipa::path(delete, path = "/sessions/{sid}", tag = "Session", security(("access" = [])),
-    params(("sid" = String, Path, description = "The session's id: `sid` in its tokens.")), responses(
+    params(("sid" = String, Path, description = "The session's id: `sid` in its tokens."), WaitParameters), responses(
     (status = 200, description = "Ended.", body = Message, example = json!({"message": "Session ended."})),
-    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::Unavailable,
+    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::InvalidQuery, docs::Unavailable,
 ))]
 pub(super) async fn end(
     State(api): State<Api>,
     token: AccessToken,
     client: Client,
     Id(session): Id<SessionId>,
+    wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
     let by = token.subject().clone();
-    let selection = if is_admin(&token, &api) {
+    let selection = if is_admin(&token, api.node.sessions.issuer()) {
         Selection::One(session.clone())
     } else {
         Selection::Owned(session.clone(), by.clone())
@@ -140,7 +147,7 @@ pub(super) async fn end(
         ..audit::Entry::default()
     }
     .record(Event::SessionsEnded, client.address);
-    Ok(Message::new("Session ended."))
+    Ok(Message::revoked("Session ended.", wait.until_everywhere(&api.node.feed).await))
 }
 
 impl Api {

@@ -13,7 +13,7 @@ async fn is_refused_everywhere(app: &TestApp, tokens: &Tokens) {
             continue;
         }
         // Services are told what a token is worth, and show none of their own.
-        if path == "/introspect" {
+        if path == "/introspect" || (method.as_str(), path.as_str()) == ("GET", "/revocations") {
             continue;
         }
         // Without a body there is nothing to compare; `verify.rs` has it.

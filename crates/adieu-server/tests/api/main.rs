@@ -8,6 +8,8 @@ mod clients;
 mod concurrent_changes;
 mod documentation;
 mod every_path_asks_the_same_evaluator;
+mod everywhere;
+mod feed;
 mod holes_are_closed;
 mod introspection;
 mod limits;
