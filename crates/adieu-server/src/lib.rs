@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod feed;
 pub mod input;
+pub mod issuers;
 pub mod limit;
 pub mod listen;
 pub mod logging;

@@ -1,13 +1,13 @@
 //! A node: the store, what follows it, and everything that answers requests, put together from the settings.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use adieu::{
     Issuer,
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Sqlite},
     time::Clock,
-    token::WhenStale,
+    token::{CacheLimits, WhenStale},
 };
 use anyhow::Context as _;
 
@@ -16,6 +16,7 @@ use crate::{
     clients::{self, Clients},
     config::{self, Settings},
     feed::Feed,
+    issuers,
     password::Hasher,
 };
 
@@ -66,7 +67,16 @@ impl Node {
             rotation_grace: settings.rotation_grace,
             sessions_per_subject: settings.sessions_per_user,
         };
-        let starting = adieu::Node::builder(session_settings.issuer.clone())
+        let token_cache = CacheLimits {
+            entries: settings.token_cache,
+            bytes: settings.token_cache.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
+        };
+        let mut builder = adieu::Node::builder(session_settings.issuer.clone());
+        for issuer in &settings.trusted_issuer {
+            builder = builder.issuer(issuers::decoder(issuer, settings.leeway)?);
+        }
+        let starting = builder
+            .token_cache(Some(token_cache))
             .sessions(session_settings)
             .leeway(settings.leeway)
             .max_staleness(settings.max_staleness)

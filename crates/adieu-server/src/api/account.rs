@@ -1,14 +1,13 @@
 //! Users: registering, and what they do with their own account.
 
 use adieu::Subject;
-use adieu_axum::AccessToken;
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
     Api,
-    client::{Client, Id, is_admin},
+    client::{AccessToken, Client, Id, is_admin},
     docs,
     feed::{Wait, WaitParameters},
     view::{Message, User},

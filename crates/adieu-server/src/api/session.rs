@@ -4,13 +4,13 @@ use adieu::{
     SessionId,
     session::{Scope, Selection},
 };
-use adieu_axum::{AccessToken, BearerToken};
+use adieu_axum::BearerToken;
 use axum::{Json, extract::State};
 
 use super::{
     Api,
     account::Credentials,
-    client::{Client, Id, is_admin},
+    client::{AccessToken, Client, Id, is_admin},
     docs,
     feed::{Wait, WaitParameters},
     time_limit::MoreTime,
