@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 
-use crate::Refused;
+use crate::{Reason, Refused};
 
 /// The token that a request carries, not verified: for what takes more than an access token, such as logging out.
 ///
@@ -54,7 +54,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for BearerToken {
 /// # Errors
 /// When there is none, or more than one.
 pub(crate) fn require(headers: &HeaderMap) -> Result<&str, Refused> {
-    find(headers)?.ok_or(Refused::Token(Refusal::Missing))
+    find(headers)?.ok_or(Refusal::Missing.into())
 }
 
 /// The token in these headers, if there is one.
@@ -65,7 +65,7 @@ pub(crate) fn find(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(Refused::Ambiguous);
+        return Err(Reason::Ambiguous("`Authorization` header").into());
     }
     let bytes = value.as_bytes().trim_ascii();
     let end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
@@ -76,6 +76,6 @@ pub(crate) fn find(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     match str::from_utf8(token.trim_ascii_start()) {
         Ok("") => Ok(None),
         Ok(token) => Ok(Some(token)),
-        Err(_) => Err(Refused::Token(Refusal::Malformed("it is not text"))),
+        Err(_) => Err(Refusal::Malformed("it is not text").into()),
     }
 }

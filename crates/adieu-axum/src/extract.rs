@@ -1,17 +1,14 @@
 //! Tokens that have been verified, as arguments of handlers.
 
-use std::{ops::Deref, sync::Arc};
+use std::ops::Deref;
 
-use adieu::{
-    session::Sessions,
-    token::{Claims, Refusal, Verifier},
-};
+use adieu::token::{Claims, Refusal, Verifier};
 use axum::{
-    extract::{FromRef, FromRequestParts, OptionalFromRequestParts},
+    extract::{FromRequestParts, OptionalFromRequestParts},
     http::request::Parts,
 };
 
-use crate::{Refused, bearer};
+use crate::{GuardedState, Refused, bearer};
 
 /// What the request's access token says: a handler that takes one is protected.
 ///
@@ -48,11 +45,7 @@ macro_rules! claims_of {
 claims_of!(AccessToken);
 claims_of!(FreshAccessToken);
 
-impl<S> FromRequestParts<S> for AccessToken
-where
-    Arc<Sessions>: FromRef<S>,
-    S: Send + Sync,
-{
+impl<S: GuardedState> FromRequestParts<S> for AccessToken {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
@@ -60,11 +53,7 @@ where
     }
 }
 
-impl<S> OptionalFromRequestParts<S> for AccessToken
-where
-    Arc<Sessions>: FromRef<S>,
-    S: Send + Sync,
-{
+impl<S: GuardedState> OptionalFromRequestParts<S> for AccessToken {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Refused> {
@@ -75,11 +64,7 @@ where
     }
 }
 
-impl<S> FromRequestParts<S> for FreshAccessToken
-where
-    Arc<Sessions>: FromRef<S>,
-    S: Send + Sync,
-{
+impl<S: GuardedState> FromRequestParts<S> for FreshAccessToken {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
@@ -87,16 +72,13 @@ where
     }
 }
 
-fn verified<S>(
+fn verified<S: GuardedState>(
     token: &str,
     state: &S,
     verify: impl FnOnce(&Verifier, &str) -> Result<Claims, Refusal>,
-) -> Result<Claims, Refused>
-where
-    Arc<Sessions>: FromRef<S>,
-{
-    let sessions = Arc::<Sessions>::from_ref(state);
-    let claims = verify(sessions.verifier(), token)?;
-    sessions.note_use(&claims);
+) -> Result<Claims, Refused> {
+    let guard = state.guard();
+    let claims = verify(guard.verifier(), token).map_err(|refusal| guard.refuse(refusal))?;
+    guard.note_use(&claims);
     Ok(claims)
 }

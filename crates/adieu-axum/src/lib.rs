@@ -29,15 +29,17 @@
 //!
 //! 1. Every extractor asks the one evaluator, [`adieu::token::Verifier`], on every request; nothing waits and nothing
 //!    remembers a verdict.
-//! 2. The state of the router must have an [`Arc<Sessions>`](adieu::session::Sessions) to give
-//!    ([`FromRef`](axum::extract::FromRef)); a router that has none does not compile.
+//! 2. The state of the router must have a [`Guard`] to give ([`FromRef`](axum::extract::FromRef)); an
+//!    [`Arc<Sessions>`](adieu::session::Sessions) has one. A router that has none does not compile.
 //! 3. [`Option<AccessToken>`] is `None` only when there is no token. A bad one is refused.
 //! 4. What is refused is answered as [`Refused`] has it, and logged once, at [`REFUSAL_LOG_TARGET`], with its cause.
 
 mod bearer;
 mod extract;
+mod guard;
 mod refused;
 
 pub use bearer::BearerToken;
 pub use extract::{AccessToken, FreshAccessToken};
-pub use refused::{REFUSAL_LOG_TARGET, Refused};
+pub use guard::{Guard, GuardedState, SessionState};
+pub use refused::{CourseAnswers, REFUSAL_LOG_TARGET, Reason, RefusalAnswers, RefusalKind, Refused, Rfc6750Answers};

@@ -1,125 +1,158 @@
 //! What a request gets whose token is refused.
 
-use std::fmt;
+mod answers;
 
-use adieu::token::Refusal;
+use std::{fmt, sync::Arc};
+
+use adieu::{session::SessionError, token::Refusal};
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
+
+pub use answers::{CourseAnswers, RefusalAnswers, Rfc6750Answers};
 
 /// The target of the log line that each refusal gets, with its true cause and without the token.
 pub const REFUSAL_LOG_TARGET: &str = "adieu::refusal";
 
-/// Why a request is refused that came with a bad token, without the token it needs, or with two.
-///
-/// The answer is one of a few, whatever the cause, so that it helps nobody to forge: 401 with a body that says what a
-/// client can do about it, and a challenge as RFC 6750 §3 has it, without an error code when there was no token. A node
-/// that does not know enough to judge the token answers 503, and says when to come back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a request is refused: the true cause, for the log and for whoever answers.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum Reason {
     /// Because of the token.
-    Token(Refusal),
-    /// There is more than one `Authorization` header.
+    #[error(transparent)]
+    Token(#[from] Refusal),
+    /// There is more than one token in a place where there must be one.
+    #[error("there is more than one {0}")]
+    Ambiguous(&'static str),
+    /// Nothing is known, because something failed that is nobody's token's fault.
+    #[error(transparent)]
+    Failed(#[from] adieu::Error),
+}
+
+/// What a client is told, in coarse: the answer depends on nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// There is no token.
+    Missing,
+    /// The token has expired.
+    Expired,
+    /// The token has been revoked.
+    Revoked,
+    /// The token does not come from a recent login.
+    NotFresh,
+    /// The token is bad in any other way. Which is for the log: it would only help to forge.
+    Invalid,
+    /// There is more than one token.
     Ambiguous,
+    /// Whether the token has been revoked is not known just now.
+    Stale,
+    /// The store is not available.
+    Unavailable,
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self::Token(refusal)
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Token(refusal) => refusal.fmt(formatter),
-            Self::Ambiguous => formatter.write_str("there is more than one `Authorization` header"),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// An answer, word for word.
-struct Answer {
-    status: StatusCode,
-    body: &'static str,
-    challenge: Option<&'static str>,
-}
-
-const MISSING: Answer = Answer {
-    status: StatusCode::UNAUTHORIZED,
-    body: r#"{"description":"Request does not contain an access token.","error":"authorization_required"}"#,
-    challenge: Some("Bearer"),
-};
-const EXPIRED: Answer = Answer {
-    status: StatusCode::UNAUTHORIZED,
-    body: r#"{"message":"The token has expired.","error":"token_expired"}"#,
-    challenge: Some(r#"Bearer error="invalid_token", error_description="The token has expired.""#),
-};
-const REVOKED: Answer = Answer {
-    status: StatusCode::UNAUTHORIZED,
-    body: r#"{"description":"The token has been revoked.","error":"token_revoked"}"#,
-    challenge: Some(r#"Bearer error="invalid_token", error_description="The token has been revoked.""#),
-};
-const NOT_FRESH: Answer = Answer {
-    status: StatusCode::UNAUTHORIZED,
-    body: r#"{"description":"The token is not fresh.","error":"fresh_token_required"}"#,
-    challenge: Some(r#"Bearer error="invalid_token", error_description="The token is not fresh.""#),
-};
-const INVALID: Answer = Answer {
-    status: StatusCode::UNAUTHORIZED,
-    body: r#"{"message":"Signature verification failed.","error":"invalid_token"}"#,
-    challenge: Some(r#"Bearer error="invalid_token", error_description="Signature verification failed.""#),
-};
-const STALE: Answer = Answer {
-    status: StatusCode::SERVICE_UNAVAILABLE,
-    body: r#"{"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"}"#,
-    challenge: None,
-};
-const AMBIGUOUS: Answer = Answer {
-    status: StatusCode::BAD_REQUEST,
-    body: r#"{"code":400,"message":"Send one Authorization header only.","status":"Bad Request"}"#,
-    challenge: Some(r#"Bearer error="invalid_request", error_description="Send one Authorization header only.""#),
-};
-
-impl Refused {
-    /// The status that it is answered with.
+impl Reason {
+    /// What the client is told.
     #[must_use]
-    pub fn status(&self) -> StatusCode {
-        self.answer().status
-    }
-
-    const fn answer(&self) -> Answer {
+    pub const fn kind(&self) -> RefusalKind {
         match self {
-            Self::Ambiguous => AMBIGUOUS,
+            Self::Ambiguous(_) => RefusalKind::Ambiguous,
+            Self::Failed(_) => RefusalKind::Unavailable,
             Self::Token(refusal) => match refusal {
-                Refusal::Missing => MISSING,
-                Refusal::Expired => EXPIRED,
-                Refusal::Revoked(_) => REVOKED,
-                Refusal::NotFresh => NOT_FRESH,
-                Refusal::Stale => STALE,
-                _ => INVALID,
+                Refusal::Missing => RefusalKind::Missing,
+                Refusal::Expired => RefusalKind::Expired,
+                Refusal::Revoked(_) => RefusalKind::Revoked,
+                Refusal::NotFresh => RefusalKind::NotFresh,
+                Refusal::Stale => RefusalKind::Stale,
+                _ => RefusalKind::Invalid,
             },
         }
     }
 }
 
+impl From<SessionError> for Reason {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Refused(refusal) => refusal.into(),
+            SessionError::Failed(error) => error.into(),
+            other => adieu::Error::unavailable(other).into(),
+        }
+    }
+}
+
+/// A refused request: why, and how that is answered.
+///
+/// The answer is one of a few, whatever the cause, so that it helps nobody to forge. When it is made into a response, one
+/// line is logged at [`REFUSAL_LOG_TARGET`], with the true cause.
+#[derive(Clone)]
+pub struct Refused {
+    reason: Reason,
+    answers: Option<Arc<dyn RefusalAnswers>>,
+}
+
+impl Refused {
+    pub(crate) fn new(reason: Reason, answers: Arc<dyn RefusalAnswers>) -> Self {
+        Self { reason, answers: Some(answers) }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// What the client is told.
+    #[must_use]
+    pub fn kind(&self) -> RefusalKind {
+        self.reason.kind()
+    }
+
+    /// The status that [`CourseAnswers`] gives it.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        answers::status(self.kind())
+    }
+}
+
+/// Answered by [`CourseAnswers`]; what a [`Guard`](crate::Guard) refuses is answered as the guard has it.
+impl<R: Into<Reason>> From<R> for Refused {
+    fn from(reason: R) -> Self {
+        Self { reason: reason.into(), answers: None }
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Refused").field(&self.reason).finish()
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(formatter)
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.reason.source()
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let Answer { status, body, challenge } = self.answer();
-        tracing::info!(target: REFUSAL_LOG_TARGET, status = status.as_u16(), cause = %self, "refused");
-
-        let fixed = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-        let mut response = (status, fixed, body).into_response();
-        let headers = response.headers_mut();
-        if let Some(challenge) = challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let response = match &self.answers {
+            Some(answers) => answers.answer(&self.reason),
+            None => CourseAnswers.answer(&self.reason),
+        };
+        let status = response.status().as_u16();
+        match &self.reason {
+            Reason::Failed(error) => {
+                let error = error as &dyn std::error::Error;
+                tracing::warn!(target: REFUSAL_LOG_TARGET, status, error, "refused");
+            }
+            reason => tracing::info!(target: REFUSAL_LOG_TARGET, status, cause = %reason, "refused"),
         }
         response
     }

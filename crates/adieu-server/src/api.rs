@@ -1,7 +1,7 @@
 //! The REST API.
 //!
 //! 1. Handlers are thin: they read the request, ask [`Accounts`](crate::accounts::Accounts) or
-//!    [`Sessions`], and answer. What a token is worth is decided by the extractors of [`adieu_axum`], which ask the one
+//!    [`Sessions`](adieu::session::Sessions), and answer. What a token is worth is decided by the extractors of [`adieu_axum`], which ask the one
 //!    evaluator.
 //! 2. The OpenAPI document is made from the handlers, so that none is missing from it.
 //! 3. Whatever goes wrong is answered in one shape ([`ApiError`]); a panic of ours is a 500 that tells nothing.
@@ -11,19 +11,22 @@ mod account;
 mod admin;
 mod client;
 mod docs;
+mod feed;
 mod health;
+mod introspect;
 mod layers;
+mod relay;
 mod revocation;
+mod service;
 mod session;
 mod time_limit;
+mod verify;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
 
-use adieu::{
-    session::Sessions,
-    token::{Jwks, KeySet},
-};
+use adieu::token::{Jwks, KeySet};
+use adieu_axum::Guard;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
@@ -35,7 +38,10 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{config::Settings, error::ApiError, limit::LoginLimits, node::Node};
+pub use relay::relay_router;
+
+use self::verify::Realm;
+use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -46,6 +52,7 @@ struct Shared {
     settings: Settings,
     limits: LoginLimits,
     keys: Jwks,
+    guard: Guard,
 }
 
 impl Deref for Api {
@@ -56,9 +63,27 @@ impl Deref for Api {
     }
 }
 
-impl FromRef<Api> for Arc<Sessions> {
+impl FromRef<Api> for Guard {
     fn from_ref(api: &Api) -> Self {
-        Self::clone(&api.node.sessions)
+        api.guard.clone()
+    }
+}
+
+impl FromRef<Api> for Clients {
+    fn from_ref(api: &Api) -> Self {
+        api.node.clients.clone()
+    }
+}
+
+impl FromRef<Api> for Realm {
+    fn from_ref(api: &Api) -> Self {
+        Self { issuer: api.node.sessions.issuer().clone(), clock: Arc::clone(&api.node.clock) }
+    }
+}
+
+impl FromRef<Api> for Feed {
+    fn from_ref(api: &Api) -> Self {
+        api.node.feed.clone()
     }
 }
 
@@ -73,23 +98,32 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         Arc::clone(&node.clock),
     );
     let keys = KeySet::new(node.core.signing_keys().iter().map(|key| key.verifying_key().clone()))?.jwks();
-    let (body_limit, time_limit) = (settings.max_body_bytes.get(), settings.request_timeout);
-    let api = Api(Arc::new(Shared { node, settings, limits, keys }));
+    let guard = Guard::of(&node.sessions);
+    let api = Api(Arc::new(Shared { node, settings: settings.clone(), limits, keys, guard }));
 
     let (router, document) = documented().split_for_parts();
-    Ok(router
+    let router = router
         // Also to methods that OpenAPI has no word for.
-        .route("/verify", any(session::verify))
+        .route("/verify", any(verify::verify))
+        .route("/ext_authz", any(verify::ext_authz))
+        .route("/ext_authz/", any(verify::ext_authz))
+        .route("/ext_authz/{*path}", any(verify::ext_authz))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")));
+    Ok(layered(router, &settings))
+}
+
+/// What happens to every request and answer, and what is answered where there is nothing.
+fn layered(router: Router, settings: &Settings) -> Router {
+    router
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(DefaultBodyLimit::max(body_limit))
-        .layer(from_fn_with_state(time_limit, time_limit::end))
+        .layer(DefaultBodyLimit::max(settings.max_body_bytes.get()))
+        .layer(from_fn_with_state(settings.request_timeout, time_limit::end))
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(layers::secure))
-        .layer(from_fn(layers::log)))
+        .layer(from_fn(layers::log))
 }
 
 /// The OpenAPI document of the routes.
@@ -104,7 +138,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(session::log_in))
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))
-        .routes(routes!(session::verify))
+        .routes(routes!(verify::verify))
         .routes(routes!(session::list))
         .routes(routes!(session::end))
         .routes(routes!(account::change_password))
@@ -114,7 +148,8 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(admin::enable))
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
-        .routes(routes!(revocation::revoke))
+        .routes(routes!(feed::follow, revocation::revoke))
+        .routes(routes!(introspect::introspect))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::keys));

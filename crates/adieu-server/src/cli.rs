@@ -2,12 +2,14 @@
 //!
 //! 1. Every command works on the store of the same settings as the server's, also while a server runs on it: what a
 //!    command ends, the server refuses within `max_staleness`.
-//! 2. A command makes no store where none is, but for `user add` and `user import`, so that there can be an
-//!    administrator before the first start.
+//! 2. A command makes no store where none is, but for `user add`, `user import` and `client add`, so that there can be an
+//!    administrator, and services that know their secrets, before the first start.
 //! 3. What was asked for goes to standard output, what went wrong to standard error in one line, with status 1; wrong
 //!    usage has status 2.
-//! 4. No password, key or password hash is printed, and none is taken as an argument.
+//! 4. No password, key or password hash is printed, and none is taken as an argument. The secret of a new client is
+//!    printed by the command that makes it, and by no other.
 
+mod client;
 mod completions;
 mod key;
 mod output;
@@ -37,6 +39,7 @@ use crate::{
     listen::{Bounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
     node::Node,
+    relay::{self, Relay},
 };
 
 /// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
@@ -55,6 +58,8 @@ enum Command {
     Serve(Flags),
     /// Add, list, disable, enable, delete and import users
     User(user::Arguments),
+    /// Add, list and remove the services that may follow, revoke and introspect
+    Client(client::Arguments),
     /// List and end sessions
     Session(session::Arguments),
     /// Look into a token, or revoke it
@@ -99,6 +104,7 @@ impl Command {
                 Ok(ExitCode::SUCCESS)
             }
             Self::User(arguments) => wait_for(arguments.run()),
+            Self::Client(arguments) => wait_for(arguments.run()),
             Self::Session(arguments) => wait_for(arguments.run()),
             Self::Token(arguments) => wait_for(arguments.run()),
             Self::Revoke(arguments) => wait_for(arguments.run()),
@@ -127,6 +133,9 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
+    if let Some(url) = relay::followed(&settings)? {
+        return start_relay(listener, address, &settings, url, descriptors, stop).await;
+    }
     let node = tokio::select! {
         node = Node::open(&settings) => Arc::new(node?),
         () = &mut stop => return Ok(()),
@@ -134,10 +143,38 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(address, &settings))?;
 
-    let housekeeping = node.start_housekeeping();
+    let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
+    let stop = async {
+        stop.await;
+        // Those who wait are answered at once, and not when their time is over.
+        node.feed.hub.end_waiting();
+    };
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
-    drop(housekeeping);
+    drop((housekeeping, watching));
     node.close().await;
+    tracing::info!(abandoned = drained.abandoned, "stopped");
+    Ok(())
+}
+
+async fn start_relay(
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: &Settings,
+    url: &str,
+    descriptors: Option<u64>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let relay = Arc::new(Relay::open(settings, url).await?);
+    let watching = relay.clients.start_watching();
+    let version = env!("CARGO_PKG_VERSION");
+    print(&format!("adieu {version} listens on http://{address}\nit follows {url}\n"))?;
+    let stop = async {
+        stop.await;
+        relay.feed.hub.end_waiting();
+    };
+    let router = api::relay_router(Arc::clone(&relay), settings);
+    let drained = serve(listener, router, Bounds::from(settings).within(descriptors), stop).await;
+    drop(watching);
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
 }

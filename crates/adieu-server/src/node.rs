@@ -13,7 +13,9 @@ use anyhow::Context as _;
 
 use crate::{
     accounts::{self, Accounts},
+    clients::{self, Clients},
     config::{self, Settings},
+    feed::Feed,
     password::Hasher,
 };
 
@@ -27,6 +29,10 @@ pub struct Node {
     pub sessions: Arc<Sessions>,
     /// Who can log in.
     pub accounts: Accounts,
+    /// Which services may call, and what each may do.
+    pub clients: Clients,
+    /// What followers of this node read, and who they are.
+    pub feed: Feed,
     /// The index, what keeps it up to date, and the keys.
     pub core: adieu::Node,
     /// What time it is.
@@ -50,7 +56,7 @@ impl Node {
     }
 
     async fn start(settings: &Settings, store: Sqlite) -> anyhow::Result<Self> {
-        accounts::migrate(&store).await?;
+        migrate(&store).await?;
         let session_settings = SessionSettings {
             issuer: Issuer::new(&settings.issuer)?,
             audience: settings.audience.iter().cloned().collect(),
@@ -64,10 +70,7 @@ impl Node {
             .sessions(session_settings)
             .leeway(settings.leeway)
             .max_staleness(settings.max_staleness)
-            .when_stale(match settings.when_stale {
-                config::WhenStale::Refuse => WhenStale::Refuse,
-                config::WhenStale::Accept => WhenStale::Accept,
-            })
+            .when_stale(token_when_stale(settings))
             .start(store.clone());
         // Of a damaged file a node may never be ready.
         let checked = async {
@@ -82,7 +85,10 @@ impl Node {
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
-        Ok(Self { core, sessions, accounts, clock, store })
+        let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
+        let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
+        let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
+        Ok(Self { core, sessions, accounts, clients, feed, clock, store })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.
@@ -109,6 +115,15 @@ impl Node {
     }
 }
 
+/// The setting, in the words of the core.
+#[must_use]
+pub fn token_when_stale(settings: &Settings) -> WhenStale {
+    match settings.when_stale {
+        config::WhenStale::Refuse => WhenStale::Refuse,
+        config::WhenStale::Accept => WhenStale::Accept,
+    }
+}
+
 /// The store's file, which may not be there.
 #[must_use]
 pub fn store_file(settings: &Settings) -> PathBuf {
@@ -122,8 +137,14 @@ pub fn store_file(settings: &Settings) -> PathBuf {
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
     let file = prepare_file(settings)?;
     let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
-    accounts::migrate(&store).await?;
+    migrate(&store).await?;
     Ok(store)
+}
+
+/// Brings the tables that the server adds up to date.
+async fn migrate(store: &Sqlite) -> Result<(), adieu::Error> {
+    accounts::migrate(store).await?;
+    clients::migrate(store).await
 }
 
 /// Where the store's file is to be, in a folder that is there.

@@ -1,0 +1,148 @@
+//! The words in which a refusal is answered.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{Reason, RefusalKind};
+
+/// Answers refused requests. A closure is one; it may leave the rest to [`CourseAnswers`] or [`Rfc6750Answers`].
+///
+/// Whoever implements it tells the client no more than the [`RefusalKind`]: the [`Reason`] is for the log, which has it
+/// already.
+///
+/// ```
+/// # use adieu_axum::{CourseAnswers, Guard, Reason, RefusalAnswers, RefusalKind};
+/// # use axum::{http::StatusCode, response::IntoResponse};
+/// # fn guard(guard: Guard) -> Guard {
+/// guard.answer_refusals(|reason: &Reason| match reason.kind() {
+///     RefusalKind::Missing => (StatusCode::UNAUTHORIZED, "log in first").into_response(),
+///     _ => CourseAnswers.answer(reason),
+/// })
+/// # }
+/// ```
+pub trait RefusalAnswers: Send + Sync + 'static {
+    /// The answer.
+    fn answer(&self, reason: &Reason) -> Response;
+}
+
+impl<F> RefusalAnswers for F
+where
+    F: Fn(&Reason) -> Response + Send + Sync + 'static,
+{
+    fn answer(&self, reason: &Reason) -> Response {
+        self(reason)
+    }
+}
+
+/// The answers of the course "REST APIs with Flask and Python", to the letter, where it has one; with a challenge as
+/// RFC 6750 §3 has it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CourseAnswers;
+
+/// Answers in the words of RFC 6750 §3.1: `error` and `error_description`, in the challenge and as JSON.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rfc6750Answers;
+
+impl RefusalAnswers for CourseAnswers {
+    fn answer(&self, reason: &Reason) -> Response {
+        let words = Words::of(reason.kind());
+        respond(&words, words.course)
+    }
+}
+
+impl RefusalAnswers for Rfc6750Answers {
+    fn answer(&self, reason: &Reason) -> Response {
+        let words = Words::of(reason.kind());
+        respond(&words, words.rfc6750)
+    }
+}
+
+/// The status of a kind of refusal.
+pub(super) const fn status(kind: RefusalKind) -> StatusCode {
+    Words::of(kind).status
+}
+
+/// An answer, word for word.
+struct Words {
+    status: StatusCode,
+    challenge: Option<&'static str>,
+    course: &'static str,
+    rfc6750: &'static str,
+}
+
+/// What RFC 6750 calls `invalid_token`, with the same words in the challenge and in the body.
+macro_rules! invalid_token {
+    ($says:literal, $course:literal) => {
+        Words {
+            status: StatusCode::UNAUTHORIZED,
+            challenge: Some(concat!("Bearer error=\"invalid_token\", error_description=\"", $says, "\"")),
+            course: $course,
+            rfc6750: concat!("{\"error\":\"invalid_token\",\"error_description\":\"", $says, "\"}"),
+        }
+    };
+}
+
+impl Words {
+    const fn of(kind: RefusalKind) -> Self {
+        match kind {
+            RefusalKind::Missing => Self {
+                status: StatusCode::UNAUTHORIZED,
+                // Without an error code when there was no token (§3.1).
+                challenge: Some("Bearer"),
+                course: r#"{"description":"Request does not contain an access token.","error":"authorization_required"}"#,
+                rfc6750: "{}",
+            },
+            RefusalKind::Expired => invalid_token!(
+                "The token has expired.",
+                r#"{"message":"The token has expired.","error":"token_expired"}"#
+            ),
+            RefusalKind::Revoked => invalid_token!(
+                "The token has been revoked.",
+                r#"{"description":"The token has been revoked.","error":"token_revoked"}"#
+            ),
+            RefusalKind::NotFresh => invalid_token!(
+                "The token is not fresh.",
+                r#"{"description":"The token is not fresh.","error":"fresh_token_required"}"#
+            ),
+            RefusalKind::Invalid => invalid_token!(
+                "Signature verification failed.",
+                r#"{"message":"Signature verification failed.","error":"invalid_token"}"#
+            ),
+            RefusalKind::Ambiguous => Self {
+                status: StatusCode::BAD_REQUEST,
+                challenge: Some(
+                    r#"Bearer error="invalid_request", error_description="Send one Authorization header only.""#,
+                ),
+                course: r#"{"code":400,"message":"Send one Authorization header only.","status":"Bad Request"}"#,
+                rfc6750: r#"{"error":"invalid_request","error_description":"Send one Authorization header only."}"#,
+            },
+            RefusalKind::Stale => Self {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                challenge: None,
+                course: r#"{"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"}"#,
+                rfc6750: r#"{"error":"temporarily_unavailable","error_description":"Whether the token has been revoked is not known just now. Try again."}"#,
+            },
+            RefusalKind::Unavailable => Self {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                challenge: None,
+                course: r#"{"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#,
+                rfc6750: r#"{"error":"temporarily_unavailable","error_description":"Temporarily unavailable. Try again."}"#,
+            },
+        }
+    }
+}
+
+fn respond(words: &Words, body: &'static str) -> Response {
+    let fixed = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    let mut response = (words.status, fixed, body).into_response();
+    let headers = response.headers_mut();
+    if let Some(challenge) = words.challenge {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if words.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
