@@ -1,17 +1,25 @@
 //! What the extractors of a router ask.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use adieu::{
-    Node,
-    session::Sessions,
-    token::{Claims, Verifier},
+    Error, Node, Subject, TokenId,
+    session::{Sessions, TokenOptions},
+    token::{Claims, TokenType, Verifier},
 };
-use axum::extract::FromRef;
+use axum::{extract::FromRef, http::request::Parts};
+use serde_json::{Map, Value};
 
 use crate::{
-    Reason, Refused,
-    refused::{CourseAnswers, RefusalAnswers},
+    Cookies, CourseAnswers, Location, Place, Protect, ReadBodies, Reason, RefusalAnswers, Refused, RenewCookies,
+    SetCookies,
+    csrf::{self, CSRF_CLAIM},
+    location::{Found, Wanted, find},
 };
 
 /// What every extractor of a router asks: what verifies, and how a refusal is answered. Cheap to clone.
@@ -55,29 +63,110 @@ enum Source {
 
 #[derive(Clone)]
 struct Settings {
+    locations: Vec<Location>,
+    cookies: Cookies,
     answers: Arc<dyn RefusalAnswers>,
+    checks: Vec<Check>,
+    claims_of: Option<Arc<ClaimsOf>>,
+    notes_use: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { answers: Arc::new(CourseAnswers) }
+type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+type ClaimsOf = dyn Fn(Subject) -> Answer<Map<String, Value>> + Send + Sync;
+
+#[derive(Clone)]
+enum Check {
+    Now(Arc<dyn Fn(&Claims) -> bool + Send + Sync>),
+    Later(Arc<dyn Fn(Claims) -> Answer<bool> + Send + Sync>),
+}
+
+impl Settings {
+    /// Those of every guard that nobody has changed.
+    fn usual() -> Arc<Self> {
+        static USUAL: LazyLock<Arc<Settings>> = LazyLock::new(|| {
+            Arc::new(Settings {
+                locations: vec![Location::bearer()],
+                cookies: Cookies::new(),
+                answers: Arc::new(CourseAnswers),
+                checks: Vec::new(),
+                claims_of: None,
+                notes_use: true,
+            })
+        });
+        Arc::clone(&USUAL)
     }
 }
 
 impl Guard {
     /// A guard of a node that only verifies: it follows another one and has no sessions.
     pub fn new(verifier: Arc<Verifier>) -> Self {
-        Self { source: Source::Verifier(verifier), settings: Arc::default() }
+        Self { source: Source::Verifier(verifier), settings: Settings::usual() }
     }
 
     /// A guard of a node with sessions. Also notes when a session is used; see [`Sessions::note_use`].
     pub fn of(sessions: &Arc<Sessions>) -> Self {
-        Self { source: Source::Sessions(Arc::clone(sessions)), settings: Arc::default() }
+        Self { source: Source::Sessions(Arc::clone(sessions)), settings: Settings::usual() }
+    }
+
+    /// Where tokens may be, in order: [`Location::bearer`] alone unless something else is set. [`only_in`](crate::only_in) sets others
+    /// for some routes.
+    pub fn look_in(mut self, locations: impl IntoIterator<Item = Location>) -> Self {
+        self.change().locations = locations.into_iter().collect();
+        self
+    }
+
+    /// Which cookies tokens are kept in, and that they are looked for there as well, after the other places. With
+    /// [`Location::Cookies`] among the places, logging in sets cookies and logging out removes them.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the cookies contradict each other, or what browsers demand.
+    pub fn cookies(mut self, cookies: Cookies) -> Result<Self, Error> {
+        cookies.validate()?;
+        let settings = self.change();
+        settings.cookies = cookies;
+        if !settings.locations.contains(&Location::Cookies) {
+            settings.locations.push(Location::Cookies);
+        }
+        Ok(self)
     }
 
     /// How refusals are answered: [`CourseAnswers`] unless something else is set.
     pub fn answer_refusals(mut self, answers: impl RefusalAnswers) -> Self {
         self.change().answers = Arc::new(answers);
+        self
+    }
+
+    /// What an application demands of the claims of good tokens, access and refresh alike, beside what is demanded
+    /// already. A token that does not have it is refused with 400.
+    pub fn check_claims(mut self, check: impl Fn(&Claims) -> bool + Send + Sync + 'static) -> Self {
+        self.change().checks.push(Check::Now(Arc::new(check)));
+        self
+    }
+
+    /// The same, for what has to be waited for; on every request with a token.
+    pub fn check_claims_async<F, A>(mut self, check: F) -> Self
+    where
+        F: Fn(Claims) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<bool, Error>> + Send + 'static,
+    {
+        self.change().checks.push(Check::Later(Arc::new(move |claims| Box::pin(check(claims)))));
+        self
+    }
+
+    /// What every access token of a subject claims beside the usual, asked for by [`Auth`](crate::Auth) at each login,
+    /// refresh and renewal.
+    pub fn claims_of<F, A>(mut self, claims_of: F) -> Self
+    where
+        F: Fn(Subject) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Map<String, Value>, Error>> + Send + 'static,
+    {
+        self.change().claims_of = Some(Arc::new(move |subject| Box::pin(claims_of(subject))));
+        self
+    }
+
+    /// Does not note when a session is used: its `last_seen_at` then tells of refreshes only.
+    pub fn without_noting_use(mut self) -> Self {
+        self.change().notes_use = false;
         self
     }
 
@@ -96,11 +185,131 @@ impl Guard {
         Refused::new(reason.into(), Arc::clone(&self.settings.answers))
     }
 
-    /// Notes that a token was used, where there are sessions to note it for.
-    pub(crate) fn note_use(&self, claims: &Claims) {
-        if let Source::Sessions(sessions) = &self.source {
+    /// A layer that lets nobody in without a good access token; see [`Protect`].
+    pub fn protect(&self) -> Protect {
+        Protect::new(self.clone())
+    }
+
+    /// A layer that reads bodies before the handlers do, for [`Location::JsonBody`] and [`Cookies::csrf_in_forms`].
+    pub fn read_bodies(&self) -> ReadBodies {
+        ReadBodies::new()
+    }
+
+    /// A layer that renews access tokens in cookies before they expire; see [`RenewCookies`].
+    pub fn renew_cookies(&self, sessions: &Arc<Sessions>, within: Duration) -> RenewCookies {
+        RenewCookies::new(self.clone(), Arc::clone(sessions), within)
+    }
+
+    /// The cookies for an access token that has the claim `csrf`, as those of [`Auth`](crate::Auth) have.
+    ///
+    /// # Errors
+    /// When it is no authentic access token, or has no such claim although these cookies need it.
+    pub fn set_access_cookie(&self, token: &str) -> Result<SetCookies, Refused> {
+        self.set_cookie(token, TokenType::Access)
+    }
+
+    /// The cookies for a refresh token that has the claim `csrf`.
+    ///
+    /// # Errors
+    /// When it is no authentic refresh token, or has no such claim although these cookies need it.
+    pub fn set_refresh_cookie(&self, token: &str) -> Result<SetCookies, Refused> {
+        self.set_cookie(token, TokenType::Refresh)
+    }
+
+    /// Removes the cookies of access tokens.
+    pub fn unset_access_cookie(&self) -> SetCookies {
+        self.settings.cookies.unset(&self.settings.cookies.access)
+    }
+
+    /// Removes the cookies of refresh tokens.
+    pub fn unset_refresh_cookie(&self) -> SetCookies {
+        self.settings.cookies.unset(&self.settings.cookies.refresh)
+    }
+
+    /// Whether tokens are looked for in cookies.
+    #[must_use]
+    pub fn uses_cookies(&self) -> bool {
+        self.settings.locations.contains(&Location::Cookies)
+    }
+
+    /// The claims of the application for new tokens of this subject, and a fresh value against CSRF where that is needed.
+    pub(crate) async fn complete(&self, subject: &Subject, mut options: TokenOptions) -> Result<TokenOptions, Reason> {
+        if let Some(claims_of) = &self.settings.claims_of {
+            for (name, value) in claims_of(subject.clone()).await? {
+                options.access_claims.entry(name).or_insert(value);
+            }
+        }
+        if self.uses_cookies() && self.settings.cookies.csrf {
+            for claims in [&mut options.access_claims, &mut options.refresh_claims] {
+                // As hard to guess as the id of a token.
+                claims.insert(CSRF_CLAIM.to_owned(), TokenId::random().as_str().into());
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether the application says itself what new tokens claim.
+    pub(crate) fn asks_for_claims(&self) -> bool {
+        self.settings.claims_of.is_some()
+    }
+
+    /// Whether a token or a CSRF value may be in a body.
+    pub(crate) fn reads_bodies(&self) -> bool {
+        let in_body = |location: &Location| matches!(location, Location::JsonBody { .. });
+        self.settings.locations.iter().any(in_body) || self.settings.cookies.csrf_in_forms
+    }
+
+    pub(crate) fn cookies_used(&self) -> &Cookies {
+        &self.settings.cookies
+    }
+
+    /// The token that a request carries, in the first place that has one.
+    pub(crate) fn find<'r>(&self, parts: &'r Parts, wanted: Wanted) -> Result<Option<Found<'r>>, Reason> {
+        find(parts, &self.settings.locations, &self.settings.cookies, wanted)
+    }
+
+    /// What is asked of a token beside what the verifier asks: that the browser sent it for our own pages, and what the
+    /// application demands. Notes that it was used.
+    pub(crate) async fn accept(&self, parts: &Parts, place: Place, claims: &Claims) -> Result<(), Reason> {
+        csrf::check(parts, place, &self.settings.cookies, claims)?;
+        self.check(claims).await?;
+        if let Source::Sessions(sessions) = &self.source
+            && self.settings.notes_use
+        {
             sessions.note_use(claims);
         }
+        Ok(())
+    }
+
+    /// What the application demands.
+    pub(crate) async fn check(&self, claims: &Claims) -> Result<(), Reason> {
+        for check in &self.settings.checks {
+            let accepted = match check {
+                Check::Now(check) => check(claims),
+                Check::Later(check) => check(claims.clone()).await?,
+            };
+            if !accepted {
+                return Err(Reason::ClaimsRejected("a check of the guard".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_cookie(&self, token: &str, expected: TokenType) -> Result<SetCookies, Refused> {
+        let refuse = |refusal| self.refuse(refusal);
+        let cookies = &self.settings.cookies;
+        let (claims, _) = self.verifier().read(token).map_err(refuse)?;
+        claims.require_type(expected).map_err(refuse)?;
+        let csrf = csrf::value_of(&claims).filter(|_| cookies.csrf);
+        if cookies.csrf && csrf.is_none() {
+            return Err(self.refuse(Error::Setting("a token for a cookie needs the claim `csrf`".to_owned())));
+        }
+        let cookie = match expected {
+            TokenType::Access => &cookies.access,
+            TokenType::Refresh => &cookies.refresh,
+        };
+        let age = claims.expires_at.since(self.verifier().now());
+        Ok(cookies.set(cookie, token, csrf, age))
     }
 
     fn change(&mut self) -> &mut Settings {
@@ -139,6 +348,21 @@ impl FromRef<Arc<Verifier>> for Guard {
 }
 
 /// A state of a router that has a [`Guard`] to give: whatever `Guard` implements [`FromRef`] for.
+///
+/// A router without one does not compile. axum says only that the function is no handler;
+/// [`#[axum::debug_handler]`](axum::debug_handler) on it makes the compiler say what is missing:
+///
+/// ```compile_fail,E0277
+/// # use adieu_axum::AccessToken;
+/// #[derive(Clone)]
+/// struct App;
+///
+/// // the state `App` has no `Guard` to give, so no handler below it can take a token
+/// #[axum::debug_handler(state = App)]
+/// async fn profile(token: AccessToken) -> String {
+///     token.subject().to_string()
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the state `{Self}` has no `Guard` to give, so no handler below it can take a token",
     label = "this state has no `Guard`",

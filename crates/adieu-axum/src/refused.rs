@@ -4,11 +4,13 @@ mod answers;
 
 use std::{fmt, sync::Arc};
 
-use adieu::{session::SessionError, token::Refusal};
+use adieu::{Error, IdError, session::SessionError, token::Refusal};
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+
+use crate::Place;
 
 pub use answers::{CourseAnswers, RefusalAnswers, Rfc6750Answers};
 
@@ -23,11 +25,23 @@ pub enum Reason {
     #[error(transparent)]
     Token(#[from] Refusal),
     /// There is more than one token in a place where there must be one.
-    #[error("there is more than one {0}")]
-    Ambiguous(&'static str),
+    #[error("there is more than one token in a {0}")]
+    Ambiguous(Place),
+    /// A cookie came without proof that our own pages made the browser send it.
+    #[error("{0}")]
+    Csrf(&'static str),
+    /// The token is good, and the application does not accept what it claims.
+    #[error("the application does not accept the token's claims: {0}")]
+    ClaimsRejected(String),
+    /// The token is good, and the application knows nobody by its subject.
+    #[error("there is no user for the token's subject")]
+    UnknownUser,
+    /// The credentials of a login are wrong.
+    #[error("the credentials are wrong")]
+    WrongCredentials,
     /// Nothing is known, because something failed that is nobody's token's fault.
     #[error(transparent)]
-    Failed(#[from] adieu::Error),
+    Failed(#[from] Error),
 }
 
 /// What a client is told, in coarse: the answer depends on nothing else.
@@ -44,12 +58,24 @@ pub enum RefusalKind {
     NotFresh,
     /// The token is bad in any other way. Which is for the log: it would only help to forge.
     Invalid,
-    /// There is more than one token.
-    Ambiguous,
+    /// There is more than one header with a token.
+    TwoHeaders,
+    /// There is more than one token elsewhere.
+    TwoTokens,
+    /// The CSRF value is missing or wrong.
+    Csrf,
+    /// The application does not accept what the token claims.
+    ClaimsRejected,
+    /// There is no such user any more.
+    UnknownUser,
+    /// The user's name or password is wrong.
+    WrongCredentials,
     /// Whether the token has been revoked is not known just now.
     Stale,
     /// The store is not available.
     Unavailable,
+    /// Something is wrong with us.
+    Internal,
 }
 
 impl Reason {
@@ -57,8 +83,14 @@ impl Reason {
     #[must_use]
     pub const fn kind(&self) -> RefusalKind {
         match self {
-            Self::Ambiguous(_) => RefusalKind::Ambiguous,
-            Self::Failed(_) => RefusalKind::Unavailable,
+            Self::Ambiguous(Place::Header) => RefusalKind::TwoHeaders,
+            Self::Ambiguous(_) => RefusalKind::TwoTokens,
+            Self::Csrf(_) => RefusalKind::Csrf,
+            Self::ClaimsRejected(_) => RefusalKind::ClaimsRejected,
+            Self::UnknownUser => RefusalKind::UnknownUser,
+            Self::WrongCredentials => RefusalKind::WrongCredentials,
+            Self::Failed(Error::Unavailable(_)) => RefusalKind::Unavailable,
+            Self::Failed(_) => RefusalKind::Internal,
             Self::Token(refusal) => match refusal {
                 Refusal::Missing => RefusalKind::Missing,
                 Refusal::Expired => RefusalKind::Expired,
@@ -71,12 +103,18 @@ impl Reason {
     }
 }
 
+impl From<IdError> for Reason {
+    fn from(error: IdError) -> Self {
+        Error::from(error).into()
+    }
+}
+
 impl From<SessionError> for Reason {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Refused(refusal) => refusal.into(),
             SessionError::Failed(error) => error.into(),
-            other => adieu::Error::unavailable(other).into(),
+            other => Error::unavailable(other).into(),
         }
     }
 }

@@ -12,6 +12,8 @@
 //! it can't know which refresh tokens have been rotated.
 
 mod last_seen;
+mod options;
+mod renewal;
 mod settings;
 mod store;
 
@@ -19,8 +21,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
+pub use options::TokenOptions;
 pub use settings::SessionSettings;
-pub use store::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore};
+pub use store::{Ended, Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionStore};
 
 use last_seen::LastSeen;
 
@@ -28,11 +31,8 @@ use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::{Clock, Timestamp},
-    token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode},
+    token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode_with_header},
 };
-
-/// More sessions than any subject has.
-const MANY: usize = 1_000_000;
 
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
 #[derive(Clone)]
@@ -178,15 +178,29 @@ impl Sessions {
         origin: Origin,
         custom: Map<String, Value>,
     ) -> Result<TokenPair, Error> {
+        self.log_in_with(subject, origin, &TokenOptions::with_access_claims(custom)).await
+    }
+
+    /// The same, with tokens that are not as the settings have them.
+    ///
+    /// # Errors
+    /// As [`Sessions::log_in`]; [`Error::Setting`] when the options have no meaning.
+    pub async fn log_in_with(
+        &self,
+        subject: Subject,
+        origin: Origin,
+        options: &TokenOptions,
+    ) -> Result<TokenPair, Error> {
         const TRIES: u32 = 30;
         const PAUSE: Duration = Duration::from_millis(100);
 
         // A cut-off covers the whole of its second. A login in that second would be born revoked, so it waits for the
         // next; also when the cut-off came while the session was being written down.
         for _ in 0..TRIES {
-            let session = self.new_session(subject.clone(), origin.clone());
+            let session = self.new_session(subject.clone(), origin.clone(), options)?;
             if !self.is_revoked(&session) {
-                let pair = self.mint(&session, session.created_at, Fresh::Yes, custom.clone())?;
+                let fresh = options.fresh.unwrap_or(Fresh::Yes);
+                let pair = self.mint(&session, session.created_at, fresh, options)?;
                 self.store.create(session.clone()).await?;
                 if !self.is_revoked(&session) {
                     self.end_too_many(&session.subject).await?;
@@ -212,10 +226,19 @@ impl Sessions {
     /// # Errors
     /// [`Refusal::Revoked`] when the session has ended, or ends now because the token had been used up before.
     pub async fn refresh(&self, token: &RefreshToken, custom: Map<String, Value>) -> Result<TokenPair, SessionError> {
+        self.refresh_with(token, &TokenOptions::with_access_claims(custom)).await
+    }
+
+    /// The same, with tokens that are not as the settings have them.
+    ///
+    /// # Errors
+    /// As [`Sessions::refresh`]; [`Error::Setting`] when the options have no meaning.
+    pub async fn refresh_with(&self, token: &RefreshToken, options: &TokenOptions) -> Result<TokenPair, SessionError> {
         let RefreshToken(presented) = token;
         let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
-        let now = self.clock.now();
-        let rotation = self.rotation(presented, session, now);
+        let used = Presented::Refresh(presented.token_id.clone());
+        let rotation = self.rotation(&presented.subject, session, used, options)?;
+        let now = rotation.now;
         let (store, verifier) = (Arc::clone(&self.store), Arc::clone(&self.verifier));
         let rotated = to_its_end(async move {
             let rotated = store.rotate(rotation).await?;
@@ -225,7 +248,9 @@ impl Sessions {
             Ok(rotated)
         });
         match rotated.await? {
-            Rotated::Fresh(session) | Rotated::Again(session) => Ok(self.mint(&session, now, Fresh::No, custom)?),
+            Rotated::Fresh(session) | Rotated::Again(session) => {
+                Ok(self.mint(&session, now, options.fresh.unwrap_or(Fresh::No), options)?)
+            }
             Rotated::Reused(session, _) => {
                 tracing::warn!(
                     target: "adieu::audit", subject = %session.subject, session = %session.id,
@@ -245,24 +270,9 @@ impl Sessions {
     pub async fn foresee(&self, token: &RefreshToken) -> Result<Rotated, Error> {
         let RefreshToken(presented) = token;
         let Some(session) = presented.session.clone() else { return Ok(Rotated::Ended) };
-        // Whose it is is known, so no store has to search for it.
-        let of_subject = self.store.sessions(Some(&presented.subject), None, MANY).await?;
-        let found = of_subject.into_iter().find(|other| other.id == session);
-        Ok(self.rotation(presented, session, self.clock.now()).decide(found))
-    }
-
-    fn rotation(&self, presented: &Claims, session: SessionId, now: Timestamp) -> Rotation {
-        Rotation {
-            issuer: self.settings.issuer.clone(),
-            subject: presented.subject.clone(),
-            session,
-            presented: presented.token_id.clone(),
-            successor: TokenId::random(),
-            now,
-            forgiven_since: (!self.settings.rotation_grace.is_zero()).then(|| now.minus(self.settings.rotation_grace)),
-            access_expires_at: now.plus(self.settings.access_lifetime),
-            refresh_expires_at: now.plus(self.settings.refresh_lifetime),
-        }
+        let found = self.find(&presented.subject, &session).await?;
+        let used = Presented::Refresh(presented.token_id.clone());
+        Ok(self.rotation(&presented.subject, session, used, &TokenOptions::default())?.decide(found))
     }
 
     /// Logs out, with an access or a refresh token of the session; an expired one will do.
@@ -443,10 +453,11 @@ impl Sessions {
         Ok(())
     }
 
-    fn new_session(&self, subject: Subject, origin: Origin) -> Session {
+    fn new_session(&self, subject: Subject, origin: Origin, options: &TokenOptions) -> Result<Session, Error> {
         let now = self.clock.now();
+        let (access_lifetime, refresh_lifetime) = options.lifetimes(&self.settings)?;
         let expires_at = now.plus(self.settings.session_lifetime);
-        Session {
+        Ok(Session {
             id: SessionId::random(),
             subject,
             created_at: now,
@@ -455,10 +466,10 @@ impl Sessions {
             refresh_id: TokenId::random(),
             previous_refresh_id: None,
             refreshed_at: now,
-            refresh_expires_at: now.plus(self.settings.refresh_lifetime).min(expires_at),
+            refresh_expires_at: now.plus(refresh_lifetime).min(expires_at),
             expires_at,
-            access_expires_at: now.plus(self.settings.access_lifetime).min(expires_at),
-        }
+            access_expires_at: now.plus(access_lifetime).min(expires_at),
+        })
     }
 
     /// Whether the tokens of a new session would be refused.
@@ -479,37 +490,46 @@ impl Sessions {
         session: &Session,
         now: Timestamp,
         fresh: Fresh,
-        custom: Map<String, Value>,
+        options: &TokenOptions,
     ) -> Result<TokenPair, Error> {
-        let access = Claims {
+        let (access, claims) = self.mint_access(session, now, fresh, options)?;
+        // The same id and life whenever it is asked for: a second answer within the grace is the same token.
+        let refresh = Claims {
+            expires_at: session.refresh_expires_at,
+            token_id: session.refresh_id.clone(),
+            token_type: TokenType::Refresh,
+            fresh: Fresh::No,
+            custom: options.refresh_claims.clone(),
+            ..claims.clone()
+        };
+        let refresh = encode_with_header(&self.signing_key, &refresh, &options.header)?;
+        Ok(TokenPair { access, refresh, claims })
+    }
+
+    fn mint_access(
+        &self,
+        session: &Session,
+        now: Timestamp,
+        fresh: Fresh,
+        options: &TokenOptions,
+    ) -> Result<(String, Claims), Error> {
+        let (lifetime, _) = options.lifetimes(&self.settings)?;
+        let claims = Claims {
             issuer: self.settings.issuer.clone(),
             subject: session.subject.clone(),
             // Not later than the row says, also for a second answer within the grace: whether a cut-off covers every token
             // of a session is decided by its row.
             issued_at: Some(session.refreshed_at),
             not_before: Some(session.refreshed_at),
-            expires_at: now.plus(self.settings.access_lifetime).min(session.expires_at),
+            expires_at: now.plus(lifetime).min(session.expires_at),
             token_id: TokenId::random(),
             session: Some(session.id.clone()),
             token_type: TokenType::Access,
             fresh,
             audience: self.settings.audience.clone(),
-            custom,
+            custom: options.access_claims.clone(),
         };
-        // The same claims whenever it is asked for: a second answer within the grace is the same token.
-        let refresh = Claims {
-            expires_at: session.refresh_expires_at,
-            token_id: session.refresh_id.clone(),
-            token_type: TokenType::Refresh,
-            fresh: Fresh::No,
-            custom: Map::new(),
-            ..access.clone()
-        };
-        Ok(TokenPair {
-            access: encode(&self.signing_key, &access)?,
-            refresh: encode(&self.signing_key, &refresh)?,
-            claims: access,
-        })
+        Ok((encode_with_header(&self.signing_key, &claims, &options.header)?, claims))
     }
 
     /// The `iss` of these sessions' tokens.

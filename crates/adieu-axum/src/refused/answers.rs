@@ -84,6 +84,18 @@ macro_rules! invalid_token {
     };
 }
 
+/// What RFC 6750 calls `invalid_request`.
+macro_rules! invalid_request {
+    ($says:literal) => {
+        Words {
+            status: StatusCode::BAD_REQUEST,
+            challenge: Some(concat!("Bearer error=\"invalid_request\", error_description=\"", $says, "\"")),
+            course: concat!("{\"code\":400,\"message\":\"", $says, "\",\"status\":\"Bad Request\"}"),
+            rfc6750: concat!("{\"error\":\"invalid_request\",\"error_description\":\"", $says, "\"}"),
+        }
+    };
+}
+
 impl Words {
     const fn of(kind: RefusalKind) -> Self {
         match kind {
@@ -110,13 +122,31 @@ impl Words {
                 "Signature verification failed.",
                 r#"{"message":"Signature verification failed.","error":"invalid_token"}"#
             ),
-            RefusalKind::Ambiguous => Self {
+            RefusalKind::TwoHeaders => invalid_request!("Send one Authorization header only."),
+            RefusalKind::TwoTokens => invalid_request!("Send one token only."),
+            RefusalKind::Csrf => Self {
+                status: StatusCode::UNAUTHORIZED,
+                challenge: Some("Bearer"),
+                course: r#"{"description":"The CSRF value is missing or wrong.","error":"csrf_failed"}"#,
+                rfc6750: r#"{"error":"csrf_failed","error_description":"The CSRF value is missing or wrong."}"#,
+            },
+            RefusalKind::ClaimsRejected => Self {
                 status: StatusCode::BAD_REQUEST,
-                challenge: Some(
-                    r#"Bearer error="invalid_request", error_description="Send one Authorization header only.""#,
-                ),
-                course: r#"{"code":400,"message":"Send one Authorization header only.","status":"Bad Request"}"#,
-                rfc6750: r#"{"error":"invalid_request","error_description":"Send one Authorization header only."}"#,
+                challenge: None,
+                course: r#"{"description":"The token's claims are not accepted.","error":"claims_rejected"}"#,
+                rfc6750: r#"{"error":"claims_rejected","error_description":"The token's claims are not accepted."}"#,
+            },
+            RefusalKind::UnknownUser => {
+                invalid_token!(
+                    "There is no such user.",
+                    r#"{"description":"There is no such user.","error":"user_not_found"}"#
+                )
+            }
+            RefusalKind::WrongCredentials => Self {
+                status: StatusCode::UNAUTHORIZED,
+                challenge: Some("Bearer"),
+                course: r#"{"code":401,"message":"Invalid credentials.","status":"Unauthorized"}"#,
+                rfc6750: r#"{"error":"invalid_grant","error_description":"Invalid credentials."}"#,
             },
             RefusalKind::Stale => Self {
                 status: StatusCode::SERVICE_UNAVAILABLE,
@@ -129,6 +159,12 @@ impl Words {
                 challenge: None,
                 course: r#"{"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#,
                 rfc6750: r#"{"error":"temporarily_unavailable","error_description":"Temporarily unavailable. Try again."}"#,
+            },
+            RefusalKind::Internal => Self {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                challenge: None,
+                course: r#"{"code":500,"status":"Internal Server Error"}"#,
+                rfc6750: r#"{"error":"server_error"}"#,
             },
         }
     }

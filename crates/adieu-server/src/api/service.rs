@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use adieu_axum::{Reason, Refused};
+use adieu_axum::{Place, Reason, Refused};
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
@@ -113,7 +113,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refused> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(Reason::Ambiguous("`Authorization` header").into());
+        return Err(Reason::Ambiguous(Place::Header).into());
     }
     Ok(value.to_str().ok().and_then(|value| {
         let (scheme, credentials) = value.trim().split_once(' ')?;

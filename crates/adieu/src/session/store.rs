@@ -80,8 +80,8 @@ pub struct Rotation {
     pub subject: Subject,
     /// Its session.
     pub session: SessionId,
-    /// Its `jti`.
-    pub presented: TokenId,
+    /// What was presented.
+    pub presented: Presented,
     /// The `jti` that takes its place.
     pub successor: TokenId,
     /// When this happens.
@@ -94,12 +94,27 @@ pub struct Rotation {
     pub refresh_expires_at: Timestamp,
 }
 
+/// What a new token is asked for with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presented {
+    /// A refresh token with this `jti`.
+    Refresh(TokenId),
+    /// An access token that was found good: there is another access token, and the refresh token stays as it is.
+    Access,
+}
+
+impl From<TokenId> for Presented {
+    fn from(refresh_id: TokenId) -> Self {
+        Self::Refresh(refresh_id)
+    }
+}
+
 /// What became of a [`Rotation`].
 #[derive(Debug, Clone)]
 pub enum Rotated {
     /// The presented token was the current one; the successor is now.
     Fresh(Session),
-    /// The presented token was rotated a moment ago; its successor is still the current one.
+    /// The presented token was rotated a moment ago, or is an access token: the current refresh token still is.
     Again(Session),
     /// The presented token was rotated before: somebody else has it. The session has ended, by this revocation.
     Reused(Box<Session>, Revocation),
@@ -117,7 +132,11 @@ impl Rotation {
             return Rotated::Ended;
         }
         let access_expires_at = self.access_expires_at.min(session.expires_at);
-        if session.refresh_id == self.presented {
+        let Presented::Refresh(presented) = &self.presented else {
+            session.access_expires_at = session.access_expires_at.max(access_expires_at);
+            return Rotated::Again(session);
+        };
+        if session.refresh_id == *presented {
             session.previous_refresh_id = Some(std::mem::replace(&mut session.refresh_id, self.successor.clone()));
             session.refreshed_at = self.now;
             session.last_seen_at = session.last_seen_at.max(self.now);
@@ -126,7 +145,7 @@ impl Rotation {
             return Rotated::Fresh(session);
         }
         let recently = self.forgiven_since.is_some_and(|since| session.refreshed_at >= since);
-        if recently && session.previous_refresh_id.as_ref() == Some(&self.presented) {
+        if recently && session.previous_refresh_id.as_ref() == Some(presented) {
             session.access_expires_at = session.access_expires_at.max(access_expires_at);
             return Rotated::Again(session);
         }

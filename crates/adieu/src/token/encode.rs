@@ -4,10 +4,13 @@ use serde::{
     Serialize, Serializer,
     ser::{Error as _, SerializeMap},
 };
+use serde_json::{Map, Value};
 
 use crate::Error;
 
-use super::{Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, base64url, claims::REGISTERED};
+use super::{
+    Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, base64url, claims::REGISTERED, header::EncodedHeaders,
+};
 
 /// Signs claims: a token in the JWS compact serialisation (RFC 7515 §7.1).
 ///
@@ -15,10 +18,33 @@ use super::{Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, base64url, claim
 /// [`Error::Setting`] when a custom claim has the name of a registered one, or the token would be longer than
 /// [`DEFAULT_MAX_TOKEN_BYTES`]; [`Error::Key`] when the key fails.
 pub fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Error> {
+    let header = key.headers().of_type(claims.token_type);
+    sign(key, header, claims)
+}
+
+/// The same, with more parameters in the header.
+///
+/// # Errors
+/// As [`encode`]; [`Error::Setting`] when a parameter is one that says how a token is to be read: those of the key, or any that a
+/// [`Decoder`](super::Decoder) refuses.
+pub fn encode_with_header(key: &SigningKey, claims: &Claims, header: &Map<String, Value>) -> Result<String, Error> {
+    if header.is_empty() {
+        return encode(key, claims);
+    }
+    if let Some(name) = header.keys().find(|name| RESERVED.contains(&name.as_str())) {
+        return Err(Error::Setting(format!("the header parameter `{name}` is not for an application to set")));
+    }
+    let header = EncodedHeaders::with(key.verifying_key(), claims.token_type, header);
+    sign(key, &header, claims)
+}
+
+/// Parameters that say how a token is to be read (RFC 7515 §4.1, RFC 7516 §4.1, RFC 7797 §3).
+const RESERVED: [&str; 14] =
+    ["alg", "b64", "crit", "cty", "enc", "jku", "jwk", "kid", "typ", "x5c", "x5t", "x5t#S256", "x5u", "zip"];
+
+fn sign(key: &SigningKey, header: &str, claims: &Claims) -> Result<String, Error> {
     let json = serde_json::to_vec(&Wire(claims))
         .map_err(|error| Error::Setting(format!("the claims can't be written: {error}")))?;
-    let header = key.headers().of_type(claims.token_type);
-
     let mut token = String::with_capacity(header.len() + json.len().div_ceil(3) * 4 + 96);
     token.push_str(header);
     token.push('.');

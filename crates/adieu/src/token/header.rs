@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use serde_json::json;
+use serde_json::Map;
 
 use super::{
     Algorithm, MAX_KEY_ID_BYTES, Refusal, TokenType, VerifyingKey, base64url,
@@ -114,14 +114,27 @@ pub(super) struct EncodedHeaders {
 impl EncodedHeaders {
     pub(super) fn of(key: &VerifyingKey) -> Self {
         let header = |token_type: TokenType| {
-            let (alg, typ) = (key.algorithm().as_str(), token_type.header_type());
-            let json = match key.key_id() {
-                Some(kid) => json!({ "alg": alg, "kid": kid.as_str(), "typ": typ }),
-                None => json!({ "alg": alg, "typ": typ }),
-            };
+            let json = serde_json::Value::from(Self::parameters(key, token_type));
             Arc::from(base64url::encode(json.to_string().as_bytes()))
         };
         Self { access: header(TokenType::Access), refresh: header(TokenType::Refresh) }
+    }
+
+    /// A header of this type with more parameters.
+    pub(super) fn with(key: &VerifyingKey, token_type: TokenType, more: &Map<String, serde_json::Value>) -> String {
+        let mut parameters = Self::parameters(key, token_type);
+        parameters.extend(more.clone());
+        base64url::encode(serde_json::Value::from(parameters).to_string().as_bytes())
+    }
+
+    fn parameters(key: &VerifyingKey, token_type: TokenType) -> Map<String, serde_json::Value> {
+        let mut parameters = Map::new();
+        parameters.insert("alg".to_owned(), key.algorithm().as_str().into());
+        if let Some(kid) = key.key_id() {
+            parameters.insert("kid".to_owned(), kid.as_str().into());
+        }
+        parameters.insert("typ".to_owned(), token_type.header_type().into());
+        parameters
     }
 
     pub(super) fn of_type(&self, token_type: TokenType) -> &Arc<str> {

@@ -13,8 +13,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     Error, Issuer, SessionId,
     revocation::{Freshness, Index, Revocation, TokenFacts},
-    time::{Clock, Moment},
-    token::{Claims, Decoder, Refusal, TokenType, issuers::Issuers},
+    time::{Clock, Moment, Timestamp},
+    token::{Claims, Decoder, Expiry, Refusal, TokenType, issuers::Issuers},
 };
 
 /// What a verifier does when its index is staler than `max_staleness`.
@@ -114,9 +114,24 @@ impl Verifier {
         }
     }
 
+    /// What an authentic token of either type says, and whether it has expired. Whether it has been revoked is not asked:
+    /// this is for reading a token, not for letting anyone in.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_even_expired`].
+    pub fn read(&self, token: &str) -> Result<(Claims, Expiry), Refusal> {
+        self.issuers.decode_even_expired(token, self.clock.now())
+    }
+
     /// Verifies no more than that the token is an authentic one.
     pub(crate) fn verify_to_revoke(&self, token: &str) -> Result<Claims, Refusal> {
-        self.issuers.decode_even_expired(token, self.clock.now()).map(|(claims, _)| claims)
+        self.read(token).map(|(claims, _)| claims)
+    }
+
+    /// What time it is to this verifier.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What this verifier asks.

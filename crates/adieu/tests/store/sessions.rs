@@ -35,7 +35,7 @@ fn rotation(of: &Session, presented: &TokenId) -> Rotation {
         issuer: issuer(),
         subject: of.subject.clone(),
         session: of.id.clone(),
-        presented: presented.clone(),
+        presented: presented.clone().into(),
         successor: TokenId::random(),
         now: after(60),
         forgiven_since: Some(after(50)),

@@ -1,0 +1,319 @@
+//! Tokens in cookies.
+
+use std::time::Duration;
+
+use adieu::Error;
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
+};
+use cookie::Cookie;
+
+/// Whether a browser sends a cookie with requests that other sites make it send.
+pub use cookie::SameSite;
+
+/// How tokens are kept in cookies, and what guards them against requests that other sites make a browser send.
+///
+/// 1. A cookie with a token has `Secure` and `HttpOnly`. Access tokens have `SameSite=Lax`, refresh tokens `Strict`.
+/// 2. The names begin with `__Host-`, so that no neighbouring domain can set them (RFC 6265bis §4.1.3.2). Then the path is
+///    `/` and there is no domain; whoever wants another path or a domain gives them other names.
+/// 3. A request that may change something (any method but GET, HEAD, OPTIONS and TRACE) must repeat a random value that is
+///    signed into the token as its claim `csrf`. Scripts of the same origin find it in a second cookie, and send it in a
+///    header; see [`TokenCookie::csrf_header`].
+/// 4. They end with the browser, unless [`Cookies::persistent`] is set.
+///
+/// What weakens this is in [`dangerous`](crate::dangerous). What is contradictory is refused by
+/// [`Guard::cookies`](crate::Guard::cookies).
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Cookies {
+    pub(crate) access: TokenCookie,
+    pub(crate) refresh: TokenCookie,
+    pub(crate) domain: Option<String>,
+    pub(crate) secure: bool,
+    pub(crate) partitioned: bool,
+    pub(crate) persistent: bool,
+    pub(crate) csrf: bool,
+    pub(crate) csrf_in_forms: bool,
+}
+
+/// The cookie of one kind of token, and the one with its CSRF value.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct TokenCookie {
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) same_site: SameSite,
+    pub(crate) csrf_name: String,
+    pub(crate) csrf_path: String,
+    pub(crate) csrf_header: HeaderName,
+    pub(crate) csrf_field: String,
+}
+
+impl Default for Cookies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cookies {
+    /// `__Host-access_token` and `__Host-refresh_token`, with `__Host-csrf_access_token` and `__Host-csrf_refresh_token`.
+    pub fn new() -> Self {
+        Self::named(
+            "__Host-access_token",
+            "__Host-refresh_token",
+            "__Host-csrf_access_token",
+            "__Host-csrf_refresh_token",
+        )
+    }
+
+    /// The names that Flask-JWT-Extended gives its cookies, for services that share them with such an application.
+    pub fn of_flask() -> Self {
+        Self::named("access_token_cookie", "refresh_token_cookie", "csrf_access_token", "csrf_refresh_token")
+    }
+
+    fn named(access: &str, refresh: &str, csrf_access: &str, csrf_refresh: &str) -> Self {
+        Self {
+            access: TokenCookie::new(access, csrf_access, SameSite::Lax),
+            refresh: TokenCookie::new(refresh, csrf_refresh, SameSite::Strict),
+            domain: None,
+            secure: true,
+            partitioned: false,
+            persistent: false,
+            csrf: true,
+            csrf_in_forms: false,
+        }
+    }
+
+    /// Changes the cookie for access tokens.
+    pub fn access(mut self, change: impl FnOnce(TokenCookie) -> TokenCookie) -> Self {
+        self.access = change(self.access);
+        self
+    }
+
+    /// Changes the cookie for refresh tokens.
+    pub fn refresh(mut self, change: impl FnOnce(TokenCookie) -> TokenCookie) -> Self {
+        self.refresh = change(self.refresh);
+        self
+    }
+
+    /// `Domain`: all hosts of this domain get them as well.
+    pub fn domain(self, domain: impl Into<String>) -> Self {
+        Self { domain: Some(domain.into()), ..self }
+    }
+
+    /// `Partitioned`: one for each site that ours is embedded in.
+    pub fn partitioned(self) -> Self {
+        Self { partitioned: true, ..self }
+    }
+
+    /// `Max-Age`, as long as the token is good: they outlast the browser.
+    pub fn persistent(self) -> Self {
+        Self { persistent: true, ..self }
+    }
+
+    /// Takes the CSRF value from a field of a form (`application/x-www-form-urlencoded`) as well. Needs a layer that reads
+    /// the body first: [`Guard::read_bodies`](crate::Guard::read_bodies) or [`Guard::protect`](crate::Guard::protect).
+    pub fn csrf_in_forms(self) -> Self {
+        Self { csrf_in_forms: true, ..self }
+    }
+
+    /// # Errors
+    /// [`Error::Setting`], naming what contradicts what.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::Setting(what));
+        let (access, refresh) = (&self.access, &self.refresh);
+        let named = [
+            (&access.name, &access.path),
+            (&refresh.name, &refresh.path),
+            (&access.csrf_name, &access.csrf_path),
+            (&refresh.csrf_name, &refresh.csrf_path),
+        ];
+        for (index, (name, path)) in named.iter().enumerate() {
+            if name.is_empty() || !name.bytes().all(is_token_byte) {
+                return wrong(format!("`{}` can't be the name of a cookie", name.escape_debug()));
+            }
+            if named.iter().take(index).any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+                return wrong(format!("two cookies are called `{name}`"));
+            }
+            if !path.starts_with('/') || !path.bytes().all(is_value_byte) {
+                return wrong(format!("`{}` can't be the path of a cookie", path.escape_debug()));
+            }
+            if has_prefix(name, "__Host-") && (*path != "/" || self.domain.is_some()) {
+                return wrong(format!("the cookie `{name}` must have the path `/` and no domain, or another name"));
+            }
+            if (has_prefix(name, "__Host-") || has_prefix(name, "__Secure-")) && !self.secure {
+                return wrong(format!("the cookie `{name}` must be `Secure`, or have another name"));
+            }
+        }
+        if self.domain.as_ref().is_some_and(|domain| domain.is_empty() || !domain.bytes().all(is_value_byte)) {
+            return wrong("this can't be the domain of a cookie".to_owned());
+        }
+        if !self.secure && (self.partitioned || [access, refresh].iter().any(|one| one.same_site == SameSite::None)) {
+            return wrong("`SameSite=None` and `Partitioned` need `Secure`".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The cookie with a token, and the one with its CSRF value.
+    pub(crate) fn set(&self, cookie: &TokenCookie, token: &str, csrf: Option<&str>, age: Duration) -> SetCookies {
+        let max_age = self.persistent.then(|| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        let mut set = SetCookies::default();
+        set.push(&self.cookie(&cookie.name, token, &cookie.path, cookie.same_site, true, max_age));
+        if let Some(csrf) = csrf {
+            set.push(&self.cookie(&cookie.csrf_name, csrf, &cookie.csrf_path, cookie.same_site, false, max_age));
+        }
+        set
+    }
+
+    /// Removes both.
+    pub(crate) fn unset(&self, cookie: &TokenCookie) -> SetCookies {
+        let mut set = SetCookies::default();
+        set.push(&self.cookie(&cookie.name, "", &cookie.path, cookie.same_site, true, Some(0)));
+        if self.csrf {
+            set.push(&self.cookie(&cookie.csrf_name, "", &cookie.csrf_path, cookie.same_site, false, Some(0)));
+        }
+        set
+    }
+
+    fn cookie<'c>(
+        &'c self,
+        name: &'c str,
+        value: &'c str,
+        path: &'c str,
+        same_site: SameSite,
+        http_only: bool,
+        max_age: Option<i64>,
+    ) -> Cookie<'c> {
+        let mut cookie = Cookie::new(name, value);
+        cookie.set_path(path);
+        cookie.set_same_site(same_site);
+        cookie.set_secure(self.secure);
+        cookie.set_http_only(http_only);
+        cookie.set_partitioned(self.partitioned);
+        if let Some(domain) = &self.domain {
+            cookie.set_domain(domain.as_str());
+        }
+        if let Some(seconds) = max_age {
+            cookie.set_max_age(cookie::time::Duration::seconds(seconds));
+        }
+        cookie
+    }
+}
+
+impl TokenCookie {
+    fn new(name: &str, csrf_name: &str, same_site: SameSite) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: "/".to_owned(),
+            same_site,
+            csrf_name: csrf_name.to_owned(),
+            csrf_path: "/".to_owned(),
+            csrf_header: HeaderName::from_static("x-csrf-token"),
+            csrf_field: "csrf_token".to_owned(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// `Path`: `/` unless something else is set.
+    pub fn path(self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
+    /// `SameSite`.
+    pub fn same_site(self, same_site: SameSite) -> Self {
+        Self { same_site, ..self }
+    }
+
+    /// The name of the cookie with the CSRF value, which scripts can read.
+    pub fn csrf_name(self, csrf_name: impl Into<String>) -> Self {
+        Self { csrf_name: csrf_name.into(), ..self }
+    }
+
+    /// The path of the cookie with the CSRF value: that of the pages whose scripts read it.
+    pub fn csrf_path(self, csrf_path: impl Into<String>) -> Self {
+        Self { csrf_path: csrf_path.into(), ..self }
+    }
+
+    /// The header that must repeat the CSRF value: `X-CSRF-TOKEN` unless something else is set.
+    pub fn csrf_header(self, csrf_header: HeaderName) -> Self {
+        Self { csrf_header, ..self }
+    }
+
+    /// The field of a form that may repeat it instead, with [`Cookies::csrf_in_forms`]: `csrf_token` unless something
+    /// else is set.
+    pub fn csrf_field(self, csrf_field: impl Into<String>) -> Self {
+        Self { csrf_field: csrf_field.into(), ..self }
+    }
+}
+
+/// Cookies to be set by a response; part of one, as in `(cookies, Json(…))`.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct SetCookies(Vec<HeaderValue>);
+
+impl SetCookies {
+    /// These as well.
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    fn push(&mut self, cookie: &Cookie<'_>) {
+        // A token is base64url and dots, and all else was looked at when the guard was made.
+        if let Ok(value) = HeaderValue::try_from(cookie.to_string()) {
+            self.0.push(value);
+        }
+    }
+
+    /// Adds them to headers.
+    pub fn append_to(self, headers: &mut HeaderMap) {
+        for value in self.0 {
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+}
+
+impl std::fmt::Debug for SetCookies {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SetCookies(…)")
+    }
+}
+
+impl IntoResponseParts for SetCookies {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        self.append_to(parts.headers_mut());
+        Ok(parts)
+    }
+}
+
+impl IntoResponse for SetCookies {
+    fn into_response(self) -> Response {
+        (self, ()).into_response()
+    }
+}
+
+/// Whether a request with this method must prove that it comes from our own pages.
+pub(crate) fn may_change_something(method: &Method) -> bool {
+    ![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
+}
+
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 6265 §4.1.1: `path-value`.
+fn is_value_byte(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte) && byte != b';'
+}

@@ -1,0 +1,29 @@
+//! The claims of an application as a type of its own.
+
+use adieu::token::Claims;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, IntoDeserializer},
+};
+
+use crate::Reason;
+
+/// Claims of the application that nobody has asked for as a type. They are in [`Claims::custom`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Untyped;
+
+impl<'de> Deserialize<'de> for Untyped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+/// Reads them.
+///
+/// # Errors
+/// [`Reason::ClaimsRejected`] when they are not there, or not of that type.
+pub(super) fn read<C: DeserializeOwned>(claims: &Claims) -> Result<C, Reason> {
+    C::deserialize((&claims.custom).into_deserializer())
+        .map_err(|error| Reason::ClaimsRejected(format!("they are not what the handler takes: {error}")))
+}

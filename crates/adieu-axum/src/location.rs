@@ -1,0 +1,127 @@
+//! Where a token is in a request.
+
+mod bearer;
+mod body;
+mod find;
+
+use axum::{Extension, http::HeaderName, http::header};
+
+pub use bearer::BearerToken;
+pub use body::{DEFAULT_MAX_BODY_BYTES, ReadBodies};
+pub(crate) use body::{ReadBody, read_body};
+pub(crate) use find::{Found, Wanted, find, in_cookies, sets_cookie};
+
+/// A place in a request where a token may be.
+///
+/// A [`Guard`](crate::Guard) looks into its places in order, and the first one with a token decides: a bad token in it is
+/// refused, whatever is in the places after it. Two tokens in one place are refused as ambiguous.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Location {
+    /// A header, with a scheme before the token. The scheme is compared without regard to case (RFC 9110 §11.1); a value
+    /// with another one is no token. Without a scheme the whole value is the token.
+    Header {
+        /// The header's name.
+        name: HeaderName,
+        /// The scheme; none when empty.
+        scheme: String,
+    },
+    /// The cookies of the guard's [`Cookies`](crate::Cookies).
+    Cookies,
+    /// A parameter of the query string. Addresses end up in logs and histories: only for what can't send a header.
+    Query {
+        /// The parameter's name.
+        name: String,
+        /// What its value begins with, before the token. A value without it is no token.
+        prefix: String,
+    },
+    /// A member of the JSON object in the body. Needs a layer that reads the body before the handler does:
+    /// [`Guard::read_bodies`](crate::Guard::read_bodies) or [`Guard::protect`](crate::Guard::protect).
+    JsonBody {
+        /// The name of the member with an access token.
+        access: String,
+        /// The name of the member with a refresh token.
+        refresh: String,
+    },
+}
+
+impl Location {
+    /// `Authorization: Bearer …` (RFC 6750 §2.1).
+    #[must_use]
+    pub fn bearer() -> Self {
+        Self::header(header::AUTHORIZATION, "Bearer")
+    }
+
+    /// Another header; no scheme when it is empty.
+    #[must_use]
+    pub fn header(name: HeaderName, scheme: impl Into<String>) -> Self {
+        Self::Header { name, scheme: scheme.into() }
+    }
+
+    /// A parameter of the query string, without a prefix.
+    #[must_use]
+    pub fn query(name: impl Into<String>) -> Self {
+        Self::Query { name: name.into(), prefix: String::new() }
+    }
+
+    /// The members `access_token` and `refresh_token` of a JSON body.
+    #[must_use]
+    pub fn json_body() -> Self {
+        Self::JsonBody { access: "access_token".to_owned(), refresh: "refresh_token".to_owned() }
+    }
+}
+
+/// Where a token was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Place {
+    /// In a header.
+    Header,
+    /// In the cookie for access tokens.
+    AccessCookie,
+    /// In the cookie for refresh tokens.
+    RefreshCookie,
+    /// In the query string.
+    Query,
+    /// In the JSON body.
+    JsonBody,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Header => "header",
+            Self::AccessCookie | Self::RefreshCookie => "cookie",
+            Self::Query => "query parameter",
+            Self::JsonBody => "member of the body",
+        })
+    }
+}
+
+impl Place {
+    /// Whether a browser sends it by itself, so that another site can make it do so.
+    #[must_use]
+    pub const fn is_cookie(self) -> bool {
+        matches!(self, Self::AccessCookie | Self::RefreshCookie)
+    }
+}
+
+/// The places of some routes, instead of those of the guard; see [`only_in`].
+#[derive(Debug, Clone)]
+pub struct Locations(pub(crate) Vec<Location>);
+
+/// A layer for routes whose tokens are elsewhere than those of the others.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use adieu::session::Sessions;
+/// # use adieu_axum::{AccessToken, Location, only_in};
+/// # use axum::{Router, routing::get};
+/// # async fn download(token: AccessToken) {}
+/// # fn router() -> Router<Arc<Sessions>> {
+/// Router::new().route("/download", get(download)).layer(only_in([Location::query("token"), Location::bearer()]))
+/// # }
+/// ```
+pub fn only_in(locations: impl IntoIterator<Item = Location>) -> Extension<Locations> {
+    Extension(Locations(locations.into_iter().collect()))
+}

@@ -1,0 +1,48 @@
+//! What single tokens are to be like.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::SessionSettings;
+use crate::{Error, token::Fresh};
+
+/// What the tokens of a login, a refresh or a renewal are to be like, where that is not what the settings say. Nothing
+/// of it is remembered: the next refresh is told anew.
+#[derive(Debug, Clone, Default)]
+pub struct TokenOptions {
+    /// Claims of the access token beside the registered ones.
+    pub access_claims: Map<String, Value>,
+    /// Claims of the refresh token beside the registered ones.
+    pub refresh_claims: Map<String, Value>,
+    /// Parameters of both tokens' headers beside `alg`, `kid` and `typ`.
+    pub header: Map<String, Value>,
+    /// How long the access token is good. Never longer than its session.
+    pub access_lifetime: Option<Duration>,
+    /// How long the refresh token is good. Never longer than its session.
+    pub refresh_lifetime: Option<Duration>,
+    /// Whether the access token is fresh: after a login it is, otherwise not, unless this says something else.
+    pub fresh: Option<Fresh>,
+}
+
+impl TokenOptions {
+    /// With these claims in the access token.
+    #[must_use]
+    pub fn with_access_claims(access_claims: Map<String, Value>) -> Self {
+        Self { access_claims, ..Self::default() }
+    }
+
+    /// How long the access and the refresh token are good.
+    pub(super) fn lifetimes(&self, settings: &SessionSettings) -> Result<(Duration, Duration), Error> {
+        let own = |own: Option<Duration>, usual| match own {
+            Some(own) if own < Duration::from_secs(1) => {
+                Err(Error::Setting("a token must be good for at least a second".to_owned()))
+            }
+            own => Ok(own.unwrap_or(usual)),
+        };
+        Ok((
+            own(self.access_lifetime, settings.access_lifetime)?,
+            own(self.refresh_lifetime, settings.refresh_lifetime)?,
+        ))
+    }
+}

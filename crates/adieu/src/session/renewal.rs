@@ -1,0 +1,102 @@
+//! What is asked of the row of a session without using its refresh token up.
+
+use std::sync::Arc;
+
+use super::{Presented, RefreshToken, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, to_its_end};
+use crate::{
+    Error, SessionId, Subject, TokenId,
+    token::{Claims, Fresh, Refusal},
+};
+
+/// How many sessions are read at once when one is looked for.
+const PAGE: usize = 128;
+
+impl Sessions {
+    /// Gives another access token to whoever has one that is good; the refresh token stays as it is.
+    ///
+    /// The store decides, in the same step that decides refreshes and logouts: after a logout there is no other token,
+    /// and a logout that comes later ends this one too. It is fresh only if the options say so, and never outlives the
+    /// session; nor does the session last any longer for it.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`](crate::token::Verifier::verify); [`Refusal::Revoked`] when the session has ended.
+    pub async fn renew(&self, access_token: &str, options: &TokenOptions) -> Result<(String, Claims), SessionError> {
+        let presented = self.verifier.verify(access_token)?;
+        if presented.issuer != self.settings.issuer {
+            return Err(Refusal::WrongIssuer.into());
+        }
+        let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
+        let rotation = self.rotation(&presented.subject, session, Presented::Access, options)?;
+        let now = rotation.now;
+        let store = Arc::clone(&self.store);
+        match to_its_end(async move { store.rotate(rotation).await }).await? {
+            Rotated::Fresh(session) | Rotated::Again(session) => {
+                let fresh = options.fresh.unwrap_or(Fresh::No);
+                Ok(self.mint_access(&session, now, fresh, options)?)
+            }
+            Rotated::Reused(..) | Rotated::Ended => Err(self.ended(&presented)),
+        }
+    }
+
+    /// Finds out whether a refresh token is good now, by asking the store, and does not use it up. One that was used up
+    /// before ends its session, as with [`Sessions::refresh`].
+    ///
+    /// # Errors
+    /// The [`Refusal`]; or when the store could not be read.
+    pub async fn verify_refresh(&self, token: &str) -> Result<RefreshToken, SessionError> {
+        let token = self.inspect(token)?;
+        let claims = token.claims();
+        let id = claims.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
+        let row = self.find(&claims.subject, &id).await?;
+        let presented = Presented::Refresh(claims.token_id.clone());
+        match self.rotation(&claims.subject, id, presented, &TokenOptions::default())?.decide(row) {
+            Rotated::Fresh(_) | Rotated::Again(_) => Ok(token),
+            // Decided once more by the store itself.
+            Rotated::Reused(..) => match self.refresh(&token, serde_json::Map::new()).await {
+                Ok(_) => Err(self.ended(claims)),
+                Err(error) => Err(error),
+            },
+            Rotated::Ended => Err(self.ended(claims)),
+        }
+    }
+
+    /// One session of a subject.
+    pub(super) async fn find(&self, subject: &Subject, id: &SessionId) -> Result<Option<Session>, Error> {
+        let mut after = None;
+        loop {
+            let page = self.store.sessions(Some(subject), after.as_ref(), PAGE).await?;
+            after = page.last().map(|session| session.id.clone());
+            let is_last = page.len() < PAGE;
+            if let Some(found) = page.into_iter().find(|session| session.id == *id) {
+                return Ok(Some(found));
+            }
+            if is_last {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What is to be decided about a token that was presented now.
+    pub(super) fn rotation(
+        &self,
+        subject: &Subject,
+        session: SessionId,
+        presented: Presented,
+        options: &TokenOptions,
+    ) -> Result<Rotation, Error> {
+        let now = self.clock.now();
+        let (access_lifetime, refresh_lifetime) = options.lifetimes(&self.settings)?;
+        let grace = self.settings.rotation_grace;
+        Ok(Rotation {
+            issuer: self.settings.issuer.clone(),
+            subject: subject.clone(),
+            session,
+            presented,
+            successor: TokenId::random(),
+            now,
+            forgiven_since: (!grace.is_zero()).then(|| now.minus(grace)),
+            access_expires_at: now.plus(access_lifetime),
+            refresh_expires_at: now.plus(refresh_lifetime),
+        })
+    }
+}

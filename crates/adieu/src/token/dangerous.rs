@@ -1,0 +1,18 @@
+//! What a token says that nobody has checked. It decides nothing: anyone can write it.
+
+use serde_json::{Map, Value};
+
+use super::{DEFAULT_MAX_TOKEN_BYTES, Refusal, base64url};
+
+/// The header of a token as it stands there, to be shown or to find out who might know its key. The token may be forged.
+///
+/// # Errors
+/// [`Refusal::TooLong`] over [`DEFAULT_MAX_TOKEN_BYTES`]; [`Refusal::Malformed`] when there is no header in it.
+pub fn unverified_header(token: &str) -> Result<Map<String, Value>, Refusal> {
+    if token.len() > DEFAULT_MAX_TOKEN_BYTES {
+        return Err(Refusal::TooLong);
+    }
+    let (header, _) = token.split_once('.').ok_or(Refusal::Malformed("there are not three parts"))?;
+    let header = base64url::decode(header).map_err(|_| Refusal::Malformed("a part is not canonical base64url"))?;
+    serde_json::from_slice(&header).map_err(|_| Refusal::Malformed("the header is not a JSON object"))
+}
