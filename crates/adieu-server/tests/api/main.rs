@@ -10,6 +10,7 @@ mod documentation;
 mod every_path_asks_the_same_evaluator;
 mod everywhere;
 mod feed;
+mod foreign_tokens;
 mod holes_are_closed;
 mod introspection;
 mod limits;

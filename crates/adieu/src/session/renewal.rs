@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Presented, RefreshToken, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, to_its_end};
 use crate::{
-    SessionId, Subject, TokenId,
+    Error, SessionId, Subject, TokenId,
     token::{Claims, Fresh, Refusal},
 };
 
@@ -22,6 +22,9 @@ impl Sessions {
     /// As [`Verifier::verify`](crate::token::Verifier::verify); [`Refusal::Revoked`] when the session has ended.
     pub async fn renew(&self, access_token: &str, options: &TokenOptions) -> Result<(String, Claims), SessionError> {
         let presented = self.verifier.verify(access_token)?;
+        if presented.issuer != self.settings.issuer {
+            return Err(Refusal::WrongIssuer.into());
+        }
         let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
         let rotation = self.rotation(&presented.subject, session, Presented::Access, options)?;
         let now = rotation.now;
@@ -67,7 +70,7 @@ impl Sessions {
     }
 
     /// One session of a subject.
-    async fn find(&self, subject: &Subject, id: &SessionId) -> Result<Option<Session>, SessionError> {
+    pub(super) async fn find(&self, subject: &Subject, id: &SessionId) -> Result<Option<Session>, Error> {
         let mut after = None;
         loop {
             let page = self.store.sessions(Some(subject), after.as_ref(), PAGE).await?;
@@ -89,7 +92,7 @@ impl Sessions {
         session: SessionId,
         presented: Presented,
         options: &TokenOptions,
-    ) -> Result<Rotation, SessionError> {
+    ) -> Result<Rotation, Error> {
         let now = self.clock.now();
         let (access_lifetime, refresh_lifetime) = options.lifetimes(&self.settings)?;
         let grace = self.settings.rotation_grace;
