@@ -121,7 +121,9 @@ async fn nobody_signs_for_another() {
         let (what, token) = (bad.0, bad.1.as_str().unwrap());
         let verified = app.verify(token).await;
         assert_eq!(verified.status, 401, "{what}: {verified}");
-        assert_eq!(log_out(&app, token, "").await.status, 401, "{what}");
+        // An expired one is authentic all the same, and whoever logs out may be late.
+        let status = if what == "expired" { 200 } else { 401 };
+        assert_eq!(log_out(&app, token, "").await.status, status, "{what}");
     }
 }
 
