@@ -11,11 +11,15 @@ mod account;
 mod admin;
 mod client;
 mod docs;
+mod feed;
 mod health;
+mod introspect;
 mod layers;
 mod revocation;
+mod service;
 mod session;
 mod time_limit;
+mod verify;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
@@ -33,7 +37,8 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{config::Settings, error::ApiError, limit::LoginLimits, node::Node};
+use self::verify::Realm;
+use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -61,6 +66,24 @@ impl FromRef<Api> for Guard {
     }
 }
 
+impl FromRef<Api> for Clients {
+    fn from_ref(api: &Api) -> Self {
+        api.node.clients.clone()
+    }
+}
+
+impl FromRef<Api> for Realm {
+    fn from_ref(api: &Api) -> Self {
+        Self { issuer: api.node.sessions.issuer().clone(), clock: Arc::clone(&api.node.clock) }
+    }
+}
+
+impl FromRef<Api> for Feed {
+    fn from_ref(api: &Api) -> Self {
+        api.node.feed.clone()
+    }
+}
+
 /// All routes, on this node.
 ///
 /// # Errors
@@ -79,7 +102,10 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     let (router, document) = documented().split_for_parts();
     Ok(router
         // Also to methods that OpenAPI has no word for.
-        .route("/verify", any(session::verify))
+        .route("/verify", any(verify::verify))
+        .route("/ext_authz", any(verify::ext_authz))
+        .route("/ext_authz/", any(verify::ext_authz))
+        .route("/ext_authz/{*path}", any(verify::ext_authz))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")))
@@ -104,7 +130,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(session::log_in))
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))
-        .routes(routes!(session::verify))
+        .routes(routes!(verify::verify))
         .routes(routes!(session::list))
         .routes(routes!(session::end))
         .routes(routes!(account::change_password))
@@ -114,7 +140,8 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(admin::enable))
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
-        .routes(routes!(revocation::revoke))
+        .routes(routes!(feed::follow, revocation::revoke))
+        .routes(routes!(introspect::introspect))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::keys));

@@ -6,7 +6,8 @@
 //!    login is written with the id of its account, or with none.
 //!
 //! That a refresh token was used again is written by [`Sessions`](adieu::session::Sessions), at the same target. What
-//! is done on the command line is told to whoever does it, and not written here.
+//! is done on the command line is told to whoever does it, and not written here; but for clients, who are added and removed
+//! there alone: a server writes that down when it finds out, which is within a second.
 
 use std::net::IpAddr;
 
@@ -14,6 +15,8 @@ use adieu::{SessionId, Subject, TokenId, session::Scope};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use tracing::field;
+
+use crate::clients::ClientName;
 
 /// The target of these lines.
 pub const AUDIT_LOG_TARGET: &str = "adieu::audit";
@@ -39,8 +42,12 @@ pub enum Event {
     AccountDeleted,
     /// Sessions were ended by their ids or their user, not with a token of theirs.
     SessionsEnded,
-    /// An administrator revoked something.
+    /// An administrator or a client revoked something.
     Revoked,
+    /// There is a new client.
+    ClientAdded,
+    /// A client is gone, and cut off.
+    ClientRemoved,
 }
 
 impl Event {
@@ -58,6 +65,8 @@ impl Event {
             Self::AccountDeleted => "account_deleted",
             Self::SessionsEnded => "sessions_ended",
             Self::Revoked => "revoked",
+            Self::ClientAdded => "client_added",
+            Self::ClientRemoved => "client_removed",
         }
     }
 }
@@ -73,6 +82,8 @@ pub struct Entry {
     pub token_id: Option<TokenId>,
     /// Who did it, when that is not plain.
     pub by: Option<Subject>,
+    /// The client that did it, or that it happened to.
+    pub client: Option<ClientName>,
     /// How far it went: the scope of a logout, or what was revoked.
     pub scope: Option<&'static str>,
     /// How many sessions ended by it.
@@ -107,8 +118,8 @@ impl Entry {
         }
     }
 
-    /// Writes it down.
-    pub fn record(&self, event: Event, address: IpAddr) {
+    /// Writes it down, with where it was done from, if that is known.
+    pub fn record(&self, event: Event, address: impl Into<Option<IpAddr>>) {
         tracing::info!(
             target: AUDIT_LOG_TARGET,
             event = event.as_str(),
@@ -116,9 +127,10 @@ impl Entry {
             session = self.session.as_ref().map(field::display),
             token_id = self.token_id.as_ref().map(field::display),
             by = self.by.as_ref().map(field::display),
+            client = self.client.as_ref().map(field::display),
             scope = self.scope,
             sessions_ended = self.sessions_ended,
-            %address,
+            address = address.into().map(field::display),
         );
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! 1. Every command works on the store of the same settings as the server's, also while a server runs on it: what a
 //!    command ends, the server refuses within `max_staleness`.
-//! 2. A command makes no store where none is, but for `user add` and `user import`, so that there can be an
-//!    administrator before the first start.
+//! 2. A command makes no store where none is, but for `user add`, `user import` and `client add`, so that there can be an
+//!    administrator, and services that know their secrets, before the first start.
 //! 3. What was asked for goes to standard output, what went wrong to standard error in one line, with status 1; wrong
 //!    usage has status 2.
-//! 4. No password, key or password hash is printed, and none is taken as an argument.
+//! 4. No password, key or password hash is printed, and none is taken as an argument. The secret of a new client is
+//!    printed by the command that makes it, and by no other.
 
+mod client;
 mod completions;
 mod key;
 mod output;
@@ -55,6 +57,8 @@ enum Command {
     Serve(Flags),
     /// Add, list, disable, enable, delete and import users
     User(user::Arguments),
+    /// Add, list and remove the services that may follow, revoke and introspect
+    Client(client::Arguments),
     /// List and end sessions
     Session(session::Arguments),
     /// Look into a token, or revoke it
@@ -99,6 +103,7 @@ impl Command {
                 Ok(ExitCode::SUCCESS)
             }
             Self::User(arguments) => wait_for(arguments.run()),
+            Self::Client(arguments) => wait_for(arguments.run()),
             Self::Session(arguments) => wait_for(arguments.run()),
             Self::Token(arguments) => wait_for(arguments.run()),
             Self::Revoke(arguments) => wait_for(arguments.run()),
@@ -134,9 +139,14 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(address, &settings))?;
 
-    let housekeeping = node.start_housekeeping();
+    let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
+    let stop = async {
+        stop.await;
+        // Those who wait are answered at once, and not when their time is over.
+        node.feed.hub.end_waiting();
+    };
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
-    drop(housekeeping);
+    drop((housekeeping, watching));
     node.close().await;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())

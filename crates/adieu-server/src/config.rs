@@ -6,6 +6,7 @@
 //!    came from, and what would be right.
 //! 3. [`sample`] is made from the comments on [`Settings`], so that it can't say anything else than the code does.
 
+mod issuer;
 mod load;
 mod value;
 
@@ -14,6 +15,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use confique::Config;
 use ipnet::IpNet;
 
+pub use issuer::TrustedIssuer;
+use issuer::issuers;
 pub use load::{CONFIG_VARIABLE, Flags, Found, LONGEST_SESSION, SettingError};
 use value::text;
 pub use value::{LogFormat, Rate, Registration, WhenStale};
@@ -41,6 +44,20 @@ pub struct Settings {
     /// Whom the tokens are for (the claim `aud`). When it is set, tokens without it are refused.
     #[config(env = "ADIEU_AUDIENCE", deserialize_with = text)]
     pub audience: Option<String>,
+
+    /// Other issuers whose tokens `/verify` and `/introspect` accept beside our own, and which can be logged out. Each is
+    /// a table, `[[trusted_issuer]]`, or here one in braces; its key comes from `secret_file` (HMAC; at least 32 bytes),
+    /// `pem_file` (a public key) or `jwks_url`. For an application with Flask-JWT-Extended:
+    /// `[{ name = "shop", secret_file = "/etc/adieu/shop.secret", accept_generic_type = true, accept_missing_issuer = true }]`.
+    /// There are also `algorithm`, `key_id`, `audience`, `longest_lifetime` ("31d"; what lives longer is refused),
+    /// `accept_missing_type` and `accept_missing_token_id`.
+    #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
+    pub trusted_issuer: Vec<TrustedIssuer>,
+
+    /// How many access tokens are remembered, with their claims, whose signature was found good, so that it is checked
+    /// once. Whether one has been revoked is asked every time. At most 1 KiB is kept of each on average.
+    #[config(env = "ADIEU_TOKEN_CACHE", default = "16384", deserialize_with = text)]
+    pub token_cache: NonZeroUsize,
 
     /// How long an access token lives.
     #[config(env = "ADIEU_ACCESS_LIFETIME", default = "15m", deserialize_with = text)]

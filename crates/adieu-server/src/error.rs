@@ -17,7 +17,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::password::HasherError;
+use crate::{clients::Capability, feed::TooManyFollowers, password::HasherError};
 
 /// The target of log lines about requests that failed for our own reasons.
 pub const LOG_TARGET: &str = "adieu::failure";
@@ -46,6 +46,15 @@ pub enum ApiError {
     /// The caller is known, and no administrator.
     #[error("the caller is no administrator")]
     AdminOnly,
+    /// There is no such client with this secret, or there are no credentials; which of them is nobody's business.
+    #[error("the client's credentials are wrong")]
+    InvalidClient,
+    /// The client is known, and may not.
+    #[error("the client may not {0}")]
+    ClientMayNot(Capability),
+    /// The token is good, and lacks a claim that is required.
+    #[error("the token lacks a claim that is required")]
+    ClaimRequired,
     /// The request's token is no good; answered in the words of [`Refused`].
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -64,12 +73,15 @@ pub enum ApiError {
     /// The body is longer than is read.
     #[error("the body is too large")]
     BodyTooLarge,
-    /// The body is not labelled as JSON.
-    #[error("the body is not labelled as json")]
-    UnsupportedMediaType,
+    /// The body is not labelled as what is read here; with the label that it needs.
+    #[error("the body is not labelled as {0}")]
+    UnsupportedMediaType(&'static str),
     /// Fields are missing, unknown or wrong.
     #[error("fields of the body are wrong")]
     Invalid(FieldErrors),
+    /// Fields of the form are missing or there twice.
+    #[error("fields of the form are wrong")]
+    InvalidForm(FieldErrors),
     /// Fields of the query are unknown or wrong.
     #[error("fields of the query are wrong")]
     InvalidQuery(FieldErrors),
@@ -79,6 +91,9 @@ pub enum ApiError {
         /// When the next may be made.
         retry_after: Duration,
     },
+    /// A client has more followers, or more requests that wait, than it may.
+    #[error("the client has too many followers")]
+    TooManyFollowers,
     /// It can't be done just now, and nothing was done.
     #[error("temporarily unavailable")]
     Unavailable(#[source] Cause),
@@ -122,7 +137,7 @@ pub struct ErrorBody {
     /// The HTTP status once more.
     #[schema(example = 404)]
     code: u16,
-    /// Which fields of the body (`json`) or the query (`query`) were wrong, and how:
+    /// Which fields of the body (`json`, `form`) or the query (`query`) were wrong, and how:
     /// `{"json":{"username":["Missing data for required field."]}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -146,17 +161,17 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::InvalidJson(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
+            Self::InvalidCredentials | Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::Refused(refused) => refused.status(),
-            Self::Forbidden(_) | Self::AdminOnly => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::AdminOnly | Self::ClaimRequired | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Invalid(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid(_) | Self::InvalidForm(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyAttempts { .. } | Self::TooManyFollowers => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -167,9 +182,13 @@ impl ApiError {
             Self::InvalidJson(detail) => Some(detail.clone().into()),
             Self::BadRequest(message) | Self::Forbidden(message) | Self::Conflict(message) => Some(message.clone()),
             Self::InvalidCredentials => Some("Invalid credentials.".into()),
-            Self::UnsupportedMediaType => Some("Send the body as application/json.".into()),
+            Self::InvalidClient => Some("Invalid client credentials.".into()),
+            Self::ClientMayNot(capability) => Some(format!("This client may not {capability}.").into()),
+            Self::UnsupportedMediaType(label) => Some(format!("Send the body as {label}.").into()),
+            Self::ClaimRequired => Some("The token lacks a claim that is required here.".into()),
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
+            Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
             Self::NotReady(reason) => Some((*reason).into()),
             Self::Refused(_)
@@ -178,6 +197,7 @@ impl ApiError {
             | Self::RequestTimeout
             | Self::BodyTooLarge
             | Self::Invalid(_)
+            | Self::InvalidForm(_)
             | Self::InvalidQuery(_)
             | Self::Internal(_) => None,
         }
@@ -186,6 +206,7 @@ impl ApiError {
     fn errors(&self) -> Option<serde_json::Value> {
         match self {
             Self::Invalid(errors) => Some(serde_json::json!({ "json": errors })),
+            Self::InvalidForm(errors) => Some(serde_json::json!({ "form": errors })),
             Self::InvalidQuery(errors) => Some(serde_json::json!({ "query": errors })),
             Self::InvalidJson(_) => Some(serde_json::json!({ "json": ["Invalid JSON body."] })),
             _ => None,
@@ -195,7 +216,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyAttempts { retry_after } => Some(*retry_after),
-            Self::Unavailable(_) | Self::NotReady(_) => Some(SOON),
+            Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers => Some(SOON),
             _ => None,
         }
     }
@@ -205,9 +226,13 @@ impl ApiError {
         match self {
             // The credentials were in the body, so the challenge has no error code.
             Self::InvalidCredentials => Some("Bearer"),
+            Self::InvalidClient => Some(r#"Basic realm="adieu""#),
             Self::AdminOnly => {
                 Some(r#"Bearer error="insufficient_scope", error_description="Admin privilege required.""#)
             }
+            Self::ClaimRequired => Some(
+                r#"Bearer error="insufficient_scope", error_description="The token lacks a claim that is required here.""#,
+            ),
             _ => None,
         }
     }
@@ -289,6 +314,12 @@ impl From<HasherError> for ApiError {
             HasherError::Busy => Self::Unavailable(error.into()),
             HasherError::Failed => Self::Internal(error.into()),
         }
+    }
+}
+
+impl From<TooManyFollowers> for ApiError {
+    fn from(_: TooManyFollowers) -> Self {
+        Self::TooManyFollowers
     }
 }
 

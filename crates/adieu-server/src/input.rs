@@ -55,6 +55,27 @@ enum Place {
 /// The fields of the query, as an axum extractor.
 pub struct Query(pub Fields);
 
+/// The fields of a form, as an axum extractor that reads the body up to the limit of the router.
+pub struct Form(pub FormFields);
+
+/// What is in a form, in its order.
+pub struct FormFields(Vec<(String, String)>);
+
+impl FormFields {
+    /// The field that must be there once. Others are nobody's business here.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidForm`].
+    pub fn one(self, name: &'static str) -> Result<String, ApiError> {
+        let mut values = self.0.into_iter().filter(|(other, _)| other == name).map(|(_, value)| value);
+        match (values.next(), values.next()) {
+            (Some(value), None) => Ok(value),
+            (None, _) => Err(ApiError::InvalidForm(FieldErrors::one(name, "Missing data for required field."))),
+            (Some(_), Some(_)) => Err(ApiError::InvalidForm(FieldErrors::one(name, "The field is there twice."))),
+        }
+    }
+}
+
 /// A field that was asked for; its value is had from [`Fields::finish`].
 pub struct Field<T>(Option<T>);
 
@@ -217,7 +238,25 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         if is_json == Some(true) || (is_json.is_none() && body.is_empty()) {
             Self::parse(&body)
         } else {
-            Err(ApiError::UnsupportedMediaType)
+            Err(ApiError::UnsupportedMediaType("application/json"))
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        const LABEL: &str = "application/x-www-form-urlencoded";
+        match axum::extract::RawForm::from_request(request, state).await {
+            Ok(axum::extract::RawForm(bytes)) => {
+                Ok(Self(FormFields(form_urlencoded::parse(&bytes).into_owned().collect())))
+            }
+            Err(rejection) => Err(match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::UnsupportedMediaType(LABEL),
+                _ => ApiError::BadRequest("The body could not be read.".into()),
+            }),
         }
     }
 }

@@ -1,19 +1,22 @@
 //! A node: the store, what follows it, and everything that answers requests, put together from the settings.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use adieu::{
     Issuer,
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Sqlite},
     time::Clock,
-    token::WhenStale,
+    token::{CacheLimits, WhenStale},
 };
 use anyhow::Context as _;
 
 use crate::{
     accounts::{self, Accounts},
+    clients::{self, Clients},
     config::{self, Settings},
+    feed::Feed,
+    issuers,
     password::Hasher,
 };
 
@@ -27,6 +30,10 @@ pub struct Node {
     pub sessions: Arc<Sessions>,
     /// Who can log in.
     pub accounts: Accounts,
+    /// Which services may call, and what each may do.
+    pub clients: Clients,
+    /// What followers of this node read, and who they are.
+    pub feed: Feed,
     /// The index, what keeps it up to date, and the keys.
     pub core: adieu::Node,
     /// What time it is.
@@ -50,7 +57,7 @@ impl Node {
     }
 
     async fn start(settings: &Settings, store: Sqlite) -> anyhow::Result<Self> {
-        accounts::migrate(&store).await?;
+        migrate(&store).await?;
         let session_settings = SessionSettings {
             issuer: Issuer::new(&settings.issuer)?,
             audience: settings.audience.iter().cloned().collect(),
@@ -60,7 +67,16 @@ impl Node {
             rotation_grace: settings.rotation_grace,
             sessions_per_subject: settings.sessions_per_user,
         };
-        let starting = adieu::Node::builder(session_settings.issuer.clone())
+        let token_cache = CacheLimits {
+            entries: settings.token_cache,
+            bytes: settings.token_cache.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
+        };
+        let mut builder = adieu::Node::builder(session_settings.issuer.clone());
+        for issuer in &settings.trusted_issuer {
+            builder = builder.issuer(issuers::decoder(issuer, settings.leeway)?);
+        }
+        let starting = builder
+            .token_cache(Some(token_cache))
             .sessions(session_settings)
             .leeway(settings.leeway)
             .max_staleness(settings.max_staleness)
@@ -82,7 +98,10 @@ impl Node {
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
         let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
-        Ok(Self { core, sessions, accounts, clock, store })
+        let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
+        let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
+        let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
+        Ok(Self { core, sessions, accounts, clients, feed, clock, store })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.
@@ -122,8 +141,14 @@ pub fn store_file(settings: &Settings) -> PathBuf {
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
     let file = prepare_file(settings)?;
     let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
-    accounts::migrate(&store).await?;
+    migrate(&store).await?;
     Ok(store)
+}
+
+/// Brings the tables that the server adds up to date.
+async fn migrate(store: &Sqlite) -> Result<(), adieu::Error> {
+    accounts::migrate(store).await?;
+    clients::migrate(store).await
 }
 
 /// Where the store's file is to be, in a folder that is there.

@@ -24,7 +24,9 @@ use crate::{
     session::{SessionSettings, SessionStore, Sessions},
     store::Housekeeping,
     time::{Clock, SystemClock},
-    token::{Algorithm, Decoder, KeySet, KeyStore, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
+    token::{
+        Algorithm, CacheLimits, Decoder, KeySet, KeyStore, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys,
+    },
 };
 
 /// By default, the longest that a node may be behind the log before its verifier refuses.
@@ -58,6 +60,8 @@ impl Node {
             leeway: Duration::ZERO,
             max_staleness: DEFAULT_MAX_STALENESS,
             when_stale: WhenStale::default(),
+            token_cache: Some(CacheLimits::default()),
+            issuers: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -109,6 +113,8 @@ pub struct NodeBuilder {
     leeway: Duration,
     max_staleness: Duration,
     when_stale: WhenStale,
+    token_cache: Option<CacheLimits>,
+    issuers: Vec<Arc<Decoder>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -140,6 +146,19 @@ impl NodeBuilder {
         Self { when_stale, ..self }
     }
 
+    /// How many tokens are remembered whose signature was found good, so that it is checked once; `None` for none. See
+    /// [`Decoder::with_cache`] for what is remembered, and what never is.
+    pub fn token_cache(self, token_cache: Option<CacheLimits>) -> Self {
+        Self { token_cache, ..self }
+    }
+
+    /// Accepts the access tokens of another issuer as well; see [`Verifier::with_issuer`]. They can be logged out here;
+    /// they have no sessions, and their subjects are not ours.
+    pub fn issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Self {
+        self.issuers.push(decoder.into());
+        self
+    }
+
     /// A clock other than the system's, for tests.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -153,7 +172,7 @@ impl NodeBuilder {
     where
         S: RevocationLog + SessionStore + KeyStore + Clone,
     {
-        let Self { settings, algorithm, leeway, max_staleness, when_stale, clock } = self;
+        let Self { settings, algorithm, leeway, max_staleness, when_stale, token_cache, issuers, clock } = self;
         let keys = load_or_make_keys(&store, algorithm, clock.now()).await?;
         let signing_key = keys.last().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?.clone();
 
@@ -165,14 +184,22 @@ impl NodeBuilder {
             rules = rules.with_audience(audience);
         }
         let keys_of_tokens = KeySet::new(keys.iter().map(|key| key.verifying_key().clone()))?;
-        let verifier = Arc::new(Verifier::new(
-            Decoder::new(rules, keys_of_tokens),
+        let decoder = Decoder::new(rules, keys_of_tokens);
+        let mut verifier = Verifier::new(
+            match token_cache {
+                Some(limits) => decoder.with_cache(limits),
+                None => decoder,
+            },
             index,
             follower.freshness(),
             Arc::clone(&clock),
             max_staleness,
             when_stale,
-        ));
+        );
+        for issuer in issuers {
+            verifier = verifier.with_issuer(issuer)?;
+        }
+        let verifier = Arc::new(verifier);
         let sessions =
             Sessions::new(Arc::new(store), Arc::clone(&verifier), signing_key, settings, Arc::clone(&clock))?;
         follower.ready().await?;

@@ -4,6 +4,7 @@ mod fact;
 mod follower;
 mod index;
 mod log;
+pub mod wire;
 
 pub use fact::{MAX_LEEWAY, Revocation, Target};
 pub use follower::{Follower, Freshness};

@@ -34,6 +34,9 @@ use crate::{
     token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode_with_header},
 };
 
+/// More sessions than any subject has.
+const MANY: usize = 1_000_000;
+
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
 #[derive(Clone)]
 pub struct TokenPair {
@@ -153,7 +156,8 @@ impl Sessions {
 
     /// Notes that a token of a session was used just now; written down with the next [`Sessions::write_last_seen`].
     pub fn note_use(&self, claims: &Claims) {
-        if let Some(session) = &claims.session {
+        // Of another issuer, the same two ids mean another session.
+        if let Some(session) = claims.session.as_ref().filter(|_| claims.issuer == self.settings.issuer) {
             self.last_seen.note(session, &claims.subject, self.clock.now());
         }
     }
@@ -261,7 +265,25 @@ impl Sessions {
         }
     }
 
+    /// What [`Sessions::refresh`] would decide about the token now, without using it up: what is said of the session is not
+    /// written down.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    pub async fn foresee(&self, token: &RefreshToken) -> Result<Rotated, Error> {
+        let RefreshToken(presented) = token;
+        let Some(session) = presented.session.clone() else { return Ok(Rotated::Ended) };
+        // Whose it is is known, so no store has to search for it.
+        let of_subject = self.store.sessions(Some(&presented.subject), None, MANY).await?;
+        let found = of_subject.into_iter().find(|other| other.id == session);
+        let used = Presented::Refresh(presented.token_id.clone());
+        Ok(self.rotation(&presented.subject, session, used, &TokenOptions::default())?.decide(found))
+    }
+
     /// Logs out, with an access or a refresh token of the session; an expired one will do.
+    ///
+    /// A token of another issuer has no session here. It is revoked alone; with [`Scope::All`] so is every token of its
+    /// subject that its issuer has issued until now.
     ///
     /// When this returns, the revocation is durable and this node refuses every token of what has ended. Gives the
     /// number of sessions that have.
@@ -270,12 +292,10 @@ impl Sessions {
     /// [`Refusal::Revoked`] when the session had ended already: nothing has changed.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, SessionError> {
         let claims = self.verifier.verify_to_log_out(token)?;
-        let Some(session) = claims.session.clone() else {
+        let ours = claims.issuer == self.settings.issuer;
+        let Some(session) = claims.session.clone().filter(|_| ours) else {
             // Of an application that has no sessions: the token is all there is to end.
-            if scope != Scope::This {
-                return Err(Refusal::MissingClaim("sid").into());
-            }
-            self.revoke_token_id(claims.token_id, Some(claims.expires_at)).await?;
+            self.log_out_without_session(claims, scope).await?;
             return Ok(0);
         };
         let subject = claims.subject.clone();
@@ -286,6 +306,30 @@ impl Sessions {
         };
         let ended = self.end(selection, Some((session, subject)), vec![]).await?;
         ended.ok_or_else(|| self.ended(&claims))
+    }
+
+    async fn log_out_without_session(&self, claims: Claims, scope: Scope) -> Result<(), SessionError> {
+        let foreign = self.lifetime_elsewhere(&claims.issuer);
+        let mut ends = vec![token_of(&claims)];
+        match (scope, foreign) {
+            (Scope::This, _) => {}
+            (Scope::All, Some(longest_lifetime)) => {
+                let issued_until = self.clock.now();
+                ends.push(Revocation {
+                    target: Target::Subject { id: claims.subject, issued_until },
+                    lapses_at: Revocation::lapse_for(issued_until.plus(longest_lifetime)),
+                    issuer: claims.issuer,
+                });
+            }
+            _ => return Err(Refusal::MissingClaim("sid").into()),
+        }
+        Ok(self.revoke(ends).await?)
+    }
+
+    /// The longest that a token of another issuer lives; `None` if it is our own, or unknown.
+    fn lifetime_elsewhere(&self, issuer: &Issuer) -> Option<Duration> {
+        let decoder = self.verifier.decoder_of(issuer).filter(|_| *issuer != self.settings.issuer)?;
+        Some(decoder.rules().longest_lifetime())
     }
 
     /// Ends sessions; gives how many there were.
@@ -316,19 +360,20 @@ impl Sessions {
         Ok(self.end(Selection::All { issued_until }, None, vec![cut_off]).await?.unwrap_or(0))
     }
 
-    /// Revokes a token of somebody else: an access token alone, a refresh token with its whole session (RFC 7009 §2.1).
-    /// Gives how many sessions ended by it. It may have expired or been revoked before.
+    /// Revokes a token of somebody else: an access token alone, a refresh token with its whole session (RFC 7009 §2.1),
+    /// a token of another issuer alone. Gives how many sessions ended by it. It may have expired or been revoked before.
     ///
     /// # Errors
-    /// The [`Refusal`] when it is no authentic token of these sessions.
+    /// The [`Refusal`] when it is no authentic token of any issuer that is known.
     pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
         let claims = self.verifier.verify_to_revoke(token)?;
-        match (claims.token_type, claims.session) {
-            (TokenType::Refresh, Some(session)) => {
+        let ours = claims.issuer == self.settings.issuer;
+        match (claims.token_type, claims.session.clone()) {
+            (TokenType::Refresh, Some(session)) if ours => {
                 Ok(self.end_sessions(Selection::Owned(session, claims.subject)).await?)
             }
             _ => {
-                self.revoke_token_id(claims.token_id, Some(claims.expires_at)).await?;
+                self.revoke(vec![token_of(&claims)]).await?;
                 Ok(0)
             }
         }
@@ -496,6 +541,15 @@ impl Sessions {
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.settings.issuer
+    }
+}
+
+/// That this token has ended, and no other.
+fn token_of(claims: &Claims) -> Revocation {
+    Revocation {
+        issuer: claims.issuer.clone(),
+        target: Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) },
+        lapses_at: Revocation::lapse_for(claims.expires_at),
     }
 }
 

@@ -35,12 +35,14 @@
 
 mod algorithm;
 mod base64url;
+mod cache;
 mod claims;
 pub mod dangerous;
 mod decoder;
 mod der;
 mod encode;
 mod header;
+mod issuers;
 mod json;
 mod jwk;
 mod key_id;
@@ -54,6 +56,7 @@ mod verifier;
 mod verifying_key;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use cache::{CacheLimits, CacheStats};
 pub use claims::{Claims, Fresh, TokenType};
 pub use decoder::{Decoder, Expiry, Scratch};
 pub use encode::{encode, encode_with_header};

@@ -1,15 +1,15 @@
 //! Users: registering, and what they do with their own account.
 
 use adieu::Subject;
-use adieu_axum::AccessToken;
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
     Api,
-    client::{Client, Id, is_admin},
+    client::{AccessToken, Client, Id, is_admin},
     docs,
+    feed::{Wait, WaitParameters},
     view::{Message, User},
 };
 use crate::{
@@ -86,7 +86,7 @@ impl Api {
     /// The account with this id, if it is the caller's own or the caller is an administrator. To anybody else it is
     /// as if there were none.
     async fn visible_account(&self, token: &AccessToken, id: &Subject) -> Result<Account, ApiError> {
-        if token.subject() != id && !is_admin(token) {
+        if token.subject() != id && !is_admin(token, self.node.sessions.issuer()) {
             return Err(ApiError::NotFound);
         }
         self.account(id).await
@@ -134,7 +134,7 @@ pub(super) async fn register(
 /// A wrong current password counts as a failed login. It is a wrong field (422), not a refused token (401), since the
 /// token is good.
 #[utoipa::path(post, path = "/password", tag = "Account", request_body = PasswordChange,
-    security(("access" = [])), responses(
+    security(("access" = [])), params(WaitParameters), responses(
     (status = 200, description = "Changed.", body = Message, example = json!({"message": "Password changed."})),
     docs::BadRequest, docs::Refusals, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany, docs::Unavailable,
 ))]
@@ -142,6 +142,7 @@ pub(super) async fn change_password(
     State(api): State<Api>,
     token: AccessToken,
     client: Client,
+    wait: Wait,
     mut fields: Fields,
 ) -> Result<Json<Message>, ApiError> {
     let minimum = api.settings.password_min_length.get();
@@ -157,7 +158,7 @@ pub(super) async fn change_password(
     api.node.accounts.set_password(&account.id, &chosen, token.session.clone()).await?;
     audit::Entry { session: token.session.clone(), ..audit::Entry::of(&account.id) }
         .record(Event::PasswordChanged, client.address);
-    Ok(Message::new("Password changed."))
+    Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await))
 }
 
 /// Shows a user: the caller, or, to an administrator, anyone.
@@ -182,15 +183,16 @@ pub(super) async fn show(
 /// administrator can't delete its own account, so that there is always one. Whatever else is asked for is not found,
 /// whether it exists or not.
 #[utoipa::path(delete, path = "/user/{id}", tag = "Account", security(("access" = [])),
-    params(("id" = String, Path, description = "The user's id: `sub` in its tokens.")), responses(
+    params(("id" = String, Path, description = "The user's id: `sub` in its tokens."), WaitParameters), responses(
     (status = 200, description = "Deleted.", body = Message, example = json!({"message": "User deleted."})),
-    docs::TwoTokens, docs::FreshRefusals, docs::NotFound, docs::NotDeleted, docs::Unavailable,
+    docs::TwoTokens, docs::FreshRefusals, docs::NotFound, docs::NotDeleted, docs::InvalidQuery, docs::Unavailable,
 ))]
 pub(super) async fn delete(
     State(api): State<Api>,
     token: AccessToken,
     client: Client,
     Id(id): Id<Subject>,
+    wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
     let account = api.visible_account(&token, &id).await?;
     if *token.subject() == account.id {
@@ -202,5 +204,5 @@ pub(super) async fn delete(
     api.node.accounts.delete(&account.id).await?;
     audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
         .record(Event::AccountDeleted, client.address);
-    Ok(Message::new("User deleted."))
+    Ok(Message::revoked("User deleted.", wait.until_everywhere(&api.node.feed).await))
 }

@@ -7,6 +7,7 @@ use super::{
     Api,
     client::{Admin, Client, Id},
     docs,
+    feed::{Wait, WaitParameters},
     view::{Message, PartFields, SessionList, SessionsEnded, UserDetails, Users, id},
 };
 use crate::{
@@ -36,15 +37,17 @@ pub(super) async fn list_users(
 ///
 /// An administrator can't disable its own account, so that there is always one.
 #[utoipa::path(post, path = "/users/{id}/disable", tag = "Administration", security(("access" = [])),
-    params(("id" = String, Path, description = "The user's id.")), responses(
+    params(("id" = String, Path, description = "The user's id."), WaitParameters), responses(
     (status = 200, description = "Disabled.", body = Message, example = json!({"message": "User disabled."})),
-    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::NotDisabled, docs::Unavailable,
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::NotDisabled, docs::InvalidQuery,
+    docs::Unavailable,
 ))]
 pub(super) async fn disable(
     State(api): State<Api>,
     Admin(token): Admin,
     client: Client,
     Id(id): Id<Subject>,
+    wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
     if *token.subject() == id {
         return Err(ApiError::Conflict("You can't disable yourself.".into()));
@@ -52,7 +55,7 @@ pub(super) async fn disable(
     api.node.accounts.disable(&id).await?;
     audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
         .record(Event::AccountDisabled, client.address);
-    Ok(Message::new("User disabled."))
+    Ok(Message::revoked("User disabled.", wait.until_everywhere(&api.node.feed).await))
 }
 
 /// Lets a disabled user log in again. Its old sessions stay ended.
@@ -92,22 +95,24 @@ pub(super) async fn list_sessions_of_user(
 
 /// Ends all sessions of a user, who can log in again.
 #[utoipa::path(delete, path = "/users/{id}/sessions", tag = "Administration", security(("access" = [])),
-    params(("id" = String, Path, description = "The user's id.")), responses(
+    params(("id" = String, Path, description = "The user's id."), WaitParameters), responses(
     (status = 200, description = "Ended.", body = SessionsEnded),
-    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::InvalidQuery, docs::Unavailable,
 ))]
 pub(super) async fn end_sessions_of_user(
     State(api): State<Api>,
     Admin(token): Admin,
     client: Client,
     Id(user): Id<Subject>,
+    wait: Wait,
 ) -> Result<Json<SessionsEnded>, ApiError> {
     let account = api.account(&user).await?;
     let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id.clone())).await?;
     let by = Some(token.subject().clone());
     audit::Entry { by, sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id) }
         .record(Event::SessionsEnded, client.address);
-    Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended }))
+    let everywhere = wait.until_everywhere(&api.node.feed).await;
+    Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended, everywhere }))
 }
 
 /// Lists everybody's sessions, oldest first, or one user's.

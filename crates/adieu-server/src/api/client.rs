@@ -1,9 +1,11 @@
 //! What a request says beside its body: who sends it, and which thing it is about.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Deref,
+};
 
-use adieu::session::Origin;
-use adieu_axum::AccessToken;
+use adieu::{Issuer, session::Origin, token::Refusal};
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Path},
     http::{header, request::Parts},
@@ -47,12 +49,34 @@ impl FromRequestParts<Api> for Client {
     }
 }
 
+/// An access token of this server. What others say of their subjects means nothing here: the same `sub` is another
+/// account, if it is one. Only what says what a token is worth takes those of other issuers, as
+/// [`adieu_axum::AccessToken`].
+pub(super) struct AccessToken(adieu_axum::AccessToken);
+
+impl Deref for AccessToken {
+    type Target = adieu_axum::AccessToken;
+
+    fn deref(&self) -> &adieu_axum::AccessToken {
+        &self.0
+    }
+}
+
+impl FromRequestParts<Api> for AccessToken {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let token = <adieu_axum::AccessToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
+        if token.issuer == *api.node.sessions.issuer() { Ok(Self(token)) } else { Err(Refusal::WrongIssuer.into()) }
+    }
+}
+
 /// An administrator's access token.
 pub(super) struct Admin(pub(super) AccessToken);
 
-/// Whether this is an administrator's token.
-pub(super) fn is_admin(token: &AccessToken) -> bool {
-    token.custom.get(ADMIN_CLAIM) == Some(&Value::Bool(true))
+/// Whether this is an administrator's token. Only of this server's own: what others write into theirs means nothing here.
+pub(super) fn is_admin(token: &adieu_axum::AccessToken, own: &Issuer) -> bool {
+    token.issuer == *own && token.custom.get(ADMIN_CLAIM) == Some(&Value::Bool(true))
 }
 
 impl FromRequestParts<Api> for Admin {
@@ -60,7 +84,7 @@ impl FromRequestParts<Api> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let token = <AccessToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
-        if is_admin(&token) { Ok(Self(token)) } else { Err(ApiError::AdminOnly) }
+        if is_admin(&token, api.node.sessions.issuer()) { Ok(Self(token)) } else { Err(ApiError::AdminOnly) }
     }
 }
 

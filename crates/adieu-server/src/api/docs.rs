@@ -32,6 +32,7 @@ use crate::error::ErrorBody;
         (name = "Account", description = "Users and their own accounts."),
         (name = "Session", description = "Tokens: getting them, checking them, ending them."),
         (name = "Administration", description = "For access tokens with the claim `is_admin`."),
+        (name = "Service", description = "For clients, which `adieu client add` makes."),
         (name = "Operation", description = "For the machines around."),
     ),
     components(schemas(ErrorBody, RefusalBody)),
@@ -54,6 +55,11 @@ impl Modify for Schemes {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("access", scheme("An access token."));
         components.add_security_scheme("refresh", scheme("A refresh token."));
+        let client = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some("The name and the secret of a client, as `adieu client add` printed it."))
+            .build();
+        components.add_security_scheme("client", SecurityScheme::Http(client));
     }
 }
 
@@ -160,6 +166,9 @@ answers! {
         "not JSON" => {"code": 400, "errors": {"json": ["Invalid JSON body."]}, "message": "EOF while parsing an object at line 1 column 1", "status": "Bad Request"},
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
+    BadForm "400" "ErrorBody" "There is more than one Authorization header, or the body could not be read." ["WWW-Authenticate"] {
+        "two credentials" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
+    }
     TwoTokens "400" "ErrorBody" "There is more than one Authorization header, or the query can't be read." ["WWW-Authenticate"] {
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
@@ -181,6 +190,19 @@ answers! {
     }
     AdminOnly "403" "ErrorBody" "The token is not an administrator's." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
+    }
+    WrongClient "401" "ErrorBody" "There is no such client with this secret, or there are no credentials." ["WWW-Authenticate"] {
+        "wrong" => {"code": 401, "message": "Invalid client credentials.", "status": "Unauthorized"},
+    }
+    MayNotIntrospect "403" "ErrorBody" "The client may not introspect." [] {
+        "not allowed" => {"code": 403, "message": "This client may not introspect.", "status": "Forbidden"},
+    }
+    NotWhatIsWanted "403" "ErrorBody" "The token is good, and not what is wanted here." ["WWW-Authenticate"] {
+        "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
+        "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
+    }
+    MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
+        "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
     }
     RegistrationClosed "403" "ErrorBody" "Strangers may not register." [] {
         "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},
@@ -206,6 +228,12 @@ answers! {
     NotJson "415" "ErrorBody" "The body is not labelled as JSON." [] {
         "not labelled" => {"code": 415, "message": "Send the body as application/json.", "status": "Unsupported Media Type"},
     }
+    NotForm "415" "ErrorBody" "The body is not labelled as a form." [] {
+        "not labelled" => {"code": 415, "message": "Send the body as application/x-www-form-urlencoded.", "status": "Unsupported Media Type"},
+    }
+    InvalidForm "422" "ErrorBody" "The token is missing, or there twice." [] {
+        "missing" => {"code": 422, "errors": {"form": {"token": ["Missing data for required field."]}}, "status": "Unprocessable Entity"},
+    }
     Invalid "422" "ErrorBody" "Fields are missing, unknown or wrong." [] {
         "missing" => {"code": 422, "errors": {"json": {"password": ["Missing data for required field."]}}, "status": "Unprocessable Entity"},
     }
@@ -214,6 +242,9 @@ answers! {
     }
     TooMany "429" "ErrorBody" "Too many failed logins, or too many registrations." ["Retry-After"] {
         "too many" => {"code": 429, "message": "Too many attempts. Try again later.", "status": "Too Many Requests"},
+    }
+    TooManyFollowers "429" "ErrorBody" "The client has too many followers, or too many requests that wait." ["Retry-After"] {
+        "too many" => {"code": 429, "message": "This client has too many followers. Try again later.", "status": "Too Many Requests"},
     }
     Fault "500" "ErrorBody" "The server has a fault." [] {
         "fault" => {"code": 500, "status": "Internal Server Error"},

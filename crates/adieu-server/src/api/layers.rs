@@ -4,7 +4,7 @@ use std::{any::Any, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderValue, header},
+    http::{HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -15,7 +15,10 @@ use crate::error::ApiError;
 const REQUEST_LOG_TARGET: &str = "adieu::request";
 
 /// Routes that are asked so often, by machines, that a line each would hide the rest: theirs are for debugging.
-const ASKED_BY_MACHINES: [&str; 3] = ["/verify", "/livez", "/readyz"];
+const ASKED_BY_MACHINES: [&str; 7] =
+    ["/verify", "/ext_authz", "/ext_authz/", "/ext_authz/{*path}", "/introspect", "/livez", "/readyz"];
+/// The same, when it is asked with GET.
+const READ_BY_MACHINES: &str = "/revocations";
 
 /// Only what is needed to show the page of the documentation, which asks nobody but this server.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -31,7 +34,7 @@ pub(super) async fn log(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
-    if ASKED_BY_MACHINES.contains(&route) {
+    if ASKED_BY_MACHINES.contains(&route) || (route == READ_BY_MACHINES && method == Method::GET) {
         tracing::debug!(target: REQUEST_LOG_TARGET, %method, route, status, micros, "answered");
     } else {
         tracing::info!(target: REQUEST_LOG_TARGET, %method, route, status, micros, "answered");

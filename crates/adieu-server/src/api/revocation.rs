@@ -15,12 +15,14 @@ use super::{
     Api,
     client::{Admin, Client},
     docs,
+    feed::{Wait, WaitParameters},
     view::id,
 };
 use crate::{
     audit::{self, Event},
     config::LONGEST_SESSION,
     error::{ApiError, FieldErrors},
+    feed::Everywhere,
     input::Fields,
 };
 
@@ -54,6 +56,9 @@ pub(super) struct Revoked {
     sessions_ended: usize,
     /// Whether the caller's own token has been revoked by it: then log in again.
     own_token_revoked: bool,
+    /// With `?wait=everywhere`: whom that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    everywhere: Option<Everywhere>,
 }
 
 enum Request {
@@ -82,7 +87,7 @@ impl Request {
 ///
 /// What has been revoked before, or is not there, is no error: in the end it is refused.
 #[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = [])),
-    request_body = RevocationRequest, responses(
+    params(WaitParameters), request_body = RevocationRequest, responses(
     (status = 200, description = "Revoked, on stable storage.", body = Revoked),
     docs::BadRequest, docs::Refusals, docs::AdminOnly, docs::TooLarge, docs::NotJson, docs::Invalid, docs::Unavailable,
 ))]
@@ -91,6 +96,7 @@ pub(super) async fn revoke(
     Admin(admin): Admin,
     client: Client,
     own_token: BearerToken,
+    wait: Wait,
     fields: Fields,
 ) -> Result<Json<Revoked>, ApiError> {
     let request = read(fields, api.node.clock.now())?;
@@ -113,7 +119,8 @@ pub(super) async fn revoke(
     audit::Entry { by: Some(admin.subject().clone()), sessions_ended: Some(sessions_ended), ..entry }
         .record(Event::Revoked, client.address);
     let own_token_revoked = matches!(sessions.verifier().verify(own_token.as_str()), Err(Refusal::Revoked(_)));
-    Ok(Json(Revoked { message: "Revoked.", sessions_ended, own_token_revoked }))
+    let everywhere = wait.until_everywhere(&api.node.feed).await;
+    Ok(Json(Revoked { message: "Revoked.", sessions_ended, own_token_revoked, everywhere }))
 }
 
 fn read(mut fields: Fields, now: Timestamp) -> Result<Request, ApiError> {

@@ -1,22 +1,19 @@
-//! Sessions: logging in, refreshing, logging out, and what a proxy asks.
+//! Sessions: logging in, refreshing, logging out.
 
 use adieu::{
     SessionId,
     session::{Scope, Selection},
 };
-use adieu_axum::{AccessToken, BearerToken};
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use adieu_axum::BearerToken;
+use axum::{Json, extract::State};
 
 use super::{
     Api,
     account::Credentials,
-    client::{Client, Id, is_admin},
+    client::{AccessToken, Client, Id, is_admin},
     docs,
+    feed::{Wait, WaitParameters},
+    time_limit::MoreTime,
     view::{Message, PartFields, SessionDetails, SessionList, Tokens},
 };
 use crate::{
@@ -25,11 +22,6 @@ use crate::{
     input::{Fields, Query},
     text::{Password, TextError, Username},
 };
-
-/// The header in which `/verify` says who a token speaks for.
-const SUBJECT: HeaderName = HeaderName::from_static("x-adieu-subject");
-/// The header in which `/verify` says of which session a token is.
-const SESSION: HeaderName = HeaderName::from_static("x-adieu-session");
 
 /// Logs in: starts a session and gives its tokens.
 ///
@@ -79,7 +71,8 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
 /// Either token will do, also an expired one. When the answer comes, the end is on stable storage, and this node
 /// refuses the tokens from the very next request on.
 #[utoipa::path(post, path = "/logout", tag = "Session", security(("access" = []), ("refresh" = [])),
-    params(("scope" = Option<String>, Query, description = "`this` session (the default), the user's `others`, or `all`.")),
+    params(("scope" = Option<String>, Query, description = "`this` session (the default), the user's `others`, or `all`."),
+        WaitParameters),
     responses(
     (status = 200, description = "Logged out.", body = Message, example = json!({"message": "Successfully logged out"})),
     docs::TwoTokens, docs::Refusals, docs::InvalidQuery, docs::Unavailable,
@@ -88,41 +81,23 @@ pub(super) async fn log_out(
     State(api): State<Api>,
     token: BearerToken,
     client: Client,
+    time: MoreTime,
     Query(mut fields): Query,
 ) -> Result<Json<Message>, ApiError> {
+    let wait = Wait::take(&mut fields);
     let scope = fields.optional("scope", |text| match text.as_str() {
         "this" => Ok(Scope::This),
         "others" => Ok(Scope::Others),
         "all" => Ok(Scope::All),
         _ => Err(TextError::new("Must be one of: this, others, all.")),
     });
-    let (scope,) = fields.finish((scope,))?;
+    let (scope, wait) = fields.finish((scope, wait))?;
     let scope = scope.unwrap_or_default();
     let sessions_ended = Some(api.node.sessions.log_out(token.as_str(), scope).await?);
     audit::Entry { scope: Some(scope_name(scope)), sessions_ended, ..audit::Entry::of_token(token.as_str()) }
         .record(Event::Logout, client.address);
-    Ok(Message::new("Successfully logged out"))
-}
-
-/// Says whether an access token is good, to a proxy that asks on behalf of a service.
-///
-/// Answers to any method, also to those of WebDAV and others that are not here, because some proxies pass on the method of the request that they ask about. Decided in
-/// memory.
-#[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), responses(
-    (status = 204, description = "The token is good.", headers(
-        ("X-Adieu-Subject" = String, description = "Who it speaks for: its `sub`."),
-        ("X-Adieu-Session" = String, description = "Of which session it is: its `sid`, if it has one."),
-    )),
-    docs::TwoTokens, docs::Refusals, docs::Unavailable,
-))]
-pub(super) async fn verify(token: AccessToken) -> Result<Response, ApiError> {
-    let mut response = (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response();
-    let headers = response.headers_mut();
-    headers.insert(SUBJECT, HeaderValue::from_str(token.subject().as_str()).map_err(ApiError::internal)?);
-    if let Some(session) = &token.session {
-        headers.insert(SESSION, HeaderValue::from_str(session.as_str()).map_err(ApiError::internal)?);
-    }
-    Ok(response)
+    let everywhere = Wait::new(wait, time).until_everywhere(&api.node.feed).await;
+    Ok(Message::revoked("Successfully logged out", everywhere))
 }
 
 /// Lists the caller's sessions, oldest first.
@@ -144,19 +119,23 @@ pub(super) async fn list(
 ///
 /// Whatever else is asked for is not found, whether it exists or not.
 #[utoipa::path(delete, path = "/sessions/{sid}", tag = "Session", security(("access" = [])),
-    params(("sid" = String, Path, description = "The session's id: `sid` in its tokens.")), responses(
+    params(("sid" = String, Path, description = "The session's id: `sid` in its tokens."), WaitParameters), responses(
     (status = 200, description = "Ended.", body = Message, example = json!({"message": "Session ended."})),
-    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::Unavailable,
+    docs::TwoTokens, docs::Refusals, docs::NotFound, docs::InvalidQuery, docs::Unavailable,
 ))]
 pub(super) async fn end(
     State(api): State<Api>,
     token: AccessToken,
     client: Client,
     Id(session): Id<SessionId>,
+    wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
     let by = token.subject().clone();
-    let selection =
-        if is_admin(&token) { Selection::One(session.clone()) } else { Selection::Owned(session.clone(), by.clone()) };
+    let selection = if is_admin(&token, api.node.sessions.issuer()) {
+        Selection::One(session.clone())
+    } else {
+        Selection::Owned(session.clone(), by.clone())
+    };
     let sessions_ended = api.node.sessions.end_sessions(selection).await?;
     if sessions_ended == 0 {
         return Err(ApiError::NotFound);
@@ -168,7 +147,7 @@ pub(super) async fn end(
         ..audit::Entry::default()
     }
     .record(Event::SessionsEnded, client.address);
-    Ok(Message::new("Session ended."))
+    Ok(Message::revoked("Session ended.", wait.until_everywhere(&api.node.feed).await))
 }
 
 impl Api {

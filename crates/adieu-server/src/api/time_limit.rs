@@ -1,9 +1,10 @@
 //! How long a request may take, and whose fault it is when it takes longer.
 
 use std::{
-    pin::Pin,
+    convert::Infallible,
+    pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -12,7 +13,8 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Request, State},
+    extract::{FromRequestParts, Request, State},
+    http::request::Parts,
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -21,12 +23,38 @@ use tokio::time::timeout;
 
 use crate::error::ApiError;
 
-/// Answers a request that takes longer than `limit`: 408 when its client has still to send some of the body that is
+/// More time than all requests get, for one that is meant to take long: its handler grants it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MoreTime(Arc<OnceLock<Duration>>);
+
+impl MoreTime {
+    /// Grants it, once.
+    pub(super) fn grant(&self, more: Duration) {
+        let _first = self.0.set(more);
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for MoreTime {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// Answers a request that takes longer than `limit`, and what it was granted beside: 408 when its client has still to send some of the body that is
 /// being read, and otherwise 503, because it waits for us.
 pub(super) async fn end(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let awaits_client = Arc::new(AtomicBool::new(false));
-    let request = request.map(|body| Body::new(Watched { body, awaits_client: Arc::clone(&awaits_client) }));
-    match timeout(limit, next.run(request)).await {
+    let mut request = request.map(|body| Body::new(Watched { body, awaits_client: Arc::clone(&awaits_client) }));
+    let more = MoreTime::default();
+    request.extensions_mut().insert(more.clone());
+    let mut answering = pin!(next.run(request));
+    let mut answered = timeout(limit, answering.as_mut()).await;
+    if let (Err(_), Some(more)) = (&answered, more.0.get()) {
+        answered = timeout(*more, answering).await;
+    }
+    match answered {
         Ok(answered) => answered,
         Err(_) if awaits_client.load(Ordering::Relaxed) => ApiError::RequestTimeout.into_response(),
         Err(_) => ApiError::Unavailable("the request took longer than request_timeout".into()).into_response(),

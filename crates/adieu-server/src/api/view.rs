@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     accounts::Account,
     error::ApiError,
+    feed::Everywhere,
     input::{Field, Fields},
     text::TextError,
 };
@@ -25,11 +26,19 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub(super) struct Message {
     pub(super) message: &'static str,
+    /// With `?wait=everywhere`: whom that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    everywhere: Option<Everywhere>,
 }
 
 impl Message {
     pub(super) const fn new(message: &'static str) -> Json<Self> {
-        Json(Self { message })
+        Json(Self { message, everywhere: None })
+    }
+
+    /// That something was revoked, and whom was waited for, if that was wanted.
+    pub(super) const fn revoked(message: &'static str, everywhere: Option<Everywhere>) -> Json<Self> {
+        Json(Self { message, everywhere })
     }
 }
 
@@ -162,6 +171,9 @@ pub(super) struct SessionsEnded {
     pub(super) message: &'static str,
     #[schema(example = 2)]
     pub(super) sessions_ended: usize,
+    /// With `?wait=everywhere`: whom that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) everywhere: Option<Everywhere>,
 }
 
 /// Which part of a list is asked for.

@@ -187,12 +187,26 @@ impl Settings {
             ("hashing_queue", self.hashing_queue.get(), 100_000),
             ("max_body_bytes", self.max_body_bytes.get(), 16 * 1024 * 1024),
             ("max_connections", self.max_connections.get(), 1_000_000),
+            ("token_cache", self.token_cache.get(), 10_000_000),
         ] {
             if value > most {
                 let origin = origins.get(key).unwrap_or(&Origin::Default);
                 return Err(SettingError(format!(
                     "{key} {origin}: {value} is out of range; it must be at most {most}"
                 )));
+            }
+        }
+        self.check_issuers(origins)
+    }
+
+    fn check_issuers(&self, origins: &BTreeMap<&'static str, Origin>) -> Result<(), SettingError> {
+        for (index, issuer) in self.trusted_issuer.iter().enumerate() {
+            let twice = issuer.name == self.issuer
+                || self.trusted_issuer.iter().take(index).any(|earlier| earlier.name == issuer.name);
+            let wrong = if twice { Some("there are two issuers of this name") } else { issuer.contradiction() };
+            if let Some(wrong) = wrong {
+                let origin = origins.get("trusted_issuer").unwrap_or(&Origin::Default);
+                return Err(SettingError(format!("trusted_issuer {origin}: {:?}: {wrong}", issuer.name)));
             }
         }
         Ok(())

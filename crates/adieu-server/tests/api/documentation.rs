@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use adieu_server::clients::Capability;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -46,6 +47,7 @@ fn the_routes_are_these() {
     insta::assert_snapshot!(routes.into_iter().collect::<Vec<_>>().join("\n"), @r"
     /.well-known/jwks.json GET
     /admin/sessions GET
+    /introspect POST
     /livez GET
     /login POST
     /logout POST
@@ -53,6 +55,7 @@ fn the_routes_are_these() {
     /readyz GET
     /refresh POST
     /register POST
+    /revocations GET
     /revocations POST
     /sessions GET
     /sessions/{sid} DELETE
@@ -126,6 +129,8 @@ async fn each_documented_status_can_be_had() {
     // Not to be had at will: these are provoked where the store is broken, a client slow, a head long, or a handler faulty.
     missing.values_mut().for_each(|statuses| statuses.retain(|status| ![408, 431, 500, 503].contains(status)));
     missing.get_mut(&("POST".into(), "/register".into())).unwrap().retain(|status| *status != 403);
+    // It takes thousands.
+    missing.get_mut(&("GET".into(), "/revocations".into())).unwrap().retain(|status| *status != 429);
 
     let long = || json!({"username": "x".repeat(70_000)});
     let change = |password: &str| json!({"password": password, "new_password": "5678"});
@@ -149,6 +154,7 @@ async fn each_documented_status_can_be_had() {
         ("GET", "/sessions?x=1", "", Some(&jose), None),
         ("DELETE", "/sessions/{sid}", other_session.as_str(), Some(&jose), None),
         ("DELETE", "/sessions/{sid}", "none", Some(&jose), None),
+        ("DELETE", "/sessions/{sid}?wait=x", "none", Some(&jose), None),
         ("POST", "/password", "", Some(&jose), Some(json!({}))),
         ("POST", "/password", "", Some(&jose), Some(long())),
         ("POST", "/password", "", Some(&jose), Some(change(PASSWORD))),
@@ -159,6 +165,7 @@ async fn each_documented_status_can_be_had() {
         ("GET", "/user/{id}", "x", Some(&jose), None),
         ("DELETE", "/user/{id}", "x", Some(&jose), None),
         ("DELETE", "/user/{id}", &boss_id, Some(&boss), None),
+        ("DELETE", "/user/{id}?wait=x", &boss_id, Some(&boss), None),
         ("GET", "/users", "", Some(&boss), None),
         ("GET", "/users?limit=x", "", Some(&boss), None),
         ("GET", "/admin/sessions", "", Some(&boss), None),
@@ -167,7 +174,9 @@ async fn each_documented_status_can_be_had() {
         ("GET", "/users/{id}/sessions", "x", Some(&boss), None),
         ("GET", "/users/{id}/sessions?x=1", &user, Some(&boss), None),
         ("DELETE", "/users/{id}/sessions", "x", Some(&boss), None),
+        ("DELETE", "/users/{id}/sessions?wait=x", &user, Some(&boss), None),
         ("POST", "/users/{id}/disable", "x", Some(&boss), None),
+        ("POST", "/users/{id}/disable?wait=x", &user, Some(&boss), None),
         ("POST", "/users/{id}/disable", &boss_id, Some(&boss), None),
         ("POST", "/users/{id}/enable", "x", Some(&boss), None),
         ("POST", "/users/{id}/enable", &user, Some(&boss), None),
@@ -189,6 +198,23 @@ async fn each_documented_status_can_be_had() {
         }
         provoked(&mut missing, method, template, call.send().await.status);
     }
+    let (client, other) = (app.client("all", &Capability::ALL).await, app.client("none", &[]).await);
+    for call in [
+        app.post("/introspect").by(&client).form("token=x"),
+        app.post("/introspect").by(&client).form("x=1"),
+        app.post("/introspect").by(&client).form("x".repeat(70_000)),
+        app.post("/introspect").by(&client).unlabelled("token=x"),
+        app.post("/introspect").by(&other).form("token=x"),
+    ] {
+        provoked(&mut missing, "POST", "/introspect", call.send().await.status);
+    }
+    for call in [
+        app.get("/revocations").by(&client),
+        app.get("/revocations").by(&other),
+        app.get("/revocations?wait=x").by(&client),
+    ] {
+        provoked(&mut missing, "GET", "/revocations", call.send().await.status);
+    }
     let refreshed = app.post("/refresh").token(&jose.refresh).send().await;
     provoked(&mut missing, "POST", "/refresh", refreshed.status);
 
@@ -203,6 +229,10 @@ async fn each_documented_status_can_be_had() {
                 401 if template == "/login" => continue,
                 401 => call(),
                 403 if template == "/register" => continue,
+                403 if template == "/verify" => {
+                    app.call(method.parse().unwrap(), "/verify?admin=true").token(&jose.access)
+                }
+                422 if template == "/verify" => app.call(method.parse().unwrap(), "/verify?x=1").token(&jose.access),
                 403 => call().token(&jose.access),
                 415 => call().token(&boss.access).unlabelled("x"),
                 _ => continue,

@@ -4,10 +4,14 @@
 mod administration;
 mod audit;
 mod bad_input;
+mod clients;
 mod concurrent_changes;
 mod documentation;
 mod every_path_asks_the_same_evaluator;
+mod everywhere;
+mod feed;
 mod holes_are_closed;
+mod introspection;
 mod limits;
 mod logout;
 mod page_in_a_browser;

@@ -12,6 +12,7 @@ use adieu::token::{Claims, encode};
 use adieu_server::{
     accounts::Role,
     api,
+    clients::{Capability, Client, ClientName},
     config::{Flags, Settings},
     listen::{Bounds, serve},
     node::Node,
@@ -52,6 +53,13 @@ pub(crate) struct Tokens {
     pub(crate) refresh: String,
 }
 
+/// What a client shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) name: String,
+    pub(crate) secret: String,
+}
+
 impl TestApp {
     pub(crate) async fn start() -> Self {
         Self::with(&[]).await
@@ -89,6 +97,13 @@ impl TestApp {
         let password = Password::typed(PASSWORD.into()).unwrap();
         self.node.accounts.add(Username::new(username).unwrap(), &password, Role::Admin).await.unwrap();
         self
+    }
+
+    /// Adds a client, as the command line does.
+    pub(crate) async fn client(&self, name: &str, can: &[Capability]) -> Credentials {
+        let (client, secret) = Client::new(ClientName::new(name).unwrap(), can, self.node.clock.now()).unwrap();
+        assert!(self.node.clients.store().add_client(client).await.unwrap());
+        Credentials { name: name.to_owned(), secret: secret.expose().to_owned() }
     }
 
     pub(crate) async fn log_in(&self, username: &str) -> Tokens {
@@ -201,6 +216,17 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// As a client.
+    pub(crate) fn by(mut self, client: &Credentials) -> Self {
+        self.request = self.request.basic_auth(&client.name, Some(&client.secret));
+        self
+    }
+
+    pub(crate) fn form(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        self
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {

@@ -1,6 +1,7 @@
 //! The commands do what they say on the store of a server, also while it runs, and say so to people and to machines.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod clients;
 mod import;
 mod keys_and_completions;
 mod printing;

@@ -20,6 +20,7 @@ fn wrong_usage_has_status_2() {
         &["revoke", "--everything", "--subject", "x"],
         &["revoke", "--subject", ""],
         &["key"],
+        &["client"],
         &["completions"],
     ] {
         let done = place.run(arguments);
@@ -49,6 +50,8 @@ fn a_mistyped_folder_is_an_error_and_does_not_become_a_store() {
         &["token", "revoke", "--id", "x"],
         &["revoke", "--everything", "--yes"],
         &["key", "list"],
+        &["client", "list"],
+        &["client", "remove", "x"],
     ] {
         let arguments = [arguments, &["--data", "./typo"]].concat();
         let message = place.run(&arguments).failed();

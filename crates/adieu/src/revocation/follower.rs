@@ -197,14 +197,21 @@ impl Following {
             let next = tokio::join!(biased; self.log.read(Some(&page.cursor), Duration::ZERO), async {
                 self.take_in(&page);
             });
-            self.cursor = Some(page.cursor);
+            self.settle(page.cursor);
             page = next.0?;
         }
         self.take_in(&page);
-        self.cursor = Some(page.cursor);
+        let age = page.age;
+        self.settle(page.cursor);
         // Of the last read: whatever was acknowledged before it was sent is in its page or in one before it.
-        self.freshness.complete_at(asked_at.minus(page.age));
+        self.freshness.complete_at(asked_at.minus(age));
         Ok(())
+    }
+
+    /// What comes with a page is in the index: only now may others count on it.
+    fn settle(&mut self, cursor: Cursor) {
+        self.log.acknowledge(&cursor);
+        self.cursor = Some(cursor);
     }
 
     fn take_in(&self, page: &Page) {

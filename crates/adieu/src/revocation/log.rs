@@ -87,7 +87,7 @@ impl FromStr for Cursor {
 }
 
 /// What a read gives.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// The revocations after the cursor that have not lapsed, in order.
     pub entries: Vec<Revocation>,
@@ -136,6 +136,12 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Unavailable`] when the storage could not be written.
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error>;
+
+    /// Takes note that everything up to a cursor is in the index of whoever reads. A read alone does not say so: the next
+    /// page may be asked for while the last is still being taken in.
+    ///
+    /// Called by a [`Follower`](crate::revocation::Follower), never before it is true. Most engines have nobody to tell.
+    fn acknowledge(&self, _cursor: &Cursor) {}
 }
 
 /// What one step of [`RevocationLog::prune`] did.

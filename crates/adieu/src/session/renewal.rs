@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Presented, RefreshToken, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, to_its_end};
+use super::{Presented, RefreshToken, Rotated, Rotation, SessionError, Sessions, TokenOptions, to_its_end};
 use crate::{
-    SessionId, Subject, TokenId,
+    Error, SessionId, Subject, TokenId,
     token::{Claims, Fresh, Refusal},
 };
-
-/// How many sessions are read at once when one is looked for.
-const PAGE: usize = 128;
 
 impl Sessions {
     /// Gives another access token to whoever has one that is good; the refresh token stays as it is.
@@ -22,6 +19,10 @@ impl Sessions {
     /// As [`Verifier::verify`](crate::token::Verifier::verify); [`Refusal::Revoked`] when the session has ended.
     pub async fn renew(&self, access_token: &str, options: &TokenOptions) -> Result<(String, Claims), SessionError> {
         let presented = self.verifier.verify(access_token)?;
+        // The session of another issuer may have the same id.
+        if presented.issuer != self.settings.issuer {
+            return Err(Refusal::WrongIssuer.into());
+        }
         let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
         let rotation = self.rotation(&presented.subject, session, Presented::Access, options)?;
         let now = rotation.now;
@@ -42,34 +43,14 @@ impl Sessions {
     /// The [`Refusal`]; or when the store could not be read.
     pub async fn verify_refresh(&self, token: &str) -> Result<RefreshToken, SessionError> {
         let token = self.inspect(token)?;
-        let claims = token.claims();
-        let id = claims.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
-        let row = self.find(&claims.subject, &id).await?;
-        let presented = Presented::Refresh(claims.token_id.clone());
-        match self.rotation(&claims.subject, id, presented, &TokenOptions::default())?.decide(row) {
+        match self.foresee(&token).await? {
             Rotated::Fresh(_) | Rotated::Again(_) => Ok(token),
             // Decided once more by the store itself.
             Rotated::Reused(..) => match self.refresh(&token, serde_json::Map::new()).await {
-                Ok(_) => Err(self.ended(claims)),
+                Ok(_) => Err(self.ended(token.claims())),
                 Err(error) => Err(error),
             },
-            Rotated::Ended => Err(self.ended(claims)),
-        }
-    }
-
-    /// One session of a subject.
-    async fn find(&self, subject: &Subject, id: &SessionId) -> Result<Option<Session>, SessionError> {
-        let mut after = None;
-        loop {
-            let page = self.store.sessions(Some(subject), after.as_ref(), PAGE).await?;
-            after = page.last().map(|session| session.id.clone());
-            let is_last = page.len() < PAGE;
-            if let Some(found) = page.into_iter().find(|session| session.id == *id) {
-                return Ok(Some(found));
-            }
-            if is_last {
-                return Ok(None);
-            }
+            Rotated::Ended => Err(self.ended(token.claims())),
         }
     }
 
@@ -80,7 +61,7 @@ impl Sessions {
         session: SessionId,
         presented: Presented,
         options: &TokenOptions,
-    ) -> Result<Rotation, SessionError> {
+    ) -> Result<Rotation, Error> {
         let now = self.clock.now();
         let (access_lifetime, refresh_lifetime) = options.lifetimes(&self.settings)?;
         let grace = self.settings.rotation_grace;

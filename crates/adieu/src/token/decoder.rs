@@ -7,9 +7,10 @@ use arc_swap::ArcSwap;
 use crate::time::Timestamp;
 
 use super::{
-    Claims, KeySet, ParsedClaims, Refusal, Rules, VerifyingKey, base64url,
+    CacheLimits, CacheStats, Claims, KeySet, ParsedClaims, Refusal, Rules, TokenType, VerifyingKey, base64url,
+    cache::{Cache, TokenDigest},
     header::{Declares, Header},
-    verifying_key::MAX_SIGNATURE_BYTES,
+    verifying_key::{KeyPrint, MAX_SIGNATURE_BYTES},
 };
 
 /// Decides which tokens of one issuer are authentic and in time. Shared between threads; its keys can be replaced while
@@ -18,6 +19,7 @@ use super::{
 pub struct Decoder {
     rules: Rules,
     keys: ArcSwap<KeySet>,
+    cache: Option<Cache>,
 }
 
 /// Where a token is decoded to. Reuse it, and decoding does not allocate.
@@ -48,7 +50,24 @@ impl Decoder {
     /// Tokens under these rules, signed with one of these keys.
     #[must_use]
     pub fn new(rules: Rules, keys: impl Into<Arc<KeySet>>) -> Self {
-        Self { rules, keys: ArcSwap::new(keys.into()) }
+        Self { rules, keys: ArcSwap::new(keys.into()), cache: None }
+    }
+
+    /// Remembers access tokens that were found good, for [`Decoder::decode_shared`] and so for a
+    /// [`Verifier`](super::Verifier): their signature is checked once.
+    ///
+    /// What is remembered are the claims, and never a verdict: `exp`, `nbf`, the type and whether a token has been revoked
+    /// are judged each time. Nothing outlives the token's `exp`, or its key. Tokens signed with a secret are not
+    /// remembered, since that would take as long as to check them.
+    #[must_use]
+    pub fn with_cache(self, limits: CacheLimits) -> Self {
+        Self { cache: Some(Cache::new(limits)), ..self }
+    }
+
+    /// How much is remembered; nothing without [`Decoder::with_cache`].
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.as_ref().map(Cache::stats).unwrap_or_default()
     }
 
     /// The rules.
@@ -64,8 +83,14 @@ impl Decoder {
     }
 
     /// Takes other keys from now on. A token that is being decoded meanwhile is held against the old ones or the new.
+    /// Of what is remembered, that stays whose key stays.
     pub fn replace_keys(&self, keys: impl Into<Arc<KeySet>>) {
-        self.keys.store(keys.into());
+        let keys = keys.into();
+        self.keys.store(Arc::clone(&keys));
+        if let Some(cache) = &self.cache {
+            // Whoever still looks at the old keys may put something in later. It is not found under the new.
+            cache.keep_only(&keys);
+        }
     }
 
     /// What a token says, if it is authentic and in time.
@@ -74,6 +99,57 @@ impl Decoder {
     /// The first rule that it breaks. [`Refusal::Expired`] comes last: whoever sees it knows that nothing else is wrong.
     pub fn decode(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
         self.decode_in(token, now, &mut Scratch::default())?.to_claims()
+    }
+
+    /// The same, remembered if this decoder [remembers](Decoder::with_cache).
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
+        match self.digest(token) {
+            Some(digest) => match self.recall(&digest, now) {
+                Some(remembered) => remembered,
+                None => self.decode_and_remember(token, Some(&digest), now),
+            },
+            None => self.decode_and_remember(token, None, now),
+        }
+    }
+
+    /// What a token is remembered by, if it may be worth asking.
+    pub(super) fn digest(&self, token: &str) -> Option<TokenDigest> {
+        let asks = self.cache.is_some() && token.len() <= self.rules.max_token_bytes;
+        (asks && self.keys.load().holds_public_keys()).then(|| TokenDigest::of(token))
+    }
+
+    /// What is remembered of a token, judged anew; `None` when nothing is.
+    pub(super) fn recall(&self, token: &TokenDigest, now: Timestamp) -> Option<Result<Arc<Claims>, Refusal>> {
+        let claims = self.cache.as_ref()?.get(token, &self.keys.load(), now)?;
+        let in_time = self.rules.require_begun([claims.not_before, claims.issued_at], now);
+        Some(in_time.and_then(|()| match self.expiry(claims.expires_at, now) {
+            Expiry::Live => Ok(claims),
+            Expiry::Expired => Err(Refusal::Expired),
+        }))
+    }
+
+    /// Decodes a token, and remembers it by its digest if it is good.
+    pub(super) fn decode_and_remember(
+        &self,
+        token: &str,
+        digest: Option<&TokenDigest>,
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, Refusal> {
+        let mut scratch = Scratch::default();
+        let (parsed, key) = self.authenticate(token, now, &mut scratch)?;
+        if self.expiry(parsed.expires_at(), now) == Expiry::Expired {
+            return Err(Refusal::Expired);
+        }
+        let claims = Arc::new(parsed.to_claims()?);
+        // A refresh token is used once.
+        if let (Some(cache), Some(digest), Some(key), TokenType::Access) = (&self.cache, digest, key, claims.token_type)
+        {
+            cache.insert(digest, key, &claims, claims.expires_at.plus(self.rules.leeway), now);
+        }
+        Ok(claims)
     }
 
     /// The same without copying: what it returns borrows from `scratch`.
@@ -86,8 +162,8 @@ impl Decoder {
         now: Timestamp,
         scratch: &'a mut Scratch,
     ) -> Result<ParsedClaims<'a>, Refusal> {
-        let claims = self.authenticate(token, now, scratch)?;
-        match self.expiry(&claims, now) {
+        let (claims, _) = self.authenticate(token, now, scratch)?;
+        match self.expiry(claims.expires_at(), now) {
             Expiry::Live => Ok(claims),
             Expiry::Expired => Err(Refusal::Expired),
         }
@@ -113,24 +189,25 @@ impl Decoder {
         now: Timestamp,
         scratch: &'a mut Scratch,
     ) -> Result<(ParsedClaims<'a>, Expiry), Refusal> {
-        let claims = self.authenticate(token, now, scratch)?;
-        let expiry = self.expiry(&claims, now);
+        let (claims, _) = self.authenticate(token, now, scratch)?;
+        let expiry = self.expiry(claims.expires_at(), now);
         Ok((claims, expiry))
     }
 
-    fn expiry(&self, claims: &ParsedClaims<'_>, now: Timestamp) -> Expiry {
+    fn expiry(&self, expires_at: Timestamp, now: Timestamp) -> Expiry {
         // RFC 7519 §4.1.4: on or after `exp` is too late.
-        if now < claims.expires_at().plus(self.rules.leeway) { Expiry::Live } else { Expiry::Expired }
+        if now < expires_at.plus(self.rules.leeway) { Expiry::Live } else { Expiry::Expired }
     }
 
-    /// Everything but `exp`. What the claims say is not read before the signature is known to be good.
+    /// Everything but `exp`, and the public key that signed. What the claims say is not read before the signature is
+    /// known to be good.
     #[inline]
     fn authenticate<'a>(
         &'a self,
         token: &str,
         now: Timestamp,
         scratch: &'a mut Scratch,
-    ) -> Result<ParsedClaims<'a>, Refusal> {
+    ) -> Result<(ParsedClaims<'a>, Option<KeyPrint>), Refusal> {
         if token.is_empty() {
             return Err(Refusal::Missing);
         }
@@ -143,31 +220,33 @@ impl Decoder {
         let claims = base64url::decode_reusing(claims.as_bytes(), &mut scratch.claims).map_err(|_| NOT_BASE64URL)?;
 
         let keys = self.keys.load();
-        let declares = match keys.recognise(header.as_bytes()) {
+        let (declares, key) = match keys.recognise(header.as_bytes()) {
             Some((key, token_type)) => {
                 with_signature(signature, |signature| check(key, signing_input, signature))?;
-                Declares::Explicit(token_type)
+                (Declares::Explicit(token_type), key.print())
             }
             None => {
                 let header =
                     base64url::decode_reusing(header.as_bytes(), &mut scratch.header).map_err(|_| NOT_BASE64URL)?;
                 let header = Header::parse(header)?;
                 let candidates = keys.candidates(&header)?;
-                with_signature(signature, |signature| candidates.try_each(|key| check(key, signing_input, signature)))?;
-                header.declares
+                let key = with_signature(signature, |signature| {
+                    candidates.try_each(|key| check(key, signing_input, signature))
+                })?;
+                (header.declares, key.print())
             }
         };
         drop(keys);
 
-        ParsedClaims::check(claims, signing_input.as_bytes(), declares, &self.rules, now)
+        Ok((ParsedClaims::check(claims, signing_input.as_bytes(), declares, &self.rules, now)?, key))
     }
 }
 
-const NOT_THREE_PARTS: Refusal = Refusal::Malformed("there are not three parts");
-const NOT_BASE64URL: Refusal = Refusal::Malformed("a part is not canonical base64url");
+pub(super) const NOT_THREE_PARTS: Refusal = Refusal::Malformed("there are not three parts");
+pub(super) const NOT_BASE64URL: Refusal = Refusal::Malformed("a part is not canonical base64url");
 
 /// Decodes a signature on the stack; only those of RSA are long.
-fn with_signature(text: &str, then: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<(), Refusal> {
+fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, Refusal>) -> Result<T, Refusal> {
     const SHORT: usize = 96;
     let length = base64url::decoded_len(text.len()).ok_or(NOT_BASE64URL)?;
     let decode = |buffer: &mut [u8]| match base64url::decode_into(text.as_bytes(), buffer) {

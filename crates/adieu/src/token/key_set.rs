@@ -7,6 +7,7 @@ use crate::Error;
 use super::{
     Algorithm, Jwks, Refusal, TokenType, VerifyingKey,
     header::{EncodedHeaders, Header},
+    verifying_key::KeyPrint,
 };
 
 /// The most keys that a set holds.
@@ -79,6 +80,16 @@ impl KeySet {
         Jwks { keys: self.keys.iter().filter_map(VerifyingKey::to_jwk).collect() }
     }
 
+    /// Whether this public key is one of them.
+    pub(super) fn holds(&self, print: KeyPrint) -> bool {
+        self.keys.iter().any(|key| key.print() == Some(print))
+    }
+
+    /// Whether any of them is a public key.
+    pub(super) fn holds_public_keys(&self) -> bool {
+        self.keys.iter().any(|key| !key.algorithm().is_symmetric())
+    }
+
     /// What a header means that is, byte for byte, one of our own.
     pub(super) fn recognise(&self, encoded_header: &[u8]) -> Option<(&VerifyingKey, TokenType)> {
         self.known_headers
@@ -113,20 +124,25 @@ pub(super) enum Candidates<'k> {
     Any(&'k [VerifyingKey], Algorithm),
 }
 
-impl Candidates<'_> {
-    /// Tries them in order, those without an id first: a token without `kid` is most likely theirs.
-    pub(super) fn try_each(&self, check: impl Fn(&VerifyingKey) -> Result<(), Refusal>) -> Result<(), Refusal> {
-        match self {
-            Self::Named(key) => check(key),
+impl<'k> Candidates<'k> {
+    /// Tries them in order, those without an id first: a token without `kid` is most likely theirs. Gives the one that
+    /// signed.
+    pub(super) fn try_each(
+        &self,
+        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
+    ) -> Result<&'k VerifyingKey, Refusal> {
+        match *self {
+            Self::Named(key) => check(key).map(|()| key),
             Self::Any(keys, algorithm) => {
-                let fit = |key: &&VerifyingKey| key.algorithm() == *algorithm;
+                let fit = |key: &&VerifyingKey| key.algorithm() == algorithm;
                 let unnamed = keys.iter().filter(fit).filter(|key| key.key_id().is_none());
                 let named = keys.iter().filter(fit).filter(|key| key.key_id().is_some());
                 let mut result = Err(Refusal::AlgorithmMismatch);
                 for key in unnamed.chain(named).take(MAX_KEYS_TRIED) {
-                    result = check(key);
-                    if result != Err(Refusal::BadSignature) {
-                        break;
+                    match check(key) {
+                        Ok(()) => return Ok(key),
+                        Err(Refusal::BadSignature) => result = Err(Refusal::BadSignature),
+                        Err(refusal) => return Err(refusal),
                     }
                 }
                 result

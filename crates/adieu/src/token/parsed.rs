@@ -181,10 +181,8 @@ impl<'a> ParsedClaims<'a> {
         let not_before = date("nbf", raw.nbf, f64::ceil)?;
         let issued_at = date("iat", raw.iat, f64::floor)?;
 
-        // A token from the future would outlive "everything issued until now".
-        if [not_before, issued_at].into_iter().flatten().any(|begin| begin > now.plus(rules.leeway)) {
-            return Err(Refusal::NotYetValid);
-        }
+        rules.require_short_life(issued_at, expires_at, now)?;
+        rules.require_begun([not_before, issued_at], now)?;
         Ok(Self {
             rules,
             json,
@@ -299,7 +297,9 @@ fn token_type(declares: Declares, claim: Option<Value<'_>>, rules: &Rules) -> Re
     match (declares, claimed) {
         (Declares::Explicit(declared), Some(claimed)) if declared != claimed => Err(Refusal::InvalidClaim("type")),
         (Declares::Explicit(declared), _) => Ok(declared),
-        (Declares::Generic, claimed) if rules.generic_type => claimed.ok_or(Refusal::MissingClaim("type")),
+        (Declares::Generic, Some(claimed)) if rules.generic_type => Ok(claimed),
+        (Declares::Generic, None) if rules.missing_type => Ok(TokenType::Access),
+        (Declares::Generic, None) if rules.generic_type => Err(Refusal::MissingClaim("type")),
         (Declares::Generic | Declares::Other, _) => Err(Refusal::UnknownType),
     }
 }

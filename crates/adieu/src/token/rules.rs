@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use crate::{Error, Issuer, revocation::MAX_LEEWAY};
+use crate::{Error, Issuer, revocation::MAX_LEEWAY, time::Timestamp};
+
+use super::Refusal;
 
 /// The longest token that is accepted unless something else is set, in bytes.
 pub const DEFAULT_MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// For how long a cut-off is remembered when nobody says how long tokens live.
+const TEN_YEARS: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
 
 /// What a token must be like to be accepted. Strict as it is made; each method that loosens it says for whom.
 ///
@@ -20,6 +25,8 @@ pub struct Rules {
     pub(super) generic_type: bool,
     pub(super) missing_issuer: bool,
     pub(super) missing_token_id: bool,
+    pub(super) missing_type: bool,
+    pub(super) longest_lifetime: Option<Duration>,
 }
 
 impl Rules {
@@ -34,6 +41,8 @@ impl Rules {
             generic_type: false,
             missing_issuer: false,
             missing_token_id: false,
+            missing_type: false,
+            longest_lifetime: None,
         }
     }
 
@@ -84,6 +93,28 @@ impl Rules {
         Self { missing_token_id: true, ..self }
     }
 
+    /// Takes a token that says nowhere what it is for an access token: neither in the header's `typ` nor in the claim
+    /// `type`. Only for issuers that sign nothing else with these keys, neither refresh tokens nor identity tokens.
+    #[must_use]
+    pub fn accept_missing_type(self) -> Self {
+        Self { generic_type: true, missing_type: true, ..self }
+    }
+
+    /// The longest that a token of this issuer lives. One that lives longer is refused, so that it is known for how long
+    /// "everything of this subject until now" must be remembered.
+    ///
+    /// Without `iat` it can only be asked how long a token has to live still.
+    #[must_use]
+    pub fn with_longest_lifetime(self, longest_lifetime: Duration) -> Self {
+        Self { longest_lifetime: Some(longest_lifetime), ..self }
+    }
+
+    /// The longest that a token of this issuer is taken to live: ten years, if nothing else was said.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Duration {
+        self.longest_lifetime.unwrap_or(TEN_YEARS)
+    }
+
     /// The issuer.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
@@ -94,5 +125,27 @@ impl Rules {
     #[must_use]
     pub fn leeway(&self) -> Duration {
         self.leeway
+    }
+
+    /// Passes on a token that does not live longer than its issuer's tokens do.
+    pub(super) fn require_short_life(
+        &self,
+        issued_at: Option<Timestamp>,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        match self.longest_lifetime {
+            Some(longest) if expires_at > issued_at.unwrap_or(now).plus(longest) => Err(Refusal::InvalidClaim("exp")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes on a token whose `nbf` and `iat` have come. One from the future would outlive "everything issued until
+    /// now".
+    pub(super) fn require_begun(&self, begins: [Option<Timestamp>; 2], now: Timestamp) -> Result<(), Refusal> {
+        if begins.into_iter().flatten().any(|begin| begin > now.plus(self.leeway)) {
+            return Err(Refusal::NotYetValid);
+        }
+        Ok(())
     }
 }

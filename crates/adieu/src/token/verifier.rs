@@ -1,6 +1,7 @@
 //! Token in, claims or a reason out.
 //!
-//! 1. The signature and the claims, strictly ([`Decoder`]).
+//! 1. The signature and the claims, strictly ([`Decoder`]), with the keys and by the rules of the issuer that it names.
+//!    That a signature was good may be [remembered](Decoder::with_cache).
 //! 2. Whether it has been revoked ([`Index`]). Every path asks this, also refresh, and nothing remembers the answer.
 //! 3. Whether this node can know that it has not: an index that is staler than allowed refuses, unless it was told to
 //!    accept.
@@ -10,9 +11,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    Error, Issuer, SessionId,
     revocation::{Freshness, Index, Revocation, TokenFacts},
     time::{Clock, Moment, Timestamp},
-    token::{Claims, Decoder, Expiry, ParsedClaims, Refusal, Scratch, TokenType},
+    token::{Claims, Decoder, Expiry, Refusal, TokenType, issuers::Issuers},
 };
 
 /// What a verifier does when its index is staler than `max_staleness`.
@@ -28,7 +30,7 @@ pub enum WhenStale {
 /// Says whether a token is good, without asking anyone.
 #[derive(Debug)]
 pub struct Verifier {
-    decoder: Decoder,
+    issuers: Issuers,
     index: Arc<Index>,
     freshness: Freshness,
     clock: Arc<dyn Clock>,
@@ -41,14 +43,39 @@ impl Verifier {
     /// `freshness` says that it knows enough.
     #[must_use]
     pub fn new(
-        decoder: Decoder,
+        decoder: impl Into<Arc<Decoder>>,
         index: Arc<Index>,
         freshness: Freshness,
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
         when_stale: WhenStale,
     ) -> Self {
-        Self { decoder, index, freshness, clock, max_staleness, when_stale }
+        let issuers = Issuers::new(decoder.into());
+        Self { issuers, index, freshness, clock, max_staleness, when_stale }
+    }
+
+    /// Accepts the access tokens of another issuer as well; see [`Claims::issuer`] for whose a token is.
+    ///
+    /// A token is held against the keys and the rules of the issuer that it names, and no others. Whoever calls this
+    /// must not take the [`Claims::subject`] of one issuer for that of another.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the issuer is there already, or more than four may leave out their name.
+    pub fn with_issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Result<Self, Error> {
+        self.issuers.add(decoder.into())?;
+        Ok(self)
+    }
+
+    /// What decodes our own tokens, so that its keys can be replaced.
+    #[must_use]
+    pub fn decoder(&self) -> &Arc<Decoder> {
+        self.issuers.own()
+    }
+
+    /// What decodes the tokens of an issuer, if they are accepted.
+    #[must_use]
+    pub fn decoder_of(&self, issuer: &Issuer) -> Option<&Arc<Decoder>> {
+        self.issuers.all().find(|decoder| decoder.rules().issuer() == issuer)
     }
 
     /// Verifies an access token.
@@ -56,7 +83,7 @@ impl Verifier {
     /// # Errors
     /// Why it is refused.
     pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
-        self.verify_type(token, TokenType::Access)
+        self.judge(self.issuers.decode_shared(token, self.clock.now())?, TokenType::Access)
     }
 
     /// Verifies an access token that must come from a recent login with credentials.
@@ -71,17 +98,18 @@ impl Verifier {
 
     /// Verifies a refresh token as far as that can be done without its session.
     pub(crate) fn verify_refresh(&self, token: &str) -> Result<Claims, Refusal> {
-        self.verify_type(token, TokenType::Refresh)
+        // Another issuer's is for that issuer to exchange.
+        let claims = self.issuers.own().decode(token, self.clock.now())?;
+        self.judge(claims.into(), TokenType::Refresh)
     }
 
     /// Verifies a token of either type that may have expired: whoever can show one may end its session. A stale index
     /// does not matter, since the store decides.
     pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<Claims, Refusal> {
-        let mut scratch = Scratch::default();
-        let (claims, _) = self.decoder.decode_even_expired_in(token, self.clock.now(), &mut scratch)?;
-        match self.refuse_revoked(&claims) {
+        let (claims, _) = self.issuers.decode_even_expired(token, self.clock.now())?;
+        match self.refuse_revoked(&facts(&claims)) {
             // Nothing is known of it any more, but for what the store says of its session.
-            Err(Refusal::Expired) | Ok(()) => claims.to_claims(),
+            Err(Refusal::Expired) | Ok(()) => Ok(claims),
             Err(refusal) => Err(refusal),
         }
     }
@@ -92,7 +120,7 @@ impl Verifier {
     /// # Errors
     /// As [`Decoder::decode_even_expired`].
     pub fn read(&self, token: &str) -> Result<(Claims, Expiry), Refusal> {
-        self.decoder.decode_even_expired(token, self.clock.now())
+        self.issuers.decode_even_expired(token, self.clock.now())
     }
 
     /// Verifies no more than that the token is an authentic one.
@@ -128,37 +156,38 @@ impl Verifier {
         self.is_recent(self.freshness.last_complete())
     }
 
-    fn verify_type(&self, token: &str, expected: TokenType) -> Result<Claims, Refusal> {
-        let mut scratch = Scratch::default();
-        let claims = self.decoder.decode_in(token, self.clock.now(), &mut scratch)?;
+    /// Judges an authentic token. Asked of every one, remembered or not.
+    fn judge(&self, claims: Arc<Claims>, expected: TokenType) -> Result<Claims, Refusal> {
         // When the index was complete is asked before it is, and what time it is after: a pause between the two counts.
         let complete_at = self.freshness.last_complete();
-        self.refuse_revoked(&claims)?;
+        self.refuse_revoked(&facts(&claims))?;
         if self.when_stale == WhenStale::Refuse && !self.is_recent(complete_at) {
             return Err(Refusal::Stale);
         }
         claims.require_type(expected)?;
-        // Copied last: a token that is refused costs no allocation for each of its claims.
-        claims.to_claims()
+        Ok(Arc::unwrap_or_clone(claims))
     }
 
-    fn refuse_revoked(&self, claims: &ParsedClaims<'_>) -> Result<(), Refusal> {
-        let facts = TokenFacts {
-            issuer: claims.issuer(),
-            token_id: claims.token_id(),
-            session: claims.session(),
-            subject: claims.subject(),
-            issued_at: claims.issued_at(),
-            expires_at: claims.expires_at(),
-        };
-        if let Some(by) = self.index.check(&facts) {
+    fn refuse_revoked(&self, facts: &TokenFacts<'_>) -> Result<(), Refusal> {
+        if let Some(by) = self.index.check(facts) {
             return Err(Refusal::Revoked(by));
         }
         // A token whose revocation may have been forgotten has expired, also when the clock has gone back. Asked after
         // the check: what was forgotten between the two is seen here.
-        if Revocation::lapse_for(claims.expires_at()) <= self.index.pruned_through() {
+        if Revocation::lapse_for(facts.expires_at) <= self.index.pruned_through() {
             return Err(Refusal::Expired);
         }
         Ok(())
+    }
+}
+
+fn facts(claims: &Claims) -> TokenFacts<'_> {
+    TokenFacts {
+        issuer: claims.issuer.as_str(),
+        token_id: claims.token_id.as_str(),
+        session: claims.session.as_ref().map(SessionId::as_str),
+        subject: claims.subject.as_str(),
+        issued_at: claims.issued_at,
+        expires_at: claims.expires_at,
     }
 }

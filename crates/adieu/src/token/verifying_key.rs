@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
+    digest,
     encoding::{AsDer, PublicKeyX509Der},
     hmac,
     signature::{ParsedPublicKey, RsaPublicKeyComponents},
@@ -35,7 +36,20 @@ pub struct VerifyingKey {
 #[derive(Clone)]
 enum Material {
     Secret(Arc<hmac::Key>),
-    Public { key: ParsedPublicKey, numbers: Arc<PublicKey> },
+    Public { key: ParsedPublicKey, numbers: Arc<PublicKey>, print: KeyPrint },
+}
+
+/// Tells public keys apart: by their numbers, their algorithm and their name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyPrint(u128);
+
+impl KeyPrint {
+    fn of(algorithm: Algorithm, numbers: &PublicKey, id: &KeyId) -> Self {
+        // The first two hold no line break, so no two keys are written alike.
+        let text = format!("{algorithm}\n{}\n{id}", numbers.thumbprint());
+        let digest = digest::digest(&digest::SHA256, text.as_bytes());
+        Self(digest.as_ref().first_chunk().map_or(0, |bytes| u128::from_ne_bytes(*bytes)))
+    }
 }
 
 /// The signature is not that of the message under the key.
@@ -121,12 +135,16 @@ impl VerifyingKey {
         let key = ParsedPublicKey::new(verification, bytes).map_err(|_| unfit(algorithm))?;
         let numbers = numbers(algorithm, &key)?;
         let id = KeyId::of_thumbprint(&numbers.thumbprint());
-        Ok(Self { algorithm, id: Some(id), material: Material::Public { key, numbers: Arc::new(numbers) } })
+        let print = KeyPrint::of(algorithm, &numbers, &id);
+        Ok(Self { algorithm, id: Some(id), material: Material::Public { key, numbers: Arc::new(numbers), print } })
     }
 
     /// The same key under another name.
     #[must_use]
-    pub fn with_key_id(self, id: KeyId) -> Self {
+    pub fn with_key_id(mut self, id: KeyId) -> Self {
+        if let Material::Public { numbers, print, .. } = &mut self.material {
+            *print = KeyPrint::of(self.algorithm, numbers, &id);
+        }
         Self { id: Some(id), ..self }
     }
 
@@ -153,6 +171,14 @@ impl VerifyingKey {
                 kid: self.id.clone(),
                 key_use: Some("sig".to_owned()),
             }),
+        }
+    }
+
+    /// What tells it apart from other public keys; `None` for a secret.
+    pub(super) fn print(&self) -> Option<KeyPrint> {
+        match &self.material {
+            Material::Secret(_) => None,
+            Material::Public { print, .. } => Some(*print),
         }
     }
 

@@ -8,7 +8,10 @@ use adieu::{
     session::{Origin, RefreshToken, SessionError, SessionSettings, SessionStore, Sessions, TokenPair},
     store::{Memory, Sqlite},
     time::{Clock, ManualClock, Timestamp},
-    token::{Algorithm, Decoder, KeySet, KeyStore, Refusal, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
+    token::{
+        Algorithm, CacheLimits, Decoder, KeySet, KeyStore, Refusal, Rules, SigningKey, Verifier, WhenStale,
+        load_or_make_keys,
+    },
 };
 use serde_json::Map;
 
@@ -79,7 +82,8 @@ impl Node {
         let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), MAX_STALENESS);
         follower.ready().await.unwrap();
         let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
-        let decoder = Decoder::new(Rules::new(setup.settings.issuer.clone()), keys);
+        // What is remembered of a token must never make a difference to a promise.
+        let decoder = Decoder::new(Rules::new(setup.settings.issuer.clone()), keys).with_cache(CacheLimits::default());
         let verifier = Verifier::new(
             decoder,
             Arc::clone(&index),

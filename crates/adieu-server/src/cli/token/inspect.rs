@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use adieu::{
-    SessionId, TokenId,
+    SessionId,
     revocation::RevokedBy,
-    session::{RefreshToken, Rotated, Rotation, Session},
+    session::{RefreshToken, Rotated},
     time::Timestamp,
     token::{Refusal, TokenType},
 };
@@ -63,7 +63,7 @@ enum SessionState {
 
 pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) -> anyhow::Result<ExitCode> {
     let node = open(settings).await?;
-    let findings = judge(token, &node, settings).await?;
+    let findings = judge(token, &node).await?;
     match output.reader() {
         Reader::Machine => output.object(&findings)?,
         Reader::Person => show(&findings, &mut output)?,
@@ -72,7 +72,7 @@ pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) ->
     Ok(if findings.verdict == Verdict::Good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn judge(token: &str, node: &Node, settings: &Settings) -> anyhow::Result<Findings> {
+async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
     let sessions = &node.sessions;
     // Either type is asked what it would be asked by the server.
     let (outcome, refresh) = match sessions.verifier().verify(token) {
@@ -86,51 +86,32 @@ async fn judge(token: &str, node: &Node, settings: &Settings) -> anyhow::Result<
     let mut parts = token.split('.');
     let [header, claims] = [parts.next(), parts.next()].map(|part| part.and_then(decode));
     let id = claims.as_ref().and_then(|claims| claims.get("sid")?.as_str()).and_then(|id| SessionId::new(id).ok());
-    let (state, session) = match id {
+    let session = match id {
         Some(id) if signature == Signature::Good => match sessions.store().session(&id).await? {
-            Some(session) => (SessionState::Live, Some(session)),
-            None => (SessionState::Ended, None),
+            Some(_) => SessionState::Live,
+            None => SessionState::Ended,
         },
-        _ => (SessionState::None, None),
+        _ => SessionState::None,
     };
     let (code, reason) = match (outcome, refresh) {
         (Err(refusal), _) => (Some(refusal.code()), Some(refusal.to_string())),
         (Ok(()), Some(refresh)) => {
-            let reason = refused_by_session(&refresh, session, node, settings);
+            let reason = refused_by_session(&refresh, node).await?;
             (reason.map(|_| Refusal::Revoked(RevokedBy::Session).code()), reason.map(str::to_owned))
         }
         (Ok(()), None) => (None, None),
     };
     let verdict = if reason.is_none() { Verdict::Good } else { Verdict::Refused };
-    Ok(Findings { verdict, code, reason, signature, session: state, header, claims })
+    Ok(Findings { verdict, code, reason, signature, session, header, claims })
 }
 
 /// What its session would decide about a refresh token, without deciding it.
-fn refused_by_session(
-    token: &RefreshToken,
-    session: Option<Session>,
-    node: &Node,
-    settings: &Settings,
-) -> Option<&'static str> {
-    const ENDED: &str = "its session has ended";
-    let Some(session) = session else { return Some(ENDED) };
-    let now = node.clock.now();
-    let rotation = Rotation {
-        issuer: node.sessions.issuer().clone(),
-        subject: session.subject.clone(),
-        session: session.id.clone(),
-        presented: token.token_id().clone().into(),
-        successor: TokenId::random(),
-        now,
-        forgiven_since: (!settings.rotation_grace.is_zero()).then(|| now.minus(settings.rotation_grace)),
-        access_expires_at: now,
-        refresh_expires_at: now,
-    };
-    match rotation.decide(Some(session)) {
+async fn refused_by_session(token: &RefreshToken, node: &Node) -> anyhow::Result<Option<&'static str>> {
+    Ok(match node.sessions.foresee(token).await? {
         Rotated::Fresh(_) | Rotated::Again(_) => None,
         Rotated::Reused(..) => Some("the refresh token has been used already; using it again ends its session"),
-        Rotated::Ended => Some(ENDED),
-    }
+        Rotated::Ended => Some("its session has ended"),
+    })
 }
 
 /// Everything that is looked at after the signature means that it was good.

@@ -1,0 +1,265 @@
+//! The feed over HTTP, and waiting until a revocation holds everywhere.
+
+use std::time::Duration;
+
+use adieu::{
+    revocation::{Cursor, Position},
+    token::WhenStale,
+};
+use axum::{
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    docs,
+    service::{Can, Follow},
+    time_limit::MoreTime,
+};
+use crate::{
+    error::{ApiError, FieldErrors},
+    feed::{Everywhere, Feed, Follower, Form},
+    input::{Fields, Query},
+    text::TextError,
+};
+
+/// The longest that a follower may be kept waiting.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Beside the bound itself, what a call may take that waits until a revocation holds everywhere.
+const MARGIN: Duration = Duration::from_secs(1);
+
+const LONGEST_FOLLOWER: usize = 64;
+
+/// From where to read, and who reads.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct FeedParameters {
+    /// The `cursor` of the last page; left out: from the beginning.
+    after: Option<String>,
+    /// How long the answer may be held back while there is nothing new, in milliseconds.
+    #[param(minimum = 0, maximum = 30000, default = 0)]
+    wait: Option<u32>,
+    /// What the follower calls itself, drawn at random when it starts: then `?wait=everywhere` waits for it.
+    #[param(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    follower: Option<String>,
+    /// With `follower`: how long after a revocation it may accept what was revoked, in milliseconds.
+    #[param(minimum = 1)]
+    max_staleness: Option<u64>,
+    /// With `follower`: `refuse` (the default), or `accept` if it goes on accepting when it can't keep that.
+    when_stale: Option<String>,
+    /// With `follower`: the position up to which it and all that follow it have taken everything in; left out: that of
+    /// `after`.
+    settled: Option<u64>,
+}
+
+/// A page of the feed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FeedPage {
+    /// Where to read on: `after` of the next request.
+    #[schema(example = "2f1c7e0a9b5d4c3e8f6a1b2c3d4e5f60.42")]
+    cursor: String,
+    /// Whether this is all there was; when not, read on at once.
+    complete: bool,
+    /// Whether the page starts at the beginning of the log. When a cursor was sent, the log is another one.
+    from_start: bool,
+    /// How old this is: whatever was revoked that long before the request was sent is here, or in the pages before.
+    #[schema(example = 0)]
+    age_ms: u64,
+    /// A token whose `exp` is more than 120 seconds before this is to be taken for expired, whatever the clock says.
+    #[schema(example = 1_800_000_000)]
+    pruned_through: u64,
+    /// The issuer that is meant by a revocation that names none.
+    #[schema(example = "adieu")]
+    issuer: String,
+    /// The bound of this node.
+    #[schema(example = 2000)]
+    max_staleness_ms: u64,
+    /// The revocations, in order.
+    #[schema(value_type = Vec<Object>, example = json!([{
+        "issuer": "adieu", "kind": "session", "id": "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22", "lapses_at": 1_800_001_020
+    }]))]
+    entries: Vec<serde_json::Value>,
+}
+
+/// Gives the revocations after a cursor, and waits for some when there are none.
+///
+/// Read it from the beginning (without `after`) to the end (`complete`), then go on from the last `cursor`, with `wait`.
+#[utoipa::path(get, path = "/revocations", tag = "Service", security(("client" = [])), params(FeedParameters), responses(
+    (status = 200, description = "A page. With `Accept: application/vnd.adieu.revocations` in a compact binary form.",
+        body = FeedPage),
+    docs::TwoTokens, docs::WrongClient, docs::MayNotFollow, docs::InvalidQuery, docs::TooManyFollowers, docs::Unavailable,
+))]
+pub(super) async fn follow(
+    State(feed): State<Feed>,
+    Can { client, .. }: Can<Follow>,
+    time: MoreTime,
+    headers: HeaderMap,
+    Query(fields): Query,
+) -> Result<Response, ApiError> {
+    let arrived = feed.clock.moment();
+    let name = client.name.as_str();
+    let request = FeedRequest::read(fields, feed.leases.bound())?;
+    time.grant(request.wait);
+
+    let lease = match &request.lease {
+        None => None,
+        Some(lease) => {
+            let LeaseRequest { ref id, max_staleness, when_stale, settled } = *lease;
+            let lease = feed.leases.renew(&Follower { client: name, id, max_staleness, when_stale }, arrived)?;
+            // Nobody has settled what it has not read.
+            let settled = request.after.as_ref().map(|after| Cursor {
+                log: after.log.clone(),
+                position: settled.map_or(after.position, |settled| settled.min(after.position)),
+            });
+            Some((lease, settled))
+        }
+    };
+    let known_good = || {
+        if let Some((lease, Some(settled))) = lease {
+            feed.leases.settle(&lease, settled);
+        }
+    };
+    let _waits = match request.wait.is_zero() {
+        true => None,
+        false => Some(feed.let_wait(name).ok_or(ApiError::TooManyFollowers)?),
+    };
+    let answer = feed.hub.read(request.after.as_ref(), request.wait, arrived, known_good).await?;
+
+    let form = Form::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default());
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(form.media_type())),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::VARY, HeaderValue::from_static("accept, authorization")),
+    ];
+    Ok((headers, feed.encode(&answer, form)).into_response())
+}
+
+/// What a follower asks for.
+struct FeedRequest {
+    after: Option<Cursor>,
+    wait: Duration,
+    lease: Option<LeaseRequest>,
+}
+
+struct LeaseRequest {
+    id: String,
+    max_staleness: Duration,
+    when_stale: WhenStale,
+    settled: Option<Position>,
+}
+
+impl FeedRequest {
+    fn read(mut fields: Fields, bound: Duration) -> Result<Self, ApiError> {
+        let after = fields.optional("after", |text| text.parse().map_err(|_| TextError::new("Not a cursor.")));
+        let wait = fields.optional("wait", |text| match number(&text)? {
+            millis if Duration::from_millis(millis) <= LONGEST_WAIT => Ok(Duration::from_millis(millis)),
+            _ => Err(TextError::new(format!("Must be at most {}.", LONGEST_WAIT.as_millis()))),
+        });
+        let follower = fields.optional("follower", |text| {
+            let fits = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_' || letter == b'-';
+            match (1..=LONGEST_FOLLOWER).contains(&text.len()) && text.bytes().all(fits) {
+                true => Ok(text),
+                false => Err(TextError::new("Must be 1 to 64 of A-Z, a-z, 0-9, _ and -.")),
+            }
+        });
+        let max_staleness = fields.optional("max_staleness", |text| match number(&text)? {
+            0 => Err(TextError::new("Must be at least 1.")),
+            millis if Duration::from_millis(millis) <= bound => Ok(Duration::from_millis(millis)),
+            _ => Err(TextError::new(format!("Must be at most {}, the bound of this node.", bound.as_millis()))),
+        });
+        let when_stale = fields.optional("when_stale", |text| match text.as_str() {
+            "refuse" => Ok(WhenStale::Refuse),
+            "accept" => Ok(WhenStale::Accept),
+            _ => Err(TextError::new("Must be one of: refuse, accept.")),
+        });
+        let settled = fields.optional("settled", |text| number(&text).map(Position::new));
+        let (after, wait, follower, max_staleness, when_stale, settled) =
+            fields.finish((after, wait, follower, max_staleness, when_stale, settled))?;
+
+        let lease = match (follower, max_staleness) {
+            (Some(id), Some(max_staleness)) => {
+                Some(LeaseRequest { id, max_staleness, when_stale: when_stale.unwrap_or_default(), settled })
+            }
+            (Some(_), None) => return Err(wrong("max_staleness", "Missing data for required field.")),
+            (None, max_staleness) => {
+                let alone = [
+                    ("max_staleness", max_staleness.is_some()),
+                    ("when_stale", when_stale.is_some()),
+                    ("settled", settled.is_some()),
+                ];
+                if let Some((field, _)) = alone.into_iter().find(|(_, is_there)| *is_there) {
+                    return Err(wrong(field, "Goes with follower only."));
+                }
+                None
+            }
+        };
+        Ok(Self { after, wait: wait.unwrap_or_default(), lease })
+    }
+}
+
+fn number(text: &str) -> Result<u64, TextError> {
+    let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| TextError::new("Not a valid integer."))
+}
+
+fn wrong(field: &'static str, message: &'static str) -> ApiError {
+    ApiError::InvalidQuery(FieldErrors::one(field, message))
+}
+
+/// Whether a call that revokes is to be answered only once that holds everywhere (`?wait=everywhere`).
+///
+/// As an extractor it takes the whole query, in which there is nothing else.
+pub(super) struct Wait {
+    is_wanted: bool,
+    time: MoreTime,
+}
+
+impl Wait {
+    /// The field of a query that has others as well.
+    pub(super) fn take(fields: &mut Fields) -> crate::input::Field<Option<()>> {
+        fields.optional("wait", |text| match text.as_str() {
+            "everywhere" => Ok(()),
+            _ => Err(TextError::new("Must be: everywhere.")),
+        })
+    }
+
+    pub(super) fn new(wanted: Option<()>, time: MoreTime) -> Self {
+        Self { is_wanted: wanted.is_some(), time }
+    }
+
+    /// Waits, if that is wanted, until what has been revoked, durably, holds everywhere.
+    pub(super) async fn until_everywhere(self, feed: &Feed) -> Option<Everywhere> {
+        if !self.is_wanted {
+            return None;
+        }
+        self.time.grant(feed.leases.bound() + MARGIN);
+        Some(feed.everywhere().await)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Wait {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Query(mut fields) = Query::from_request_parts(parts, state).await?;
+        let wanted = Self::take(&mut fields);
+        let (wanted,) = fields.finish((wanted,))?;
+        let Ok(time) = MoreTime::from_request_parts(parts, state).await;
+        Ok(Self::new(wanted, time))
+    }
+}
+
+/// How `?wait=everywhere` is described.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct WaitParameters {
+    /// `everywhere`: answer only once every follower has the revocation, or must have begun to refuse. That takes
+    /// `max_staleness` and a second at most; the answer says how many there were of each (`everywhere`).
+    wait: Option<String>,
+}

@@ -1,0 +1,109 @@
+//! What a token is worth, for services that can't verify it themselves (RFC 7662).
+
+use adieu::{
+    session::{RefreshToken, Rotated},
+    token::{Claims, Refusal, TokenType},
+};
+use adieu_axum::REFUSAL_LOG_TARGET;
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    Api, docs,
+    service::{Can, Introspect},
+};
+use crate::{error::ApiError, input::Form};
+
+/// Which token is asked about. Whatever else is in the form is ignored, such as `token_type_hint`.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct IntrospectionRequest {
+    /// An access or a refresh token.
+    token: String,
+}
+
+/// Says what a token is worth: whether it is good now, and what it says (RFC 7662).
+///
+/// Asks the same evaluator as every other path. A token that is not good, for whatever reason, is `{"active":false}`, with
+/// nothing more. A refresh token is good when it could be used now; asking does not use it. When the node can't know, it
+/// answers 503.
+#[utoipa::path(post, path = "/introspect", tag = "Service", security(("client" = [])),
+    request_body(content = IntrospectionRequest, content_type = "application/x-www-form-urlencoded"), responses(
+    (status = 200, description = "What it is worth. Not to be cached.", body = Object, examples(
+        ("good" = (value = json!({
+            "active": true, "token_type": "Bearer", "type": "access", "iss": "adieu",
+            "sub": "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22", "sid": "01930a4e-5b7d-7bd0-8e0e-4d9f9a3cfb41",
+            "jti": "4b4c6f3e-0f7b-4a2e-9d0a-0f3b9f1f3c55", "iat": 1800000000, "nbf": 1800000000, "exp": 1800000900,
+            "fresh": true
+        }))),
+        ("not good" = (value = json!({"active": false})))
+    )),
+    docs::BadForm, docs::WrongClient, docs::MayNotIntrospect, docs::TooLarge, docs::NotForm, docs::InvalidForm,
+    docs::Unavailable,
+))]
+pub(super) async fn introspect(
+    State(api): State<Api>,
+    caller: Can<Introspect>,
+    Form(form): Form,
+) -> Result<Json<Value>, ApiError> {
+    let token = form.one("token")?;
+    let sessions = &api.node.sessions;
+    let judged = match sessions.verifier().verify(&token) {
+        Err(Refusal::WrongTokenType { expected: TokenType::Access }) => match sessions.inspect(&token) {
+            Ok(token) => judge(&api, &token).await?.map(|()| token.claims().clone()),
+            Err(refusal) => Err(refusal),
+        },
+        verified => verified,
+    };
+    match judged {
+        Ok(claims) => {
+            if claims.token_type == TokenType::Access {
+                sessions.note_use(&claims);
+            }
+            Ok(Json(describe(&claims, api.node.clock.now())))
+        }
+        Err(Refusal::Stale) => Err(Refusal::Stale.into()),
+        Err(refusal) => {
+            tracing::info!(target: REFUSAL_LOG_TARGET, client = %caller.client.name, cause = %refusal, "introspected");
+            Ok(Json(json!({ "active": false })))
+        }
+    }
+}
+
+/// What would become of a refresh token if it were used now.
+async fn judge(api: &Api, token: &RefreshToken) -> Result<Result<(), Refusal>, ApiError> {
+    Ok(match api.node.sessions.foresee(token).await? {
+        Rotated::Fresh(_) | Rotated::Again(_) => Ok(()),
+        Rotated::Reused(..) | Rotated::Ended => Err(Refusal::Revoked(adieu::revocation::RevokedBy::Session)),
+    })
+}
+
+fn describe(claims: &Claims, now: adieu::time::Timestamp) -> Value {
+    // The names that mean something here win over those of an application's own claims.
+    let mut members: Map<String, Value> = claims.custom.clone();
+    let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
+    set("active", true.into());
+    set("iss", claims.issuer.as_str().into());
+    set("sub", claims.subject.as_str().into());
+    set("jti", claims.token_id.as_str().into());
+    set("exp", claims.expires_at.as_unix().into());
+    set("type", claims.token_type.as_str().into());
+    set("fresh", claims.fresh.is_fresh(now).into());
+    for (name, time) in [("iat", claims.issued_at), ("nbf", claims.not_before)] {
+        if let Some(time) = time {
+            set(name, time.as_unix().into());
+        }
+    }
+    if let Some(session) = &claims.session {
+        set("sid", session.as_str().into());
+    }
+    if !claims.audience.is_empty() {
+        set("aud", claims.audience.clone().into());
+    }
+    if claims.token_type == TokenType::Access {
+        set("token_type", "Bearer".into());
+    }
+    Value::Object(members)
+}

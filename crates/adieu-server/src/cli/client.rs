@@ -1,0 +1,102 @@
+//! `adieu client`
+
+use std::process::ExitCode;
+
+use adieu::time::{Clock as _, SystemClock};
+use anyhow::ensure;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    output::{Reader, Table, written},
+    store::{Common, look_into},
+};
+use crate::{
+    clients::{Capability, Client, ClientName, ClientStore as _},
+    node::open_store,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add a client and print its secret, which is never shown again; the store is made if there is none
+    Add {
+        /// What it calls itself: letters, digits, `.`, `_` and `-`
+        name: ClientName,
+        /// What it may do, with commas between: follow the feed of revocations, revoke, introspect tokens
+        #[arg(long, required = true, value_delimiter = ',', value_name = "follow,revoke,introspect")]
+        can: Vec<Capability>,
+    },
+    /// List the clients, never their secrets
+    List,
+    /// Remove a client: running servers refuse it within a second
+    Remove {
+        /// Its name
+        name: ClientName,
+    },
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.common.settings()?;
+        let mut output = self.common.output();
+        match self.command {
+            Command::Add { name, can } => {
+                let (client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
+                let added = open_store(&settings).await?.add_client(client.clone()).await?;
+                ensure!(added, "a client with the name {name} already exists");
+                let sentence = format!("added the client {name}, which can {}; its secret:", what(&client));
+                let mut object = object(&client);
+                if let Some(fields) = object.as_object_mut() {
+                    fields.insert("secret".to_owned(), secret.expose().into());
+                }
+                output.result(&sentence, &object)?;
+                if output.reader() == Reader::Person {
+                    output.text(&format!("{}\n", secret.expose()))?;
+                }
+            }
+            Command::List => {
+                let mut table = Table::new(["NAME", "CAN", "CREATED"]);
+                for client in look_into(&settings).await?.clients().await? {
+                    match output.reader() {
+                        Reader::Machine => output.object(&object(&client))?,
+                        Reader::Person => {
+                            let row = [client.name.to_string(), what(&client), written(client.created_at)];
+                            table.row(&mut output, row)?;
+                        }
+                    }
+                }
+                if output.reader() == Reader::Person {
+                    table.print(&mut output)?;
+                }
+            }
+            Command::Remove { name } => {
+                let removed = look_into(&settings).await?.remove_client(&name).await?;
+                ensure!(removed, "no client with the name {name}");
+                output.result(
+                    &format!("removed the client {name}"),
+                    &json!({ "name": name.as_str(), "done": "removed" }),
+                )?;
+            }
+        }
+        output.finish()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn what(client: &Client) -> String {
+    client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// A client for a machine, without its secret.
+fn object(client: &Client) -> Value {
+    let can: Vec<_> = client.can.iter().map(|capability| capability.as_str()).collect();
+    json!({ "name": client.name.as_str(), "can": can, "created_at": client.created_at })
+}

@@ -1,0 +1,246 @@
+//! Services that may ask this node for more than a stranger may: their names, secrets, and what each may do.
+//!
+//! 1. A secret is 32 random bytes, shown once; the store keeps its SHA-256. That is enough for a text that nobody can
+//!    guess: hashing slowly is for passwords.
+//! 2. Secrets are compared in constant time. What an unknown name, a wrong secret and none at all are answered is the same.
+//! 3. A request is judged by a copy in memory that was read at most [`LONGEST_AGE`] ago. So a client that was removed is
+//!    cut off by then, whichever process removed it; when the store can't be read, nobody is let in.
+//! 4. Nobody is turned away by a copy that is older than the request, so a client that was added can call at once. Strangers
+//!    who guess make the store be read at most every [`PAUSE`].
+
+mod name;
+mod secret;
+mod store;
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use adieu::{
+    Error,
+    time::{Clock, Moment, Timestamp},
+};
+use arc_swap::ArcSwap;
+use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
+
+pub use name::{ClientName, NameError};
+pub use secret::{Secret, SecretHash};
+pub use store::{ClientStore, migrate};
+
+use crate::audit::{self, Event};
+
+/// How old the copy may be that lets somebody in.
+pub const LONGEST_AGE: Duration = Duration::from_millis(500);
+
+/// How long the store is left alone after it was read.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Capability {
+    /// Read the feed of revocations.
+    Follow,
+    /// Revoke tokens, sessions, and everything of somebody.
+    Revoke,
+    /// Ask what a token is worth.
+    Introspect,
+}
+
+impl Capability {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Follow, Self::Revoke, Self::Introspect];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Follow => "follow",
+            Self::Revoke => "revoke",
+            Self::Introspect => "introspect",
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A text that names no [`Capability`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a client can follow, revoke or introspect")]
+pub struct CapabilityError;
+
+impl FromStr for Capability {
+    type Err = CapabilityError;
+
+    fn from_str(text: &str) -> Result<Self, CapabilityError> {
+        Self::ALL.into_iter().find(|capability| capability.as_str() == text).ok_or(CapabilityError)
+    }
+}
+
+/// A service with credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// What it calls itself in its requests.
+    pub name: ClientName,
+    /// How its secret is kept.
+    pub secret: SecretHash,
+    /// What it may do, each once, in the order of [`Capability::ALL`].
+    pub can: Vec<Capability>,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+impl Client {
+    /// A new client and its secret, not yet kept.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn new(name: ClientName, can: &[Capability], now: Timestamp) -> Result<(Self, Secret), Error> {
+        let secret = Secret::random()?;
+        let can = Capability::ALL.into_iter().filter(|capability| can.contains(capability)).collect();
+        Ok((Self { name, secret: secret.hash(), can, created_at: now }, secret))
+    }
+
+    /// Whether it may do this.
+    #[must_use]
+    pub fn can(&self, capability: Capability) -> bool {
+        self.can.contains(&capability)
+    }
+}
+
+/// Why nobody was let in.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// There is no such client with this secret.
+    #[error("the client's credentials are wrong")]
+    Wrong,
+    /// It is not known whether there is.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// All clients, by a copy of what the store has. Clones share it.
+#[derive(Clone)]
+pub struct Clients(Arc<Shared>);
+
+struct Shared {
+    store: Arc<dyn ClientStore>,
+    clock: Arc<dyn Clock>,
+    copy: ArcSwap<Copy>,
+    reading: Mutex<()>,
+}
+
+/// What the store had at a moment.
+struct Copy {
+    /// Before it was asked; `None` before the first time.
+    asked_at: Option<Moment>,
+    clients: BTreeMap<ClientName, Arc<Client>>,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    /// The clients in this store, which is not read yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn ClientStore>, clock: Arc<dyn Clock>) -> Self {
+        let copy = ArcSwap::from_pointee(Copy { asked_at: None, clients: BTreeMap::new() });
+        Self(Arc::new(Shared { store, clock, copy, reading: Mutex::new(()) }))
+    }
+
+    /// Where they are kept.
+    #[must_use]
+    pub fn store(&self) -> &dyn ClientStore {
+        &*self.0.store
+    }
+
+    /// The client with this name and secret.
+    ///
+    /// # Errors
+    /// [`ClientError::Wrong`] when there is none.
+    pub async fn authenticate(&self, name: &str, secret: &str) -> Result<Arc<Client>, ClientError> {
+        let arrived_at = self.0.clock.moment();
+        let secret = SecretHash::of(secret);
+        let recent = self.0.read_since(arrived_at.minus(LONGEST_AGE)).await?;
+        if let Some(client) = recent.find(name, &secret) {
+            return Ok(client);
+        }
+        self.0.read_since(arrived_at).await?.find(name, &secret).ok_or(ClientError::Wrong)
+    }
+
+    /// Starts to look for changes every now and then, also when no client calls, so that the log tells in time who was
+    /// added and removed; for as long as the answer is kept.
+    #[must_use]
+    pub fn start_watching(&self) -> Watching {
+        let shared = Arc::clone(&self.0);
+        Watching(tokio::spawn(async move {
+            loop {
+                if let Err(error) = shared.read_since(shared.clock.moment()).await {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "the clients can't be read");
+                }
+                sleep(LONGEST_AGE).await;
+            }
+        }))
+    }
+}
+
+impl Shared {
+    /// A copy that was asked for at this moment or later.
+    async fn read_since(&self, moment: Moment) -> Result<Arc<Copy>, Error> {
+        let fits = |copy: &Copy| copy.asked_at.is_some_and(|asked_at| asked_at >= moment);
+        let copy = self.copy.load_full();
+        if fits(&copy) {
+            return Ok(copy);
+        }
+        let _one_at_a_time = self.reading.lock().await;
+        // Somebody else may have read it meanwhile.
+        let copy = self.copy.load_full();
+        if fits(&copy) {
+            return Ok(copy);
+        }
+        if let Some(asked_at) = copy.asked_at {
+            sleep(PAUSE.saturating_sub(self.clock.moment().since(asked_at))).await;
+        }
+        let asked_at = Some(self.clock.moment());
+        let clients = self.store.clients().await?;
+        let clients = clients.into_iter().map(|client| (client.name.clone(), Arc::new(client))).collect();
+        let new = Arc::new(Copy { asked_at, clients });
+        if copy.asked_at.is_some() {
+            new.tell_changes_since(&copy);
+        }
+        self.copy.store(Arc::clone(&new));
+        Ok(new)
+    }
+}
+
+impl Copy {
+    fn find(&self, name: &str, secret: &SecretHash) -> Option<Arc<Client>> {
+        let client = self.clients.get(name)?;
+        client.secret.is(secret).then(|| Arc::clone(client))
+    }
+
+    /// A client that was removed and added again under the same name has another secret.
+    fn tell_changes_since(&self, before: &Self) {
+        let missing_in = |other: &Self, client: &Arc<Client>| other.clients.get(&client.name) != Some(client);
+        for (event, here, there) in [(Event::ClientRemoved, before, self), (Event::ClientAdded, self, before)] {
+            for client in here.clients.values().filter(|client| missing_in(there, client)) {
+                audit::Entry { client: Some(client.name.clone()), ..audit::Entry::default() }.record(event, None);
+            }
+        }
+    }
+}
+
+/// Looks for changes until it is dropped.
+#[derive(Debug)]
+pub struct Watching(JoinHandle<()>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,104 @@
+//! What a client shows to be let in, and what is kept of it.
+
+use std::fmt;
+
+use adieu::Error;
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
+
+/// Random bytes in a secret.
+const BYTES: usize = 32;
+
+/// A new secret. Not shown by `Debug`, wiped from memory when dropped.
+#[derive(Debug)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// One that nobody can guess.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn random() -> Result<Self, Error> {
+        let mut bytes = [0; BYTES];
+        getrandom::fill(&mut bytes).map_err(Error::unavailable)?;
+        Ok(Self(URL_SAFE_NO_PAD.encode(bytes).into()))
+    }
+
+    /// The secret itself, to be shown to whoever has made it, once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(self.expose())
+    }
+}
+
+/// The SHA-256 of a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretHash([u8; SHA256_OUTPUT_LEN]);
+
+impl SecretHash {
+    /// Of what somebody shows.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        let mut hash = [0; SHA256_OUTPUT_LEN];
+        // Both are as long as each other, so all of it is filled.
+        for (byte, digested) in hash.iter_mut().zip(digest(&SHA256, secret.as_bytes()).as_ref()) {
+            *byte = *digested;
+        }
+        Self(hash)
+    }
+
+    /// Whether it is the same, in a time that does not depend on where they differ.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    /// As it is kept.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// As it was kept.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SecretHash(…)")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_new_each_time_and_known_by_its_hash_alone() {
+        let (one, other) = (Secret::random().unwrap(), Secret::random().unwrap());
+        assert_eq!(one.expose().len(), 43);
+        assert_ne!(one.expose(), other.expose());
+        assert!(one.hash().is(&SecretHash::of(one.expose())) && !one.hash().is(&other.hash()));
+        let kept = SecretHash::from_text(&one.hash().to_text()).unwrap();
+        assert!(kept.is(&one.hash()));
+        assert!(!format!("{one:?}{kept:?}").contains(one.expose()));
+    }
+
+    /// FIPS 180-4, of "abc".
+    #[test]
+    fn what_is_kept_is_sha_256() {
+        assert_eq!(SecretHash::of("abc").to_text(), "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0");
+    }
+}

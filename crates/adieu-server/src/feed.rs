@@ -1,0 +1,200 @@
+//! The feed: what followers of this node read, how they are known, and waiting until a revocation holds everywhere.
+//!
+//! 1. A [`Hub`] reads the log once for all who follow. Thousands wait on it at the cost of a task each: none of them reads
+//!    the log, and what they are sent is put together once.
+//! 2. What it says of its [age](Answer::age) is never too little, also when it answers from memory.
+//! 3. [`Leases`] know each follower that said who it is, and forget it when it must have begun to refuse.
+//! 4. [`Leases::everywhere`] returns when no live follower accepts any more what was revoked before: each has said so, or
+//!    has been silent for so long that it refuses. Never later than the bound, plus what it takes to read the log once.
+//!
+//! Followers are known to the node that they follow. Of followers of *another* node on the same store this one knows
+//! nothing; they keep the bound, but are not waited for. And whoever sets a smaller bound has to wait for the old one once,
+//! since followers from before the start may have it.
+
+mod hub;
+mod lease;
+mod tail;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use adieu::{
+    Issuer,
+    revocation::{
+        RevocationLog,
+        wire::{self, FeedPage},
+    },
+    time::Clock,
+};
+use axum::body::Bytes;
+
+pub use hub::{Answer, Hub};
+pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};
+
+/// How many requests of one client may wait at once.
+const MOST_WAITING: usize = 5_000;
+
+/// The longest that one read of the log waits: as often is the log's engine asked whether it is still there.
+const LONGEST_READ: Duration = Duration::from_millis(100);
+
+/// Of a page with more entries than this the bytes are made once for many followers, whose ages are rounded up together.
+const LARGE: usize = 32;
+const COARSE_AGE: Duration = Duration::from_millis(50);
+
+/// A form in which a page is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For everybody.
+    Json,
+    /// For large snapshots.
+    Binary,
+}
+
+impl Form {
+    /// Its media type.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => wire::JSON,
+            Self::Binary => wire::BINARY,
+        }
+    }
+
+    /// The one that a header `Accept` asks for: JSON unless the other is named.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Self {
+        let names_binary = |range: &str| {
+            let mut parts = range.split(';').map(str::trim);
+            parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wire::BINARY))
+                && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        };
+        if accept.split(',').any(names_binary) { Self::Binary } else { Self::Json }
+    }
+}
+
+/// What a node, or a relay, has for its followers. Clones share it.
+#[derive(Clone)]
+pub struct Feed(Arc<Shared>);
+
+/// See [`Feed`].
+pub struct Shared {
+    /// What they read.
+    pub hub: Hub,
+    /// Who they are.
+    pub leases: Arc<Leases>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    issuer: Issuer,
+    waiting: Mutex<HashMap<String, usize>>,
+}
+
+impl Deref for Feed {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Feed").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// The feed of this log, for a node whose tokens are of `issuer` and that keeps `max_staleness`.
+    #[must_use]
+    pub fn start(log: Arc<dyn RevocationLog>, clock: Arc<dyn Clock>, issuer: Issuer, max_staleness: Duration) -> Self {
+        let leases = Arc::new(Leases::start(Arc::clone(&clock), max_staleness));
+        let read_wait = LONGEST_READ.min(max_staleness / 4);
+        let hub = Hub::start(log, Arc::clone(&clock), Arc::clone(&leases), read_wait);
+        Self(Arc::new(Shared { hub, leases, clock, issuer, waiting: Mutex::default() }))
+    }
+
+    /// The bytes of an answer.
+    #[must_use]
+    pub fn encode(&self, answer: &Answer, form: Form) -> Bytes {
+        let encode = |answer: Answer| {
+            let page = answer.page();
+            let page = FeedPage { issuer: self.issuer.clone(), max_staleness: self.leases.bound(), page };
+            match form {
+                Form::Json => wire::to_json(&page),
+                Form::Binary => wire::to_binary(&page),
+            }
+        };
+        if answer.part.page.entries.len() <= LARGE {
+            return encode(answer.clone()).into();
+        }
+        let steps = u32::try_from(answer.age.as_nanos().div_ceil(COARSE_AGE.as_nanos())).unwrap_or(u32::MAX);
+        let rounded = Answer { part: Arc::clone(&answer.part), age: COARSE_AGE.saturating_mul(steps) };
+        answer.part.encoded((form, steps), || encode(rounded))
+    }
+
+    /// Lets one more request of this client wait until the answer is dropped; none when it has too many that do.
+    #[must_use]
+    pub fn let_wait(&self, client: &str) -> Option<WaitsFor> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(client.to_owned()).or_default();
+        if *count >= MOST_WAITING {
+            return None;
+        }
+        *count += 1;
+        Some(WaitsFor { feed: self.clone(), client: client.to_owned() })
+    }
+
+    /// Returns when what was revoked before the call holds everywhere; see [`Leases::everywhere`].
+    pub async fn everywhere(&self) -> Everywhere {
+        let head = async {
+            self.hub.head().await.map_err(|error| {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the end of the log is not known; all followers are waited out");
+            })
+        };
+        self.leases.everywhere(async { head.await.ok() }).await
+    }
+}
+
+/// A request that waits, counted for its client until this is dropped.
+#[derive(Debug)]
+pub struct WaitsFor {
+    feed: Feed,
+    client: String,
+}
+
+impl Drop for WaitsFor {
+    fn drop(&mut self) {
+        let mut waiting = self.feed.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&self.client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                waiting.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compact_form_is_for_those_who_name_it() {
+        for (accept, form) in [
+            ("*/*", Form::Json),
+            ("application/json", Form::Json),
+            ("application/vnd.adieu.revocations", Form::Binary),
+            ("application/json;q=0.5, Application/vnd.adieu.revocations; q=1", Form::Binary),
+            ("application/vnd.adieu.revocations;q=0, application/json", Form::Json),
+            ("application/vnd.adieu.revocations2", Form::Json),
+            ("", Form::Json),
+        ] {
+            assert_eq!(Form::accepted(accept), form, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Who follows, and until when each must be reckoned with.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use adieu::{
+    revocation::{Cursor, LogId, Position},
+    time::{Clock, Moment},
+    token::WhenStale,
+};
+use serde::Serialize;
+use tokio::{sync::watch, time::sleep};
+use utoipa::ToSchema;
+
+/// How many followers one client may have at once.
+const MOST_FOLLOWERS: usize = 10_000;
+
+/// After a follower has said something, this much goes by, and so much more for each that is still awaited, before it is
+/// looked who has settled: thousands say something at about the same time.
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
+const LOOK_PAUSE_EACH: Duration = Duration::from_micros(10);
+
+/// What a follower says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Follower<'a> {
+    /// The client whose credentials it has.
+    pub client: &'a str,
+    /// What it calls itself: drawn at random when it starts.
+    pub id: &'a str,
+    /// How long after a revocation it may accept what was revoked. Not greater than the bound of the node.
+    pub max_staleness: Duration,
+    /// What it does after that.
+    pub when_stale: WhenStale,
+}
+
+/// A client has more followers than are kept in mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client has too many followers")]
+pub struct TooManyFollowers;
+
+/// What is known of one follower. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Lease(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    /// When its last request came.
+    arrived: Moment,
+    max_staleness: Duration,
+    when_stale: WhenStale,
+    /// Up to where it has taken everything in, and all that follow it.
+    settled: Option<Cursor>,
+}
+
+impl Known {
+    fn runs_out(&self) -> Moment {
+        later(self.arrived, self.max_staleness)
+    }
+
+    fn has_settled(&self, head: &Cursor) -> bool {
+        self.settled.as_ref().is_some_and(|settled| settled.log == head.log && settled.position >= head.position)
+    }
+}
+
+impl Lease {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The followers of this node.
+#[derive(Debug)]
+pub struct Leases {
+    clock: Arc<dyn Clock>,
+    /// The bound of the node: no follower has a greater one.
+    bound: Duration,
+    /// Before this, others may have followed of whom nothing is known.
+    started: Moment,
+    table: Mutex<Table>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Table {
+    by_client: HashMap<String, HashMap<String, Lease>>,
+    swept: Moment,
+}
+
+/// What became of those who followed when something was revoked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Everywhere {
+    /// How many followers have said that they have it, and all that follow them.
+    #[schema(example = 3)]
+    pub acknowledged: usize,
+    /// How many have been silent for so long that they refuse.
+    #[schema(example = 0)]
+    pub waited_out: usize,
+    /// How many have been silent and were set to accept all the same (`when_stale=accept`): of them nothing is known.
+    #[schema(example = 0)]
+    pub unbounded: usize,
+}
+
+impl Leases {
+    /// Of a node that starts now.
+    #[must_use]
+    pub fn start(clock: Arc<dyn Clock>, bound: Duration) -> Self {
+        let started = clock.moment();
+        let table = Mutex::new(Table { by_client: HashMap::new(), swept: started });
+        Self { clock, bound, started, table, changed: watch::Sender::new(()) }
+    }
+
+    /// The greatest `max_staleness` that a follower may have.
+    #[must_use]
+    pub fn bound(&self) -> Duration {
+        self.bound
+    }
+
+    /// A follower has made a request, which came at `arrived`.
+    ///
+    /// # Errors
+    /// When its client has too many.
+    pub fn renew(&self, follower: &Follower<'_>, arrived: Moment) -> Result<Lease, TooManyFollowers> {
+        let Follower { client, id, max_staleness, when_stale } = *follower;
+        let mut table = self.table();
+        if let Some(lease) = table.by_client.get(client).and_then(|followers| followers.get(id)) {
+            let mut known = lease.known();
+            (known.arrived, known.max_staleness) = (known.arrived.max(arrived), max_staleness);
+            known.when_stale = when_stale;
+            drop(known);
+            return Ok(lease.clone());
+        }
+        let count = table.by_client.get(client).map_or(0, HashMap::len);
+        if arrived.since(table.swept) >= self.bound || count >= MOST_FOLLOWERS {
+            table.forget_run_out(arrived);
+        }
+        let followers = table.by_client.entry(client.to_owned()).or_default();
+        if followers.len() >= MOST_FOLLOWERS {
+            return Err(TooManyFollowers);
+        }
+        let known = Known { arrived, max_staleness, when_stale, settled: None };
+        let lease = Lease(Arc::new(Mutex::new(known)));
+        followers.insert(id.to_owned(), lease.clone());
+        Ok(lease)
+    }
+
+    /// A follower has said up to where it has taken everything in, in a log that is the one of this node.
+    pub fn settle(&self, lease: &Lease, cursor: Cursor) {
+        lease.known().settled = Some(cursor);
+        if self.changed.receiver_count() > 0 {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// The log went back: what was said of it before means nothing now.
+    pub fn forget_settled(&self) {
+        for lease in self.table().by_client.values().flat_map(HashMap::values) {
+            lease.known().settled = None;
+        }
+    }
+
+    /// Tells when a follower has said how far it is.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// How many are live.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.live(self.clock.moment()).len()
+    }
+
+    /// Up to where all live followers have settled in this log; `None` when there are none.
+    #[must_use]
+    pub fn least_settled(&self, log: &LogId) -> Option<Position> {
+        let settled = |lease: &Lease| match &lease.known().settled {
+            Some(cursor) if cursor.log == *log => cursor.position,
+            _ => Position::START,
+        };
+        self.live(self.clock.moment()).iter().map(settled).min()
+    }
+
+    /// Returns when no follower accepts any more what was revoked, durably, before the call; `head` is asked for the end
+    /// of the log if that matters, and may be none when the log can't be read: then nobody counts as having settled.
+    ///
+    /// A follower that has not said that it has the revocation was complete, at the latest, as of its last request, and in
+    /// no case as of a time after the revocation: so it refuses `max_staleness` after the earlier of the two.
+    /// Followers that come later need not be asked: until they have read to the end, which is after the revocation, they
+    /// refuse, and those that a node knew before it started again run out within its bound.
+    pub async fn everywhere(&self, head: impl Future<Output = Option<Cursor>>) -> Everywhere {
+        let revoked_at = self.clock.moment();
+        let strangers_until = later(self.started, self.bound);
+        let mut changed = self.changed.subscribe();
+        let mut pending = self.live(revoked_at);
+        let mut result = Everywhere::default();
+        if pending.is_empty() && revoked_at >= strangers_until {
+            return result;
+        }
+        let head = head.await;
+        loop {
+            changed.borrow_and_update();
+            let now = self.clock.moment();
+            let mut next = if now < strangers_until { Some(strangers_until) } else { None };
+            pending.retain(|lease| {
+                let known = lease.known();
+                if head.as_ref().is_some_and(|head| known.has_settled(head)) {
+                    result.acknowledged += 1;
+                    return false;
+                }
+                let is_bounded = known.when_stale == WhenStale::Refuse;
+                let since = if is_bounded { known.arrived.min(revoked_at) } else { revoked_at };
+                let until = later(since, known.max_staleness);
+                if now < until {
+                    next = Some(next.map_or(until, |next| next.min(until)));
+                    return true;
+                }
+                *if is_bounded { &mut result.waited_out } else { &mut result.unbounded } += 1;
+                false
+            });
+            let Some(next) = next else { return result };
+            let pause = LOOK_PAUSE + LOOK_PAUSE_EACH * u32::try_from(pending.len()).unwrap_or(u32::MAX);
+            tokio::select! {
+                // Rounded up to what a timer can tell apart.
+                () = sleep(next.since(now) + Duration::from_millis(1)) => {}
+                _ = changed.changed(), if !pending.is_empty() => sleep(pause).await,
+            }
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self, now: Moment) -> Vec<Lease> {
+        let table = self.table();
+        let all = table.by_client.values().flat_map(HashMap::values);
+        all.filter(|lease| lease.known().runs_out() > now).cloned().collect()
+    }
+}
+
+impl Table {
+    fn forget_run_out(&mut self, now: Moment) {
+        self.by_client.retain(|_, followers| {
+            followers.retain(|_, lease| lease.known().runs_out() > now);
+            !followers.is_empty()
+        });
+        self.swept = now;
+    }
+}
+
+fn later(moment: Moment, duration: Duration) -> Moment {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    Moment::from_nanos(moment.as_nanos().saturating_add(nanos))
+}

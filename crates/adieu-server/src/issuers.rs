@@ -1,0 +1,79 @@
+//! Issuers beside this server's own: their keys, and what decodes their tokens.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use adieu::{
+    Issuer,
+    token::{Algorithm, CacheLimits, Decoder, KeyId, KeySet, Rules, VerifyingKey},
+};
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretSlice};
+
+use crate::config::TrustedIssuer;
+
+/// What a public key may be for, when nobody says it. Only RSA leaves a choice.
+const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::RS256];
+
+/// What decodes the tokens of an issuer.
+///
+/// # Errors
+/// When its key can't be read or used, in one line that names the issuer.
+pub fn decoder(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Arc<Decoder>> {
+    let keys = keys(issuer).with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
+    let decoder = Decoder::new(rules(issuer, leeway)?, keys).with_cache(CacheLimits::default());
+    Ok(Arc::new(decoder))
+}
+
+fn keys(issuer: &TrustedIssuer) -> anyhow::Result<KeySet> {
+    let key = if let Some(file) = &issuer.secret_file {
+        secret(issuer, file).with_context(|| format!("secret_file {}", file.display()))?
+    } else if let Some(file) = &issuer.pem_file {
+        public_key(issuer, file).with_context(|| format!("pem_file {}", file.display()))?
+    } else {
+        anyhow::bail!("there is no key");
+    };
+    let key = match &issuer.key_id {
+        Some(id) => key.with_key_id(KeyId::new(id).context("key_id")?),
+        None => key,
+    };
+    Ok(KeySet::new([key])?)
+}
+
+fn secret(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKey> {
+    let secret = SecretSlice::from(std::fs::read(file)?);
+    let secret = secret.expose_secret();
+    let secret = secret.strip_suffix(b"\n").unwrap_or(secret);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    Ok(VerifyingKey::from_secret(issuer.algorithm.unwrap_or(Algorithm::HS256), secret)?)
+}
+
+fn public_key(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKey> {
+    let pem = std::fs::read_to_string(file)?;
+    match issuer.algorithm {
+        Some(algorithm) => Ok(VerifyingKey::from_pem(algorithm, &pem)?),
+        None => {
+            let mut fit = USUAL.into_iter().map(|algorithm| VerifyingKey::from_pem(algorithm, &pem));
+            let key = fit.find(Result::is_ok).unwrap_or_else(|| VerifyingKey::from_pem(Algorithm::RS256, &pem));
+            key.context("no public key of Ed25519, P-256, P-384 or RSA")
+        }
+    }
+}
+
+fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
+    let mut rules =
+        Rules::new(Issuer::new(&issuer.name)?).with_leeway(leeway)?.with_longest_lifetime(issuer.longest_lifetime);
+    if let Some(audience) = &issuer.audience {
+        rules = rules.with_audience(audience);
+    }
+    for (accepted, accept) in [
+        (issuer.accept_generic_type, Rules::accept_generic_type as fn(Rules) -> Rules),
+        (issuer.accept_missing_type, Rules::accept_missing_type),
+        (issuer.accept_missing_issuer, Rules::accept_missing_issuer),
+        (issuer.accept_missing_token_id, Rules::accept_missing_token_id),
+    ] {
+        if accepted {
+            rules = accept(rules);
+        }
+    }
+    Ok(rules)
+}

@@ -1,0 +1,129 @@
+//! What a service is told about a token (RFC 7662).
+
+use adieu_server::clients::Capability;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::support::{Credentials, TestApp, Tokens};
+
+struct Service {
+    app: TestApp,
+    client: Credentials,
+}
+
+impl Service {
+    async fn with(settings: &[(&str, &str)]) -> Self {
+        let app = TestApp::with(settings).await.with_admin("boss").await;
+        Self { client: app.client("shop", &[Capability::Introspect]).await, app }
+    }
+
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn ask(&self, token: &str) -> Value {
+        let answer = self.app.post("/introspect").by(&self.client).form(format!("token={token}")).send().await;
+        answer.is(200);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        answer.json()
+    }
+
+    async fn is_good(&self, token: &str) -> bool {
+        let answer = self.ask(token).await;
+        if answer["active"] == false {
+            assert_eq!(answer, json!({"active": false}), "nothing more is told");
+        }
+        answer["active"].as_bool().unwrap()
+    }
+
+    async fn log_in(&self) -> Tokens {
+        self.app.log_in("boss").await
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_is_described() {
+    let service = Service::with(&[("audience", "shop")]).await;
+    let tokens = service.log_in().await;
+    let claims = service.app.claims(&tokens);
+    let described = service.ask(&tokens.access).await;
+    assert_eq!(
+        described,
+        json!({
+            "active": true, "token_type": "Bearer", "type": "access", "iss": "adieu", "aud": ["shop"],
+            "sub": claims.subject, "sid": claims.session, "jti": claims.token_id, "fresh": true, "is_admin": true,
+            "iat": claims.issued_at, "nbf": claims.not_before, "exp": claims.expires_at,
+        })
+    );
+    let refresh = service.ask(&tokens.refresh).await;
+    assert_eq!(
+        (&refresh["active"], &refresh["type"], &refresh["token_type"]),
+        (&json!(true), &json!("refresh"), &Value::Null)
+    );
+    assert_eq!(refresh["sub"], described["sub"]);
+}
+
+#[tokio::test]
+async fn whatever_is_not_good_is_not_active_and_no_more_is_told() {
+    let service = Service::start().await;
+    let tokens = service.log_in().await;
+    let other = TestApp::start().await.with_user("jose").await.log_in("jose").await;
+    for token in ["x", "", &service.app.expired(&tokens), &other.access, &other.refresh, &tokens.access[1..]] {
+        assert!(!service.is_good(token).await, "{token}");
+    }
+    assert!(service.is_good(&tokens.access).await);
+    service.app.post("/logout").token(&tokens.access).send().await.is(200);
+    assert!(!service.is_good(&tokens.access).await);
+    assert!(!service.is_good(&tokens.refresh).await);
+}
+
+#[tokio::test]
+async fn of_a_refresh_token_is_said_what_its_use_would_come_to() {
+    for (grace, forgiven) in [("10s", true), ("0s", false)] {
+        let service = Service::with(&[("rotation_grace", grace)]).await;
+        let first = service.log_in().await;
+        for _ in 0..3 {
+            assert!(service.is_good(&first.refresh).await, "asking does not use it");
+        }
+        let second = service.app.post("/refresh").token(&first.refresh).send().await.tokens();
+        assert!(service.is_good(&second.refresh).await);
+        assert_eq!(service.is_good(&first.refresh).await, forgiven, "grace {grace}");
+        assert!(service.is_good(&second.refresh).await, "that it was asked for again ends nothing");
+    }
+}
+
+/// The revocation of a session does not match its refresh token at another node: the row decides.
+#[tokio::test]
+async fn a_refresh_token_whose_session_is_gone_from_the_store_is_not_active() {
+    let service = Service::start().await;
+    let tokens = service.log_in().await;
+    service.app.execute("DELETE FROM session");
+    assert!(!service.is_good(&tokens.refresh).await);
+    assert!(service.is_good(&tokens.access).await, "nobody has revoked it");
+}
+
+#[tokio::test]
+async fn a_node_that_can_not_know_says_so() {
+    let service = Service::with(&[("max_staleness", "50ms")]).await;
+    let tokens = service.log_in().await;
+    let ask = |token: &str| service.app.post("/introspect").by(&service.client).form(format!("token={token}")).send();
+    service.app.break_log();
+    while ask(&tokens.access).await.status == 200 {}
+    let answer = ask(&tokens.access).await;
+    assert_snapshot!(answer, @r#"503 {"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"}"#);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    ask(&tokens.refresh).await.is(503);
+}
+
+#[tokio::test]
+async fn the_form_has_one_token_and_whatever_else() {
+    let service = Service::start().await;
+    let tokens = service.log_in().await;
+    let ask = |form: String| service.app.post("/introspect").by(&service.client).form(form).send();
+    let hinted = ask(format!("token_type_hint=refresh_token&token={}&x=1", tokens.access)).await;
+    assert_eq!(hinted.json()["active"], true);
+    assert_snapshot!(ask("token_type_hint=x".into()).await, @r#"422 {"code":422,"errors":{"form":{"token":["Missing data for required field."]}},"status":"Unprocessable Entity"}"#);
+    assert_snapshot!(ask("token=x&token=y".into()).await, @r#"422 {"code":422,"errors":{"form":{"token":["The field is there twice."]}},"status":"Unprocessable Entity"}"#);
+    let json = service.app.post("/introspect").by(&service.client).json(json!({"token": "x"})).send().await;
+    assert_snapshot!(json, @r#"415 {"code":415,"message":"Send the body as application/x-www-form-urlencoded.","status":"Unsupported Media Type"}"#);
+}

@@ -1,0 +1,80 @@
+//! `adieu client`
+
+use adieu_server::clients::{Capability, ClientError};
+
+use crate::support::Place;
+
+#[tokio::test]
+async fn a_client_is_added_before_the_first_start_and_its_secret_is_shown_once() {
+    let place = Place::empty();
+    let added = place.run(&["client", "add", "shop", "--can", "revoke,follow"]).succeeded();
+    insta::assert_snapshot!(added.redacted(), @"
+    added the client shop, which can follow, revoke; its secret:
+    KEY________________________________________
+    ");
+    let secret = added.stdout.lines().last().unwrap();
+    let node = place.node().await;
+    let client = node.clients.authenticate("shop", secret).await.unwrap();
+    assert_eq!(client.can, [Capability::Follow, Capability::Revoke]);
+
+    for name in std::fs::read_dir(place.path("data")).unwrap() {
+        let bytes = std::fs::read(name.unwrap().path()).unwrap();
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "only its hash is kept");
+    }
+    assert!(!place.run(&["client", "list"]).succeeded().stdout.contains(secret));
+}
+
+#[test]
+fn clients_are_listed_in_columns_and_as_objects() {
+    let place = Place::empty();
+    let added = place.run(&["client", "add", "shop", "--can", "introspect", "--json"]).succeeded();
+    insta::assert_snapshot!(added.redacted(), @r#"{"can":["introspect"],"created_at":SECONDS___,"name":"shop","secret":"KEY________________________________________"}"#);
+    place.run(&["client", "add", "feed-1", "--can", "follow", "--can", "revoke,follow"]).succeeded();
+    insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
+    NAME    CAN             CREATED
+    feed-1  follow, revoke  TIME________________
+    shop    introspect      TIME________________
+    ");
+    insta::assert_snapshot!(place.run(&["client", "list", "--json"]).succeeded().redacted(), @r#"
+    {"can":["follow","revoke"],"created_at":SECONDS___,"name":"feed-1"}
+    {"can":["introspect"],"created_at":SECONDS___,"name":"shop"}
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_a_command_removes_is_cut_off_from_a_running_server() {
+    let place = Place::empty();
+    let added = place.run(&["client", "add", "shop", "--can", "follow", "--json"]).succeeded().object();
+    let node = place.node().await;
+    let ask = || node.clients.authenticate("shop", added["secret"].as_str().unwrap());
+    ask().await.unwrap();
+    insta::assert_snapshot!(place.run(&["client", "remove", "shop"]).succeeded().stdout, @"removed the client shop");
+    while ask().await.is_ok() {
+        place.run(&["client", "list"]).succeeded();
+    }
+    assert!(matches!(ask().await, Err(ClientError::Wrong)));
+}
+
+#[test]
+fn what_can_not_be_a_client_is_refused_in_one_line() {
+    let place = Place::empty();
+    place.run(&["client", "add", "shop", "--can", "follow"]).succeeded();
+    let refusals = [
+        place.run(&["client", "add", "shop", "--can", "follow"]).failed(),
+        place.run(&["client", "remove", "other"]).failed(),
+    ];
+    insta::assert_snapshot!(refusals.join("\n"), @"
+    a client with the name shop already exists
+    no client with the name other
+    ");
+    for wrong in [
+        &["client", "add", "a:b", "--can", "follow"][..],
+        &["client", "add", "", "--can", "follow"],
+        &["client", "add", "other"],
+        &["client", "add", "other", "--can", "fly"],
+        &["client", "add", "other", "--can", ""],
+    ] {
+        assert_eq!(place.run(wrong).status, 2, "{wrong:?}");
+    }
+    assert_eq!(place.run(&["client", "list", "--json"]).succeeded().objects().len(), 1);
+}

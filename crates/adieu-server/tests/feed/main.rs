@@ -1,0 +1,7 @@
+//! Followers: what they are given, how they are known, and waiting until a revocation holds everywhere.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod everywhere;
+mod hub;
+mod support;

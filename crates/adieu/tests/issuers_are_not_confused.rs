@@ -1,0 +1,320 @@
+//! One verifier, tokens of several issuers: each is held against the keys and the rules of the issuer that it names, and
+//! what is revoked for one is not for another.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/forge.rs"]
+mod forge;
+
+use std::time::Duration;
+
+use adieu::{
+    Error, Issuer, Node, Subject, TokenId,
+    revocation::RevokedBy,
+    session::{Scope, SessionError},
+    store::Memory,
+    time::{Clock, ManualClock, Timestamp},
+    token::{
+        Algorithm, CacheLimits, Claims, Decoder, KeyId, KeySet, Refusal, Rules, SigningKey, TokenType, VerifyingKey,
+        encode,
+    },
+};
+use forge::{SECRET, base64url, forge, sign};
+use serde_json::json;
+
+const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn issuer(name: &str) -> Issuer {
+    Issuer::new(name).unwrap()
+}
+
+fn claims(of: &str) -> Claims {
+    Claims::new(issuer(of), Subject::new("jose").unwrap(), TokenType::Access, NOON, HOUR)
+}
+
+fn decoder(rules: Rules, key: &VerifyingKey) -> Decoder {
+    Decoder::new(rules, KeySet::new([key.clone()]).unwrap()).with_cache(CacheLimits::default())
+}
+
+fn secret() -> VerifyingKey {
+    VerifyingKey::from_secret(Algorithm::HS256, SECRET).unwrap()
+}
+
+/// Ourselves, and two others that sign with Ed25519 and with a secret.
+struct Setup {
+    node: Node,
+    clock: ManualClock,
+    theirs: SigningKey,
+}
+
+impl Setup {
+    async fn start() -> Self {
+        let clock = ManualClock::at(NOON);
+        let theirs = SigningKey::generate(Algorithm::EdDSA).unwrap();
+        let flask = Rules::new(issuer("flask")).accept_generic_type().accept_missing_issuer().accept_missing_token_id();
+        let node = Node::builder(issuer("us"))
+            .clock(std::sync::Arc::new(clock.clone()))
+            .issuer(decoder(Rules::new(issuer("them")).with_longest_lifetime(HOUR * 24), theirs.verifying_key()))
+            .issuer(decoder(flask, &secret()))
+            .start(Memory::new())
+            .await
+            .unwrap();
+        Self { node, clock, theirs }
+    }
+
+    fn ours(&self) -> &SigningKey {
+        self.node.signing_keys().last().unwrap()
+    }
+
+    fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+        let first = self.node.verifier().verify(token);
+        assert_eq!(first, self.node.verifier().verify(token), "remembered or not");
+        first
+    }
+
+    async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, Refusal> {
+        self.node.sessions().log_out(token, scope).await.map_err(|error| match error {
+            SessionError::Refused(refusal) => refusal,
+            other => panic!("{other}"),
+        })
+    }
+}
+
+fn flask(claims: &str) -> String {
+    forge(r#"{"alg":"HS256","typ":"JWT"}"#, claims)
+}
+
+#[tokio::test]
+async fn each_issuer_signs_for_itself_and_for_nobody_else() {
+    let setup = Setup::start().await;
+    let secret = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
+    let keys = [("us", setup.ours()), ("them", &setup.theirs), ("flask", &secret)];
+    for (signer, key) in keys {
+        for (named, its_key) in keys {
+            let claims = claims(named);
+            let result = setup.verify(&encode(key, &claims).unwrap());
+            if signer == named {
+                assert_eq!(result.as_ref(), Ok(&claims));
+            } else {
+                assert!(result.is_err(), "{signer} signed for {named}");
+            }
+            // Also when it says that it was signed with the other's key.
+            if signer != named
+                && let Some(id) = its_key.key_id()
+            {
+                let disguised = key.clone().with_key_id(id.clone());
+                assert!(setup.verify(&encode(&disguised, &claims).unwrap()).is_err(), "{signer} as {named}");
+            }
+        }
+        let unknown = encode(key, &claims("nobody")).unwrap();
+        assert_eq!(setup.verify(&unknown), Err(Refusal::WrongIssuer));
+        assert_eq!(setup.log_out(&unknown, Scope::This).await, Err(Refusal::WrongIssuer));
+    }
+}
+
+/// The public key of one issuer is no secret: whoever takes it for one must not be believed.
+#[tokio::test]
+async fn a_public_key_is_no_secret() {
+    let setup = Setup::start().await;
+    let jwk = setup.theirs.verifying_key().to_jwk().unwrap();
+    let jwk = serde_json::to_value(jwk).unwrap();
+    let claims = json!({"iss":"them","sub":"jose","exp":NOON.as_unix() + 60,"jti":"1"}).to_string();
+    for header in [
+        json!({"alg":"HS256","typ":"at+jwt"}),
+        json!({"alg":"HS256","typ":"at+jwt","kid":jwk["kid"]}),
+        json!({"alg":"none","typ":"at+jwt"}),
+    ] {
+        let input = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(claims.as_bytes()));
+        for secret in [jwk["x"].as_str().unwrap().as_bytes(), jwk.to_string().as_bytes(), SECRET] {
+            let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
+            let tag = aws_lc_rs::hmac::sign(&key, input.as_bytes());
+            let refusal = setup.verify(&format!("{input}.{}", base64url(tag.as_ref())));
+            assert_eq!(refusal, Err(Refusal::AlgorithmMismatch), "{header}");
+        }
+        assert!(setup.verify(&format!("{input}.")).is_err());
+    }
+}
+
+#[tokio::test]
+async fn two_issuers_may_call_their_keys_the_same() {
+    let named = |key: SigningKey| key.with_key_id(KeyId::new("1").unwrap());
+    let (a, b) = (SigningKey::generate(Algorithm::EdDSA).unwrap(), SigningKey::generate(Algorithm::EdDSA).unwrap());
+    let (a, b) = (named(a), named(b));
+    let node = Node::builder(issuer("us"))
+        .clock(std::sync::Arc::new(ManualClock::at(NOON)))
+        .issuer(decoder(Rules::new(issuer("a")), a.verifying_key()))
+        .issuer(decoder(Rules::new(issuer("b")), b.verifying_key()))
+        .start(Memory::new())
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        for (key, name, other) in [(&a, "a", "b"), (&b, "b", "a")] {
+            assert!(node.verifier().verify(&encode(key, &claims(name)).unwrap()).is_ok());
+            let refusal = node.verifier().verify(&encode(key, &claims(other)).unwrap());
+            assert_eq!(refusal, Err(Refusal::BadSignature));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_names_nobody_is_the_issuers_whose_key_signed_it() {
+    let setup = Setup::start().await;
+    let exp = NOON.as_unix() + 60;
+    let token = flask(&json!({"sub":"jose","exp":exp,"jti":"1","type":"access"}).to_string());
+    assert_eq!(setup.verify(&token).unwrap().issuer, issuer("flask"));
+    // Of the others, none may leave it out.
+    let header = json!({"alg":"EdDSA","typ":"at+jwt"}).to_string();
+    let nameless = json!({"sub":"jose","exp":exp,"jti":"1"}).to_string();
+    let input = format!("{}.{}", base64url(header.as_bytes()), base64url(nameless.as_bytes()));
+    assert!(setup.verify(&format!("{input}.{}", base64url(&[7; 64]))).is_err());
+    // Two names are none.
+    let twice = format!(r#"{{"iss":"flask","sub":"jose","exp":{exp},"jti":"1","type":"access","iss":"them"}}"#);
+    assert!(matches!(setup.verify(&flask(&twice)), Err(Refusal::Malformed(_))));
+    assert_eq!(
+        setup.verify(&flask(&json!({"iss":7,"sub":"jose","exp":exp}).to_string())),
+        Err(Refusal::InvalidClaim("iss"))
+    );
+}
+
+#[tokio::test]
+async fn a_revocation_is_of_one_issuer() {
+    let setup = Setup::start().await;
+    let theirs = claims("them");
+    let mut same_id = claims("us");
+    same_id.token_id = theirs.token_id.clone();
+    let (theirs, ours) = (encode(&setup.theirs, &theirs).unwrap(), encode(setup.ours(), &same_id).unwrap());
+    assert!(setup.verify(&theirs).is_ok());
+
+    assert_eq!(setup.log_out(&theirs, Scope::This).await, Ok(0));
+    assert_eq!(setup.verify(&theirs), Err(Refusal::Revoked(RevokedBy::Token)));
+    assert!(setup.verify(&ours).is_ok(), "ours has the same id, and is another token");
+    assert_eq!(
+        setup.log_out(&theirs, Scope::This).await,
+        Err(Refusal::Revoked(RevokedBy::Token)),
+        "a second time is told so"
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_session_is_not_one_of_ours() {
+    let setup = Setup::start().await;
+    let ours =
+        setup.node.sessions().log_in(Subject::new("jose").unwrap(), Default::default(), Default::default()).await;
+    let ours = ours.unwrap();
+    // The same subject and the same session, says another issuer.
+    let mut forged = claims("them");
+    forged.session = ours.claims.session.clone();
+    let refresh = Claims { token_type: TokenType::Refresh, token_id: TokenId::random(), ..forged.clone() };
+    let [forged, refresh] = [forged, refresh].map(|claims| encode(&setup.theirs, &claims).unwrap());
+
+    assert!(setup.node.sessions().inspect(&refresh).is_err(), "only our own refresh tokens are exchanged here");
+    assert_eq!(setup.verify(&refresh), Err(Refusal::WrongTokenType { expected: TokenType::Access }));
+    setup.node.sessions().note_use(&setup.verify(&forged).unwrap());
+    for token in [&forged, &refresh] {
+        assert_eq!(setup.log_out(token, Scope::This).await, Ok(0));
+    }
+    assert!(setup.verify(&ours.access).is_ok());
+    let others = setup.log_out(&encode(&setup.theirs, &claims("them")).unwrap(), Scope::Others).await;
+    assert_eq!(others, Err(Refusal::MissingClaim("sid")), "which sessions there are is not known here");
+    assert!(setup.node.sessions().inspect(&ours.refresh).is_ok());
+}
+
+#[tokio::test]
+async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
+    let setup = Setup::start().await;
+    let [first, second] = [(); 2].map(|()| encode(&setup.theirs, &claims("them")).unwrap());
+    let mut other = claims("them");
+    other.subject = Subject::new("ana").unwrap();
+    let other = encode(&setup.theirs, &other).unwrap();
+    let ours = encode(setup.ours(), &claims("us")).unwrap();
+
+    assert_eq!(setup.log_out(&first, Scope::All).await, Ok(0));
+    for token in [&first, &second] {
+        assert!(matches!(setup.verify(token), Err(Refusal::Revoked(_))));
+    }
+    assert!(setup.verify(&other).is_ok() && setup.verify(&ours).is_ok());
+
+    setup.clock.advance(Duration::from_secs(1));
+    while !setup.node.verifier().is_fresh() {
+        tokio::task::yield_now().await;
+    }
+    let now = setup.clock.now();
+    let later = Claims { issued_at: Some(now), not_before: Some(now), ..claims("them") };
+    assert!(setup.verify(&encode(&setup.theirs, &later).unwrap()).is_ok(), "a new login does not inherit it");
+
+    // It is remembered for as long as a token from before may live, and one that lives longer is refused.
+    let revocations = setup.node.log().read(None, Duration::ZERO).await.unwrap().entries;
+    let longest = revocations.iter().map(|revocation| revocation.lapses_at).max().unwrap();
+    assert!(longest >= NOON.plus(HOUR * 24) && longest <= NOON.plus(HOUR * 25), "{longest:?}");
+    let immortal = Claims { expires_at: now.plus(HOUR * 25), ..later };
+    assert_eq!(setup.verify(&encode(&setup.theirs, &immortal).unwrap()), Err(Refusal::InvalidClaim("exp")));
+}
+
+#[tokio::test]
+async fn without_an_id_what_is_signed_stands_for_it() {
+    let setup = Setup::start().await;
+    let claims = |sub: &str| json!({"sub":sub,"exp":NOON.as_unix() + 60,"type":"access"}).to_string();
+    let (token, other) = (flask(&claims("jose")), flask(&claims("ana")));
+    assert_eq!(setup.log_out(&token, Scope::This).await, Ok(0));
+    assert_eq!(setup.verify(&token), Err(Refusal::Revoked(RevokedBy::Token)));
+    assert!(setup.verify(&other).is_ok());
+}
+
+#[tokio::test]
+async fn what_says_nothing_of_its_type_is_for_issuers_that_sign_nothing_else() {
+    let token = forge(
+        r#"{"alg":"HS256"}"#,
+        &json!({"iss":"flask","sub":"jose","exp":NOON.as_unix() + 60,"jti":"1"}).to_string(),
+    );
+    let refresh =
+        flask(&json!({"iss":"flask","sub":"jose","exp":NOON.as_unix() + 60,"jti":"1","type":"refresh"}).to_string());
+    let identity = forge(
+        r#"{"alg":"HS256","typ":"logout+jwt"}"#,
+        &json!({"iss":"flask","sub":"jose","exp":NOON.as_unix() + 60,"jti":"1"}).to_string(),
+    );
+    let decode =
+        |rules: Rules, token: &str| decoder(rules, &secret()).decode(token, NOON).map(|claims| claims.token_type);
+    let rules = || Rules::new(issuer("flask"));
+    assert_eq!(decode(rules(), &token), Err(Refusal::UnknownType));
+    assert_eq!(decode(rules().accept_generic_type(), &token), Err(Refusal::MissingClaim("type")));
+    assert_eq!(decode(rules().accept_missing_type(), &token), Ok(TokenType::Access));
+    assert_eq!(decode(rules().accept_missing_type(), &refresh), Ok(TokenType::Refresh));
+    assert_eq!(decode(rules().accept_missing_type(), &identity), Err(Refusal::UnknownType));
+}
+
+#[tokio::test]
+async fn what_can_not_be_told_apart_is_refused_when_it_is_built() {
+    let build = |names: Vec<Rules>| async {
+        let mut builder = Node::builder(issuer("us"));
+        for rules in names {
+            builder = builder.issuer(decoder(rules, &secret()));
+        }
+        match builder.start(Memory::new()).await {
+            Err(Error::Setting(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(build(vec![Rules::new(issuer("us"))]).await, "the issuer `us` is there twice");
+    let a = || Rules::new(issuer("a"));
+    assert_eq!(build(vec![a(), a()]).await, "the issuer `a` is there twice");
+    let nameless = (0..5).map(|number| Rules::new(issuer(&number.to_string())).accept_missing_issuer()).collect();
+    assert!(build(nameless).await.starts_with("no more than 4 issuers may"));
+}
+
+#[tokio::test]
+async fn rubbish_is_refused_as_ever() {
+    let setup = Setup::start().await;
+    for (token, refusal) in [
+        ("", Refusal::Missing),
+        ("a", Refusal::Malformed("there are not three parts")),
+        ("a.b", Refusal::Malformed("a part is not canonical base64url")),
+        ("!.!.!", Refusal::Malformed("a part is not canonical base64url")),
+        (&"a".repeat(10_000), Refusal::TooLong),
+        (
+            &sign(&format!("{}.{}", base64url(b"{}"), base64url(b"[]"))),
+            Refusal::Malformed("the claims are not a JSON object"),
+        ),
+    ] {
+        assert_eq!(setup.verify(token), Err(refusal), "{token}");
+    }
+}
