@@ -350,7 +350,7 @@ impl FromRef<Arc<Verifier>> for Guard {
 /// A state of a router that has a [`Guard`] to give: whatever `Guard` implements [`FromRef`] for.
 ///
 /// A router without one does not compile. axum says only that the function is no handler;
-/// [`#[axum::debug_handler]`](axum::debug_handler) on it makes the compiler say what is missing:
+/// `#[axum::debug_handler]` on it makes the compiler say what is missing:
 ///
 /// ```compile_fail,E0277
 /// # use adieu_axum::AccessToken;

@@ -97,7 +97,7 @@
 //! 1. Every extractor asks the one evaluator, [`adieu::token::Verifier`], on every request; nothing remembers a verdict.
 //! 2. The state of the router has a [`Guard`] to give ([`FromRef`](axum::extract::FromRef)); an
 //!    [`Arc<Sessions>`](adieu::session::Sessions) does as it is. A router without one does not compile; put
-//!    [`#[axum::debug_handler]`](axum::debug_handler) on the handler to read why.
+//!    `#[axum::debug_handler]` on the handler to read why.
 //! 3. `Option` of an extractor is `None` only when there is no token. A bad one is refused.
 //! 4. Tokens are looked for in the `Authorization` header, or where [`Guard::look_in`] says. The first place with a token
 //!    decides: a bad one there is refused, whatever is in the places after it.

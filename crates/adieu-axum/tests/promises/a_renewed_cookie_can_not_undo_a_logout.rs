@@ -139,7 +139,6 @@ async fn a_logout_that_races_wins() {
             too_late += 1;
         }
     }
-    println!("renewed before the logout: {renewed}, not renewed after it: {too_late}");
     assert!(renewed > 0 && too_late > 0, "{renewed} {too_late}");
 }
 

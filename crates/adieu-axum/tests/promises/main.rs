@@ -11,4 +11,5 @@ mod an_application_logs_in_and_out_without_the_server;
 mod another_site_can_not_act_with_a_cookie;
 mod refresh_tokens_are_judged_by_the_store;
 mod refusals_are_answered_as_the_application_likes;
+mod the_first_page_is_a_whole_application;
 mod tokens_are_found_where_the_guard_looks;

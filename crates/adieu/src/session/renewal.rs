@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Presented, RefreshToken, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, to_its_end};
+use super::{Presented, RefreshToken, Rotated, Rotation, SessionError, Sessions, TokenOptions, to_its_end};
 use crate::{
     Error, SessionId, Subject, TokenId,
     token::{Claims, Fresh, Refusal},
 };
-
-/// How many sessions are read at once when one is looked for.
-const PAGE: usize = 128;
 
 impl Sessions {
     /// Gives another access token to whoever has one that is good; the refresh token stays as it is.
@@ -22,6 +19,7 @@ impl Sessions {
     /// As [`Verifier::verify`](crate::token::Verifier::verify); [`Refusal::Revoked`] when the session has ended.
     pub async fn renew(&self, access_token: &str, options: &TokenOptions) -> Result<(String, Claims), SessionError> {
         let presented = self.verifier.verify(access_token)?;
+        // The session of another issuer may have the same id.
         if presented.issuer != self.settings.issuer {
             return Err(Refusal::WrongIssuer.into());
         }

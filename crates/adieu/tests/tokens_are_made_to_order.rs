@@ -1,0 +1,196 @@
+//! A token can have a life, claims and a header of its own; what says how it is read, and how long its session lasts, is
+//! not for it to say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{sync::Arc, time::Duration};
+
+use adieu::{
+    Error, Issuer, Node, Subject,
+    session::{Origin, Scope, SessionError, SessionSettings, TokenOptions},
+    store::Memory,
+    time::{Clock, ManualClock, Timestamp},
+    token::{Algorithm, Claims, Expiry, Fresh, Refusal, SigningKey, TokenType, dangerous, encode, encode_with_header},
+};
+use serde_json::{Map, json};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn node() -> (Node, ManualClock) {
+    let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
+    let node = Node::builder(issuer()).clock(Arc::new(clock.clone())).start(Memory::new()).await.unwrap();
+    (node, clock)
+}
+
+fn issuer() -> Issuer {
+    Issuer::new("https://adieu.test").unwrap()
+}
+
+fn jose() -> Subject {
+    Subject::new("jose").unwrap()
+}
+
+fn map(value: serde_json::Value) -> Map<String, serde_json::Value> {
+    serde_json::from_value(value).unwrap()
+}
+
+#[tokio::test]
+async fn both_tokens_are_as_the_options_have_them() {
+    let (node, clock) = node().await;
+    let options = TokenOptions {
+        access_claims: map(json!({"role": "admin"})),
+        refresh_claims: map(json!({"device": "phone"})),
+        header: map(json!({"tenant": "shop"})),
+        access_lifetime: Some(2 * HOUR),
+        refresh_lifetime: Some(3 * HOUR),
+        fresh: Some(Fresh::Until(clock.now().plus(HOUR))),
+    };
+    let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
+    let claims = node.verifier().verify_fresh(&pair.access).unwrap();
+    assert_eq!(claims, pair.claims);
+    assert_eq!((claims.expires_at, &claims.custom["role"]), (clock.now().plus(2 * HOUR), &json!("admin")));
+    let (refresh, expiry) = node.verifier().read(&pair.refresh).unwrap();
+    assert_eq!((refresh.expires_at, &refresh.custom), (clock.now().plus(3 * HOUR), &options.refresh_claims));
+    assert_eq!(expiry, Expiry::Live);
+    for token in [&pair.access, &pair.refresh] {
+        let header = dangerous::unverified_header(token).unwrap();
+        assert_eq!(header["tenant"], "shop");
+        assert_eq!(header.len(), 4, "{header:?}");
+    }
+    // Nothing of it is remembered.
+    let token = node.sessions().inspect(&pair.refresh).unwrap();
+    let next = node.sessions().refresh(&token, Map::new()).await.unwrap();
+    assert_eq!((next.claims.custom, next.claims.fresh), (Map::new(), Fresh::No));
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_remembered_for_as_long_as_its_longest_token_lives() {
+    let (node, clock) = node().await;
+    let options = TokenOptions { access_lifetime: Some(24 * HOUR), ..TokenOptions::default() };
+    let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
+    node.sessions().log_out(&pair.access, Scope::This).await.unwrap();
+    clock.advance(24 * HOUR - Duration::from_secs(1));
+    while node.verifier().index().drop_lapsed(clock.now()) {}
+    adieu::store::tidy_up(&**node.log(), node.sessions().store(), clock.now()).await.unwrap();
+    let page = node.log().read(None, Duration::ZERO).await.unwrap();
+    assert_eq!(page.entries.len(), 1);
+    assert!(matches!(node.verifier().verify(&pair.access), Err(Refusal::Revoked(_) | Refusal::Stale)));
+}
+
+#[tokio::test]
+async fn no_token_outlives_its_session_and_none_is_dead_on_arrival() {
+    let (node, clock) = node().await;
+    let session = SessionSettings::new(issuer()).session_lifetime;
+    let options = TokenOptions {
+        access_lifetime: Some(session * 2),
+        refresh_lifetime: Some(session * 2),
+        ..TokenOptions::default()
+    };
+    let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
+    assert_eq!(pair.claims.expires_at, clock.now().plus(session));
+    assert_eq!(node.verifier().read(&pair.refresh).unwrap().0.expires_at, clock.now().plus(session));
+
+    let short = TokenOptions { access_lifetime: Some(Duration::from_millis(999)), ..TokenOptions::default() };
+    let result = node.sessions().log_in_with(jose(), Origin::default(), &short).await;
+    assert!(matches!(result, Err(Error::Setting(_))));
+}
+
+#[test]
+fn a_header_can_not_change_how_the_token_is_read() {
+    let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let now = Timestamp::from_unix(1_800_000_000);
+    let claims = Claims::new(issuer(), jose(), TokenType::Access, now, HOUR);
+    for name in ["alg", "kid", "typ", "crit", "b64", "jwk", "jku", "x5c", "x5u", "enc", "zip", "cty", "x5t", "x5t#S256"]
+    {
+        let result = encode_with_header(&key, &claims, &map(json!({ name: "x" })));
+        assert!(result.unwrap_err().to_string().contains(name));
+    }
+    assert_eq!(encode_with_header(&key, &claims, &Map::new()).unwrap(), encode(&key, &claims).unwrap());
+}
+
+#[test]
+fn what_an_unverified_header_says_is_bounded_and_no_panic() {
+    for (token, refusal) in [
+        ("", "there are not three parts"),
+        ("e30", "there are not three parts"),
+        ("?.e30.", "canonical base64url"),
+        ("W10.e30.", "not a JSON object"),
+    ] {
+        assert!(dangerous::unverified_header(token).unwrap_err().to_string().contains(refusal), "{token}");
+    }
+    assert_eq!(dangerous::unverified_header(&"x".repeat(9000)), Err(Refusal::TooLong));
+    assert_eq!(dangerous::unverified_header("e30.forged.forged"), Ok(Map::new()));
+}
+
+#[tokio::test]
+async fn reading_a_token_says_nothing_of_revocations_and_much_of_the_signature() {
+    let (node, clock) = node().await;
+    let pair = node.sessions().log_in(jose(), Origin::default(), Map::new()).await.unwrap();
+    node.sessions().log_out(&pair.access, Scope::This).await.unwrap();
+    assert_eq!(node.verifier().read(&pair.access).unwrap().0.token_id, pair.claims.token_id);
+    clock.advance(HOUR);
+    assert_eq!(node.verifier().read(&pair.access).unwrap().1, Expiry::Expired);
+    assert!(node.verifier().read(&pair.access[..pair.access.len() - 2]).is_err());
+}
+
+#[tokio::test]
+async fn an_access_token_is_renewed_only_while_its_session_is_there() {
+    let (node, _clock) = node().await;
+    let pair = node.sessions().log_in(jose(), Origin::default(), Map::new()).await.unwrap();
+    let (renewed, claims) = node.sessions().renew(&pair.access, &TokenOptions::default()).await.unwrap();
+    assert_eq!((claims.session, claims.fresh), (pair.claims.session, Fresh::No));
+    assert!(matches!(
+        node.sessions().renew(&pair.refresh, &TokenOptions::default()).await,
+        Err(SessionError::Refused(Refusal::WrongTokenType { .. }))
+    ));
+    node.sessions().log_out(&pair.refresh, Scope::This).await.unwrap();
+    assert!(matches!(node.verifier().verify(&renewed), Err(Refusal::Revoked(_))));
+    for token in [&pair.access, &renewed] {
+        assert!(matches!(
+            node.sessions().renew(token, &TokenOptions::default()).await,
+            Err(SessionError::Refused(Refusal::Revoked(_)))
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one_of_ours() {
+    use adieu::{
+        revocation::{Freshness, Index},
+        session::Sessions,
+        token::{Decoder, KeySet, Rules, Verifier, WhenStale},
+    };
+    let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
+    let freshness = Freshness::never();
+    freshness.complete_at(clock.moment());
+    let (ours, theirs) =
+        (SigningKey::generate(Algorithm::EdDSA).unwrap(), SigningKey::generate(Algorithm::EdDSA).unwrap());
+    let other = Issuer::new("https://other.test").unwrap();
+    let decoder = |issuer: &Issuer, key: &SigningKey| {
+        Decoder::new(Rules::new(issuer.clone()), KeySet::new([key.verifying_key().clone()]).unwrap())
+    };
+    let verifier = Verifier::new(
+        decoder(&issuer(), &ours),
+        Arc::new(Index::new(clock.now())),
+        freshness,
+        Arc::new(clock.clone()),
+        Duration::from_secs(2),
+        WhenStale::Refuse,
+    )
+    .with_issuer(decoder(&other, &theirs))
+    .unwrap();
+    let sessions = Sessions::new(
+        Arc::new(Memory::new()),
+        Arc::new(verifier),
+        ours,
+        SessionSettings::new(issuer()),
+        Arc::new(clock.clone()),
+    )
+    .unwrap();
+    let pair = sessions.log_in(jose(), Origin::default(), Map::new()).await.unwrap();
+    let forged = encode(&theirs, &Claims { issuer: other, ..pair.claims }).unwrap();
+    assert!(sessions.verifier().verify(&forged).is_ok());
+    assert!(matches!(
+        sessions.renew(&forged, &TokenOptions::default()).await,
+        Err(SessionError::Refused(Refusal::WrongIssuer))
+    ));
+}
