@@ -32,6 +32,11 @@ impl FlaskApp {
         Self::start_with(json!({ "config": key.flask_config() })).await
     }
 
+    /// Following a node of Adieu, by the client for Python.
+    pub(crate) async fn following(key: &SharedKey, node: Value) -> Self {
+        Self::start_with(json!({ "config": key.flask_config(), "adieu": node })).await
+    }
+
     async fn start_with(settings: Value) -> Self {
         let mut process = Command::new(python())
             .arg(here().join("flask_app.py"))

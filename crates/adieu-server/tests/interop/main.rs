@@ -6,4 +6,6 @@ mod api;
 mod axum_app;
 mod flask;
 mod key;
+mod logout;
+mod node;
 mod tokens;
