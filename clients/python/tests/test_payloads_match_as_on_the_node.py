@@ -87,7 +87,7 @@ def test_everything_of_a_user_ends_up_to_now(blocklist: Blocklist) -> None:
 def test_everything_ends_up_to_now(server: Server, client: Credentials, follow: Follow) -> None:
     blocklist = follow(server.url, client)
     password = "correct horse battery staple"
-    server.run("user", "add", "--admin", "ana", stdin=f"{password}\n{password}\n")
+    server.run("user", "add", "--admin", "--password-stdin", "ana", stdin=password)
     admin = server.log_in("ana")["access_token"]
     old = a_payload()
     assert not blocklist.is_revoked(old)
