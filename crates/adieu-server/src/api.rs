@@ -19,6 +19,7 @@ mod revocation;
 mod service;
 mod session;
 mod time_limit;
+mod verify;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
@@ -36,6 +37,7 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use self::verify::Realm;
 use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
 
 /// What handlers share.
@@ -70,6 +72,12 @@ impl FromRef<Api> for Clients {
     }
 }
 
+impl FromRef<Api> for Realm {
+    fn from_ref(api: &Api) -> Self {
+        Self { issuer: api.node.sessions.issuer().clone(), clock: Arc::clone(&api.node.clock) }
+    }
+}
+
 impl FromRef<Api> for Feed {
     fn from_ref(api: &Api) -> Self {
         api.node.feed.clone()
@@ -94,7 +102,10 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     let (router, document) = documented().split_for_parts();
     Ok(router
         // Also to methods that OpenAPI has no word for.
-        .route("/verify", any(session::verify))
+        .route("/verify", any(verify::verify))
+        .route("/ext_authz", any(verify::ext_authz))
+        .route("/ext_authz/", any(verify::ext_authz))
+        .route("/ext_authz/{*path}", any(verify::ext_authz))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")))
@@ -119,7 +130,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(session::log_in))
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))
-        .routes(routes!(session::verify))
+        .routes(routes!(verify::verify))
         .routes(routes!(session::list))
         .routes(routes!(session::end))
         .routes(routes!(account::change_password))

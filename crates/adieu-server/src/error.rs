@@ -52,6 +52,9 @@ pub enum ApiError {
     /// The client is known, and may not.
     #[error("the client may not {0}")]
     ClientMayNot(Capability),
+    /// The token is good, and lacks a claim that is required.
+    #[error("the token lacks a claim that is required")]
+    ClaimRequired,
     /// The request's token is no good; answered in the words of [`Refused`].
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -121,6 +124,13 @@ impl FieldErrors {
         self.0.entry(field.into()).or_default().push(message.to_string());
     }
 
+    /// Adds what is wrong with something that is part of a greater whole, at this place in it.
+    pub fn extend_below(&mut self, place: &str, errors: Self) {
+        for (field, messages) in errors.0 {
+            self.0.entry(format!("{place}.{field}").into()).or_default().extend(messages);
+        }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -160,7 +170,7 @@ impl ApiError {
             Self::InvalidJson(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::InvalidCredentials | Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::Refused(refused) => refused.status(),
-            Self::Forbidden(_) | Self::AdminOnly | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::AdminOnly | Self::ClaimRequired | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -182,6 +192,7 @@ impl ApiError {
             Self::InvalidClient => Some("Invalid client credentials.".into()),
             Self::ClientMayNot(capability) => Some(format!("This client may not {capability}.").into()),
             Self::UnsupportedMediaType(label) => Some(format!("Send the body as {label}.").into()),
+            Self::ClaimRequired => Some("The token lacks a claim that is required here.".into()),
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
             Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
@@ -226,6 +237,9 @@ impl ApiError {
             Self::AdminOnly => {
                 Some(r#"Bearer error="insufficient_scope", error_description="Admin privilege required.""#)
             }
+            Self::ClaimRequired => Some(
+                r#"Bearer error="insufficient_scope", error_description="The token lacks a claim that is required here.""#,
+            ),
             _ => None,
         }
     }

@@ -15,7 +15,8 @@ use crate::error::ApiError;
 const REQUEST_LOG_TARGET: &str = "adieu::request";
 
 /// Routes that are asked so often, by machines, that a line each would hide the rest: theirs are for debugging.
-const ASKED_BY_MACHINES: [&str; 3] = ["/verify", "/livez", "/readyz"];
+const ASKED_BY_MACHINES: [&str; 7] =
+    ["/verify", "/ext_authz", "/ext_authz/", "/ext_authz/{*path}", "/introspect", "/livez", "/readyz"];
 /// The same, when it is asked with GET.
 const READ_BY_MACHINES: &str = "/revocations";
 

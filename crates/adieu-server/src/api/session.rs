@@ -1,16 +1,11 @@
-//! Sessions: logging in, refreshing, logging out, and what a proxy asks.
+//! Sessions: logging in, refreshing, logging out.
 
 use adieu::{
     SessionId,
     session::{Scope, Selection},
 };
 use adieu_axum::{AccessToken, BearerToken};
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State};
 
 use super::{
     Api,
@@ -27,11 +22,6 @@ use crate::{
     input::{Fields, Query},
     text::{Password, TextError, Username},
 };
-
-/// The header in which `/verify` says who a token speaks for.
-const SUBJECT: HeaderName = HeaderName::from_static("x-adieu-subject");
-/// The header in which `/verify` says of which session a token is.
-const SESSION: HeaderName = HeaderName::from_static("x-adieu-session");
 
 /// Logs in: starts a session and gives its tokens.
 ///
@@ -110,27 +100,6 @@ pub(super) async fn log_out(
     Ok(Message::revoked("Successfully logged out", everywhere))
 }
 
-/// Says whether an access token is good, to a proxy that asks on behalf of a service.
-///
-/// Answers to any method, also to those of WebDAV and others that are not here, because some proxies pass on the method of the request that they ask about. Decided in
-/// memory.
-#[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), responses(
-    (status = 204, description = "The token is good.", headers(
-        ("X-Adieu-Subject" = String, description = "Who it speaks for: its `sub`."),
-        ("X-Adieu-Session" = String, description = "Of which session it is: its `sid`, if it has one."),
-    )),
-    docs::TwoTokens, docs::Refusals, docs::Unavailable,
-))]
-pub(super) async fn verify(token: AccessToken) -> Result<Response, ApiError> {
-    let mut response = (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response();
-    let headers = response.headers_mut();
-    headers.insert(SUBJECT, HeaderValue::from_str(token.subject().as_str()).map_err(ApiError::internal)?);
-    if let Some(session) = &token.session {
-        headers.insert(SESSION, HeaderValue::from_str(session.as_str()).map_err(ApiError::internal)?);
-    }
-    Ok(response)
-}
-
 /// Lists the caller's sessions, oldest first.
 #[utoipa::path(get, path = "/sessions", tag = "Session", security(("access" = [])), params(docs::PartParameters),
     responses(
@@ -162,8 +131,11 @@ pub(super) async fn end(
     wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
     let by = token.subject().clone();
-    let selection =
-        if is_admin(&token) { Selection::One(session.clone()) } else { Selection::Owned(session.clone(), by.clone()) };
+    let selection = if is_admin(&token, api.node.sessions.issuer()) {
+        Selection::One(session.clone())
+    } else {
+        Selection::Owned(session.clone(), by.clone())
+    };
     let sessions_ended = api.node.sessions.end_sessions(selection).await?;
     if sessions_ended == 0 {
         return Err(ApiError::NotFound);

@@ -229,6 +229,10 @@ async fn each_documented_status_can_be_had() {
                 401 if template == "/login" => continue,
                 401 => call(),
                 403 if template == "/register" => continue,
+                403 if template == "/verify" => {
+                    app.call(method.parse().unwrap(), "/verify?admin=true").token(&jose.access)
+                }
+                422 if template == "/verify" => app.call(method.parse().unwrap(), "/verify?x=1").token(&jose.access),
                 403 => call().token(&jose.access),
                 415 => call().token(&boss.access).unlabelled("x"),
                 _ => continue,

@@ -7,6 +7,7 @@ use crate::support::{TestApp, Tokens};
 async fn is_refused_everywhere(app: &TestApp, tokens: &Tokens) {
     let user = app.node.sessions.verifier().verify(&tokens.access).map_err(|refusal| refusal.code());
     assert_eq!(user.unwrap_err(), "token_revoked");
+    app.get("/ext_authz/orders/7").token(&tokens.access).send().await.is_revoked();
     for (method, path) in crate::support::operations().into_keys() {
         if ["/register", "/login", "/refresh", "/livez", "/readyz", "/.well-known/jwks.json"].contains(&path.as_str()) {
             continue;

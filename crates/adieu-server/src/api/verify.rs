@@ -1,0 +1,248 @@
+//! What a proxy asks on behalf of a service: whether a token is good, and for what is wanted of it.
+
+use std::sync::Arc;
+
+use adieu::{
+    Issuer,
+    time::Clock,
+    token::{Claims, Refusal},
+};
+use adieu_axum::AccessToken;
+use axum::{
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::Value;
+
+use super::{client::is_admin, docs};
+use crate::error::{ApiError, FieldErrors};
+
+/// Who the token speaks for.
+const SUBJECT: HeaderName = HeaderName::from_static("x-adieu-subject");
+/// Of which session it is; empty when it is of none.
+const SESSION: HeaderName = HeaderName::from_static("x-adieu-session");
+/// Who issued it.
+const ISSUER: HeaderName = HeaderName::from_static("x-adieu-issuer");
+/// Whether it is an administrator's: `true` or `false`.
+const ADMIN: HeaderName = HeaderName::from_static("x-adieu-admin");
+
+/// Where [`ext_authz`] is told what is wanted, in the words of the query of `/verify`.
+const WANTED: HeaderName = HeaderName::from_static("x-adieu-wanted");
+
+/// What there is to know here beside what verifies.
+#[derive(Debug, Clone)]
+pub(super) struct Realm {
+    /// Whose tokens may be administrators'.
+    pub(super) issuer: Issuer,
+    /// What time it is.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What is written as `%20` in a header: all that is not visible ASCII, because servers cut or change it, and `%` itself,
+/// so that no two ids are written alike.
+const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// Says whether an access token is good, to a proxy that asks on behalf of a service.
+///
+/// Answers to any method, also to those of WebDAV and others that are not here, because some proxies pass on the method of the request that they ask about. Decided in
+/// memory.
+///
+/// What the answer says about the token is in headers, every one of which is always there, so that a proxy that copies them
+/// overwrites whatever the client sent. In them, what is not visible ASCII, and `%`, is percent-encoded.
+#[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), params(
+    ("admin" = Option<String>, Query, description = "`true`: the token must be an administrator's."),
+    ("fresh" = Option<String>, Query, description = "`true`: it must come from a login with credentials, not from a refresh."),
+    ("audience" = Option<String>, Query, description = "It must be meant for this audience."),
+    ("claim" = Option<Vec<String>>, Query, description = "`name:value`, also several times: it must have this claim, with this \
+        value or with a list that has it. A colon in the name is written `%3A`."),
+), responses(
+    (status = 204, description = "The token is good.", headers(
+        ("X-Adieu-Subject" = String, description = "Who it speaks for: its `sub`."),
+        ("X-Adieu-Session" = String, description = "Of which session it is: its `sid`; empty when it is of none."),
+        ("X-Adieu-Issuer" = String, description = "Who issued it: its `iss`."),
+        ("X-Adieu-Admin" = String, description = "Whether it is an administrator's: `true` or `false`."),
+    )),
+    docs::TwoTokens, docs::FreshRefusals, docs::NotWhatIsWanted, docs::InvalidQuery, docs::Unavailable,
+))]
+pub(super) async fn verify(
+    State(realm): State<Realm>,
+    token: AccessToken,
+    wanted: Wanted,
+) -> Result<(StatusCode, HeaderMap), ApiError> {
+    wanted.of(&token, &realm)?;
+    Ok((StatusCode::NO_CONTENT, identity(&token, &realm)?))
+}
+
+/// The same for Envoy's `ext_authz` over HTTP, which lets a request pass on 200 only, and appends the path and the query of
+/// the request that it asks about to the path of its own: so both say nothing here, and what is wanted is in a header.
+pub(super) async fn ext_authz(
+    State(realm): State<Realm>,
+    token: AccessToken,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let mut all = headers.get_all(WANTED).iter();
+    let wanted = match (all.next().map(HeaderValue::to_str), all.next()) {
+        (None, _) => Wanted::default(),
+        (Some(Ok(text)), None) => Wanted::parse(text)?,
+        // The proxy's, and one that the client would like in its place.
+        _ => return Err(ApiError::BadRequest("Send X-Adieu-Wanted once.".into())),
+    };
+    wanted.of(&token, &realm)?;
+    Ok((StatusCode::OK, identity(&token, &realm)?).into_response())
+}
+
+/// What a token must be, beside good.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    admin: bool,
+    fresh: bool,
+    audience: Option<String>,
+    claims: Vec<(String, String)>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Wanted {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Self::parse(parts.uri.query().unwrap_or_default())
+    }
+}
+
+impl Wanted {
+    /// Reads a query. Whatever can't be understood is refused: a check that is not made must not look like one that was.
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let (mut wanted, mut errors) = (Self::default(), FieldErrors::default());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, text) = (decoded(name), decoded(value));
+            match name.as_str() {
+                "admin" | "fresh" if text != "true" => errors.add(name, "Must be true."),
+                "admin" => wanted.admin = true,
+                "fresh" => wanted.fresh = true,
+                "audience" if text.is_empty() => errors.add(name, "Shorter than minimum length 1."),
+                "audience" if wanted.audience.is_some() => errors.add(name, "The field is there twice."),
+                "audience" => wanted.audience = Some(text),
+                // Before it is decoded, so that there can be colons in a name.
+                "claim" => match value.split_once(':') {
+                    Some((claim, value)) if !claim.is_empty() => wanted.claims.push((decoded(claim), decoded(value))),
+                    _ => errors.add(name, "Must be a name and a value with a colon between."),
+                },
+                _ => errors.add(name, "Unknown field."),
+            }
+        }
+        if errors.is_empty() { Ok(wanted) } else { Err(ApiError::InvalidQuery(errors)) }
+    }
+
+    /// Whether the token is all of it.
+    fn of(&self, token: &AccessToken, realm: &Realm) -> Result<(), ApiError> {
+        if self.audience.as_ref().is_some_and(|audience| !token.audience.contains(audience)) {
+            return Err(Refusal::WrongAudience.into());
+        }
+        if self.admin && !is_admin(token, &realm.issuer) {
+            return Err(ApiError::AdminOnly);
+        }
+        if !self.claims.iter().all(|(name, value)| has(token, name, value)) {
+            return Err(ApiError::ClaimRequired);
+        }
+        if self.fresh {
+            token.require_fresh(realm.clock.now())?;
+        }
+        Ok(())
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// Whether a claim has this value, or a list with it. Numbers and truth values are compared as JSON writes them.
+fn has(claims: &Claims, name: &str, wanted: &str) -> bool {
+    let is = |value: &Value| match value {
+        Value::String(text) => text == wanted,
+        Value::Bool(flag) => flag.to_string() == wanted,
+        Value::Number(number) => number.to_string() == wanted,
+        _ => false,
+    };
+    match claims.custom.get(name) {
+        Some(Value::Array(values)) => values.iter().any(is),
+        Some(value) => is(value),
+        None => false,
+    }
+}
+
+/// The headers about a token: all of them, always.
+fn identity(token: &AccessToken, realm: &Realm) -> Result<HeaderMap, ApiError> {
+    let session = token.session.as_ref().map_or("", |session| session.as_str());
+    let admin = if is_admin(token, &realm.issuer) { "true" } else { "false" };
+    let mut headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]);
+    for (name, id) in
+        [(SUBJECT, token.subject().as_str()), (SESSION, session), (ISSUER, token.issuer.as_str()), (ADMIN, admin)]
+    {
+        let text = utf8_percent_encode(id, NOT_IN_HEADERS).to_string();
+        headers.insert(name, HeaderValue::try_from(text).map_err(ApiError::internal)?);
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_read_from_a_query() {
+        let wanted = Wanted::parse(
+            "admin=true&claim=role:editor&audience=the+shop&claim=https%3A//example.com/a%20b:c:d&fresh=true",
+        );
+        let claim = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            wanted.unwrap(),
+            Wanted {
+                admin: true,
+                fresh: true,
+                audience: Some("the shop".into()),
+                claims: vec![claim("role", "editor"), claim("https://example.com/a b", "c:d")],
+            }
+        );
+        assert_eq!(Wanted::parse("").unwrap(), Wanted::default());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for query in [
+            "admin",
+            "admin=",
+            "admin=false",
+            "admin=1",
+            "Admin=true",
+            "fresh=yes",
+            "audience=",
+            "audience=a&audience=b",
+            "claim=role",
+            "claim=:editor",
+            "claim=",
+            "claims=a:b",
+            "x",
+            "admin=true/orders/7",
+        ] {
+            assert!(matches!(Wanted::parse(query), Err(ApiError::InvalidQuery(_))), "{query}");
+        }
+    }
+
+    #[test]
+    fn no_two_ids_are_written_alike_in_a_header() {
+        let written = |id: &str| utf8_percent_encode(id, NOT_IN_HEADERS).to_string();
+        for (id, text) in [
+            ("auth0|7", "auth0|7"),
+            ("a b", "a%20b"),
+            ("a%20b", "a%2520b"),
+            ("josé", "jos%C3%A9"),
+            ("a\r\nb", "a%0D%0Ab"),
+        ] {
+            assert_eq!(written(id), text);
+            assert!(HeaderValue::from_str(&written(id)).is_ok());
+        }
+    }
+}
