@@ -131,7 +131,7 @@ class Blocklist:
         if claims.token_id is not None:
             revocations.append(self._token(claims.token_id, issuer, claims.expires_at, None))
         if claims.session is not None:
-            revocations.append(_of(issuer, session=claims.session))
+            revocations.append(self._wider(issuer, session=claims.session))
         if not revocations:
             raise ValueError("a token without jti and sid can't be revoked by its payload")
         self._revoke(revocations)
@@ -142,7 +142,7 @@ class Blocklist:
         Durable when it returns, and known to this process, for which it waits a part of the bound. Raises as `add`; a
         token that is issued in the same second is revoked with the others.
         """
-        self._revoke([_of(self._issuer, subject=_text(subject))])
+        self._revoke([self._wider(self._issuer, subject=_text(subject))])
         # Only the node knows which second that is.
         answered_at = moment()
         if not self._follower.wait_complete(answered_at, answered_at + int(self._timeout * SECOND)):
@@ -217,6 +217,14 @@ class Blocklist:
         elif keep_until is not None:
             revocation["keep_until"] = math.ceil(keep_until)
         elif self._lifetime is not None:
+            revocation["keep_until"] = math.ceil(time.time() + self._lifetime)
+        return revocation
+
+    def _wider(self, issuer: str | None, **what: str) -> dict[str, Any]:
+        revocation = _of(issuer, **what)
+        node_issuer = self._index.node_issuer
+        # Of its own sessions and users the node knows better.
+        if self._lifetime is not None and issuer is not None and node_issuer is not None and issuer != node_issuer:
             revocation["keep_until"] = math.ceil(time.time() + self._lifetime)
         return revocation
 
