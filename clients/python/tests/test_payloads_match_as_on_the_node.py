@@ -87,7 +87,7 @@ def test_everything_of_a_user_ends_up_to_now(blocklist: Blocklist) -> None:
 def test_everything_ends_up_to_now(server: Server, client: Credentials, follow: Follow) -> None:
     blocklist = follow(server.url, client)
     password = "correct horse battery staple"
-    server.run("user", "add", "--admin", "ana", stdin=f"{password}\n{password}\n")
+    server.run("user", "add", "--admin", "--password-stdin", "ana", stdin=password)
     admin = server.log_in("ana")["access_token"]
     old = a_payload()
     assert not blocklist.is_revoked(old)
@@ -102,11 +102,12 @@ def test_ids_mean_something_only_beside_the_issuer_that_gave_them(
     of_node = follow(shared_server.url, shared_client)
     of_shop = follow(shared_server.url, shared_client, issuer="https://shop.example")
     user, session = new_id(), new_id()
+    issued_at = a_payload()["iat"]
     of_shop.revoke(a_payload(sid=session))
     of_shop.revoke_subject(user)
 
     def revoked(blocklist: Blocklist, **claims: Any) -> bool:
-        return blocklist.is_revoked(a_payload(**claims))
+        return blocklist.is_revoked(a_payload(iat=issued_at, **claims))
 
     # A token that does not say whose it is, is of the issuer that the blocklist is for.
     assert revoked(of_shop, sub=user)
@@ -131,8 +132,8 @@ def test_the_claim_that_names_the_user_can_be_another(
     shared_server: Server, shared_client: Credentials, follow: Follow
 ) -> None:
     blocklist = follow(shared_server.url, shared_client, subject_claim="user_id")
-    blocklist.revoke_subject("4711")
     payload = a_payload(user_id="4711")
+    blocklist.revoke_subject("4711")
     assert blocklist.is_revoked(payload)
     assert blocklist.is_revoked({**payload, "user_id": 4711}), "older libraries write a number"
     assert not blocklist.is_revoked({**payload, "user_id": 4712})

@@ -131,7 +131,7 @@ class Blocklist:
         if claims.token_id is not None:
             revocations.append(self._token(claims.token_id, issuer, claims.expires_at, None))
         if claims.session is not None:
-            revocations.append(_of(issuer, session=claims.session))
+            revocations.append(self._wider(issuer, session=claims.session))
         if not revocations:
             raise ValueError("a token without jti and sid can't be revoked by its payload")
         self._revoke(revocations)
@@ -139,10 +139,14 @@ class Blocklist:
     def revoke_subject(self, subject: str) -> None:
         """Ends everything of a user that was issued until now, say after a change of the password.
 
-        Durable when it returns, and known to this process. Raises as `add`; a token that is issued in the same second
-        is revoked with the others.
+        Durable when it returns, and known to this process, for which it waits a part of the bound. Raises as `add`; a
+        token that is issued in the same second is revoked with the others.
         """
-        self._revoke([_of(self._issuer, subject=_text(subject))])
+        self._revoke([self._wider(self._issuer, subject=_text(subject))])
+        # Only the node knows which second that is.
+        answered_at = moment()
+        if not self._follower.wait_complete(answered_at, answered_at + int(self._timeout * SECOND)):
+            raise self.unavailable_error("the revocation is durable, but was not heard of here in time")
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the first snapshot is there.
@@ -216,12 +220,17 @@ class Blocklist:
             revocation["keep_until"] = math.ceil(time.time() + self._lifetime)
         return revocation
 
+    def _wider(self, issuer: str | None, **what: str) -> dict[str, Any]:
+        revocation = _of(issuer, **what)
+        node_issuer = self._index.node_issuer
+        # Of its own sessions and users the node knows better.
+        if self._lifetime is not None and issuer is not None and node_issuer is not None and issuer != node_issuer:
+            revocation["keep_until"] = math.ceil(time.time() + self._lifetime)
+        return revocation
+
     def _revoke(self, revocations: list[dict[str, Any]]) -> None:
         try:
             self._node.revoke(revocations, self._timeout)
-            if any("subject" in revocation for revocation in revocations):
-                # Only the node knows up to which second.
-                self._follower.read_now(self._timeout)
         except UnavailableError as error:
             raise self.unavailable_error(str(error)) from error
         with self._index.lock:

@@ -81,20 +81,15 @@ class Follower:
                 self._changed.wait(left)
             return True
 
-    def read_now(self, timeout: float) -> None:
-        """Takes in whatever was acknowledged before this call. Raises as `Node.read`.
-
-        Proves nothing of the freshness, and moves no cursor: both are the thread's.
-        """
-        query: dict[str, str | int] = {} if self._cursor is None else {"after": self._cursor}
-        while True:
-            page = self._node.read(query, timeout)
-            with self._index.lock:
-                self._index.name_node(page.issuer)
-                self._index.extend(page.entries)
-            if page.complete:
-                return
-            query = {"after": page.cursor}
+    def wait_complete(self, since: int, until: int) -> bool:
+        """Waits until the index is known to have been complete at the one moment, or until the other one."""
+        with self._changed:
+            while self.complete_at < since:
+                left = (until - moment()) / SECOND
+                if self._closed or left <= 0:
+                    return False
+                self._changed.wait(left)
+            return True
 
     def _before_fork(self) -> None:
         # So that the child has all of a page and its cursor, or nothing of it.

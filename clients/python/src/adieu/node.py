@@ -68,6 +68,7 @@ class Node:
         credentials = base64.b64encode(f"{client_id}:{secret}".encode()).decode("ascii")
         self._headers = {"Accept": "application/json", "Authorization": f"Basic {credentials}"}
         self._lock = threading.Lock()
+        self._is_closed = False
         self._idle: list[http.client.HTTPConnection] = []
         self._all: set[http.client.HTTPConnection] = set()
 
@@ -107,8 +108,13 @@ class Node:
     def close(self) -> None:
         """Ends every connection, also one that is being waited on."""
         with self._lock:
-            connections, self._all, self._idle = self._all, set(), []
-        for connection in connections:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            busy, self._all = self._all.difference(idle), set()
+        for connection in idle:
+            connection.close()
+        for connection in busy:
+            # Whoever waits on it wakes up, and closes it.
             if isinstance(connection.sock, socket.socket):
                 with contextlib.suppress(OSError):
                     connection.sock.shutdown(socket.SHUT_RDWR)
@@ -166,6 +172,8 @@ class Node:
             else http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
         )
         with self._lock:
+            if self._is_closed:
+                raise UnavailableError("the blocklist was closed")
             self._all.add(connection)
         return connection
 
