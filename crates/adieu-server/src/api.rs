@@ -37,6 +37,7 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use self::verify::Realm;
 use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
 
 /// What handlers share.
@@ -68,6 +69,12 @@ impl FromRef<Api> for Guard {
 impl FromRef<Api> for Clients {
     fn from_ref(api: &Api) -> Self {
         api.node.clients.clone()
+    }
+}
+
+impl FromRef<Api> for Realm {
+    fn from_ref(api: &Api) -> Self {
+        Self { issuer: api.node.sessions.issuer().clone(), clock: Arc::clone(&api.node.clock) }
     }
 }
 

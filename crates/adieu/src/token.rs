@@ -42,6 +42,8 @@ mod encode;
 mod header;
 mod json;
 mod jwk;
+#[cfg(feature = "remote")]
+mod key_follower;
 mod key_id;
 mod key_set;
 mod key_store;
@@ -57,6 +59,8 @@ pub use claims::{Claims, Fresh, TokenType};
 pub use decoder::{Decoder, Expiry, Scratch};
 pub use encode::encode;
 pub use jwk::{Jwk, Jwks, PublicKey};
+#[cfg(feature = "remote")]
+pub use key_follower::{KeyFollower, KeySource};
 pub use key_id::{KeyId, MAX_KEY_ID_BYTES};
 pub use key_set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
 pub use key_store::{KeyStore, PrivateKey, StoredKey, load_or_make_keys};

@@ -87,7 +87,7 @@ impl Api {
     /// The account with this id, if it is the caller's own or the caller is an administrator. To anybody else it is
     /// as if there were none.
     async fn visible_account(&self, token: &AccessToken, id: &Subject) -> Result<Account, ApiError> {
-        if token.subject() != id && !is_admin(token, self) {
+        if token.subject() != id && !is_admin(token, self.node.sessions.issuer()) {
             return Err(ApiError::NotFound);
         }
         self.account(id).await

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use adieu::session::Origin;
+use adieu::{Issuer, session::Origin};
 use adieu_axum::AccessToken;
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Path},
@@ -51,8 +51,8 @@ impl FromRequestParts<Api> for Client {
 pub(super) struct Admin(pub(super) AccessToken);
 
 /// Whether this is an administrator's token. Only of this server's own: what others write into theirs means nothing here.
-pub(super) fn is_admin(token: &AccessToken, api: &Api) -> bool {
-    token.issuer == *api.node.sessions.issuer() && token.custom.get(ADMIN_CLAIM) == Some(&Value::Bool(true))
+pub(super) fn is_admin(token: &AccessToken, own: &Issuer) -> bool {
+    token.issuer == *own && token.custom.get(ADMIN_CLAIM) == Some(&Value::Bool(true))
 }
 
 impl FromRequestParts<Api> for Admin {
@@ -60,7 +60,7 @@ impl FromRequestParts<Api> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let token = <AccessToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
-        if is_admin(&token, api) { Ok(Self(token)) } else { Err(ApiError::AdminOnly) }
+        if is_admin(&token, api.node.sessions.issuer()) { Ok(Self(token)) } else { Err(ApiError::AdminOnly) }
     }
 }
 

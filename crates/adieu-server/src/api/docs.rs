@@ -197,12 +197,12 @@ answers! {
     MayNotIntrospect "403" "ErrorBody" "The client may not introspect." [] {
         "not allowed" => {"code": 403, "message": "This client may not introspect.", "status": "Forbidden"},
     }
-    MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
-        "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
-    }
     NotWhatIsWanted "403" "ErrorBody" "The token is good, and not what is wanted here." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
+    }
+    MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
+        "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
     }
     RegistrationClosed "403" "ErrorBody" "Strangers may not register." [] {
         "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},

@@ -131,7 +131,7 @@ pub(super) async fn end(
     wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
     let by = token.subject().clone();
-    let selection = if is_admin(&token, &api) {
+    let selection = if is_admin(&token, api.node.sessions.issuer()) {
         Selection::One(session.clone())
     } else {
         Selection::Owned(session.clone(), by.clone())

@@ -1,6 +1,12 @@
 //! What a proxy asks on behalf of a service: whether a token is good, and for what is wanted of it.
 
-use adieu::token::{Claims, Refusal};
+use std::sync::Arc;
+
+use adieu::{
+    Issuer,
+    time::Clock,
+    token::{Claims, Refusal},
+};
 use adieu_axum::AccessToken;
 use axum::{
     extract::{FromRequestParts, State},
@@ -10,7 +16,7 @@ use axum::{
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{Api, client::is_admin, docs};
+use super::{client::is_admin, docs};
 use crate::error::{ApiError, FieldErrors};
 
 /// Who the token speaks for.
@@ -24,6 +30,15 @@ const ADMIN: HeaderName = HeaderName::from_static("x-adieu-admin");
 
 /// Where [`ext_authz`] is told what is wanted, in the words of the query of `/verify`.
 const WANTED: HeaderName = HeaderName::from_static("x-adieu-wanted");
+
+/// What there is to know here beside what verifies.
+#[derive(Debug, Clone)]
+pub(super) struct Realm {
+    /// Whose tokens may be administrators'.
+    pub(super) issuer: Issuer,
+    /// What time it is.
+    pub(super) clock: Arc<dyn Clock>,
+}
 
 /// What is written as `%20` in a header: all that is not visible ASCII, because servers cut or change it, and `%` itself,
 /// so that no two ids are written alike.
@@ -52,18 +67,18 @@ const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
     docs::TwoTokens, docs::FreshRefusals, docs::NotWhatIsWanted, docs::InvalidQuery, docs::Unavailable,
 ))]
 pub(super) async fn verify(
-    State(api): State<Api>,
+    State(realm): State<Realm>,
     token: AccessToken,
     wanted: Wanted,
 ) -> Result<(StatusCode, HeaderMap), ApiError> {
-    wanted.of(&token, &api)?;
-    Ok((StatusCode::NO_CONTENT, identity(&token, &api)?))
+    wanted.of(&token, &realm)?;
+    Ok((StatusCode::NO_CONTENT, identity(&token, &realm)?))
 }
 
 /// The same for Envoy's `ext_authz` over HTTP, which lets a request pass on 200 only, and appends the path and the query of
 /// the request that it asks about to the path of its own: so both say nothing here, and what is wanted is in a header.
 pub(super) async fn ext_authz(
-    State(api): State<Api>,
+    State(realm): State<Realm>,
     token: AccessToken,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -74,8 +89,8 @@ pub(super) async fn ext_authz(
         // The proxy's, and one that the client would like in its place.
         _ => return Err(ApiError::BadRequest("Send X-Adieu-Wanted once.".into())),
     };
-    wanted.of(&token, &api)?;
-    Ok((StatusCode::OK, identity(&token, &api)?).into_response())
+    wanted.of(&token, &realm)?;
+    Ok((StatusCode::OK, identity(&token, &realm)?).into_response())
 }
 
 /// What a token must be, beside good.
@@ -87,10 +102,10 @@ pub(super) struct Wanted {
     claims: Vec<(String, String)>,
 }
 
-impl FromRequestParts<Api> for Wanted {
+impl<S: Sync> FromRequestParts<S> for Wanted {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Self::parse(parts.uri.query().unwrap_or_default())
     }
 }
@@ -121,18 +136,18 @@ impl Wanted {
     }
 
     /// Whether the token is all of it.
-    fn of(&self, token: &AccessToken, api: &Api) -> Result<(), ApiError> {
+    fn of(&self, token: &AccessToken, realm: &Realm) -> Result<(), ApiError> {
         if self.audience.as_ref().is_some_and(|audience| !token.audience.contains(audience)) {
             return Err(Refusal::WrongAudience.into());
         }
-        if self.admin && !is_admin(token, api) {
+        if self.admin && !is_admin(token, &realm.issuer) {
             return Err(ApiError::AdminOnly);
         }
         if !self.claims.iter().all(|(name, value)| has(token, name, value)) {
             return Err(ApiError::ClaimRequired);
         }
         if self.fresh {
-            token.require_fresh(api.node.clock.now())?;
+            token.require_fresh(realm.clock.now())?;
         }
         Ok(())
     }
@@ -158,9 +173,9 @@ fn has(claims: &Claims, name: &str, wanted: &str) -> bool {
 }
 
 /// The headers about a token: all of them, always.
-fn identity(token: &AccessToken, api: &Api) -> Result<HeaderMap, ApiError> {
+fn identity(token: &AccessToken, realm: &Realm) -> Result<HeaderMap, ApiError> {
     let session = token.session.as_ref().map_or("", |session| session.as_str());
-    let admin = if is_admin(token, api) { "true" } else { "false" };
+    let admin = if is_admin(token, &realm.issuer) { "true" } else { "false" };
     let mut headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]);
     for (name, id) in
         [(SUBJECT, token.subject().as_str()), (SESSION, session), (ISSUER, token.issuer.as_str()), (ADMIN, admin)]

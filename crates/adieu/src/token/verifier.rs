@@ -28,7 +28,7 @@ pub enum WhenStale {
 /// Says whether a token is good, without asking anyone.
 #[derive(Debug)]
 pub struct Verifier {
-    decoder: Decoder,
+    decoder: Arc<Decoder>,
     index: Arc<Index>,
     freshness: Freshness,
     clock: Arc<dyn Clock>,
@@ -41,14 +41,14 @@ impl Verifier {
     /// `freshness` says that it knows enough.
     #[must_use]
     pub fn new(
-        decoder: Decoder,
+        decoder: impl Into<Arc<Decoder>>,
         index: Arc<Index>,
         freshness: Freshness,
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
         when_stale: WhenStale,
     ) -> Self {
-        Self { decoder, index, freshness, clock, max_staleness, when_stale }
+        Self { decoder: decoder.into(), index, freshness, clock, max_staleness, when_stale }
     }
 
     /// Verifies an access token.
@@ -119,7 +119,8 @@ impl Verifier {
         // When the index was complete is asked before it is, and what time it is after: a pause between the two counts.
         let complete_at = self.freshness.last_complete();
         self.refuse_revoked(&claims)?;
-        if self.when_stale == WhenStale::Refuse && !self.is_recent(complete_at) {
+        // An index that was never complete is no stale one: nothing is known at all.
+        if (self.when_stale == WhenStale::Refuse || complete_at.is_none()) && !self.is_recent(complete_at) {
             return Err(Refusal::Stale);
         }
         claims.require_type(expected)?;
