@@ -78,8 +78,9 @@ async function start(t, name, settings = {}) {
     const { method = '', url = '', rawHeaders, headers } = request;
     seen.push({ method, url, headers: rawHeaders, body });
     delete headers.connection;
-    const answer = await send(applicationPort, url, { method, headers: /** @type {any} */ (headers), body });
-    response.writeHead(answer.status, { 'content-type': answer.headers['content-type'] ?? '' }).end(answer.body);
+    const answer = await send(applicationPort, url, { method, headers: /** @type {any} */ (headers), body }).catch(() => undefined);
+    if (answer === undefined) response.writeHead(502).end();
+    else response.writeHead(answer.status, { 'content-type': answer.headers['content-type'] ?? '' }).end(answer.body);
   });
   recorder.listen(0, '127.0.0.1');
   await once(recorder, 'listening');
@@ -179,11 +180,34 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
     assert.deepEqual(seen, []);
   });
 
+  test(`${name}: a route may want more than a good token, and the client has no say in it`, async (t) => {
+    const { node, get, seen } = await start(t, name);
+    const [jose, ana] = [await node.logIn('jose'), await node.logInAsAdmin('ana')];
+    const again = await node.refresh(jose.refresh);
+    for (const [path, token, wanted, status] of /** @type {const} */ ([
+      ['/admin', jose.access, 'admin=true', 403],
+      ['/admin/', jose.access, 'admin=true', 403],
+      ['/admin/users?admin=false&x=/verify', jose.access, 'admin=true', 403],
+      ['/reports', jose.access, 'claim=department:sales', 403],
+      ['/password', again.access, 'fresh=true', 401],
+      ['/password?fresh=false', again.access, 'fresh=true', 401],
+    ])) {
+      const direct = await send(node.port, `/verify?${wanted}`, { token });
+      assert.equal(direct.status, status);
+      assert.deepEqual(refusal(await get(path, { token })), refusal(direct), path);
+    }
+    assert.deepEqual(seen, []);
+    assert.equal((await get('/admin/users', { token: ana.access })).status, 200);
+    assert.deepEqual(sent(seen.pop()?.headers ?? [], /^x-adieu-admin$/i), ['true']);
+    assert.equal((await get('/password', { token: jose.access })).status, 200);
+    assert.deepEqual(sent(seen.pop()?.headers ?? [], /^x-adieu-admin$/i), ['false']);
+  });
+
   test(`${name}: what a client says about itself reaches nobody`, async (t) => {
     const { node, get, seen } = await start(t, name);
     const jose = await node.logIn('jose');
     const { sub, sid } = claimsOf(jose.access);
-    const names = ['X-Adieu-Subject', 'x-adieu-subject', 'X-ADIEU-SESSION', 'X-Adieu-Session'];
+    const names = ['X-Adieu-Subject', 'x-adieu-subject', 'X-ADIEU-SESSION', 'X-Adieu-Issuer', 'X-Adieu-Admin'];
     for (const forgedName of names) {
       const headers = { [forgedName]: ['root', 'admin'] };
       assert.equal((await get('/items', { headers })).status, 401);
@@ -193,12 +217,14 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
       const protectedOne = seen.pop()?.headers ?? [];
       assert.deepEqual(sent(protectedOne, /^x-adieu-subject$/i), [sub]);
       assert.deepEqual(sent(protectedOne, /^x-adieu-session$/i), [sid]);
+      assert.deepEqual(sent(protectedOne, /^x-adieu-issuer$/i), ['adieu']);
+      assert.deepEqual(sent(protectedOne, /^x-adieu-admin$/i), ['false']);
 
       assert.equal((await get('/health', { headers })).status, 200);
       assert.deepEqual(sent(seen.pop()?.headers ?? [], /^x-adieu/i), []);
     }
     // Which some applications take for the same name.
-    for (const alike of ['X_Adieu_Subject', 'x_adieu-subject', 'X-Adieu_Subject']) {
+    for (const alike of ['X_Adieu_Subject', 'x_adieu-subject', 'X-Adieu_Subject', 'X_ADIEU_SUBJECT']) {
       await get('/items', { token: jose.access, headers: { [alike]: 'root' } });
       assert.deepEqual(sent(seen.pop()?.headers ?? [], /^x.adieu.subject$/i), [sub]);
     }

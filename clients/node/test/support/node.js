@@ -156,6 +156,18 @@ export class Node {
     return { access, refresh };
   }
 
+  /** Logs an administrator in, who is added before. @param {string} username */
+  async logInAsAdmin(username) {
+    execFileSync(BINARY, ['user', 'add', '--admin', '--password-stdin', username], { env: this.#environment, input: PASSWORD });
+    return this.logIn(username);
+  }
+
+  /** @param {string} token @returns {Promise<Tokens>} */
+  async refresh(token) {
+    const { access_token: access, refresh_token: refresh } = await this.post('/refresh', { token });
+    return { access, refresh };
+  }
+
   /** @param {string} token */
   async logOut(token) {
     await this.post('/logout', { token });
