@@ -12,7 +12,10 @@ use adieu::{
     token::WhenStale,
 };
 use serde::Serialize;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use utoipa::ToSchema;
 
 /// How many followers one client may have at once.
@@ -206,7 +209,8 @@ impl Leases {
         if pending.is_empty() && revoked_at >= strangers_until {
             return result;
         }
-        let head = head.await;
+        // A store that hangs must not: by then all have run out.
+        let head = timeout(self.bound, head).await.ok().flatten();
         loop {
             changed.borrow_and_update();
             let now = self.clock.moment();
