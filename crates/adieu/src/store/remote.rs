@@ -286,7 +286,7 @@ impl RevocationLog for Remote {
             answer = asking => answer?.page,
             never = telling => match never {},
         };
-        if page.from_start {
+        if page.from_start && after.is_some() {
             // Of this log nothing has been acknowledged, also when one that was put back has the name of the one before.
             self.settled.send_replace(None);
         }
