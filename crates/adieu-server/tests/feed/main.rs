@@ -6,4 +6,6 @@ mod everywhere;
 mod hops;
 mod hub;
 mod processes;
+mod proxy;
+mod services;
 mod support;

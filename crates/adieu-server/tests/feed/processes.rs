@@ -1,6 +1,7 @@
 //! The binary, running: a node, and relays that follow it or each other.
 
 use std::{
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -12,6 +13,7 @@ use adieu_server::{
 };
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -32,6 +34,14 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn secret(&self) -> SecretString {
+        self.secret.clone().into()
+    }
+
     fn of(client: &str, secret: &str) -> Self {
         Self { name: client.to_owned(), secret: secret.to_owned() }
     }
@@ -73,32 +83,19 @@ impl Server {
             credentials.push(Credentials::of(name, secret.expose()));
         }
         drop(store);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
-        command
-            .arg("serve")
-            .env("ADIEU_LISTEN", "127.0.0.1:0")
-            .env("ADIEU_DATA", folder.path())
-            .env("ADIEU_LOG_LEVEL", "error")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        settings(&mut command);
-        let mut process = command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let address = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let line = lines.next_line().await.unwrap().expect("the server says where it listens");
-                if let Some((_, address)) = line.split_once("listens on http://") {
-                    return address.to_owned();
-                }
-            }
-        })
-        .await
-        .unwrap();
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let (process, address) = serve(&folder, settings).await;
         let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         let server = Self { process, address, folder, http };
         server.becomes("ready", async || server.get("/readyz", None).await == 200).await;
         (server, credentials)
+    }
+
+    /// Kills it, changes its data, and starts it again on the same, at another address.
+    pub(crate) async fn start_again(&mut self, change: impl FnOnce(&Path)) {
+        self.process.kill().await.unwrap();
+        change(self.folder.path());
+        (self.process, self.address) = serve(&self.folder, |_| ()).await;
+        self.becomes("ready", async || self.get("/readyz", None).await == 200).await;
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -221,4 +218,31 @@ pub(crate) async fn status(mut stream: TcpStream) -> u16 {
 fn settings_of(folder: &TempDir) -> Settings {
     let flags = Flags { data: Some(folder.path().to_str().unwrap().to_owned()), ..Flags::default() };
     Settings::load(&flags, []).unwrap()
+}
+
+/// The process, and where it listens.
+async fn serve(folder: &TempDir, settings: impl FnOnce(&mut Command)) -> (Child, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
+    command
+        .arg("serve")
+        .env("ADIEU_LISTEN", "127.0.0.1:0")
+        .env("ADIEU_DATA", folder.path())
+        .env("ADIEU_LOG_LEVEL", "error")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    settings(&mut command);
+    let mut process = command.spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let address = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("the server says where it listens");
+            if let Some((_, address)) = line.split_once("listens on http://") {
+                return address.to_owned();
+            }
+        }
+    })
+    .await
+    .unwrap();
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (process, address)
 }

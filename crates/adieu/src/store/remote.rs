@@ -98,7 +98,7 @@ impl fmt::Debug for Remote {
 /// The envelope of a refusal.
 #[derive(Deserialize)]
 struct Refused {
-    description: Option<String>,
+    message: Option<String>,
     errors: Option<serde_json::Value>,
 }
 
@@ -238,13 +238,14 @@ impl Remote {
 /// What the node says against a request, cut short.
 fn reason(body: &[u8]) -> String {
     const LONGEST: usize = 300;
-    let said =
-        serde_json::from_slice(body).ok().and_then(|refused: Refused| match (refused.errors, refused.description) {
-            (Some(errors), _) => Some(errors.to_string()),
-            (None, description) => description,
-        });
+    let said = serde_json::from_slice(body).ok().and_then(|refused: Refused| match refused.errors {
+        Some(errors) => Some(errors.to_string()),
+        None => refused.message,
+    });
     let said: String = said.unwrap_or_default().chars().take(LONGEST).collect();
-    format!("the node refuses the request: {}", said.escape_debug())
+    // Whatever it is, it is one line of a log.
+    let said = said.replace(char::is_control, " ");
+    format!("the node refuses the request: {said}")
 }
 
 #[async_trait]
@@ -285,7 +286,7 @@ impl RevocationLog for Remote {
             answer = asking => answer?.page,
             never = telling => match never {},
         };
-        if page.from_start {
+        if page.from_start && after.is_some() {
             // Of this log nothing has been acknowledged, also when one that was put back has the name of the one before.
             self.settled.send_replace(None);
         }

@@ -8,20 +8,25 @@ pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod service;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use adieu::time::{Clock, Moment, Timestamp};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::support::NOON;
 
 /// Chance, the same for the same seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(std::sync::Arc<std::sync::Mutex<fastrand::Rng>>);
+pub(crate) struct Dice(Arc<Mutex<fastrand::Rng>>);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(std::sync::Arc::new(std::sync::Mutex::new(fastrand::Rng::with_seed(seed))))
+        Self(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
     /// True once in `times`.
@@ -35,6 +40,35 @@ impl Dice {
 
     pub(crate) fn milliseconds(&self, range: std::ops::Range<u64>) -> Duration {
         Duration::from_micros(self.0.lock().unwrap().u64(range.start * 1_000..range.end * 1_000))
+    }
+}
+
+/// A value that can be waited for. Whoever has waited longest goes on first, which a `watch` leaves to chance.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signal<T>(Arc<(Mutex<T>, Notify)>);
+
+impl<T: Copy> Signal<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Arc::new((Mutex::new(value), Notify::new())))
+    }
+
+    pub(crate) fn get(&self) -> T {
+        *self.0.0.lock().unwrap()
+    }
+
+    pub(crate) fn set(&self, value: T) {
+        *self.0.0.lock().unwrap() = value;
+        self.0.1.notify_waiters();
+    }
+
+    pub(crate) async fn until(&self, is_so: impl Fn(T) -> bool) {
+        loop {
+            let notified = self.0.1.notified();
+            if is_so(self.get()) {
+                break;
+            }
+            notified.await;
+        }
     }
 }
 

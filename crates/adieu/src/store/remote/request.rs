@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Remote;
 use crate::{
     Error, Issuer,
-    revocation::{Cursor, MAX_LEEWAY, Position, Revocation, Target},
+    revocation::{Cursor, Position, Revocation, Target},
     time::Timestamp,
 };
 
@@ -53,19 +53,22 @@ pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp
                 None => put("keep_until", json!(last_expiry(revocation.lapses_at))),
             };
         }
-        Target::Session { id } => match own {
-            Some(own) if *own == revocation.issuer => {
-                put("session", json!(id));
+        Target::Session { id } => {
+            if revocation.issuer != *own.ok_or_else(issuer_unknown)? {
+                return Err(inexpressible("a session of another issuer than the node's own"));
             }
-            Some(_) => return Err(inexpressible("a session of another issuer than the node's own")),
-            None => return Err(Error::unavailable("the node has not said yet who its issuer is")),
-        },
+            put("session", json!(id));
+        }
         Target::Subject { id, issued_until } => {
             if *issued_until > now || issued_until.plus(ABOUT_NOW) < now {
                 return Err(inexpressible("a cut-off of a subject that is not now"));
             }
             put("issuer", json!(revocation.issuer));
             put("subject", json!(id));
+            // Of its own tokens the node knows how long they live.
+            if revocation.issuer != *own.ok_or_else(issuer_unknown)? {
+                put("keep_until", json!(last_expiry(revocation.lapses_at)));
+            }
         }
         Target::Everything { .. } => return Err(inexpressible("a revocation of everything")),
     }
@@ -74,9 +77,11 @@ pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp
 
 /// The other way round of [`Revocation::lapse_for`].
 fn last_expiry(lapses_at: Timestamp) -> Timestamp {
-    let kept_after = Revocation::lapse_for(Timestamp::ZERO).since(Timestamp::ZERO);
-    debug_assert!(kept_after > MAX_LEEWAY);
-    lapses_at.minus(kept_after)
+    lapses_at.minus(Revocation::lapse_for(Timestamp::ZERO).since(Timestamp::ZERO))
+}
+
+fn issuer_unknown() -> Error {
+    Error::unavailable("the node has not said yet who its issuer is")
 }
 
 fn inexpressible(what: &str) -> Error {

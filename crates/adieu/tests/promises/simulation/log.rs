@@ -11,7 +11,8 @@ use adieu::{
     time::Timestamp,
 };
 use async_trait::async_trait;
-use tokio::sync::watch;
+
+use super::Signal;
 
 /// Few, so that pages that are not complete are common.
 const PAGE: usize = 3;
@@ -19,7 +20,7 @@ const PAGE: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Durable {
     kept: Arc<Mutex<Kept>>,
-    changed: watch::Sender<u64>,
+    changes: Signal<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -32,12 +33,12 @@ pub(crate) struct Kept {
 impl Durable {
     pub(crate) fn new() -> Self {
         let kept = Kept { id: LogId::random(), entries: Vec::new() };
-        Self { kept: Arc::new(Mutex::new(kept)), changed: watch::Sender::new(0) }
+        Self { kept: Arc::new(Mutex::new(kept)), changes: Signal::new(0) }
     }
 
     pub(crate) fn append_now(&self, revocations: Vec<Revocation>) {
         self.kept.lock().unwrap().entries.extend(revocations);
-        self.changed.send_modify(|changes| *changes += 1);
+        self.changes.set(self.changes.get() + 1);
     }
 
     /// Forgets what came last, as a backup that is put back does. Gives what is lost.
@@ -48,7 +49,7 @@ impl Durable {
         }
         let left = kept.entries.len().saturating_sub(by);
         let lost = kept.entries.split_off(left);
-        self.changed.send_modify(|changes| *changes += 1);
+        self.changes.set(self.changes.get() + 1);
         lost
     }
 
@@ -80,13 +81,12 @@ impl RevocationLog for Durable {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let mut changed = self.changed.subscribe();
-        changed.borrow_and_update();
+        let before = self.changes.get();
         let page = self.page(after);
         if !page.entries.is_empty() || page.from_start {
             return Ok(page);
         }
-        let _ = tokio::time::timeout(wait, changed.changed()).await;
+        let _ = tokio::time::timeout(wait, self.changes.until(|changes| changes != before)).await;
         Ok(self.page(after))
     }
 

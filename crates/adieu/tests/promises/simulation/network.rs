@@ -9,33 +9,30 @@ use std::{
 use adieu::{Error, transport::Transport};
 use async_trait::async_trait;
 use http::{Request, Response};
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinSet,
-};
+use tokio::{sync::oneshot, task::JoinSet};
 
-use super::{Dice, node::Node};
+use super::{Dice, Signal, node::Node};
 
 /// A process that can be stopped, its clock going on.
 #[derive(Debug, Clone)]
-pub(crate) struct Process(watch::Sender<bool>);
+pub(crate) struct Process(Signal<bool>);
 
 impl Process {
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(true))
+        Self(Signal::new(true))
     }
 
     pub(crate) fn set_running(&self, running: bool) {
-        self.0.send_replace(running);
+        self.0.set(running);
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        *self.0.borrow()
+        self.0.get()
     }
 
     /// Returns when it runs.
     pub(crate) async fn run(&self) {
-        let _ = self.0.subscribe().wait_for(|running| *running).await;
+        self.0.until(|running| running).await;
     }
 }
 

@@ -21,9 +21,8 @@ use adieu::{
 };
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
-use tokio::sync::watch;
 
-use super::{Dice, MachineClock, log::Durable, network::Process};
+use super::{Dice, MachineClock, Signal, log::Durable, network::Process};
 use crate::support::{MAX_STALENESS, issuer};
 
 /// A process that answers requests; `None` when it does not live to answer this one.
@@ -64,8 +63,8 @@ pub(crate) struct Origin {
     pub(crate) log: Durable,
     pub(crate) process: Process,
     /// Changes with every restart.
-    pub(crate) life: watch::Sender<u64>,
-    pub(crate) up: watch::Sender<bool>,
+    pub(crate) life: Signal<u64>,
+    pub(crate) up: Signal<bool>,
     /// Whether it takes anything in.
     pub(crate) writes: AtomicBool,
     pub(crate) dice: Dice,
@@ -74,14 +73,13 @@ pub(crate) struct Origin {
 #[async_trait]
 impl Node for Origin {
     async fn answer(&self, request: Request<Vec<u8>>) -> Option<Response<Vec<u8>>> {
-        let mut life = self.life.subscribe();
-        life.borrow_and_update();
-        if !*self.up.borrow() {
+        let life = self.life.get();
+        if !self.up.get() {
             return None;
         }
         tokio::select! {
             biased;
-            _ = life.changed() => None,
+            () = self.life.until(|now| now != life) => None,
             response = self.answer_in_this_life(request) => Some(response),
         }
     }
@@ -145,7 +143,9 @@ struct TakenIn {
     remote: Remote,
     waiting: Mutex<Vec<Page>>,
     pages: Mutex<Vec<Page>>,
-    changed: watch::Sender<u64>,
+    /// Of another log, until it is whole: what is said to be complete so far is about the last one.
+    other: Mutex<Option<Vec<Page>>>,
+    changes: Signal<u64>,
 }
 
 impl Relay {
@@ -159,7 +159,8 @@ impl Relay {
             remote,
             waiting: Mutex::default(),
             pages: Mutex::default(),
-            changed: watch::Sender::new(0),
+            other: Mutex::default(),
+            changes: Signal::new(0),
         });
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let index = Arc::new(Index::new(clock.now()));
@@ -184,11 +185,11 @@ impl Node for Relay {
             return Some(status(StatusCode::SERVICE_UNAVAILABLE));
         }
         let asked = asked(&request);
-        let mut changed = life.taken_in.changed.subscribe();
-        changed.borrow_and_update();
+        let before = life.taken_in.changes.get();
         let mut answer = life.taken_in.page(asked.after.as_ref());
         if answer.as_ref().is_some_and(|page| page.entries.is_empty() && !page.from_start) {
-            let _ = tokio::time::timeout(asked.wait, changed.changed()).await;
+            let changed = life.taken_in.changes.until(|changes| changes != before);
+            let _ = tokio::time::timeout(asked.wait, changed).await;
         }
         self.process.run().await;
         // When the index was complete comes first: what is answered is at least as recent.
@@ -238,13 +239,20 @@ impl RevocationLog for TakenIn {
         let mut waiting = self.waiting.lock().unwrap();
         let until = waiting.iter().position(|page| page.cursor == *cursor).unwrap();
         let mut pages = self.pages.lock().unwrap();
+        let mut other = self.other.lock().unwrap();
         for page in waiting.drain(..=until) {
             if page.from_start {
-                pages.clear();
+                *other = Some(Vec::new());
             }
-            pages.push(page);
+            let is_whole = page.complete;
+            match &mut *other {
+                Some(other) => other.push(page),
+                None => pages.push(page),
+            }
+            if is_whole && let Some(whole) = other.take() {
+                *pages = whole;
+            }
         }
-        drop(pages);
-        self.changed.send_modify(|changes| *changes += 1);
+        self.changes.set(self.changes.get() + 1);
     }
 }

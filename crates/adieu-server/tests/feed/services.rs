@@ -1,0 +1,194 @@
+//! A service in this process that follows a node in another, over a network that fails.
+
+use std::time::{Duration, Instant};
+
+use adieu::{
+    Error, Issuer, Service, ServiceBuilder,
+    revocation::{Revocation, Target},
+    token::Refusal,
+};
+
+use super::{
+    processes::{Credentials, PATIENCE, Server},
+    proxy::Proxy,
+};
+
+const BOUND: Duration = Duration::from_secs(2);
+
+struct World {
+    node: Server,
+    proxy: Proxy,
+    client: Credentials,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (node, mut clients) = Server::node(&["orders"]).await;
+        node.register("jose").await;
+        let proxy = Proxy::start(&node.address).await;
+        Self { node, proxy, client: clients.remove(0) }
+    }
+
+    fn service(&self) -> ServiceBuilder {
+        let issuer = Issuer::new("adieu").unwrap();
+        Service::builder(issuer, self.proxy.url(), self.client.name(), self.client.secret())
+    }
+
+    async fn ready_service(&self) -> Service {
+        let service = self.service().start().unwrap();
+        service.ready().await.unwrap();
+        service
+    }
+
+    /// When the logout of this token was answered.
+    async fn log_out(&self, token: &str) -> Instant {
+        assert_eq!(self.node.ask(reqwest::Method::POST, "/logout", Some(token), None).await.0, 200);
+        Instant::now()
+    }
+}
+
+fn refusal(service: &Service, token: &str) -> Option<Refusal> {
+    service.verifier().verify(token).err()
+}
+
+/// Asks until the service says that it was revoked. Gives what it said in between; what it accepted, it accepted in time.
+async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> Vec<Option<Refusal>> {
+    let mut said = Vec::new();
+    loop {
+        let asked_at = Instant::now();
+        match refusal(service, token) {
+            Some(Refusal::Revoked(_)) => return said,
+            None => assert!(asked_at <= answered_at + BOUND, "accepted {:?} after the logout", answered_at.elapsed()),
+            other if said.last() != Some(&other) => said.push(other),
+            Some(_) => {}
+        }
+        assert!(answered_at.elapsed() < PATIENCE, "it does not hear of it");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn accepts(service: &Service, token: &str) {
+    let started = Instant::now();
+    while let Some(refusal) = refusal(service, token) {
+        assert!(started.elapsed() < PATIENCE, "still refused: {refusal}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_cut_off_refuses_in_time() {
+    let world = World::start().await;
+    let service = world.ready_service().await;
+    let (token, other) = (world.node.log_in("jose").await, world.node.log_in("jose").await);
+    accepts(&service, &token).await;
+
+    world.proxy.cut();
+    let answered_at = world.log_out(&token).await;
+    let started = Instant::now();
+    while refusal(&service, &token) != Some(Refusal::Stale) {
+        assert!(started.elapsed() <= BOUND * 3 / 2, "the service is cut off and does not notice");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!service.is_ready());
+
+    world.proxy.heal();
+    assert_eq!(until_revoked(&service, &token, answered_at).await, [Some(Refusal::Stale)]);
+    accepts(&service, &other).await;
+    assert!(service.is_ready());
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_does_not_lie() {
+    let world = World::start().await;
+    let service = world.ready_service().await;
+    for delay in [100, 400, 900, 1_500] {
+        let token = world.node.log_in("jose").await;
+        world.proxy.delay(Duration::ZERO);
+        accepts(&service, &token).await;
+        world.proxy.delay(Duration::from_millis(delay));
+        let answered_at = world.log_out(&token).await;
+        tokio::time::sleep(BOUND).await;
+        world.proxy.delay(Duration::ZERO);
+        until_revoked(&service, &token, answered_at).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_started_again_is_followed_again_and_so_is_another_log() {
+    let mut world = World::start().await;
+    let service = world.ready_service().await;
+    let (old, newer, other) =
+        (world.node.log_in("jose").await, world.node.log_in("jose").await, world.node.log_in("jose").await);
+    accepts(&service, &old).await;
+    let answered_at = world.log_out(&old).await;
+
+    // Killed at once: what it answered, it keeps.
+    world.node.start_again(|_| ()).await;
+    world.proxy.lead_to(&world.node.address);
+    until_revoked(&service, &old, answered_at).await;
+    accepts(&service, &other).await;
+
+    // The same store under another name, as from a backup that was put back.
+    let rename = |folder: &std::path::Path| {
+        let store = rusqlite::Connection::open(folder.join("adieu.sqlite")).unwrap();
+        assert_eq!(store.execute("UPDATE revocation_log_state SET log_id = 'another'", []).unwrap(), 1);
+        store.execute("DELETE FROM revocation", []).unwrap();
+    };
+    world.node.start_again(rename).await;
+    world.proxy.lead_to(&world.node.address);
+    let answered_at = world.log_out(&newer).await;
+    until_revoked(&service, &newer, answered_at).await;
+    accepts(&service, &other).await;
+    assert!(matches!(refusal(&service, &old), Some(Refusal::Revoked(_))), "what was known is known");
+}
+
+#[tokio::test]
+async fn a_service_that_knows_nothing_yet_refuses_and_says_so() {
+    let world = World::start().await;
+    let token = world.node.log_in("jose").await;
+    world.proxy.cut();
+    let service = world.service().when_stale(adieu::token::WhenStale::Accept).start().unwrap();
+    for _ in 0..20 {
+        assert_eq!(refusal(&service, &token), Some(Refusal::Stale));
+        assert!(!service.is_ready());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.proxy.heal();
+    service.ready().await.unwrap();
+    assert_eq!(refusal(&service, &token), None);
+    assert!(service.is_ready());
+}
+
+#[tokio::test]
+async fn what_a_service_revokes_holds_at_once_here_and_at_the_node() {
+    let world = World::start().await;
+    let service = world.ready_service().await;
+    for by_hand in [false, true] {
+        let token = world.node.log_in("jose").await;
+        let claims = service.verifier().verify(&token).unwrap();
+        if by_hand {
+            let target = Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) };
+            let lapses_at = Revocation::lapse_for(claims.expires_at);
+            let revocation = Revocation { issuer: claims.issuer.clone(), target, lapses_at };
+            // Twice is once.
+            service.revoke(vec![revocation.clone(), revocation]).await.unwrap();
+        } else {
+            service.log_out(&claims).await.unwrap();
+        }
+        assert!(matches!(refusal(&service, &token), Some(Refusal::Revoked(_))));
+        assert_eq!(world.node.verify(&token).await, (401, "token_revoked".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn what_will_not_get_better_by_waiting_is_said() {
+    let world = World::start().await;
+    let issuer = Issuer::new("adieu").unwrap();
+    let wrong = Service::builder(issuer, world.proxy.url(), world.client.name(), "wrong".into()).start().unwrap();
+    let error = wrong.ready().await.unwrap_err();
+    assert!(matches!(&error, Error::Refused(reason) if reason.contains("`orders`")), "{error}");
+
+    let lax = world.service().max_staleness(Duration::from_secs(60)).start().unwrap();
+    let error = lax.ready().await.unwrap_err();
+    assert!(matches!(&error, Error::Setting(reason) if reason.contains("max_staleness")), "{error}");
+}
