@@ -12,6 +12,12 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
     ("issuer", r#""https://login.example""#, "https://login.example"),
     ("audience", r#""shop""#, "shop"),
+    (
+        "trusted_issuer",
+        r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
+        r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
+    ),
+    ("token_cache", "100", "100"),
     ("access_lifetime", r#""5m""#, "5m"),
     ("refresh_lifetime", r#""14d""#, "14d"),
     ("session_lifetime", r#""60d""#, "60d"),
@@ -20,6 +26,9 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("leeway", r#""30s""#, "30s"),
     ("max_staleness", r#""500ms""#, "500ms"),
     ("when_stale", r#""accept""#, "accept"),
+    ("follow", r#""https://login.example""#, "https://login.example"),
+    ("follow_client", r#""shop""#, "shop"),
+    ("follow_secret_file", r#""/run/secrets/adieu""#, "/run/secrets/adieu"),
     ("registration", r#""closed""#, "closed"),
     ("password_min_length", "12", "12"),
     ("hashing_threads", "3", "3"),
@@ -110,7 +119,10 @@ fn the_sample_says_the_defaults() {
         .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(uncommented.lines().count() >= OTHER_VALUES.len() - 2, "all but the two without a default:\n{uncommented}");
+    assert!(
+        uncommented.lines().count() >= OTHER_VALUES.len() - 5,
+        "all but the five without a default:\n{uncommented}"
+    );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }
 
@@ -172,6 +184,39 @@ fn what_contradicts_another_setting_is_refused_before_anything_is_opened() {
     }
     let start = Start::new().variable("ADIEU_ACCESS_LIFETIME", "1h").variable("ADIEU_REFRESH_LIFETIME", "1h");
     assert!(start.variable("ADIEU_SESSION_LIFETIME", "1h").load().is_ok(), "equal ones do not contradict each other");
+}
+
+/// A list of tables has a spelling of its own in the file.
+#[test]
+fn an_issuer_is_a_table_of_the_file() {
+    let start = Start::new().file(
+        "listen = \"127.0.0.1:1\"\n\n[[trusted_issuer]]\nname = \"shop\"\nsecret_file = \"/shop\"\nlongest_lifetime = \"1h\"\n\n\
+         [[trusted_issuer]]\nname = \"forum\"\npem_file = \"/forum\"\nalgorithm = \"PS256\"\naccept_missing_token_id = true\n",
+    );
+    let issuers = start.load().unwrap().trusted_issuer;
+    assert_eq!(issuers.len(), 2);
+    assert_eq!((issuers[0].name.as_str(), issuers[0].longest_lifetime.as_secs()), ("shop", 3600));
+    assert!(issuers[1].accept_missing_token_id && !issuers[1].accept_missing_issuer);
+}
+
+#[test]
+fn an_issuer_that_makes_no_sense_is_named() {
+    let refusals = [
+        r#"[{ name = "shop" }]"#,
+        r#"[{ name = "shop", secret_file = "a", pem_file = "b" }]"#,
+        r#"[{ name = "shop", pem_file = "b", algorithm = "HS256" }]"#,
+        r#"[{ name = "shop", secret_file = "b", algorithm = "ES256" }]"#,
+        r#"[{ name = "shop", secret_file = "b", algorithm = "none" }]"#,
+        r#"[{ name = "adieu", secret_file = "b" }]"#,
+        r#"[{ name = "shop", secret_file = "b" }, { name = "shop", secret_file = "c" }]"#,
+        r#"[{ name = "shop", secret_file = "b", accept_missing_isuer = true }]"#,
+        r#"[{ name = "shop", secret_file = "b", longest_lifetime = "long" }]"#,
+        r#"[{ secret_file = "b" }]"#,
+        r#"shop"#,
+    ]
+    .map(|value| Start::new().variable("ADIEU_TRUSTED_ISSUER", value).load().unwrap_err())
+    .join("\n");
+    insta::assert_snapshot!(refusals);
 }
 
 #[test]

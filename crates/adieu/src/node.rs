@@ -57,6 +57,8 @@ impl Node {
         NodeBuilder {
             settings: SessionSettings::new(issuer),
             algorithm: Algorithm::EdDSA,
+            signing_key: None,
+            rules: |rules| rules,
             leeway: Duration::ZERO,
             max_staleness: DEFAULT_MAX_STALENESS,
             when_stale: WhenStale::default(),
@@ -110,6 +112,8 @@ impl Node {
 pub struct NodeBuilder {
     settings: SessionSettings,
     algorithm: Algorithm,
+    signing_key: Option<SigningKey>,
+    rules: fn(Rules) -> Rules,
     leeway: Duration,
     max_staleness: Duration,
     when_stale: WhenStale,
@@ -124,10 +128,41 @@ impl NodeBuilder {
         Self { settings, ..self }
     }
 
-    /// The algorithm of the key that is made at the first start; Ed25519 unless something else is set. A key that is in
+    /// The algorithm of the key that is made at the first start of a node that is given no
+    /// [`signing_key`](NodeBuilder::signing_key); Ed25519 unless something else is set. A key that is in
     /// the store already stays as it is.
     pub fn algorithm(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
+    }
+
+    /// Signs with this key, and verifies with it alone, instead of a key that is kept in the store: for an application
+    /// that has a key already, or shares one with another. It is not written down.
+    ///
+    /// Every node that signs for the same sessions needs the same key: a refresh token is good where it was signed.
+    pub fn signing_key(self, key: SigningKey) -> Self {
+        Self { signing_key: Some(key), ..self }
+    }
+
+    /// Changes what a token must be like, starting from rules as strict as they are made for the issuer, the audience and
+    /// the leeway of this node.
+    ///
+    /// With a [key](NodeBuilder::signing_key) that is shared with an application of Flask-JWT-Extended, these rules take
+    /// its tokens as well:
+    ///
+    /// ```
+    /// # use adieu::{Issuer, Node, store::Memory, token::{Algorithm, Rules, SigningKey}};
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let secret = [0; 32];
+    /// let node = Node::builder(Issuer::new("https://api.example.org")?)
+    ///     .signing_key(SigningKey::from_secret(Algorithm::HS256, &secret)?)
+    ///     .rules(|rules| rules.accept_generic_type().accept_missing_issuer())
+    ///     .start(Memory::new())
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rules(self, rules: fn(Rules) -> Rules) -> Self {
+        Self { rules, ..self }
     }
 
     /// How far the issuer's clock may be from ours; see [`Rules::with_leeway`].
@@ -172,8 +207,22 @@ impl NodeBuilder {
     where
         S: RevocationLog + SessionStore + KeyStore + Clone,
     {
-        let Self { settings, algorithm, leeway, max_staleness, when_stale, token_cache, issuers, clock } = self;
-        let keys = load_or_make_keys(&store, algorithm, clock.now()).await?;
+        let Self {
+            settings,
+            algorithm,
+            signing_key,
+            rules: change_rules,
+            leeway,
+            max_staleness,
+            when_stale,
+            token_cache,
+            issuers,
+            clock,
+        } = self;
+        let keys = match signing_key {
+            Some(key) => vec![key],
+            None => load_or_make_keys(&store, algorithm, clock.now()).await?,
+        };
         let signing_key = keys.last().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?.clone();
 
         let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
@@ -182,6 +231,10 @@ impl NodeBuilder {
         let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
         for audience in &settings.audience {
             rules = rules.with_audience(audience);
+        }
+        let rules = change_rules(rules);
+        if *rules.issuer() != settings.issuer {
+            return Err(Error::Setting("the rules must be for the issuer of the sessions".to_owned()));
         }
         let keys_of_tokens = KeySet::new(keys.iter().map(|key| key.verifying_key().clone()))?;
         let decoder = Decoder::new(rules, keys_of_tokens);

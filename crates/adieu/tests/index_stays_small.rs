@@ -111,8 +111,8 @@ fn at_every_size_an_id_costs_at_most_sixteen_bytes() {
     let mut worst: f64 = 0.0;
     for number in 0..300_000_u64 {
         index.insert(&token_fact(&number.to_string(), at(600)));
-        // From a thousand on; below that the fixed kilobyte weighs more than the entries.
-        if number >= 1_000 && number % 97 == 0 {
+        // From two thousand on; below that the fixed kilobytes weigh more than the entries.
+        if number >= 2_000 && number % 97 == 0 {
             let stats = index.stats();
             worst = worst.max(stats.bytes as f64 / stats.entries as f64);
         }
@@ -123,7 +123,7 @@ fn at_every_size_an_id_costs_at_most_sixteen_bytes() {
 #[test]
 fn an_empty_or_nearly_empty_index_takes_next_to_nothing() {
     let index = Index::new(at(0));
-    assert!(index.stats().bytes < 3_000, "{:?}", index.stats());
+    assert!(index.stats().bytes < 4_000, "{:?}", index.stats());
 
     // A few logouts in each minute of a quarter of an hour.
     for number in 0..60 {
@@ -167,7 +167,7 @@ fn no_choice_of_times_costs_a_table_each() {
         index.insert(&session_fact(&number.to_string(), near));
     }
     let stats = index.stats();
-    assert!(stats.slots <= 9 * 256 + 31 * 8, "{stats:?}");
+    assert!(stats.slots <= 9 * 256 + 4 * 32, "{stats:?}");
     assert!(stats.bytes <= stats.entries * 24, "{stats:?}");
     index.drop_lapsed(Timestamp::MAX);
     assert_eq!((index.stats().entries, index.stats().slots), (0, 0));
@@ -184,5 +184,5 @@ fn dropped_memory_comes_back_within_a_few_calls() {
     for second in 0..20 {
         index.drop_lapsed(at(2_000 + second));
     }
-    assert!(index.stats().bytes < 3_000, "{:?}", index.stats());
+    assert!(index.stats().bytes < 4_000, "{:?}", index.stats());
 }

@@ -17,7 +17,11 @@ use std::{env, sync::Arc, time::Duration};
 use adieu::{Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
 use index::{Index, TokenFacts};
 use revocation::{Revocation, RevokedBy, Target};
-use shuttle::thread;
+use shuttle::{
+    Config, Runner,
+    scheduler::{PctScheduler, RandomScheduler},
+    thread,
+};
 
 mod time {
     pub(crate) use adieu::time::*;
@@ -46,6 +50,7 @@ mod index {
     mod bucket;
     mod fingerprint;
     mod shared;
+    mod shelf;
     mod slots;
     mod state;
     mod tree;
@@ -133,8 +138,11 @@ fn under_every_schedule(story: impl Fn() + Send + Sync + 'static) {
     let schedules = env::var("ADIEU_SCHEDULES").map_or(500, |text| text.parse().expect("a number"));
     let story = Arc::new(story);
     let again = Arc::clone(&story);
-    shuttle::check_random(move || story(), schedules);
-    shuttle::check_pct(move || again(), schedules, 3);
+    // A fork is built on the stack, and shuttle's atomics are large.
+    let mut config = Config::new();
+    config.stack_size = 256 * 1024;
+    Runner::new(RandomScheduler::new(schedules), config.clone()).run(move || story());
+    Runner::new(PctScheduler::new(3, schedules), config).run(move || again());
 }
 
 /// Leaves of one bucket grow to two and split, while others are in them.
@@ -205,6 +213,58 @@ fn what_is_dropped_is_behind_the_mark_and_the_rest_stays() {
         dropper.join().unwrap();
         writer.join().unwrap();
         assert!((1..6).all(|number| knows(&index, number) || at(960) <= index.pruned_through()));
+    });
+}
+
+/// Sessions lapse in two groups of one table: the first is swept out of it while facts of the second come in and the
+/// table grows, and one of the first is revoked once more for longer.
+#[test]
+fn what_is_swept_out_takes_nothing_else_with_it() {
+    let session = |number: u64, lapses_at| {
+        fact(Target::Session { id: SessionId::new(format!("session-{number}")).unwrap() }, at(lapses_at))
+    };
+    under_every_schedule(move || {
+        let index = Arc::new(Index::repeatable(at(0)));
+        (0..12).for_each(|number| index.insert(&session(number, 300)));
+        let knows = |index: &Index, number: u64| {
+            index
+                .check(&TokenFacts {
+                    issuer: "issuer",
+                    token_id: "any",
+                    session: Some(&format!("session-{number}")),
+                    subject: "jose",
+                    issued_at: Some(at(0)),
+                    expires_at: at(2_000),
+                })
+                .is_some()
+        };
+        let sweeper = {
+            let index = Arc::clone(&index);
+            thread::spawn(move || {
+                for _ in 0..20 {
+                    index.drop_lapsed(at(600));
+                }
+            })
+        };
+        let writer = {
+            let index = Arc::clone(&index);
+            thread::spawn(move || {
+                for number in (100..108).chain([5]) {
+                    index.insert(&session(number, 2_000));
+                    assert!(knows(&index, number), "a writer does not find what it inserted");
+                }
+            })
+        };
+        for _ in 0..3 {
+            assert!((0..12).all(|number| knows(&index, number) || at(300) <= index.pruned_through()));
+        }
+        writer.join().unwrap();
+        assert!((100..108).chain([5]).all(|number| knows(&index, number)), "something live was swept out");
+        sweeper.join().unwrap();
+        while index.drop_lapsed(at(600)) {}
+        assert!((100..108).chain([5]).all(|number| knows(&index, number)), "something live was swept out");
+        assert!(!(0..5).chain(6..12).any(|number| knows(&index, number)), "something that has lapsed is still there");
+        assert_eq!(index.stats().entries, 9);
     });
 }
 

@@ -1,12 +1,13 @@
 //! The revocations in memory, made for being asked on every request: see [`Index`] for what it guarantees.
 //!
 //! From the outside in: `shared` is the index with its one writer and many readers, `state` all facts of one moment,
-//! `slots` groups them by when they lapse, `tree` is a table that grows leaf by leaf, `bucket` one cache line of it,
-//! and `fingerprint` what is kept of an id. `sync` is all that threads share.
+//! `slots` and `shelf` group them by when they lapse, `tree` is a table that grows leaf by leaf, `bucket` one cache line
+//! of it, and `fingerprint` what is kept of an id. `sync` is all that threads share.
 
 mod bucket;
 mod fingerprint;
 mod shared;
+mod shelf;
 mod slots;
 mod state;
 mod sync;
@@ -64,10 +65,10 @@ impl fmt::Display for RevokedBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexStats {
-    /// Facts, those that lapsed and lie in a slot with one that has not among them.
+    /// Facts, among them those that lapsed and lie in a group with one that has not, or are yet to be swept out.
     pub entries: usize,
     /// Bytes of all tables, allocated whole; what an allocator adds is not in.
     pub bytes: usize,
-    /// Slots, each of which is dropped whole.
+    /// Groups of facts that are forgotten together.
     pub slots: usize,
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Presented, RefreshToken, Rotated, Rotation, SessionError, Sessions, TokenOptions, to_its_end};
+use super::{Presented, RefreshToken, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, to_its_end};
 use crate::{
     Error, SessionId, Subject, TokenId,
     token::{Claims, Fresh, Refusal},
 };
+
+/// How many sessions are read at once when one is looked for.
+const PAGE: usize = 128;
 
 impl Sessions {
     /// Gives another access token to whoever has one that is good; the refresh token stays as it is.
@@ -51,6 +54,35 @@ impl Sessions {
                 Err(error) => Err(error),
             },
             Rotated::Ended => Err(self.ended(token.claims())),
+        }
+    }
+
+    /// What [`Sessions::refresh`] would decide about the token now, without using it up: what is said of the session is not
+    /// written down.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    pub async fn foresee(&self, token: &RefreshToken) -> Result<Rotated, SessionError> {
+        let claims = token.claims();
+        let Some(id) = claims.session.clone() else { return Ok(Rotated::Ended) };
+        let row = self.find(&claims.subject, &id).await?;
+        let presented = Presented::Refresh(claims.token_id.clone());
+        Ok(self.rotation(&claims.subject, id, presented, &TokenOptions::default())?.decide(row))
+    }
+
+    /// One session of a subject.
+    pub(super) async fn find(&self, subject: &Subject, id: &SessionId) -> Result<Option<Session>, Error> {
+        let mut after = None;
+        loop {
+            let page = self.store.sessions(Some(subject), after.as_ref(), PAGE).await?;
+            after = page.last().map(|session| session.id.clone());
+            let is_last = page.len() < PAGE;
+            if let Some(found) = page.into_iter().find(|session| session.id == *id) {
+                return Ok(Some(found));
+            }
+            if is_last {
+                return Ok(None);
+            }
         }
     }
 

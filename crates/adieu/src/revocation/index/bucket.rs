@@ -22,6 +22,17 @@ pub(super) enum Found<V> {
     Further,
 }
 
+impl<V> Found<V> {
+    #[inline]
+    fn map<W>(self, with: impl FnOnce(V) -> W) -> Found<W> {
+        match self {
+            Self::Here(value) => Found::Here(with(value)),
+            Self::Nowhere => Found::Nowhere,
+            Self::Further => Found::Further,
+        }
+    }
+}
+
 /// What became of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Put {
@@ -40,9 +51,71 @@ pub(super) trait Bucket: Default + Send + Sync {
     /// Whether a look-up must go on to [`find`](Self::find): zero means that the entry is nowhere in this leaf.
     fn glance(&self, fingerprint: Fingerprint) -> u64;
     fn find(&self, fingerprint: Fingerprint) -> Found<Self::Value>;
+    /// Of an entry that is known, the value is replaced (of a cut-off, raised).
     fn put(&self, fingerprint: Fingerprint, value: Self::Value) -> Put;
     fn entries(&self) -> impl Iterator<Item = (Fingerprint, Self::Value)>;
 }
+
+/// In which group of a shelf an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag(u8);
+
+impl Tag {
+    /// How many there are.
+    pub(super) const COUNT: u8 = 1 << TAG_BITS;
+
+    /// All of them.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
+    /// As a member of a set of tags.
+    pub(super) const fn bit(self) -> u32 {
+        1 << self.0
+    }
+
+    const fn to_word(self) -> u64 {
+        (self.0 as u64) << TAG_SHIFT
+    }
+
+    const fn of_word(word: u64) -> Self {
+        Self((word >> TAG_SHIFT) as u8 % Self::COUNT)
+    }
+}
+
+/// What is kept on a shelf beside a fingerprint.
+pub(super) trait Tagged {
+    fn tag(self) -> Tag;
+}
+
+/// What is kept of the fact that everything of somebody until a time has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CutOff {
+    pub(super) tag: Tag,
+    /// The last `iat` that is revoked.
+    pub(super) issued_until: Timestamp,
+}
+
+impl Tagged for Tag {
+    fn tag(self) -> Tag {
+        self
+    }
+}
+
+impl Tagged for CutOff {
+    fn tag(self) -> Tag {
+        self.tag
+    }
+}
+
+const TAG_BITS: u32 = 5;
+/// Neither the leaf nor the bucket is chosen by these bits of a word.
+const TAG_SHIFT: u32 = 32;
+
+/// The bits of a word that are compared where each has a tag in it…
+const ALL_BUT_THE_TAG: u64 = !(((1 << TAG_BITS) - 1) << TAG_SHIFT);
+/// …and where it has none.
+const ALL: u64 = u64::MAX;
 
 const PLACES: usize = 7;
 
@@ -55,17 +128,22 @@ const TOP_BIT_OF_PLACES: u64 = (EVERY_BYTE << 7) & ((1 << (8 * PLACES)) - 1);
 /// An empty place has the byte 0: it looks the same at a glance as an entry with that byte, and is told apart by its word.
 #[derive(Default)]
 #[repr(align(64))]
-pub(super) struct Ids {
+struct Line<const COMPARED: u64> {
     words: [AtomicU64; PLACES],
     checks: AtomicU64,
 }
 
-impl Ids {
+impl<const COMPARED: u64> Line<COMPARED> {
+    #[inline]
+    const fn same(word: u64, other: u64) -> bool {
+        (word ^ other) & COMPARED == 0
+    }
+
     #[inline]
     fn equal_words(&self, word: u64) -> u64 {
         let mut equal = 0;
         for (place, other) in self.words.iter().enumerate() {
-            equal |= u64::from(other.load(Ordering::Relaxed) == word) << place;
+            equal |= u64::from(Self::same(other.load(Ordering::Relaxed), word)) << place;
         }
         equal
     }
@@ -93,13 +171,13 @@ impl Ids {
     }
 
     #[inline]
-    fn place_of(&self, fingerprint: Fingerprint) -> Found<usize> {
+    fn find(&self, fingerprint: Fingerprint) -> Found<usize> {
         let mut equal = self.equal_words(fingerprint.word);
         while equal != 0 {
             let place = equal.trailing_zeros() as usize;
             // Again, and with Acquire: what belongs to the word was written before it.
-            let word = self.words.get(place).map(|word| word.load(Ordering::Acquire));
-            if word == Some(fingerprint.word) && self.has_check(place, fingerprint.check) {
+            let word = self.words.get(place).map_or(0, |word| word.load(Ordering::Acquire));
+            if Self::same(word, fingerprint.word) && self.has_check(place, fingerprint.check) {
                 return Found::Here(place);
             }
             equal &= equal - 1;
@@ -108,16 +186,21 @@ impl Ids {
     }
 
     /// Where an entry is that was put in, or goes: calls `before` with an empty place before it is published there.
-    fn put_with(&self, fingerprint: Fingerprint, before: impl FnOnce(usize)) -> Result<usize, Put> {
+    /// Its tag is the given one from then on.
+    fn put(&self, fingerprint: Fingerprint, tag: u64, before: impl FnOnce(usize)) -> Result<usize, Put> {
+        let tagged = fingerprint.word & COMPARED | tag;
         for (place, word) in self.words.iter().enumerate() {
             match word.load(Ordering::Relaxed) {
                 0 => {
                     self.add_to_checks(u64::from(fingerprint.check) << (8 * place));
                     before(place);
-                    word.store(fingerprint.word, Ordering::Release);
+                    word.store(tagged, Ordering::Release);
                     return Err(Put::Added);
                 }
-                taken if taken == fingerprint.word && self.has_check(place, fingerprint.check) => return Ok(place),
+                taken if Self::same(taken, tagged) && self.has_check(place, fingerprint.check) => {
+                    word.store(tagged, Ordering::Release);
+                    return Ok(place);
+                }
                 _ => {}
             }
         }
@@ -130,44 +213,81 @@ impl Ids {
         self.checks.store(self.checks.load(Ordering::Relaxed) | bits, Ordering::Release);
     }
 
-    fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
-        let checks = self.checks.load(Ordering::Relaxed).to_le_bytes();
-        let words = self.words.iter().map(|word| word.load(Ordering::Relaxed));
-        words.zip(checks).take_while(|&(word, _)| word != 0).map(|(word, check)| Fingerprint { word, check })
-    }
-}
-
-impl Bucket for Ids {
-    type Value = ();
-
     #[inline]
     fn glance(&self, fingerprint: Fingerprint) -> u64 {
         let checks = self.checks.load(Ordering::Relaxed);
         Self::equal_checks(checks, fingerprint.check) | checks & Self::pushed_bit(fingerprint)
     }
 
-    #[inline]
-    fn find(&self, fingerprint: Fingerprint) -> Found<()> {
-        match self.place_of(fingerprint) {
-            Found::Here(_) => Found::Here(()),
-            Found::Nowhere => Found::Nowhere,
-            Found::Further => Found::Further,
-        }
+    fn tag(&self, place: usize) -> Tag {
+        Tag::of_word(self.words.get(place).map_or(0, |word| word.load(Ordering::Relaxed)))
     }
 
-    fn put(&self, fingerprint: Fingerprint, (): ()) -> Put {
-        self.put_with(fingerprint, |_| {}).map_or_else(|put| put, |_| Put::Known)
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (Fingerprint, ())> {
-        self.fingerprints().map(|fingerprint| (fingerprint, ()))
+    fn entries(&self) -> impl Iterator<Item = (Fingerprint, Tag)> {
+        let checks = self.checks.load(Ordering::Relaxed).to_le_bytes();
+        let words = self.words.iter().map(|word| word.load(Ordering::Relaxed));
+        let taken = words.zip(checks).take_while(|&(word, _)| word != 0);
+        taken.map(|(word, check)| (Fingerprint { word: word & COMPARED, check }, Tag::of_word(word)))
     }
 }
 
-/// Seven ids, and on a second line, which is read only for an id that is there, the last `iat` that is revoked of each.
+/// Seven ids, 72 bits of each.
+#[derive(Default)]
+pub(super) struct Ids(Line<ALL>);
+
+impl Bucket for Ids {
+    type Value = ();
+
+    #[inline]
+    fn glance(&self, fingerprint: Fingerprint) -> u64 {
+        self.0.glance(fingerprint)
+    }
+
+    #[inline]
+    fn find(&self, fingerprint: Fingerprint) -> Found<()> {
+        self.0.find(fingerprint).map(|_| ())
+    }
+
+    fn put(&self, fingerprint: Fingerprint, (): ()) -> Put {
+        self.0.put(fingerprint, 0, |_| {}).map_or_else(|put| put, |_| Put::Known)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Fingerprint, ())> {
+        self.0.entries().map(|(fingerprint, _)| (fingerprint, ()))
+    }
+}
+
+/// Seven ids, 67 bits of each and its tag.
+#[derive(Default)]
+pub(super) struct TaggedIds(Line<ALL_BUT_THE_TAG>);
+
+impl Bucket for TaggedIds {
+    type Value = Tag;
+
+    #[inline]
+    fn glance(&self, fingerprint: Fingerprint) -> u64 {
+        self.0.glance(fingerprint)
+    }
+
+    #[inline]
+    fn find(&self, fingerprint: Fingerprint) -> Found<Tag> {
+        self.0.find(fingerprint).map(|place| self.0.tag(place))
+    }
+
+    fn put(&self, fingerprint: Fingerprint, tag: Tag) -> Put {
+        self.0.put(fingerprint, tag.to_word(), |_| {}).map_or_else(|put| put, |_| Put::Known)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Fingerprint, Tag)> {
+        self.0.entries()
+    }
+}
+
+/// Seven ids with their tags, and on a second line, which is read only for an id that is there, the last `iat` that is
+/// revoked of each.
 #[derive(Default)]
 pub(super) struct CutOffs {
-    ids: Ids,
+    ids: Line<ALL_BUT_THE_TAG>,
     times: [AtomicU64; PLACES],
 }
 
@@ -187,7 +307,7 @@ impl CutOffs {
 }
 
 impl Bucket for CutOffs {
-    type Value = Timestamp;
+    type Value = CutOff;
 
     #[inline]
     fn glance(&self, fingerprint: Fingerprint) -> u64 {
@@ -195,25 +315,22 @@ impl Bucket for CutOffs {
     }
 
     #[inline]
-    fn find(&self, fingerprint: Fingerprint) -> Found<Timestamp> {
-        match self.ids.place_of(fingerprint) {
-            Found::Here(place) => Found::Here(self.time(place)),
-            Found::Nowhere => Found::Nowhere,
-            Found::Further => Found::Further,
-        }
+    fn find(&self, fingerprint: Fingerprint) -> Found<CutOff> {
+        self.ids.find(fingerprint).map(|place| CutOff { tag: self.ids.tag(place), issued_until: self.time(place) })
     }
 
-    fn put(&self, fingerprint: Fingerprint, time: Timestamp) -> Put {
-        match self.ids.put_with(fingerprint, |place| self.raise(place, time)) {
+    fn put(&self, fingerprint: Fingerprint, CutOff { tag, issued_until }: CutOff) -> Put {
+        match self.ids.put(fingerprint, tag.to_word(), |place| self.raise(place, issued_until)) {
             Ok(place) => {
-                self.raise(place, time);
+                self.raise(place, issued_until);
                 Put::Known
             }
             Err(put) => put,
         }
     }
 
-    fn entries(&self) -> impl Iterator<Item = (Fingerprint, Timestamp)> {
-        self.ids.fingerprints().enumerate().map(|(place, fingerprint)| (fingerprint, self.time(place)))
+    fn entries(&self) -> impl Iterator<Item = (Fingerprint, CutOff)> {
+        let with_time = |(place, (fingerprint, tag))| (fingerprint, CutOff { tag, issued_until: self.time(place) });
+        self.ids.entries().enumerate().map(with_time)
     }
 }

@@ -20,9 +20,12 @@ use crate::{
 /// How many facts are put in before another writer gets its turn.
 const TURN: usize = 256;
 
-/// How many leaves of each sort are given back in one go: up to 128 KiB each, and 20 to 50 µs for the allocator when
-/// nothing of them is in the cache any more.
-const LEAVES_AT_ONCE: usize = 8;
+/// How much of each sort is given back in one go: 20 to 50 µs for the allocator for each 128 KiB when nothing of them is
+/// in the cache any more.
+const BYTES_AT_ONCE: usize = 1024 * 1024;
+
+/// How many leaves are swept in one go: to copy one that is full takes up to 100 µs.
+const SWEPT_AT_ONCE: usize = 4;
 
 /// All revocations that have not lapsed, in memory, made for being asked on every request.
 ///
@@ -31,14 +34,17 @@ const LEAVES_AT_ONCE: usize = 8;
 ///    replaces what must change beside it.
 /// 2. **What was taken in is found.** A check that starts after [`insert`](Self::insert) returned knows the fact,
 ///    whatever grows or is dropped meanwhile, and wherever the clock has jumped.
-/// 3. **Nothing else is found.** An id is kept as 72 bits of a keyed hash. Each fact that a check is compared with is
-///    taken for another with a probability of 2⁻⁷²: one false refusal in 4.7 × 10¹³ checks among 100 million facts.
+/// 3. **Nothing else is found.** The id of a token with an `exp` is kept as 72 bits of a keyed hash, others as 67. A fact
+///    is taken for another with a probability of 2⁻⁷² or 2⁻⁶⁷: among 100 million facts of the latter sort there is one
+///    false refusal in 1.5 × 10¹² checks.
 /// 4. **It costs 11.6 to 13.7 bytes an id** (a cut-off, which is an id and a time: twice that), and some kilobytes when
 ///    it is nearly empty.
-/// 5. **What has lapsed is dropped slot by slot**, at most one slot's width late. A slot is 64 s wide for tokens that
-///    expire within an hour, and never wider than a quarter of a token's life. For other facts it is 256 s or up to
-///    two thirds of their life, so that there are few of them to look into.
-/// 6. **No step is long.** Growing copies one leaf (128 KiB at most), dropping frees a few; neither stops a check.
+/// 5. **What has lapsed is dropped.** The tokens that expire in one slot of time go together, at most one slot's width
+///    late: 64 s for those that expire within an hour, and never more than a quarter of a token's life. Other facts lie
+///    in one table, because nothing in a token says when they lapse; they are swept out at most 256 s or two thirds of
+///    their life late.
+/// 6. **No step is long.** Growing copies one leaf (64 KiB at most), dropping frees or copies a few; neither stops a
+///    check.
 ///
 /// What a check can't know is what was forgotten: see [`pruned_through`](Self::pruned_through).
 pub struct Index {
@@ -142,7 +148,7 @@ impl Index {
         self.published.load().check(&self.issuer(token.issuer), token)
     }
 
-    /// Forgets the slots of which every fact has lapsed, and raises [`pruned_through`](Self::pruned_through) to the
+    /// Forgets the groups of which every fact has lapsed, and raises [`pruned_through`](Self::pruned_through) to the
     /// last of them before they are gone. Call it every second or so.
     ///
     /// Memory is given back a little at a time, so that no call takes long. Returns whether there is more: then another
@@ -159,12 +165,16 @@ impl Index {
             drop(current);
             self.publish(&mut writer, next);
         }
+        if writer.current.is_littered() {
+            let next = writer.current.swept(SWEPT_AT_ONCE);
+            self.publish(&mut writer, next);
+        }
         writer.release_retired();
         if !writer.retired.is_empty() {
             return false;
         }
-        let leaves = writer.lapsed.take(LEAVES_AT_ONCE);
-        let more = !writer.lapsed.is_empty();
+        let leaves = writer.lapsed.take(BYTES_AT_ONCE);
+        let more = !writer.lapsed.is_empty() || writer.current.is_littered();
         drop(writer);
         // Not under the lock: the allocator may choose this moment to give all it has back to the system.
         drop(leaves);

@@ -1,11 +1,11 @@
-//! Entries grouped by when they lapse, so that a group is dropped whole and nothing is ever searched for what is old.
+//! Revoked tokens grouped by their `exp`, so that a group is dropped whole and nothing is searched for what is old.
 //!
 //! 1. Where a look-up goes depends on the token and on what is stored, never on the clock: a clock that jumps makes an
 //!    entry lie in a slot of another width, which costs a look-up more and hides nothing.
 //! 2. A slot is dropped when the last of its entries has lapsed. It is narrower for an entry that lapses soon: see
-//!    [`Calendar`] and [`Shelf`] for how much longer than asked an entry can stay.
-//! 3. There is a hard bound on the number of slots, whatever times are revoked: 256 of each of nine widths in a
-//!    calendar, eight of each of 31 widths on a shelf. What does not fit goes into a wider slot.
+//!    [`Calendar`] for how much longer than asked an entry can stay.
+//! 3. There is a hard bound on the number of slots, whatever times are revoked: 256 of each of nine widths. What does
+//!    not fit goes into a wider slot.
 
 use super::{
     bucket::{Bucket, Ids},
@@ -18,34 +18,34 @@ use crate::time::Timestamp;
 /// Widths are powers of two, in seconds: from a minute…
 const NARROWEST: u32 = 6;
 /// …to one slot for all time.
-const WIDEST: u32 = 38;
+pub(super) const WIDEST: u32 = 38;
 const _: () = assert!(Timestamp::MAX.as_unix() >> WIDEST == 0, "the widest slot holds every time");
 
 /// The entries of one stretch of time.
-struct Slot<B> {
-    tree: Tree<B>,
+struct Slot {
+    tree: Tree<Ids>,
     /// When the last of them lapses. Only the writer reads it.
     lapses_at: AtomicU64,
 }
 
-impl<B> Clone for Slot<B> {
+impl Clone for Slot {
     fn clone(&self) -> Self {
         Self { tree: self.tree.clone(), lapses_at: AtomicU64::new(self.lapses_at.load(Ordering::Relaxed)) }
     }
 }
 
-impl<B: Bucket> Slot<B> {
+impl Slot {
     fn new() -> Self {
         Self { tree: Tree::new(), lapses_at: AtomicU64::new(0) }
     }
 
-    fn insert(&self, fingerprint: Fingerprint, value: B::Value, lapses_at: Timestamp) -> Result<(), Crowded> {
+    fn insert(&self, fingerprint: Fingerprint, lapses_at: Timestamp) -> Result<(), Crowded> {
         self.lapses_at.store(self.lapses_at().max(lapses_at).as_unix(), Ordering::Relaxed);
-        self.tree.insert(fingerprint, value)
+        self.tree.insert(fingerprint, ())
     }
 
-    fn insert_growing(&mut self, fingerprint: Fingerprint, value: B::Value, lapses_at: Timestamp) {
-        while self.insert(fingerprint, value, lapses_at) == Err(Crowded) {
+    fn insert_growing(&mut self, fingerprint: Fingerprint, lapses_at: Timestamp) {
+        while self.insert(fingerprint, lapses_at) == Err(Crowded) {
             self.tree.grow(fingerprint);
         }
     }
@@ -64,11 +64,10 @@ pub(super) struct Size {
 }
 
 impl Size {
-    fn add<B: Bucket>(&mut self, slot: &Slot<B>) {
-        let (entries, bytes) = slot.tree.size();
+    pub(super) fn add<B: Bucket>(&mut self, tree: &Tree<B>) {
+        let (entries, bytes) = tree.size();
         self.entries += entries;
         self.bytes += bytes;
-        self.slots += 1;
     }
 }
 
@@ -85,7 +84,7 @@ pub(super) struct Calendar(Vec<Page>);
 struct Page {
     width: u32,
     first: u64,
-    slots: Vec<Option<Slot<Ids>>>,
+    slots: Vec<Option<Slot>>,
 }
 
 /// When an entry is looked for and when it may go, as seen from now.
@@ -120,7 +119,7 @@ impl Calendar {
         let width = self.width_for(dates);
         let page = self.0.iter().find(|page| page.width == width).ok_or(Crowded)?;
         let slot = page.slot(dates.expires_at.as_unix() >> width).ok_or(Crowded)?;
-        slot.insert(fingerprint, (), dates.lapses_at)
+        slot.insert(fingerprint, dates.lapses_at)
     }
 
     pub(super) fn insert_growing(&mut self, dates: Dates, fingerprint: Fingerprint) {
@@ -131,7 +130,7 @@ impl Calendar {
             self.0.len() - 1
         });
         if let Some(page) = self.0.get_mut(place) {
-            page.slot_or_new(number).insert_growing(fingerprint, (), dates.lapses_at);
+            page.slot_or_new(number).insert_growing(fingerprint, dates.lapses_at);
         }
     }
 
@@ -168,19 +167,22 @@ impl Calendar {
     }
 
     pub(super) fn add_to(&self, size: &mut Size) {
-        self.slots().for_each(|slot| size.add(slot));
+        for slot in self.slots() {
+            size.add(&slot.tree);
+            size.slots += 1;
+        }
         size.bytes += self.0.capacity() * size_of::<Page>();
-        size.bytes += self.0.iter().map(|page| page.slots.capacity() * size_of::<Option<Slot<Ids>>>()).sum::<usize>();
+        size.bytes += self.0.iter().map(|page| page.slots.capacity() * size_of::<Option<Slot>>()).sum::<usize>();
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot<Ids>> {
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.0.iter().flat_map(|page| page.slots.iter().flatten())
     }
 }
 
 impl Page {
     #[inline]
-    fn slot(&self, number: u64) -> Option<&Slot<Ids>> {
+    fn slot(&self, number: u64) -> Option<&Slot> {
         let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.slots.get(place)?.as_ref()
     }
@@ -190,7 +192,7 @@ impl Page {
         number.max(last) - number.min(self.first) < Calendar::LONGEST_PAGE
     }
 
-    fn slot_or_new(&mut self, number: u64) -> &mut Slot<Ids> {
+    fn slot_or_new(&mut self, number: u64) -> &mut Slot {
         let before = self.first.saturating_sub(number) as usize;
         self.slots.splice(0..0, (0..before).map(|_| None));
         self.first = self.first.min(number);
@@ -209,112 +211,5 @@ impl Page {
         self.first += before as u64;
         let kept = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         self.slots.truncate(kept);
-    }
-}
-
-/// Facts about tokens with any `exp`, by when they lapse: a look-up goes to every slot.
-///
-/// So they must be few: of facts that live equally long there are at most four, each between a third and two thirds
-/// of that life wide (256 s at least). That is how much longer an entry stays at most.
-pub(super) struct Shelf<B>(Vec<Shelved<B>>);
-
-struct Shelved<B> {
-    width: u32,
-    number: u64,
-    slot: Slot<B>,
-}
-
-impl<B> Clone for Shelf<B> {
-    fn clone(&self) -> Self {
-        let copy = |shelved: &Shelved<B>| Shelved { slot: shelved.slot.clone(), ..*shelved };
-        Self(self.0.iter().map(copy).collect())
-    }
-}
-
-impl<B: Bucket> Shelf<B> {
-    /// Four minutes: narrower slots would be more look-ups for every token.
-    const NARROWEST: u32 = 8;
-    /// Of one width; more than four only after the clock jumped.
-    const MOST_OF_A_WIDTH: usize = 8;
-
-    pub(super) fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    #[inline]
-    pub(super) fn contains(&self, fingerprint: Fingerprint) -> bool {
-        self.find(fingerprint).next().is_some()
-    }
-
-    /// What is kept with this fingerprint, of each slot that has it.
-    #[inline]
-    pub(super) fn find(&self, fingerprint: Fingerprint) -> impl Iterator<Item = B::Value> {
-        self.0.iter().filter_map(move |shelved| shelved.slot.tree.find(fingerprint))
-    }
-
-    pub(super) fn insert(
-        &self,
-        now: Timestamp,
-        lapses_at: Timestamp,
-        fingerprint: Fingerprint,
-        value: B::Value,
-    ) -> Result<(), Crowded> {
-        let width = self.width_for(now, lapses_at);
-        let place = self.position(width, lapses_at.as_unix() >> width).ok_or(Crowded)?;
-        self.0.get(place).ok_or(Crowded)?.slot.insert(fingerprint, value, lapses_at)
-    }
-
-    pub(super) fn insert_growing(
-        &mut self,
-        now: Timestamp,
-        lapses_at: Timestamp,
-        fingerprint: Fingerprint,
-        value: B::Value,
-    ) {
-        let width = self.width_for(now, lapses_at);
-        let number = lapses_at.as_unix() >> width;
-        let place = self.position(width, number).unwrap_or_else(|| {
-            self.0.push(Shelved { width, number, slot: Slot::new() });
-            self.0.len() - 1
-        });
-        if let Some(shelved) = self.0.get_mut(place) {
-            shelved.slot.insert_growing(fingerprint, value, lapses_at);
-        }
-    }
-
-    /// The narrowest of which three reach as far as the fact lives, and that has room for one more slot.
-    fn width_for(&self, now: Timestamp, lapses_at: Timestamp) -> u32 {
-        let ahead = lapses_at.since(now).as_secs();
-        let fits = |&width: &u32| {
-            let known = self.position(width, lapses_at.as_unix() >> width).is_some();
-            let others = self.0.iter().filter(|shelved| shelved.width == width).count();
-            ahead <= 3 << width && (known || others < Self::MOST_OF_A_WIDTH)
-        };
-        (Self::NARROWEST..WIDEST).find(fits).unwrap_or(WIDEST)
-    }
-
-    fn position(&self, width: u32, number: u64) -> Option<usize> {
-        self.0.iter().position(|shelved| (shelved.width, shelved.number) == (width, number))
-    }
-
-    /// Takes out what has lapsed by `now`.
-    pub(super) fn drop_lapsed(&mut self, now: Timestamp, rubble: &mut Rubble<B>) {
-        for lapsed in self.0.extract_if(.., |shelved| shelved.slot.lapses_at() <= now) {
-            rubble.add(lapsed.slot.tree);
-        }
-    }
-
-    /// The latest time at which a slot lapses that has lapsed by `now`.
-    pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
-        self.0.iter().map(|shelved| shelved.slot.lapses_at()).filter(|&lapses_at| lapses_at <= now).max()
-    }
-
-    pub(super) fn add_to(&self, size: &mut Size) {
-        self.0.iter().for_each(|shelved| size.add(&shelved.slot));
-        size.bytes += self.0.capacity() * size_of::<Shelved<B>>();
     }
 }

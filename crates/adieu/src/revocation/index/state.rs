@@ -2,9 +2,10 @@
 
 use super::{
     TokenFacts,
-    bucket::{CutOffs, Ids},
+    bucket::{CutOff, CutOffs, Ids, Tag, TaggedIds},
     fingerprint::{Fingerprint, IssuerSecret},
-    slots::{Calendar, Dates, Shelf, Size},
+    shelf::Shelf,
+    slots::{Calendar, Dates, Size},
     tree::{Crowded, Rubble},
 };
 use crate::{
@@ -17,8 +18,8 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct State {
     tokens: Calendar,
-    undated_tokens: Shelf<Ids>,
-    sessions: Shelf<Ids>,
+    undated_tokens: Shelf<TaggedIds>,
+    sessions: Shelf<TaggedIds>,
     subjects: Shelf<CutOffs>,
     issuers: Shelf<CutOffs>,
 }
@@ -60,6 +61,11 @@ impl Entry {
     }
 }
 
+/// What is kept of a cut-off, with any tag.
+fn cut_off(issued_until: Timestamp) -> impl Fn(Tag) -> CutOff {
+    move |tag| CutOff { tag, issued_until }
+}
+
 impl State {
     pub(super) fn new() -> Self {
         Self {
@@ -93,17 +99,17 @@ impl State {
         let own = if self.issuers.is_empty() { None } else { Some(issuer.own()) };
 
         // A token that does not say when it was issued could be older than any cut-off.
-        let cut_off_by = |issued_until: Timestamp| token.issued_at.is_none_or(|issued_at| issued_at <= issued_until);
-        if id.is_some_and(|id| self.tokens.contains(token.expires_at, id) || self.undated_tokens.contains(id)) {
+        let cut_off_by = |cut_off: CutOff| token.issued_at.is_none_or(|issued_at| issued_at <= cut_off.issued_until);
+        if id.is_some_and(|id| self.tokens.contains(token.expires_at, id) || self.undated_tokens.find(id).is_some()) {
             return Some(RevokedBy::Token);
         }
-        if session.is_some_and(|session| self.sessions.contains(session)) {
+        if session.is_some_and(|session| self.sessions.find(session).is_some()) {
             return Some(RevokedBy::Session);
         }
-        if subject.is_some_and(|subject| self.subjects.find(subject).any(cut_off_by)) {
+        if subject.is_some_and(|subject| self.subjects.find(subject).is_some_and(cut_off_by)) {
             return Some(RevokedBy::Subject);
         }
-        if own.is_some_and(|own| self.issuers.find(own).any(cut_off_by)) {
+        if own.is_some_and(|own| self.issuers.find(own).is_some_and(cut_off_by)) {
             return Some(RevokedBy::Everything);
         }
         None
@@ -114,10 +120,12 @@ impl State {
         let &Entry { fingerprint, kind, lapses_at } = entry;
         match kind {
             Kind::Token { expires_at } => self.tokens.insert(Dates { now, expires_at, lapses_at }, fingerprint),
-            Kind::UndatedToken => self.undated_tokens.insert(now, lapses_at, fingerprint, ()),
-            Kind::Session => self.sessions.insert(now, lapses_at, fingerprint, ()),
-            Kind::Subject { issued_until } => self.subjects.insert(now, lapses_at, fingerprint, issued_until),
-            Kind::Everything { issued_until } => self.issuers.insert(now, lapses_at, fingerprint, issued_until),
+            Kind::UndatedToken => self.undated_tokens.insert(now, lapses_at, fingerprint, |tag| tag),
+            Kind::Session => self.sessions.insert(now, lapses_at, fingerprint, |tag| tag),
+            Kind::Subject { issued_until } => self.subjects.insert(now, lapses_at, fingerprint, cut_off(issued_until)),
+            Kind::Everything { issued_until } => {
+                self.issuers.insert(now, lapses_at, fingerprint, cut_off(issued_until))
+            }
         }
     }
 
@@ -127,29 +135,51 @@ impl State {
         let &Entry { fingerprint, kind, lapses_at } = entry;
         match kind {
             Kind::Token { expires_at } => next.tokens.insert_growing(Dates { now, expires_at, lapses_at }, fingerprint),
-            Kind::UndatedToken => next.undated_tokens.insert_growing(now, lapses_at, fingerprint, ()),
-            Kind::Session => next.sessions.insert_growing(now, lapses_at, fingerprint, ()),
-            Kind::Subject { issued_until } => next.subjects.insert_growing(now, lapses_at, fingerprint, issued_until),
-            Kind::Everything { issued_until } => next.issuers.insert_growing(now, lapses_at, fingerprint, issued_until),
+            Kind::UndatedToken => next.undated_tokens.insert_growing(now, lapses_at, fingerprint, |tag| tag),
+            Kind::Session => next.sessions.insert_growing(now, lapses_at, fingerprint, |tag| tag),
+            Kind::Subject { issued_until } => {
+                next.subjects.insert_growing(now, lapses_at, fingerprint, cut_off(issued_until))
+            }
+            Kind::Everything { issued_until } => {
+                next.issuers.insert_growing(now, lapses_at, fingerprint, cut_off(issued_until))
+            }
         }
         next
     }
 
-    /// When the last slot lapsed that has lapsed by `now`; nothing if none has.
+    /// When the last group lapsed that has lapsed by `now`; nothing if none has.
     pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
         let ids = self.undated_tokens.last_lapsed(now).max(self.sessions.last_lapsed(now));
         let cut_offs = self.subjects.last_lapsed(now).max(self.issuers.last_lapsed(now));
         self.tokens.last_lapsed(now).max(ids).max(cut_offs)
     }
 
-    /// The next state, without the slots that have lapsed by `now`.
+    /// The next state, without the slots that have lapsed by `now`; what else has lapsed is left to be swept out.
     pub(super) fn without_lapsed(&self, now: Timestamp, lapsed: &mut Lapsed) -> Self {
         let mut next = self.clone();
         next.tokens.drop_lapsed(now, &mut lapsed.ids);
-        next.undated_tokens.drop_lapsed(now, &mut lapsed.ids);
-        next.sessions.drop_lapsed(now, &mut lapsed.ids);
+        next.undated_tokens.drop_lapsed(now, &mut lapsed.tagged_ids);
+        next.sessions.drop_lapsed(now, &mut lapsed.tagged_ids);
         next.subjects.drop_lapsed(now, &mut lapsed.cut_offs);
         next.issuers.drop_lapsed(now, &mut lapsed.cut_offs);
+        next
+    }
+
+    /// Whether facts that have lapsed are among those that have not.
+    pub(super) fn is_littered(&self) -> bool {
+        self.undated_tokens.is_littered()
+            || self.sessions.is_littered()
+            || self.subjects.is_littered()
+            || self.issuers.is_littered()
+    }
+
+    /// The next state, without some of them: up to so many leaves are looked through.
+    pub(super) fn swept(&self, most: usize) -> Self {
+        let mut next = self.clone();
+        let left = next.undated_tokens.sweep(most);
+        let left = next.sessions.sweep(left);
+        let left = next.subjects.sweep(left);
+        next.issuers.sweep(left);
         next
     }
 
@@ -168,20 +198,21 @@ impl State {
 #[derive(Default)]
 pub(super) struct Lapsed {
     ids: Rubble<Ids>,
+    tagged_ids: Rubble<TaggedIds>,
     cut_offs: Rubble<CutOffs>,
 }
 
 impl Lapsed {
-    /// Takes out up to so many leaves of each sort.
-    pub(super) fn take(&mut self, most: usize) -> Self {
-        Self { ids: self.ids.take(most), cut_offs: self.cut_offs.take(most) }
+    /// Takes out about so many bytes of each sort.
+    pub(super) fn take(&mut self, bytes: usize) -> Self {
+        Self { ids: self.ids.take(bytes), tagged_ids: self.tagged_ids.take(bytes), cut_offs: self.cut_offs.take(bytes) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.cut_offs.is_empty()
+        self.ids.is_empty() && self.tagged_ids.is_empty() && self.cut_offs.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.ids.bytes() + self.cut_offs.bytes()
+        self.ids.bytes() + self.tagged_ids.bytes() + self.cut_offs.bytes()
     }
 }

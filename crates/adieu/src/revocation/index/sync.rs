@@ -9,9 +9,9 @@ use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-/// How many buckets of a size a leaf has before it splits: 128 KiB of them are copied in a fraction of a millisecond.
+/// How many buckets of a size a leaf has before it splits: 64 KiB of them are copied in a fraction of a millisecond.
 pub(super) const fn most_buckets(bucket_bytes: usize) -> usize {
-    128 * 1024 / bucket_bytes
+    64 * 1024 / bucket_bytes
 }
 
 /// A whole state of which readers see one or the next, and never wait.

@@ -1,11 +1,11 @@
 //! A set of entries that grows in small steps: a leaf of buckets, and a tree of leaves once one leaf would be too
 //! large.
 //!
-//! 1. A look-up passes one node for every 64-fold of ten thousand entries (two up to 40 million) and then reads one
+//! 1. A look-up passes one node for every 64-fold of five thousand entries (two up to 20 million) and then reads one
 //!    cache line, seldom the next one.
 //! 2. To grow is to build a new tree that shares everything but one leaf and the path to it. Nobody who reads the old
 //!    tree notices.
-//! 3. No step copies more than one leaf. A leaf has 5½ entries a bucket when it must grow and 4¾ when it has just
+//! 3. No step copies more than one leaf, neither of growing nor of sweeping out what has lapsed. A leaf has 5½ entries a bucket when it must grow and 4¾ when it has just
 //!    grown, so an id costs between 11.6 and 13.7 bytes (a cut-off, which is an id and a time, twice that), and the
 //!    path to it nearly nothing. Fuller buckets would save a byte more and push a quarter of the look-ups on.
 
@@ -20,8 +20,9 @@ use super::{
 const FAN_OUT_BITS: u32 = 6;
 const FAN_OUT: usize = 1 << FAN_OUT_BITS;
 
-/// A leaf takes the lower half of a word to choose a bucket, the nodes above it the upper half.
-const DEEPEST: u32 = 32 / FAN_OUT_BITS;
+/// A leaf takes the lower half of a word to choose a bucket, the nodes above it the upper 24 bits: what lies between is
+/// for tags.
+const DEEPEST: u32 = 24 / FAN_OUT_BITS;
 
 /// How many entries two buckets have on average when their leaf must grow; fourteen find room.
 const FILL_OF_TWO: usize = 11;
@@ -92,6 +93,16 @@ impl<B: Bucket> Tree<B> {
         self.0 = self.0.grown(fingerprint, 0);
     }
 
+    /// Removes what is not to be kept from the leaf where the word `from` belongs. Gives the first word of the next leaf;
+    /// nothing after the last one.
+    pub(super) fn sweep(&mut self, from: u64, keep: impl Fn(B::Value) -> bool) -> Option<u64> {
+        let (next, node) = self.0.swept(from, 0, &keep);
+        if let Some(node) = node {
+            self.0 = node;
+        }
+        next
+    }
+
     /// Entries, and the bytes of everything behind this tree.
     pub(super) fn size(&self) -> (usize, usize) {
         self.0.size()
@@ -128,6 +139,45 @@ impl<B: Bucket> Node<B> {
                 })))
             }
         }
+    }
+
+    /// Where the next leaf begins, and this node without what is not to be kept in one of its leaves, if there was any.
+    fn swept(&self, from: u64, depth: u32, keep: &impl Fn(B::Value) -> bool) -> (Option<u64>, Option<Self>) {
+        match self {
+            Self::Leaf(leaf) => (after(from, depth), leaf.without(keep).map(Self::Leaf)),
+            Self::Fork(children) => {
+                let chosen = branch_of(from, depth);
+                let Some(child) = children.get(chosen) else { return (None, None) };
+                let (next, child) = child.swept(from, depth + 1, keep);
+                let node = child.map(|child| {
+                    let mut child = Some(child);
+                    let mut place = 0;
+                    let children = children.each_ref().map(|other| {
+                        let here = place == chosen;
+                        place += 1;
+                        child.take_if(|_| here).unwrap_or_else(|| other.clone())
+                    });
+                    Self::joined(&children).unwrap_or_else(|| Self::Fork(Arc::new(children)))
+                });
+                (next, node)
+            }
+        }
+    }
+
+    /// One leaf in the place of many that are nearly empty.
+    fn joined(children: &[Self; FAN_OUT]) -> Option<Self> {
+        let entries = children.iter().try_fold(0, |sum, child| match child {
+            Self::Leaf(leaf) => Some(sum + leaf.len()),
+            Self::Fork(_) => None,
+        })?;
+        // Far from where it would split again.
+        let joined = (entries <= most_buckets(size_of::<B>())).then(|| Leaf::for_entries(entries))?;
+        for child in children {
+            if let Self::Leaf(leaf) = child {
+                leaf.all().for_each(|(fingerprint, value)| joined.take_in(fingerprint, value));
+            }
+        }
+        Some(Self::Leaf(joined))
     }
 
     fn size(&self) -> (usize, usize) {
@@ -216,6 +266,19 @@ impl<B: Bucket> Leaf<B> {
         copy
     }
 
+    /// Nothing if all of it is to be kept.
+    fn without(&self, keep: &impl Fn(B::Value) -> bool) -> Option<Self> {
+        let kept = self.all().filter(|&(_, value)| keep(value)).count();
+        if kept == self.all().count() {
+            return None;
+        }
+        let rest = Self::for_entries(kept);
+        for (fingerprint, value) in self.all().filter(|&(_, value)| keep(value)) {
+            rest.take_in(fingerprint, value);
+        }
+        Some(rest)
+    }
+
     fn split(&self, depth: u32) -> [Self; FAN_OUT] {
         let mut counts = [0_usize; FAN_OUT];
         for (fingerprint, _) in self.all() {
@@ -246,9 +309,23 @@ impl<B: Bucket> Leaf<B> {
 /// Which child of a fork at this depth: six bits, from the top of the word down.
 #[inline]
 fn branch(fingerprint: Fingerprint, depth: u32) -> usize {
-    let shift = u64::BITS - FAN_OUT_BITS * (depth + 1);
-    (fingerprint.word >> shift) as usize % FAN_OUT
+    branch_of(fingerprint.word, depth)
 }
+
+#[inline]
+fn branch_of(word: u64, depth: u32) -> usize {
+    let shift = u64::BITS - FAN_OUT_BITS * (depth + 1);
+    (word >> shift) as usize % FAN_OUT
+}
+
+/// The first word that belongs into the next leaf after one at this depth.
+fn after(word: u64, depth: u32) -> Option<u64> {
+    let shift = u64::BITS.checked_sub(FAN_OUT_BITS * depth).filter(|&shift| shift < u64::BITS)?;
+    ((word >> shift) + 1).checked_shl(shift).filter(|&next| next != 0)
+}
+
+/// To give back a small leaf takes as long as so many bytes of a large one.
+const LEAST_COST: usize = 4096;
 
 /// Trees that nobody looks into any more, given back a few leaves at a time: to unmap a gigabyte at once takes tens of
 /// milliseconds.
@@ -265,14 +342,18 @@ impl<B: Bucket> Rubble<B> {
         self.0.push(tree.0);
     }
 
-    /// Takes out up to so many leaves, to be dropped where nobody waits for it.
-    pub(super) fn take(&mut self, most: usize) -> Self {
+    /// Takes out leaves of up to about so many bytes, to be dropped where nobody waits for it.
+    pub(super) fn take(&mut self, bytes: usize) -> Self {
         let mut leaves = Vec::new();
-        while leaves.len() < most {
+        let mut taken = 0;
+        while taken < bytes {
             match self.0.pop() {
                 None => break,
                 Some(Node::Fork(children)) => self.0.extend(Arc::into_inner(children).into_iter().flatten()),
-                Some(leaf) => leaves.push(leaf),
+                Some(leaf) => {
+                    taken += leaf.size().1.max(LEAST_COST);
+                    leaves.push(leaf);
+                }
             }
         }
         Self(leaves)

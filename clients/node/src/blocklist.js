@@ -1,0 +1,383 @@
+import { createHash } from 'node:crypto';
+import { inspect } from 'node:util';
+
+import { Connection, refusal } from './connection.js';
+import { NodeError, RevokedError, StaleError } from './errors.js';
+import { Follower } from './follower.js';
+import { Freshness } from './freshness.js';
+import { Revocations } from './revocations.js';
+
+/** @typedef {import('./follower.js').Event} Event */
+
+/**
+ * @typedef {object} Options
+ * @property {string | URL} url where the Adieu node is
+ * @property {string} clientId the name that `adieu client add` was given
+ * @property {string} secret what it printed
+ * @property {number} [maxStaleness] no token is accepted later than so many milliseconds after its logout was answered;
+ *   2000 unless set, and no more than the node's own bound
+ * @property {'refuse' | 'accept'} [whenStale] what to do when that can't be promised: `refuse` (a {@link StaleError}),
+ *   which is the default, or `accept` what is not known to be revoked
+ * @property {string} [issuer] the issuer of tokens without `iss`; the node's own unless set
+ * @property {boolean} [unref] whether the process may end while this follows; true unless set. Whatever waits for
+ *   `ready()` or a `revoke…()` keeps it alive
+ * @property {(event: Event) => void} [onEvent] is told what happens; writes warnings and errors to the console unless set
+ */
+
+/**
+ * The verified claims of a token. What else is in there does not matter.
+ * @typedef {object} Claims
+ * @property {unknown} [iss]
+ * @property {unknown} [jti]
+ * @property {unknown} [sid]
+ * @property {unknown} [sub]
+ * @property {unknown} [iat]
+ * @property {unknown} [exp]
+ */
+
+/**
+ * @typedef {object} RevokeOptions
+ * @property {boolean} [everywhere] whether to wait until no live follower accepts the token any more
+ * @property {number} [timeout] how long to try, in milliseconds; 5000 unless set
+ */
+
+/**
+ * What the node says about a revocation: `message`, `sessions_ended`, and, with `everywhere`, how many followers
+ * acknowledged it (`acknowledged`) or had their time run out (`waited_out`), or are allowed to accept when they know
+ * nothing (`unbounded`).
+ * @typedef {{ message: string, sessions_ended?: number, everywhere?: { acknowledged: number, waited_out: number, unbounded: number } } & Record<string, unknown>} Revoked
+ */
+
+/**
+ * @typedef {object} Status
+ * @property {boolean} ready whether everything has been read once
+ * @property {boolean} fresh whether a token would be accepted now
+ * @property {number} staleness how many milliseconds ago everything was certainly known; infinite when it never was
+ * @property {number} revocations how many are known
+ * @property {number} staleRefusals how many checks ended in a {@link StaleError}
+ * @property {number} staleAcceptances how many were accepted although this was stale
+ * @property {string} follower the id of this follower
+ * @property {string | undefined} cursor how far it has read
+ * @property {string | undefined} issuer the issuer of tokens without `iss`, once known
+ * @property {Error | undefined} failure why the last read failed, if it did
+ */
+
+/** Between two tries to revoke, in milliseconds. */
+const RETRY = 100;
+
+/** In milliseconds. */
+const LONGEST_STALENESS = 86_400_000;
+
+/**
+ * Follows an Adieu node, and says locally whether a token has been revoked.
+ *
+ * 1. A token is refused from the moment on that `revoke()` has resolved here, and no later than `maxStaleness` after its
+ *    logout was answered anywhere.
+ * 2. When that can't be promised, `isRevoked()` throws a {@link StaleError}, unless `whenStale` is `accept`. Until everything
+ *    has been read once it does so in any case.
+ * 3. `isRevoked()` asks nobody. It expects claims whose signature, `exp` and `iss` have been verified.
+ * 4. It says nothing about whether a refresh token of Adieu has been used before: only the node can. A service accepts access
+ *    tokens only.
+ */
+export class Blocklist {
+  #connection;
+  #revocations = new Revocations();
+  #freshness = new Freshness();
+  #follower;
+  #maxStaleness;
+  #whenStale;
+  #issuer;
+  #onEvent;
+  #unref;
+  /** Whether the last check was stale: so that it is told once, not once a check. */
+  #wasStale = false;
+  #staleRefusals = 0;
+  #staleAcceptances = 0;
+  /** What keeps the process alive, if anything does. @type {NodeJS.Timeout | undefined} */
+  #holding;
+  #holders = 0;
+
+  /** @param {Options} options */
+  constructor(options) {
+    const { url, clientId, secret, maxStaleness = 2000, whenStale = 'refuse', issuer, unref = true, onEvent } = options;
+    if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
+      throw new TypeError('clientId: must be the name of a client');
+    }
+    if (typeof secret !== 'string' || !secret) throw new TypeError('secret: must be the secret of the client');
+    if (!Number.isInteger(maxStaleness) || maxStaleness < 50 || maxStaleness > LONGEST_STALENESS) {
+      throw new TypeError(`maxStaleness: must be a whole number of milliseconds between 50 and ${LONGEST_STALENESS}`);
+    }
+    if (whenStale !== 'refuse' && whenStale !== 'accept') throw new TypeError('whenStale: must be "refuse" or "accept"');
+    if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new TypeError('issuer: must be a text');
+    this.#maxStaleness = maxStaleness;
+    this.#whenStale = whenStale;
+    this.#issuer = issuer;
+    this.#onEvent = onEvent ?? tellConsole;
+    this.#connection = new Connection(url, clientId, secret);
+    const settings = { maxStaleness, whenStale };
+    this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, settings, (event) => this.#emit(event));
+    this.#unref = unref;
+    if (!unref) this.#hold();
+    void this.#follower.run();
+  }
+
+  /**
+   * Resolves when everything has been read once. Goes on trying while the node can't be reached, and rejects when it refuses
+   * this client or these settings, or when the time is over.
+   * @param {{ timeout?: number }} [options] in milliseconds; 30,000 unless set
+   * @returns {Promise<void>}
+   */
+  async ready({ timeout = 30_000 } = {}) {
+    await this.#keepingAlive(async () => {
+      /** @type {NodeJS.Timeout | undefined} */
+      let timer;
+      const tooLong = new Promise((_, reject) => {
+        timer = setTimeout(() => {
+          const why = this.#follower.failure;
+          reject(new NodeError(`not ready after ${timeout} ms${why ? `: ${why.message}` : ''}`, { cause: why }));
+        }, timeout);
+      });
+      await Promise.race([this.#follower.ready(), tooLong]).finally(() => clearTimeout(timer));
+    });
+  }
+
+  /**
+   * Whether a token has been revoked: itself, its session, everything of its subject or of its issuer up to a time.
+   * @param {Claims} claims
+   * @param {string} [token] the token itself, which is needed if it may have no `jti`: what is signed then stands for it
+   * @returns {boolean}
+   * @throws {StaleError} when this does not know enough to say that it has not
+   * @throws {TypeError} when the claims are none that can be judged: without `exp` no revocation could be kept long enough
+   */
+  isRevoked(claims, token) {
+    const facts = this.#facts(claims, token);
+    // How old this is is asked after what is known, so that a pause between the two counts.
+    if (facts !== undefined && this.#revocations.check(facts) !== undefined) return true;
+    this.#requireFresh();
+    return false;
+  }
+
+  /**
+   * The same as an error.
+   * @param {Claims} claims
+   * @param {string} [token]
+   * @throws {RevokedError} when the token has been revoked
+   * @throws {StaleError} when this does not know enough to say that it has not
+   */
+  assertNotRevoked(claims, token) {
+    if (this.isRevoked(claims, token)) throw new RevokedError();
+  }
+
+  /**
+   * Revokes one token. When this resolves, that is on stable storage and known here; when it rejects, it may not have
+   * happened, and the answer to the user must not be success.
+   * @param {Claims & { keepUntil?: number }} claims those of the token, or at least its `jti` and, if it has one, its `iss`. With
+   *   `exp` the revocation is kept as long as is needed; without, until `keepUntil` (in seconds since 1970), or as long as any
+   *   token of the node could live
+   * @param {RevokeOptions & { token?: string }} [options] `token`: the token itself, in case that it has no `jti`
+   * @returns {Promise<Revoked>}
+   */
+  async revoke(claims, { token, ...options } = {}) {
+    const tokenId = id(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
+    if (tokenId === undefined) throw new TypeError('a token without jti is revoked by itself: give it as `token`');
+    const issuer = this.#issuerOf(claims);
+    const { exp, keepUntil } = claims;
+    /** @type {Record<string, unknown>} */
+    const body = { token_id: tokenId, issuer };
+    if (Number.isInteger(exp)) body.expires_at = exp;
+    else if (typeof exp === 'number') body.keep_until = Math.ceil(exp);
+    else if (keepUntil !== undefined) body.keep_until = keepUntil;
+    return this.#revoke(body, options, (ownIssuer) => {
+      this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId);
+    });
+  }
+
+  /**
+   * Ends a session of the node: its access tokens and its refresh token. As {@link revoke}.
+   * @param {string} session its `sid`
+   * @param {RevokeOptions} [options]
+   */
+  revokeSession(session, options = {}) {
+    return this.#revoke({ session }, options, (ownIssuer) => this.#revocations.addOwn('session', ownIssuer, session));
+  }
+
+  /**
+   * Ends everything that a subject has been issued until now. As {@link revoke}.
+   * @param {string} subject its `sub`
+   * @param {RevokeOptions & { iss?: string }} [options] `iss`: who issued it; the issuer of tokens without `iss` unless set
+   */
+  revokeSubject(subject, { iss, ...options } = {}) {
+    // Until when is for the node to say, so the answer is looked up rather than guessed.
+    return this.#revoke({ subject, issuer: iss ?? this.#issuer }, options, () => this.#follower.peek());
+  }
+
+  /** How it stands, for health checks and metrics. @returns {Status} */
+  status() {
+    const { staleness } = this.#freshness;
+    const { isReady, id, cursor, failure } = this.#follower;
+    return {
+      ready: isReady,
+      fresh: isReady && staleness <= this.#maxStaleness,
+      staleness,
+      revocations: this.#revocations.size,
+      staleRefusals: this.#staleRefusals,
+      staleAcceptances: this.#staleAcceptances,
+      follower: id,
+      cursor,
+      issuer: this.#issuer ?? this.#follower.issuer,
+      failure,
+    };
+  }
+
+  /** Stops following. What is known stays known, and soon is stale. */
+  close() {
+    if (this.#connection.isClosed) return;
+    this.#connection.close();
+    if (!this.#unref) this.#release();
+  }
+
+  [inspect.custom]() {
+    return `Blocklist ${inspect({ url: this.#connection.url, ...this.status() })}`;
+  }
+
+  /**
+   * @param {Claims} claims
+   * @param {string | undefined} token
+   */
+  #facts(claims, token) {
+    if (typeof claims !== 'object' || claims === null) throw new TypeError('the claims of a token are needed');
+    const { exp, iat } = claims;
+    if (typeof exp !== 'number' || !Number.isFinite(exp)) throw new TypeError('a token without exp can\'t be judged');
+    const issuer = this.#issuerOf(claims) ?? this.#follower.issuer;
+    const tokenId = id(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
+    const session = id(claims.sid, 'sid');
+    const subject = id(claims.sub, 'sub');
+    const issuedAt = typeof iat === 'number' && Number.isFinite(iat) ? iat : undefined;
+    return issuer === undefined ? undefined : { issuer, tokenId, session, subject, issuedAt, expiresAt: exp };
+  }
+
+  /** @param {Claims} claims */
+  #issuerOf(claims) {
+    return id(claims.iss, 'iss') ?? this.#issuer;
+  }
+
+  #requireFresh() {
+    const isStale = this.#freshness.staleness > this.#maxStaleness;
+    const accepts = this.#whenStale === 'accept' && this.#follower.isReady;
+    if (isStale !== this.#wasStale) {
+      this.#wasStale = isStale;
+      if (!isStale) this.#emit({ type: 'fresh', level: 'info', message: 'the state of revocations is recent again' });
+      else {
+        const message = `the state of revocations is too old to tell; tokens are ${accepts ? 'accepted' : 'refused'}`;
+        this.#emit({ type: 'stale', level: 'warn', message, error: this.#follower.failure });
+      }
+    }
+    if (!isStale) return;
+    if (!accepts) {
+      this.#staleRefusals += 1;
+      throw new StaleError();
+    }
+    this.#staleAcceptances += 1;
+  }
+
+  /**
+   * @param {Record<string, unknown>} body
+   * @param {RevokeOptions} options
+   * @param {(ownIssuer: string) => void | Promise<void>} learn makes it known here
+   * @returns {Promise<Revoked>}
+   */
+  #revoke(body, { everywhere = false, timeout = 5000 }, learn) {
+    return this.#keepingAlive(async () => {
+      const until = performance.now() + timeout;
+      // Half, so that a connection that says nothing any more leaves time for another. An answer that waits for everybody
+      // comes no later than the bound of the node and a second.
+      const firstByte = everywhere ? (this.#follower.nodeBound ?? LONGEST_STALENESS) + 1000 + timeout : timeout / 2;
+      const path = everywhere ? 'revocations?wait=everywhere' : 'revocations';
+      /** @type {Revoked} */
+      let revoked;
+      for (;;) {
+        try {
+          const answer = await this.#connection.ask(path, { firstByte, body });
+          if (answer.status !== 200) throw refusal(answer, this.#connection.url);
+          revoked = JSON.parse(answer.text);
+          break;
+        } catch (error) {
+          // It is the same however often it is done, so what was lost on the way is sent again.
+          const failure = error instanceof NodeError ? error : new NodeError('the answer is not JSON', { cause: error });
+          const left = until - performance.now();
+          if (failure.isPermanent || this.#connection.isClosed || left < RETRY) throw failure;
+          await this.#connection.pause(RETRY);
+        }
+      }
+      // Before everything has been read once nothing is accepted anyway.
+      const learned = this.#follower.ready().then(() => learn(this.#follower.issuer ?? ''));
+      // If this fails it has been revoked all the same: here that is known with the next page, or nothing is accepted.
+      const told = learned.catch(() => {});
+      if (this.#follower.isReady) await told;
+      return revoked;
+    });
+  }
+
+  /** @param {Event} event */
+  #emit(event) {
+    try {
+      this.#onEvent(event);
+    } catch (error) {
+      // Whoever listens must not stop whoever follows.
+      console.error('adieu: onEvent failed:', error);
+    }
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} work
+   */
+  async #keepingAlive(work) {
+    this.#hold();
+    try {
+      return await work();
+    } finally {
+      this.#release();
+    }
+  }
+
+  #hold() {
+    this.#holders += 1;
+    this.#holding ??= setInterval(() => {}, 2 ** 30);
+  }
+
+  #release() {
+    this.#holders -= 1;
+    if (this.#holders > 0) return;
+    clearInterval(this.#holding);
+    this.#holding = undefined;
+  }
+}
+
+/**
+ * What stands for a token without `jti`: the SHA-256 of what is signed. (Not of the signature, which some algorithms write
+ * in several ways.)
+ * @param {string} token
+ */
+export function tokenIdOf(token) {
+  const end = token.lastIndexOf('.');
+  if (end <= 0) throw new TypeError('not a signed token');
+  return createHash('sha256').update(token.slice(0, end)).digest('base64url');
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} claim
+ */
+function id(value, claim) {
+  if (value === undefined || value === null || value === '') return undefined;
+  if (typeof value === 'string') return value;
+  // Such tokens exist. `5` and `"5"` are then one and the same.
+  if (Number.isSafeInteger(value)) return String(value);
+  throw new TypeError(`the claim ${claim} is neither a text nor a whole number`);
+}
+
+/** @param {Event} event */
+function tellConsole({ level, message }) {
+  if (level !== 'info') console[level](`adieu: ${message}`);
+}

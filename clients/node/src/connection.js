@@ -1,0 +1,172 @@
+/**
+ * Requests to a node, with bounds on everything: how long until an answer begins, how long it takes, how large it is.
+ *
+ * Nothing here keeps the process alive once its connection is open, no redirect is followed (the secret goes to the one
+ * address that it is for), and no error says more than the address without its credentials.
+ */
+
+import http from 'node:http';
+import https from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { NodeError } from './errors.js';
+
+/** A page is a few hundred kilobytes. */
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+
+/** How long an answer that has begun may take. In milliseconds. */
+const BODY_TIME = 10_000;
+
+/** @typedef {{ status: number, text: string }} Answer */
+
+export class Connection {
+  #base;
+  #authorization;
+  #agent;
+  #closing = new AbortController();
+
+  /**
+   * @param {string | URL} url
+   * @param {string} clientId
+   * @param {string} secret
+   */
+  constructor(url, clientId, secret) {
+    const base = new URL(url);
+    if (base.protocol !== 'http:' && base.protocol !== 'https:') throw new TypeError('url: must be http or https');
+    // Where credentials are part of an address they end up in logs.
+    if (base.username || base.password) throw new TypeError('url: give the credentials as clientId and secret');
+    if (base.search || base.hash) throw new TypeError('url: must have no query and no fragment');
+    if (!base.pathname.endsWith('/')) base.pathname += '/';
+    this.#base = base;
+    this.#authorization = `Basic ${Buffer.from(`${clientId}:${secret}`).toString('base64')}`;
+    const agent = base.protocol === 'https:' ? https.Agent : http.Agent;
+    this.#agent = new agent({ keepAlive: true });
+  }
+
+  /** Where the node is. */
+  get url() {
+    return this.#base.href;
+  }
+
+  get isClosed() {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Ends what is under way, and everything after. */
+  close() {
+    this.#closing.abort();
+    this.#agent.destroy();
+  }
+
+  /**
+   * Waits, not longer than until this is closed.
+   * @param {number} milliseconds
+   */
+  async pause(milliseconds) {
+    await sleep(milliseconds, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {});
+  }
+
+  /**
+   * Asks. `firstByte` is how many milliseconds the answer may take to begin.
+   * @param {string} path with its query, and without a slash at the front
+   * @param {{ firstByte: number, body?: unknown }} options
+   * @returns {Promise<Answer>}
+   */
+  ask(path, { firstByte, body }) {
+    return new Promise((resolve, reject) => {
+      if (this.isClosed) {
+        reject(new NodeError('the blocklist has been closed'));
+        return;
+      }
+      const url = new URL(path, this.#base);
+      const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+      /** @type {Record<string, string | number>} */
+      const headers = { accept: 'application/json', authorization: this.#authorization };
+      if (content) {
+        headers['content-type'] = 'application/json';
+        headers['content-length'] = content.length;
+      }
+      const { request: send } = url.protocol === 'https:' ? https : http;
+      const request = send(url, {
+        method: content ? 'POST' : 'GET',
+        agent: this.#agent,
+        headers,
+        signal: this.#closing.signal,
+      });
+
+      /** @param {unknown} cause */
+      const fail = (cause) => {
+        clearTimeout(timer);
+        request.destroy();
+        if (cause instanceof NodeError) reject(cause);
+        else if (this.isClosed) reject(new NodeError('the blocklist has been closed'));
+        else reject(new NodeError(`the node at ${this.url} can't be reached${code(cause)}`, { cause }));
+      };
+      const tooSlow = () => fail(new TimeoutError(`the node at ${this.url} takes too long to answer`));
+      let timer = setTimeout(tooSlow, firstByte);
+      timer.unref();
+
+      request.on('error', fail);
+      request.on('socket', (socket) => socket.unref());
+      request.on('response', (response) => {
+        clearTimeout(timer);
+        timer = setTimeout(tooSlow, BODY_TIME);
+        timer.unref();
+        /** @type {Buffer[]} */
+        const chunks = [];
+        let size = 0;
+        response.on('error', fail);
+        response.on('aborted', () => fail(new Error('the answer was cut off')));
+        response.on('data', (/** @type {Buffer} */ chunk) => {
+          size += chunk.length;
+          if (size > MAX_ANSWER_BYTES) fail(new NodeError(`the answer of the node at ${this.url} is too large`));
+          else chunks.push(chunk);
+        });
+        response.on('end', () => {
+          clearTimeout(timer);
+          if (response.complete) resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() });
+        });
+      });
+      request.end(content);
+    });
+  }
+
+  /** Keeps the secret out of what is printed. */
+  toJSON() {
+    return { url: this.url };
+  }
+}
+
+/** An answer that did not come in time. */
+export class TimeoutError extends NodeError {}
+
+/**
+ * What a node meant that did not do what it was asked for.
+ * @param {Answer} answer
+ * @param {string} url
+ */
+export function refusal({ status, text }, url) {
+  const why =
+    {
+      401: 'does not know this client and secret',
+      403: 'does not let this client do that; see `adieu client add --can`',
+      404: 'has no such route; is it an Adieu node?',
+    }[status] ?? `answered ${status}`;
+  return new NodeError(`the node at ${url} ${why}${details(text)}`, { nodeStatus: status });
+}
+
+/** @param {unknown} cause */
+function code(cause) {
+  return cause instanceof Error && 'code' in cause ? ` (${cause.code})` : '';
+}
+
+/** What is wrong with the request, if the node says so. @param {string} text */
+function details(text) {
+  try {
+    const { errors, message } = JSON.parse(text);
+    const said = errors ? JSON.stringify(errors) : message;
+    return typeof said === 'string' ? `: ${said.slice(0, 500)}` : '';
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,9 @@
+export { Blocklist, tokenIdOf } from './blocklist.js';
+export { AdieuError, NodeError, RevokedError, StaleError } from './errors.js';
+
+/** @typedef {import('./blocklist.js').Options} Options */
+/** @typedef {import('./blocklist.js').Claims} Claims */
+/** @typedef {import('./blocklist.js').RevokeOptions} RevokeOptions */
+/** @typedef {import('./blocklist.js').Revoked} Revoked */
+/** @typedef {import('./blocklist.js').Status} Status */
+/** @typedef {import('./follower.js').Event} Event */

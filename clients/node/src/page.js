@@ -1,0 +1,116 @@
+/** One answer of the feed, read strictly: whatever is not understood must not count as "nothing has been revoked". */
+
+import { NodeError } from './errors.js';
+
+/**
+ * @typedef {object} Entry
+ * @property {string} issuer
+ * @property {'token' | 'session' | 'subject' | 'everything'} kind
+ * @property {string} id empty for `everything`
+ * @property {number} issuedUntil the last `iat` that is revoked; of `subject` and `everything` only
+ * @property {number} lapsesAt from when on no token that it matches can be unexpired
+ */
+
+/**
+ * @typedef {object} Page
+ * @property {string} cursor where to read on
+ * @property {boolean} complete whether this was all
+ * @property {boolean} fromStart whether it starts at the beginning of the log
+ * @property {number} age how stale the node itself was, in milliseconds
+ * @property {number} prunedThrough what lapsed until then may have been forgotten
+ * @property {string} issuer the node's own
+ * @property {number} maxStaleness the node's bound, in milliseconds
+ * @property {Entry[]} entries
+ */
+
+/**
+ * @param {string} text
+ * @returns {Page}
+ */
+export function readPage(text) {
+  /** @type {unknown} */
+  let json;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new NodeError('the answer is not JSON; is it a node that was asked?', { cause });
+  }
+  const page = object(json, 'the page');
+  const cursor = string(page.cursor, 'cursor');
+  if (!/^.+\.\d+$/s.test(cursor)) throw misread('cursor');
+  if (!Array.isArray(page.entries)) throw misread('entries');
+  return {
+    cursor,
+    complete: boolean(page.complete, 'complete'),
+    fromStart: boolean(page.from_start, 'from_start'),
+    age: number(page.age_ms, 'age_ms'),
+    prunedThrough: number(page.pruned_through, 'pruned_through'),
+    issuer: string(page.issuer, 'issuer'),
+    maxStaleness: number(page.max_staleness_ms, 'max_staleness_ms'),
+    entries: page.entries.map(readEntry),
+  };
+}
+
+/**
+ * @param {unknown} json
+ * @returns {Entry}
+ */
+function readEntry(json) {
+  const entry = object(json, 'entries');
+  const issuer = string(entry.issuer, 'issuer');
+  const lapsesAt = number(entry.lapses_at, 'lapses_at');
+  switch (entry.kind) {
+    case 'token':
+    case 'session':
+      return { issuer, kind: entry.kind, id: string(entry.id, 'id'), issuedUntil: 0, lapsesAt };
+    case 'subject':
+    case 'everything': {
+      const id = entry.kind === 'subject' ? string(entry.id, 'id') : '';
+      return { issuer, kind: entry.kind, id, issuedUntil: number(entry.issued_until, 'issued_until'), lapsesAt };
+    }
+    default:
+      throw new NodeError('the feed has a kind of revocation that this version does not know; update this package');
+  }
+}
+
+/** @param {string} name */
+function misread(name) {
+  return new NodeError(`the answer is no page of a feed (${name}); is it a node that was asked?`);
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} name
+ * @returns {Record<string, unknown>}
+ */
+function object(value, name) {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw misread(name);
+  return /** @type {Record<string, unknown>} */ (value);
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} name
+ */
+function string(value, name) {
+  if (typeof value !== 'string' || value === '') throw misread(name);
+  return value;
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} name
+ */
+function number(value, name) {
+  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) throw misread(name);
+  return value;
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} name
+ */
+function boolean(value, name) {
+  if (typeof value !== 'boolean') throw misread(name);
+  return value;
+}

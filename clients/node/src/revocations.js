@@ -1,0 +1,228 @@
+/**
+ * The revocations in memory.
+ *
+ * Facts only add up. They are forgotten by the node's own mark (`pruned_through`) and by no clock of this machine, so
+ * that a clock that jumps can't bring a token back.
+ */
+
+/** @typedef {import('./page.js').Entry} Entry */
+
+/**
+ * What a check has to know of a token, all of it verified.
+ * @typedef {object} Facts
+ * @property {string} issuer
+ * @property {string | undefined} tokenId
+ * @property {string | undefined} session
+ * @property {string | undefined} subject
+ * @property {number | undefined} issuedAt without one every cut-off applies
+ * @property {number} expiresAt
+ */
+
+/** Which fact ended a token. `forgotten`: a revocation of it may have been, so it counts as expired.
+ * @typedef {'token' | 'session' | 'subject' | 'everything' | 'forgotten'} RevokedBy
+ */
+
+/** How long after `exp` a revocation is kept at least: the most leeway of any verifier, and a minute. In seconds. */
+const KEPT_AFTER_EXPIRY = 120;
+
+/** How many are looked at in one step of forgetting, which takes about a millisecond. */
+const STEP = 4096;
+
+/** Seconds of lapsing that are forgotten together. */
+const SLOT = 64;
+
+export class Revocations {
+  /** @type {Map<string, Issuer>} */
+  #issuers = new Map();
+  /**
+   * What this process revoked and the feed has not shown yet: how long to keep it is not known here.
+   * @type {Set<string>}
+   */
+  #own = new Set();
+  #prunedThrough = 0;
+
+  /** How many facts are known. */
+  get size() {
+    let size = this.#own.size;
+    for (const issuer of this.#issuers.values()) size += issuer.size;
+    return size;
+  }
+
+  get prunedThrough() {
+    return this.#prunedThrough;
+  }
+
+  /** @param {number} mark */
+  raisePrunedThrough(mark) {
+    this.#prunedThrough = Math.max(this.#prunedThrough, mark);
+  }
+
+  /** @param {Entry} entry */
+  add(entry) {
+    if (this.#own.size > 0) this.#own.delete(key(entry.kind, entry.issuer, entry.id));
+    if (entry.lapsesAt <= this.#prunedThrough) return;
+    let issuer = this.#issuers.get(entry.issuer);
+    if (issuer === undefined) this.#issuers.set(entry.issuer, (issuer = new Issuer()));
+    issuer[entry.kind].put(entry.id, entry.lapsesAt, entry.issuedUntil);
+  }
+
+  /**
+   * Adds what this process has just revoked, until the feed shows it.
+   * @param {'token' | 'session'} kind
+   * @param {string} issuer
+   * @param {string} id
+   */
+  addOwn(kind, issuer, id) {
+    if (!this.#issuers.get(issuer)?.[kind].has(id)) this.#own.add(key(kind, issuer, id));
+  }
+
+  /**
+   * @param {Facts} token
+   * @returns {RevokedBy | undefined}
+   */
+  check(token) {
+    const { issuer: name, tokenId, session, subject, issuedAt } = token;
+    const issuer = this.#issuers.get(name);
+    if (issuer !== undefined) {
+      if (tokenId !== undefined && issuer.token.has(tokenId)) return 'token';
+      if (session !== undefined && issuer.session.has(session)) return 'session';
+      if (subject !== undefined && issuer.subject.cutsOff(subject, issuedAt)) return 'subject';
+      if (issuer.everything.cutsOff('', issuedAt)) return 'everything';
+    }
+    if (this.#own.size > 0) {
+      if (tokenId !== undefined && this.#own.has(key('token', name, tokenId))) return 'token';
+      if (session !== undefined && this.#own.has(key('session', name, session))) return 'session';
+    }
+    return token.expiresAt + KEPT_AFTER_EXPIRY <= this.#prunedThrough ? 'forgotten' : undefined;
+  }
+
+  /** Forgets some of what has lapsed. Returns whether that was all. */
+  forgetSome() {
+    let left = STEP;
+    for (const [name, issuer] of this.#issuers) {
+      for (const shelf of [issuer.token, issuer.session, issuer.subject, issuer.everything]) {
+        left = shelf.forget(this.#prunedThrough, left);
+        if (left <= 0) return false;
+      }
+      if (issuer.size === 0) this.#issuers.delete(name);
+    }
+    return true;
+  }
+}
+
+/**
+ * @param {string} kind
+ * @param {string} issuer
+ * @param {string} id
+ */
+function key(kind, issuer, id) {
+  return JSON.stringify([kind, issuer, id]);
+}
+
+/** Facts by what they name, and by when they lapse. */
+class Shelf {
+  /** @type {Map<string, number>} */
+  lapses = new Map();
+  /**
+   * Which names may lapse in a slot. One whose end was put off is in several; the last one counts.
+   * @type {Map<number, string[]>}
+   */
+  #slots = new Map();
+
+  get size() {
+    return this.lapses.size;
+  }
+
+  /** @param {string} id */
+  has(id) {
+    return this.lapses.has(id);
+  }
+
+  /**
+   * @param {string} id
+   * @param {number} lapsesAt
+   * @param {number} _issuedUntil
+   */
+  put(id, lapsesAt, _issuedUntil) {
+    const known = this.lapses.get(id);
+    if (known !== undefined && known >= lapsesAt) return;
+    this.lapses.set(id, lapsesAt);
+    const slot = Math.floor(lapsesAt / SLOT);
+    const names = this.#slots.get(slot);
+    if (names === undefined) this.#slots.set(slot, [id]);
+    else names.push(id);
+  }
+
+  /**
+   * Forgets up to so many of those that lapsed by `until`, a whole slot of seconds at the earliest. Returns how many more
+   * might have been.
+   * @param {number} until
+   * @param {number} most
+   */
+  forget(until, most) {
+    for (const [slot, names] of this.#slots) {
+      if ((slot + 1) * SLOT > until) continue;
+      while (names.length > 0 && most > 0) {
+        const id = /** @type {string} */ (names.pop());
+        most -= 1;
+        if (/** @type {number} */ (this.lapses.get(id)) <= until) this.drop(id);
+      }
+      if (names.length > 0) return 0;
+      this.#slots.delete(slot);
+    }
+    return most;
+  }
+
+  /** @param {string} id */
+  drop(id) {
+    this.lapses.delete(id);
+  }
+}
+
+/** Facts that end what was issued until a time. The latest of several counts. */
+class CutOffs extends Shelf {
+  /** @type {Map<string, number>} */
+  #issuedUntil = new Map();
+
+  /**
+   * @override
+   * @param {string} id
+   * @param {number} lapsesAt
+   * @param {number} issuedUntil
+   */
+  put(id, lapsesAt, issuedUntil) {
+    super.put(id, lapsesAt, issuedUntil);
+    this.#issuedUntil.set(id, Math.max(this.#issuedUntil.get(id) ?? 0, issuedUntil));
+  }
+
+  /**
+   * @override
+   * @param {string} id
+   */
+  drop(id) {
+    super.drop(id);
+    this.#issuedUntil.delete(id);
+  }
+
+  /**
+   * @param {string} id
+   * @param {number | undefined} issuedAt
+   */
+  cutsOff(id, issuedAt) {
+    const issuedUntil = this.#issuedUntil.get(id);
+    // The whole of that second is included.
+    return issuedUntil !== undefined && (issuedAt === undefined || Math.floor(issuedAt) <= issuedUntil);
+  }
+}
+
+/** All facts about the tokens of one issuer. */
+class Issuer {
+  token = new Shelf();
+  session = new Shelf();
+  subject = new CutOffs();
+  everything = new CutOffs();
+
+  get size() {
+    return this.token.size + this.session.size + this.subject.size + this.everything.size;
+  }
+}

@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { NodeError, RevokedError, tokenIdOf } from '../src/index.js';
+import { Node, claimsOf, eventually, follow, verdict } from './support/node.js';
+
+test('who logs out at the node is refused here, and nobody else', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
+  assert.equal(verdict(blocklist, jose.access), 'accepted');
+
+  await node.logOut(jose.access);
+  await eventually(() => verdict(blocklist, jose.access) === 'revoked', 'the logout is known');
+  assert.throws(() => blocklist.assertNotRevoked(claimsOf(jose.access)), RevokedError);
+  assert.equal(verdict(blocklist, ana.access), 'accepted');
+});
+
+test('what was revoked before this one started is known when it is ready', async (t) => {
+  const node = await Node.start(t);
+  const jose = await node.logIn('jose');
+  await node.logOut(jose.access);
+  const { blocklist } = await follow(t, node);
+  assert.equal(verdict(blocklist, jose.access), 'revoked');
+});
+
+test('what is revoked here is refused here from then on, at the node, and by another service', async (t) => {
+  const node = await Node.start(t);
+  const [{ blocklist }, { blocklist: other }] = [await follow(t, node), await follow(t, node)];
+  const jose = await node.logIn('jose');
+
+  const { message } = await blocklist.revoke(claimsOf(jose.access));
+  assert.equal(message, 'Revoked.');
+  assert.equal(verdict(blocklist, jose.access), 'revoked');
+  assert.equal((await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${jose.access}` } })).status, 401);
+  await eventually(() => verdict(other, jose.access) === 'revoked', 'the other service knows');
+
+  await blocklist.revoke(claimsOf(jose.access));
+  assert.equal(blocklist.status().revocations, 1, 'a second time changes nothing');
+});
+
+test('a session and a subject are ended as a whole', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const [phone, laptop] = [await node.logIn('jose'), await node.logIn('jose')];
+
+  await blocklist.revokeSession(claimsOf(phone.access).sid);
+  assert.equal(verdict(blocklist, phone.access), 'revoked');
+  assert.equal(verdict(blocklist, laptop.access), 'accepted');
+  await assert.rejects(node.post('/refresh', { token: phone.refresh }), /token_revoked/);
+
+  await blocklist.revokeSubject(claimsOf(laptop.access).sub);
+  assert.equal(verdict(blocklist, laptop.access), 'revoked');
+});
+
+test('tokens of other issuers are told apart by their issuer', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const { blocklist: other } = await follow(t, node, { issuer: 'https://auth.example' });
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  const theirs = { iss: 'https://auth.example', jti: 'same', exp };
+
+  await blocklist.revoke(theirs);
+  assert.equal(blocklist.isRevoked(theirs), true);
+  assert.equal(blocklist.isRevoked({ ...theirs, iss: 'https://another.example' }), false);
+  assert.equal(blocklist.isRevoked({ jti: 'same', exp }), false, 'that is one of the node');
+  await eventually(() => other.isRevoked({ jti: 'same', exp }), 'it is also known by the issuer that is set');
+
+  await blocklist.revokeSubject('jose', { iss: 'https://auth.example' });
+  assert.equal(blocklist.isRevoked({ iss: 'https://auth.example', sub: 'jose', jti: 'x', iat: exp - 3601, exp }), true);
+  assert.equal(blocklist.isRevoked({ iss: 'https://auth.example', sub: 'jose', jti: 'x', iat: exp - 3500, exp }), false);
+});
+
+test('a token without jti is revoked by what is signed, and one without a known exp for as long as is said', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const { blocklist: other } = await follow(t, node);
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  const token = `e30.${Buffer.from(JSON.stringify({ exp })).toString('base64url')}.c2ln`;
+
+  await assert.rejects(blocklist.revoke({ exp }), TypeError);
+  await blocklist.revoke({ exp }, { token });
+  assert.equal(blocklist.isRevoked({ exp }, token), true);
+  assert.equal(blocklist.isRevoked({ exp }, `${token.slice(0, -5)}.b3RoZXI`), true, 'the signature does not matter');
+  assert.equal(blocklist.isRevoked({ jti: tokenIdOf(token), exp }), true);
+  await blocklist.revoke({ jti: 'no-exp', keepUntil: exp });
+  await blocklist.revoke({ jti: 'neither' });
+  await blocklist.revoke({ jti: 'fraction', exp: exp + 0.5 });
+  for (const jti of ['no-exp', 'neither', 'fraction']) {
+    assert.equal(blocklist.isRevoked({ jti, exp: jti === 'fraction' ? exp + 0.5 : exp }), true);
+    await eventually(() => other.isRevoked({ jti, exp }), `${jti} is known elsewhere`);
+  }
+});
+
+test('claims that can not be judged are an error, and no acceptance', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  for (const claims of [undefined, null, 'claims', {}, { exp: '1' }, { exp: NaN }, { exp, jti: {} }, { exp, sub: 1.5 }, { exp, sid: [] }]) {
+    assert.throws(() => blocklist.isRevoked(/** @type {any} */ (claims)), TypeError, JSON.stringify(claims));
+  }
+  await blocklist.revoke({ jti: 17, exp });
+  assert.equal(blocklist.isRevoked({ jti: '17', exp }), true);
+});
+
+test('when the node is killed and comes back, nothing is un-revoked and following goes on', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node);
+  const [first, second] = [await node.logIn('jose'), await node.logIn('ana')];
+  await node.logOut(first.access);
+  await eventually(() => verdict(blocklist, first.access) === 'revoked', 'the logout is known');
+
+  await node.restart();
+  proxy.target = node.port;
+  assert.equal(verdict(blocklist, first.access), 'revoked');
+  await node.logOut(second.access);
+  await eventually(() => verdict(blocklist, second.access) === 'revoked', 'following goes on');
+  await eventually(() => blocklist.status().fresh, 'it is fresh again');
+  assert.equal(verdict(blocklist, first.access), 'revoked');
+});
+
+test('a node that was restored from a backup un-revokes nothing here, and that is reported', async (t) => {
+  const node = await Node.start(t);
+  const [clientId, secret] = ['service', node.addClient('service')];
+  await node.backUp();
+  const { blocklist, proxy, events } = await follow(t, node, { clientId, secret });
+  const jose = await node.logIn('jose');
+  await node.logOut(jose.access);
+  await eventually(() => verdict(blocklist, jose.access) === 'revoked', 'the logout is known');
+
+  await node.restore();
+  proxy.target = node.port;
+  await eventually(() => events.some(({ type }) => type === 'log_changed'), 'it is reported');
+  await eventually(() => blocklist.status().fresh, 'it is followed');
+  assert.equal(verdict(blocklist, jose.access), 'revoked');
+});
+
+test('a revocation that the node did not confirm is an error that answers 503', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node);
+  const jose = await node.logIn('jose');
+  proxy.mode = 'cut';
+  await assert.rejects(blocklist.revoke(claimsOf(jose.access), { timeout: 300 }), (error) => {
+    assert.ok(error instanceof NodeError);
+    assert.equal(error.status, 503);
+    assert.equal(error.headers['Retry-After'], '1');
+    return true;
+  });
+});
+
+test('a node that is away for a moment does not fail a revocation', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node);
+  const jose = await node.logIn('jose');
+  proxy.mode = 'cut';
+  const revoked = blocklist.revoke(claimsOf(jose.access), { timeout: 30_000 });
+  await eventually(() => proxy.connections > 3, 'it has been tried');
+  proxy.mode = 'pass';
+  await revoked;
+  assert.equal(verdict(blocklist, jose.access), 'revoked');
+});

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { inspect } from 'node:util';
+
+import { Blocklist } from '../src/index.js';
+import { Node, claimsOf, eventually, follow, startToFollow, verdict } from './support/node.js';
+
+const GOOD = { url: 'http://127.0.0.1:1', clientId: 'service', secret: 'c2VjcmV0' };
+
+test('settings that make no sense are an error at once', () => {
+  for (const [name, values] of Object.entries({
+    url: ['', 'node', 'ftp://node', 'http://service:secret@node', 'http://node?x=1', 'http://node#x'],
+    clientId: ['', 'a:b', 7],
+    secret: ['', undefined],
+    maxStaleness: [0, 49, 1.5, NaN, '2s', 86_400_001],
+    whenStale: ['perhaps'],
+    issuer: ['', 7],
+  })) {
+    for (const value of values) {
+      assert.throws(() => new Blocklist(/** @type {any} */ ({ ...GOOD, [name]: value })), TypeError, `${name}: ${value}`);
+    }
+  }
+});
+
+test('a wrong secret, a missing capability and a bound greater than that of the node are told at once', async (t) => {
+  const node = await Node.start(t, { max_staleness: '1s' });
+  const jose = await node.logIn('jose');
+  for (const [options, told] of /** @type {const} */ ([
+    [{ secret: 'd3Jvbmc' }, /does not know this client and secret/],
+    [{ can: 'revoke' }, /does not let this client do that/],
+    [{ maxStaleness: 1001 }, /422.*max_staleness.*1/],
+  ])) {
+    const { blocklist, events } = await startToFollow(t, node, { maxStaleness: 1000, ...options });
+    await assert.rejects(blocklist.ready(), told);
+    assert.equal(events.find(({ type }) => type === 'failing')?.level, 'error');
+    assert.equal(verdict(blocklist, jose.access), 'stale');
+    blocklist.close();
+  }
+});
+
+test('a client that may only follow can not revoke', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node, { can: 'follow' });
+  const jose = await node.logIn('jose');
+  await assert.rejects(blocklist.revoke(claimsOf(jose.access)), { name: 'NodeError', nodeStatus: 403, status: 503 });
+  assert.equal(verdict(blocklist, jose.access), 'accepted');
+});
+
+test('a client that is removed accepts nothing any more', async (t) => {
+  const node = await Node.start(t);
+  const clientId = 'removed';
+  const { blocklist, events } = await follow(t, node, { clientId, secret: node.addClient(clientId), maxStaleness: 500 });
+  const jose = await node.logIn('jose');
+  assert.equal(verdict(blocklist, jose.access), 'accepted');
+  node.command('client', 'remove', clientId);
+  await eventually(() => verdict(blocklist, jose.access) === 'stale', 'it is cut off');
+  assert.ok(events.some(({ type, level }) => type === 'failing' && level === 'error'));
+});
+
+test('no secret is ever printed', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy, events, secret } = await follow(t, node, { maxStaleness: 100 });
+  const basic = Buffer.from(`client:${secret}`).toString('base64').slice(-20);
+  proxy.mode = 'cut';
+  const error = await blocklist.revoke({ jti: 'x' }, { timeout: 100 }).catch((/** @type {unknown} */ error) => error);
+  await eventually(() => events.some(({ type }) => type === 'failing'), 'it fails');
+  const options = { depth: Infinity, showHidden: true, getters: true };
+  for (const printed of [
+    inspect(blocklist, options),
+    inspect(events, options),
+    inspect(error, options),
+    JSON.stringify([blocklist, error, events, blocklist.status()]),
+    String(error),
+  ]) {
+    assert.ok(!printed.includes(secret) && !printed.includes(basic), printed);
+  }
+});
+
+test('what is closed asks nobody any more, and soon refuses', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 200 });
+  const jose = await node.logIn('jose');
+  blocklist.close();
+  blocklist.close();
+  await assert.rejects(blocklist.revoke({ jti: 'x' }), /closed/);
+  const { connections } = proxy;
+  await eventually(() => verdict(blocklist, jose.access) === 'stale', 'it refuses');
+  assert.equal(proxy.connections, connections);
+  const other = new Blocklist({ ...GOOD, onEvent: () => {} });
+  const ready = other.ready();
+  other.close();
+  await assert.rejects(ready, /closed/);
+});
+
+test('whoever listens and fails does not stop whoever follows', async (t) => {
+  t.mock.method(console, 'error', () => {});
+  const node = await Node.start(t);
+  const onEvent = () => {
+    throw new Error('of the listener');
+  };
+  const { blocklist } = await follow(t, node, { onEvent });
+  assert.equal(blocklist.status().fresh, true);
+});

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { readPage } from '../src/page.js';
+
+const PAGE = {
+  cursor: '0f3a.12',
+  complete: true,
+  from_start: false,
+  age_ms: 3,
+  pruned_through: 1_800_000_000,
+  issuer: 'adieu',
+  max_staleness_ms: 2000,
+  entries: [
+    { issuer: 'adieu', kind: 'token', id: 't1', expires_at: 1_800_000_900, lapses_at: 1_800_001_020 },
+    { issuer: 'adieu', kind: 'token', id: 't2', expires_at: null, lapses_at: 1_800_001_020 },
+    { issuer: 'adieu', kind: 'session', id: 's1', lapses_at: 1_800_001_020 },
+    { issuer: 'https://auth.example', kind: 'subject', id: 'jose', issued_until: 1_800_000_000, lapses_at: 1_800_001_020 },
+    { issuer: 'adieu', kind: 'everything', issued_until: 1_800_000_000, lapses_at: 1_800_001_020 },
+  ],
+};
+
+test('a page is read as it is documented, and what is new in it does not matter', () => {
+  const page = readPage(JSON.stringify({ ...PAGE, head: 'new' }));
+  assert.equal(page.cursor, '0f3a.12');
+  assert.equal(page.age, 3);
+  assert.deepEqual(
+    page.entries.map(({ issuer, kind, id, issuedUntil }) => [issuer, kind, id, issuedUntil]),
+    [
+      ['adieu', 'token', 't1', 0],
+      ['adieu', 'token', 't2', 0],
+      ['adieu', 'session', 's1', 0],
+      ['https://auth.example', 'subject', 'jose', 1_800_000_000],
+      ['adieu', 'everything', '', 1_800_000_000],
+    ],
+  );
+});
+
+test('whatever is not a page is not taken for one that says that nothing has been revoked', () => {
+  for (const text of ['', '<html>', 'null', '[]', '{}', '"ok"', '{"status":"ok"}']) {
+    assert.throws(() => readPage(text), { name: 'NodeError' }, text);
+  }
+  for (const name of Object.keys(PAGE)) {
+    for (const value of [undefined, null, 'x', -1, {}]) {
+      if (name === 'issuer' && value === 'x') continue;
+      assert.throws(() => readPage(JSON.stringify({ ...PAGE, [name]: value })), { name: 'NodeError' }, `${name}: ${value}`);
+    }
+  }
+});
+
+test('an entry that is not understood is not left out', () => {
+  const [good] = PAGE.entries;
+  for (const entry of [
+    { ...good, kind: 'family' },
+    { ...good, id: undefined },
+    { ...good, id: 7 },
+    { ...good, issuer: '' },
+    { ...good, lapses_at: '1800001020' },
+    { ...good, kind: 'subject' },
+    { ...good, kind: 'everything' },
+    null,
+  ]) {
+    assert.throws(() => readPage(JSON.stringify({ ...PAGE, entries: [good, entry] })), { name: 'NodeError' }, JSON.stringify(entry));
+  }
+});

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Revocations } from '../src/revocations.js';
+
+const NOW = 1_800_000_000;
+
+/** @param {Partial<import('../src/revocations.js').Facts>} [facts] */
+const token = (facts) => ({
+  issuer: 'adieu',
+  tokenId: 't1',
+  session: 's1',
+  subject: 'jose',
+  issuedAt: NOW,
+  expiresAt: NOW + 900,
+  ...facts,
+});
+
+/**
+ * @param {Partial<import('../src/page.js').Entry>[]} entries
+ */
+function knowing(...entries) {
+  const revocations = new Revocations();
+  for (const entry of entries) add(revocations, entry);
+  return revocations;
+}
+
+/**
+ * @param {Revocations} revocations
+ * @param {Partial<import('../src/page.js').Entry>} entry
+ */
+function add(revocations, entry) {
+  revocations.add({ issuer: 'adieu', kind: 'token', id: 't1', issuedUntil: 0, lapsesAt: NOW + 1020, ...entry });
+}
+
+test('a fact ends what it names, of its issuer, and nothing else', () => {
+  const revocations = knowing({ kind: 'token', id: 't1' }, { kind: 'session', id: 's2' });
+  assert.equal(revocations.check(token()), 'token');
+  assert.equal(revocations.check(token({ tokenId: 't2', session: 's2' })), 'session');
+  assert.equal(revocations.check(token({ tokenId: 't2' })), undefined);
+  assert.equal(revocations.check(token({ issuer: 'another' })), undefined);
+  assert.equal(revocations.check(token({ tokenId: 's2' })), undefined);
+  assert.equal(revocations.check(token({ tokenId: '__proto__' })), undefined);
+});
+
+test('a cut-off ends what was issued in its second or before, and what does not say when it was', () => {
+  for (const kind of /** @type {const} */ (['subject', 'everything'])) {
+    const revocations = knowing({ kind, id: kind === 'subject' ? 'jose' : '', issuedUntil: NOW });
+    assert.equal(revocations.check(token({ issuedAt: NOW - 1 })), kind);
+    assert.equal(revocations.check(token({ issuedAt: NOW })), kind);
+    assert.equal(revocations.check(token({ issuedAt: NOW + 0.9 })), kind);
+    assert.equal(revocations.check(token({ issuedAt: NOW + 1 })), undefined);
+    assert.equal(revocations.check(token({ issuedAt: undefined })), kind);
+  }
+});
+
+test('an earlier cut-off never weakens a later one, in whichever order they come', () => {
+  for (const order of [[NOW, NOW - 100], [NOW - 100, NOW]]) {
+    const revocations = knowing(...order.map((issuedUntil) => ({ kind: /** @type {const} */ ('subject'), id: 'jose', issuedUntil })));
+    assert.equal(revocations.check(token({ issuedAt: NOW })), 'subject');
+  }
+});
+
+test('what has lapsed by the mark of the node is forgotten, whatever the clock says, and the rest is kept', () => {
+  const revocations = new Revocations();
+  for (let number = 0; number < 20_000; number += 1) {
+    add(revocations, { id: `old-${number}`, lapsesAt: NOW + (number % 600) });
+    add(revocations, { id: `new-${number}`, lapsesAt: NOW + 5000 });
+  }
+  add(revocations, { kind: 'subject', id: 'jose', issuedUntil: NOW - 1, lapsesAt: NOW });
+  add(revocations, { id: 'put-off', lapsesAt: NOW });
+  add(revocations, { id: 'put-off', lapsesAt: NOW + 5000 });
+  add(revocations, { issuer: 'gone', lapsesAt: NOW });
+
+  revocations.raisePrunedThrough(NOW + 1000);
+  let steps = 1;
+  while (!revocations.forgetSome()) steps += 1;
+  assert.ok(steps > 3, 'in steps, so that nobody waits for all of it');
+  assert.equal(revocations.size, 20_001);
+  const lives = { expiresAt: NOW + 4880 };
+  assert.equal(revocations.check(token({ tokenId: 'new-7', ...lives })), 'token');
+  assert.equal(revocations.check(token({ tokenId: 'put-off', ...lives })), 'token');
+  assert.equal(revocations.check(token({ tokenId: 'old-7', ...lives })), undefined);
+});
+
+test('a token whose revocation may have been forgotten counts as expired', () => {
+  const revocations = new Revocations();
+  revocations.raisePrunedThrough(NOW);
+  revocations.raisePrunedThrough(NOW - 500);
+  assert.equal(revocations.check(token({ expiresAt: NOW - 120 })), 'forgotten');
+  assert.equal(revocations.check(token({ expiresAt: NOW - 119 })), undefined);
+});
+
+test('what was revoked here is known until the feed shows it, and then for as long as the feed says', () => {
+  const revocations = new Revocations();
+  revocations.addOwn('token', 'adieu', 't1');
+  revocations.addOwn('session', 'adieu', 's2');
+  assert.equal(revocations.check(token()), 'token');
+  assert.equal(revocations.check(token({ tokenId: 't2', session: 's2' })), 'session');
+  assert.equal(revocations.check(token({ tokenId: 't2', issuer: 'another' })), undefined);
+
+  add(revocations, { id: 't1' });
+  assert.equal(revocations.check(token()), 'token');
+  assert.equal(revocations.size, 2);
+  revocations.addOwn('token', 'adieu', 't1');
+  assert.equal(revocations.size, 2, 'the feed was faster');
+
+  revocations.raisePrunedThrough(NOW + 1100);
+  while (!revocations.forgetSome());
+  assert.equal(revocations.check(token({ expiresAt: NOW + 2000 })), undefined);
+});

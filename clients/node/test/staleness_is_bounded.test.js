@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { StaleError } from '../src/index.js';
+import { Node, claimsOf, eventually, follow, startToFollow, verdict } from './support/node.js';
+
+const BOUND = 600;
+
+/** What can go wrong between a service and its node, and what a proxy does for it. */
+const FAULTS = {
+  'cut off': (/** @type {import('./support/proxy.js').Proxy} */ proxy) => (proxy.mode = 'cut'),
+  'behind a connection that says nothing any more': (/** @type {import('./support/proxy.js').Proxy} */ proxy) => (proxy.mode = 'freeze'),
+  'behind a network with answers as late as the bound': (/** @type {import('./support/proxy.js').Proxy} */ proxy) => (proxy.delay = BOUND + 50),
+};
+
+for (const [fault, happens] of Object.entries(FAULTS)) {
+  test(`a service that is ${fault} accepts nothing later than the bound, and goes on when that is over`, async (t) => {
+    const node = await Node.start(t);
+    const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: BOUND });
+    const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
+    assert.equal(verdict(blocklist, jose.access), 'accepted');
+
+    happens(proxy);
+    await node.logOut(jose.access);
+    const answered = performance.now();
+    let accepted = answered;
+    await eventually(() => {
+      const asked = performance.now();
+      if (verdict(blocklist, jose.access) !== 'accepted') return true;
+      accepted = asked;
+      return false;
+    }, 'it is refused');
+    assert.ok(accepted - answered <= BOUND, `accepted ${accepted - answered} ms after the logout`);
+    await eventually(() => verdict(blocklist, ana.access) === 'stale', 'everybody is refused');
+    assert.equal(blocklist.status().fresh, false);
+    assert.ok(blocklist.status().staleRefusals > 0);
+    assert.equal(events.filter(({ type }) => type === 'stale').length, 1, 'it is said once');
+    assert.throws(() => blocklist.isRevoked(claimsOf(ana.access)), (error) => {
+      assert.ok(error instanceof StaleError);
+      assert.deepEqual([error.status, error.headers], [503, { 'Retry-After': '1' }]);
+      return true;
+    });
+
+    proxy.delay = 0;
+    proxy.mode = 'cut';
+    proxy.mode = 'pass';
+    await eventually(() => verdict(blocklist, ana.access) === 'accepted', 'it knows enough again');
+    assert.equal(verdict(blocklist, jose.access), 'revoked');
+  });
+}
+
+test('a connection that says nothing any more is given up before anybody is refused', async (t) => {
+  const node = await Node.start(t, { max_staleness: '20s' });
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 8000 });
+  const jose = await node.logIn('jose');
+  proxy.mode = 'freeze';
+  // New connections work, the old one is dead: a firewall that has forgotten it.
+  proxy.passNew();
+  const before = proxy.connections;
+  await eventually(() => {
+    assert.equal(verdict(blocklist, jose.access), 'accepted');
+    return proxy.connections > before && blocklist.status().staleness < 2000;
+  }, 'it follows on another connection');
+});
+
+test('a slow network is no dead one', async (t) => {
+  const node = await Node.start(t, { max_staleness: '20s' });
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 3000 });
+  const jose = await node.logIn('jose');
+  proxy.delay = 1200;
+  await node.logOut(jose.access);
+  await eventually(() => verdict(blocklist, jose.access) === 'revoked', 'answers that take longer than expected are waited for');
+});
+
+test('who prefers to accept says so, and what is known stays refused', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: 200, whenStale: 'accept' });
+  const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
+  await blocklist.revoke(claimsOf(jose.access));
+  proxy.mode = 'cut';
+  await eventually(() => verdict(blocklist, ana.access) === 'accepted' && blocklist.status().staleAcceptances > 0, 'it is stale, and accepts');
+  assert.equal(verdict(blocklist, jose.access), 'revoked');
+  assert.match(events.find(({ type }) => type === 'stale')?.message ?? '', /accepted/);
+});
+
+test('nothing is accepted before everything has been read once, whatever is preferred', async (t) => {
+  const node = await Node.start(t);
+  const jose = await node.logIn('jose');
+  const { blocklist, proxy } = await startToFollow(t, node, { whenStale: 'accept' });
+  proxy.mode = 'cut';
+  assert.equal(verdict(blocklist, jose.access), 'stale');
+  await assert.rejects(blocklist.ready({ timeout: 100 }), /not ready after 100 ms/);
+  assert.equal(verdict(blocklist, jose.access), 'stale');
+  proxy.mode = 'pass';
+  await blocklist.ready();
+  assert.equal(verdict(blocklist, jose.access), 'accepted');
+});
+
+test('a process that was stopped does not go by what it knew before', async (t) => {
+  const node = await Node.start(t);
+  const { proxy, secret } = await startToFollow(t, node);
+  const jose = await node.logIn('jose');
+  const service = spawn(process.execPath, [fileURLToPath(new URL('support/service.js', import.meta.url))], {
+    env: { URL: proxy.url, CLIENT: 'stopped', SECRET: node.addClient('stopped'), CLAIMS: JSON.stringify(claimsOf(jose.access)) },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.after(() => service.kill('SIGKILL'));
+  const lines = createInterface({ input: service.stdout })[Symbol.asyncIterator]();
+  const ask = async () => {
+    service.stdin.write('?\n');
+    return (await lines.next()).value;
+  };
+  assert.equal(await ask(), 'accepted');
+
+  service.kill('SIGSTOP');
+  await node.logOut(jose.access);
+  const answered = performance.now();
+  service.stdin.write('?\n');
+  await eventually(() => performance.now() - answered > 2100, 'longer than the bound has passed');
+  proxy.mode = 'freeze';
+  service.kill('SIGCONT');
+  assert.notEqual((await lines.next()).value, 'accepted');
+  service.kill('SIGKILL');
+  await once(service, 'exit');
+  assert.ok(secret);
+});

@@ -1,0 +1,10 @@
+/** A process that has nothing to do but to follow. */
+
+import { Blocklist } from '../../src/index.js';
+
+const { URL, CLIENT, SECRET, STAYS } = process.env;
+const blocklist = new Blocklist({ url: URL ?? '', clientId: CLIENT ?? '', secret: SECRET ?? '', unref: !STAYS });
+await blocklist.ready();
+// A signal handler keeps no process alive.
+process.on('SIGUSR2', () => blocklist.close());
+console.log('ready');

@@ -1,0 +1,243 @@
+/** A real node: the binary, on a free port, with its data in a temporary folder. */
+
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+import { Blocklist } from '../../src/index.js';
+import { Proxy } from './proxy.js';
+
+/** @typedef {import('node:test').TestContext} TestContext */
+/** @typedef {{ access: string, refresh: string }} Tokens */
+
+const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../../target', import.meta.url));
+const BINARY = process.env.ADIEU_BIN ?? join(TARGET, 'debug', 'adieu');
+
+/** Longer than anything takes on the slowest machine; only a test that hangs meets it. */
+const PATIENCE = 60_000;
+
+/** Everybody's password. */
+const PASSWORD = 'correct horse battery staple';
+
+export class Node {
+  /** @type {import('node:child_process').ChildProcess} */
+  #process;
+  /** @type {NodeJS.ProcessEnv} */
+  #environment;
+  #folder;
+  #data;
+  port = 0;
+
+  /**
+   * @param {TestContext} t
+   * @param {Record<string, string>} [settings] by their names
+   */
+  static async start(t, settings = {}) {
+    const node = new Node(mkdtempSync(join(tmpdir(), 'adieu-')), settings);
+    t.after(() => node.#end());
+    await node.#run();
+    return node;
+  }
+
+  /**
+   * @param {string} folder
+   * @param {Record<string, string>} settings
+   */
+  constructor(folder, settings) {
+    this.#folder = folder;
+    this.#data = join(folder, 'data');
+    /** @type {Record<string, string>} */
+    const variables = {};
+    for (const [name, value] of Object.entries(settings)) variables[`ADIEU_${name.toUpperCase()}`] = value;
+    this.#environment = {
+      PATH: process.env.PATH,
+      ADIEU_LISTEN: '127.0.0.1:0',
+      ADIEU_DATA: this.#data,
+      ADIEU_LOG_LEVEL: 'error',
+      ...variables,
+    };
+    // Started by `#run`; this keeps the type simple.
+    this.#process = /** @type {any} */ (undefined);
+  }
+
+  async #run() {
+    this.#process = spawn(BINARY, ['serve'], { env: this.#environment, stdio: ['ignore', 'pipe', 'inherit'] });
+    const lines = createInterface({ input: /** @type {import('node:stream').Readable} */ (this.#process.stdout) });
+    this.port = await new Promise((resolve, reject) => {
+      this.#process.once('error', reject);
+      this.#process.once('exit', (code) => reject(new Error(`${BINARY} ended with ${code}`)));
+      lines.on('line', (line) => {
+        const port = /http:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1];
+        if (port) resolve(Number(port));
+      });
+    });
+    await eventually(async () => (await fetch(`${this.url}/readyz`)).ok, 'the node is ready');
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  get pid() {
+    return /** @type {number} */ (this.#process.pid);
+  }
+
+  /** Ends it without any warning, and starts it anew on the same data and another port. */
+  async restart() {
+    await this.kill();
+    await this.#run();
+  }
+
+  async kill() {
+    const exit = once(this.#process, 'exit');
+    this.#process.kill('SIGKILL');
+    await exit;
+  }
+
+  async #end() {
+    if (this.#process.exitCode === null && this.#process.signalCode === null) await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Runs a command on the same store. @param {string[]} words */
+  command(...words) {
+    return execFileSync(BINARY, words, { env: this.#environment, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  }
+
+  /** Adds a client, and gives its secret. @param {string} name @param {string} [can] */
+  addClient(name, can = 'follow,revoke') {
+    return /** @type {string} */ (JSON.parse(this.command('client', 'add', name, '--can', can, '--json')).secret);
+  }
+
+  /** Copies the data, as a backup does. */
+  async backUp() {
+    await this.kill();
+    cpSync(this.#data, `${this.#data}.backup`, { recursive: true });
+    await this.#run();
+  }
+
+  /** Goes back to the data as they were then. */
+  async restore() {
+    await this.kill();
+    rmSync(this.#data, { recursive: true });
+    cpSync(`${this.#data}.backup`, this.#data, { recursive: true });
+    await this.#run();
+  }
+
+  /** Makes every read of the log fail, as a broken disk would. */
+  breakLog() {
+    const program = 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("ALTER TABLE revocation RENAME TO gone")';
+    execFileSync('python3', ['-c', program, join(this.#data, 'adieu.sqlite')]);
+  }
+
+  /**
+   * @param {string} path
+   * @param {{ token?: string, body?: unknown }} [options]
+   */
+  async post(path, { token, body } = {}) {
+    /** @type {Record<string, string>} */
+    const headers = {};
+    if (token) headers.authorization = `Bearer ${token}`;
+    if (body) headers['content-type'] = 'application/json';
+    const answer = await fetch(this.url + path, { method: 'POST', headers, ...(body ? { body: JSON.stringify(body) } : {}) });
+    if (!answer.ok) throw new Error(`${path} was answered ${answer.status}: ${await answer.text()}`);
+    return /** @type {any} */ (await answer.json());
+  }
+
+  /** Logs a user in who is registered when there is no such user yet. @param {string} username @returns {Promise<Tokens>} */
+  async logIn(username) {
+    const body = { username, password: PASSWORD };
+    await this.post('/register', { body }).catch(() => {});
+    const { access_token: access, refresh_token: refresh } = await this.post('/login', { body });
+    return { access, refresh };
+  }
+
+  /** Logs an administrator in, who is added before. @param {string} username */
+  async logInAsAdmin(username) {
+    execFileSync(BINARY, ['user', 'add', '--admin', '--password-stdin', username], { env: this.#environment, input: PASSWORD });
+    return this.logIn(username);
+  }
+
+  /** @param {string} token @returns {Promise<Tokens>} */
+  async refresh(token) {
+    const { access_token: access, refresh_token: refresh } = await this.post('/refresh', { token });
+    return { access, refresh };
+  }
+
+  /** @param {string} token */
+  async logOut(token) {
+    await this.post('/logout', { token });
+  }
+}
+
+/** What a token says; not verified. @param {string} token @returns {Record<string, any>} */
+export function claimsOf(token) {
+  return JSON.parse(Buffer.from(/** @type {string} */ (token.split('.')[1]), 'base64url').toString());
+}
+
+/**
+ * A blocklist that follows a node through a proxy, with a client of its own, and is ready.
+ * @param {TestContext} t
+ * @param {Node} node
+ * @param {Partial<import('../../src/index.js').Options> & { can?: string }} [options]
+ */
+export async function follow(t, node, { can, ...options } = {}) {
+  const { blocklist, proxy, events, secret } = await startToFollow(t, node, { can, ...options });
+  await blocklist.ready();
+  return { blocklist, proxy, events, secret };
+}
+
+let clients = 0;
+
+/**
+ * The same, not ready yet.
+ * @param {TestContext} t
+ * @param {Node} node
+ * @param {Partial<import('../../src/index.js').Options> & { can?: string | undefined }} [options]
+ */
+export async function startToFollow(t, node, { can, ...options } = {}) {
+  const proxy = await Proxy.start(t, node.port);
+  clients += 1;
+  const clientId = `client-${clients}`;
+  const secret = options.secret ?? node.addClient(clientId, can);
+  /** @type {import('../../src/index.js').Event[]} */
+  const events = [];
+  const onEvent = (/** @type {import('../../src/index.js').Event} */ event) => void events.push(event);
+  const blocklist = new Blocklist({ url: proxy.url, clientId, secret, onEvent, ...options });
+  t.after(() => blocklist.close());
+  return { blocklist, proxy, events, secret };
+}
+
+/**
+ * Waits until something holds.
+ * @param {() => unknown} holds may also throw as long as it does not
+ * @param {string} what
+ */
+export async function eventually(holds, what) {
+  const until = performance.now() + PATIENCE;
+  for (;;) {
+    /** @type {unknown} */
+    let why;
+    try {
+      if (await holds()) return;
+    } catch (error) {
+      why = error;
+    }
+    if (performance.now() > until) throw new Error(`never: ${what}`, { cause: why });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** 'accepted', 'revoked' or 'stale'. @param {Blocklist} blocklist @param {string} token */
+export function verdict(blocklist, token) {
+  try {
+    return blocklist.isRevoked(claimsOf(token), token) ? 'revoked' : 'accepted';
+  } catch (error) {
+    if (error instanceof Error && error.name === 'StaleError') return 'stale';
+    throw error;
+  }
+}

@@ -1,0 +1,97 @@
+/** What lies between a service and its node, and can go wrong. */
+
+import { once } from 'node:events';
+import net from 'node:net';
+
+/** @typedef {'pass' | 'cut' | 'freeze'} Mode `freeze`: connections stay open, and nothing gets through */
+
+export class Proxy {
+  /** Where to. */
+  target;
+  /** By how many milliseconds answers are late. */
+  delay = 0;
+  /** How many connections were made. */
+  connections = 0;
+  /** @type {Mode} */
+  #mode = 'pass';
+  /** @type {Set<net.Socket>} */
+  #sockets = new Set();
+  #server;
+
+  /**
+   * @param {import('node:test').TestContext} t
+   * @param {number} target
+   */
+  static async start(t, target) {
+    const proxy = new Proxy(target);
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    t.after(() => proxy.#end());
+    return proxy;
+  }
+
+  /** @param {number} target */
+  constructor(target) {
+    this.target = target;
+    this.#server = net.createServer((client) => this.#accept(client));
+  }
+
+  get url() {
+    const { port } = /** @type {net.AddressInfo} */ (this.#server.address());
+    return `http://127.0.0.1:${port}`;
+  }
+
+  get mode() {
+    return this.#mode;
+  }
+
+  set mode(mode) {
+    this.#mode = mode;
+    // What was frozen is lost: it is too late for it in any case.
+    for (const socket of this.#sockets) if (mode !== 'freeze') socket.destroy();
+  }
+
+  /** Lets new connections through, and leaves those that are frozen as they are. */
+  passNew() {
+    for (const socket of this.#sockets) socket.removeAllListeners('data').removeAllListeners('close').resume();
+    this.#mode = 'pass';
+  }
+
+  /** @param {net.Socket} client */
+  #accept(client) {
+    this.connections += 1;
+    this.#keep(client);
+    if (this.#mode === 'cut') {
+      client.destroy();
+      return;
+    }
+    const node = net.connect(this.target, '127.0.0.1');
+    this.#keep(node);
+    client.on('data', (bytes) => {
+      if (this.#mode === 'pass') node.write(bytes);
+    });
+    node.on('data', (bytes) => {
+      const pass = () => {
+        if (this.#mode === 'pass' && !client.destroyed) client.write(bytes);
+      };
+      if (this.delay > 0) setTimeout(pass, this.delay);
+      else pass();
+    });
+    client.on('close', () => node.destroy());
+    node.on('close', () => {
+      if (this.#mode !== 'freeze') setTimeout(() => client.destroy(), this.delay);
+    });
+  }
+
+  /** @param {net.Socket} socket */
+  #keep(socket) {
+    this.#sockets.add(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  #end() {
+    this.mode = 'cut';
+    this.#server.close();
+  }
+}

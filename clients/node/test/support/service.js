@@ -1,0 +1,19 @@
+/** A service of its own, which says for each line what it thinks of a token. */
+
+import { createInterface } from 'node:readline';
+
+import { Blocklist } from '../../src/index.js';
+
+const { URL, CLIENT, SECRET, CLAIMS } = /** @type {Record<string, string>} */ (process.env);
+const blocklist = new Blocklist({ url: URL ?? '', clientId: CLIENT ?? '', secret: SECRET ?? '' });
+const claims = JSON.parse(CLAIMS ?? '');
+await blocklist.ready();
+createInterface({ input: process.stdin }).on('line', () => {
+  let verdict;
+  try {
+    verdict = blocklist.isRevoked(claims) ? 'revoked' : 'accepted';
+  } catch {
+    verdict = 'stale';
+  }
+  console.log(verdict);
+});

@@ -1,0 +1,260 @@
+//! What a protected handler costs: CPU of the server for each request at a fixed rate, against the same handler without a
+//! token.
+//!
+//! `cargo bench -p adieu-axum --bench cost` prints the table; `-- SECONDS` measures for so long each. Every variant is a
+//! process of its own with one thread, all there at once and driven in turns, so that whatever else the machine does slows
+//! all of them alike. The time is what the kernel says that the process ran, without whoever sends the requests.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adieu::{
+    Issuer, Node, SessionId, Subject,
+    store::Memory,
+    time::{Clock as _, SystemClock},
+    token::{Algorithm, CacheLimits, Claims, SigningKey, TokenType, encode},
+};
+use adieu_axum::{AccessToken, Guard};
+use axum::{
+    Router,
+    extract::{FromRef, FromRequestParts},
+    http::{StatusCode, header, request::Parts},
+    routing::get,
+};
+use jsonwebtoken::{DecodingKey, Validation};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+
+/// Requests a second, in bursts of one a connection.
+const RATE: u32 = 4_000;
+const CONNECTIONS: usize = 4;
+const TURN: Duration = Duration::from_millis(250);
+/// Different tokens, as of so many users.
+const TOKENS: usize = 1_000;
+
+const VARIANTS: [(&str, &str); 6] = [
+    ("none", "no token"),
+    ("ed25519-cache", "AccessToken, Ed25519, remembered"),
+    ("hs256", "AccessToken, HS256, not remembered"),
+    ("ed25519", "AccessToken, Ed25519, not remembered"),
+    ("hs256-jsonwebtoken", "extractor on jsonwebtoken, HS256, no revocation"),
+    ("ed25519-jsonwebtoken", "extractor on jsonwebtoken, Ed25519, no revocation"),
+];
+
+/// An extractor as the documentation of axum has it.
+struct PlainToken(TheirClaims);
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "read, as ours are")]
+struct TheirClaims {
+    iss: String,
+    sub: String,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: String,
+    sid: String,
+    #[serde(rename = "type")]
+    token_type: String,
+    fresh: bool,
+    is_admin: bool,
+}
+
+#[derive(Clone)]
+struct App {
+    guard: Guard,
+    plain: Arc<(DecodingKey, Validation)>,
+}
+
+impl FromRef<App> for Guard {
+    fn from_ref(app: &App) -> Self {
+        app.guard.clone()
+    }
+}
+
+impl FromRequestParts<App> for PlainToken {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, StatusCode> {
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or(StatusCode::UNAUTHORIZED)?;
+        let (key, validation) = &*app.plain;
+        let data = jsonwebtoken::decode(token, key, validation).map_err(|_| StatusCode::UNAUTHORIZED)?;
+        Ok(Self(data.claims))
+    }
+}
+
+/// Answers requests of one variant until its standard input ends; says where, and with which tokens.
+async fn serve(variant: &str) {
+    let algorithm = if variant.starts_with("hs256") { Algorithm::HS256 } else { Algorithm::EdDSA };
+    let key = SigningKey::generate(algorithm).unwrap();
+    let key = match key.key_id() {
+        Some(_) => key,
+        None => key.with_key_id(adieu::token::KeyId::new("k").unwrap()),
+    };
+    let issuer = Issuer::new("https://api.example.com").unwrap();
+    let node = Node::builder(issuer.clone())
+        .signing_key(key.clone())
+        .token_cache((variant == "ed25519-cache").then(CacheLimits::default))
+        .start(Memory::new())
+        .await
+        .unwrap();
+    let mut validation = Validation::new(algorithm.as_str().parse().unwrap());
+    validation.leeway = 0;
+    validation.validate_nbf = true;
+    validation.set_issuer(&[issuer.as_str()]);
+    validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+    let decoding = match key.verifying_key().to_jwk() {
+        Some(jwk) => {
+            DecodingKey::from_jwk(&serde_json::from_value(serde_json::to_value(jwk).unwrap()).unwrap()).unwrap()
+        }
+        None => DecodingKey::from_secret(key.to_secret_bytes().unwrap().expose_secret()),
+    };
+
+    let router = Router::new();
+    let router = match variant {
+        "none" => router.route("/", get(async || "0197f3f2-6d5c-7c43-9c3a-2f1d0f6b7a11")),
+        _ if variant.ends_with("jsonwebtoken") => router.route("/", get(async |token: PlainToken| token.0.sub)),
+        _ => router.route("/", get(async |token: AccessToken| token.subject().to_string())),
+    };
+    let router = router.with_state(App { guard: Guard::of(node.sessions()), plain: Arc::new((decoding, validation)) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut lines = format!("{}\n", listener.local_addr().unwrap());
+    for _ in 0..TOKENS {
+        let subject = Subject::new("0197f3f2-6d5c-7c43-9c3a-2f1d0f6b7a11").unwrap();
+        let now = SystemClock.now();
+        let mut claims = Claims::new(issuer.clone(), subject, TokenType::Access, now, Duration::from_secs(3600));
+        claims.session = Some(SessionId::random());
+        claims.custom.insert("is_admin".to_owned(), false.into());
+        lines.push_str(&encode(&key, &claims).unwrap());
+        lines.push('\n');
+    }
+    std::io::stdout().write_all(lines.as_bytes()).unwrap();
+    std::io::stdout().flush().unwrap();
+    axum::serve(listener, router).await.unwrap();
+}
+
+struct Server {
+    process: Child,
+    connections: Vec<BufReader<TcpStream>>,
+    requests: Vec<String>,
+    next: usize,
+    nanos_a_request: Vec<f64>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    fn start(variant: &str) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["serve", variant])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let address = lines.next().unwrap();
+        let request = |token| format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let requests = lines.by_ref().take(TOKENS).map(request).collect();
+        let connect = || {
+            let stream = TcpStream::connect(&address).unwrap();
+            stream.set_nodelay(true).unwrap();
+            BufReader::new(stream)
+        };
+        let connections = (0..CONNECTIONS).map(|_| connect()).collect();
+        Self { process, connections, requests, next: 0, nanos_a_request: Vec::new() }
+    }
+
+    /// What all threads of it have run so far.
+    fn cpu(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let ran = |task: std::io::Result<std::fs::DirEntry>| {
+            let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        tasks.map(ran).sum()
+    }
+
+    /// One turn at the fixed rate.
+    fn drive(&mut self, turn: Duration) {
+        let pause = Duration::from_secs(1) * CONNECTIONS as u32 / RATE;
+        let (before, start) = (self.cpu(), Instant::now());
+        let mut bursts = 0;
+        while start.elapsed() < turn {
+            for connection in &mut self.connections {
+                let request = &self.requests[self.next % TOKENS];
+                self.next += 1;
+                connection.get_mut().write_all(request.as_bytes()).unwrap();
+            }
+            self.connections.iter_mut().for_each(read_answer);
+            bursts += 1;
+            std::thread::sleep((start + pause * bursts).saturating_duration_since(Instant::now()));
+        }
+        let requests = f64::from(bursts) * CONNECTIONS as f64;
+        self.nanos_a_request.push((self.cpu() - before) as f64 / requests);
+    }
+
+    fn median(&self) -> f64 {
+        let mut times = self.nanos_a_request.clone();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }
+}
+
+fn read_answer(connection: &mut BufReader<TcpStream>) {
+    let (mut length, mut line) = (0, String::new());
+    connection.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    while line != "\r\n" {
+        line.clear();
+        connection.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).unwrap();
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [serve_it, variant] = arguments.as_slice()
+        && serve_it == "serve"
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(serve(variant));
+    }
+    let seconds: f64 = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(10.0);
+    let mut servers = VARIANTS.map(|(variant, _)| Server::start(variant));
+    for server in &mut servers {
+        // Every token once, and whatever is set up at the first request.
+        server.drive(Duration::from_secs_f64(1.2 * TOKENS as f64 / f64::from(RATE)));
+        server.nanos_a_request.clear();
+    }
+    for _ in 0..(seconds / TURN.as_secs_f64()).ceil() as usize {
+        servers.iter_mut().for_each(|server| server.drive(TURN));
+    }
+    let none = servers[0].median();
+    println!("| handler | µs CPU a request | against no token |");
+    println!("|---|---|---|");
+    for ((_, name), server) in VARIANTS.iter().zip(&servers) {
+        println!("| {name} | {:.2} | {:.3} |", server.median() / 1000.0, server.median() / none);
+    }
+}

@@ -1,0 +1,190 @@
+//! Tokens of other issuers: they are told from our own, can be logged out, and are good for nothing else here. Made by the
+//! libraries that people use, while the test runs.
+
+use std::{path::PathBuf, process::Command};
+
+use adieu_server::clients::Capability;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, PASSWORD, TestApp, operations};
+
+/// What `interop/issuers.py` made: a folder with the keys, and tokens by what they are.
+struct Issuers {
+    folder: tempfile::TempDir,
+    tokens: Value,
+}
+
+impl Issuers {
+    fn make() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+        let installed = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop").join("bin/python");
+        let python = std::env::var_os("ADIEU_INTEROP_PYTHON").map_or(installed, PathBuf::from);
+        let output = Command::new(&python).arg(here.join("issuers.py")).arg(folder.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}; scripts/test installs it", python.display()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { folder, tokens: serde_json::from_slice(&output.stdout).unwrap() }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The settings that trust them.
+    fn settings(&self) -> String {
+        let (shop, forum) = (self.file("shop.secret"), self.file("forum.pem"));
+        let (till, desk) = (self.file("till.secret"), self.file("desk.pem"));
+        format!(
+            r#"[
+                {{ name = "shop", secret_file = "{shop}", accept_generic_type = true, accept_missing_issuer = true }},
+                {{ name = "forum", pem_file = "{forum}", audience = "adieu" }},
+                {{ name = "till", secret_file = "{till}", algorithm = "HS512", key_id = "2026", accept_missing_type = true, accept_missing_token_id = true }},
+                {{ name = "desk", pem_file = "{desk}", accept_generic_type = true }},
+            ]"#
+        )
+    }
+
+    fn token(&self, name: &str) -> &str {
+        self.tokens[name].as_str().unwrap_or_else(|| panic!("no token {name}"))
+    }
+
+    async fn app(&self) -> TestApp {
+        TestApp::with(&[("trusted_issuer", &self.settings())]).await.with_admin("boss").await
+    }
+}
+
+#[track_caller]
+fn is_invalid(answer: &Answer) {
+    assert_eq!((answer.status, &answer.json()["error"]), (401, &json!("invalid_token")), "{answer}");
+}
+
+async fn log_out(app: &TestApp, token: &str, query: &str) -> Answer {
+    app.post(&format!("/logout{query}")).token(token).send().await
+}
+
+/// Flask-JWT-Extended without `iss`, PyJWT with Ed25519 and the type of RFC 9068, PyJWT with neither type nor id, and
+/// Flask-JWT-Extended with RS256.
+const ISSUERS: [(&str, &str, &str); 4] =
+    [("shop", "shop", "jose"), ("forum", "forum", "jose"), ("till", "till", "jose"), ("desk", "desk", "jose")];
+
+#[tokio::test]
+async fn they_are_told_from_our_own_and_can_be_logged_out() {
+    let issuers = Issuers::make();
+    let app = issuers.app().await;
+    let client = app.client("gate", &[Capability::Introspect]).await;
+    let introspect = async |token: &str| {
+        let answer = app.post("/introspect").by(&client).form(format!("token={token}")).send().await;
+        answer.is(200);
+        answer.json()
+    };
+    for (name, issuer, subject) in ISSUERS {
+        let (token, another) = (issuers.token(name), issuers.token(&format!("{name} again")));
+        let verified = app.verify(token).await;
+        assert_eq!(verified.status, 204, "{name}: {verified}");
+        assert_eq!(verified.header("x-adieu-issuer"), Some(issuer));
+        assert_eq!(verified.header("x-adieu-subject"), Some(subject));
+        assert_eq!(verified.header("x-adieu-admin"), Some("false"), "whatever it claims");
+        let told = introspect(token).await;
+        assert_eq!((&told["active"], &told["iss"], &told["sub"]), (&json!(true), &json!(issuer), &json!(subject)));
+
+        log_out(&app, token, "").await.reads(r#"200 {"message":"Successfully logged out"}"#);
+        app.verify(token).await.is_revoked();
+        log_out(&app, token, "").await.is_revoked();
+        assert_eq!(introspect(token).await, json!({"active": false}));
+        app.verify(another).await.is(204);
+
+        // Everything of its subject: also what it does not know of.
+        log_out(&app, another, "?scope=others").await.is(401);
+        log_out(&app, issuers.token(&format!("{name} once more")), "?scope=all").await.is(200);
+        app.verify(another).await.is_revoked();
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_can_revoke_them() {
+    let issuers = Issuers::make();
+    let app = issuers.app().await;
+    let boss = app.log_in("boss").await;
+    for (name, ..) in ISSUERS {
+        let token = issuers.token(name);
+        let body = json!({ "token": token });
+        app.post("/revocations").token(&boss.access).json(body).send().await.is(200);
+        app.verify(token).await.is_revoked();
+    }
+}
+
+#[tokio::test]
+async fn nobody_signs_for_another() {
+    let issuers = Issuers::make();
+    let app = issuers.app().await;
+    for bad in issuers.tokens["bad"].as_object().unwrap() {
+        let (what, token) = (bad.0, bad.1.as_str().unwrap());
+        let verified = app.verify(token).await;
+        assert_eq!(verified.status, 401, "{what}: {verified}");
+        // An expired one is authentic all the same, and whoever logs out may be late.
+        let status = if what == "expired" { 200 } else { 401 };
+        assert_eq!(log_out(&app, token, "").await.status, status, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn their_refresh_tokens_are_theirs() {
+    let issuers = Issuers::make();
+    let app = issuers.app().await;
+    let refresh = issuers.token("shop refresh");
+    is_invalid(&app.verify(refresh).await);
+    is_invalid(&app.post("/refresh").token(refresh).send().await);
+    log_out(&app, refresh, "").await.is(200);
+}
+
+/// Whatever a token of another issuer says, also that it is our administrator's: the same `sub` is not the same account.
+#[tokio::test]
+async fn they_are_good_for_nothing_else() {
+    let issuers = Issuers::make();
+    let app = issuers.app().await;
+    let boss = app.log_in("boss").await;
+    let id = app.user_id(&boss);
+    let session = app.claims(&boss).session.unwrap().to_string();
+    let forged = issuers.forge(&id, &session);
+    app.verify(&forged).await.is(204);
+
+    let for_all = ["/verify", "/logout", "/introspect", "/register", "/login", "/livez", "/readyz"];
+    let mut asked = 0;
+    for (method, path) in operations().into_keys() {
+        if for_all.contains(&path.as_str()) || path.starts_with("/.well-known") {
+            continue;
+        }
+        let filled = path.replace("{id}", &id).replace("{sid}", &session);
+        let call = app.call(method.parse().unwrap(), &filled).token(&forged);
+        let answer =
+            call.json(json!({"password": PASSWORD, "new_password": "another", "everything": true})).send().await;
+        assert_eq!(answer.status, 401, "{method} {path}: {answer}");
+        asked += 1;
+    }
+    assert!(asked >= 10, "{asked}");
+    app.verify(&boss.access).await.is(204);
+    assert_eq!(app.get("/sessions").token(&boss.access).send().await.status, 200);
+    log_out(&app, &forged, "").await.is(200);
+    app.verify(&boss.access).await.is(204);
+}
+
+impl Issuers {
+    /// A token of the shop, in the words of our own.
+    fn forge(&self, subject: &str, session: &str) -> String {
+        use adieu::{
+            Issuer, SessionId, Subject,
+            time::{Clock as _, SystemClock},
+            token::{Algorithm, Claims, Fresh, SigningKey, TokenType, encode},
+        };
+        let secret = std::fs::read_to_string(self.file("shop.secret")).unwrap();
+        let key = SigningKey::from_secret(Algorithm::HS256, secret.trim_end().as_bytes()).unwrap();
+        let minute = std::time::Duration::from_secs(60);
+        let now = SystemClock.now();
+        let (issuer, subject) = (Issuer::new("shop").unwrap(), Subject::new(subject).unwrap());
+        let mut claims = Claims::new(issuer, subject, TokenType::Access, now, minute);
+        claims.session = Some(SessionId::new(session).unwrap());
+        claims.fresh = Fresh::Yes;
+        claims.custom.insert("is_admin".into(), true.into());
+        encode(&key, &claims).unwrap()
+    }
+}

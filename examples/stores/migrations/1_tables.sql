@@ -1,0 +1,60 @@
+-- Tokens speak for the ids of users: AUTOINCREMENT never gives the id of a deleted one to somebody else.
+CREATE TABLE users (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    username TEXT NOT NULL UNIQUE,
+    password TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE stores (
+    id   INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- `store_id` refers to nothing, because an item may be of a store that is not there.
+CREATE TABLE items (
+    id       INTEGER PRIMARY KEY,
+    name     TEXT NOT NULL,
+    price    REAL NOT NULL,
+    store_id INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX items_of_store ON items (store_id);
+
+CREATE TABLE tags (
+    id       INTEGER PRIMARY KEY,
+    name     TEXT NOT NULL,
+    store_id INTEGER NOT NULL REFERENCES stores ON DELETE CASCADE,
+    UNIQUE (store_id, name)
+) STRICT;
+
+-- A tag that has items can't be deleted; an item takes its tags off with it.
+CREATE TABLE item_tags (
+    item_id INTEGER NOT NULL REFERENCES items ON DELETE CASCADE,
+    tag_id  INTEGER NOT NULL REFERENCES tags,
+    PRIMARY KEY (item_id, tag_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX items_of_tag ON item_tags (tag_id);
+
+-- What clients are shown: each thing with what belongs to it, in one query.
+CREATE VIEW shown_items AS
+SELECT id, name, price,
+    (SELECT json_object('id', stores.id, 'name', stores.name) FROM stores WHERE stores.id = store_id) AS store,
+    (SELECT json_group_array(json_object('id', tags.id, 'name', tags.name) ORDER BY tags.id)
+     FROM item_tags JOIN tags ON tags.id = tag_id WHERE item_id = items.id) AS tags
+FROM items;
+
+CREATE VIEW shown_stores AS
+SELECT id, name,
+    (SELECT json_group_array(json_object('id', items.id, 'name', items.name, 'price', items.price) ORDER BY items.id)
+     FROM items WHERE items.store_id = stores.id) AS items,
+    (SELECT json_group_array(json_object('id', tags.id, 'name', tags.name) ORDER BY tags.id)
+     FROM tags WHERE tags.store_id = stores.id) AS tags
+FROM stores;
+
+CREATE VIEW shown_tags AS
+SELECT id, name, store_id,
+    (SELECT json_object('id', stores.id, 'name', stores.name) FROM stores WHERE stores.id = store_id) AS store,
+    (SELECT json_group_array(json_object('id', items.id, 'name', items.name, 'price', items.price) ORDER BY items.id)
+     FROM item_tags JOIN items ON items.id = item_id WHERE tag_id = tags.id) AS items
+FROM tags;

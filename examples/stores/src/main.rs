@@ -1,0 +1,137 @@
+//! A REST API of stores, items and tags, with users who log in and, when they log out, are out.
+//!
+//! What an application adds to [`adieu_axum`] is all there is here: its own users table ([`users`]), its own things
+//! ([`items`], [`stores`], [`tags`]), and how it reads bodies ([`input`]) and says no ([`error`]).
+
+mod error;
+mod input;
+mod items;
+mod password;
+mod stores;
+mod tags;
+mod users;
+
+use std::{
+    fs::DirBuilder,
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use adieu::{
+    Issuer, Node,
+    session::{SessionSettings, Sessions},
+    store::{Memory, Sqlite},
+};
+use adieu_axum::Guard;
+use anyhow::Context as _;
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+};
+use clap::Parser;
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use error::Error;
+use password::Hasher;
+
+/// Longer than anything that a client of this API has to say.
+const LONGEST_BODY: usize = 16 * 1024;
+
+/// A REST API of stores, items and tags.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// The folder to keep everything in, made if need be, or `:memory:` to forget it all at the end.
+    #[arg(long, value_name = "FOLDER", default_value = "stores-data")]
+    data: PathBuf,
+}
+
+/// What handlers and extractors take their share of.
+#[derive(Clone, FromRef)]
+struct App {
+    database: SqlitePool,
+    sessions: Arc<Sessions>,
+    guard: Guard,
+    hasher: Hasher,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Args { listen, data } = Args::parse();
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+
+    let (database, node) = open(data).await?;
+    let _housekeeping = node.start_housekeeping();
+    let app = App {
+        database,
+        sessions: Arc::clone(node.sessions()),
+        guard: Guard::of(node.sessions()).claims_of(users::role),
+        hasher: Hasher::new()?,
+    };
+
+    let mut terminated = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+    };
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?)?;
+    axum::serve(listener, router(app)).with_graceful_shutdown(stop).await?;
+    Ok(())
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .merge(users::routes())
+        .merge(items::routes())
+        .merge(stores::routes())
+        .merge(tags::routes())
+        .fallback(async || Error::NotFound)
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .with_state(app)
+}
+
+/// Opens the application's database, and Adieu's beside it: sessions and revocations are written on their own, and can
+/// outlive the rest.
+async fn open(data: PathBuf) -> anyhow::Result<(SqlitePool, Node)> {
+    let issuer = Issuer::new("stores")?;
+    // Without a grace, a refresh token that comes a second time has been stolen.
+    let settings = SessionSettings { rotation_grace: Duration::ZERO, ..SessionSettings::new(issuer.clone()) };
+    let node = Node::builder(issuer).sessions(settings);
+
+    let (database, node) = if data.as_os_str() == ":memory:" {
+        // Each connection would have a memory of its own.
+        let only_one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        (only_one.connect("sqlite::memory:").await?, node.start(Memory::new()).await?)
+    } else {
+        // Nobody else's business: the hashes of passwords, and the key that signs tokens.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&data)
+            .with_context(|| format!("cannot make the folder {}", data.display()))?;
+        let options = SqliteConnectOptions::new()
+            .filename(data.join("stores.sqlite"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        (SqlitePool::connect_with(options).await?, node.start(Sqlite::open(data.join("adieu.sqlite")).await?).await?)
+    };
+    sqlx::migrate!().run(&database).await?;
+    Ok((database, node))
+}

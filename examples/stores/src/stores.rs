@@ -1,0 +1,83 @@
+//! Stores, which have items and tags.
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::{FromRow, SqlitePool};
+
+use crate::{
+    App,
+    error::{Error, OrConstraint as _, Result},
+    input::{Body, Fields, Path, Schema},
+    items::PlainItem,
+};
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new().route("/store", get(list).post(create)).route("/store/{id}", get(show).delete(delete))
+}
+
+#[derive(Serialize, FromRow)]
+struct Store {
+    id: i64,
+    name: String,
+    #[sqlx(json)]
+    items: Vec<PlainItem>,
+    #[sqlx(json)]
+    tags: Vec<Named>,
+}
+
+/// A store or a tag as part of something else.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Named {
+    id: i64,
+    name: String,
+}
+
+/// What a store or a tag is made from.
+pub(crate) struct NewName(pub(crate) String);
+
+impl Schema for NewName {
+    fn load(fields: &mut Fields) -> Option<Self> {
+        fields.text("name").map(Self)
+    }
+}
+
+async fn find(database: &SqlitePool, id: i64) -> Result<Json<Store>> {
+    Ok(Json(sqlx::query_as("SELECT * FROM shown_stores WHERE id = $1").bind(id).fetch_one(database).await?))
+}
+
+async fn list(State(database): State<SqlitePool>) -> Result<Json<Vec<Store>>> {
+    Ok(Json(sqlx::query_as("SELECT * FROM shown_stores ORDER BY id").fetch_all(&database).await?))
+}
+
+async fn create(
+    State(database): State<SqlitePool>,
+    Body(NewName(name)): Body<NewName>,
+) -> Result<(StatusCode, Json<Store>)> {
+    const TAKEN: Error = Error::Because(StatusCode::BAD_REQUEST, "A store with that name already exists.");
+
+    let insert = sqlx::query_scalar("INSERT INTO stores (name) VALUES ($1) RETURNING id");
+    let id = insert.bind(name).fetch_one(&database).await.or_constraint(TAKEN)?;
+    Ok((StatusCode::CREATED, find(&database, id).await?))
+}
+
+async fn show(State(database): State<SqlitePool>, Path(id): Path<i64>) -> Result<Json<Store>> {
+    find(&database, id).await
+}
+
+/// Its items and tags go with it.
+async fn delete(State(database): State<SqlitePool>, Path(id): Path<i64>) -> Result<Json<Value>> {
+    let mut transaction = database.begin().await?;
+    for statement in [
+        "DELETE FROM item_tags WHERE tag_id IN (SELECT id FROM tags WHERE store_id = $1)",
+        "DELETE FROM items WHERE store_id = $1",
+    ] {
+        sqlx::query(statement).bind(id).execute(&mut *transaction).await?;
+    }
+    let deletion = sqlx::query("DELETE FROM stores WHERE id = $1").bind(id).execute(&mut *transaction).await?;
+    if deletion.rows_affected() == 0 {
+        return Err(Error::NotFound);
+    }
+    transaction.commit().await?;
+    Ok(Json(json!({ "message": "Store deleted" })))
+}
