@@ -24,6 +24,34 @@ pub use cookie::SameSite;
 ///
 /// What weakens this is in [`dangerous`](crate::dangerous). What is contradictory is refused by
 /// [`Guard::cookies`](crate::Guard::cookies).
+///
+/// Not guarded against: another site that logs a browser in as somebody else. A login that takes JSON can't be made by a
+/// form of another site.
+///
+/// ```
+/// # use std::{sync::Arc, time::Duration};
+/// # use adieu::{Error, session::{Scope, Sessions}};
+/// # use adieu_axum::{AccessToken, Auth, Cookies, Guard, LoggedOut, PresentedToken, Refused};
+/// # use axum::{Router, extract::FromRef, routing::{get, post}};
+/// #[derive(Clone, FromRef)]
+/// struct App {
+///     guard: Guard,
+///     sessions: Arc<Sessions>,
+/// }
+///
+/// async fn log_out(auth: Auth, token: PresentedToken) -> Result<LoggedOut, Refused> {
+///     auth.log_out(&token, Scope::This).await // and the cookies are removed
+/// }
+///
+/// fn router(sessions: Arc<Sessions>) -> Result<Router, Error> {
+///     let guard = Guard::of(&sessions).cookies(Cookies::new().persistent())?;
+///     Ok(Router::new()
+///         .route("/profile", get(async |token: AccessToken| token.subject().to_string()))
+///         .route("/logout", post(log_out))
+///         .layer(guard.renew_cookies(&sessions, Duration::from_secs(300)))
+///         .with_state(App { guard, sessions }))
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Cookies {

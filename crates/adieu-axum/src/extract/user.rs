@@ -40,7 +40,8 @@ pub trait LoadUser<S>: Sized {
     type Error: IntoResponse;
 
     /// Loads the user that a verified access token speaks for; `None`, and with it 401, when there is none any more, or the
-    /// user may not be here.
+    /// user may not be here. Where tokens of several issuers are accepted, the subject means something only together with
+    /// [`Claims::issuer`].
     ///
     /// # Errors
     /// When the users can't be asked.

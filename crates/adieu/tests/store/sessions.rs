@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use adieu::{
     SessionId, Subject, TokenId,
     revocation::{Revocation, RevocationLog, Target},
-    session::{Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionStore},
 };
 
 use crate::engines::{NOON, Place, after, issuer, read_all, session, subject, token};
@@ -17,6 +17,7 @@ every_engine! {
     a_cut_off_outlives_the_sessions_that_it_covers
     nothing_happens_without_the_session_it_was_provided_on
     a_rotation_is_written_down
+    a_renewal_is_written_down_and_leaves_the_refresh_token
     reuse_ends_the_session
     one_of_many_rotations_wins
     a_rotation_and_an_ending_have_an_order
@@ -178,6 +179,19 @@ async fn a_rotation_is_written_down<P: Place>() {
     assert!(matches!(store.rotate(unknown).await.unwrap(), Rotated::Ended));
     let not_theirs = Rotation { subject: subject("nobody"), ..rotation(&session, &first.successor) };
     assert!(matches!(store.rotate(not_theirs).await.unwrap(), Rotated::Ended));
+}
+
+async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place>() {
+    let store = P::empty().open().await;
+    let session = with_sessions(&store, &["jose"]).await.remove(0);
+    let renewal = Rotation { presented: Presented::Access, ..rotation(&session, &session.refresh_id) };
+    let Rotated::Again(renewed) = store.rotate(renewal.clone()).await.unwrap() else { panic!("the session is there") };
+    let access_expires_at = renewal.access_expires_at.max(session.access_expires_at);
+    assert_eq!(renewed, Session { access_expires_at, ..session.clone() });
+    assert_eq!(store.session(&session.id).await.unwrap(), Some(renewed));
+
+    store.end(ending(Selection::Owned(session.id.clone(), session.subject.clone()))).await.unwrap();
+    assert!(matches!(store.rotate(renewal).await.unwrap(), Rotated::Ended));
 }
 
 async fn reuse_ends_the_session<P: Place>() {
