@@ -8,7 +8,7 @@ use adieu::{
     time::Timestamp,
     token::Refusal,
 };
-use adieu_axum::{AccessToken, BearerToken};
+use adieu_axum::BearerToken;
 use axum::{
     Json,
     extract::{FromRequestParts, State},
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    client::{Admin, Client},
+    client::{AccessToken, Admin, Client},
     docs,
     feed::{Wait, WaitParameters},
     service::{Can, Revoke, is_basic},

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Presented, RefreshToken, Rotated, Rotation, SessionError, Sessions, TokenOptions, to_its_end};
+use super::{Presented, RefreshToken, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, to_its_end};
 use crate::{
     Error, SessionId, Subject, TokenId,
     token::{Claims, Fresh, Refusal},
 };
+
+/// How many sessions are read at once when one is looked for.
+const PAGE: usize = 128;
 
 impl Sessions {
     /// Gives another access token to whoever has one that is good; the refresh token stays as it is.
