@@ -17,7 +17,7 @@ use crate::{
     key::SharedKey,
 };
 
-/// Says which Python has the packages in `requirements.txt`.
+/// Says which Python has Flask-JWT-Extended.
 const PYTHON_VARIABLE: &str = "ADIEU_INTEROP_PYTHON";
 
 pub(crate) struct FlaskApp {
@@ -61,7 +61,7 @@ fn here() -> PathBuf {
 }
 
 fn python() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
     let python = std::env::var_os(PYTHON_VARIABLE).map_or_else(|| folder.join("bin/python"), PathBuf::from);
     assert!(
         python.exists(),
@@ -70,7 +70,7 @@ fn python() -> PathBuf {
          (or {PYTHON_VARIABLE} says where another one is)",
         python.display(),
         folder = folder.display(),
-        requirements = here().join("requirements.txt").display(),
+        requirements = here().join("../../../../clients/python/requirements-dev.txt").display(),
     );
     python
 }
