@@ -11,7 +11,7 @@
 
 use std::net::IpAddr;
 
-use adieu::{SessionId, Subject, TokenId, session::Scope};
+use adieu::{Issuer, SessionId, Subject, TokenId, session::Scope};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use tracing::field;
@@ -84,6 +84,8 @@ pub struct Entry {
     pub by: Option<Subject>,
     /// The client that did it, or that it happened to.
     pub client: Option<ClientName>,
+    /// Who issued what it happened to, if that is said.
+    pub issuer: Option<Issuer>,
     /// How far it went: the scope of a logout, or what was revoked.
     pub scope: Option<&'static str>,
     /// How many sessions ended by it.
@@ -128,6 +130,7 @@ impl Entry {
             token_id = self.token_id.as_ref().map(field::display),
             by = self.by.as_ref().map(field::display),
             client = self.client.as_ref().map(field::display),
+            issuer = self.issuer.as_ref().map(field::display),
             scope = self.scope,
             sessions_ended = self.sessions_ended,
             address = address.into().map(field::display),

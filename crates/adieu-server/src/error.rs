@@ -124,6 +124,13 @@ impl FieldErrors {
         self.0.entry(field.into()).or_default().push(message.to_string());
     }
 
+    /// Adds what is wrong with something that is part of a greater whole, at this place in it.
+    pub fn extend_below(&mut self, place: &str, errors: Self) {
+        for (field, messages) in errors.0 {
+            self.0.entry(format!("{place}.{field}").into()).or_default().extend(messages);
+        }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -91,8 +91,10 @@ impl Fields {
             return Ok(Self { rest: BTreeMap::new(), errors, place: Place::Body });
         }
         match serde_json::from_slice(body) {
-            Ok(Body::Object(rest)) => Ok(Self { rest, errors, place: Place::Body }),
-            Ok(Body::Other) => Err(FieldErrors::one("_schema", "Invalid input type.").into()),
+            Ok(Unambiguous(Value::Object(rest))) => {
+                Ok(Self { rest: rest.into_iter().collect(), errors, place: Place::Body })
+            }
+            Ok(Unambiguous(_)) => Err(FieldErrors::one("_schema", "Invalid input type.").into()),
             Err(error) => Err(ApiError::InvalidJson(error.to_string())),
         }
     }
@@ -146,6 +148,30 @@ impl Fields {
     /// A truth value that may be left out.
     pub fn optional_flag(&mut self, name: &'static str) -> Field<Option<bool>> {
         self.optional_value(name, "Not a valid boolean.", Value::as_bool)
+    }
+
+    /// A list of objects that may be left out, of 1 to `most`; each is read by itself. Taken at once, because what else there
+    /// may be depends on it.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] when it is no list, or too short or too long.
+    pub fn take_list(
+        &mut self,
+        name: &'static str,
+        most: usize,
+    ) -> Result<Option<Vec<Result<Self, ApiError>>>, ApiError> {
+        let Some(value) = self.rest.remove(name) else { return Ok(None) };
+        let Value::Array(values) = value else { return Err(FieldErrors::one(name, "Not a valid list.").into()) };
+        if values.is_empty() || values.len() > most {
+            return Err(FieldErrors::one(name, format!("Length must be between 1 and {most}.")).into());
+        }
+        let fields = |value| match value {
+            Value::Object(fields) => {
+                Ok(Self { rest: fields.into_iter().collect(), errors: FieldErrors::default(), place: Place::Body })
+            }
+            _ => Err(FieldErrors::one("_schema", "Invalid input type.").into()),
+        };
+        Ok(Some(values.into_iter().map(fields).collect()))
     }
 
     fn optional_value<T>(
@@ -218,12 +244,21 @@ macro_rules! finish {
     };
 }
 
+impl Finish for () {
+    type Values = ();
+
+    fn values(self) -> Option<()> {
+        Some(())
+    }
+}
+
 finish!(A);
 finish!(A B);
 finish!(A B C);
 finish!(A B C D);
 finish!(A B C D E);
 finish!(A B C D E F);
+finish!(A B C D E F G H);
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
@@ -272,67 +307,68 @@ impl<S: Sync> FromRequestParts<S> for Query {
 }
 
 /// `application/json` or `application/…+json`, with or without parameters (RFC 6839 §3.1).
-fn is_json(content_type: &str) -> bool {
+pub(crate) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }
 
-enum Body {
-    Object(BTreeMap<String, Value>),
-    Other,
-}
+/// A JSON value in which no object names a field twice, at any depth. (What `serde_json` reads by itself keeps the last.)
+struct Unambiguous(Value);
 
-impl<'de> Deserialize<'de> for Body {
+impl<'de> Deserialize<'de> for Unambiguous {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BodyVisitor)
+        deserializer.deserialize_any(UnambiguousVisitor).map(Self)
     }
 }
 
-struct BodyVisitor;
+struct UnambiguousVisitor;
 
-impl<'de> Visitor<'de> for BodyVisitor {
-    type Value = Body;
+impl<'de> Visitor<'de> for UnambiguousVisitor {
+    type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
-        let mut fields = BTreeMap::new();
-        while let Some((name, value)) = map.next_entry()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = serde_json::Map::new();
+        while let Some((name, Unambiguous(value))) = map.next_entry()? {
             if fields.insert(name, value).is_some() {
                 return Err(de::Error::custom("a field is there twice"));
             }
         }
-        Ok(Body::Object(fields))
+        Ok(Value::Object(fields))
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Body, A::Error> {
-        while sequence.next_element::<de::IgnoredAny>()?.is_some() {}
-        Ok(Body::Other)
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Unambiguous(value)) = sequence.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
-        Ok(Body::Other)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
-        Ok(Body::Other)
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
-        Ok(Body::Other)
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
-        Ok(Body::Other)
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
-        Ok(Body::Other)
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_unit<E>(self) -> Result<Body, E> {
-        Ok(Body::Other)
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 }

@@ -20,6 +20,9 @@ pub enum Error {
     /// A key that must not be used: the wrong kind for its algorithm, or too weak.
     #[error("{0}")]
     Key(String),
+    /// Another node does not know us, or does not let us do this. Trying again changes nothing before somebody gives leave.
+    #[error("{0}")]
+    Refused(String),
     /// A setting that contradicts another or has no meaning.
     #[error("{0}")]
     Setting(String),

@@ -9,7 +9,8 @@
 //!   [index](revocation::Index) that every verification asks;
 //! * [`session`]: log in, refresh with rotation and reuse detection, log out;
 //! * [`store`]: where the log and the sessions are kept;
-//! * [`Node`]: all of it, put together.
+//! * [`Node`]: all of it, put together;
+//! * `Service`, with the feature `remote`: a process that has no store and follows a node.
 //!
 //! It knows no web framework, and it is not a user database: an application hands in a [`Subject`].
 
@@ -17,11 +18,17 @@ mod error;
 mod id;
 mod node;
 pub mod revocation;
+#[cfg(feature = "remote")]
+mod service;
 pub mod session;
 pub mod store;
 pub mod time;
 pub mod token;
+#[cfg(feature = "remote")]
+pub mod transport;
 
 pub use error::Error;
 pub use id::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId};
 pub use node::{DEFAULT_MAX_STALENESS, Node, NodeBuilder};
+#[cfg(feature = "remote")]
+pub use service::{Service, ServiceBuilder};

@@ -12,6 +12,7 @@
 //! it can't know which refresh tokens have been rotated.
 
 mod last_seen;
+mod named;
 mod options;
 mod renewal;
 mod settings;
@@ -21,6 +22,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
+pub use named::{Name, Named};
 pub use options::TokenOptions;
 pub use settings::SessionSettings;
 pub use store::{Ended, Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionStore};
@@ -335,65 +337,6 @@ impl Sessions {
         Ok(self.end(selection, None, vec![]).await?.unwrap_or(0))
     }
 
-    /// Ends all sessions of a subject, and every token of it that was issued until now, whatever its session.
-    ///
-    /// # Errors
-    /// When the store could not be written.
-    pub async fn revoke_subject(&self, subject: Subject) -> Result<usize, Error> {
-        let issued_until = self.clock.now();
-        let cut_off = self.cut_off(Target::Subject { id: subject.clone(), issued_until }, issued_until);
-        Ok(self.end(Selection::OfSubject(subject), None, vec![cut_off]).await?.unwrap_or(0))
-    }
-
-    /// Ends all sessions, and every token that was issued until now.
-    ///
-    /// # Errors
-    /// When the store could not be written.
-    pub async fn revoke_everything(&self) -> Result<usize, Error> {
-        let issued_until = self.clock.now();
-        let cut_off = self.cut_off(Target::Everything { issued_until }, issued_until);
-        Ok(self.end(Selection::All { issued_until }, None, vec![cut_off]).await?.unwrap_or(0))
-    }
-
-    /// Revokes a token of somebody else: an access token alone, a refresh token with its whole session (RFC 7009 §2.1),
-    /// a token of another issuer alone. Gives how many sessions ended by it. It may have expired or been revoked before.
-    ///
-    /// # Errors
-    /// The [`Refusal`] when it is no authentic token of any issuer that is known.
-    pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
-        let claims = self.verifier.verify_to_revoke(token)?;
-        let ours = claims.issuer == self.settings.issuer;
-        match (claims.token_type, claims.session.clone()) {
-            (TokenType::Refresh, Some(session)) if ours => {
-                Ok(self.end_sessions(Selection::Owned(session, claims.subject)).await?)
-            }
-            _ => {
-                self.revoke(vec![token_of(&claims)]).await?;
-                Ok(0)
-            }
-        }
-    }
-
-    /// Revokes the token with this `jti`. `expires_at` is its `exp` to the second, if it is known; with another one, the
-    /// token is not found.
-    ///
-    /// # Errors
-    /// When the store could not be written.
-    pub async fn revoke_token_id(&self, id: TokenId, expires_at: Option<Timestamp>) -> Result<(), Error> {
-        let at_the_latest = match expires_at {
-            Some(expires_at) => expires_at,
-            // Whatever the settings were when it was issued: a token that could still be used is of a session that is
-            // still there.
-            None => self.store.latest_expiry().await?.max(self.clock.now().plus(self.settings.longest_lifetime())),
-        };
-        self.revoke(vec![Revocation {
-            issuer: self.settings.issuer.clone(),
-            target: Target::Token { id, expires_at },
-            lapses_at: Revocation::lapse_for(at_the_latest),
-        }])
-        .await
-    }
-
     /// Appends revocations as they are, and returns when they are durable and known to this node.
     ///
     /// # Errors
@@ -431,14 +374,6 @@ impl Sessions {
             });
         }
         SessionError::ended()
-    }
-
-    fn cut_off(&self, target: Target, issued_until: Timestamp) -> Revocation {
-        Revocation {
-            issuer: self.settings.issuer.clone(),
-            target,
-            lapses_at: Revocation::lapse_for(issued_until.plus(self.settings.longest_lifetime())),
-        }
     }
 
     /// Ends the oldest sessions of a subject that has more than it may.

@@ -4,11 +4,16 @@
 //! |---|---|---|---|---|
 //! | [`Memory`] | yes | yes | yes | never |
 //! | [`Sqlite`] | yes | yes | yes | when a call returns |
+//! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
 
 mod housekeeping;
 mod memory;
+#[cfg(feature = "remote")]
+mod remote;
 pub mod sqlite;
 
 pub use housekeeping::{Housekeeping, tidy_up};
 pub use memory::Memory;
+#[cfg(feature = "remote")]
+pub use remote::{Remote, RemoteBuilder};
 pub use sqlite::Sqlite;

@@ -45,6 +45,8 @@ mod header;
 mod issuers;
 mod json;
 mod jwk;
+#[cfg(feature = "remote")]
+mod key_follower;
 mod key_id;
 mod key_set;
 mod key_store;
@@ -61,6 +63,8 @@ pub use claims::{Claims, Fresh, TokenType};
 pub use decoder::{Decoder, Expiry, Scratch};
 pub use encode::{encode, encode_with_header};
 pub use jwk::{Jwk, Jwks, PublicKey};
+#[cfg(feature = "remote")]
+pub use key_follower::{KeyFollower, KeySource};
 pub use key_id::{KeyId, MAX_KEY_ID_BYTES};
 pub use key_set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
 pub use key_store::{KeyStore, PrivateKey, StoredKey, load_or_make_keys};

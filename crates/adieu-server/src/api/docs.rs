@@ -201,6 +201,17 @@ answers! {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
     }
+    RefusedRevokers "401" "RefusalBody" "The token is refused, or there is none; or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
+        "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
+        "expired" => {"message": "The token has expired.", "error": "token_expired"},
+        "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
+        "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
+    }
+    MayNotRevoke "403" "ErrorBody" "The token is not an administrator's, the client may not revoke, or it would revoke everything." ["WWW-Authenticate"] {
+        "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
+        "not allowed" => {"code": 403, "message": "This client may not revoke.", "status": "Forbidden"},
+        "everything" => {"code": 403, "message": "Only administrators may revoke everything.", "status": "Forbidden"},
+    }
     MayNotFollow "403" "ErrorBody" "The client may not follow." [] {
         "not allowed" => {"code": 403, "message": "This client may not follow.", "status": "Forbidden"},
     }

@@ -1,36 +1,47 @@
 //! Ending things by name.
 
+use std::sync::Arc;
+
 use adieu::{
-    SessionId, Subject, TokenId,
-    session::{Selection, SessionError},
+    Issuer, SessionId, Subject, TokenId,
+    session::{Name, Named, Sessions},
     time::Timestamp,
     token::Refusal,
 };
 use adieu_axum::BearerToken;
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     Api,
-    client::{Admin, Client},
+    client::{AccessToken, Admin, Client},
     docs,
     feed::{Wait, WaitParameters},
+    service::{Can, Revoke, is_basic},
     view::id,
 };
 use crate::{
     audit::{self, Event},
+    clients,
     config::LONGEST_SESSION,
     error::{ApiError, FieldErrors},
     feed::Everywhere,
     input::Fields,
 };
 
+/// How many things one request may name.
+const MOST: usize = 500;
+
 /// What to revoke: exactly one of `token`, `token_id`, `session`, `subject` and `everything`.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({"session": "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22"}))]
 #[expect(dead_code, reason = "only describes what is read field by field")]
-pub(super) struct RevocationRequest {
+pub(super) struct RevocationItem {
     /// A token of this server: an access token alone, or a refresh token with its whole session. It may have expired.
     token: Option<String>,
     /// The `jti` of a token.
@@ -38,12 +49,30 @@ pub(super) struct RevocationRequest {
     /// Beside `token_id`: the `exp` of that token, exactly. With a wrong one nothing is revoked; when in doubt leave it
     /// out, and the revocation is kept as long as any token lives.
     expires_at: Option<u64>,
+    /// Beside `token_id` without `expires_at`, and beside another `issuer`: when the last token that this is about will have
+    /// expired. Left out: the revocation is kept as long as any token of this server lives.
+    keep_until: Option<u64>,
     /// The `sid` of a session.
     session: Option<String>,
     /// The `sub` of somebody: all sessions, and whatever was issued until now.
     subject: Option<String>,
-    /// `true`: all sessions of everybody, and whatever was issued until now, the caller's own token included.
+    /// `true`: all sessions of everybody, and whatever was issued until now, the caller's own token included. For
+    /// administrators only.
     everything: Option<bool>,
+    /// Whose tokens they are: the `iss`. Left out: this server's. With another one there are no sessions here to end.
+    issuer: Option<String>,
+}
+
+/// One thing to revoke, or several in one step: none of them is revoked unless all are.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"revocations": [{"token_id": "4b4c6f3e-0f7b-4a2e-9d0a-0f3b9f1f3c55"}, {"subject": "jose", "issuer": "https://other.example"}]}))]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct RevocationRequest {
+    #[serde(flatten)]
+    one: RevocationItem,
+    /// In place of all other fields.
+    #[schema(min_items = 1, max_items = 500)]
+    revocations: Option<Vec<RevocationItem>>,
 }
 
 /// What was revoked.
@@ -54,102 +83,151 @@ pub(super) struct Revoked {
     /// How many sessions ended by it.
     #[schema(example = 1)]
     sessions_ended: usize,
-    /// Whether the caller's own token has been revoked by it: then log in again.
-    own_token_revoked: bool,
+    /// Of an administrator: whether the caller's own token has been revoked by it: then log in again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_token_revoked: Option<bool>,
     /// With `?wait=everywhere`: whom that was waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     everywhere: Option<Everywhere>,
 }
 
-enum Request {
-    Token(String),
-    TokenId(TokenId, Option<Timestamp>),
-    Session(SessionId),
-    Subject(Subject),
-    Everything,
+/// Who revokes.
+pub(super) enum Revoker {
+    Admin(AccessToken, BearerToken),
+    Client(Arc<clients::Client>),
 }
 
-impl Request {
-    /// What there is to write down of it once it is done.
-    fn entry(&self) -> audit::Entry {
-        let scope = |scope| audit::Entry { scope: Some(scope), ..audit::Entry::default() };
-        match self {
-            Self::Token(token) => audit::Entry { scope: Some("token"), ..audit::Entry::of_token(token) },
-            Self::TokenId(id, _) => audit::Entry { token_id: Some(id.clone()), ..scope("token_id") },
-            Self::Session(id) => audit::Entry { session: Some(id.clone()), ..scope("session") },
-            Self::Subject(id) => audit::Entry { subject: Some(id.clone()), ..scope("subject") },
-            Self::Everything => scope("everything"),
+impl FromRequestParts<Api> for Revoker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        if is_basic(&parts.headers) {
+            let Can { client, .. } = Can::<Revoke>::from_request_parts(parts, api).await?;
+            return Ok(Self::Client(client));
         }
+        let Admin(admin) = Admin::from_request_parts(parts, api).await?;
+        let token = <BearerToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
+        Ok(Self::Admin(admin, token))
     }
 }
 
-/// Revokes a token, a session, everything of somebody, or everything.
+/// One thing to revoke, and what there is to write down of it once it is done.
+struct Item {
+    named: Named,
+    entry: audit::Entry,
+}
+
+/// Revokes a token, a session, everything of somebody, or everything; or several of these at once.
 ///
-/// What has been revoked before, or is not there, is no error: in the end it is refused.
-#[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = [])),
+/// For administrators, and for clients that may `revoke`. What has been revoked before, or is not there, is no error: in the
+/// end it is refused.
+#[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = []), ("client" = [])),
     params(WaitParameters), request_body = RevocationRequest, responses(
     (status = 200, description = "Revoked, on stable storage.", body = Revoked),
-    docs::BadRequest, docs::Refusals, docs::AdminOnly, docs::TooLarge, docs::NotJson, docs::Invalid, docs::Unavailable,
+    docs::BadRequest, docs::RefusedRevokers, docs::MayNotRevoke, docs::TooLarge, docs::NotJson, docs::Invalid,
+    docs::Unavailable,
 ))]
 pub(super) async fn revoke(
     State(api): State<Api>,
-    Admin(admin): Admin,
+    revoker: Revoker,
     client: Client,
-    own_token: BearerToken,
     wait: Wait,
     fields: Fields,
 ) -> Result<Json<Revoked>, ApiError> {
-    let request = read(fields, api.node.clock.now())?;
     let sessions = &api.node.sessions;
-    let entry = request.entry();
-    let sessions_ended = match request {
-        Request::Token(token) => match sessions.revoke_token(&token).await {
-            Ok(ended) => ended,
-            Err(SessionError::Refused(_)) => return Err(wrong("token", "Not a token of this server.")),
-            Err(error) => return Err(error.into()),
-        },
-        Request::TokenId(id, expires_at) => {
-            sessions.revoke_token_id(id, expires_at).await?;
-            0
-        }
-        Request::Session(id) => sessions.end_sessions(Selection::One(id)).await?,
-        Request::Subject(id) => sessions.revoke_subject(id).await?,
-        Request::Everything => sessions.revoke_everything().await?,
+    let items = read(fields, sessions, api.node.clock.now())?;
+    if matches!(revoker, Revoker::Client(_)) && items.iter().any(|item| item.named.what == Name::Everything) {
+        return Err(ApiError::Forbidden("Only administrators may revoke everything.".into()));
+    }
+    let (named, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.named, item.entry)).unzip();
+    let ended = sessions.revoke_named(named).await?;
+    let by = match &revoker {
+        Revoker::Admin(admin, _) => audit::Entry { by: Some(admin.subject().clone()), ..audit::Entry::default() },
+        Revoker::Client(service) => audit::Entry { client: Some(service.name.clone()), ..audit::Entry::default() },
     };
-    audit::Entry { by: Some(admin.subject().clone()), sessions_ended: Some(sessions_ended), ..entry }
-        .record(Event::Revoked, client.address);
-    let own_token_revoked = matches!(sessions.verifier().verify(own_token.as_str()), Err(Refusal::Revoked(_)));
+    for (entry, ended) in entries.into_iter().zip(&ended) {
+        audit::Entry { by: by.by.clone(), client: by.client.clone(), sessions_ended: Some(*ended), ..entry }
+            .record(Event::Revoked, client.address);
+    }
+    let own_token_revoked = match &revoker {
+        Revoker::Admin(_, token) => {
+            Some(matches!(sessions.verifier().verify(token.as_str()), Err(Refusal::Revoked(_))))
+        }
+        Revoker::Client(_) => None,
+    };
     let everywhere = wait.until_everywhere(&api.node.feed).await;
-    Ok(Json(Revoked { message: "Revoked.", sessions_ended, own_token_revoked, everywhere }))
+    Ok(Json(Revoked { message: "Revoked.", sessions_ended: ended.iter().sum(), own_token_revoked, everywhere }))
 }
 
-fn read(mut fields: Fields, now: Timestamp) -> Result<Request, ApiError> {
+fn read(mut fields: Fields, sessions: &Sessions, now: Timestamp) -> Result<Vec<Item>, ApiError> {
+    let Some(list) = fields.take_list("revocations", MOST)? else {
+        return Ok(vec![read_item(fields, sessions, now)?]);
+    };
+    fields.finish(())?;
+    let mut errors = FieldErrors::default();
+    let mut items = Vec::with_capacity(list.len());
+    for (index, fields) in list.into_iter().enumerate() {
+        match fields.and_then(|fields| read_item(fields, sessions, now)) {
+            Ok(item) => items.push(item),
+            Err(ApiError::Invalid(wrong)) => errors.extend_below(&format!("revocations.{index}"), wrong),
+            Err(error) => return Err(error),
+        }
+    }
+    if errors.is_empty() { Ok(items) } else { Err(errors.into()) }
+}
+
+fn read_item(mut fields: Fields, sessions: &Sessions, now: Timestamp) -> Result<Item, ApiError> {
     let token = fields.optional("token", Ok);
     let token_id = fields.optional("token_id", id::<TokenId>);
     let expires_at = fields.optional_number("expires_at");
+    let keep_until = fields.optional_number("keep_until");
     let session = fields.optional("session", id::<SessionId>);
     let subject = fields.optional("subject", id::<Subject>);
     let everything = fields.optional_flag("everything");
-    let (token, token_id, expires_at, session, subject, everything) =
-        fields.finish((token, token_id, expires_at, session, subject, everything))?;
-    let expires_at = expires_at.map(Timestamp::from_unix);
+    let issuer = fields.optional("issuer", id::<Issuer>);
+    let (token, token_id, expires_at, keep_until, session, subject, everything, issuer) =
+        fields.finish((token, token_id, expires_at, keep_until, session, subject, everything, issuer))?;
+    let [expires_at, keep_until] = [expires_at, keep_until].map(|time| time.map(Timestamp::from_unix));
 
     if expires_at.is_some() && token_id.is_none() {
         return Err(wrong("expires_at", "Goes with token_id only."));
     }
-    // Not by today's settings: the token may be from when tokens lived longer.
-    if expires_at.is_some_and(|expires_at| expires_at > now.plus(LONGEST_SESSION)) {
-        return Err(wrong("expires_at", "Later than any token of this server."));
+    let is_foreign = issuer.as_ref().is_some_and(|issuer| issuer != sessions.issuer());
+    if keep_until.is_some() && (expires_at.is_some() || !(is_foreign || token_id.is_some())) {
+        return Err(wrong("keep_until", "Goes with token_id without expires_at, and with another issuer."));
     }
-    match (token, token_id, session, subject, everything) {
-        (Some(token), None, None, None, None) => Ok(Request::Token(token)),
-        (None, Some(id), None, None, None) => Ok(Request::TokenId(id, expires_at)),
-        (None, None, Some(id), None, None) => Ok(Request::Session(id)),
-        (None, None, None, Some(id), None) => Ok(Request::Subject(id)),
-        (None, None, None, None, Some(true)) => Ok(Request::Everything),
-        (None, None, None, None, Some(false)) => Err(wrong("everything", "Must be true.")),
-        _ => Err(wrong("_schema", "Give exactly one of token, token_id, session, subject and everything.")),
+    if issuer.is_some() && token.is_some() {
+        return Err(wrong("issuer", "A token says itself who issued it."));
     }
+    for (field, time) in [("expires_at", expires_at), ("keep_until", keep_until)] {
+        // Not by today's settings: the token may be from when tokens lived longer.
+        if time.is_some_and(|time| time > now.plus(LONGEST_SESSION)) {
+            return Err(wrong(field, "Later than any token of this server."));
+        }
+    }
+    let scope = |scope| audit::Entry { scope: Some(scope), issuer: issuer.clone(), ..audit::Entry::default() };
+    let (what, entry) = match (token, token_id, session, subject, everything) {
+        (Some(token), None, None, None, None) => {
+            let named = sessions.name(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
+            return Ok(Item { named, entry: audit::Entry { scope: Some("token"), ..audit::Entry::of_token(&token) } });
+        }
+        (None, Some(id), None, None, None) => {
+            let entry = audit::Entry { token_id: Some(id.clone()), ..scope("token_id") };
+            (Name::Token { id, expires_at }, entry)
+        }
+        (None, None, Some(id), None, None) => {
+            let entry = audit::Entry { session: Some(id.clone()), ..scope("session") };
+            (Name::Session(id), entry)
+        }
+        (None, None, None, Some(id), None) => {
+            let entry = audit::Entry { subject: Some(id.clone()), ..scope("subject") };
+            (Name::Subject(id), entry)
+        }
+        (None, None, None, None, Some(true)) => (Name::Everything, scope("everything")),
+        (None, None, None, None, Some(false)) => return Err(wrong("everything", "Must be true.")),
+        _ => return Err(wrong("_schema", "Give exactly one of token, token_id, session, subject and everything.")),
+    };
+    Ok(Item { named: Named { what, issuer, keep_until }, entry })
 }
 
 fn wrong(field: &'static str, message: &'static str) -> ApiError {

@@ -123,6 +123,13 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refused> {
     }))
 }
 
+/// Whether a request comes with Basic credentials, good or not.
+pub(super) fn is_basic(headers: &HeaderMap) -> bool {
+    let scheme =
+        |value: &[u8]| value.trim_ascii_start().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"));
+    headers.get_all(header::AUTHORIZATION).iter().any(|value| scheme(value.as_bytes()))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

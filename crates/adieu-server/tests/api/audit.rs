@@ -156,3 +156,19 @@ async fn that_a_client_came_or_went_is_written_down() {
     while ask(&second).await.status == 403 {}
     lines.has(json!({"event": "client_removed", "client": "second"}));
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_client_revokes_is_written_down_with_its_name() {
+    let (lines, _capturing) = capture();
+    let app = TestApp::start().await;
+    let shop = app.client("shop", &[Capability::Revoke]).await;
+    let revoke = |body| app.post("/revocations").by(&shop).json(body).send();
+    revoke(json!({"subject": "jose", "issuer": "https://other.example"})).await.is(200);
+    lines.has(json!({
+        "event": "revoked", "client": "shop", "scope": "subject", "subject": "jose", "issuer": "https://other.example",
+        "sessions_ended": 0,
+    }));
+    revoke(json!({"revocations": [{"token_id": "a"}, {"session": "b"}]})).await.is(200);
+    let each = |scope, name: &str, id| json!({"event": "revoked", "client": "shop", "scope": scope, name: id, "sessions_ended": 0});
+    assert_eq!(lines.take(), [each("token_id", "token_id", "a"), each("session", "session", "b")]);
+}

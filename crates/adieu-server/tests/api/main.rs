@@ -18,6 +18,7 @@ mod logout;
 mod page_in_a_browser;
 mod passwords;
 mod refusals;
+mod revocations_by_services;
 mod secrets_never_reach_the_disk;
 mod sessions;
 mod settings_have_effect;

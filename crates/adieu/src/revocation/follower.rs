@@ -91,17 +91,31 @@ impl Follower {
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
     ) -> Self {
+        // With reads that take no time the index is at most twice this behind. So one may fail and be repeated before
+        // anybody is refused, or the log be that of a node that is itself a little behind.
+        Self::start_waiting(log, index, clock, max_staleness / 4)
+    }
+
+    /// Starts to follow for others, who read what is here and are behind it in turn: the log is asked twice as often.
+    ///
+    /// Each relay adds this wait and two round trips to how far its readers are behind. A reader is at most
+    /// `max_staleness / 2` and two round trips behind who answers it; so with up to three relays between it and the store it
+    /// stays within its bound, as long as a round trip takes less than `max_staleness / 32`.
+    #[must_use]
+    pub fn start_relaying(
+        log: Arc<dyn RevocationLog>,
+        index: Arc<Index>,
+        clock: Arc<dyn Clock>,
+        max_staleness: Duration,
+    ) -> Self {
+        Self::start_waiting(log, index, clock, max_staleness / 8)
+    }
+
+    fn start_waiting(log: Arc<dyn RevocationLog>, index: Arc<Index>, clock: Arc<dyn Clock>, wait: Duration) -> Self {
         let freshness = Freshness::never();
         let (announce, progress) = watch::channel(Progress::Starting);
-        let following = Following {
-            log,
-            index,
-            clock,
-            freshness: freshness.clone(),
-            // A quarter: one read may fail and be repeated before anybody is refused.
-            wait: max_staleness / 4,
-            cursor: None,
-        };
+        let following =
+            Following { log, index, clock, freshness: freshness.clone(), wait, failing: false, cursor: None };
         Self { task: tokio::spawn(following.run(announce)), freshness, progress }
     }
 
@@ -116,6 +130,21 @@ impl Follower {
             Ok(Progress::Failing(error)) => Err(error.clone()),
             Ok(_) => Ok(()),
             Err(_) => Err(Error::unavailable("the follower has ended")),
+        }
+    }
+
+    /// Returns when the whole log has been read once, however often that fails before.
+    pub async fn caught_up(&self) {
+        let mut progress = self.progress.clone();
+        let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready)).await;
+    }
+
+    /// Why the log has not been read yet, if it could not be.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        match &*self.progress.borrow() {
+            Progress::Failing(error) => Some(error.clone()),
+            Progress::Starting | Progress::Ready => None,
         }
     }
 
@@ -138,6 +167,8 @@ struct Following {
     clock: Arc<dyn Clock>,
     freshness: Freshness,
     wait: Duration,
+    /// Whether the last read failed.
+    failing: bool,
     cursor: Option<Cursor>,
 }
 
@@ -145,20 +176,20 @@ impl Following {
     async fn run(mut self, progress: watch::Sender<Progress>) {
         let mut time = TrustedTime::start(&*self.clock);
         let mut retry = FIRST_RETRY;
-        let mut failing = false;
         loop {
             match self.catch_up().await {
                 Ok(()) => {
-                    if std::mem::take(&mut failing) {
+                    if std::mem::take(&mut self.failing) && matches!(*progress.borrow(), Progress::Ready) {
                         tracing::info!("following the revocation log again");
                     }
                     retry = FIRST_RETRY;
                     progress.send_replace(Progress::Ready);
                 }
                 Err(error) => {
+                    let first = !std::mem::replace(&mut self.failing, true);
                     if matches!(*progress.borrow(), Progress::Ready) {
                         // Once an outage, not once a try: verifiers say what follows from it.
-                        if !std::mem::replace(&mut failing, true) {
+                        if first {
                             tracing::warn!(
                                 error = &error as &dyn std::error::Error,
                                 "the revocation log can't be read"
@@ -190,7 +221,9 @@ impl Following {
     /// Reads until a page was the last. Each but that is taken in while the next is being read.
     async fn catch_up(&mut self) -> Result<(), Error> {
         let mut asked_at = self.clock.moment();
-        let mut page = self.log.read(self.cursor.as_ref(), self.wait).await?;
+        // After a failure what counts is to be fresh again, not to hear of news at once.
+        let wait = if self.failing { Duration::ZERO } else { self.wait };
+        let mut page = self.log.read(self.cursor.as_ref(), wait).await?;
         while !page.complete {
             asked_at = self.clock.moment();
             // The read comes first, so that it has been sent when taking in begins.

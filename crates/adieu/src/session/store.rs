@@ -247,6 +247,19 @@ pub trait SessionStore: Send + Sync + 'static {
     /// that the session has ended.
     async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error>;
 
+    /// Carries out several [`SessionStore::end`]s, in order: in one step if the store can, and otherwise one after the other,
+    /// so that a failure leaves the first of them done.
+    ///
+    /// # Errors
+    /// As [`SessionStore::end`], for all of them.
+    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+        let mut ended = Vec::with_capacity(endings.len());
+        for ending in endings {
+            ended.push(self.end(ending).await?);
+        }
+        Ok(ended)
+    }
+
     /// One session, whoever it is of; which a store may have to search for.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, KeyId, base64url};
+use crate::Error;
+
+use super::{Algorithm, KeyId, KeySet, VerifyingKey, base64url};
 
 /// A public key as JSON. Has no place for a private one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,39 @@ pub enum PublicKey {
 pub struct Jwks {
     /// Every key that a token may still be signed with.
     pub keys: Vec<Jwk>,
+}
+
+impl Jwks {
+    /// The keys of a document that somebody else publishes. What is not a public key for signatures with an algorithm that
+    /// we know is left out, as it is for somebody else (RFC 7517 §5); so is a second key of the same name.
+    ///
+    /// `rsa` is what an RSA key is for that does not say it; without, it is left out.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it is no such document, or has no key or more than [`MAX_KEYS`](super::MAX_KEYS) that can be used.
+    pub fn key_set(document: &[u8], rsa: Option<Algorithm>) -> Result<KeySet, Error> {
+        #[derive(Deserialize)]
+        struct Document {
+            keys: Vec<serde_json::Value>,
+        }
+        let document: Document = serde_json::from_slice(document)
+            .map_err(|_| Error::Key("not a set of keys, which is an object with `keys`".to_owned()))?;
+        let mut keys: Vec<VerifyingKey> = Vec::new();
+        for key in document.keys {
+            let Ok(mut jwk) = serde_json::from_value::<Jwk>(key) else { continue };
+            if let (PublicKey::Rsa { .. }, None) = (&jwk.key, jwk.alg) {
+                jwk.alg = rsa;
+            }
+            let Ok(key) = VerifyingKey::from_jwk(&jwk) else { continue };
+            if !keys.iter().any(|known| known.key_id() == key.key_id()) {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() {
+            return Err(Error::Key("there is no key in the set that can be used".to_owned()));
+        }
+        KeySet::new(keys)
+    }
 }
 
 impl PublicKey {

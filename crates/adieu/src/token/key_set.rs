@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::Error;
 
 use super::{
@@ -21,6 +23,10 @@ pub const MAX_KEYS_TRIED: usize = 4;
 pub struct KeySet {
     keys: Vec<VerifyingKey>,
     known_headers: Vec<KnownHeader>,
+    /// Nothing is known yet, which is no token's fault.
+    awaited: bool,
+    /// Whom to tell that a token named a key that is not here.
+    missed: Option<Arc<Notify>>,
 }
 
 /// A header as our own tokens have it: equal bytes mean the same as what they would be read as.
@@ -66,7 +72,20 @@ impl KeySet {
                 }
             }
         }
-        Ok(Self { keys, known_headers })
+        Ok(Self { keys, known_headers, awaited: false, missed: None })
+    }
+
+    /// The set of an issuer whose keys are not known yet: every token is refused with [`Refusal::Stale`], since nobody can
+    /// tell.
+    #[must_use]
+    pub fn awaited() -> Self {
+        Self { keys: Vec::new(), known_headers: Vec::new(), awaited: true, missed: None }
+    }
+
+    /// The same set, which tells when a token names a key that is not in it.
+    #[cfg(feature = "remote")]
+    pub(super) fn telling(self, missed: Arc<Notify>) -> Self {
+        Self { missed: Some(missed), ..self }
     }
 
     /// The keys.
@@ -100,10 +119,18 @@ impl KeySet {
 
     /// The keys that a header allows: the one that it names, or else the first few that have its algorithm.
     pub(super) fn candidates(&self, header: &Header<'_>) -> Result<Candidates<'_>, Refusal> {
+        if self.awaited {
+            return Err(Refusal::Stale);
+        }
         match header.key_id.as_deref() {
             Some(id) => {
                 let key = self.keys.iter().find(|key| key.key_id().is_some_and(|known| known.as_str() == id));
-                let key = key.ok_or(Refusal::UnknownKey)?;
+                let Some(key) = key else {
+                    if let Some(missed) = &self.missed {
+                        missed.notify_one();
+                    }
+                    return Err(Refusal::UnknownKey);
+                };
                 if key.algorithm() == header.algorithm {
                     Ok(Candidates::Named(key))
                 } else {

@@ -161,7 +161,8 @@ impl Verifier {
         // When the index was complete is asked before it is, and what time it is after: a pause between the two counts.
         let complete_at = self.freshness.last_complete();
         self.refuse_revoked(&facts(&claims))?;
-        if self.when_stale == WhenStale::Refuse && !self.is_recent(complete_at) {
+        // An index that was never complete is no stale one: nothing is known at all.
+        if (self.when_stale == WhenStale::Refuse || complete_at.is_none()) && !self.is_recent(complete_at) {
             return Err(Refusal::Stale);
         }
         claims.require_type(expected)?;

@@ -1,6 +1,9 @@
 //! Sessions in SQLite.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -12,6 +15,9 @@ use crate::{
     session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore},
     time::Timestamp,
 };
+
+/// Parameters of one statement.
+const MOST_PARAMETERS: usize = 500;
 
 /// Sessions that one step of tidying up removes.
 const FORGET_STEP: usize = 256;
@@ -52,27 +58,18 @@ impl SessionStore for Sqlite {
         Ok(rotated)
     }
 
-    async fn end(&self, mut ending: Ending) -> Result<Option<Ended>, Error> {
-        if let Selection::One(id) = &ending.selection {
-            // Whose it is never changes, so a reader can search for it.
-            ending.selection = match self.session(id).await? {
-                Some(session) => Selection::Owned(session.id, session.subject),
-                None => Selection::Nothing,
-            };
-        }
+    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+        Ok(self.end_all(vec![ending]).await?.pop().flatten())
+    }
+
+    async fn end_all(&self, mut endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+        self.find_owners(&mut endings).await?;
         let ended = self
             .transact(move |connection| {
-                if let Some((id, subject)) = &ending.provided
-                    && !exists(connection, id, subject)?
-                {
-                    return Ok(None);
-                }
-                let ended = ending.revocations(&delete(connection, &ending.selection)?);
-                ended.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
-                Ok(Some(ended))
+                endings.iter().map(|ending| end(connection, ending)).collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        if ended.as_ref().is_some_and(|ended| !ended.revocations.is_empty()) {
+        if ended.iter().flatten().any(|ended| !ended.revocations.is_empty()) {
             self.wake_readers();
         }
         Ok(ended)
@@ -158,9 +155,58 @@ impl SessionStore for Sqlite {
 }
 
 impl Sqlite {
+    /// Looks up whose the sessions are that are named by their ids alone, all at once since all sessions are looked through.
+    /// Whose one is never changes, so a reader can do it.
+    async fn find_owners(&self, endings: &mut [Ending]) -> Result<(), Error> {
+        let wanted = |ending: &Ending| match &ending.selection {
+            Selection::One(id) => Some(id.to_string()),
+            _ => None,
+        };
+        let ids: Vec<String> = endings.iter().filter_map(wanted).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let owners = self
+            .query(move |connection| {
+                let mut owners = HashMap::new();
+                for ids in ids.chunks(MOST_PARAMETERS) {
+                    let parameters = (1..=ids.len()).map(|number| format!("${number}")).collect::<Vec<_>>().join(",");
+                    let mut owner =
+                        connection.prepare(&format!("SELECT id, subject FROM session WHERE id IN ({parameters})"))?;
+                    let mut rows = owner.query(rusqlite::params_from_iter(ids))?;
+                    while let Some(row) = rows.next()? {
+                        let subject = Subject::new(row.get::<_, String>(1)?).map_err(log::invalid)?;
+                        owners.insert(row.get::<_, String>(0)?, subject);
+                    }
+                }
+                Ok(owners)
+            })
+            .await?;
+        for ending in endings {
+            if let Selection::One(id) = &ending.selection {
+                ending.selection = match owners.get(id.as_str()) {
+                    Some(subject) => Selection::Owned(id.clone(), subject.clone()),
+                    None => Selection::Nothing,
+                };
+            }
+        }
+        Ok(())
+    }
+
     fn forgotten_up_to(&self) -> MutexGuard<'_, (String, String)> {
         self.forgotten_up_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn end(connection: &Connection, ending: &Ending) -> rusqlite::Result<Option<Ended>> {
+    if let Some((id, subject)) = &ending.provided
+        && !exists(connection, id, subject)?
+    {
+        return Ok(None);
+    }
+    let ended = ending.revocations(&delete(connection, &ending.selection)?);
+    ended.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
+    Ok(Some(ended))
 }
 
 fn find(connection: &Connection, id: &SessionId, subject: &Subject) -> rusqlite::Result<Option<Session>> {

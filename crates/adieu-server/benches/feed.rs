@@ -1,0 +1,270 @@
+//! How soon a logout reaches thousands of followers of one node, and what that costs.
+//!
+//! `cargo bench -p adieu-server --bench feed` prints the table. The server is the real binary on a store of its own; in this
+//! process there are the followers, each on a connection of its own that is kept (they wait 500 ms at a time, as followers with
+//! `max_staleness` = 2 s do, and hold a lease), and somebody who logs sessions out at an even pace. So both share the machine.
+//!
+//! A delivery is one logout at one follower: from when the logout was *sent* until that follower has read the page with it.
+//! `ADIEU_BENCH_ONLY=2000x100` measures one row, `ADIEU_BENCH_SECONDS` for how long.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::{
+    collections::HashMap,
+    env,
+    path::Path,
+    process::Stdio,
+    sync::{Arc, OnceLock, atomic::AtomicBool, atomic::AtomicUsize, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use adieu::Subject;
+use adieu_server::{
+    clients::{Capability, Client, ClientName},
+    config::{Flags, Settings},
+    listen::raise_descriptor_limit,
+    node::Node,
+};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+/// Followers and logouts a second.
+const ROWS: [(usize, usize); 6] = [(10, 100), (500, 100), (1_000, 100), (2_000, 1), (2_000, 10), (2_000, 100)];
+/// Connections that log out: as many logouts are under way at once.
+const CALLERS: usize = 8;
+/// The kernel counts processor time in ticks of this length, on every Linux there is.
+const TICKS_A_SECOND: f64 = 100.0;
+
+#[tokio::main]
+async fn main() {
+    raise_descriptor_limit();
+    let only = env::var("ADIEU_BENCH_ONLY").ok();
+    let seconds = env::var("ADIEU_BENCH_SECONDS").map_or(15, |seconds| seconds.parse().unwrap());
+    println!(
+        "| followers | logouts/s | deliveries | p50 | p99 | max | to all, p99 | answers/s | server CPU | clients CPU |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (followers, rate) in ROWS {
+        if only.as_ref().is_none_or(|only| *only == format!("{followers}x{rate}")) {
+            measure(followers, rate, seconds).await;
+        }
+    }
+}
+
+/// What everybody knows of the logouts.
+struct Logouts {
+    by_session: HashMap<Vec<u8>, usize>,
+    tokens: Vec<String>,
+    sent_at: Vec<OnceLock<Instant>>,
+}
+
+async fn measure(followers: usize, rate: usize, seconds: usize) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (authorization, logouts) = prepare(folder.path(), rate * seconds).await;
+    let (server, address) = start(folder.path()).await;
+    let logouts = Arc::new(logouts);
+    let (answers, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+
+    let mut following = JoinSet::new();
+    let ready = Arc::new(AtomicUsize::new(0));
+    for number in 0..followers {
+        let follower = Follower {
+            stream: BufReader::new(TcpStream::connect(&address).await.unwrap()),
+            head: format!("Host: adieu\r\nAuthorization: Basic {authorization}\r\n\r\n"),
+            lease: format!("follower=bench-{number}&max_staleness=2000"),
+        };
+        following.spawn(follower.run(
+            Arc::clone(&logouts),
+            Arc::clone(&ready),
+            Arc::clone(&answers),
+            Arc::clone(&is_over),
+        ));
+    }
+    while ready.load(Ordering::SeqCst) < followers {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let pid = server.id().unwrap();
+    let before = (Instant::now(), cpu(pid), cpu(std::process::id()), answers.load(Ordering::SeqCst));
+    let next = Arc::new(AtomicUsize::new(0));
+    let pace = Arc::new(tokio::sync::Mutex::new(interval(Duration::from_secs(1) / u32::try_from(rate).unwrap())));
+    pace.lock().await.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (logouts, next, pace, address) = (logouts.clone(), next.clone(), pace.clone(), address.clone());
+        callers.spawn(async move {
+            let mut stream = BufReader::new(TcpStream::connect(&address).await.unwrap());
+            loop {
+                pace.lock().await.tick().await;
+                let number = next.fetch_add(1, Ordering::SeqCst);
+                let Some(token) = logouts.tokens.get(number) else { return };
+                logouts.sent_at[number].set(Instant::now()).unwrap();
+                let request = format!(
+                    "POST /logout HTTP/1.1\r\nHost: adieu\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n"
+                );
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let body = answer(&mut stream).await;
+                assert!(body.starts_with(br#"{"message":"Successfully"#), "{}", String::from_utf8_lossy(&body));
+            }
+        });
+    }
+    callers.join_all().await;
+    let (took, server_cpu, own_cpu) = (before.0.elapsed(), cpu(pid) - before.1, cpu(std::process::id()) - before.2);
+    let answered = answers.load(Ordering::SeqCst) - before.3;
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    is_over.store(true, Ordering::SeqCst);
+    let seen = following.join_all().await;
+    let mut delays: Vec<Duration> = Vec::with_capacity(followers * logouts.tokens.len());
+    let mut to_all = vec![Duration::ZERO; logouts.tokens.len()];
+    for deliveries in seen {
+        assert_eq!(deliveries.len(), logouts.tokens.len(), "a follower has missed something");
+        for (number, at) in deliveries {
+            let delay = at.duration_since(*logouts.sent_at[number].get().unwrap());
+            delays.push(delay);
+            to_all[number] = to_all[number].max(delay);
+        }
+    }
+    delays.sort_unstable();
+    to_all.sort_unstable();
+    let millis = |sorted: &[Duration], part: f64| {
+        let place = ((sorted.len() - 1) as f64 * part).round() as usize;
+        format!("{:.0} ms", sorted[place].as_secs_f64() * 1e3)
+    };
+    let percent = |ticks: f64| format!("{:.0} %", ticks / TICKS_A_SECOND / took.as_secs_f64() * 100.0);
+    println!(
+        "| {followers} | {:.0} | {} | {} | {} | {} | {} | {:.0} | {} | {} |",
+        logouts.tokens.len() as f64 / took.as_secs_f64(),
+        delays.len(),
+        millis(&delays, 0.5),
+        millis(&delays, 0.99),
+        millis(&delays, 1.0),
+        millis(&to_all, 0.99),
+        answered as f64 / took.as_secs_f64(),
+        percent(server_cpu),
+        percent(own_cpu),
+    );
+    drop(server);
+}
+
+/// A store with a client and sessions, whose tokens are returned.
+async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
+    let flags = Flags { data: Some(data.to_str().unwrap().to_owned()), ..Flags::default() };
+    let settings = Settings::load(&flags, []).unwrap();
+    let node = Node::open(&settings).await.unwrap();
+    let (client, secret) =
+        Client::new(ClientName::new("bench").unwrap(), &[Capability::Follow], node.clock.now()).unwrap();
+    assert!(node.clients.store().add_client(client).await.unwrap());
+    let mut logouts = Logouts { by_session: HashMap::new(), tokens: Vec::new(), sent_at: Vec::new() };
+    for number in 0..count {
+        let subject = Subject::new(format!("user-{number}")).unwrap();
+        let tokens = node.sessions.log_in(subject, Default::default(), Default::default()).await.unwrap();
+        logouts.by_session.insert(tokens.claims.session.unwrap().as_str().as_bytes().to_vec(), number);
+        logouts.tokens.push(tokens.access);
+        logouts.sent_at.push(OnceLock::new());
+    }
+    node.close().await;
+    (BASE64_STANDARD.encode(format!("bench:{}", secret.expose())), logouts)
+}
+
+async fn start(data: &Path) -> (Child, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_adieu"))
+        .env("ADIEU_LISTEN", "127.0.0.1:0")
+        .env("ADIEU_DATA", data)
+        .env("ADIEU_LOG_LEVEL", "error")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    loop {
+        let line = lines.next_line().await.unwrap().expect("the server says where it listens");
+        if let Some((_, address)) = line.split_once("listens on http://") {
+            let address = address.to_owned();
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return (process, address);
+        }
+    }
+}
+
+struct Follower {
+    stream: BufReader<TcpStream>,
+    head: String,
+    lease: String,
+}
+
+impl Follower {
+    /// Follows until it is over; which logouts came, and when.
+    async fn run(
+        mut self,
+        logouts: Arc<Logouts>,
+        ready: Arc<AtomicUsize>,
+        answers: Arc<AtomicUsize>,
+        is_over: Arc<AtomicBool>,
+    ) -> HashMap<usize, Instant> {
+        let mut seen = HashMap::with_capacity(logouts.tokens.len());
+        let mut place = String::new();
+        while !is_over.load(Ordering::Relaxed) {
+            let request = format!("GET /revocations?{}{place} HTTP/1.1\r\n{}", self.lease, self.head);
+            self.stream.write_all(request.as_bytes()).await.unwrap();
+            let body = answer(&mut self.stream).await;
+            let read_at = Instant::now();
+            if place.is_empty() {
+                ready.fetch_add(1, Ordering::SeqCst);
+            }
+            let cursor = text_after(&body, br#""cursor":""#).expect("a cursor");
+            place = format!("&wait=500&after={}", std::str::from_utf8(cursor).unwrap());
+            let mut rest = &body[..];
+            while let Some(id) = text_after(rest, br#""id":""#) {
+                seen.entry(logouts.by_session[id]).or_insert(read_at);
+                let end = id.as_ptr() as usize - rest.as_ptr() as usize + id.len();
+                rest = &rest[end..];
+            }
+            answers.fetch_add(1, Ordering::Relaxed);
+        }
+        seen
+    }
+}
+
+/// The text in quotes that `name` begins.
+fn text_after<'a>(body: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let start = body.windows(name.len()).position(|window| window == name)? + name.len();
+    let end = body[start..].iter().position(|byte| *byte == b'"')?;
+    Some(&body[start..start + end])
+}
+
+/// The body of a successful answer.
+async fn answer(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
+    let mut length = 0;
+    let mut line = Vec::with_capacity(128);
+    let mut is_first = true;
+    loop {
+        line.clear();
+        assert!(stream.read_until(b'\n', &mut line).await.unwrap() > 0, "the server hung up");
+        if is_first {
+            assert!(line.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&line));
+            is_first = false;
+        } else if line == b"\r\n" {
+            break;
+        } else if line.len() > 16 && line[..16].eq_ignore_ascii_case(b"content-length: ") {
+            length = std::str::from_utf8(&line[16..]).unwrap().trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    body
+}
+
+/// Ticks of processor time that a process has used.
+fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
+}

@@ -1,0 +1,240 @@
+//! What clients may revoke, one by one and many at once, and of whom.
+
+use std::time::Duration;
+
+use adieu::{
+    Issuer, TokenId,
+    revocation::{Revocation, RevokedBy, Target, TokenFacts},
+    time::Timestamp,
+};
+use adieu_server::clients::Capability;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Credentials, TestApp};
+
+const OTHER: &str = "https://other.example";
+
+struct Service {
+    app: TestApp,
+    client: Credentials,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let app = TestApp::start().await.with_user("jose").await.with_user("ana").await;
+        let client = app.client("shop", &[Capability::Revoke]).await;
+        Self { app, client }
+    }
+
+    async fn revoke(&self, body: Value) -> Answer {
+        self.app.post("/revocations").by(&self.client).json(body).send().await
+    }
+
+    /// What is in the log.
+    async fn log(&self) -> Vec<Revocation> {
+        self.app.node.core.log().read(None, Duration::ZERO).await.unwrap().entries
+    }
+
+    /// What a verifier of another issuer's tokens would find, on this node.
+    fn of_other(&self, token_id: &str, session: &str, subject: &str) -> Option<RevokedBy> {
+        let now = self.app.node.clock.now();
+        self.app.node.sessions.verifier().index().check(&TokenFacts {
+            issuer: OTHER,
+            token_id,
+            session: Some(session),
+            subject,
+            issued_at: Some(now.minus(Duration::from_secs(60))),
+            expires_at: now.plus(Duration::from_secs(600)),
+        })
+    }
+}
+
+#[tokio::test]
+async fn by_token_by_id_by_session_and_by_subject() {
+    let service = Service::start().await;
+    let app = &service.app;
+    for (what, ended) in [("token", 0), ("refresh", 1), ("id", 0), ("id and exp", 0), ("session", 1), ("subject", 1)] {
+        let tokens = app.log_in("jose").await;
+        let claims = app.claims(&tokens);
+        let body = match what {
+            "token" => json!({"token": tokens.access}),
+            "refresh" => json!({"token": tokens.refresh}),
+            "id" => json!({"token_id": claims.token_id}),
+            "id and exp" => json!({"token_id": claims.token_id, "expires_at": claims.expires_at}),
+            "session" => json!({"session": claims.session, "issuer": "adieu"}),
+            _ => json!({"subject": claims.subject}),
+        };
+        let expected = |ended| format!(r#"200 {{"message":"Revoked.","sessions_ended":{ended}}}"#);
+        let revoked = service.revoke(body.clone()).await;
+        if what != "subject" {
+            revoked.reads(&expected(ended));
+        }
+        app.verify(&tokens.access).await.is_revoked();
+        service.revoke(body).await.reads(&expected(0));
+    }
+}
+
+#[tokio::test]
+async fn it_takes_the_capability_and_everything_takes_an_administrator() {
+    let service = Service::start().await;
+    let app = &service.app;
+    let tokens = app.log_in("jose").await;
+    let follower = app.client("feed", &[Capability::Follow, Capability::Introspect]).await;
+    let body = json!({"token": tokens.access});
+    let refused = app.post("/revocations").by(&follower).json(body.clone()).send().await;
+    assert_snapshot!(refused, @r#"403 {"code":403,"message":"This client may not revoke.","status":"Forbidden"}"#);
+    let stranger = Credentials { name: "shop".into(), secret: "x".into() };
+    let refused = app.post("/revocations").by(&stranger).json(body.clone()).send().await;
+    assert_snapshot!(refused, @r#"401 {"code":401,"message":"Invalid client credentials.","status":"Unauthorized"}"#);
+    assert_eq!(refused.header("www-authenticate"), Some(r#"Basic realm="adieu""#));
+    let both = app.post("/revocations").by(&service.client).token(&tokens.access).json(body).send().await;
+    both.is(400);
+    for everything in [
+        json!({"everything": true}),
+        json!({"everything": true, "issuer": OTHER}),
+        json!({"revocations": [{"token": tokens.access}, {"everything": true}]}),
+    ] {
+        let refused = service.revoke(everything).await;
+        refused
+            .reads(r#"403 {"code":403,"message":"Only administrators may revoke everything.","status":"Forbidden"}"#);
+    }
+    app.verify(&tokens.access).await.is(204);
+}
+
+#[tokio::test]
+async fn many_at_once() {
+    let service = Service::start().await;
+    let app = &service.app;
+    let (jose, ana, other) = (app.log_in("jose").await, app.log_in("ana").await, app.log_in("ana").await);
+    let mut list = vec![
+        json!({"session": app.claims(&jose).session}),
+        json!({"token": ana.refresh}),
+        json!({"session": "not there"}),
+        json!({"session": app.claims(&other).session}),
+    ];
+    list.extend((list.len()..500).map(|number| json!({"token_id": format!("id {number}")})));
+    let revoked = service.revoke(json!({"revocations": list})).await;
+    assert_snapshot!(revoked, @r#"200 {"message":"Revoked.","sessions_ended":3}"#);
+    for tokens in [&jose, &ana, &other] {
+        app.verify(&tokens.access).await.is_revoked();
+    }
+    assert_eq!(service.log().await.len(), 3 + 496);
+}
+
+#[tokio::test]
+async fn of_many_all_or_none() {
+    let service = Service::start().await;
+    let app = &service.app;
+    let tokens = app.log_in("jose").await;
+    let with = |second: &str| json!({"revocations": [{"session": app.claims(&tokens).session}, {"token": tokens.access}, {"token_id": second}]});
+    app.execute(
+        "CREATE TRIGGER disk_full BEFORE INSERT ON revocation WHEN NEW.id = 'last' BEGIN SELECT RAISE(ABORT, 'full'); END",
+    );
+    service.revoke(with("last")).await.is(503);
+    assert_eq!(service.log().await, []);
+    app.verify(&tokens.access).await.is(204);
+    app.post("/refresh").token(&tokens.refresh).send().await.is(200);
+    service.revoke(with("other")).await.is(200);
+    app.verify(&tokens.access).await.is_revoked();
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_each_of_many_is_said_and_nothing_is_done() {
+    let service = Service::start().await;
+    let app = &service.app;
+    let tokens = app.log_in("jose").await;
+    let good = json!({"token": tokens.access});
+    let mut answers = String::new();
+    for body in [
+        json!({"revocations": [good, {}, {"token": "x"}, 7, {"token_id": "", "x": 1}]}),
+        json!({"revocations": []}),
+        json!({"revocations": good}),
+        json!({"revocations": [good], "token": tokens.access}),
+        json!({"revocations": [{"revocations": [good]}]}),
+        json!({"token_id": "x", "expires_at": 1, "keep_until": 1}),
+        json!({"subject": "x", "keep_until": 1}),
+        json!({"token_id": "x", "keep_until": 99_999_999_999_u64}),
+        json!({"token": tokens.access, "issuer": OTHER}),
+        json!({"token_id": "x", "issuer": ""}),
+    ] {
+        let answer = service.revoke(body).await;
+        answers += &format!("{} {}\n", answer.status, answer.json()["errors"]["json"]);
+    }
+    assert_snapshot!(answers, @r#"
+    422 {"revocations.1._schema":["Give exactly one of token, token_id, session, subject and everything."],"revocations.2.token":["Not a token of this server."],"revocations.3._schema":["Invalid input type."],"revocations.4.token_id":["an id must not be empty"],"revocations.4.x":["Unknown field."]}
+    422 {"revocations":["Length must be between 1 and 500."]}
+    422 {"revocations":["Not a valid list."]}
+    422 {"token":["Unknown field."]}
+    422 {"revocations.0.revocations":["Unknown field."]}
+    422 {"keep_until":["Goes with token_id without expires_at, and with another issuer."]}
+    422 {"keep_until":["Goes with token_id without expires_at, and with another issuer."]}
+    422 {"keep_until":["Later than any token of this server."]}
+    422 {"issuer":["A token says itself who issued it."]}
+    422 {"issuer":["an id must not be empty"]}
+    "#);
+    let long = service.revoke(json!({"revocations": vec![json!({"token_id": "x"}); 501]})).await;
+    assert_snapshot!(long, @r#"422 {"code":422,"errors":{"json":{"revocations":["Length must be between 1 and 500."]}},"status":"Unprocessable Entity"}"#);
+    app.verify(&tokens.access).await.is(204);
+}
+
+/// Two readers would take two different values.
+#[tokio::test]
+async fn a_field_that_is_there_twice_is_refused_at_any_depth() {
+    let service = Service::start().await;
+    let text = r#"{"revocations":[{"token_id":"a","token_id":"b"}]}"#;
+    let answer = service.app.post("/revocations").by(&service.client).text(text).send().await;
+    assert_snapshot!(answer, @r#"400 {"code":400,"errors":{"json":["Invalid JSON body."]},"message":"a field is there twice at line 1 column 47","status":"Bad Request"}"#);
+}
+
+#[tokio::test]
+async fn what_another_issuer_has_given() {
+    let service = Service::start().await;
+    let app = &service.app;
+    let tokens = app.log_in("jose").await;
+    let claims = app.claims(&tokens);
+    let (token, session) = (claims.token_id.to_string(), claims.session.clone().unwrap().to_string());
+    let subject = claims.subject.to_string();
+    assert_eq!(service.of_other(&token, &session, &subject), None);
+    for (body, by) in [
+        (json!({"subject": subject, "issuer": OTHER}), RevokedBy::Subject),
+        (json!({"session": session, "issuer": OTHER}), RevokedBy::Session),
+        (json!({"token_id": token, "issuer": OTHER}), RevokedBy::Token),
+    ] {
+        service.revoke(body).await.reads(r#"200 {"message":"Revoked.","sessions_ended":0}"#);
+        assert_eq!(service.of_other(&token, &session, &subject), Some(by));
+    }
+    app.verify(&tokens.access).await.is(204);
+
+    let admin = service.app.with_admin("boss").await;
+    let boss = admin.log_in("boss").await;
+    let everything = json!({"everything": true, "issuer": OTHER});
+    let answer = admin.post("/revocations").token(&boss.access).json(everything).send().await;
+    assert_snapshot!(answer, @r#"200 {"message":"Revoked.","sessions_ended":0,"own_token_revoked":false}"#);
+}
+
+#[tokio::test]
+async fn how_long_a_revocation_is_kept() {
+    let service = Service::start().await;
+    let now = service.app.node.clock.now();
+    let soon = now.plus(Duration::from_secs(3_600));
+    for body in [
+        json!({"token_id": "a", "expires_at": soon}),
+        json!({"token_id": "b", "keep_until": soon}),
+        json!({"token_id": "c"}),
+        json!({"token_id": "d", "issuer": OTHER, "keep_until": soon}),
+        json!({"subject": "e", "issuer": OTHER, "keep_until": soon}),
+        json!({"session": "f", "issuer": OTHER}),
+    ] {
+        service.revoke(body).await.is(200);
+    }
+    let lasts = |one: &Revocation| one.lapses_at > Revocation::lapse_for(now.plus(Duration::from_secs(29 * 86_400)));
+    let log = service.log().await;
+    let lapses: Vec<_> = log.iter().map(|one| (lasts(one), one.lapses_at == Revocation::lapse_for(soon))).collect();
+    let (short, long) = ((false, true), (true, false));
+    assert_eq!(lapses, [short, short, long, short, short, long]);
+    let target = Target::Token { id: TokenId::new("b").unwrap(), expires_at: None };
+    assert_eq!(log[1].target, target, "nobody knows its exp");
+    assert_eq!(log[3].issuer, Issuer::new(OTHER).unwrap());
+    assert!(log.iter().all(|one| one.lapses_at > Timestamp::default()));
+}

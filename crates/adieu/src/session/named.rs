@@ -1,0 +1,177 @@
+//! Ending things by their names, several in one step, also what another issuer has given.
+
+use super::{Ended, Ending, Selection, SessionError, Sessions, to_its_end};
+use crate::{
+    Error, Issuer, SessionId, Subject, TokenId,
+    revocation::{Revocation, Target},
+    time::Timestamp,
+    token::{Refusal, TokenType},
+};
+
+/// Something to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// What.
+    pub what: Name,
+    /// Who gave that name; `None` for these sessions' own issuer. What another one gave has no sessions here: its access
+    /// tokens are refused wherever they are verified beside this log.
+    pub issuer: Option<Issuer>,
+    /// When no token that this matches will be good any more, if somebody knows: a revocation need not be kept for longer.
+    /// Without it, as long as any token of these sessions lives. Of our own sessions and subjects it is known better here,
+    /// and this is not looked at.
+    pub keep_until: Option<Timestamp>,
+}
+
+/// What is to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Name {
+    /// One token.
+    Token {
+        /// Its `jti`.
+        id: TokenId,
+        /// Its `exp` to the second, if it is known; with another one, the token is not found.
+        expires_at: Option<Timestamp>,
+    },
+    /// One session, whoever it is of.
+    Session(SessionId),
+    /// One session of a subject.
+    SessionOf(SessionId, Subject),
+    /// All sessions of a subject, and every token of it that was issued until now, whatever its session.
+    Subject(Subject),
+    /// All sessions, and every token that was issued until now.
+    Everything,
+}
+
+impl From<Name> for Named {
+    fn from(what: Name) -> Self {
+        Self { what, issuer: None, keep_until: None }
+    }
+}
+
+impl Sessions {
+    /// What an authentic token names: an access token itself, a refresh token its session (RFC 7009 §2.1). It may have
+    /// expired or been revoked before.
+    ///
+    /// # Errors
+    /// When it is no authentic token.
+    pub fn name(&self, token: &str) -> Result<Named, Refusal> {
+        let claims = self.verifier.verify_to_revoke(token)?;
+        let what = match (claims.token_type, claims.session) {
+            (TokenType::Refresh, Some(session)) => Name::SessionOf(session, claims.subject),
+            _ => Name::Token { id: claims.token_id, expires_at: Some(claims.expires_at) },
+        };
+        Ok(Named { what, issuer: Some(claims.issuer), keep_until: None })
+    }
+
+    /// Revokes all of them in one step, which a store that can makes one commit; gives how many sessions ended by each.
+    /// What is not there, or has been revoked before, is no error.
+    ///
+    /// # Errors
+    /// When the store could not be written: then none may be taken for revoked.
+    pub async fn revoke_named(&self, named: Vec<Named>) -> Result<Vec<usize>, Error> {
+        let now = self.clock.now();
+        // Whatever the settings were when it was issued: a token that could still be used is of a session that is still
+        // there.
+        let latest = match named.iter().any(|one| self.needs_latest_expiry(one)) {
+            true => self.store.latest_expiry().await?.max(now.plus(self.settings.longest_lifetime())),
+            false => now,
+        };
+        let endings = named.into_iter().map(|one| self.ending(one, now, latest)).collect();
+        let (store, verifier) = (self.store.clone(), self.verifier.clone());
+        to_its_end(async move {
+            let ended = store.end_all(endings).await?;
+            let ended: Vec<Ended> = ended.into_iter().map(Option::unwrap_or_default).collect();
+            // Durable first: what is refused here must not come back with a restart.
+            for ended in &ended {
+                verifier.index().extend(&ended.revocations);
+            }
+            Ok(ended.iter().map(|ended| ended.sessions).collect())
+        })
+        .await
+    }
+
+    /// Revokes an access token alone, a refresh token with its whole session. Gives how many sessions ended by it. It may
+    /// have expired or been revoked before.
+    ///
+    /// # Errors
+    /// The [`Refusal`] when it is no authentic token of these sessions.
+    pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
+        Ok(self.revoke_one(self.name(token)?).await?)
+    }
+
+    /// Revokes the token with this `jti`. `expires_at` is its `exp` to the second, if it is known; with another one, the
+    /// token is not found.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn revoke_token_id(&self, id: TokenId, expires_at: Option<Timestamp>) -> Result<(), Error> {
+        self.revoke_one(Name::Token { id, expires_at }.into()).await.map(drop)
+    }
+
+    /// Ends all sessions of a subject, and every token of it that was issued until now, whatever its session.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn revoke_subject(&self, subject: Subject) -> Result<usize, Error> {
+        self.revoke_one(Name::Subject(subject).into()).await
+    }
+
+    /// Ends all sessions, and every token that was issued until now.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn revoke_everything(&self) -> Result<usize, Error> {
+        self.revoke_one(Name::Everything.into()).await
+    }
+
+    async fn revoke_one(&self, named: Named) -> Result<usize, Error> {
+        Ok(self.revoke_named(vec![named]).await?.into_iter().sum())
+    }
+
+    fn is_own(&self, named: &Named) -> bool {
+        named.issuer.as_ref().is_none_or(|issuer| *issuer == self.settings.issuer)
+    }
+
+    fn needs_latest_expiry(&self, named: &Named) -> bool {
+        let is_known = match &named.what {
+            Name::Token { expires_at, .. } => expires_at.is_some(),
+            _ => self.is_own(named),
+        };
+        !is_known && named.keep_until.is_none()
+    }
+
+    fn ending(&self, named: Named, now: Timestamp, latest: Timestamp) -> Ending {
+        let is_own = self.is_own(&named);
+        let Named { what, issuer, keep_until } = named;
+        let issuer = issuer.unwrap_or_else(|| self.settings.issuer.clone());
+        // Of another issuer whose tokens are accepted here it is known how long they live.
+        let latest = self.lifetime_elsewhere(&issuer).map_or(latest, |lifetime| latest.max(now.plus(lifetime)));
+        let keep_until = keep_until.unwrap_or(latest);
+        let fact = |target, last_expiry| {
+            vec![Revocation { issuer: issuer.clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }]
+        };
+        let last_own = now.plus(self.settings.longest_lifetime());
+        let until_now = |target| fact(target, if is_own { last_own } else { keep_until });
+        let (selection, also) = match what {
+            Name::Token { id, expires_at } => {
+                let last_expiry = expires_at.unwrap_or(keep_until);
+                (Selection::Nothing, fact(Target::Token { id, expires_at }, last_expiry))
+            }
+            Name::Session(id) if is_own => (Selection::One(id), vec![]),
+            Name::SessionOf(id, subject) if is_own => (Selection::Owned(id, subject), vec![]),
+            Name::Session(id) | Name::SessionOf(id, _) => {
+                (Selection::Nothing, fact(Target::Session { id }, keep_until))
+            }
+            Name::Subject(id) => {
+                let target = Target::Subject { id: id.clone(), issued_until: now };
+                (if is_own { Selection::OfSubject(id) } else { Selection::Nothing }, until_now(target))
+            }
+            Name::Everything => {
+                let selection = if is_own { Selection::All { issued_until: now } } else { Selection::Nothing };
+                (selection, until_now(Target::Everything { issued_until: now }))
+            }
+        };
+        Ending { issuer: self.settings.issuer.clone(), selection, provided: None, also }
+    }
+}
