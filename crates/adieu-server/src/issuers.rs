@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
-    token::{Algorithm, CacheLimits, Decoder, KeyId, KeySet, Rules, VerifyingKey},
+    token::{Algorithm, CacheLimits, Decoder, KeyFollower, KeyId, KeySet, KeySource, Rules, VerifyingKey},
 };
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
@@ -14,17 +14,29 @@ use crate::config::TrustedIssuer;
 /// What a public key may be for, when nobody says it. Only RSA leaves a choice.
 const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::RS256];
 
-/// What decodes the tokens of an issuer.
+/// What decodes the tokens of an issuer, and, if it publishes its keys, what follows them. Until they have been read once,
+/// nobody can tell what its tokens are worth, and they are refused as that.
 ///
 /// # Errors
 /// When its key can't be read or used, in one line that names the issuer.
-pub fn decoder(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Arc<Decoder>> {
-    let keys = keys(issuer).with_context(|| format!("trusted_issuer {:?}", issuer.name))?;
-    let decoder = Decoder::new(rules(issuer, leeway)?, keys).with_cache(CacheLimits::default());
-    Ok(Arc::new(decoder))
+pub fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
+    let decoder =
+        |keys| anyhow::Ok(Arc::new(Decoder::new(rules(issuer, leeway)?, keys).with_cache(CacheLimits::default())));
+    let trust = || match &issuer.jwks_url {
+        None => anyhow::Ok((decoder(key(issuer)?)?, None)),
+        Some(url) => {
+            let source = KeySource::new(url)
+                .with_context(|| format!("jwks_url {url:?}"))?
+                .assume_for_rsa(issuer.algorithm.unwrap_or(Algorithm::RS256));
+            let decoder = decoder(KeySet::awaited())?;
+            let follower = KeyFollower::start(Arc::clone(&decoder), source)?;
+            Ok((decoder, Some(follower)))
+        }
+    };
+    trust().with_context(|| format!("trusted_issuer {:?}", issuer.name))
 }
 
-fn keys(issuer: &TrustedIssuer) -> anyhow::Result<KeySet> {
+fn key(issuer: &TrustedIssuer) -> anyhow::Result<KeySet> {
     let key = if let Some(file) = &issuer.secret_file {
         secret(issuer, file).with_context(|| format!("secret_file {}", file.display()))?
     } else if let Some(file) = &issuer.pem_file {

@@ -7,7 +7,7 @@ use adieu::{
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Sqlite},
     time::Clock,
-    token::{CacheLimits, WhenStale},
+    token::{CacheLimits, KeyFollower, WhenStale},
 };
 use anyhow::Context as _;
 
@@ -39,6 +39,8 @@ pub struct Node {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     store: Sqlite,
+    #[expect(dead_code, reason = "follow the keys of other issuers for as long as the node is there")]
+    key_followers: Vec<KeyFollower>,
 }
 
 impl Node {
@@ -72,8 +74,11 @@ impl Node {
             bytes: settings.token_cache.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
         };
         let mut builder = adieu::Node::builder(session_settings.issuer.clone());
+        let mut key_followers = Vec::new();
         for issuer in &settings.trusted_issuer {
-            builder = builder.issuer(issuers::decoder(issuer, settings.leeway)?);
+            let (decoder, follower) = issuers::trust(issuer, settings.leeway)?;
+            builder = builder.issuer(decoder);
+            key_followers.extend(follower);
         }
         let starting = builder
             .token_cache(Some(token_cache))
@@ -98,7 +103,7 @@ impl Node {
         let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
-        Ok(Self { core, sessions, accounts, clients, feed, clock, store })
+        Ok(Self { core, sessions, accounts, clients, feed, clock, store, key_followers })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.

@@ -1,7 +1,12 @@
 //! Tokens of other issuers: they are told from our own, can be logged out, and are good for nothing else here. Made by the
 //! libraries that people use, while the test runs.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use adieu_server::clients::Capability;
 use serde_json::{Value, json};
@@ -187,4 +192,70 @@ impl Issuers {
         claims.custom.insert("is_admin".into(), true.into());
         encode(&key, &claims).unwrap()
     }
+}
+
+/// `interop/issuer.mjs`, running; it ends when its standard input does.
+struct JoseIssuer {
+    process: std::process::Child,
+    told: Value,
+}
+
+impl JoseIssuer {
+    fn start() -> Self {
+        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/issuer.mjs");
+        // Beside the packages, where Node looks for them.
+        let installed = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop");
+        let script = installed.join(format!("issuer-{}.mjs", std::process::id()));
+        std::fs::copy(source, &script).unwrap();
+        let process = Command::new("node").arg(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut process = process.unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        std::fs::remove_file(script).unwrap();
+        let told = serde_json::from_str(&line).expect("`jose` is there; scripts/test installs it");
+        Self { process, told }
+    }
+}
+
+impl Drop for JoseIssuer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn keys_are_taken_from_where_the_issuer_publishes_them() {
+    let issuer = JoseIssuer::start();
+    let url = issuer.told["jwks_url"].as_str().unwrap();
+    let settings = format!(r#"[{{ name = "jose-issuer", jwks_url = "{url}" }}]"#);
+    let app = TestApp::with(&[("trusted_issuer", &settings)]).await;
+    let tokens = issuer.told["tokens"].as_object().unwrap();
+    // Until they have been read, nobody knows.
+    while app.verify(tokens["EdDSA"].as_str().unwrap()).await.status == 503 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for (algorithm, token) in tokens {
+        let token = token.as_str().unwrap();
+        let verified = app.verify(token).await;
+        assert_eq!(verified.status, 204, "{algorithm}: {verified}");
+        log_out(&app, token, "").await.is(200);
+        app.verify(token).await.is_revoked();
+    }
+    for (what, token) in issuer.told["bad"].as_object().unwrap() {
+        let verified = app.verify(token.as_str().unwrap()).await;
+        assert_eq!(verified.status, 401, "{what}: {verified}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_is_nobodys_fault() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let issuers = Issuers::make();
+    let shop = format!(r#"{{ name = "shop", jwks_url = "http://{nobody}/" }}"#);
+    let app = TestApp::with(&[("trusted_issuer", &format!("[{shop}]"))]).await.with_admin("boss").await;
+    let forged = issuers.forge("jose", "session");
+    assert_eq!(app.verify(&forged).await.status, 503, "its tokens may be good");
+    let ours = app.log_in("boss").await;
+    app.verify(&ours.access).await.is(204);
 }

@@ -146,6 +146,8 @@ impl Sessions {
         let is_own = self.is_own(&named);
         let Named { what, issuer, keep_until } = named;
         let issuer = issuer.unwrap_or_else(|| self.settings.issuer.clone());
+        // Of another issuer whose tokens are accepted here it is known how long they live.
+        let latest = self.lifetime_elsewhere(&issuer).map_or(latest, |lifetime| latest.max(now.plus(lifetime)));
         let keep_until = keep_until.unwrap_or(latest);
         let fact = |target, last_expiry| {
             vec![Revocation { issuer: issuer.clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }]
