@@ -53,6 +53,9 @@ def main() -> None:
                     {"issuer": "adieu", "kind": "token", "id": jti, "lapses_at": now + 1020} for jti in known
                 )
             plain = set(known)
+            # The thread could not go on meanwhile.
+            while not blocklist.is_fresh:
+                time.sleep(0.01)
 
             def in_set(asked: Sequence[str]) -> int:
                 return sum(1 for jti in asked if jti in plain)
