@@ -39,6 +39,7 @@ use crate::{
     listen::{Bounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
     node::Node,
+    relay::{self, Relay},
 };
 
 /// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
@@ -132,6 +133,9 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
+    if let Some(url) = relay::followed(&settings)? {
+        return start_relay(listener, address, &settings, url, descriptors, stop).await;
+    }
     let node = tokio::select! {
         node = Node::open(&settings) => Arc::new(node?),
         () = &mut stop => return Ok(()),
@@ -148,6 +152,29 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
     drop((housekeeping, watching));
     node.close().await;
+    tracing::info!(abandoned = drained.abandoned, "stopped");
+    Ok(())
+}
+
+async fn start_relay(
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: &Settings,
+    url: &str,
+    descriptors: Option<u64>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let relay = Arc::new(Relay::open(settings, url).await?);
+    let watching = relay.clients.start_watching();
+    let version = env!("CARGO_PKG_VERSION");
+    print(&format!("adieu {version} listens on http://{address}\nit follows {url}\n"))?;
+    let stop = async {
+        stop.await;
+        relay.feed.hub.end_waiting();
+    };
+    let router = api::relay_router(Arc::clone(&relay), settings);
+    let drained = serve(listener, router, Bounds::from(settings).within(descriptors), stop).await;
+    drop(watching);
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
 }

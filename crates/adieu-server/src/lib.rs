@@ -18,4 +18,5 @@ pub mod listen;
 pub mod logging;
 pub mod node;
 pub mod password;
+pub mod relay;
 pub mod text;

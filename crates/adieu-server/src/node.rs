@@ -70,10 +70,7 @@ impl Node {
             .sessions(session_settings)
             .leeway(settings.leeway)
             .max_staleness(settings.max_staleness)
-            .when_stale(match settings.when_stale {
-                config::WhenStale::Refuse => WhenStale::Refuse,
-                config::WhenStale::Accept => WhenStale::Accept,
-            })
+            .when_stale(token_when_stale(settings))
             .start(store.clone());
         // Of a damaged file a node may never be ready.
         let checked = async {
@@ -115,6 +112,15 @@ impl Node {
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
         self.core.start_housekeeping()
+    }
+}
+
+/// The setting, in the words of the core.
+#[must_use]
+pub fn token_when_stale(settings: &Settings) -> WhenStale {
+    match settings.when_stale {
+        config::WhenStale::Refuse => WhenStale::Refuse,
+        config::WhenStale::Accept => WhenStale::Accept,
     }
 }
 

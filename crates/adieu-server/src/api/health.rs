@@ -19,6 +19,10 @@ pub(super) struct Health {
     status: &'static str,
 }
 
+impl Health {
+    pub(super) const READY: Self = Self { status: "ready" };
+}
+
 /// Says that the process answers. Always 200; for whoever restarts what does not answer.
 #[utoipa::path(get, path = "/livez", tag = "Operation", responses(
     (status = 200, description = "It answers.", body = Health),
@@ -37,7 +41,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiEr
         return Err(ApiError::NotReady("The revocations known here are not up to date."));
     }
     match api.node.check_store().await {
-        Ok(()) => Ok(Json(Health { status: "ready" })),
+        Ok(()) => Ok(Json(Health::READY)),
         Err(error) => {
             tracing::warn!(target: crate::error::LOG_TARGET, cause = &error as &dyn std::error::Error, "not ready");
             Err(ApiError::NotReady("The store can't be read and written."))
