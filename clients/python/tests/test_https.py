@@ -54,11 +54,14 @@ def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
     context.load_cert_chain(certificate)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
-        writer.close()
+        except OSError:
+            pass  # Whoever asked has gone.
+        finally:
+            writer.close()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -72,8 +75,10 @@ def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
 
     async def end() -> None:
         listener.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     try:
         yield f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
