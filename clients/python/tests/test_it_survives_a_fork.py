@@ -70,6 +70,19 @@ def test_a_child_has_a_follower_of_its_own(shared_server: Server, shared_client:
     assert threads.count("adieu-follower") == 1
 
 
+def test_a_child_speaks_on_connections_of_its_own(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    blocklist = follow(shared_server.url, shared_client, start_timeout=PATIENCE)
+
+    def ports() -> set[int]:
+        blocklist.add(new_id())
+        sockets = [connection.sock for connection in blocklist._node._all]
+        return {each.getsockname()[1] for each in sockets if each is not None}
+
+    assert not in_a_child(ports) & ports()
+
+
 def test_a_child_does_not_take_its_parents_freshness_for_its_own(
     client: Credentials, proxy: Proxy, follow: Follow
 ) -> None:

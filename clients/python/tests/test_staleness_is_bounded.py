@@ -1,8 +1,9 @@
 """No token is accepted later than max_staleness after its logout was answered, whatever fails."""
 
+import dataclasses
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tcp_proxy import Proxy
 
 from adieu import Blocklist, StaleError
 from adieu.clock import SECOND, moment
+from adieu.node import Node, Page
 
 Follow = Callable[..., Blocklist]
 BOUND = 2.0
@@ -98,6 +100,26 @@ def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
     proxy.wait_for_question()
     assert not is_accepted(here, jti)
     assert is_stale(here)
+
+
+def test_the_lag_of_the_node_itself_counts(
+    shared_server: Server, shared_client: Credentials, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lag_ms = 1500
+    read = Node.read
+
+    def read_from_one_that_lags(node: Node, query: Mapping[str, str | int], timeout: float) -> Page:
+        page = read(node, query, timeout)
+        return dataclasses.replace(page, age_ms=page.age_ms + lag_ms)
+
+    monkeypatch.setattr(Node, "read", read_from_one_that_lags)
+    here = follow(shared_server.url, shared_client, max_staleness=BOUND)
+    assert here.staleness is not None
+    assert here.staleness >= lag_ms / 1000
+
+    lag_ms = 2500
+    eventually(lambda: is_stale(here))
+    eventually(lambda: "the node itself has had no news" in str(here._follower.error))
 
 
 def test_a_restart_of_the_server_costs_nothing_but_a_moment(

@@ -172,6 +172,7 @@ class Blocklist:
     def close(self) -> None:
         """Stops following. Whatever is asked afterwards is answered as when nothing is heard of the node."""
         self._finalizer()
+        self._follower.join()
 
     def __enter__(self) -> "Blocklist":
         return self

@@ -58,7 +58,8 @@ class Follower:
         self._stop = threading.Event()
         # Drawn by the system, so that two processes that were one never share it.
         self._id = secrets.token_urlsafe(12)
-        threading.Thread(target=self._run, args=(self._stop,), name="adieu-follower", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(self._stop,), name="adieu-follower", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stops following. The index is stale from now on."""
@@ -68,6 +69,11 @@ class Follower:
         self._node.close()
         with self._changed:
             self._changed.notify_all()
+
+    def join(self) -> None:
+        """After `close`, lets the thread come to its end, unless that takes long."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(1 + self._wait_ms / 1000)
 
     def wait_ready(self, until: int | None) -> bool:
         """Waits until the whole feed has been read once in this process, or the node has refused, or that moment."""

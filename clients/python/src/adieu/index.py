@@ -193,22 +193,29 @@ class Claims:
     __slots__ = ("expires_at", "is_refresh", "issued_at", "issuer", "session", "subject", "token_id")
 
     def __init__(self, payload: Mapping[str, Any], subject_claim: str) -> None:
-        self.issuer = _name(payload, "iss")
-        self.token_id = _name(payload, "jti")
-        self.session = _name(payload, "sid")
-        self.subject = _name(payload, subject_claim)
-        self.issued_at = _date(payload, "iat")
-        self.expires_at = _date(payload, "exp")
+        # What is as it should be costs no call: this is done for every request.
+        get = payload.get
+        value = get("iss")
+        self.issuer = value if value.__class__ is str else _name("iss", value)
+        value = get("jti")
+        self.token_id = value if value.__class__ is str else _name("jti", value)
+        value = get("sid")
+        self.session = value if value.__class__ is str else _name("sid", value)
+        value = get(subject_claim)
+        self.subject = value if value.__class__ is str else _name(subject_claim, value)
+        value = get("iat")
+        self.issued_at = value if value.__class__ is int else _date("iat", value)
+        value = get("exp")
+        self.expires_at = value if value.__class__ is int else _date("exp", value)
         # Flask-JWT-Extended and Adieu call it `type`, simplejwt `token_type`. Refresh tokens outlive the fact that
         # their session ended, so it must not be what they are judged by.
-        self.is_refresh = "refresh" in (payload.get("type"), payload.get("token_type"))
+        self.is_refresh = get("type") == "refresh" or get("token_type") == "refresh"
 
 
 _NOTHING = Facts()
 
 
-def _name(payload: Mapping[str, Any], claim: str) -> str | None:
-    value = payload.get(claim)
+def _name(claim: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -216,8 +223,7 @@ def _name(payload: Mapping[str, Any], claim: str) -> str | None:
     raise TypeError(f"the claim {claim} must be text")
 
 
-def _date(payload: Mapping[str, Any], claim: str) -> int | None:
-    value = payload.get(claim)
+def _date(claim: str, value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -1,0 +1,125 @@
+"""The way to the node is as private as the certificates say."""
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import os
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from adieu_server import Credentials, Server
+from conftest import PATIENCE, new_id
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from adieu import Blocklist, StaleError, UnavailableError
+
+Follow = Callable[..., Blocklist]
+
+
+def a_certificate(folder: Path) -> Path:
+    """Of 127.0.0.1, signed by itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "certificate.pem"
+    pem.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pem
+
+
+@contextlib.contextmanager
+def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
+    """What stands in front of a server and speaks TLS; its URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # Whoever asked has gone.
+        finally:
+            writer.close()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    starting = asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context)
+    listener = asyncio.run_coroutine_threadsafe(starting, loop).result(PATIENCE)
+
+    async def end() -> None:
+        listener.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    try:
+        yield f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result(PATIENCE)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def test_it_follows_over_tls_also_after_a_fork(
+    shared_server: Server, shared_client: Credentials, follow: Follow, tmp_path: Path
+) -> None:
+    certificate = a_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with speaking_tls(shared_server.port, certificate) as url:
+        blocklist = follow(url, shared_client, ssl_context=trusting, start_timeout=PATIENCE)
+        jti = new_id()
+        blocklist.add(jti)
+        assert jti in blocklist
+
+        pid = os.fork()
+        if pid == 0:
+            try:
+                later = new_id()
+                blocklist.add(later)
+                os._exit(0 if later in blocklist and jti in blocklist else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(pid, 0)[1] == 0
+        blocklist.add(new_id())
+        blocklist.close()
+
+
+def test_nobody_unknown_gets_the_secret(
+    shared_server: Server, shared_client: Credentials, follow: Follow, tmp_path: Path
+) -> None:
+    with speaking_tls(shared_server.port, a_certificate(tmp_path)) as url:
+        blocklist = follow(url, shared_client, ready=False, start_timeout=0)
+        with pytest.raises(UnavailableError, match="SSLCertVerificationError"):
+            blocklist.add(new_id())
+        with pytest.raises(StaleError):
+            blocklist.wait_ready(0.1)
+        blocklist.close()
