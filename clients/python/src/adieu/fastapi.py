@@ -1,0 +1,75 @@
+"""For FastAPI.
+
+>>> blocklist = Blocklist(url, "shop", secret)  # doctest: +SKIP
+>>> current_token = NotRevoked(blocklist, lambda token: jwt.decode(token, key, algorithms=["EdDSA"]))  # doctest: +SKIP
+>>> @app.get("/orders")  # doctest: +SKIP
+... def orders(payload: Annotated[dict, Depends(current_token)]): ...
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from adieu import blocklist, errors
+
+
+class _Answered503(HTTPException):
+    def __init__(self, why: str) -> None:
+        # The reason is for the log: it names the node and its state.
+        super().__init__(503, "Please try again.", {"Retry-After": "1"})
+        self.args = (why,)
+
+
+class StaleError(_Answered503, errors.StaleError):
+    """`adieu.StaleError`, answered 503."""
+
+
+class UnavailableError(_Answered503, errors.UnavailableError):
+    """`adieu.UnavailableError`, answered 503."""
+
+
+class Blocklist(blocklist.Blocklist):
+    """`adieu.Blocklist` for applications made with FastAPI or Starlette."""
+
+    stale_error = StaleError
+    unavailable_error = UnavailableError
+
+
+class NotRevoked:
+    """A dependency: the payload of the bearer token, which is good and not revoked; otherwise 401, or 503 when stale.
+
+    `decode` verifies a token and gives its payload. Any exception of it is answered 401.
+    """
+
+    def __init__(self, blocklist: Blocklist, decode: Callable[[str], Mapping[str, Any]]) -> None:
+        self._blocklist = blocklist
+        self._decode = decode
+
+    async def __call__(
+        self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+    ) -> Mapping[str, Any]:
+        """The payload of the token in the request."""
+        if credentials is None:
+            raise _unauthorized("Not authenticated.")
+        try:
+            payload = self._decode(credentials.credentials)
+        except Exception as error:
+            raise _unauthorized("The token is not valid.", "invalid_token") from error
+        if self._blocklist.staleness is None:
+            # The first snapshot is not there yet: the only time that a look-up waits, so not on the event loop.
+            revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload)
+        else:
+            revoked = self._blocklist.is_revoked(payload)
+        if revoked:
+            raise _unauthorized("The token has been revoked.", "invalid_token")
+        return payload
+
+
+def _unauthorized(detail: str, code: str | None = None) -> HTTPException:
+    # RFC 6750 section 3.1: no code when there was no token.
+    challenge = "Bearer" if code is None else f'Bearer error="{code}"'
+    return HTTPException(401, detail, {"WWW-Authenticate": challenge})

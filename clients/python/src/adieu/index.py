@@ -1,0 +1,238 @@
+"""The revocations in memory.
+
+1. Facts only add up: the order in which they arrive does not matter, and a second one about the same thing never
+   weakens the first.
+2. Readers take no lock. Whoever changes something holds `Index.lock`, which is also held while the process forks.
+3. A fact is forgotten only when the node has said that it has lapsed *and* the clock here agrees. From then on a token
+   that it could match counts as revoked by its ``exp`` alone, so that a clock that goes back revives nothing.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+KEPT_AFTER_EXPIRY = 120
+"""A revocation is kept for so many seconds after the last token that it matches: leeway, and clocks that disagree."""
+
+NEVER = 1 << 62
+"""When a fact lapses whose time is not known yet."""
+
+_SLOT_BITS = 8
+"""Facts are forgotten in groups of those that lapse within 256 seconds."""
+
+
+class BadFactError(ValueError):
+    """A fact that this version can't read. It can't be left out: what it ends would be accepted."""
+
+
+class Lapsing:
+    """Ids that are remembered until a time."""
+
+    __slots__ = ("_due", "lapses")
+
+    def __init__(self) -> None:
+        self.lapses: dict[str, int] = {}
+        self._due: dict[int, list[str]] = {}
+
+    def put(self, name: str, lapses_at: int) -> None:
+        """Remembers until then, or longer if that was known before."""
+        known = self.lapses.get(name)
+        if known is not None and known != NEVER and known >= lapses_at:
+            return
+        self.lapses[name] = lapses_at
+        self._due.setdefault(lapses_at >> _SLOT_BITS, []).append(name)
+
+    def put_until_told(self, name: str, lapses_at: int) -> None:
+        """Remembers what the node will say better."""
+        if lapses_at != NEVER:
+            self.put(name, lapses_at)
+        else:
+            self.lapses.setdefault(name, NEVER)
+
+    def forget(self, now: int) -> list[str]:
+        """Forgets what has lapsed, and says what that was."""
+        forgotten = []
+        for slot in [slot for slot in self._due if (slot + 1) << _SLOT_BITS <= now]:
+            for name in self._due.pop(slot):
+                if self.lapses.get(name, NEVER) <= now:
+                    del self.lapses[name]
+                    forgotten.append(name)
+        return forgotten
+
+
+class Facts:
+    """What has ended of one issuer."""
+
+    __slots__ = ("cut_offs", "everything_until", "sessions", "subjects", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = Lapsing()
+        self.sessions = Lapsing()
+        self.subjects = Lapsing()
+        self.cut_offs: dict[str, int] = {}
+        self.everything_until = -1
+
+    def end_subject(self, name: str, issued_until: int, lapses_at: int) -> None:
+        """Everything of a subject that was issued until then; the latest of several counts."""
+        self.cut_offs[name] = max(issued_until, self.cut_offs.get(name, -1))
+        self.subjects.put(name, lapses_at)
+
+    def end_everything(self, issued_until: int) -> None:
+        """Everything that was issued until then. One number an issuer, so it is never forgotten."""
+        self.everything_until = max(issued_until, self.everything_until)
+
+    def forget(self, now: int) -> None:
+        """Forgets what has lapsed."""
+        self.tokens.forget(now)
+        self.sessions.forget(now)
+        for name in self.subjects.forget(now):
+            del self.cut_offs[name]
+
+    def absorb(self, other: "Facts") -> None:
+        """Takes in what is known of another name of the same issuer."""
+        for mine, theirs in ((self.tokens, other.tokens), (self.sessions, other.sessions)):
+            for name, lapses_at in theirs.lapses.items():
+                mine.put_until_told(name, lapses_at)
+        for name, issued_until in other.cut_offs.items():
+            self.end_subject(name, issued_until, other.subjects.lapses[name])
+        self.end_everything(other.everything_until)
+
+
+class Index:
+    """All facts, by issuer. `own` are those of the issuer that tokens without ``iss`` are from."""
+
+    def __init__(self, issuer: str | None) -> None:
+        self.lock = threading.Lock()
+        self.own = Facts()
+        self.pruned_through = 0
+        self.node_issuer: str | None = None
+        self._follows_node = issuer is None
+        self._by_issuer: dict[str, Facts] = {} if issuer is None else {issuer: self.own}
+        self._forgotten_slot = 0
+
+    def of(self, issuer: str | None) -> Facts:
+        """What has ended of an issuer; of our own when the token names none."""
+        if issuer is None:
+            return self.own
+        facts = self._by_issuer.get(issuer)
+        if facts is None:
+            facts = self._by_issuer[issuer] = Facts()
+        return facts
+
+    def name_node(self, issuer: str) -> bool:
+        """Learns the issuer that the node calls its own; returns whether it was another one before.
+
+        Needs the lock. Both are ours from then on: renaming a node must not revive what was revoked under its old name.
+        """
+        before, self.node_issuer = self.node_issuer, issuer
+        if before == issuer:
+            return False
+        if self._follows_node:
+            known = self._by_issuer.get(issuer)
+            if known is not None and known is not self.own:
+                self.own.absorb(known)
+            self._by_issuer[issuer] = self.own
+        return before is not None
+
+    def extend(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Takes facts in, as the feed writes them. Needs the lock.
+
+        Raises `BadFactError` at one that it can't read.
+        """
+        for entry in entries:
+            try:
+                kind, facts, lapses_at = entry["kind"], self.of(_text(entry["issuer"])), _number(entry["lapses_at"])
+                if kind == "token":
+                    facts.tokens.put(_text(entry["id"]), lapses_at)
+                elif kind == "session":
+                    facts.sessions.put(_text(entry["id"]), lapses_at)
+                elif kind == "subject":
+                    facts.end_subject(_text(entry["id"]), _number(entry["issued_until"]), lapses_at)
+                elif kind == "everything":
+                    facts.end_everything(_number(entry["issued_until"]))
+                else:
+                    raise BadFactError(f"the node tells of a kind of revocation that is not known here: {kind!r:.40}")
+            except (KeyError, TypeError) as error:
+                raise BadFactError("the node tells of a revocation that can't be read") from error
+
+    def forget_lapsed(self, pruned_through: int) -> None:
+        """Learns how far the node has forgotten, and forgets the same. Needs the lock."""
+        # The mark comes first: a reader looks at the facts, then at the mark, and so sees one of the two.
+        self.pruned_through = max(self.pruned_through, pruned_through)
+        limit = min(self.pruned_through, int(time.time()))
+        if limit >> _SLOT_BITS == self._forgotten_slot:
+            return
+        self._forgotten_slot = limit >> _SLOT_BITS
+        for facts in {id(facts): facts for facts in self._by_issuer.values()}.values():
+            facts.forget(limit)
+
+    def is_revoked(self, token: "Claims") -> bool:
+        """Whether a fact matches the token, or one that could have is forgotten."""
+        facts = self._by_issuer.get(token.issuer, _NOTHING) if token.issuer is not None else self.own
+        name = token.token_id
+        # An id that was added without its issuer is found too: what `in` says, this says.
+        if name is not None and (name in facts.tokens.lapses or name in self.own.tokens.lapses):
+            return True
+        if token.session is not None and not token.is_refresh and token.session in facts.sessions.lapses:
+            return True
+        issued_at = token.issued_at
+        if token.subject is not None:
+            until = facts.cut_offs.get(token.subject)
+            if until is not None and (issued_at is None or issued_at <= until):
+                return True
+        until = facts.everything_until
+        if until >= 0 and (issued_at is None or issued_at <= until):
+            return True
+        return token.expires_at is not None and token.expires_at + KEPT_AFTER_EXPIRY <= self.pruned_through
+
+
+class Claims:
+    """What matters of the payload of a token whose signature and claims were verified by whoever decoded it."""
+
+    __slots__ = ("expires_at", "is_refresh", "issued_at", "issuer", "session", "subject", "token_id")
+
+    def __init__(self, payload: Mapping[str, Any], subject_claim: str) -> None:
+        self.issuer = _name(payload, "iss")
+        self.token_id = _name(payload, "jti")
+        self.session = _name(payload, "sid")
+        self.subject = _name(payload, subject_claim)
+        self.issued_at = _date(payload, "iat")
+        self.expires_at = _date(payload, "exp")
+        # Flask-JWT-Extended and Adieu call it `type`, simplejwt `token_type`. Refresh tokens outlive the fact that
+        # their session ended, so it must not be what they are judged by.
+        self.is_refresh = "refresh" in (payload.get("type"), payload.get("token_type"))
+
+
+_NOTHING = Facts()
+
+
+def _name(payload: Mapping[str, Any], claim: str) -> str | None:
+    value = payload.get(claim)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise TypeError(f"the claim {claim} must be text")
+
+
+def _date(payload: Mapping[str, Any], claim: str) -> int | None:
+    value = payload.get(claim)
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Down, as the node does it: a fraction never makes a life longer.
+        return int(value // 1)
+    raise TypeError(f"the claim {claim} must be a number")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError
+
+
+def _number(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError

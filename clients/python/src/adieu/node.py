@@ -1,0 +1,219 @@
+"""Talking to a node over HTTP.
+
+1. No redirect is followed and no proxy asked: the credentials go to the address that was given, and nowhere else.
+2. Every wait and every answer has a limit.
+3. Connections are kept and shared by threads, and never by processes: see `Node.after_fork`.
+"""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+# Imported by the standard library when a connection is first made; in a process that forks meanwhile, the child would
+# wait for that import for ever.
+import encodings.idna  # noqa: F401  isort: skip
+
+from adieu.errors import AdieuError, RefusedError, UnavailableError
+
+MOST_BYTES = 64 * 1024 * 1024
+"""The longest answer that is read."""
+
+MOST_AT_ONCE = 100
+"""How many revocations are sent in one request, well within what a node takes."""
+
+_MOST_IDLE = 4
+_LONGEST_MESSAGE = 300
+
+_HUNG_UP = (ConnectionError, http.client.RemoteDisconnected, http.client.BadStatusLine, ssl.SSLEOFError)
+"""What becomes of a request on a connection that was kept for too long: the node has not taken it up."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of the feed."""
+
+    cursor: str
+    complete: bool
+    from_start: bool
+    age_ms: int
+    pruned_through: int
+    issuer: str
+    entries: Sequence[Mapping[str, Any]]
+
+
+class Node:
+    """One node and the credentials for it."""
+
+    def __init__(self, url: str, client_id: str, secret: str, ssl_context: ssl.SSLContext | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("url must begin with http:// or https:// and name a host")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("url must have no credentials, query or fragment")
+        if not client_id or ":" in client_id:
+            raise ValueError("client_id must be the name that `adieu client add` was given")
+        if not secret:
+            raise ValueError("secret must be what `adieu client add` printed")
+        self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._tls = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
+        credentials = base64.b64encode(f"{client_id}:{secret}".encode()).decode("ascii")
+        self._headers = {"Accept": "application/json", "Authorization": f"Basic {credentials}"}
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._idle: list[http.client.HTTPConnection] = []
+        self._all: set[http.client.HTTPConnection] = set()
+
+    def read(self, query: Mapping[str, str | int], timeout: float) -> Page:
+        """Reads a page of the feed. Raises `UnavailableError` or `RefusedError`."""
+        answer = self._ask("GET", f"/revocations?{urlencode(query)}", None, timeout)
+        try:
+            return Page(
+                cursor=_is(str, answer["cursor"]),
+                complete=_is(bool, answer["complete"]),
+                from_start=_is(bool, answer["from_start"]),
+                age_ms=_is(int, answer["age_ms"]),
+                pruned_through=_is(int, answer["pruned_through"]),
+                issuer=_is(str, answer["issuer"]),
+                entries=_is(list, answer["entries"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise UnavailableError("the node's answer is not a page of revocations") from error
+
+    def revoke(self, revocations: Sequence[Mapping[str, Any]], timeout: float) -> None:
+        """Revokes; durable when it returns. Raises `UnavailableError` or `RefusedError`."""
+        for start in range(0, len(revocations), MOST_AT_ONCE):
+            body = json.dumps({"revocations": revocations[start : start + MOST_AT_ONCE]}).encode("ascii")
+            self._ask("POST", "/revocations", body, timeout)
+
+    def after_fork(self) -> None:
+        """In a child: lets go of the parent's connections without a word to the other side.
+
+        Two processes that write to one connection would get each other's answers.
+        """
+        inherited, self._all, self._idle, self._lock = self._all, set(), [], threading.Lock()
+        for connection in inherited:
+            if isinstance(connection.sock, socket.socket):
+                with contextlib.suppress(OSError):
+                    os.close(connection.sock.detach())
+
+    def close(self) -> None:
+        """Ends every connection, also one that is being waited on."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            busy, self._all = self._all.difference(idle), set()
+        for connection in idle:
+            connection.close()
+        for connection in busy:
+            # Whoever waits on it wakes up, and closes it.
+            if isinstance(connection.sock, socket.socket):
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, method: str, target: str, body: bytes | None, timeout: float) -> dict[str, Any]:
+        try:
+            status, content = self._exchange(method, target, body, timeout)
+        except TimeoutError as error:
+            raise UnavailableError(f"the node did not answer within {timeout:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise UnavailableError(f"the node can't be reached: {type(error).__name__}") from error
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        if status != http.client.OK:
+            raise _refusal(status, answer)
+        if not isinstance(answer, dict):
+            raise UnavailableError("the node's answer is not a JSON object")
+        return answer
+
+    def _exchange(self, method: str, target: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+        connection = self._take(timeout)
+        if connection is not None:
+            try:
+                return self._exchange_on(connection, method, target, body)
+            except _HUNG_UP:
+                pass
+        return self._exchange_on(self._connect(timeout), method, target, body)
+
+    def _exchange_on(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: bytes | None
+    ) -> tuple[int, bytes]:
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        try:
+            connection.request(method, self._path + target, body, headers)
+            response = connection.getresponse()
+            content = response.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise http.client.HTTPException("the answer is too long")
+        except BaseException:
+            self._drop(connection)
+            raise
+        # Whatever is left open would be taken for the beginning of the next answer.
+        if response.isclosed() and connection.sock is not None:
+            self._keep(connection)
+        else:
+            self._drop(connection)
+        return response.status, content
+
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        connection = (
+            http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+            if self._tls is None
+            else http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
+        )
+        with self._lock:
+            if self._is_closed:
+                raise UnavailableError("the blocklist was closed")
+            self._all.add(connection)
+        return connection
+
+    def _take(self, timeout: float) -> http.client.HTTPConnection | None:
+        with self._lock:
+            if not self._idle:
+                return None
+            connection = self._idle.pop()
+        connection.timeout = timeout
+        if isinstance(connection.sock, socket.socket):
+            connection.sock.settimeout(timeout)
+        return connection
+
+    def _keep(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            if connection in self._all and len(self._idle) < _MOST_IDLE:
+                self._idle.append(connection)
+                return
+        self._drop(connection)
+
+    def _drop(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._all.discard(connection)
+        connection.close()
+
+
+def _refusal(status: int, answer: object) -> AdieuError:
+    # What the node says names the setting that is wrong. It is cut, since it ends in a log.
+    detail = ""
+    if isinstance(answer, dict):
+        said = answer.get("message") or answer.get("description") or answer.get("errors")
+        if said:
+            detail = ": " + (said if isinstance(said, str) else json.dumps(said))[:_LONGEST_MESSAGE]
+    message = f"the node answered {status}{detail}"
+    if status >= 500 or status in (408, 429):
+        return UnavailableError(message)
+    return RefusedError(message, status)
+
+
+def _is(kind: type[Any], value: object) -> Any:
+    if type(value) is not kind or (kind is int and value < 0):  # type: ignore[operator]
+        raise TypeError
+    return value

@@ -1,0 +1,217 @@
+"""What a set does, a Blocklist does: and for every process, and after a restart."""
+
+import base64
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from adieu_server import Credentials, Server
+from conftest import PATIENCE, eventually, new_id
+from tcp_proxy import Proxy
+
+from adieu import Blocklist, RefusedError, StaleError, UnavailableError
+
+Follow = Callable[..., Blocklist]
+
+
+def test_what_was_added_is_in_it_at_once(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
+    blocklist = follow(shared_server.url, shared_client)
+    jti = new_id()
+    assert jti not in blocklist
+    blocklist.add(jti)
+    assert jti in blocklist
+
+
+def test_many_can_be_added_at_once_and_again(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
+    blocklist = follow(shared_server.url, shared_client)
+    jtis = [new_id() for _ in range(250)]
+    blocklist.update(jtis)
+    blocklist.update(jtis[:3])
+    assert all(jti in blocklist for jti in jtis)
+    assert len(blocklist) >= 250
+    assert blocklist
+
+
+def test_another_process_knows_it_within_the_bound(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    here = follow(shared_server.url, shared_client)
+    asked = """
+import sys
+from adieu import Blocklist
+blocklist = Blocklist(*sys.argv[1:4])
+blocklist.wait_ready(60)
+print("ready", flush=True)
+for jti in map(str.strip, sys.stdin):
+    print(jti in blocklist, flush=True)
+"""
+    arguments = [sys.executable, "-c", asked, shared_server.url, shared_client.name, shared_client.secret]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as there:
+        assert there.stdin is not None
+        assert there.stdout is not None
+        assert there.stdout.readline() == "ready\n"
+        jti = new_id()
+
+        def is_in_it_there() -> bool:
+            assert there.stdin is not None
+            assert there.stdout is not None
+            there.stdin.write(f"{jti}\n")
+            there.stdin.flush()
+            return there.stdout.readline() == "True\n"
+
+        assert not is_in_it_there()
+        here.add(jti)
+        answered = time.monotonic()
+        eventually(is_in_it_there)
+        # It may take this long; as a rule it takes a few milliseconds.
+        assert time.monotonic() - answered < 2.0
+        there.stdin.close()
+
+
+def test_it_is_still_in_it_after_the_server_was_killed(
+    server: Server, client: Credentials, proxy: Proxy, follow: Follow
+) -> None:
+    before = follow(proxy.url, client)
+    jti = new_id()
+    before.add(jti)
+    server.stop(signal.SIGKILL)
+    server.start()
+    proxy.upstream = server.port
+
+    after = follow(proxy.url, client)
+    assert jti in after
+    eventually(lambda: before.is_fresh)
+    assert jti in before
+
+
+def test_add_raises_when_it_may_not_be_durable(client: Credentials, proxy: Proxy, follow: Follow) -> None:
+    blocklist = follow(proxy.url, client, timeout=0.2)
+    jti = new_id()
+    proxy.hold_answers()
+    with pytest.raises(UnavailableError, match="did not answer within"):
+        blocklist.add(jti)
+    proxy.cut()
+    with pytest.raises(UnavailableError, match="can't be reached"):
+        blocklist.add(jti)
+    proxy.mend()
+    blocklist.add(jti)
+    assert jti in blocklist
+
+
+def test_add_raises_what_the_node_refuses(server: Server, follow: Follow) -> None:
+    blocklist = follow(server.url, server.add_client("reader", "follow"))
+    with pytest.raises(RefusedError) as refused:
+        blocklist.add(new_id())
+    assert refused.value.status == 403
+
+
+def test_wrong_credentials_are_told_at_the_start(server: Server, follow: Follow) -> None:
+    blocklist = follow(server.url, Credentials("shop", "wrong"), ready=False)
+    with pytest.raises(RefusedError) as refused:
+        blocklist.wait_ready(PATIENCE)
+    assert refused.value.status == 401
+    with pytest.raises(StaleError, match="401"):
+        new_id() in blocklist  # noqa: B015
+
+
+def test_a_bound_that_the_node_can_not_keep_is_told_at_the_start(
+    server: Server, client: Credentials, follow: Follow
+) -> None:
+    blocklist = follow(server.url, client, ready=False, max_staleness=2.5)
+    with pytest.raises(RefusedError, match="max_staleness") as refused:
+        blocklist.wait_ready(PATIENCE)
+    assert refused.value.status == 422
+
+
+def test_a_service_that_was_removed_is_refused_everything(server: Server, client: Credentials, follow: Follow) -> None:
+    blocklist = follow(server.url, client)
+    jti = new_id()
+    assert jti not in blocklist
+    server.run("client", "remove", client.name)
+
+    def is_stale() -> bool:
+        try:
+            return jti in blocklist
+        except StaleError:
+            return True
+
+    eventually(is_stale)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("ftp://host", "shop", "secret"), {}),
+        (("http://", "shop", "secret"), {}),
+        (("http://shop:secret@host", "shop", "secret"), {}),
+        (("http://host", "", "secret"), {}),
+        (("http://host", "sh:op", "secret"), {}),
+        (("http://host", "shop", ""), {}),
+        (("http://host", "shop", "secret"), {"max_staleness": 0}),
+        (("http://host", "shop", "secret"), {"when_stale": "guess"}),
+        (("http://host", "shop", "secret"), {"timeout": 0}),
+        (("http://host", "shop", "secret"), {"lifetime": -1}),
+    ],
+)
+def test_what_can_not_be_is_refused_when_it_is_made(
+    arguments: tuple[str, str, str], options: dict[str, object]
+) -> None:
+    with pytest.raises(ValueError, match="must"):
+        Blocklist(*arguments, **options)  # type: ignore[arg-type]
+
+
+def test_what_is_no_id_is_not_quietly_absent(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
+    blocklist = follow(shared_server.url, shared_client)
+    for wrong in (None, 5, b"id"):
+        with pytest.raises(TypeError):
+            wrong in blocklist  # noqa: B015
+        with pytest.raises(TypeError):
+            blocklist.add(wrong)  # type: ignore[arg-type]
+
+
+def test_how_long_a_revocation_is_kept_is_taken_from_exp_or_from_the_lifetime(
+    server: Server, client: Credentials, follow: Follow
+) -> None:
+    now = int(time.time())
+    blocklist = follow(server.url, client, lifetime=3600)
+    by_exp, by_time, by_lifetime = new_id(), new_id(), new_id()
+    blocklist.add(by_exp, exp=now + 500.9)
+    blocklist.add(by_time, keep_until=now + 700)
+    blocklist.add(by_lifetime)
+    feed = server.ask("GET", "/revocations", basic=_basic(client))[1]
+    kept = {entry["id"]: entry["lapses_at"] for entry in feed["entries"]}
+    assert kept[by_exp] == now + 500 + 120
+    assert kept[by_time] == now + 700 + 120
+    assert now + 3600 + 120 <= kept[by_lifetime] <= now + 3600 + 120 + PATIENCE
+
+
+def test_nothing_takes_an_id_out_again() -> None:
+    for method in ("discard", "remove", "clear", "pop", "difference_update"):
+        assert not hasattr(Blocklist, method)
+
+
+def test_the_secret_is_nowhere_to_be_read(
+    client: Credentials, proxy: Proxy, follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    blocklist = follow(proxy.url, client)
+    encoded = _basic(client)
+    proxy.cut()
+    with pytest.raises(UnavailableError) as raised:
+        blocklist.add(new_id())
+    eventually(lambda: "can't be followed" in caplog.text)
+    for text in (repr(blocklist), str(blocklist), str(raised.value), repr(raised.value), caplog.text):
+        assert client.secret not in text
+        assert encoded not in text
+    with pytest.raises(TypeError):
+        json.dumps(blocklist)
+    with pytest.raises(TypeError, match="secret"):
+        blocklist.__reduce__()
+
+
+def _basic(client: Credentials) -> str:
+    return base64.b64encode(f"{client.name}:{client.secret}".encode()).decode()

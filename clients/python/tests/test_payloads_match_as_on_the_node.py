@@ -1,0 +1,151 @@
+"""A decoded payload is judged by every kind of revocation, as the node itself would."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from adieu_server import Credentials, Server
+from conftest import PATIENCE, eventually, new_id
+
+from adieu import Blocklist
+
+Follow = Callable[..., Blocklist]
+
+
+def payload_of(token: str) -> dict[str, Any]:
+    """What is in a token; whether it is good is not what these tests are about."""
+    middle = token.split(".")[1]
+    payload = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    assert isinstance(payload, dict)
+    return payload
+
+
+def a_payload(**claims: Any) -> dict[str, Any]:
+    """Of an access token that was issued just now."""
+    now = int(time.time())
+    return {"jti": new_id(), "sub": "jose", "iat": now, "exp": now + 900, "type": "access", **claims}
+
+
+@pytest.fixture
+def blocklist(shared_server: Server, shared_client: Credentials, follow: Follow) -> Blocklist:
+    return follow(shared_server.url, shared_client, start_timeout=PATIENCE)
+
+
+def test_a_logout_on_the_node_ends_its_tokens_here(shared_server: Server, blocklist: Blocklist) -> None:
+    tokens = shared_server.log_in(new_id())
+    other = shared_server.log_in(new_id())
+    refreshed = shared_server.ask("POST", "/refresh", token=tokens["refresh_token"])[1]
+    assert not blocklist.is_revoked(payload_of(tokens["access_token"]))
+
+    assert shared_server.ask("POST", "/logout", token=tokens["access_token"])[0] == 200
+    for token in (tokens["access_token"], refreshed["access_token"]):
+        eventually(lambda token=token: blocklist.is_revoked(payload_of(token)))  # type: ignore[misc]
+    assert not blocklist.is_revoked(payload_of(other["access_token"]))
+
+
+def test_revoke_ends_the_session_on_the_node_too(shared_server: Server, blocklist: Blocklist) -> None:
+    tokens = shared_server.log_in(new_id())
+    payload = payload_of(tokens["access_token"])
+    blocklist.revoke(payload)
+    assert blocklist.is_revoked(payload)
+    assert payload["jti"] in blocklist
+    assert shared_server.ask("GET", "/verify", token=tokens["access_token"])[0] == 401
+    assert shared_server.ask("POST", "/refresh", token=tokens["refresh_token"])[0] == 401
+
+
+def test_the_end_of_a_session_is_about_its_access_tokens_only(blocklist: Blocklist) -> None:
+    session = new_id()
+    access = a_payload(sid=session)
+    blocklist.revoke(access)
+    assert blocklist.is_revoked(a_payload(sid=session))
+    assert blocklist.is_revoked({"sid": session, "exp": access["exp"]}), "one that does not say what it is"
+    assert not blocklist.is_revoked(a_payload(sid=session, type="refresh"))
+    assert not blocklist.is_revoked({**a_payload(sid=session), "type": None, "token_type": "refresh"})
+
+
+def test_a_refresh_token_of_the_application_is_judged_by_its_id(blocklist: Blocklist) -> None:
+    refresh = a_payload(type="refresh")
+    assert not blocklist.is_revoked(refresh)
+    blocklist.revoke(refresh)
+    assert blocklist.is_revoked(refresh)
+
+
+def test_everything_of_a_user_ends_up_to_now(blocklist: Blocklist) -> None:
+    user = new_id()
+    old, new = a_payload(sub=user), a_payload(sub=user, iat=int(time.time()) + 1000)
+    assert not blocklist.is_revoked(old)
+    blocklist.revoke_subject(user)
+    assert blocklist.is_revoked(old)
+    assert blocklist.is_revoked({name: value for name, value in old.items() if name != "iat"}), "no iat"
+    assert not blocklist.is_revoked(new)
+    assert not blocklist.is_revoked(a_payload())
+
+
+def test_everything_ends_up_to_now(server: Server, client: Credentials, follow: Follow) -> None:
+    blocklist = follow(server.url, client)
+    password = "correct horse battery staple"
+    server.run("user", "add", "--admin", "--password-stdin", "ana", stdin=password)
+    admin = server.log_in("ana")["access_token"]
+    old = a_payload()
+    assert not blocklist.is_revoked(old)
+    assert server.ask("POST", "/revocations", {"everything": True}, token=admin)[0] == 200
+    eventually(lambda: blocklist.is_revoked(old))
+    assert not blocklist.is_revoked(a_payload(iat=int(time.time()) + 1000))
+
+
+def test_ids_mean_something_only_beside_the_issuer_that_gave_them(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    of_node = follow(shared_server.url, shared_client)
+    of_shop = follow(shared_server.url, shared_client, issuer="https://shop.example")
+    user, session = new_id(), new_id()
+    issued_at = a_payload()["iat"]
+    of_shop.revoke(a_payload(sid=session))
+    of_shop.revoke_subject(user)
+
+    def revoked(blocklist: Blocklist, **claims: Any) -> bool:
+        return blocklist.is_revoked(a_payload(iat=issued_at, **claims))
+
+    # A token that does not say whose it is, is of the issuer that the blocklist is for.
+    assert revoked(of_shop, sub=user)
+    assert revoked(of_shop, sid=session)
+    eventually(lambda: revoked(of_node, sub=user, iss="https://shop.example"))
+    assert revoked(of_node, sid=session, iss="https://shop.example")
+    for elsewhere in ({}, {"iss": "adieu"}, {"iss": "https://other.example"}):
+        assert not revoked(of_node, sub=user, **elsewhere)
+        assert not revoked(of_node, sid=session, **elsewhere)
+
+
+def test_what_in_says_is_revoked_says_too(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
+    # An application adds ids without saying whose, and its tokens do say it.
+    blocklist = follow(shared_server.url, shared_client)
+    payload = a_payload(iss="https://shop.example")
+    blocklist.add(payload["jti"])
+    assert payload["jti"] in blocklist
+    assert blocklist.is_revoked(payload)
+
+
+def test_the_claim_that_names_the_user_can_be_another(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    blocklist = follow(shared_server.url, shared_client, subject_claim="user_id")
+    payload = a_payload(user_id="4711")
+    blocklist.revoke_subject("4711")
+    assert blocklist.is_revoked(payload)
+    assert blocklist.is_revoked({**payload, "user_id": 4711}), "older libraries write a number"
+    assert not blocklist.is_revoked({**payload, "user_id": 4712})
+
+
+def test_a_claim_of_a_wrong_type_is_no_good_token(blocklist: Blocklist) -> None:
+    wrongs: tuple[dict[str, Any], ...] = ({"jti": ["a"]}, {"sid": {}}, {"sub": True}, {"iat": "now"}, {"iss": 1.5})
+    for wrong in wrongs:
+        with pytest.raises(TypeError, match=next(iter(wrong))):
+            blocklist.is_revoked(a_payload(**wrong))
+
+
+def test_there_must_be_something_to_revoke(blocklist: Blocklist) -> None:
+    with pytest.raises(ValueError, match="without jti and sid"):
+        blocklist.revoke({"sub": "jose"})

@@ -1,0 +1,180 @@
+"""No token is accepted later than max_staleness after its logout was answered, whatever fails."""
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from adieu_server import Credentials, Server
+from conftest import PATIENCE, eventually, new_id
+from tcp_proxy import Proxy
+
+from adieu import Blocklist, StaleError
+from adieu.clock import SECOND, moment
+
+Follow = Callable[..., Blocklist]
+BOUND = 2.0
+
+
+def is_accepted(blocklist: Blocklist, jti: str) -> bool:
+    """What a service that guards its requests with it does."""
+    try:
+        return jti not in blocklist
+    except StaleError:
+        return False
+
+
+def is_stale(blocklist: Blocklist) -> bool:
+    try:
+        new_id() in blocklist  # noqa: B015
+    except StaleError:
+        return True
+    return False
+
+
+def last_acceptance(blocklist: Blocklist, jti: str) -> int:
+    """Asks until it is refused; the moment of the last question that was answered with yes."""
+    accepted_at = 0
+
+    def is_refused() -> bool:
+        nonlocal accepted_at
+        asked_at = moment()
+        if is_accepted(blocklist, jti):
+            accepted_at = asked_at
+            return False
+        return True
+
+    eventually(is_refused)
+    return accepted_at
+
+
+@pytest.mark.parametrize("how", ["cut off", "held up", "frozen"])
+def test_a_service_that_hears_nothing_refuses_in_time(
+    how: str, server: Server, client: Credentials, proxy: Proxy, follow: Follow
+) -> None:
+    elsewhere = follow(server.url, client)
+    here = follow(proxy.url, client, max_staleness=BOUND)
+    jti = new_id()
+    assert is_accepted(here, jti)
+
+    if how == "cut off":
+        proxy.cut()
+    else:
+        proxy.hold_answers()
+        proxy.wait_for_held_answer()
+    elsewhere.add(jti)
+    answered_at = moment()
+    if how == "frozen":
+        server.freeze()
+    assert last_acceptance(here, jti) <= answered_at + int(BOUND * SECOND)
+    assert is_stale(here)
+
+    # And when the trouble is over it goes on, with what happened meanwhile.
+    server.thaw()
+    proxy.mend()
+    eventually(lambda: jti in here if here.is_fresh else False)
+
+
+def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
+    server: Server, client: Credentials, proxy: Proxy, follow: Follow
+) -> None:
+    here = follow(proxy.url, client, max_staleness=BOUND)
+    elsewhere = follow(server.url, client)
+    jti = new_id()
+    # So that it is the answer which comes late, and not the question that is repeated; from the next question on.
+    here._follower._patience = PATIENCE
+    proxy.hold_answers()
+    proxy.wait_for_held_answer()
+    proxy.release_held_answer()
+    # This question was sent, and answered, before the logout. The answer is on its way for longer than the bound.
+    proxy.wait_for_question()
+    proxy.wait_for_held_answer()
+    elsewhere.add(jti)
+    too_late = moment() + int(BOUND * SECOND)
+    eventually(lambda: moment() > too_late)
+    proxy.release_held_answer()
+    # It has been taken in once the next question is sent, the answer to which is held again.
+    proxy.wait_for_question()
+    assert not is_accepted(here, jti)
+    assert is_stale(here)
+
+
+def test_a_restart_of_the_server_costs_nothing_but_a_moment(
+    server: Server, client: Credentials, proxy: Proxy, follow: Follow
+) -> None:
+    here = follow(proxy.url, client)
+    jti = new_id()
+    here.add(jti)
+    server.stop(signal.SIGTERM)
+    server.start()
+    proxy.upstream = server.port
+    later = new_id()
+    follow(server.url, client).add(later)
+    eventually(lambda: not is_accepted(here, later) and here.is_fresh)
+    assert jti in here
+    assert later in here
+
+
+def test_before_the_first_snapshot_everything_is_refused(client: Credentials, proxy: Proxy, follow: Follow) -> None:
+    proxy.cut()
+    here = follow(proxy.url, client, ready=False, start_timeout=0)
+    assert here.staleness is None
+    assert is_stale(here)
+    with pytest.raises(StaleError, match="not been read yet"):
+        here.wait_ready(0.01)
+    proxy.mend()
+    here.wait_ready(PATIENCE)
+    assert not is_stale(here)
+
+
+def test_a_look_up_right_after_the_start_waits_for_the_first_snapshot(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    jti = new_id()
+    follow(shared_server.url, shared_client).add(jti)
+    here = follow(shared_server.url, shared_client, ready=False, start_timeout=PATIENCE)
+    assert jti in here
+    assert here.is_fresh
+
+
+def test_a_service_may_choose_to_go_on(
+    client: Credentials, proxy: Proxy, follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = follow(proxy.url, client, max_staleness=0.2, when_stale="accept")
+    known, unknown = new_id(), new_id()
+    here.add(known)
+    proxy.cut()
+    eventually(lambda: not here.is_fresh)
+    assert known in here
+    assert unknown not in here
+    assert "accepted although they may be revoked" in caplog.text
+    assert caplog.text.count("can't be followed") == 1
+
+
+def test_one_that_was_closed_refuses(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
+    with follow(shared_server.url, shared_client, start_timeout=0) as here:
+        assert not is_stale(here)
+    eventually(lambda: is_stale(here))
+
+
+def test_a_restored_backup_takes_nothing_back(
+    server: Server, client: Credentials, proxy: Proxy, tmp_path: Path, follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.stop(signal.SIGTERM)
+    shutil.copytree(server.data, tmp_path / "backup")
+    server.start()
+    proxy.upstream = server.port
+    here = follow(proxy.url, client)
+    jti = new_id()
+    follow(server.url, client).add(jti)
+    eventually(lambda: jti in here)
+    server.stop(signal.SIGKILL)
+
+    shutil.rmtree(server.data)
+    shutil.copytree(tmp_path / "backup", server.data)
+    server.start()
+    proxy.upstream = server.port
+    eventually(lambda: "another one or went back" in caplog.text)
+    eventually(lambda: here.is_fresh)
+    assert jti in here

@@ -1,0 +1,76 @@
+"""Registering, logging in, and logging out."""
+
+from typing import Any
+
+from flask.views import MethodView
+from flask_jwt_extended import create_access_token, create_refresh_token, get_jwt, get_jwt_identity, jwt_required
+from flask_smorest import Blueprint, abort
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from werkzeug.security import check_password_hash, generate_password_hash
+
+import schemas
+from blocklist import BLOCKLIST
+from models import User, db
+
+blueprint = Blueprint("users", __name__)
+
+
+@blueprint.post("/register")
+@blueprint.arguments(schemas.User)
+@blueprint.response(201)
+def register(user: dict[str, str]) -> dict[str, str]:
+    """Makes a user."""
+    db.session.add(User(username=user["username"], password=generate_password_hash(user["password"])))
+    try:
+        db.session.commit()
+    except IntegrityError:
+        abort(409, message="A user with that username already exists.")
+    return {"message": "User created successfully."}
+
+
+@blueprint.post("/login")
+@blueprint.arguments(schemas.User)
+@blueprint.response(200)
+def log_in(given: dict[str, str]) -> dict[str, str]:
+    """Gives an access token, which is fresh, and a refresh token."""
+    user = db.session.scalar(select(User).where(User.username == given["username"]))
+    if user is None or not check_password_hash(user.password, given["password"]):
+        abort(401, message="Invalid credentials.")
+    identity = str(user.id)
+    return {
+        "access_token": create_access_token(identity, fresh=True),
+        "refresh_token": create_refresh_token(identity),
+    }
+
+
+@blueprint.post("/refresh")
+@jwt_required(refresh=True)
+def refresh() -> dict[str, str]:
+    """Gives an access token, which is not fresh. The refresh token is good for this one time."""
+    BLOCKLIST.add(get_jwt()["jti"])
+    return {"access_token": create_access_token(get_jwt_identity(), fresh=False)}
+
+
+@blueprint.post("/logout")
+@jwt_required()
+def log_out() -> dict[str, str]:
+    """Ends the token of the request."""
+    BLOCKLIST.add(get_jwt()["jti"])
+    return {"message": "Successfully logged out"}
+
+
+@blueprint.route("/user/<int:user_id>")
+class OneUser(MethodView):
+    """A user."""
+
+    @blueprint.response(200, schemas.User)
+    def get(self, user_id: int) -> User:
+        """Shows it."""
+        return db.get_or_404(User, user_id)
+
+    def delete(self, user_id: int) -> dict[str, Any]:
+        """Deletes it."""
+        db.session.delete(db.get_or_404(User, user_id))
+        db.session.commit()
+        return {"message": "User deleted."}
