@@ -26,7 +26,7 @@
 const KEPT_AFTER_EXPIRY = 120;
 
 /** How many are looked at in one step of forgetting, which takes about a millisecond. */
-const STEP = 4096;
+const STEP = 512;
 
 /** Seconds of lapsing that are forgotten together. */
 const SLOT = 64;
