@@ -100,16 +100,18 @@ async function start(t, name, settings = {}) {
 
     const [program = '', ...words] = command(folder);
     const proxy = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, HOME: folder } });
-    t.after(() => proxy.kill('SIGKILL'));
+    // By asking: a master of nginx that is killed leaves its workers behind.
+    t.after(async () => {
+      if (proxy.exitCode !== null || proxy.signalCode !== null) return;
+      const exit = once(proxy, 'exit');
+      proxy.kill('SIGTERM');
+      await exit;
+    });
     let said = '';
     proxy.stderr.on('data', (bytes) => (said += bytes));
     await eventually(async () => proxy.exitCode !== null || (await send(front, '/health')).status === 200, `${program} runs`);
     if (proxy.exitCode === null) {
       seen.length = 0;
-      t.after(async () => {
-        proxy.kill('SIGTERM');
-        if (proxy.exitCode === null) await once(proxy, 'exit');
-      });
       return { node, seen, get: (/** @type {string} */ path, /** @type {Request} */ request = {}) => send(front, path, request) };
     }
     // Somebody took a port meanwhile.

@@ -25,7 +25,7 @@
 /** How long after `exp` a revocation is kept at least: the most leeway of any verifier, and a minute. In seconds. */
 const KEPT_AFTER_EXPIRY = 120;
 
-/** How many are looked at in one step of forgetting, which takes about a millisecond. */
+/** How many are looked at in one step of forgetting. It takes well under a millisecond, and some when a `Map` shrinks. */
 const STEP = 512;
 
 /** Seconds of lapsing that are forgotten together. */
