@@ -13,6 +13,7 @@ import { randomBytes } from 'node:crypto';
 
 import { TimeoutError, refusal } from './connection.js';
 import { NodeError } from './errors.js';
+import { between } from './freshness.js';
 import { readPage } from './page.js';
 
 /** How long to wait after a read that failed, in milliseconds; doubled up to the slowest. */
@@ -122,13 +123,18 @@ export class Follower {
    * each other's way; only the other one moves the cursor and says how fresh this is.
    */
   async peek() {
-    const query = new URLSearchParams();
+    const since = this.#freshness.now();
+    const query = new URLSearchParams({ wait: '20' });
     let cursor = this.cursor;
     for (;;) {
       if (cursor !== undefined) query.set('after', cursor);
+      const asked = this.#freshness.now();
       const page = await this.#read(query, LONGEST_GRACE);
       this.#takeIn(page);
-      if (page.complete || page.cursor === cursor) return;
+      // A node may answer from what it knew a moment ago, and says so. By the time that it could no longer be believed nothing
+      // is accepted here anyway.
+      if (page.complete && asked.monotonic - page.age >= since.monotonic) return;
+      if (between(since, asked) > this.#settings.maxStaleness) return;
       cursor = page.cursor;
     }
   }

@@ -69,11 +69,29 @@ test('a connection that says nothing any more is given up before anybody is refu
 
 test('a slow network is no dead one', async (t) => {
   const node = await Node.start(t, { max_staleness: '20s' });
-  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 3000 });
+  const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: 3000 });
   const jose = await node.logIn('jose');
   proxy.delay = 1200;
   await node.logOut(jose.access);
   await eventually(() => verdict(blocklist, jose.access) === 'revoked', 'answers that take longer than expected are waited for');
+  const { answers } = proxy;
+  await eventually(() => proxy.answers >= answers + 6, 'more answers come');
+  assert.ok(events.filter(({ type }) => type === 'failing').length <= 2, 'and soon none is given up any more');
+});
+
+test('answers that come later than the bound prove nothing', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: BOUND });
+  const jose = await node.logIn('jose');
+  proxy.delay = BOUND + 50;
+  await eventually(() => verdict(blocklist, jose.access) === 'stale', 'it is stale');
+  const { answers } = proxy;
+  let accepted = 0;
+  await eventually(() => {
+    if (verdict(blocklist, jose.access) === 'accepted') accepted += 1;
+    return proxy.answers >= answers + 3;
+  }, 'more answers come');
+  assert.equal(accepted, 0);
 });
 
 test('who prefers to accept says so, and what is known stays refused', async (t) => {

@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -14,8 +14,8 @@ import { Proxy } from './proxy.js';
 /** @typedef {import('node:test').TestContext} TestContext */
 /** @typedef {{ access: string, refresh: string }} Tokens */
 
-const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../../../target', import.meta.url));
-const BINARY = process.env.ADIEU_BIN ?? join(TARGET, 'debug', 'adieu');
+const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
+const BINARY = process.env.ADIEU_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug', 'adieu');
 
 /** Longer than anything takes on the slowest machine; only a test that hangs meets it. */
 const PATIENCE = 60_000;

@@ -12,6 +12,8 @@ export class Proxy {
   delay = 0;
   /** How many connections were made. */
   connections = 0;
+  /** How many answers got through. */
+  answers = 0;
   /** @type {Mode} */
   #mode = 'pass';
   /** @type {Set<net.Socket>} */
@@ -72,7 +74,9 @@ export class Proxy {
     });
     node.on('data', (bytes) => {
       const pass = () => {
-        if (this.#mode === 'pass' && !client.destroyed) client.write(bytes);
+        if (this.#mode !== 'pass' || client.destroyed) return;
+        this.answers += 1;
+        client.write(bytes);
       };
       if (this.delay > 0) setTimeout(pass, this.delay);
       else pass();
