@@ -96,7 +96,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     );
     let keys = KeySet::new(node.core.signing_keys().iter().map(|key| key.verifying_key().clone()))?.jwks();
     let (body_limit, time_limit) = (settings.max_body_bytes.get(), settings.request_timeout);
-    let guard = Guard::of(&node.sessions);
+    let (guard, metrics) = (Guard::of(&node.sessions), Arc::clone(&node.metrics));
     let api = Api(Arc::new(Shared { node, settings, limits, keys, guard }));
 
     let (router, document) = documented().split_for_parts();
@@ -115,7 +115,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         .layer(from_fn_with_state(time_limit, time_limit::end))
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(layers::secure))
-        .layer(from_fn(layers::log)))
+        .layer(from_fn_with_state(metrics, layers::log)))
 }
 
 /// The OpenAPI document of the routes.

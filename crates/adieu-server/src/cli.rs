@@ -37,9 +37,12 @@ use crate::{
     api,
     config::{Flags, Registration, Settings},
     listen::{Bounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
-    logging,
+    logging, metrics,
     node::Node,
 };
+
+/// Connections to `metrics_listen`: one address, as Prometheus is, gets a quarter of them.
+const METRICS_CONNECTIONS: usize = 32;
 
 /// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
 #[derive(Debug, Parser)]
@@ -129,6 +132,12 @@ fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
 async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let metrics_listener = match settings.metrics_listen {
+        Some(address) => Some(
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (metrics_listen)"))?,
+        ),
+        None => None,
+    };
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
@@ -138,6 +147,18 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     };
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(address, &settings))?;
+    if let Some(listener) = &metrics_listener {
+        let address = listener.local_addr().context("the address is unknown")?;
+        print(&format!("metrics:  curl http://{address}/metrics\n"))?;
+    }
+    let (still_serving, mut drained) = tokio::sync::oneshot::channel::<()>();
+    let metrics = metrics_listener.map(|listener| {
+        let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(&settings) };
+        let router = metrics::router(Arc::clone(&node.metrics));
+        // To the end: how many requests are left is a reason to look.
+        let until_drained = async move { drop((&mut drained).await) };
+        tokio::spawn(serve(listener, router, bounds, until_drained))
+    });
 
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let stop = async {
@@ -146,7 +167,10 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
         node.feed.hub.end_waiting();
     };
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
-    drop((housekeeping, watching));
+    drop((housekeeping, watching, still_serving));
+    if let Some(metrics) = metrics {
+        metrics.await.context("serving the metrics failed")?;
+    }
     node.close().await;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())

@@ -16,6 +16,7 @@ pub mod input;
 pub mod limit;
 pub mod listen;
 pub mod logging;
+pub mod metrics;
 pub mod node;
 pub mod password;
 pub mod text;

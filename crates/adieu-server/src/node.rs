@@ -16,6 +16,7 @@ use crate::{
     clients::{self, Clients},
     config::{self, Settings},
     feed::Feed,
+    metrics::Metrics,
     password::Hasher,
 };
 
@@ -35,6 +36,8 @@ pub struct Node {
     pub feed: Feed,
     /// The index, what keeps it up to date, and the keys.
     pub core: adieu::Node,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     store: Sqlite,
@@ -91,7 +94,8 @@ impl Node {
         let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
-        Ok(Self { core, sessions, accounts, clients, feed, clock, store })
+        let metrics = Arc::new(Metrics::new(Arc::clone(&sessions)));
+        Ok(Self { core, sessions, metrics, accounts, clients, feed, clock, store })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.

@@ -12,18 +12,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     revocation::{Freshness, Index, Revocation, TokenFacts},
     time::{Clock, Moment},
-    token::{Claims, Decoder, ParsedClaims, Refusal, Scratch, TokenType},
+    token::{
+        Claims, Decoder, JudgedWhileStale, ParsedClaims, Refusal, Scratch, TokenType, WhenStale, staleness::Staleness,
+    },
 };
-
-/// What a verifier does when its index is staler than `max_staleness`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenStale {
-    /// Refuse every token with [`Refusal::Stale`]: no token is accepted later than the bound after its logout.
-    #[default]
-    Refuse,
-    /// Accept what the stale index does not know: available, but the bound no longer holds.
-    Accept,
-}
 
 /// Says whether a token is good, without asking anyone.
 #[derive(Debug)]
@@ -32,8 +24,7 @@ pub struct Verifier {
     index: Arc<Index>,
     freshness: Freshness,
     clock: Arc<dyn Clock>,
-    max_staleness: Duration,
-    when_stale: WhenStale,
+    staleness: Staleness,
 }
 
 impl Verifier {
@@ -48,7 +39,7 @@ impl Verifier {
         max_staleness: Duration,
         when_stale: WhenStale,
     ) -> Self {
-        Self { decoder: decoder.into(), index, freshness, clock, max_staleness, when_stale }
+        Self { decoder: decoder.into(), index, freshness, clock, staleness: Staleness::new(max_staleness, when_stale) }
     }
 
     /// Verifies an access token.
@@ -103,8 +94,27 @@ impl Verifier {
         self.freshness.age(self.clock.moment())
     }
 
+    /// How stale the index may be.
+    #[must_use]
+    pub fn max_staleness(&self) -> Duration {
+        self.staleness.longest
+    }
+
+    /// What happens when it is staler.
+    #[must_use]
+    pub fn when_stale(&self) -> WhenStale {
+        self.staleness.policy
+    }
+
+    /// How many tokens were judged while it was, since this verifier was made. When that begins and when it ends is logged, once
+    /// each.
+    #[must_use]
+    pub fn judged_while_stale(&self) -> JudgedWhileStale {
+        self.staleness.judged()
+    }
+
     fn is_recent(&self, complete_at: Option<Moment>) -> bool {
-        complete_at.is_some_and(|complete_at| self.clock.moment().since(complete_at) <= self.max_staleness)
+        complete_at.is_some_and(|complete_at| self.clock.moment().since(complete_at) <= self.staleness.longest)
     }
 
     /// Whether the index is fresh enough to be believed.
@@ -120,10 +130,17 @@ impl Verifier {
         let complete_at = self.freshness.last_complete();
         self.refuse_revoked(&claims)?;
         // An index that was never complete is no stale one: nothing is known at all.
-        if (self.when_stale == WhenStale::Refuse || complete_at.is_none()) && !self.is_recent(complete_at) {
+        let is_recent = self.is_recent(complete_at);
+        if is_recent {
+            self.staleness.fresh();
+        } else if self.staleness.policy == WhenStale::Refuse || complete_at.is_none() {
+            self.staleness.refused();
             return Err(Refusal::Stale);
         }
         claims.require_type(expected)?;
+        if !is_recent {
+            self.staleness.accepted();
+        }
         // Copied last: a token that is refused costs no allocation for each of its claims.
         claims.to_claims()
     }
