@@ -176,6 +176,8 @@ async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
 
 async fn start(data: &Path) -> (Child, String) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_adieu"))
+        .env_remove("ADIEU_BENCH_ONLY")
+        .env_remove("ADIEU_BENCH_SECONDS")
         .env("ADIEU_LISTEN", "127.0.0.1:0")
         .env("ADIEU_DATA", data)
         .env("ADIEU_LOG_LEVEL", "error")

@@ -15,6 +15,7 @@ mod feed;
 mod health;
 mod introspect;
 mod layers;
+mod relay;
 mod revocation;
 mod service;
 mod session;
@@ -37,8 +38,12 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub use relay::relay_router;
+
 use self::verify::Realm;
-use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
+use crate::{
+    clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, metrics::Metrics, node::Node,
+};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -95,12 +100,11 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         Arc::clone(&node.clock),
     );
     let keys = KeySet::new(node.core.signing_keys().iter().map(|key| key.verifying_key().clone()))?.jwks();
-    let (body_limit, time_limit) = (settings.max_body_bytes.get(), settings.request_timeout);
     let (guard, metrics) = (Guard::of(&node.sessions), Arc::clone(&node.metrics));
-    let api = Api(Arc::new(Shared { node, settings, limits, keys, guard }));
+    let api = Api(Arc::new(Shared { node, settings: settings.clone(), limits, keys, guard }));
 
     let (router, document) = documented().split_for_parts();
-    Ok(router
+    let router = router
         // Also to methods that OpenAPI has no word for.
         .route("/verify", any(verify::verify))
         .route("/ext_authz", any(verify::ext_authz))
@@ -108,14 +112,20 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         .route("/ext_authz/{*path}", any(verify::ext_authz))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")));
+    Ok(layered(router, &settings, metrics))
+}
+
+/// What happens to every request and answer, and what is answered where there is nothing.
+fn layered(router: Router, settings: &Settings, metrics: Arc<Metrics>) -> Router {
+    router
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(DefaultBodyLimit::max(body_limit))
-        .layer(from_fn_with_state(time_limit, time_limit::end))
+        .layer(DefaultBodyLimit::max(settings.max_body_bytes.get()))
+        .layer(from_fn_with_state(settings.request_timeout, time_limit::end))
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(layers::secure))
-        .layer(from_fn_with_state(metrics, layers::log)))
+        .layer(from_fn_with_state(metrics, layers::log))
 }
 
 /// The OpenAPI document of the routes.

@@ -31,14 +31,16 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{
     api,
     config::{Flags, Registration, Settings},
-    listen::{Bounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
-    logging, metrics,
+    listen::{Bounds, Drained, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
+    logging,
+    metrics::{self, Metrics},
     node::Node,
+    relay::{self, Relay},
 };
 
 /// Connections to `metrics_listen`: one address, as Prometheus is, gets a quarter of them.
@@ -141,24 +143,16 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
+    if let Some(url) = relay::followed(&settings)? {
+        return start_relay(listener, metrics_listener, &settings, url, descriptors, stop).await;
+    }
     let node = tokio::select! {
         node = Node::open(&settings) => Arc::new(node?),
         () = &mut stop => return Ok(()),
     };
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(address, &settings))?;
-    if let Some(listener) = &metrics_listener {
-        let address = listener.local_addr().context("the address is unknown")?;
-        print(&format!("metrics:  curl http://{address}/metrics\n"))?;
-    }
-    let (still_serving, mut drained) = tokio::sync::oneshot::channel::<()>();
-    let metrics = metrics_listener.map(|listener| {
-        let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(&settings) };
-        let router = metrics::router(Arc::clone(&node.metrics));
-        // To the end: how many requests are left is a reason to look.
-        let until_drained = async move { drop((&mut drained).await) };
-        tokio::spawn(serve(listener, router, bounds, until_drained))
-    });
+    let metrics = ServedMetrics::start(metrics_listener, &node.metrics, &settings)?;
 
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let stop = async {
@@ -167,13 +161,60 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
         node.feed.hub.end_waiting();
     };
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
-    drop((housekeeping, watching, still_serving));
-    if let Some(metrics) = metrics {
-        metrics.await.context("serving the metrics failed")?;
-    }
+    drop((housekeeping, watching));
+    metrics.end().await?;
     node.close().await;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
+}
+
+async fn start_relay(
+    listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    settings: &Settings,
+    url: &str,
+    descriptors: Option<u64>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let relay = Arc::new(Relay::open(settings, url).await?);
+    let watching = relay.clients.start_watching();
+    let (version, address) = (env!("CARGO_PKG_VERSION"), listener.local_addr().context("the address is unknown")?);
+    print(&format!("adieu {version} listens on http://{address}\nit follows {url}\n"))?;
+    let stop = async {
+        stop.await;
+        relay.feed.hub.end_waiting();
+    };
+    let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, settings)?;
+    let router = api::relay_router(Arc::clone(&relay), settings);
+    let drained = serve(listener, router, Bounds::from(settings).within(descriptors), stop).await;
+    drop(watching);
+    metrics.end().await?;
+    tracing::info!(abandoned = drained.abandoned, "stopped");
+    Ok(())
+}
+
+/// The metrics, where there is an address for them.
+struct ServedMetrics(Option<(oneshot::Sender<()>, JoinHandle<Drained>)>);
+
+impl ServedMetrics {
+    fn start(listener: Option<TcpListener>, metrics: &Arc<Metrics>, settings: &Settings) -> anyhow::Result<Self> {
+        let Some(listener) = listener else { return Ok(Self(None)) };
+        let address = listener.local_addr().context("the address is unknown")?;
+        print(&format!("metrics:  curl http://{address}/metrics\n"))?;
+        let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(settings) };
+        let (serving, ended) = oneshot::channel();
+        let stop = async move { drop(ended.await) };
+        Ok(Self(Some((serving, tokio::spawn(serve(listener, metrics::router(Arc::clone(metrics)), bounds, stop))))))
+    }
+
+    /// To be called last: how many requests are left is a reason to look.
+    async fn end(self) -> anyhow::Result<()> {
+        if let Some((serving, task)) = self.0 {
+            drop(serving);
+            task.await.context("serving the metrics failed")?;
+        }
+        Ok(())
+    }
 }
 
 /// What a start prints: all that is needed to log in for the first time.

@@ -81,6 +81,19 @@ pub struct Settings {
     #[config(env = "ADIEU_WHEN_STALE", default = "refuse", deserialize_with = text)]
     pub when_stale: WhenStale,
 
+    /// The URL of a node to follow. Then this server is a relay: it has no accounts of its own, verifies the node's tokens and
+    /// serves those who follow it. `issuer` must be the node's, and `max_staleness` not more than the node's.
+    #[config(env = "ADIEU_FOLLOW", deserialize_with = text)]
+    pub follow: Option<String>,
+
+    /// The name of the client that this server is at the node that it follows.
+    #[config(env = "ADIEU_FOLLOW_CLIENT", deserialize_with = text)]
+    pub follow_client: Option<String>,
+
+    /// The file with the secret of that client. Not set: the secret is in the environment, as ADIEU_FOLLOW_SECRET.
+    #[config(env = "ADIEU_FOLLOW_SECRET_FILE", deserialize_with = text)]
+    pub follow_secret_file: Option<PathBuf>,
+
     /// Whether strangers may register: "open", or "closed" (users are then added with `adieu user add`).
     #[config(env = "ADIEU_REGISTRATION", default = "open", deserialize_with = text)]
     pub registration: Registration,

@@ -97,6 +97,9 @@ pub enum ApiError {
     /// It can't be done just now, and nothing was done.
     #[error("temporarily unavailable")]
     Unavailable(#[source] Cause),
+    /// This node should not be sent requests just now; with a sentence that says why.
+    #[error("not ready: {0}")]
+    NotReady(&'static str),
     /// A fault of ours.
     #[error("internal error")]
     Internal(#[source] Cause),
@@ -176,7 +179,7 @@ impl ApiError {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::InvalidForm(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyAttempts { .. } | Self::TooManyFollowers => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -193,6 +196,7 @@ impl ApiError {
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
             Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
+            Self::NotReady(reason) => Some((*reason).into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
             Self::Refused(_)
             | Self::NotFound
@@ -219,7 +223,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyAttempts { retry_after } => Some(*retry_after),
-            Self::Unavailable(_) | Self::TooManyFollowers => Some(SOON),
+            Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers => Some(SOON),
             _ => None,
         }
     }

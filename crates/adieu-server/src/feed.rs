@@ -43,8 +43,8 @@ const MOST_WAITING: usize = 5_000;
 const LONGEST_READ: Duration = Duration::from_millis(100);
 
 /// Of a page with more entries than this the bytes are made once for many followers, whose ages are rounded up together.
-const LARGE: usize = 32;
-const COARSE_AGE: Duration = Duration::from_millis(50);
+const LARGE: usize = 4;
+const COARSE_AGE: Duration = Duration::from_millis(20);
 
 /// A form in which a page is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

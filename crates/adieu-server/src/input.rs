@@ -307,7 +307,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
 }
 
 /// `application/json` or `application/…+json`, with or without parameters (RFC 6839 §3.1).
-fn is_json(content_type: &str) -> bool {
+pub(crate) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
 }

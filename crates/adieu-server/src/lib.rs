@@ -19,4 +19,5 @@ pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod password;
+pub mod relay;
 pub mod text;

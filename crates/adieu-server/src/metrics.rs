@@ -11,7 +11,7 @@
 
 use std::{fmt, sync::Arc};
 
-use adieu::session::Sessions;
+use adieu::{session::Sessions, token::Verifier};
 use adieu_axum::RefusalKind;
 use axum::{
     Router,
@@ -76,9 +76,9 @@ struct Cause {
 }
 
 impl Metrics {
-    /// All of them at zero.
+    /// All of them at zero, of a server that verifies with this; a relay has no sessions.
     #[must_use]
-    pub fn new(sessions: Arc<Sessions>) -> Self {
+    pub fn new(verifier: Arc<Verifier>, sessions: Option<Arc<Sessions>>) -> Self {
         let mut registry = Registry::with_prefix("adieu");
         let mut metrics = Self {
             logins: Counter::default(),
@@ -95,7 +95,7 @@ impl Metrics {
         registry.register("logouts", "Logouts", metrics.logouts.clone());
         registry.register("requests", "Answered requests", metrics.requests.clone());
         registry.register("refusals", "Requests that were refused for their token", metrics.refusals.clone());
-        registry.register_collector(Box::new(Known { sessions }));
+        registry.register_collector(Box::new(Known { verifier, sessions }));
         metrics.registry = registry;
         metrics
     }
@@ -150,12 +150,13 @@ const fn cause(kind: RefusalKind) -> &'static str {
 /// What is known without being counted here.
 #[derive(Debug)]
 struct Known {
-    sessions: Arc<Sessions>,
+    verifier: Arc<Verifier>,
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl Collector for Known {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let verifier = self.sessions.verifier();
+        let verifier = &self.verifier;
         let index = verifier.index().stats();
         let judged = verifier.judged_while_stale();
         // Before the first time it was complete it is as stale as can be.
@@ -174,7 +175,7 @@ impl Collector for Known {
         put(&mut encoder, "index_max_staleness", "How long ago that may be", seconds, &ConstGauge::new(longest))?;
         put(&mut encoder, "index_entries", "Revocations in memory", None, &ConstGauge::new(count(index.entries)))?;
         put(&mut encoder, "index", "Memory of the index", Some(&Unit::Bytes), &ConstGauge::new(count(index.bytes)))?;
-        let appended = self.sessions.revocations_appended();
+        let appended = self.sessions.as_ref().map_or(0, |sessions| sessions.revocations_appended());
         put(
             &mut encoder,
             "revocations_appended",

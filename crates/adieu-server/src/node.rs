@@ -73,10 +73,7 @@ impl Node {
             .sessions(session_settings)
             .leeway(settings.leeway)
             .max_staleness(settings.max_staleness)
-            .when_stale(match settings.when_stale {
-                config::WhenStale::Refuse => WhenStale::Refuse,
-                config::WhenStale::Accept => WhenStale::Accept,
-            })
+            .when_stale(token_when_stale(settings))
             .start(store.clone());
         // Of a damaged file a node may never be ready.
         let checked = async {
@@ -94,7 +91,7 @@ impl Node {
         let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
-        let metrics = Arc::new(Metrics::new(Arc::clone(&sessions)));
+        let metrics = Arc::new(Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions))));
         Ok(Self { core, sessions, metrics, accounts, clients, feed, clock, store })
     }
 
@@ -119,6 +116,15 @@ impl Node {
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
         self.core.start_housekeeping()
+    }
+}
+
+/// The setting, in the words of the core.
+#[must_use]
+pub fn token_when_stale(settings: &Settings) -> WhenStale {
+    match settings.when_stale {
+        config::WhenStale::Refuse => WhenStale::Refuse,
+        config::WhenStale::Accept => WhenStale::Accept,
     }
 }
 

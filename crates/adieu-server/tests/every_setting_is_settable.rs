@@ -21,6 +21,9 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("leeway", r#""30s""#, "30s"),
     ("max_staleness", r#""500ms""#, "500ms"),
     ("when_stale", r#""accept""#, "accept"),
+    ("follow", r#""https://login.example""#, "https://login.example"),
+    ("follow_client", r#""shop""#, "shop"),
+    ("follow_secret_file", r#""/run/secrets/adieu""#, "/run/secrets/adieu"),
     ("registration", r#""closed""#, "closed"),
     ("password_min_length", "12", "12"),
     ("hashing_threads", "3", "3"),
@@ -111,10 +114,7 @@ fn the_sample_says_the_defaults() {
         .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 3,
-        "all but the three without a default:\n{uncommented}"
-    );
+    assert!(uncommented.lines().count() >= OTHER_VALUES.len() - 6, "all but the six without a default:\n{uncommented}");
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }
 

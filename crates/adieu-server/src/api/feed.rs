@@ -232,6 +232,16 @@ impl Wait {
         Self { is_wanted: wanted.is_some(), time }
     }
 
+    /// For a node to which the call is passed on: the query, and how long it may take beside what calls take.
+    pub(super) fn forwarded(&self, feed: &Feed) -> (&'static str, Duration) {
+        if !self.is_wanted {
+            return ("", Duration::ZERO);
+        }
+        let wait = feed.leases.bound() + MARGIN;
+        self.time.grant(wait);
+        ("?wait=everywhere", wait)
+    }
+
     /// Waits, if that is wanted, until what has been revoked, durably, holds everywhere.
     pub(super) async fn until_everywhere(self, feed: &Feed) -> Option<Everywhere> {
         if !self.is_wanted {

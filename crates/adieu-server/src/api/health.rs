@@ -84,6 +84,19 @@ impl Knowledge {
     }
 }
 
+impl Readiness {
+    /// Of a node with this verifier; with what keeps it from being ready.
+    pub(super) fn new(verifier: &Verifier, problem: Option<&'static str>) -> Self {
+        Self {
+            code: problem.map(|_| 503),
+            message: problem,
+            status: if problem.is_some() { "Service Unavailable" } else { "ready" },
+            ready: problem.is_none(),
+            revocations: Knowledge::of(verifier),
+        }
+    }
+}
+
 impl IntoResponse for Readiness {
     fn into_response(self) -> Response {
         let mut response = Json(&self).into_response();
@@ -104,8 +117,8 @@ impl IntoResponse for Readiness {
     docs::NotReady,
 ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
-    let revocations = Knowledge::of(api.node.sessions.verifier());
-    let problem = if revocations.refuses() {
+    let verifier = api.node.sessions.verifier();
+    let problem = if Knowledge::of(verifier).refuses() {
         Some("The revocations known here are not up to date.")
     } else if let Err(error) = api.node.check_store().await {
         tracing::warn!(target: crate::error::LOG_TARGET, cause = &error as &dyn std::error::Error, "not ready");
@@ -113,13 +126,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
     } else {
         None
     };
-    Readiness {
-        code: problem.map(|_| 503),
-        message: problem,
-        status: if problem.is_some() { "Service Unavailable" } else { "ready" },
-        ready: problem.is_none(),
-        revocations,
-    }
+    Readiness::new(verifier, problem)
 }
 
 /// Gives the public keys that tokens are signed with (RFC 7517), for services that verify by themselves.

@@ -13,6 +13,7 @@ use confique::{
 };
 
 use super::{Settings, value::written};
+use crate::relay::SECRET_VARIABLE;
 
 type SettingsLayer = <Settings as confique::Config>::Layer;
 
@@ -241,6 +242,10 @@ fn adieu_variables(
     let mut found = BTreeMap::new();
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        // Not a setting, so that nothing prints it.
+        if name == SECRET_VARIABLE {
+            continue;
+        }
         if name != CONFIG_VARIABLE && !fields().any(|(_, variable)| variable == name) {
             return Err(SettingError(format!("{name} in the environment: no such setting; `adieu config` lists them")));
         }

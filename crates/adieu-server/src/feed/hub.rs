@@ -27,7 +27,7 @@ use super::{
 
 /// What it costs this machine to tell one follower, with all that its own clients may take beside: after everybody was
 /// told, so much for each goes by before they are told again. Few are told at once; thousands as often as can be done.
-const PACE: Duration = Duration::from_micros(50);
+const PACE: Duration = Duration::from_micros(60);
 const SLOWEST_PACE: Duration = Duration::from_millis(250);
 
 /// How many followers that are behind the tail have a page read for them at the same time.

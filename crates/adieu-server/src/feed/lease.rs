@@ -12,7 +12,10 @@ use adieu::{
     token::WhenStale,
 };
 use serde::Serialize;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use utoipa::ToSchema;
 
 /// How many followers one client may have at once.
@@ -173,14 +176,21 @@ impl Leases {
         self.live(self.clock.moment()).len()
     }
 
-    /// Up to where all live followers have settled in this log; `None` when there are none.
+    /// Up to where all live followers have settled in this log, and how many they are; `None` when there are none. Nowhere,
+    /// as long as there may be some that are not known yet.
     #[must_use]
-    pub fn least_settled(&self, log: &LogId) -> Option<Position> {
+    pub fn least_settled(&self, log: &LogId) -> Option<(Position, u32)> {
+        let now = self.clock.moment();
+        if now < later(self.started, self.bound) {
+            return Some((Position::START, 0));
+        }
         let settled = |lease: &Lease| match &lease.known().settled {
             Some(cursor) if cursor.log == *log => cursor.position,
             _ => Position::START,
         };
-        self.live(self.clock.moment()).iter().map(settled).min()
+        let live = self.live(now);
+        let least = live.iter().map(settled).min()?;
+        Some((least, u32::try_from(live.len()).unwrap_or(u32::MAX)))
     }
 
     /// Returns when no follower accepts any more what was revoked, durably, before the call; `head` is asked for the end
@@ -199,7 +209,8 @@ impl Leases {
         if pending.is_empty() && revoked_at >= strangers_until {
             return result;
         }
-        let head = head.await;
+        // A store that hangs must not: by then all have run out.
+        let head = timeout(self.bound, head).await.ok().flatten();
         loop {
             changed.borrow_and_update();
             let now = self.clock.moment();

@@ -133,6 +133,16 @@ async fn a_log_that_can_not_be_read_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_that_does_not_answer_holds_nobody_up_for_longer_than_the_bound() {
+    let served = Served::long_since().await;
+    let before = served.catch_up().await;
+    served.follow("one", BOUND, WhenStale::Refuse, &before);
+    let started = Instant::now();
+    assert_eq!(served.leases.everywhere(std::future::pending()).await, counts(0, 1, 0));
+    assert!(started.elapsed() <= BOUND + 10 * MILLISECOND, "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_said_of_another_log_is_no_acknowledgement() {
     let served = Served::long_since().await;
     for number in 0..10 {

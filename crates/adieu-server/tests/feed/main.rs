@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod everywhere;
+mod hops;
 mod hub;
+mod processes;
 mod support;

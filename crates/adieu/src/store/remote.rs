@@ -51,8 +51,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// request can be repeated within it, but not so little that nobody could answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
-/// The same for pages of a log that is being read from its beginning or caught up with: they are long.
-const PATIENCE_FOR_LONG_PAGES: Duration = Duration::from_secs(30);
+/// The same for the first page of all, which takes a new connection, and for those that are read without waiting: they are
+/// long.
+const PATIENCE_FOR_THE_FIRST_PAGE: Duration = Duration::from_secs(10);
 const PATIENCE_FOR_PAGES: Duration = Duration::from_secs(2);
 
 /// How long an append may take. A node that has to hash, sync and queue takes its time.
@@ -143,7 +144,7 @@ impl Remote {
     async fn ask(&self, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) -> Result<FeedPage, Error> {
         let wait = wait.min(LONGEST_WAIT);
         let patience = match after {
-            None => PATIENCE_FOR_LONG_PAGES,
+            None => PATIENCE_FOR_THE_FIRST_PAGE,
             Some(_) if wait.is_zero() => self.max_staleness.clamp(PATIENCE_FOR_PAGES, MOST_PATIENCE),
             Some(_) => (self.max_staleness / 4).clamp(LEAST_PATIENCE, MOST_PATIENCE),
         };
@@ -279,10 +280,16 @@ impl RevocationLog for Remote {
                 let _ = self.ask(after, Duration::ZERO, now_settled.as_ref()).await;
             }
         };
-        tokio::select! {
-            answer = asking => answer.map(|answer| answer.page),
+        let page = tokio::select! {
+            biased;
+            answer = asking => answer?.page,
             never = telling => match never {},
+        };
+        if page.from_start {
+            // Of this log nothing has been acknowledged, also when one that was put back has the name of the one before.
+            self.settled.send_replace(None);
         }
+        Ok(page)
     }
 
     /// Does nothing: the node prunes its own log.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Remote;
 use crate::{
     Error, Issuer,
-    revocation::{Cursor, MAX_LEEWAY, Revocation, Target},
+    revocation::{Cursor, MAX_LEEWAY, Position, Revocation, Target},
     time::Timestamp,
 };
 
@@ -31,10 +31,13 @@ pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait
     if remote.accepts_when_stale {
         query.append_pair("when_stale", "accept");
     }
-    // Always said: what is left out means that everything before `after` has been taken in. A position of another log
-    // says nothing about this one.
-    let settled = settled.filter(|settled| after.is_some_and(|after| after.log == settled.log));
-    query.append_pair("settled", &settled.map_or(0, |settled| settled.position.get()).to_string());
+    // Always said: what is left out means that everything before `after` has been taken in. A position of another log says
+    // nothing about this one, and none says anything about what has not been read.
+    let settled = match (after, settled) {
+        (Some(after), Some(settled)) if after.log == settled.log => settled.position.min(after.position),
+        _ => Position::START,
+    };
+    query.append_pair("settled", &settled.get().to_string());
 }
 
 /// A revocation as a request has it.

@@ -1,0 +1,123 @@
+//! What a relay answers: the part of the API that needs no accounts.
+
+use std::{ops::Deref, sync::Arc};
+
+use adieu::token::Jwks;
+use adieu_axum::Guard;
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{FromRef, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+
+use super::{
+    feed::{self, Wait},
+    health::{self, Readiness},
+    layered,
+    service::{Can, Revoke},
+    verify,
+};
+use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, input, relay::Relay};
+
+/// What handlers share.
+#[derive(Clone)]
+struct RelayApi(Arc<Shared>);
+
+struct Shared {
+    relay: Arc<Relay>,
+    guard: Guard,
+}
+
+impl Deref for RelayApi {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl FromRef<RelayApi> for Guard {
+    fn from_ref(api: &RelayApi) -> Self {
+        api.guard.clone()
+    }
+}
+
+impl FromRef<RelayApi> for Clients {
+    fn from_ref(api: &RelayApi) -> Self {
+        api.relay.clients.clone()
+    }
+}
+
+impl FromRef<RelayApi> for Feed {
+    fn from_ref(api: &RelayApi) -> Self {
+        api.relay.feed.clone()
+    }
+}
+
+impl FromRef<RelayApi> for verify::Realm {
+    fn from_ref(api: &RelayApi) -> Self {
+        Self { issuer: api.relay.issuer.clone(), clock: Arc::clone(&api.relay.clock) }
+    }
+}
+
+/// The routes of a relay.
+pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
+    let (guard, metrics) = (Guard::new(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
+    let router = Router::new()
+        .route("/verify", any(verify::verify))
+        .route("/ext_authz", any(verify::ext_authz))
+        .route("/ext_authz/", any(verify::ext_authz))
+        .route("/ext_authz/{*path}", any(verify::ext_authz))
+        .route("/revocations", get(feed::follow).post(revoke))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(readyz))
+        .route("/.well-known/jwks.json", get(keys))
+        .with_state(RelayApi(Arc::new(Shared { relay, guard })));
+    layered(router, settings, metrics)
+}
+
+/// Revokes at the node that is followed. What is wrong with the body is for the node to say.
+async fn revoke(
+    State(api): State<RelayApi>,
+    _: Can<Revoke>,
+    wait: Wait,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !input::is_json(content_type) {
+        return Err(ApiError::UnsupportedMediaType("application/json"));
+    }
+    let (query, time) = wait.forwarded(&api.relay.feed);
+    let answer = api.relay.forward(query, body.into(), time).await?;
+    let status = answer.status();
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        // The caller's credentials are good here; ours are not there.
+        return Err(ApiError::Unavailable("the node does not let this relay revoke".into()));
+    }
+    let mut response = (status, answer.body().clone()).into_response();
+    let passed_on: [HeaderName; 2] = [header::CONTENT_TYPE, header::RETRY_AFTER];
+    for name in passed_on {
+        match answer.headers().get(&name) {
+            Some(value) => response.headers_mut().insert(name, value.clone()),
+            None => response.headers_mut().remove(name),
+        };
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+async fn readyz(State(api): State<RelayApi>) -> Readiness {
+    Readiness::new(&api.relay.verifier, api.relay.not_ready().await)
+}
+
+async fn keys(State(api): State<RelayApi>) -> Result<([(HeaderName, &'static str); 1], Json<Jwks>), ApiError> {
+    let keys = api.relay.keys();
+    if keys.iter().next().is_none() {
+        return Err(ApiError::NotReady("The keys of the node are not known yet."));
+    }
+    Ok(([(header::CACHE_CONTROL, "public, max-age=300")], Json(keys.jwks())))
+}

@@ -1,0 +1,176 @@
+//! A node, a relay that follows it, a relay that follows that one, and a service at the end: real processes.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::processes::{Credentials, Server, status};
+
+/// The bound of all of them, which is the default.
+const BOUND: Duration = Duration::from_secs(2);
+const MARGIN: Duration = Duration::from_secs(1);
+
+struct Chain {
+    node: Server,
+    near: Server,
+    far: Server,
+    service: Credentials,
+    near_at_node: Credentials,
+    far_at_near: Credentials,
+}
+
+impl Chain {
+    /// All of them, long enough after the last start that nobody reckons with followers from before.
+    async fn start() -> Self {
+        let (node, mut at_node) = Server::node(&["near"]).await;
+        let (near, mut at_near) = Server::relay(&node, &at_node[0], &["far"]).await;
+        let (far, mut at_far) = Server::relay(&near, &at_near[0], &["service"]).await;
+        node.register("jose").await;
+        tokio::time::sleep(BOUND).await;
+        let (near_at_node, far_at_near, service) = (at_node.remove(0), at_near.remove(0), at_far.remove(0));
+        Self { node, near, far, service, near_at_node, far_at_near }
+    }
+
+    async fn is_accepted_everywhere(&self, token: &str) {
+        for server in [&self.node, &self.near, &self.far] {
+            let is_good = async || server.verify(token).await.0 == 204;
+            server.becomes("willing to accept a good token", is_good).await;
+        }
+    }
+}
+
+/// A service that follows: which sessions it knows to have ended.
+struct Service {
+    known: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Service {
+    async fn start(server: Arc<Chain>) -> Self {
+        let known: Arc<Mutex<Vec<String>>> = Arc::default();
+        let lease = "follower=service&max_staleness=2000";
+        let (status, first) = server.far.read_feed(&server.service, lease).await;
+        assert_eq!(status, 200, "{first}");
+        let ended = Arc::clone(&known);
+        let task = tokio::spawn(async move {
+            let mut page = first;
+            loop {
+                let cursor = page["cursor"].as_str().unwrap().to_owned();
+                let entries = page["entries"].as_array().unwrap();
+                ended.lock().unwrap().extend(entries.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()));
+                page = server.far.read_feed(&server.service, &format!("{lease}&after={cursor}&wait=500")).await.1;
+            }
+        });
+        Self { known, task }
+    }
+
+    fn knows(&self, token: &str) -> bool {
+        let session = session_of(token);
+        self.known.lock().unwrap().contains(&session)
+    }
+}
+
+fn session_of(token: &str) -> String {
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+    let claims: Value =
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
+    claims["sid"].as_str().unwrap().to_owned()
+}
+
+fn counts(acknowledged: usize, waited_out: usize) -> Value {
+    json!({ "acknowledged": acknowledged, "waited_out": waited_out, "unbounded": 0 })
+}
+
+#[tokio::test]
+async fn a_logout_that_waited_is_known_at_the_far_end() {
+    let chain = Arc::new(Chain::start().await);
+    let service = Service::start(Arc::clone(&chain)).await;
+    for _ in 0..3 {
+        let token = chain.node.log_in("jose").await;
+        chain.is_accepted_everywhere(&token).await;
+        let (everywhere, took) = chain.node.log_out_everywhere(&token).await;
+        // The node knows one follower, which answers for all behind it.
+        assert_eq!(everywhere, counts(1, 0), "after {took:?}");
+        assert!(service.knows(&token), "the service was not waited for");
+        for server in [&chain.node, &chain.near, &chain.far] {
+            assert_eq!(server.verify(&token).await, (401, "token_revoked".to_owned()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_follower_is_waited_out_and_refuses_as_soon_as_it_thaws() {
+    let chain = Chain::start().await;
+    for frozen in [&chain.far, &chain.near] {
+        let token = chain.node.log_in("jose").await;
+        chain.is_accepted_everywhere(&token).await;
+        frozen.freeze();
+        let (everywhere, took) = chain.node.log_out_everywhere(&token).await;
+        assert!(took <= BOUND + MARGIN, "{took:?}");
+        assert!(took >= BOUND / 2, "{took:?}: it was not waited for");
+        if frozen.address == chain.near.address {
+            assert_eq!(everywhere, counts(0, 1));
+        } else {
+            // Whoever is in between has waited it out, or the node has waited out whoever is in between.
+            assert!([counts(1, 0), counts(0, 1)].contains(&everywhere), "{everywhere}");
+        }
+        // The first things that it finds when it goes on.
+        let mut asked = Vec::new();
+        for _ in 0..20 {
+            asked.push(frozen.ask_to_verify(&token).await);
+        }
+        frozen.thaw();
+        for stream in asked {
+            let status = status(stream).await;
+            assert!([401, 503].contains(&status), "{status}");
+        }
+        frozen.becomes("as good as before", async || frozen.verify(&token).await.0 == 401).await;
+    }
+}
+
+#[tokio::test]
+async fn a_follower_whose_client_was_removed_is_cut_off() {
+    let chain = Chain::start().await;
+    let token = chain.node.log_in("jose").await;
+    chain.is_accepted_everywhere(&token).await;
+    chain.near.remove_client(&chain.far_at_near).await;
+    let is_cut_off = async || chain.far.verify(&token).await.0 == 503;
+    chain.far.becomes("refusing", is_cut_off).await;
+    assert_eq!(chain.far.get("/readyz", None).await, 503);
+    assert_eq!(chain.near.verify(&token).await.0, 204);
+    // Nobody reckons with it any more.
+    let (everywhere, took) = chain.node.log_out_everywhere(&token).await;
+    assert_eq!(everywhere, counts(1, 0));
+    assert!(took < BOUND, "{took:?}");
+
+    chain.node.remove_client(&chain.near_at_node).await;
+    chain.near.becomes("refusing", async || chain.near.get("/readyz", None).await == 503).await;
+}
+
+#[tokio::test]
+async fn what_is_revoked_at_a_relay_is_revoked_at_the_node() {
+    let chain = Chain::start().await;
+    let token = chain.node.log_in("jose").await;
+    chain.is_accepted_everywhere(&token).await;
+    let (status, body) =
+        chain.far.revoke(&chain.service, "?wait=everywhere", json!({ "session": session_of(&token) })).await;
+    assert_eq!((status, &body["message"]), (200, &json!("Revoked.")), "{body}");
+    assert_eq!(body["everywhere"], counts(1, 0));
+    for server in [&chain.node, &chain.near, &chain.far] {
+        assert_eq!(server.verify(&token).await, (401, "token_revoked".to_owned()));
+    }
+    let (status, body) = chain.far.revoke(&chain.service, "", json!({ "sessions": 1 })).await;
+    assert_eq!(status, 422, "{body}");
+    let nobody = chain.near_at_node.clone();
+    assert_eq!(chain.far.revoke(&nobody, "", json!({})).await.0, 401);
+}

@@ -1,0 +1,224 @@
+//! The binary, running: a node, and relays that follow it or each other.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use adieu_server::{
+    clients::{Capability, Client, ClientName, ClientStore as _},
+    config::{Flags, Settings},
+    node::open_store,
+};
+use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+/// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const PASSWORD: &str = "correct horse battery staple";
+
+/// What a client shows: its name and its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    name: String,
+    secret: String,
+}
+
+impl Credentials {
+    fn of(client: &str, secret: &str) -> Self {
+        Self { name: client.to_owned(), secret: secret.to_owned() }
+    }
+}
+
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: String,
+    folder: TempDir,
+    http: reqwest::Client,
+}
+
+impl Server {
+    /// A node, with clients that may do everything.
+    pub(crate) async fn node(clients: &[&str]) -> (Self, Vec<Credentials>) {
+        Self::start(clients, |_| ()).await
+    }
+
+    /// A relay that follows another server as this client.
+    pub(crate) async fn relay(above: &Self, credentials: &Credentials, clients: &[&str]) -> (Self, Vec<Credentials>) {
+        let Credentials { name, secret } = credentials;
+        let follow = |command: &mut Command| {
+            command
+                .env("ADIEU_FOLLOW", above.url(""))
+                .env("ADIEU_FOLLOW_CLIENT", name)
+                .env("ADIEU_FOLLOW_SECRET", secret);
+        };
+        Self::start(clients, follow).await
+    }
+
+    async fn start(clients: &[&str], settings: impl FnOnce(&mut Command)) -> (Self, Vec<Credentials>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_store(&settings_of(&folder)).await.unwrap();
+        let mut credentials = Vec::new();
+        for name in clients {
+            let (client, secret) =
+                Client::new(ClientName::new(name).unwrap(), &Capability::ALL, Default::default()).unwrap();
+            assert!(store.add_client(client).await.unwrap());
+            credentials.push(Credentials::of(name, secret.expose()));
+        }
+        drop(store);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
+        command
+            .arg("serve")
+            .env("ADIEU_LISTEN", "127.0.0.1:0")
+            .env("ADIEU_DATA", folder.path())
+            .env("ADIEU_LOG_LEVEL", "error")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        settings(&mut command);
+        let mut process = command.spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let address = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("the server says where it listens");
+                if let Some((_, address)) = line.split_once("listens on http://") {
+                    return address.to_owned();
+                }
+            }
+        })
+        .await
+        .unwrap();
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let server = Self { process, address, folder, http };
+        server.becomes("ready", async || server.get("/readyz", None).await == 200).await;
+        (server, credentials)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Waits until something is so.
+    pub(crate) async fn becomes(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let started = Instant::now();
+        while !is_so().await {
+            assert!(started.elapsed() < PATIENCE, "{} does not become {what}", self.address);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let mut request = self.http.request(method, self.url(path));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> u16 {
+        self.ask(Method::GET, path, token, None).await.0
+    }
+
+    /// The status of `/verify`, and why.
+    pub(crate) async fn verify(&self, token: &str) -> (u16, String) {
+        let (status, body) = self.ask(Method::GET, "/verify", Some(token), None).await;
+        (status, body["error"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Asks for the feed as a client.
+    pub(crate) async fn read_feed(&self, client: &Credentials, query: &str) -> (u16, Value) {
+        let request = self.http.get(self.url(&format!("/revocations?{query}")));
+        let response = request.basic_auth(&client.name, Some(&client.secret)).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    /// Revokes as a client.
+    pub(crate) async fn revoke(&self, client: &Credentials, query: &str, body: Value) -> (u16, Value) {
+        let request = self.http.post(self.url(&format!("/revocations{query}")));
+        let response = request.basic_auth(&client.name, Some(&client.secret)).json(&body).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn register(&self, username: &str) {
+        let body = json!({ "username": username, "password": PASSWORD });
+        assert_eq!(self.ask(Method::POST, "/register", None, Some(body)).await.0, 201);
+    }
+
+    /// The access token of a new session.
+    pub(crate) async fn log_in(&self, username: &str) -> String {
+        let body = json!({ "username": username, "password": PASSWORD });
+        let (status, tokens) = self.ask(Method::POST, "/login", None, Some(body)).await;
+        assert_eq!(status, 200);
+        tokens["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Logs out and waits until that holds everywhere: whom it was waited for, and how long.
+    pub(crate) async fn log_out_everywhere(&self, token: &str) -> (Value, Duration) {
+        let started = Instant::now();
+        let (status, body) = self.ask(Method::POST, "/logout?wait=everywhere", Some(token), None).await;
+        assert_eq!(status, 200, "{body}");
+        (body["everywhere"].clone(), started.elapsed())
+    }
+
+    /// Removes a client, as `adieu client remove` does.
+    pub(crate) async fn remove_client(&self, client: &Credentials) {
+        let store = open_store(&settings_of(&self.folder)).await.unwrap();
+        assert!(store.remove_client(&ClientName::new(client.name.as_str()).unwrap()).await.unwrap());
+    }
+
+    /// Opens a connection and asks `/verify` on it, without waiting for the answer.
+    pub(crate) async fn ask_to_verify(&self, token: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        let request = format!(
+            "GET /verify HTTP/1.1\r\nHost: adieu\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Stops it as a debugger or a full machine would: it can do nothing at all.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.process.id().unwrap()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+/// The status of the answer on this connection.
+pub(crate) async fn status(mut stream: TcpStream) -> u16 {
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn settings_of(folder: &TempDir) -> Settings {
+    let flags = Flags { data: Some(folder.path().to_str().unwrap().to_owned()), ..Flags::default() };
+    Settings::load(&flags, []).unwrap()
+}

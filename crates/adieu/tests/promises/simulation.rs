@@ -1,0 +1,78 @@
+//! Processes and a network on tokio's paused time: one seed, one schedule.
+//!
+//! What runs on it is the engine itself (`Remote`, `Follower`, `Verifier`, the wire); only what carries its requests and
+//! who answers them is of the simulation.
+
+pub(crate) mod log;
+pub(crate) mod network;
+pub(crate) mod node;
+pub(crate) mod service;
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use adieu::time::{Clock, Moment, Timestamp};
+use tokio::time::Instant;
+
+use crate::support::NOON;
+
+/// Chance, the same for the same seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(std::sync::Arc<std::sync::Mutex<fastrand::Rng>>);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(std::sync::Arc::new(std::sync::Mutex::new(fastrand::Rng::with_seed(seed))))
+    }
+
+    /// True once in `times`.
+    pub(crate) fn once_in(&self, times: u32) -> bool {
+        self.0.lock().unwrap().u32(0..times) == 0
+    }
+
+    pub(crate) fn below(&self, end: usize) -> usize {
+        self.0.lock().unwrap().usize(0..end)
+    }
+
+    pub(crate) fn milliseconds(&self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_micros(self.0.lock().unwrap().u64(range.start * 1_000..range.end * 1_000))
+    }
+}
+
+/// The clocks of one machine: the steady one started some time, the wall clock is off by some seconds.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineClock {
+    started: Instant,
+    offset: Duration,
+    wall: Timestamp,
+}
+
+impl MachineClock {
+    pub(crate) fn new(dice: &Dice) -> Self {
+        let offset = dice.milliseconds(1..100_000_000);
+        Self { started: Instant::now(), offset, wall: NOON.plus(dice.milliseconds(0..20_000)) }
+    }
+}
+
+impl Clock for MachineClock {
+    fn now(&self) -> Timestamp {
+        self.wall.plus(Duration::from_secs(self.started.elapsed().as_secs()))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::from_nanos(u64::try_from((self.offset + self.started.elapsed()).as_nanos()).unwrap())
+    }
+}
+
+/// What happened, to be shown when a schedule breaks a promise.
+#[derive(Clone, Default)]
+pub(crate) struct Story(Rc<RefCell<Vec<String>>>);
+
+impl Story {
+    pub(crate) fn tell(&self, started: Instant, what: impl std::fmt::Display) {
+        self.0.borrow_mut().push(format!("{:>6} ms  {what}", started.elapsed().as_millis()));
+    }
+
+    pub(crate) fn whole(&self) -> String {
+        self.0.borrow().join("\n")
+    }
+}

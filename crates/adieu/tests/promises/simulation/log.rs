@@ -1,0 +1,96 @@
+//! A durable log with short pages, which can be put back to what it was.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use adieu::{
+    Error,
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
+    time::Timestamp,
+};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+/// Few, so that pages that are not complete are common.
+const PAGE: usize = 3;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Durable {
+    kept: Arc<Mutex<Kept>>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    id: LogId,
+    /// Each at the position that is one more than its index.
+    entries: Vec<Revocation>,
+}
+
+impl Durable {
+    pub(crate) fn new() -> Self {
+        let kept = Kept { id: LogId::random(), entries: Vec::new() };
+        Self { kept: Arc::new(Mutex::new(kept)), changed: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn append_now(&self, revocations: Vec<Revocation>) {
+        self.kept.lock().unwrap().entries.extend(revocations);
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Forgets what came last, as a backup that is put back does. Gives what is lost.
+    pub(crate) fn go_back(&self, by: usize, as_another: bool) -> Vec<Revocation> {
+        let mut kept = self.kept.lock().unwrap();
+        if as_another {
+            kept.id = LogId::random();
+        }
+        let left = kept.entries.len().saturating_sub(by);
+        let lost = kept.entries.split_off(left);
+        self.changed.send_modify(|changes| *changes += 1);
+        lost
+    }
+
+    fn page(&self, after: Option<&Cursor>) -> Page {
+        let kept = self.kept.lock().unwrap();
+        let head = kept.entries.len();
+        let known = after
+            .filter(|cursor| cursor.log == kept.id)
+            .and_then(|cursor| usize::try_from(cursor.position.get()).ok())
+            .filter(|position| *position <= head);
+        let from = known.unwrap_or(0);
+        let to = head.min(from + PAGE);
+        Page {
+            entries: kept.entries[from..to].to_vec(),
+            cursor: Cursor { log: kept.id.clone(), position: Position::new(to as u64) },
+            complete: to == head,
+            from_start: known.is_none(),
+            age: Duration::ZERO,
+            pruned_through: Timestamp::ZERO,
+        }
+    }
+}
+
+#[async_trait]
+impl RevocationLog for Durable {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        self.append_now(revocations);
+        Ok(Position::START)
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let mut changed = self.changed.subscribe();
+        changed.borrow_and_update();
+        let page = self.page(after);
+        if !page.entries.is_empty() || page.from_start {
+            return Ok(page);
+        }
+        let _ = tokio::time::timeout(wait, changed.changed()).await;
+        Ok(self.page(after))
+    }
+
+    async fn prune(&self, _: Timestamp) -> Result<Pruned, Error> {
+        Ok(Pruned { removed: 0, complete: true })
+    }
+}
