@@ -122,7 +122,7 @@ impl From<SessionError> for Reason {
 /// A refused request: why, and how that is answered.
 ///
 /// The answer is one of a few, whatever the cause, so that it helps nobody to forge. When it is made into a response, one
-/// line is logged at [`REFUSAL_LOG_TARGET`], with the true cause.
+/// line is logged at [`REFUSAL_LOG_TARGET`], with the true cause. The response has its [`RefusalKind`] as an extension.
 #[derive(Clone)]
 pub struct Refused {
     reason: Reason,
@@ -180,10 +180,12 @@ impl std::error::Error for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let response = match &self.answers {
+        let mut response = match &self.answers {
             Some(answers) => answers.answer(&self.reason),
             None => CourseAnswers.answer(&self.reason),
         };
+        // For a layer that counts.
+        response.extensions_mut().insert(self.kind());
         let status = response.status().as_u16();
         match &self.reason {
             Reason::Failed(error) => {

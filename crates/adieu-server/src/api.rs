@@ -41,7 +41,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 pub use relay::relay_router;
 
 use self::verify::Realm;
-use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, node::Node};
+use crate::{
+    clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, metrics::Metrics, node::Node,
+};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -98,7 +100,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         Arc::clone(&node.clock),
     );
     let keys = KeySet::new(node.core.signing_keys().iter().map(|key| key.verifying_key().clone()))?.jwks();
-    let guard = Guard::of(&node.sessions);
+    let (guard, metrics) = (Guard::of(&node.sessions), Arc::clone(&node.metrics));
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), limits, keys, guard }));
 
     let (router, document) = documented().split_for_parts();
@@ -111,11 +113,11 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")));
-    Ok(layered(router, &settings))
+    Ok(layered(router, &settings, metrics))
 }
 
 /// What happens to every request and answer, and what is answered where there is nothing.
-fn layered(router: Router, settings: &Settings) -> Router {
+fn layered(router: Router, settings: &Settings, metrics: Arc<Metrics>) -> Router {
     router
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -123,7 +125,7 @@ fn layered(router: Router, settings: &Settings) -> Router {
         .layer(from_fn_with_state(settings.request_timeout, time_limit::end))
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(layers::secure))
-        .layer(from_fn(layers::log))
+        .layer(from_fn_with_state(metrics, layers::log))
 }
 
 /// The OpenAPI document of the routes.

@@ -31,16 +31,20 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{
     api,
     config::{Flags, Registration, Settings},
-    listen::{Bounds, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
+    listen::{Bounds, Drained, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
+    metrics::{self, Metrics},
     node::Node,
     relay::{self, Relay},
 };
+
+/// Connections to `metrics_listen`: one address, as Prometheus is, gets a quarter of them.
+const METRICS_CONNECTIONS: usize = 32;
 
 /// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
 #[derive(Debug, Parser)]
@@ -130,11 +134,17 @@ fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
 async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let metrics_listener = match settings.metrics_listen {
+        Some(address) => Some(
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (metrics_listen)"))?,
+        ),
+        None => None,
+    };
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
     let address = listener.local_addr().context("the address is unknown")?;
     if let Some(url) = relay::followed(&settings)? {
-        return start_relay(listener, address, &settings, url, descriptors, stop).await;
+        return start_relay(listener, metrics_listener, &settings, url, descriptors, stop).await;
     }
     let node = tokio::select! {
         node = Node::open(&settings) => Arc::new(node?),
@@ -142,6 +152,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     };
     let router = api::router(Arc::clone(&node), settings.clone())?;
     print(&banner(address, &settings))?;
+    let metrics = ServedMetrics::start(metrics_listener, &node.metrics, &settings)?;
 
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let stop = async {
@@ -151,6 +162,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     };
     let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
     drop((housekeeping, watching));
+    metrics.end().await?;
     node.close().await;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
@@ -158,7 +170,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
 
 async fn start_relay(
     listener: TcpListener,
-    address: SocketAddr,
+    metrics_listener: Option<TcpListener>,
     settings: &Settings,
     url: &str,
     descriptors: Option<u64>,
@@ -166,17 +178,43 @@ async fn start_relay(
 ) -> anyhow::Result<()> {
     let relay = Arc::new(Relay::open(settings, url).await?);
     let watching = relay.clients.start_watching();
-    let version = env!("CARGO_PKG_VERSION");
+    let (version, address) = (env!("CARGO_PKG_VERSION"), listener.local_addr().context("the address is unknown")?);
     print(&format!("adieu {version} listens on http://{address}\nit follows {url}\n"))?;
     let stop = async {
         stop.await;
         relay.feed.hub.end_waiting();
     };
+    let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, settings)?;
     let router = api::relay_router(Arc::clone(&relay), settings);
     let drained = serve(listener, router, Bounds::from(settings).within(descriptors), stop).await;
     drop(watching);
+    metrics.end().await?;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
+}
+
+/// The metrics, where there is an address for them.
+struct ServedMetrics(Option<(oneshot::Sender<()>, JoinHandle<Drained>)>);
+
+impl ServedMetrics {
+    fn start(listener: Option<TcpListener>, metrics: &Arc<Metrics>, settings: &Settings) -> anyhow::Result<Self> {
+        let Some(listener) = listener else { return Ok(Self(None)) };
+        let address = listener.local_addr().context("the address is unknown")?;
+        print(&format!("metrics:  curl http://{address}/metrics\n"))?;
+        let bounds = Bounds { max_connections: METRICS_CONNECTIONS, ..Bounds::from(settings) };
+        let (serving, ended) = oneshot::channel();
+        let stop = async move { drop(ended.await) };
+        Ok(Self(Some((serving, tokio::spawn(serve(listener, metrics::router(Arc::clone(metrics)), bounds, stop))))))
+    }
+
+    /// To be called last: how many requests are left is a reason to look.
+    async fn end(self) -> anyhow::Result<()> {
+        if let Some((serving, task)) = self.0 {
+            drop(serving);
+            task.await.context("serving the metrics failed")?;
+        }
+        Ok(())
+    }
 }
 
 /// What a start prints: all that is needed to log in for the first time.

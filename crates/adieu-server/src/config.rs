@@ -32,6 +32,12 @@ pub struct Settings {
     #[config(env = "ADIEU_LISTEN", default = "127.0.0.1:8080", deserialize_with = text)]
     pub listen: SocketAddr,
 
+    /// The address and port to serve `GET /metrics` on, for Prometheus. Not set: nowhere. An address of its own, because what
+    /// it tells is not for clients, and because it answers also when they have used up all connections. Whoever reaches it
+    /// can read it: leave it on an address that only the monitoring reaches, such as "127.0.0.1:9464".
+    #[config(env = "ADIEU_METRICS_LISTEN", deserialize_with = text)]
+    pub metrics_listen: Option<SocketAddr>,
+
     /// The folder that holds the store. It is made when it does not exist.
     #[config(env = "ADIEU_DATA", default = "./adieu-data", deserialize_with = text)]
     pub data: PathBuf,

@@ -196,8 +196,8 @@ impl ApiError {
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
             Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
-            Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
             Self::NotReady(reason) => Some((*reason).into()),
+            Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
             Self::Refused(_)
             | Self::NotFound
             | Self::MethodNotAllowed

@@ -17,6 +17,7 @@ pub mod issuers;
 pub mod limit;
 pub mod listen;
 pub mod logging;
+pub mod metrics;
 pub mod node;
 pub mod password;
 pub mod relay;

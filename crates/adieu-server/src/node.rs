@@ -17,6 +17,7 @@ use crate::{
     config::{self, Settings},
     feed::Feed,
     issuers,
+    metrics::Metrics,
     password::Hasher,
 };
 
@@ -36,6 +37,8 @@ pub struct Node {
     pub feed: Feed,
     /// The index, what keeps it up to date, and the keys.
     pub core: adieu::Node,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     store: Sqlite,
@@ -103,7 +106,8 @@ impl Node {
         let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
-        Ok(Self { core, sessions, accounts, clients, feed, clock, store, key_followers })
+        let metrics = Arc::new(Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions))));
+        Ok(Self { core, sessions, metrics, accounts, clients, feed, clock, store, key_followers })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.

@@ -32,6 +32,7 @@ use crate::{
     clients::Clients,
     config::Settings,
     feed::{Feed, Leases},
+    metrics::Metrics,
     node::{open_store, token_when_stale},
 };
 
@@ -60,6 +61,8 @@ pub struct Relay {
     pub clients: Clients,
     /// The issuer whose tokens it verifies.
     pub issuer: Issuer,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     decoder: Arc<Decoder>,
@@ -132,8 +135,11 @@ impl Relay {
         let verifier =
             Verifier::new(Arc::clone(&decoder), index, freshness, Arc::clone(&clock), max_staleness, when_stale);
         let revocations = format!("{base}revocations").parse().context("follow")?;
+        let verifier = Arc::new(verifier);
+        let metrics = Arc::new(Metrics::new(Arc::clone(&verifier), None));
         Ok(Self {
-            verifier: Arc::new(verifier),
+            verifier,
+            metrics,
             feed,
             clients,
             issuer,

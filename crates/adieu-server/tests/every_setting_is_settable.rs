@@ -9,6 +9,7 @@ use adieu_server::config::{Flags, Settings, sample};
 /// A value other than the default for every setting: its key, how a file writes it, and how the environment does.
 const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("listen", r#""[::1]:9000""#, "[::1]:9000"),
+    ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
     ("issuer", r#""https://login.example""#, "https://login.example"),
     ("audience", r#""shop""#, "shop"),
@@ -119,10 +120,7 @@ fn the_sample_says_the_defaults() {
         .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 5,
-        "all but the five without a default:\n{uncommented}"
-    );
+    assert!(uncommented.lines().count() >= OTHER_VALUES.len() - 6, "all but the six without a default:\n{uncommented}");
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }
 

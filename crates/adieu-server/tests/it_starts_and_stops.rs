@@ -123,12 +123,13 @@ fn log_of(settings: &[(&str, &str)], ask: impl FnOnce(SocketAddr)) -> String {
     log
 }
 
-fn get(address: SocketAddr, path: &str) {
+fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: adieu\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    answer
 }
 
 #[test]
@@ -153,9 +154,41 @@ fn log_format_says_how_a_line_is_written() {
         lines.all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line["level"] == "INFO"))
     };
     for (format, expected) in [("json", true), ("text", false)] {
-        let log = log_of(&[("ADIEU_LOG_FORMAT", format)], |address| get(address, "/nowhere"));
+        let log = log_of(&[("ADIEU_LOG_FORMAT", format)], |address| drop(get(address, "/nowhere")));
         assert_eq!(is_json(&log), expected, "{format}\n{log}");
     }
+}
+
+/// On an address of its own, and nowhere else.
+#[test]
+fn metrics_listen_says_where_the_metrics_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = adieu(&["--listen", "127.0.0.1:0"]);
+    command.current_dir(folder.path()).env("ADIEU_METRICS_LISTEN", "127.0.0.1:0");
+    let mut server = Running(command.spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let address = |line: String| line.split_once("http://").unwrap().1.trim_end_matches("/metrics").parse().unwrap();
+    let for_clients: SocketAddr = address(lines.next().unwrap());
+    let for_monitoring: SocketAddr = address(lines.find(|line| line.starts_with("metrics: ")).unwrap());
+
+    assert!(get(for_clients, "/livez").starts_with("HTTP/1.1 200 "));
+    assert!(get(for_clients, "/metrics").starts_with("HTTP/1.1 404 "));
+    assert!(get(for_monitoring, "/livez").starts_with("HTTP/1.1 404 "));
+    let metrics = get(for_monitoring, "/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200 ") && metrics.contains("application/openmetrics-text"), "{metrics}");
+    assert!(metrics.contains("route=\"/livez\""), "{metrics}");
+
+    let kill = Command::new("kill").args(["-s", "TERM", &server.0.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn without_metrics_listen_there_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running(adieu(&["--listen", "127.0.0.1:0"]).current_dir(folder.path()).spawn().unwrap());
+    let lines: Vec<_> = BufReader::new(server.0.stdout.take().unwrap()).lines().map(Result::unwrap).take(4).collect();
+    assert!(lines.iter().all(|line| !line.contains("metrics")), "{lines:?}");
 }
 
 /// The request has begun, because its body is waited for; it never comes, and would be waited for half a minute.

@@ -18,7 +18,14 @@ mod renewal;
 mod settings;
 mod store;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 
@@ -117,6 +124,7 @@ pub struct Sessions {
     settings: SessionSettings,
     clock: Arc<dyn Clock>,
     last_seen: LastSeen,
+    appended: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Sessions {
@@ -138,7 +146,15 @@ impl Sessions {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         settings.validate()?;
-        Ok(Self { store, verifier, signing_key, settings, clock, last_seen: LastSeen::default() })
+        Ok(Self {
+            store,
+            verifier,
+            signing_key,
+            settings,
+            clock,
+            last_seen: LastSeen::default(),
+            appended: Arc::default(),
+        })
     }
 
     /// What every path asks whether a token is good.
@@ -241,11 +257,12 @@ impl Sessions {
         let used = Presented::Refresh(presented.token_id.clone());
         let rotation = self.rotation(&presented.subject, session, used, options)?;
         let now = rotation.now;
-        let (store, verifier) = (Arc::clone(&self.store), Arc::clone(&self.verifier));
+        let (store, verifier, appended) = self.shared();
         let rotated = to_its_end(async move {
             let rotated = store.rotate(rotation).await?;
             if let Rotated::Reused(_, revocation) = &rotated {
                 verifier.index().insert(revocation);
+                appended.fetch_add(1, Relaxed);
             }
             Ok(rotated)
         });
@@ -339,11 +356,12 @@ impl Sessions {
         also: Vec<Revocation>,
     ) -> Result<Option<usize>, Error> {
         let ending = Ending { issuer: self.settings.issuer.clone(), selection, provided, also };
-        let (store, verifier) = (Arc::clone(&self.store), Arc::clone(&self.verifier));
+        let (store, verifier, appended) = self.shared();
         to_its_end(async move {
             let Some(ended) = store.end(ending).await? else { return Ok(None) };
             // Durable first: what is refused here must not come back with a restart.
             verifier.index().extend(&ended.revocations);
+            count(&appended, &ended);
             Ok(Some(ended.sessions))
         })
         .await
@@ -454,6 +472,17 @@ impl Sessions {
         Ok((encode_with_header(&self.signing_key, &claims, &options.header)?, claims))
     }
 
+    /// What a step needs that goes on when whoever asked for it goes away.
+    fn shared(&self) -> (Arc<dyn SessionStore>, Arc<Verifier>, Arc<AtomicU64>) {
+        (Arc::clone(&self.store), Arc::clone(&self.verifier), Arc::clone(&self.appended))
+    }
+
+    /// How many revocations were made durable through this, since it was made.
+    #[must_use]
+    pub fn revocations_appended(&self) -> u64 {
+        self.appended.load(Relaxed)
+    }
+
     /// The `iss` of these sessions' tokens.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
@@ -468,6 +497,10 @@ fn token_of(claims: &Claims) -> Revocation {
         target: Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) },
         lapses_at: Revocation::lapse_for(claims.expires_at),
     }
+}
+
+fn count(appended: &AtomicU64, ended: &Ended) {
+    appended.fetch_add(u64::try_from(ended.revocations.len()).unwrap_or(u64::MAX), Relaxed);
 }
 
 /// Does all of something, also when whoever asked for it goes away: what has been made durable must reach the index.

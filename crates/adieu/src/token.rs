@@ -54,6 +54,7 @@ mod parsed;
 mod refusal;
 mod rules;
 mod signing_key;
+mod staleness;
 mod verifier;
 mod verifying_key;
 
@@ -72,5 +73,6 @@ pub use parsed::ParsedClaims;
 pub use refusal::Refusal;
 pub use rules::{DEFAULT_MAX_TOKEN_BYTES, Rules};
 pub use signing_key::SigningKey;
-pub use verifier::{Verifier, WhenStale};
+pub use staleness::{JudgedWhileStale, WhenStale};
+pub use verifier::Verifier;
 pub use verifying_key::VerifyingKey;

@@ -78,6 +78,7 @@ impl Api {
     /// Writes down that somebody could not log in, and of which account, if there is one: asked of the store in either
     /// case, so that it takes the same time.
     pub(super) async fn note_failed_login(&self, username: &Username, client: &Client) {
+        self.node.metrics.failed_logins.inc();
         let account = self.node.accounts.store().by_username(username).await.ok().flatten();
         audit::Entry { subject: account.map(|account| account.id), ..Default::default() }
             .record(Event::LoginFailed, client.address);

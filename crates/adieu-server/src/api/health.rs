@@ -1,26 +1,22 @@
 //! What machines ask this server about itself.
 
-use adieu::token::Jwks;
+use adieu::token::{Jwks, Verifier, WhenStale};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderName, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Api, docs};
-use crate::error::ApiError;
 
 /// How it is.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
     #[schema(example = "ok")]
     status: &'static str,
-}
-
-impl Health {
-    pub(super) const READY: Self = Self { status: "ready" };
 }
 
 /// Says that the process answers. Always 200; for whoever restarts what does not answer.
@@ -31,22 +27,106 @@ pub(super) async fn livez() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Says whether this node can do everything: it knows of every logout, and its store can be read and written.
-#[utoipa::path(get, path = "/readyz", tag = "Operation", responses(
-    (status = 200, description = "It can.", body = Health),
-    docs::NotReady,
-))]
-pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
-    if !api.node.sessions.verifier().is_fresh() {
-        return Err(ApiError::NotReady("The revocations known here are not up to date."));
-    }
-    match api.node.check_store().await {
-        Ok(()) => Ok(Json(Health::READY)),
-        Err(error) => {
-            tracing::warn!(target: crate::error::LOG_TARGET, cause = &error as &dyn std::error::Error, "not ready");
-            Err(ApiError::NotReady("The store can't be read and written."))
+/// Whether a node is ready, and how much it knows.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// When it is not: the HTTP status once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+    /// `ready`, or the HTTP status in words.
+    #[schema(example = "ready")]
+    status: &'static str,
+    ready: bool,
+    revocations: Knowledge,
+}
+
+/// What a node knows of what has been revoked.
+#[derive(Serialize, ToSchema)]
+struct Knowledge {
+    /// Whether that is too old to be believed.
+    #[schema(example = false)]
+    stale: bool,
+    /// How long ago it was certainly complete, in milliseconds; null when it never was.
+    #[schema(example = 120)]
+    staleness_ms: Option<u64>,
+    /// How long ago that may be.
+    #[schema(example = 2000)]
+    max_staleness_ms: u64,
+    /// What happens to tokens when it is: `refuse`, or `accept`, which leaves the node ready.
+    #[schema(example = "refuse", pattern = "refuse|accept")]
+    when_stale: &'static str,
+    /// How many revocations are known.
+    #[schema(example = 3)]
+    entries: usize,
+}
+
+impl Knowledge {
+    fn of(verifier: &Verifier) -> Self {
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            stale: !verifier.is_fresh(),
+            staleness_ms: verifier.staleness().map(millis),
+            max_staleness_ms: millis(verifier.max_staleness()),
+            when_stale: match verifier.when_stale() {
+                WhenStale::Refuse => "refuse",
+                WhenStale::Accept => "accept",
+            },
+            entries: verifier.index().stats().entries,
         }
     }
+
+    /// Why a node that knows this is not ready; from when it begins to refuse, whatever its policy, until it first knew all.
+    fn refuses(&self) -> bool {
+        self.stale && (self.when_stale == "refuse" || self.staleness_ms.is_none())
+    }
+}
+
+impl Readiness {
+    /// Of a node with this verifier; with what keeps it from being ready.
+    pub(super) fn new(verifier: &Verifier, problem: Option<&'static str>) -> Self {
+        Self {
+            code: problem.map(|_| 503),
+            message: problem,
+            status: if problem.is_some() { "Service Unavailable" } else { "ready" },
+            ready: problem.is_none(),
+            revocations: Knowledge::of(verifier),
+        }
+    }
+}
+
+impl IntoResponse for Readiness {
+    fn into_response(self) -> Response {
+        let mut response = Json(&self).into_response();
+        if !self.ready {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// Says whether this node can do everything: it knows of every logout, and its store can be read and written.
+///
+/// A node that was told to accept tokens while it is not up to date is ready all the same, and says that it is not.
+#[utoipa::path(get, path = "/readyz", tag = "Operation", responses(
+    (status = 200, description = "It can.", body = Readiness),
+    docs::NotReady,
+))]
+pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
+    let verifier = api.node.sessions.verifier();
+    let problem = if Knowledge::of(verifier).refuses() {
+        Some("The revocations known here are not up to date.")
+    } else if let Err(error) = api.node.check_store().await {
+        tracing::warn!(target: crate::error::LOG_TARGET, cause = &error as &dyn std::error::Error, "not ready");
+        Some("The store can't be read and written.")
+    } else {
+        None
+    };
+    Readiness::new(verifier, problem)
 }
 
 /// Gives the public keys that tokens are signed with (RFC 7517), for services that verify by themselves.

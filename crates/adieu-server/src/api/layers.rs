@@ -1,15 +1,15 @@
 //! What happens to every request and answer.
 
-use std::{any::Any, time::Instant};
+use std::{any::Any, sync::Arc, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     http::{HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use crate::error::ApiError;
+use crate::{error::ApiError, metrics::Metrics};
 
 /// The target of the line that each request gets in the log.
 const REQUEST_LOG_TARGET: &str = "adieu::request";
@@ -26,13 +26,15 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 /// Nothing: JSON is not to be rendered.
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Logs the method, the route (not the path, which has ids in it), the status and how long it took.
-pub(super) async fn log(request: Request, next: Next) -> Response {
+/// Counts the request, and logs the method, the route (not the path, which has ids in it), the status and how long it took.
+pub(super) async fn log(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let refused = response.extensions().get().copied();
+    metrics.answered(&method, route, response.status().as_u16(), refused);
     let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
     if ASKED_BY_MACHINES.contains(&route) || (route == READ_BY_MACHINES && method == Method::GET) {
         tracing::debug!(target: REQUEST_LOG_TARGET, %method, route, status, micros, "answered");

@@ -15,7 +15,7 @@ use axum::{
 
 use super::{
     feed::{self, Wait},
-    health::{self, Health},
+    health::{self, Readiness},
     layered,
     service::{Can, Revoke},
     verify,
@@ -65,7 +65,7 @@ impl FromRef<RelayApi> for verify::Realm {
 
 /// The routes of a relay.
 pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
-    let guard = Guard::new(Arc::clone(&relay.verifier));
+    let (guard, metrics) = (Guard::new(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
     let router = Router::new()
         .route("/verify", any(verify::verify))
         .route("/ext_authz", any(verify::ext_authz))
@@ -76,7 +76,7 @@ pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
         .route("/readyz", get(readyz))
         .route("/.well-known/jwks.json", get(keys))
         .with_state(RelayApi(Arc::new(Shared { relay, guard })));
-    layered(router, settings)
+    layered(router, settings, metrics)
 }
 
 /// Revokes at the node that is followed. What is wrong with the body is for the node to say.
@@ -110,11 +110,8 @@ async fn revoke(
     Ok(response)
 }
 
-async fn readyz(State(api): State<RelayApi>) -> Result<Json<Health>, ApiError> {
-    match api.relay.not_ready().await {
-        None => Ok(Json(Health::READY)),
-        Some(reason) => Err(ApiError::NotReady(reason)),
-    }
+async fn readyz(State(api): State<RelayApi>) -> Readiness {
+    Readiness::new(&api.relay.verifier, api.relay.not_ready().await)
 }
 
 async fn keys(State(api): State<RelayApi>) -> Result<([(HeaderName, &'static str); 1], Json<Jwks>), ApiError> {

@@ -40,6 +40,7 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
     let account = api.authenticate(&username, &password, &client).await?;
     match api.node.accounts.log_in(&account, client.origin()).await {
         Ok(pair) => {
+            api.node.metrics.logins.inc();
             audit::Entry { session: pair.claims.session.clone(), ..audit::Entry::of(&account.id) }
                 .record(Event::Login, client.address);
             Ok(pair.into())
@@ -63,7 +64,9 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
 ))]
 pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Result<Tokens, ApiError> {
     let token = api.node.sessions.inspect(token.as_str())?;
-    Ok(api.node.accounts.refresh(&token).await?.into())
+    let pair = api.node.accounts.refresh(&token).await?;
+    api.node.metrics.refreshes.inc();
+    Ok(pair.into())
 }
 
 /// Logs out: ends the session of the token, all its access tokens and its refresh token.
@@ -94,6 +97,7 @@ pub(super) async fn log_out(
     let (scope, wait) = fields.finish((scope, wait))?;
     let scope = scope.unwrap_or_default();
     let sessions_ended = Some(api.node.sessions.log_out(token.as_str(), scope).await?);
+    api.node.metrics.logouts.inc();
     audit::Entry { scope: Some(scope_name(scope)), sessions_ended, ..audit::Entry::of_token(token.as_str()) }
         .record(Event::Logout, client.address);
     let everywhere = Wait::new(wait, time).until_everywhere(&api.node.feed).await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{PASSWORD, TestApp, Tokens, credentials};
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -42,13 +42,18 @@ impl Lines {
             .collect()
     }
 
+    /// How often something is in what was logged, of whatever target.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(text).count()
+    }
+
     #[track_caller]
     fn has(&self, expected: Value) {
         assert_eq!(self.take(), [expected]);
     }
 }
 
-fn capture() -> (Lines, tracing::subscriber::DefaultGuard) {
+pub(crate) fn capture() -> (Lines, tracing::subscriber::DefaultGuard) {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();

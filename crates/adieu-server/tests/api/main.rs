@@ -26,3 +26,4 @@ mod store_that_can_not_write;
 mod support;
 mod the_course;
 mod verify;
+mod what_can_be_seen;

@@ -1,6 +1,6 @@
 //! Ending things by their names, several in one step, also what another issuer has given.
 
-use super::{Ended, Ending, Selection, SessionError, Sessions, to_its_end};
+use super::{Ended, Ending, Selection, SessionError, Sessions, count, to_its_end};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, Target},
@@ -79,13 +79,14 @@ impl Sessions {
             false => now,
         };
         let endings = named.into_iter().map(|one| self.ending(one, now, latest)).collect();
-        let (store, verifier) = (self.store.clone(), self.verifier.clone());
+        let (store, verifier, appended) = self.shared();
         to_its_end(async move {
             let ended = store.end_all(endings).await?;
             let ended: Vec<Ended> = ended.into_iter().map(Option::unwrap_or_default).collect();
             // Durable first: what is refused here must not come back with a restart.
             for ended in &ended {
                 verifier.index().extend(&ended.revocations);
+                count(&appended, ended);
             }
             Ok(ended.iter().map(|ended| ended.sessions).collect())
         })

@@ -14,18 +14,11 @@ use crate::{
     Error, Issuer, SessionId,
     revocation::{Freshness, Index, Revocation, TokenFacts},
     time::{Clock, Moment, Timestamp},
-    token::{Claims, Decoder, Expiry, Refusal, TokenType, issuers::Issuers},
+    token::{
+        Claims, Decoder, Expiry, JudgedWhileStale, Refusal, TokenType, WhenStale, issuers::Issuers,
+        staleness::Staleness,
+    },
 };
-
-/// What a verifier does when its index is staler than `max_staleness`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenStale {
-    /// Refuse every token with [`Refusal::Stale`]: no token is accepted later than the bound after its logout.
-    #[default]
-    Refuse,
-    /// Accept what the stale index does not know: available, but the bound no longer holds.
-    Accept,
-}
 
 /// Says whether a token is good, without asking anyone.
 #[derive(Debug)]
@@ -34,8 +27,7 @@ pub struct Verifier {
     index: Arc<Index>,
     freshness: Freshness,
     clock: Arc<dyn Clock>,
-    max_staleness: Duration,
-    when_stale: WhenStale,
+    staleness: Staleness,
 }
 
 impl Verifier {
@@ -51,7 +43,7 @@ impl Verifier {
         when_stale: WhenStale,
     ) -> Self {
         let issuers = Issuers::new(decoder.into());
-        Self { issuers, index, freshness, clock, max_staleness, when_stale }
+        Self { issuers, index, freshness, clock, staleness: Staleness::new(max_staleness, when_stale) }
     }
 
     /// Accepts the access tokens of another issuer as well; see [`Claims::issuer`] for whose a token is.
@@ -146,8 +138,27 @@ impl Verifier {
         self.freshness.age(self.clock.moment())
     }
 
+    /// How stale the index may be.
+    #[must_use]
+    pub fn max_staleness(&self) -> Duration {
+        self.staleness.longest
+    }
+
+    /// What happens when it is staler.
+    #[must_use]
+    pub fn when_stale(&self) -> WhenStale {
+        self.staleness.policy
+    }
+
+    /// How many tokens were judged while it was, since this verifier was made. When that begins and when it ends is logged, once
+    /// each.
+    #[must_use]
+    pub fn judged_while_stale(&self) -> JudgedWhileStale {
+        self.staleness.judged()
+    }
+
     fn is_recent(&self, complete_at: Option<Moment>) -> bool {
-        complete_at.is_some_and(|complete_at| self.clock.moment().since(complete_at) <= self.max_staleness)
+        complete_at.is_some_and(|complete_at| self.clock.moment().since(complete_at) <= self.staleness.longest)
     }
 
     /// Whether the index is fresh enough to be believed.
@@ -162,10 +173,17 @@ impl Verifier {
         let complete_at = self.freshness.last_complete();
         self.refuse_revoked(&facts(&claims))?;
         // An index that was never complete is no stale one: nothing is known at all.
-        if (self.when_stale == WhenStale::Refuse || complete_at.is_none()) && !self.is_recent(complete_at) {
+        let is_recent = self.is_recent(complete_at);
+        if is_recent {
+            self.staleness.fresh();
+        } else if self.staleness.policy == WhenStale::Refuse || complete_at.is_none() {
+            self.staleness.refused();
             return Err(Refusal::Stale);
         }
         claims.require_type(expected)?;
+        if !is_recent {
+            self.staleness.accepted();
+        }
         Ok(Arc::unwrap_or_clone(claims))
     }
 

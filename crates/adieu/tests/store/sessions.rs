@@ -16,6 +16,7 @@ every_engine! {
     each_selection_ends_what_it_says
     a_cut_off_outlives_the_sessions_that_it_covers
     nothing_happens_without_the_session_it_was_provided_on
+    several_endings_are_carried_out_in_order
     a_rotation_is_written_down
     a_renewal_is_written_down_and_leaves_the_refresh_token
     reuse_ends_the_session
@@ -160,6 +161,29 @@ async fn nothing_happens_without_the_session_it_was_provided_on<P: Place>() {
     }
     assert_eq!(store.sessions(None, None, 100).await.unwrap(), sessions);
     assert_eq!(read_all(&store, None).await.0, []);
+}
+
+async fn several_endings_are_carried_out_in_order<P: Place>() {
+    let store = P::empty().open().await;
+    let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;
+    let ana = sessions.iter().find(|one| one.subject == subject("ana")).unwrap();
+    let provided = Some((ana.id.clone(), ana.subject.clone()));
+    let endings = vec![
+        ending(Selection::One(ana.id.clone())),
+        Ending { also: vec![token("also")], ..ending(Selection::Nothing) },
+        ending(Selection::One(SessionId::random())),
+        // Which has just ended.
+        Ending { provided, ..ending(Selection::OfSubject(subject("jose"))) },
+        ending(Selection::OfSubject(subject("jose"))),
+    ];
+    let ended = store.end_all(endings).await.unwrap();
+    let counts: Vec<_> = ended.iter().map(|ended| ended.as_ref().map(|ended| ended.sessions)).collect();
+    assert_eq!(counts, [Some(1), Some(0), Some(0), None, Some(2)]);
+    let appended: Vec<_> = ended.into_iter().flatten().flat_map(|ended| ended.revocations).collect();
+    assert_eq!(appended.len(), 4);
+    assert_eq!(read_all(&store, None).await.0, appended);
+    assert_eq!(store.sessions(None, None, 10).await.unwrap(), []);
+    assert!(store.end_all(vec![]).await.unwrap().is_empty());
 }
 
 async fn a_rotation_is_written_down<P: Place>() {

@@ -1,0 +1,212 @@
+//! What this server counts, for Prometheus, in the text form of OpenMetrics 1.0.
+//!
+//! 1. Each server has its own numbers: there is no registry of the process.
+//! 2. No label is a stranger's to choose: routes are the templates of the router, methods those of the standard.
+//! 3. They are served at `GET /metrics` on an address of their own (`metrics_listen`), and by default nowhere. What they tell
+//!    about the traffic is nobody's business who may log in; and when the connections for clients are used up, this is where
+//!    an operator looks.
+//!
+//! Whatever else there is to count is registered in [`Metrics::new`]: counters of handlers as fields, and what is known
+//! elsewhere in [`Known`], which is asked when somebody looks.
+
+use std::{fmt, sync::Arc};
+
+use adieu::{session::Sessions, token::Verifier};
+use adieu_axum::RefusalKind;
+use axum::{
+    Router,
+    http::{Method, header},
+    routing::get,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::error::ApiError;
+
+/// The media type of what is served.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The methods that are told apart (RFC 9110 §9.3, RFC 5789).
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
+
+/// The counters of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Logins.
+    pub logins: Counter,
+    /// Failed ones, and wrong passwords typed to change a password.
+    pub failed_logins: Counter,
+    /// Refresh tokens that were exchanged.
+    pub refreshes: Counter,
+    /// Logouts.
+    pub logouts: Counter,
+    requests: Family<Request, Counter>,
+    refusals: Family<Cause, Counter>,
+    registry: Registry,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cause {
+    cause: &'static str,
+}
+
+impl Metrics {
+    /// All of them at zero, of a server that verifies with this; a relay has no sessions.
+    #[must_use]
+    pub fn new(verifier: Arc<Verifier>, sessions: Option<Arc<Sessions>>) -> Self {
+        let mut registry = Registry::with_prefix("adieu");
+        let mut metrics = Self {
+            logins: Counter::default(),
+            failed_logins: Counter::default(),
+            refreshes: Counter::default(),
+            logouts: Counter::default(),
+            requests: Family::default(),
+            refusals: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register("logins", "Logins", metrics.logins.clone());
+        registry.register("failed_logins", "Logins with wrong credentials", metrics.failed_logins.clone());
+        registry.register("refreshes", "Refresh tokens that were exchanged", metrics.refreshes.clone());
+        registry.register("logouts", "Logouts", metrics.logouts.clone());
+        registry.register("requests", "Answered requests", metrics.requests.clone());
+        registry.register("refusals", "Requests that were refused for their token", metrics.refusals.clone());
+        registry.register_collector(Box::new(Known { verifier, sessions }));
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// Counts an answered request. `route` is the template of the router; empty when there is no such route.
+    pub(crate) fn answered(&self, method: &Method, route: &str, status: u16, refused: Option<RefusalKind>) {
+        let method = if METHODS.contains(method) { method.as_str() } else { "other" };
+        let route = if route.is_empty() { "none" } else { route };
+        let labels = Request { method: method.to_owned(), route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+        if let Some(kind) = refused {
+            self.refusals.get_or_create(&Cause { cause: cause(kind) }).inc();
+        }
+    }
+
+    /// As they are now.
+    ///
+    /// # Errors
+    /// When one can't be written, which is a fault.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut written = String::new();
+        text::encode(&mut written, &self.registry)?;
+        Ok(written)
+    }
+}
+
+/// What `metrics_listen` serves.
+pub fn router(metrics: Arc<Metrics>) -> Router {
+    let render = async move || match metrics.render() {
+        Ok(text) => Ok(([(header::CONTENT_TYPE, OPEN_METRICS), (header::CACHE_CONTROL, "no-store")], text)),
+        Err(error) => Err(ApiError::internal(error)),
+    };
+    Router::new()
+        .route("/metrics", get(render))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+}
+
+const fn cause(kind: RefusalKind) -> &'static str {
+    match kind {
+        RefusalKind::Missing => "missing",
+        RefusalKind::Expired => "expired",
+        RefusalKind::Revoked => "revoked",
+        RefusalKind::NotFresh => "not_fresh",
+        RefusalKind::Ambiguous => "ambiguous",
+        RefusalKind::Stale => "stale",
+        RefusalKind::Unavailable => "unavailable",
+        _ => "invalid",
+    }
+}
+
+/// What is known without being counted here.
+#[derive(Debug)]
+struct Known {
+    verifier: Arc<Verifier>,
+    sessions: Option<Arc<Sessions>>,
+}
+
+impl Collector for Known {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let verifier = &self.verifier;
+        let index = verifier.index().stats();
+        let judged = verifier.judged_while_stale();
+        // Before the first time it was complete it is as stale as can be.
+        let staleness = verifier.staleness().map_or(f64::INFINITY, |age| age.as_secs_f64());
+        let longest = verifier.max_staleness().as_secs_f64();
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+
+        let seconds = Some(&Unit::Seconds);
+        put(
+            &mut encoder,
+            "index_staleness",
+            "How long ago the index was certainly complete",
+            seconds,
+            &ConstGauge::new(staleness),
+        )?;
+        put(&mut encoder, "index_max_staleness", "How long ago that may be", seconds, &ConstGauge::new(longest))?;
+        put(&mut encoder, "index_entries", "Revocations in memory", None, &ConstGauge::new(count(index.entries)))?;
+        put(&mut encoder, "index", "Memory of the index", Some(&Unit::Bytes), &ConstGauge::new(count(index.bytes)))?;
+        let appended = self.sessions.as_ref().map_or(0, |sessions| sessions.revocations_appended());
+        put(
+            &mut encoder,
+            "revocations_appended",
+            "Revocations that this server has made durable",
+            None,
+            &ConstCounter::new(appended),
+        )?;
+        put(
+            &mut encoder,
+            "refused_while_stale",
+            "Tokens refused because the index was too stale",
+            None,
+            &ConstCounter::new(judged.refused),
+        )?;
+        put(
+            &mut encoder,
+            "accepted_while_stale",
+            "Tokens accepted although the index was too stale",
+            None,
+            &ConstCounter::new(judged.accepted),
+        )
+    }
+}
+
+fn put(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    metric: &impl EncodeMetric,
+) -> Result<(), fmt::Error> {
+    // Collectors write their help as it is; the registry adds a full stop to that of the others.
+    metric.encode(encoder.encode_descriptor(name, &format!("{help}."), unit, metric.metric_type())?)
+}

@@ -1,0 +1,122 @@
+//! How fresh a node is, and what it did, can be seen from outside: in `/readyz`, as metrics and in the log.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::{
+    audit::capture,
+    support::{TestApp, credentials},
+};
+
+/// The metrics of a server by name and labels, as Prometheus would read them.
+fn metrics(app: &TestApp) -> BTreeMap<String, f64> {
+    let text = app.node.metrics.render().unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_node_says_how_fresh_it_is() {
+    let app = TestApp::with(&[("max_staleness", "1h")]).await.with_user("jose").await;
+    let tokens = app.log_in("jose").await;
+    app.post("/logout").token(&tokens.access).send().await.is(200);
+    let answer = app.get("/readyz").send().await;
+    answer.is(200);
+    let mut body = answer.json();
+    assert!(body["revocations"]["staleness_ms"].take().as_u64().unwrap() < 3_600_000);
+    let revocations = json!({
+        "stale": false, "staleness_ms": null, "max_staleness_ms": 3_600_000, "when_stale": "refuse", "entries": 1,
+    });
+    assert_eq!(body, json!({"status": "ready", "ready": true, "revocations": revocations}));
+}
+
+#[tokio::test]
+async fn what_users_do_is_counted() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let other = TestApp::start().await;
+    let tokens = app.log_in("jose").await;
+    app.post("/login").json(credentials("jose", "wrong")).send().await.is(401);
+    let refreshed = app.post("/refresh").token(&tokens.refresh).send().await.tokens();
+    app.verify(&refreshed.access).await.is(204);
+    app.post("/logout").token(&refreshed.access).send().await.is(200);
+    for _ in 0..3 {
+        app.verify(&refreshed.access).await.is_revoked();
+    }
+    app.get("/verify").send().await.is(401);
+    app.verify("x").await.is(401);
+    app.get("/sessions/7/none").send().await.is(404);
+    app.call("BREW".parse().unwrap(), "/verify").send().await.is(401);
+
+    let counted = metrics(&app);
+    for (name, value) in [
+        ("adieu_logins_total", 1.0),
+        ("adieu_failed_logins_total", 1.0),
+        ("adieu_refreshes_total", 1.0),
+        ("adieu_logouts_total", 1.0),
+        ("adieu_revocations_appended_total", 1.0),
+        ("adieu_index_entries", 1.0),
+        ("adieu_index_max_staleness_seconds", 2.0),
+        ("adieu_refusals_total{cause=\"revoked\"}", 3.0),
+        ("adieu_refusals_total{cause=\"missing\"}", 2.0),
+        ("adieu_refusals_total{cause=\"invalid\"}", 1.0),
+        ("adieu_accepted_while_stale_total", 0.0),
+        ("adieu_requests_total{method=\"GET\",route=\"/verify\",status=\"204\"}", 1.0),
+        ("adieu_requests_total{method=\"GET\",route=\"/verify\",status=\"401\"}", 5.0),
+        ("adieu_requests_total{method=\"other\",route=\"/verify\",status=\"401\"}", 1.0),
+        ("adieu_requests_total{method=\"GET\",route=\"none\",status=\"404\"}", 1.0),
+        ("adieu_requests_total{method=\"POST\",route=\"/logout\",status=\"200\"}", 1.0),
+    ] {
+        assert_eq!(counted.get(name), Some(&value), "{name} of {counted:#?}");
+    }
+    assert!(counted["adieu_index_staleness_seconds"] < 60.0);
+    assert_eq!(metrics(&other)["adieu_logins_total"], 0.0, "each server has its own");
+}
+
+#[tokio::test]
+async fn what_is_done_while_stale_is_counted() {
+    for (when_stale, accepted, refused) in [("refuse", 0.0, 2.0), ("accept", 2.0, 0.0)] {
+        let settings = [("max_staleness", "50ms"), ("when_stale", when_stale)];
+        let app = TestApp::with(&settings).await.with_user("jose").await;
+        let tokens = app.log_in("jose").await;
+        app.break_log();
+        while app.get("/readyz").send().await.json()["revocations"]["stale"] == false {}
+        for _ in 0..2 {
+            app.verify(&tokens.access).await;
+        }
+        let counted = metrics(&app);
+        assert_eq!(counted["adieu_accepted_while_stale_total"], accepted);
+        assert_eq!(counted["adieu_refused_while_stale_total"], refused);
+        assert_eq!(counted.get("adieu_refusals_total{cause=\"stale\"}").copied().unwrap_or_default(), refused);
+        assert!(counted["adieu_index_staleness_seconds"] > counted["adieu_index_max_staleness_seconds"]);
+    }
+}
+
+/// Once a change, and not once a request. On one thread, so that the log of this test's server alone is captured.
+#[tokio::test(flavor = "current_thread")]
+async fn that_the_policy_begins_and_ends_to_matter_is_logged_once() {
+    for (when_stale, consequence) in
+        [("refuse", "tokens are refused"), ("accept", "tokens are accepted that may have been revoked")]
+    {
+        let (lines, _capturing) = capture();
+        let app = TestApp::with(&[("max_staleness", "50ms"), ("when_stale", when_stale)]).await.with_user("jose").await;
+        let tokens = app.log_in("jose").await;
+        let is_stale = async || app.get("/readyz").send().await.json()["revocations"]["stale"] == true;
+        for round in 1..=2 {
+            app.break_log();
+            while !is_stale().await {}
+            for _ in 0..5 {
+                app.verify(&tokens.access).await;
+            }
+            assert_eq!(lines.count(consequence), round, "{when_stale}");
+            app.mend_log();
+            while is_stale().await {}
+            while app.verify(&tokens.access).await.status != 204 || is_stale().await {}
+            assert_eq!(lines.count("up to date again"), round, "{when_stale}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a verifier does when its index is too stale, and what that came to.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// What a verifier does when its index is staler than `max_staleness`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenStale {
+    /// Refuse every token with [`Refusal::Stale`](super::Refusal::Stale): no token is accepted later than the bound after its
+    /// logout.
+    #[default]
+    Refuse,
+    /// Accept what the stale index does not know: available, but the bound no longer holds.
+    Accept,
+}
+
+/// How many tokens a verifier has judged by an index that was too stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JudgedWhileStale {
+    /// Refused for that reason alone.
+    pub refused: u64,
+    /// Accepted all the same.
+    pub accepted: u64,
+}
+
+/// A policy, what came of it, and whether that was told.
+#[derive(Debug)]
+pub(super) struct Staleness {
+    pub(super) longest: Duration,
+    pub(super) policy: WhenStale,
+    has_told: AtomicBool,
+    refused: AtomicU64,
+    accepted: AtomicU64,
+}
+
+impl Staleness {
+    pub(super) fn new(longest: Duration, policy: WhenStale) -> Self {
+        Self {
+            longest,
+            policy,
+            has_told: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn judged(&self) -> JudgedWhileStale {
+        JudgedWhileStale { refused: self.refused.load(Relaxed), accepted: self.accepted.load(Relaxed) }
+    }
+
+    /// A token is being judged by a fresh index. Nothing is written, or processors would fight over it, but after a change.
+    pub(super) fn fresh(&self) {
+        if self.has_told.load(Relaxed) && self.has_told.swap(false, Relaxed) {
+            tracing::info!("the revocations known here are up to date again");
+        }
+    }
+
+    /// A token was refused because the index is stale.
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+        self.tell("tokens are refused");
+    }
+
+    /// A token was accepted although the index is stale.
+    pub(super) fn accepted(&self) {
+        self.accepted.fetch_add(1, Relaxed);
+        self.tell("tokens are accepted that may have been revoked");
+    }
+
+    /// Once a change, not once a token.
+    fn tell(&self, consequence: &str) {
+        if !self.has_told.load(Relaxed) && !self.has_told.swap(true, Relaxed) {
+            tracing::warn!(max_staleness = ?self.longest, consequence, "the revocations known here are not up to date");
+        }
+    }
+}
