@@ -121,7 +121,7 @@ for (const [name, serve] of Object.entries(SERVICES)) {
     const { blocklist, proxy } = await follow(t, node, { maxStaleness: 300 });
     const address = await serve(t, blocklist);
     const token = sign();
-    assert.equal((await ask(`${address}/me`, token)).status, 200);
+    await eventually(async () => (await ask(`${address}/me`, token)).status === 200, 'it follows');
     proxy.mode = 'cut';
     // Either it is stale already, or the node can't be told.
     const logout = await ask(`${address}/logout`, token, 'POST');

@@ -22,7 +22,7 @@ for (const [fault, happens] of Object.entries(FAULTS)) {
     const node = await Node.start(t);
     const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: BOUND });
     const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
-    assert.equal(verdict(blocklist, jose.access), 'accepted');
+    await eventually(() => verdict(blocklist, jose.access) === 'accepted', 'it follows');
 
     happens(proxy);
     await node.logOut(jose.access);
@@ -38,7 +38,9 @@ for (const [fault, happens] of Object.entries(FAULTS)) {
     await eventually(() => verdict(blocklist, ana.access) === 'stale', 'everybody is refused');
     assert.equal(blocklist.status().fresh, false);
     assert.ok(blocklist.status().staleRefusals > 0);
-    assert.equal(events.filter(({ type }) => type === 'stale').length, 1, 'it is said once');
+    const told = events.filter(({ type }) => type === 'stale').length;
+    for (let time = 0; time < 10; time += 1) verdict(blocklist, ana.access);
+    assert.ok(told > 0 && told === events.filter(({ type }) => type === 'stale').length, 'it is told, and not for each check');
     assert.throws(() => blocklist.isRevoked(claimsOf(ana.access)), (error) => {
       assert.ok(error instanceof StaleError);
       assert.deepEqual([error.status, error.headers], [503, { 'Retry-After': '1' }]);
