@@ -140,7 +140,7 @@ const fn cause(kind: RefusalKind) -> &'static str {
         RefusalKind::Expired => "expired",
         RefusalKind::Revoked => "revoked",
         RefusalKind::NotFresh => "not_fresh",
-        RefusalKind::Ambiguous => "ambiguous",
+        RefusalKind::TwoHeaders | RefusalKind::TwoTokens => "ambiguous",
         RefusalKind::Stale => "stale",
         RefusalKind::Unavailable => "unavailable",
         _ => "invalid",
