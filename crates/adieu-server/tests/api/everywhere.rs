@@ -108,7 +108,7 @@ async fn it_does_not_wait_for_the_bound_when_all_have_said_that_they_have_it() {
 
 #[tokio::test]
 async fn a_follower_that_falls_silent_is_waited_out_within_the_bound() {
-    let app = started(&[("max_staleness", "1s"), ("request_timeout", "200ms")]).await;
+    let app = started(&[("max_staleness", "1s")]).await;
     let client = app.follower().await;
     let silent = Following::start(&app, &client, "follower=silent&max_staleness=1000").await;
     let _accepting = Following::start(&app, &client, "follower=accepting&max_staleness=1000&when_stale=accept").await;
