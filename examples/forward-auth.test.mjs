@@ -65,7 +65,7 @@ async function start(t, name, settings = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   cpSync(fileURLToPath(new URL(name, import.meta.url)), folder, { recursive: true });
-  mkdirSync(join(folder, 'temp'));
+  mkdirSync(join(folder, 'temp'), { recursive: true });
   const { file, command } = PROXIES[name];
   const example = readFileSync(join(folder, file), 'utf8');
 
