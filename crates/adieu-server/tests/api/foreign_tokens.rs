@@ -23,7 +23,7 @@ impl Issuers {
     fn make() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
-        let installed = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop").join("bin/python");
+        let installed = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join("bin/python");
         let python = std::env::var_os("ADIEU_INTEROP_PYTHON").map_or(installed, PathBuf::from);
         let output = Command::new(&python).arg(here.join("issuers.py")).arg(folder.path()).output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}; scripts/test installs it", python.display()));
