@@ -7,7 +7,7 @@
 //!    an operator looks.
 //!
 //! Whatever else there is to count is registered in [`Metrics::new`]: counters of handlers as fields, and what is known
-//! elsewhere in [`Known`], which is asked when somebody looks.
+//! elsewhere in `Known`, which is asked when somebody looks.
 
 use std::{fmt, sync::Arc};
 
