@@ -1,17 +1,10 @@
 //! What a protected handler costs: CPU of the server for each request at a fixed rate, against the same handler without a
 //! token.
 //!
-//! `cargo bench -p adieu-axum --bench cost` prints the table; `-- SECONDS` measures for so long each. Every variant is a
-//! process of its own with one thread, all there at once and driven in turns, so that whatever else the machine does slows
-//! all of them alike. The time is what the kernel says that the process ran, without whoever sends the requests.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+//! `cargo run --release --manifest-path benches/cost/Cargo.toml` prints the table; `-- SECONDS` measures for so long each.
+//! Every variant is a process of its own with one thread, all there at once and driven in turns, so that whatever else the
+//! machine does slows all of them alike. The time is what the kernel says that the process ran, without whoever sends the
+//! requests. axum-jwt-auth is measured as its users get it, on a cryptography of its own.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -23,6 +16,7 @@ use std::{
 
 use adieu::{
     Issuer, Node, SessionId, Subject,
+    session::SessionSettings,
     store::Memory,
     time::{Clock as _, SystemClock},
     token::{Algorithm, CacheLimits, Claims, SigningKey, TokenType, encode},
@@ -34,24 +28,29 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     routing::get,
 };
+use axum_jwt_auth::{Decoder, LocalDecoder};
 use jsonwebtoken::{DecodingKey, Validation};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-/// Requests a second, in bursts of one a connection.
+/// Requests a second, at equal distances, each over the next connection.
 const RATE: u32 = 4_000;
 const CONNECTIONS: usize = 4;
 const TURN: Duration = Duration::from_millis(250);
 /// Different tokens, as of so many users.
 const TOKENS: usize = 1_000;
 
-const VARIANTS: [(&str, &str); 6] = [
+const AUDIENCE: &str = "cost";
+
+const VARIANTS: [(&str, &str); 8] = [
     ("none", "no token"),
     ("ed25519-cache", "AccessToken, Ed25519, remembered"),
     ("hs256", "AccessToken, HS256, not remembered"),
     ("ed25519", "AccessToken, Ed25519, not remembered"),
     ("hs256-jsonwebtoken", "extractor on jsonwebtoken, HS256, no revocation"),
     ("ed25519-jsonwebtoken", "extractor on jsonwebtoken, Ed25519, no revocation"),
+    ("hs256-axum-jwt-auth", "axum-jwt-auth, HS256, no revocation"),
+    ("ed25519-axum-jwt-auth", "axum-jwt-auth, Ed25519, no revocation"),
 ];
 
 /// An extractor as the documentation of axum has it.
@@ -61,6 +60,7 @@ struct PlainToken(TheirClaims);
 #[expect(dead_code, reason = "read, as ours are")]
 struct TheirClaims {
     iss: String,
+    aud: String,
     sub: String,
     iat: u64,
     nbf: u64,
@@ -77,6 +77,13 @@ struct TheirClaims {
 struct App {
     guard: Guard,
     plain: Arc<(DecodingKey, Validation)>,
+    theirs: Decoder<TheirClaims>,
+}
+
+impl FromRef<App> for Decoder<TheirClaims> {
+    fn from_ref(app: &App) -> Self {
+        Arc::clone(&app.theirs)
+    }
 }
 
 impl FromRef<App> for Guard {
@@ -106,7 +113,10 @@ async fn serve(variant: &str) {
         None => key.with_key_id(adieu::token::KeyId::new("k").unwrap()),
     };
     let issuer = Issuer::new("https://api.example.com").unwrap();
+    let mut settings = SessionSettings::new(issuer.clone());
+    settings.audience.push(AUDIENCE.to_owned());
     let node = Node::builder(issuer.clone())
+        .sessions(settings)
         .signing_key(key.clone())
         .token_cache((variant == "ed25519-cache").then(CacheLimits::default))
         .start(Memory::new())
@@ -116,21 +126,41 @@ async fn serve(variant: &str) {
     validation.leeway = 0;
     validation.validate_nbf = true;
     validation.set_issuer(&[issuer.as_str()]);
+    validation.set_audience(&[AUDIENCE]);
     validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-    let decoding = match key.verifying_key().to_jwk() {
-        Some(jwk) => {
-            DecodingKey::from_jwk(&serde_json::from_value(serde_json::to_value(jwk).unwrap()).unwrap()).unwrap()
-        }
-        None => DecodingKey::from_secret(key.to_secret_bytes().unwrap().expose_secret()),
+    let jwk = key.verifying_key().to_jwk().map(|jwk| serde_json::to_value(jwk).unwrap());
+    let secret = key.to_secret_bytes();
+    let secret = secret.as_ref().map(|secret| secret.expose_secret());
+    let decoding = match &jwk {
+        Some(jwk) => DecodingKey::from_jwk(&serde_json::from_value(jwk.clone()).unwrap()).unwrap(),
+        None => DecodingKey::from_secret(secret.unwrap()),
     };
+    let mut their_validation = jsonwebtoken_10::Validation::new(algorithm.as_str().parse().unwrap());
+    their_validation.leeway = 0;
+    their_validation.validate_nbf = true;
+    their_validation.set_issuer(&[issuer.as_str()]);
+    their_validation.set_audience(&[AUDIENCE]);
+    their_validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+    let their_key = match &jwk {
+        Some(jwk) => jsonwebtoken_10::DecodingKey::from_jwk(&serde_json::from_value(jwk.clone()).unwrap()).unwrap(),
+        None => jsonwebtoken_10::DecodingKey::from_secret(secret.unwrap()),
+    };
+    let theirs = LocalDecoder::new(vec![their_key], their_validation).unwrap();
 
     let router = Router::new();
     let router = match variant {
         "none" => router.route("/", get(async || "0197f3f2-6d5c-7c43-9c3a-2f1d0f6b7a11")),
+        _ if variant.ends_with("axum-jwt-auth") => {
+            router.route("/", get(async |token: axum_jwt_auth::Claims<TheirClaims>| token.claims.sub))
+        }
         _ if variant.ends_with("jsonwebtoken") => router.route("/", get(async |token: PlainToken| token.0.sub)),
         _ => router.route("/", get(async |token: AccessToken| token.subject().to_string())),
     };
-    let router = router.with_state(App { guard: Guard::of(node.sessions()), plain: Arc::new((decoding, validation)) });
+    let router = router.with_state(App {
+        guard: Guard::of(node.sessions()),
+        plain: Arc::new((decoding, validation)),
+        theirs: Arc::new(theirs),
+    });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut lines = format!("{}\n", listener.local_addr().unwrap());
     for _ in 0..TOKENS {
@@ -138,6 +168,7 @@ async fn serve(variant: &str) {
         let now = SystemClock.now();
         let mut claims = Claims::new(issuer.clone(), subject, TokenType::Access, now, Duration::from_secs(3600));
         claims.session = Some(SessionId::random());
+        claims.audience.push(AUDIENCE.to_owned());
         claims.custom.insert("is_admin".to_owned(), false.into());
         lines.push_str(&encode(&key, &claims).unwrap());
         lines.push('\n');
@@ -194,20 +225,19 @@ impl Server {
 
     /// One turn at the fixed rate.
     fn drive(&mut self, turn: Duration) {
-        let pause = Duration::from_secs(1) * CONNECTIONS as u32 / RATE;
         let (before, start) = (self.cpu(), Instant::now());
-        let mut bursts = 0;
+        let mut sent = 0;
         while start.elapsed() < turn {
-            for connection in &mut self.connections {
-                let request = &self.requests[self.next % TOKENS];
-                self.next += 1;
-                connection.get_mut().write_all(request.as_bytes()).unwrap();
-            }
-            self.connections.iter_mut().for_each(read_answer);
-            bursts += 1;
-            std::thread::sleep((start + pause * bursts).saturating_duration_since(Instant::now()));
+            let connection = &mut self.connections[self.next % CONNECTIONS];
+            connection.get_mut().write_all(self.requests[self.next % TOKENS].as_bytes()).unwrap();
+            read_answer(connection);
+            self.next += 1;
+            sent += 1;
+            std::thread::sleep(
+                (start + Duration::from_secs(1) / RATE * sent).saturating_duration_since(Instant::now()),
+            );
         }
-        let requests = f64::from(bursts) * CONNECTIONS as f64;
+        let requests = f64::from(sent);
         self.nanos_a_request.push((self.cpu() - before) as f64 / requests);
     }
 
