@@ -6,6 +6,9 @@
 //!
 //! A delivery is one logout at one follower: from when the logout was *sent* until that follower has read the page with it.
 //! `ADIEU_BENCH_ONLY=2000x100` measures one row, `ADIEU_BENCH_SECONDS` for how long.
+//!
+//! Then, or with `ADIEU_BENCH_ONLY=snapshot` alone, how long a service takes until it is ready: from when it starts until its
+//! index has a million live revocations, read over HTTP from a node that is running.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -18,7 +21,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adieu::Subject;
+use adieu::{
+    Issuer, Service, SessionId, Subject, TokenId,
+    revocation::{Revocation, Target},
+};
 use adieu_server::{
     clients::{Capability, Client, ClientName},
     config::{Flags, Settings},
@@ -55,6 +61,61 @@ async fn main() {
             measure(followers, rate, seconds).await;
         }
     }
+    if only.is_none_or(|only| only == "snapshot") {
+        measure_snapshot(1_000_000).await;
+    }
+}
+
+/// How long a service takes until it knows this many revocations.
+async fn measure_snapshot(entries: usize) {
+    const ROUNDS: usize = 5;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let settings = settings(folder.path());
+    let node = Node::open(&settings).await.unwrap();
+    let secret = add_client(&node).await;
+    let expires_at = node.clock.now().plus(Duration::from_secs(3600));
+    for _ in 0..entries / 10_000 {
+        let revocations = (0..10_000).map(|number| Revocation {
+            issuer: Issuer::new("adieu").unwrap(),
+            target: match number % 2 {
+                0 => Target::Token { id: TokenId::random(), expires_at: Some(expires_at) },
+                _ => Target::Session { id: SessionId::random() },
+            },
+            lapses_at: Revocation::lapse_for(expires_at),
+        });
+        node.sessions.revoke(revocations.collect()).await.unwrap();
+    }
+    node.close().await;
+    drop(node);
+
+    let (server, address) = start(folder.path()).await;
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        let issuer = Issuer::new("adieu").unwrap();
+        let service =
+            Service::builder(issuer, format!("http://{address}"), "bench", secret.clone().into()).start().unwrap();
+        service.ready().await.unwrap();
+        took.push(started.elapsed());
+        assert_eq!(service.verifier().index().stats().entries, entries);
+    }
+    took.sort_unstable();
+    println!("\n| live revocations | service ready, median of {ROUNDS} | slowest |");
+    println!("|---|---|---|");
+    println!("| {entries} | {} ms | {} ms |", took[ROUNDS / 2].as_millis(), took[ROUNDS - 1].as_millis());
+    drop(server);
+}
+
+fn settings(data: &Path) -> Settings {
+    Settings::load(&Flags { data: Some(data.to_str().unwrap().to_owned()), ..Flags::default() }, []).unwrap()
+}
+
+/// Gives the secret.
+async fn add_client(node: &Node) -> String {
+    let (client, secret) =
+        Client::new(ClientName::new("bench").unwrap(), &[Capability::Follow], node.clock.now()).unwrap();
+    assert!(node.clients.store().add_client(client).await.unwrap());
+    secret.expose().to_owned()
 }
 
 /// What everybody knows of the logouts.
@@ -156,12 +217,8 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
 
 /// A store with a client and sessions, whose tokens are returned.
 async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
-    let flags = Flags { data: Some(data.to_str().unwrap().to_owned()), ..Flags::default() };
-    let settings = Settings::load(&flags, []).unwrap();
-    let node = Node::open(&settings).await.unwrap();
-    let (client, secret) =
-        Client::new(ClientName::new("bench").unwrap(), &[Capability::Follow], node.clock.now()).unwrap();
-    assert!(node.clients.store().add_client(client).await.unwrap());
+    let node = Node::open(&settings(data)).await.unwrap();
+    let secret = add_client(&node).await;
     let mut logouts = Logouts { by_session: HashMap::new(), tokens: Vec::new(), sent_at: Vec::new() };
     for number in 0..count {
         let subject = Subject::new(format!("user-{number}")).unwrap();
@@ -171,7 +228,7 @@ async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
         logouts.sent_at.push(OnceLock::new());
     }
     node.close().await;
-    (BASE64_STANDARD.encode(format!("bench:{}", secret.expose())), logouts)
+    (BASE64_STANDARD.encode(format!("bench:{secret}")), logouts)
 }
 
 async fn start(data: &Path) -> (Child, String) {
