@@ -205,6 +205,15 @@ impl KeyStore for Memory {
         }
         Ok(kept.keys.clone())
     }
+
+    async fn replace_keys(&self, added: Option<StoredKey>, removed: Vec<String>) -> Result<Vec<StoredKey>, Error> {
+        let mut kept = self.kept();
+        let new = added.filter(|added| kept.keys.iter().all(|key| key.id != added.id));
+        kept.keys.extend(new);
+        kept.keys.retain(|key| !removed.contains(&key.id));
+        kept.keys.sort_by(|one, other| (one.signs_from, &one.id).cmp(&(other.signs_from, &other.id)));
+        Ok(kept.keys.clone())
+    }
 }
 
 impl Selection {

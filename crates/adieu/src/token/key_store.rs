@@ -23,6 +23,9 @@ pub struct StoredKey {
     pub private_key: PrivateKey,
     /// When it was made.
     pub created_at: Timestamp,
+    /// From when on new tokens are signed with it, until the next key's time comes; published before. Zero for the first
+    /// key, whatever the clock says.
+    pub signs_from: Timestamp,
 }
 
 /// The bytes of a private key (PKCS #8, or an HMAC secret); wiped when dropped, and never shown.
@@ -52,7 +55,7 @@ impl fmt::Debug for PrivateKey {
 /// Keeps signing keys, readable by nobody but the nodes that sign.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
-    /// All keys, oldest first.
+    /// All keys, in the order in which they sign: by [`StoredKey::signs_from`], then by id.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be read.
@@ -64,9 +67,16 @@ pub trait KeyStore: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
     async fn add_first_key(&self, key: StoredKey) -> Result<Vec<StoredKey>, Error>;
+
+    /// Adds a key, if one is given and none is there with its id, and removes those with these ids that are there, all in one
+    /// step. Gives all keys there are now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be written.
+    async fn replace_keys(&self, added: Option<StoredKey>, removed: Vec<String>) -> Result<Vec<StoredKey>, Error>;
 }
 
-/// The keys that are kept, oldest first; the first one, for this algorithm, is made if there is none.
+/// The keys that are kept, in the order in which they sign; the first one, for this algorithm, is made if there is none.
 ///
 /// # Errors
 /// When the store fails, or when a key that is kept can't be used.
@@ -96,6 +106,7 @@ impl StoredKey {
             algorithm: key.algorithm(),
             private_key: private_key.expose_secret().to_vec().into(),
             created_at,
+            signs_from: Timestamp::ZERO,
         })
     }
 }

@@ -16,23 +16,46 @@ impl KeyStore for Sqlite {
     }
 
     async fn add_first_key(&self, key: StoredKey) -> Result<Vec<StoredKey>, Error> {
-        const ADD: &str = "INSERT INTO signing_key (id, algorithm, private_key, created_at) \
-                           SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM signing_key)";
+        const ANY: &str = "SELECT 1 FROM signing_key";
         self.transact(move |connection| {
-            connection.prepare_cached(ADD)?.execute(params![
-                key.id,
-                key.algorithm.as_str(),
-                key.private_key.as_slice(),
-                from_time(key.created_at)
-            ])?;
+            if !connection.prepare_cached(ANY)?.exists([])? {
+                add(connection, &key)?;
+            }
+            all(connection)
+        })
+        .await
+    }
+
+    async fn replace_keys(&self, added: Option<StoredKey>, removed: Vec<String>) -> Result<Vec<StoredKey>, Error> {
+        const REMOVE: &str = "DELETE FROM signing_key WHERE id = $1";
+        self.transact(move |connection| {
+            if let Some(key) = &added {
+                add(connection, key)?;
+            }
+            let mut remove = connection.prepare_cached(REMOVE)?;
+            removed.iter().try_for_each(|id| remove.execute([id]).map(drop))?;
             all(connection)
         })
         .await
     }
 }
 
+fn add(connection: &Connection, key: &StoredKey) -> rusqlite::Result<()> {
+    const ADD: &str = "INSERT INTO signing_key (id, algorithm, private_key, created_at, signs_from) \
+                       VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING";
+    connection.prepare_cached(ADD)?.execute(params![
+        key.id,
+        key.algorithm.as_str(),
+        key.private_key.as_slice(),
+        from_time(key.created_at),
+        from_time(key.signs_from)
+    ])?;
+    Ok(())
+}
+
 fn all(connection: &Connection) -> rusqlite::Result<Vec<StoredKey>> {
-    const ALL: &str = "SELECT id, algorithm, private_key, created_at FROM signing_key ORDER BY created_at, id";
+    const ALL: &str =
+        "SELECT id, algorithm, private_key, created_at, signs_from FROM signing_key ORDER BY signs_from, id";
     connection.prepare_cached(ALL)?.query_map([], key)?.collect()
 }
 
@@ -42,5 +65,6 @@ fn key(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
         algorithm: row.get::<_, String>(1)?.parse().map_err(|_| log::invalid("an unknown algorithm"))?,
         private_key: row.get::<_, Vec<u8>>(2)?.into(),
         created_at: to_time(row.get(3)?),
+        signs_from: to_time(row.get(4)?),
     })
 }
