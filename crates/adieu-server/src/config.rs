@@ -6,6 +6,7 @@
 //!    came from, and what would be right.
 //! 3. [`sample`] is made from the comments on [`Settings`], so that it can't say anything else than the code does.
 
+mod address;
 mod issuer;
 mod load;
 mod value;
@@ -15,6 +16,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use confique::Config;
 use ipnet::IpNet;
 
+pub use address::{Address, RedisAddress, StoreAddress};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
 pub use load::{CONFIG_VARIABLE, Flags, Found, LONGEST_SESSION, SettingError};
@@ -38,9 +40,25 @@ pub struct Settings {
     #[config(env = "ADIEU_METRICS_LISTEN", deserialize_with = text)]
     pub metrics_listen: Option<SocketAddr>,
 
-    /// The folder that holds the store. It is made when it does not exist.
+    /// The folder that holds the store, when that is a file. It is made when it does not exist.
     #[config(env = "ADIEU_DATA", default = "./adieu-data", deserialize_with = text)]
     pub data: PathBuf,
+
+    /// Where everything is kept. Not set: in the file `adieu.sqlite` in the data folder, for one server. With
+    /// "postgres://user@host/database" any number of servers share a PostgreSQL database; the password is best left to
+    /// PGPASSWORD or ~/.pgpass.
+    #[config(env = "ADIEU_STORE", deserialize_with = text)]
+    pub store: Option<StoreAddress>,
+
+    /// Where sessions, signing keys and revocations are kept, if not in the store: "redis://host:6379", or "rediss://…", of a
+    /// Redis or Valkey that keeps what it has acknowledged (`appendonly yes`, `appendfsync always`).
+    #[config(env = "ADIEU_REVOCATIONS", deserialize_with = text)]
+    pub revocations: Option<RedisAddress>,
+
+    /// Whether a PostgreSQL or Redis is used that may lose what it has acknowledged. Then so may this server: a logout that
+    /// was answered can be forgotten.
+    #[config(env = "ADIEU_ALLOW_WEAKER_DURABILITY", default = false, deserialize_with = text)]
+    pub allow_weaker_durability: bool,
 
     /// Who issues the tokens (the claim `iss`). Tokens of another issuer are refused, so changing it ends every
     /// session.

@@ -7,12 +7,14 @@
 //! 4. [`Leases::everywhere`] returns when no live follower accepts any more what was revoked before: each has said so, or
 //!    has been silent for so long that it refuses. Never later than the bound, plus what it takes to read the log once.
 //!
-//! Followers are known to the node that they follow. Of followers of *another* node on the same store this one knows
-//! nothing; they keep the bound, but are not waited for. And whoever sets a smaller bound has to wait for the old one once,
-//! since followers from before the start may have it.
+//! 5. [`Nodes`] on the same store tell each other how far they and their followers are, so that 4 is true of those as well,
+//!    where the store can tell them.
+//!
+//! Whoever sets a smaller bound has to wait for the old one once, since followers from before the start may have it.
 
 mod hub;
 mod lease;
+mod nodes;
 mod tail;
 
 use std::{
@@ -26,15 +28,17 @@ use std::{
 use adieu::{
     Issuer,
     revocation::{
-        RevocationLog,
+        Cursor, RevocationLog,
         wire::{self, FeedPage},
     },
     time::Clock,
 };
 use axum::body::Bytes;
+use tokio::{sync::watch, time::timeout};
 
 pub use hub::{Answer, Hub};
 pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};
+pub use nodes::{Joining, Nodes};
 
 /// How many requests of one client may wait at once.
 const MOST_WAITING: usize = 5_000;
@@ -89,6 +93,7 @@ pub struct Shared {
     pub leases: Arc<Leases>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    nodes: Option<Nodes>,
     issuer: Issuer,
     waiting: Mutex<HashMap<String, usize>>,
 }
@@ -111,10 +116,23 @@ impl Feed {
     /// The feed of this log, for a node whose tokens are of `issuer` and that keeps `max_staleness`.
     #[must_use]
     pub fn start(log: Arc<dyn RevocationLog>, clock: Arc<dyn Clock>, issuer: Issuer, max_staleness: Duration) -> Self {
+        Self::start_among(log, clock, issuer, max_staleness, None)
+    }
+
+    /// The same, for a node that shares its store with others: `joining` them, and how far it has `settled` itself.
+    #[must_use]
+    pub fn start_among(
+        log: Arc<dyn RevocationLog>,
+        clock: Arc<dyn Clock>,
+        issuer: Issuer,
+        max_staleness: Duration,
+        joining: Option<(Joining, watch::Receiver<Option<Cursor>>)>,
+    ) -> Self {
         let leases = Arc::new(Leases::start(Arc::clone(&clock), max_staleness));
         let read_wait = LONGEST_READ.min(max_staleness / 4);
         let hub = Hub::start(log, Arc::clone(&clock), Arc::clone(&leases), read_wait);
-        Self(Arc::new(Shared { hub, leases, clock, issuer, waiting: Mutex::default() }))
+        let nodes = joining.map(|(joining, settled)| joining.join(settled, Arc::clone(&leases), Arc::clone(&clock)));
+        Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Mutex::default() }))
     }
 
     /// The bytes of an answer.
@@ -148,15 +166,34 @@ impl Feed {
         Some(WaitsFor { feed: self.clone(), client: client.to_owned() })
     }
 
-    /// Returns when what was revoked before the call holds everywhere; see [`Leases::everywhere`].
+    /// Returns when what was revoked before the call holds everywhere; see [`Leases::everywhere`] and [`Nodes::everywhere`].
     pub async fn everywhere(&self) -> Everywhere {
-        let head = async {
-            self.hub.head().await.map_err(|error| {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "the end of the log is not known; all followers are waited out");
-            })
+        let (revoked_at, bound) = (self.clock.moment(), self.leases.bound());
+        if self.nodes.is_none() && !self.leases.may_have_followers(revoked_at) {
+            return Everywhere::default();
+        }
+        // A store that hangs must not hold this up: by then all have run out.
+        let head = timeout(bound, self.hub.head()).await.unwrap_or_else(|late| Err(adieu::Error::unavailable(late)));
+        if let Err(error) = &head {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, "the end of the log is not known; all followers are waited out");
+        }
+        let head = head.ok();
+        let others = async {
+            match &self.nodes {
+                Some(nodes) => nodes.everywhere(revoked_at, bound, head.as_ref()).await,
+                None => Everywhere::default(),
+            }
         };
-        self.leases.everywhere(async { head.await.ok() }).await
+        let (followers, others) = tokio::join!(self.leases.everywhere(revoked_at, head.as_ref()), others);
+        followers.and(others)
+    }
+
+    /// Tells the other nodes that this one accepts no tokens any more. To be called when it does not.
+    pub async fn leave(&self) {
+        if let Some(nodes) = &self.nodes {
+            nodes.leave().await;
+        }
     }
 }
 

@@ -21,4 +21,5 @@ pub mod metrics;
 pub mod node;
 pub mod password;
 pub mod relay;
+pub mod store;
 pub mod text;

@@ -1,28 +1,26 @@
 //! A node: the store, what follows it, and everything that answers requests, put together from the settings.
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use adieu::{
     Issuer,
     session::{SessionSettings, Sessions},
-    store::{Housekeeping, Sqlite},
+    store::Housekeeping,
     time::Clock,
     token::{CacheLimits, KeyFollower, WhenStale},
 };
 use anyhow::Context as _;
 
 use crate::{
-    accounts::{self, Accounts},
-    clients::{self, Clients},
+    accounts::Accounts,
+    clients::Clients,
     config::{self, Settings},
-    feed::Feed,
+    feed::{Feed, Joining},
     issuers,
     metrics::Metrics,
     password::Hasher,
+    store::Stores,
 };
-
-/// The file in the data folder.
-const FILE: &str = "adieu.sqlite";
 
 /// Everything that a server or a command needs, running. What runs in the background ends when it is dropped.
 #[derive(Debug)]
@@ -41,28 +39,44 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    store: Sqlite,
+    stores: Stores,
     #[expect(dead_code, reason = "follow the keys of other issuers for as long as the node is there")]
     key_followers: Vec<KeyFollower>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    Command,
+}
+
 impl Node {
-    /// Opens the store in the data folder, which is made if it is not there, and reads what has been revoked.
+    /// Opens the store of the settings, which is made if it is not there, and reads what has been revoked.
     ///
     /// # Errors
     /// When the store can't be used, or a setting has no meaning.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let file = prepare_file(settings)?;
-        let cannot_open = || format!("cannot open {}", file.display());
-        let store = Sqlite::open_while_checking(&file).await.with_context(cannot_open)?;
-        let node = Self::start(settings, store.clone()).await;
+        Self::open_as(Purpose::Serve, settings).await
+    }
+
+    /// The same, for a command, which accepts no tokens and which nobody waits for.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub async fn open_for_command(settings: &Settings) -> anyhow::Result<Self> {
+        Self::open_as(Purpose::Command, settings).await
+    }
+
+    async fn open_as(purpose: Purpose, settings: &Settings) -> anyhow::Result<Self> {
+        let stores = Stores::open_while_checking(settings).await?;
+        let node = Self::start(purpose, settings, stores.clone()).await;
         // Damage explains whatever else went wrong.
-        store.checked().await.with_context(cannot_open)?;
+        stores.checked(settings).await?;
         node
     }
 
-    async fn start(settings: &Settings, store: Sqlite) -> anyhow::Result<Self> {
-        migrate(&store).await?;
+    async fn start(purpose: Purpose, settings: &Settings, stores: Stores) -> anyhow::Result<Self> {
+        stores.migrate().await?;
         let session_settings = SessionSettings {
             issuer: Issuer::new(&settings.issuer)?,
             audience: settings.audience.iter().cloned().collect(),
@@ -83,16 +97,21 @@ impl Node {
             builder = builder.issuer(decoder);
             key_followers.extend(follower);
         }
+        // Before the log is read, so that nobody who revokes something later overlooks this node.
+        let joining = match stores.membership().filter(|_| purpose == Purpose::Serve) {
+            Some(nodes) => Some(Joining::begin(nodes, settings.max_staleness, token_when_stale(settings)).await?),
+            None => None,
+        };
         let starting = builder
             .token_cache(Some(token_cache))
             .sessions(session_settings)
             .leeway(settings.leeway)
             .max_staleness(settings.max_staleness)
             .when_stale(token_when_stale(settings))
-            .start(store.clone());
+            .start_on(stores.core());
         // Of a damaged file a node may never be ready.
         let checked = async {
-            store.checked().await?;
+            stores.checked(settings).await?;
             std::future::pending().await
         };
         let core = tokio::select! {
@@ -102,12 +121,13 @@ impl Node {
         let threads = settings.hashing_threads.unwrap_or_else(Hasher::default_threads);
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
-        let accounts = Accounts::new(Arc::new(store.clone()), Arc::clone(&sessions), hasher, Arc::clone(&clock));
-        let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
+        let accounts = Accounts::new(stores.accounts(), Arc::clone(&sessions), hasher, Arc::clone(&clock));
+        let clients = Clients::new(stores.clients(), Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
-        let feed = Feed::start(log, Arc::clone(&clock), issuer, settings.max_staleness);
+        let joining = joining.map(|joining| (joining, core.settled()));
+        let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
         let metrics = Arc::new(Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions))));
-        Ok(Self { core, sessions, metrics, accounts, clients, feed, clock, store, key_followers })
+        Ok(Self { core, sessions, metrics, accounts, clients, feed, clock, stores, key_followers })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.
@@ -115,14 +135,15 @@ impl Node {
     /// # Errors
     /// When it can't.
     pub async fn check_store(&self) -> Result<(), adieu::Error> {
-        self.store.check().await
+        self.stores.check().await
     }
 
     /// Writes down what is only in memory, and leaves the store as one whole file. What can't be is logged: nothing that was
     /// promised depends on it.
     pub async fn close(&self) {
+        self.feed.leave().await;
         let written = self.sessions.write_last_seen().await;
-        if let Err(error) = written.and(self.store.checkpoint().await) {
+        if let Err(error) = written.and(self.stores.close().await) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be closed cleanly");
         }
     }
@@ -141,38 +162,4 @@ pub fn token_when_stale(settings: &Settings) -> WhenStale {
         config::WhenStale::Refuse => WhenStale::Refuse,
         config::WhenStale::Accept => WhenStale::Accept,
     }
-}
-
-/// The store's file, which may not be there.
-#[must_use]
-pub fn store_file(settings: &Settings) -> PathBuf {
-    settings.data.join(FILE)
-}
-
-/// Opens the store alone, to look at what it holds; makes it, in a folder that only its owner can look into.
-///
-/// # Errors
-/// When the store can't be used.
-pub async fn open_store(settings: &Settings) -> anyhow::Result<Sqlite> {
-    let file = prepare_file(settings)?;
-    let store = Sqlite::open(&file).await.with_context(|| format!("cannot open {}", file.display()))?;
-    migrate(&store).await?;
-    Ok(store)
-}
-
-/// Brings the tables that the server adds up to date.
-async fn migrate(store: &Sqlite) -> Result<(), adieu::Error> {
-    accounts::migrate(store).await?;
-    clients::migrate(store).await
-}
-
-/// Where the store's file is to be, in a folder that is there.
-fn prepare_file(settings: &Settings) -> anyhow::Result<PathBuf> {
-    let folder = &settings.data;
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    Ok(store_file(settings))
 }

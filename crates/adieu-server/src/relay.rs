@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     Error, Issuer,
     revocation::{Cursor, Follower, Index, Page, Position, Pruned, Revocation, RevocationLog},
-    store::{Remote, Sqlite},
+    store::Remote,
     time::{Clock, SystemClock, Timestamp},
     token::{Decoder, KeyFollower, KeySet, KeySource, Rules, Verifier},
     transport::{Http, Transport},
@@ -33,7 +33,8 @@ use crate::{
     config::Settings,
     feed::{Feed, Leases},
     metrics::Metrics,
-    node::{open_store, token_when_stale},
+    node::token_when_stale,
+    store::Stores,
 };
 
 /// The environment variable with the secret, when it is in no file.
@@ -71,7 +72,7 @@ pub struct Relay {
     revocations: Uri,
     authorization: HeaderValue,
     transport: Arc<dyn Transport>,
-    store: Sqlite,
+    stores: Stores,
     settling: JoinHandle<()>,
     #[expect(dead_code, reason = "follows for as long as the relay is there")]
     follower: Follower,
@@ -113,8 +114,8 @@ impl Relay {
             .clock(Arc::clone(&clock));
         let remote = Arc::new(remote.build().context("follow")?);
 
-        let store = open_store(settings).await?;
-        let clients = Clients::new(Arc::new(store.clone()), Arc::clone(&clock));
+        let stores = Stores::open(settings).await?;
+        let clients = Clients::new(stores.clients(), Arc::clone(&clock));
         let log = Arc::clone(&remote) as Arc<dyn RevocationLog>;
         let feed = Feed::start(log, Arc::clone(&clock), issuer.clone(), max_staleness);
 
@@ -150,7 +151,7 @@ impl Relay {
             revocations,
             authorization,
             transport,
-            store,
+            stores,
             settling,
             follower,
         })
@@ -173,7 +174,7 @@ impl Relay {
         if self.remote.issuer().is_some_and(|issuer| *issuer != self.issuer) {
             return Some("The node issues tokens under another name than the setting issuer says.");
         }
-        self.store.check().await.err().map(|_| "The store can't be read and written.")
+        self.stores.check().await.err().map(|_| "The store can't be read and written.")
     }
 
     /// Passes a call that revokes on to the node, as the client that this relay is there. `query` begins with `?` or is
@@ -229,14 +230,9 @@ async fn settle(remote: Arc<Remote>, leases: Arc<Leases>, mut own: watch::Receiv
         followers.borrow_and_update();
         let mut count = 0;
         if let Some(own) = settled {
-            let position = match leases.least_settled(&own.log) {
-                Some((least, live)) => {
-                    count = live;
-                    least.min(own.position)
-                }
-                None => own.position,
-            };
-            remote.acknowledge(&Cursor { log: own.log, position });
+            let (settled, followers) = leases.settled_with(own);
+            remote.acknowledge(&settled);
+            count = followers;
         }
         // Leases run out without a word.
         tokio::select! {

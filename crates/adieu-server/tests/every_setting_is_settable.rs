@@ -11,6 +11,9 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("listen", r#""[::1]:9000""#, "[::1]:9000"),
     ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
+    ("store", r#""postgres://adieu@localhost/adieu""#, "postgres://adieu@localhost/adieu"),
+    ("revocations", r#""redis://localhost:6379""#, "redis://localhost:6379"),
+    ("allow_weaker_durability", "true", "true"),
     ("issuer", r#""https://login.example""#, "https://login.example"),
     ("audience", r#""shop""#, "shop"),
     (
@@ -120,7 +123,10 @@ fn the_sample_says_the_defaults() {
         .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(uncommented.lines().count() >= OTHER_VALUES.len() - 6, "all but the six without a default:\n{uncommented}");
+    assert!(
+        uncommented.lines().count() >= OTHER_VALUES.len() - 8,
+        "all but the eight without a default:\n{uncommented}"
+    );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }
 
@@ -159,6 +165,11 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
         Start::new().file("issuer = \"a\"\nissuer = \"b\""),
         Start::new().file("access_lifetime = \"5m\"").variable("ADIEU_ROTATION_GRACE", "10m"),
         Start::new().file("refresh_lifetime = \"200d\""),
+        // What is wrong may have a password in it.
+        Start::new().variable("ADIEU_STORE", "mysql://root:secret@localhost/adieu"),
+        Start::new().variable("ADIEU_REVOCATIONS", "redis:secret@localhost"),
+        Start::new().variable("ADIEU_REVOCATIONS", "redis://localhost").variable("ADIEU_FOLLOW", "http://localhost"),
+        Start::new().file("allow_weaker_durability = \"yes\""),
     ]
     .map(|start| start.load().unwrap_err())
     .join("\n");

@@ -18,15 +18,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     Error, Issuer,
-    revocation::{Follower, Index, RevocationLog},
-    session::{SessionSettings, SessionStore, Sessions},
-    store::Housekeeping,
+    revocation::{Cursor, Follower, Index, RevocationLog},
+    session::{SessionSettings, Sessions},
+    store::{Housekeeping, Store},
     time::{Clock, SystemClock},
-    token::{
-        Algorithm, CacheLimits, Decoder, KeySet, KeyStore, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys,
-    },
+    token::{Algorithm, CacheLimits, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
 };
 
 /// By default, the longest that a node may be behind the log before its verifier refuses.
@@ -41,7 +41,6 @@ pub struct Node {
     log: Arc<dyn RevocationLog>,
     keys: Vec<SigningKey>,
     clock: Arc<dyn Clock>,
-    #[expect(dead_code, reason = "follows for as long as the node is there")]
     follower: Follower,
 }
 
@@ -84,6 +83,12 @@ impl Node {
     #[must_use]
     pub fn log(&self) -> &Arc<dyn RevocationLog> {
         &self.log
+    }
+
+    /// Up to where this node has taken the log in, and when that changes.
+    #[must_use]
+    pub fn settled(&self) -> watch::Receiver<Option<Cursor>> {
+        self.follower.settled()
     }
 
     /// The signing keys, oldest first; the last one signs.
@@ -203,10 +208,15 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// When the store can't be used, when a key in it can't, or when settings contradict each other.
-    pub async fn start<S>(self, store: S) -> Result<Node, Error>
-    where
-        S: RevocationLog + SessionStore + KeyStore + Clone,
-    {
+    pub async fn start(self, store: impl Store) -> Result<Node, Error> {
+        self.start_on(Arc::new(store)).await
+    }
+
+    /// The same, on a store that is shared, or whose engine is chosen while the program runs.
+    ///
+    /// # Errors
+    /// As [`NodeBuilder::start`].
+    pub async fn start_on(self, store: Arc<dyn Store>) -> Result<Node, Error> {
         let Self {
             settings,
             algorithm,
@@ -221,11 +231,11 @@ impl NodeBuilder {
         } = self;
         let keys = match signing_key {
             Some(key) => vec![key],
-            None => load_or_make_keys(&store, algorithm, clock.now()).await?,
+            None => load_or_make_keys(&*store, algorithm, clock.now()).await?,
         };
         let signing_key = keys.last().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?.clone();
 
-        let log: Arc<dyn RevocationLog> = Arc::new(store.clone());
+        let log: Arc<dyn RevocationLog> = Arc::clone(&store) as _;
         let index = Arc::new(Index::new(clock.now()));
         let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), max_staleness);
         let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
@@ -253,8 +263,7 @@ impl NodeBuilder {
             verifier = verifier.with_issuer(issuer)?;
         }
         let verifier = Arc::new(verifier);
-        let sessions =
-            Sessions::new(Arc::new(store), Arc::clone(&verifier), signing_key, settings, Arc::clone(&clock))?;
+        let sessions = Sessions::new(store, Arc::clone(&verifier), signing_key, settings, Arc::clone(&clock))?;
         follower.ready().await?;
         Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, clock, follower })
     }

@@ -7,13 +7,22 @@
 //! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
 
 mod housekeeping;
+mod membership;
 mod memory;
 #[cfg(feature = "remote")]
 mod remote;
 pub mod sqlite;
 
 pub use housekeeping::{Housekeeping, tidy_up};
+pub use membership::{Membership, Standing};
 pub use memory::Memory;
 #[cfg(feature = "remote")]
 pub use remote::{Remote, RemoteBuilder};
 pub use sqlite::Sqlite;
+
+use crate::{revocation::RevocationLog, session::SessionStore, token::KeyStore};
+
+/// All that a [`Node`](crate::Node) keeps, in one place; whatever keeps the three is one.
+pub trait Store: RevocationLog + SessionStore + KeyStore {}
+
+impl<S: RevocationLog + SessionStore + KeyStore> Store for S {}

@@ -12,8 +12,8 @@ use super::{
     store::{Common, look_into},
 };
 use crate::{
-    clients::{Capability, Client, ClientName, ClientStore as _},
-    node::open_store,
+    clients::{Capability, Client, ClientName},
+    store::Stores,
 };
 
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ impl Arguments {
         match self.command {
             Command::Add { name, can } => {
                 let (client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
-                let added = open_store(&settings).await?.add_client(client.clone()).await?;
+                let added = Stores::open(&settings).await?.clients().add_client(client.clone()).await?;
                 ensure!(added, "a client with the name {name} already exists");
                 let sentence = format!("added the client {name}, which can {}; its secret:", what(&client));
                 let mut object = object(&client);
@@ -64,7 +64,7 @@ impl Arguments {
             }
             Command::List => {
                 let mut table = Table::new(["NAME", "CAN", "CREATED"]);
-                for client in look_into(&settings).await?.clients().await? {
+                for client in look_into(&settings).await?.clients().clients().await? {
                     match output.reader() {
                         Reader::Machine => output.object(&object(&client))?,
                         Reader::Person => {
@@ -78,7 +78,7 @@ impl Arguments {
                 }
             }
             Command::Remove { name } => {
-                let removed = look_into(&settings).await?.remove_client(&name).await?;
+                let removed = look_into(&settings).await?.clients().remove_client(&name).await?;
                 ensure!(removed, "no client with the name {name}");
                 output.result(
                     &format!("removed the client {name}"),

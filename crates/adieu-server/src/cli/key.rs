@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use adieu::token::KeyStore as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -28,7 +27,7 @@ enum Command {
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let Command::List = self.command;
-        let keys = look_into(&self.common.settings()?).await?.keys().await?;
+        let keys = look_into(&self.common.settings()?).await?.core().keys().await?;
         let mut output = self.common.output();
         let mut table = Table::new(["ID", "ALGORITHM", "CREATED", "SIGNS"]);
         for (index, key) in keys.iter().enumerate() {

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use adieu::{
     SessionId,
-    session::{Selection, Session, SessionStore as _},
-    store::Sqlite,
+    session::{Selection, Session},
     time::{Clock as _, SystemClock},
 };
 use anyhow::ensure;
@@ -16,7 +15,7 @@ use super::{
     output::{Output, Reader, Table, counted, written},
     store::{Common, find, look_into, open},
 };
-use crate::accounts::AccountStore as _;
+use crate::store::Stores;
 
 /// Sessions that are read at once.
 const PAGE: usize = 500;
@@ -76,21 +75,22 @@ impl Arguments {
     }
 }
 
-async fn list(store: &Sqlite, user: Option<String>, output: &mut Output) -> anyhow::Result<()> {
+async fn list(stores: &Stores, user: Option<String>, output: &mut Output) -> anyhow::Result<()> {
+    let (accounts, core) = (stores.accounts(), stores.core());
     let subject = match user {
-        Some(user) => Some(find(store, &user).await?.id),
+        Some(user) => Some(find(&*accounts, &user).await?.id),
         None => None,
     };
     let now = SystemClock.now();
     let mut table = Table::new(["ID", "USER", "SINCE", "LAST SEEN", "ADDRESS", "USER AGENT"]);
     let mut after = None;
     loop {
-        let page = store.sessions(subject.as_ref(), after.as_ref(), PAGE).await?;
+        let page = core.sessions(subject.as_ref(), after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
         // What has expired is only waiting to be tidied up.
         for session in page.iter().filter(|session| session.is_live(now)) {
-            let user = store.by_id(&session.subject).await?.map(|account| account.username.to_string());
+            let user = accounts.by_id(&session.subject).await?.map(|account| account.username.to_string());
             show(session, user, &mut table, output)?;
         }
         if output.is_over() {

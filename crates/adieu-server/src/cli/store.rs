@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use adieu::{Subject, store::Sqlite};
+use adieu::Subject;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::output::{Output, Reader};
 use crate::{
     accounts::{Account, AccountStore},
-    config::{Flags, Settings},
+    config::{Flags, Settings, StoreAddress},
     error::ApiError,
-    node::{self, Node},
+    node::Node,
+    store::{self, Stores},
     text::Username,
 };
 
@@ -45,25 +46,26 @@ impl Common {
 }
 
 /// Opens a store to look into it, without reading what has been revoked.
-pub(super) async fn look_into(settings: &Settings) -> anyhow::Result<Sqlite> {
+pub(super) async fn look_into(settings: &Settings) -> anyhow::Result<Stores> {
     require(settings)?;
-    node::open_store(settings).await
+    Stores::open(settings).await
 }
 
 /// Opens a store with all that is needed to end something in it.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
     require(settings)?;
-    Node::open(settings).await
+    Node::open_for_command(settings).await
 }
 
 /// A folder that was mistyped must not look like a store without users, and must not become one.
 fn require(settings: &Settings) -> anyhow::Result<()> {
-    let file = node::store_file(settings);
+    let StoreAddress::Sqlite(file) = store::address(settings) else { return Ok(()) };
     match std::fs::metadata(&file) {
         Ok(metadata) if metadata.len() > 0 => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot open {}", file.display()))
         }
+        _ if settings.store.is_some() => bail!("no store in {}; `adieu serve` makes one", file.display()),
         _ => bail!("no store in {}; `adieu serve` makes one", settings.data.display()),
     }
 }

@@ -5,7 +5,6 @@ mod lines;
 
 use std::process::ExitCode;
 
-use adieu::store::Sqlite;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,7 +15,7 @@ use super::{
     store::{Common, find, look_into, open, plain},
 };
 use crate::{
-    accounts::{Account, AccountStore as _, Role},
+    accounts::{Account, AccountStore, Role},
     error::ApiError,
     node::Node,
     text::Username,
@@ -90,13 +89,13 @@ impl Arguments {
         let mut output = self.common.output();
         match self.command {
             Command::Import(arguments) => return arguments.run(&settings, output).await,
-            Command::List => list(&look_into(&settings).await?, &mut output).await?,
+            Command::List => list(&*look_into(&settings).await?.accounts(), &mut output).await?,
             Command::Add { name, admin, password } => {
                 let username =
                     Username::chosen(&name).map_err(|refusal| anyhow!("the name is refused: {}", phrase(&refusal)))?;
                 let password = password.read(&settings)?;
                 let role = if admin { Role::Admin } else { Role::User };
-                let node = Node::open(&settings).await?;
+                let node = Node::open_for_command(&settings).await?;
                 let account = node.accounts.add(username, &password, role).await.map_err(|error| match error {
                     ApiError::Conflict(_) => anyhow!("a user with the name {name} already exists"),
                     other => other.into(),
@@ -146,11 +145,11 @@ fn done(what: &str, account: &Account, output: &mut Output) -> anyhow::Result<()
     output.result(&sentence, &json!({ "id": account.id, "username": account.username.as_str(), "done": what }))
 }
 
-async fn list(store: &Sqlite, output: &mut Output) -> anyhow::Result<()> {
+async fn list(accounts: &dyn AccountStore, output: &mut Output) -> anyhow::Result<()> {
     let mut table = Table::new(["ID", "NAME", "ADMIN", "DISABLED", "CREATED"]);
     let mut after = None;
     loop {
-        let page = store.list(after.as_ref(), PAGE).await?;
+        let page = accounts.list(after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id.clone());
         for account in &page {

@@ -12,7 +12,7 @@ use confique::{
     meta::{Field, FieldKind, LeafKind},
 };
 
-use super::{Settings, value::written};
+use super::{Settings, address::without_password, value::written};
 use crate::relay::SECRET_VARIABLE;
 
 type SettingsLayer = <Settings as confique::Config>::Layer;
@@ -75,9 +75,17 @@ pub struct Found {
 impl fmt::Display for Found {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
-            Some(value) => write!(formatter, "{} = {value} # {}", self.key, self.origin),
+            Some(value) => write!(formatter, "{} = {} # {}", self.key, shown(value), self.origin),
             None => write!(formatter, "# {} is not set", self.key),
         }
+    }
+}
+
+/// A URL may have a password in it.
+fn shown(value: &toml::Value) -> toml::Value {
+    match value {
+        toml::Value::String(text) if text.contains("://") => without_password(text).into(),
+        value => value.clone(),
     }
 }
 
@@ -196,6 +204,12 @@ impl Settings {
                     "{key} {origin}: {value} is out of range; it must be at most {most}"
                 )));
             }
+        }
+        if self.revocations.is_some() && self.follow.is_some() {
+            let origin = origins.get("revocations").unwrap_or(&Origin::Default);
+            return Err(SettingError(format!(
+                "revocations {origin}: a server that follows another has none of its own"
+            )));
         }
         self.check_issuers(origins)
     }

@@ -10,6 +10,9 @@ pub(super) trait Value: Sized {
     /// Completes "`"x"` is not …".
     const WANTED: &'static str;
 
+    /// Whether what was written is not to be repeated, also when it is wrong.
+    const HOLDS_A_SECRET: bool = false;
+
     /// The value that `text` stands for, if it stands for one.
     fn read(text: &str) -> Option<Self>;
 }
@@ -18,7 +21,10 @@ pub(super) trait Value: Sized {
 /// the environment are read by the same function.
 pub(super) fn text<'de, D: Deserializer<'de>, V: Value>(deserializer: D) -> Result<V, D::Error> {
     let text = deserializer.deserialize_any(TextVisitor)?;
-    V::read(&text).ok_or_else(|| de::Error::custom(format_args!("{text:?} is not {}", V::WANTED)))
+    V::read(&text).ok_or_else(|| match V::HOLDS_A_SECRET {
+        true => de::Error::custom(format_args!("the value is not {}", V::WANTED)),
+        false => de::Error::custom(format_args!("{text:?} is not {}", V::WANTED)),
+    })
 }
 
 struct TextVisitor;
@@ -32,6 +38,10 @@ impl<'de> Visitor<'de> for TextVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
         Ok(text.to_owned())
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<String, E> {
+        Ok(value.to_string())
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
@@ -65,6 +75,14 @@ impl Value for PathBuf {
 
 impl Value for SocketAddr {
     const WANTED: &'static str = r#"an address with a port, such as "127.0.0.1:8080" or "[::]:8080""#;
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for bool {
+    const WANTED: &'static str = r#""true" or "false""#;
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok()

@@ -12,10 +12,7 @@ use adieu::{
     token::WhenStale,
 };
 use serde::Serialize;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::sleep};
 use utoipa::ToSchema;
 
 /// How many followers one client may have at once.
@@ -92,10 +89,10 @@ struct Table {
     swept: Moment,
 }
 
-/// What became of those who followed when something was revoked.
+/// What became of those who followed, and of the other nodes of the same store, when something was revoked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Everywhere {
-    /// How many followers have said that they have it, and all that follow them.
+    /// How many have said that they have it, and all that follow them.
     #[schema(example = 3)]
     pub acknowledged: usize,
     /// How many have been silent for so long that they refuse.
@@ -104,6 +101,18 @@ pub struct Everywhere {
     /// How many have been silent and were set to accept all the same (`when_stale=accept`): of them nothing is known.
     #[schema(example = 0)]
     pub unbounded: usize,
+}
+
+impl Everywhere {
+    /// Those of both.
+    #[must_use]
+    pub(super) fn and(self, others: Self) -> Self {
+        Self {
+            acknowledged: self.acknowledged + others.acknowledged,
+            waited_out: self.waited_out + others.waited_out,
+            unbounded: self.unbounded + others.unbounded,
+        }
+    }
 }
 
 impl Leases {
@@ -193,31 +202,49 @@ impl Leases {
         Some((least, u32::try_from(live.len()).unwrap_or(u32::MAX)))
     }
 
-    /// Returns when no follower accepts any more what was revoked, durably, before the call; `head` is asked for the end
-    /// of the log if that matters, and may be none when the log can't be read: then nobody counts as having settled.
+    /// Whether there may be somebody who has to be told what was revoked at this moment.
+    #[must_use]
+    pub fn may_have_followers(&self, revoked_at: Moment) -> bool {
+        revoked_at < later(self.started, self.bound) || !self.live(revoked_at).is_empty()
+    }
+
+    /// Up to where whoever is here `own` far has got with all live followers, and how many they are.
+    #[must_use]
+    pub fn settled_with(&self, own: Cursor) -> (Cursor, u32) {
+        let (position, followers) = match self.least_settled(&own.log) {
+            Some((least, followers)) => (least.min(own.position), followers),
+            None => (own.position, 0),
+        };
+        (Cursor { log: own.log, position }, followers)
+    }
+
+    /// How many live followers accept tokens also when they can't know enough.
+    #[must_use]
+    pub fn unbounded(&self) -> u32 {
+        let live = self.live(self.clock.moment());
+        let unbounded = live.iter().filter(|lease| lease.known().when_stale == WhenStale::Accept).count();
+        u32::try_from(unbounded).unwrap_or(u32::MAX)
+    }
+
+    /// Returns when no follower accepts any more what was revoked, durably, before `revoked_at`; `head` is the end of the log
+    /// then, and when it is not known nobody counts as having settled.
     ///
     /// A follower that has not said that it has the revocation was complete, at the latest, as of its last request, and in
     /// no case as of a time after the revocation: so it refuses `max_staleness` after the earlier of the two.
     /// Followers that come later need not be asked: until they have read to the end, which is after the revocation, they
     /// refuse, and those that a node knew before it started again run out within its bound.
-    pub async fn everywhere(&self, head: impl Future<Output = Option<Cursor>>) -> Everywhere {
-        let revoked_at = self.clock.moment();
+    pub async fn everywhere(&self, revoked_at: Moment, head: Option<&Cursor>) -> Everywhere {
         let strangers_until = later(self.started, self.bound);
         let mut changed = self.changed.subscribe();
         let mut pending = self.live(revoked_at);
         let mut result = Everywhere::default();
-        if pending.is_empty() && revoked_at >= strangers_until {
-            return result;
-        }
-        // A store that hangs must not: by then all have run out.
-        let head = timeout(self.bound, head).await.ok().flatten();
         loop {
             changed.borrow_and_update();
             let now = self.clock.moment();
             let mut next = if now < strangers_until { Some(strangers_until) } else { None };
             pending.retain(|lease| {
                 let known = lease.known();
-                if head.as_ref().is_some_and(|head| known.has_settled(head)) {
+                if head.is_some_and(|head| known.has_settled(head)) {
                     result.acknowledged += 1;
                     return false;
                 }
@@ -262,7 +289,7 @@ impl Table {
     }
 }
 
-fn later(moment: Moment, duration: Duration) -> Moment {
+pub(super) fn later(moment: Moment, duration: Duration) -> Moment {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     Moment::from_nanos(moment.as_nanos().saturating_add(nanos))
 }

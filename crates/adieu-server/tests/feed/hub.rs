@@ -28,12 +28,12 @@ async fn thousands_wait_and_the_log_is_read_by_one() {
     let cursor = served.catch_up().await;
     let mut followers = JoinSet::new();
     for _ in 0..2_000 {
-        let (hub, cursor) = (served.hub.clone(), cursor.clone());
+        let (feed, cursor) = (served.feed.clone(), cursor.clone());
         let arrived = adieu::time::Clock::moment(&*served.clock);
-        followers.spawn(async move { hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap() });
+        followers.spawn(async move { feed.hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap() });
     }
     tokio::time::sleep(Duration::from_millis(350)).await;
-    assert_eq!(served.hub.waiting(), 2_000);
+    assert_eq!(served.feed.hub.waiting(), 2_000);
     let before = served.log.reads.load(Ordering::SeqCst);
 
     served.revoke("one").await;
@@ -42,7 +42,7 @@ async fn thousands_wait_and_the_log_is_read_by_one() {
     assert!(answers.iter().all(|answer| sessions(answer) == ["one"]));
     let reads = served.log.reads.load(Ordering::SeqCst) - before;
     assert!(reads < 5, "{reads} reads of the log");
-    assert_eq!(served.hub.waiting(), 0);
+    assert_eq!(served.feed.hub.waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,12 +68,12 @@ async fn followers_who_are_many_get_many_revocations_in_few_pages() {
     let start = served.catch_up().await;
     let mut followers = JoinSet::new();
     for _ in 0..2_000 {
-        let (hub, clock, mut cursor) = (served.hub.clone(), served.clock.clone(), start.clone());
+        let (feed, clock, mut cursor) = (served.feed.clone(), served.clock.clone(), start.clone());
         followers.spawn(async move {
             let (mut pages, mut seen) = (0, 0);
             while seen < 100 {
                 let arrived = adieu::time::Clock::moment(&*clock);
-                let page = hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap().page();
+                let page = feed.hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap().page();
                 (pages, seen, cursor) = (pages + 1, seen + page.entries.len(), page.cursor);
             }
             pages
@@ -96,9 +96,9 @@ async fn few_followers_are_told_at_once() {
     let served = Served::start();
     let mut cursor = served.catch_up().await;
     for number in 0..10 {
-        let (hub, after) = (served.hub.clone(), cursor.clone());
+        let (feed, after) = (served.feed.clone(), cursor.clone());
         let arrived = adieu::time::Clock::moment(&*served.clock);
-        let waiting = tokio::spawn(async move { hub.read(Some(&after), LONG, arrived, || ()).await.unwrap() });
+        let waiting = tokio::spawn(async move { feed.hub.read(Some(&after), LONG, arrived, || ()).await.unwrap() });
         tokio::time::sleep(Duration::from_millis(20)).await;
         let revoked_at = Instant::now();
         served.revoke(&format!("session-{number}")).await;
@@ -137,14 +137,14 @@ async fn another_log_is_answered_from_its_beginning_also_to_those_who_wait() {
     let served = Served::start();
     served.revoke("old").await;
     let cursor = served.catch_up().await;
-    let (hub, arrived) = (served.hub.clone(), adieu::time::Clock::moment(&*served.clock));
+    let (feed, arrived) = (served.feed.clone(), adieu::time::Clock::moment(&*served.clock));
     let waiting = {
         let cursor = cursor.clone();
-        tokio::spawn(async move { hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap() })
+        tokio::spawn(async move { feed.hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap() })
     };
     served.log.replace();
     served.revoke("new").await;
-    let late = served.hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap();
+    let late = served.feed.hub.read(Some(&cursor), LONG, arrived, || ()).await.unwrap();
     for answer in [late, waiting.await.unwrap()] {
         assert!(answer.page().from_start);
         assert_eq!(sessions(&answer), ["new"]);
@@ -158,8 +158,8 @@ async fn a_cursor_ahead_of_the_hub_waits_until_it_is_reached() {
     served.revoke("one").await;
     // Read elsewhere, where it is known already.
     let ahead = adieu::revocation::RevocationLog::read(&served.log, Some(&start), Duration::ZERO).await.unwrap().cursor;
-    let (hub, arrived) = (served.hub.clone(), adieu::time::Clock::moment(&*served.clock));
-    let waiting = tokio::spawn(async move { hub.read(Some(&ahead), LONG, arrived, || ()).await.unwrap() });
+    let (feed, arrived) = (served.feed.clone(), adieu::time::Clock::moment(&*served.clock));
+    let waiting = tokio::spawn(async move { feed.hub.read(Some(&ahead), LONG, arrived, || ()).await.unwrap() });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!waiting.is_finished());
     served.revoke("two").await;
@@ -170,8 +170,8 @@ async fn a_cursor_ahead_of_the_hub_waits_until_it_is_reached() {
 async fn a_flood_reaches_those_who_waited_before_it() {
     let served = Served::start();
     let mut cursor = served.catch_up().await;
-    let (hub, arrived, after) = (served.hub.clone(), adieu::time::Clock::moment(&*served.clock), cursor.clone());
-    let waiting = tokio::spawn(async move { hub.read(Some(&after), LONG, arrived, || ()).await.unwrap() });
+    let (feed, arrived, after) = (served.feed.clone(), adieu::time::Clock::moment(&*served.clock), cursor.clone());
+    let waiting = tokio::spawn(async move { feed.hub.read(Some(&after), LONG, arrived, || ()).await.unwrap() });
     tokio::time::sleep(Duration::from_millis(1)).await;
     for part in 0..20 {
         let flood = (0..3_000).map(|number| super::support::revocation(&format!("{part}-{number}"))).collect();
@@ -196,10 +196,10 @@ async fn the_end_ends_all_waiting() {
     let served = Served::start();
     let cursor = served.catch_up().await;
     let started = Instant::now();
-    let (hub, arrived, after) = (served.hub.clone(), adieu::time::Clock::moment(&*served.clock), cursor.clone());
-    let waiting = tokio::spawn(async move { hub.read(Some(&after), LONG, arrived, || ()).await.unwrap() });
+    let (feed, arrived, after) = (served.feed.clone(), adieu::time::Clock::moment(&*served.clock), cursor.clone());
+    let waiting = tokio::spawn(async move { feed.hub.read(Some(&after), LONG, arrived, || ()).await.unwrap() });
     tokio::time::sleep(Duration::from_millis(5)).await;
-    served.hub.end_waiting();
+    served.feed.hub.end_waiting();
     assert!(waiting.await.unwrap().page().entries.is_empty());
     served.read(Some(&cursor), LONG).await;
     assert!(started.elapsed() < Duration::from_millis(10));

@@ -7,9 +7,9 @@ use std::{
 };
 
 use adieu_server::{
-    clients::{Capability, Client, ClientName, ClientStore as _},
+    clients::{Capability, Client, ClientName},
     config::{Flags, Settings},
-    node::open_store,
+    store::Stores,
 };
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
@@ -74,7 +74,7 @@ impl Server {
 
     async fn start(clients: &[&str], settings: impl FnOnce(&mut Command)) -> (Self, Vec<Credentials>) {
         let folder = tempfile::tempdir().unwrap();
-        let store = open_store(&settings_of(&folder)).await.unwrap();
+        let store = Stores::open(&settings_of(&folder)).await.unwrap().clients();
         let mut credentials = Vec::new();
         for name in clients {
             let (client, secret) =
@@ -179,7 +179,7 @@ impl Server {
 
     /// Removes a client, as `adieu client remove` does.
     pub(crate) async fn remove_client(&self, client: &Credentials) {
-        let store = open_store(&settings_of(&self.folder)).await.unwrap();
+        let store = Stores::open(&settings_of(&self.folder)).await.unwrap().clients();
         assert!(store.remove_client(&ClientName::new(client.name.as_str()).unwrap()).await.unwrap());
     }
 

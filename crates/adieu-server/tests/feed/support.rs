@@ -14,7 +14,7 @@ use adieu::{
     store::Memory,
     time::{Clock, Moment, Timestamp},
 };
-use adieu_server::feed::{Answer, Hub, Leases};
+use adieu_server::feed::{Answer, Feed, Leases};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
@@ -48,12 +48,20 @@ impl Clock for RuntimeClock {
 pub(crate) struct Log {
     memory: Arc<Mutex<Memory>>,
     pub(crate) reads: Arc<AtomicUsize>,
-    is_broken: Arc<Mutex<bool>>,
+    reach: Arc<Mutex<Reach>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Within,
+    Out,
+    /// It takes what is asked, and never answers.
+    Hanging,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { memory: Arc::default(), reads: Arc::default(), is_broken: Arc::default() }
+        Self { memory: Arc::default(), reads: Arc::default(), reach: Arc::new(Mutex::new(Reach::Within)) }
     }
 
     /// As if a backup of nothing had been restored.
@@ -62,7 +70,11 @@ impl Log {
     }
 
     pub(crate) fn set_broken(&self, is_broken: bool) {
-        *self.is_broken.lock().unwrap() = is_broken;
+        *self.reach.lock().unwrap() = if is_broken { Reach::Out } else { Reach::Within };
+    }
+
+    pub(crate) fn hang(&self) {
+        *self.reach.lock().unwrap() = Reach::Hanging;
     }
 
     fn memory(&self) -> Memory {
@@ -78,8 +90,11 @@ impl RevocationLog for Log {
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        if *self.is_broken.lock().unwrap() {
-            return Err(Error::unavailable("out of reach"));
+        let reach = *self.reach.lock().unwrap();
+        match reach {
+            Reach::Within => {}
+            Reach::Out => return Err(Error::unavailable("out of reach")),
+            Reach::Hanging => std::future::pending().await,
         }
         self.memory().read(after, wait).await
     }
@@ -94,15 +109,14 @@ pub(crate) struct Served {
     pub(crate) log: Log,
     pub(crate) clock: Arc<RuntimeClock>,
     pub(crate) leases: Arc<Leases>,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) feed: Feed,
 }
 
 impl Served {
     pub(crate) fn start() -> Self {
         let (log, clock) = (Log::new(), RuntimeClock::start());
-        let leases = Arc::new(Leases::start(clock.clone(), BOUND));
-        let hub = Hub::start(Arc::new(log.clone()), clock.clone(), Arc::clone(&leases), READ_WAIT);
-        Self { log, clock, leases, hub: Arc::new(hub) }
+        let feed = Feed::start(Arc::new(log.clone()), clock.clone(), Issuer::new("adieu").unwrap(), BOUND);
+        Self { log, clock, leases: Arc::clone(&feed.leases), feed }
     }
 
     pub(crate) async fn revoke(&self, session: &str) {
@@ -110,7 +124,7 @@ impl Served {
     }
 
     pub(crate) async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Answer {
-        self.hub.read(after, wait, self.clock.moment(), || ()).await.unwrap()
+        self.feed.hub.read(after, wait, self.clock.moment(), || ()).await.unwrap()
     }
 
     /// Reads to the end.

@@ -68,6 +68,7 @@ pub struct Follower {
     task: JoinHandle<()>,
     freshness: Freshness,
     progress: watch::Receiver<Progress>,
+    settled: watch::Receiver<Option<Cursor>>,
 }
 
 /// How far a follower has got.
@@ -114,9 +115,9 @@ impl Follower {
     fn start_waiting(log: Arc<dyn RevocationLog>, index: Arc<Index>, clock: Arc<dyn Clock>, wait: Duration) -> Self {
         let freshness = Freshness::never();
         let (announce, progress) = watch::channel(Progress::Starting);
-        let following =
-            Following { log, index, clock, freshness: freshness.clone(), wait, failing: false, cursor: None };
-        Self { task: tokio::spawn(following.run(announce)), freshness, progress }
+        let (cursor, settled) = watch::channel(None);
+        let following = Following { log, index, clock, freshness: freshness.clone(), wait, failing: false, cursor };
+        Self { task: tokio::spawn(following.run(announce)), freshness, progress, settled }
     }
 
     /// Returns when the whole log has been read once. The follower goes on trying when that fails.
@@ -148,6 +149,12 @@ impl Follower {
         }
     }
 
+    /// Up to where everything is in the index; nothing at first, and tells when that changes.
+    #[must_use]
+    pub fn settled(&self) -> watch::Receiver<Option<Cursor>> {
+        self.settled.clone()
+    }
+
     /// How fresh the index is; goes on being true when this is dropped.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
@@ -169,7 +176,8 @@ struct Following {
     wait: Duration,
     /// Whether the last read failed.
     failing: bool,
-    cursor: Option<Cursor>,
+    /// Up to where everything is in the index.
+    cursor: watch::Sender<Option<Cursor>>,
 }
 
 impl Following {
@@ -223,7 +231,8 @@ impl Following {
         let mut asked_at = self.clock.moment();
         // After a failure what counts is to be fresh again, not to hear of news at once.
         let wait = if self.failing { Duration::ZERO } else { self.wait };
-        let mut page = self.log.read(self.cursor.as_ref(), wait).await?;
+        let after = self.cursor.borrow().clone();
+        let mut page = self.log.read(after.as_ref(), wait).await?;
         while !page.complete {
             asked_at = self.clock.moment();
             // The read comes first, so that it has been sent when taking in begins.
@@ -244,11 +253,12 @@ impl Following {
     /// What comes with a page is in the index: only now may others count on it.
     fn settle(&mut self, cursor: Cursor) {
         self.log.acknowledge(&cursor);
-        self.cursor = Some(cursor);
+        // Whoever waits for that is not woken in vain.
+        self.cursor.send_if_modified(|known| known.replace(cursor) != *known);
     }
 
     fn take_in(&self, page: &Page) {
-        if let Some(cursor) = &self.cursor
+        if let Some(cursor) = &*self.cursor.borrow()
             && page.from_start
         {
             tracing::error!(

@@ -45,7 +45,7 @@ impl Arguments {
             let file = File::open(&self.file).with_context(|| format!("cannot open {}", self.file.display()))?;
             Box::new(BufReader::new(file))
         };
-        let node = Node::open(settings).await?;
+        let node = Node::open_for_command(settings).await?;
         let progress = Progress::new(self.progress, output.reader());
         let mut import = Import { node, output, progress, added: 0, failed: 0, seen: 0, waiting: Vec::new() };
         let read = import.read(Lines::new(input, self.format)).await;

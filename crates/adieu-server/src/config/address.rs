@@ -1,0 +1,130 @@
+//! Where a store is: what may hold a password, and so is never shown whole.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use super::value::Value;
+
+/// A URL that may have a password in it, which `Debug` and `Display` leave out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address(String);
+
+impl Address {
+    /// All of it, to connect with.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&without_password(&self.0))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Address({self})")
+    }
+}
+
+/// A URL without what must not be shown: what stands between the user's name and the host, and every parameter, since a
+/// password may be one of them.
+pub(super) fn without_password(url: &str) -> String {
+    let (url, parameters) = url.split_once('?').map_or((url, false), |(before, _)| (before, true));
+    let mut shown = match (url.split_once("://"), url.rfind('@')) {
+        (Some((scheme, _)), Some(at)) => {
+            let start = scheme.len() + "://".len();
+            let (credentials, host) = (url.get(start..at).unwrap_or_default(), url.get(at..).unwrap_or_default());
+            let (user, password) = credentials.split_once(':').map_or((credentials, ""), |(user, _)| (user, ":***"));
+            format!("{scheme}://{user}{password}{host}")
+        }
+        _ => url.to_owned(),
+    };
+    if parameters {
+        shown.push_str("?…");
+    }
+    shown
+}
+
+/// Where everything is kept, but for what has a place of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreAddress {
+    /// In a file.
+    Sqlite(PathBuf),
+    /// In a database of a PostgreSQL server.
+    Postgres(Address),
+}
+
+impl fmt::Display for StoreAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "sqlite:{}", path.display()),
+            Self::Postgres(address) => address.fmt(formatter),
+        }
+    }
+}
+
+impl FromStr for StoreAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::read(text).ok_or("expected sqlite:PATH or postgres://USER@HOST/DATABASE")
+    }
+}
+
+impl Value for StoreAddress {
+    const WANTED: &'static str = r#""sqlite:…" with a path, or "postgres://…" with a user, a host and a database"#;
+    const HOLDS_A_SECRET: bool = true;
+
+    fn read(text: &str) -> Option<Self> {
+        match text.strip_prefix("sqlite:") {
+            Some(path) => PathBuf::read(path).map(Self::Sqlite),
+            None => url_of(text, &["postgres://", "postgresql://"]).map(Self::Postgres),
+        }
+    }
+}
+
+/// Where sessions, keys and revocations are kept when that is not the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisAddress(pub Address);
+
+impl fmt::Display for RedisAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl Value for RedisAddress {
+    const WANTED: &'static str = r#""redis://…" or "rediss://…" with a host"#;
+    const HOLDS_A_SECRET: bool = true;
+
+    fn read(text: &str) -> Option<Self> {
+        url_of(text, &["redis://", "rediss://"]).map(Self)
+    }
+}
+
+fn url_of(text: &str, schemes: &[&str]) -> Option<Address> {
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme))?;
+    let is_fit = !rest.is_empty() && !text.contains(|letter: char| letter.is_whitespace() || letter.is_control());
+    is_fit.then(|| Address(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for (url, shown) in [
+            ("postgres://ana:s3cret@db.example/adieu", "postgres://ana:***@db.example/adieu"),
+            ("postgres://ana:s3@cret@db/adieu", "postgres://ana:***@db/adieu"),
+            ("postgres://ana@db/adieu?password=s3cret&sslmode=require", "postgres://ana@db/adieu?…"),
+            ("redis://:s3cret@[::1]:6379/0", "redis://:***@[::1]:6379/0"),
+            ("redis://localhost", "redis://localhost"),
+            ("sqlite:/var/lib/adieu.sqlite", "sqlite:/var/lib/adieu.sqlite"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The nodes that share a store, as far as each lets the others know.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{Error, revocation::Cursor};
+
+/// What a node says of itself, and of all who follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which node: an id that it drew at random when it started.
+    pub node: String,
+    /// Goes up each time that it says something.
+    pub beat: u64,
+    /// Up to where it has taken everything in, and all who follow it; `None` when it does not know that yet.
+    pub settled: Option<Cursor>,
+    /// How many follow it.
+    pub followers: u32,
+    /// How many of these, itself included, accept tokens also when they can't know enough: of them nothing is bounded.
+    pub unbounded: u32,
+    /// After a revocation, each of the others refuses what was revoked within this.
+    pub max_staleness: Duration,
+}
+
+/// Where the nodes of a store say how far they are, so that one of them can find out when all of them have a revocation.
+///
+/// Nobody's safety depends on it: a node that says nothing is waited for until it must refuse by itself. What must not happen
+/// is that a node is not known at all, so:
+///
+/// 1. A node says something before it first reads the log, and its first word is durable when [`tell`](Self::tell) returns.
+///    A revocation that was appended before is therefore in what it reads, and whoever appends one later finds the node.
+/// 2. [`members`](Self::members) answers with what had been told before the call.
+#[async_trait]
+pub trait Membership: Send + Sync + 'static {
+    /// Puts this in the place of what the node said before. Later words than the first may be lost in a crash of the
+    /// engine, but not the node.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the engine could not be written.
+    async fn tell(&self, standing: &Standing) -> Result<(), Error>;
+
+    /// What each node said last, the one that asks included.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the engine could not be asked.
+    async fn members(&self) -> Result<Vec<Standing>, Error>;
+
+    /// Forgets a node, unless it has said something since this beat.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the engine could not be written.
+    async fn forget(&self, node: &str, beat: u64) -> Result<(), Error>;
+}
