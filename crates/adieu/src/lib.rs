@@ -10,10 +10,13 @@
 //! * [`session`]: log in, refresh with rotation and reuse detection, log out;
 //! * [`store`]: where the log and the sessions are kept;
 //! * [`Node`]: all of it, put together;
-//! * `Service`, with the feature `remote`: a process that has no store and follows a node.
+//! * `Service`, with the feature `remote`: a process that has no store and follows a node;
+//! * `conformance`, with the feature of that name: the tests that every engine passes, for whoever writes one.
 //!
 //! It knows no web framework, and it is not a user database: an application hands in a [`Subject`].
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod id;
 mod node;

@@ -4,11 +4,14 @@
 //! |---|---|---|---|---|
 //! | [`Memory`] | yes | yes | yes | never |
 //! | [`Sqlite`] | yes | yes | yes | when a call returns |
+//! | `Postgres`, with the feature `postgres` | yes | yes | yes | when a call returns |
 //! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
 
 mod housekeeping;
 mod membership;
 mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "remote")]
 mod remote;
 pub mod sqlite;
@@ -16,6 +19,8 @@ pub mod sqlite;
 pub use housekeeping::{Housekeeping, tidy_up};
 pub use membership::{Membership, Standing};
 pub use memory::Memory;
+#[cfg(feature = "postgres")]
+pub use postgres::{Postgres, PostgresBuilder};
 #[cfg(feature = "remote")]
 pub use remote::{Remote, RemoteBuilder};
 pub use sqlite::Sqlite;

@@ -14,7 +14,12 @@ use adieu::{
     store::sqlite::{Sqlite, rusqlite::Connection},
 };
 
-use crate::engines::{OnFile, Place, read_all, token};
+use adieu::conformance::{
+    Place,
+    sample::{read_all, token},
+};
+
+use crate::engines::OnFile;
 
 /// Every file of a folder with its bytes.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -44,7 +49,7 @@ async fn message(path: &Path) -> String {
 
 #[tokio::test]
 async fn a_text_file() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     for text in ["a", "SQLite format", "SQLite format 3\0", &"Dear diary,\n".repeat(1_000)] {
         fs::write(place.path(), text).unwrap();
         assert!(refusal(&place.path()).await.contains("is not an SQLite database"));
@@ -59,7 +64,7 @@ async fn another_programs_database() {
         "PRAGMA user_version = 1",
         "PRAGMA journal_mode = WAL; CREATE TABLE bookmark (url TEXT)",
     ] {
-        let place = OnFile::empty();
+        let place = OnFile::empty().await;
         Connection::open(place.path()).unwrap().execute_batch(made_by).unwrap();
         assert!(refusal(&place.path()).await.contains("is another program's database"), "{made_by}");
     }
@@ -67,7 +72,7 @@ async fn another_programs_database() {
 
 #[tokio::test]
 async fn another_programs_database_that_is_open() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let theirs = Connection::open(place.path()).unwrap();
     theirs.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE bookmark (url TEXT)").unwrap();
     let before = fs::read(place.path()).unwrap();
@@ -86,7 +91,7 @@ async fn a_newer_version() {
 
 #[tokio::test]
 async fn a_newer_version_of_a_component() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let store = place.open().await;
     store.migrate("guests", &["CREATE TABLE one (a)", "CREATE TABLE two (a)"]).await.unwrap();
     match store.migrate("guests", &["CREATE TABLE one (a)"]).await {
@@ -97,7 +102,7 @@ async fn a_newer_version_of_a_component() {
 
 #[tokio::test]
 async fn a_folder_and_a_file_that_may_not_be_read() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     fs::create_dir(place.path()).unwrap();
     assert!(refusal(&place.path()).await.contains("can't be read"));
     assert!(place.path().is_dir());
@@ -112,7 +117,7 @@ async fn a_folder_and_a_file_that_may_not_be_read() {
 
 #[tokio::test]
 async fn a_folder_that_is_not_there() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let outcome = Sqlite::open(place.path().join("further/adieu.sqlite")).await;
     assert!(matches!(outcome, Err(Error::Unavailable(_))));
 }
@@ -172,14 +177,14 @@ async fn a_file_that_was_cut_off() {
 
 #[tokio::test]
 async fn an_empty_file_is_a_new_store() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     fs::write(place.path(), "").unwrap();
     place.open().await.append(vec![token("a")]).await.unwrap();
 }
 
 #[tokio::test]
 async fn nobody_else_may_read_it() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let store = place.open().await;
     store.append(vec![token("a")]).await.unwrap();
     let files = contents(place.path().parent().unwrap());
@@ -192,7 +197,7 @@ async fn nobody_else_may_read_it() {
 /// Two stores on one file in one process, and another process that wants the file for itself.
 #[tokio::test]
 async fn a_second_store_in_the_process_leaves_the_locks_of_the_first() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let first = place.open().await;
     first.append(vec![token("a")]).await.unwrap();
     let second = place.open().await;
@@ -234,7 +239,7 @@ async fn a_path_may_have_any_characters() {
 
 /// A store of some pages that nobody has open any more, in one file.
 async fn made_and_closed() -> OnFile {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     {
         let store = place.open().await;
         store.append((0..1_000).map(|number| token(format!("{number:0>100}"))).collect()).await.unwrap();

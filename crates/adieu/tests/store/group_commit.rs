@@ -17,12 +17,17 @@ use adieu::{
     store::sqlite::{Sqlite, rusqlite},
 };
 
-use crate::engines::{OnFile, Place, read_all, token};
+use adieu::conformance::{
+    Place,
+    sample::{read_all, token},
+};
+
+use crate::engines::OnFile;
 
 const TABLE: &[&str] = &["CREATE TABLE guest (name TEXT PRIMARY KEY, seat INTEGER UNIQUE NOT NULL) WITHOUT ROWID"];
 
 async fn with_guests() -> (OnFile, Sqlite) {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let store = place.open().await;
     store.migrate("guests", TABLE).await.unwrap();
     (place, store)
@@ -136,7 +141,7 @@ async fn a_failure_is_found_once_and_not_once_for_each_neighbour() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_is_told_at_once() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let store = place.open().await;
     let (release, held) = hold(&store).await;
     let mut waiting = Vec::new();
@@ -179,7 +184,7 @@ async fn queued<F: Future>(future: F) -> Pin<Box<F>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_write_at_once() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let stores = [place.open().await, place.open().await];
     let writers: Vec<_> = (0..16)
         .map(|writer| {
@@ -199,7 +204,7 @@ async fn two_processes_write_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_full_says_so_and_recovers() {
-    let place = OnFile::empty();
+    let place = OnFile::empty().await;
     let store = place.open().await;
     store.append(vec![token("before")]).await.unwrap();
     let set_limit = |pages: i64| {

@@ -1,37 +1,48 @@
-//! What every log promises.
+//! What every [`RevocationLog`] promises.
 
 use std::time::Duration;
 
-use adieu::{
+use crate::{
     Issuer, SessionId, Subject, TokenId,
     revocation::{Cursor, Index, LogId, Position, Revocation, RevocationLog, Target},
     time::Timestamp,
 };
 
-use crate::engines::{NOON, Place, after, issuer, lapsing, read_all, token};
+use super::{
+    Place, open,
+    sample::{NOON, after, issuer, lapsing, read_all, token},
+};
 
-every_engine! {
-    entries_come_in_the_order_of_their_appends
-    a_cursor_reads_on_where_it_left_off
-    an_empty_log_answers_at_once
-    an_append_of_nothing_is_none
-    a_read_waits_for_an_append
-    a_read_notices_what_another_process_appends
-    a_read_that_waits_in_vain_ends
-    the_longest_wait_is_no_mistake
-    a_cursor_of_another_log_starts_over
-    a_cursor_ahead_of_the_head_starts_over
-    what_has_lapsed_goes_and_nothing_else
-    a_position_is_never_given_twice
-    a_revocation_may_come_twice
-    ten_thousand_in_one_append_come_whole
-    unusual_facts_come_back_as_they_were
-    readers_see_no_gaps_while_many_append
-    it_is_all_there_after_a_restart
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __conformance_log {
+    () => {
+        $crate::__conformance_tests! { log:
+            entries_come_in_the_order_of_their_appends
+            a_cursor_reads_on_where_it_left_off
+            an_empty_log_answers_at_once
+            an_append_of_nothing_is_none
+            a_read_waits_for_an_append
+            a_read_notices_what_another_process_appends
+            a_read_that_waits_in_vain_ends
+            the_longest_wait_is_no_mistake
+            a_cursor_of_another_log_starts_over
+            a_cursor_ahead_of_the_head_starts_over
+            what_has_lapsed_goes_and_nothing_else
+            a_position_is_never_given_twice
+            a_revocation_may_come_twice
+            ten_thousand_in_one_append_come_whole
+            unusual_facts_come_back_as_they_were
+            readers_see_no_gaps_while_many_append
+            it_is_all_there_after_a_restart
+        }
+    };
 }
 
-async fn entries_come_in_the_order_of_their_appends<P: Place>() {
-    let log = P::empty().open().await;
+/// Entries come in the order of their appends.
+pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let first = log.append(vec![token("a"), token("b")]).await.unwrap();
     let second = log.append(vec![token("c")]).await.unwrap();
     assert!(Position::START < first && first < second);
@@ -41,8 +52,10 @@ async fn entries_come_in_the_order_of_their_appends<P: Place>() {
     assert!(page.complete && page.from_start && page.age.is_zero());
 }
 
-async fn a_cursor_reads_on_where_it_left_off<P: Place>() {
-    let log = P::empty().open().await;
+/// A cursor reads on where it left off.
+pub async fn a_cursor_reads_on_where_it_left_off<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     log.append(vec![token("a")]).await.unwrap();
     let cursor = log.read(None, Duration::ZERO).await.unwrap().cursor;
     log.append(vec![token("b")]).await.unwrap();
@@ -54,22 +67,28 @@ async fn a_cursor_reads_on_where_it_left_off<P: Place>() {
     assert!(page.complete && !page.from_start);
 }
 
-async fn an_empty_log_answers_at_once<P: Place>() {
-    let log = P::empty().open().await;
+/// An empty log answers at once.
+pub async fn an_empty_log_answers_at_once<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let page = log.read(None, Duration::from_secs(3_600)).await.unwrap();
     assert_eq!((page.entries, page.cursor.position, page.complete), (vec![], Position::START, true));
     assert_eq!(page.pruned_through, Timestamp::ZERO);
 }
 
-async fn an_append_of_nothing_is_none<P: Place>() {
-    let log = P::empty().open().await;
+/// An append of nothing is none.
+pub async fn an_append_of_nothing_is_none<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let head = log.append(vec![token("a")]).await.unwrap();
     assert_eq!(log.append(vec![]).await.unwrap(), head);
     assert_eq!(read_all(&log, None).await.0, [token("a")]);
 }
 
-async fn a_read_waits_for_an_append<P: Place>() {
-    let log = P::empty().open().await;
+/// A read waits for an append.
+pub async fn a_read_waits_for_an_append<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let cursor = log.read(None, Duration::ZERO).await.unwrap().cursor;
     let (page, appended) =
         tokio::join!(log.read(Some(&cursor), Duration::from_secs(3_600)), log.append(vec![token("a")]));
@@ -77,9 +96,10 @@ async fn a_read_waits_for_an_append<P: Place>() {
     appended.unwrap();
 }
 
-async fn a_read_notices_what_another_process_appends<P: Place>() {
-    let place = P::empty();
-    let (here, there) = (place.open().await, place.open().await);
+/// A read notices what another process appends.
+pub async fn a_read_notices_what_another_process_appends<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let (here, there) = (open(&place).await, open(&place).await);
     let cursor = here.read(None, Duration::ZERO).await.unwrap().cursor;
     let (page, appended) =
         tokio::join!(here.read(Some(&cursor), Duration::from_secs(3_600)), there.append(vec![token("a")]));
@@ -87,24 +107,30 @@ async fn a_read_notices_what_another_process_appends<P: Place>() {
     appended.unwrap();
 }
 
-async fn a_read_that_waits_in_vain_ends<P: Place>() {
-    let log = P::empty().open().await;
+/// A read that waits in vain ends.
+pub async fn a_read_that_waits_in_vain_ends<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     log.append(vec![token("a")]).await.unwrap();
     let cursor = log.read(None, Duration::ZERO).await.unwrap().cursor;
     let page = log.read(Some(&cursor), Duration::from_millis(5)).await.unwrap();
     assert_eq!((page.entries, page.cursor, page.complete), (vec![], cursor, true));
 }
 
-async fn the_longest_wait_is_no_mistake<P: Place>() {
-    let log = P::empty().open().await;
+/// The longest wait is no mistake.
+pub async fn the_longest_wait_is_no_mistake<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let cursor = log.read(None, Duration::ZERO).await.unwrap().cursor;
     let (page, appended) = tokio::join!(log.read(Some(&cursor), Duration::MAX), log.append(vec![token("a")]));
     assert_eq!(page.unwrap().entries, [token("a")]);
     appended.unwrap();
 }
 
-async fn a_cursor_of_another_log_starts_over<P: Place>() {
-    let (log, other) = (P::empty().open().await, P::empty().open().await);
+/// A cursor of another log starts over.
+pub async fn a_cursor_of_another_log_starts_over<P: Place<Store: RevocationLog>>() {
+    let (place, elsewhere) = (P::empty().await, P::empty().await);
+    let (log, other) = (place.open().await, elsewhere.open().await);
     log.append(vec![token("a")]).await.unwrap();
     other.append(vec![token("x"), token("y")]).await.unwrap();
     let cursor = log.read(None, Duration::ZERO).await.unwrap().cursor;
@@ -117,8 +143,10 @@ async fn a_cursor_of_another_log_starts_over<P: Place>() {
     assert!(other.read(Some(&unheard_of), Duration::ZERO).await.unwrap().from_start);
 }
 
-async fn a_cursor_ahead_of_the_head_starts_over<P: Place>() {
-    let log = P::empty().open().await;
+/// A cursor ahead of the head starts over.
+pub async fn a_cursor_ahead_of_the_head_starts_over<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let head = log.append(vec![token("a")]).await.unwrap();
     let cursor = log.read(None, Duration::ZERO).await.unwrap().cursor;
     for ahead in [head.get() + 1, u64::MAX] {
@@ -130,8 +158,10 @@ async fn a_cursor_ahead_of_the_head_starts_over<P: Place>() {
     }
 }
 
-async fn what_has_lapsed_goes_and_nothing_else<P: Place>() {
-    let log = P::empty().open().await;
+/// What has lapsed goes and nothing else.
+pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     // Now and then one that stays, so that no step is a stretch without exceptions.
     let stays = |number: u64| number.is_multiple_of(7);
     let fact = |number: u64| lapsing(format!("{number}"), after(if stays(number) { 61 } else { 60 }));
@@ -158,8 +188,9 @@ async fn what_has_lapsed_goes_and_nothing_else<P: Place>() {
     assert_eq!(log.read(None, Duration::ZERO).await.unwrap().pruned_through, after(60));
 }
 
-async fn a_position_is_never_given_twice<P: Place>() {
-    let place = P::empty();
+/// A position is never given twice.
+pub async fn a_position_is_never_given_twice<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
     let (head, cursor) = {
         let log = place.open().await;
         let head = log.append((0..10).map(|number| lapsing(format!("{number}"), after(1))).collect()).await.unwrap();
@@ -175,8 +206,10 @@ async fn a_position_is_never_given_twice<P: Place>() {
     assert_eq!((page.entries, page.from_start), (vec![token("next")], false));
 }
 
-async fn a_revocation_may_come_twice<P: Place>() {
-    let log = P::empty().open().await;
+/// A revocation may come twice.
+pub async fn a_revocation_may_come_twice<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let first = log.append(vec![token("a"), token("a")]).await.unwrap();
     let second = log.append(vec![token("a")]).await.unwrap();
     assert!(second > first);
@@ -185,8 +218,10 @@ async fn a_revocation_may_come_twice<P: Place>() {
     assert_eq!(index.stats().entries, 1);
 }
 
-async fn ten_thousand_in_one_append_come_whole<P: Place>() {
-    let log = P::empty().open().await;
+/// Ten thousand in one append come whole.
+pub async fn ten_thousand_in_one_append_come_whole<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let facts: Vec<_> = (0..10_000).map(|number| token(format!("{number}"))).collect();
     let position = log.append(facts.clone()).await.unwrap();
     let (entries, cursor) = read_all(&log, None).await;
@@ -194,8 +229,10 @@ async fn ten_thousand_in_one_append_come_whole<P: Place>() {
     assert_eq!(cursor.position, position);
 }
 
-async fn unusual_facts_come_back_as_they_were<P: Place>() {
-    let log = P::empty().open().await;
+/// Unusual facts come back as they were.
+pub async fn unusual_facts_come_back_as_they_were<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let log = place.open().await;
     let texts = [
         " ".to_owned(),
         "\0".to_owned(),
@@ -229,12 +266,13 @@ async fn unusual_facts_come_back_as_they_were<P: Place>() {
     assert_eq!(read_all(&log, None).await.0, facts);
 }
 
-async fn readers_see_no_gaps_while_many_append<P: Place>() {
+/// Readers see no gaps while many append.
+pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog>>() {
     const WRITERS: usize = 16;
     const APPENDS: usize = 40;
-    let place = P::empty();
-    let (here, there) = (place.open().await, place.open().await);
-    let follow = |log: P::Store| {
+    let place = P::empty().await;
+    let (here, there) = (open(&place).await, open(&place).await);
+    let follow = |log: std::sync::Arc<P::Store>| {
         tokio::spawn(async move {
             let (mut seen, mut cursor) = (Vec::new(), None);
             while seen.len() < WRITERS * APPENDS * 2 {
@@ -265,15 +303,16 @@ async fn readers_see_no_gaps_while_many_append<P: Place>() {
     }
     // Read from the beginning it is whole and in its final order. Whoever has followed it has seen just that: an entry
     // that had appeared behind a reader's cursor would be missing.
-    let (entries, _) = read_all(&here, None).await;
+    let (entries, _) = read_all(&*here, None).await;
     assert_eq!(entries.len(), WRITERS * APPENDS * 2);
     for reader in readers {
         assert_eq!(reader.await.unwrap(), entries);
     }
 }
 
-async fn it_is_all_there_after_a_restart<P: Place>() {
-    let place = P::empty();
+/// It is all there after a restart.
+pub async fn it_is_all_there_after_a_restart<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
     let before = {
         let log = place.open().await;
         log.append(vec![token("a"), lapsing("b", after(1))]).await.unwrap();

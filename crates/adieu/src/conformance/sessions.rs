@@ -1,31 +1,40 @@
-//! What every session store promises.
+//! What every [`SessionStore`] promises.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use adieu::{
+use crate::{
     SessionId, Subject, TokenId,
     revocation::{Revocation, RevocationLog, Target},
     session::{Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionStore},
 };
 
-use crate::engines::{NOON, Place, after, issuer, read_all, session, subject, token};
+use super::{
+    Place, open,
+    sample::{NOON, after, issuer, read_all, session, subject, token},
+};
 
-every_engine! {
-    a_session_is_kept_as_it_was
-    ending_removes_it_and_appends_its_revocation
-    each_selection_ends_what_it_says
-    a_cut_off_outlives_the_sessions_that_it_covers
-    nothing_happens_without_the_session_it_was_provided_on
-    several_endings_are_carried_out_in_order
-    a_rotation_is_written_down
-    a_renewal_is_written_down_and_leaves_the_refresh_token
-    reuse_ends_the_session
-    one_of_many_rotations_wins
-    a_rotation_and_an_ending_have_an_order
-    they_are_listed_in_order_and_in_pages
-    last_seen_only_goes_forward
-    what_has_expired_is_forgotten_and_nothing_else
-    they_are_there_after_a_restart
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __conformance_sessions {
+    () => {
+        $crate::__conformance_tests! { sessions:
+            a_session_is_kept_as_it_was
+            ending_removes_it_and_appends_its_revocation
+            each_selection_ends_what_it_says
+            a_cut_off_outlives_the_sessions_that_it_covers
+            nothing_happens_without_the_session_it_was_provided_on
+            several_endings_are_carried_out_in_order
+            a_rotation_is_written_down
+            a_renewal_is_written_down_and_leaves_the_refresh_token
+            reuse_ends_the_session
+            one_of_many_rotations_wins
+            a_rotation_and_an_ending_have_an_order
+            they_are_listed_in_order_and_in_pages
+            last_seen_only_goes_forward
+            what_has_expired_is_forgotten_and_nothing_else
+            they_are_there_after_a_restart
+        }
+    };
 }
 
 fn ending(selection: Selection) -> Ending {
@@ -55,8 +64,10 @@ async fn with_sessions<S: SessionStore>(store: &S, of: &[&str]) -> Vec<Session> 
     sessions
 }
 
-async fn a_session_is_kept_as_it_was<P: Place>() {
-    let store = P::empty().open().await;
+/// A session is kept as it was.
+pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let long = "\u{10ffff}".repeat(128);
     let unusual = Session {
         id: SessionId::new("a\0'\"\n").unwrap(),
@@ -77,8 +88,10 @@ async fn a_session_is_kept_as_it_was<P: Place>() {
     assert_eq!(store.session(&SessionId::random()).await.unwrap(), None);
 }
 
-async fn ending_removes_it_and_appends_its_revocation<P: Place>() {
-    let store = P::empty().open().await;
+/// Ending removes it and appends its revocation.
+pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let end = || {
         store.end(Ending {
@@ -100,7 +113,8 @@ async fn ending_removes_it_and_appends_its_revocation<P: Place>() {
     assert_eq!(read_all(&store, None).await.0, [expected, token("also")]);
 }
 
-async fn each_selection_ends_what_it_says<P: Place>() {
+/// Each selection ends what it says.
+pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + SessionStore>>() {
     let all = ["ana", "ana", "jose", "jose", "jose"];
     type Choose = fn(&[Session]) -> Selection;
     // Of the sessions in order, which selection leaves which.
@@ -115,7 +129,8 @@ async fn each_selection_ends_what_it_says<P: Place>() {
         (|of| Selection::OfSubject(of[0].subject.clone()), &[]),
     ];
     for (number, (choose, left)) in cases.into_iter().enumerate() {
-        let store = P::empty().open().await;
+        let place = P::empty().await;
+        let store = place.open().await;
         let sessions = with_sessions(&store, &all).await;
         let selection = choose(&sessions);
         let left: Vec<Session> = match &selection {
@@ -131,7 +146,8 @@ async fn each_selection_ends_what_it_says<P: Place>() {
         assert_eq!(read_all(&store, None).await.0, ended.revocations);
     }
 
-    let store = P::empty().open().await;
+    let place = P::empty().await;
+    let store = place.open().await;
     let sessions = with_sessions(&store, &all).await;
     let (this, of) = (&sessions[0].id, &sessions[0].subject);
     store.end(ending(Selection::Others(of.clone(), this.clone()))).await.unwrap();
@@ -139,8 +155,10 @@ async fn each_selection_ends_what_it_says<P: Place>() {
     assert_eq!(store.sessions(None, None, 100).await.unwrap(), left);
 }
 
-async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place>() {
-    let store = P::empty().open().await;
+/// A cut off outlives the sessions that it covers.
+pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     with_sessions(&store, &["jose"]).await;
     let target = Target::Everything { issued_until: after(1) };
     let cut_off = Revocation { issuer: issuer(), target, lapses_at: after(2) };
@@ -151,8 +169,10 @@ async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place>() {
     assert_eq!(entries[0].lapses_at, Revocation::lapse_for(after(900)));
 }
 
-async fn nothing_happens_without_the_session_it_was_provided_on<P: Place>() {
-    let store = P::empty().open().await;
+/// Nothing happens without the session it was provided on.
+pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let sessions = with_sessions(&store, &["jose", "jose"]).await;
     let all = ending(Selection::OfSubject(subject("jose")));
     for provided in [(SessionId::random(), subject("jose")), (sessions[0].id.clone(), subject("nobody"))] {
@@ -163,8 +183,10 @@ async fn nothing_happens_without_the_session_it_was_provided_on<P: Place>() {
     assert_eq!(read_all(&store, None).await.0, []);
 }
 
-async fn several_endings_are_carried_out_in_order<P: Place>() {
-    let store = P::empty().open().await;
+/// Several endings are carried out in order.
+pub async fn several_endings_are_carried_out_in_order<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;
     let ana = sessions.iter().find(|one| one.subject == subject("ana")).unwrap();
     let provided = Some((ana.id.clone(), ana.subject.clone()));
@@ -186,8 +208,10 @@ async fn several_endings_are_carried_out_in_order<P: Place>() {
     assert!(store.end_all(vec![]).await.unwrap().is_empty());
 }
 
-async fn a_rotation_is_written_down<P: Place>() {
-    let store = P::empty().open().await;
+/// A rotation is written down.
+pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let first = rotation(&session, &session.refresh_id);
     let Rotated::Fresh(rotated) = store.rotate(first.clone()).await.unwrap() else { panic!("it was the current one") };
@@ -199,14 +223,16 @@ async fn a_rotation_is_written_down<P: Place>() {
     assert_eq!(forgiven.refresh_id, first.successor);
     assert_eq!(store.session(&session.id).await.unwrap(), Some(forgiven));
 
-    let unknown = rotation(&crate::engines::session("jose"), &session.refresh_id);
+    let unknown = rotation(&super::sample::session("jose"), &session.refresh_id);
     assert!(matches!(store.rotate(unknown).await.unwrap(), Rotated::Ended));
     let not_theirs = Rotation { subject: subject("nobody"), ..rotation(&session, &first.successor) };
     assert!(matches!(store.rotate(not_theirs).await.unwrap(), Rotated::Ended));
 }
 
-async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place>() {
-    let store = P::empty().open().await;
+/// A renewal is written down and leaves the refresh token.
+pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let renewal = Rotation { presented: Presented::Access, ..rotation(&session, &session.refresh_id) };
     let Rotated::Again(renewed) = store.rotate(renewal.clone()).await.unwrap() else { panic!("the session is there") };
@@ -218,8 +244,10 @@ async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place>() {
     assert!(matches!(store.rotate(renewal).await.unwrap(), Rotated::Ended));
 }
 
-async fn reuse_ends_the_session<P: Place>() {
-    let store = P::empty().open().await;
+/// Reuse ends the session.
+pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let stolen = rotation(&session, &TokenId::random());
     let Rotated::Reused(reused, revocation) = store.rotate(stolen).await.unwrap() else { panic!("it is unknown") };
@@ -230,10 +258,11 @@ async fn reuse_ends_the_session<P: Place>() {
     assert!(matches!(store.rotate(late).await.unwrap(), Rotated::Ended));
 }
 
-async fn one_of_many_rotations_wins<P: Place>() {
-    let place = P::empty();
-    let (here, there) = (place.open().await, place.open().await);
-    let session = with_sessions(&here, &["jose"]).await.remove(0);
+/// One of many rotations wins.
+pub async fn one_of_many_rotations_wins<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let (here, there) = (open(&place).await, open(&place).await);
+    let session = with_sessions(&*here, &["jose"]).await.remove(0);
     let tabs: Vec<_> = (0..32)
         .map(|tab| {
             let store = if tab % 2 == 0 { here.clone() } else { there.clone() };
@@ -255,11 +284,12 @@ async fn one_of_many_rotations_wins<P: Place>() {
     assert_eq!((fresh, successors.len()), (1, 1));
 }
 
-async fn a_rotation_and_an_ending_have_an_order<P: Place>() {
-    let place = P::empty();
-    let (here, there) = (place.open().await, place.open().await);
+/// A rotation and an ending have an order.
+pub async fn a_rotation_and_an_ending_have_an_order<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let (here, there) = (open(&place).await, open(&place).await);
     for _ in 0..50 {
-        let session = with_sessions(&here, &["jose"]).await.remove(0);
+        let session = with_sessions(&*here, &["jose"]).await.remove(0);
         let (rotated, ended) = tokio::join!(
             here.rotate(rotation(&session, &session.refresh_id)),
             there.end(ending(Selection::One(session.id.clone())))
@@ -276,8 +306,10 @@ async fn a_rotation_and_an_ending_have_an_order<P: Place>() {
     }
 }
 
-async fn they_are_listed_in_order_and_in_pages<P: Place>() {
-    let store = P::empty().open().await;
+/// They are listed in order and in pages.
+pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let sessions = with_sessions(&store, &["ana", "jose", "jose", "ana", "jose"]).await;
     assert_eq!(store.sessions(None, None, 2).await.unwrap(), sessions[..2]);
     assert_eq!(store.sessions(None, Some(&sessions[1].id), 2).await.unwrap(), sessions[2..4]);
@@ -289,8 +321,10 @@ async fn they_are_listed_in_order_and_in_pages<P: Place>() {
     assert_eq!(store.sessions(Some(&subject("nobody")), None, 100).await.unwrap(), []);
 }
 
-async fn last_seen_only_goes_forward<P: Place>() {
-    let store = P::empty().open().await;
+/// Last seen only goes forward.
+pub async fn last_seen_only_goes_forward<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let seen = |at| {
         let of = &session.subject;
@@ -307,8 +341,10 @@ async fn last_seen_only_goes_forward<P: Place>() {
     assert_eq!(store.sessions(None, None, 100).await.unwrap().len(), 1);
 }
 
-async fn what_has_expired_is_forgotten_and_nothing_else<P: Place>() {
-    let store = P::empty().open().await;
+/// What has expired is forgotten and nothing else.
+pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
     let mut staying = BTreeSet::new();
     for number in 0..600 {
         let mut session = session("jose");
@@ -344,8 +380,9 @@ async fn what_has_expired_is_forgotten_and_nothing_else<P: Place>() {
     assert_eq!(read_all(&store, None).await.0, [], "what has expired needs no revocation");
 }
 
-async fn they_are_there_after_a_restart<P: Place>() {
-    let place = P::empty();
+/// They are there after a restart.
+pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
     let sessions = {
         let store = place.open().await;
         let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;

@@ -1,0 +1,211 @@
+//! The revocation log in PostgreSQL.
+//!
+//! **Positions without gaps.** A plain sequence would not do: transactions commit in another order than that in which they
+//! drew their numbers, and a reader would pass over those that come late. So whoever appends, in whatever process, first
+//! takes a lock that is let go when the transaction is over, which is after others can see it; then gives the positions that
+//! follow the last one. The last entry is never pruned, only hidden once it has lapsed, so a position is never given twice.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use tokio::time::Instant;
+
+use super::{Postgres, batch::Changes, from_text, from_time, invalid, to_text, to_time};
+use crate::{
+    Error, Issuer, SessionId, Subject, TokenId,
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
+    time::Timestamp,
+};
+
+/// Entries a page: enough to hide the cost of a call, few enough to keep memory flat while a million are read.
+const PAGE: usize = 2_048;
+/// Entries one step of pruning removes: a few milliseconds of the writers' time.
+const PRUNE_STEP: usize = 256;
+/// How often a waiting reader looks for what another process has appended, whether it was told or not.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a waiting reader lets appends add up: to read after every commit of a burst would take the time of those who
+/// append.
+const BURST: Duration = Duration::from_millis(2);
+
+const TOKEN: i64 = 0;
+const SESSION: i64 = 1;
+const SUBJECT: i64 = 2;
+const EVERYTHING: i64 = 3;
+
+/// Appends, in a transaction that has the lock; gives the last position before.
+pub(super) async fn insert(connection: &mut PgConnection, revocations: &[Revocation]) -> sqlx::Result<i64> {
+    const INSERT: &str = "WITH head AS (SELECT coalesce(max(position), 0) AS position FROM revocation), \
+         appended AS (INSERT INTO revocation (position, kind, issuer, id, moment, lapses_at) \
+         SELECT head.position + fact.number, fact.kind, fact.issuer, fact.id, fact.moment, fact.lapses_at \
+         FROM head, unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
+         WITH ORDINALITY AS fact (kind, issuer, id, moment, lapses_at, number)) \
+         SELECT position FROM head";
+    let most = revocations.len();
+    let (mut kinds, mut issuers, mut ids) =
+        (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
+    let (mut moments, mut lapses_at) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    for revocation in revocations {
+        let (kind, id, moment) = match &revocation.target {
+            Target::Token { id, expires_at } => (TOKEN, id.as_str(), expires_at.map(from_time)),
+            Target::Session { id } => (SESSION, id.as_str(), None),
+            Target::Subject { id, issued_until } => (SUBJECT, id.as_str(), Some(from_time(*issued_until))),
+            Target::Everything { issued_until } => (EVERYTHING, "", Some(from_time(*issued_until))),
+        };
+        kinds.push(kind);
+        issuers.push(to_text(revocation.issuer.as_str()));
+        ids.push(to_text(id));
+        moments.push(moment);
+        lapses_at.push(from_time(revocation.lapses_at));
+    }
+    let insert = sqlx::query(INSERT).bind(kinds).bind(issuers).bind(ids).bind(moments).bind(lapses_at);
+    insert.fetch_one(connection).await?.try_get(0)
+}
+
+#[async_trait]
+impl RevocationLog for Postgres {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        if revocations.is_empty() {
+            return self.head().await;
+        }
+        let operation = move |changes: &mut Changes| changes.append(revocations.iter().cloned());
+        let (so_far, committed) = self.written(self.inner.writer.decide(vec![], operation)?.await)?;
+        Ok(to_position(committed.head_before.saturating_add(i64::try_from(so_far).unwrap_or(i64::MAX))))
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let started = Instant::now();
+        let mut appended = self.inner.appended.subscribe();
+        loop {
+            appended.borrow_and_update();
+            let page = self.read_now(after).await?;
+            let left = wait.saturating_sub(started.elapsed());
+            if !page.entries.is_empty() || page.from_start || left.is_zero() {
+                return Ok(page);
+            }
+            // Whichever comes first: somebody has told us of an append, or it is time to look.
+            if tokio::time::timeout(left.min(POLL), appended.changed()).await.is_ok() {
+                tokio::time::sleep(left.min(BURST)).await;
+            }
+        }
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
+        // The last entry stays for its position; once the mark has passed it, it is hidden and needs no more attention.
+        const LAPSED: &str = "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 \
+                              AND (position < (SELECT max(position) FROM revocation) \
+                                   OR lapses_at > (SELECT pruned_through FROM revocation_log_state)) \
+                              ORDER BY position LIMIT $3";
+        const DELETE: &str =
+            "DELETE FROM revocation WHERE position = ANY($1) AND position < (SELECT max(position) FROM revocation)";
+        const MARK: &str = "UPDATE revocation_log_state SET pruned_through = $1 WHERE pruned_through < $1";
+
+        // Looking is the readers' work, so that the writers are never held up by what stays.
+        let start = self.inner.pruned_up_to.load(Ordering::Relaxed);
+        let limit = i64::try_from(PRUNE_STEP).unwrap_or(i64::MAX);
+        let lapsed = self.fetch_all(sqlx::query(LAPSED).bind(start).bind(from_time(now)).bind(limit)).await?;
+        let lapsed = lapsed.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<i64>>>();
+        let lapsed = lapsed.map_err(Error::unavailable)?;
+        let complete = lapsed.len() < PRUNE_STEP;
+        let Some(&last) = lapsed.last() else {
+            self.inner.pruned_up_to.store(0, Ordering::Relaxed);
+            return Ok(Pruned { removed: 0, complete });
+        };
+        let removed = self
+            .run(move |connection, _| {
+                let mark = sqlx::query(MARK).bind(from_time(now));
+                let delete = sqlx::query(DELETE).bind(lapsed.clone());
+                Box::pin(async move {
+                    mark.execute(&mut *connection).await?;
+                    Ok(delete.execute(connection).await?.rows_affected())
+                })
+            })
+            .await?;
+        self.inner.pruned_up_to.store(if complete { 0 } else { last }, Ordering::Relaxed);
+        Ok(Pruned { removed: usize::try_from(removed).unwrap_or(usize::MAX), complete })
+    }
+}
+
+impl Postgres {
+    /// The last position that was ever given: pruning leaves the last entry where it is.
+    async fn head(&self) -> Result<Position, Error> {
+        const HEAD: &str = "SELECT coalesce(max(position), 0) FROM revocation";
+        let row = self.fetch_optional(sqlx::query(HEAD)).await?;
+        Ok(to_position(row.map_or(Ok(0), |row| row.try_get(0)).map_err(Error::unavailable)?))
+    }
+
+    async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
+        // One statement sees one moment: the head, the mark and the entries belong together. The first row, at position 0,
+        // is the state of the log: whether the cursor is of use, the log's id, the head, and the mark. Those after it are
+        // entries; the last one, if it was kept though it had lapsed, is hidden.
+        const READ: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, head, \
+             log_id = $1 AND $2 <= head AS is_of_use FROM revocation_log_state, \
+             (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
+             SELECT 0::bigint AS position, is_of_use::integer::bigint AS kind, log_id AS issuer, '' AS id, \
+             head AS moment, pruned_through AS lapses_at FROM state \
+             UNION ALL (SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
+             WHERE position > (SELECT CASE WHEN is_of_use THEN $2 ELSE 0 END FROM state) \
+             AND lapses_at > (SELECT pruned_through FROM state) ORDER BY position LIMIT $3) ORDER BY position";
+
+        // Without a cursor: one of no log.
+        let log = after.map_or_else(Default::default, |cursor| to_text(cursor.log.as_str()));
+        let position = after.map_or(0, |cursor| from_position(cursor.position));
+        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let rows = self.inner.followers.fetch_all(sqlx::query(READ).bind(log).bind(position).bind(limit)).await?;
+        page(&rows).map_err(Error::unavailable)
+    }
+}
+
+fn page(rows: &[PgRow]) -> sqlx::Result<Page> {
+    let [state, rows @ ..] = rows else { return Err(invalid("a log without a state")) };
+    let mut entries = Vec::with_capacity(rows.len());
+    let mut issuer = None;
+    for row in rows {
+        entries.push(entry(row, &mut issuer)?);
+    }
+    let complete = rows.len() < PAGE;
+    let head = state.try_get(4)?;
+    let end = rows.last().filter(|_| !complete).map_or(Ok(head), |last| last.try_get(0))?;
+    Ok(Page {
+        entries,
+        cursor: Cursor { log: LogId::new(state.try_get(2)?).map_err(invalid)?, position: to_position(end) },
+        complete,
+        from_start: state.try_get::<i64, _>(1)? == 0,
+        age: Duration::ZERO,
+        pruned_through: to_time(state.try_get(5)?),
+    })
+}
+
+fn to_position(number: i64) -> Position {
+    Position::new(u64::try_from(number).unwrap_or(0))
+}
+
+fn from_position(position: Position) -> i64 {
+    i64::try_from(position.get()).unwrap_or(i64::MAX)
+}
+
+/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
+fn entry<'r>(row: &'r PgRow, previous: &mut Option<(&'r str, Issuer)>) -> sqlx::Result<Revocation> {
+    let time = |column: usize| row.try_get(column).map(to_time);
+    let written: &str = row.try_get(2)?;
+    let issuer = match previous {
+        Some((text, issuer)) if *text == written => issuer.clone(),
+        _ => {
+            let issuer = Issuer::new(from_text(written)?).map_err(invalid)?;
+            *previous = Some((written, issuer.clone()));
+            issuer
+        }
+    };
+    let id = from_text(row.try_get(3)?)?;
+    let target = match row.try_get(1)? {
+        TOKEN => Target::Token {
+            id: TokenId::new(id).map_err(invalid)?,
+            expires_at: row.try_get::<Option<i64>, _>(4)?.map(to_time),
+        },
+        SESSION => Target::Session { id: SessionId::new(id).map_err(invalid)? },
+        SUBJECT => Target::Subject { id: Subject::new(id).map_err(invalid)?, issued_until: time(4)? },
+        EVERYTHING => Target::Everything { issued_until: time(4)? },
+        kind => return Err(invalid(format!("a revocation of an unknown kind ({kind})"))),
+    };
+    Ok(Revocation { issuer, target, lapses_at: time(5)? })
+}
