@@ -34,6 +34,7 @@ mod connections;
 mod keys;
 mod listener;
 mod log;
+mod membership;
 mod schema;
 mod server;
 mod sessions;

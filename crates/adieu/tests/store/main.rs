@@ -4,3 +4,4 @@
 mod engines;
 mod files;
 mod group_commit;
+mod membership;

@@ -176,11 +176,11 @@ fn page(rows: &[PgRow]) -> sqlx::Result<Page> {
     })
 }
 
-fn to_position(number: i64) -> Position {
+pub(super) fn to_position(number: i64) -> Position {
     Position::new(u64::try_from(number).unwrap_or(0))
 }
 
-fn from_position(position: Position) -> i64 {
+pub(super) fn from_position(position: Position) -> i64 {
     i64::try_from(position.get()).unwrap_or(i64::MAX)
 }
 

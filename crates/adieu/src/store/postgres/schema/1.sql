@@ -49,3 +49,15 @@ CREATE TABLE signing_key (
     -- From when on new tokens are signed with it.
     signs_from  BIGINT NOT NULL
 );
+
+-- The nodes that are at work, and how far each has got.
+CREATE TABLE member (
+    node          TEXT COLLATE "C" PRIMARY KEY,
+    beat          BIGINT NOT NULL,
+    log_id        TEXT COLLATE "C",
+    settled       BIGINT,
+    followers     BIGINT NOT NULL,
+    unbounded     BIGINT NOT NULL,
+    -- Milliseconds.
+    max_staleness BIGINT NOT NULL
+) WITH (fillfactor = 50);

@@ -1,0 +1,47 @@
+//! The folders of servers.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// A copy of all that a server had stored; see `copy_data` of each server.
+#[derive(Debug)]
+pub struct Copy(TempDir);
+
+impl Copy {
+    pub(crate) fn of(data: &Path) -> Self {
+        let folder = temporary();
+        copy(data, &folder.path().join("data"));
+        Self(folder)
+    }
+
+    pub(crate) fn put_back(&self, data: &Path) {
+        std::fs::remove_dir_all(data).expect("the data can be removed");
+        copy(&self.0.path().join("data"), data);
+    }
+}
+
+pub(crate) fn temporary() -> TempDir {
+    tempfile::Builder::new().prefix("adieu-test-").tempdir().expect("a temporary folder")
+}
+
+/// Copies a folder with the owners and modes of its files.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").args(["--archive", "--reflink=auto", "--"]).arg(from).arg(to));
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {stderr}", output.status);
+}
+
+/// The program of this name in one of the folders of `PATH`, or of these.
+pub(crate) fn program(name: &str, folders: Vec<PathBuf>) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain(folders).map(|folder| folder.join(name)).find(|program| program.is_file())
+}

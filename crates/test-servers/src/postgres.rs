@@ -1,0 +1,220 @@
+//! A PostgreSQL server.
+
+use std::{
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::{Signal, getuid};
+use crate::{
+    folder::{self, Copy},
+    process::Process,
+};
+
+/// Its superuser. Connections need the password, so that a test can see that it is shown to nobody.
+const USER: &str = "adieu";
+const PASSWORD: &str = "postgres-password";
+
+/// A PostgreSQL server of one's own; gone when dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Process,
+    configuration: Vec<(String, String)>,
+}
+
+impl Postgres {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with these settings of `postgresql.conf`.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    pub async fn start_with(configuration: &[(&str, &str)]) -> Self {
+        let process = Process::new();
+        let configuration = configuration.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let template = tokio::task::spawn_blocking(template).await.expect("a template");
+        // The server is another user than whoever made the folder.
+        fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
+        folder::copy(&template, &process.folder().join("data"));
+        let mut postgres = Self { process, configuration };
+        postgres.start_again().await;
+        postgres
+    }
+
+    /// Where it is, with name and password, and a database that is there.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", self.port())
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.process.port.number()
+    }
+
+    /// Its first process; none while it is stopped.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.pid()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Stops it in order, without waiting for clients.
+    pub async fn stop(&mut self) {
+        self.process.stop(Signal::INT).await;
+    }
+
+    /// Ends all its processes by SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Stops all its processes in the midst of what they do; its port still takes connections.
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        self.process.thaw();
+    }
+
+    /// Starts it on the same port, with the data that it has.
+    ///
+    /// # Panics
+    /// When it is running, or does not start.
+    pub async fn start_again(&mut self) {
+        let mut command = as_server_user(&installed("postgres"));
+        command.arg("-D").arg(self.data()).args(["-p", &self.port().to_string()]);
+        let fixed = [
+            ("listen_addresses", "127.0.0.1"),
+            ("unix_socket_directories", ""),
+            // Many tests at once, each with pools.
+            ("max_connections", "400"),
+        ];
+        let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        for (name, value) in fixed.iter().chain(&self.configuration) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        self.process.spawn(command);
+        let url = self.url();
+        self.process.ready(async || answers(&url).await).await;
+    }
+
+    /// A copy of its data as of one moment, also while it runs: as a power failure would leave them.
+    #[must_use]
+    pub fn copy_data(&self) -> Copy {
+        self.freeze();
+        let copy = Copy::of(&self.data());
+        self.thaw();
+        copy
+    }
+
+    /// Puts a copy in place of its data.
+    ///
+    /// # Panics
+    /// When it is running.
+    pub fn put_back(&mut self, copy: &Copy) {
+        assert!(self.pid().is_none(), "the server is running");
+        copy.put_back(&self.data());
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    fn data(&self) -> PathBuf {
+        self.process.folder().join("data")
+    }
+}
+
+async fn answers(url: &str) -> bool {
+    let asked = tokio::process::Command::new(installed("pg_isready")).args(["--quiet", "--dbname", url]).status();
+    asked.await.expect("pg_isready").success()
+}
+
+/// Makes a database on the server at a URL.
+pub(crate) async fn create_database(url: &str, name: &str) {
+    let mut command = Command::new(installed("createdb"));
+    command.arg("--maintenance-db").arg(url).arg(name);
+    tokio::task::spawn_blocking(move || folder::run(&mut command)).await.expect("a new database");
+}
+
+/// The data of a server that has never been started. To make them takes seconds, so they are made once for each version and
+/// user, and kept beside what is built.
+fn template() -> PathBuf {
+    let initdb = installed("initdb");
+    let output = Command::new(&initdb).arg("--version").output().expect("initdb");
+    let version = String::from_utf8_lossy(&output.stdout).replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let templates = build_folder().join("test-servers");
+    fs::create_dir_all(&templates).expect("a folder for templates");
+    let lock = File::create(templates.join("lock")).expect("a lock file");
+    lock.lock().expect("a lock");
+
+    let template = templates.join(format!("{version}{}", getuid().as_raw()));
+    if !template.exists() {
+        let folder = folder::temporary();
+        let data = folder.path().join("data");
+        let password = folder.path().join("password");
+        fs::write(&password, PASSWORD).expect("a password file");
+        // For the user that the server runs as.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("the folder's mode");
+        folder::run(
+            as_server_user(&initdb)
+                .args(["--username", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"])
+                .arg("--pgdata")
+                .arg(&data)
+                .arg("--pwfile")
+                .arg(&password)
+                .current_dir("/"),
+        );
+        // Whole or not at all.
+        let half = template.with_extension("new");
+        let _ = fs::remove_dir_all(&half);
+        folder::copy(&data, &half);
+        fs::rename(&half, &template).expect("a template");
+    }
+    template
+}
+
+/// Cargo's target folder, which is where this program is; a temporary one if it has been moved elsewhere.
+fn build_folder() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let built = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    built.map_or_else(std::env::temp_dir, Path::to_owned)
+}
+
+fn installed(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    folders.reverse();
+    folder::program(name, folders).unwrap_or_else(|| {
+        panic!("PostgreSQL is needed and not installed ({name}): run scripts/test, or apt-get install postgresql")
+    })
+}
+
+/// PostgreSQL refuses to run as root, so for root it runs as somebody who may do less.
+fn as_server_user(program: &Path) -> Command {
+    if !getuid().is_root() {
+        return Command::new(program);
+    }
+    let users = fs::read_to_string("/etc/passwd").expect("the list of users");
+    let user = if users.lines().any(|user| user.starts_with("postgres:")) { "postgres" } else { "nobody" };
+    let group = users.lines().find(|line| line.starts_with(&format!("{user}:"))).and_then(|line| line.split(':').nth(3));
+    let mut command = Command::new("setpriv");
+    command.arg("--reuid").arg(user).arg("--regid").arg(group.expect("the user's group"));
+    command.args(["--clear-groups", "--"]).arg(program);
+    command
+}

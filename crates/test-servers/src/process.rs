@@ -1,0 +1,193 @@
+//! A server as a process, or as several.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{folder, port::Port};
+
+/// How long a server may take to start or to stop. Long, for machines that do much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits for the end of whoever holds the other end of its standard input, however it ends, and then leaves nothing behind.
+const GUARD: &str = r#"cat >/dev/null; kill -KILL $(cat "$1/pids") 2>/dev/null; sleep 0.2; rm -rf "$1""#;
+
+/// A folder, a port, and what is running there.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) port: Port,
+    child: Option<Child>,
+    /// Dropped after the guard.
+    folder: TempDir,
+    guard: Child,
+}
+
+impl Process {
+    pub(crate) fn new() -> Self {
+        let folder = folder::temporary();
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Otherwise whoever ends a whole group would end it as well.
+            .process_group(0)
+            .spawn()
+            .expect("a shell");
+        Self { port: Port::find(), child: None, folder, guard }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.folder().join("log")
+    }
+
+    /// What the server has said so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port.number()).into()
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub(crate) fn spawn(&mut self, mut command: Command) {
+        assert!(self.child.is_none(), "the server is running");
+        let log = File::options().append(true).create(true).open(self.log_file()).expect("a log file");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        self.child = Some(child);
+        self.tell_guard();
+    }
+
+    /// Waits until the server answers.
+    pub(crate) async fn ready(&mut self, mut answers: impl AsyncFnMut() -> bool) {
+        let started = Instant::now();
+        while !answers().await {
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait().expect("the state of a child")
+            {
+                self.child = None;
+                panic!("the server has ended ({status}): {}", self.log());
+            }
+            assert!(started.elapsed() < PATIENCE, "the server does not answer: {}", self.log());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub(crate) async fn stop(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        send(child.id(), signal);
+        let started = Instant::now();
+        while child.try_wait().expect("the state of a child").is_none() {
+            if started.elapsed() > PATIENCE {
+                self.child = Some(child);
+                panic!("the server does not stop: {}", self.log());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.tell_guard();
+    }
+
+    /// Ends all its processes at once.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // Whoever is stopped can't start another.
+        send(child.id(), Signal::STOP);
+        let mut pids = children(child.id());
+        send(child.id(), Signal::KILL);
+        child.wait().expect("the state of a child");
+        pids.iter().for_each(|&pid| send(pid, Signal::KILL));
+        while !pids.is_empty() {
+            pids.retain(|&pid| is_alive(pid));
+            std::thread::sleep(PAUSE);
+        }
+        self.tell_guard();
+    }
+
+    /// Stops all its processes in the midst of what they do.
+    pub(crate) fn freeze(&self) {
+        for pid in self.pids() {
+            send(pid, Signal::STOP);
+        }
+        self.tell_guard();
+    }
+
+    pub(crate) fn thaw(&self) {
+        for pid in self.pids() {
+            send(pid, Signal::CONT);
+        }
+    }
+
+    /// The first process before those that it started: when it has been stopped there will be no more.
+    fn pids(&self) -> impl Iterator<Item = u32> {
+        let first = self.pid();
+        first.into_iter().chain(std::iter::once_with(move || first.map(children).unwrap_or_default()).flatten())
+    }
+
+    fn tell_guard(&self) {
+        let pids: Vec<_> = self.pids().map(|pid| pid.to_string()).collect();
+        fs::write(self.folder().join("pids"), pids.join(" ")).expect("a file of process ids");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        // Its standard input closes, it finds nobody to kill, and removes the folder as well.
+        drop(self.guard.stdin.take());
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+    }
+}
+
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    // Who has ended meanwhile needs no signal.
+    let _ = kill_process(pid, signal);
+}
+
+/// The processes whose parent this one is. PostgreSQL gives each of its own a session and a group, so that these can't be
+/// signalled as a group.
+fn children(parent: u32) -> Vec<u32> {
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&pid| stat(pid).is_some_and(|(_, of)| of == parent))
+        .collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// The state and the parent of a process.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name comes before, in parentheses, and may contain anything.
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}

@@ -1,0 +1,185 @@
+//! A Redis or Valkey server.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    folder::{self, Copy},
+    process::Process,
+};
+
+/// A Redis server of one's own (or Valkey, when that is what is installed); gone when dropped.
+#[derive(Debug)]
+pub struct Redis {
+    process: Process,
+    configuration: Vec<(String, String)>,
+}
+
+impl Redis {
+    /// Starts one that syncs every write to its append-only file.
+    ///
+    /// # Panics
+    /// When neither Redis nor Valkey is installed, or it does not start.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with these settings of `redis.conf`, after those that make it durable.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub async fn start_with(configuration: &[(&str, &str)]) -> Self {
+        let process = Process::new();
+        std::fs::create_dir(process.folder().join("data")).expect("a folder for data");
+        let configuration = configuration.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut redis = Self { process, configuration };
+        redis.start_again().await;
+        redis
+    }
+
+    /// Where it is, with the password if `requirepass` was set.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self.setting("requirepass") {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{}/", self.port()),
+            None => format!("redis://127.0.0.1:{}/", self.port()),
+        }
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.process.port.number()
+    }
+
+    /// Its process; none while it is stopped.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.pid()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Stops it in order.
+    pub async fn stop(&mut self) {
+        self.process.stop(Signal::TERM).await;
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Stops it in the midst of what it does; its port still takes connections.
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.process.thaw();
+    }
+
+    /// Starts it on the same port, with the data that it has.
+    ///
+    /// # Panics
+    /// When it is running, or does not start.
+    pub async fn start_again(&mut self) {
+        let mut command = Command::new(installed());
+        let (port, data) = (self.port().to_string(), self.data());
+        let fixed = [
+            ("port", port.as_str()),
+            ("bind", "127.0.0.1"),
+            ("dir", data.to_str().expect("a path that is text")),
+            ("appendonly", "yes"),
+            ("appendfsync", "always"),
+            ("save", ""),
+        ];
+        let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        for (name, value) in fixed.iter().chain(&self.configuration) {
+            command.arg(format!("--{name}")).arg(value);
+        }
+        self.process.spawn(command);
+        let address = self.process.address();
+        let password = self.setting("requirepass").map(str::to_owned);
+        self.process.ready(async || answers(address, password.as_deref()).await).await;
+    }
+
+    /// A copy of its data as of one moment, also while it runs: as a power failure would leave them.
+    #[must_use]
+    pub fn copy_data(&self) -> Copy {
+        self.freeze();
+        let copy = Copy::of(&self.data());
+        self.thaw();
+        copy
+    }
+
+    /// Puts a copy in place of its data.
+    ///
+    /// # Panics
+    /// When it is running.
+    pub fn put_back(&mut self, copy: &Copy) {
+        assert!(self.pid().is_none(), "the server is running");
+        copy.put_back(&self.data());
+    }
+
+    /// The answer to a command, as the protocol has it: without its end for a short one.
+    pub async fn command(&self, words: &[&str]) -> String {
+        let mut lines = String::new();
+        if let Some(password) = self.setting("requirepass") {
+            lines.push_str(&format!("AUTH {password}\r\n"));
+        }
+        lines.push_str(&format!("*{}\r\n", words.len()));
+        for word in words {
+            lines.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        // An error, after everything, shows that nothing more will come.
+        lines.push_str("QUIT\r\n");
+        let mut stream = TcpStream::connect(self.process.address()).await.expect("a connection");
+        stream.write_all(lines.as_bytes()).await.expect("a command");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        let answer = answer.strip_suffix("+OK\r\n").expect("an answer to the last command");
+        let answer = if self.setting("requirepass").is_some() { answer.trim_start_matches("+OK\r\n") } else { answer };
+        answer.trim_end().to_owned()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.process.folder().join("data")
+    }
+
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.configuration.iter().find(|(setting, _)| setting == name).map(|(_, value)| value.as_str())
+    }
+}
+
+async fn answers(address: std::net::SocketAddr, password: Option<&str>) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let mut answer = [0; 64];
+        if let Some(password) = password {
+            stream.write_all(format!("AUTH {password}\r\n").as_bytes()).await?;
+            let _ = stream.read(&mut answer).await?;
+        }
+        stream.write_all(b"PING\r\n").await?;
+        // While it loads its data it answers that it does.
+        let length = stream.read(&mut answer).await?;
+        std::io::Result::Ok(answer[..length].starts_with(b"+PONG"))
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(1), ask).await, Ok(Ok(true)))
+}
+
+fn installed() -> PathBuf {
+    folder::program("redis-server", vec![]).or_else(|| folder::program("valkey-server", vec![])).unwrap_or_else(|| {
+        panic!("Redis or Valkey is needed and neither is installed: run scripts/test, or apt-get install redis-server")
+    })
+}
