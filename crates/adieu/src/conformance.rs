@@ -68,6 +68,7 @@ pub mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
+use crate::time::Timestamp;
 #[cfg(doc)]
 use crate::{revocation::RevocationLog, session::SessionStore, token::KeyStore};
 
@@ -85,6 +86,13 @@ pub trait Place: Sized + 'static {
 
     /// Whose the log is.
     const LOG: Custody = Custody::Own;
+
+    /// What time it is there. It matters only where there is a clock of its own behind the engine, as with one whose log is
+    /// [another's](Custody::OfAnother): then it is about now, and the same whenever it is asked for.
+    #[must_use]
+    fn noon() -> Timestamp {
+        sample::NOON
+    }
 
     /// A place where nothing has been kept yet, and that no other test knows. It may start a server or make a database, and
     /// lives until the end of the test: what is to be cleaned up is to be cleaned up when it is dropped.

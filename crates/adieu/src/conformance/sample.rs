@@ -1,16 +1,16 @@
 //! What the suite's tests are made of; also of use to the tests of an engine beyond it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
-    Issuer, SessionId, Subject, TokenId,
-    revocation::{Cursor, Revocation, RevocationLog, Target},
+    Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId,
+    revocation::{Cursor, Page, Revocation, RevocationLog, Target},
     session::{Origin, Session},
     time::Timestamp,
     token::{Algorithm, SigningKey, StoredKey},
 };
 
-/// What time it is in every test. No engine asks a clock, so it need not be near.
+/// What time it is in the tests. An engine asks no clock, so it need not be near; but see [`Place::noon`](super::Place::noon).
 pub const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 
 /// So many seconds after [`NOON`].
@@ -71,15 +71,59 @@ pub fn key(signs_from: Timestamp) -> StoredKey {
     StoredKey { signs_from, ..StoredKey::of(&key, NOON).unwrap() }
 }
 
-/// Everything after the cursor, page by page, and where it ends.
+/// Whatever an id may consist of: nothing in them means anything.
+#[must_use]
+pub fn unusual_texts() -> Vec<String> {
+    let texts = [
+        " ",
+        "\0",
+        "a\0b",
+        "\u{1}\r\n\t\u{7f}\u{feff}\u{202e}",
+        "'; DROP TABLE revocation; --",
+        "\"\\\\\\x00\\n{}$1%s*?[a]",
+        "42",
+        "-1",
+        "NULL",
+        "true",
+        "a:b.c/d?e=f&g#h+%20",
+        "A\u{308}",
+        "\u{c4}",
+        "ß漢字🦀",
+        "\u{10ffff}",
+    ];
+    let long = ["x".repeat(MAX_ID_BYTES), "\u{10ffff}".repeat(MAX_ID_BYTES / 4), "\0".repeat(MAX_ID_BYTES)];
+    texts.map(str::to_owned).into_iter().chain(long).collect()
+}
+
+/// Everything after the cursor, page by page, and where it ends; see [`whole`].
 pub async fn read_all(log: &impl RevocationLog, after: Option<&Cursor>) -> (Vec<Revocation>, Cursor) {
-    let mut entries = Vec::new();
-    let mut page = log.read(after, Duration::ZERO).await.unwrap();
+    let page = whole(log, after).await;
+    (page.entries, page.cursor)
+}
+
+/// Everything after the cursor as one page. It is complete: where pages have an [age](Page::age), it is read on until nothing
+/// can be missing that was acknowledged before the call.
+pub async fn whole(log: &impl RevocationLog, after: Option<&Cursor>) -> Page {
+    /// So that nobody asks without a pause.
+    const PAUSE: Duration = Duration::from_millis(5);
+    let called_at = Instant::now();
+    let mut whole: Option<Page> = None;
     loop {
-        entries.extend(page.entries);
-        if page.complete {
-            return (entries, page.cursor);
+        let (cursor, wait) = match &whole {
+            None => (after, Duration::ZERO),
+            Some(whole) if whole.complete => (Some(&whole.cursor), PAUSE),
+            Some(whole) => (Some(&whole.cursor), Duration::ZERO),
+        };
+        let asked_at = Instant::now();
+        let mut page = log.read(cursor, wait).await.unwrap();
+        if let Some(whole) = whole {
+            assert!(!page.from_start, "it is one log all the time");
+            page.entries.splice(..0, whole.entries);
+            page.from_start = whole.from_start;
         }
-        page = log.read(Some(&page.cursor), Duration::ZERO).await.unwrap();
+        if page.complete && asked_at.duration_since(called_at) >= page.age {
+            return page;
+        }
+        whole = Some(page);
     }
 }

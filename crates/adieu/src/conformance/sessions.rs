@@ -1,16 +1,19 @@
 //! What every [`SessionStore`] promises.
 
+mod races;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     SessionId, Subject, TokenId,
     revocation::{Revocation, RevocationLog, Target},
     session::{Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionStore},
+    time::Timestamp,
 };
 
 use super::{
-    Place, open,
-    sample::{NOON, after, issuer, read_all, session, subject, token},
+    Place,
+    sample::{NOON, after, issuer, read_all, session, subject, token, unusual_texts},
 };
 
 #[macro_export]
@@ -29,13 +32,28 @@ macro_rules! __conformance_sessions {
             reuse_ends_the_session
             one_of_many_rotations_wins
             a_rotation_and_an_ending_have_an_order
+            whoever_finds_a_session_gone_finds_its_revocation
+            several_endings_are_one_step
+            several_endings_that_are_given_up_are_one_step
+            several_endings_in_a_crash_are_one_step
+            thousands_of_endings_are_no_mistake
             they_are_listed_in_order_and_in_pages
+            they_are_listed_by_the_bytes_of_their_ids
+            one_that_is_created_again_is_one
+            when_the_last_token_expires_is_known
             last_seen_only_goes_forward
+            thousands_are_seen_at_once
             what_has_expired_is_forgotten_and_nothing_else
             they_are_there_after_a_restart
         }
     };
 }
+
+pub use races::{
+    a_rotation_and_an_ending_have_an_order, one_of_many_rotations_wins, several_endings_are_one_step,
+    several_endings_in_a_crash_are_one_step, several_endings_that_are_given_up_are_one_step,
+    whoever_finds_a_session_gone_finds_its_revocation,
+};
 
 fn ending(selection: Selection) -> Ending {
     Ending { issuer: issuer(), selection, provided: None, also: vec![] }
@@ -64,31 +82,44 @@ async fn with_sessions<S: SessionStore>(store: &S, of: &[&str]) -> Vec<Session> 
     sessions
 }
 
-/// A session is kept as it was.
+/// Every field, whatever an id may consist of.
 pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
-    let store = place.open().await;
-    let long = "\u{10ffff}".repeat(128);
-    let unusual = Session {
-        id: SessionId::new("a\0'\"\n").unwrap(),
-        subject: Subject::new(&long).unwrap(),
-        origin: Origin { address: "2001:db8::7".parse().ok(), user_agent: Some("\0🦀".to_owned()) },
-        previous_refresh_id: Some(TokenId::new(&long).unwrap()),
+    let (store, other) = (place.open().await, place.open().await);
+    let plain = session("jose");
+    let unusual = unusual_texts().into_iter().map(|text| Session {
+        id: SessionId::new(&text).unwrap(),
+        subject: Subject::new(&text).unwrap(),
+        origin: Origin { address: "2001:db8::7".parse().ok(), user_agent: Some(format!("{text}\0🦀")) },
+        refresh_id: TokenId::new(&text).unwrap(),
+        previous_refresh_id: Some(TokenId::new(&text).unwrap()),
+        created_at: Timestamp::ZERO,
         last_seen_at: after(1),
         refreshed_at: after(2),
         refresh_expires_at: after(3),
         access_expires_at: after(4),
-        expires_at: after(5),
-        ..session("jose")
-    };
-    for session in [session("jose"), unusual] {
+        expires_at: Timestamp::MAX,
+    });
+    let unusual: Vec<_> = unusual.collect();
+    for session in [plain].iter().chain(&unusual) {
         store.create(session.clone()).await.unwrap();
-        assert_eq!(store.session(&session.id).await.unwrap(), Some(session));
+        for store in [&store, &other] {
+            assert_eq!(store.session(&session.id).await.unwrap().as_ref(), Some(session));
+            let of_subject = store.sessions(Some(&session.subject), None, 10).await.unwrap();
+            assert_eq!(of_subject, std::slice::from_ref(session));
+        }
     }
     assert_eq!(store.session(&SessionId::random()).await.unwrap(), None);
+    // And as unusual as they are, each ends alone.
+    for session in &unusual {
+        let owned = Selection::Owned(session.id.clone(), session.subject.clone());
+        assert_eq!(other.end(ending(owned)).await.unwrap().unwrap().sessions, 1, "{:?}", session.id);
+        assert_eq!(store.session(&session.id).await.unwrap(), None);
+    }
+    assert_eq!(store.sessions(None, None, 100).await.unwrap().len(), 1);
 }
 
-/// Ending removes it and appends its revocation.
+/// In one step; a second time there is nothing to end.
 pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -113,7 +144,7 @@ pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: Revoca
     assert_eq!(read_all(&store, None).await.0, [expected, token("also")]);
 }
 
-/// Each selection ends what it says.
+/// And gives it a revocation, but where a cut-off stands for it.
 pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + SessionStore>>() {
     let all = ["ana", "ana", "jose", "jose", "jose"];
     type Choose = fn(&[Session]) -> Selection;
@@ -155,7 +186,7 @@ pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + Se
     assert_eq!(store.sessions(None, None, 100).await.unwrap(), left);
 }
 
-/// A cut off outlives the sessions that it covers.
+/// However soon it was said to lapse.
 pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -169,7 +200,7 @@ pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: Revo
     assert_eq!(entries[0].lapses_at, Revocation::lapse_for(after(900)));
 }
 
-/// Nothing happens without the session it was provided on.
+/// Nor when it is somebody else's.
 pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -183,7 +214,7 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Sto
     assert_eq!(read_all(&store, None).await.0, []);
 }
 
-/// Several endings are carried out in order.
+/// Each sees what those before it have done.
 pub async fn several_endings_are_carried_out_in_order<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -208,7 +239,7 @@ pub async fn several_endings_are_carried_out_in_order<P: Place<Store: Revocation
     assert!(store.end_all(vec![]).await.unwrap().is_empty());
 }
 
-/// A rotation is written down.
+/// What was decided is what is kept.
 pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -229,7 +260,7 @@ pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionS
     assert!(matches!(store.rotate(not_theirs).await.unwrap(), Rotated::Ended));
 }
 
-/// A renewal is written down and leaves the refresh token.
+/// It only lengthens the time for which a revocation would have to be kept.
 pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -244,7 +275,7 @@ pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Sto
     assert!(matches!(store.rotate(renewal).await.unwrap(), Rotated::Ended));
 }
 
-/// Reuse ends the session.
+/// With its revocation, in the step that found it out.
 pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -258,55 +289,7 @@ pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore
     assert!(matches!(store.rotate(late).await.unwrap(), Rotated::Ended));
 }
 
-/// One of many rotations wins.
-pub async fn one_of_many_rotations_wins<P: Place<Store: RevocationLog + SessionStore>>() {
-    let place = P::empty().await;
-    let (here, there) = (open(&place).await, open(&place).await);
-    let session = with_sessions(&*here, &["jose"]).await.remove(0);
-    let tabs: Vec<_> = (0..32)
-        .map(|tab| {
-            let store = if tab % 2 == 0 { here.clone() } else { there.clone() };
-            let rotation = rotation(&session, &session.refresh_id);
-            tokio::spawn(async move { store.rotate(rotation).await.unwrap() })
-        })
-        .collect();
-    let (mut fresh, mut successors) = (0, BTreeSet::new());
-    for tab in tabs {
-        match tab.await.unwrap() {
-            Rotated::Fresh(session) => {
-                fresh += 1;
-                successors.insert(session.refresh_id);
-            }
-            Rotated::Again(session) => drop(successors.insert(session.refresh_id)),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!((fresh, successors.len()), (1, 1));
-}
-
-/// A rotation and an ending have an order.
-pub async fn a_rotation_and_an_ending_have_an_order<P: Place<Store: RevocationLog + SessionStore>>() {
-    let place = P::empty().await;
-    let (here, there) = (open(&place).await, open(&place).await);
-    for _ in 0..50 {
-        let session = with_sessions(&*here, &["jose"]).await.remove(0);
-        let (rotated, ended) = tokio::join!(
-            here.rotate(rotation(&session, &session.refresh_id)),
-            there.end(ending(Selection::One(session.id.clone())))
-        );
-        let ended = ended.unwrap().unwrap();
-        assert_eq!(ended.sessions, 1);
-        let last_token_expires_at = match rotated.unwrap() {
-            Rotated::Fresh(_) => after(960),
-            Rotated::Ended => after(900),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(ended.revocations[0].lapses_at, Revocation::lapse_for(last_token_expires_at));
-        assert_eq!(here.session(&session.id).await.unwrap(), None);
-    }
-}
-
-/// They are listed in order and in pages.
+/// All there are, or a subject's.
 pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -321,27 +304,7 @@ pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog
     assert_eq!(store.sessions(Some(&subject("nobody")), None, 100).await.unwrap(), []);
 }
 
-/// Last seen only goes forward.
-pub async fn last_seen_only_goes_forward<P: Place<Store: RevocationLog + SessionStore>>() {
-    let place = P::empty().await;
-    let store = place.open().await;
-    let session = with_sessions(&store, &["jose"]).await.remove(0);
-    let seen = |at| {
-        let of = &session.subject;
-        vec![
-            (SessionId::random(), of.clone(), at),
-            (session.id.clone(), of.clone(), at),
-            (session.id.clone(), subject("nobody"), after(30)),
-        ]
-    };
-    store.seen(seen(after(20))).await.unwrap();
-    store.seen(seen(after(10))).await.unwrap();
-    store.seen(vec![]).await.unwrap();
-    assert_eq!(store.session(&session.id).await.unwrap().unwrap().last_seen_at, after(20));
-    assert_eq!(store.sessions(None, None, 100).await.unwrap().len(), 1);
-}
-
-/// What has expired is forgotten and nothing else.
+/// Once its every token has expired, and without a revocation.
 pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -380,7 +343,7 @@ pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: Revo
     assert_eq!(read_all(&store, None).await.0, [], "what has expired needs no revocation");
 }
 
-/// They are there after a restart.
+/// As they were, also after a crash.
 pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let sessions = {
@@ -389,7 +352,114 @@ pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + Sess
         store.end(ending(Selection::One(sessions[1].id.clone()))).await.unwrap();
         sessions
     };
+    place.crash().await;
     let store = place.open().await;
     assert_eq!(store.sessions(None, None, 100).await.unwrap(), [sessions[0].clone(), sessions[2].clone()]);
     assert_eq!(store.read(None, Duration::ZERO).await.unwrap().entries.len(), 1);
+}
+
+/// Which is no alphabet's order: a database may have to be told.
+pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Place<Store: SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let more = ["a", "B", "b", "a-b", "ab", "a b", "Z", "_", "é", "e", "10", "9", "\u{ffff}", "aa", "a\0"];
+    let ids: BTreeSet<String> = more.map(str::to_owned).into_iter().chain(unusual_texts()).collect();
+    for id in ids.iter().rev() {
+        store.create(Session { id: SessionId::new(id).unwrap(), ..session("jose") }).await.unwrap();
+    }
+    // By pages of each size, so that every id is a place to go on from.
+    let jose = subject("jose");
+    for (of, limit) in [(None, 1), (Some(&jose), 2), (None, 7), (Some(&jose), 100)] {
+        let (mut listed, mut last) = (Vec::new(), None::<SessionId>);
+        loop {
+            let page = store.sessions(of, last.as_ref(), limit).await.unwrap();
+            let Some(session) = page.last() else { break };
+            last = Some(session.id.clone());
+            listed.extend(page.into_iter().map(|session| session.id.to_string()));
+        }
+        assert_eq!(listed, ids.iter().cloned().collect::<Vec<_>>());
+    }
+}
+
+/// As when a caller tries again who was not told how the first time went.
+pub async fn one_that_is_created_again_is_one<P: Place<Store: SessionStore>>() {
+    let place = P::empty().await;
+    let (store, other) = (place.open().await, place.open().await);
+    let session = session("jose");
+    for store in [&store, &store, &other] {
+        store.create(session.clone()).await.unwrap();
+        assert_eq!(store.sessions(None, None, 10).await.unwrap(), std::slice::from_ref(&session));
+        assert_eq!(store.session(&session.id).await.unwrap().as_ref(), Some(&session));
+    }
+}
+
+/// Of any session, be it an access token or a refresh token; so long a revocation is kept of what nobody knows better.
+pub async fn when_the_last_token_expires_is_known<P: Place<Store: SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    assert_eq!(store.latest_expiry().await.unwrap(), Timestamp::ZERO);
+    for (refresh, access, latest) in [(100, 50, 100), (10, 200, 200), (20, 30, 200)] {
+        let (refresh_expires_at, access_expires_at) = (after(refresh), after(access));
+        store.create(Session { refresh_expires_at, access_expires_at, ..session("jose") }).await.unwrap();
+        assert_eq!(store.latest_expiry().await.unwrap(), after(latest));
+    }
+    store.end(ending(Selection::OfSubject(subject("jose")))).await.unwrap();
+    assert_eq!(store.latest_expiry().await.unwrap(), Timestamp::ZERO);
+}
+
+/// Whoever tells it, in whatever order; and it makes no session.
+pub async fn last_seen_only_goes_forward<P: Place<Store: SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let session = with_sessions(&store, &["jose"]).await.remove(0);
+    let seen = |at| {
+        let of = &session.subject;
+        vec![
+            (SessionId::random(), of.clone(), at),
+            (session.id.clone(), of.clone(), at),
+            (session.id.clone(), subject("nobody"), after(30)),
+        ]
+    };
+    store.seen(seen(after(20))).await.unwrap();
+    store.seen(seen(after(10))).await.unwrap();
+    store.seen(vec![]).await.unwrap();
+    assert_eq!(store.session(&session.id).await.unwrap().unwrap().last_seen_at, after(20));
+    assert_eq!(store.sessions(None, None, 100).await.unwrap().len(), 1);
+}
+
+/// More than an engine's statement may have parameters, with some twice and most not there.
+pub async fn thousands_are_seen_at_once<P: Place<Store: SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;
+    let mut seen = Vec::new();
+    for number in 0..25_000 {
+        let session = &sessions[number % 3];
+        match number % 5_000 {
+            0..3 => seen.push((session.id.clone(), session.subject.clone(), after(number as u64))),
+            _ => seen.push((SessionId::random(), session.subject.clone(), after(1))),
+        }
+    }
+    let latest = |session: &Session| seen.iter().filter(|(id, ..)| *id == session.id).map(|(.., at)| *at).max();
+    let expected: Vec<_> = sessions.iter().map(latest).collect();
+    store.seen(seen.clone()).await.unwrap();
+    let listed = store.sessions(None, None, 10).await.unwrap();
+    assert_eq!(listed.iter().map(|session| Some(session.last_seen_at)).collect::<Vec<_>>(), expected);
+}
+
+/// More than an engine's statement may have parameters, by an id alone, which is what takes searching.
+pub async fn thousands_of_endings_are_no_mistake<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;
+    let mut endings: Vec<_> = (0..3_000).map(|_| ending(Selection::One(SessionId::random()))).collect();
+    for (place, session) in [0, 1_700, 2_999].into_iter().zip(&sessions) {
+        endings[place] = ending(Selection::One(session.id.clone()));
+    }
+    let ended = store.end_all(endings).await.unwrap();
+    let counts: Vec<_> = ended.iter().map(|ended| ended.as_ref().unwrap().sessions).collect();
+    assert_eq!((counts.len(), counts.iter().sum::<usize>()), (3_000, 3));
+    assert_eq!((counts[0], counts[1_700], counts[2_999]), (1, 1, 1));
+    let expected: Vec<_> = sessions.iter().map(|session| session.revocation(&issuer())).collect();
+    assert_eq!(read_all(&store, None).await.0, expected);
 }

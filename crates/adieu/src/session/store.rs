@@ -222,11 +222,24 @@ impl Ending {
 
 /// Keeps sessions, beside the log that their revocations go to.
 ///
-/// Each call is one atomic, durable step; of two that concern the same session one comes first, and the other sees
-/// what it did.
+/// What an implementation promises:
+///
+/// 1. **One step.** Each call is one atomic, durable step; of two that concern the same session one comes first, and the other
+///    sees what it did, whichever process it is in. So a refresh token is rotated once, and whatever ends a session knows the
+///    last access token that it was given.
+/// 2. **Together with the log.** A session is gone and its revocation there in one commit, in the log that is the same store's.
+///    There is no moment, and no crash, between the two.
+/// 3. **Nothing of its own.** What a rotation does is what [`Rotation::decide`] says, and what is appended is what
+///    [`Ending::revocations`] says, both asked inside the step. No clock is asked: times are handed in.
+/// 4. **As it was.** Every field comes back as it was; ids may have any characters, NUL included, and are compared and ordered
+///    byte by byte, whatever the collation of a database.
+///
+/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu::conformance`, with the feature of
+/// that name, tries all of this with an engine of yours.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Keeps a new session.
+    /// Keeps a new session. Its id is new, since ids are drawn at random; the same session again, as of a caller who tries
+    /// again, stays one.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
@@ -247,18 +260,12 @@ pub trait SessionStore: Send + Sync + 'static {
     /// that the session has ended.
     async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error>;
 
-    /// Carries out several [`SessionStore::end`]s, in order: in one step if the store can, and otherwise one after the other,
-    /// so that a failure leaves the first of them done.
+    /// Carries out several [`SessionStore::end`]s, in order and in one step: each sees what those before it did, and nobody sees
+    /// some of them done and others not. They may be thousands.
     ///
     /// # Errors
-    /// As [`SessionStore::end`], for all of them.
-    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
-        let mut ended = Vec::with_capacity(endings.len());
-        for ending in endings {
-            ended.push(self.end(ending).await?);
-        }
-        Ok(ended)
-    }
+    /// As [`SessionStore::end`], for all of them: none is done, or nobody knows and then all are or none.
+    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error>;
 
     /// One session, whoever it is of; which a store may have to search for.
     ///
@@ -266,7 +273,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// [`Error::Unavailable`] when the store could not be read.
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error>;
 
-    /// The sessions of a subject, oldest first; all sessions when there is none, at most `limit`, those after `after`.
+    /// The sessions of a subject in the order of their ids, which with [`SessionId::random`] is oldest first; all sessions when
+    /// there is none. At most `limit`, those after `after`, which need not be there any more.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be read.
@@ -277,19 +285,21 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Session>, Error>;
 
-    /// When the last token of any session will have expired.
+    /// When the last token of any session will have expired; zero when there is none.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be read.
     async fn latest_expiry(&self) -> Result<Timestamp, Error>;
 
-    /// Notes when sessions were last used. Those that are not there are passed over.
+    /// Notes when sessions were last used, unless something later was noted before. Those that are not there, or of another
+    /// subject, are passed over. They may be thousands.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
     async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error>;
 
-    /// Forgets some of the sessions whose every token has expired at `now`, in a small step.
+    /// Forgets some of the sessions whose every token has expired at `now` ([`Session::last_expiry`] before it), in a small step.
+    /// Nothing is appended: what has expired needs no revocation.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.

@@ -58,6 +58,20 @@ impl Memory {
         position
     }
 
+    fn end_in(&self, kept: &mut Kept, ending: &Ending) -> Option<Ended> {
+        if ending.provided.as_ref().is_some_and(|(id, subject)| kept.find(id, subject).is_none()) {
+            return None;
+        }
+        let ended: Vec<Session> = kept
+            .sessions
+            .extract_if(.., |_, session| ending.selection.includes(session))
+            .map(|(_, ended)| ended)
+            .collect();
+        let ended = ending.revocations(&ended);
+        self.append_to(kept, &ended.revocations);
+        Some(ended)
+    }
+
     fn read_now(&self, after: Option<&Cursor>) -> Page {
         let kept = self.kept();
         let head = *self.head.borrow();
@@ -140,18 +154,12 @@ impl SessionStore for Memory {
     }
 
     async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+        Ok(self.end_in(&mut self.kept(), &ending))
+    }
+
+    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
         let mut kept = self.kept();
-        if ending.provided.as_ref().is_some_and(|(id, subject)| kept.find(id, subject).is_none()) {
-            return Ok(None);
-        }
-        let ended: Vec<Session> = kept
-            .sessions
-            .extract_if(.., |_, session| ending.selection.includes(session))
-            .map(|(_, ended)| ended)
-            .collect();
-        let ended = ending.revocations(&ended);
-        self.append_to(&mut kept, &ended.revocations);
-        Ok(Some(ended))
+        Ok(endings.iter().map(|ending| self.end_in(&mut kept, ending)).collect())
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {

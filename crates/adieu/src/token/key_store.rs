@@ -53,6 +53,19 @@ impl fmt::Debug for PrivateKey {
 }
 
 /// Keeps signing keys, readable by nobody but the nodes that sign.
+///
+/// What an implementation promises:
+///
+/// 1. **One step.** Each call is one atomic, durable step, seen by every process that has the store open: nobody finds a moment
+///    without a key while one is replaced.
+/// 2. **One first key.** Of many nodes that start at once, each with a key that it has made, all end up with the same one.
+/// 3. **Nothing twice.** A step that is taken again, because nobody was told how it went, changes nothing; a key that is there is
+///    never changed.
+/// 4. **As it was.** The bytes of a key are any bytes, and its id is any text without NUL; ids are compared and ordered byte by
+///    byte. None of the bytes appear in a log, an error or a `Debug`.
+///
+/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu::conformance`, with the feature of
+/// that name, tries all of this with an engine of yours.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
     /// All keys, in the order in which they sign: by [`StoredKey::signs_from`], then by id.
