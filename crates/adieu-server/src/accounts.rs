@@ -17,7 +17,7 @@ use adieu::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-pub use store::{Account, AccountStore, Change, migrate};
+pub use store::{Account, AccountStore, Change, migrate, migrate_postgres};
 
 use crate::{
     error::ApiError,

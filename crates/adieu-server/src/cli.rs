@@ -219,7 +219,12 @@ impl ServedMetrics {
 
 /// What a start prints: all that is needed to log in for the first time.
 fn banner(address: SocketAddr, settings: &Settings) -> String {
-    let (version, data) = (env!("CARGO_PKG_VERSION"), settings.data.display());
+    let version = env!("CARGO_PKG_VERSION");
+    let data = match (&settings.store, &settings.revocations) {
+        (None, None) => settings.data.display().to_string(),
+        (Some(store), None) => store.to_string(),
+        (_, Some(revocations)) => format!("{} and {revocations}", crate::store::address(settings)),
+    };
     let curl = |route: &str| {
         let body = r#"'{"username":"jose","password":"1234"}'"#;
         format!("curl http://{address}{route} -H 'Content-Type: application/json' -d {body}")

@@ -23,7 +23,7 @@ use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
 pub use name::{ClientName, NameError};
 pub use secret::{Secret, SecretHash};
-pub use store::{ClientStore, migrate};
+pub use store::{ClientStore, migrate, migrate_postgres};
 
 use crate::audit::{self, Event};
 

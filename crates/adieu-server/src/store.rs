@@ -7,14 +7,14 @@ use std::{path::Path, sync::Arc};
 
 use adieu::{
     Error,
-    store::{Membership, Sqlite, Store},
+    store::{Membership, Postgres, Redis, Sqlite, Store},
 };
 use anyhow::Context as _;
 
 use crate::{
     accounts::{self, AccountStore},
     clients::{self, ClientStore},
-    config::{Settings, StoreAddress},
+    config::{RedisAddress, Settings, StoreAddress},
 };
 
 /// The file in the data folder.
@@ -24,12 +24,15 @@ const FILE: &str = "adieu.sqlite";
 #[derive(Debug, Clone)]
 pub struct Stores {
     main: Main,
+    /// Where sessions, keys and revocations are, if not there.
+    revocations: Option<Redis>,
 }
 
 /// Where accounts and clients are.
 #[derive(Debug, Clone)]
 enum Main {
     Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 impl Stores {
@@ -57,9 +60,22 @@ impl Stores {
                 prepare_folder(file)?;
                 Main::Sqlite(Sqlite::open_while_checking(file).await.with_context(cannot_open)?)
             }
-            StoreAddress::Postgres(_) => anyhow::bail!("not yet"),
+            StoreAddress::Postgres(url) => {
+                let builder = match settings.allow_weaker_durability {
+                    true => Postgres::builder().allow_weaker_durability(),
+                    false => Postgres::builder(),
+                };
+                Main::Postgres(builder.connect(url.expose()).await.with_context(cannot_open)?)
+            }
         };
-        Ok(Self { main })
+        let revocations = match &settings.revocations {
+            Some(RedisAddress(url)) => {
+                let builder = Redis::builder(url.expose()).allow_weaker_durability(settings.allow_weaker_durability);
+                Some(builder.connect().await.with_context(|| format!("cannot open {url}"))?)
+            }
+            None => None,
+        };
+        Ok(Self { main, revocations })
     }
 
     /// Returns when what was opened is known to be sound.
@@ -69,6 +85,7 @@ impl Stores {
     pub async fn checked(&self, settings: &Settings) -> anyhow::Result<()> {
         match &self.main {
             Main::Sqlite(store) => store.checked().await.with_context(|| cannot_open(&address(settings))),
+            Main::Postgres(_) => Ok(()),
         }
     }
 
@@ -82,14 +99,20 @@ impl Stores {
                 accounts::migrate(store).await?;
                 clients::migrate(store).await
             }
+            Main::Postgres(store) => {
+                accounts::migrate_postgres(store).await?;
+                clients::migrate_postgres(store).await
+            }
         }
     }
 
     /// Sessions, keys and revocations.
     #[must_use]
     pub fn core(&self) -> Arc<dyn Store> {
-        match &self.main {
-            Main::Sqlite(store) => Arc::new(store.clone()),
+        match (&self.revocations, &self.main) {
+            (Some(store), _) => Arc::new(store.clone()),
+            (None, Main::Sqlite(store)) => Arc::new(store.clone()),
+            (None, Main::Postgres(store)) => Arc::new(store.clone()),
         }
     }
 
@@ -98,6 +121,7 @@ impl Stores {
     pub fn membership(&self) -> Option<Arc<dyn Membership>> {
         match &self.main {
             Main::Sqlite(_) => None,
+            Main::Postgres(store) => Some(Arc::new(store.clone())),
         }
     }
 
@@ -106,6 +130,7 @@ impl Stores {
     pub fn accounts(&self) -> Arc<dyn AccountStore> {
         match &self.main {
             Main::Sqlite(store) => Arc::new(store.clone()),
+            Main::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
@@ -114,6 +139,7 @@ impl Stores {
     pub fn clients(&self) -> Arc<dyn ClientStore> {
         match &self.main {
             Main::Sqlite(store) => Arc::new(store.clone()),
+            Main::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
@@ -123,7 +149,12 @@ impl Stores {
     /// When it can't.
     pub async fn check(&self) -> Result<(), Error> {
         match &self.main {
-            Main::Sqlite(store) => store.check().await,
+            Main::Sqlite(store) => store.check().await?,
+            Main::Postgres(store) => store.check().await?,
+        }
+        match &self.revocations {
+            Some(store) => store.check().await,
+            None => Ok(()),
         }
     }
 
@@ -134,6 +165,7 @@ impl Stores {
     pub async fn close(&self) -> Result<(), Error> {
         match &self.main {
             Main::Sqlite(store) => store.checkpoint().await,
+            Main::Postgres(_) => Ok(()),
         }
     }
 }

@@ -12,10 +12,14 @@ mod membership;
 mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "remote")]
 mod remote;
 pub mod sqlite;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
 pub use housekeeping::{Housekeeping, tidy_up};
 pub use membership::{Membership, Standing};
 pub use memory::Memory;

@@ -1,10 +1,15 @@
-//! Where clients are kept.
+//! Where clients are kept. What the engines ask in the same words is here.
 
-use adieu::{Error, store::Sqlite, time::Timestamp};
+mod postgres;
+mod sqlite;
+
+use adieu::Error;
 use async_trait::async_trait;
-use rusqlite::{Row, params};
 
-use super::{Client, ClientName, SecretHash};
+pub use postgres::migrate_postgres;
+pub use sqlite::migrate;
+
+use super::{Client, ClientName};
 
 /// Keeps clients. Each call is one atomic step, durable when it returns.
 #[async_trait]
@@ -28,64 +33,12 @@ pub trait ClientStore: Send + Sync + 'static {
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error>;
 }
 
-/// The steps that brought the tables to where they are.
-const SCHEMA: &[&str] = &["
-    CREATE TABLE client (
-        name       TEXT PRIMARY KEY,
-        secret     TEXT NOT NULL,
-        can        TEXT NOT NULL,
-        created_at BIGINT NOT NULL
-    ) WITHOUT ROWID;
-"];
+const ADD: &str =
+    "INSERT INTO client (name, secret, can, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
+const LIST: &str = "SELECT name, secret, can, created_at FROM client ORDER BY name";
+const REMOVE: &str = "DELETE FROM client WHERE name = $1";
 
-/// Brings the tables of clients up to date.
-///
-/// # Errors
-/// When that fails, or a newer version has written there.
-pub async fn migrate(store: &Sqlite) -> Result<(), Error> {
-    store.migrate("clients", SCHEMA).await
-}
-
-#[async_trait]
-impl ClientStore for Sqlite {
-    async fn add_client(&self, client: Client) -> Result<bool, Error> {
-        const ADD: &str =
-            "INSERT INTO client (name, secret, can, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
-        let can = client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(" ");
-        self.transact(move |connection| {
-            let added = connection.prepare_cached(ADD)?.execute(params![
-                client.name.as_str(),
-                client.secret.to_text(),
-                can,
-                client.created_at.as_unix()
-            ])?;
-            Ok(added == 1)
-        })
-        .await
-    }
-
-    async fn clients(&self) -> Result<Vec<Client>, Error> {
-        const LIST: &str = "SELECT name, secret, can, created_at FROM client ORDER BY name";
-        self.query(|connection| connection.prepare_cached(LIST)?.query_map([], client)?.collect()).await
-    }
-
-    async fn remove_client(&self, name: &ClientName) -> Result<bool, Error> {
-        const REMOVE: &str = "DELETE FROM client WHERE name = $1";
-        let name = name.clone();
-        self.transact(move |connection| Ok(connection.prepare_cached(REMOVE)?.execute([name.as_str()])? == 1)).await
-    }
-}
-
-fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
-    let invalid = |column, error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
-    };
-    let can = row.get::<_, String>(2)?;
-    Ok(Client {
-        name: ClientName::new(&row.get::<_, String>(0)?).map_err(|error| invalid(0, error.into()))?,
-        secret: SecretHash::from_text(&row.get::<_, String>(1)?).ok_or_else(|| invalid(1, "not a hash".into()))?,
-        // What a newer version lets a client do is nothing to this one.
-        can: can.split(' ').filter_map(|capability| capability.parse().ok()).collect(),
-        created_at: Timestamp::from_unix(row.get(3)?),
-    })
+/// What a client may do, as it is kept.
+fn capabilities(client: &Client) -> String {
+    client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(" ")
 }

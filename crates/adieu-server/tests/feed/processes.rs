@@ -1,6 +1,7 @@
 //! The binary, running: a node, and relays that follow it or each other.
 
 use std::{
+    ffi::OsString,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -51,30 +52,31 @@ pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
     folder: TempDir,
+    environment: Vec<(&'static str, String)>,
     http: reqwest::Client,
 }
 
 impl Server {
     /// A node, with clients that may do everything.
     pub(crate) async fn node(clients: &[&str]) -> (Self, Vec<Credentials>) {
-        Self::start(clients, |_| ()).await
+        Self::start(clients, vec![]).await
     }
 
     /// A relay that follows another server as this client.
     pub(crate) async fn relay(above: &Self, credentials: &Credentials, clients: &[&str]) -> (Self, Vec<Credentials>) {
         let Credentials { name, secret } = credentials;
-        let follow = |command: &mut Command| {
-            command
-                .env("ADIEU_FOLLOW", above.url(""))
-                .env("ADIEU_FOLLOW_CLIENT", name)
-                .env("ADIEU_FOLLOW_SECRET", secret);
-        };
+        let follow = vec![
+            ("ADIEU_FOLLOW", above.url("")),
+            ("ADIEU_FOLLOW_CLIENT", name.clone()),
+            ("ADIEU_FOLLOW_SECRET", secret.clone()),
+        ];
         Self::start(clients, follow).await
     }
 
-    async fn start(clients: &[&str], settings: impl FnOnce(&mut Command)) -> (Self, Vec<Credentials>) {
+    /// A node with more settings, in the words of the environment.
+    pub(crate) async fn start(clients: &[&str], environment: Vec<(&'static str, String)>) -> (Self, Vec<Credentials>) {
         let folder = tempfile::tempdir().unwrap();
-        let store = Stores::open(&settings_of(&folder)).await.unwrap().clients();
+        let store = Stores::open(&settings_of(&folder, &environment)).await.unwrap().clients();
         let mut credentials = Vec::new();
         for name in clients {
             let (client, secret) =
@@ -83,9 +85,9 @@ impl Server {
             credentials.push(Credentials::of(name, secret.expose()));
         }
         drop(store);
-        let (process, address) = serve(&folder, settings).await;
+        let (process, address) = serve(&folder, &environment).await;
         let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        let server = Self { process, address, folder, http };
+        let server = Self { process, address, folder, environment, http };
         server.becomes("ready", async || server.get("/readyz", None).await == 200).await;
         (server, credentials)
     }
@@ -94,7 +96,7 @@ impl Server {
     pub(crate) async fn start_again(&mut self, change: impl FnOnce(&Path)) {
         self.process.kill().await.unwrap();
         change(self.folder.path());
-        (self.process, self.address) = serve(&self.folder, |_| ()).await;
+        (self.process, self.address) = serve(&self.folder, &self.environment).await;
         self.becomes("ready", async || self.get("/readyz", None).await == 200).await;
     }
 
@@ -118,6 +120,17 @@ impl Server {
         token: Option<&str>,
         body: Option<Value>,
     ) -> (u16, Value) {
+        self.try_ask(method, path, token, body).await.expect("the server answers")
+    }
+
+    /// The same; none when the server went away before it answered.
+    pub(crate) async fn try_ask(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Option<(u16, Value)> {
         let mut request = self.http.request(method, self.url(path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -125,9 +138,9 @@ impl Server {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await.ok()?;
         let status = response.status().as_u16();
-        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+        Some((status, serde_json::from_slice(&response.bytes().await.ok()?).unwrap_or(Value::Null)))
     }
 
     pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> u16 {
@@ -163,10 +176,41 @@ impl Server {
 
     /// The access token of a new session.
     pub(crate) async fn log_in(&self, username: &str) -> String {
+        self.log_in_for_both(username).await.0
+    }
+
+    /// The access token and the refresh token of a new session.
+    pub(crate) async fn log_in_for_both(&self, username: &str) -> (String, String) {
         let body = json!({ "username": username, "password": PASSWORD });
         let (status, tokens) = self.ask(Method::POST, "/login", None, Some(body)).await;
-        assert_eq!(status, 200);
-        tokens["access_token"].as_str().unwrap().to_owned()
+        assert_eq!(status, 200, "{tokens}");
+        both(&tokens)
+    }
+
+    /// The same; none when that could not be done.
+    pub(crate) async fn try_log_in(&self, username: &str) -> Option<(String, String)> {
+        let body = json!({ "username": username, "password": PASSWORD });
+        let (status, tokens) = self.try_ask(Method::POST, "/login", None, Some(body)).await?;
+        (status == 200).then(|| both(&tokens))
+    }
+
+    /// What a refresh token gives, or the status of the refusal.
+    pub(crate) async fn refresh(&self, refresh: &str) -> Result<(String, String), u16> {
+        let (status, tokens) = self.ask(Method::POST, "/refresh", Some(refresh), None).await;
+        if status == 200 { Ok(both(&tokens)) } else { Err(status) }
+    }
+
+    /// Runs a command of the same binary on the same store, and gives what it prints.
+    pub(crate) async fn command(&self, words: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_adieu"))
+            .args(words)
+            .env("ADIEU_DATA", self.folder.path())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Logs out and waits until that holds everywhere: whom it was waited for, and how long.
@@ -179,7 +223,7 @@ impl Server {
 
     /// Removes a client, as `adieu client remove` does.
     pub(crate) async fn remove_client(&self, client: &Credentials) {
-        let store = Stores::open(&settings_of(&self.folder)).await.unwrap().clients();
+        let store = Stores::open(&settings_of(&self.folder, &self.environment)).await.unwrap().clients();
         assert!(store.remove_client(&ClientName::new(client.name.as_str()).unwrap()).await.unwrap());
     }
 
@@ -191,6 +235,17 @@ impl Server {
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
+    }
+
+    /// At once, as the kernel does.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.process.wait().await.unwrap().success());
     }
 
     /// Stops it as a debugger or a full machine would: it can do nothing at all.
@@ -208,6 +263,11 @@ impl Server {
     }
 }
 
+fn both(tokens: &Value) -> (String, String) {
+    let token = |name: &str| tokens[name].as_str().unwrap().to_owned();
+    (token("access_token"), token("refresh_token"))
+}
+
 /// The status of the answer on this connection.
 pub(crate) async fn status(mut stream: TcpStream) -> u16 {
     let mut answer = String::new();
@@ -215,22 +275,23 @@ pub(crate) async fn status(mut stream: TcpStream) -> u16 {
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-fn settings_of(folder: &TempDir) -> Settings {
+fn settings_of(folder: &TempDir, environment: &[(&'static str, String)]) -> Settings {
     let flags = Flags { data: Some(folder.path().to_str().unwrap().to_owned()), ..Flags::default() };
-    Settings::load(&flags, []).unwrap()
+    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    Settings::load(&flags, environment).unwrap()
 }
 
 /// The process, and where it listens.
-async fn serve(folder: &TempDir, settings: impl FnOnce(&mut Command)) -> (Child, String) {
+async fn serve(folder: &TempDir, environment: &[(&'static str, String)]) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
     command
         .arg("serve")
         .env("ADIEU_LISTEN", "127.0.0.1:0")
         .env("ADIEU_DATA", folder.path())
         .env("ADIEU_LOG_LEVEL", "error")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .kill_on_drop(true);
-    settings(&mut command);
     let mut process = command.spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let address = tokio::time::timeout(PATIENCE, async {

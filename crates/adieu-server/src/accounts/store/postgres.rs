@@ -1,0 +1,119 @@
+//! Accounts in PostgreSQL.
+
+use std::collections::HashSet;
+
+use adieu::{
+    Error, Subject,
+    store::{
+        Postgres,
+        postgres::{from_text, to_text},
+    },
+    time::Timestamp,
+};
+use async_trait::async_trait;
+use sqlx::{Row, postgres::PgRow};
+
+use super::{Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, LIST, PASSWORD, REHASH, SET_DISABLED, columns};
+use crate::{password::PasswordHash, text::Username};
+
+/// The steps that brought the tables to where they are.
+const SCHEMA: &[&str] = &["
+    CREATE TABLE account (
+        id               TEXT COLLATE \"C\" PRIMARY KEY,
+        username         TEXT COLLATE \"C\" NOT NULL UNIQUE,
+        password         TEXT COLLATE \"C\" NOT NULL,
+        password_version BIGINT NOT NULL,
+        is_admin         BOOLEAN NOT NULL,
+        is_disabled      BOOLEAN NOT NULL,
+        created_at       BIGINT NOT NULL
+    )
+"];
+
+/// Brings the tables of accounts in PostgreSQL up to date.
+///
+/// # Errors
+/// When that fails, or a newer version has written there.
+pub async fn migrate_postgres(store: &Postgres) -> Result<(), Error> {
+    store.migrate("accounts", SCHEMA).await
+}
+
+#[async_trait]
+impl AccountStore for Postgres {
+    async fn add(&self, accounts: Vec<Account>) -> Result<Vec<bool>, Error> {
+        // In the order of names: two that add the same ones at once must not wait for each other in a circle.
+        const ADD: &str = concat!(
+            "INSERT INTO account (",
+            columns!(),
+            ") SELECT ",
+            columns!(),
+            " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[]) \
+             WITH ORDINALITY AS added (",
+            columns!(),
+            ", number) ORDER BY username, number ON CONFLICT (username) DO NOTHING RETURNING id"
+        );
+        fn column<T>(accounts: &[Account], value: impl Fn(&Account) -> T) -> Vec<T> {
+            accounts.iter().map(value).collect()
+        }
+        let add = sqlx::query(ADD)
+            .bind(column(&accounts, |account| to_text(account.id.as_str()).into_owned()))
+            .bind(column(&accounts, |account| to_text(account.username.as_str()).into_owned()))
+            .bind(column(&accounts, |account| account.password.as_str().to_owned()))
+            .bind(column(&accounts, |account| account.password_version))
+            .bind(column(&accounts, |account| account.is_admin))
+            .bind(column(&accounts, |account| account.is_disabled))
+            .bind(column(&accounts, |account| to_seconds(account.created_at)));
+        let rows = self.fetch_all(add).await?;
+        let added = rows.iter().map(|row| Ok(from_text(row.try_get(0)?)?.into_owned()));
+        let mut added: HashSet<String> = added.collect::<sqlx::Result<_>>().map_err(Error::unavailable)?;
+        Ok(accounts.iter().map(|account| added.remove(account.id.as_str())).collect())
+    }
+
+    async fn by_id(&self, id: &Subject) -> Result<Option<Account>, Error> {
+        one(self, BY_ID, id.as_str()).await
+    }
+
+    async fn by_username(&self, username: &Username) -> Result<Option<Account>, Error> {
+        one(self, BY_USERNAME, username.as_str()).await
+    }
+
+    async fn list(&self, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
+        let list = sqlx::query(LIST)
+            .bind(to_text(after.map_or("", Subject::as_str)))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.fetch_all(list).await?.iter().map(account).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn change(&self, id: &Subject, change: Change) -> Result<bool, Error> {
+        let id = to_text(id.as_str());
+        let statement = match &change {
+            Change::Password(password) => sqlx::query(PASSWORD).bind(password.as_str()).bind(id),
+            Change::Rehash(password, version) => sqlx::query(REHASH).bind(password.as_str()).bind(id).bind(version),
+            Change::Disable => sqlx::query(SET_DISABLED).bind(true).bind(id),
+            Change::Enable => sqlx::query(SET_DISABLED).bind(false).bind(id),
+            Change::Delete => sqlx::query(DELETE).bind(id),
+        };
+        Ok(self.execute(statement).await? == 1)
+    }
+}
+
+async fn one(store: &Postgres, statement: &'static str, parameter: &str) -> Result<Option<Account>, Error> {
+    let row = store.fetch_optional(sqlx::query(statement).bind(to_text(parameter))).await?;
+    row.as_ref().map(account).transpose().map_err(Error::unavailable)
+}
+
+fn account(row: &PgRow) -> sqlx::Result<Account> {
+    let invalid = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+    Ok(Account {
+        id: Subject::new(from_text(row.try_get(0)?)?).map_err(|error| invalid(error.into()))?,
+        username: Username::new(&from_text(row.try_get(1)?)?).map_err(|error| invalid(error.into()))?,
+        password: PasswordHash::parse(row.try_get(2)?).map_err(|error| invalid(error.into()))?,
+        password_version: row.try_get(3)?,
+        is_admin: row.try_get(4)?,
+        is_disabled: row.try_get(5)?,
+        created_at: Timestamp::from_unix(u64::try_from(row.try_get::<i64, _>(6)?).unwrap_or(0)),
+    })
+}
+
+fn to_seconds(time: Timestamp) -> i64 {
+    i64::try_from(time.as_unix()).unwrap_or(i64::MAX)
+}

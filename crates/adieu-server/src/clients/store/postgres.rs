@@ -1,0 +1,60 @@
+//! Clients in PostgreSQL.
+
+use adieu::{Error, store::Postgres, time::Timestamp};
+use async_trait::async_trait;
+use sqlx::{Row, postgres::PgRow};
+
+use super::{
+    super::{Client, ClientName, SecretHash},
+    ADD, ClientStore, LIST, REMOVE, capabilities,
+};
+
+/// The steps that brought the tables to where they are.
+const SCHEMA: &[&str] = &["
+    CREATE TABLE client (
+        name       TEXT COLLATE \"C\" PRIMARY KEY,
+        secret     TEXT COLLATE \"C\" NOT NULL,
+        can        TEXT COLLATE \"C\" NOT NULL,
+        created_at BIGINT NOT NULL
+    )
+"];
+
+/// Brings the tables of clients in PostgreSQL up to date.
+///
+/// # Errors
+/// When that fails, or a newer version has written there.
+pub async fn migrate_postgres(store: &Postgres) -> Result<(), Error> {
+    store.migrate("clients", SCHEMA).await
+}
+
+#[async_trait]
+impl ClientStore for Postgres {
+    async fn add_client(&self, client: Client) -> Result<bool, Error> {
+        let add = sqlx::query(ADD)
+            .bind(client.name.as_str())
+            .bind(client.secret.to_text())
+            .bind(capabilities(&client))
+            .bind(i64::try_from(client.created_at.as_unix()).unwrap_or(i64::MAX));
+        Ok(self.execute(add).await? == 1)
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, Error> {
+        let rows = self.fetch_all(sqlx::query(LIST)).await?;
+        rows.iter().map(client).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn remove_client(&self, name: &ClientName) -> Result<bool, Error> {
+        Ok(self.execute(sqlx::query(REMOVE).bind(name.as_str())).await? == 1)
+    }
+}
+
+fn client(row: &PgRow) -> sqlx::Result<Client> {
+    let invalid = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+    Ok(Client {
+        name: ClientName::new(row.try_get(0)?).map_err(|error| invalid(error.into()))?,
+        secret: SecretHash::from_text(row.try_get(1)?).ok_or_else(|| invalid("not a hash".into()))?,
+        // What a newer version lets a client do is nothing to this one.
+        can: row.try_get::<&str, _>(2)?.split(' ').filter_map(|capability| capability.parse().ok()).collect(),
+        created_at: Timestamp::from_unix(u64::try_from(row.try_get::<i64, _>(3)?).unwrap_or(0)),
+    })
+}

@@ -1,0 +1,68 @@
+//! Clients in SQLite.
+
+use adieu::{Error, store::Sqlite, time::Timestamp};
+use async_trait::async_trait;
+use rusqlite::{Row, params};
+
+use super::{
+    super::{Client, ClientName, SecretHash},
+    ADD, ClientStore, LIST, REMOVE, capabilities,
+};
+
+/// The steps that brought the tables to where they are.
+const SCHEMA: &[&str] = &["
+    CREATE TABLE client (
+        name       TEXT PRIMARY KEY,
+        secret     TEXT NOT NULL,
+        can        TEXT NOT NULL,
+        created_at BIGINT NOT NULL
+    ) WITHOUT ROWID;
+"];
+
+/// Brings the tables of clients up to date.
+///
+/// # Errors
+/// When that fails, or a newer version has written there.
+pub async fn migrate(store: &Sqlite) -> Result<(), Error> {
+    store.migrate("clients", SCHEMA).await
+}
+
+#[async_trait]
+impl ClientStore for Sqlite {
+    async fn add_client(&self, client: Client) -> Result<bool, Error> {
+        let can = capabilities(&client);
+        self.transact(move |connection| {
+            let added = connection.prepare_cached(ADD)?.execute(params![
+                client.name.as_str(),
+                client.secret.to_text(),
+                can,
+                client.created_at.as_unix()
+            ])?;
+            Ok(added == 1)
+        })
+        .await
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, Error> {
+        self.query(|connection| connection.prepare_cached(LIST)?.query_map([], client)?.collect()).await
+    }
+
+    async fn remove_client(&self, name: &ClientName) -> Result<bool, Error> {
+        let name = name.clone();
+        self.transact(move |connection| Ok(connection.prepare_cached(REMOVE)?.execute([name.as_str()])? == 1)).await
+    }
+}
+
+fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
+    let invalid = |column, error: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
+    };
+    let can = row.get::<_, String>(2)?;
+    Ok(Client {
+        name: ClientName::new(&row.get::<_, String>(0)?).map_err(|error| invalid(0, error.into()))?,
+        secret: SecretHash::from_text(&row.get::<_, String>(1)?).ok_or_else(|| invalid(1, "not a hash".into()))?,
+        // What a newer version lets a client do is nothing to this one.
+        can: can.split(' ').filter_map(|capability| capability.parse().ok()).collect(),
+        created_at: Timestamp::from_unix(row.get(3)?),
+    })
+}

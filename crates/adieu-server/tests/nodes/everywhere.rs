@@ -1,0 +1,88 @@
+//! `?wait=everywhere` spans the nodes of a store and whoever follows them.
+
+use std::time::Duration;
+
+use adieu::{Issuer, Service, token::Refusal};
+use serde_json::json;
+
+use super::{
+    processes::Server,
+    three_nodes::{BOUND, nodes},
+};
+
+/// Until then a node that has just started does not know who followed it before.
+async fn settle_down(nodes: &[Server]) {
+    tokio::time::sleep(BOUND).await;
+    for node in nodes {
+        node.becomes("ready", async || node.get("/readyz", None).await == 200).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_has_it_when_it_is_answered() {
+    let nodes = nodes(3, &[]).await;
+    let [a, b, c] = &nodes[..] else { panic!() };
+    settle_down(&nodes).await;
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        let token = b.log_in("jose").await;
+        let (everywhere, elapsed) = a.log_out_everywhere(&token).await;
+        assert_eq!(everywhere, json!({ "acknowledged": 2, "waited_out": 0, "unbounded": 0 }));
+        for node in [a, b, c] {
+            assert_eq!(node.verify(&token).await, (401, "token_revoked".to_owned()));
+        }
+        took.push(elapsed);
+    }
+    took.sort();
+    println!("a logout held on three nodes after {:?} (p50), {:?} at most", took[took.len() / 2], took[took.len() - 1]);
+    assert!(took[took.len() / 2] < BOUND, "it was answered by what they said, and not by waiting");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_of_another_node_is_waited_for() {
+    let nodes = nodes(2, &[]).await;
+    let [a, b] = &nodes[..] else { panic!() };
+    let added: serde_json::Value =
+        serde_json::from_str(&b.command(&["client", "add", "shop", "--can", "follow", "--json"]).await).unwrap();
+    let secret = added["secret"].as_str().unwrap().to_owned();
+    let service = Service::builder(Issuer::new("adieu").unwrap(), b.url(""), "shop", secret.into()).start().unwrap();
+    service.ready().await.unwrap();
+    settle_down(&nodes).await;
+
+    for _ in 0..10 {
+        let token = a.log_in("jose").await;
+        assert_eq!(service.verifier().verify(&token).err(), None);
+        let (everywhere, _) = a.log_out_everywhere(&token).await;
+        assert_eq!(
+            everywhere,
+            json!({ "acknowledged": 2, "waited_out": 0, "unbounded": 0 }),
+            "a node, and its follower"
+        );
+        assert!(matches!(service.verifier().verify(&token), Err(Refusal::Revoked(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_frozen_is_waited_for_until_it_must_refuse() {
+    let nodes = nodes(2, &[]).await;
+    let [a, b] = &nodes[..] else { panic!() };
+    settle_down(&nodes).await;
+    let token = a.log_in("jose").await;
+    assert_eq!(b.verify(&token).await.0, 204);
+    b.freeze();
+    let (everywhere, took) = a.log_out_everywhere(&token).await;
+    assert_eq!(everywhere, json!({ "acknowledged": 0, "waited_out": 1, "unbounded": 0 }));
+    assert!(took >= BOUND - Duration::from_millis(100), "{took:?}");
+    b.thaw();
+    assert_ne!(b.verify(&token).await.0, 204, "the first thing that it says after that");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_is_not_waited_for() {
+    let mut nodes = nodes(3, &[]).await;
+    settle_down(&nodes).await;
+    nodes.pop().unwrap().stop().await;
+    let token = nodes[1].log_in("jose").await;
+    let (everywhere, _) = nodes[0].log_out_everywhere(&token).await;
+    assert_eq!(everywhere, json!({ "acknowledged": 1, "waited_out": 0, "unbounded": 0 }));
+}

@@ -1,0 +1,9 @@
+//! Several nodes, in processes of their own, on one PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod everywhere;
+#[path = "../feed/processes.rs"]
+#[allow(dead_code, reason = "what this binary does not need, the tests of the feed do")]
+mod processes;
+mod survival;
+mod three_nodes;

@@ -1,0 +1,111 @@
+//! What one node does, the others honour.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+
+use super::processes::Server;
+
+/// Longer than a logout may go unnoticed.
+pub(crate) const BOUND: Duration = Duration::from_secs(2);
+
+/// Nodes on a store of their own, with somebody who can log in.
+pub(crate) async fn nodes(count: usize, settings: &[(&'static str, String)]) -> Vec<Server> {
+    let mut environment = vec![
+        ("ADIEU_STORE", test_servers::postgres_database().await),
+        ("ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", "100000 per 1s".to_owned()),
+        ("ADIEU_SESSIONS_PER_USER", "100000".to_owned()),
+    ];
+    environment.extend_from_slice(settings);
+    let mut nodes = Vec::new();
+    for _ in 0..count {
+        nodes.push(Server::start(&[], environment.clone()).await.0);
+    }
+    nodes[0].register("jose").await;
+    nodes
+}
+
+/// When this node refuses the token; none when it goes on accepting it for longer than it may.
+async fn refused_after(node: &Server, token: &str, since: Instant) -> Duration {
+    loop {
+        let asked_after = since.elapsed();
+        match node.verify(token).await {
+            (401, why) => {
+                assert_eq!(why, "token_revoked");
+                return since.elapsed();
+            }
+            (200 | 204, _) => assert!(asked_after <= BOUND, "accepted {asked_after:?} after the logout"),
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_on_one_is_soon_refused_by_the_others() {
+    const ROUNDS: usize = 100;
+    let nodes = nodes(3, &[]).await;
+    let [a, b, c] = &nodes[..] else { panic!() };
+    let mut delays = Vec::new();
+    for _ in 0..ROUNDS {
+        let token = a.log_in("jose").await;
+        assert_eq!(b.verify(&token).await.0, 204, "a token of one is good at the others at once");
+        assert_eq!(c.ask(Method::POST, "/logout", Some(&token), None).await.0, 200);
+        let answered_at = Instant::now();
+        assert_eq!(c.verify(&token).await, (401, "token_revoked".to_owned()), "it is immediate where it was answered");
+        let (on_a, on_b) = tokio::join!(refused_after(a, &token, answered_at), refused_after(b, &token, answered_at));
+        delays.extend([on_a, on_b]);
+    }
+    delays.sort();
+    let at = |share: usize| delays[(delays.len() - 1) * share / 100];
+    println!(
+        "a logout on C is refused by A and B after {:?} (p50), {:?} (p99), {:?} at most, of {} measured",
+        at(50),
+        at(99),
+        at(100),
+        delays.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_race_on_one_refresh_token_give_one_successor() {
+    let nodes = nodes(2, &[]).await;
+    let [a, b] = &nodes[..] else { panic!() };
+    let (_, mut refresh) = a.log_in_for_both("jose").await;
+    for _ in 0..20 {
+        let (on_a, on_b) = tokio::join!(a.refresh(&refresh), b.refresh(&refresh));
+        let ((_, next), (access, other)) = (on_a.unwrap(), on_b.unwrap());
+        assert_eq!(next, other, "the chain of refresh tokens forks");
+        assert_eq!(a.verify(&access).await.0, 204);
+        refresh = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_that_is_used_again_at_another_node_ends_the_session() {
+    let nodes = nodes(3, &[("ADIEU_ROTATION_GRACE", "0s".to_owned())]).await;
+    let [a, b, c] = &nodes[..] else { panic!() };
+    let (first_access, stolen) = a.log_in_for_both("jose").await;
+    let (access, refresh) = a.refresh(&stolen).await.unwrap();
+    assert_eq!(b.refresh(&stolen).await, Err(401));
+    let ended_at = Instant::now();
+    for node in [a, b, c] {
+        refused_after(node, &access, ended_at).await;
+        refused_after(node, &first_access, ended_at).await;
+        assert_eq!(node.refresh(&refresh).await, Err(401));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_and_sessions_are_the_same_everywhere() {
+    let nodes = nodes(2, &[]).await;
+    let [a, b] = &nodes[..] else { panic!() };
+    let token = b.log_in("jose").await;
+    let (status, sessions) = a.ask(Method::GET, "/sessions", Some(&token), None).await;
+    assert_eq!((status, sessions["sessions"].as_array().map(Vec::len)), (200, Some(1)), "{sessions}");
+    assert!(a.command(&["user", "list"]).await.contains("jose"));
+    // A command ends it, and both refuse.
+    b.command(&["session", "end", "--user", "jose"]).await;
+    let ended_at = Instant::now();
+    tokio::join!(refused_after(a, &token, ended_at), refused_after(b, &token, ended_at));
+}
