@@ -2,8 +2,9 @@
 //! ends or it does.
 #![allow(clippy::print_stdout)]
 
+use std::io::Read;
+
 use test_servers::{POSTGRES_URL, Postgres, REDIS_URL, Redis};
-use tokio::io::AsyncReadExt;
 
 #[tokio::main]
 async fn main() {
@@ -11,5 +12,5 @@ async fn main() {
     println!("{POSTGRES_URL}={}", postgres.url());
     println!("{REDIS_URL}={}", redis.url());
     // An error is an end as well.
-    let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }

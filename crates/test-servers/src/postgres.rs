@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::process::{Signal, getuid};
+
 use crate::{
     folder::{self, Copy},
     process::Process,
@@ -212,7 +213,8 @@ fn as_server_user(program: &Path) -> Command {
     }
     let users = fs::read_to_string("/etc/passwd").expect("the list of users");
     let user = if users.lines().any(|user| user.starts_with("postgres:")) { "postgres" } else { "nobody" };
-    let group = users.lines().find(|line| line.starts_with(&format!("{user}:"))).and_then(|line| line.split(':').nth(3));
+    let group =
+        users.lines().find(|line| line.starts_with(&format!("{user}:"))).and_then(|line| line.split(':').nth(3));
     let mut command = Command::new("setpriv");
     command.arg("--reuid").arg(user).arg("--regid").arg(group.expect("the user's group"));
     command.args(["--clear-groups", "--"]).arg(program);

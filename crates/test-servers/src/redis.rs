@@ -149,7 +149,11 @@ impl Redis {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         let answer = answer.strip_suffix("+OK\r\n").expect("an answer to the last command");
-        let answer = if self.setting("requirepass").is_some() { answer.trim_start_matches("+OK\r\n") } else { answer };
+        let answer = if self.setting("requirepass").is_some() {
+            answer.strip_prefix("+OK\r\n").expect("a password that is right")
+        } else {
+            answer
+        };
         answer.trim_end().to_owned()
     }
 

@@ -91,11 +91,8 @@ async fn shared_servers_give_each_test_an_empty_place() {
 
 #[test]
 fn nothing_is_left_when_the_process_is_killed() {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_test-servers"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut program =
+        Command::new(env!("CARGO_BIN_EXE_test-servers")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(program.stdout.take().unwrap()).lines();
     let urls: Vec<String> = lines.take(2).map(|line| line.unwrap().split_once('=').unwrap().1.to_owned()).collect();
     let servers = descendants(program.id());
@@ -115,7 +112,9 @@ fn nothing_is_left_when_the_process_is_killed() {
     program.kill().unwrap();
     program.wait().unwrap();
     let started = Instant::now();
-    while servers.iter().any(|pid| Path::new(&format!("/proc/{pid}/exe")).exists()) || folders.iter().any(|folder| Path::new(folder).exists()) {
+    while servers.iter().any(|pid| Path::new(&format!("/proc/{pid}/exe")).exists())
+        || folders.iter().any(|folder| Path::new(folder).exists())
+    {
         assert!(started.elapsed() < Duration::from_secs(20), "{folders:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
