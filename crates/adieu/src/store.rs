@@ -5,6 +5,7 @@
 //! | [`Memory`] | yes | yes | yes | never |
 //! | [`Sqlite`] | yes | yes | yes | when a call returns |
 //! | `Postgres`, with the feature `postgres` | yes | yes | yes | when a call returns |
+//! | `Redis`, with the feature `redis` | yes | yes | yes | when a call returns, on a server that syncs every write |
 //! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
 
 mod housekeeping;
@@ -12,10 +13,14 @@ mod membership;
 mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "remote")]
 mod remote;
 pub mod sqlite;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
 pub use housekeeping::{Housekeeping, tidy_up};
 pub use membership::{Membership, Standing};
 pub use memory::Memory;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// One login on one device: the only thing that is kept of it, whatever the number of its tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Its `sid`.
     pub id: SessionId,
@@ -63,7 +63,7 @@ impl Session {
 }
 
 /// Where a login came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The client's address.
     pub address: Option<IpAddr>,

@@ -1,0 +1,220 @@
+//! The revocation log in Redis: a stream, whose entries are named by their positions.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Value;
+use tokio::time::Instant;
+
+use super::{Redis, commit::Commit, connection::Ask, durability::incarnation, invalid};
+use crate::{
+    Error, Issuer, SessionId, Subject, TokenId,
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
+    time::Timestamp,
+};
+
+/// Entries a page: enough to hide the cost of a call, few enough that the server is never busy with one for long.
+const PAGE: usize = 2_048;
+/// Entries one step of pruning removes.
+const PRUNE_STEP: usize = 256;
+/// How often a waiting reader looks by itself, should nobody wake it.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What one transaction found: the log, its end, its mark, and entries.
+struct Found {
+    log: LogId,
+    head: Position,
+    pruned_through: Timestamp,
+    entries: Vec<(Position, Revocation)>,
+}
+
+#[async_trait]
+impl RevocationLog for Redis {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        let done = self.commit(&Commit::append(revocations)).await?;
+        done.ok_or_else(|| invalid("an append that depends on nothing was refused"))
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let started = Instant::now();
+        let mut woken = self.shared.woken.subscribe();
+        loop {
+            woken.borrow_and_update();
+            // Each look is a question that is asked after the call began. That somebody was woken proves nothing.
+            let page = self.read_now(after).await?;
+            let left = wait.saturating_sub(started.elapsed());
+            if !page.entries.is_empty() || page.from_start || left.is_zero() {
+                return Ok(page);
+            }
+            // Either way it is time to look again.
+            let _ = tokio::time::timeout(left.min(POLL), woken.changed()).await;
+        }
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
+        let keys = &self.shared.keys;
+        let mut script = self.shared.scripts.prune.prepare_invoke();
+        script.key(&keys.state).key(&keys.log).key(&keys.lapses).arg(now.as_unix()).arg(PRUNE_STEP);
+        let removed: usize = self.write(Ask::Script(&script)).await?;
+        Ok(Pruned { removed, complete: removed < PRUNE_STEP })
+    }
+}
+
+impl Redis {
+    async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
+        let from = after.map_or(Position::START, |cursor| cursor.position);
+        let mut found = self.find(from).await?;
+        let known = after.is_some_and(|cursor| cursor.log == found.log && cursor.position <= found.head);
+        if !known && from != Position::START {
+            found = self.find(Position::START).await?;
+        }
+        let complete = found.entries.len() < PAGE;
+        let end = found.entries.last().filter(|_| !complete).map_or(found.head, |(position, _)| *position);
+        Ok(Page {
+            entries: found.entries.into_iter().map(|(_, revocation)| revocation).collect(),
+            cursor: Cursor { log: found.log, position: end },
+            complete,
+            from_start: !known,
+            age: Duration::ZERO,
+            pruned_through: found.pruned_through,
+        })
+    }
+
+    /// In one transaction, so that who answers, the head, the mark and the entries are of one moment.
+    async fn find(&self, after: Position) -> Result<Found, Error> {
+        let keys = &self.shared.keys;
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.atomic();
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&["log", "head", "pruned_through"]);
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(format!("({}-0", after.get())).arg("+").arg("COUNT").arg(PAGE);
+            pipeline.cmd("INFO").arg("server");
+            pipeline.cmd("INFO").arg("replication");
+            let (state, entries, server, replication): ([Option<String>; 3], Value, String, String) =
+                self.read(&pipeline).await?;
+            let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
+            let [log, head, pruned_through] = state;
+            let Some(log) = log else {
+                self.draw_identity().await?;
+                continue;
+            };
+            let number = |text: Option<String>| text.map_or(Ok(0), |text| text.parse::<u64>()).map_err(invalid);
+            return Ok(Found {
+                log: LogId::new(&format!("{log}-{incarnation}")).map_err(invalid)?,
+                head: Position::new(number(head)?),
+                pruned_through: Timestamp::from_unix(number(pruned_through)?),
+                entries: from_stream(entries)?,
+            });
+        }
+    }
+
+    /// For a server where nothing has been kept yet, or that has been emptied.
+    async fn draw_identity(&self) -> Result<(), Error> {
+        let mut draw = redis::pipe();
+        draw.cmd("HSETNX").arg(&self.shared.keys.state).arg("log").arg(LogId::random().as_str()).ignore();
+        self.write(Ask::Pipeline(&draw)).await
+    }
+
+    fn forget_connections(&self) {
+        self.shared.reader.forget();
+        self.shared.writer.forget();
+    }
+}
+
+/// A kind, when it lapses, its own time if it has one, how many bytes of issuer, and after a space the issuer and the id.
+pub(super) fn to_text(revocation: &Revocation) -> String {
+    let (kind, id, moment) = match &revocation.target {
+        Target::Token { id, expires_at } => ("token", id.as_str(), *expires_at),
+        Target::Session { id } => ("session", id.as_str(), None),
+        Target::Subject { id, issued_until } => ("subject", id.as_str(), Some(*issued_until)),
+        Target::Everything { issued_until } => ("everything", "", Some(*issued_until)),
+    };
+    let moment = moment.map_or_else(|| "-".to_owned(), |moment| moment.as_unix().to_string());
+    let issuer = revocation.issuer.as_str();
+    format!("{kind} {} {moment} {} {issuer}{id}", revocation.lapses_at.as_unix(), issuer.len())
+}
+
+/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
+fn from_text(text: &str, previous: &mut Option<Issuer>) -> Option<Revocation> {
+    let mut parts = text.splitn(5, ' ');
+    let kind = parts.next()?;
+    let lapses_at = Timestamp::from_unix(parts.next()?.parse().ok()?);
+    let moment = match parts.next()? {
+        "-" => None,
+        seconds => Some(Timestamp::from_unix(seconds.parse().ok()?)),
+    };
+    let length = parts.next()?.parse().ok()?;
+    let (issuer, id) = parts.next()?.split_at_checked(length)?;
+    let issuer = match previous {
+        Some(previous) if previous.as_str() == issuer => previous.clone(),
+        _ => previous.insert(Issuer::new(issuer).ok()?).clone(),
+    };
+    let target = match kind {
+        "token" => Target::Token { id: TokenId::new(id).ok()?, expires_at: moment },
+        "session" => Target::Session { id: SessionId::new(id).ok()? },
+        "subject" => Target::Subject { id: Subject::new(id).ok()?, issued_until: moment? },
+        "everything" => Target::Everything { issued_until: moment? },
+        _ => return None,
+    };
+    Some(Revocation { issuer, target, lapses_at })
+}
+
+/// Entries as `XRANGE` gives them: the name of each, and its one field with what it holds.
+fn from_stream(entries: Value) -> Result<Vec<(Position, Revocation)>, Error> {
+    let Value::Array(entries) = entries else { return Err(invalid("the log is no stream")) };
+    let mut issuer = None;
+    entries.iter().map(|entry| from_entry(entry, &mut issuer).ok_or_else(|| invalid("an entry of the log"))).collect()
+}
+
+fn from_entry(entry: &Value, issuer: &mut Option<Issuer>) -> Option<(Position, Revocation)> {
+    let Value::Array(entry) = entry else { return None };
+    let [Value::BulkString(name), Value::Array(fields)] = entry.as_slice() else { return None };
+    let [_, Value::BulkString(fact)] = fields.as_slice() else { return None };
+    let position = str::from_utf8(name).ok()?.strip_suffix("-0")?.parse().ok()?;
+    Some((Position::new(position), from_text(str::from_utf8(fact).ok()?, issuer)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_stays_readable() {
+        let issuer = Issuer::new("https://adieu.test").unwrap();
+        let time = Timestamp::from_unix;
+        let cases = [
+            (
+                "token 12 11 18 https://adieu.testa b",
+                Target::Token { id: TokenId::new("a b").unwrap(), expires_at: Some(time(11)) },
+            ),
+            ("token 12 - 18 https://adieu.testa", Target::Token { id: TokenId::new("a").unwrap(), expires_at: None }),
+            ("session 12 - 18 https://adieu.test\0", Target::Session { id: SessionId::new("\0").unwrap() }),
+            (
+                "subject 12 0 18 https://adieu.testé",
+                Target::Subject { id: Subject::new("é").unwrap(), issued_until: time(0) },
+            ),
+            ("everything 12 9 18 https://adieu.test", Target::Everything { issued_until: time(9) }),
+        ];
+        for (text, target) in cases {
+            let revocation = Revocation { issuer: issuer.clone(), target, lapses_at: time(12) };
+            assert_eq!(to_text(&revocation), text);
+            assert_eq!(from_text(text, &mut None), Some(revocation));
+        }
+    }
+
+    #[test]
+    fn what_is_no_entry_is_none() {
+        for text in [
+            "",
+            "token",
+            "token 12 - 18 https",
+            "token 12 - 1 aé",
+            "token 12 - 2 aé",
+            "subject 12 - 1 ab",
+            "x 1 1 1 ab",
+        ] {
+            assert_eq!(from_text(text, &mut None).is_some(), text == "token 12 - 1 aé", "{text}");
+        }
+    }
+}

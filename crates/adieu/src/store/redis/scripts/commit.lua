@@ -1,0 +1,56 @@
+-- KEYS[7..9]: state, log, lapses. Whatever changes a session or appends to the log, if all is still as it was when that was
+-- decided: {1, head} then, and {0, 0} when something has changed, and nothing is done.
+local last = 0
+local function take()
+    last = last + 1
+    return ARGV[last]
+end
+
+-- Sessions, as they were read, or that there were none.
+for _ = 1, tonumber(take()) do
+    local id, expected = take(), take()
+    local found = redis.call('HGET', KEYS[1], id)
+    if (found and '+' .. found or '-') ~= expected then
+        return {0, 0}
+    end
+end
+-- How many sessions subjects have, so that with all of them unchanged there is no other.
+for _ = 1, tonumber(take()) do
+    local subject, expected = take(), tonumber(take())
+    if redis.call('ZLEXCOUNT', KEYS[3], '[' .. subject, '(' .. subject .. '\255') ~= expected then
+        return {0, 0}
+    end
+end
+-- When all sessions end: how many there are, how many were refreshed after a time, and which one has the longest access.
+local everything = take() == '1'
+if everything then
+    local count, since, refreshed, longest = tonumber(take()), take(), tonumber(take()), take()
+    if redis.call('HLEN', KEYS[1]) ~= count
+        or redis.call('ZCOUNT', KEYS[4], '(' .. since, '+inf') ~= refreshed
+        or (redis.call('ZREVRANGE', KEYS[5], 0, 0)[1] or '') ~= longest then
+        return {0, 0}
+    end
+end
+
+-- The log before the sessions: should the server give up in between, a session that is revoked and there is refused all the
+-- same. Its identity is drawn by whoever is first, also after somebody has emptied the server.
+redis.call('HSETNX', KEYS[7], 'log', take())
+local count = tonumber(take())
+local head = redis.call('HINCRBY', KEYS[7], 'head', count)
+for position = head - count + 1, head do
+    local fact, lapses_at = take(), take()
+    local name = string.format('%.0f', position)
+    redis.call('XADD', KEYS[8], name .. '-0', 'fact', fact)
+    redis.call('ZADD', KEYS[9], lapses_at, name)
+end
+
+if everything then
+    redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+end
+for _ = 1, tonumber(take()) do
+    remove(take())
+end
+for _ = 1, tonumber(take()) do
+    put(take(), take(), take(), take(), take())
+end
+return {1, head}

@@ -1,0 +1,70 @@
+//! Noticing that there is something new in the log, wherever it was appended.
+//!
+//! Nothing that is promised depends on it: a read asks the server by itself and looks again from time to time. This saves it
+//! from looking often.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{Client, RedisError, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use super::connection::{Connection, connect};
+
+/// How long the server is asked to hold the question, and how long an answer may take then.
+const BLOCK: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often to try to connect again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long appends are let add up: to read after each one of a burst would take the time of those who append.
+const BURST: Duration = Duration::from_millis(2);
+
+/// Wakes whoever waits, for as long as the task lives. When its connection is lost, which it notices at once, the others are
+/// made anew as well, so that nobody has to find out by a request that fails.
+pub(super) async fn watch(client: Client, log: String, woken: watch::Sender<()>, others: [Arc<Connection>; 2]) {
+    loop {
+        if let Ok(Ok(mut connection)) = timeout(PATIENCE, connect(&client)).await {
+            let Err(error) = watch_with(&mut connection, &log, &woken).await;
+            tracing::debug!(error = &error as &dyn std::error::Error, "the connection that watches Redis was lost");
+            others.iter().for_each(|connection| connection.forget());
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn watch_with(
+    connection: &mut MultiplexedConnection,
+    log: &str,
+    woken: &watch::Sender<()>,
+) -> Result<std::convert::Infallible, RedisError> {
+    let mut known = None;
+    loop {
+        let last = last(connection, log).await?;
+        if known.as_ref() != Some(&last) {
+            woken.send_replace(());
+        }
+        let mut wait = redis::cmd("XREAD");
+        wait.arg("COUNT").arg(1).arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        wait.arg("STREAMS").arg(log).arg(&last);
+        let news: Value = timeout(PATIENCE, wait.query_async(connection)).await.map_err(late)??;
+        known = Some(last);
+        if news != Value::Nil {
+            woken.send_replace(());
+            sleep(BURST).await;
+        }
+    }
+}
+
+/// Where the log ends, as far as it has not been pruned.
+async fn last(connection: &mut MultiplexedConnection, log: &str) -> Result<String, RedisError> {
+    let mut last = redis::cmd("XREVRANGE");
+    last.arg(log).arg("+").arg("-").arg("COUNT").arg(1);
+    let entries: Vec<(String, Value)> = timeout(PATIENCE, last.query_async(connection)).await.map_err(late)??;
+    Ok(entries.into_iter().next().map_or_else(|| "0-0".to_owned(), |(position, _)| position))
+}
+
+fn late(_: tokio::time::error::Elapsed) -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
