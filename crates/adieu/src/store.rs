@@ -5,6 +5,7 @@
 //! | [`Memory`] | yes | yes | yes | never |
 //! | [`Sqlite`] | yes | yes | yes | when a call returns |
 //! | `Postgres`, with the feature `postgres` | yes | yes | yes | when a call returns |
+//! | `Redis`, with the feature `redis` | yes | yes | yes | when a call returns, on a server that syncs every write |
 //! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
 
 mod housekeeping;

@@ -1,0 +1,105 @@
+//! A server that would lose what it has answered is refused, by the name of the setting.
+
+use adieu::{Error, store::Redis};
+use test_servers::Redis as Server;
+
+const PASSWORD: &str = "redis-password-4711";
+
+/// What is said of a server with these settings, and whether it can be used when that is allowed.
+async fn refused(settings: &[(&str, &str)]) -> String {
+    let server = Server::start_with(settings).await;
+    let refused = Redis::connect(&server.url()).await.unwrap_err();
+    assert!(matches!(refused, Error::Setting(_)), "{refused:?}");
+    let allowed = Redis::builder(&server.url()).allow_weaker_durability(true).connect().await.unwrap();
+    allowed.check().await.unwrap();
+    refused.to_string()
+}
+
+#[tokio::test]
+async fn by_each_setting_that_loses_something() {
+    let cases = [
+        ("appendonly", "no"),
+        ("appendfsync", "everysec"),
+        ("appendfsync", "no"),
+        ("no-appendfsync-on-rewrite", "yes"),
+        ("maxmemory-policy", "allkeys-lru"),
+        ("maxmemory-policy", "allkeys-random"),
+    ];
+    for (setting, value) in cases {
+        let sentence = refused(&[(setting, value)]).await;
+        assert!(sentence.contains(&format!("`{setting}` of the Redis server is {value}")), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn but_not_by_one_that_evicts_only_what_expires() {
+    let server = Server::start_with(&[("maxmemory-policy", "volatile-lru")]).await;
+    Redis::connect(&server.url()).await.unwrap();
+}
+
+#[tokio::test]
+async fn when_it_does_not_show_its_settings() {
+    let server = Server::start().await;
+    server.command(&["ACL", "SETUSER", "adieu", "on", &format!(">{PASSWORD}"), "~*", "+@all", "-config"]).await;
+    let url = server.url().replace("redis://", &format!("redis://adieu:{PASSWORD}@"));
+    let refused = Redis::connect(&url).await.unwrap_err();
+    assert!(refused.to_string().contains("`appendonly` of the Redis server is not known"), "{refused}");
+    let store = Redis::builder(&url).allow_weaker_durability(true).connect().await.unwrap();
+    store.check().await.unwrap();
+    for shown in [format!("{refused:?}"), format!("{store:?}"), format!("{:?}", Redis::builder(&url))] {
+        assert!(!shown.contains(PASSWORD), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_refused_whatever_is_allowed() {
+    let primary = Server::start().await;
+    let replica = Server::start_with(&[("replicaof", &format!("127.0.0.1 {}", primary.port()))]).await;
+    for allow in [false, true] {
+        let refused = Redis::builder(&replica.url()).allow_weaker_durability(allow).connect().await.unwrap_err();
+        assert!(format!("{refused:?}").contains("is a replica"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_fails_shows_the_password() {
+    let server = Server::start_with(&[("requirepass", PASSWORD)]).await;
+    let good = server.url();
+    Redis::connect(&good).await.unwrap().check().await.unwrap();
+    let wrong = [
+        good.replace(PASSWORD, &format!("{PASSWORD}-wrong")),
+        good.replace(&server.port().to_string(), "1"),
+        good.replace("redis://", "rediss://"),
+        good.replace("redis://", "http://"),
+        good.replace("redis://", "nonsense "),
+        format!("{good}no-database"),
+        format!("{good}?prefix="),
+        format!("{good}?prefix=%7Bx%7D"),
+    ];
+    for url in wrong {
+        let error = Redis::connect(&url).await.unwrap_err();
+        let mut shown = format!("{error} {error:?}");
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(source) = cause.source() {
+            shown.push_str(&source.to_string());
+            cause = source;
+        }
+        assert!(!shown.contains(PASSWORD), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_becomes_weaker_is_refused_when_it_comes_back() {
+    let server = Server::start().await;
+    let store = Redis::connect(&server.url()).await.unwrap();
+    store.check().await.unwrap();
+    server.command(&["CONFIG", "SET", "appendfsync", "everysec"]).await;
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    let error = crate::support::recovers(async || match store.check().await {
+        Err(error) if format!("{error:?}").contains("appendfsync") => Ok(error),
+        other => Err(other),
+    });
+    assert!(matches!(error.await, Error::Unavailable(_)));
+    server.command(&["CONFIG", "SET", "appendfsync", "always"]).await;
+    crate::support::recovers(async || store.check().await).await;
+}
