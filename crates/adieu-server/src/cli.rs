@@ -11,8 +11,10 @@
 
 mod client;
 mod completions;
+mod copy;
 mod key;
 mod output;
+mod progress;
 mod prompt;
 mod revoke;
 mod session;
@@ -72,6 +74,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// List the keys that tokens are signed with
     Key(key::Arguments),
+    /// Copy one store into another
+    Store(copy::Arguments),
     /// Print a sample of the file with the settings, or those in effect
     Config(settings::Arguments),
     /// Print what makes a shell complete these commands
@@ -113,6 +117,7 @@ impl Command {
             Self::Token(arguments) => wait_for(arguments.run()),
             Self::Revoke(arguments) => wait_for(arguments.run()),
             Self::Key(arguments) => wait_for(arguments.run()),
+            Self::Store(arguments) => wait_for(arguments.run()),
             Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         }

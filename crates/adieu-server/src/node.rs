@@ -19,7 +19,7 @@ use crate::{
     issuers,
     metrics::Metrics,
     password::Hasher,
-    store::Stores,
+    store::{Stores, address},
 };
 
 /// Everything that a server or a command needs, running. What runs in the background ends when it is dropped.
@@ -71,7 +71,7 @@ impl Node {
         let stores = Stores::open_while_checking(settings).await?;
         let node = Self::start(purpose, settings, stores.clone()).await;
         // Damage explains whatever else went wrong.
-        stores.checked(settings).await?;
+        stores.checked(&address(settings)).await?;
         node
     }
 
@@ -111,7 +111,7 @@ impl Node {
             .start_on(stores.core());
         // Of a damaged file a node may never be ready.
         let checked = async {
-            stores.checked(settings).await?;
+            stores.checked(&address(settings)).await?;
             std::future::pending().await
         };
         let core = tokio::select! {

@@ -3,6 +3,8 @@
 //! Accounts and clients are in the *store*; sessions, signing keys and revocations beside them, or in an engine of their own.
 //! What ends a session is one step of one engine either way, since the three are never apart.
 
+pub mod copy;
+
 use std::{path::Path, sync::Arc};
 
 use adieu::{
@@ -42,7 +44,7 @@ impl Stores {
     /// When it can't be used.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let stores = Self::open_while_checking(settings).await?;
-        stores.checked(settings).await?;
+        stores.checked(&address(settings)).await?;
         stores.migrate().await?;
         Ok(stores)
     }
@@ -53,24 +55,31 @@ impl Stores {
     /// # Errors
     /// When it can't be used.
     pub async fn open_while_checking(settings: &Settings) -> anyhow::Result<Self> {
-        let address = address(settings);
-        let cannot_open = || cannot_open(&address);
-        let main = match &address {
+        Self::open_at(&address(settings), settings.revocations.as_ref(), settings.allow_weaker_durability).await
+    }
+
+    async fn open_at(
+        address: &StoreAddress,
+        revocations: Option<&RedisAddress>,
+        allow_weaker_durability: bool,
+    ) -> anyhow::Result<Self> {
+        let cannot_open = || cannot_open(address);
+        let main = match address {
             StoreAddress::Sqlite(file) => {
                 prepare_folder(file)?;
                 Main::Sqlite(Sqlite::open_while_checking(file).await.with_context(cannot_open)?)
             }
             StoreAddress::Postgres(url) => {
-                let builder = match settings.allow_weaker_durability {
+                let builder = match allow_weaker_durability {
                     true => Postgres::builder().allow_weaker_durability(),
                     false => Postgres::builder(),
                 };
                 Main::Postgres(builder.connect(url.expose()).await.with_context(cannot_open)?)
             }
         };
-        let revocations = match &settings.revocations {
+        let revocations = match revocations {
             Some(RedisAddress(url)) => {
-                let builder = Redis::builder(url.expose()).allow_weaker_durability(settings.allow_weaker_durability);
+                let builder = Redis::builder(url.expose()).allow_weaker_durability(allow_weaker_durability);
                 Some(builder.connect().await.with_context(|| format!("cannot open {url}"))?)
             }
             None => None,
@@ -82,9 +91,9 @@ impl Stores {
     ///
     /// # Errors
     /// When it is damaged.
-    pub async fn checked(&self, settings: &Settings) -> anyhow::Result<()> {
+    pub async fn checked(&self, address: &StoreAddress) -> anyhow::Result<()> {
         match &self.main {
-            Main::Sqlite(store) => store.checked().await.with_context(|| cannot_open(&address(settings))),
+            Main::Sqlite(store) => store.checked().await.with_context(|| cannot_open(address)),
             Main::Postgres(_) => Ok(()),
         }
     }

@@ -59,14 +59,21 @@ pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
 
 /// A folder that was mistyped must not look like a store without users, and must not become one.
 fn require(settings: &Settings) -> anyhow::Result<()> {
-    let StoreAddress::Sqlite(file) = store::address(settings) else { return Ok(()) };
-    match std::fs::metadata(&file) {
-        Ok(metadata) if metadata.len() > 0 => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot open {}", file.display()))
-        }
-        _ if settings.store.is_some() => bail!("no store in {}; `adieu serve` makes one", file.display()),
-        _ => bail!("no store in {}; `adieu serve` makes one", settings.data.display()),
+    let address = store::address(settings);
+    match exists(&address)? {
+        true => Ok(()),
+        false if settings.store.is_some() => bail!("no store in {address}; `adieu serve` makes one"),
+        false => bail!("no store in {}; `adieu serve` makes one", settings.data.display()),
+    }
+}
+
+/// Whether there is a store. Of a server it is taken for granted: its name is not mistyped as easily as a folder's.
+pub(super) fn exists(address: &StoreAddress) -> anyhow::Result<bool> {
+    let StoreAddress::Sqlite(file) = address else { return Ok(true) };
+    match std::fs::metadata(file) {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", file.display())),
     }
 }
 

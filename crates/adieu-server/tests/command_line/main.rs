@@ -6,6 +6,7 @@ mod import;
 mod keys_and_completions;
 mod printing;
 mod sessions;
+mod store_copy;
 mod support;
 mod tokens;
 mod usage;

@@ -6,6 +6,7 @@ mod conformance;
 mod everywhere;
 mod hops;
 mod hub;
+#[allow(dead_code, reason = "what this binary does not need, the tests of several nodes do")]
 mod processes;
 mod proxy;
 mod services;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal as _, Write as _},
+    io::{self, BufRead, BufReader},
     path::PathBuf,
     process::ExitCode,
 };
@@ -12,7 +12,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    super::output::{Output, Reader, counted, visible},
+    super::{
+        output::{Output, Reader, counted},
+        progress::Progress,
+    },
     lines::{Format, Lines, Record},
 };
 use crate::{
@@ -108,7 +111,7 @@ impl Import {
                 self.fail(number, &format!("a user with the name {name} already exists"))?;
             }
         }
-        self.progress.at(self.seen);
+        self.progress.at(&format!("{} read", counted(self.seen, "line")));
         Ok(())
     }
 
@@ -127,39 +130,5 @@ impl Import {
         self.progress.end();
         let sentence = format!("{} added, {} failed", counted(self.added, "user"), counted(self.failed, "line"));
         self.output.result(&sentence, &json!({ "added": self.added, "failed": self.failed }))
-    }
-}
-
-/// How far it is, on standard error: one line that is written over on a terminal.
-struct Progress {
-    is_shown: bool,
-    is_terminal: bool,
-    line_is_open: bool,
-}
-
-impl Progress {
-    fn new(asked_for: bool, reader: Reader) -> Self {
-        let is_terminal = io::stderr().is_terminal();
-        Self { is_shown: asked_for || (is_terminal && reader == Reader::Person), is_terminal, line_is_open: false }
-    }
-
-    fn at(&mut self, line: usize) {
-        if self.is_shown {
-            let (start, end) = if self.is_terminal { ("\r", "") } else { ("", "\n") };
-            // Whoever closed standard error does not want to know.
-            let _told = write!(io::stderr(), "{start}{} read{end}", counted(line, "line"));
-            self.line_is_open = self.is_terminal;
-        }
-    }
-
-    fn say(&mut self, text: &str) {
-        self.end();
-        let _told = writeln!(io::stderr(), "{}", visible(text));
-    }
-
-    fn end(&mut self) {
-        if std::mem::take(&mut self.line_is_open) {
-            let _told = writeln!(io::stderr());
-        }
     }
 }

@@ -1,0 +1,281 @@
+//! Moving to another store: everything that one holds is put into another, so that nobody is logged out and nothing that was
+//! revoked is accepted again.
+//!
+//! 1. The store that is copied is held still meanwhile: what would write to it is answered 503.
+//! 2. Keys come last. A server that is started on a copy that is not finished can verify no token of the old one, and so accept
+//!    none whose revocation it has not got.
+//! 3. A copy that was interrupted is completed by the same command. What has been completed is not done again, since the new
+//!    store goes on from there: a session that has ended in it must not come back.
+//! 4. Nothing is copied into a store that holds something else.
+
+use std::{sync::mpsc, time::Duration};
+
+use adieu::{
+    Issuer, TokenId,
+    revocation::{Cursor, Revocation, Target},
+    session::Session,
+    store::{Postgres, Sqlite},
+    time::Timestamp,
+};
+use anyhow::{Context as _, bail, ensure};
+use rusqlite::OptionalExtension as _;
+use sqlx::{Connection as _, Row as _};
+use tokio::{sync::oneshot, task::JoinSet};
+
+use super::{Main, Stores};
+use crate::config::{Address, StoreAddress};
+
+/// How many rows are read at once, and written with one commit.
+const PART: usize = 500;
+
+/// How far a copy has got: everything but the keys, and these as well.
+const BEGUN: i64 = 0;
+const ALL_BUT_KEYS: i64 = 1;
+const DONE: i64 = 2;
+
+const SCHEMA: &[&str] = &["CREATE TABLE copy (source TEXT PRIMARY KEY, phase BIGINT NOT NULL)"];
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Accounts.
+    pub accounts: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Revocations that have not lapsed.
+    pub revocations: usize,
+    /// Signing keys.
+    pub keys: usize,
+    /// Whether it had all been done before: then nothing was done now.
+    pub before: bool,
+}
+
+/// Copies everything `from` one store `to` another; `tell` is called now and then with what has been done.
+///
+/// # Errors
+/// When one of them can't be used, or the other holds something else. What has been done stays, and the same call goes on
+/// from there.
+pub async fn copy(from: &StoreAddress, to: &StoreAddress, mut tell: impl FnMut(&Copied)) -> anyhow::Result<Copied> {
+    let (source, target) = (open(from).await?, open(to).await?);
+    let (source_log, target_log) = (log_id(&source).await?, log_id(&target).await?);
+    ensure!(source_log != target_log, "{from} and {to} are the same store, or copies of its file");
+    match &target.main {
+        Main::Sqlite(store) => store.migrate("copies", SCHEMA).await?,
+        Main::Postgres(store) => store.migrate("copies", SCHEMA).await?,
+    }
+    let mut copied = Copied::default();
+    match phase(&target, &source_log).await? {
+        Some(DONE) => return Ok(Copied { before: true, ..copied }),
+        Some(_) => {}
+        None => {
+            ensure!(is_empty(&target).await?, "{to} is not empty");
+            set_phase(&target, &source_log, BEGUN).await?;
+        }
+    }
+    let still = HeldStill::hold(&source, from).await?;
+    if phase(&target, &source_log).await? == Some(BEGUN) {
+        revocations(&source, &target, &mut copied, &mut tell).await?;
+        clients(&source, &target, &mut copied).await?;
+        accounts(&source, &target, &mut copied, &mut tell).await?;
+        sessions(&source, &target, &mut copied, &mut tell).await?;
+        set_phase(&target, &source_log, ALL_BUT_KEYS).await?;
+    }
+    for key in source.core().keys().await? {
+        target.core().replace_keys(Some(key), vec![]).await?;
+        copied.keys += 1;
+    }
+    set_phase(&target, &source_log, DONE).await?;
+    drop(still);
+    Ok(copied)
+}
+
+async fn open(address: &StoreAddress) -> anyhow::Result<Stores> {
+    let stores = Stores::open_at(address, None, false).await?;
+    stores.checked(address).await?;
+    stores.migrate().await?;
+    Ok(stores)
+}
+
+async fn log_id(stores: &Stores) -> anyhow::Result<String> {
+    let nowhere = Cursor { log: adieu::revocation::LogId::random(), position: adieu::revocation::Position::START };
+    let page = stores.core().read(Some(&nowhere), Duration::ZERO).await?;
+    Ok(page.cursor.log.as_str().to_owned())
+}
+
+async fn is_empty(target: &Stores) -> anyhow::Result<bool> {
+    let core = target.core();
+    Ok(core.read(None, Duration::ZERO).await?.entries.is_empty()
+        && core.sessions(None, None, 1).await?.is_empty()
+        && core.keys().await?.is_empty()
+        && target.accounts().list(None, 1).await?.is_empty()
+        && target.clients().clients().await?.is_empty())
+}
+
+async fn revocations(
+    source: &Stores,
+    target: &Stores,
+    copied: &mut Copied,
+    tell: &mut impl FnMut(&Copied),
+) -> anyhow::Result<()> {
+    let (source, target) = (source.core(), target.core());
+    let mut after = None;
+    loop {
+        let page = source.read(after.as_ref(), Duration::ZERO).await?;
+        copied.revocations += page.entries.len();
+        if !page.entries.is_empty() {
+            target.append(page.entries).await?;
+            tell(copied);
+        }
+        if page.complete {
+            return mark_pruned(&*target, page.pruned_through).await;
+        }
+        after = Some(page.cursor);
+    }
+}
+
+/// A clock that goes back must not revive a token whose revocation the old store has forgotten: the new one has forgotten
+/// it as well. A mark comes with something that is forgotten.
+async fn mark_pruned(target: &dyn adieu::store::Store, pruned_through: Timestamp) -> anyhow::Result<()> {
+    if target.read(None, Duration::ZERO).await?.pruned_through >= pruned_through {
+        return Ok(());
+    }
+    let id = TokenId::random();
+    let target_of = Target::Token { id, expires_at: Some(pruned_through) };
+    let lapsed = Revocation { issuer: Issuer::new("adieu store copy")?, target: target_of, lapses_at: pruned_through };
+    target.append(vec![lapsed]).await?;
+    while !target.prune(pruned_through).await?.complete {}
+    Ok(())
+}
+
+async fn clients(source: &Stores, target: &Stores, copied: &mut Copied) -> anyhow::Result<()> {
+    for client in source.clients().clients().await? {
+        // One that is there was put there by the run before: the store was empty.
+        target.clients().add_client(client).await?;
+        copied.clients += 1;
+    }
+    Ok(())
+}
+
+async fn accounts(
+    source: &Stores,
+    target: &Stores,
+    copied: &mut Copied,
+    tell: &mut impl FnMut(&Copied),
+) -> anyhow::Result<()> {
+    let (source, target) = (source.accounts(), target.accounts());
+    let mut after = None;
+    loop {
+        let part = source.list(after.as_ref(), PART).await?;
+        let Some(last) = part.last() else { return Ok(()) };
+        after = Some(last.id.clone());
+        copied.accounts += part.len();
+        let added = target.add(part.clone()).await?;
+        for (account, _) in part.iter().zip(added).filter(|(_, added)| !added) {
+            // By the run before; or else somebody else has the name.
+            if target.by_id(&account.id).await?.is_none() {
+                bail!("there is another user with the name {}", account.username);
+            }
+        }
+        tell(copied);
+    }
+}
+
+async fn sessions(
+    source: &Stores,
+    target: &Stores,
+    copied: &mut Copied,
+    tell: &mut impl FnMut(&Copied),
+) -> anyhow::Result<()> {
+    let core = source.core();
+    let mut after = None;
+    loop {
+        let part: Vec<Session> = core.sessions(None, after.as_ref(), PART).await?;
+        let Some(last) = part.last() else { return Ok(()) };
+        after = Some(last.id.clone());
+        copied.sessions += part.len();
+        // At once, so that they share commits.
+        let mut writing = JoinSet::new();
+        for session in part {
+            let target = target.core();
+            writing.spawn(async move { target.create(session).await });
+        }
+        while let Some(written) = writing.join_next().await {
+            written??;
+        }
+        tell(copied);
+    }
+}
+
+async fn phase(target: &Stores, source: &str) -> Result<Option<i64>, adieu::Error> {
+    const PHASE: &str = "SELECT phase FROM copy WHERE source = $1";
+    match &target.main {
+        Main::Sqlite(store) => {
+            let source = source.to_owned();
+            store.query(move |connection| connection.query_row(PHASE, [&source], |row| row.get(0)).optional()).await
+        }
+        Main::Postgres(store) => {
+            let row = store.fetch_optional(sqlx::query(PHASE).bind(source)).await?;
+            row.map(|row| row.try_get(0)).transpose().map_err(adieu::Error::unavailable)
+        }
+    }
+}
+
+async fn set_phase(target: &Stores, source: &str, phase: i64) -> Result<(), adieu::Error> {
+    const SET: &str =
+        "INSERT INTO copy (source, phase) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET phase = excluded.phase";
+    match &target.main {
+        Main::Sqlite(store) => {
+            let source = source.to_owned();
+            store.transact(move |connection| connection.execute(SET, rusqlite::params![source, phase])).await.map(drop)
+        }
+        Main::Postgres(store) => store.execute(sqlx::query(SET).bind(source).bind(phase)).await.map(drop),
+    }
+}
+
+/// A store that nobody writes to until this is dropped.
+#[expect(dead_code, reason = "it is held for as long as it is there")]
+enum HeldStill {
+    Sqlite(mpsc::Sender<()>),
+    Postgres(sqlx::PgConnection),
+}
+
+impl HeldStill {
+    async fn hold(stores: &Stores, address: &StoreAddress) -> anyhow::Result<Self> {
+        match (&stores.main, address) {
+            (Main::Sqlite(store), _) => hold_file(store).await,
+            (Main::Postgres(store), StoreAddress::Postgres(url)) => hold_database(store, url).await,
+            (Main::Postgres(_), StoreAddress::Sqlite(_)) => bail!("the store is not where it was opened"),
+        }
+    }
+}
+
+/// In a transaction that writes nothing, and lasts.
+async fn hold_file(store: &Sqlite) -> anyhow::Result<HeldStill> {
+    let (held, is_held) = oneshot::channel();
+    let (release, is_released) = mpsc::channel::<()>();
+    let mut held = Some(held);
+    let store = store.clone();
+    tokio::spawn(async move {
+        let holding = store.transact(move |_| {
+            held.take().map(|held| held.send(()));
+            // An error: whoever holds it has let go.
+            let _released = is_released.recv();
+            Ok(())
+        });
+        holding.await
+    });
+    is_held.await.context("the store can't be held still")?;
+    Ok(HeldStill::Sqlite(release))
+}
+
+/// On a connection of its own. Readers go on.
+async fn hold_database(store: &Postgres, url: &Address) -> anyhow::Result<HeldStill> {
+    const HOLD: &str = "SET lock_timeout = 10000; SET idle_in_transaction_session_timeout = 0; BEGIN; \
+        LOCK TABLE adieu.account, adieu.client, adieu.session, adieu.signing_key, adieu.revocation IN SHARE MODE";
+    let cannot = || format!("{} can't be held still", store.address());
+    let mut connection = sqlx::PgConnection::connect(url.expose()).await.with_context(cannot)?;
+    sqlx::raw_sql(HOLD).execute(&mut connection).await.with_context(cannot)?;
+    Ok(HeldStill::Postgres(connection))
+}

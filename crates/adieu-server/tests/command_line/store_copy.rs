@@ -1,0 +1,167 @@
+//! Moving to another store: nobody is logged out, and nothing that was revoked comes back.
+
+use std::time::{Duration, Instant};
+
+use adieu::{
+    Issuer, SessionId,
+    revocation::{Revocation, Target},
+    session::{Origin, Selection},
+    time::{Clock as _, SystemClock},
+    token::Refusal,
+};
+use adieu_server::{
+    accounts::Role,
+    config::{Flags, Settings, StoreAddress},
+    node::Node,
+    store::{Stores, copy::copy},
+    text::{Password, Username},
+};
+
+use crate::support::Place;
+
+fn settings(store: &str) -> Settings {
+    Settings::load(&Flags::default(), [("ADIEU_STORE".into(), store.into())]).unwrap()
+}
+
+struct Before {
+    ended: adieu::session::TokenPair,
+    live: adieu::session::TokenPair,
+}
+
+/// A store with users, sessions, and logouts.
+async fn old_store(settings: &Settings, sessions: usize) -> Before {
+    let node = Node::open(settings).await.unwrap();
+    let password = Password::typed("correct horse battery staple".into()).unwrap();
+    let jose = node.accounts.add(Username::new("jose").unwrap(), &password, Role::Admin).await.unwrap();
+    let ana = node.accounts.add(Username::new("ana").unwrap(), &password, Role::User).await.unwrap();
+    node.accounts.disable(&ana.id).await.unwrap();
+    let log_in = || node.sessions.log_in(jose.id.clone(), Origin::default(), Default::default());
+    let (ended, live) = (log_in().await.unwrap(), log_in().await.unwrap());
+    node.sessions.log_out(&ended.access, adieu::session::Scope::This).await.unwrap();
+    // Many, so that a copy takes a while.
+    let template = node.sessions.store().session(live.claims.session.as_ref().unwrap()).await.unwrap().unwrap();
+    let core = Stores::open(settings).await.unwrap().core();
+    let mut writing = tokio::task::JoinSet::new();
+    for _ in 0..sessions {
+        let session = adieu::session::Session { id: SessionId::random(), ..template.clone() };
+        let core = core.clone();
+        writing.spawn(async move { core.create(session).await });
+    }
+    while let Some(written) = writing.join_next().await {
+        written.unwrap().unwrap();
+    }
+    let revocations = (0..sessions).map(|number| Revocation {
+        issuer: Issuer::new("adieu").unwrap(),
+        target: Target::Session { id: SessionId::new(format!("elsewhere-{number}")).unwrap() },
+        lapses_at: SystemClock.now().plus(Duration::from_secs(600)),
+    });
+    node.sessions.revoke(revocations.collect()).await.unwrap();
+    node.close().await;
+    Before { ended, live }
+}
+
+/// What the new store makes of what the old one gave out.
+async fn is_complete(settings: &Settings, before: &Before, sessions: usize) {
+    let node = Node::open(settings).await.unwrap();
+    assert_eq!(node.core.verifier().verify(&before.live.access).unwrap().subject, before.live.claims.subject);
+    assert!(matches!(node.core.verifier().verify(&before.ended.access), Err(Refusal::Revoked(_))));
+    let ended = node.sessions.inspect(&before.ended.refresh);
+    assert!(ended.is_err() || node.sessions.refresh(&ended.unwrap(), Default::default()).await.is_err());
+    assert!(node.core.verifier().index().stats().entries > sessions);
+    let mut after = None;
+    let mut count = 0;
+    loop {
+        let page = node.sessions.store().sessions(None, after.as_ref(), 1_000).await.unwrap();
+        let Some(last) = page.last() else { break };
+        (after, count) = (Some(last.id.clone()), count + page.len());
+    }
+    assert_eq!(count, sessions + 1);
+    let ana = node.accounts.store().by_username(&Username::new("ana").unwrap()).await.unwrap().unwrap();
+    assert!(ana.is_disabled, "an account is what it was");
+    // The session goes on.
+    let refresh = node.sessions.inspect(&before.live.refresh).unwrap();
+    node.sessions.refresh(&refresh, Default::default()).await.unwrap();
+    node.sessions
+        .end_sessions(Selection::Owned(before.live.claims.session.clone().unwrap(), refresh.subject().clone()))
+        .await
+        .unwrap();
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_arrives_in_postgres_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("old.sqlite").display());
+    let back = format!("sqlite:{}", folder.path().join("new.sqlite").display());
+    let url = test_servers::postgres_database().await;
+    let before = old_store(&settings(&file), 700).await;
+    let address = |text: &str| text.parse::<StoreAddress>().unwrap();
+
+    let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
+    assert_eq!((copied.accounts, copied.clients, copied.sessions, copied.keys), (2, 0, 701, 1));
+    let again = copy(&address(&url), &address(&back), |_| ()).await.unwrap();
+    assert_eq!((again.accounts, again.sessions, again.revocations), (2, 701, copied.revocations));
+    is_complete(&settings(&url), &before, 700).await;
+    is_complete(&settings(&back), &before, 700).await;
+
+    // It goes on from there: what has ended in the new store does not come back.
+    let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
+    assert!(copied.before && copied.sessions == 0);
+    let node = Node::open(&settings(&url)).await.unwrap();
+    assert!(matches!(node.core.verifier().verify(&before.live.access), Err(Refusal::Revoked(_))));
+}
+
+#[tokio::test]
+async fn nothing_is_copied_into_a_store_that_holds_something_else() {
+    let place = Place::empty();
+    let file = |name: &str| format!("sqlite:{}", place.path(name).display());
+    let (from, to) = (file("a.sqlite"), file("b.sqlite"));
+    old_store(&settings(&from), 1).await;
+    old_store(&settings(&to), 1).await;
+    for (to, why) in [(&to, "is not empty"), (&from, "are the same store")] {
+        let told = place.run(&["store", "copy", "--from", &from, "--to", to]).failed();
+        assert!(told.contains(why), "{told}");
+    }
+    let told = place.run(&["store", "copy", "--from", "sqlite:nowhere.sqlite", "--to", &to]).failed();
+    assert_eq!(told, "no store in sqlite:nowhere.sqlite");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_interrupted_is_completed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("old.sqlite").display());
+    let url = test_servers::postgres_database().await;
+    const SESSIONS: usize = 20_000;
+    let before = old_store(&settings(&file), SESSIONS).await;
+    let mut kills = 0;
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(300), "it does not come to its end");
+        let mut process = tokio::process::Command::new(env!("CARGO_BIN_EXE_adieu"))
+            .args(["store", "copy", "--from", &file, "--to", &url])
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        // A little later each time, so that it dies in every part of the work.
+        let patience = Duration::from_millis(100 + 150 * kills);
+        match tokio::time::timeout(patience, process.wait()).await {
+            Ok(status) => {
+                assert!(status.unwrap().success());
+                break;
+            }
+            Err(_) => {
+                process.kill().await.unwrap();
+                kills += 1;
+                // A node that comes too early makes nothing worse, and knows none of the tokens.
+                if kills == 3 {
+                    let node = Node::open_for_command(&settings(&url)).await.unwrap();
+                    assert!(node.core.verifier().verify(&before.ended.access).is_err());
+                }
+            }
+        }
+    }
+    println!("completed after {kills} kills");
+    assert!(kills > 0);
+    is_complete(&settings(&url), &before, SESSIONS).await;
+}
