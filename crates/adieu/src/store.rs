@@ -6,6 +6,10 @@
 //! | [`Sqlite`] | yes | yes | yes | when a call returns |
 //! | `Postgres`, with the feature `postgres` | yes | yes | yes | when a call returns |
 //! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
+//!
+//! Another one is whatever implements [`RevocationLog`](crate::revocation::RevocationLog), and for a server also
+//! [`SessionStore`](crate::session::SessionStore) and [`KeyStore`](crate::token::KeyStore), as those say, and passes the suite
+//! in `conformance`, which is there with the feature of that name.
 
 mod housekeeping;
 mod membership;
