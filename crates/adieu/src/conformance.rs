@@ -117,6 +117,8 @@ pub enum Custody {
     ///
     /// * an append tells no position: it answers [`Position::START`](crate::revocation::Position::START);
     /// * `prune` removes nothing and says that it is complete: what has lapsed is the other process's business;
+    /// * after a cursor some of what was before it may come once more, in its order: the other process need not remember where
+    ///   each of its readers was;
     /// * of facts only those about single tokens are taken for certain;
     /// * pages may be as old as they [say](crate::revocation::Page::age): before it reads, the suite waits until
     ///   nothing that was acknowledged can be missing.

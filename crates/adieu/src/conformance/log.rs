@@ -4,15 +4,15 @@ mod crash;
 mod pruning;
 mod readers;
 
-use std::time::{Duration, Instant};
-
-use super::{
-    Custody, Place, open,
-    sample::{issuer, whole},
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
 };
+
+use super::{Custody, Place, open, sample::issuer};
 use crate::{
     Issuer, SessionId, Subject, TokenId,
-    revocation::{Cursor, Index, LogId, Position, Revocation, RevocationLog, Target},
+    revocation::{Cursor, Index, LogId, Page, Position, Revocation, RevocationLog, Target},
     time::Timestamp,
 };
 
@@ -83,6 +83,23 @@ fn tokens<P: Place>(names: impl IntoIterator<Item = u64>) -> Vec<Revocation> {
     names.into_iter().map(|name| token::<P>(name.to_string())).collect()
 }
 
+/// Everything after the cursor as one page, as [`sample::whole`](super::sample::whole) has it, without what comes once more.
+async fn whole<P: Place>(log: &impl RevocationLog, after: Option<&Cursor>) -> Page {
+    let page = super::sample::whole(log, after).await;
+    Page { entries: once::<P>(&[], page.entries), ..page }
+}
+
+/// What is new to somebody who knows these facts, without what comes once more: as it may where the log is
+/// [another's](Custody::OfAnother), and nowhere else. Only for facts of which none was appended twice.
+fn once<P: Place>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Revocation> {
+    if P::LOG == Custody::OfAnother {
+        let name = |fact: &Revocation| format!("{fact:?}");
+        let mut known: HashSet<_> = known.iter().map(name).collect();
+        entries.retain(|entry| known.insert(name(entry)));
+    }
+    entries
+}
+
 /// Fails unless the position that an append told comes after that of one before it; as far as an append tells one.
 fn assert_later<P: Place>(position: Position, than: Position) {
     match P::LOG {
@@ -100,7 +117,7 @@ pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: Revocati
     let second = log.append(vec![c.clone()]).await.unwrap();
     assert_later::<P>(first, Position::START);
     assert_later::<P>(second, first);
-    let page = whole(&log, None).await;
+    let page = whole::<P>(&log, None).await;
     assert_eq!(page.entries, [b, a, c]);
     assert!(page.complete && page.from_start);
     if P::LOG == Custody::Own {
@@ -113,17 +130,19 @@ pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: Revocati
 pub async fn a_cursor_reads_on_where_it_left_off<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
-    log.append(vec![token::<P>("a")]).await.unwrap();
-    let mut cursor = whole(&log, None).await.cursor;
+    let mut known = vec![token::<P>("a")];
+    log.append(known.clone()).await.unwrap();
+    let mut cursor = whole::<P>(&log, None).await.cursor;
     for name in ["b", "c"] {
         log.append(vec![token::<P>(name)]).await.unwrap();
-        let page = whole(&log, Some(&cursor)).await;
-        assert_eq!(page.entries, [token::<P>(name)]);
+        let page = whole::<P>(&log, Some(&cursor)).await;
         assert!(!page.from_start && page.cursor.position > cursor.position);
+        assert_eq!(once::<P>(&known, page.entries), [token::<P>(name)]);
+        known.push(token::<P>(name));
         cursor = page.cursor;
     }
-    let page = whole(&log, Some(&cursor)).await;
-    assert_eq!((page.entries, page.cursor, page.from_start), (vec![], cursor, false));
+    let page = whole::<P>(&log, Some(&cursor)).await;
+    assert_eq!((once::<P>(&known, page.entries), page.cursor, page.from_start), (vec![], cursor, false));
 }
 
 /// Whoever opens the place finds the same log: what one appends the other reads, and each reads on from the other's cursor.
@@ -131,14 +150,14 @@ pub async fn every_opening_is_the_same_log<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
     here.append(vec![token::<P>("a")]).await.unwrap();
-    let cursor = whole(&there, None).await.cursor;
+    let cursor = whole::<P>(&there, None).await.cursor;
     there.append(vec![token::<P>("b")]).await.unwrap();
-    let page = whole(&here, Some(&cursor)).await;
-    assert_eq!((page.entries, page.from_start), (vec![token::<P>("b")], false));
-    assert_eq!(page.cursor.log, cursor.log);
+    let page = whole::<P>(&here, Some(&cursor)).await;
+    assert_eq!(once::<P>(&[token::<P>("a")], page.entries), [token::<P>("b")]);
+    assert!(!page.from_start && page.cursor.log == cursor.log);
     let late = place.open().await;
-    assert_eq!(whole(&late, Some(&page.cursor)).await.cursor, page.cursor);
-    assert_eq!(whole(&late, None).await.entries, [token::<P>("a"), token::<P>("b")]);
+    assert_eq!(whole::<P>(&late, Some(&page.cursor)).await.cursor, page.cursor);
+    assert_eq!(whole::<P>(&late, None).await.entries, [token::<P>("a"), token::<P>("b")]);
 }
 
 /// To somebody without a cursor, that there is nothing is an answer.
@@ -158,14 +177,14 @@ pub async fn an_append_of_nothing_is_none<P: Place<Store: RevocationLog>>() {
     assert_eq!(log.append(vec![]).await.unwrap(), Position::START);
     let head = log.append(vec![token::<P>("a")]).await.unwrap();
     assert_eq!(log.append(vec![]).await.unwrap(), head);
-    assert_eq!(whole(&log, None).await.entries, [token::<P>("a")]);
+    assert_eq!(whole::<P>(&log, None).await.entries, [token::<P>("a")]);
 }
 
 /// That of its own process.
 pub async fn a_read_waits_for_an_append<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
-    let cursor = whole(&log, None).await.cursor;
+    let cursor = whole::<P>(&log, None).await.cursor;
     let (page, appended) = tokio::join!(log.read(Some(&cursor), LONG), log.append(vec![token::<P>("a")]));
     assert_eq!(page.unwrap().entries, [token::<P>("a")]);
     appended.unwrap();
@@ -175,7 +194,7 @@ pub async fn a_read_waits_for_an_append<P: Place<Store: RevocationLog>>() {
 pub async fn a_read_notices_what_another_process_appends<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
-    let cursor = whole(&here, None).await.cursor;
+    let cursor = whole::<P>(&here, None).await.cursor;
     let (page, appended) = tokio::join!(here.read(Some(&cursor), LONG), there.append(vec![token::<P>("a")]));
     assert_eq!(page.unwrap().entries, [token::<P>("a")]);
     appended.unwrap();
@@ -186,8 +205,8 @@ pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: Re
     const SOON: Duration = Duration::from_millis(250);
     let place = P::empty().await;
     let (here, there) = (open(&place).await, place.open().await);
-    let mut cursor = whole(&*here, None).await.cursor;
-    let mut taken = Vec::new();
+    let mut cursor = whole::<P>(&*here, None).await.cursor;
+    let (mut taken, mut known) = (Vec::new(), Vec::new());
     for round in 0..9 {
         let (log, from) = (here.clone(), cursor);
         let waiting = tokio::spawn(async move {
@@ -200,7 +219,8 @@ pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: Re
         there.append(vec![fact.clone()]).await.unwrap();
         let appended_at = Instant::now();
         let (page, noticed_at) = waiting.await.unwrap();
-        assert_eq!(page.entries, [fact]);
+        assert_eq!(once::<P>(&known, page.entries), [fact.clone()]);
+        known.push(fact);
         cursor = page.cursor;
         taken.push(noticed_at.saturating_duration_since(appended_at));
     }
@@ -214,7 +234,7 @@ pub async fn a_read_that_waits_in_vain_ends<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     log.append(vec![token::<P>("a")]).await.unwrap();
-    let cursor = whole(&log, None).await.cursor;
+    let cursor = whole::<P>(&log, None).await.cursor;
     let (started, wait) = (Instant::now(), Duration::from_millis(60));
     let page = log.read(Some(&cursor), wait).await.unwrap();
     assert_eq!((page.entries, page.cursor, page.complete), (vec![], cursor, true));
@@ -226,7 +246,7 @@ pub async fn the_longest_wait_is_no_mistake<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     assert_eq!(log.read(None, Duration::MAX).await.unwrap().entries, []);
-    let cursor = whole(&log, None).await.cursor;
+    let cursor = whole::<P>(&log, None).await.cursor;
     let (page, appended) = tokio::join!(log.read(Some(&cursor), Duration::MAX), log.append(vec![token::<P>("a")]));
     assert_eq!(page.unwrap().entries, [token::<P>("a")]);
     appended.unwrap();
@@ -238,9 +258,9 @@ pub async fn a_cursor_of_another_log_starts_over<P: Place<Store: RevocationLog>>
     let (log, other) = (place.open().await, elsewhere.open().await);
     log.append(vec![token::<P>("a")]).await.unwrap();
     other.append(vec![token::<P>("x"), token::<P>("y")]).await.unwrap();
-    let cursor = whole(&log, None).await.cursor;
+    let cursor = whole::<P>(&log, None).await.cursor;
     // Let this log settle, so that what follows is its one answer.
-    let own = whole(&other, None).await.cursor;
+    let own = whole::<P>(&other, None).await.cursor;
     assert_ne!(own.log, cursor.log);
     let page = other.read(Some(&cursor), LONG).await.unwrap();
     assert_eq!(page.entries, [token::<P>("x"), token::<P>("y")]);
@@ -261,7 +281,7 @@ pub async fn a_cursor_ahead_of_the_head_starts_over<P: Place<Store: RevocationLo
     let place = P::empty().await;
     let log = place.open().await;
     log.append(vec![token::<P>("a")]).await.unwrap();
-    let cursor = whole(&log, None).await.cursor;
+    let cursor = whole::<P>(&log, None).await.cursor;
     for ahead in [cursor.position.get() + 1, u64::MAX >> 1, u64::MAX] {
         let ahead = Cursor { position: Position::new(ahead), ..cursor.clone() };
         let page = log.read(Some(&ahead), LONG).await.unwrap();
@@ -281,7 +301,7 @@ pub async fn a_revocation_may_come_twice<P: Place<Store: RevocationLog>>() {
     assert_later::<P>(second, first);
     assert_later::<P>(third, second);
     let index = Index::new(P::noon());
-    index.extend(&whole(&log, None).await.entries);
+    index.extend(&whole::<P>(&log, None).await.entries);
     assert_eq!(index.stats().entries, 2);
 }
 
@@ -289,12 +309,13 @@ pub async fn a_revocation_may_come_twice<P: Place<Store: RevocationLog>>() {
 pub async fn ten_thousand_in_one_append_come_whole<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (log, other) = (place.open().await, place.open().await);
-    let cursor = whole(&other, None).await.cursor;
+    let cursor = whole::<P>(&other, None).await.cursor;
     let facts = tokens::<P>(0..10_000);
     let position = log.append(facts.clone()).await.unwrap();
-    let page = whole(&log, None).await;
+    let page = whole::<P>(&log, None).await;
+    assert_eq!(page.entries.len(), facts.len());
     assert!(page.entries == facts);
-    assert!(whole(&other, Some(&cursor)).await.entries == facts, "as another process reads on");
+    assert!(whole::<P>(&other, Some(&cursor)).await.entries == facts, "as another process reads on");
     if P::LOG == Custody::Own {
         assert_eq!(page.cursor.position, position);
     }
@@ -307,7 +328,7 @@ pub async fn the_longest_facts_come_whole<P: Place<Store: RevocationLog>>() {
     let width = crate::MAX_ID_BYTES;
     let facts: Vec<_> = (0..2_048).map(|number| token::<P>(format!("{number:0>width$}"))).collect();
     log.append(facts.clone()).await.unwrap();
-    assert!(whole(&log, None).await.entries == facts);
+    assert!(whole::<P>(&log, None).await.entries == facts);
 }
 
 /// Whatever an id may consist of, and whatever time there is.
@@ -339,7 +360,7 @@ pub async fn unusual_facts_come_back_as_they_were<P: Place<Store: RevocationLog>
         }
     }
     log.append(facts.clone()).await.unwrap();
-    assert_eq!(whole(&log, None).await.entries, facts);
+    assert_eq!(whole::<P>(&log, None).await.entries, facts);
 }
 
 /// Entries, mark, identity and cursor.
@@ -355,9 +376,9 @@ pub async fn it_is_all_there_after_a_restart<P: Place<Store: RevocationLog>>() {
             log.append(vec![Revocation { issuer: issuer(), target, lapses_at: after::<P>(60) }]).await.unwrap();
             while !log.prune(after::<P>(2)).await.unwrap().complete {}
         }
-        whole(&log, None).await
+        whole::<P>(&log, None).await
     };
-    let after = whole(&place.open().await, None).await;
+    let after = whole::<P>(&place.open().await, None).await;
     assert_eq!(after.entries, before.entries);
     assert_eq!(after.entries.len(), if P::LOG == Custody::Own { 3 } else { 2 });
     assert_eq!(after.cursor, before.cursor);

@@ -89,7 +89,8 @@ impl FromStr for Cursor {
 /// What a read gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The revocations after the cursor that have not lapsed, in order.
+    /// The revocations after the cursor that have not lapsed, in order. From the log of another process
+    /// ([`Remote`](crate::store)) some of those before it may come once more.
     pub entries: Vec<Revocation>,
     /// Where to read on.
     pub cursor: Cursor,

@@ -31,7 +31,6 @@ use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use self::request::MOST_AT_ONCE;
 use crate::{
     Error, Issuer,
     revocation::{
@@ -250,8 +249,8 @@ fn reason(body: &[u8]) -> String {
 
 #[async_trait]
 impl RevocationLog for Remote {
-    /// The node tells no position: the answer is [`Position::START`]. More than 500 go in several requests, of which the
-    /// first may be there when a later one fails.
+    /// The node tells no position: the answer is [`Position::START`]. More than 500, or more than fit into what a node takes at
+    /// once, go in several requests, of which the first may be there when a later one fails.
     ///
     /// Its interface can't express everything that another engine keeps: [`Error::Setting`] for a revocation of
     /// [everything](crate::revocation::Target::Everything), which is an administrator's; for a session of another issuer;
@@ -261,7 +260,7 @@ impl RevocationLog for Remote {
             .iter()
             .map(|revocation| request::body(revocation, self.issuer.get(), self.clock.now()))
             .collect::<Result<_, _>>()?;
-        for batch in bodies.chunks(MOST_AT_ONCE) {
+        for batch in request::batches(&bodies) {
             self.post(&serde_json::json!({ "revocations": batch })).await?;
         }
         Ok(Position::START)

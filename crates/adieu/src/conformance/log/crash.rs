@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{LONG, token, tokens};
+use super::{LONG, once, token, tokens, whole};
 use crate::{
-    conformance::{Custody, Place, open, sample::whole},
+    conformance::{Custody, Place, open},
     revocation::{Revocation, RevocationLog},
 };
 
@@ -65,7 +65,7 @@ pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: Revoca
         known.insert(batch);
     }
     let log = place.open().await;
-    let there = batches::<P>(&whole(&log, None).await.entries, 0..WRITERS * MOST);
+    let there = batches::<P>(&whole::<P>(&log, None).await.entries, 0..WRITERS * MOST);
     assert!(there.is_superset(&known), "{:?} was acknowledged", known.difference(&there));
 }
 
@@ -75,14 +75,14 @@ pub async fn a_cursor_from_before_a_crash_reads_on<P: Place<Store: RevocationLog
     let cursor = {
         let log = place.open().await;
         log.append(vec![token::<P>("a")]).await.unwrap();
-        whole(&log, None).await.cursor
+        whole::<P>(&log, None).await.cursor
     };
     place.crash().await;
     let log = place.open().await;
     log.append(vec![token::<P>("b")]).await.unwrap();
-    let page = whole(&log, Some(&cursor)).await;
-    assert_eq!((page.entries, page.from_start), (vec![token::<P>("b")], false));
-    assert_eq!(page.cursor.log, cursor.log);
+    let page = whole::<P>(&log, Some(&cursor)).await;
+    assert_eq!(once::<P>(&[token::<P>("a")], page.entries), [token::<P>("b")]);
+    assert!(!page.from_start && page.cursor.log == cursor.log);
 }
 
 /// Of a caller that does not wait for its answer, an append is there whole or not at all, sooner or later; and all others go on.
@@ -121,7 +121,7 @@ pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Place<Store: Revo
         // Nobody knows how long a request is on its way.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let entries = whole(&*other, None).await.entries;
+    let entries = whole::<P>(&*other, None).await.entries;
     let there = batches::<P>(&entries, 0..=last);
     assert!(there.is_superset(&acknowledged));
     // Who follows has the same, in the same order.

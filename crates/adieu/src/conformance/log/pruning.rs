@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::{after, assert_later, token};
+use super::{after, assert_later, token, whole};
 use crate::{
-    conformance::{
-        Custody, Place, open,
-        sample::{lapsing, whole},
-    },
+    conformance::{Custody, Place, open, sample::lapsing},
     revocation::{Pruned, Revocation, RevocationLog},
     time::Timestamp,
 };
@@ -35,9 +32,9 @@ async fn leaves_all<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     log.append(vec![token::<P>("a")]).await.unwrap();
-    let before = whole(&log, None).await;
+    let before = whole::<P>(&log, None).await;
     assert_eq!(log.prune(Timestamp::MAX).await.unwrap(), Pruned { removed: 0, complete: true });
-    let after = whole(&log, None).await;
+    let after = whole::<P>(&log, None).await;
     assert_eq!((after.entries, after.cursor), (before.entries, before.cursor));
     assert_eq!(after.pruned_through, before.pruned_through);
 }
@@ -58,7 +55,7 @@ pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog
     assert_eq!(prune(&log, after::<P>(59)).await, 0);
     assert_eq!(prune(&log, after::<P>(60)).await, (0..2_000).filter(|&number| !stays(number)).count());
     assert_eq!(prune(&log, after::<P>(60)).await, 0);
-    let page = whole(&log, None).await;
+    let page = whole::<P>(&log, None).await;
     let expected: Vec<_> = (0..2_000).filter(|&number| stays(number)).map(fact).chain([token::<P>("last")]).collect();
     assert!(page.entries == expected);
     assert_eq!((page.cursor.position, page.pruned_through), (head, after::<P>(60)));
@@ -72,13 +69,13 @@ pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (log, other) = (place.open().await, place.open().await);
     log.append(vec![lapsing("a", after::<P>(10)), lapsing("b", after::<P>(20)), token::<P>("c")]).await.unwrap();
-    assert_eq!(whole(&log, None).await.pruned_through, Timestamp::ZERO);
-    let cursor = whole(&other, None).await.cursor;
+    assert_eq!(whole::<P>(&log, None).await.pruned_through, Timestamp::ZERO);
+    let cursor = whole::<P>(&other, None).await.cursor;
     for seconds in [10, 25] {
         prune(&log, after::<P>(seconds)).await;
         for log in [&log, &other] {
-            assert_eq!(whole(log, None).await.pruned_through, after::<P>(seconds));
-            let page = whole(log, Some(&cursor)).await;
+            assert_eq!(whole::<P>(log, None).await.pruned_through, after::<P>(seconds));
+            let page = whole::<P>(log, Some(&cursor)).await;
             assert_eq!(page.pruned_through, after::<P>(seconds), "those who have read before are told, too");
             assert_eq!((page.entries, &page.cursor), (vec![], &cursor));
         }
@@ -90,7 +87,7 @@ pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
     }
     drop((log, other));
     place.crash().await;
-    assert_eq!(whole(&place.open().await, None).await.pruned_through, after::<P>(25));
+    assert_eq!(whole::<P>(&place.open().await, None).await.pruned_through, after::<P>(25));
 }
 
 /// One removes what has lapsed, step by step, while others append and others read from the beginning. Whatever a page lacks
@@ -130,7 +127,7 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
         let (log, is_over, before) = (open(&place).await, is_over.clone(), before.clone());
         others.push(tokio::spawn(async move {
             while !is_over.load(Ordering::Relaxed) {
-                let page = whole(&*log, None).await;
+                let page = whole::<P>(&*log, None).await;
                 let mut entries = page.entries.iter();
                 for fact in before.iter().filter(|fact| fact.lapses_at > page.pruned_through) {
                     assert!(entries.any(|entry| entry == fact), "{fact:?} is missing beside {:?}", page.pruned_through);
@@ -160,7 +157,7 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
     for _ in 0..2 {
         prune(&log, after::<P>(100)).await;
     }
-    let entries = whole(&log, None).await.entries;
+    let entries = whole::<P>(&log, None).await.entries;
     let is_of = |entry: &Revocation, writer: u64| {
         let crate::revocation::Target::Token { id, .. } = &entry.target else { return false };
         id.as_str().starts_with(&format!("{writer} "))
@@ -188,19 +185,19 @@ pub async fn a_position_is_never_given_twice<P: Place<Store: RevocationLog>>() {
         let log = place.open().await;
         let facts = (0..10).map(|number| lapsing(format!("{number}"), after::<P>(1))).collect();
         let head = log.append(facts).await.unwrap();
-        let cursor = whole(&log, None).await.cursor;
+        let cursor = whole::<P>(&log, None).await.cursor;
         prune(&log, after::<P>(2)).await;
-        let page = whole(&log, None).await;
+        let page = whole::<P>(&log, None).await;
         assert_eq!((page.entries, &page.cursor), (vec![], &cursor));
         (head, cursor)
     };
     place.crash().await;
     let log = place.open().await;
     prune(&log, after::<P>(3)).await;
-    let page = whole(&log, None).await;
+    let page = whole::<P>(&log, None).await;
     assert_eq!((page.entries, &page.cursor), (vec![], &cursor));
     assert_eq!(log.append(vec![]).await.unwrap(), head);
     assert_later::<P>(log.append(vec![token::<P>("next")]).await.unwrap(), head);
-    let page = whole(&log, Some(&cursor)).await;
+    let page = whole::<P>(&log, Some(&cursor)).await;
     assert_eq!((page.entries, page.from_start), (vec![token::<P>("next")], false));
 }

@@ -4,15 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{LONG, assert_later, token, tokens};
+use super::{LONG, assert_later, once, token, tokens, whole};
 use crate::{
-    conformance::{Place, open, sample::whole},
+    conformance::{Place, open},
     revocation::{Cursor, Position, Revocation, RevocationLog},
 };
 
 /// Follows from the beginning, asking with this wait, until it is told that everything has been appended, and then to the end.
 /// Gives what it has seen.
-fn follow<L: RevocationLog>(log: Arc<L>, mut done: Done, wait: Duration) -> JoinHandle<Vec<Revocation>> {
+fn follow<P: Place<Store: RevocationLog>>(
+    log: Arc<P::Store>,
+    mut done: Done,
+    wait: Duration,
+) -> JoinHandle<Vec<Revocation>> {
     tokio::spawn(async move {
         let (mut seen, mut cursor) = (Vec::new(), None::<Cursor>);
         loop {
@@ -28,8 +32,8 @@ fn follow<L: RevocationLog>(log: Arc<L>, mut done: Done, wait: Duration) -> Join
             seen.extend(page.entries);
             cursor = Some(page.cursor);
         }
-        seen.extend(whole(&*log, cursor.as_ref()).await.entries);
-        seen
+        seen.extend(whole::<P>(&*log, cursor.as_ref()).await.entries);
+        once::<P>(&[], seen)
     })
 }
 
@@ -57,10 +61,10 @@ pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog
     }
     let (tell, done) = watch::channel(false);
     let readers = [
-        follow(open(&place).await, done.clone(), Duration::ZERO),
-        follow(open(&place).await, done.clone(), Duration::from_secs(1)),
-        follow(logs[0].clone(), done.clone(), Duration::from_millis(1)),
-        follow(logs[1].clone(), done, LONG),
+        follow::<P>(open(&place).await, done.clone(), Duration::ZERO),
+        follow::<P>(open(&place).await, done.clone(), Duration::from_secs(1)),
+        follow::<P>(logs[0].clone(), done.clone(), Duration::from_millis(1)),
+        follow::<P>(logs[1].clone(), done, LONG),
     ];
     let writers: Vec<_> = (0..WRITERS)
         .zip(&logs)
@@ -83,7 +87,7 @@ pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog
     }
     tell.send_replace(true);
 
-    let entries = whole(&*logs[0], None).await.entries;
+    let entries = whole::<P>(&*logs[0], None).await.entries;
     assert_eq!(entries.len(), expected);
     for reader in readers {
         assert!(reader.await.unwrap() == entries, "a reader has seen something else than there is");
@@ -108,7 +112,7 @@ pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Place<Store: Revo
     let place = P::empty().await;
     let (slow, quick) = (open(&place).await, open(&place).await);
     let (tell, done) = watch::channel(false);
-    let reader = follow(open(&place).await, done, Duration::ZERO);
+    let reader = follow::<P>(open(&place).await, done, Duration::ZERO);
     for round in 0..ROUNDS {
         let start = round * 10_000;
         let facts = tokens::<P>(start..start + LONG_ONE);
@@ -120,7 +124,7 @@ pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Place<Store: Revo
         long_one.await.unwrap();
     }
     tell.send_replace(true);
-    let entries = whole(&*quick, None).await.entries;
+    let entries = whole::<P>(&*quick, None).await.entries;
     assert_eq!(entries.len(), expected);
     assert!(reader.await.unwrap() == entries, "the reader has seen something else than there is");
 }
@@ -129,7 +133,7 @@ pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Place<Store: Revo
 pub async fn many_wait_at_once<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
-    let cursor = whole(&*here, None).await.cursor;
+    let cursor = whole::<P>(&*here, None).await.cursor;
     let waiting: Vec<_> = (0..200)
         .map(|number| {
             let (log, cursor) = (if number % 2 == 0 { here.clone() } else { there.clone() }, cursor.clone());
@@ -150,8 +154,8 @@ pub async fn reads_that_are_given_up_harm_nobody<P: Place<Store: RevocationLog>>
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
     let (tell, done) = watch::channel(false);
-    let reader = follow(here.clone(), done, LONG);
-    let cursor = whole(&*here, None).await.cursor;
+    let reader = follow::<P>(here.clone(), done, LONG);
+    let cursor = whole::<P>(&*here, None).await.cursor;
     for number in 0..APPENDS {
         let waiting: Vec<_> = (0..8)
             .map(|_| {
@@ -170,5 +174,5 @@ pub async fn reads_that_are_given_up_harm_nobody<P: Place<Store: RevocationLog>>
     }
     tell.send_replace(true);
     assert_eq!(reader.await.unwrap(), tokens::<P>(0..APPENDS));
-    assert_eq!(whole(&*here, None).await.entries, tokens::<P>(0..APPENDS));
+    assert_eq!(whole::<P>(&*here, None).await.entries, tokens::<P>(0..APPENDS));
 }

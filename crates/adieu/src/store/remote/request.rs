@@ -12,8 +12,9 @@ use crate::{
     time::Timestamp,
 };
 
-/// The most revocations in one request.
-pub(super) const MOST_AT_ONCE: usize = 500;
+/// The most revocations in one request, and the most bytes of them: a node takes 64 KiB unless it is set otherwise.
+const MOST_AT_ONCE: usize = 500;
+const MOST_BYTES: usize = 60_000;
 
 /// How long ago a cut-off may be that is called "now".
 const ABOUT_NOW: Duration = Duration::from_secs(60);
@@ -73,6 +74,24 @@ pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp
         Target::Everything { .. } => return Err(inexpressible("a revocation of everything")),
     }
     Ok(Value::Object(body))
+}
+
+/// What goes in one request each, in order. One revocation always fits.
+pub(super) fn batches(bodies: &[Value]) -> Vec<Vec<&Value>> {
+    let mut batches: Vec<Vec<&Value>> = Vec::new();
+    let mut bytes = 0;
+    for body in bodies {
+        let length = body.to_string().len() + 1;
+        bytes += length;
+        match batches.last_mut().filter(|batch| batch.len() < MOST_AT_ONCE && bytes <= MOST_BYTES) {
+            Some(batch) => batch.push(body),
+            None => {
+                batches.push(vec![body]);
+                bytes = length;
+            }
+        }
+    }
+    batches
 }
 
 /// The other way round of [`Revocation::lapse_for`].
