@@ -1,7 +1,8 @@
-//! Several nodes, in processes of their own, on one PostgreSQL.
+//! Several nodes, in processes of their own, on one PostgreSQL or Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod everywhere;
+mod outages;
 #[path = "../feed/processes.rs"]
 #[allow(dead_code, reason = "what this binary does not need, the tests of the feed do")]
 mod processes;

@@ -11,8 +11,16 @@ pub(crate) const BOUND: Duration = Duration::from_secs(2);
 
 /// Nodes on a store of their own, with somebody who can log in.
 pub(crate) async fn nodes(count: usize, settings: &[(&'static str, String)]) -> Vec<Server> {
+    nodes_on(("ADIEU_STORE", test_servers::postgres_database().await), count, settings).await
+}
+
+pub(crate) async fn nodes_on(
+    store: (&'static str, String),
+    count: usize,
+    settings: &[(&'static str, String)],
+) -> Vec<Server> {
     let mut environment = vec![
-        ("ADIEU_STORE", test_servers::postgres_database().await),
+        store,
         ("ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", "100000 per 1s".to_owned()),
         ("ADIEU_SESSIONS_PER_USER", "100000".to_owned()),
     ];

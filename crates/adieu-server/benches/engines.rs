@@ -1,0 +1,285 @@
+//! What a durable logout costs on each engine, how soon a second node refuses the token, and what `/verify` costs; beside the two
+//! recipes of Flask-JWT-Extended's documentation on the same servers.
+//!
+//! `cargo bench -p adieu-server --bench engines` prints two tables. It starts a PostgreSQL and a Redis of its own, with files that
+//! are synced before an answer, beside each other and the SQLite file on the same disk.
+//!
+//! * *Logouts*: so many callers at once end sessions on one node (of this process), each waiting for the answer. The delay is
+//!   measured for one in a hundred, or fewer: from when its logout was answered until the second node, which follows the same
+//!   store, refuses the token.
+//! * *The recipes*: a row inserted and committed for each logout, with as many connections as there are callers, at most 64;
+//!   and `SET jti "" EX 900` on a connection that all callers share. They end one token, and not the session.
+//! * */verify*: the whole router without a socket, asked by two tasks; and the recipes' check on every request: the signature,
+//!   and then a look-up in PostgreSQL or Redis, by 64 tasks at once, since they wait.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::{
+    ffi::OsString,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use adieu::{
+    Issuer, Subject,
+    session::{Origin, Scope, SessionSettings},
+    store::{Postgres, Redis, Sqlite, Store},
+    token::Verifier,
+};
+use adieu_server::{
+    api,
+    config::{Flags, Settings},
+    node::Node,
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::task::JoinSet;
+use tower::util::ServiceExt as _;
+
+const CALLERS: [usize; 3] = [1, 64, 512];
+/// At most so many are logged out in one row, and for so long.
+const MOST: usize = 20_000;
+const SECONDS: u64 = 5;
+const SUBJECTS: usize = 1_000;
+
+#[tokio::main]
+async fn main() {
+    let seconds = std::env::var("ADIEU_BENCH_SECONDS").map_or(SECONDS, |seconds| seconds.parse().unwrap());
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let postgres = test_servers::Postgres::start_with(&[("max_connections", "200")]).await;
+    let redis = test_servers::Redis::start().await;
+    let file = folder.path().join("adieu.sqlite");
+    let [sqlite_url, postgres_url, redis_url] = [format!("sqlite:{}", file.display()), postgres.url(), redis.url()];
+
+    println!("| engine | callers | logouts/s | answered p50 | p99 | refused by a second node p50 | p99 |");
+    println!("|---|---|---|---|---|---|---|");
+    let sqlite = async || Arc::new(Sqlite::open(&file).await.unwrap()) as Arc<dyn Store>;
+    measure("SQLite", seconds, sqlite).await;
+    measure("PostgreSQL", seconds, async || Arc::new(Postgres::connect(&postgres_url).await.unwrap()) as _).await;
+    measure("Redis", seconds, async || Arc::new(Redis::connect(&redis_url).await.unwrap()) as _).await;
+
+    let pool = PgPoolOptions::new().max_connections(64).connect(&postgres_url).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE token_blocklist (id BIGSERIAL PRIMARY KEY, jti VARCHAR(36) NOT NULL, created_at TIMESTAMP NOT NULL); \
+                   CREATE INDEX ON token_blocklist (jti)").execute(&pool).await.unwrap();
+    for callers in CALLERS {
+        let pool = pool.clone();
+        recipe("a row committed per logout (PostgreSQL)", callers, seconds, move |id| insert(pool.clone(), id)).await;
+    }
+    let connection = redis::Client::open(redis_url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    for callers in CALLERS {
+        let connection = connection.clone();
+        recipe("`SET jti \"\" EX` (Redis)", callers, seconds, move |id| set(connection.clone(), id)).await;
+    }
+
+    println!("\n| check | requests/s |\n|---|---|");
+    for (name, settings) in [
+        ("`/verify`, SQLite", vec![("ADIEU_STORE", sqlite_url.clone())]),
+        ("`/verify`, PostgreSQL", vec![("ADIEU_STORE", postgres_url.clone())]),
+        ("`/verify`, Redis", vec![("ADIEU_STORE", sqlite_url.clone()), ("ADIEU_REVOCATIONS", redis_url.clone())]),
+    ] {
+        let (router, token, _node) = served(settings).await;
+        let rate = rate(2, seconds, move || verify(router.clone(), token.clone())).await;
+        println!("| {name} | {rate:.0} |");
+    }
+    let (_, token, node) = served(vec![("ADIEU_STORE", sqlite_url)]).await;
+    let verifier = Arc::clone(node.core.verifier());
+    let rate_of_rows = {
+        let (verifier, token, pool) = (Arc::clone(&verifier), token.clone(), pool.clone());
+        rate(64, seconds, move || look_up_row(Arc::clone(&verifier), token.clone(), pool.clone())).await
+    };
+    println!("| a look-up in PostgreSQL for each request | {rate_of_rows:.0} |");
+    let rate_of_keys =
+        rate(64, seconds, move || look_up_key(Arc::clone(&verifier), token.clone(), connection.clone())).await;
+    println!("| a look-up in Redis for each request | {rate_of_keys:.0} |");
+}
+
+/// One row for each number of callers.
+async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Store>) {
+    let start = async || {
+        let settings = SessionSettings {
+            sessions_per_subject: std::num::NonZeroUsize::MAX,
+            ..SessionSettings::new(Issuer::new("adieu").unwrap())
+        };
+        let issuer = settings.issuer.clone();
+        Arc::new(adieu::Node::builder(issuer).sessions(settings).start_on(open().await).await.unwrap())
+    };
+    let (here, there) = (start().await, start().await);
+    for callers in CALLERS {
+        let tokens = Arc::new(log_in(&here, MOST).await);
+        let next = Arc::new(AtomicUsize::new(0));
+        let started = Instant::now();
+        let mut working = JoinSet::new();
+        for _ in 0..callers {
+            let (here, there) = (Arc::clone(&here), Arc::clone(&there));
+            let (tokens, next) = (Arc::clone(&tokens), Arc::clone(&next));
+            working.spawn(async move {
+                let (mut answered, mut refused) = (Vec::new(), Vec::new());
+                while started.elapsed() < Duration::from_secs(seconds) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(token) = tokens.get(number) else { break };
+                    let asked_at = Instant::now();
+                    here.sessions().log_out(token, Scope::This).await.unwrap();
+                    answered.push(asked_at.elapsed());
+                    if number % 100 == 0 || callers == 1 && number % 10 == 0 {
+                        refused.push(until_refused(there.verifier(), token).await);
+                    }
+                }
+                (answered, refused)
+            });
+        }
+        let (mut answered, mut refused) = (Vec::new(), Vec::new());
+        while let Some(done) = working.join_next().await {
+            let (one, other) = done.unwrap();
+            answered.extend(one);
+            refused.extend(other);
+        }
+        let rate = answered.len() as f64 / started.elapsed().as_secs_f64();
+        let (answered, refused) = (Sorted::new(answered), Sorted::new(refused));
+        println!(
+            "| {engine} | {callers} | {rate:.0} | {} | {} | {} | {} |",
+            answered.at(50),
+            answered.at(99),
+            refused.at(50),
+            refused.at(99)
+        );
+    }
+}
+
+async fn until_refused(verifier: &Verifier, token: &str) -> Duration {
+    let answered_at = Instant::now();
+    while verifier.verify(token).is_ok() {
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    answered_at.elapsed()
+}
+
+/// Access tokens of new sessions.
+async fn log_in(node: &Arc<adieu::Node>, count: usize) -> Vec<String> {
+    let mut working = JoinSet::new();
+    for worker in 0..64 {
+        let node = Arc::clone(node);
+        working.spawn(async move {
+            let mut tokens = Vec::new();
+            for number in (worker..count).step_by(64) {
+                let subject = Subject::new(format!("subject-{}", number % SUBJECTS)).unwrap();
+                let pair = node.sessions().log_in(subject, Origin::default(), Default::default()).await.unwrap();
+                tokens.push(pair.access);
+            }
+            tokens
+        });
+    }
+    let mut tokens = Vec::new();
+    while let Some(some) = working.join_next().await {
+        tokens.extend(some.unwrap());
+    }
+    tokens
+}
+
+async fn recipe<F: Future<Output = ()> + Send + 'static>(
+    name: &str,
+    callers: usize,
+    seconds: u64,
+    revoke: impl Fn(String) -> F + Clone + Send + 'static,
+) {
+    let started = Instant::now();
+    let mut working = JoinSet::new();
+    for _ in 0..callers {
+        let revoke = revoke.clone();
+        working.spawn(async move {
+            let mut answered = Vec::new();
+            while started.elapsed() < Duration::from_secs(seconds) {
+                let asked_at = Instant::now();
+                revoke(adieu::TokenId::random().as_str().to_owned()).await;
+                answered.push(asked_at.elapsed());
+            }
+            answered
+        });
+    }
+    let answered: Vec<_> = working.join_all().await.into_iter().flatten().collect();
+    let rate = answered.len() as f64 / started.elapsed().as_secs_f64();
+    let answered = Sorted::new(answered);
+    println!("| {name} | {callers} | {rate:.0} | {} | {} | | |", answered.at(50), answered.at(99));
+}
+
+async fn insert(pool: PgPool, id: String) {
+    let row = sqlx::query("INSERT INTO token_blocklist (jti, created_at) VALUES ($1, now())").bind(id);
+    row.execute(&pool).await.unwrap();
+}
+
+async fn set(mut connection: redis::aio::MultiplexedConnection, id: String) {
+    redis::cmd("SET").arg(id).arg("").arg("EX").arg(900).query_async::<()>(&mut connection).await.unwrap();
+}
+
+/// A node, what answers its requests, and the token of somebody who is logged in.
+async fn served(settings: Vec<(&str, String)>) -> (Router, String, Arc<Node>) {
+    let environment = settings.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let settings = Settings::load(&Flags::default(), environment).unwrap();
+    let node = Arc::new(Node::open(&settings).await.unwrap());
+    let subject = Subject::new("somebody").unwrap();
+    let pair = node.sessions.log_in(subject, Origin::default(), Default::default()).await.unwrap();
+    (api::router(Arc::clone(&node), settings).unwrap(), pair.access, node)
+}
+
+/// How often a second it is done by so many tasks at once.
+async fn rate<F: Future<Output = ()> + Send + 'static>(
+    tasks: usize,
+    seconds: u64,
+    request: impl Fn() -> F + Clone + Send + 'static,
+) -> f64 {
+    let started = Instant::now();
+    let mut working = JoinSet::new();
+    for _ in 0..tasks {
+        let request = request.clone();
+        working.spawn(async move {
+            let mut count = 0_u32;
+            while started.elapsed() < Duration::from_secs(seconds) {
+                request().await;
+                count += 1;
+            }
+            count
+        });
+    }
+    let count: u32 = working.join_all().await.into_iter().sum();
+    f64::from(count) / started.elapsed().as_secs_f64()
+}
+
+async fn verify(router: Router, token: String) {
+    let request = Request::get("/verify").header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+}
+
+async fn look_up_row(verifier: Arc<Verifier>, token: String, pool: PgPool) {
+    let claims = verifier.verify(&token).unwrap();
+    let row = sqlx::query("SELECT id FROM token_blocklist WHERE jti = $1").bind(claims.token_id.as_str().to_owned());
+    assert!(row.fetch_optional(&pool).await.unwrap().is_none());
+}
+
+async fn look_up_key(verifier: Arc<Verifier>, token: String, mut connection: redis::aio::MultiplexedConnection) {
+    let claims = verifier.verify(&token).unwrap();
+    let mut command = redis::cmd("GET");
+    command.arg(claims.token_id.as_str());
+    assert!(command.query_async::<Option<String>>(&mut connection).await.unwrap().is_none());
+}
+
+struct Sorted(Vec<Duration>);
+
+impl Sorted {
+    fn new(mut durations: Vec<Duration>) -> Self {
+        durations.sort();
+        Self(durations)
+    }
+
+    fn at(&self, percent: usize) -> String {
+        let found = self.0.get((self.0.len().saturating_sub(1)) * percent / 100);
+        found.map_or_else(String::new, |found| format!("{:.2} ms", found.as_secs_f64() * 1_000.0))
+    }
+}

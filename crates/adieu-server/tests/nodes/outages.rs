@@ -1,0 +1,140 @@
+//! The engine goes away and comes back: nothing that was acknowledged is lost, nothing is accepted for longer than the bound, and
+//! nobody has to start anything again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use tokio::task::JoinSet;
+
+use super::{
+    processes::{PATIENCE, Server},
+    three_nodes::{BOUND, nodes_on},
+};
+
+/// A write that can't be done is answered within this.
+const PATIENCE_FOR_WRITES: Duration = Duration::from_secs(8);
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Stopped,
+    Killed,
+    Frozen,
+}
+
+/// A server of an engine, which only this test uses.
+enum Engine {
+    Postgres(test_servers::Postgres),
+    Redis(test_servers::Redis),
+}
+
+impl Engine {
+    fn settings(&self) -> (&'static str, String) {
+        match self {
+            Self::Postgres(server) => ("ADIEU_STORE", server.url()),
+            Self::Redis(server) => ("ADIEU_REVOCATIONS", server.url()),
+        }
+    }
+
+    async fn fail(&mut self, fault: Fault) {
+        match (self, fault) {
+            (Self::Postgres(server), Fault::Stopped) => server.stop().await,
+            (Self::Postgres(server), Fault::Killed) => server.kill(),
+            (Self::Postgres(server), Fault::Frozen) => server.freeze(),
+            (Self::Redis(server), Fault::Stopped) => server.stop().await,
+            (Self::Redis(server), Fault::Killed) => server.kill(),
+            (Self::Redis(server), Fault::Frozen) => server.freeze(),
+        }
+    }
+
+    async fn recover(&mut self, fault: Fault) {
+        match (self, fault) {
+            (Self::Postgres(server), Fault::Frozen) => server.thaw(),
+            (Self::Redis(server), Fault::Frozen) => server.thaw(),
+            (Self::Postgres(server), _) => server.start_again().await,
+            (Self::Redis(server), _) => server.start_again().await,
+        }
+    }
+}
+
+/// Somebody logs in and out all the time. Gives the tokens whose logout was acknowledged.
+fn load(node: &Arc<Server>) -> JoinSet<Vec<String>> {
+    let mut load = JoinSet::new();
+    let node = Arc::clone(node);
+    load.spawn(async move {
+        let mut acknowledged = Vec::new();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(12) {
+            let Some((access, _)) = node.try_log_in("jose").await else { continue };
+            if let Some((200, _)) = node.try_ask(Method::POST, "/logout", Some(&access), None).await {
+                acknowledged.push(access);
+            }
+        }
+        acknowledged
+    });
+    load
+}
+
+async fn it_is_survived(mut engine: Engine) {
+    let node = Arc::new(nodes_on(engine.settings(), 1, &[]).await.pop().unwrap());
+    // With revocations in Redis its accounts are its own, which does not matter here.
+    let lenient = Server::start(&[], vec![engine.settings(), ("ADIEU_WHEN_STALE", "accept".to_owned())]).await.0;
+    let live = node.log_in("jose").await;
+    let ended = node.log_in("jose").await;
+    assert_eq!(node.ask(Method::POST, "/logout", Some(&ended), None).await.0, 200);
+
+    for fault in [Fault::Stopped, Fault::Killed, Fault::Frozen] {
+        node.becomes("settled", async || lenient.verify(&ended).await.0 == 401).await;
+        let spare = node.log_in("jose").await;
+        let mut load = load(&node);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        engine.fail(fault).await;
+        let failed_at = Instant::now();
+
+        // It goes on until it can't know, and then refuses; whoever was told to accept does.
+        assert_eq!(node.verify(&live).await.0, 204, "{fault:?}");
+        loop {
+            let asked_at = failed_at.elapsed();
+            let (status, _) = node.verify(&live).await;
+            if status == 503 {
+                break;
+            }
+            assert_eq!(status, 204);
+            assert!(asked_at <= BOUND + Duration::from_millis(500), "{fault:?}: still accepted after {asked_at:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(node.verify(&ended).await.0, 401, "what is known to be revoked is refused as such");
+        assert_eq!(lenient.verify(&live).await.0, 204);
+        assert_eq!(node.get("/readyz", None).await, 503);
+        let asked_at = Instant::now();
+        // What becomes of it is not known: a server that is only frozen may do it later.
+        assert_eq!(node.ask(Method::POST, "/logout", Some(&spare), None).await.0, 503, "{fault:?}");
+        assert!(asked_at.elapsed() < PATIENCE_FOR_WRITES, "{fault:?}: {:?}", asked_at.elapsed());
+
+        engine.recover(fault).await;
+        let back_at = Instant::now();
+        node.becomes("ready again", async || node.get("/readyz", None).await == 200).await;
+        println!("{fault:?}: ready again {:?} after the engine was", back_at.elapsed());
+        let acknowledged = tokio::time::timeout(PATIENCE, load.join_next()).await.unwrap().unwrap().unwrap();
+        assert!(!acknowledged.is_empty());
+        assert_eq!(node.verify(&live).await.0, 204);
+        for token in acknowledged.iter().chain([&ended]) {
+            assert_eq!(node.verify(token).await, (401, "token_revoked".to_owned()), "{fault:?}");
+        }
+        let late = node.log_in("jose").await;
+        assert_eq!(node.ask(Method::POST, "/logout", Some(&late), None).await.0, 200);
+        lenient.becomes("informed", async || lenient.verify(&late).await.0 == 401).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_postgres() {
+    it_is_survived(Engine::Postgres(test_servers::Postgres::start().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_redis() {
+    it_is_survived(Engine::Redis(test_servers::Redis::start().await)).await;
+}
