@@ -219,7 +219,7 @@ pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: Re
         there.append(vec![fact.clone()]).await.unwrap();
         let appended_at = Instant::now();
         let (page, noticed_at) = waiting.await.unwrap();
-        assert_eq!(once::<P>(&known, page.entries), [fact.clone()]);
+        assert_eq!(once::<P>(&known, page.entries), std::slice::from_ref(&fact));
         known.push(fact);
         cursor = page.cursor;
         taken.push(noticed_at.saturating_duration_since(appended_at));
