@@ -10,7 +10,7 @@
 //!    handful of statements, commits once and answers everybody.
 //! 4. **One caller's failure is its own.** An operation that fails is taken out, and the rest runs again without it.
 //! 5. **Bounded.** The queue is; when it is full the answer is [`Error::Unavailable`] at once. So is time: a read of the log
-//!    ends within a second, any other within four, a write within five, also when the server is frozen. A node that is
+//!    ends within a second and a half, any other within four, a write within five, also when the server is frozen. A node that is
 //!    frozen while it has the lock loses it after two seconds.
 //! 6. **Self-healing.** A connection that failed or was late is dropped, and the next call makes a new one: when the server is
 //!    back, so is the store.
@@ -24,6 +24,8 @@
 //! * A commit whose answer was lost is [`Error::Unavailable`], and may have happened.
 //! * With a standby that is promoted, what it had not received yet is gone, unless `synchronous_standby_names` makes commits
 //!   wait for it.
+//! * A primary that another server has taken the place of must be stopped, or cut off from the nodes: whoever still reads from
+//!   it does not learn what has been revoked since.
 //! * Between a node and the server there must be no pooler that gives one connection's transactions to several servers'
 //!   processes (`pool_mode = transaction` of PgBouncer): settings, notifications and prepared statements are a connection's.
 //! * A step that concerns so many sessions that the server takes more than four seconds for it fails, and leaves all as it
@@ -65,9 +67,9 @@ use server::Durability;
 use worker::{Answer, Worker};
 
 /// Connections for following the log: the node's own follower and the one for all others. And how long a read may take,
-/// which is well below what any sensible `max_staleness` is.
+/// which is below what any sensible `max_staleness` is.
 const FOLLOWERS: usize = 2;
-const FOLLOW: Duration = Duration::from_secs(1);
+const FOLLOW: Duration = Duration::from_millis(1_500);
 /// Connections for everything else that reads, and for what accounts and clients write.
 const OTHERS: usize = 4;
 const ASK: Duration = Duration::from_secs(4);
@@ -159,9 +161,11 @@ impl Postgres {
         let process = Arc::new(AtomicI32::new(0));
         let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&process));
         let listening = tokio::spawn(listener::listen(Arc::clone(&address), appended.clone(), process));
+        let followers = Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW);
+        followers.keep(connection);
         let inner = Inner {
             writer,
-            followers: Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW),
+            followers,
             others: Connections::new(Arc::clone(&address), OTHERS, ASK),
             listening,
             appended,

@@ -162,12 +162,12 @@ impl Connections {
             let mut connection = self.lend().await?;
             match question(&mut connection).await {
                 Ok(answer) => {
-                    self.idle().push_back(connection);
+                    self.keep(connection);
                     Ok(answer)
                 }
                 Err(error) => {
                     if leaves_the_connection_usable(&error) {
-                        self.idle().push_back(connection);
+                        self.keep(connection);
                     }
                     Err(Error::unavailable(error))
                 }
@@ -178,6 +178,11 @@ impl Connections {
             self.idle().clear();
             Err(Error::unavailable("the server did not answer in time"))
         })
+    }
+
+    /// Keeps a connection for the next who asks.
+    pub(super) fn keep(&self, connection: PgConnection) {
+        self.idle().push_back(connection);
     }
 
     async fn lend(&self) -> Result<PgConnection, Error> {

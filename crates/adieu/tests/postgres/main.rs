@@ -1,0 +1,8 @@
+//! The engine on PostgreSQL: the suite that all engines pass, and what is promised of it beyond that.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod engine;
+mod group_commit;
+mod order;
+mod outages;
+mod servers;
