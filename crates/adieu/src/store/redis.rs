@@ -104,7 +104,6 @@ impl Redis {
     }
 
     /// To say more than a URL does.
-    #[must_use]
     pub fn builder(url: &str) -> RedisBuilder {
         RedisBuilder::new(url)
     }
