@@ -87,6 +87,9 @@ pub trait Place: Sized + 'static {
     /// Whose the log is.
     const LOG: Custody = Custody::Own;
 
+    /// What becomes of the log's identity in a [crash](Self::crash).
+    const IDENTITY: Identity = Identity::Stays;
+
     /// What time it is there. It matters only where there is a clock of its own behind the engine, as with one whose log is
     /// [another's](Custody::OfAnother): then it is about now, and the same whenever it is asked for.
     #[must_use]
@@ -105,6 +108,16 @@ pub trait Place: Sized + 'static {
     /// Stops what keeps things, without warning, as a crash would, and starts it again; returns when it takes part again.
     /// Nothing, for an engine that is all in this process.
     async fn crash(&self) {}
+}
+
+/// What becomes of a log's identity when what keeps it has crashed and was started again, with nothing lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// It is the same log, and a cursor from before reads on.
+    Stays,
+    /// It counts as another one, since the engine could not tell it from one that has lost something: whoever has read it before
+    /// reads it from the beginning, once. Positions go on all the same.
+    Changes,
 }
 
 /// Whose the log is that an engine gives access to.

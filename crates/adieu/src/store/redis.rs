@@ -24,6 +24,7 @@ mod connection;
 mod durability;
 mod keys;
 mod log;
+mod membership;
 mod sessions;
 mod settings;
 mod watch;
@@ -76,6 +77,7 @@ struct Keys {
     access: String,
     expiry: String,
     signing_keys: String,
+    nodes: String,
 }
 
 /// What runs in the server, as one step each.
@@ -87,6 +89,7 @@ struct Scripts {
     seen: Script,
     add_first_key: Script,
     replace_keys: Script,
+    forget_node: Script,
 }
 
 impl Redis {
@@ -101,7 +104,6 @@ impl Redis {
     }
 
     /// To say more than a URL does.
-    #[must_use]
     pub fn builder(url: &str) -> RedisBuilder {
         RedisBuilder::new(url)
     }
@@ -157,6 +159,7 @@ impl Keys {
             access: key("access"),
             expiry: key("expiry"),
             signing_keys: key("keys"),
+            nodes: key("nodes"),
         }
     }
 
@@ -177,6 +180,7 @@ impl Scripts {
             seen: Script::new(include_str!("redis/scripts/seen.lua")),
             add_first_key: Script::new(include_str!("redis/scripts/add_first_key.lua")),
             replace_keys: Script::new(include_str!("redis/scripts/replace_keys.lua")),
+            forget_node: Script::new(include_str!("redis/scripts/forget_node.lua")),
         }
     }
 }

@@ -8,6 +8,7 @@ mod another_log_is_noticed;
 mod nodes_share_a_server;
 mod sessions_and_their_indexes_agree;
 mod support;
+mod the_way_there_can_be_encrypted;
 
 use adieu::conformance::suite;
 

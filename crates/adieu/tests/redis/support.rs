@@ -7,7 +7,7 @@ use std::{
 };
 
 use adieu::{
-    conformance::Place,
+    conformance::{Identity, Place},
     revocation::{Cursor, RevocationLog},
     store::Redis,
 };
@@ -19,6 +19,8 @@ pub(crate) struct OnServer(Mutex<Server>);
 
 impl Place for OnServer {
     type Store = Redis;
+
+    const IDENTITY: Identity = Identity::Changes;
 
     async fn empty() -> Self {
         Self(Mutex::new(Server::start().await))

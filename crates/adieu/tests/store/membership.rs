@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adieu::{
     revocation::{Cursor, LogId, Position},
-    store::{Membership, Postgres, Standing},
+    store::{Membership, Postgres, Redis, Standing},
 };
 
 fn standing(node: &str) -> Standing {
@@ -42,5 +42,12 @@ async fn what_a_node_says_takes_the_place_of_what_it_said(here: &impl Membership
 async fn in_postgres() {
     let url = test_servers::postgres_database().await;
     let (here, there) = (Postgres::connect(&url).await.unwrap(), Postgres::connect(&url).await.unwrap());
+    what_a_node_says_takes_the_place_of_what_it_said(&here, &there).await;
+}
+
+#[tokio::test]
+async fn in_redis() {
+    let url = test_servers::redis_database().await;
+    let (here, there) = (Redis::connect(&url).await.unwrap(), Redis::connect(&url).await.unwrap());
     what_a_node_says_takes_the_place_of_what_it_said(&here, &there).await;
 }

@@ -6,28 +6,44 @@ use redis::{RedisError, aio::MultiplexedConnection};
 
 use crate::Error;
 
-/// Settings that the promise depends on, what each has to be, and what happens otherwise.
-const SETTINGS: [(&str, fn(&str) -> bool, &str, &str); 4] = [
-    ("appendonly", is_yes, "yes", "it keeps nothing, or a copy from time to time"),
-    ("appendfsync", is_always, "always", "what was answered in the last second or more is lost with the power"),
-    ("no-appendfsync-on-rewrite", is_no, "no", "nothing is synced while it rewrites its file"),
-    ("maxmemory-policy", keeps_keys_without_expiry, "noeviction", "it throws revocations away when its memory is full"),
+/// A setting that the promise depends on.
+struct Requirement {
+    setting: &'static str,
+    is_good: fn(&str) -> bool,
+    good: &'static str,
+    /// What happens when it is not.
+    otherwise: &'static str,
+}
+
+const REQUIREMENTS: [Requirement; 4] = [
+    Requirement {
+        setting: "appendonly",
+        is_good: |value| value == "yes",
+        good: "yes",
+        otherwise: "it keeps nothing, or a copy from time to time",
+    },
+    Requirement {
+        setting: "appendfsync",
+        is_good: |value| value == "always",
+        good: "always",
+        otherwise: "what was answered in the last second or more is lost with the power",
+    },
+    Requirement {
+        setting: "no-appendfsync-on-rewrite",
+        is_good: |value| value == "no",
+        good: "no",
+        otherwise: "nothing is synced while it rewrites its file",
+    },
+    Requirement {
+        setting: "maxmemory-policy",
+        is_good: keeps_keys_without_expiry,
+        good: "noeviction",
+        otherwise: "it throws revocations away when its memory is full",
+    },
 ];
 
 /// The oldest version that has all the commands.
 const OLDEST: (u32, u32) = (6, 2);
-
-fn is_yes(value: &str) -> bool {
-    value == "yes"
-}
-
-fn is_no(value: &str) -> bool {
-    value == "no"
-}
-
-fn is_always(value: &str) -> bool {
-    value == "always"
-}
 
 /// Those that begin with `volatile` take only keys that expire, which none of ours does.
 fn keeps_keys_without_expiry(value: &str) -> bool {
@@ -45,7 +61,7 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection, allow_weaker
         return Err(Error::Setting(format!("Redis {version} is too old: Redis 6.2, or any Valkey, is the oldest")));
     }
     incarnation(&server, &replication)?;
-    for (setting, is_good, good, otherwise) in SETTINGS {
+    for Requirement { setting, is_good, good, otherwise } in REQUIREMENTS {
         let answer = redis::cmd("CONFIG").arg("GET").arg(setting).query_async(connection).await;
         let value = match answer {
             Ok(values) => HashMap::<String, String>::into_iter(values).next().map(|(_, value)| value),

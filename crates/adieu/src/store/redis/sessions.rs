@@ -277,7 +277,7 @@ impl<'a> View<'a> {
 
     async fn end(&mut self, ending: &Ending) -> Result<Option<Ended>, Error> {
         if let Some((id, subject)) = &ending.provided
-            && !self.find(id).await?.is_some_and(|session| session.subject == *subject)
+            && self.find(id).await?.is_none_or(|session| session.subject != *subject)
         {
             return Ok(None);
         }

@@ -1,0 +1,69 @@
+//! The nodes that share a Redis server.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Redis, connection::Ask, invalid};
+use crate::{
+    Error,
+    store::{Membership, Standing},
+};
+
+/// What is kept of a node, beside its id and its beat: those stand in front.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    settled: Option<String>,
+    followers: u32,
+    unbounded: u32,
+    max_staleness: u64,
+}
+
+#[async_trait]
+impl Membership for Redis {
+    async fn tell(&self, standing: &Standing) -> Result<(), Error> {
+        let mut tell = redis::pipe();
+        tell.cmd("HSET").arg(&self.shared.keys.nodes).arg(&standing.node).arg(to_text(standing)?).ignore();
+        self.write(Ask::Pipeline(&tell)).await
+    }
+
+    async fn members(&self) -> Result<Vec<Standing>, Error> {
+        let mut all = redis::pipe();
+        all.cmd("HGETALL").arg(&self.shared.keys.nodes);
+        let (nodes,): (HashMap<String, String>,) = self.read(&all).await?;
+        let mut nodes = nodes.into_iter().collect::<Vec<_>>();
+        nodes.sort();
+        nodes.into_iter().map(|(node, text)| from_text(node, &text).ok_or_else(|| invalid("a node"))).collect()
+    }
+
+    async fn forget(&self, node: &str, beat: u64) -> Result<(), Error> {
+        let mut script = self.shared.scripts.forget_node.prepare_invoke();
+        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{beat} "));
+        self.write(Ask::Script(&script)).await
+    }
+}
+
+fn to_text(standing: &Standing) -> Result<String, Error> {
+    let kept = Kept {
+        settled: standing.settled.as_ref().map(ToString::to_string),
+        followers: standing.followers,
+        unbounded: standing.unbounded,
+        max_staleness: u64::try_from(standing.max_staleness.as_millis()).unwrap_or(u64::MAX),
+    };
+    let json = serde_json::to_string(&kept).map_err(Error::unavailable)?;
+    Ok(format!("{} {json}", standing.beat))
+}
+
+fn from_text(node: String, text: &str) -> Option<Standing> {
+    let (beat, json) = text.split_once(' ')?;
+    let kept: Kept = serde_json::from_str(json).ok()?;
+    Some(Standing {
+        node,
+        beat: beat.parse().ok()?,
+        settled: kept.settled.map(|cursor| cursor.parse()).transpose().ok()?,
+        followers: kept.followers,
+        unbounded: kept.unbounded,
+        max_staleness: Duration::from_millis(kept.max_staleness),
+    })
+}
