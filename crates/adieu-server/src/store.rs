@@ -128,9 +128,10 @@ impl Stores {
     /// Where the nodes of this store let each other know how far they are; none when it is for one node.
     #[must_use]
     pub fn membership(&self) -> Option<Arc<dyn Membership>> {
-        match &self.main {
-            Main::Sqlite(_) => None,
-            Main::Postgres(store) => Some(Arc::new(store.clone())),
+        match (&self.revocations, &self.main) {
+            (Some(store), _) => Some(Arc::new(store.clone())),
+            (None, Main::Sqlite(_)) => None,
+            (None, Main::Postgres(store)) => Some(Arc::new(store.clone())),
         }
     }
 

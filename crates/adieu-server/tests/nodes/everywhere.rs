@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     processes::Server,
-    three_nodes::{BOUND, nodes},
+    three_nodes::{BOUND, nodes, nodes_on},
 };
 
 /// Until then a node that has just started does not know who followed it before.
@@ -85,4 +85,16 @@ async fn a_node_that_stops_is_not_waited_for() {
     let token = nodes[1].log_in("jose").await;
     let (everywhere, _) = nodes[0].log_out_everywhere(&token).await;
     assert_eq!(everywhere, json!({ "acknowledged": 1, "waited_out": 0, "unbounded": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_with_their_revocations_in_redis_wait_for_each_other() {
+    let nodes = nodes_on(("ADIEU_REVOCATIONS", test_servers::redis_database().await), 2, &[]).await;
+    let [a, b] = &nodes[..] else { panic!() };
+    settle_down(&nodes).await;
+    let token = a.log_in("jose").await;
+    assert_eq!(b.verify(&token).await.0, 204);
+    let (everywhere, _) = a.log_out_everywhere(&token).await;
+    assert_eq!(everywhere, json!({ "acknowledged": 1, "waited_out": 0, "unbounded": 0 }));
+    assert_eq!(b.verify(&token).await, (401, "token_revoked".to_owned()));
 }
