@@ -131,7 +131,7 @@ async fn a_copy_that_is_interrupted_is_completed_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let file = format!("sqlite:{}", folder.path().join("old.sqlite").display());
     let url = test_servers::postgres_database().await;
-    const SESSIONS: usize = 20_000;
+    const SESSIONS: usize = 6_000;
     let before = old_store(&settings(&file), SESSIONS).await;
     let mut kills = 0;
     let started = Instant::now();
