@@ -19,7 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits for the end of whoever holds the other end of its standard input, however it ends, and then leaves nothing behind.
-const GUARD: &str = r#"cat >/dev/null; kill -KILL $(cat "$1/pids") 2>/dev/null; sleep 0.2; rm -rf "$1""#;
+/// The folder can't be removed while somebody who has been told to end still writes there.
+const GUARD: &str = r#"
+cat >/dev/null
+kill -KILL $(cat "$1/pids")
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    sleep 0.2
+    rm -rf "$1" && exit
+done
+"#;
 
 /// A folder, a port, and what is running there.
 #[derive(Debug)]

@@ -40,9 +40,19 @@ async fn stopped_and_started_again() {
     all_is_refused_in_time(&store).await;
     server.start_again().await;
     recovers(async || store.read(None, Duration::ZERO).await).await;
-    // No request had to fail for the connection that writes.
     store.append(vec![token("after")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0, [token("before"), token("after")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_has_to_fail_for_a_restart_to_be_noticed() {
+    let (mut server, store) = with_server().await;
+    for number in 0..3 {
+        store.append(vec![token(format!("{number}"))]).await.unwrap();
+        server.stop().await;
+        server.start_again().await;
+    }
+    assert_eq!(read_all(&store, None).await.0.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
