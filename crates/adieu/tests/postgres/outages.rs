@@ -197,9 +197,17 @@ impl Drop for Node {
 async fn appends_until_it_is_killed() {
     let Ok(url) = std::env::var(GIVEN) else { return };
     let store = Postgres::connect(&url).await.unwrap();
-    let load = Load::start(&store);
-    std::future::pending::<()>().await;
-    load.end().await;
+    let mut writers = JoinSet::new();
+    for writer in 0..8 {
+        let store = store.clone();
+        writers.spawn(async move {
+            // What fails, because it was frozen meanwhile, is left.
+            for number in 0_u64.. {
+                let _ = store.append(vec![token(format!("{writer} {number}"))]).await;
+            }
+        });
+    }
+    writers.join_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,6 +217,9 @@ async fn a_node_that_freezes_while_it_has_the_lock_stops_nobody_for_long() {
     let place = InDatabase::empty().await;
     let store = place.open().await;
     let node = Node::start(&place.0);
+    // While it starts it has the lock as well; that is not what is tried here.
+    let empty = read_all(&store, None).await.1;
+    assert!(!store.read(Some(&empty), Duration::from_secs(60)).await.unwrap().entries.is_empty());
     let mut other = connected(&place.0).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -84,6 +84,7 @@ impl Server {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::{Durability, Server};
 

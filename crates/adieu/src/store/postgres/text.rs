@@ -51,6 +51,7 @@ pub fn from_text(written: &str) -> sqlx::Result<Cow<'_, str>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::{from_text, to_text};
 
