@@ -35,6 +35,7 @@ mod keys;
 mod listener;
 mod log;
 mod membership;
+mod restore;
 mod schema;
 mod server;
 mod sessions;
