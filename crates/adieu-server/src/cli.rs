@@ -13,6 +13,7 @@ mod client;
 mod completions;
 mod copy;
 mod key;
+mod log;
 mod output;
 mod progress;
 mod prompt;
@@ -76,6 +77,8 @@ enum Command {
     Key(key::Arguments),
     /// Copy one store into another
     Store(copy::Arguments),
+    /// Look at the log of revocations, and accept that a backup was put back
+    Log(log::Arguments),
     /// Print a sample of the file with the settings, or those in effect
     Config(settings::Arguments),
     /// Print what makes a shell complete these commands
@@ -118,6 +121,7 @@ impl Command {
             Self::Revoke(arguments) => wait_for(arguments.run()),
             Self::Key(arguments) => wait_for(arguments.run()),
             Self::Store(arguments) => wait_for(arguments.run()),
+            Self::Log(arguments) => wait_for(arguments.run()),
             Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         }

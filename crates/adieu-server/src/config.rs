@@ -44,6 +44,13 @@ pub struct Settings {
     #[config(env = "ADIEU_DATA", default = "./adieu-data", deserialize_with = text)]
     pub data: PathBuf,
 
+    /// The file that remembers, outside of the store, how far the log of revocations has been, so that a backup which is put
+    /// back is noticed: then every token from before is refused. Not set: `high-water` in the data folder. Keep it out of
+    /// what is backed up and put back, or name another place: put back together with the store, it proves nothing. Each
+    /// server of several has its own.
+    #[config(env = "ADIEU_HIGH_WATER", deserialize_with = text)]
+    pub high_water: Option<PathBuf>,
+
     /// Where everything is kept. Not set: in the file `adieu.sqlite` in the data folder, for one server. With
     /// "postgres://user@host/database" any number of servers share a PostgreSQL database; the password is best left to
     /// PGPASSWORD or ~/.pgpass.

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod config;
 pub mod error;
 pub mod feed;
+pub mod high_water;
 pub mod input;
 pub mod issuers;
 pub mod limit;

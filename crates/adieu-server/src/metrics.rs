@@ -183,6 +183,14 @@ impl Collector for Known {
             None,
             &ConstCounter::new(appended),
         )?;
+        let restored = self.sessions.as_ref().and_then(|sessions| sessions.high_water()?.restored_at());
+        put(
+            &mut encoder,
+            "restored_backup",
+            "Whether a backup was put back and nobody has accepted that yet",
+            None,
+            &ConstGauge::new(i64::from(restored.is_some())),
+        )?;
         put(
             &mut encoder,
             "refused_while_stale",

@@ -16,7 +16,7 @@ use crate::{
     clients::Clients,
     config::{self, Settings},
     feed::{Feed, Joining},
-    issuers,
+    high_water, issuers,
     metrics::Metrics,
     password::Hasher,
     store::{Stores, address},
@@ -102,6 +102,9 @@ impl Node {
             Some(nodes) => Some(Joining::begin(nodes, settings.max_staleness, token_when_stale(settings)).await?),
             None => None,
         };
+        if let Some(file) = high_water::of(settings, purpose == Purpose::Serve)? {
+            builder = builder.high_water(file);
+        }
         let starting = builder
             .token_cache(Some(token_cache))
             .sessions(session_settings)

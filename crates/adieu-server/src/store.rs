@@ -195,7 +195,7 @@ fn cannot_open(address: &StoreAddress) -> String {
 }
 
 /// Makes the folder of a file, such that only its owner can look into it.
-fn prepare_folder(file: &Path) -> anyhow::Result<()> {
+pub(crate) fn prepare_folder(file: &Path) -> anyhow::Result<()> {
     let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);

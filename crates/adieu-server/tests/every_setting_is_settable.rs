@@ -11,6 +11,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("listen", r#""[::1]:9000""#, "[::1]:9000"),
     ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
+    ("high_water", r#""/var/lib/adieu-mark""#, "/var/lib/adieu-mark"),
     ("store", r#""postgres://adieu@localhost/adieu""#, "postgres://adieu@localhost/adieu"),
     ("revocations", r#""redis://localhost:6379""#, "redis://localhost:6379"),
     ("allow_weaker_durability", "true", "true"),
@@ -124,8 +125,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 8,
-        "all but the eight without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 9,
+        "all but the nine without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }

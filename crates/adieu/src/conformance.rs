@@ -46,7 +46,8 @@
 //! # }
 //! ```
 //!
-//! An engine that keeps revocations only asks for `log` alone.
+//! An engine that keeps revocations only asks for `log` alone; one of which an older copy may be put back
+//! ([`Restorable`](crate::restore::Restorable)) for `restore` as well.
 //!
 //! # What it can't try
 //!
@@ -63,6 +64,7 @@
 
 pub mod keys;
 pub mod log;
+pub mod restore;
 pub mod sample;
 pub mod sessions;
 
@@ -138,8 +140,8 @@ pub enum Custody {
     OfAnother,
 }
 
-/// Makes a module of tests for an engine: `suite!(name: Place, part, part…)`, where the parts are `log`, `sessions` and
-/// `keys`, those of the modules [here](crate::conformance). An attribute before it, as `#[cfg(…)]`, is for all of them.
+/// Makes a module of tests for an engine: `suite!(name: Place, part, part…)`, where the parts are `log`, `sessions`,
+/// `keys` and `restore`, those of the modules [here](crate::conformance). An attribute before it, as `#[cfg(…)]`, is for all of them.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! conformance_suite {
@@ -165,6 +167,9 @@ macro_rules! __conformance_part {
     };
     (keys) => {
         $crate::__conformance_keys!();
+    };
+    (restore) => {
+        $crate::__conformance_restore!();
     };
 }
 

@@ -7,6 +7,7 @@
 //! * [`token`]: what a token is, how it is signed and how it is verified;
 //! * [`revocation`]: what has ended, the durable [log](revocation::RevocationLog) of it, and the in-memory
 //!   [index](revocation::Index) that every verification asks;
+//! * [`restore`]: noticing that a backup was put back, which has forgotten what was revoked after it was made;
 //! * [`session`]: log in, refresh with rotation and reuse detection, log out;
 //! * [`store`]: where the log and the sessions are kept;
 //! * [`Node`]: all of it, put together;
@@ -20,6 +21,7 @@ pub mod conformance;
 mod error;
 mod id;
 mod node;
+pub mod restore;
 pub mod revocation;
 #[cfg(feature = "remote")]
 mod service;

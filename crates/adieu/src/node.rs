@@ -16,16 +16,17 @@
 //! # }
 //! ```
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{
     Error, Issuer,
+    restore::{Guard, Watched},
     revocation::{Cursor, Follower, Index, RevocationLog},
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Store},
-    time::{Clock, SystemClock},
+    time::{Clock, SystemClock, Timestamp},
     token::{Algorithm, CacheLimits, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
 };
 
@@ -41,6 +42,7 @@ pub struct Node {
     log: Arc<dyn RevocationLog>,
     keys: Vec<SigningKey>,
     clock: Arc<dyn Clock>,
+    guard: Option<Arc<Guard>>,
     follower: Follower,
 }
 
@@ -63,6 +65,7 @@ impl Node {
             when_stale: WhenStale::default(),
             token_cache: Some(CacheLimits::default()),
             issuers: Vec::new(),
+            high_water: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -103,6 +106,25 @@ impl Node {
         &self.clock
     }
 
+    /// When it was noticed that a backup had been put back, until that is [accepted](Node::accept_restore); see
+    /// [`restore`](crate::restore). Always `None` without a [high-water mark](NodeBuilder::high_water).
+    #[must_use]
+    pub fn restored_at(&self) -> Option<Timestamp> {
+        self.guard.as_ref()?.restored_at()
+    }
+
+    /// Accepts that a backup was put back: it is not told any more. Gives when it was noticed, or `None` when there is nothing to
+    /// accept. What was revoked stays so.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {
+        match &self.guard {
+            Some(guard) => guard.accept_restore().await,
+            None => Ok(None),
+        }
+    }
+
     /// Starts to forget what has lapsed and to write down when sessions were last used, for as long as the answer is
     /// kept. One node of a store is enough; several do no harm.
     #[must_use]
@@ -124,6 +146,7 @@ pub struct NodeBuilder {
     when_stale: WhenStale,
     token_cache: Option<CacheLimits>,
     issuers: Vec<Arc<Decoder>>,
+    high_water: Option<PathBuf>,
     clock: Arc<dyn Clock>,
 }
 
@@ -199,6 +222,15 @@ impl NodeBuilder {
         self
     }
 
+    /// Remembers in this file how far the log has been, so that a backup which is put back is noticed: then every token that was
+    /// issued before is revoked, and every session ends; see [`restore`](crate::restore). None is kept unless this is set.
+    ///
+    /// The file belongs where a backup of the store does not reach: put back together with the store, it proves
+    /// nothing. Each node of several has its own. Of an engine that notices by itself it is not used.
+    pub fn high_water(self, file: impl Into<PathBuf>) -> Self {
+        Self { high_water: Some(file.into()), ..self }
+    }
+
     /// A clock other than the system's, for tests.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -227,15 +259,24 @@ impl NodeBuilder {
             when_stale,
             token_cache,
             issuers,
+            high_water,
             clock,
         } = self;
+        // First of all, so that no key and no session is taken from a backup that was put back.
+        let guard = match high_water {
+            Some(file) => Guard::start(file, &store, &settings, &issuers, algorithm, &clock).await?,
+            None => None,
+        };
         let keys = match signing_key {
             Some(key) => vec![key],
             None => load_or_make_keys(&*store, algorithm, clock.now()).await?,
         };
         let signing_key = keys.last().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?.clone();
 
-        let log: Arc<dyn RevocationLog> = Arc::clone(&store) as _;
+        let log: Arc<dyn RevocationLog> = match &guard {
+            Some(guard) => Arc::new(Watched::new(Arc::clone(&store) as _, Arc::clone(guard))),
+            None => Arc::clone(&store) as _,
+        };
         let index = Arc::new(Index::new(clock.now()));
         let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), max_staleness);
         let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
@@ -263,8 +304,9 @@ impl NodeBuilder {
             verifier = verifier.with_issuer(issuer)?;
         }
         let verifier = Arc::new(verifier);
-        let sessions = Sessions::new(store, Arc::clone(&verifier), signing_key, settings, Arc::clone(&clock))?;
+        let sessions = Sessions::new(store, Arc::clone(&verifier), signing_key, settings, Arc::clone(&clock))?
+            .with_high_water(guard.as_ref().map(|guard| Arc::clone(guard.high_water())));
         follower.ready().await?;
-        Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, clock, follower })
+        Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, clock, guard, follower })
     }
 }

@@ -38,6 +38,7 @@ use last_seen::LastSeen;
 
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
+    restore::HighWater,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::{Clock, Timestamp},
     token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode_with_header},
@@ -125,6 +126,7 @@ pub struct Sessions {
     clock: Arc<dyn Clock>,
     last_seen: LastSeen,
     appended: Arc<AtomicU64>,
+    high_water: Option<Arc<HighWater>>,
 }
 
 impl fmt::Debug for Sessions {
@@ -154,7 +156,21 @@ impl Sessions {
             clock,
             last_seen: LastSeen::default(),
             appended: Arc::default(),
+            high_water: None,
         })
+    }
+
+    /// Has the mark, if there is one, raised before a logout is answered, so that not even a copy of the store from a moment before goes
+    /// unnoticed; see [`restore`](crate::restore).
+    #[must_use]
+    pub fn with_high_water(self, high_water: Option<Arc<HighWater>>) -> Self {
+        Self { high_water, ..self }
+    }
+
+    /// The mark that is raised, if there is one.
+    #[must_use]
+    pub fn high_water(&self) -> Option<&HighWater> {
+        self.high_water.as_deref()
     }
 
     /// What every path asks whether a token is good.
@@ -357,11 +373,13 @@ impl Sessions {
     ) -> Result<Option<usize>, Error> {
         let ending = Ending { issuer: self.settings.issuer.clone(), selection, provided, also };
         let (store, verifier, appended) = self.shared();
+        let high_water = self.high_water.clone();
         to_its_end(async move {
             let Some(ended) = store.end(ending).await? else { return Ok(None) };
             // Durable first: what is refused here must not come back with a restart.
             verifier.index().extend(&ended.revocations);
             count(&appended, &ended);
+            raise(high_water.as_deref(), &ended);
             Ok(Some(ended.sessions))
         })
         .await
@@ -496,6 +514,12 @@ fn token_of(claims: &Claims) -> Revocation {
         issuer: claims.issuer.clone(),
         target: Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) },
         lapses_at: Revocation::lapse_for(claims.expires_at),
+    }
+}
+
+fn raise(high_water: Option<&HighWater>, ended: &Ended) {
+    if let (Some(high_water), Some(position)) = (high_water, ended.appended_at) {
+        high_water.raise_position(position);
     }
 }
 

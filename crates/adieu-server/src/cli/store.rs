@@ -1,6 +1,9 @@
 //! What commands open: the store of the settings, and no store that is not there.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use adieu::Subject;
 use anyhow::{Context as _, bail};
@@ -53,6 +56,21 @@ pub(super) async fn look_into(settings: &Settings) -> anyhow::Result<Stores> {
 
 /// Opens a store with all that is needed to end something in it.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
+    require(settings)?;
+    let node = Node::open_for_command(settings).await?;
+    if node.core.restored_at().is_some() {
+        // There is nobody left to tell when standard error is gone.
+        let _told = writeln!(
+            io::stderr(),
+            "warning: a backup was put back in the place of this store; see `adieu log status`, and then \
+             `adieu log accept-restore`"
+        );
+    }
+    Ok(node)
+}
+
+/// The same, for what is about a store that was put back, and says so itself.
+pub(super) async fn open_restored(settings: &Settings) -> anyhow::Result<Node> {
     require(settings)?;
     Node::open_for_command(settings).await
 }

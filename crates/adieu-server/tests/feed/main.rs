@@ -9,5 +9,6 @@ mod hub;
 #[allow(dead_code, reason = "what this binary does not need, the tests of several nodes do")]
 mod processes;
 mod proxy;
+mod put_back;
 mod services;
 mod support;

@@ -100,6 +100,11 @@ impl Server {
         self.becomes("ready", async || self.get("/readyz", None).await == 200).await;
     }
 
+    /// Where its data is.
+    pub(crate) fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

@@ -1,6 +1,6 @@
 //! Ending things by their names, several in one step, also what another issuer has given.
 
-use super::{Ended, Ending, Selection, SessionError, Sessions, count, to_its_end};
+use super::{Ended, Ending, Selection, SessionError, Sessions, count, raise, to_its_end};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, Target},
@@ -80,6 +80,7 @@ impl Sessions {
         };
         let endings = named.into_iter().map(|one| self.ending(one, now, latest)).collect();
         let (store, verifier, appended) = self.shared();
+        let high_water = self.high_water.clone();
         to_its_end(async move {
             let ended = store.end_all(endings).await?;
             let ended: Vec<Ended> = ended.into_iter().map(Option::unwrap_or_default).collect();
@@ -87,6 +88,7 @@ impl Sessions {
             for ended in &ended {
                 verifier.index().extend(&ended.revocations);
                 count(&appended, ended);
+                raise(high_water.as_deref(), ended);
             }
             Ok(ended.iter().map(|ended| ended.sessions).collect())
         })

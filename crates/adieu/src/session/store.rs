@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
-    revocation::{Pruned, Revocation, Target},
+    revocation::{Position, Pruned, Revocation, Target},
     time::Timestamp,
 };
 
@@ -196,6 +196,8 @@ pub struct Ended {
     pub sessions: usize,
     /// What was appended to the log.
     pub revocations: Vec<Revocation>,
+    /// The position of the last of them, from an engine that knows it at no cost.
+    pub appended_at: Option<Position>,
 }
 
 impl Ending {
@@ -215,6 +217,7 @@ impl Ending {
         });
         Ended {
             sessions: ended.len(),
+            appended_at: None,
             revocations: sessions.map(|session| session.revocation(&self.issuer)).chain(also).collect(),
         }
     }

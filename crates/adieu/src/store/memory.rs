@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, SessionId, Subject,
+    restore::{LogState, Renewal, Restorable},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionStore},
     time::Timestamp,
@@ -24,12 +25,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Memory {
     kept: Arc<Mutex<Kept>>,
-    log_id: LogId,
     head: watch::Sender<Position>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    log_id: LogId,
+    restored_at: Option<Timestamp>,
     log: VecDeque<(Position, Revocation)>,
     pruned_through: Timestamp,
     sessions: BTreeMap<SessionId, Session>,
@@ -40,7 +42,15 @@ impl Memory {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { kept: Arc::default(), log_id: LogId::random(), head: watch::Sender::new(Position::START) }
+        let kept = Kept {
+            log_id: LogId::random(),
+            restored_at: None,
+            log: VecDeque::new(),
+            pruned_through: Timestamp::ZERO,
+            sessions: BTreeMap::new(),
+            keys: Vec::new(),
+        };
+        Self { kept: Arc::new(Mutex::new(kept)), head: watch::Sender::new(Position::START) }
     }
 
     /// Nothing is left half done when a holder panics: every change below is a single step.
@@ -49,7 +59,11 @@ impl Memory {
     }
 
     fn append_to(&self, kept: &mut Kept, revocations: &[Revocation]) -> Position {
-        let mut position = *self.head.borrow();
+        let position = *self.head.borrow();
+        self.append_after(position, kept, revocations)
+    }
+
+    fn append_after(&self, mut position: Position, kept: &mut Kept, revocations: &[Revocation]) -> Position {
         for revocation in revocations {
             position = Position::new(position.get().saturating_add(1));
             kept.log.push_back((position, revocation.clone()));
@@ -67,20 +81,20 @@ impl Memory {
             .extract_if(.., |_, session| ending.selection.includes(session))
             .map(|(_, ended)| ended)
             .collect();
-        let ended = ending.revocations(&ended);
-        self.append_to(kept, &ended.revocations);
+        let mut ended = ending.revocations(&ended);
+        ended.appended_at = Some(self.append_to(kept, &ended.revocations));
         Some(ended)
     }
 
     fn read_now(&self, after: Option<&Cursor>) -> Page {
         let kept = self.kept();
         let head = *self.head.borrow();
-        let start = after.filter(|cursor| cursor.log == self.log_id && cursor.position <= head);
+        let start = after.filter(|cursor| cursor.log == kept.log_id && cursor.position <= head);
         let from = start.map_or(Position::START, |cursor| cursor.position);
         let first = kept.log.partition_point(|(position, _)| *position <= from);
         Page {
             entries: kept.log.range(first..).map(|(_, revocation)| revocation.clone()).collect(),
-            cursor: Cursor { log: self.log_id.clone(), position: head },
+            cursor: Cursor { log: kept.log_id.clone(), position: head },
             complete: true,
             from_start: start.is_none(),
             age: Duration::ZERO,
@@ -116,6 +130,10 @@ impl RevocationLog for Memory {
         }
         let _ = tokio::time::timeout(wait, head.changed()).await;
         Ok(self.read_now(after))
+    }
+
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
@@ -221,6 +239,46 @@ impl KeyStore for Memory {
         kept.keys.retain(|key| !removed.contains(&key.id));
         kept.keys.sort_by(|one, other| (one.signs_from, &one.id).cmp(&(other.signs_from, &other.id)));
         Ok(kept.keys.clone())
+    }
+}
+
+#[async_trait]
+impl Restorable for Memory {
+    async fn look(&self, at: Position) -> Result<LogState, Error> {
+        let kept = self.kept();
+        let head = *self.head.borrow();
+        let entry =
+            |at: Position| kept.log.iter().find(|(position, _)| *position == at).map(|(_, entry)| entry.clone());
+        Ok(LogState {
+            log: kept.log_id.clone(),
+            head,
+            pruned_through: kept.pruned_through,
+            restored_at: kept.restored_at,
+            entry: entry(at),
+            last: entry(head),
+        })
+    }
+
+    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+        let mut kept = self.kept();
+        if kept.log_id != renewal.seen {
+            return Ok(None);
+        }
+        let ended: Vec<Session> = kept
+            .sessions
+            .extract_if(.., |_, session| renewal.ending.selection.includes(session))
+            .map(|(_, ended)| ended)
+            .collect();
+        let mut ended = renewal.ending.revocations(&ended);
+        kept.log_id = renewal.log;
+        kept.restored_at = Some(renewal.at);
+        let after = renewal.after.max(*self.head.borrow());
+        ended.appended_at = Some(self.append_after(after, &mut kept, &ended.revocations));
+        Ok(Some(ended))
+    }
+
+    async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.kept().restored_at.take())
     }
 }
 

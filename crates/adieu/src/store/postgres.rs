@@ -37,6 +37,7 @@ mod keys;
 mod listener;
 mod log;
 mod membership;
+mod restore;
 mod schema;
 mod server;
 mod sessions;

@@ -14,6 +14,7 @@
 
 mod keys;
 mod log;
+mod restore;
 mod schema;
 mod sessions;
 mod worker;

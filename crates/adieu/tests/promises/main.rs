@@ -1,6 +1,7 @@
 //! The promises that ARCHITECTURE.md lists, each in a file named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod a_restored_backup_is_noticed;
 mod every_path_asks_the_same_evaluator;
 mod logout_ends_the_whole_session;
 mod logout_is_durable;

@@ -7,8 +7,8 @@ use adieu::{
     store::{Memory, Sqlite},
 };
 
-suite!(memory: InMemory, log, sessions, keys);
-suite!(sqlite: OnFile, log, sessions, keys);
+suite!(memory: InMemory, log, sessions, keys, restore);
+suite!(sqlite: OnFile, log, sessions, keys, restore);
 
 /// The process is the place: whoever opens it again shares it.
 pub(crate) struct InMemory(Memory);

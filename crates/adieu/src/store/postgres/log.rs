@@ -5,7 +5,10 @@
 //! takes a lock that is let go when the transaction is over, which is after others can see it; then gives the positions that
 //! follow the last one. The last entry is never pruned, only hidden once it has lapsed, so a position is never given twice.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -14,6 +17,7 @@ use tokio::time::Instant;
 use super::{Postgres, batch::Changes, from_text, from_time, invalid, to_text, to_time};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
+    restore::Restorable,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
     time::Timestamp,
 };
@@ -62,6 +66,21 @@ pub(super) async fn insert(connection: &mut PgConnection, revocations: &[Revocat
     insert.fetch_one(connection).await?.try_get(0)
 }
 
+/// Appends one, in a transaction that has the lock, at a position after this one.
+pub(super) async fn insert_after(
+    connection: &mut PgConnection,
+    after: Position,
+    revocation: &Revocation,
+) -> sqlx::Result<()> {
+    const MOVE: &str = "UPDATE revocation SET position = $1 WHERE position = $2";
+    let inserted = insert(connection, std::slice::from_ref(revocation)).await?.saturating_add(1);
+    let wanted = inserted.max(from_position(after).saturating_add(1));
+    if wanted > inserted {
+        sqlx::query(MOVE).bind(wanted).bind(inserted).execute(connection).await?;
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl RevocationLog for Postgres {
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
@@ -88,6 +107,10 @@ impl RevocationLog for Postgres {
                 tokio::time::sleep(left.min(BURST)).await;
             }
         }
+    }
+
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
@@ -185,7 +208,7 @@ pub(super) fn from_position(position: Position) -> i64 {
 }
 
 /// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
-fn entry<'r>(row: &'r PgRow, previous: &mut Option<(&'r str, Issuer)>) -> sqlx::Result<Revocation> {
+pub(super) fn entry<'r>(row: &'r PgRow, previous: &mut Option<(&'r str, Issuer)>) -> sqlx::Result<Revocation> {
     let time = |column: usize| row.try_get(column).map(to_time);
     let written: &str = row.try_get(2)?;
     let issuer = match previous {

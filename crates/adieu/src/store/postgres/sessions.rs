@@ -11,11 +11,11 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use super::{
     Postgres,
     batch::{Changes, Key},
-    from_text, from_time, invalid, to_text, to_time,
+    from_text, from_time, invalid, log, to_text, to_time,
 };
 use crate::{
     Error, SessionId, Subject, TokenId,
-    revocation::Pruned,
+    revocation::{Position, Pruned},
     session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore},
     time::Timestamp,
 };
@@ -60,14 +60,15 @@ impl SessionStore for Postgres {
 
     async fn end_all(&self, mut endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
         self.find_owners(&mut endings).await?;
-        match endings.iter().map(keys).collect::<Option<Vec<_>>>() {
+        let outcome = match endings.iter().map(keys).collect::<Option<Vec<_>>>() {
             Some(keys) => {
                 let keys = keys.into_iter().flatten().collect();
-                self.decide(keys, move |changes| endings.iter().map(|ending| end_known(changes, ending)).collect())
-                    .await
+                let end =
+                    move |changes: &mut Changes| endings.iter().map(|ending| end_known(changes, ending)).collect();
+                self.inner.writer.decide(keys, end)?.await
             }
             None => {
-                self.run(move |connection, changes| {
+                let end = self.inner.writer.run(move |connection, changes| {
                     let endings = endings.clone();
                     Box::pin(async move {
                         let mut ended = Vec::with_capacity(endings.len());
@@ -76,10 +77,16 @@ impl SessionStore for Postgres {
                         }
                         Ok(ended)
                     })
-                })
-                .await
+                });
+                end?.await
             }
+        };
+        let (mut ended, committed): (Vec<Option<Ended>>, _) = self.written(outcome)?;
+        let head_before = log::to_position(committed.head_before).get();
+        for position in ended.iter_mut().flatten().filter_map(|ended| ended.appended_at.as_mut()) {
+            *position = Position::new(head_before.saturating_add(position.get()));
         }
+        Ok(ended)
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
@@ -224,8 +231,14 @@ fn end_known(changes: &mut Changes, ending: &Ending) -> Option<Ended> {
         _ => None,
     };
     let ended = ending.revocations(removed.as_slice());
-    changes.append(ended.revocations.iter().cloned());
-    Some(ended)
+    Some(append(changes, ended))
+}
+
+/// Appends what goes with an ending. Where that is, is counted from the last position before the batch, until that is known.
+fn append(changes: &mut Changes, ended: Ended) -> Ended {
+    let so_far = changes.append(ended.revocations.iter().cloned());
+    let appended_at = (!ended.revocations.is_empty()).then(|| Position::new(u64::try_from(so_far).unwrap_or(0)));
+    Ended { appended_at, ..ended }
 }
 
 /// Any ending, by itself.
@@ -241,13 +254,12 @@ async fn end(connection: &mut PgConnection, changes: &mut Changes, ending: &Endi
         Selection::All { issued_until } => end_everything(connection, ending, issued_until).await?,
         _ => ending.revocations(&delete(connection, &ending.selection).await?),
     };
-    changes.append(ended.revocations.iter().cloned());
-    Ok(Some(ended))
+    Ok(Some(append(changes, ended)))
 }
 
 /// Of all there are, only those that get a revocation of their own are fetched, and the one that a cut-off has to outlive:
 /// a million would take longer than an operation may.
-async fn end_everything(
+pub(super) async fn end_everything(
     connection: &mut PgConnection,
     ending: &Ending,
     issued_until: Timestamp,

@@ -1,14 +1,18 @@
 //! The revocation log in SQLite.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params, types::ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Row, params, types::ValueRef};
 use tokio::time::Instant;
 
 use super::{Sqlite, from_time, to_time};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
+    restore::Restorable,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
     time::Timestamp,
 };
@@ -30,7 +34,17 @@ const EVERYTHING: i64 = 3;
 
 /// Appends within the caller's transaction.
 pub(super) fn insert(connection: &Connection, revocation: &Revocation) -> rusqlite::Result<()> {
-    const INSERT: &str = "INSERT INTO revocation (kind, issuer, id, moment, lapses_at) VALUES ($1, $2, $3, $4, $5)";
+    insert_at(connection, None, revocation)
+}
+
+/// The same at a position that is greater than the last, if one is given.
+pub(super) fn insert_at(
+    connection: &Connection,
+    position: Option<Position>,
+    revocation: &Revocation,
+) -> rusqlite::Result<()> {
+    const INSERT: &str =
+        "INSERT INTO revocation (position, kind, issuer, id, moment, lapses_at) VALUES ($1, $2, $3, $4, $5, $6)";
     let (kind, id, moment) = match &revocation.target {
         Target::Token { id, expires_at } => (TOKEN, id.as_str(), expires_at.map(from_time)),
         Target::Session { id } => (SESSION, id.as_str(), None),
@@ -38,6 +52,7 @@ pub(super) fn insert(connection: &Connection, revocation: &Revocation) -> rusqli
         Target::Everything { issued_until } => (EVERYTHING, "", Some(from_time(*issued_until))),
     };
     connection.prepare_cached(INSERT)?.execute(params![
+        position.map(from_position),
         kind,
         revocation.issuer.as_str(),
         id,
@@ -84,6 +99,10 @@ impl RevocationLog for Sqlite {
         }
     }
 
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
+    }
+
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
         // The last entry stays for its position; once the mark has passed it, it is hidden and needs no more attention.
         const LAPSED: &str = "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 \
@@ -121,6 +140,12 @@ impl RevocationLog for Sqlite {
     }
 }
 
+/// The entry at a position, also one that has lapsed.
+pub(super) fn entry_at(connection: &Connection, position: Position) -> rusqlite::Result<Option<Revocation>> {
+    const ENTRY: &str = "SELECT position, kind, issuer, id, moment, lapses_at FROM revocation WHERE position = $1";
+    connection.prepare_cached(ENTRY)?.query_row([from_position(position)], |row| entry(row, &mut None)).optional()
+}
+
 impl Sqlite {
     /// Tells readers of this process that there is something new.
     pub(super) fn wake_readers(&self) {
@@ -156,12 +181,12 @@ impl Sqlite {
 }
 
 /// The last position that was ever given: pruning leaves the last entry where it is.
-fn head(connection: &Connection) -> rusqlite::Result<Position> {
+pub(super) fn head(connection: &Connection) -> rusqlite::Result<Position> {
     const HEAD: &str = "SELECT coalesce(max(position), 0) FROM revocation";
     connection.prepare_cached(HEAD)?.query_row([], |row| row.get(0)).map(to_position)
 }
 
-fn to_position(number: i64) -> Position {
+pub(super) fn to_position(number: i64) -> Position {
     Position::new(u64::try_from(number).unwrap_or(0))
 }
 

@@ -204,8 +204,11 @@ fn end(connection: &Connection, ending: &Ending) -> rusqlite::Result<Option<Ende
     {
         return Ok(None);
     }
-    let ended = ending.revocations(&delete(connection, &ending.selection)?);
+    let mut ended = ending.revocations(&delete(connection, &ending.selection)?);
     ended.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
+    if !ended.revocations.is_empty() {
+        ended.appended_at = Some(log::to_position(connection.last_insert_rowid()));
+    }
     Ok(Some(ended))
 }
 
@@ -247,7 +250,7 @@ fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
 }
 
 /// Removes sessions and gives what they were.
-fn delete(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<Session>> {
+pub(super) fn delete(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<Session>> {
     let (condition, parameters) = match selection {
         Selection::One(id) => ("WHERE id = $1", vec![id.as_str()]),
         Selection::Owned(id, subject) => ("WHERE subject = $1 AND id = $2", vec![subject.as_str(), id.as_str()]),

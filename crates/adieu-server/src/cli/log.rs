@@ -1,0 +1,146 @@
+//! `adieu log`
+
+use std::{process::ExitCode, time::Duration};
+
+use adieu::{
+    restore::{HighWater, Verdict},
+    revocation::{Cursor, Position, RevocationLog},
+    time::Timestamp,
+};
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    output::{Reader, Table, written},
+    store::{Common, look_into, open_restored},
+};
+use crate::{config::Settings, high_water};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print which log it is, how far it goes, and whether a backup was put back; changes nothing
+    Status,
+    /// Say that it is known that a backup was put back, so that it is not told any more: what was revoked stays so
+    AcceptRestore,
+}
+
+impl Arguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.common.settings()?;
+        match self.command {
+            Command::Status => self.status(&settings).await?,
+            Command::AcceptRestore => self.accept(&settings).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn status(&self, settings: &Settings) -> anyhow::Result<()> {
+        let stores = look_into(settings).await?;
+        let store = stores.core();
+        // First the mark, then the log, which others may be appending to.
+        let file = high_water::file(settings);
+        let mark = HighWater::look(&file)?;
+        let (head, pruned_through, entries) = read(&*store).await?;
+        let state = match store.restorable() {
+            Some(restorable) => {
+                Some(restorable.look(mark.as_ref().map_or(Position::START, |mark| mark.anchor())).await?)
+            }
+            None => None,
+        };
+        let went_back = match (&mark, &state) {
+            (Some(mark), Some(state)) => match mark.judge(state) {
+                Verdict::WentBack(why) => Some(why.to_string()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let restored_at = state.and_then(|state| state.restored_at);
+
+        let mut output = self.common.output();
+        if output.reader() == Reader::Machine {
+            output.object(&json!({
+                "log": head.log.as_str(),
+                "head": head.position.get(),
+                "entries": entries,
+                "pruned_through": pruned_through,
+                "high_water": mark.as_ref().map(|mark| json!({
+                    "file": file, "log": mark.log(), "position": mark.position().get(),
+                })),
+                "went_back": went_back,
+                "restored_at": restored_at,
+            }))?;
+        } else {
+            let mark = match &mark {
+                Some(mark) if mark.log() == head.log.as_str() => {
+                    format!("{} in {}", mark.position().get(), file.display())
+                }
+                Some(mark) => format!("{} of the log {} in {}", mark.position().get(), mark.log(), file.display()),
+                None => format!("none in {}", file.display()),
+            };
+            let restored = match (&went_back, restored_at) {
+                (Some(why), _) => format!("yes, which the next start will notice: {why}"),
+                (None, Some(at)) => format!("noticed at {}, not accepted yet", written(at)),
+                (None, None) => "no".to_owned(),
+            };
+            let mut table = Table::bare();
+            for (name, value) in [
+                ("log", head.log.as_str().to_owned()),
+                ("head", head.position.get().to_string()),
+                ("entries", entries.to_string()),
+                (
+                    "pruned through",
+                    if pruned_through == Timestamp::ZERO { "never".to_owned() } else { written(pruned_through) },
+                ),
+                ("high-water mark", mark),
+                ("backup put back", restored),
+            ] {
+                table.row(&mut output, [name.to_owned(), value])?;
+            }
+            table.print(&mut output)?;
+        }
+        output.finish()
+    }
+
+    async fn accept(&self, settings: &Settings) -> anyhow::Result<()> {
+        // Notices what no server has noticed yet, and does what has to be done.
+        let node = open_restored(settings).await?;
+        drop(node);
+        let restorable = look_into(settings).await?.core().restorable();
+        let noticed_at = match restorable {
+            Some(restorable) => restorable.accept_restore().await?,
+            None => None,
+        };
+        let Some(noticed_at) = noticed_at else { bail!("there is nothing to accept: no backup was put back") };
+        let mut output = self.common.output();
+        output.result(
+            &format!(
+                "accepted that a backup was put back, which was noticed at {}; every token that was issued before stays revoked",
+                written(noticed_at)
+            ),
+            &json!({ "accepted": true, "noticed_at": noticed_at }),
+        )?;
+        output.finish()
+    }
+}
+
+/// Where the log ends, how far it was pruned, and how many entries it has that have not lapsed.
+async fn read(log: &(impl RevocationLog + ?Sized)) -> Result<(Cursor, Timestamp, usize), adieu::Error> {
+    let mut entries = 0;
+    let mut page = log.read(None, Duration::ZERO).await?;
+    loop {
+        entries += page.entries.len();
+        if page.complete {
+            return Ok((page.cursor, page.pruned_through, entries));
+        }
+        page = log.read(Some(&page.cursor), Duration::ZERO).await?;
+    }
+}

@@ -1,0 +1,119 @@
+//! `adieu log`: how the log stands, and that a backup was put back.
+
+use std::{fs, thread, time::Duration};
+
+use adieu_server::{config::Settings, node::Node};
+
+use crate::support::{Place, log_in};
+
+impl Place {
+    fn copy_store(&self) {
+        let store = rusqlite::Connection::open(self.path("data/adieu.sqlite")).unwrap();
+        store.execute("VACUUM INTO $1", [self.path("backup").to_str().unwrap()]).unwrap();
+    }
+
+    /// In the place of a store that nobody has open.
+    fn put_back(&self) {
+        while self.path("data/adieu.sqlite-wal").exists() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        fs::copy(self.path("backup"), self.path("data/adieu.sqlite")).unwrap();
+    }
+
+    /// With a mark, as a server that ran here leaves it, which has ended a session that the backup has.
+    async fn with_backup() -> Self {
+        let place = Self::with_user("jose");
+        let node = Node::open(&place.settings()).await.unwrap();
+        let tokens = log_in(&node, "jose", "curl").await;
+        place.copy_store();
+        node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
+        node.close().await;
+        drop(node);
+        place.put_back();
+        place
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_says_how_the_log_stands() {
+    let place = Place::with_user("jose");
+    let status = place.run(&["log", "status", "--json"]).succeeded().object();
+    assert_eq!((&status["head"], &status["entries"], &status["pruned_through"]), (&0.into(), &0.into(), &0.into()));
+    assert!(status["high_water"].is_null() && status["restored_at"].is_null() && status["went_back"].is_null());
+    assert!(!place.path("data/high-water").exists(), "to look makes nothing");
+
+    let node = Node::open(&place.settings()).await.unwrap();
+    let tokens = log_in(&node, "jose", "curl").await;
+    node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
+    let status = place.run(&["log", "status", "--json"]).succeeded().object();
+    assert_eq!((&status["head"], &status["entries"]), (&1.into(), &1.into()));
+    assert_eq!(status["high_water"]["position"], 1);
+    assert_eq!(status["high_water"]["log"], status["log"]);
+    let text = place.run(&["log", "status"]).succeeded().stdout;
+    assert!(text.contains("high-water mark  1 in data/high-water\nbackup put back  no\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_nothing_to_accept_where_nothing_was_put_back() {
+    let place = Place::with_user("jose");
+    drop(Node::open(&place.settings()).await.unwrap());
+    assert_eq!(place.run(&["log", "accept-restore"]).failed(), "there is nothing to accept: no backup was put back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_the_first_start_accepting_does_the_rest_as_well() {
+    let place = Place::with_backup().await;
+    let status = place.run(&["log", "status"]).succeeded().stdout;
+    assert!(status.contains("yes, which the next start will notice: the log ends before"), "{status}");
+    let before = place.run(&["log", "status", "--json"]).succeeded().object();
+
+    let accepted = place.run(&["log", "accept-restore"]).succeeded().redacted();
+    insta::assert_snapshot!(accepted, @"accepted that a backup was put back, which was noticed at TIME________________; every token that was issued before stays revoked");
+    let after = place.run(&["log", "status", "--json"]).succeeded().object();
+    assert!(after["log"] != before["log"] && after["restored_at"].is_null() && after["went_back"].is_null());
+    assert_eq!(after["entries"], 1, "the cut-off");
+    let sessions = place.run(&["session", "list", "--json"]).succeeded();
+    assert!(sessions.objects().is_empty(), "{}", sessions.stdout);
+    assert_eq!(place.run(&["log", "accept-restore"]).status, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_uses_the_store_is_told_until_it_is_accepted() {
+    let place = Place::with_backup().await;
+    let revoke = ["revoke", "--subject", "somebody", "--yes"];
+    for _ in 0..2 {
+        let told = place.run(&revoke);
+        assert_eq!(told.status, 0);
+        assert!(told.stderr.starts_with("warning: a backup was put back"), "{}", told.stderr);
+    }
+    let status = place.run(&["log", "status"]).succeeded().stdout;
+    assert!(status.contains("not accepted yet"), "{status}");
+    // A node that runs hears of it.
+    let node = Node::open(&place.settings()).await.unwrap();
+    assert!(node.core.restored_at().is_some());
+    assert!(node.metrics.render().unwrap().contains("adieu_restored_backup 1"));
+    place.run(&["log", "accept-restore"]).succeeded();
+    while node.core.restored_at().is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(node.metrics.render().unwrap().contains("adieu_restored_backup 0"));
+    drop(node);
+    place.run(&revoke).succeeded();
+}
+
+/// What is put back in the data folder does not reach a mark that is elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mark_is_where_the_settings_have_it() {
+    let place = Place::with_user("jose");
+    let settings = Settings { high_water: Some(place.path("elsewhere/mark")), ..place.settings() };
+    let node = Node::open(&settings).await.unwrap();
+    let tokens = log_in(&node, "jose", "curl").await;
+    place.copy_store();
+    node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
+    drop(node);
+    assert!(place.path("elsewhere/mark").exists() && !place.path("data/high-water").exists());
+    place.put_back();
+    let node = Node::open(&settings).await.unwrap();
+    assert!(node.core.restored_at().is_some());
+    assert!(node.sessions.verifier().verify(&tokens.access).is_err());
+}

@@ -1,0 +1,89 @@
+//! A backup is put back in the place of a node's store, under real processes: every token from before is refused, there and
+//! by whoever follows.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use adieu::{Issuer, Service, token::Refusal};
+use reqwest::Method;
+use tempfile::TempDir;
+
+use super::{
+    processes::{Credentials, PATIENCE, Server},
+    proxy::Proxy,
+};
+
+/// A copy of the store as it is now, while the node runs.
+fn copy(node: &Server) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("backup");
+    let store = rusqlite::Connection::open(node.data().join("adieu.sqlite")).unwrap();
+    store.execute("VACUUM INTO $1", [copy.to_str().unwrap()]).unwrap();
+    (folder, copy)
+}
+
+fn put_back(copy: &Path, data: &Path) {
+    for file in ["adieu.sqlite-wal", "adieu.sqlite-shm"] {
+        let _ = fs::remove_file(data.join(file));
+    }
+    fs::remove_file(data.join("adieu.sqlite")).unwrap();
+    fs::copy(copy, data.join("adieu.sqlite")).unwrap();
+}
+
+async fn service(proxy: &Proxy, client: &Credentials) -> Service {
+    let issuer = Issuer::new("adieu").unwrap();
+    let service = Service::builder(issuer, proxy.url(), client.name(), client.secret()).start().unwrap();
+    service.ready().await.unwrap();
+    service
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn is_revoked(service: &Service, token: &str) -> bool {
+    matches!(service.verifier().verify(token), Err(Refusal::Revoked(_)))
+}
+
+#[tokio::test]
+async fn every_token_from_before_is_refused_here_and_by_those_who_follow() {
+    let (mut node, clients) = Server::node(&["orders"]).await;
+    node.register("jose").await;
+    let proxy = Proxy::start(&node.address).await;
+    let early = service(&proxy, &clients[0]).await;
+    for round in 0..5 {
+        let (left, stayed) = (node.log_in("jose").await, node.log_in("jose").await);
+        until("the service accepts", || early.verifier().verify(&left).is_ok()).await;
+        let (_folder, copy) = copy(&node);
+        assert_eq!(node.ask(Method::POST, "/logout", Some(&left), None).await.0, 200);
+        // Killed at once: what was answered is in the mark.
+        node.start_again(|data| put_back(&copy, data)).await;
+        proxy.lead_to(&node.address);
+
+        for token in [&left, &stayed] {
+            assert_eq!(node.verify(token).await.0, 401, "round {round}");
+        }
+        until("the service refuses", || is_revoked(&early, &left) && is_revoked(&early, &stayed)).await;
+        // One that knows nothing but what the node has now.
+        let late = service(&proxy, &clients[0]).await;
+        assert!(is_revoked(&late, &left) && is_revoked(&late, &stayed));
+
+        let new = node.log_in("jose").await;
+        assert_eq!(node.verify(&new).await.0, 204);
+        let all_accept = || [&early, &late].iter().all(|service| service.verifier().verify(&new).is_ok());
+        until("they accept who logs in again", all_accept).await;
+
+        // Nothing more happens at the next start.
+        node.start_again(|_| ()).await;
+        proxy.lead_to(&node.address);
+        assert_eq!(node.verify(&new).await.0, 204);
+        assert_eq!(node.verify(&left).await.0, 401);
+    }
+}

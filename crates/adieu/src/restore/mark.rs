@@ -1,0 +1,384 @@
+//! What is remembered of a log, and what it says about the log that is found.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    restore::LogState,
+    revocation::{LogId, Position, Revocation, Target},
+    time::Timestamp,
+};
+
+/// How many identities that were left behind are remembered, and how many removed keys.
+const MOST_FORMER: usize = 16;
+const MOST_REMOVED: usize = 32;
+
+/// Bytes of the digest that are kept of an entry: nobody chooses both histories.
+const FINGERPRINT: usize = 16;
+
+/// How far a log has been.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which log.
+    log: String,
+    /// The furthest position that was seen in it.
+    position: u64,
+    /// How far it had been pruned.
+    pruned_through: Timestamp,
+    /// An entry of it, at or shortly before that position.
+    anchor: Option<Anchor>,
+    /// Logs that were in its place before, the latest last.
+    former: Vec<String>,
+    /// The signing keys that were in the store when it was last looked at.
+    keys: Vec<String>,
+    /// Those that had been, and were removed.
+    removed_keys: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Anchor {
+    position: u64,
+    fingerprint: String,
+    lapses_at: Timestamp,
+}
+
+/// What a mark says about the log that is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the log that the mark is of, and it went on.
+    WentOn,
+    /// It is a log that the mark does not know.
+    Another,
+    /// It is an older state of what the mark knows.
+    WentBack(WentBack),
+}
+
+/// How it shows that a log went back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WentBack {
+    /// It ends before the mark.
+    Shorter,
+    /// At the place of an entry that is remembered there is another.
+    OtherEntry,
+    /// An entry that is remembered is not there, and has not lapsed.
+    MissingEntry,
+    /// It was pruned further before.
+    LessPruned,
+    /// It has an identity that was left behind.
+    Former,
+}
+
+impl fmt::Display for WentBack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Shorter => "the log ends before an entry that was seen in it",
+            Self::OtherEntry => "the log has another entry where one was seen",
+            Self::MissingEntry => "the log has lost an entry that was seen in it",
+            Self::LessPruned => "the log was pruned further before",
+            Self::Former => "the log has an identity that it had before it was last put back",
+        })
+    }
+}
+
+impl Mark {
+    /// Of a log that is seen for the first time.
+    pub(super) fn of(log: &LogId, position: Position) -> Self {
+        Self {
+            log: log.as_str().to_owned(),
+            position: position.get(),
+            pruned_through: Timestamp::ZERO,
+            anchor: None,
+            former: Vec::new(),
+            keys: Vec::new(),
+            removed_keys: Vec::new(),
+        }
+    }
+
+    /// The identity of the log.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// The furthest position that was seen.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::new(self.position)
+    }
+
+    /// The position to ask for in [`Restorable::look`](super::Restorable::look), before [`Mark::judge`].
+    #[must_use]
+    pub fn anchor(&self) -> Position {
+        self.anchor.as_ref().map_or(Position::START, |anchor| Position::new(anchor.position))
+    }
+
+    /// Holds a log against the mark. The mark must have been read before the log was looked at: others go on raising it.
+    #[must_use]
+    pub fn judge(&self, found: &LogState) -> Verdict {
+        if self.has_left(&found.log) {
+            return Verdict::WentBack(WentBack::Former);
+        }
+        if found.log.as_str() != self.log {
+            return Verdict::Another;
+        }
+        if found.head.get() < self.position {
+            return Verdict::WentBack(WentBack::Shorter);
+        }
+        if found.pruned_through < self.pruned_through {
+            return Verdict::WentBack(WentBack::LessPruned);
+        }
+        match (&self.anchor, &found.entry) {
+            (Some(anchor), Some(entry)) if fingerprint(entry) != anchor.fingerprint => {
+                Verdict::WentBack(WentBack::OtherEntry)
+            }
+            (Some(anchor), None) if anchor.lapses_at > found.pruned_through => {
+                Verdict::WentBack(WentBack::MissingEntry)
+            }
+            _ => Verdict::WentOn,
+        }
+    }
+
+    /// Whether this log was in the place of the mark's before.
+    pub(super) fn has_left(&self, log: &LogId) -> bool {
+        self.former.iter().any(|former| former == log.as_str())
+    }
+
+    /// Whether there is more in the log than the entry that is remembered.
+    pub(super) fn is_ahead_of_anchor(&self) -> bool {
+        self.position > self.anchor().get()
+    }
+
+    /// Takes note that this position is in the log. Of a log that was left behind nothing is noted.
+    pub(super) fn raise(&mut self, log: &LogId, position: Position) {
+        if self.has_left(log) {
+            return;
+        }
+        if self.log != log.as_str() {
+            self.former.push(std::mem::replace(&mut self.log, log.as_str().to_owned()));
+            self.former.drain(..self.former.len().saturating_sub(MOST_FORMER));
+            self.position = 0;
+            self.pruned_through = Timestamp::ZERO;
+            self.anchor = None;
+            // Of another store, or about to be looked at again: none of them was removed.
+            self.keys.clear();
+        }
+        self.position = self.position.max(position.get());
+    }
+
+    /// Takes note of a log as it was found, once it is known not to have gone back.
+    pub(super) fn see(&mut self, found: &LogState) {
+        self.raise(&found.log, found.head);
+        if self.log != found.log.as_str() {
+            return;
+        }
+        self.pruned_through = self.pruned_through.max(found.pruned_through);
+        if let Some(last) = &found.last
+            && found.head >= self.anchor()
+        {
+            self.anchor =
+                Some(Anchor { position: found.head.get(), fingerprint: fingerprint(last), lapses_at: last.lapses_at });
+        }
+    }
+
+    /// Takes note of the signing keys that are in the store now.
+    pub(super) fn see_keys(&mut self, mut keys: Vec<String>) {
+        keys.sort_unstable();
+        let gone = self.keys.iter().filter(|key| !keys.contains(key) && !self.removed_keys.contains(key));
+        let gone: Vec<String> = gone.cloned().collect();
+        self.removed_keys.extend(gone);
+        self.removed_keys.drain(..self.removed_keys.len().saturating_sub(MOST_REMOVED));
+        self.keys = keys;
+    }
+
+    /// Whether this key was in the store once and was removed.
+    pub(super) fn has_removed(&self, key: &str) -> bool {
+        self.removed_keys.iter().any(|removed| removed == key)
+    }
+
+    /// Adds what another process has written of the same file meanwhile.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for key in &other.removed_keys {
+            if !self.removed_keys.contains(key) {
+                self.removed_keys.push(key.clone());
+            }
+        }
+        if other.former.contains(&self.log) {
+            // It has gone on to the next log.
+            let removed_keys = std::mem::take(&mut self.removed_keys);
+            *self = Self { removed_keys, ..other.clone() };
+        } else if other.log == self.log {
+            self.position = self.position.max(other.position);
+            self.pruned_through = self.pruned_through.max(other.pruned_through);
+            if other.anchor() > self.anchor() {
+                self.anchor.clone_from(&other.anchor);
+            }
+            for former in other.former.iter().rev() {
+                if !self.former.contains(former) {
+                    self.former.insert(0, former.clone());
+                }
+            }
+        }
+    }
+
+    /// Forgets the oldest thing that it can do without; whether there was one.
+    pub(super) fn shrink(&mut self) -> bool {
+        if !self.former.is_empty() {
+            self.former.remove(0);
+            return true;
+        }
+        if !self.removed_keys.is_empty() {
+            self.removed_keys.remove(0);
+            return true;
+        }
+        !std::mem::take(&mut self.keys).is_empty()
+    }
+}
+
+/// What tells an entry from every other, whatever engine and version it was read with: so not made from any form in which
+/// entries are sent or kept.
+fn fingerprint(entry: &Revocation) -> String {
+    let (kind, id, moment) = match &entry.target {
+        Target::Token { id, expires_at } => (0, id.as_str(), *expires_at),
+        Target::Session { id } => (1, id.as_str(), None),
+        Target::Subject { id, issued_until } => (2, id.as_str(), Some(*issued_until)),
+        Target::Everything { issued_until } => (3, "", Some(*issued_until)),
+    };
+    let mut bytes = vec![kind, u8::from(moment.is_some())];
+    bytes.extend(moment.unwrap_or_default().as_unix().to_be_bytes());
+    bytes.extend(entry.lapses_at.as_unix().to_be_bytes());
+    for text in [entry.issuer.as_str(), id] {
+        bytes.extend(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    hex(digest(&SHA256, &bytes).as_ref(), FINGERPRINT)
+}
+
+/// The first bytes of a digest, as text.
+pub(super) fn hex(digest: &[u8], bytes: usize) -> String {
+    digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Issuer, SessionId};
+
+    fn entry(session: &str, lapses_at: u64) -> Revocation {
+        Revocation {
+            issuer: Issuer::new("https://adieu.test").unwrap(),
+            target: Target::Session { id: SessionId::new(session).unwrap() },
+            lapses_at: Timestamp::from_unix(lapses_at),
+        }
+    }
+
+    fn log(name: &str) -> LogId {
+        LogId::new(name).unwrap()
+    }
+
+    fn state(name: &str, head: u64, entry: Option<Revocation>, pruned_through: u64) -> LogState {
+        LogState {
+            log: log(name),
+            head: Position::new(head),
+            pruned_through: Timestamp::from_unix(pruned_through),
+            restored_at: None,
+            last: entry.clone(),
+            entry,
+        }
+    }
+
+    /// Of log "one" at position 7, where the entry "a" lapses at 100, and which was pruned through 40.
+    fn mark() -> Mark {
+        let mut mark = Mark::of(&log("one"), Position::START);
+        mark.see(&state("one", 7, Some(entry("a", 100)), 40));
+        mark
+    }
+
+    #[test]
+    fn a_log_is_held_against_the_mark() {
+        let went_back = Verdict::WentBack;
+        for (found, verdict) in [
+            (state("one", 7, Some(entry("a", 100)), 40), Verdict::WentOn),
+            (state("one", 900, Some(entry("a", 100)), 99), Verdict::WentOn),
+            (state("one", 900, None, 100), Verdict::WentOn),
+            (state("one", 900, None, 99), went_back(WentBack::MissingEntry)),
+            (state("one", 900, Some(entry("b", 100)), 40), went_back(WentBack::OtherEntry)),
+            (state("one", 900, Some(entry("a", 101)), 40), went_back(WentBack::OtherEntry)),
+            (state("one", 6, None, 1000), went_back(WentBack::Shorter)),
+            (state("one", 7, Some(entry("a", 100)), 39), went_back(WentBack::LessPruned)),
+            (state("two", 900, Some(entry("a", 100)), 40), Verdict::Another),
+            (state("two", 0, None, 0), Verdict::Another),
+        ] {
+            assert_eq!(mark().judge(&found), verdict, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_left_behind_does_not_come_back() {
+        let mut mark = mark();
+        mark.raise(&log("two"), Position::new(3));
+        assert_eq!((mark.log(), mark.position().get(), mark.anchor().get()), ("two", 3, 0));
+        assert_eq!(mark.judge(&state("one", 900, None, 1000)), Verdict::WentBack(WentBack::Former));
+        let before = mark.clone();
+        mark.raise(&log("one"), Position::new(900));
+        mark.see(&state("one", 900, Some(entry("a", 100)), 40));
+        assert_eq!(mark, before);
+    }
+
+    #[test]
+    fn what_another_process_has_written_is_taken_in() {
+        let (mut ours, mut theirs) = (mark(), mark());
+        theirs.raise(&log("one"), Position::new(9));
+        ours.merge(&theirs);
+        assert_eq!(ours.position().get(), 9);
+        theirs.raise(&log("two"), Position::new(1));
+        ours.merge(&theirs);
+        assert_eq!((ours.log(), ours.position().get()), ("two", 1));
+        // And not back again by who has not heard of it.
+        let mut late = mark();
+        late.merge(&theirs);
+        assert_eq!(late, theirs);
+        theirs.merge(&mark());
+        assert_eq!(late, theirs);
+    }
+
+    #[test]
+    fn a_key_that_is_gone_is_remembered() {
+        let mut mark = mark();
+        mark.see_keys(vec!["old".to_owned(), "new".to_owned()]);
+        assert!(!mark.has_removed("old"));
+        mark.see_keys(vec!["new".to_owned()]);
+        assert!(mark.has_removed("old") && !mark.has_removed("new"));
+    }
+
+    /// Marks are read by later versions.
+    #[test]
+    fn a_fingerprint_never_changes() {
+        assert_eq!(fingerprint(&entry("a", 100)), "5d4511cb57362fff16a7eb36384bf4cc");
+        let everything =
+            Revocation { target: Target::Everything { issued_until: Timestamp::from_unix(5) }, ..entry("a", 100) };
+        assert_eq!(fingerprint(&everything), "96d3d4ebef1bf8587056a4e61ade412d");
+    }
+
+    #[test]
+    fn entries_that_differ_in_anything_have_other_fingerprints() {
+        let token = |expires_at| Revocation {
+            target: Target::Token { id: crate::TokenId::new("a").unwrap(), expires_at },
+            ..entry("a", 100)
+        };
+        let all = [
+            entry("a", 100),
+            entry("b", 100),
+            entry("a", 101),
+            Revocation { issuer: Issuer::new("other").unwrap(), ..entry("a", 100) },
+            token(None),
+            token(Some(Timestamp::ZERO)),
+            token(Some(Timestamp::from_unix(1))),
+        ];
+        let distinct: std::collections::BTreeSet<String> = all.iter().map(fingerprint).collect();
+        assert_eq!(distinct.len(), all.len());
+    }
+}
