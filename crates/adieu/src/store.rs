@@ -8,8 +8,8 @@
 //! | `Redis`, with the feature `redis` | yes | yes | yes | when a call returns, on a server that syncs every write |
 //! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
 //!
-//! Another one is whatever implements [`RevocationLog`](crate::revocation::RevocationLog), and for a server also
-//! [`SessionStore`](crate::session::SessionStore) and [`KeyStore`](crate::token::KeyStore), as those say, and passes the suite
+//! Another one is whatever implements [`RevocationLog`], and for a server also
+//! [`SessionStore`] and [`KeyStore`], as those say, and passes the suite
 //! in `conformance`, which is there with the feature of that name.
 
 mod housekeeping;
