@@ -25,7 +25,6 @@ mod view;
 
 use std::{ops::Deref, sync::Arc};
 
-use adieu::token::{Jwks, KeySet};
 use adieu_axum::Guard;
 use axum::{
     Router,
@@ -53,7 +52,6 @@ struct Shared {
     node: Arc<Node>,
     settings: Settings,
     limits: LoginLimits,
-    keys: Jwks,
     guard: Guard,
 }
 
@@ -99,9 +97,8 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
         settings.login_attempts_per_address,
         Arc::clone(&node.clock),
     );
-    let keys = KeySet::new(node.core.signing_keys().iter().map(|key| key.verifying_key().clone()))?.jwks();
     let (guard, metrics) = (Guard::of(&node.sessions), Arc::clone(&node.metrics));
-    let api = Api(Arc::new(Shared { node, settings: settings.clone(), limits, keys, guard }));
+    let api = Api(Arc::new(Shared { node, settings: settings.clone(), limits, guard }));
 
     let (router, document) = documented().split_for_parts();
     let router = router

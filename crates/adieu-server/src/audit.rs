@@ -6,8 +6,10 @@
 //!    login is written with the id of its account, or with none.
 //!
 //! That a refresh token was used again is written by [`Sessions`](adieu::session::Sessions), at the same target. What
-//! is done on the command line is told to whoever does it, and not written here; but for clients, who are added and removed
-//! there alone: a server writes that down when it finds out, which is within a second.
+//! is done on the command line is told to whoever does it, and not written here; but for clients and signing keys,
+//! which are added and removed there alone: a server writes that down when it finds out, clients within a second, keys
+//! (`key_added`, `key_removed`, and `key_signs` when one begins to sign) within `max_staleness`. The core does so, with
+//! the `key`'s id.
 
 use std::net::IpAddr;
 

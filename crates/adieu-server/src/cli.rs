@@ -73,7 +73,7 @@ enum Command {
     Token(token::Arguments),
     /// Revoke everything of somebody, or everything
     Revoke(revoke::Arguments),
-    /// List the keys that tokens are signed with
+    /// List, rotate and remove the keys that tokens are signed with
     Key(key::Arguments),
     /// Copy one store into another
     Store(copy::Arguments),

@@ -20,8 +20,22 @@ pub use address::{Address, RedisAddress, StoreAddress};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
 pub use load::{CONFIG_VARIABLE, Flags, Found, LONGEST_SESSION, SettingError};
-use value::text;
 pub use value::{LogFormat, Rate, Registration, WhenStale};
+use value::{Value as _, text};
+
+/// A duration, as it is written in a setting: "1h30m".
+///
+/// # Errors
+/// What would be right.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    Duration::read(text).ok_or_else(|| format!("not {}", Duration::WANTED))
+}
+
+/// A duration in the way that it is written in a setting.
+#[must_use]
+pub fn written_duration(duration: Duration) -> String {
+    value::written(duration)
+}
 
 /// Settings of the adieu server.
 ///

@@ -163,6 +163,12 @@ impl Relay {
         self.decoder.keys()
     }
 
+    /// For how long these are good: what the node said, less what has gone by since.
+    #[must_use]
+    pub fn keys_good_for(&self) -> Duration {
+        self.keys.good_for()
+    }
+
     /// Why this relay can't do its work just now, if it can't.
     pub async fn not_ready(&self) -> Option<&'static str> {
         if !self.verifier.is_fresh() {

@@ -27,7 +27,10 @@ use crate::{
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Store},
     time::{Clock, SystemClock, Timestamp},
-    token::{Algorithm, CacheLimits, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale, load_or_make_keys},
+    token::{
+        Algorithm, CacheLimits, Decoder, FirstKeys, KeptKeys, KeySet, RemovedKey, Rules, SigningKey, SigningKeys,
+        StoredKey, Verifier, WhenStale, WithKeys, remove_key, rotate_key,
+    },
 };
 
 /// By default, the longest that a node may be behind the log before its verifier refuses.
@@ -40,7 +43,9 @@ pub struct Node {
     sessions: Arc<Sessions>,
     verifier: Arc<Verifier>,
     log: Arc<dyn RevocationLog>,
-    keys: Vec<SigningKey>,
+    keys: SigningKeys,
+    /// None when it signs with a key of its own.
+    kept_keys: Option<Arc<KeptKeys>>,
     clock: Arc<dyn Clock>,
     guard: Option<Arc<Guard>>,
     follower: Follower,
@@ -94,10 +99,57 @@ impl Node {
         self.follower.settled()
     }
 
-    /// The signing keys, oldest first; the last one signs.
+    /// The key that tokens are signed with now.
     #[must_use]
-    pub fn signing_keys(&self) -> &[SigningKey] {
-        &self.keys
+    pub fn signing_key(&self) -> SigningKey {
+        self.keys.at(self.clock.now())
+    }
+
+    /// All signing keys, in the order in which they sign: those of the store as they were last read, which is not
+    /// longer ago than [`Verifier::staleness`] says.
+    #[must_use]
+    pub fn signing_keys(&self) -> Vec<SigningKey> {
+        self.keys.all()
+    }
+
+    /// Makes another signing key, of the same algorithm as the last: every node of the store publishes it as soon as it
+    /// has read of it, which is within its `max_staleness`, and signs with it when `publish_for` is over.
+    ///
+    /// [`PUBLISHED_FOR`](crate::token::PUBLISHED_FOR) is long enough for whoever takes the keys from the URL of a
+    /// server. If it is less than `max_staleness`, another node may refuse what this one has signed until it knows the
+    /// key. The old key stays for as long as anything that it has signed can be good.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] on a node with a [key of its own](NodeBuilder::signing_key); otherwise as [`rotate_key`].
+    /// When the key can't be read back it may be there all the same.
+    pub async fn rotate_key(&self, publish_for: Duration) -> Result<StoredKey, Error> {
+        let kept = self.kept_keys()?;
+        let now = self.clock.now();
+        let key = rotate_key(&**kept.store(), None, now, now.plus(publish_for)).await?;
+        kept.refresh().await?;
+        Ok(key)
+    }
+
+    /// Removes a signing key that must not be believed any more. When this returns, this node refuses everything that
+    /// it has signed, access and refresh tokens alike, and other nodes of the store do within their `max_staleness`. If
+    /// it was the one that signs, another is put in its place, which signs at once. `None` when there is no such key.
+    ///
+    /// Sessions stay, but whoever has no token of another key has to log in again.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] on a node with a [key of its own](NodeBuilder::signing_key). [`Error::Unavailable`] when the
+    /// store could not be read or written: then nothing is promised.
+    pub async fn remove_key(&self, id: &str) -> Result<Option<RemovedKey>, Error> {
+        let kept = self.kept_keys()?;
+        let removed = remove_key(&**kept.store(), id, self.clock.now()).await?;
+        kept.refresh().await?;
+        Ok(removed)
+    }
+
+    fn kept_keys(&self) -> Result<&KeptKeys, Error> {
+        self.kept_keys.as_deref().ok_or_else(|| {
+            Error::Setting("this node signs with a key of its own, and not with those of the store".to_owned())
+        })
     }
 
     /// What time it is here.
@@ -129,7 +181,11 @@ impl Node {
     /// kept. One node of a store is enough; several do no harm.
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
-        Housekeeping::start(Arc::clone(&self.log), Arc::clone(&self.sessions), Arc::clone(&self.clock))
+        let (log, sessions, clock) = (Arc::clone(&self.log), Arc::clone(&self.sessions), Arc::clone(&self.clock));
+        match &self.kept_keys {
+            Some(keys) => Housekeeping::start_with_keys(log, sessions, Arc::clone(keys.store()), clock),
+            None => Housekeeping::start(log, sessions, clock),
+        }
     }
 }
 
@@ -164,7 +220,8 @@ impl NodeBuilder {
     }
 
     /// Signs with this key, and verifies with it alone, instead of a key that is kept in the store: for an application
-    /// that has a key already, or shares one with another. It is not written down.
+    /// that has a key already, or shares one with another. It is not written down, and what keys the store has makes no
+    /// difference.
     ///
     /// Every node that signs for the same sessions needs the same key: a refresh token is good where it was signed.
     pub fn signing_key(self, key: SigningKey) -> Self {
@@ -267,18 +324,16 @@ impl NodeBuilder {
             Some(file) => Guard::start(file, &store, &settings, &issuers, algorithm, &clock).await?,
             None => None,
         };
-        let keys = match signing_key {
-            Some(key) => vec![key],
-            None => load_or_make_keys(&*store, algorithm, clock.now()).await?,
+        let (keys, set, kept) = match signing_key {
+            Some(key) => {
+                let set = KeySet::new([key.verifying_key().clone()])?;
+                (SigningKeys::from(key), set, None)
+            }
+            None => {
+                let first = FirstKeys::read(Arc::clone(&store) as _, algorithm, &*clock).await?;
+                (first.signing.clone(), first.set.clone(), Some(first))
+            }
         };
-        let signing_key = keys.last().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?.clone();
-
-        let log: Arc<dyn RevocationLog> = match &guard {
-            Some(guard) => Arc::new(Watched::new(Arc::clone(&store) as _, Arc::clone(guard))),
-            None => Arc::clone(&store) as _,
-        };
-        let index = Arc::new(Index::new(clock.now()));
-        let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), max_staleness);
         let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
         for audience in &settings.audience {
             rules = rules.with_audience(audience);
@@ -287,26 +342,34 @@ impl NodeBuilder {
         if *rules.issuer() != settings.issuer {
             return Err(Error::Setting("the rules must be for the issuer of the sessions".to_owned()));
         }
-        let keys_of_tokens = KeySet::new(keys.iter().map(|key| key.verifying_key().clone()))?;
-        let decoder = Decoder::new(rules, keys_of_tokens);
-        let mut verifier = Verifier::new(
-            match token_cache {
-                Some(limits) => decoder.with_cache(limits),
-                None => decoder,
-            },
-            index,
-            follower.freshness(),
-            Arc::clone(&clock),
-            max_staleness,
-            when_stale,
-        );
+        let decoder = Decoder::new(rules, set);
+        let decoder = Arc::new(match token_cache {
+            Some(limits) => decoder.with_cache(limits),
+            None => decoder,
+        });
+        let kept_keys =
+            kept.map(|first| Arc::new(first.follow(Arc::clone(&decoder), Arc::clone(&clock), max_staleness)));
+
+        let log: Arc<dyn RevocationLog> = match &guard {
+            Some(guard) => Arc::new(Watched::new(Arc::clone(&store) as _, Arc::clone(guard))),
+            None => Arc::clone(&store) as _,
+        };
+        // Who follows reads of the keys, too.
+        let followed = match &kept_keys {
+            Some(keys) => Arc::new(WithKeys { log: Arc::clone(&log), keys: Arc::clone(keys) }),
+            None => Arc::clone(&log),
+        };
+        let index = Arc::new(Index::new(clock.now()));
+        let follower = Follower::start(followed, Arc::clone(&index), Arc::clone(&clock), max_staleness);
+        let mut verifier =
+            Verifier::new(decoder, index, follower.freshness(), Arc::clone(&clock), max_staleness, when_stale);
         for issuer in issuers {
             verifier = verifier.with_issuer(issuer)?;
         }
         let verifier = Arc::new(verifier);
-        let sessions = Sessions::new(store, Arc::clone(&verifier), signing_key, settings, Arc::clone(&clock))?
+        let sessions = Sessions::new(store, Arc::clone(&verifier), keys.clone(), settings, Arc::clone(&clock))?
             .with_high_water(guard.as_ref().map(|guard| Arc::clone(guard.high_water())));
         follower.ready().await?;
-        Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, clock, guard, follower })
+        Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, kept_keys, clock, guard, follower })
     }
 }

@@ -41,7 +41,7 @@ use crate::{
     restore::HighWater,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::{Clock, Timestamp},
-    token::{Claims, Fresh, Refusal, SigningKey, TokenType, Verifier, encode_with_header},
+    token::{Claims, Fresh, Refusal, SigningKey, SigningKeys, TokenType, Verifier, encode_with_header},
 };
 
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
@@ -121,7 +121,7 @@ impl RefreshToken {
 pub struct Sessions {
     store: Arc<dyn SessionStore>,
     verifier: Arc<Verifier>,
-    signing_key: SigningKey,
+    keys: SigningKeys,
     settings: SessionSettings,
     clock: Arc<dyn Clock>,
     last_seen: LastSeen,
@@ -136,14 +136,15 @@ impl fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    /// Sessions whose tokens are signed with this key and verified by this verifier.
+    /// Sessions whose tokens are signed with this key, or with that of these whose turn it is, and verified by this
+    /// verifier.
     ///
     /// # Errors
     /// [`Error::Setting`] when the settings contradict each other.
     pub fn new(
         store: Arc<dyn SessionStore>,
         verifier: Arc<Verifier>,
-        signing_key: SigningKey,
+        keys: impl Into<SigningKeys>,
         settings: SessionSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
@@ -151,7 +152,7 @@ impl Sessions {
         Ok(Self {
             store,
             verifier,
-            signing_key,
+            keys: keys.into(),
             settings,
             clock,
             last_seen: LastSeen::default(),
@@ -443,6 +444,11 @@ impl Sessions {
         self.verifier.index().check(&facts).is_some()
     }
 
+    /// The key whose turn it is.
+    fn signing_key(&self) -> SigningKey {
+        self.keys.at(self.clock.now())
+    }
+
     fn mint(
         &self,
         session: &Session,
@@ -450,7 +456,9 @@ impl Sessions {
         fresh: Fresh,
         options: &TokenOptions,
     ) -> Result<TokenPair, Error> {
-        let (access, claims) = self.mint_access(session, now, fresh, options)?;
+        // Both with the same.
+        let key = self.signing_key();
+        let (access, claims) = self.mint_access(&key, session, now, fresh, options)?;
         // The same id and life whenever it is asked for: a second answer within the grace is the same token.
         let refresh = Claims {
             expires_at: session.refresh_expires_at,
@@ -460,12 +468,13 @@ impl Sessions {
             custom: options.refresh_claims.clone(),
             ..claims.clone()
         };
-        let refresh = encode_with_header(&self.signing_key, &refresh, &options.header)?;
+        let refresh = encode_with_header(&key, &refresh, &options.header)?;
         Ok(TokenPair { access, refresh, claims })
     }
 
     fn mint_access(
         &self,
+        key: &SigningKey,
         session: &Session,
         now: Timestamp,
         fresh: Fresh,
@@ -487,7 +496,7 @@ impl Sessions {
             audience: self.settings.audience.clone(),
             custom: options.access_claims.clone(),
         };
-        Ok((encode_with_header(&self.signing_key, &claims, &options.header)?, claims))
+        Ok((encode_with_header(key, &claims, &options.header)?, claims))
     }
 
     /// What a step needs that goes on when whoever asked for it goes away.
@@ -499,6 +508,12 @@ impl Sessions {
     #[must_use]
     pub fn revocations_appended(&self) -> u64 {
         self.appended.load(Relaxed)
+    }
+
+    /// After how long a session ends, by these settings: no token of it lives for longer.
+    #[must_use]
+    pub fn session_lifetime(&self) -> Duration {
+        self.settings.session_lifetime
     }
 
     /// The `iss` of these sessions' tokens.

@@ -231,3 +231,22 @@ fn an_rsa_key_needs_an_algorithm() {
     assert_eq!(key.algorithm(), Algorithm::RS256);
     assert_eq!(names(&document, Some(Algorithm::HS256)), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_passed_on_lasts_no_longer_than_the_issuer_said() {
+    const SAID: Duration = Duration::from_secs(300);
+    let publisher = Publisher::default();
+    publisher.publish(&[&key()]);
+    publisher.0.lock().unwrap().max_age = Some(SAID.as_secs());
+    let here = Here::start(publisher);
+    assert_eq!(here.follower.good_for(), Duration::ZERO);
+    here.follower.ready().await;
+    let at_first = here.follower.good_for();
+    assert!(at_first <= SAID && at_first > SAID - Duration::from_secs(1), "{at_first:?}");
+    tokio::time::sleep(SAID / 3).await;
+    assert!(here.follower.good_for() <= at_first - SAID / 3);
+
+    here.publisher.0.lock().unwrap().is_down = true;
+    tokio::time::sleep(SAID).await;
+    assert_eq!(here.follower.good_for(), Duration::ZERO);
+}

@@ -129,7 +129,9 @@ pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
     Readiness::new(verifier, problem)
 }
 
-/// Gives the public keys that tokens are signed with (RFC 7517), for services that verify by themselves.
+/// Gives the public keys that tokens are signed with (RFC 7517), for services that verify by themselves. Among them are
+/// keys that are yet to sign, and those that do not sign any more, for as long as something that they have signed may
+/// be good.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "Operation", responses(
     (status = 200, description = "The keys. May be cached for five minutes.", body = Object, example = json!({"keys": [{
         "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "alg": "EdDSA", "use": "sig",
@@ -137,5 +139,5 @@ pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
     }]})),
 ))]
 pub(super) async fn keys(State(api): State<Api>) -> ([(HeaderName, &'static str); 1], Json<Jwks>) {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(api.keys.clone()))
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(api.node.sessions.verifier().decoder().keys().jwks()))
 }

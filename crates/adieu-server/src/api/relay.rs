@@ -114,10 +114,12 @@ async fn readyz(State(api): State<RelayApi>) -> Readiness {
     Readiness::new(&api.relay.verifier, api.relay.not_ready().await)
 }
 
-async fn keys(State(api): State<RelayApi>) -> Result<([(HeaderName, &'static str); 1], Json<Jwks>), ApiError> {
+/// What is left of the node's own cache life, so that it does not begin anew at every relay.
+async fn keys(State(api): State<RelayApi>) -> Result<([(HeaderName, String); 1], Json<Jwks>), ApiError> {
     let keys = api.relay.keys();
     if keys.iter().next().is_none() {
         return Err(ApiError::NotReady("The keys of the node are not known yet."));
     }
-    Ok(([(header::CACHE_CONTROL, "public, max-age=300")], Json(keys.jwks())))
+    let max_age = api.relay.keys_good_for().as_secs();
+    Ok(([(header::CACHE_CONTROL, format!("public, max-age={max_age}"))], Json(keys.jwks())))
 }

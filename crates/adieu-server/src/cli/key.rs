@@ -1,14 +1,20 @@
 //! `adieu key`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
+use adieu::{
+    time::{Clock as _, SystemClock, Timestamp},
+    token::{Algorithm, PUBLISHED_FOR, StoredKey, kept_until, key_at, remove_key, rotate_key},
+};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    output::{Reader, Table, written, yes},
+    output::{Output, Reader, Table, written},
     store::{Common, look_into},
 };
+use crate::config::{Settings, parse_duration, written_duration};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -20,35 +26,116 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the keys, oldest first; never their private parts
+    /// List the keys, in the order in which they sign; never their private parts
     List,
+    /// Make another key, which is published now and signs later; the old one is kept for as long as anything that it
+    /// has signed is good
+    Rotate {
+        /// What it signs with; like the last key when it is not given
+        #[arg(long, value_parser = publishable)]
+        algorithm: Option<Algorithm>,
+        /// When it begins to sign, such as 1h: services that take the keys from /.well-known/jwks.json need some
+        /// minutes to know it, and refuse what it has signed before [default: 1h]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        after: Option<Duration>,
+    },
+    /// Remove a key that must not be believed any more, such as a stolen one: what it has signed is refused from now
+    /// on, and another signs in its place
+    Remove {
+        /// Its id, which is the `kid` of its tokens
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+    },
 }
 
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::List = self.command;
-        let keys = look_into(&self.common.settings()?).await?.core().keys().await?;
+        let settings = self.common.settings()?;
+        let store = look_into(&settings).await?.core();
+        let now = SystemClock.now();
         let mut output = self.common.output();
-        let mut table = Table::new(["ID", "ALGORITHM", "CREATED", "SIGNS"]);
-        for (index, key) in keys.iter().enumerate() {
-            let signs = index + 1 == keys.len();
-            match output.reader() {
-                Reader::Machine => output.object(&json!({
-                    "id": key.id,
-                    "algorithm": key.algorithm.as_str(),
-                    "created_at": key.created_at,
-                    "signs": signs,
-                }))?,
-                Reader::Person => {
-                    let algorithm = key.algorithm.as_str().to_owned();
-                    table.row(&mut output, [key.id.clone(), algorithm, written(key.created_at), yes(signs)])?;
-                }
+        match self.command {
+            Command::List => list(&store.keys().await?, now, &settings, &mut output)?,
+            Command::Rotate { algorithm, after } => {
+                let after = after.unwrap_or(PUBLISHED_FOR);
+                let key = rotate_key(&*store, algorithm, now, now.plus(after)).await?;
+                let from = if after.is_zero() { "now".to_owned() } else { written(key.signs_from) };
+                output.result(
+                    &format!("made the key {} ({}): published now, it signs from {from} on", key.id, key.algorithm),
+                    &json!({
+                        "id": key.id,
+                        "algorithm": key.algorithm.as_str(),
+                        "created_at": key.created_at,
+                        "signs_from": key.signs_from,
+                    }),
+                )?;
             }
-        }
-        if output.reader() == Reader::Person {
-            table.print(&mut output)?;
+            Command::Remove { id } => {
+                let Some(removed) = remove_key(&*store, &id, now).await? else {
+                    bail!("no key with the id {id}; `adieu key list` shows them");
+                };
+                let signs = key_at(&removed.keys, now).map(|key| key.id.clone());
+                let in_its_place = match (&removed.successor, &signs) {
+                    (Some(_), Some(signs)) => format!("; the new key {signs} signs from now on"),
+                    _ => String::new(),
+                };
+                let bound = written_duration(settings.max_staleness);
+                output.result(
+                    &format!(
+                        "removed the key {id}: every running node refuses what it has signed within {bound}, and services \
+                         that take the keys from /.well-known/jwks.json when they read them next{in_its_place}"
+                    ),
+                    &json!({ "removed": id, "successor": removed.successor.map(|key| key.id), "signs": signs }),
+                )?;
+            }
         }
         output.finish()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Of a secret there is nothing that services could be given.
+fn publishable(name: &str) -> Result<Algorithm, String> {
+    match name.parse::<Algorithm>() {
+        Ok(algorithm) if !algorithm.is_symmetric() => Ok(algorithm),
+        _ => {
+            let fit = Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.is_symmetric());
+            Err(format!("not one of {}", fit.map(Algorithm::as_str).collect::<Vec<_>>().join(", ")))
+        }
+    }
+}
+
+fn list(keys: &[StoredKey], now: Timestamp, settings: &Settings, output: &mut Output) -> anyhow::Result<()> {
+    let mut table = Table::new(["ID", "ALGORITHM", "CREATED", "SIGNS", "KEPT UNTIL"]);
+    let signing = key_at(keys, now).map(|key| key.id.as_str());
+    let mut is_old = true;
+    for key in keys {
+        let signs = signing == Some(key.id.as_str());
+        is_old &= !signs;
+        let until = kept_until(keys, &key.id, settings.session_lifetime);
+        match output.reader() {
+            Reader::Machine => output.object(&json!({
+                "id": key.id,
+                "algorithm": key.algorithm.as_str(),
+                "created_at": key.created_at,
+                "signs": signs,
+                "signs_from": key.signs_from,
+                "kept_until": until,
+            }))?,
+            Reader::Person => {
+                let signs = match (signs, is_old) {
+                    (true, _) => "now".to_owned(),
+                    (false, true) => "no more".to_owned(),
+                    (false, false) => format!("from {}", written(key.signs_from)),
+                };
+                let until = until.map(written).unwrap_or_default();
+                let algorithm = key.algorithm.as_str().to_owned();
+                table.row(output, [key.id.clone(), algorithm, written(key.created_at), signs, until])?;
+            }
+        }
+    }
+    if output.reader() == Reader::Person {
+        table.print(output)?;
+    }
+    Ok(())
 }

@@ -145,7 +145,7 @@ impl TestApp {
 
     /// A token that this server would have signed.
     pub(crate) fn sign(&self, claims: &Claims) -> String {
-        encode(self.node.core.signing_keys().last().unwrap(), claims).unwrap()
+        encode(&self.node.core.signing_key(), claims).unwrap()
     }
 
     /// The same access token, as it will be after its end.

@@ -4,6 +4,7 @@
 mod clients;
 mod import;
 mod keys_and_completions;
+mod keys_while_servers_run;
 mod log;
 mod printing;
 mod sessions;

@@ -87,11 +87,11 @@ async fn a_token_that_has_expired_is_shown_as_such() {
         ..place.settings()
     };
     let node = adieu_server::node::Node::open(&settings).await.unwrap();
-    let key = node.core.signing_keys().last().unwrap();
+    let key = node.core.signing_key();
     let pair = log_in(&node, "jose", "curl").await;
     let mut claims = pair.claims.clone();
     claims.expires_at = claims.expires_at.minus(std::time::Duration::from_secs(60));
-    let token = adieu::token::encode(key, &claims).unwrap();
+    let token = adieu::token::encode(&key, &claims).unwrap();
     let done = place.run_with(&["token", "inspect", "--json", "--config", "adieu.toml"], token.as_bytes());
     assert_eq!(done.status, 1);
     let object = done.object();

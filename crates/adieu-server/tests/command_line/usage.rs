@@ -20,6 +20,7 @@ fn wrong_usage_has_status_2() {
         &["revoke", "--everything", "--subject", "x"],
         &["revoke", "--subject", ""],
         &["key"],
+        &["key", "remove"],
         &["client"],
         &["completions"],
     ] {
@@ -50,6 +51,8 @@ fn a_mistyped_folder_is_an_error_and_does_not_become_a_store() {
         &["token", "revoke", "--id", "x"],
         &["revoke", "--everything", "--yes"],
         &["key", "list"],
+        &["key", "rotate"],
+        &["key", "remove", "x"],
         &["client", "list"],
         &["client", "remove", "x"],
     ] {

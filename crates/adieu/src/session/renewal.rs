@@ -33,7 +33,7 @@ impl Sessions {
         match to_its_end(async move { store.rotate(rotation).await }).await? {
             Rotated::Fresh(session) | Rotated::Again(session) => {
                 let fresh = options.fresh.unwrap_or(Fresh::No);
-                Ok(self.mint_access(&session, now, fresh, options)?)
+                Ok(self.mint_access(&self.signing_key(), &session, now, fresh, options)?)
             }
             Rotated::Reused(..) | Rotated::Ended => Err(self.ended(&presented)),
         }

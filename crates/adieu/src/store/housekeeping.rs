@@ -9,6 +9,7 @@ use crate::{
     revocation::{MAX_LEEWAY, RevocationLog},
     session::{SessionStore, Sessions},
     time::{Clock, Timestamp, TrustedTime},
+    token::{KeyStore, forget_lapsed_keys},
 };
 
 /// How often the store is tidied up.
@@ -25,6 +26,27 @@ impl Housekeeping {
     /// Starts it.
     #[must_use]
     pub fn start(log: Arc<dyn RevocationLog>, sessions: Arc<Sessions>, clock: Arc<dyn Clock>) -> Self {
+        Self::start_on(log, sessions, None, clock)
+    }
+
+    /// Starts it on a store that has the keys of these sessions as well: those that have signed nothing that is still
+    /// good are forgotten, too.
+    #[must_use]
+    pub fn start_with_keys(
+        log: Arc<dyn RevocationLog>,
+        sessions: Arc<Sessions>,
+        keys: Arc<dyn KeyStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self::start_on(log, sessions, Some(keys), clock)
+    }
+
+    fn start_on(
+        log: Arc<dyn RevocationLog>,
+        sessions: Arc<Sessions>,
+        keys: Option<Arc<dyn KeyStore>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let task = tokio::spawn(async move {
             let mut time = TrustedTime::start(&*clock);
             let mut ticks = tokio::time::interval(INTERVAL);
@@ -33,10 +55,17 @@ impl Housekeeping {
                 ticks.tick().await;
                 let written = sessions.write_last_seen().await;
                 let forgotten = match time.now(&*clock) {
-                    Some(now) => tidy_up(&*log, sessions.store(), now).await,
-                    None => Ok(()),
+                    Some(now) => tidy_up(&*log, sessions.store(), now).await.map(|()| Some(now)),
+                    None => Ok(None),
                 };
-                if let Err(error) = written.and(forgotten) {
+                // After the sessions, which keep the keys that they were signed with.
+                let lapsed = match (&forgotten, &keys) {
+                    (Ok(Some(now)), Some(keys)) => {
+                        forget_lapsed_keys(&**keys, sessions.store(), sessions.session_lifetime(), *now).await.map(drop)
+                    }
+                    _ => Ok(()),
+                };
+                if let Err(error) = written.and(forgotten).and(lapsed) {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be tidied up");
                 }
             }

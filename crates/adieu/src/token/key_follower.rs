@@ -1,8 +1,10 @@
 //! The keys that an issuer publishes, kept up to date.
 //!
 //! 1. **Only public keys.** A secret from a URL could sign, and is no key here.
-//! 2. **The last good set stays** while the issuer is down or publishes nonsense. What it signed is still what it signed; a
-//!    key that must not be believed any more is a revocation.
+//! 2. **The last good set stays** while the issuer is down or publishes nonsense. What it signed is still what it
+//!    signed; a key that must not be believed any more is a revocation. So a key that the issuer has removed is
+//!    believed for as long as its last answer lasts, and while nothing more can be read; not so on the nodes of its
+//!    store, which go by their bound.
 //! 3. **Asked seldom.** For as long as the answer says that it lasts, within a minute and an hour, and then with its `ETag`. A
 //!    token that names an unknown key makes it be asked sooner, but a stranger who invents names can't make it be asked more
 //!    often than every few seconds.
@@ -92,7 +94,8 @@ pub struct KeyFollower {
 enum Progress {
     Starting,
     Failing(Error),
-    Ready,
+    /// The set is good until then.
+    Ready(Instant),
 }
 
 impl KeyFollower {
@@ -115,13 +118,23 @@ impl KeyFollower {
     /// Whether the issuer's keys have been read once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(*self.progress.borrow(), Progress::Ready)
+        matches!(*self.progress.borrow(), Progress::Ready(_))
+    }
+
+    /// For how long the set is good before the issuer is asked again; zero when it is not known yet, or should have
+    /// been read again by now. Whoever passes it on must not promise more.
+    #[must_use]
+    pub fn good_for(&self) -> Duration {
+        match &*self.progress.borrow() {
+            Progress::Ready(until) => until.saturating_duration_since(Instant::now()),
+            Progress::Starting | Progress::Failing(_) => Duration::ZERO,
+        }
     }
 
     /// Returns when the issuer's keys have been read once.
     pub async fn ready(&self) {
         let mut progress = self.progress.clone();
-        let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready)).await;
+        let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready(_))).await;
     }
 
     /// Why there are no keys yet.
@@ -129,7 +142,7 @@ impl KeyFollower {
     pub fn failure(&self) -> Option<Error> {
         match &*self.progress.borrow() {
             Progress::Failing(error) => Some(error.clone()),
-            Progress::Starting | Progress::Ready => None,
+            Progress::Starting | Progress::Ready(_) => None,
         }
     }
 }
@@ -161,8 +174,8 @@ impl Following {
                         tracing::info!(url = %self.url, "the issuer's keys can be read again");
                     }
                     retry = FIRST_RETRY;
-                    progress.send_replace(Progress::Ready);
                     let due = asked_at + age;
+                    progress.send_replace(Progress::Ready(due));
                     tokio::select! {
                         () = tokio::time::sleep_until(due) => {}
                         () = self.missed.notified() => tokio::time::sleep_until(due.min(asked_at + PAUSE)).await,
@@ -175,7 +188,7 @@ impl Following {
                             "the issuer's keys can't be read; those that are known stay"
                         );
                     }
-                    if !matches!(*progress.borrow(), Progress::Ready) {
+                    if !matches!(*progress.borrow(), Progress::Ready(_)) {
                         progress.send_replace(Progress::Failing(error));
                     }
                     tokio::time::sleep(retry).await;

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use crate::{
-    Error,
+    Error, TokenId,
     time::Timestamp,
     token::{Algorithm, KeyId, SigningKey},
 };
@@ -98,14 +98,34 @@ pub async fn load_or_make_keys(
     algorithm: Algorithm,
     now: Timestamp,
 ) -> Result<Vec<SigningKey>, Error> {
-    let mut kept = store.keys().await?;
-    if kept.is_empty() {
-        kept = store.add_first_key(StoredKey::of(&SigningKey::generate(algorithm)?, now)?).await?;
-    }
-    kept.iter().map(SigningKey::try_from).collect()
+    keep_one(store, algorithm, now).await?.iter().map(SigningKey::try_from).collect()
+}
+
+/// The keys that are kept; the first one is made if there is none.
+pub(super) async fn keep_one(
+    store: &dyn KeyStore,
+    algorithm: Algorithm,
+    now: Timestamp,
+) -> Result<Vec<StoredKey>, Error> {
+    let kept = store.keys().await?;
+    if kept.is_empty() { store.add_first_key(StoredKey::generate(algorithm, now)?).await } else { Ok(kept) }
 }
 
 impl StoredKey {
+    /// A new key, made `now`. A secret, which has no thumbprint that may be shown, is given a random id.
+    pub(super) fn generate(algorithm: Algorithm, now: Timestamp) -> Result<Self, Error> {
+        loop {
+            let mut key = SigningKey::generate(algorithm)?;
+            if key.key_id().is_none() {
+                key = key.with_key_id(KeyId::new(TokenId::random().as_str())?);
+            }
+            // Commands take the id as an argument, and what begins with a hyphen for an option.
+            if !key.key_id().is_some_and(|id| id.as_str().starts_with('-')) {
+                return Self::of(&key, now);
+            }
+        }
+    }
+
     /// How a key made at `created_at` is kept.
     ///
     /// # Errors

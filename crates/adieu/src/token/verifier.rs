@@ -6,7 +6,8 @@
 //! 3. Whether this node can know that it has not: an index that is staler than allowed refuses, unless it was told to
 //!    accept.
 //!
-//! Revoked comes before not-fresh: a revoked token is never told to authenticate again.
+//! Revoked comes before not-fresh: a revoked token is never told to authenticate again. A key that is not known is no
+//! reason to refuse while it can't be known which keys there are.
 
 use std::{sync::Arc, time::Duration};
 
@@ -75,7 +76,9 @@ impl Verifier {
     /// # Errors
     /// Why it is refused.
     pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
-        self.judge(self.issuers.decode_shared(token, self.clock.now())?, TokenType::Access)
+        let complete_at = self.freshness.last_complete();
+        let decoded = self.issuers.decode_shared(token, self.clock.now());
+        self.judge(self.unless_stale(decoded, complete_at)?, TokenType::Access, complete_at)
     }
 
     /// Verifies an access token that must come from a recent login with credentials.
@@ -91,8 +94,9 @@ impl Verifier {
     /// Verifies a refresh token as far as that can be done without its session.
     pub(crate) fn verify_refresh(&self, token: &str) -> Result<Claims, Refusal> {
         // Another issuer's is for that issuer to exchange.
-        let claims = self.issuers.own().decode(token, self.clock.now())?;
-        self.judge(claims.into(), TokenType::Refresh)
+        let complete_at = self.freshness.last_complete();
+        let decoded = self.issuers.own().decode(token, self.clock.now());
+        self.judge(self.unless_stale(decoded, complete_at)?.into(), TokenType::Refresh, complete_at)
     }
 
     /// Verifies a token of either type that may have expired: whoever can show one may end its session. A stale index
@@ -167,10 +171,22 @@ impl Verifier {
         self.is_recent(self.freshness.last_complete())
     }
 
+    /// A token whose key is not known may be good: a key that others know is no news to whoever is fresh.
+    fn unless_stale<T>(&self, decoded: Result<T, Refusal>, complete_at: Option<Moment>) -> Result<T, Refusal> {
+        decoded.map_err(|refusal| {
+            if refusal != Refusal::UnknownKey || self.is_recent(complete_at) {
+                return refusal;
+            }
+            self.staleness.refused();
+            Refusal::Stale
+        })
+    }
+
     /// Judges an authentic token. Asked of every one, remembered or not.
-    fn judge(&self, claims: Arc<Claims>, expected: TokenType) -> Result<Claims, Refusal> {
-        // When the index was complete is asked before it is, and what time it is after: a pause between the two counts.
-        let complete_at = self.freshness.last_complete();
+    ///
+    /// `complete_at` is when the index and the keys were complete, asked before either of them; what time it is is
+    /// asked after both. So a pause in between counts, and what was learned in it does not.
+    fn judge(&self, claims: Arc<Claims>, expected: TokenType, complete_at: Option<Moment>) -> Result<Claims, Refusal> {
         self.refuse_revoked(&facts(&claims))?;
         // An index that was never complete is no stale one: nothing is known at all.
         let is_recent = self.is_recent(complete_at);

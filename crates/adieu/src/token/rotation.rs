@@ -1,0 +1,148 @@
+//! Changing the keys that sign.
+//!
+//! 1. **Published before use.** A key is in the set of every node of the store from when it is kept, and signs from the
+//!    time that it is given on. If that is later than every node and service has read the set, no token is refused
+//!    because its key is not known yet.
+//! 2. **Kept until its last token has lapsed.** What a key has signed stays good until it expires, for as long as the
+//!    key is there; [`forget_lapsed_keys`] removes it when none of it can be left.
+//! 3. **Removing is revoking.** Every node of the store refuses what a removed key has signed within its
+//!    `max_staleness`, or refuses everything because it can't know.
+//! 4. **There is always one that signs.** Who removes the one that does puts another in its place, in the same step.
+//!
+//! Each change is one step of the store, which servers may run on meanwhile. Several at once make more keys than were
+//! needed, and no harm.
+
+use std::time::Duration;
+
+use crate::{
+    Error,
+    revocation::Revocation,
+    session::SessionStore,
+    time::Timestamp,
+    token::{Algorithm, KeyStore, MAX_KEYS, StoredKey},
+};
+
+/// How long a key is published before it signs, unless something else is wanted: longer than what follows a node's keys
+/// from its URL believes what it has read, through dozens of relays.
+pub const PUBLISHED_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// The most keys that a rotation leaves. Several at once go beyond it, and must not go beyond what a set can hold.
+const MOST_KEPT: usize = MAX_KEYS / 2;
+
+/// For how long after its successor's time a key may have signed all the same: on a node that could not read the keys.
+const LATE_SIGNING: Duration = Duration::from_secs(60 * 60);
+
+/// What [`remove_key`] did.
+#[derive(Debug, Clone)]
+pub struct RemovedKey {
+    /// The key that was made in the same step, because the one that is gone was to sign; it signs at once.
+    pub successor: Option<StoredKey>,
+    /// All keys there are now, in the order in which they sign.
+    pub keys: Vec<StoredKey>,
+}
+
+/// Makes another key, which signs from `signs_from` on; published from now on. Without an algorithm it has that of the
+/// last key there is.
+///
+/// # Errors
+/// [`Error::Key`] when there are too many already; [`Error::Unavailable`] when the store could not be read or written.
+pub async fn rotate_key(
+    store: &dyn KeyStore,
+    algorithm: Option<Algorithm>,
+    now: Timestamp,
+    signs_from: Timestamp,
+) -> Result<StoredKey, Error> {
+    let kept = store.keys().await?;
+    if kept.len() >= MOST_KEPT {
+        return Err(Error::Key(format!(
+            "there are {} keys already; an old one goes when the last token that it has signed has expired",
+            kept.len()
+        )));
+    }
+    let algorithm = algorithm.or_else(|| kept.last().map(|key| key.algorithm)).unwrap_or(Algorithm::EdDSA);
+    let key = StoredKey { signs_from, ..StoredKey::generate(algorithm, now)? };
+    store.replace_keys(Some(key.clone()), vec![]).await?;
+    Ok(key)
+}
+
+/// Removes the key with this id, because it must not be believed any more. When it is the one that signs now, another
+/// with the same algorithm is put in its place, which signs at once. `None` when there is no such key.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the store could not be read or written: then the key may be there still.
+pub async fn remove_key(store: &dyn KeyStore, id: &str, now: Timestamp) -> Result<Option<RemovedKey>, Error> {
+    let kept = store.keys().await?;
+    let Some(key) = kept.iter().find(|key| key.id == id) else { return Ok(None) };
+    let successor = StoredKey { signs_from: now, ..StoredKey::generate(key.algorithm, now)? };
+    let signs = key_at(&kept, now).is_some_and(|signs| signs.id == id);
+    let added = signs.then(|| successor.clone());
+    let mut keys = store.replace_keys(added.clone(), vec![id.to_owned()]).await?;
+    let mut successor = Some(successor);
+    if keys.is_empty() {
+        // Somebody else has removed the other one, which was to sign by another clock.
+        if let Some(key) = successor.clone() {
+            keys = store.add_first_key(key).await?;
+        }
+    }
+    Ok(Some(RemovedKey { successor: successor.take_if(|made| keys.iter().any(|key| key.id == made.id)), keys }))
+}
+
+/// Of keys in the order in which they sign, the one that signs at this time: of those whose time has come the last one,
+/// and the first if none has. `None` if there are none.
+#[must_use]
+pub fn key_at(keys: &[StoredKey], now: Timestamp) -> Option<&StoredKey> {
+    keys.iter().rev().find(|key| key.signs_from <= now).or_else(|| keys.first())
+}
+
+/// Until when the key with this id is kept, if no session lives for longer than `session_lifetime`; `None` for one that
+/// has no successor yet, and for one that is not there. Nothing that the sessions of the store sign lives for longer
+/// than its session.
+#[must_use]
+pub fn kept_until(keys: &[StoredKey], id: &str, session_lifetime: Duration) -> Option<Timestamp> {
+    let successor = keys.iter().skip_while(|key| key.id != id).nth(1)?;
+    Some(Revocation::lapse_for(last_signed(successor).plus(session_lifetime)))
+}
+
+/// Removes the keys that can have signed nothing that is still good, and gives how many there were. `now` must be a
+/// time that can be trusted, since nothing brings a key back.
+///
+/// Beside [`kept_until`] it asks for the oldest session of the store: one from before the successor's time may have
+/// been given a longer life by earlier settings, and its key stays for as long as it is there.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the store could not be read or written; what is left will go the next time.
+pub async fn forget_lapsed_keys(
+    store: &dyn KeyStore,
+    sessions: &dyn SessionStore,
+    session_lifetime: Duration,
+    now: Timestamp,
+) -> Result<usize, Error> {
+    let kept = store.keys().await?;
+    let mut lapsed = Vec::new();
+    let mut oldest_session = None;
+    for (key, successor) in kept.iter().zip(kept.iter().skip(1)) {
+        if kept_until(&kept, &key.id, session_lifetime).is_none_or(|until| now < until) {
+            break;
+        }
+        // Asked only when there is something to forget: a store may have to look at all sessions. Their ids sort by the
+        // time of login.
+        let oldest = match &oldest_session {
+            Some(known) => known,
+            None => &*oldest_session.insert(sessions.sessions(None, None, 1).await?.pop()),
+        };
+        if oldest.as_ref().is_some_and(|session| session.created_at <= last_signed(successor)) {
+            break;
+        }
+        lapsed.push(key.id.clone());
+    }
+    let count = lapsed.len();
+    if count > 0 {
+        store.replace_keys(None, lapsed).await?;
+    }
+    Ok(count)
+}
+
+/// The last time at which the key before this one may have signed.
+fn last_signed(successor: &StoredKey) -> Timestamp {
+    successor.signs_from.plus(LATE_SIGNING)
+}

@@ -1,0 +1,91 @@
+//! Which key signs now.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+
+use crate::{Error, time::Timestamp};
+
+use super::{KeyId, KeySet, SigningKey, StoredKey};
+
+/// The keys that a process may sign with, and from when on each of them does. Never empty. Clones share them, and what
+/// replaces them.
+#[derive(Clone)]
+pub struct SigningKeys(Arc<ArcSwap<Schedule>>);
+
+/// In the order in which they sign.
+struct Schedule {
+    first: SigningKey,
+    later: Vec<(Timestamp, SigningKey)>,
+}
+
+impl From<SigningKey> for SigningKeys {
+    /// One key, which always signs.
+    fn from(only: SigningKey) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Schedule { first: only, later: Vec::new() })))
+    }
+}
+
+impl SigningKeys {
+    /// Those that are kept, in the order in which they sign, and the set that their tokens are held against.
+    ///
+    /// # Errors
+    /// When there are none, or when one can't be used.
+    pub(crate) fn read(kept: &[StoredKey]) -> Result<(Self, KeySet), Error> {
+        let (schedule, set) = Schedule::read(kept)?;
+        Ok((Self(Arc::new(ArcSwap::from_pointee(schedule))), set))
+    }
+
+    /// The key to sign with now: of those whose time has come the last one, and the first if none has.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> SigningKey {
+        self.0.load().at(now).clone()
+    }
+
+    /// All of them, in the order in which they sign.
+    #[must_use]
+    pub fn all(&self) -> Vec<SigningKey> {
+        let schedule = self.0.load();
+        std::iter::once(&schedule.first).chain(schedule.later.iter().map(|(_, key)| key)).cloned().collect()
+    }
+
+    /// The name of the key to sign with now.
+    pub(super) fn id_at(&self, now: Timestamp) -> Option<KeyId> {
+        self.0.load().at(now).key_id().cloned()
+    }
+
+    /// Takes others from now on; `publish` is given their set first, so that nothing is signed with a key that is not
+    /// known to whoever verifies here.
+    ///
+    /// # Errors
+    /// When there are none, or when one can't be used: then nothing changes.
+    pub(super) fn replace(&self, kept: &[StoredKey], publish: impl FnOnce(KeySet)) -> Result<(), Error> {
+        let (schedule, set) = Schedule::read(kept)?;
+        publish(set);
+        self.0.store(Arc::new(schedule));
+        Ok(())
+    }
+}
+
+impl Schedule {
+    fn read(kept: &[StoredKey]) -> Result<(Self, KeySet), Error> {
+        let mut keys = Vec::with_capacity(kept.len());
+        for one in kept {
+            keys.push((one.signs_from, SigningKey::try_from(one)?));
+        }
+        let set = KeySet::new(keys.iter().map(|(_, key)| key.verifying_key().clone()))?;
+        let mut keys = keys.into_iter();
+        let (_, first) = keys.next().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?;
+        Ok((Self { first, later: keys.collect() }, set))
+    }
+
+    fn at(&self, now: Timestamp) -> &SigningKey {
+        self.later.iter().rev().find(|(signs_from, _)| *signs_from <= now).map_or(&self.first, |(_, key)| key)
+    }
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.all()).finish()
+    }
+}
