@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use reqwest::Method;
 
 use super::processes::Server;
@@ -116,4 +117,47 @@ async fn accounts_and_sessions_are_the_same_everywhere() {
     b.command(&["session", "end", "--user", "jose"]).await;
     let ended_at = Instant::now();
     tokio::join!(refused_after(a, &token, ended_at), refused_after(b, &token, ended_at));
+}
+
+/// The `kid` of a token.
+fn key_of(token: &str) -> String {
+    let header = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_rotated_or_removed_at_one_is_so_at_all() {
+    let nodes = nodes(3, &[]).await;
+    let [a, b, c] = &nodes[..] else { panic!() };
+    let old = a.log_in("jose").await;
+    a.command(&["key", "rotate", "--after", "3s"]).await;
+    let rotated_at = Instant::now();
+    // Whichever node signs, and with whichever key: all others know it.
+    let mut signed_by_new = Vec::new();
+    for turn in 0.. {
+        let token = nodes[turn % 3].log_in("jose").await;
+        for node in [a, b, c] {
+            assert_eq!(node.verify(&token).await.0, 204);
+        }
+        if key_of(&token) != key_of(&old) {
+            signed_by_new.push(token);
+        }
+        if signed_by_new.len() == 9 {
+            break;
+        }
+        assert!(rotated_at.elapsed() < Duration::from_secs(60), "it does not come to be used");
+    }
+    assert_eq!(b.verify(&old).await.0, 204, "what the old one has signed is good until it goes");
+
+    b.command(&["key", "remove", &key_of(&old)]).await;
+    let removed_at = Instant::now();
+    for node in [a, b, c] {
+        while node.verify(&old).await.0 == 204 {
+            assert!(removed_at.elapsed() <= BOUND + Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for token in &signed_by_new {
+            assert_eq!(node.verify(token).await.0, 204);
+        }
+    }
 }
