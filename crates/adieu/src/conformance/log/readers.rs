@@ -82,7 +82,7 @@ pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog
             let (log, again) = (log.clone(), again.clone());
             tokio::spawn(async move {
                 let mut lengths = LENGTHS.repeat(usize::try_from(ROUNDS).unwrap());
-                lengths.rotate_left(usize::try_from(writer * 3).unwrap());
+                lengths.rotate_left(usize::try_from(writer * 3).unwrap() % LENGTHS.len());
                 let (mut last, mut number) = (Position::START, writer * 1_000_000);
                 for length in lengths {
                     let facts = tokens::<P>(number..number + length);
