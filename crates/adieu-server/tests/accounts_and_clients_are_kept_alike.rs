@@ -1,0 +1,268 @@
+//! What the stores of accounts and of clients promise, on every engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use adieu::{
+    Subject,
+    store::{Postgres, Sqlite},
+    time::Timestamp,
+};
+use adieu_server::{
+    accounts::{self, Account, AccountStore, Change},
+    clients::{self, Capability, Client, ClientName, ClientStore},
+    password::PasswordHash,
+    text::Username,
+};
+use tokio::task::JoinSet;
+
+/// Makes a test of each function for each engine.
+macro_rules! every_engine {
+    ($($test:ident)*) => {
+        every_engine!(sqlite: crate::OnFile, $($test)*);
+        every_engine!(postgres: crate::InDatabase, $($test)*);
+    };
+    ($engine:ident: $place:ty, $($test:ident)*) => {
+        mod $engine {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test::<$place>().await;
+                }
+            )*
+        }
+    };
+}
+
+every_engine! {
+    an_account_comes_back_as_it_was
+    names_are_taken_once
+    of_many_that_take_a_name_at_once_one_gets_it
+    accounts_are_listed_by_id_and_in_pages
+    each_change_changes_what_it_says
+    a_rehash_does_not_undo_a_new_password
+    clients_come_and_go
+    all_of_it_is_there_when_it_is_opened_again
+}
+
+/// Where an engine keeps things.
+trait Place: Sized {
+    type Store: AccountStore + ClientStore + Clone;
+
+    async fn empty() -> Self;
+
+    async fn open(&self) -> Self::Store;
+}
+
+struct OnFile(tempfile::TempDir);
+
+impl Place for OnFile {
+    type Store = Sqlite;
+
+    async fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn open(&self) -> Sqlite {
+        let store = Sqlite::open(self.0.path().join("adieu.sqlite")).await.unwrap();
+        accounts::migrate(&store).await.unwrap();
+        clients::migrate(&store).await.unwrap();
+        store
+    }
+}
+
+struct InDatabase(String);
+
+impl Place for InDatabase {
+    type Store = Postgres;
+
+    async fn empty() -> Self {
+        Self(test_servers::postgres_database().await)
+    }
+
+    async fn open(&self) -> Postgres {
+        let store = Postgres::connect(&self.0).await.unwrap();
+        accounts::migrate_postgres(&store).await.unwrap();
+        clients::migrate_postgres(&store).await.unwrap();
+        store
+    }
+}
+
+const HASHES: [&str; 2] = [
+    "$pbkdf2-sha256$29000$oDQGACCEMEZI6X3vXcsZ4w$Db3pJ3z5tRr1j9iFgW6zfLkoWjZEx7P3Ot9lzjIoLM4",
+    "$pbkdf2-sha256$29000$fk8JofRey1krBcB4j9EaAw$csNWI6CcyIX5fZS.rxuy3aRSXgf0uMoporfLokq3pbQ",
+];
+
+fn hash(which: usize) -> PasswordHash {
+    PasswordHash::parse(HASHES[which]).unwrap()
+}
+
+fn account(id: &str, name: &str) -> Account {
+    Account {
+        id: Subject::new(id).unwrap(),
+        username: Username::new(name).unwrap(),
+        password: hash(0),
+        password_version: 1,
+        is_admin: false,
+        is_disabled: false,
+        created_at: Timestamp::from_unix(1_800_000_000),
+    }
+}
+
+/// What can be compared of an account.
+fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timestamp) {
+    (
+        account.id.to_string(),
+        account.username.as_str().to_owned(),
+        account.password.as_str().to_owned(),
+        account.password_version,
+        account.is_admin,
+        account.is_disabled,
+        account.created_at,
+    )
+}
+
+async fn an_account_comes_back_as_it_was<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let plain = account("1", "jose");
+    let unusual = Account {
+        password: hash(1),
+        password_version: i64::MAX,
+        is_admin: true,
+        is_disabled: true,
+        created_at: Timestamp::MAX,
+        ..account("\0'; DROP TABLE account; --\u{1}", "Zoë Ωmega 🦀 %_'\"\\")
+    };
+    assert_eq!(store.add(vec![plain.clone(), unusual.clone()]).await.unwrap(), [true, true]);
+    assert!(store.add(vec![]).await.unwrap().is_empty());
+    for account in [&plain, &unusual] {
+        let by_id = store.by_id(&account.id).await.unwrap().unwrap();
+        let by_name = store.by_username(&account.username).await.unwrap().unwrap();
+        assert_eq!(facts(&by_id), facts(account));
+        assert_eq!(facts(&by_name), facts(account));
+    }
+    assert!(store.by_id(&Subject::new("2").unwrap()).await.unwrap().is_none());
+    assert!(store.by_id(&Subject::new("\0").unwrap()).await.unwrap().is_none());
+    // Names are compared as they are.
+    assert!(store.by_username(&Username::new("Jose").unwrap()).await.unwrap().is_none());
+}
+
+async fn names_are_taken_once<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let several = vec![account("3", "jose"), account("2", "ana"), account("1", "jose"), account("4", "Jose")];
+    assert_eq!(store.add(several).await.unwrap(), [true, true, false, true], "the first of them has it");
+    assert_eq!(store.add(vec![account("5", "ana"), account("6", "zoe")]).await.unwrap(), [false, true]);
+    let jose = store.by_username(&Username::new("jose").unwrap()).await.unwrap().unwrap();
+    assert_eq!(jose.id.as_str(), "3");
+    // An id that is taken is a mistake of whoever drew it, and none of that step is kept.
+    assert!(store.add(vec![account("7", "new"), account("3", "other")]).await.is_err());
+    assert!(store.by_username(&Username::new("new").unwrap()).await.unwrap().is_none());
+}
+
+async fn of_many_that_take_a_name_at_once_one_gets_it<P: Place>() {
+    let place = P::empty().await;
+    let (here, there) = (place.open().await, place.open().await);
+    let mut adding = JoinSet::new();
+    for number in 0..20 {
+        let store = if number % 2 == 0 { here.clone() } else { there.clone() };
+        // The same names, in different orders.
+        let mut names = vec!["ana", "jose", "zoe"];
+        names.rotate_left(number % 3);
+        let accounts = names.iter().map(|name| account(&format!("{name} {number}"), name)).collect();
+        adding.spawn(async move { store.add(accounts).await.unwrap().into_iter().filter(|&added| added).count() });
+    }
+    assert_eq!(adding.join_all().await.into_iter().sum::<usize>(), 3);
+    assert_eq!(here.list(None, 100).await.unwrap().len(), 3);
+}
+
+async fn accounts_are_listed_by_id_and_in_pages<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    // By the bytes of their ids, whatever the language of the database.
+    let ids = ["\0", "\u{1}", "B", "_", "a", "b", "é", "漢"];
+    let accounts = ids.iter().rev().enumerate().map(|(number, id)| account(id, &format!("user {number}"))).collect();
+    store.add(accounts).await.unwrap();
+    let mut listed = Vec::new();
+    loop {
+        let last: Option<Subject> = listed.last().cloned();
+        let page = store.list(last.as_ref(), 3).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 3);
+        listed.extend(page.into_iter().map(|account| account.id));
+    }
+    assert_eq!(listed.iter().map(Subject::as_str).collect::<Vec<_>>(), ids);
+    assert!(store.list(None, 0).await.unwrap().is_empty());
+}
+
+async fn each_change_changes_what_it_says<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let (jose, ana) = (account("1", "jose"), account("2", "ana"));
+    store.add(vec![jose.clone(), ana.clone()]).await.unwrap();
+    let now = async || facts(&store.by_id(&jose.id).await.unwrap().unwrap());
+
+    assert!(store.change(&jose.id, Change::Password(hash(1))).await.unwrap());
+    let mut expected = Account { password: hash(1), password_version: 2, ..jose.clone() };
+    assert_eq!(now().await, facts(&expected));
+    assert!(store.change(&jose.id, Change::Disable).await.unwrap());
+    assert!(store.change(&jose.id, Change::Disable).await.unwrap());
+    expected.is_disabled = true;
+    assert_eq!(now().await, facts(&expected));
+    assert!(store.change(&jose.id, Change::Enable).await.unwrap());
+    expected.is_disabled = false;
+    assert_eq!(now().await, facts(&expected));
+    assert!(store.change(&jose.id, Change::Delete).await.unwrap());
+    for change in [Change::Delete, Change::Enable, Change::Password(hash(0)), Change::Rehash(hash(0), 2)] {
+        assert!(!store.change(&jose.id, change).await.unwrap());
+    }
+    assert!(store.by_id(&jose.id).await.unwrap().is_none());
+    assert_eq!(facts(&store.by_id(&ana.id).await.unwrap().unwrap()), facts(&ana));
+}
+
+async fn a_rehash_does_not_undo_a_new_password<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let jose = account("1", "jose");
+    store.add(vec![jose.clone()]).await.unwrap();
+    assert!(store.change(&jose.id, Change::Rehash(hash(1), 1)).await.unwrap());
+    let found = store.by_id(&jose.id).await.unwrap().unwrap();
+    assert_eq!((found.password.as_str(), found.password_version), (HASHES[1], 1));
+    store.change(&jose.id, Change::Password(hash(0))).await.unwrap();
+    assert!(!store.change(&jose.id, Change::Rehash(hash(1), 1)).await.unwrap());
+    assert_eq!(store.by_id(&jose.id).await.unwrap().unwrap().password.as_str(), HASHES[0]);
+}
+
+fn client(name: &str, can: &[Capability]) -> Client {
+    Client::new(ClientName::new(name).unwrap(), can, Timestamp::from_unix(1_800_000_000)).unwrap().0
+}
+
+async fn clients_come_and_go<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    assert_eq!(store.clients().await.unwrap(), []);
+    let (shop, cart) = (client("shop", &Capability::ALL), client("Cart.1", &[Capability::Follow]));
+    let nothing = client("_nothing", &[]);
+    for client in [&shop, &cart, &nothing] {
+        assert!(store.add_client(client.clone()).await.unwrap());
+    }
+    assert!(!store.add_client(client("shop", &[])).await.unwrap(), "the name is taken");
+    assert_eq!(store.clients().await.unwrap(), [cart.clone(), nothing, shop.clone()], "by name");
+    assert!(store.remove_client(&cart.name).await.unwrap());
+    assert!(!store.remove_client(&cart.name).await.unwrap());
+    assert_eq!(store.clients().await.unwrap().len(), 2);
+}
+
+async fn all_of_it_is_there_when_it_is_opened_again<P: Place>() {
+    let place = P::empty().await;
+    let shop = client("shop", &Capability::ALL);
+    {
+        let store = place.open().await;
+        store.add(vec![account("1", "jose")]).await.unwrap();
+        store.add_client(shop.clone()).await.unwrap();
+    }
+    let store = place.open().await;
+    assert_eq!(facts(&store.list(None, 10).await.unwrap()[0]), facts(&account("1", "jose")));
+    assert_eq!(store.clients().await.unwrap(), [shop]);
+}
