@@ -166,7 +166,7 @@ async fn of_many_that_take_a_name_at_once_one_gets_it<P: Place>() {
     for number in 0..20 {
         let store = if number % 2 == 0 { here.clone() } else { there.clone() };
         // The same names, in different orders.
-        let mut names = vec!["ana", "jose", "zoe"];
+        let mut names = ["ana", "jose", "zoe"];
         names.rotate_left(number % 3);
         let accounts = names.iter().map(|name| account(&format!("{name} {number}"), name)).collect();
         adding.spawn(async move { store.add(accounts).await.unwrap().into_iter().filter(|&added| added).count() });

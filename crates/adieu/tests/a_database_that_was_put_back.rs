@@ -1,5 +1,5 @@
 //! An older copy of a database is put in its place, while nodes run and while none does: every token from before is refused.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::{
     path::Path,

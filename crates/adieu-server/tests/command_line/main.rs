@@ -1,5 +1,5 @@
 //! The commands do what they say on the store of a server, also while it runs, and say so to people and to machines.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod clients;
 mod import;

@@ -1,5 +1,5 @@
 //! Several nodes, in processes of their own, on one PostgreSQL or Redis.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod everywhere;
 mod outages;

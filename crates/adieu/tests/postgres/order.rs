@@ -29,7 +29,8 @@ async fn a_reader_misses_nothing_while_many_connections_append() {
     }
     const ALL: usize = STORES * WRITERS * APPENDS;
     let mut readers = JoinSet::new();
-    for store in stores.iter().cloned() {
+    for store in &stores {
+        let store = store.clone();
         readers.spawn(async move {
             let (mut seen, mut cursor) = (Vec::new(), None);
             while seen.len() < ALL {

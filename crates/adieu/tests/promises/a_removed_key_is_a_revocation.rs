@@ -74,7 +74,11 @@ async fn every_other_node_refuses_it_within_the_bound() {
     };
     assert_eq!(refused, Refusal::UnknownKey);
     println!("the other node knew after {:?}", answered_at.elapsed());
-    assert_eq!(signs(&there), signs(&here));
+    // What it signs with changes a moment after what it believes.
+    while signs(&there) != signs(&here) {
+        assert!(answered_at.elapsed() < Duration::from_secs(60), "it goes on signing with what is gone");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,7 +240,7 @@ async fn who_removes_the_key_that_signs_puts_another_in_its_place() {
     let later = NOON.plus(hour * 2);
     let removed = remove_key(&store, &first.id, later).await.unwrap().unwrap();
     assert!(removed.successor.is_none());
-    assert_eq!(ids(&store).await, [second.id.clone()]);
+    assert_eq!(ids(&store).await, std::slice::from_ref(&second.id));
 
     // The last one signs, whatever the clock says.
     for now in [NOON, later] {

@@ -308,7 +308,7 @@ async fn a_key_that_was_removed_does_not_come_back() {
     let copy = place.copy("backup");
     let tokens = log_in(&node).await;
     log_out(&node, &tokens).await;
-    stop_with(&place, node, store.clone()).await;
+    stop_with(&place, node, store).await;
     let store = place.open().await;
     let key = StoredKey::of(&SigningKey::generate(Algorithm::EdDSA).unwrap(), NOON).unwrap();
     store.replace_keys(Some(key), vec![stolen.clone()]).await.unwrap();

@@ -1,5 +1,5 @@
 //! The promises that ARCHITECTURE.md lists, each in a file named after it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod a_removed_key_is_a_revocation;
 mod a_restored_backup_is_noticed;
