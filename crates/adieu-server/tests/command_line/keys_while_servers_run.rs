@@ -158,7 +158,8 @@ async fn a_rotation_refuses_nobody_on_any_node() {
             }
         }
     }
-    assert!(by_old > 0 && started.elapsed() > Duration::from_secs(3));
+    // Times in tokens and keys are whole seconds, and the command took a while.
+    assert!(by_old > 0 && started.elapsed() > Duration::from_secs(2));
     for server in [&one, &other] {
         assert_eq!(server.published().await, sorted(&[&old, &new]));
         becomes("told", async || server.has_written("key_added", &new)).await;

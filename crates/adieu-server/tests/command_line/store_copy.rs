@@ -19,8 +19,11 @@ use adieu_server::{
 
 use crate::support::Place;
 
+/// Each with a data folder of its own, as on machines of their own: what one has seen of a store is nothing to another.
 fn settings(store: &str) -> Settings {
-    Settings::load(&Flags::default(), [("ADIEU_STORE".into(), store.into())]).unwrap()
+    let data = tempfile::tempdir().unwrap().keep();
+    let environment = [("ADIEU_STORE".into(), store.into()), ("ADIEU_DATA".into(), data.into())];
+    Settings::load(&Flags::default(), environment).unwrap()
 }
 
 struct Before {
