@@ -334,6 +334,9 @@ impl NodeBuilder {
                 (first.signing.clone(), first.set.clone(), Some(first))
             }
         };
+        if let Some(guard) = &guard {
+            guard.look_at_keys().await?;
+        }
         let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
         for audience in &settings.audience {
             rules = rules.with_audience(audience);

@@ -109,7 +109,6 @@ impl Guard {
             checking: Mutex::default(),
         };
         this.check().await?;
-        this.look_at_keys().await?;
         Ok(Some(Arc::new(this)))
     }
 
@@ -215,7 +214,8 @@ impl Guard {
         Ok(count)
     }
 
-    async fn look_at_keys(&self) -> Result<(), Error> {
+    /// Remembers which keys there are: those that go are not to come back. To be called once there are some.
+    pub(crate) async fn look_at_keys(&self) -> Result<(), Error> {
         let keys = self.keys.keys().await?;
         self.high_water.see_keys(keys.into_iter().map(|key| key.id).collect());
         Ok(())
