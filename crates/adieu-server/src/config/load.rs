@@ -24,6 +24,7 @@ pub const CONFIG_VARIABLE: &str = "ADIEU_CONFIG";
 pub const LONGEST_SESSION: Duration = Duration::from_secs(3660 * 86_400);
 
 const PREFIX: &str = "ADIEU_";
+const TEST_PREFIX: &str = "ADIEU_TEST_";
 
 /// What the command line says about settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -270,8 +271,8 @@ fn adieu_variables(
     let mut found = BTreeMap::new();
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-        // Not a setting, so that nothing prints it.
-        if name == SECRET_VARIABLE {
+        // Not settings: the one so that nothing prints it, the others tell the tests where servers are.
+        if name == SECRET_VARIABLE || name.starts_with(TEST_PREFIX) {
             continue;
         }
         if name != CONFIG_VARIABLE && !fields().any(|(_, variable)| variable == name) {
