@@ -105,7 +105,7 @@ async fn main() {
 async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Store>) {
     let start = async || {
         let settings = SessionSettings {
-            sessions_per_subject: std::num::NonZeroUsize::MAX,
+            sessions_per_subject: std::num::NonZeroUsize::new(1_000).unwrap(),
             ..SessionSettings::new(Issuer::new("adieu").unwrap())
         };
         let issuer = settings.issuer.clone();
@@ -129,19 +129,24 @@ async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Sto
                     here.sessions().log_out(token, Scope::This).await.unwrap();
                     answered.push(asked_at.elapsed());
                     if number % 100 == 0 || callers == 1 && number % 10 == 0 {
-                        refused.push(until_refused(there.verifier(), token).await);
+                        // Beside the next logouts.
+                        let (verifier, token) = (Arc::clone(there.verifier()), token.clone());
+                        refused.push(tokio::spawn(async move { until_refused(&verifier, &token).await }));
                     }
                 }
                 (answered, refused)
             });
         }
-        let (mut answered, mut refused) = (Vec::new(), Vec::new());
+        let (mut answered, mut awaited, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(done) = working.join_next().await {
             let (one, other) = done.unwrap();
             answered.extend(one);
-            refused.extend(other);
+            awaited.extend(other);
         }
         let rate = answered.len() as f64 / started.elapsed().as_secs_f64();
+        for one in awaited {
+            refused.push(one.await.unwrap());
+        }
         let (answered, refused) = (Sorted::new(answered), Sorted::new(refused));
         println!(
             "| {engine} | {callers} | {rate:.0} | {} | {} | {} | {} |",
@@ -245,6 +250,10 @@ async fn rate<F: Future<Output = ()> + Send + 'static>(
             while started.elapsed() < Duration::from_secs(seconds) {
                 request().await;
                 count += 1;
+                // What never waits would keep the followers from their turn.
+                if count.is_multiple_of(32) {
+                    tokio::task::yield_now().await;
+                }
             }
             count
         });

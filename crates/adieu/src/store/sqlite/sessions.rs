@@ -94,6 +94,7 @@ impl SessionStore for Sqlite {
 
         let subject = subject.cloned();
         let after = after.map_or_else(String::new, SessionId::to_string);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.query(move |connection| match &subject {
             None => connection.prepare_cached(LIST)?.query_map(params![after, limit], session)?.collect(),
             Some(subject) => connection
