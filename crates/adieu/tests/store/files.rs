@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adieu::{
@@ -176,6 +176,16 @@ async fn a_file_that_was_cut_off() {
 }
 
 #[tokio::test]
+async fn a_store_that_nobody_has_open_is_one_file() {
+    // Of threads that close it at the same moment, each may find that it is not the last.
+    for _ in 0..200 {
+        let place = OnFile::empty().await;
+        place.open().await.append(vec![token("a")]).await.unwrap();
+        close(&place).await;
+    }
+}
+
+#[tokio::test]
 async fn an_empty_file_is_a_new_store() {
     let place = OnFile::empty().await;
     fs::write(place.path(), "").unwrap();
@@ -244,10 +254,16 @@ async fn made_and_closed() -> OnFile {
         let store = place.open().await;
         store.append((0..1_000).map(|number| token(format!("{number:0>100}"))).collect()).await.unwrap();
     }
-    // The threads of a store end soon after it; what they still hold open keeps the write-ahead log there.
+    close(&place).await;
+    place
+}
+
+/// The threads of a store end soon after it; what they still hold open keeps the write-ahead log there.
+async fn close(place: &OnFile) {
     let log = place.path().with_extension("sqlite-wal");
+    let started = Instant::now();
     while log.exists() {
+        assert!(started.elapsed() < Duration::from_secs(10), "nobody has taken in the write-ahead log");
         tokio::task::yield_now().await;
     }
-    place
 }

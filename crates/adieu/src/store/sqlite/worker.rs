@@ -24,6 +24,10 @@ const BATCH: usize = 1_024;
 /// How long a commit is put off at most for callers that are expected: less than the fastest disk takes to sync.
 const PATIENCE: Duration = Duration::from_micros(50);
 
+/// Held while a connection is closed. The last to close takes in the write-ahead log and removes it; of two that close at the
+/// same moment neither finds itself the last, and it would stay.
+static CLOSING: Mutex<()> = Mutex::new(());
+
 #[derive(Debug, Clone)]
 pub(super) enum Mode {
     /// Operations that are queued together run in one transaction.
@@ -85,14 +89,18 @@ impl Worker {
         for connection in connections {
             let jobs = Arc::clone(&jobs);
             let mode = mode.clone();
-            let serve = move || match mode {
-                Mode::GroupCommit => write(&connection, &jobs),
-                Mode::Read(sound) => {
-                    read(&connection, &jobs);
-                    if sound.load(Ordering::Acquire) {
-                        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+            let serve = move || {
+                match mode {
+                    Mode::GroupCommit => write(&connection, &jobs),
+                    Mode::Read(sound) => {
+                        read(&connection, &jobs);
+                        if sound.load(Ordering::Acquire) {
+                            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+                        }
                     }
                 }
+                let _alone = CLOSING.lock().unwrap_or_else(PoisonError::into_inner);
+                drop(connection);
             };
             thread::Builder::new().name(name.to_owned()).spawn(serve).map_err(Error::unavailable)?;
         }
