@@ -3,7 +3,7 @@
 mod typed;
 mod user;
 
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use adieu::{
     Subject, session,
@@ -45,7 +45,7 @@ pub use user::{CurrentUser, LoadUser, UserRejection};
 #[non_exhaustive]
 pub struct AccessToken<C = Untyped> {
     /// What it says.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// The claims of the application, as the type that was asked for.
     pub typed: C,
     /// Where it was found.
@@ -59,7 +59,7 @@ pub struct AccessToken<C = Untyped> {
 #[non_exhaustive]
 pub struct FreshAccessToken<C = Untyped> {
     /// What it says.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// The claims of the application, as the type that was asked for.
     pub typed: C,
     /// Where it was found.
@@ -83,7 +83,7 @@ pub struct RefreshToken {
 #[non_exhaustive]
 pub struct AnyToken {
     /// What it says.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// Where it was found.
     pub place: Place,
 }
@@ -235,8 +235,8 @@ impl<S: GuardedState> Extract<S> for PresentedToken {
 pub(crate) async fn access(
     guard: &Guard,
     parts: &Parts,
-    verify: impl FnOnce(&Verifier, &str) -> Result<Claims, Refusal>,
-) -> Result<Option<(Claims, Place)>, Reason> {
+    verify: impl FnOnce(&Verifier, &str) -> Result<Arc<Claims>, Refusal>,
+) -> Result<Option<(Arc<Claims>, Place)>, Reason> {
     let Some(found) = guard.find(parts, Wanted::Access)? else { return Ok(None) };
     let claims = verify(guard.verifier(), &found.token)?;
     guard.accept(parts, found.place, &claims).await?;

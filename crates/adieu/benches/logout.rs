@@ -293,13 +293,14 @@ impl Node {
             let (sessions, plain) = (Arc::clone(&self.sessions), Arc::clone(&self.plain));
             async move {
                 let claims = sessions.verifier().verify(&token).unwrap();
-                let id = claims.session.unwrap();
+                let id = claims.session.clone().unwrap();
                 let plain = plain.lock().await;
                 plain.execute_batch("BEGIN IMMEDIATE").unwrap();
                 let key = [claims.subject.as_str(), id.as_str()];
                 let expires_at: i64 = plain.prepare_cached(DELETE).unwrap().query_row(key, |row| row.get(0)).unwrap();
                 let lapses_at = Revocation::lapse_for(Timestamp::from_unix(expires_at.unsigned_abs()));
-                let revocation = Revocation { issuer: claims.issuer, target: Target::Session { id }, lapses_at };
+                let revocation =
+                    Revocation { issuer: claims.issuer.clone(), target: Target::Session { id }, lapses_at };
                 insert(&plain, &revocation);
                 plain.execute_batch("COMMIT").unwrap();
                 drop(plain);

@@ -95,7 +95,7 @@ impl SessionError {
 
 /// A refresh token that was found good, before it is used up; see [`Sessions::refresh`].
 #[derive(Debug, Clone)]
-pub struct RefreshToken(Claims);
+pub struct RefreshToken(Arc<Claims>);
 
 impl RefreshToken {
     /// Who it is of, so that claims can be looked up for the new access token.
@@ -112,7 +112,7 @@ impl RefreshToken {
 
     /// What it says.
     #[must_use]
-    pub fn claims(&self) -> &Claims {
+    pub fn claims(&self) -> &Arc<Claims> {
         &self.0
     }
 }

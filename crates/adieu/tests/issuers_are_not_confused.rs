@@ -5,7 +5,7 @@
 #[path = "support/forge.rs"]
 mod forge;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use adieu::{
     Error, Issuer, Node, Subject, TokenId,
@@ -66,7 +66,7 @@ impl Setup {
         self.node.signing_key()
     }
 
-    fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+    fn verify(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
         let first = self.node.verifier().verify(token);
         assert_eq!(first, self.node.verifier().verify(token), "remembered or not");
         first
@@ -95,7 +95,7 @@ async fn each_issuer_signs_for_itself_and_for_nobody_else() {
             let claims = claims(named);
             let result = setup.verify(&encode(key, &claims).unwrap());
             if signer == named {
-                assert_eq!(result.as_ref(), Ok(&claims));
+                assert_eq!(result.as_deref(), Ok(&claims));
             } else {
                 assert!(result.is_err(), "{signer} signed for {named}");
             }

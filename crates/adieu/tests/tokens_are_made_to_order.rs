@@ -46,7 +46,7 @@ async fn both_tokens_are_as_the_options_have_them() {
     };
     let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
     let claims = node.verifier().verify_fresh(&pair.access).unwrap();
-    assert_eq!(claims, pair.claims);
+    assert_eq!(*claims, pair.claims);
     assert_eq!((claims.expires_at, &claims.custom["role"]), (clock.now().plus(2 * HOUR), &json!("admin")));
     let (refresh, expiry) = node.verifier().read(&pair.refresh).unwrap();
     assert_eq!((refresh.expires_at, &refresh.custom), (clock.now().plus(3 * HOUR), &options.refresh_claims));

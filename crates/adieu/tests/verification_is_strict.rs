@@ -13,8 +13,8 @@ use adieu::{
     Issuer, Subject,
     time::Timestamp,
     token::{
-        Algorithm, Claims, DEFAULT_MAX_TOKEN_BYTES, Decoder, Expiry, Fresh, KeyId, KeySet, MAX_KEYS_TRIED, Refusal,
-        Rules, Scratch, SigningKey, TokenType, VerifyingKey, encode,
+        Algorithm, Claims, DEFAULT_MAX_TOKEN_BYTES, Decoder, Expiry, Fresh, KeyId, KeySet, MAX_KEYS_TRIED,
+        ParsedClaims, Refusal, Rules, Scratch, SigningKey, TokenType, VerifyingKey, encode,
     },
 };
 use forge::{SECRET, base64url, forge, sign};
@@ -39,7 +39,7 @@ fn decoder(rules: Rules) -> Decoder {
 /// Decodes in every way there is, and makes sure that they agree.
 fn decode_with(decoder: &Decoder, token: &str) -> Result<Claims, Refusal> {
     let result = decoder.decode(token, NOW);
-    let borrowed = decoder.decode_in(token, NOW, &mut Scratch::default()).and_then(|claims| claims.to_claims());
+    let borrowed = decoder.decode_in(token, NOW, &mut Scratch::default()).and_then(ParsedClaims::into_claims);
     assert_eq!(result, borrowed);
     match decoder.decode_even_expired(token, NOW) {
         Ok((_, Expiry::Expired)) => assert_eq!(result, Err(Refusal::Expired)),

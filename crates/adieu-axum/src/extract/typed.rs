@@ -3,7 +3,7 @@
 use adieu::token::Claims;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny, IntoDeserializer},
+    de::{DeserializeOwned, IntoDeserializer},
 };
 
 use crate::Reason;
@@ -14,8 +14,9 @@ use crate::Reason;
 pub struct Untyped;
 
 impl<'de> Deserialize<'de> for Untyped {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        // Nothing is read: this is for [`read`], whose claims have been read already.
+        Ok(Self)
     }
 }
 

@@ -98,7 +98,7 @@ impl Decoder {
     /// # Errors
     /// The first rule that it breaks. [`Refusal::Expired`] comes last: whoever sees it knows that nothing else is wrong.
     pub fn decode(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
-        self.decode_in(token, now, &mut Scratch::default())?.to_claims()
+        self.decode_in(token, now, &mut Scratch::default())?.into_claims()
     }
 
     /// The same, remembered if this decoder [remembers](Decoder::with_cache).
@@ -143,7 +143,7 @@ impl Decoder {
         if self.expiry(parsed.expires_at(), now) == Expiry::Expired {
             return Err(Refusal::Expired);
         }
-        let claims = Arc::new(parsed.to_claims()?);
+        let claims = Arc::new(parsed.into_claims()?);
         // A refresh token is used once.
         if let (Some(cache), Some(digest), Some(key), TokenType::Access) = (&self.cache, digest, key, claims.token_type)
         {
@@ -176,7 +176,7 @@ impl Decoder {
     pub fn decode_even_expired(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), Refusal> {
         let mut scratch = Scratch::default();
         let (claims, expiry) = self.decode_even_expired_in(token, now, &mut scratch)?;
-        Ok((claims.to_claims()?, expiry))
+        Ok((claims.into_claims()?, expiry))
     }
 
     /// The same without copying: what it returns borrows from `scratch`.

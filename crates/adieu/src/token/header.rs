@@ -49,7 +49,9 @@ impl Declares {
 impl<'a> Header<'a> {
     /// Reads a decoded header.
     pub(super) fn parse(json: &'a [u8]) -> Result<Self, Refusal> {
-        let RawHeader { alg, kid, typ, others: _ } = read_object(json, "the header is not a JSON object")?;
+        let mut raw = RawHeader::default();
+        read_object(json, "the header is not a JSON object", &mut raw)?;
+        let RawHeader { alg, kid, typ, others: _ } = raw;
 
         let algorithm = match alg {
             Some(Value::Text(name)) => name.parse().map_err(|_| Refusal::AlgorithmMismatch)?,

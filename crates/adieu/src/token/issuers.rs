@@ -111,8 +111,9 @@ impl Issuers {
 fn name<'b>(token: &str, buffer: &'b mut Vec<u8>) -> Result<Option<Cow<'b, str>>, Refusal> {
     let claims = token.split('.').nth(1).ok_or(NOT_THREE_PARTS)?;
     let claims = base64url::decode_reusing(claims.as_bytes(), buffer).map_err(|_| NOT_BASE64URL)?;
-    let Name(name) = read_object(claims, "the claims are not a JSON object")?;
-    match name {
+    let mut found = Name::default();
+    read_object(claims, "the claims are not a JSON object", &mut found)?;
+    match found.0 {
         None => Ok(None),
         Some(Value::Text(name)) => Ok(Some(name)),
         Some(_) => Err(Refusal::InvalidClaim("iss")),

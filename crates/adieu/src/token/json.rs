@@ -41,30 +41,31 @@ pub(super) trait Members<'a>: Default {
     fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal>;
 }
 
-/// Reads an object.
+/// Reads an object into `members`, in place: they are large.
 ///
 /// # Errors
 /// [`Refusal::Malformed`] with `reason` when it is not one valid JSON object, and whatever [`Members::insert`] refuses.
 #[inline]
-pub(super) fn read_object<'a, M: Members<'a>>(json: &'a [u8], reason: &'static str) -> Result<M, Refusal> {
+pub(super) fn read_object<'a, M: Members<'a>>(
+    json: &'a [u8],
+    reason: &'static str,
+    members: &mut M,
+) -> Result<(), Refusal> {
     let json = std::str::from_utf8(json).map_err(|_| Refusal::Malformed(reason))?;
-    let mut members = M::default();
-    match plain::read_members(json, &mut members) {
-        Ok(()) => Ok(members),
-        Err(plain::NotPlain) => read_any_object(json, reason),
-    }
+    plain::read_members(json, members).or_else(|plain::NotPlain| {
+        *members = M::default();
+        read_any_object(json, reason, members)
+    })
 }
 
 /// Reads any object: the one definition of what is accepted.
-fn read_any_object<'a, M: Members<'a>>(json: &'a str, reason: &'static str) -> Result<M, Refusal> {
-    let mut members = M::default();
+fn read_any_object<'a, M: Members<'a>>(json: &'a str, reason: &'static str, members: &mut M) -> Result<(), Refusal> {
     let mut refusal = None;
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer
-        .deserialize_map(Object { members: &mut members, refusal: &mut refusal })
+        .deserialize_map(Object { members, refusal: &mut refusal })
         .and_then(|()| deserializer.end())
-        .map_err(|_| refusal.unwrap_or(Refusal::Malformed(reason)))?;
-    Ok(members)
+        .map_err(|_| refusal.unwrap_or(Refusal::Malformed(reason)))
 }
 
 /// Keeps the first value and refuses a second one.
@@ -119,8 +120,11 @@ impl<'a> Others<'a> {
         if !self.more.is_empty() {
             return None;
         }
-        let member = |(name, value): &(&str, Scalar<'_>)| Some(((*name).to_owned(), value.to_json()?));
-        self.few.iter().take(self.count).map(member).collect()
+        let mut map = Map::new();
+        for (name, value) in self.few.iter().take(self.count) {
+            map.insert((*name).to_owned(), value.to_json()?);
+        }
+        Some(map)
     }
 }
 

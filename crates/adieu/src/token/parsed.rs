@@ -112,12 +112,12 @@ impl<'a> ParsedClaims<'a> {
     ///
     /// # Errors
     /// [`Refusal::Malformed`] when a custom claim can't be kept; that was checked when the token was read.
-    pub fn to_claims(&self) -> Result<Claims, Refusal> {
+    pub fn into_claims(self) -> Result<Claims, Refusal> {
         let malformed = |_| Refusal::Malformed(NOT_AN_OBJECT);
         Ok(Claims {
             issuer: self.rules.issuer.clone(),
             subject: Subject::new(&self.subject).map_err(|_| Refusal::InvalidClaim("sub"))?,
-            audience: self.audience.iter().map(|audience| audience.clone().into_owned()).collect(),
+            audience: self.audience.into_iter().map(Cow::into_owned).collect(),
             issued_at: self.issued_at,
             not_before: self.not_before,
             expires_at: self.expires_at,
@@ -148,7 +148,8 @@ impl<'a> ParsedClaims<'a> {
         rules: &'a Rules,
         now: Timestamp,
     ) -> Result<Self, Refusal> {
-        let raw: RawClaims<'_> = read_object(json, NOT_AN_OBJECT)?;
+        let mut raw = RawClaims::default();
+        read_object(json, NOT_AN_OBJECT, &mut raw)?;
 
         match raw.iss {
             Some(Value::Text(issuer)) if issuer == rules.issuer.as_str() => {}

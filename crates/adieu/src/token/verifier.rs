@@ -71,11 +71,11 @@ impl Verifier {
         self.issuers.all().find(|decoder| decoder.rules().issuer() == issuer)
     }
 
-    /// Verifies an access token.
+    /// Verifies an access token. What it says is shared with whatever remembers it.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.decode_shared(token, self.clock.now());
         self.judge(self.unless_stale(decoded, complete_at)?, TokenType::Access, complete_at)
@@ -85,14 +85,14 @@ impl Verifier {
     ///
     /// # Errors
     /// As [`Verifier::verify`], and [`Refusal::NotFresh`] when that is all that is wrong with it.
-    pub fn verify_fresh(&self, token: &str) -> Result<Claims, Refusal> {
+    pub fn verify_fresh(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
         let claims = self.verify(token)?;
         claims.require_fresh(self.clock.now())?;
         Ok(claims)
     }
 
     /// Verifies a refresh token as far as that can be done without its session.
-    pub(crate) fn verify_refresh(&self, token: &str) -> Result<Claims, Refusal> {
+    pub(crate) fn verify_refresh(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
         // Another issuer's is for that issuer to exchange.
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.own().decode(token, self.clock.now());
@@ -186,7 +186,12 @@ impl Verifier {
     ///
     /// `complete_at` is when the index and the keys were complete, asked before either of them; what time it is is
     /// asked after both. So a pause in between counts, and what was learned in it does not.
-    fn judge(&self, claims: Arc<Claims>, expected: TokenType, complete_at: Option<Moment>) -> Result<Claims, Refusal> {
+    fn judge(
+        &self,
+        claims: Arc<Claims>,
+        expected: TokenType,
+        complete_at: Option<Moment>,
+    ) -> Result<Arc<Claims>, Refusal> {
         self.refuse_revoked(&facts(&claims))?;
         // An index that was never complete is no stale one: nothing is known at all.
         let is_recent = self.is_recent(complete_at);
@@ -200,7 +205,7 @@ impl Verifier {
         if !is_recent {
             self.staleness.accepted();
         }
-        Ok(Arc::unwrap_or_clone(claims))
+        Ok(claims)
     }
 
     fn refuse_revoked(&self, facts: &TokenFacts<'_>) -> Result<(), Refusal> {

@@ -6,8 +6,8 @@
 //! 2. Nothing is ever refused here: what is valid, and why something is not, has one definition, which is not this one.
 //!
 //! So all that is unusual may be left out, however valid: white space, escapes, fractions, signs, numbers of more than
-//! 19 digits, objects inside (and so any second opening brace), lists of other things. What remains is a small part of
-//! RFC 8259, and nearly all that tokens say: most never meet the strict reader.
+//! 19 digits, objects inside, lists of other things. What remains is a small part of RFC 8259, and nearly all that tokens
+//! say: most never meet the strict reader.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ pub(super) fn read_members<'a, M: Members<'a>>(json: &'a str, members: &mut M) -
     reader.expect(b'{')?;
     // Asked first: an object inside is the most common thing that is not plain, and often comes last, when all that is
     // before it would have been read for nothing.
-    if json.as_bytes().get(1..).is_some_and(|inside| inside.contains(&b'{')) {
+    if json.ends_with("}}") {
         return Err(NotPlain);
     }
     // At least one member: an object without any is as rare as it is useless.
@@ -200,7 +200,9 @@ mod tests {
         let mut seen = Seen::default();
         let plain = read_members(json, &mut seen).is_ok();
         if plain {
-            assert_eq!(read_any_object::<Seen<'_>>(json, "").as_ref(), Ok(&seen), "{json:?}");
+            let mut strictly = Seen::default();
+            read_any_object(json, "", &mut strictly).unwrap();
+            assert_eq!(strictly, seen, "{json:?}");
         }
         plain
     }
@@ -250,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_other_tokens_say_is_plain() {
-        for json in [FLASK, ALL, r#"{"alg":"HS256","typ":"JWT"}"#, r#"{"n":9999999999999999999}"#] {
+        for json in [FLASK, ALL, r#"{"alg":"HS256","typ":"JWT"}"#, r#"{"n":9999999999999999999}"#, r#"{"a":"{}"}"#] {
             assert!(is_plain(json), "{json}");
         }
     }
@@ -293,7 +295,8 @@ mod tests {
             r#"{"a":True}"#,
             r#"{"a":nullx}"#,
             r#"{"a":{}}"#,
-            r#"{"a":"{"}"#,
+            r#"{"a":{},"b":1}"#,
+            r#"{"a":{"b":1},"c":1}"#,
             r#"{"a":[]}"#,
             r#"{"a":[1]}"#,
             r#"{"a":["b",]}"#,
