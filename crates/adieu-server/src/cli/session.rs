@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use adieu::{
     SessionId,
-    session::{Selection, Session},
+    session::{Selection, Session, SessionKey},
     time::{Clock as _, SystemClock},
 };
 use anyhow::ensure;
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the sessions that have not ended, oldest first
+    /// List the sessions that have not ended, user by user, each user's oldest first
     List {
         /// Only those of this user
         #[arg(long, value_name = "NAME|ID")]
@@ -83,11 +83,14 @@ async fn list(stores: &Stores, user: Option<String>, output: &mut Output) -> any
     };
     let now = SystemClock.now();
     let mut table = Table::new(["ID", "USER", "SINCE", "LAST SEEN", "ADDRESS", "USER AGENT"]);
-    let mut after = None;
+    let mut after: Option<SessionKey> = None;
     loop {
-        let page = core.sessions(subject.as_ref(), after.as_ref(), PAGE).await?;
+        let page = match &subject {
+            Some(subject) => core.sessions_of(subject, after.as_ref().map(|key| &key.id), PAGE).await?,
+            None => core.sessions(after.as_ref(), PAGE).await?,
+        };
         let Some(last) = page.last() else { break };
-        after = Some(last.id.clone());
+        after = Some(last.key());
         // What has expired is only waiting to be tidied up.
         for session in page.iter().filter(|session| session.is_live(now)) {
             let user = accounts.by_id(&session.subject).await?.map(|account| account.username.to_string());
