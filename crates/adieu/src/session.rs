@@ -289,7 +289,7 @@ impl Sessions {
             }
             Rotated::Reused(session, _) => {
                 tracing::warn!(
-                    target: "adieu::audit", subject = %session.subject, session = %session.id,
+                    target: "adieu::audit", event = "refresh_reused", subject = %session.subject, session = %session.id,
                     "a refresh token was used again; the session has ended"
                 );
                 Err(SessionError::ended())

@@ -13,9 +13,12 @@ use serde_json::json;
 
 use super::{
     output::{Output, Reader, Table, counted, written},
-    store::{Common, find, look_into, open},
+    store::{Common, audited, find, look_into, open},
 };
-use crate::store::Stores;
+use crate::{
+    audit::{Entry, Event},
+    store::Stores,
+};
 
 /// Sessions that are read at once.
 const PAGE: usize = 500;
@@ -57,6 +60,7 @@ impl Arguments {
         match self.command {
             Command::List { user } => list(&look_into(&settings).await?, user, &mut output).await?,
             Command::End(which) => {
+                audited(&settings)?;
                 let node = open(&settings).await?;
                 let selection = match (which.session, which.user) {
                     (Some(id), _) => Selection::One(id),
@@ -64,9 +68,16 @@ impl Arguments {
                     (None, None) => Selection::Nothing,
                 };
                 let ended = node.sessions.end_sessions(selection.clone()).await?;
-                if let Selection::One(id) = selection {
+                if let Selection::One(id) = &selection {
                     ensure!(ended > 0, "no session with the id {id}; it may have ended already");
                 }
+                let (session, subject) = match selection {
+                    Selection::One(id) => (Some(id), None),
+                    Selection::OfSubject(subject) => (None, Some(subject)),
+                    _ => (None, None),
+                };
+                Entry { session, subject, sessions_ended: Some(ended), ..Entry::default() }
+                    .record(Event::SessionsEnded, None);
                 output.result(&format!("{} ended", counted(ended, "session")), &json!({ "sessions_ended": ended }))?;
             }
         }
