@@ -1,15 +1,17 @@
 //! What an auditor wants to know: who came and went, who could not come in, and who changed what of whom.
 //!
 //! 1. Each is one line of the log, at [`AUDIT_LOG_TARGET`], once it is done and durable. Its `event` is one of
-//!    [`Event`]'s names; the other fields are ids and an address.
+//!    [`Event`]'s names; the other fields are ids and an address. With the setting `audit_log` it is a line of that file as well,
+//!    and there alone when it was done on the command line ([`Trail`]).
 //! 2. No token, password or name is in it. A name that nobody has might be a password in the wrong field, so a failed
 //!    login is written with the id of its account, or with none.
 //!
-//! That a refresh token was used again is written by [`Sessions`](adieu::session::Sessions), at the same target. What
-//! is done on the command line is told to whoever does it, and not written here; but for clients and signing keys,
-//! which are added and removed there alone: a server writes that down when it finds out, clients within a second, keys
-//! (`key_added`, `key_removed`, and `key_signs` when one begins to sign) within `max_staleness`. The core does so, with
-//! the `key`'s id.
+//! What the core finds out it writes at the same target: that a refresh token was used again (`refresh_reused`), that a backup
+//! was put back and that this was accepted (`backup_put_back`, `restore_accepted`), and what becomes of the signing keys
+//! (`key_added`, `key_removed`, and `key_signs` when one begins to sign). Clients and keys are added and removed on the command
+//! line alone: a server writes that down too when it finds out, clients within a second, keys within `max_staleness`.
+
+mod trail;
 
 use std::net::IpAddr;
 
@@ -17,6 +19,8 @@ use adieu::{Issuer, SessionId, Subject, TokenId, session::Scope};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use tracing::field;
+
+pub use trail::{Trail, Via};
 
 use crate::clients::ClientName;
 
@@ -50,6 +54,14 @@ pub enum Event {
     ClientAdded,
     /// A client is gone, and cut off.
     ClientRemoved,
+    /// There is a new signing key.
+    KeyAdded,
+    /// What a signing key has signed is refused.
+    KeyRemoved,
+    /// That a backup was put back is known, and told no more.
+    RestoreAccepted,
+    /// Everything of a store is in another as well.
+    StoreCopied,
 }
 
 impl Event {
@@ -69,6 +81,10 @@ impl Event {
             Self::Revoked => "revoked",
             Self::ClientAdded => "client_added",
             Self::ClientRemoved => "client_removed",
+            Self::KeyAdded => "key_added",
+            Self::KeyRemoved => "key_removed",
+            Self::RestoreAccepted => "restore_accepted",
+            Self::StoreCopied => "store_copied",
         }
     }
 }
@@ -86,6 +102,10 @@ pub struct Entry {
     pub by: Option<Subject>,
     /// The client that did it, or that it happened to.
     pub client: Option<ClientName>,
+    /// The id of the signing key that it happened to.
+    pub key: Option<String>,
+    /// The store that was copied, and the one that it was copied into; without passwords.
+    pub copied: Option<(String, String)>,
     /// Who issued what it happened to, if that is said.
     pub issuer: Option<Issuer>,
     /// How far it went: the scope of a logout, or what was revoked.
@@ -132,6 +152,9 @@ impl Entry {
             token_id = self.token_id.as_ref().map(field::display),
             by = self.by.as_ref().map(field::display),
             client = self.client.as_ref().map(field::display),
+            key = self.key,
+            from = self.copied.as_ref().map(|(from, _)| field::display(from)),
+            to = self.copied.as_ref().map(|(_, to)| field::display(to)),
             issuer = self.issuer.as_ref().map(field::display),
             scope = self.scope,
             sessions_ended = self.sessions_ended,

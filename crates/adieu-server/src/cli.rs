@@ -6,7 +6,9 @@
 //!    administrator, and services that know their secrets, before the first start.
 //! 3. What was asked for goes to standard output, what went wrong to standard error in one line, with status 1; wrong
 //!    usage has status 2.
-//! 4. No password, key or password hash is printed, and none is taken as an argument. The secret of a new client is
+//! 4. What changes something says so in the audit trail, if the settings name a file for it: it is done only if that can be
+//!    opened, and written down once it is done.
+//! 5. No password, key or password hash is printed, and none is taken as an argument. The secret of a new client is
 //!    printed by the command that makes it, and by no other.
 
 mod client;
@@ -38,6 +40,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{
     api,
+    audit::{Trail, Via},
     config::{Flags, Registration, Settings},
     listen::{Bounds, Drained, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
@@ -105,7 +108,8 @@ impl Command {
         match self {
             Self::Serve(flags) => {
                 let settings = Settings::load(&flags, std::env::vars_os())?;
-                logging::start(settings.log_format, settings.log_level);
+                let trail = settings.audit_log.clone().map(|file| Trail::new(file, Via::Server));
+                logging::start(settings.log_format, settings.log_level, trail);
                 let descriptors = raise_descriptor_limit();
                 tokio::runtime::Builder::new_multi_thread()
                     .enable_all()

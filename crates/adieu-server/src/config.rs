@@ -210,6 +210,12 @@ pub struct Settings {
     /// What is logged at least: "error", "warn", "info", "debug" or "trace".
     #[config(env = "ADIEU_LOG_LEVEL", default = "info", deserialize_with = text)]
     pub log_level: tracing::Level,
+
+    /// The file that what an auditor wants to know is appended to, beside the log, an object a line; also what is done with
+    /// the command line, which is in no log. Not set: none. Servers and commands on one machine may share it; to rotate it,
+    /// rename it. A command that would change something fails when it can't be opened; a server logs that and goes on.
+    #[config(env = "ADIEU_AUDIT_LOG", deserialize_with = text)]
+    pub audit_log: Option<PathBuf>,
 }
 
 /// The annotated sample file: every setting, commented out, with its default.

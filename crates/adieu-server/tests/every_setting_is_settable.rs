@@ -48,6 +48,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("trusted_proxies", r#"["10.0.0.0/8", "::1/128"]"#, "10.0.0.0/8, ::1/128"),
     ("log_format", r#""json""#, "json"),
     ("log_level", r#""debug""#, "debug"),
+    ("audit_log", r#""/var/log/adieu-audit.jsonl""#, "/var/log/adieu-audit.jsonl"),
 ];
 
 struct Start {
@@ -125,8 +126,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 9,
-        "all but the nine without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 10,
+        "all but the ten without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }

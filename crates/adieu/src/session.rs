@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 pub use named::{Name, Named};
 pub use options::TokenOptions;
 pub use settings::SessionSettings;
-pub use store::{Ended, Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionStore};
+pub use store::{Ended, Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore};
 
 use last_seen::LastSeen;
 
@@ -289,7 +289,7 @@ impl Sessions {
             }
             Rotated::Reused(session, _) => {
                 tracing::warn!(
-                    target: "adieu::audit", subject = %session.subject, session = %session.id,
+                    target: "adieu::audit", event = "refresh_reused", subject = %session.subject, session = %session.id,
                     "a refresh token was used again; the session has ended"
                 );
                 Err(SessionError::ended())
@@ -404,7 +404,7 @@ impl Sessions {
     async fn end_too_many(&self, subject: &Subject) -> Result<(), Error> {
         let most = self.settings.sessions_per_subject.get();
         // Two at once are enough to make the number go down, whoever else is logging in.
-        let oldest = self.store.sessions(Some(subject), None, most.saturating_add(2)).await?;
+        let oldest = self.store.sessions_of(subject, None, most.saturating_add(2)).await?;
         let too_many = oldest.len().saturating_sub(most);
         for session in oldest.into_iter().take(too_many) {
             self.end_sessions(Selection::Owned(session.id, session.subject)).await?;

@@ -67,10 +67,10 @@ async fn the_session_lasts_no_longer_for_it_and_its_refresh_token_stays() {
     let router = router(&app, guard(&app));
     let mut last = send(&router, "POST /login", &[], "").await;
     let refresh = last.cookie("__Host-refresh_token").unwrap();
-    let before = app.sessions.store().sessions(None, None, 10).await.unwrap();
+    let before = app.sessions.store().sessions(None, 10).await.unwrap();
     app.pass(11 * MINUTE);
     last = with_cookie_of(&router, "GET /me", &last).await;
-    let after = app.sessions.store().sessions(None, None, 10).await.unwrap();
+    let after = app.sessions.store().sessions(None, 10).await.unwrap();
     assert_eq!(before[0].refresh_id, after[0].refresh_id);
     assert_eq!(before[0].refresh_expires_at, after[0].refresh_expires_at);
     assert!(after[0].access_expires_at >= app.clock.now().plus(15 * MINUTE));
@@ -149,7 +149,7 @@ async fn a_logout_elsewhere_that_this_node_has_not_heard_of_wins() {
     let login = send(&router, "POST /login", &[], "").await;
     app.pass(11 * MINUTE);
     // The row goes without this node's index hearing of it, as when another process ends it.
-    let session = app.sessions.store().sessions(None, None, 1).await.unwrap().remove(0);
+    let session = app.sessions.store().sessions(None, 1).await.unwrap().remove(0);
     let ending = adieu::session::Ending {
         issuer: app.sessions.issuer().clone(),
         selection: adieu::session::Selection::Owned(session.id, session.subject),

@@ -104,7 +104,7 @@ async fn sessions_are_there_to_be_listed_and_ended() {
     let app = App::new();
     let router = router(&app);
     let device = device(&router).await;
-    let sessions = app.sessions.store().sessions(Some(&subject("jose")), None, 10).await.unwrap();
+    let sessions = app.sessions.store().sessions_of(&subject("jose"), None, 10).await.unwrap();
     assert_eq!(sessions[0].origin.user_agent.as_deref(), Some("a browser"));
     app.sessions.end_sessions(Selection::One(sessions[0].id.clone())).await.unwrap();
     assert!(send_with(&router, "GET /me", &device.access).await.body.contains("token_revoked"));

@@ -8,7 +8,7 @@ use super::{
     client::{Admin, Client, Id},
     docs,
     feed::{Wait, WaitParameters},
-    view::{Message, PartFields, SessionList, SessionsEnded, UserDetails, Users, id},
+    view::{Message, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, id},
 };
 use crate::{
     audit::{self, Event},
@@ -90,7 +90,7 @@ pub(super) async fn list_sessions_of_user(
 ) -> Result<Json<SessionList>, ApiError> {
     let part = PartFields::<SessionId>::take(&mut fields).finish(fields)?;
     let account = api.account(&user).await?;
-    api.sessions(Some(&account.id), &part, &token).await
+    api.sessions_of(&account.id, &part, &token).await
 }
 
 /// Ends all sessions of a user, who can log in again.
@@ -115,7 +115,10 @@ pub(super) async fn end_sessions_of_user(
     Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended, everywhere }))
 }
 
-/// Lists everybody's sessions, oldest first, or one user's.
+/// Lists everybody's sessions, or one user's.
+///
+/// Those of a user come together, oldest first. In which order the users come is not said, but it stays: whoever reads part
+/// after part sees each session once that is there all the time.
 #[utoipa::path(get, path = "/admin/sessions", tag = "Administration", security(("access" = [])),
     params(("subject" = Option<String>, Query, description = "Only the sessions of the user with this id."), docs::PartParameters),
     responses(
@@ -127,7 +130,7 @@ pub(super) async fn list_sessions(
     Admin(token): Admin,
     Query(mut fields): Query,
 ) -> Result<Json<SessionList>, ApiError> {
-    let part = PartFields::<SessionId>::take(&mut fields);
+    let part = PartFields::<SessionCursor>::take(&mut fields);
     let subject = fields.optional("subject", id::<Subject>);
     let (part, subject) = part.finish_with(fields, subject)?;
     api.sessions(subject.as_ref(), &part, &token).await

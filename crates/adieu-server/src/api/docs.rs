@@ -106,7 +106,7 @@ fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct PartParameters {
-    /// Only what comes after the one with this id: `next` of the part before.
+    /// Only what comes after the part before: its `next`, as it is.
     after: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1000, default = 100)]

@@ -1,8 +1,8 @@
 //! Sessions: logging in, refreshing, logging out.
 
 use adieu::{
-    SessionId,
-    session::{Scope, Selection},
+    SessionId, Subject,
+    session::{Scope, Selection, Session},
 };
 use adieu_axum::BearerToken;
 use axum::{Json, extract::State};
@@ -14,11 +14,11 @@ use super::{
     docs,
     feed::{Wait, WaitParameters},
     time_limit::MoreTime,
-    view::{Message, PartFields, SessionDetails, SessionList, Tokens},
+    view::{Message, Part, PartFields, SessionCursor, SessionDetails, SessionList, Tokens},
 };
 use crate::{
     audit::{self, Event, scope_name},
-    error::ApiError,
+    error::{ApiError, FieldErrors},
     input::{Fields, Query},
     text::{Password, TextError, Username},
 };
@@ -116,7 +116,7 @@ pub(super) async fn list(
     Query(mut fields): Query,
 ) -> Result<Json<SessionList>, ApiError> {
     let part = PartFields::<SessionId>::take(&mut fields).finish(fields)?;
-    api.sessions(Some(token.subject()), &part, &token).await
+    api.sessions_of(token.subject(), &part, &token).await
 }
 
 /// Ends one of the caller's sessions; for an administrator, anyone's.
@@ -155,20 +155,42 @@ pub(super) async fn end(
 }
 
 impl Api {
-    /// A part of the sessions of a subject, or of all sessions, those that have run out left out.
-    pub(super) async fn sessions(
+    /// A part of the sessions of a subject.
+    pub(super) async fn sessions_of(
         &self,
-        subject: Option<&adieu::Subject>,
-        part: &super::view::Part<SessionId>,
+        subject: &Subject,
+        part: &Part<SessionId>,
         token: &AccessToken,
     ) -> Result<Json<SessionList>, ApiError> {
-        let mut sessions = self.node.sessions.store().sessions(subject, part.after.as_ref(), part.fetch()).await?;
+        let mut sessions = self.node.sessions.store().sessions_of(subject, part.after.as_ref(), part.fetch()).await?;
         let next = part.cut(&mut sessions, |session| session.id.to_string());
+        Ok(self.session_list(&sessions, next, token))
+    }
+
+    /// A part of all sessions, or of those of a subject.
+    pub(super) async fn sessions(
+        &self,
+        subject: Option<&Subject>,
+        part: &Part<SessionCursor>,
+        token: &AccessToken,
+    ) -> Result<Json<SessionList>, ApiError> {
+        let (store, after) = (self.node.sessions.store(), part.after.as_ref().map(|SessionCursor(key)| key));
+        let mut sessions = match subject {
+            Some(subject) if after.is_some_and(|key| key.subject != *subject) => {
+                return Err(ApiError::InvalidQuery(FieldErrors::one("after", SessionCursor::NOT_ONE)));
+            }
+            Some(subject) => store.sessions_of(subject, after.map(|key| &key.id), part.fetch()).await?,
+            None => store.sessions(after, part.fetch()).await?,
+        };
+        let next = part.cut(&mut sessions, |session| SessionCursor(session.key()).to_string());
+        Ok(self.session_list(&sessions, next, token))
+    }
+
+    /// Those that have run out left out.
+    fn session_list(&self, sessions: &[Session], next: Option<String>, token: &AccessToken) -> Json<SessionList> {
         let now = self.node.clock.now();
         let details = |session| SessionDetails::new(session, token.session.as_ref());
-        Ok(Json(SessionList {
-            sessions: sessions.iter().filter(|session| session.is_live(now)).map(details).collect(),
-            next,
-        }))
+        let sessions = sessions.iter().filter(|session| session.is_live(now)).map(details).collect();
+        Json(SessionList { sessions, next })
     }
 }

@@ -1,16 +1,17 @@
 //! The shapes of answers. Times are whole seconds since 1970, as in the claims of a token (`NumericDate`, RFC 7519 §2).
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use adieu::{
-    SessionId,
-    session::{Session, TokenPair},
+    SessionId, Subject,
+    session::{Session, SessionKey, TokenPair},
 };
 use axum::{
     Json,
     http::header,
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -156,12 +157,40 @@ pub(super) struct Users {
     pub(super) next: Option<String>,
 }
 
-/// A part of the sessions, oldest first.
+/// A part of the sessions, each user's oldest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionList {
     pub(super) sessions: Vec<SessionDetails>,
     /// What to send as `after` to get the next ones; null when there are none.
     pub(super) next: Option<String>,
+}
+
+/// The place of a session among everybody's, as one text that is fit for a query: two of base64url, with a point between them.
+pub(super) struct SessionCursor(pub(super) SessionKey);
+
+impl SessionCursor {
+    /// What is said of anything else.
+    pub(super) const NOT_ONE: &str = "Must be `next` of the part before.";
+}
+
+impl fmt::Display for SessionCursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [subject, id] = [self.0.subject.as_str(), self.0.id.as_str()].map(|text| URL_SAFE_NO_PAD.encode(text));
+        write!(formatter, "{subject}.{id}")
+    }
+}
+
+impl TryFrom<String> for SessionCursor {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let decode = |text| String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok();
+        let key = || {
+            let (subject, id) = text.split_once('.')?;
+            Some(SessionKey { subject: Subject::new(decode(subject)?).ok()?, id: SessionId::new(decode(id)?).ok()? })
+        };
+        key().map(Self).ok_or(Self::NOT_ONE)
+    }
 }
 
 /// How many sessions ended.

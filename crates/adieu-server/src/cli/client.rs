@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::{
     output::{Reader, Table, written},
-    store::{Common, look_into},
+    store::{Common, audited, look_into},
 };
 use crate::{
+    audit::{Entry, Event},
     clients::{Capability, Client, ClientName},
     store::Stores,
 };
@@ -49,9 +50,11 @@ impl Arguments {
         let mut output = self.common.output();
         match self.command {
             Command::Add { name, can } => {
+                audited(&settings)?;
                 let (client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
                 let added = Stores::open(&settings).await?.clients().add_client(client.clone()).await?;
                 ensure!(added, "a client with the name {name} already exists");
+                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientAdded, None);
                 let sentence = format!("added the client {name}, which can {}; its secret:", what(&client));
                 let mut object = object(&client);
                 if let Some(fields) = object.as_object_mut() {
@@ -78,8 +81,10 @@ impl Arguments {
                 }
             }
             Command::Remove { name } => {
+                audited(&settings)?;
                 let removed = look_into(&settings).await?.clients().remove_client(&name).await?;
                 ensure!(removed, "no client with the name {name}");
+                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientRemoved, None);
                 output.result(
                     &format!("removed the client {name}"),
                     &json!({ "name": name.as_str(), "done": "removed" }),

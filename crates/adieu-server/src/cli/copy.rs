@@ -1,6 +1,6 @@
 //! `adieu store`
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -9,15 +9,22 @@ use serde_json::json;
 use super::{
     output::{Output, Reader, counted},
     progress::Progress,
-    store::exists,
+    store::{audited, exists, settings},
 };
-use crate::{config::StoreAddress, store::copy::copy};
+use crate::{
+    audit::{Entry, Event},
+    config::{Flags, StoreAddress},
+    store::copy::copy,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Print one JSON object; nothing is told meanwhile
     #[arg(long, global = true)]
     json: bool,
+    /// The file with the settings, of which only `audit_log` is about this [env: ADIEU_CONFIG]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -40,6 +47,8 @@ impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let Command::Copy { from, to } = self.command;
         let mut output = Output::new(if self.json { Reader::Machine } else { Reader::Person });
+        let settings = settings(&Flags { config: self.config, ..Flags::default() })?;
+        audited(&settings)?;
         if !exists(&from)? {
             bail!("no store in {from}");
         }
@@ -54,6 +63,10 @@ impl Arguments {
         let copied = outcome.await;
         progress.end();
         let copied = copied?;
+        if !copied.before {
+            let copied = Some((from.to_string(), to.to_string()));
+            Entry { copied, ..Entry::default() }.record(Event::StoreCopied, None);
+        }
         let sentence = match copied.before {
             true => format!("{from} had been copied to {to} before; nothing was done"),
             false => format!(

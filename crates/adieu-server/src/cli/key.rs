@@ -12,9 +12,12 @@ use serde_json::json;
 
 use super::{
     output::{Output, Reader, Table, written},
-    store::{Common, look_into},
+    store::{Common, audited, look_into},
 };
-use crate::config::{Settings, parse_duration, written_duration};
+use crate::{
+    audit::{Entry, Event},
+    config::{Settings, parse_duration, written_duration},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -51,6 +54,9 @@ enum Command {
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.common.settings()?;
+        if !matches!(self.command, Command::List) {
+            audited(&settings)?;
+        }
         let store = look_into(&settings).await?.core();
         let now = SystemClock.now();
         let mut output = self.common.output();
@@ -59,6 +65,7 @@ impl Arguments {
             Command::Rotate { algorithm, after } => {
                 let after = after.unwrap_or(PUBLISHED_FOR);
                 let key = rotate_key(&*store, algorithm, now, now.plus(after)).await?;
+                record(Event::KeyAdded, &key.id);
                 let from = if after.is_zero() { "now".to_owned() } else { written(key.signs_from) };
                 output.result(
                     &format!("made the key {} ({}): published now, it signs from {from} on", key.id, key.algorithm),
@@ -74,6 +81,10 @@ impl Arguments {
                 let Some(removed) = remove_key(&*store, &id, now).await? else {
                     bail!("no key with the id {id}; `adieu key list` shows them");
                 };
+                record(Event::KeyRemoved, &id);
+                if let Some(successor) = &removed.successor {
+                    record(Event::KeyAdded, &successor.id);
+                }
                 let signs = key_at(&removed.keys, now).map(|key| key.id.clone());
                 let in_its_place = match (&removed.successor, &signs) {
                     (Some(_), Some(signs)) => format!("; the new key {signs} signs from now on"),
@@ -92,6 +103,10 @@ impl Arguments {
         output.finish()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn record(event: Event, key: &str) {
+    Entry { key: Some(key.to_owned()), ..Entry::default() }.record(event, None);
 }
 
 /// Of a secret there is nothing that services could be given.

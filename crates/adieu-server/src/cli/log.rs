@@ -13,9 +13,13 @@ use serde_json::json;
 
 use super::{
     output::{Reader, Table, written},
-    store::{Common, look_into, open_restored},
+    store::{Common, audited, look_into, open_restored},
 };
-use crate::{config::Settings, high_water};
+use crate::{
+    audit::{Entry, Event},
+    config::Settings,
+    high_water,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -111,6 +115,7 @@ impl Arguments {
     }
 
     async fn accept(&self, settings: &Settings) -> anyhow::Result<()> {
+        audited(settings)?;
         // Notices what no server has noticed yet, and does what has to be done.
         let node = open_restored(settings).await?;
         drop(node);
@@ -120,6 +125,7 @@ impl Arguments {
             None => None,
         };
         let Some(noticed_at) = noticed_at else { bail!("there is nothing to accept: no backup was put back") };
+        Entry::default().record(Event::RestoreAccepted, None);
         let mut output = self.common.output();
         output.result(
             &format!(

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::{
     output::counted,
     prompt::confirm,
-    store::{Common, find, open},
+    store::{Common, audited, find, open},
 };
+use crate::audit::{Entry, Event};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -45,6 +46,7 @@ impl Arguments {
             (None, None) => "of everybody".to_owned(),
         };
         let settings = self.common.settings()?;
+        audited(&settings)?;
         let node = open(&settings).await?;
         let subject = match &self.whose.user {
             Some(user) => Some(find(node.accounts.store(), user).await?.id),
@@ -55,10 +57,13 @@ impl Arguments {
             Some(subject) => node.sessions.revoke_subject(subject).await?,
             None => node.sessions.revoke_everything().await?,
         };
+        let what = if subject.is_some() { "subject" } else { "everything" };
+        Entry { subject: subject.clone(), scope: Some(what), sessions_ended: Some(ended), ..Entry::default() }
+            .record(Event::Revoked, None);
         let mut output = self.common.output();
         output.result(
             &format!("revoked every token {whose}; {} ended", counted(ended, "session")),
-            &json!({ "revoked": if subject.is_some() { "subject" } else { "everything" }, "subject": subject, "sessions_ended": ended }),
+            &json!({ "revoked": what, "subject": subject, "sessions_ended": ended }),
         )?;
         output.finish()?;
         Ok(ExitCode::SUCCESS)

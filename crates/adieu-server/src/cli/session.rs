@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use adieu::{
     SessionId,
-    session::{Selection, Session},
+    session::{Selection, Session, SessionKey},
     time::{Clock as _, SystemClock},
 };
 use anyhow::ensure;
@@ -13,9 +13,12 @@ use serde_json::json;
 
 use super::{
     output::{Output, Reader, Table, counted, written},
-    store::{Common, find, look_into, open},
+    store::{Common, audited, find, look_into, open},
 };
-use crate::store::Stores;
+use crate::{
+    audit::{Entry, Event},
+    store::Stores,
+};
 
 /// Sessions that are read at once.
 const PAGE: usize = 500;
@@ -30,7 +33,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the sessions that have not ended, oldest first
+    /// List the sessions that have not ended, user by user, each user's oldest first
     List {
         /// Only those of this user
         #[arg(long, value_name = "NAME|ID")]
@@ -57,6 +60,7 @@ impl Arguments {
         match self.command {
             Command::List { user } => list(&look_into(&settings).await?, user, &mut output).await?,
             Command::End(which) => {
+                audited(&settings)?;
                 let node = open(&settings).await?;
                 let selection = match (which.session, which.user) {
                     (Some(id), _) => Selection::One(id),
@@ -64,9 +68,16 @@ impl Arguments {
                     (None, None) => Selection::Nothing,
                 };
                 let ended = node.sessions.end_sessions(selection.clone()).await?;
-                if let Selection::One(id) = selection {
+                if let Selection::One(id) = &selection {
                     ensure!(ended > 0, "no session with the id {id}; it may have ended already");
                 }
+                let (session, subject) = match selection {
+                    Selection::One(id) => (Some(id), None),
+                    Selection::OfSubject(subject) => (None, Some(subject)),
+                    _ => (None, None),
+                };
+                Entry { session, subject, sessions_ended: Some(ended), ..Entry::default() }
+                    .record(Event::SessionsEnded, None);
                 output.result(&format!("{} ended", counted(ended, "session")), &json!({ "sessions_ended": ended }))?;
             }
         }
@@ -83,11 +94,14 @@ async fn list(stores: &Stores, user: Option<String>, output: &mut Output) -> any
     };
     let now = SystemClock.now();
     let mut table = Table::new(["ID", "USER", "SINCE", "LAST SEEN", "ADDRESS", "USER AGENT"]);
-    let mut after = None;
+    let mut after: Option<SessionKey> = None;
     loop {
-        let page = core.sessions(subject.as_ref(), after.as_ref(), PAGE).await?;
+        let page = match &subject {
+            Some(subject) => core.sessions_of(subject, after.as_ref().map(|key| &key.id), PAGE).await?,
+            None => core.sessions(after.as_ref(), PAGE).await?,
+        };
         let Some(last) = page.last() else { break };
-        after = Some(last.id.clone());
+        after = Some(last.key());
         // What has expired is only waiting to be tidied up.
         for session in page.iter().filter(|session| session.is_live(now)) {
             let user = accounts.by_id(&session.subject).await?.map(|account| account.username.to_string());

@@ -12,8 +12,10 @@ use clap::Args;
 use super::output::{Output, Reader};
 use crate::{
     accounts::{Account, AccountStore},
+    audit::{Trail, Via},
     config::{Flags, Settings, StoreAddress},
     error::ApiError,
+    logging,
     node::Node,
     store::{self, Stores},
     text::Username,
@@ -40,11 +42,28 @@ impl Common {
     /// The settings, found as `adieu serve` finds them.
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
         let flags = Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() };
-        Ok(Settings::load(&flags, std::env::vars_os())?)
+        settings(&flags)
     }
 
     pub(super) fn output(&self) -> Output {
         Output::new(if self.json { Reader::Machine } else { Reader::Person })
+    }
+}
+
+/// The settings of a command; what it writes down goes into their audit trail from now on.
+pub(super) fn settings(flags: &Flags) -> anyhow::Result<Settings> {
+    let settings = Settings::load(flags, std::env::vars_os())?;
+    if let Some(file) = &settings.audit_log {
+        logging::start_for_command(Trail::new(file.clone(), Via::CommandLine));
+    }
+    Ok(settings)
+}
+
+/// To be asked before anything is changed: whether it can be written down.
+pub(super) fn audited(settings: &Settings) -> anyhow::Result<()> {
+    match &settings.audit_log {
+        Some(file) => Trail::new(file.clone(), Via::CommandLine).check().map_err(anyhow::Error::msg),
+        None => Ok(()),
     }
 }
 

@@ -12,9 +12,12 @@ use serde_json::json;
 use super::{
     output::counted,
     prompt::first_line,
-    store::{Common, open},
+    store::{Common, audited, open},
 };
-use crate::config::{LONGEST_SESSION, Settings};
+use crate::{
+    audit::{Entry, Event},
+    config::{LONGEST_SESSION, Settings},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -74,6 +77,7 @@ fn given(token: Option<String>) -> anyhow::Result<String> {
 
 impl Revoke {
     async fn run(self, settings: &Settings) -> anyhow::Result<(String, serde_json::Value)> {
+        audited(settings)?;
         match self.id {
             Some(id) => revoke_id(id, self.expires_at, settings).await,
             None => revoke_token(&given(self.token)?, settings).await,
@@ -87,6 +91,7 @@ async fn revoke_token(token: &str, settings: &Settings) -> anyhow::Result<(Strin
         SessionError::Refused(refusal) => anyhow!("nothing was revoked: {refusal}"),
         other => other.into(),
     })?;
+    Entry { scope: Some("token"), sessions_ended: Some(ended), ..Entry::of_token(token) }.record(Event::Revoked, None);
     Ok((format!("revoked the token; {} ended", counted(ended, "session")), json!({ "sessions_ended": ended })))
 }
 
@@ -104,7 +109,9 @@ async fn revoke_id(
         expires_at.is_none_or(|time| time <= now.plus(LONGEST_SESSION)),
         "nothing was revoked: no token lives that long; `exp` is in seconds since 1970"
     );
+    let entry = Entry { token_id: Some(id.clone()), scope: Some("token_id"), ..Entry::default() };
     let done = (format!("revoked the token with the id {id}"), json!({ "id": id, "expires_at": expires_at }));
     node.sessions.revoke_token_id(id, expires_at).await?;
+    entry.record(Event::Revoked, None);
     Ok(done)
 }

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use super::{
     output::{Output, Reader, Table, written, yes},
     prompt::{PasswordSource, confirm, phrase},
-    store::{Common, find, look_into, open, plain},
+    store::{Common, audited, find, look_into, open, plain},
 };
 use crate::{
     accounts::{Account, AccountStore, Role},
+    audit::{Entry, Event},
     error::ApiError,
     node::Node,
     text::Username,
@@ -91,6 +92,7 @@ impl Arguments {
             Command::Import(arguments) => return arguments.run(&settings, output).await,
             Command::List => list(&*look_into(&settings).await?.accounts(), &mut output).await?,
             Command::Add { name, admin, password } => {
+                audited(&settings)?;
                 let username =
                     Username::chosen(&name).map_err(|refusal| anyhow!("the name is refused: {}", phrase(&refusal)))?;
                 let password = password.read(&settings)?;
@@ -100,23 +102,27 @@ impl Arguments {
                     ApiError::Conflict(_) => anyhow!("a user with the name {name} already exists"),
                     other => other.into(),
                 })?;
+                Entry::of(&account.id).record(Event::AccountAdded, None);
                 let what = if admin { "administrator" } else { "user" };
                 output.result(&format!("added the {what} {name} ({})", account.id), &object(&account))?;
             }
             Command::Disable(who) => {
                 let (node, account) = who.find(&settings).await?;
                 node.accounts.disable(&account.id).await.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::AccountDisabled, None);
                 done("disabled", &account, &mut output)?;
             }
             Command::Enable(who) => {
                 let (node, account) = who.find(&settings).await?;
                 node.accounts.enable(&account.id).await.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::AccountEnabled, None);
                 done("enabled", &account, &mut output)?;
             }
             Command::Delete { who, yes } => {
                 let (node, account) = who.find(&settings).await?;
                 confirm(&format!("delete the user {} ({})", account.username, account.id), yes)?;
                 node.accounts.delete(&account.id).await.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::AccountDeleted, None);
                 done("deleted", &account, &mut output)?;
             }
             Command::Passwd { who, password } => {
@@ -124,6 +130,7 @@ impl Arguments {
                 let password = password.read(&settings)?;
                 let changed = node.accounts.set_password(&account.id, &password, None).await;
                 changed.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::PasswordChanged, None);
                 done("changed the password of", &account, &mut output)?;
             }
         }
@@ -133,7 +140,9 @@ impl Arguments {
 }
 
 impl Who {
+    /// Who is to be changed.
     async fn find(&self, settings: &crate::config::Settings) -> anyhow::Result<(Node, Account)> {
+        audited(settings)?;
         let node = open(settings).await?;
         let account = find(node.accounts.store(), &self.user).await?;
         Ok((node, account))

@@ -108,7 +108,7 @@ async fn log_id(stores: &Stores) -> anyhow::Result<String> {
 async fn is_empty(target: &Stores) -> anyhow::Result<bool> {
     let core = target.core();
     Ok(core.read(None, Duration::ZERO).await?.entries.is_empty()
-        && core.sessions(None, None, 1).await?.is_empty()
+        && core.sessions(None, 1).await?.is_empty()
         && target.accounts().list(None, 1).await?.is_empty()
         && target.clients().clients().await?.is_empty())
 }
@@ -191,9 +191,9 @@ async fn sessions(
     let core = source.core();
     let mut after = None;
     loop {
-        let part: Vec<Session> = core.sessions(None, after.as_ref(), PART).await?;
+        let part: Vec<Session> = core.sessions(after.as_ref(), PART).await?;
         let Some(last) = part.last() else { return Ok(()) };
-        after = Some(last.id.clone());
+        after = Some(last.key());
         copied.sessions += part.len();
         // At once, so that they share commits.
         let mut writing = JoinSet::new();

@@ -152,6 +152,44 @@ async fn anyones_sessions_are_listed_and_ended() {
 }
 
 #[tokio::test]
+async fn sessions_are_listed_part_by_part() {
+    let (app, jose, boss) = start().await;
+    app.log_in("jose").await;
+    app.log_in("jose").await;
+    let user = app.user_id(&jose);
+    let list = |query: String| app.get(&format!("/admin/sessions?{query}")).token(&boss.access).send();
+    let parts = async |query: &str| {
+        let (mut sessions, mut next) = (Vec::new(), String::new());
+        loop {
+            let part = list(format!("{query}{next}")).await.json();
+            sessions.extend(part["sessions"].as_array().unwrap().clone());
+            match part["next"].as_str() {
+                Some(cursor) => next = format!("&after={cursor}"),
+                None => return sessions,
+            }
+        }
+    };
+    let all = parts("limit=100").await;
+    assert_eq!(all.len(), 4);
+    // A part may end inside a user's and between two users'.
+    for limit in 1..4 {
+        assert_eq!(parts(&format!("limit={limit}")).await, all);
+    }
+    let of_jose: Vec<_> = all.iter().filter(|one| one["user_id"] == *user).cloned().collect();
+    assert!(of_jose.is_sorted_by_key(|one| one["id"].as_str().unwrap().to_owned()) && of_jose.len() == 3);
+    assert_eq!(parts(&format!("subject={user}&limit=1")).await, of_jose);
+
+    // What no part said, and what a part of another list said.
+    let next = list(format!("subject={user}&limit=1")).await.json()["next"].as_str().unwrap().to_owned();
+    let refused = list(format!("subject={}&after={next}", app.user_id(&boss))).await;
+    assert_snapshot!(refused, @r#"422 {"code":422,"errors":{"query":{"after":["Must be `next` of the part before."]}},"status":"Unprocessable Entity"}"#);
+    for after in [&user, "", ".", "YQ", "YQ.", ".YQ", "YQ.Y", "YQ.YR", "YQ.YQ.YQ", "YQ.YQ=", "YQ.gA"] {
+        assert_eq!(list(format!("after={after}")).await.to_string(), refused.to_string(), "{after}");
+    }
+    list("after=YQ.YQ".into()).await.is(200);
+}
+
+#[tokio::test]
 async fn a_revocation_says_what_it_ended() {
     let (app, jose, boss) = start().await;
     let revoke = |body: serde_json::Value| app.post("/revocations").token(&boss.access).json(body).send();

@@ -67,7 +67,9 @@ async fn before_the_first_start_accepting_does_the_rest_as_well() {
     assert!(status.contains("yes, which the next start will notice: the log ends before"), "{status}");
     let before = place.run(&["log", "status", "--json"]).succeeded().object();
 
-    let accepted = place.run(&["log", "accept-restore"]).succeeded().redacted();
+    let mut accept = place.command(&["log", "accept-restore"]);
+    accept.env("ADIEU_AUDIT_LOG", "audit.jsonl");
+    let accepted = Place::finish(accept, b"").succeeded().redacted();
     insta::assert_snapshot!(accepted, @"accepted that a backup was put back, which was noticed at TIME________________; every token that was issued before stays revoked");
     let after = place.run(&["log", "status", "--json"]).succeeded().object();
     assert!(after["log"] != before["log"] && after["restored_at"].is_null() && after["went_back"].is_null());
@@ -75,6 +77,9 @@ async fn before_the_first_start_accepting_does_the_rest_as_well() {
     let sessions = place.run(&["session", "list", "--json"]).succeeded();
     assert!(sessions.objects().is_empty(), "{}", sessions.stdout);
     assert_eq!(place.run(&["log", "accept-restore"]).status, 1);
+    let trail = fs::read_to_string(place.path("audit.jsonl")).unwrap();
+    let events: Vec<_> = ["\"backup_put_back\"", "\"restore_accepted\""].map(|event| trail.find(event).unwrap()).into();
+    assert!(events.is_sorted() && trail.lines().all(|line| line.contains(r#""via":"command_line""#)), "{trail}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

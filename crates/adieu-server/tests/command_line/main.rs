@@ -1,12 +1,14 @@
 //! The commands do what they say on the store of a server, also while it runs, and say so to people and to machines.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod audit_trail;
 mod clients;
 mod import;
 mod keys_and_completions;
 mod keys_while_servers_run;
 mod log;
 mod printing;
+mod server;
 mod sessions;
 mod store_copy;
 mod support;

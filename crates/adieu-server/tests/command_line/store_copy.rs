@@ -74,9 +74,9 @@ async fn is_complete(settings: &Settings, before: &Before, sessions: usize) {
     let mut after = None;
     let mut count = 0;
     loop {
-        let page = node.sessions.store().sessions(None, after.as_ref(), 1_000).await.unwrap();
+        let page = node.sessions.store().sessions(after.as_ref(), 1_000).await.unwrap();
         let Some(last) = page.last() else { break };
-        (after, count) = (Some(last.id.clone()), count + page.len());
+        (after, count) = (Some(last.key()), count + page.len());
     }
     assert_eq!(count, sessions + 1);
     let ana = node.accounts.store().by_username(&Username::new("ana").unwrap()).await.unwrap().unwrap();

@@ -84,7 +84,7 @@ impl Place {
         Self::finish(shell, input)
     }
 
-    fn finish(mut command: Command, input: &[u8]) -> Done {
+    pub(crate) fn finish(mut command: Command, input: &[u8]) -> Done {
         let mut child = command.spawn().unwrap();
         // A command that fails early does not read what it is given.
         let _unread = child.stdin.take().unwrap().write_all(input);

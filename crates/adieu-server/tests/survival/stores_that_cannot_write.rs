@@ -2,12 +2,14 @@
 //! verified meanwhile, since that asks memory.
 //!
 //! The disks are real: file systems in a mount namespace of their own, one of two megabytes that is filled and one that is
-//! read-only, and a limit on the size of files.
+//! read-only, and a limit on the size of files. No file system can be made read-only while somebody has a file of it open for
+//! writing; to meet that under a running server, the files are made immutable.
 
 use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use reqwest::{Method, StatusCode};
@@ -90,8 +92,6 @@ async fn a_disk_that_is_full() {
     recovers(&server, &tokens).await;
 }
 
-/// The kernel makes no file system read-only while somebody has a file of it open for writing, so this can only be met at
-/// the start.
 #[tokio::test]
 async fn a_disk_that_is_read_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,6 +104,99 @@ async fn a_disk_that_is_read_only() {
     assert!(!output.status.success());
     assert!(told.contains("adieu.sqlite") && told.contains("Read-only file system"), "{told}");
     assert_eq!(told.trim_end().lines().count(), 1, "{told}");
+}
+
+/// Makes all that is in a folder immutable, and the folder; until it is dropped at the latest, or nobody could remove it.
+struct ReadOnly<'f>(&'f Path);
+
+impl<'f> ReadOnly<'f> {
+    fn make(folder: &'f Path) -> Self {
+        // What is on the disk already is not written to as freely as what waits for it, also where it is mapped.
+        assert!(std::process::Command::new("sync").args(files(folder)).status().unwrap().success());
+        let this = Self(folder);
+        this.set("+i");
+        this
+    }
+
+    fn set(&self, flag: &str) {
+        let mut command = std::process::Command::new("chattr");
+        if !rustix::process::geteuid().is_root() {
+            command = std::process::Command::new("sudo");
+            command.args(["--non-interactive", "chattr"]);
+        }
+        let output = command.args(["-R", flag]).arg(self.0).output().unwrap();
+        assert!(output.status.success(), "it takes root, and a file system like ext4: {output:?}");
+    }
+}
+
+impl Drop for ReadOnly<'_> {
+    fn drop(&mut self) {
+        self.set("-i");
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The kernel refuses what is written through descriptors that were open before as well, as after an error of a disk.
+#[tokio::test]
+async fn a_store_that_turns_read_only_under_a_running_server() {
+    turns_read_only(|_| ()).await;
+}
+
+/// With all of the write-ahead log taken in, the next write begins the log anew, and notes that first, where it is mapped.
+#[tokio::test]
+async fn a_store_that_turns_read_only_when_its_log_was_just_taken_in() {
+    turns_read_only(|file| {
+        let other = rusqlite::Connection::open(file).unwrap();
+        let (busy, frames, taken_in): (i64, i64, i64) =
+            other.query_row("PRAGMA wal_checkpoint", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        assert!(busy == 0 && frames > 0 && taken_in == frames);
+        other.close().unwrap();
+    })
+    .await;
+}
+
+async fn turns_read_only(before: impl Fn(&Path)) {
+    // Rather on a disk than in memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let server = Server::start(folder.path()).await;
+    server.register("jose").await;
+    let (ended, tokens) = (log_in(&server).await, log_in(&server).await);
+    assert_eq!(server.post("/logout", Some(&ended.access)).await.unwrap().0, StatusCode::OK);
+    let names: Vec<_> = files(folder.path()).iter().map(|file| file.extension().map(|name| name.to_owned())).collect();
+    assert!(["sqlite", "sqlite-wal", "sqlite-shm"].iter().all(|name| names.contains(&Some(name.into()))), "{names:?}");
+    let mut wal = fs::OpenOptions::new().append(true).open(folder.path().join("adieu.sqlite-wal")).unwrap();
+
+    before(&folder.path().join("adieu.sqlite"));
+    let read_only = ReadOnly::make(folder.path());
+    assert!(wal.write(b"more").is_err(), "open files can still be written: it takes a file system like ext4");
+    cannot_write_but_verifies(&server, &tokens).await;
+    assert_eq!(server.get("/readyz", None).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+    // For longer than anything goes unnoticed.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(3) {
+        assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
+        assert_eq!(server.get("/verify", Some(&ended.access)).await, Some(StatusCode::UNAUTHORIZED));
+    }
+    cannot_write_but_verifies(&server, &tokens).await;
+
+    drop(read_only);
+    recovers(&server, &tokens).await;
+    assert_eq!(server.get("/readyz", None).await, Some(StatusCode::OK));
+    let later = log_in(&server).await;
+    // It can also be stopped meanwhile.
+    before(&folder.path().join("adieu.sqlite"));
+    let read_only = ReadOnly::make(folder.path());
+    server.stop().await;
+    drop(read_only);
+    let server = Server::start(folder.path()).await;
+    for (token, expected) in
+        [(&ended, StatusCode::UNAUTHORIZED), (&tokens, StatusCode::UNAUTHORIZED), (&later, StatusCode::NO_CONTENT)]
+    {
+        assert_eq!(server.get("/verify", Some(&token.access)).await, Some(expected));
+    }
 }
 
 #[tokio::test]

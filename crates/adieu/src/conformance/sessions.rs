@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     SessionId, Subject, TokenId,
     revocation::{Revocation, RevocationLog, Target},
-    session::{Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
@@ -38,6 +38,8 @@ macro_rules! __conformance_sessions {
             several_endings_in_a_crash_are_one_step
             thousands_of_endings_are_no_mistake
             they_are_listed_in_order_and_in_pages
+            everybodys_are_listed_in_pages_while_they_come_and_go
+            the_oldest_is_found
             they_are_listed_by_the_bytes_of_their_ids
             one_that_is_created_again_is_one
             when_the_last_token_expires_is_known
@@ -82,6 +84,13 @@ async fn with_sessions<S: SessionStore>(store: &S, of: &[&str]) -> Vec<Session> 
     sessions
 }
 
+/// All there are, in the order of their ids: how engines order subjects is their own affair.
+async fn everybodys<S: SessionStore>(store: &S) -> Vec<Session> {
+    let mut sessions = store.sessions(None, 1_000).await.unwrap();
+    sessions.sort_by(|one, other| one.id.cmp(&other.id));
+    sessions
+}
+
 /// Every field, whatever an id may consist of.
 pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
@@ -105,7 +114,7 @@ pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + Session
         store.create(session.clone()).await.unwrap();
         for store in [&store, &other] {
             assert_eq!(store.session(&session.id).await.unwrap().as_ref(), Some(session));
-            let of_subject = store.sessions(Some(&session.subject), None, 10).await.unwrap();
+            let of_subject = store.sessions_of(&session.subject, None, 10).await.unwrap();
             assert_eq!(of_subject, std::slice::from_ref(session));
         }
     }
@@ -116,7 +125,7 @@ pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + Session
         assert_eq!(other.end(ending(owned)).await.unwrap().unwrap().sessions, 1, "{:?}", session.id);
         assert_eq!(store.session(&session.id).await.unwrap(), None);
     }
-    assert_eq!(store.sessions(None, None, 100).await.unwrap().len(), 1);
+    assert_eq!(store.sessions(None, 100).await.unwrap().len(), 1);
 }
 
 /// In one step; a second time there is nothing to end.
@@ -169,7 +178,7 @@ pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + Se
             _ => left.iter().map(|&place| sessions[place].clone()).collect(),
         };
         let ended = store.end(ending(selection.clone())).await.unwrap().unwrap();
-        assert_eq!(store.sessions(None, None, 100).await.unwrap(), left, "case {number}");
+        assert_eq!(everybodys(&store).await, left, "case {number}");
         assert_eq!(ended.sessions, all.len() - left.len());
         // A cut-off that covers them stands for their own revocations.
         let revocations = if matches!(selection, Selection::All { .. }) { 0 } else { ended.sessions };
@@ -183,7 +192,7 @@ pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + Se
     let (this, of) = (&sessions[0].id, &sessions[0].subject);
     store.end(ending(Selection::Others(of.clone(), this.clone()))).await.unwrap();
     let left: Vec<_> = sessions.iter().filter(|one| one.subject != *of || one.id == *this).cloned().collect();
-    assert_eq!(store.sessions(None, None, 100).await.unwrap(), left);
+    assert_eq!(everybodys(&store).await, left);
 }
 
 /// However soon it was said to lapse.
@@ -210,7 +219,7 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Sto
         let ending = Ending { provided: Some(provided), also: vec![token("also")], ..all.clone() };
         assert!(store.end(ending).await.unwrap().is_none());
     }
-    assert_eq!(store.sessions(None, None, 100).await.unwrap(), sessions);
+    assert_eq!(everybodys(&store).await, sessions);
     assert_eq!(read_all(&store, None).await.0, []);
 }
 
@@ -235,7 +244,7 @@ pub async fn several_endings_are_carried_out_in_order<P: Place<Store: Revocation
     let appended: Vec<_> = ended.into_iter().flatten().flat_map(|ended| ended.revocations).collect();
     assert_eq!(appended.len(), 4);
     assert_eq!(read_all(&store, None).await.0, appended);
-    assert_eq!(store.sessions(None, None, 10).await.unwrap(), []);
+    assert_eq!(store.sessions(None, 10).await.unwrap(), []);
     assert!(store.end_all(vec![]).await.unwrap().is_empty());
 }
 
@@ -289,19 +298,70 @@ pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore
     assert!(matches!(store.rotate(late).await.unwrap(), Rotated::Ended));
 }
 
-/// All there are, or a subject's.
+/// A subject's, oldest first.
 pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
+    let (ana, jose) = (subject("ana"), subject("jose"));
     let sessions = with_sessions(&store, &["ana", "jose", "jose", "ana", "jose"]).await;
-    assert_eq!(store.sessions(None, None, 2).await.unwrap(), sessions[..2]);
-    assert_eq!(store.sessions(None, Some(&sessions[1].id), 2).await.unwrap(), sessions[2..4]);
-    assert_eq!(store.sessions(None, Some(&sessions[4].id), 2).await.unwrap(), []);
-    assert_eq!(store.sessions(None, None, 0).await.unwrap(), []);
-    let of_jose: Vec<_> = sessions.iter().filter(|one| one.subject == subject("jose")).cloned().collect();
-    assert_eq!(store.sessions(Some(&subject("jose")), None, 100).await.unwrap(), of_jose);
-    assert_eq!(store.sessions(Some(&subject("jose")), Some(&of_jose[0].id), 1).await.unwrap(), of_jose[1..2]);
-    assert_eq!(store.sessions(Some(&subject("nobody")), None, 100).await.unwrap(), []);
+    let of = |name: &Subject| sessions.iter().filter(|one| one.subject == *name).cloned().collect::<Vec<_>>();
+    let (of_ana, of_jose) = (of(&ana), of(&jose));
+    assert_eq!(store.sessions_of(&jose, None, 100).await.unwrap(), of_jose);
+    assert_eq!(store.sessions_of(&jose, None, 2).await.unwrap(), of_jose[..2]);
+    assert_eq!(store.sessions_of(&jose, Some(&of_jose[0].id), 1).await.unwrap(), of_jose[1..2]);
+    assert_eq!(store.sessions_of(&jose, Some(&of_jose[2].id), 1).await.unwrap(), []);
+    assert_eq!(store.sessions_of(&jose, None, 0).await.unwrap(), []);
+    assert_eq!(store.sessions_of(&ana, None, 100).await.unwrap(), of_ana);
+    assert_eq!(store.sessions_of(&subject("nobody"), None, 100).await.unwrap(), []);
+}
+
+/// Everybody's, subject by subject, so that a page may end inside one and between two. Those that are there all the time come
+/// once each, although others come and go, the one that the last page ended with among them.
+pub async fn everybodys_are_listed_in_pages_while_they_come_and_go<P: Place<Store: RevocationLog + SessionStore>>() {
+    let subjects = ["a", "ab", "b", "jo", "jose", "josé", "kim", "0123456789", "\0", "a\0b", "\u{10ffff}"];
+    for limit in [1, 2, 3, 4, 100] {
+        let place = P::empty().await;
+        let store = place.open().await;
+        assert_eq!(store.sessions(None, limit).await.unwrap(), []);
+        // Three of each, begun in turns, so that their ids are in another order than their subjects.
+        let all = with_sessions(&store, &[subjects; 3].concat()).await;
+        let in_order = store.sessions(None, 100).await.unwrap();
+        assert!(in_order.chunks(3).all(|of_one| {
+            of_one.iter().all(|one| one.subject == of_one[0].subject) && of_one.is_sorted_by_key(|one| &one.id)
+        }));
+        let (mut listed, mut last) = (Vec::new(), None);
+        loop {
+            let page = store.sessions(last.as_ref(), limit).await.unwrap();
+            let Some(end) = page.last() else { break };
+            assert!(page.len() <= limit);
+            last = Some(end.key());
+            // One of the same subject comes and one of another, and the place to go on from goes.
+            if all.contains(end) {
+                store.create(session(end.subject.as_str())).await.unwrap();
+                store.create(session("new")).await.unwrap();
+            }
+            store.end(ending(Selection::Owned(end.id.clone(), end.subject.clone()))).await.unwrap();
+            listed.extend(page);
+        }
+        let once: BTreeSet<_> = listed.iter().map(Session::key).collect();
+        assert_eq!(once.len(), listed.len(), "pages of {limit}");
+        listed.retain(|one| all.contains(one));
+        assert_eq!(listed, in_order, "pages of {limit}");
+    }
+}
+
+/// Whoever it is of.
+pub async fn the_oldest_is_found<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    assert_eq!(store.oldest().await.unwrap(), None);
+    let mut sessions = with_sessions(&store, &["kim", "ana", "jose", "b"]).await;
+    while !sessions.is_empty() {
+        let oldest = sessions.remove(0);
+        assert_eq!(store.oldest().await.unwrap().as_ref(), Some(&oldest));
+        store.end(ending(Selection::Owned(oldest.id, oldest.subject))).await.unwrap();
+    }
+    assert_eq!(store.oldest().await.unwrap(), None);
 }
 
 /// Once its every token has expired, and without a revocation.
@@ -338,7 +398,7 @@ pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: Revo
         }
         assert_eq!(removed, expected);
     }
-    let left: BTreeSet<_> = store.sessions(None, None, 1_000).await.unwrap().into_iter().map(|one| one.id).collect();
+    let left: BTreeSet<_> = store.sessions(None, 1_000).await.unwrap().into_iter().map(|one| one.id).collect();
     assert_eq!(left, staying);
     assert_eq!(read_all(&store, None).await.0, [], "what has expired needs no revocation");
 }
@@ -354,7 +414,7 @@ pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + Sess
     };
     place.crash().await;
     let store = place.open().await;
-    assert_eq!(store.sessions(None, None, 100).await.unwrap(), [sessions[0].clone(), sessions[2].clone()]);
+    assert_eq!(everybodys(&store).await, [sessions[0].clone(), sessions[2].clone()]);
     assert_eq!(store.read(None, Duration::ZERO).await.unwrap().entries.len(), 1);
 }
 
@@ -370,11 +430,14 @@ pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Place<Store: SessionSt
     // By pages of each size, so that every id is a place to go on from.
     let jose = subject("jose");
     for (of, limit) in [(None, 1), (Some(&jose), 2), (None, 7), (Some(&jose), 100)] {
-        let (mut listed, mut last) = (Vec::new(), None::<SessionId>);
+        let (mut listed, mut last) = (Vec::new(), None::<SessionKey>);
         loop {
-            let page = store.sessions(of, last.as_ref(), limit).await.unwrap();
+            let page = match of {
+                Some(of) => store.sessions_of(of, last.as_ref().map(|key| &key.id), limit).await.unwrap(),
+                None => store.sessions(last.as_ref(), limit).await.unwrap(),
+            };
             let Some(session) = page.last() else { break };
-            last = Some(session.id.clone());
+            last = Some(session.key());
             listed.extend(page.into_iter().map(|session| session.id.to_string()));
         }
         assert_eq!(listed, ids.iter().cloned().collect::<Vec<_>>());
@@ -388,7 +451,7 @@ pub async fn one_that_is_created_again_is_one<P: Place<Store: SessionStore>>() {
     let session = session("jose");
     for store in [&store, &store, &other] {
         store.create(session.clone()).await.unwrap();
-        assert_eq!(store.sessions(None, None, 10).await.unwrap(), std::slice::from_ref(&session));
+        assert_eq!(store.sessions(None, 10).await.unwrap(), std::slice::from_ref(&session));
         assert_eq!(store.session(&session.id).await.unwrap().as_ref(), Some(&session));
     }
 }
@@ -424,7 +487,7 @@ pub async fn last_seen_only_goes_forward<P: Place<Store: SessionStore>>() {
     store.seen(seen(after(10))).await.unwrap();
     store.seen(vec![]).await.unwrap();
     assert_eq!(store.session(&session.id).await.unwrap().unwrap().last_seen_at, after(20));
-    assert_eq!(store.sessions(None, None, 100).await.unwrap().len(), 1);
+    assert_eq!(store.sessions(None, 100).await.unwrap().len(), 1);
 }
 
 /// More than an engine's statement may have parameters, with some twice and most not there.
@@ -443,7 +506,7 @@ pub async fn thousands_are_seen_at_once<P: Place<Store: SessionStore>>() {
     let latest = |session: &Session| seen.iter().filter(|(id, ..)| *id == session.id).map(|(.., at)| *at).max();
     let expected: Vec<_> = sessions.iter().map(latest).collect();
     store.seen(seen.clone()).await.unwrap();
-    let listed = store.sessions(None, None, 10).await.unwrap();
+    let listed = everybodys(&store).await;
     assert_eq!(listed.iter().map(|session| Some(session.last_seen_at)).collect::<Vec<_>>(), expected);
 }
 

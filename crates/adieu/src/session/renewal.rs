@@ -74,7 +74,7 @@ impl Sessions {
     pub(super) async fn find(&self, subject: &Subject, id: &SessionId) -> Result<Option<Session>, Error> {
         let mut after = None;
         loop {
-            let page = self.store.sessions(Some(subject), after.as_ref(), PAGE).await?;
+            let page = self.store.sessions_of(subject, after.as_ref(), PAGE).await?;
             after = page.last().map(|session| session.id.clone());
             let is_last = page.len() < PAGE;
             if let Some(found) = page.into_iter().find(|session| session.id == *id) {

@@ -38,7 +38,22 @@ pub struct Session {
     pub access_expires_at: Timestamp,
 }
 
+/// Where a session is among all there are: the place that [`SessionStore::sessions`] goes on from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// Who logged in.
+    pub subject: Subject,
+    /// Its `sid`.
+    pub id: SessionId,
+}
+
 impl Session {
+    /// Where it is among all there are.
+    #[must_use]
+    pub fn key(&self) -> SessionKey {
+        SessionKey { subject: self.subject.clone(), id: self.id.clone() }
+    }
+
     /// Whether it can still be refreshed.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
@@ -276,17 +291,33 @@ pub trait SessionStore: Send + Sync + 'static {
     /// [`Error::Unavailable`] when the store could not be read.
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error>;
 
-    /// The sessions of a subject in the order of their ids, which with [`SessionId::random`] is oldest first; all sessions when
-    /// there is none. At most `limit`, those after `after`, which need not be there any more.
+    /// The sessions of a subject in the order of their ids, which with [`SessionId::random`] is oldest first. At most `limit`,
+    /// those after `after`, which need not be there any more.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be read.
-    async fn sessions(
+    async fn sessions_of(
         &self,
-        subject: Option<&Subject>,
+        subject: &Subject,
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error>;
+
+    /// Everybody's sessions: those of a subject together, as [`SessionStore::sessions_of`] has them, and the subjects in an order
+    /// that is the engine's and never changes. At most `limit`, those after `after`, which need not be there any more; a store
+    /// looks at no others. So with pages that go on where the last one ended, a session that is there all the time is seen once,
+    /// whatever comes and goes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be read.
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error>;
+
+    /// Of all sessions the one whose id is the first, which with [`SessionId::random`] is the oldest; for which a store may have
+    /// to search.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store could not be read.
+    async fn oldest(&self) -> Result<Option<Session>, Error>;
 
     /// When the last token of any session will have expired; zero when there is none.
     ///

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use crate::{
     Error, SessionId, Subject,
     restore::{LogState, Renewal, Restorable},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
-    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
     token::{KeyStore, StoredKey},
 };
@@ -34,7 +35,7 @@ struct Kept {
     restored_at: Option<Timestamp>,
     log: VecDeque<(Position, Revocation)>,
     pruned_through: Timestamp,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionKey, Session>,
     keys: Vec<StoredKey>,
 }
 
@@ -105,7 +106,13 @@ impl Memory {
 
 impl Kept {
     fn find(&self, id: &SessionId, subject: &Subject) -> Option<&Session> {
-        self.sessions.get(id).filter(|session| session.subject == *subject)
+        self.sessions.get(&SessionKey { subject: subject.clone(), id: id.clone() })
+    }
+
+    /// In their order.
+    fn after(&self, key: Option<&SessionKey>) -> impl Iterator<Item = &Session> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((from, Bound::Unbounded)).map(|(_, session)| session)
     }
 }
 
@@ -151,7 +158,7 @@ impl RevocationLog for Memory {
 #[async_trait]
 impl SessionStore for Memory {
     async fn create(&self, session: Session) -> Result<(), Error> {
-        self.kept().sessions.insert(session.id.clone(), session);
+        self.kept().sessions.insert(session.key(), session);
         Ok(())
     }
 
@@ -160,10 +167,10 @@ impl SessionStore for Memory {
         let rotated = rotation.decide(kept.find(&rotation.session, &rotation.subject).cloned());
         match &rotated {
             Rotated::Fresh(session) | Rotated::Again(session) => {
-                kept.sessions.insert(session.id.clone(), session.clone());
+                kept.sessions.insert(session.key(), session.clone());
             }
             Rotated::Reused(session, revocation) => {
-                kept.sessions.remove(&session.id);
+                kept.sessions.remove(&session.key());
                 self.append_to(&mut kept, std::slice::from_ref(revocation));
             }
             Rotated::Ended => {}
@@ -181,19 +188,27 @@ impl SessionStore for Memory {
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
-        Ok(self.kept().sessions.get(id).cloned())
+        Ok(self.kept().sessions.values().find(|session| session.id == *id).cloned())
     }
 
-    async fn sessions(
+    async fn sessions_of(
         &self,
-        subject: Option<&Subject>,
+        subject: &Subject,
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error> {
         let kept = self.kept();
-        let of_subject = |session: &&Session| subject.is_none_or(|subject| session.subject == *subject);
-        let later = |session: &&Session| after.is_none_or(|after| session.id > *after);
-        Ok(kept.sessions.values().filter(of_subject).filter(later).take(limit).cloned().collect())
+        let after = after.map(|id| SessionKey { subject: subject.clone(), id: id.clone() });
+        let found = kept.after(after.as_ref()).skip_while(|session| session.subject < *subject);
+        Ok(found.take_while(|session| session.subject == *subject).take(limit).cloned().collect())
+    }
+
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
+        Ok(self.kept().after(after).take(limit).cloned().collect())
+    }
+
+    async fn oldest(&self) -> Result<Option<Session>, Error> {
+        Ok(self.kept().sessions.values().min_by(|one, other| one.id.cmp(&other.id)).cloned())
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {
@@ -203,7 +218,7 @@ impl SessionStore for Memory {
     async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
         let mut kept = self.kept();
         for (id, subject, at) in seen {
-            if let Some(session) = kept.sessions.get_mut(&id).filter(|session| session.subject == subject) {
+            if let Some(session) = kept.sessions.get_mut(&SessionKey { subject, id }) {
                 session.last_seen_at = session.last_seen_at.max(at);
             }
         }

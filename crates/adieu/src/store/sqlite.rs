@@ -17,6 +17,7 @@ mod log;
 mod restore;
 mod schema;
 mod sessions;
+mod wal_index;
 mod worker;
 
 use std::{
@@ -99,7 +100,7 @@ impl Sqlite {
         let sound = Arc::new(AtomicBool::new(false));
         let readers = (0..READERS).map(|_| connect_to_read(&path)).collect::<Result<_, _>>();
         let readers =
-            Worker::start("adieu-reader", readers.map_err(Error::unavailable)?, Mode::Read(Arc::clone(&sound)))?;
+            Worker::start("adieu-reader", &path, readers.map_err(Error::unavailable)?, Mode::Read(Arc::clone(&sound)))?;
         let writer = Arc::new(OnceLock::new());
         let (announce, checked) = watch::channel(None);
         let check = {
@@ -113,7 +114,7 @@ impl Sqlite {
                     let connection = connect(&path).map_err(Error::unavailable)?;
                     sound.store(true, Ordering::Release);
                     // This thread alone sets it, once.
-                    let _ = writer.set(Worker::start("adieu-writer", vec![connection], Mode::GroupCommit)?);
+                    let _ = writer.set(Worker::start("adieu-writer", &path, vec![connection], Mode::GroupCommit)?);
                     Ok(())
                 });
                 announce.send_replace(Some(outcome));
@@ -209,6 +210,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Unavailable`] when that failed: nothing is lost, the write-ahead log is then part of the store.
     pub async fn checkpoint(&self) -> Result<(), Error> {
+        wal_index::check(&self.path)?;
         // By a reader, since the writer's operations are in a transaction.
         self.query(|connection| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")).await
     }

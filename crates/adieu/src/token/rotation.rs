@@ -124,11 +124,10 @@ pub async fn forget_lapsed_keys(
         if kept_until(&kept, &key.id, session_lifetime).is_none_or(|until| now < until) {
             break;
         }
-        // Asked only when there is something to forget: a store may have to look at all sessions. Their ids sort by the
-        // time of login.
+        // Asked only when there is something to forget: a store may have to look at all sessions.
         let oldest = match &oldest_session {
             Some(known) => known,
-            None => &*oldest_session.insert(sessions.sessions(None, None, 1).await?.pop()),
+            None => &*oldest_session.insert(sessions.oldest().await?),
         };
         if oldest.as_ref().is_some_and(|session| session.created_at <= last_signed(successor)) {
             break;

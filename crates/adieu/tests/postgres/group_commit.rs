@@ -128,7 +128,7 @@ async fn what_concerns_one_session_has_an_order_within_a_batch() {
     assert_eq!(position.await.unwrap(), cursor.position);
     // Twice for the one that was created again, once for the reuse, and the three tokens.
     assert_eq!(entries.len(), 6);
-    assert_eq!(store.sessions(None, None, 10).await.unwrap(), []);
+    assert_eq!(store.sessions(None, 10).await.unwrap(), []);
     assert_eq!(commits_of_the_log(&mut connected(&place.0).await).await, 3, "first, what waited, and the batch");
 }
 
@@ -217,7 +217,7 @@ async fn everything_that_can_be_ended_ends_with_the_right_revocations() {
     assert_eq!((ended.sessions, ended.revocations.len()), (50, 11));
     let longest = adieu::revocation::Revocation::lapse_for(after(949));
     assert_eq!(ended.revocations.last().unwrap().lapses_at, longest, "it outlives the session that lives longest");
-    assert_eq!(store.sessions(Some(&subject("jose")), None, 10).await.unwrap(), []);
+    assert_eq!(store.sessions_of(&subject("jose"), None, 10).await.unwrap(), []);
 }
 
 /// Asks a future for the first time, which queues its operation or finds that it can't be: its outcome in that case.

@@ -153,7 +153,7 @@ async fn connections_that_die_while_they_are_idle_are_nobodys_failure() {
     for number in 0..3 {
         store.append(vec![token(format!("{number}"))]).await.unwrap();
         store.create(session("jose")).await.unwrap();
-        store.sessions(None, None, 10).await.unwrap();
+        store.sessions(None, 10).await.unwrap();
         store.read(None, Duration::ZERO).await.unwrap();
         let mut other = connected(&place.0).await;
         other
@@ -163,7 +163,7 @@ async fn connections_that_die_while_they_are_idle_are_nobodys_failure() {
             )
             .await;
     }
-    assert_eq!(store.sessions(None, None, 10).await.unwrap().len(), 3);
+    assert_eq!(store.sessions(None, 10).await.unwrap().len(), 3);
     assert_eq!(read_all(&store, None).await.0.len(), 3);
 }
 

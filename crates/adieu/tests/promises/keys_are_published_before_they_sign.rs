@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adieu::{
-    Error, Node,
+    Error, Node, Subject,
     session::{Scope, SessionSettings},
     store::{Memory, Sqlite, tidy_up},
     time::{Clock as _, Timestamp},
@@ -174,6 +174,8 @@ async fn a_session_of_longer_lived_settings_keeps_its_key() {
     node.rotate_key(HOUR).await.unwrap();
     time.jump(DAY * 30).await;
     log_in(&node).await;
+    // The oldest session is not the first subject's.
+    node.sessions().log_in(Subject::new("ana").unwrap(), Default::default(), Default::default()).await.unwrap();
     let sessions = node.sessions().store();
     let forget = async || {
         tidy_up(&**node.log(), sessions, node.clock().now()).await.unwrap();

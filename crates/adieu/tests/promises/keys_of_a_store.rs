@@ -11,7 +11,7 @@ use std::{
 use adieu::{
     Error, Node, NodeBuilder, SessionId, Subject,
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
-    session::{Ended, Ending, Rotated, Rotation, Session, SessionError, SessionStore, TokenPair},
+    session::{Ended, Ending, Rotated, Rotation, Session, SessionError, SessionKey, SessionStore, TokenPair},
     store::Memory,
     time::{Clock as _, ManualClock, Timestamp},
     token::{KeyStore, Refusal, StoredKey},
@@ -119,13 +119,21 @@ impl SessionStore for Faulty {
         self.memory.session(id).await
     }
 
-    async fn sessions(
+    async fn sessions_of(
         &self,
-        subject: Option<&Subject>,
+        subject: &Subject,
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error> {
-        self.memory.sessions(subject, after, limit).await
+        self.memory.sessions_of(subject, after, limit).await
+    }
+
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
+        self.memory.sessions(after, limit).await
+    }
+
+    async fn oldest(&self) -> Result<Option<Session>, Error> {
+        self.memory.oldest().await
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {

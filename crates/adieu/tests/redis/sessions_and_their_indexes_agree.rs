@@ -39,7 +39,7 @@ async fn size(server: &Server, command: &str, key: &str) -> usize {
 /// As many in each index as there are, and whoever has been revoked is not among them.
 async fn agree(server: &Server, store: &Redis) -> HashSet<adieu::SessionId> {
     let left: HashSet<_> =
-        store.sessions(None, None, usize::MAX).await.unwrap().into_iter().map(|session| session.id).collect();
+        store.sessions(None, usize::MAX).await.unwrap().into_iter().map(|session| session.id).collect();
     assert_eq!(size(server, "HLEN", "sessions").await, left.len());
     for index in ["ids", "subjects", "refreshed", "access", "expiry"] {
         assert_eq!(size(server, "ZCARD", index).await, left.len(), "{index}");
@@ -139,8 +139,8 @@ async fn when_they_are_forgotten() {
     }
     while !store.forget_expired(after(901)).await.unwrap().complete {}
     assert_eq!(agree(&server, &store).await.len(), 300);
-    let page = store.sessions(Some(&subject("1")), None, 5).await.unwrap();
-    let rest = store.sessions(Some(&subject("1")), Some(&page[4].id), usize::MAX).await.unwrap();
+    let page = store.sessions_of(&subject("1"), None, 5).await.unwrap();
+    let rest = store.sessions_of(&subject("1"), Some(&page[4].id), usize::MAX).await.unwrap();
     let mut ids: Vec<_> = page.iter().chain(&rest).map(|session| session.id.clone()).collect();
     let of_one = ids.len();
     ids.dedup();

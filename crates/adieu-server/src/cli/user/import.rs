@@ -15,11 +15,13 @@ use super::{
     super::{
         output::{Output, Reader, counted},
         progress::Progress,
+        store::audited,
     },
     lines::{Format, Lines, Record},
 };
 use crate::{
     accounts::{Account, Role},
+    audit::{Entry, Event},
     config::Settings,
     node::Node,
 };
@@ -48,6 +50,7 @@ impl Arguments {
             let file = File::open(&self.file).with_context(|| format!("cannot open {}", self.file.display()))?;
             Box::new(BufReader::new(file))
         };
+        audited(settings)?;
         let node = Node::open_for_command(settings).await?;
         let progress = Progress::new(self.progress, output.reader());
         let mut import = Import { node, output, progress, added: 0, failed: 0, seen: 0, waiting: Vec::new() };
@@ -100,12 +103,13 @@ impl Import {
 
     async fn commit(&mut self) -> anyhow::Result<()> {
         let (numbers, accounts): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().unzip();
-        let names: Vec<_> = accounts.iter().map(|account| account.username.clone()).collect();
+        let named: Vec<_> = accounts.iter().map(|account| (account.id.clone(), account.username.clone())).collect();
         let first = numbers.first().copied().unwrap_or_default();
         let added = self.node.accounts.store().add(accounts).await;
         let added = added.with_context(|| format!("nothing was added from line {first} on"))?;
-        for ((number, name), added) in numbers.into_iter().zip(names).zip(added) {
+        for ((number, (id, name)), added) in numbers.into_iter().zip(named).zip(added) {
             if added {
+                Entry::of(&id).record(Event::AccountAdded, None);
                 self.added += 1;
             } else {
                 self.fail(number, &format!("a user with the name {name} already exists"))?;

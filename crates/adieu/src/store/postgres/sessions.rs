@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, SessionId, Subject, TokenId,
     revocation::{Position, Pruned},
-    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
@@ -95,26 +95,37 @@ impl SessionStore for Postgres {
         found.as_ref().map(session).transpose().map_err(Error::unavailable)
     }
 
-    async fn sessions(
+    async fn sessions_of(
         &self,
-        subject: Option<&Subject>,
+        subject: &Subject,
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error> {
-        const LIST: &str = concat!("SELECT ", columns!(), " FROM session WHERE id > $1 ORDER BY id LIMIT $2");
         const LIST_OF_SUBJECT: &str =
             concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3");
-
         let after = to_text(after.map_or("", SessionId::as_str));
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = match subject {
-            None => self.fetch_all(sqlx::query(LIST).bind(after).bind(limit)).await,
-            Some(subject) => {
-                let of_subject = sqlx::query(LIST_OF_SUBJECT).bind(to_text(subject.as_str()));
-                self.fetch_all(of_subject.bind(after).bind(limit)).await
-            }
-        };
-        rows?.iter().map(session).collect::<Result<_, _>>().map_err(Error::unavailable)
+        let list = sqlx::query(LIST_OF_SUBJECT).bind(to_text(subject.as_str())).bind(after);
+        let rows = self.fetch_all(list.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await?;
+        rows.iter().map(session).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
+        // A range of the primary key.
+        const LIST: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM session WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $3"
+        );
+        let (subject, id) = after.map_or(("", ""), |key| (key.subject.as_str(), key.id.as_str()));
+        let list = sqlx::query(LIST).bind(to_text(subject)).bind(to_text(id));
+        let rows = self.fetch_all(list.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await?;
+        rows.iter().map(session).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn oldest(&self) -> Result<Option<Session>, Error> {
+        const OLDEST: &str = concat!("SELECT ", columns!(), " FROM session ORDER BY id LIMIT 1");
+        let found = self.fetch_optional(sqlx::query(OLDEST)).await?;
+        found.as_ref().map(session).transpose().map_err(Error::unavailable)
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, SessionId, Subject,
     revocation::Pruned,
-    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
@@ -96,14 +96,30 @@ impl SessionStore for Redis {
         found.as_deref().map(from_bytes).transpose()
     }
 
-    async fn sessions(
+    async fn sessions_of(
         &self,
-        subject: Option<&Subject>,
+        subject: &Subject,
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error> {
-        let found = self.list(subject, after, limit, Asker::Reader).await?;
+        let found = self.list_of(subject, after, limit, Asker::Reader).await?;
         found.iter().map(|session| from_bytes(session)).collect()
+    }
+
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
+        let from = match after {
+            Some(key) => [b"(", owner(&key.subject).as_slice(), key.id.as_str().as_bytes()].concat(),
+            None => b"-".to_vec(),
+        };
+        let found = self.list(&from, b"+", limit, Asker::Reader).await?;
+        found.iter().map(|session| from_bytes(session)).collect()
+    }
+
+    async fn oldest(&self) -> Result<Option<Session>, Error> {
+        let mut script = self.shared.scripts.oldest.prepare_invoke();
+        script.key(&self.shared.keys.sessions).key(&self.shared.keys.ids);
+        let found: Option<Vec<u8>> = self.shared.reader.ask(Ask::Script(&script), 2).await?;
+        found.as_deref().map(from_bytes).transpose()
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {
@@ -233,7 +249,7 @@ impl<'a> View<'a> {
     async fn of_subject(&mut self, subject: &Subject) -> Result<Vec<Session>, Error> {
         if !self.subjects.contains_key(subject) {
             let mut ids = Vec::new();
-            for bytes in self.store.list(Some(subject), None, usize::MAX, Asker::Writer).await? {
+            for bytes in self.store.list_of(subject, None, usize::MAX, Asker::Writer).await? {
                 let session = from_bytes(&bytes)?;
                 ids.push(session.id.clone());
                 // What was read first is what decisions have been made from; if it differs, the commit will be refused.
@@ -336,29 +352,29 @@ impl Redis {
         Ok(changed.is_empty())
     }
 
-    /// Sessions in the order of their ids, as they are kept.
-    async fn list(
+    /// The sessions of a subject in the order of their ids, as they are kept.
+    async fn list_of(
         &self,
-        subject: Option<&Subject>,
+        subject: &Subject,
         after: Option<&SessionId>,
         limit: usize,
         asker: Asker,
     ) -> Result<Vec<Vec<u8>>, Error> {
-        let keys = &self.shared.keys;
-        let before_id = subject.map(owner).unwrap_or_default();
+        let owner = owner(subject);
         let from = match after {
-            Some(after) => [b"(", before_id.as_slice(), after.as_str().as_bytes()].concat(),
-            None if subject.is_none() => b"-".to_vec(),
-            None => [b"[", before_id.as_slice()].concat(),
+            Some(after) => [b"(", owner.as_slice(), after.as_str().as_bytes()].concat(),
+            None => [b"[", owner.as_slice()].concat(),
         };
-        let to = match subject {
-            // No id has this byte, since none is UTF-8 with it.
-            Some(_) => [b"(", before_id.as_slice(), b"\xff"].concat(),
-            None => b"+".to_vec(),
-        };
+        // No id has this byte, since none is UTF-8 with it.
+        let to = [b"(", owner.as_slice(), b"\xff"].concat();
+        self.list(&from, &to, limit, asker).await
+    }
+
+    /// A range of the index of subjects, which is in the order of [`owner`] and id: sessions as they are kept.
+    async fn list(&self, from: &[u8], to: &[u8], limit: usize, asker: Asker) -> Result<Vec<Vec<u8>>, Error> {
         let mut script = self.shared.scripts.list.prepare_invoke();
-        script.key(&keys.sessions).key(if subject.is_some() { &keys.subjects } else { &keys.ids });
-        script.arg(from).arg(to).arg(i64::try_from(limit).unwrap_or(-1)).arg(before_id.len());
+        script.key(&self.shared.keys.sessions).key(&self.shared.keys.subjects);
+        script.arg(from).arg(to).arg(i64::try_from(limit).unwrap_or(-1));
         match asker {
             Asker::Reader => self.shared.reader.ask(Ask::Script(&script), 2).await,
             Asker::Writer => self.write(Ask::Script(&script)).await,

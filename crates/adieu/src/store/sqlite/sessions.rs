@@ -12,7 +12,7 @@ use super::{Sqlite, from_time, log, to_time};
 use crate::{
     Error, SessionId, Subject, TokenId,
     revocation::Pruned,
-    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
@@ -29,6 +29,12 @@ macro_rules! columns {
          refresh_expires_at, expires_at, access_expires_at"
     };
 }
+
+/// Each a range of the primary key.
+const LIST_OF_SUBJECT: &str =
+    concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3");
+const LIST: &str =
+    concat!("SELECT ", columns!(), " FROM session WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $3");
 
 #[async_trait]
 impl SessionStore for Sqlite {
@@ -82,27 +88,34 @@ impl SessionStore for Sqlite {
             .await
     }
 
-    async fn sessions(
+    async fn sessions_of(
         &self,
-        subject: Option<&Subject>,
+        subject: &Subject,
         after: Option<&SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>, Error> {
-        const LIST: &str = concat!("SELECT ", columns!(), " FROM session WHERE id > $1 ORDER BY id LIMIT $2");
-        const LIST_OF_SUBJECT: &str =
-            concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3");
-
-        let subject = subject.cloned();
+        let subject = subject.clone();
         let after = after.map_or_else(String::new, SessionId::to_string);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.query(move |connection| match &subject {
-            None => connection.prepare_cached(LIST)?.query_map(params![after, limit], session)?.collect(),
-            Some(subject) => connection
-                .prepare_cached(LIST_OF_SUBJECT)?
-                .query_map(params![subject.as_str(), after, limit], session)?
-                .collect(),
+        self.query(move |connection| {
+            let mut list = connection.prepare_cached(LIST_OF_SUBJECT)?;
+            list.query_map(params![subject.as_str(), after, limit], session)?.collect()
         })
         .await
+    }
+
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
+        let (subject, id) = after.map(|key| (key.subject.to_string(), key.id.to_string())).unwrap_or_default();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.query(move |connection| {
+            connection.prepare_cached(LIST)?.query_map(params![subject, id, limit], session)?.collect()
+        })
+        .await
+    }
+
+    async fn oldest(&self) -> Result<Option<Session>, Error> {
+        const OLDEST: &str = concat!("SELECT ", columns!(), " FROM session ORDER BY id LIMIT 1");
+        self.query(|connection| connection.query_row(OLDEST, [], session).optional()).await
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {
@@ -286,4 +299,27 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         expires_at: time(10)?,
         access_expires_at: time(11)?,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::{LIST, LIST_OF_SUBJECT};
+    use crate::store::sqlite::schema;
+
+    /// What SQLite would do, step by step.
+    fn plan(connection: &Connection, statement: &str) -> Vec<String> {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        explain.query_map(["", "", ""], |row| row.get("detail")).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_page_is_a_range_of_the_primary_key_and_nothing_is_sorted() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        assert_eq!(plan(&connection, LIST), ["SEARCH session USING PRIMARY KEY ((subject,id)>(?,?))"]);
+        assert_eq!(plan(&connection, LIST_OF_SUBJECT), ["SEARCH session USING PRIMARY KEY (subject=? AND id>?)"]);
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     panic::{self, AssertUnwindSafe},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +16,7 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::oneshot;
 
+use super::wal_index;
 use crate::Error;
 
 /// How many operations may wait. At the slowest disk that anybody would log in against, a minute's worth.
@@ -83,22 +85,25 @@ impl fmt::Debug for Worker {
 
 impl Worker {
     /// Starts a thread for each connection.
-    pub(super) fn start(name: &str, connections: Vec<Connection>, mode: Mode) -> Result<Self, Error> {
+    pub(super) fn start(name: &str, file: &Path, connections: Vec<Connection>, mode: Mode) -> Result<Self, Error> {
         let (queue, jobs) = sync_channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
         for connection in connections {
             let jobs = Arc::clone(&jobs);
-            let mode = mode.clone();
+            let (mode, file) = (mode.clone(), file.to_owned());
             let serve = move || {
-                match mode {
-                    Mode::GroupCommit => write(&connection, &jobs),
+                let is_sound = match mode {
+                    Mode::GroupCommit => {
+                        write(&connection, &file, &jobs);
+                        true
+                    }
                     Mode::Read(sound) => {
                         read(&connection, &jobs);
-                        if sound.load(Ordering::Acquire) {
-                            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
-                        }
+                        sound.load(Ordering::Acquire)
                     }
-                }
+                };
+                let stays = !is_sound || wal_index::check(&file).is_err();
+                let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, stays);
                 let _alone = CLOSING.lock().unwrap_or_else(PoisonError::into_inner);
                 drop(connection);
             };
@@ -134,17 +139,22 @@ fn read(connection: &Connection, jobs: &Jobs) {
     }
 }
 
-fn write(connection: &Connection, jobs: &Jobs) {
+fn write(connection: &Connection, file: &Path, jobs: &Jobs) {
     // The only thread of its queue: nobody else wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let mut expected = 1;
     while let Ok(first) = jobs.recv() {
         let batch = gather(first, &jobs, expected);
         expected = batch.len();
-        commit(connection, batch);
+        match wal_index::check(file) {
+            Ok(()) => commit(connection, batch),
+            Err(error) => batch.into_iter().for_each(|job| job.answer(Err(error.clone()))),
+        }
     }
     // The last checkpoint, so that a clean stop leaves one file.
-    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    if wal_index::check(file).is_ok() {
+        let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
 }
 
 /// Takes what is queued. Callers that were answered together come back together, but not all at the same instant: a
