@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
 
 use super::{Sqlite, from_time, log, to_time};
 use crate::{
@@ -50,7 +50,7 @@ impl SessionStore for Sqlite {
                 match &rotated {
                     Rotated::Fresh(session) | Rotated::Again(session) => put(connection, session)?,
                     Rotated::Reused(session, revocation) => {
-                        delete(connection, &Selection::Owned(session.id.clone(), session.subject.clone()))?;
+                        delete_one(connection, &session.id, &session.subject)?;
                         log::insert(connection, revocation)?;
                     }
                     Rotated::Ended => {}
@@ -213,12 +213,16 @@ impl Sqlite {
 }
 
 fn end(connection: &Connection, ending: &Ending) -> rusqlite::Result<Option<Ended>> {
-    if let Some((id, subject)) = &ending.provided
-        && !exists(connection, id, subject)?
-    {
-        return Ok(None);
-    }
-    let mut ended = ending.revocations(&delete(connection, &ending.selection)?);
+    let sessions = match &ending.provided {
+        // To remove it is to find out whether it is there.
+        Some((id, subject)) if ending.selection == Selection::Owned(id.clone(), subject.clone()) => {
+            let Some(session) = delete_one(connection, id, subject)? else { return Ok(None) };
+            vec![session]
+        }
+        Some((id, subject)) if !exists(connection, id, subject)? => return Ok(None),
+        _ => delete(connection, &ending.selection)?,
+    };
+    let mut ended = ending.revocations(&sessions);
     ended.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
     if !ended.revocations.is_empty() {
         ended.appended_at = Some(log::to_position(connection.last_insert_rowid()));
@@ -267,7 +271,7 @@ fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
 pub(super) fn delete(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<Session>> {
     let (condition, parameters) = match selection {
         Selection::One(id) => ("WHERE id = $1", vec![id.as_str()]),
-        Selection::Owned(id, subject) => ("WHERE subject = $1 AND id = $2", vec![subject.as_str(), id.as_str()]),
+        Selection::Owned(id, subject) => return Ok(Vec::from_iter(delete_one(connection, id, subject)?)),
         Selection::OfSubject(subject) => ("WHERE subject = $1", vec![subject.as_str()]),
         Selection::Others(subject, id) => ("WHERE subject = $1 AND id <> $2", vec![subject.as_str(), id.as_str()]),
         Selection::All { .. } => ("", vec![]),
@@ -279,12 +283,22 @@ pub(super) fn delete(connection: &Connection, selection: &Selection) -> rusqlite
         .collect()
 }
 
+/// In two statements: what `DELETE … RETURNING` returns lies in a table of its own first, which costs more than the second.
+fn delete_one(connection: &Connection, id: &SessionId, subject: &Subject) -> rusqlite::Result<Option<Session>> {
+    const DELETE: &str = "DELETE FROM session WHERE subject = $1 AND id = $2";
+    let session = find(connection, id, subject)?;
+    if session.is_some() {
+        connection.prepare_cached(DELETE)?.execute([subject.as_str(), id.as_str()])?;
+    }
+    Ok(session)
+}
+
 fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     let time = |column: usize| row.get(column).map(to_time);
-    let token_id = |text: String| TokenId::new(text).map_err(log::invalid);
+    let text = |column: usize| row.get_ref(column)?.as_str().map_err(log::invalid);
     Ok(Session {
-        id: SessionId::new(row.get::<_, String>(0)?).map_err(log::invalid)?,
-        subject: Subject::new(row.get::<_, String>(1)?).map_err(log::invalid)?,
+        id: SessionId::new(text(0)?).map_err(log::invalid)?,
+        subject: Subject::new(text(1)?).map_err(log::invalid)?,
         created_at: time(2)?,
         last_seen_at: time(3)?,
         origin: Origin {
@@ -292,8 +306,11 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
             address: row.get::<_, Option<String>>(4)?.and_then(|text| text.parse().ok()),
             user_agent: row.get(5)?,
         },
-        refresh_id: token_id(row.get(6)?)?,
-        previous_refresh_id: row.get::<_, Option<String>>(7)?.map(token_id).transpose()?,
+        refresh_id: TokenId::new(text(6)?).map_err(log::invalid)?,
+        previous_refresh_id: match row.get_ref(7)? {
+            ValueRef::Null => None,
+            _ => Some(TokenId::new(text(7)?).map_err(log::invalid)?),
+        },
         refreshed_at: time(8)?,
         refresh_expires_at: time(9)?,
         expires_at: time(10)?,
