@@ -47,8 +47,8 @@ mod index {
         pub(crate) slots: usize,
     }
 
-    mod bucket;
     mod fingerprint;
+    mod leaf;
     mod shared;
     mod shelf;
     mod slots;
@@ -60,12 +60,11 @@ mod index {
 
         pub(super) use shuttle::sync::{
             Mutex, MutexGuard,
-            atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+            atomic::{AtomicBool, AtomicU64, Ordering},
         };
 
-        pub(super) const fn most_buckets(_bucket_bytes: usize) -> usize {
-            2
-        }
+        /// Two buckets.
+        pub(super) const LEAF_BYTES: usize = 128;
 
         /// What `ArcSwap` promises, in the plainest way.
         pub(super) struct Published<T>(Mutex<Arc<T>>);

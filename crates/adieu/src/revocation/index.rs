@@ -1,11 +1,11 @@
 //! The revocations in memory, made for being asked on every request: see [`Index`] for what it guarantees.
 //!
 //! From the outside in: `shared` is the index with its one writer and many readers, `state` all facts of one moment,
-//! `slots` and `shelf` group them by when they lapse, `tree` is a table that grows leaf by leaf, `bucket` one cache line
-//! of it, and `fingerprint` what is kept of an id. `sync` is all that threads share.
+//! `slots` and `shelf` group them by when they lapse, `tree` is a table that grows leaf by leaf, `leaf` a part of it, and
+//! `fingerprint` what is kept of an id. `sync` is all that threads share.
 
-mod bucket;
 mod fingerprint;
+mod leaf;
 mod shared;
 mod shelf;
 mod slots;

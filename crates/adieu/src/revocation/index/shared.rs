@@ -24,14 +24,14 @@ const TURN: usize = 256;
 /// in the cache any more.
 const BYTES_AT_ONCE: usize = 1024 * 1024;
 
-/// How many leaves are swept in one go: to copy one that is full takes up to 100 µs.
-const SWEPT_AT_ONCE: usize = 4;
+/// How many leaves are swept in one go: to copy one that is full takes up to 200 µs.
+const SWEPT_AT_ONCE: usize = 2;
 
 /// All revocations that have not lapsed, in memory, made for being asked on every request.
 ///
 /// 1. **A check never waits and never allocates** (but for some bytes at the first of a thread). It takes one
-///    reference to the current state and reads a cache line or two for each kind of fact that exists; a writer
-///    replaces what must change beside it.
+///    reference to the current state and reads eight bytes for each kind of fact that exists, and seldom more of
+///    one that says nothing of the token; a writer replaces what must change beside it.
 /// 2. **What was taken in is found.** A check that starts after [`insert`](Self::insert) returned knows the fact,
 ///    whatever grows or is dropped meanwhile, and wherever the clock has jumped.
 /// 3. **Nothing else is found.** The id of a token with an `exp` is kept as 72 bits of a keyed hash, others as 67. A fact
@@ -43,7 +43,7 @@ const SWEPT_AT_ONCE: usize = 4;
 ///    late: 64 s for those that expire within an hour, and never more than a quarter of a token's life. Other facts lie
 ///    in one table, because nothing in a token says when they lapse; they are swept out at most 256 s or two thirds of
 ///    their life late.
-/// 6. **No step is long.** Growing copies one leaf (64 KiB at most), dropping frees or copies a few; neither stops a
+/// 6. **No step is long.** Growing copies one leaf (128 KiB at most), dropping frees or copies a few; neither stops a
 ///    check.
 ///
 /// What a check can't know is what was forgotten: see [`pruned_through`](Self::pruned_through).

@@ -12,17 +12,17 @@
 //!    that group lapses as late as it must.
 
 use super::{
-    bucket::{Bucket, Tag, Tagged},
     fingerprint::Fingerprint,
+    leaf::{Crowded, Kind, Tag, Tagged},
     slots::{Size, WIDEST},
     sync::{AtomicU64, Ordering},
-    tree::{Crowded, Rubble, Tree},
+    tree::{Rubble, Tree},
 };
 use crate::time::Timestamp;
 
 /// One table and its groups. Only the writer reads anything but the table.
-pub(super) struct Shelf<B> {
-    tree: Tree<B>,
+pub(super) struct Shelf<K> {
+    tree: Tree<K>,
     groups: Vec<Group>,
     /// The tags of groups that have lapsed and may still be in the table, as a set.
     lapsed: u32,
@@ -51,7 +51,7 @@ impl Group {
     }
 }
 
-impl<B> Clone for Shelf<B> {
+impl<K> Clone for Shelf<K> {
     fn clone(&self) -> Self {
         let copy = |group: &Group| Group { lapses_at: AtomicU64::new(group.lapses_at().as_unix()), ..*group };
         Self {
@@ -64,7 +64,7 @@ impl<B> Clone for Shelf<B> {
     }
 }
 
-impl<B: Bucket<Value: Tagged>> Shelf<B> {
+impl<K: Kind<Value: Tagged>> Shelf<K> {
     /// Four minutes.
     const NARROWEST: u32 = 8;
 
@@ -79,7 +79,7 @@ impl<B: Bucket<Value: Tagged>> Shelf<B> {
 
     /// What is kept with this fingerprint, if it is in.
     #[inline]
-    pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<B::Value> {
+    pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<K::Value> {
         self.tree.find(fingerprint)
     }
 
@@ -89,7 +89,7 @@ impl<B: Bucket<Value: Tagged>> Shelf<B> {
         now: Timestamp,
         lapses_at: Timestamp,
         fingerprint: Fingerprint,
-        value: impl Fn(Tag) -> B::Value,
+        value: impl Fn(Tag) -> K::Value,
     ) -> Result<(), Crowded> {
         let known = self.tree.find(fingerprint).and_then(|known| self.group_of(known.tag()));
         let group = match known.filter(|group| group.lapses_at() >= lapses_at) {
@@ -107,7 +107,7 @@ impl<B: Bucket<Value: Tagged>> Shelf<B> {
         now: Timestamp,
         lapses_at: Timestamp,
         fingerprint: Fingerprint,
-        value: impl Fn(Tag) -> B::Value,
+        value: impl Fn(Tag) -> K::Value,
     ) {
         if self.group_for(now, lapses_at).is_none()
             && let Some(tag) = self.free_tag()
@@ -151,7 +151,7 @@ impl<B: Bucket<Value: Tagged>> Shelf<B> {
     }
 
     /// Gives up the groups that have lapsed by `now`: what they hold will be swept out.
-    pub(super) fn drop_lapsed(&mut self, now: Timestamp, rubble: &mut Rubble<B>) {
+    pub(super) fn drop_lapsed(&mut self, now: Timestamp, rubble: &mut Rubble<K>) {
         for group in self.groups.extract_if(.., |group| group.lapses_at() <= now) {
             self.lapsed |= group.tag.bit();
         }

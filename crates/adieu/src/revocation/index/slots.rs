@@ -8,10 +8,10 @@
 //!    not fit goes into a wider slot.
 
 use super::{
-    bucket::{Bucket, Ids},
     fingerprint::Fingerprint,
+    leaf::{Crowded, Ids, Kind},
     sync::{AtomicU64, Ordering},
-    tree::{Crowded, Rubble, Tree},
+    tree::{Rubble, Tree},
 };
 use crate::time::Timestamp;
 
@@ -64,7 +64,7 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn add<B: Bucket>(&mut self, tree: &Tree<B>) {
+    pub(super) fn add<K: Kind>(&mut self, tree: &Tree<K>) {
         let (entries, bytes) = tree.size();
         self.entries += entries;
         self.bytes += bytes;

@@ -2,11 +2,11 @@
 
 use super::{
     TokenFacts,
-    bucket::{CutOff, CutOffs, Ids, Tag, TaggedIds},
     fingerprint::{Fingerprint, IssuerSecret},
+    leaf::{Crowded, CutOff, CutOffs, Ids, Tag, TaggedIds},
     shelf::Shelf,
     slots::{Calendar, Dates, Size},
-    tree::{Crowded, Rubble},
+    tree::Rubble,
 };
 use crate::{
     MAX_ID_BYTES,

@@ -3,16 +3,14 @@
 
 pub(super) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-/// How many buckets of a size a leaf has before it splits: 64 KiB of them are copied in a fraction of a millisecond.
-pub(super) const fn most_buckets(bucket_bytes: usize) -> usize {
-    64 * 1024 / bucket_bytes
-}
+/// How large a leaf is before it is split: so much is copied in a fraction of a millisecond.
+pub(super) const LEAF_BYTES: usize = 128 * 1024;
 
 /// A whole state of which readers see one or the next, and never wait.
 pub(super) struct Published<T>(ArcSwap<T>);

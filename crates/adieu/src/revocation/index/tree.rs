@@ -1,101 +1,76 @@
-//! A set of entries that grows in small steps: a leaf of buckets, and a tree of leaves once one leaf would be too
-//! large.
+//! A set of entries that grows in small steps: one leaf, and a tree of leaves once one would be too large.
 //!
-//! 1. A look-up passes one node for every 64-fold of five thousand entries (two up to 20 million) and then reads one
-//!    cache line, seldom the next one.
+//! 1. A look-up passes one fork for every 128-fold of ten thousand entries and then reads one word, seldom more.
 //! 2. To grow is to build a new tree that shares everything but one leaf and the path to it. Nobody who reads the old
 //!    tree notices.
-//! 3. No step copies more than one leaf, neither of growing nor of sweeping out what has lapsed. A leaf has 5½ entries a bucket when it must grow and 4¾ when it has just
-//!    grown, so an id costs between 11.6 and 13.7 bytes (a cut-off, which is an id and a time, twice that), and the
-//!    path to it nearly nothing. Fuller buckets would save a byte more and push a quarter of the look-ups on.
+//! 3. No step copies more than one leaf, neither of growing nor of sweeping out what has lapsed.
+//! 4. Leaves are split in two, so all but the smallest trees have leaves of half of the most to all of it, and the path to
+//!    them costs nearly nothing.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
-    bucket::{Bucket, Found, Put},
     fingerprint::Fingerprint,
-    sync::{AtomicU32, Ordering, most_buckets},
+    leaf::{ARC_HEADER, Crowded, Kind, Leaf},
 };
 
-const FAN_OUT_BITS: u32 = 6;
-const FAN_OUT: usize = 1 << FAN_OUT_BITS;
+/// By how many bits a fork tells its children apart at most.
+const MOST_BITS: u32 = 7;
 
-/// A leaf takes the lower half of a word to choose a bucket, the nodes above it the upper 24 bits: what lies between is
+/// A leaf takes the lower half of a word to choose a bucket, the forks above it the upper 24 bits: what lies between is
 /// for tags.
-const DEEPEST: u32 = 24 / FAN_OUT_BITS;
-
-/// How many entries two buckets have on average when their leaf must grow; fourteen find room.
-const FILL_OF_TWO: usize = 11;
-
-/// The counts beside a shared allocation's content, padded to where a cache line begins.
-const ARC_HEADER: usize = 64;
-
-/// The entry did not go in: the tree must grow first.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Crowded;
+const DEEPEST: u32 = 24;
 
 /// One tree. A clone shares all entries, also those that are added to either one later, until one of them grows.
-pub(super) struct Tree<B>(Node<B>);
+pub(super) struct Tree<K>(Node<K>);
 
-enum Node<B> {
-    Leaf(Leaf<B>),
-    Fork(Arc<[Node<B>; FAN_OUT]>),
+enum Node<K> {
+    Leaf(Leaf<K>),
+    /// As many as a power of two. A leaf that is told apart by fewer bits than its fork has is there several times, side by
+    /// side.
+    Fork(Arc<[Node<K>]>),
 }
 
-struct Leaf<B> {
-    buckets: Arc<[B]>,
-    /// How many entries there are. Only the writer reads it; it is an atomic because the node around it is shared.
-    entries: AtomicU32,
-}
-
-impl<B> Clone for Tree<B> {
+impl<K> Clone for Tree<K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<B> Clone for Node<B> {
+impl<K> Clone for Node<K> {
     fn clone(&self) -> Self {
         match self {
-            Self::Leaf(leaf) => Self::Leaf(Leaf {
-                buckets: Arc::clone(&leaf.buckets),
-                entries: AtomicU32::new(leaf.entries.load(Ordering::Relaxed)),
-            }),
+            Self::Leaf(leaf) => Self::Leaf(leaf.clone()),
             Self::Fork(children) => Self::Fork(Arc::clone(children)),
         }
     }
 }
 
-impl<B: Bucket> Tree<B> {
-    /// One bucket: 64 bytes and their header.
+impl<K: Kind> Tree<K> {
+    /// One bucket.
     pub(super) fn new() -> Self {
-        Self(Node::Leaf(Leaf::with_buckets(1)))
+        Self(Node::Leaf(Leaf::for_entries(0, 0)))
     }
 
     /// What is kept with an entry, if it is in.
-    ///
-    /// For one that is not, which is nearly every look-up, this is one load from the table and one branch that goes
-    /// the same way every time: so the processor looks into the next tree before this one's line has come.
     #[inline]
-    pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<B::Value> {
-        let leaf = self.leaf(fingerprint)?;
-        let first = leaf.buckets.get(leaf.first(fingerprint))?;
-        if first.glance(fingerprint) == 0 { None } else { leaf.find(fingerprint) }
+    pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<K::Value> {
+        self.leaf(fingerprint)?.find(fingerprint)
     }
 
     /// Adds an entry in place, seen by every look-up that starts later in this tree or in a clone of it.
-    pub(super) fn insert(&self, fingerprint: Fingerprint, value: B::Value) -> Result<(), Crowded> {
+    pub(super) fn insert(&self, fingerprint: Fingerprint, value: K::Value) -> Result<(), Crowded> {
         self.leaf(fingerprint).ok_or(Crowded)?.insert(fingerprint, value)
     }
 
     /// Makes room where this entry belongs.
     pub(super) fn grow(&mut self, fingerprint: Fingerprint) {
-        self.0 = self.0.grown(fingerprint, 0);
+        self.0 = self.0.grown(fingerprint.word, 0);
     }
 
     /// Removes what is not to be kept from the leaf where the word `from` belongs. Gives the first word of the next leaf;
     /// nothing after the last one.
-    pub(super) fn sweep(&mut self, from: u64, keep: impl Fn(B::Value) -> bool) -> Option<u64> {
+    pub(super) fn sweep(&mut self, from: u64, keep: impl Fn(K::Value) -> bool) -> Option<u64> {
         let (next, node) = self.0.swept(from, 0, &keep);
         if let Some(node) = node {
             self.0 = node;
@@ -105,59 +80,51 @@ impl<B: Bucket> Tree<B> {
 
     /// Entries, and the bytes of everything behind this tree.
     pub(super) fn size(&self) -> (usize, usize) {
-        self.0.size()
+        self.0.size(0)
     }
 
     #[inline]
-    fn leaf(&self, fingerprint: Fingerprint) -> Option<&Leaf<B>> {
+    fn leaf(&self, fingerprint: Fingerprint) -> Option<&Leaf<K>> {
         let mut node = &self.0;
-        let mut depth = 0;
+        let mut rest = fingerprint.word;
         loop {
             match node {
                 Node::Leaf(leaf) => return Some(leaf),
-                Node::Fork(children) => node = children.get(branch(fingerprint, depth))?,
+                Node::Fork(children) => {
+                    // The upper bits of a word, as many as there are children for; and what is left of it.
+                    let product = u128::from(rest) * children.len() as u128;
+                    node = children.get((product >> u64::BITS) as usize)?;
+                    rest = product as u64;
+                }
             }
-            depth += 1;
         }
     }
 }
 
-impl<B: Bucket> Node<B> {
-    fn grown(&self, fingerprint: Fingerprint, depth: u32) -> Self {
+impl<K: Kind> Node<K> {
+    /// With more room where a word belongs. So many bits of it have led here.
+    fn grown(&self, word: u64, depth: u32) -> Self {
         match self {
-            Self::Leaf(leaf) if leaf.larger() > most_buckets(size_of::<B>()) && depth < DEEPEST => {
-                Self::Fork(Arc::new(leaf.split(depth).map(Self::Leaf)))
-            }
-            Self::Leaf(leaf) => Self::Leaf(leaf.copied_to(leaf.larger())),
-            Self::Fork(children) => {
-                let chosen = branch(fingerprint, depth);
-                let mut place = 0;
-                Self::Fork(Arc::new(children.each_ref().map(|child| {
-                    let here = place == chosen;
-                    place += 1;
-                    if here { child.grown(fingerprint, depth + 1) } else { child.clone() }
-                })))
-            }
+            Self::Leaf(leaf) => match larger(leaf) {
+                Larger::One(leaf) => Self::Leaf(leaf),
+                Larger::Two(halves) => Self::Fork(Arc::new(halves.map(Self::Leaf))),
+            },
+            Self::Fork(children) => Self::Fork(grown_below(children, word, depth)),
         }
     }
 
     /// Where the next leaf begins, and this node without what is not to be kept in one of its leaves, if there was any.
-    fn swept(&self, from: u64, depth: u32, keep: &impl Fn(B::Value) -> bool) -> (Option<u64>, Option<Self>) {
+    fn swept(&self, from: u64, depth: u32, keep: &impl Fn(K::Value) -> bool) -> (Option<u64>, Option<Self>) {
         match self {
-            Self::Leaf(leaf) => (after(from, depth), leaf.without(keep).map(Self::Leaf)),
+            Self::Leaf(leaf) => (after(from, leaf.depth()), leaf.without(keep).map(Self::Leaf)),
             Self::Fork(children) => {
-                let chosen = branch_of(from, depth);
+                let below = depth + bits(children);
+                let chosen = branch(from, depth, children);
                 let Some(child) = children.get(chosen) else { return (None, None) };
-                let (next, child) = child.swept(from, depth + 1, keep);
+                let (next, child) = child.swept(from, below, keep);
                 let node = child.map(|child| {
-                    let mut child = Some(child);
-                    let mut place = 0;
-                    let children = children.each_ref().map(|other| {
-                        let here = place == chosen;
-                        place += 1;
-                        child.take_if(|_| here).unwrap_or_else(|| other.clone())
-                    });
-                    Self::joined(&children).unwrap_or_else(|| Self::Fork(Arc::new(children)))
+                    let children = with(children, child.places(chosen, below), |_| child.clone());
+                    Self::joined(&children, depth).unwrap_or(Self::Fork(children))
                 });
                 (next, node)
             }
@@ -165,162 +132,109 @@ impl<B: Bucket> Node<B> {
     }
 
     /// One leaf in the place of many that are nearly empty.
-    fn joined(children: &[Self; FAN_OUT]) -> Option<Self> {
-        let entries = children.iter().try_fold(0, |sum, child| match child {
-            Self::Leaf(leaf) => Some(sum + leaf.len()),
+    fn joined(children: &[Self], depth: u32) -> Option<Self> {
+        let leaves = distinct(children, depth).map(|child| match child {
+            Self::Leaf(leaf) => Some(leaf),
             Self::Fork(_) => None,
-        })?;
+        });
+        let entries = leaves.clone().try_fold(0, |sum, leaf| Some(sum + leaf?.len()))?;
         // Far from where it would split again.
-        let joined = (entries <= most_buckets(size_of::<B>())).then(|| Leaf::for_entries(entries))?;
-        for child in children {
-            if let Self::Leaf(leaf) = child {
-                leaf.all().for_each(|(fingerprint, value)| joined.take_in(fingerprint, value));
-            }
-        }
-        Some(Self::Leaf(joined))
+        (entries <= Leaf::<K>::MOST_BUCKETS).then(|| Self::Leaf(Leaf::joined(leaves.flatten(), depth)))
     }
 
-    fn size(&self) -> (usize, usize) {
+    /// In which places of its fork this is that is in the chosen one, when so many bits choose among them.
+    fn places(&self, chosen: usize, below: u32) -> Range<usize> {
+        let count = match self {
+            Self::Leaf(leaf) => 1 << below.saturating_sub(leaf.depth()),
+            Self::Fork(_) => 1,
+        };
+        let first = chosen & !(count - 1);
+        first..first + count
+    }
+
+    fn size(&self, depth: u32) -> (usize, usize) {
         match self {
-            Self::Leaf(leaf) => (leaf.len(), ARC_HEADER + size_of_val(&*leaf.buckets)),
+            Self::Leaf(leaf) => (leaf.len(), leaf.bytes()),
             Self::Fork(children) => {
-                let own = (0, size_of_val(&**children) + ARC_HEADER);
-                children.iter().map(Self::size).fold(own, |sum, size| (sum.0 + size.0, sum.1 + size.1))
+                let own = (0, ARC_HEADER + size_of_val(&**children));
+                let sizes = distinct(children, depth).map(|child| child.size(depth + bits(children)));
+                sizes.fold(own, |sum, size| (sum.0 + size.0, sum.1 + size.1))
             }
         }
     }
 }
 
-impl<B: Bucket> Leaf<B> {
-    fn with_buckets(count: usize) -> Self {
-        Self { buckets: (0..count).map(|_| B::default()).collect(), entries: AtomicU32::new(0) }
-    }
+/// What takes the place of a leaf that must grow.
+enum Larger<K> {
+    One(Leaf<K>),
+    Two([Leaf<K>; 2]),
+}
 
-    /// As if it had just grown.
-    fn for_entries(entries: usize) -> Self {
-        Self::with_buckets((entries * 2 * 7).div_ceil(FILL_OF_TWO * 6).max(1))
-    }
-
-    fn len(&self) -> usize {
-        self.entries.load(Ordering::Relaxed) as usize
-    }
-
-    fn larger(&self) -> usize {
-        (self.buckets.len() * 7).div_ceil(6)
-    }
-
-    /// The bucket where an entry belongs, unless that one is full.
-    #[inline]
-    fn first(&self, fingerprint: Fingerprint) -> usize {
-        // The lower half of the word as a fraction of the buckets: as even as a remainder, without the division.
-        let fraction = fingerprint.word & u64::from(u32::MAX);
-        ((fraction * self.buckets.len() as u64) >> 32) as usize
-    }
-
-    /// The buckets where an entry may be, in order, each of them once.
-    fn way(&self, fingerprint: Fingerprint) -> impl Iterator<Item = &B> {
-        let first = self.first(fingerprint);
-        let (before, after) = self.buckets.split_at_checked(first).unwrap_or((&[], &self.buckets));
-        after.iter().chain(before)
-    }
-
-    #[cold]
-    fn find(&self, fingerprint: Fingerprint) -> Option<B::Value> {
-        let first = self.first(fingerprint);
-        let mut place = first;
-        loop {
-            match self.buckets.get(place)?.find(fingerprint) {
-                Found::Here(value) => return Some(value),
-                Found::Nowhere => return None,
-                Found::Further => place = if place + 1 == self.buckets.len() { 0 } else { place + 1 },
-            }
-            if place == first {
-                return None;
-            }
-        }
-    }
-
-    fn insert(&self, fingerprint: Fingerprint, value: B::Value) -> Result<(), Crowded> {
-        let crowded = self.len() >= self.buckets.len() * FILL_OF_TWO / 2;
-        if crowded && self.find(fingerprint).is_none() {
-            return Err(Crowded);
-        }
-        for bucket in self.way(fingerprint) {
-            match bucket.put(fingerprint, value) {
-                Put::Added => {
-                    self.entries.store(self.entries.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                    return Ok(());
-                }
-                Put::Known => return Ok(()),
-                Put::Full => {}
-            }
-        }
-        Err(Crowded)
-    }
-
-    fn copied_to(&self, buckets: usize) -> Self {
-        let copy = Self::with_buckets(buckets);
-        for (fingerprint, value) in self.all() {
-            copy.take_in(fingerprint, value);
-        }
-        copy
-    }
-
-    /// Nothing if all of it is to be kept.
-    fn without(&self, keep: &impl Fn(B::Value) -> bool) -> Option<Self> {
-        let kept = self.all().filter(|&(_, value)| keep(value)).count();
-        if kept == self.all().count() {
-            return None;
-        }
-        let rest = Self::for_entries(kept);
-        for (fingerprint, value) in self.all().filter(|&(_, value)| keep(value)) {
-            rest.take_in(fingerprint, value);
-        }
-        Some(rest)
-    }
-
-    fn split(&self, depth: u32) -> [Self; FAN_OUT] {
-        let mut counts = [0_usize; FAN_OUT];
-        for (fingerprint, _) in self.all() {
-            if let Some(count) = counts.get_mut(branch(fingerprint, depth)) {
-                *count += 1;
-            }
-        }
-        let parts = counts.map(Self::for_entries);
-        for (fingerprint, value) in self.all() {
-            if let Some(part) = parts.get(branch(fingerprint, depth)) {
-                part.take_in(fingerprint, value);
-            }
-        }
-        parts
-    }
-
-    /// Of a leaf made large enough for it.
-    fn take_in(&self, fingerprint: Fingerprint, value: B::Value) {
-        let taken = self.insert(fingerprint, value);
-        debug_assert_eq!(taken, Ok(()), "a grown leaf has room for all that it copies");
-    }
-
-    fn all(&self) -> impl Iterator<Item = (Fingerprint, B::Value)> {
-        self.buckets.iter().flat_map(B::entries)
+fn larger<K: Kind>(leaf: &Leaf<K>) -> Larger<K> {
+    if leaf.larger() > Leaf::<K>::MOST_BUCKETS && leaf.depth() < DEEPEST {
+        Larger::Two(leaf.split())
+    } else {
+        Larger::One(leaf.grown())
     }
 }
 
-/// Which child of a fork at this depth: six bits, from the top of the word down.
-#[inline]
-fn branch(fingerprint: Fingerprint, depth: u32) -> usize {
-    branch_of(fingerprint.word, depth)
+fn grown_below<K: Kind>(children: &Arc<[Node<K>]>, word: u64, depth: u32) -> Arc<[Node<K>]> {
+    let below = depth + bits(children);
+    let chosen = branch(word, depth, children);
+    let Some(child) = children.get(chosen) else { return Arc::clone(children) };
+    let places = child.places(chosen, below);
+    let leaf = match child {
+        Node::Leaf(leaf) => leaf,
+        Node::Fork(_) => return with(children, places, |_| child.grown(word, below)),
+    };
+    match larger(leaf) {
+        Larger::One(leaf) => with(children, places, |_| Node::Leaf(leaf.clone())),
+        // It is there several times: each half takes half of its places.
+        Larger::Two([left, right]) if places.len() > 1 => {
+            let middle = places.start + places.len() / 2;
+            with(children, places, |place| Node::Leaf(if place < middle { left.clone() } else { right.clone() }))
+        }
+        Larger::Two(halves) if bits(children) == MOST_BITS => {
+            let fork = Node::Fork(Arc::new(halves.map(Node::Leaf)));
+            with(children, places, |_| fork.clone())
+        }
+        // A fork with room for more children has leaves only, so that any of them can be there twice.
+        Larger::Two([left, right]) => {
+            let twice = |(place, child): (usize, &Node<K>)| match child {
+                Node::Leaf(_) if place == chosen => [Node::Leaf(left.clone()), Node::Leaf(right.clone())],
+                child => [child.clone(), child.clone()],
+            };
+            children.iter().enumerate().flat_map(twice).collect()
+        }
+    }
 }
 
-#[inline]
-fn branch_of(word: u64, depth: u32) -> usize {
-    let shift = u64::BITS - FAN_OUT_BITS * (depth + 1);
-    (word >> shift) as usize % FAN_OUT
+/// Children of which those in some places are others.
+fn with<K>(children: &[Node<K>], places: Range<usize>, other: impl Fn(usize) -> Node<K>) -> Arc<[Node<K>]> {
+    let child = |(place, child): (usize, &Node<K>)| if places.contains(&place) { other(place) } else { child.clone() };
+    children.iter().enumerate().map(child).collect()
 }
 
-/// The first word that belongs into the next leaf after one at this depth.
+/// Each child once.
+fn distinct<K: Kind>(children: &[Node<K>], depth: u32) -> impl Iterator<Item = &Node<K>> + Clone {
+    let below = depth + bits(children);
+    let is_first = move |(place, child): &(usize, &Node<K>)| child.places(*place, below).start == *place;
+    children.iter().enumerate().filter(is_first).map(|(_, child)| child)
+}
+
+/// How many bits of a word choose among these.
+fn bits<K>(children: &[Node<K>]) -> u32 {
+    children.len().trailing_zeros()
+}
+
+/// Which child of a fork that so many bits have led to: from the top of the word down, as [`Tree::leaf`] has it.
+fn branch<K>(word: u64, depth: u32, children: &[Node<K>]) -> usize {
+    ((u128::from(word << depth) * children.len() as u128) >> u64::BITS) as usize
+}
+
+/// The first word that belongs into the next leaf after one that so many bits lead to.
 fn after(word: u64, depth: u32) -> Option<u64> {
-    let shift = u64::BITS.checked_sub(FAN_OUT_BITS * depth).filter(|&shift| shift < u64::BITS)?;
+    let shift = u64::BITS.checked_sub(depth).filter(|&shift| shift < u64::BITS)?;
     ((word >> shift) + 1).checked_shl(shift).filter(|&next| next != 0)
 }
 
@@ -329,17 +243,17 @@ const LEAST_COST: usize = 4096;
 
 /// Trees that nobody looks into any more, given back a few leaves at a time: to unmap a gigabyte at once takes tens of
 /// milliseconds.
-pub(super) struct Rubble<B>(Vec<Node<B>>);
+pub(super) struct Rubble<K>(Vec<(u32, Node<K>)>);
 
-impl<B> Default for Rubble<B> {
+impl<K> Default for Rubble<K> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<B: Bucket> Rubble<B> {
-    pub(super) fn add(&mut self, tree: Tree<B>) {
-        self.0.push(tree.0);
+impl<K: Kind> Rubble<K> {
+    pub(super) fn add(&mut self, tree: Tree<K>) {
+        self.0.push((0, tree.0));
     }
 
     /// Takes out leaves of up to about so many bytes, to be dropped where nobody waits for it.
@@ -349,10 +263,13 @@ impl<B: Bucket> Rubble<B> {
         while taken < bytes {
             match self.0.pop() {
                 None => break,
-                Some(Node::Fork(children)) => self.0.extend(Arc::into_inner(children).into_iter().flatten()),
-                Some(leaf) => {
-                    taken += leaf.size().1.max(LEAST_COST);
-                    leaves.push(leaf);
+                Some((depth, Node::Fork(children))) => {
+                    let below = depth + bits(&children);
+                    self.0.extend(distinct(&children, depth).map(|child| (below, child.clone())));
+                }
+                Some((depth, leaf)) => {
+                    taken += leaf.size(depth).1.max(LEAST_COST);
+                    leaves.push((depth, leaf));
                 }
             }
         }
@@ -364,6 +281,6 @@ impl<B: Bucket> Rubble<B> {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.0.iter().map(|node| node.size().1).sum()
+        self.0.iter().map(|(depth, node)| node.size(*depth).1).sum()
     }
 }
