@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -23,8 +23,8 @@ use crate::Error;
 const QUEUE: usize = 16_384;
 /// How many operations one commit takes at most, so that the first of them does not wait for all of a flood.
 const BATCH: usize = 1_024;
-/// How long a commit is put off at most for callers that are expected: less than the fastest disk takes to sync.
-const PATIENCE: Duration = Duration::from_micros(50);
+/// How long a commit is put off at most for callers that are expected, and no longer than the last one took.
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// Held while a connection is closed. The last to close takes in the write-ahead log and removes it; of two that close at the
 /// same moment neither finds itself the last, and it would stay.
@@ -143,13 +143,16 @@ fn write(connection: &Connection, file: &Path, jobs: &Jobs) {
     // The only thread of its queue: nobody else wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let mut expected = 1;
-    while let Ok(first) = jobs.recv() {
-        let batch = gather(first, &jobs, expected);
+    let mut patience = PATIENCE;
+    while let Some(first) = next(&jobs, patience) {
+        let batch = gather(first, &jobs, expected, patience);
         expected = batch.len();
+        let started = Instant::now();
         match wal_index::check(file) {
             Ok(()) => commit(connection, batch),
             Err(error) => batch.into_iter().for_each(|job| job.answer(Err(error.clone()))),
         }
+        patience = started.elapsed().min(PATIENCE);
     }
     // The last checkpoint, so that a clean stop leaves one file.
     if wal_index::check(file).is_ok() {
@@ -157,16 +160,30 @@ fn write(connection: &Connection, file: &Path, jobs: &Jobs) {
     }
 }
 
+/// The next operation, when there is one; nothing once the queue is closed. Whoever was just answered mostly comes back at once:
+/// to sleep and to be woken takes longer than that, so a moment is spent on looking.
+fn next(jobs: &Receiver<Box<dyn Job>>, patience: Duration) -> Option<Box<dyn Job>> {
+    let started = Instant::now();
+    loop {
+        match jobs.try_recv() {
+            Ok(job) => return Some(job),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) if started.elapsed() < patience => thread::yield_now(),
+            Err(TryRecvError::Empty) => return jobs.recv().ok(),
+        }
+    }
+}
+
 /// Takes what is queued. Callers that were answered together come back together, but not all at the same instant: a
 /// commit that begins with the first of them makes all others wait for the next. So when there were several in the last
 /// batch, as many are awaited, for a moment. A caller that is alone never waits.
-fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>, expected: usize) -> Batch {
+fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>, expected: usize, patience: Duration) -> Batch {
     let mut batch = Vec::with_capacity(expected);
     batch.push(first);
     let started = Instant::now();
     loop {
         batch.extend(jobs.try_iter().take(BATCH - batch.len()));
-        if batch.len() >= expected || started.elapsed() >= PATIENCE {
+        if batch.len() >= expected || started.elapsed() >= patience {
             return batch;
         }
         thread::yield_now();
