@@ -1,7 +1,9 @@
 //! What a protected handler costs: CPU of the server for each request at a fixed rate, against the same handler without a
 //! token.
 //!
-//! `cargo run --release --manifest-path benches/cost/Cargo.toml` prints the table; `-- SECONDS` measures for so long each.
+//! `cargo run --release --manifest-path benches/cost/Cargo.toml` prints the tables; `-- SECONDS` measures for so long each. One
+//! handler answers a text that is there, so that nothing but the token costs anything; the other does what an application
+//! does: it asks SQLite for some rows, through sqlx, and answers JSON.
 //! Every variant is a process of its own with one thread, all there at once and driven in turns, so that whatever else the
 //! machine does slows all of them alike. The time is what the kernel says that the process ran, without whoever sends the
 //! requests. axum-jwt-auth is measured as its users get it, on a cryptography of its own.
@@ -23,15 +25,16 @@ use adieu::{
 };
 use adieu_axum::{AccessToken, Guard};
 use axum::{
-    Router,
-    extract::{FromRef, FromRequestParts},
+    Json, Router,
+    extract::{FromRef, FromRequestParts, State},
     http::{StatusCode, header, request::Parts},
     routing::get,
 };
 use axum_jwt_auth::{Decoder, LocalDecoder};
 use jsonwebtoken::{DecodingKey, Validation};
 use secrecy::ExposeSecret as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, SqlitePool, sqlite::SqlitePoolOptions};
 
 /// Requests a second, at equal distances, each over the next connection.
 const RATE: u32 = 4_000;
@@ -44,7 +47,7 @@ const AUDIENCE: &str = "cost";
 /// Whom every token speaks for, and what every handler answers.
 const SUBJECT: &str = "0197f3f2-6d5c-7c43-9c3a-2f1d0f6b7a11";
 
-const VARIANTS: [(&str, &str); 8] = [
+const TEXT: [(&str, &str); 8] = [
     ("none", "no token"),
     ("ed25519-cache", "AccessToken, Ed25519, remembered"),
     ("hs256", "AccessToken, HS256, not remembered"),
@@ -54,6 +57,39 @@ const VARIANTS: [(&str, &str); 8] = [
     ("hs256-axum-jwt-auth", "axum-jwt-auth, HS256, no revocation"),
     ("ed25519-axum-jwt-auth", "axum-jwt-auth, Ed25519, no revocation"),
 ];
+
+const ROWS: [(&str, &str); 4] = [
+    ("rows-none", "no token"),
+    ("rows-ed25519-cache", "AccessToken, Ed25519, remembered"),
+    ("rows-hs256", "AccessToken, HS256, not remembered"),
+    ("rows-hs256-jsonwebtoken", "extractor on jsonwebtoken, HS256, no revocation"),
+];
+
+/// A row that is asked for.
+#[derive(Serialize, FromRow)]
+struct Item {
+    id: i64,
+    name: String,
+    price: f64,
+    store_id: i64,
+}
+
+/// Ten of a thousand items.
+async fn items(State(items): State<SqlitePool>) -> Json<Vec<Item>> {
+    const ITEMS: &str = "SELECT id, name, price, store_id FROM item WHERE store_id = 7 ORDER BY id";
+    Json(sqlx::query_as(ITEMS).fetch_all(&items).await.unwrap())
+}
+
+/// One connection, since there is one thread to answer on and a database in memory belongs to its connection.
+async fn stock() -> SqlitePool {
+    const MAKE: &str = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL, price REAL NOT NULL, store_id INTEGER NOT NULL);
+        CREATE INDEX item_by_store ON item (store_id);
+        WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 1000)
+        INSERT INTO item SELECT n, 'item ' || n, n / 4.0, n % 100 FROM number";
+    let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+    sqlx::raw_sql(MAKE).execute(&pool).await.unwrap();
+    pool
+}
 
 /// An extractor as the documentation of axum has it.
 struct PlainToken(TheirClaims);
@@ -80,6 +116,13 @@ struct App {
     guard: Guard,
     plain: Arc<(DecodingKey, Validation)>,
     theirs: Decoder<TheirClaims>,
+    items: SqlitePool,
+}
+
+impl FromRef<App> for SqlitePool {
+    fn from_ref(app: &App) -> Self {
+        app.items.clone()
+    }
 }
 
 impl FromRef<App> for Decoder<TheirClaims> {
@@ -108,7 +151,7 @@ impl FromRequestParts<App> for PlainToken {
 
 /// Answers requests of one variant until its standard input ends; says where, and with which tokens.
 async fn serve(variant: &str) {
-    let algorithm = if variant.starts_with("hs256") { Algorithm::HS256 } else { Algorithm::EdDSA };
+    let algorithm = if variant.contains("hs256") { Algorithm::HS256 } else { Algorithm::EdDSA };
     let key = SigningKey::generate(algorithm).unwrap();
     let key = match key.key_id() {
         Some(_) => key,
@@ -120,7 +163,7 @@ async fn serve(variant: &str) {
     let node = Node::builder(issuer.clone())
         .sessions(settings)
         .signing_key(key.clone())
-        .token_cache((variant == "ed25519-cache").then(CacheLimits::default))
+        .token_cache(variant.ends_with("ed25519-cache").then(CacheLimits::default))
         .start(Memory::new())
         .await
         .unwrap();
@@ -152,6 +195,13 @@ async fn serve(variant: &str) {
     let router = Router::new();
     let router = match variant {
         "none" => router.route("/", get(async || SUBJECT.to_owned())),
+        "rows-none" => router.route("/", get(items)),
+        "rows-hs256-jsonwebtoken" => {
+            router.route("/", get(async |_: PlainToken, stock: State<SqlitePool>| items(stock).await))
+        }
+        _ if variant.starts_with("rows") => {
+            router.route("/", get(async |_: AccessToken, stock: State<SqlitePool>| items(stock).await))
+        }
         _ if variant.ends_with("axum-jwt-auth") => {
             router.route("/", get(async |token: axum_jwt_auth::Claims<TheirClaims>| token.claims.sub))
         }
@@ -162,6 +212,7 @@ async fn serve(variant: &str) {
         guard: Guard::of(node.sessions()),
         plain: Arc::new((decoding, validation)),
         theirs: Arc::new(theirs),
+        items: stock().await,
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut lines = format!("{}\n", listener.local_addr().unwrap());
@@ -282,7 +333,12 @@ fn main() {
         return runtime.block_on(serve(variant));
     }
     let seconds: f64 = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(10.0);
-    let mut servers = VARIANTS.map(|(variant, _)| Server::start(variant));
+    compare("A text that is there", TEXT, seconds);
+    compare("Ten rows by sqlx as JSON", ROWS, seconds);
+}
+
+fn compare<const N: usize>(handler: &str, variants: [(&str, &str); N], seconds: f64) {
+    let mut servers = variants.map(|(variant, _)| Server::start(variant));
     for server in &mut servers {
         // Every token once, and whatever is set up at the first request.
         server.drive(Duration::from_secs_f64(1.2 * TOKENS as f64 / f64::from(RATE)));
@@ -291,9 +347,10 @@ fn main() {
     for _ in 0..(seconds / TURN.as_secs_f64()).ceil() as usize {
         servers.iter_mut().for_each(|server| server.drive(TURN));
     }
-    println!("| handler | µs CPU a request | against no token |");
+    println!("| {handler} | µs CPU a request | against no token |");
     println!("|---|---|---|");
-    for ((_, name), server) in VARIANTS.iter().zip(&servers) {
+    for ((_, name), server) in variants.iter().zip(&servers) {
         println!("| {name} | {:.2} | {:.3} |", server.nanos_a_request() / 1000.0, server.against(&servers[0]));
     }
+    println!();
 }

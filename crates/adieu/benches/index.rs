@@ -1,17 +1,16 @@
 //! The index beside the concurrent sets that could stand in its place.
 //!
-//! `cargo bench -p adieu --bench index` prints one table; `ADIEU_BENCH_ENTRIES=100000000` sets how many ids are revoked
-//! (above ten million only Adieu runs: the others would need the strings in memory), `ADIEU_BENCH_ONLY` names one line.
+//! `cargo bench -p adieu --bench index` prints what criterion finds, and then one table; `ADIEU_BENCH_ENTRIES=100000000`
+//! sets how many ids are revoked (above ten million only Adieu runs: the others would need the strings in memory),
+//! `ADIEU_BENCH_ONLY` names one line.
 //!
 //! Every structure runs in a process of its own, so that memory is the process's own and nobody inherits a warm heap. A
-//! writer adds 10 000 facts a second beside the readers. Look-ups go through a million prepared tokens in random order, each read just before;
-//! times are the median of rounds of 1 000, in brackets the 5th percentile (what a busy machine leaves undisturbed).
-//! Pauses are counted in the thread's processor time, because what the scheduler takes away is not the structure's
-//! doing; of growing, the first ten million entries.
+//! writer adds 10 000 facts a second beside the readers. Look-ups go through a million prepared tokens in random order, each
+//! of which has been read just before, as a server has.
 //!
-//! Criterion does not drive it: what is measured is a million different tokens once each beside a writer and another
-//! reader, in a process that nobody else has filled, and then two other things of the same structure (bytes and
-//! pauses). Criterion would repeat a closure in one process, with what the candidate before it left in the heap.
+//! Criterion says how long a look-up takes with one reader. The table has the median of rounds of 1 000, in brackets the 5th
+//! percentile (what a busy machine leaves undisturbed). Pauses are counted in the thread's processor time, because what the
+//! scheduler takes away is not the structure's doing; of growing, the first ten million entries.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -19,7 +18,7 @@ use std::{
     collections::HashSet,
     env, fs,
     hint::black_box,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -33,6 +32,7 @@ use adieu::{
     revocation::{Index, Revocation, Target, TokenFacts},
     time::Timestamp,
 };
+use criterion::Criterion;
 use rustix::time::{ClockId, clock_gettime};
 
 const ISSUER: &str = "https://auth.example.com";
@@ -46,34 +46,53 @@ const ROUND: usize = 1_000;
 fn main() {
     let entries: u64 = env::var("ADIEU_BENCH_ENTRIES").map_or(1_000_000, |text| text.parse().expect("a number"));
     if let Ok(name) = env::var("ADIEU_BENCH_CASE") {
-        return run(&name, entries, env::var("ADIEU_BENCH_GROWING").is_ok());
+        let task = env::var("ADIEU_BENCH_TASK").expect("a task");
+        return run(&name, entries, &task);
     }
     let only = env::var("ADIEU_BENCH_ONLY").ok();
+    let chosen = |name: &&str| only.as_deref().is_none_or(|only| only == *name);
+    // The others would need the strings in memory.
+    let names: Vec<&str> =
+        NAMES.into_iter().filter(chosen).filter(|name| entries <= 10_000_000 || name.starts_with("adieu")).collect();
+    names.iter().for_each(|name| print!("{}", in_a_process(name, "criterion")));
     println!("{entries} revoked ids, half of the look-ups hits (whole checks: all of live tokens), ns a look-up\n");
     println!(
         "| structure | 1 reader | 2 readers | bytes/entry (process) | inserts/s | longest insert | longest drop step |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for name in ["adieu, whole check", "adieu, token id", "scc::HashIndex", "DashSet", "RwLock<HashSet>"] {
-        if only.as_deref().is_some_and(|only| only != name) || (entries > 10_000_000 && !name.starts_with("adieu")) {
-            continue;
-        }
-        let status = Command::new(env::current_exe().expect("this program"))
-            .env("ADIEU_BENCH_CASE", name)
-            .status()
-            .expect("starts itself");
-        assert!(status.success(), "{name} failed");
+    names.iter().for_each(|name| print!("{}", in_a_process(name, "row")));
+}
+
+const NAMES: [&str; 5] = ["adieu, whole check", "adieu, token id", "scc::HashIndex", "DashSet", "RwLock<HashSet>"];
+
+/// What a process of its own prints that does this with a structure.
+fn in_a_process(name: &str, task: &str) -> String {
+    let done = Command::new(env::current_exe().expect("this program"))
+        .envs([("ADIEU_BENCH_CASE", name), ("ADIEU_BENCH_TASK", task)])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("starts itself");
+    assert!(done.status.success(), "{name} failed");
+    String::from_utf8(done.stdout).expect("text")
+}
+
+fn run(name: &str, entries: u64, task: &str) {
+    match name {
+        "adieu, whole check" => perform::<WholeCheck>(name, entries, task),
+        "adieu, token id" => perform::<TokenIds>(name, entries, task),
+        "scc::HashIndex" => perform::<scc::HashIndex<Box<str>, ()>>(name, entries, task),
+        "DashSet" => perform::<dashmap::DashSet<Box<str>>>(name, entries, task),
+        "RwLock<HashSet>" => perform::<RwLock<HashSet<Box<str>>>>(name, entries, task),
+        other => panic!("there is no {other}"),
     }
 }
 
-fn run(name: &str, entries: u64, growing: bool) {
-    match name {
-        "adieu, whole check" => measure::<WholeCheck>(name, entries, growing),
-        "adieu, token id" => measure::<TokenIds>(name, entries, growing),
-        "scc::HashIndex" => measure::<scc::HashIndex<Box<str>, ()>>(name, entries, growing),
-        "DashSet" => measure::<dashmap::DashSet<Box<str>>>(name, entries, growing),
-        "RwLock<HashSet>" => measure::<RwLock<HashSet<Box<str>>>>(name, entries, growing),
-        other => panic!("there is no {other}"),
+fn perform<C: Candidate>(name: &str, entries: u64, task: &str) {
+    match task {
+        "criterion" => look_up_by_criterion::<C>(name, entries),
+        "row" => print_row::<C>(name, entries),
+        "growing" => println!("{:.0}", longest_insert::<C>(entries.min(10_000_000)).as_secs_f64() * 1e6),
+        other => panic!("nobody can {other}"),
     }
 }
 
@@ -301,10 +320,25 @@ impl Candidate for RwLock<HashSet<Box<str>>> {
     }
 }
 
-fn measure<C: Candidate>(name: &str, entries: u64, growing: bool) {
-    if growing {
-        return println!("{:.0}", longest_insert::<C>(entries.min(10_000_000)).as_secs_f64() * 1e6);
-    }
+fn look_up_by_criterion<C: Candidate>(name: &str, entries: u64) {
+    let candidate = C::start();
+    fill(&candidate, entries, || {});
+    let queries = queries::<C>(entries);
+    beside_a_writer(&candidate, &AtomicU64::new(entries), || {
+        let mut rounds = queries.chunks(ROUND).cycle();
+        let mut criterion = Criterion::default().without_plots();
+        criterion.bench_function(name, |bencher| {
+            bencher.iter_custom(|look_ups| {
+                let rounds = rounds.by_ref().take((look_ups as usize).div_ceil(ROUND));
+                let took: Duration = rounds.map(|round| look_up_round(&candidate, round)).sum();
+                // As many as were asked for, of whole rounds.
+                took.mul_f64(look_ups as f64 / ((look_ups as usize).div_ceil(ROUND) * ROUND) as f64)
+            });
+        });
+    });
+}
+
+fn print_row<C: Candidate>(name: &str, entries: u64) {
     let before = resident();
     let candidate = C::start();
     let start = Instant::now();
@@ -312,13 +346,7 @@ fn measure<C: Candidate>(name: &str, entries: u64, growing: bool) {
     let inserts = entries as f64 / start.elapsed().as_secs_f64();
     let bytes = resident().saturating_sub(before) as f64 / entries as f64;
 
-    // Half of them are numbers that were inserted, half are not; or none, for tokens that are all live.
-    let queries: Vec<Token> = (0..QUERIES)
-        .map(|query| match query % 2 {
-            0 if C::HITS => Token::new(mix(query) % entries),
-            _ => Token::new(u64::MAX / 8 - mix(query) % entries),
-        })
-        .collect();
+    let queries = queries::<C>(entries);
     let inserted = AtomicU64::new(entries);
     let one = look_up(&candidate, &queries, 1, &inserted);
     let two = look_up(&candidate, &queries, 2, &inserted);
@@ -332,11 +360,7 @@ fn measure<C: Candidate>(name: &str, entries: u64, growing: bool) {
     }
     drop(candidate);
     // Again in a process of its own: an allocator that has just been given all of this back is busy with it for a while.
-    let again = Command::new(env::current_exe().expect("this program"))
-        .envs([("ADIEU_BENCH_CASE", name), ("ADIEU_BENCH_GROWING", "yes")])
-        .output()
-        .expect("starts itself");
-    let longest_insert = String::from_utf8(again.stdout).expect("a number");
+    let longest_insert = in_a_process(name, "growing");
     let drop = if drops { format!("{:.0} µs", longest_drop.as_secs_f64() * 1e6) } else { "—".to_owned() };
     println!(
         "| {name} | {one} | {two} | {bytes:.1} | {:.2} M | {} µs | {drop} |",
@@ -370,9 +394,29 @@ fn fill<C: Candidate>(candidate: &C, entries: u64, mut after_each: impl FnMut())
     candidate.tick(NOW);
 }
 
-fn look_up<C: Candidate>(candidate: &C, queries: &[Token], readers: usize, inserted: &AtomicU64) -> String {
+/// Half of them are of numbers that were inserted, half are not; or none, for tokens that are all live.
+fn queries<C: Candidate>(entries: u64) -> Vec<Token> {
+    let number = |query| match query % 2 {
+        0 if C::HITS => mix(query) % entries,
+        _ => u64::MAX / 8 - mix(query) % entries,
+    };
+    (0..QUERIES).map(|query| Token::new(number(query))).collect()
+}
+
+/// How long it takes to look up tokens of which each has just been read.
+fn look_up_round<C: Candidate>(candidate: &C, round: &[Token]) -> Duration {
+    black_box(round.iter().map(Token::read).fold(0, u8::wrapping_add));
+    let start = Instant::now();
+    let hits = round.iter().filter(|token| candidate.contains(token)).count();
+    let took = start.elapsed();
+    assert_eq!(black_box(hits) > round.len() / 3, C::HITS, "{hits}");
+    took
+}
+
+/// Adds 10 000 facts a second meanwhile.
+fn beside_a_writer<C: Candidate, T>(candidate: &C, inserted: &AtomicU64, readers: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
-    let mut rounds: Vec<f64> = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             let start = Instant::now();
             let mut written = 0;
@@ -384,27 +428,24 @@ fn look_up<C: Candidate>(candidate: &C, queries: &[Token], readers: usize, inser
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        let readers: Vec<_> = (0..readers)
-            .map(|reader| {
-                scope.spawn(move || {
-                    let mut rounds = Vec::new();
-                    for pass in 0..5 {
-                        let skip = (reader * 5 + pass) % (queries.len() / ROUND);
-                        for round in queries.chunks(ROUND).cycle().skip(skip).take(queries.len() / ROUND) {
-                            black_box(round.iter().map(Token::read).fold(0, u8::wrapping_add));
-                            let start = Instant::now();
-                            let hits = round.iter().filter(|token| candidate.contains(token)).count();
-                            rounds.push(start.elapsed().as_secs_f64() * 1e9 / ROUND as f64);
-                            assert_eq!(black_box(hits) > ROUND / 3, C::HITS, "{hits}");
-                        }
-                    }
-                    rounds
-                })
-            })
-            .collect();
-        let rounds = readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect();
+        let read = readers();
         done.store(true, Ordering::Relaxed);
-        rounds
+        read
+    })
+}
+
+fn look_up<C: Candidate>(candidate: &C, queries: &[Token], readers: usize, inserted: &AtomicU64) -> String {
+    let read = |reader: usize| {
+        let all = queries.len() / ROUND;
+        let skips = (0..5).map(|pass| (reader * 5 + pass) % all);
+        let rounds = skips.flat_map(|skip| queries.chunks(ROUND).cycle().skip(skip).take(all));
+        rounds.map(|round| look_up_round(candidate, round).as_secs_f64() * 1e9 / ROUND as f64).collect::<Vec<_>>()
+    };
+    let mut rounds: Vec<f64> = beside_a_writer(candidate, inserted, || {
+        thread::scope(|scope| {
+            let readers: Vec<_> = (0..readers).map(|reader| scope.spawn(move || read(reader))).collect();
+            readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect()
+        })
     });
     rounds.sort_by(f64::total_cmp);
     format!("{:.0} ({:.0})", rounds[rounds.len() / 2], rounds[rounds.len() / 20])

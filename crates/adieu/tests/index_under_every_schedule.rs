@@ -18,7 +18,7 @@ use adieu::{Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
 use index::{Index, TokenFacts};
 use revocation::{Revocation, RevokedBy, Target};
 use shuttle::{
-    Config, Runner,
+    Config, MaxSteps, Runner,
     scheduler::{PctScheduler, RandomScheduler},
     thread,
 };
@@ -82,6 +82,27 @@ mod index {
                 std::mem::replace(&mut *self.0.lock().unwrap(), next)
             }
         }
+    }
+
+    /// The byte of the second place is one of those that only seem to be the wanted one, because that of the first is.
+    #[test]
+    fn an_entry_is_told_apart_by_its_byte_as_well() {
+        use fingerprint::Fingerprint;
+        use leaf::{Ids, Leaf};
+
+        let story = || {
+            let leaf = Leaf::<Ids>::for_entries(0, 0);
+            let entry = |word: u64, check: u8| Fingerprint { word, check };
+            for entry in [entry(7, 5), entry(8, 4)] {
+                leaf.insert(entry, ()).unwrap();
+                assert!(leaf.find(entry).is_some());
+            }
+            assert!(leaf::candidates(0x0405, 5) & 0x8000 != 0, "it does not even seem so");
+            assert!(leaf.find(entry(8, 5)).is_none());
+            assert!(leaf.find(entry(7, 4)).is_none());
+            assert_eq!(leaf.len(), 2);
+        };
+        shuttle::check_random(story, 1);
     }
 
     impl Index {
@@ -175,6 +196,42 @@ fn what_was_inserted_is_found_while_tables_grow_and_split() {
         reader.join().unwrap();
         assert!((0..10).chain(100..110).all(|number| knows(&index, number)));
         assert_eq!(index.stats().entries, 20);
+    });
+}
+
+/// So many that forks are below forks, and that a pass of sweeping goes through all of them.
+#[test]
+fn nothing_is_lost_in_a_deep_tree() {
+    const FACTS: u64 = 3_000;
+    let session = |number: u64| {
+        let lapses_at = at(if number.is_multiple_of(3) { 2_000 } else { 300 });
+        fact(Target::Session { id: SessionId::new(format!("session-{number}")).unwrap() }, lapses_at)
+    };
+    let knows = |index: &Index, number: u64| {
+        let session = format!("session-{number}");
+        let token = TokenFacts {
+            issuer: "issuer",
+            token_id: "any",
+            session: Some(&session),
+            subject: "jose",
+            issued_at: None,
+            expires_at: at(2_000),
+        };
+        index.check(&token).is_some()
+    };
+    let mut config = Config::new();
+    config.stack_size = 1024 * 1024;
+    config.max_steps = MaxSteps::None;
+    // One schedule: there is one thread.
+    Runner::new(RandomScheduler::new(1), config).run(move || {
+        let index = Index::repeatable(at(0));
+        (0..FACTS).for_each(|number| index.insert(&session(number)));
+        assert!((0..FACTS).all(|number| knows(&index, number)));
+        assert!(!(FACTS..2 * FACTS).any(|number| knows(&index, number)));
+        assert_eq!(index.stats().entries as u64, FACTS);
+        while index.drop_lapsed(at(600)) {}
+        assert!((0..FACTS).all(|number| knows(&index, number) == number.is_multiple_of(3)));
+        assert_eq!(index.stats().entries as u64, FACTS.div_ceil(3));
     });
 }
 

@@ -7,6 +7,7 @@ mod import;
 mod keys_and_completions;
 mod keys_while_servers_run;
 mod log;
+mod on_a_terminal;
 mod printing;
 mod server;
 mod sessions;

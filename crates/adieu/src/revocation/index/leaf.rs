@@ -413,7 +413,7 @@ impl<K: Kind> Leaf<K> {
 /// The places of a bucket whose byte is `check`, each as the top bit of its byte; perhaps some above the lowest that are
 /// not, since the subtraction carries out of a byte that is the same.
 #[inline]
-fn candidates(glance: u64, check: u8) -> u64 {
+pub(super) fn candidates(glance: u64, check: u8) -> u64 {
     let difference = glance ^ (EVERY_BYTE * u64::from(check));
     difference.wrapping_sub(EVERY_BYTE) & !difference & TOP_BIT_OF_PLACES
 }

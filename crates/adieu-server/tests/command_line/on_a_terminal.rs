@@ -1,0 +1,116 @@
+//! What a person is asked who sits at a terminal: passwords, which are not shown, and whether that is meant.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::support::{Place, can_log_in, log_in};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A command on a terminal of its own, made by script(1).
+struct Terminal {
+    name: String,
+    process: Child,
+    keyboard: ChildStdin,
+    screen: ChildStdout,
+    shown: String,
+}
+
+impl Terminal {
+    fn run(place: &Place, arguments: &str) -> Self {
+        let command = format!("tty; exec {} {arguments}", env!("CARGO_BIN_EXE_adieu"));
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        script.env("ADIEU_DATA", "data").env("SHELL", "/bin/sh").current_dir(place.path(""));
+        script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = script.spawn().expect("script(1)");
+        let (keyboard, screen) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let mut terminal = Self { name: String::new(), process, keyboard, screen, shown: String::new() };
+        terminal.wait_for("\n");
+        terminal.name = std::mem::take(&mut terminal.shown).trim().to_owned();
+        terminal
+    }
+
+    fn wait_for(&mut self, text: &str) {
+        let mut byte = [0];
+        while !self.shown.ends_with(text) {
+            self.screen.read_exact(&mut byte).unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.shown));
+            self.shown.push(char::from(byte[0]));
+        }
+    }
+
+    fn type_line(&mut self, line: &str) {
+        writeln!(self.keyboard, "{line}").unwrap();
+    }
+
+    /// Whoever types faster than the command can stop the terminal from showing it sees it.
+    fn type_hidden(&mut self, line: &str) {
+        let started = Instant::now();
+        loop {
+            let state = Command::new("stty").args(["--file", &self.name, "--all"]).output().expect("stty(1)");
+            if String::from_utf8_lossy(&state.stdout).split([' ', ';']).any(|setting| setting == "-echo") {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "what is typed is shown");
+            std::thread::yield_now();
+        }
+        self.type_line(line);
+    }
+
+    /// What it showed, and its status.
+    fn end(mut self) -> (String, i32) {
+        self.screen.read_to_string(&mut self.shown).unwrap();
+        let status = self.process.wait().unwrap().code().unwrap();
+        (self.shown.replace('\r', ""), status)
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_is_asked_for_twice_and_not_shown() {
+    let place = Place::empty();
+    let mut terminal = Terminal::run(&place, "user add ana --admin");
+    terminal.wait_for("Password: ");
+    terminal.type_hidden("correct horse");
+    terminal.wait_for("Again: ");
+    terminal.type_hidden("correct horse");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, 0, "{shown}");
+    assert!(shown.contains("added the administrator ana") && !shown.contains("horse"), "{shown}");
+    assert!(can_log_in(&place.node().await, "ana", "correct horse").await);
+}
+
+#[tokio::test]
+async fn two_passwords_that_differ_change_nothing() {
+    let place = Place::with_user("jose");
+    let mut terminal = Terminal::run(&place, "user passwd jose");
+    terminal.wait_for("Password: ");
+    terminal.type_hidden("correct horse");
+    terminal.wait_for("Again: ");
+    terminal.type_hidden("correct house");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, 1, "{shown}");
+    assert!(shown.contains("error: the two passwords differ") && !shown.contains("correct"), "{shown}");
+    let node = place.node().await;
+    assert!(can_log_in(&node, "jose", "1234").await);
+    assert!(!can_log_in(&node, "jose", "correct horse").await);
+}
+
+#[tokio::test]
+async fn what_can_not_be_taken_back_is_asked_about() {
+    let place = Place::with_user("jose");
+    let node = place.node().await;
+    let tokens = log_in(&node, "jose", "Firefox").await;
+    for (answer, status, told) in [("no", 1, "error: nothing was done"), ("yes", 0, "jose")] {
+        assert!(node.sessions.verify_refresh(&tokens.refresh).await.is_ok());
+        let mut terminal = Terminal::run(&place, "revoke --user jose");
+        terminal.wait_for("Type yes to go on: ");
+        terminal.type_line(answer);
+        let (shown, ended) = terminal.end();
+        assert_eq!(ended, status, "{shown}");
+        assert!(shown.contains(told), "{shown}");
+    }
+    assert!(node.sessions.verify_refresh(&tokens.refresh).await.is_err());
+}
