@@ -23,7 +23,7 @@ impl Terminal {
     fn run(place: &Place, arguments: &str) -> Self {
         let command = format!("tty; exec {} {arguments}", env!("CARGO_BIN_EXE_adieu"));
         let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        script.args(["--quiet", "--return", "--echo", "always", "--command", &command, "/dev/null"]);
         script.env("ADIEU_DATA", "data").env("SHELL", "/bin/sh").current_dir(place.path(""));
         script.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = script.spawn().expect("script(1)");
