@@ -60,6 +60,13 @@ impl Terminal {
         self.type_line(line);
     }
 
+    fn type_passwords(&mut self, first: &str, second: &str) {
+        self.wait_for("Password: ");
+        self.type_hidden(first);
+        self.wait_for("Again: ");
+        self.type_hidden(second);
+    }
+
     /// What it showed, and its status.
     fn end(mut self) -> (String, i32) {
         self.screen.read_to_string(&mut self.shown).unwrap();
@@ -72,10 +79,7 @@ impl Terminal {
 async fn a_new_password_is_asked_for_twice_and_not_shown() {
     let place = Place::empty();
     let mut terminal = Terminal::run(&place, "user add ana --admin");
-    terminal.wait_for("Password: ");
-    terminal.type_hidden("correct horse");
-    terminal.wait_for("Again: ");
-    terminal.type_hidden("correct horse");
+    terminal.type_passwords("correct horse", "correct horse");
     let (shown, status) = terminal.end();
     assert_eq!(status, 0, "{shown}");
     assert!(shown.contains("added the administrator ana") && !shown.contains("horse"), "{shown}");
@@ -86,10 +90,7 @@ async fn a_new_password_is_asked_for_twice_and_not_shown() {
 async fn two_passwords_that_differ_change_nothing() {
     let place = Place::with_user("jose");
     let mut terminal = Terminal::run(&place, "user passwd jose");
-    terminal.wait_for("Password: ");
-    terminal.type_hidden("correct horse");
-    terminal.wait_for("Again: ");
-    terminal.type_hidden("correct house");
+    terminal.type_passwords("correct horse", "correct house");
     let (shown, status) = terminal.end();
     assert_eq!(status, 1, "{shown}");
     assert!(shown.contains("error: the two passwords differ") && !shown.contains("correct"), "{shown}");
