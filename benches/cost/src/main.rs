@@ -58,11 +58,14 @@ const TEXT: [(&str, &str); 8] = [
     ("ed25519-axum-jwt-auth", "axum-jwt-auth, Ed25519, no revocation"),
 ];
 
-const ROWS: [(&str, &str); 4] = [
+const ROWS: [(&str, &str); 7] = [
     ("rows-none", "no token"),
     ("rows-ed25519-cache", "AccessToken, Ed25519, remembered"),
     ("rows-hs256", "AccessToken, HS256, not remembered"),
+    ("rows-ed25519", "AccessToken, Ed25519, not remembered"),
     ("rows-hs256-jsonwebtoken", "extractor on jsonwebtoken, HS256, no revocation"),
+    ("rows-hs256-axum-jwt-auth", "axum-jwt-auth, HS256, no revocation"),
+    ("rows-ed25519-axum-jwt-auth", "axum-jwt-auth, Ed25519, no revocation"),
 ];
 
 /// A row that is asked for.
@@ -198,6 +201,10 @@ async fn serve(variant: &str) {
         "rows-none" => router.route("/", get(items)),
         "rows-hs256-jsonwebtoken" => {
             router.route("/", get(async |_: PlainToken, stock: State<SqlitePool>| items(stock).await))
+        }
+        _ if variant.starts_with("rows") && variant.ends_with("axum-jwt-auth") => {
+            type Token = axum_jwt_auth::Claims<TheirClaims>;
+            router.route("/", get(async |_: Token, stock: State<SqlitePool>| items(stock).await))
         }
         _ if variant.starts_with("rows") => {
             router.route("/", get(async |_: AccessToken, stock: State<SqlitePool>| items(stock).await))
