@@ -19,6 +19,14 @@ struct Terminal {
     shown: String,
 }
 
+impl Drop for Terminal {
+    /// Of a test that failed; with the terminal the command goes as well.
+    fn drop(&mut self) {
+        let _ended = self.process.kill();
+        let _ended = self.process.wait();
+    }
+}
+
 impl Terminal {
     fn run(place: &Place, arguments: &str) -> Self {
         let command = format!("tty; exec {} {arguments}", env!("CARGO_BIN_EXE_adieu"));

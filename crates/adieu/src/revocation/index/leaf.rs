@@ -28,13 +28,15 @@ pub(super) trait Kind: Send + Sync + 'static {
     /// The bits of a word that are compared; the others have the tag in them.
     const COMPARED: u64;
     /// Whether there is a time for each entry.
-    const TIMED: bool;
+    const TIMED: bool = false;
     /// From a word and a time.
     fn value(word: u64, time: Timestamp) -> Self::Value;
     /// What of it is in the word.
     fn tag_of(value: Self::Value) -> u64;
-    /// What of it is the time.
-    fn time_of(value: Self::Value) -> Timestamp;
+    /// What of it is the time, if there is one.
+    fn time_of(_: Self::Value) -> Timestamp {
+        Timestamp::from_unix(0)
+    }
 }
 
 /// Ids, 72 bits of each.
@@ -49,23 +51,17 @@ pub(super) struct CutOffs;
 impl Kind for Ids {
     type Value = ();
     const COMPARED: u64 = u64::MAX;
-    const TIMED: bool = false;
 
     fn value(_: u64, _: Timestamp) {}
 
     fn tag_of((): ()) -> u64 {
         0
     }
-
-    fn time_of((): ()) -> Timestamp {
-        Timestamp::from_unix(0)
-    }
 }
 
 impl Kind for TaggedIds {
     type Value = Tag;
     const COMPARED: u64 = ALL_BUT_THE_TAG;
-    const TIMED: bool = false;
 
     fn value(word: u64, _: Timestamp) -> Tag {
         Tag::of_word(word)
@@ -73,10 +69,6 @@ impl Kind for TaggedIds {
 
     fn tag_of(tag: Tag) -> u64 {
         tag.to_word()
-    }
-
-    fn time_of(_: Tag) -> Timestamp {
-        Timestamp::from_unix(0)
     }
 }
 
@@ -322,7 +314,7 @@ impl<K: Kind> Leaf<K> {
         for bucket in self.way(fingerprint) {
             let glance = self.glance(bucket)?;
             let seen = glance.load(Ordering::Relaxed);
-            // In two steps, which is a fifth of the time of one: there is one writer.
+            // Read and stored in two steps, which take a fifth of the time of one: there is one writer.
             let empty = candidates(seen, 0);
             if empty != 0 {
                 let place = lowest(empty);
@@ -363,7 +355,7 @@ impl<K: Kind> Leaf<K> {
     /// Without what is not to be kept; nothing if all of it is.
     pub(super) fn without(&self, keep: &impl Fn(K::Value) -> bool) -> Option<Self> {
         let kept = self.entries().filter(|&(_, value)| keep(value)).count();
-        if kept == self.entries().count() {
+        if kept == self.len() {
             return None;
         }
         let rest = Self::for_entries(kept, self.depth);
