@@ -4,9 +4,14 @@
 //! `cargo run --release --manifest-path benches/cost/Cargo.toml` prints the tables; `-- SECONDS` measures for so long each. One
 //! handler answers a text that is there, so that nothing but the token costs anything; the other does what an application
 //! does: it asks SQLite for some rows, through sqlx, and answers JSON.
-//! Every variant is a process of its own with one thread, all there at once and driven in turns, so that whatever else the
-//! machine does slows all of them alike. The time is what the kernel says that the process ran, without whoever sends the
-//! requests. axum-jwt-auth is measured as its users get it, on a cryptography of its own.
+//! Every variant is a process of its own with one thread, driven in turns with the one that takes no token, so that whatever
+//! else the machine does slows both alike. A turn begins with each token once, which does not count: the processor has just
+//! served another process. The time is what the kernel says that the process ran; of all turns it is the median, and so are
+//! the ratios of a turn to the one before it.
+//!
+//! Whoever sends the requests has a processor of its own, as far as there are two. On the same one a request would be a
+//! switch from one process to the other, and a server would be spared what a request from elsewhere costs: being woken.
+//! axum-jwt-auth is measured as its users get it, on a cryptography of its own.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -17,7 +22,8 @@ use std::{
 };
 
 use adieu::{
-    Issuer, Node, SessionId, Subject,
+    Issuer, Node, SessionId, Subject, TokenId,
+    revocation::{Revocation, RevocationLog as _, Target},
     session::SessionSettings,
     store::Memory,
     time::{Clock as _, SystemClock},
@@ -32,16 +38,22 @@ use axum::{
 };
 use axum_jwt_auth::{Decoder, LocalDecoder};
 use jsonwebtoken::{DecodingKey, Validation};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, SqlitePool, sqlite::SqlitePoolOptions};
 
-/// Requests a second, at equal distances, each over the next connection.
+/// Requests a second, at equal distances, each over the next connection: so few that a server sleeps between them…
 const RATE: u32 = 4_000;
-const CONNECTIONS: usize = 4;
+/// …and nearly as many as the slowest server of a text can answer.
+const HIGH_RATE: u32 = 10_000;
+const CONNECTIONS: usize = 16;
+/// What is measured at a time, after each token was sent once.
 const TURN: Duration = Duration::from_millis(250);
 /// Different tokens, as of so many users.
 const TOKENS: usize = 1_000;
+/// Tokens and sessions that are revoked, none of them ours.
+const REVOKED: usize = 10_000;
 
 const AUDIENCE: &str = "cost";
 /// Whom every token speaks for, and what every handler answers.
@@ -161,13 +173,15 @@ async fn serve(variant: &str) {
         None => key.with_key_id(adieu::token::KeyId::new("k").unwrap()),
     };
     let issuer = Issuer::new("https://api.example.com").unwrap();
+    let log = Memory::new();
+    log.append(revocations(&issuer)).await.unwrap();
     let mut settings = SessionSettings::new(issuer.clone());
     settings.audience.push(AUDIENCE.to_owned());
     let node = Node::builder(issuer.clone())
         .sessions(settings)
         .signing_key(key.clone())
         .token_cache(variant.ends_with("ed25519-cache").then(CacheLimits::default))
-        .start(Memory::new())
+        .start(log)
         .await
         .unwrap();
     let mut validation = Validation::new(algorithm.as_str().parse().unwrap());
@@ -238,12 +252,26 @@ async fn serve(variant: &str) {
     axum::serve(listener, router).await.unwrap();
 }
 
+/// Half of them tokens, half of them sessions.
+fn revocations(issuer: &Issuer) -> Vec<Revocation> {
+    let lapses_at = SystemClock.now().plus(Duration::from_secs(3600));
+    let target = |number| match number % 2 {
+        0 => Target::Token { id: TokenId::random(), expires_at: Some(lapses_at) },
+        _ => Target::Session { id: SessionId::random() },
+    };
+    (0..REVOKED).map(|number| Revocation { issuer: issuer.clone(), target: target(number), lapses_at }).collect()
+}
+
 struct Server {
     process: Child,
     connections: Vec<BufReader<TcpStream>>,
     requests: Vec<String>,
     next: usize,
+    /// Sent and not answered yet.
+    open: usize,
+    /// What each turn came to, and that as a part of what the one without a token came to just before.
     nanos_a_request: Vec<f64>,
+    against_none: Vec<f64>,
 }
 
 impl Drop for Server {
@@ -254,9 +282,9 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(variant: &str) -> Self {
+    fn start(variant: &str, processor: usize) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["serve", variant])
+            .args(["serve", variant, &processor.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -270,7 +298,7 @@ impl Server {
             BufReader::new(stream)
         };
         let connections = (0..CONNECTIONS).map(|_| connect()).collect();
-        Self { process, connections, requests, next: 0, nanos_a_request: Vec::new() }
+        Self { process, connections, requests, next: 0, open: 0, nanos_a_request: Vec::new(), against_none: Vec::new() }
     }
 
     /// What all threads of it have run so far.
@@ -283,35 +311,42 @@ impl Server {
         tasks.map(ran).sum()
     }
 
-    /// One turn at the fixed rate.
-    fn drive(&mut self, turn: Duration) {
-        let (before, start) = (self.cpu(), Instant::now());
-        let mut sent = 0;
-        while start.elapsed() < turn {
+    /// What a request costs at a fixed rate, in nanoseconds.
+    fn turn(&mut self, rate: u32) -> f64 {
+        self.drive(rate, TOKENS as u32);
+        let before = self.cpu();
+        let requests = (TURN.as_secs_f64() * f64::from(rate)) as u32;
+        self.drive(rate, requests);
+        (self.cpu() - before) as f64 / f64::from(requests)
+    }
+
+    /// So many requests, each when its time has come, whether or not those before it have been answered.
+    fn drive(&mut self, rate: u32, requests: u32) {
+        let start = Instant::now();
+        for sent in 0..requests {
+            if self.open == CONNECTIONS {
+                self.read_oldest();
+            }
+            let due = start + Duration::from_secs(1) / rate * sent;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let connection = &mut self.connections[self.next % CONNECTIONS];
             connection.get_mut().write_all(self.requests[self.next % TOKENS].as_bytes()).unwrap();
-            read_answer(connection);
             self.next += 1;
-            sent += 1;
-            std::thread::sleep(
-                (start + Duration::from_secs(1) / RATE * sent).saturating_duration_since(Instant::now()),
-            );
+            self.open += 1;
         }
-        let requests = f64::from(sent);
-        self.nanos_a_request.push((self.cpu() - before) as f64 / requests);
+        while self.open > 0 {
+            self.read_oldest();
+        }
     }
 
-    fn nanos_a_request(&self) -> f64 {
-        median(self.nanos_a_request.clone())
-    }
-
-    /// Each turn against the other's of the same round, since the machine is not as quick in all of them.
-    fn against(&self, other: &Self) -> f64 {
-        median(self.nanos_a_request.iter().zip(&other.nanos_a_request).map(|(one, other)| one / other).collect())
+    fn read_oldest(&mut self) {
+        read_answer(&mut self.connections[(self.next - self.open) % CONNECTIONS]);
+        self.open -= 1;
     }
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
+fn median(numbers: &[f64]) -> f64 {
+    let mut numbers = numbers.to_vec();
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
 }
@@ -333,31 +368,62 @@ fn read_answer(connection: &mut BufReader<TcpStream>) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [serve_it, variant] = arguments.as_slice()
+    if let [serve_it, variant, processor] = arguments.as_slice()
         && serve_it == "serve"
     {
+        run_on(processor.parse().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(serve(variant));
     }
-    let seconds: f64 = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(10.0);
-    compare("A text that is there", TEXT, seconds);
-    compare("Ten rows by sqlx as JSON", ROWS, seconds);
+    let seconds: f64 = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(5.0);
+    let [of_sender, of_servers] = processors();
+    run_on(of_sender);
+    let start = |(variant, _)| Server::start(variant, of_servers);
+    compare("A text that is there", TEXT, TEXT.map(start), &[RATE, HIGH_RATE], seconds);
+    compare("Ten rows by sqlx as JSON", ROWS, ROWS.map(start), &[RATE], seconds);
 }
 
-fn compare<const N: usize>(handler: &str, variants: [(&str, &str); N], seconds: f64) {
-    let mut servers = variants.map(|(variant, _)| Server::start(variant));
-    for server in &mut servers {
-        // Every token once, and whatever is set up at the first request.
-        server.drive(Duration::from_secs_f64(1.2 * TOKENS as f64 / f64::from(RATE)));
-        server.nanos_a_request.clear();
+fn compare<const N: usize>(
+    handler: &str,
+    variants: [(&str, &str); N],
+    mut servers: [Server; N],
+    rates: &[u32],
+    seconds: f64,
+) {
+    for &rate in rates {
+        for server in &mut servers {
+            (server.nanos_a_request, server.against_none) = (Vec::new(), vec![1.0]);
+        }
+        let Some((none, others)) = servers.split_first_mut() else { return };
+        for _ in 0..(seconds / TURN.as_secs_f64()).ceil() as usize {
+            for other in &mut *others {
+                let (without, with) = (none.turn(rate), other.turn(rate));
+                none.nanos_a_request.push(without);
+                other.nanos_a_request.push(with);
+                other.against_none.push(with / without);
+            }
+        }
+        println!("| {handler}, {rate} requests a second | µs CPU a request | against no token |");
+        println!("|---|---|---|");
+        for ((_, name), server) in variants.iter().zip(&servers) {
+            let micros = median(&server.nanos_a_request) / 1000.0;
+            println!("| {name} | {micros:.2} | {:.3} |", median(&server.against_none));
+        }
+        println!();
     }
-    for _ in 0..(seconds / TURN.as_secs_f64()).ceil() as usize {
-        servers.iter_mut().for_each(|server| server.drive(TURN));
-    }
-    println!("| {handler} | µs CPU a request | against no token |");
-    println!("|---|---|---|");
-    for ((_, name), server) in variants.iter().zip(&servers) {
-        println!("| {name} | {:.2} | {:.3} |", server.nanos_a_request() / 1000.0, server.against(&servers[0]));
-    }
-    println!();
+}
+
+/// The first and the last that we may run on.
+fn processors() -> [usize; 2] {
+    let ours = sched_getaffinity(None).unwrap();
+    let mut usable = (0..CpuSet::MAX_CPU).filter(|&number| ours.is_set(number));
+    let first = usable.next().unwrap();
+    [first, usable.last().unwrap_or(first)]
+}
+
+/// From here on only there.
+fn run_on(processor: usize) {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    sched_setaffinity(None, &only).unwrap();
 }

@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -127,7 +127,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         // Before 1970 there is no NumericDate; a clock that says so is as wrong as one that says 1970.
-        Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+        let reading = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Timestamp::from_unix(u64::try_from(reading.tv_sec).unwrap_or(0))
     }
 
     fn moment(&self) -> Moment {

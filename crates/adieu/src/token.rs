@@ -42,6 +42,7 @@ mod decoder;
 mod der;
 mod encode;
 mod header;
+mod hmac;
 mod issuers;
 mod json;
 mod jwk;

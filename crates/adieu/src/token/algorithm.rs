@@ -2,10 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use aws_lc_rs::{
-    hmac,
-    signature::{self, VerificationAlgorithm},
-};
+use aws_lc_rs::signature::{self, VerificationAlgorithm};
 use serde::{Deserialize, Serialize};
 
 /// How a token is signed. A key has exactly one; `none` does not exist.
@@ -82,15 +79,15 @@ impl Algorithm {
     /// Whether the key that verifies can sign as well, so that it must stay secret.
     #[must_use]
     pub const fn is_symmetric(self) -> bool {
-        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
+        self.tag_bytes().is_some()
     }
 
-    /// What aws-lc needs to know for HMAC; `None` for the others.
-    pub(super) fn hmac(self) -> Option<hmac::Algorithm> {
+    /// How long a tag of HMAC is; `None` for the others.
+    pub(super) const fn tag_bytes(self) -> Option<usize> {
         match self {
-            Self::HS256 => Some(hmac::HMAC_SHA256),
-            Self::HS384 => Some(hmac::HMAC_SHA384),
-            Self::HS512 => Some(hmac::HMAC_SHA512),
+            Self::HS256 => Some(32),
+            Self::HS384 => Some(48),
+            Self::HS512 => Some(64),
             _ => None,
         }
     }

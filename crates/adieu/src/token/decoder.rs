@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 
 use super::{
     CacheLimits, CacheStats, Claims, KeySet, ParsedClaims, Refusal, Rules, TokenType, VerifyingKey, base64url,
-    cache::{Cache, TokenDigest},
+    cache::{Cache, Epoch},
     header::{Declares, Header},
     verifying_key::{KeyPrint, MAX_SIGNATURE_BYTES},
 };
@@ -58,10 +58,14 @@ impl Decoder {
     ///
     /// What is remembered are the claims, and never a verdict: `exp`, `nbf`, the type and whether a token has been revoked
     /// are judged each time. Nothing outlives the token's `exp`, or its key. Tokens signed with a secret are not
-    /// remembered, since that would take as long as to check them.
+    /// remembered, since to check them takes little longer than to find them.
+    ///
+    /// The tokens lie in memory for as long as they are remembered, and are overwritten after.
     #[must_use]
     pub fn with_cache(self, limits: CacheLimits) -> Self {
-        Self { cache: Some(Cache::new(limits)), ..self }
+        let cache = Cache::new(limits);
+        cache.begin_epoch(&self.keys.load(), || ());
+        Self { cache: Some(cache), ..self }
     }
 
     /// How much is remembered; nothing without [`Decoder::with_cache`].
@@ -86,10 +90,9 @@ impl Decoder {
     /// Of what is remembered, that stays whose key stays.
     pub fn replace_keys(&self, keys: impl Into<Arc<KeySet>>) {
         let keys = keys.into();
-        self.keys.store(Arc::clone(&keys));
-        if let Some(cache) = &self.cache {
-            // Whoever still looks at the old keys may put something in later. It is not found under the new.
-            cache.keep_only(&keys);
+        match &self.cache {
+            Some(cache) => cache.begin_epoch(&keys, || self.keys.store(Arc::clone(&keys))),
+            None => self.keys.store(keys),
         }
     }
 
@@ -106,24 +109,13 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
-        match self.digest(token) {
-            Some(digest) => match self.recall(&digest, now) {
-                Some(remembered) => remembered,
-                None => self.decode_and_remember(token, Some(&digest), now),
-            },
-            None => self.decode_and_remember(token, None, now),
-        }
-    }
-
-    /// What a token is remembered by, if it may be worth asking.
-    pub(super) fn digest(&self, token: &str) -> Option<TokenDigest> {
-        let asks = self.cache.is_some() && token.len() <= self.rules.max_token_bytes;
-        (asks && self.keys.load().holds_public_keys()).then(|| TokenDigest::of(token))
+        self.recall(token, now).unwrap_or_else(|| self.decode_and_remember(token, now))
     }
 
     /// What is remembered of a token, judged anew; `None` when nothing is.
-    pub(super) fn recall(&self, token: &TokenDigest, now: Timestamp) -> Option<Result<Arc<Claims>, Refusal>> {
-        let claims = self.cache.as_ref()?.get(token, &self.keys.load(), now)?;
+    pub(super) fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Claims>, Refusal>> {
+        let (cache, epoch) = self.remembering(token)?;
+        let claims = cache.get(epoch, token, now)?;
         let in_time = self.rules.require_begun([claims.not_before, claims.issued_at], now);
         Some(in_time.and_then(|()| match self.expiry(claims.expires_at, now) {
             Expiry::Live => Ok(claims),
@@ -131,13 +123,10 @@ impl Decoder {
         }))
     }
 
-    /// Decodes a token, and remembers it by its digest if it is good.
-    pub(super) fn decode_and_remember(
-        &self,
-        token: &str,
-        digest: Option<&TokenDigest>,
-        now: Timestamp,
-    ) -> Result<Arc<Claims>, Refusal> {
+    /// Decodes a token, and remembers it if it is good.
+    pub(super) fn decode_and_remember(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
+        // Before the keys are looked at: then its key is one of this epoch, or it is not found.
+        let remembering = self.remembering(token);
         let mut scratch = Scratch::default();
         let (parsed, key) = self.authenticate(token, now, &mut scratch)?;
         if self.expiry(parsed.expires_at(), now) == Expiry::Expired {
@@ -145,11 +134,16 @@ impl Decoder {
         }
         let claims = Arc::new(parsed.into_claims()?);
         // A refresh token is used once.
-        if let (Some(cache), Some(digest), Some(key), TokenType::Access) = (&self.cache, digest, key, claims.token_type)
-        {
-            cache.insert(digest, key, &claims, claims.expires_at.plus(self.rules.leeway), now);
+        if let (Some((cache, epoch)), Some(key), TokenType::Access) = (remembering, key, claims.token_type) {
+            cache.insert(epoch, token, key, &claims, claims.expires_at.plus(self.rules.leeway), now);
         }
         Ok(claims)
+    }
+
+    /// Where a token may be remembered, if it may.
+    fn remembering(&self, token: &str) -> Option<(&Cache, Epoch)> {
+        let cache = self.cache.as_ref().filter(|_| token.len() <= self.rules.max_token_bytes)?;
+        Some((cache, cache.epoch()?))
     }
 
     /// The same without copying: what it returns borrows from `scratch`.

@@ -60,13 +60,8 @@ impl Issuers {
             return self.own.decode_shared(token, now);
         }
         // What is remembered was found good by the issuer that remembers it: no need to read whose it is.
-        let digest = self.all().find_map(|decoder| decoder.digest(token));
-        if let Some(digest) = &digest
-            && let Some(remembered) = self.all().find_map(|decoder| decoder.recall(digest, now))
-        {
-            return remembered;
-        }
-        self.with_named(token, |decoder| decoder.decode_and_remember(token, digest.as_ref(), now))
+        let remembered = self.all().find_map(|decoder| decoder.recall(token, now));
+        remembered.unwrap_or_else(|| self.with_named(token, |decoder| decoder.decode_and_remember(token, now)))
     }
 
     /// As [`Decoder::decode_even_expired`], by the rules of the issuer that the token names.

@@ -4,14 +4,14 @@ use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
-    hmac, rand, rsa, signature,
+    rand, rsa, signature,
     signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair},
 };
 use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::Error;
 
-use super::{Algorithm, KeyId, VerifyingKey, der, header::EncodedHeaders};
+use super::{Algorithm, KeyId, VerifyingKey, der, header::EncodedHeaders, hmac::HmacKey};
 
 /// A key that signs, with the one [`Algorithm`] that it is for. Cheap to clone; its `Debug` shows no secret.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct SigningKey {
 }
 
 enum Pair {
-    Hmac(Box<hmac::Key>),
+    Hmac(Box<HmacKey>),
     Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -43,9 +43,9 @@ impl SigningKey {
                 EcdsaKeyPair::generate_pkcs8(ecdsa(algorithm)?, &random).map_err(failed)?.as_ref().to_vec()
             }
             Algorithm::EdDSA => Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec(),
-            _ => match algorithm.hmac() {
-                Some(hmac) => {
-                    let mut secret = vec![0; hmac.tag_len()];
+            _ => match algorithm.tag_bytes() {
+                Some(length) => {
+                    let mut secret = vec![0; length];
                     rand::fill(&mut secret).map_err(failed)?;
                     let secret = SecretSlice::from(secret);
                     return Self::from_secret(algorithm, secret.expose_secret());
@@ -67,9 +67,8 @@ impl SigningKey {
     /// When the algorithm is not HMAC, or the secret is shorter than 32 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let verifying_key = VerifyingKey::from_secret(algorithm, secret)?;
-        let hmac = algorithm.hmac().ok_or_else(|| unfit(algorithm))?;
-
-        Ok(Self::new(Pair::Hmac(Box::new(hmac::Key::new(hmac, secret))), secret, verifying_key))
+        let key = HmacKey::new(algorithm, secret).ok_or_else(|| unfit(algorithm))?;
+        Ok(Self::new(Pair::Hmac(Box::new(key)), secret, verifying_key))
     }
 
     /// A private key in PKCS#8 (RFC 5958), unencrypted. Its [`KeyId`] is the thumbprint of its public key (RFC 7638).
@@ -163,7 +162,7 @@ impl SigningKey {
         // aws-lc draws its own randomness and ignores the one it is given.
         let random = rand::SystemRandom::new();
         match &*self.pair {
-            Pair::Hmac(key) => Ok(then(hmac::sign(key, message).as_ref())),
+            Pair::Hmac(key) => Ok(key.sign(message, then)),
             Pair::Ed25519(pair) => Ok(then(pair.try_sign(message).map_err(failed)?.as_ref())),
             Pair::Ecdsa(pair) => Ok(then(pair.sign(&random, message).map_err(failed)?.as_ref())),
             Pair::Rsa(pair) => {

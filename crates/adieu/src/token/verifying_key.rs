@@ -5,14 +5,13 @@ use std::{fmt, sync::Arc};
 use aws_lc_rs::{
     digest,
     encoding::{AsDer, PublicKeyX509Der},
-    hmac,
     signature::{ParsedPublicKey, RsaPublicKeyComponents},
 };
 use secrecy::ExposeSecret;
 
 use crate::Error;
 
-use super::{Algorithm, Jwk, KeyId, PublicKey, base64url, der};
+use super::{Algorithm, Jwk, KeyId, PublicKey, base64url, der, hmac::HmacKey};
 
 /// Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
 pub(super) const MIN_SECRET_BYTES: usize = 32;
@@ -35,20 +34,20 @@ pub struct VerifyingKey {
 
 #[derive(Clone)]
 enum Material {
-    Secret(Arc<hmac::Key>),
+    Secret(Arc<HmacKey>),
     Public { key: ParsedPublicKey, numbers: Arc<PublicKey>, print: KeyPrint },
 }
 
 /// Tells public keys apart: by their numbers, their algorithm and their name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct KeyPrint(u128);
+pub(super) struct KeyPrint([u8; 16]);
 
 impl KeyPrint {
     fn of(algorithm: Algorithm, numbers: &PublicKey, id: &KeyId) -> Self {
         // The first two hold no line break, so no two keys are written alike.
         let text = format!("{algorithm}\n{}\n{id}", numbers.thumbprint());
         let digest = digest::digest(&digest::SHA256, text.as_bytes());
-        Self(digest.as_ref().first_chunk().map_or(0, |bytes| u128::from_ne_bytes(*bytes)))
+        Self(digest.as_ref().first_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -65,11 +64,12 @@ impl VerifyingKey {
     /// # Errors
     /// When the algorithm is not HMAC, or the secret is shorter than 32 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
-        let hmac = algorithm.hmac().ok_or_else(|| Error::Key(format!("{algorithm} needs a key pair, not a secret")))?;
+        let key = HmacKey::new(algorithm, secret)
+            .ok_or_else(|| Error::Key(format!("{algorithm} needs a key pair, not a secret")))?;
         if secret.len() < MIN_SECRET_BYTES {
             return Err(Error::Key(format!("a secret for {algorithm} must have at least {MIN_SECRET_BYTES} bytes")));
         }
-        Ok(Self { algorithm, id: None, material: Material::Secret(Arc::new(hmac::Key::new(hmac, secret))) })
+        Ok(Self { algorithm, id: None, material: Material::Secret(Arc::new(key)) })
     }
 
     /// A public key in PEM (`-----BEGIN PUBLIC KEY-----`). Its [`KeyId`] is its thumbprint (RFC 7638).
@@ -185,11 +185,11 @@ impl VerifyingKey {
     /// Whether the signature is that of the message: exactly as long as the algorithm has it, ECDSA's as two numbers of
     /// full length (RFC 7518 §3.4), tags of HMAC compared in constant time.
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
-        match &self.material {
-            Material::Secret(key) => hmac::verify(key, message, signature),
-            Material::Public { key, .. } => key.verify_sig(message, signature),
-        }
-        .map_err(|_| BadSignature)
+        let is_good = match &self.material {
+            Material::Secret(key) => key.verify(message, signature),
+            Material::Public { key, .. } => key.verify_sig(message, signature).is_ok(),
+        };
+        if is_good { Ok(()) } else { Err(BadSignature) }
     }
 }
 
