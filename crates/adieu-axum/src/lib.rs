@@ -108,6 +108,7 @@
 //!
 //! Whoever knows Flask-JWT-Extended finds every part of it in the [`guide`].
 
+mod after_body;
 mod auth;
 mod cookies;
 mod csrf;
@@ -121,6 +122,7 @@ mod protect;
 mod refused;
 mod renew;
 
+pub use after_body::AfterBody;
 pub use auth::{Auth, LoggedOut, Tokens};
 pub use cookies::{Cookies, SameSite, SetCookies, TokenCookie};
 pub use extract::{

@@ -6,6 +6,8 @@
 //! 2. The OpenAPI document is made from the handlers, so that none is missing from it.
 //! 3. Whatever goes wrong is answered in one shape ([`ApiError`]); a panic of ours is a 500 that tells nothing.
 //! 4. No request header, body or query is ever logged.
+//! 5. A handler that takes a body and an authority takes both with [`AfterBody`](adieu_axum::AfterBody): a client may send the body long after
+//!    its token was logged out.
 
 mod account;
 mod admin;

@@ -1,6 +1,6 @@
 //! Items, which are sold in a store and have tags.
 
-use adieu_axum::{AccessToken, FreshAccessToken};
+use adieu_axum::{AccessToken, AfterBody, FreshAccessToken};
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -77,8 +77,7 @@ async fn list(State(database): State<SqlitePool>, _: AccessToken) -> Result<Json
 
 async fn create(
     State(database): State<SqlitePool>,
-    _: FreshAccessToken,
-    Body(NewItem { name, price, store_id }): Body<NewItem>,
+    AfterBody(_, Body(NewItem { name, price, store_id })): AfterBody<FreshAccessToken, Body<NewItem>>,
 ) -> Result<(StatusCode, Json<Item>)> {
     let insert = sqlx::query_scalar("INSERT INTO items (name, price, store_id) VALUES ($1, $2, $3) RETURNING id");
     let id = insert.bind(name).bind(price).bind(store_id).fetch_one(&database).await?;

@@ -1,6 +1,7 @@
 //! Users: registering, and what they do with their own account.
 
 use adieu::Subject;
+use adieu_axum::AfterBody;
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -141,10 +142,7 @@ pub(super) async fn register(
 ))]
 pub(super) async fn change_password(
     State(api): State<Api>,
-    token: AccessToken,
-    client: Client,
-    wait: Wait,
-    mut fields: Fields,
+    AfterBody((token, client, wait), mut fields): AfterBody<(AccessToken, Client, Wait), Fields>,
 ) -> Result<Json<Message>, ApiError> {
     let minimum = api.settings.password_min_length.get();
     let current = fields.required("password", |text| Password::typed(text.into()));

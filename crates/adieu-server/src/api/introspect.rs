@@ -4,7 +4,7 @@ use adieu::{
     session::{RefreshToken, Rotated},
     token::{Claims, Refusal, TokenType},
 };
-use adieu_axum::REFUSAL_LOG_TARGET;
+use adieu_axum::{AfterBody, REFUSAL_LOG_TARGET};
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -45,8 +45,7 @@ pub(super) struct IntrospectionRequest {
 ))]
 pub(super) async fn introspect(
     State(api): State<Api>,
-    caller: Can<Introspect>,
-    Form(form): Form,
+    AfterBody(caller, Form(form)): AfterBody<Can<Introspect>, Form>,
 ) -> Result<Json<Value>, ApiError> {
     let token = form.one("token")?;
     let sessions = &api.node.sessions;

@@ -8,7 +8,7 @@ use adieu::{
     time::Timestamp,
     token::Refusal,
 };
-use adieu_axum::BearerToken;
+use adieu_axum::{AfterBody, BearerToken};
 use axum::{
     Json,
     extract::{FromRequestParts, State},
@@ -129,10 +129,7 @@ struct Item {
 ))]
 pub(super) async fn revoke(
     State(api): State<Api>,
-    revoker: Revoker,
-    client: Client,
-    wait: Wait,
-    fields: Fields,
+    AfterBody((revoker, client, wait), fields): AfterBody<(Revoker, Client, Wait), Fields>,
 ) -> Result<Json<Revoked>, ApiError> {
     let sessions = &api.node.sessions;
     let items = read(fields, sessions, api.node.clock.now())?;

@@ -27,3 +27,4 @@ mod support;
 mod the_course;
 mod verify;
 mod what_can_be_seen;
+mod withheld_bodies;

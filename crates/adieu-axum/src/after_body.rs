@@ -1,0 +1,58 @@
+//! What is taken from the head of a request, and holds after its body has been read.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    response::{IntoResponse, Response},
+};
+
+/// Takes `T` from the head of a request, `E` from its body, and then `T` again: what the handler gets has held after the
+/// body was read.
+///
+/// A client decides when it sends a body. A token that was judged by the head alone may have been logged out, or have
+/// expired, long before the body comes; and whoever holds a stolen token can open requests in advance. So a handler that
+/// takes a token and a body takes both with this, or is below a [`Protect`](crate::Protect) layer, which judges its token
+/// again as well.
+///
+/// `T` can be any extractor of the head, also one of the application, an `Option`, or several in a tuple. A request whose
+/// head is rejected is answered before its body is read.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use adieu::session::Sessions;
+/// # use adieu_axum::{AccessToken, AfterBody};
+/// # use axum::{Json, Router, routing::post};
+/// #[derive(serde::Deserialize)]
+/// struct Note {
+///     text: String,
+/// }
+///
+/// async fn add_note(AfterBody(token, Json(note)): AfterBody<AccessToken, Json<Note>>) -> String {
+///     format!("{} notes: {}", token.subject(), note.text)
+/// }
+///
+/// # fn router() -> Router<Arc<Sessions>> {
+/// Router::new().route("/notes", post(add_note))
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AfterBody<T, E>(pub T, pub E);
+
+impl<S, T, E> FromRequest<S> for AfterBody<T, E>
+where
+    S: Send + Sync,
+    T: FromRequestParts<S> + Send,
+    E: FromRequest<S> + Send,
+{
+    /// That of `T` or of `E`, as it is answered.
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let mut again = parts.clone();
+        T::from_request_parts(&mut parts, state).await.map_err(IntoResponse::into_response)?;
+        let request = Request::from_parts(parts, body);
+        let read = E::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let head = T::from_request_parts(&mut again, state).await.map_err(IntoResponse::into_response)?;
+        Ok(Self(head, read))
+    }
+}

@@ -1,0 +1,116 @@
+//! A client decides when it sends a body. What it may do is decided once the body is there.
+
+use std::time::Duration;
+
+use adieu_server::clients::{Capability, ClientName};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::sleep,
+};
+
+use crate::support::{Credentials, PASSWORD, TestApp, credentials, first_line, operations};
+
+/// A request whose head the server has judged, and whose body it waits for.
+struct Opened {
+    stream: TcpStream,
+    body: String,
+}
+
+impl Opened {
+    async fn with(app: &TestApp, path: &str, authorization: &str, kind: &str, body: String) -> Self {
+        let mut stream = app
+            .send(&format!(
+                "POST {path} HTTP/1.1\r\nhost: adieu\r\nauthorization: {authorization}\r\ncontent-type: {kind}\r\n\
+                 content-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
+                body.len()
+            ))
+            .await;
+        // Sent when the body is asked for, which comes after the head has been judged.
+        assert_eq!(first_line(&mut stream).await, "HTTP/1.1 100 Continue");
+        Self { stream, body }
+    }
+
+    async fn by_token(app: &TestApp, path: &str, token: &str, body: Value) -> Self {
+        Self::with(app, path, &format!("Bearer {token}"), "application/json", body.to_string()).await
+    }
+
+    async fn by_client(app: &TestApp, path: &str, client: &Credentials, kind: &str, body: String) -> Self {
+        let basic = STANDARD.encode(format!("{}:{}", client.name, client.secret));
+        Self::with(app, path, &format!("Basic {basic}"), kind, body).await
+    }
+
+    /// Sends the body; gives the status and the body of the answer.
+    async fn finish(mut self) -> String {
+        self.stream.write_all(self.body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).await.unwrap();
+        let answer = answer.trim_start();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        format!("{} {body}", head.split(' ').nth(1).unwrap())
+    }
+}
+
+const REVOKED: &str = r#"401 {"description":"The token has been revoked.","error":"token_revoked"}"#;
+
+#[tokio::test]
+async fn an_administrator_who_has_logged_out_revokes_nothing_any_more() {
+    let app = TestApp::start().await.with_admin("admin").await.with_user("jose").await;
+    let (admin, jose) = (app.log_in("admin").await, app.log_in("jose").await);
+    let everything = Opened::by_token(&app, "/revocations", &admin.access, json!({"everything": true})).await;
+    app.post("/logout?scope=all").token(&admin.access).send().await.is(200);
+    assert_eq!(everything.finish().await, REVOKED);
+    app.verify(&jose.access).await.is(204);
+}
+
+#[tokio::test]
+async fn a_user_who_has_logged_out_changes_no_password_any_more() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let tokens = app.log_in("jose").await;
+    let change = json!({"password": PASSWORD, "new_password": "a thief's"});
+    let change = Opened::by_token(&app, "/password", &tokens.access, change).await;
+    app.post("/logout").token(&tokens.access).send().await.is(200);
+    assert_eq!(change.finish().await, REVOKED);
+    app.post("/login").json(credentials("jose", PASSWORD)).send().await.is(200);
+}
+
+#[tokio::test]
+async fn a_client_that_was_removed_meanwhile_is_refused() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let tokens = app.log_in("jose").await;
+    let client = app.client("billing", &[Capability::Revoke, Capability::Introspect]).await;
+    let token = format!("token={}", tokens.access);
+    let form = "application/x-www-form-urlencoded";
+    let asked = Opened::by_client(&app, "/introspect", &client, form, token.clone()).await;
+    let subject = json!({"subject": app.user_id(&tokens)}).to_string();
+    let revoked = Opened::by_client(&app, "/revocations", &client, "application/json", subject).await;
+
+    app.node.clients.store().remove_client(&ClientName::new(&client.name).unwrap()).await.unwrap();
+    while app.post("/introspect").by(&client).form(token.clone()).send().await.status != 401 {
+        sleep(Duration::from_millis(50)).await;
+    }
+    for opened in [asked, revoked] {
+        let answer = opened.finish().await;
+        assert!(answer.starts_with("401 "), "{answer}");
+    }
+    app.verify(&tokens.access).await.is(204);
+}
+
+/// So that a new one is tested above as well.
+#[tokio::test]
+async fn these_are_all_that_take_a_body_and_an_authority() {
+    let document = serde_json::to_value(adieu_server::api::document()).unwrap();
+    let mut both: Vec<String> = operations()
+        .into_keys()
+        .filter(|(method, path)| {
+            let operation = &document["paths"][path][method.to_lowercase()];
+            let is_empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+            operation.get("requestBody").is_some() && !is_empty(&operation["security"])
+        })
+        .map(|(method, path)| format!("{method} {path}"))
+        .collect();
+    both.sort();
+    assert_eq!(both, ["POST /introspect", "POST /password", "POST /revocations"]);
+}
