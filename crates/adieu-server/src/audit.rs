@@ -15,12 +15,15 @@ mod trail;
 
 use std::net::IpAddr;
 
-use adieu::{Issuer, SessionId, Subject, TokenId, session::Scope};
+use adieu::{
+    Issuer, SessionId, Subject, TokenId,
+    session::{Scope, Sessions},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use tracing::field;
 
-pub use trail::{Trail, Via};
+pub use trail::{Trail, Via, durable};
 
 use crate::clients::ClientName;
 
@@ -106,7 +109,7 @@ pub struct Entry {
     pub key: Option<String>,
     /// The store that was copied, and the one that it was copied into; without passwords.
     pub copied: Option<(String, String)>,
-    /// Who issued what it happened to, if that is said.
+    /// Who issued what it happened to, whenever that is another than this server: the same id means somebody else there.
     pub issuer: Option<Issuer>,
     /// How far it went: the scope of a logout, or what was revoked.
     pub scope: Option<&'static str>,
@@ -121,11 +124,12 @@ impl Entry {
         Self { subject: Some(subject.clone()), ..Self::default() }
     }
 
-    /// Of whom a token speaks that has been found authentic just now; it is not verified again.
+    /// Of whom a token speaks that has been found authentic just now; one of our own is not verified again.
     #[must_use]
-    pub fn of_token(token: &str) -> Self {
+    pub fn of_token(token: &str, sessions: &Sessions) -> Self {
         #[derive(Deserialize)]
         struct Claims {
+            iss: Option<String>,
             sub: Option<String>,
             sid: Option<String>,
             jti: Option<String>,
@@ -134,6 +138,18 @@ impl Entry {
         let Some(claims) = payload.and_then(|bytes| serde_json::from_slice::<Claims>(&bytes).ok()) else {
             return Self::default();
         };
+        if claims.iss.as_deref() != Some(sessions.issuer().as_str())
+            && let Ok((claims, _)) = sessions.verifier().read(token)
+        {
+            // What it leaves out, its issuer's settings say.
+            return Self {
+                subject: Some(claims.subject),
+                session: claims.session,
+                token_id: Some(claims.token_id),
+                issuer: Some(claims.issuer).filter(|issuer| issuer != sessions.issuer()),
+                ..Self::default()
+            };
+        }
         Self {
             subject: claims.sub.and_then(|id| Subject::try_from(id).ok()),
             session: claims.sid.and_then(|id| SessionId::try_from(id).ok()),
@@ -142,8 +158,14 @@ impl Entry {
         }
     }
 
-    /// Writes it down, with where it was done from, if that is known.
-    pub fn record(&self, event: Event, address: impl Into<Option<IpAddr>>) {
+    /// Writes it down, with where it was done from, if that is known, and returns when it is durable.
+    pub async fn record(&self, event: Event, address: impl Into<Option<IpAddr>>) {
+        self.note(event, address);
+        durable().await;
+    }
+
+    /// Like [`Entry::record`], but returns before it is durable: for several lines in a row, and for what nobody waits for.
+    pub fn note(&self, event: Event, address: impl Into<Option<IpAddr>>) {
         tracing::info!(
             target: AUDIT_LOG_TARGET,
             event = event.as_str(),

@@ -183,6 +183,8 @@ impl Clients {
                 if let Err(error) = shared.read_since(shared.clock.moment()).await {
                     tracing::debug!(error = &error as &dyn std::error::Error, "the clients can't be read");
                 }
+                // Also what is written down without a request, here and by the core.
+                audit::durable().await;
                 sleep(LONGEST_AGE).await;
             }
         }))
@@ -229,7 +231,7 @@ impl Copy {
         let missing_in = |other: &Self, client: &Arc<Client>| other.clients.get(&client.name) != Some(client);
         for (event, here, there) in [(Event::ClientRemoved, before, self), (Event::ClientAdded, self, before)] {
             for client in here.clients.values().filter(|client| missing_in(there, client)) {
-                audit::Entry { client: Some(client.name.clone()), ..audit::Entry::default() }.record(event, None);
+                audit::Entry { client: Some(client.name.clone()), ..audit::Entry::default() }.note(event, None);
             }
         }
     }

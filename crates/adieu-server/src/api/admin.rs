@@ -54,7 +54,8 @@ pub(super) async fn disable(
     }
     api.node.accounts.disable(&id).await?;
     audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::AccountDisabled, client.address);
+        .record(Event::AccountDisabled, client.address)
+        .await;
     Ok(Message::revoked("User disabled.", wait.until_everywhere(&api.node.feed).await))
 }
 
@@ -72,7 +73,8 @@ pub(super) async fn enable(
 ) -> Result<Json<Message>, ApiError> {
     api.node.accounts.enable(&id).await?;
     audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::AccountEnabled, client.address);
+        .record(Event::AccountEnabled, client.address)
+        .await;
     Ok(Message::new("User enabled."))
 }
 
@@ -110,7 +112,8 @@ pub(super) async fn end_sessions_of_user(
     let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id.clone())).await?;
     let by = Some(token.subject().clone());
     audit::Entry { by, sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id) }
-        .record(Event::SessionsEnded, client.address);
+        .record(Event::SessionsEnded, client.address)
+        .await;
     let everywhere = wait.until_everywhere(&api.node.feed).await;
     Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended, everywhere }))
 }

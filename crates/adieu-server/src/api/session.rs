@@ -42,7 +42,8 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
         Ok(pair) => {
             api.node.metrics.logins.inc();
             audit::Entry { session: pair.claims.session.clone(), ..audit::Entry::of(&account.id) }
-                .record(Event::Login, client.address);
+                .record(Event::Login, client.address)
+                .await;
             Ok(pair.into())
         }
         Err(error) => {
@@ -64,7 +65,12 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
 ))]
 pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Result<Tokens, ApiError> {
     let token = api.node.sessions.inspect(token.as_str())?;
-    let pair = api.node.accounts.refresh(&token).await?;
+    let refreshed = api.node.accounts.refresh(&token).await;
+    if refreshed.is_err() {
+        // That it was used again the core has written down.
+        audit::durable().await;
+    }
+    let pair = refreshed?;
     api.node.metrics.refreshes.inc();
     Ok(pair.into())
 }
@@ -98,8 +104,13 @@ pub(super) async fn log_out(
     let scope = scope.unwrap_or_default();
     let sessions_ended = Some(api.node.sessions.log_out(token.as_str(), scope).await?);
     api.node.metrics.logouts.inc();
-    audit::Entry { scope: Some(scope_name(scope)), sessions_ended, ..audit::Entry::of_token(token.as_str()) }
-        .record(Event::Logout, client.address);
+    audit::Entry {
+        scope: Some(scope_name(scope)),
+        sessions_ended,
+        ..audit::Entry::of_token(token.as_str(), &api.node.sessions)
+    }
+    .record(Event::Logout, client.address)
+    .await;
     let everywhere = Wait::new(wait, time).until_everywhere(&api.node.feed).await;
     Ok(Message::revoked("Successfully logged out", everywhere))
 }
@@ -150,7 +161,8 @@ pub(super) async fn end(
         sessions_ended: Some(sessions_ended),
         ..audit::Entry::default()
     }
-    .record(Event::SessionsEnded, client.address);
+    .record(Event::SessionsEnded, client.address)
+    .await;
     Ok(Message::revoked("Session ended.", wait.until_everywhere(&api.node.feed).await))
 }
 

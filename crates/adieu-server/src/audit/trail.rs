@@ -2,27 +2,33 @@
 //!
 //! 1. Each event at [`AUDIT_LOG_TARGET`] is one line, a JSON object: the fields of the event, `at` (seconds since 1970), and
 //!    `via`, which is `server` or `command_line`; of the command line also the `uid` of the process.
-//! 2. It is appended with one write, so that several processes can share the file, and is in it before a request is answered
-//!    or a command says what it has done. It is not synced: a loss of power may take the last seconds.
-//! 3. The file is opened for each line, so that it can be renamed at any time; what is made is for its owner alone. Where it
+//! 2. It is appended with one write, so that several processes can share the file.
+//! 3. It is on stable storage before a request is answered or a command says what it has done ([`durable`]). Those who wait at
+//!    the same time share one sync of the file.
+//! 4. The file is opened for each line, so that it can be renamed at any time; what is made is for its owner alone. Where it
 //!    can't be written a server says so in its log and goes on.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Write as _},
-    path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use adieu::time::{Clock as _, SystemClock};
 use serde_json::{Map, Value};
+use tokio::task::spawn_blocking;
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level, Subscriber, dispatcher,
     field::{Field, Visit},
 };
 use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::LookupSpan};
 
 use super::AUDIT_LOG_TARGET;
+use crate::text::escaped_json;
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,21 +39,59 @@ pub enum Via {
     CommandLine,
 }
 
-/// Where the lines go.
+/// Returns when every line that was written before the call is on stable storage; at once where there is no trail. A line that
+/// can't be synced is treated as one that can't be written.
+pub async fn durable() {
+    let trail = dispatcher::get_default(|subscriber| subscriber.downcast_ref::<Lines>().map(|lines| lines.0.clone()));
+    if let Some(trail) = trail {
+        trail.durable().await;
+    }
+}
+
+/// Where the lines go. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Trail(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct Trail {
+struct Shared {
     path: PathBuf,
     via: Via,
     failing: AtomicBool,
     /// Whether this process wrote a part of a line, when there was no room for more.
     is_torn: AtomicBool,
+    written: Mutex<Written>,
+    /// How many lines have been synced. Held while they are.
+    synced: Arc<tokio::sync::Mutex<u64>>,
+}
+
+/// What was written by this process.
+#[derive(Debug, Default)]
+struct Written {
+    lines: u64,
+    unsynced: Vec<Unsynced>,
+}
+
+/// A file with lines that may not be on stable storage yet.
+#[derive(Debug)]
+struct Unsynced {
+    file: File,
+    metadata: Metadata,
+    /// Whether its name may not be on stable storage yet either.
+    is_new: bool,
 }
 
 impl Trail {
     /// The trail in this file, which is not opened yet.
     #[must_use]
     pub fn new(path: PathBuf, via: Via) -> Self {
-        Self { path, via, failing: AtomicBool::new(false), is_torn: AtomicBool::new(false) }
+        Self(Arc::new(Shared {
+            path,
+            via,
+            failing: AtomicBool::new(false),
+            is_torn: AtomicBool::new(false),
+            written: Mutex::default(),
+            synced: Arc::default(),
+        }))
     }
 
     /// Makes sure that it can be written; it is made if it is not there.
@@ -63,8 +107,37 @@ impl Trail {
         Lines(self).with_filter(Targets::new().with_target(AUDIT_LOG_TARGET, Level::INFO))
     }
 
+    /// Returns when every line that was written before the call is on stable storage.
+    ///
+    /// # Cancel safety
+    /// A sync that has begun ends whether or not the caller still waits; the next caller waits for it.
+    async fn durable(&self) {
+        let lines = self.written().lines;
+        let mut synced = Arc::clone(&self.0.synced).lock_owned().await;
+        if *synced >= lines {
+            return;
+        }
+        let trail = self.clone();
+        let syncing = spawn_blocking(move || {
+            let Written { lines, unsynced } = trail.take_written();
+            trail.tell(unsynced.iter().try_for_each(|file| file.sync(&trail.0.path)));
+            *synced = lines;
+        });
+        // It fails only when the process ends.
+        let _ended = syncing.await;
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.0.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_written(&self) -> Written {
+        let mut written = self.written();
+        Written { lines: written.lines, unsynced: std::mem::take(&mut written.unsynced) }
+    }
+
     fn cannot(&self, error: &io::Error) -> String {
-        format!("the audit trail in {} can't be written: {error}", self.path.display())
+        format!("the audit trail in {} can't be written: {error}", self.0.path.display())
     }
 
     fn open(&self) -> io::Result<File> {
@@ -72,27 +145,29 @@ impl Trail {
         options.append(true).create(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&self.path)
+        options.open(&self.0.path)
     }
 
     fn append(&self, line: &str) -> io::Result<()> {
         let mut file = self.open()?;
-        let line = if self.is_torn.load(Relaxed) { format!("\n{line}\n") } else { format!("{line}\n") };
-        let written = file.write(line.as_bytes())?;
-        self.is_torn.store(written < line.len(), Relaxed);
-        if written < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
+        let metadata = file.metadata()?;
+        let line = if self.0.is_torn.load(Relaxed) { format!("\n{line}\n") } else { format!("{line}\n") };
+        let length = file.write(line.as_bytes())?;
+        self.0.is_torn.store(length < line.len(), Relaxed);
+        self.written().add(Unsynced { is_new: metadata.len() == 0, file, metadata });
+        if length < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
     /// Says once that it can't be written, and once that it can be again; on the command line each time.
     fn tell(&self, outcome: io::Result<()>) {
-        match (outcome, self.via) {
+        match (outcome, self.0.via) {
             (Ok(()), _) => {
-                if self.failing.swap(false, Relaxed) {
+                if self.0.failing.swap(false, Relaxed) {
                     tracing::info!("the audit trail can be written again");
                 }
             }
             (Err(error), Via::Server) => {
-                if !self.failing.swap(true, Relaxed) {
+                if !self.0.failing.swap(true, Relaxed) {
                     tracing::error!("{}; what happens meanwhile is missing from it", self.cannot(&error));
                 }
             }
@@ -104,6 +179,43 @@ impl Trail {
     }
 }
 
+impl Written {
+    fn add(&mut self, file: Unsynced) {
+        self.lines += 1;
+        if !self.unsynced.iter().any(|other| other.is_same(&file)) {
+            self.unsynced.push(file);
+        }
+    }
+}
+
+impl Unsynced {
+    #[cfg(unix)]
+    fn is_same(&self, other: &Self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        (self.metadata.dev(), self.metadata.ino()) == (other.metadata.dev(), other.metadata.ino())
+    }
+
+    #[cfg(not(unix))]
+    fn is_same(&self, _: &Self) -> bool {
+        false
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        use io::ErrorKind::{InvalidInput, Unsupported};
+        match self.file.sync_data() {
+            // A pipe or a terminal has nothing to sync.
+            Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => return Ok(()),
+            synced => synced?,
+        }
+        #[cfg(unix)]
+        if self.is_new {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
 struct Lines(Trail);
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -111,7 +223,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut fields = Fields(Map::new());
         fields.0.insert("at".to_owned(), SystemClock.now().as_unix().into());
         event.record(&mut fields);
-        match self.0.via {
+        match self.0.0.via {
             Via::Server => drop(fields.0.insert("via".to_owned(), "server".into())),
             Via::CommandLine => {
                 fields.0.insert("via".to_owned(), "command_line".into());
@@ -119,7 +231,7 @@ impl<S: Subscriber> Layer<S> for Lines {
                 fields.0.insert("uid".to_owned(), rustix::process::getuid().as_raw().into());
             }
         }
-        self.0.tell(self.0.append(&Value::Object(fields.0).to_string()));
+        self.0.tell(self.0.append(&escaped_json(&Value::Object(fields.0).to_string())));
     }
 }
 
@@ -151,5 +263,82 @@ impl Visit for Fields {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, value);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use tracing_subscriber::{layer::SubscriberExt as _, registry};
+
+    use super::*;
+    use crate::audit::{self, Entry};
+
+    fn trail() -> (tempfile::TempDir, Trail, tracing::subscriber::DefaultGuard) {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::new(folder.path().join("audit.jsonl"), Via::Server);
+        let capturing = tracing::subscriber::set_default(registry().with(Some(trail.clone().layer())));
+        (folder, trail, capturing)
+    }
+
+    async fn synced(trail: &Trail) -> u64 {
+        *trail.0.synced.lock().await
+    }
+
+    #[tokio::test]
+    async fn a_line_is_synced_before_record_returns() {
+        let (_folder, trail, _capturing) = trail();
+        for lines in 1..=3 {
+            Entry::default().record(audit::Event::Login, None).await;
+            assert_eq!(trail.0.synced.try_lock().map(|lines| *lines).ok(), Some(lines), "and nobody is still at it");
+            assert!(trail.written().unsynced.is_empty());
+        }
+        let written = std::fs::read_to_string(&trail.0.path).unwrap();
+        assert_eq!(written.lines().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_at_the_same_time_share_a_sync() {
+        let (_folder, trail, _capturing) = trail();
+        (0..9).for_each(|_| Entry::default().note(audit::Event::Login, None));
+        assert_eq!(trail.written().unsynced.len(), 1, "one file");
+        let earlier = trail.durable();
+        Entry::default().record(audit::Event::Login, None).await;
+        assert_eq!(synced(&trail).await, 10);
+        // Nothing is left to be synced for the others.
+        std::fs::remove_file(&trail.0.path).unwrap();
+        earlier.await;
+        assert_eq!(synced(&trail).await, 10);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_renamed_is_synced_too() {
+        let (folder, trail, _capturing) = trail();
+        Entry::default().note(audit::Event::Login, None);
+        std::fs::rename(&trail.0.path, folder.path().join("old.jsonl")).unwrap();
+        Entry::default().note(audit::Event::Logout, None);
+        let written = trail.take_written();
+        assert_eq!((written.lines, written.unsynced.len()), (2, 2));
+        assert!(written.unsynced.iter().all(|file| file.is_new));
+    }
+
+    #[tokio::test]
+    async fn what_has_nothing_to_sync_is_no_failure() {
+        let trail = Trail::new("/dev/null".into(), Via::Server);
+        let _capturing = tracing::subscriber::set_default(registry().with(Some(trail.clone().layer())));
+        Entry::default().record(audit::Event::Login, None).await;
+        assert!(!trail.0.failing.load(Relaxed));
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_seen_in_an_id_is_escaped() {
+        let (_folder, trail, _capturing) = trail();
+        let token_id = adieu::TokenId::new("x\n\u{1b}\u{202e}y").unwrap();
+        let entry = Entry { token_id: Some(token_id.clone()), ..Entry::default() };
+        entry.record(audit::Event::Revoked, None).await;
+        let written = std::fs::read_to_string(&trail.0.path).unwrap();
+        assert!(written.contains(r"x\n\u001b\u202ey"), "{written}");
+        let read: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(read["token_id"], token_id.as_str());
     }
 }

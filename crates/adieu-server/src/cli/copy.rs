@@ -65,7 +65,7 @@ impl Arguments {
         let copied = copied?;
         if !copied.before {
             let copied = Some((from.to_string(), to.to_string()));
-            Entry { copied, ..Entry::default() }.record(Event::StoreCopied, None);
+            Entry { copied, ..Entry::default() }.record(Event::StoreCopied, None).await;
         }
         let sentence = match copied.before {
             true => format!("{from} had been copied to {to} before; nothing was done"),

@@ -65,7 +65,7 @@ impl Arguments {
             Command::Rotate { algorithm, after } => {
                 let after = after.unwrap_or(PUBLISHED_FOR);
                 let key = rotate_key(&*store, algorithm, now, now.plus(after)).await?;
-                record(Event::KeyAdded, &key.id);
+                record(Event::KeyAdded, &key.id).await;
                 let from = if after.is_zero() { "now".to_owned() } else { written(key.signs_from) };
                 output.result(
                     &format!("made the key {} ({}): published now, it signs from {from} on", key.id, key.algorithm),
@@ -81,9 +81,9 @@ impl Arguments {
                 let Some(removed) = remove_key(&*store, &id, now).await? else {
                     bail!("no key with the id {id}; `adieu key list` shows them");
                 };
-                record(Event::KeyRemoved, &id);
+                record(Event::KeyRemoved, &id).await;
                 if let Some(successor) = &removed.successor {
-                    record(Event::KeyAdded, &successor.id);
+                    record(Event::KeyAdded, &successor.id).await;
                 }
                 let signs = key_at(&removed.keys, now).map(|key| key.id.clone());
                 let in_its_place = match (&removed.successor, &signs) {
@@ -105,8 +105,8 @@ impl Arguments {
     }
 }
 
-fn record(event: Event, key: &str) {
-    Entry { key: Some(key.to_owned()), ..Entry::default() }.record(event, None);
+async fn record(event: Event, key: &str) {
+    Entry { key: Some(key.to_owned()), ..Entry::default() }.record(event, None).await;
 }
 
 /// Of a secret there is nothing that services could be given.

@@ -125,7 +125,7 @@ impl Arguments {
             None => None,
         };
         let Some(noticed_at) = noticed_at else { bail!("there is nothing to accept: no backup was put back") };
-        Entry::default().record(Event::RestoreAccepted, None);
+        Entry::default().record(Event::RestoreAccepted, None).await;
         let mut output = self.common.output();
         output.result(
             &format!(

@@ -15,7 +15,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::text::is_invisible;
+use crate::text::escaped_json;
+pub(super) use crate::text::visible;
 
 /// Rows that are aligned together.
 const BLOCK: usize = 1_000;
@@ -135,34 +136,6 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         }
         Ok(())
     }
-}
-
-/// The text with nothing in it that a terminal would obey.
-pub(super) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_invisible(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
-
-/// The same for a JSON document, where such a character is in a string or white space nowhere.
-fn escaped_json(json: &str) -> String {
-    let mut shown = String::with_capacity(json.len());
-    for character in json.chars() {
-        if is_invisible(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _infallible = write!(shown, "\\u{unit:04x}");
-            }
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
 }
 
 /// A time for a person: `2026-11-23 17:08:45Z`.

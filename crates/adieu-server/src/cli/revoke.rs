@@ -59,7 +59,8 @@ impl Arguments {
         };
         let what = if subject.is_some() { "subject" } else { "everything" };
         Entry { subject: subject.clone(), scope: Some(what), sessions_ended: Some(ended), ..Entry::default() }
-            .record(Event::Revoked, None);
+            .record(Event::Revoked, None)
+            .await;
         let mut output = self.common.output();
         output.result(
             &format!("revoked every token {whose}; {} ended", counted(ended, "session")),

@@ -77,7 +77,8 @@ impl Arguments {
                     _ => (None, None),
                 };
                 Entry { session, subject, sessions_ended: Some(ended), ..Entry::default() }
-                    .record(Event::SessionsEnded, None);
+                    .record(Event::SessionsEnded, None)
+                    .await;
                 output.result(&format!("{} ended", counted(ended, "session")), &json!({ "sessions_ended": ended }))?;
             }
         }

@@ -91,7 +91,9 @@ async fn revoke_token(token: &str, settings: &Settings) -> anyhow::Result<(Strin
         SessionError::Refused(refusal) => anyhow!("nothing was revoked: {refusal}"),
         other => other.into(),
     })?;
-    Entry { scope: Some("token"), sessions_ended: Some(ended), ..Entry::of_token(token) }.record(Event::Revoked, None);
+    Entry { scope: Some("token"), sessions_ended: Some(ended), ..Entry::of_token(token, &node.sessions) }
+        .record(Event::Revoked, None)
+        .await;
     Ok((format!("revoked the token; {} ended", counted(ended, "session")), json!({ "sessions_ended": ended })))
 }
 
@@ -112,6 +114,6 @@ async fn revoke_id(
     let entry = Entry { token_id: Some(id.clone()), scope: Some("token_id"), ..Entry::default() };
     let done = (format!("revoked the token with the id {id}"), json!({ "id": id, "expires_at": expires_at }));
     node.sessions.revoke_token_id(id, expires_at).await?;
-    entry.record(Event::Revoked, None);
+    entry.record(Event::Revoked, None).await;
     Ok(done)
 }

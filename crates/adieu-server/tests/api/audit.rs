@@ -5,7 +5,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use adieu::{
+    Issuer,
+    token::{Algorithm, SigningKey, encode},
+};
 use adieu_server::clients::{Capability, ClientName};
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, TestApp, Tokens, credentials};
@@ -176,4 +182,61 @@ async fn what_a_client_revokes_is_written_down_with_its_name() {
     revoke(json!({"revocations": [{"token_id": "a"}, {"session": "b"}]})).await.is(200);
     let each = |scope, name: &str, id| json!({"event": "revoked", "client": "shop", "scope": scope, name: id, "sessions_ended": 0});
     assert_eq!(lines.take(), [each("token_id", "token_id", "a"), each("session", "session", "b")]);
+}
+
+/// Somebody of the same name elsewhere is somebody else.
+#[tokio::test(flavor = "current_thread")]
+async fn whose_token_it_was_is_written_down_when_it_was_not_our_own() {
+    const SECRET: &str = "a secret that is long enough for its hash";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.secret");
+    std::fs::write(&file, SECRET).unwrap();
+    let settings = format!(
+        "[{{ name = 'shop', secret_file = '{}', accept_generic_type = true, accept_missing_issuer = true }}]",
+        file.display()
+    );
+    let (lines, _capturing) = capture();
+    let app = TestApp::with(&[("trusted_issuer", &settings)]).await.with_user("jose").await.with_admin("boss").await;
+    let (jose, boss) = (app.log_in("jose").await, app.log_in("boss").await);
+    let mut claims = app.claims(&jose);
+    claims.issuer = Issuer::new("shop").unwrap();
+    let key = SigningKey::from_secret(Algorithm::HS256, SECRET.as_bytes()).unwrap();
+    let named = encode(&key, &claims).unwrap();
+    // What says nothing of its issuer, as its issuer's settings let it.
+    let (subject, expires_at) = (claims.subject.as_str(), claims.expires_at);
+    let parts = [
+        json!({"alg": "HS256", "typ": "JWT"}),
+        json!({"sub": subject, "jti": "unnamed", "exp": expires_at, "type": "access"}),
+    ];
+    let unnamed = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), unnamed.as_bytes());
+    let unnamed = format!("{unnamed}.{}", URL_SAFE_NO_PAD.encode(signature));
+    lines.take();
+
+    let of_shop = |event: &str, token_id: &str, more: Value| {
+        let mut line =
+            json!({"event": event, "subject": subject, "token_id": token_id, "issuer": "shop", "sessions_ended": 0});
+        line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        line
+    };
+    let by = app.user_id(&boss);
+    for (token, token_id, session) in
+        [(&named, claims.token_id.as_str(), Some(&claims.session)), (&unnamed, "unnamed", None)]
+    {
+        let session = session.map_or(json!({}), |session| json!({ "session": session }));
+        let with = |mut more: Value| {
+            more.as_object_mut().unwrap().extend(session.as_object().unwrap().clone());
+            more
+        };
+        app.post("/revocations").token(&boss.access).json(json!({ "token": token })).send().await.is(200);
+        lines.has(of_shop("revoked", token_id, with(json!({"scope": "token", "by": by}))));
+    }
+    app.post("/logout").token(&named).send().await.is_revoked();
+    let mut again = claims.clone();
+    again.token_id = adieu::TokenId::try_from("again".to_owned()).unwrap();
+    app.post("/logout").token(&encode(&key, &again).unwrap()).send().await.is(200);
+    lines.has(of_shop("logout", "again", json!({"scope": "this", "session": claims.session})));
+    // Our own say nothing of it.
+    app.post("/revocations").token(&boss.access).json(json!({"session": "x", "issuer": "adieu"})).send().await.is(200);
+    assert_eq!(lines.take()[0].get("issuer"), None);
 }

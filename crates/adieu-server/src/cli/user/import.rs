@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     accounts::{Account, Role},
-    audit::{Entry, Event},
+    audit::{Entry, Event, durable},
     config::Settings,
     node::Node,
 };
@@ -109,12 +109,13 @@ impl Import {
         let added = added.with_context(|| format!("nothing was added from line {first} on"))?;
         for ((number, (id, name)), added) in numbers.into_iter().zip(named).zip(added) {
             if added {
-                Entry::of(&id).record(Event::AccountAdded, None);
+                Entry::of(&id).note(Event::AccountAdded, None);
                 self.added += 1;
             } else {
                 self.fail(number, &format!("a user with the name {name} already exists"))?;
             }
         }
+        durable().await;
         self.progress.at(&format!("{} read", counted(self.seen, "line")));
         Ok(())
     }
