@@ -22,5 +22,6 @@ pub mod metrics;
 pub mod node;
 pub mod password;
 pub mod relay;
+mod shares;
 pub mod store;
 pub mod text;

@@ -1,26 +1,29 @@
 //! Sockets: taking connections, and letting go of them.
 //!
 //! 1. A client that sends the head of its request slowly, or nothing at all, is disconnected after
-//!    [`Bounds::header_timeout`]; so is a connection that is idle between two requests, and one that takes nothing
-//!    of its answer for [`Bounds::write_timeout`]. (How long a request may take is the router's to say.)
+//!    [`Bounds::header_timeout`]; so is a connection that is idle between two requests for
+//!    [`Bounds::keep_alive_timeout`], and one that takes nothing of its answer for [`Bounds::write_timeout`]. (How long a
+//!    request may take is the router's to say.)
 //! 2. A head over 32 KiB is answered 431.
-//! 3. At most [`Bounds::max_connections`] are open; further clients wait until one is free. An idle connection costs
-//!    a file descriptor and a few KiB, and holds nobody else up. One party ([`party`](crate::address::party)) gets a
-//!    quarter of them, and is hung up on beyond that, so that no stranger has them all; trusted proxies, who speak for
-//!    many, get as many as there are.
+//! 3. At most [`Bounds::max_connections`] are open. An idle connection costs a file descriptor and a few KiB, and holds
+//!    nobody else up: when there are no more, it is closed for another. One party ([`party`](crate::address::party)) gets
+//!    a quarter of them, so that no stranger has them all, and a quarter is kept for trusted proxies, who speak for many,
+//!    and for this machine. Who gets none is hung up on; when they are all taken, further clients wait until one is free.
 //! 4. When it is told to stop, it accepts nothing more, answers every request that it has begun to read, and is done;
 //!    after [`Bounds::drain_timeout`] it gives up on the rest.
 //!
 //! HTTP/1.1 only: it is what proxies speak to what is behind them, and hyper can't yet give a client that has not said
 //! which version it speaks a time limit. `axum::serve` sets no time limits at all.
 
-mod shares;
+mod activity;
+mod room;
 mod stream;
 
 use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr},
     pin::pin,
     sync::{
         Arc,
@@ -40,13 +43,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tower::Service as _;
 
-use self::{shares::Shares, stream::Impatient};
+use self::{
+    room::{Room, Seated},
+    stream::Impatient,
+};
 use crate::config::Settings;
 
 /// Enough for cookies and a token or two of the largest size that is verified.
@@ -61,8 +67,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a client may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// For the head of a request, from when the connection was opened or the answer before was sent.
+    /// For the head of a request, from when the connection was opened or the first of it came.
     pub header_timeout: Duration,
+    /// For the next request, from when the answer before was sent.
+    pub keep_alive_timeout: Duration,
     /// For taking some more of an answer.
     pub write_timeout: Duration,
     /// For the requests that are under way when the server is told to stop.
@@ -71,6 +79,8 @@ pub struct Bounds {
     pub max_connections: usize,
     /// The networks of those who may have more than a share of them.
     pub trusted_proxies: Vec<IpNet>,
+    /// Others for whom a part of them is kept.
+    pub reserved_for: Vec<IpNet>,
 }
 
 /// Descriptors that are needed for other things than connections: the store, its readers, the runtime.
@@ -98,10 +108,15 @@ impl From<&Settings> for Bounds {
     fn from(settings: &Settings) -> Self {
         Self {
             header_timeout: settings.header_timeout,
+            keep_alive_timeout: settings.keep_alive_timeout,
             write_timeout: settings.request_timeout,
             drain_timeout: settings.drain_timeout,
             max_connections: settings.max_connections.get(),
             trusted_proxies: settings.trusted_proxies.clone(),
+            reserved_for: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+                .into_iter()
+                .map(|address: std::net::IpAddr| address.into())
+                .collect(),
         }
     }
 }
@@ -116,33 +131,27 @@ pub struct Drained {
 /// Serves `router` on `listener` until `stop` is ready, and then until what was begun is answered. Handlers get the
 /// peer's address as [`ConnectInfo<SocketAddr>`].
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: impl Future<Output = ()>) -> Drained {
-    let permits = Arc::new(Semaphore::new(bounds.max_connections));
-    let shares = Shares::new(bounds.max_connections.div_ceil(4), bounds.trusted_proxies.clone());
+    let room = Room::new(bounds.max_connections, bounds.trusted_proxies.clone(), bounds.reserved_for.clone());
     let (announce_end, end) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
         let next = async {
-            // The semaphore is never closed; if it were, there would be nobody left to serve.
-            let permit = Arc::clone(&permits).acquire_owned().await.ok();
-            (permit, listener.accept().await)
+            room.wait().await;
+            listener.accept().await
         };
         tokio::select! {
             // Stopping comes first, or a busy server would go on accepting.
             biased;
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
-            (permit, accepted) = next => match accepted {
+            accepted = next => match accepted {
                 Ok((stream, peer)) => {
-                    let Some(share) = shares.take(peer.ip()) else {
-                        tracing::debug!(%peer, "hung up on somebody with a full share of the connections");
+                    let Some(seated) = room.admit(peer.ip()) else {
+                        tracing::debug!(%peer, "hung up on a client that there is no room for");
                         continue;
                     };
-                    let (router, bounds, end) = (router.clone(), bounds.clone(), end.clone());
-                    connections.spawn(async move {
-                        connection(stream, peer, router, bounds, end).await;
-                        drop((share, permit));
-                    });
+                    connections.spawn(connection(stream, peer, seated, router.clone(), bounds.clone(), end.clone()));
                 }
                 Err(error) => refused_by_system(&error).await,
             },
@@ -168,23 +177,47 @@ async fn refused_by_system(error: &io::Error) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, bounds: Bounds, mut end: watch::Receiver<()>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    seated: Seated,
+    router: Router,
+    bounds: Bounds,
+    mut end: watch::Receiver<()>,
+) {
     // Answers are small and written whole; waiting for more of them would only delay them.
     let _set = stream.set_nodelay(true);
-    let has_begun = AtomicBool::new(false);
+    let (has_begun, activity) = (AtomicBool::new(false), seated.activity());
     let service = service_fn(|request: Request<Incoming>| {
         has_begun.store(true, Ordering::Relaxed);
-        answer(request, peer, router.clone())
+        activity.begin();
+        let answering = answer(request, peer, router.clone());
+        async {
+            let answered = answering.await;
+            activity.end();
+            answered
+        }
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(bounds.header_timeout)
+            // It knows one limit for a head and for the pause before it, and does not keep it after a request without a body.
+            .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(Impatient::new(stream, bounds.write_timeout)), service)
+            .serve_connection(
+                TokioIo::new(Impatient::new(stream, Arc::clone(activity), bounds.write_timeout)),
+                service
+            )
     );
     let outcome = tokio::select! {
+        biased;
         outcome = connection.as_mut() => outcome,
+        () = activity.silence(bounds.header_timeout, bounds.keep_alive_timeout) => Ok(()),
+        () = seated.evicted() => {
+            // A request may have come meanwhile.
+            connection.as_mut().graceful_shutdown();
+            if activity.idle_for().is_none() { connection.as_mut().await } else { Ok(()) }
+        }
         _ = end.changed() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {

@@ -28,10 +28,12 @@ const SOON: Duration = Duration::from_millis(100);
 
 const PATIENT: Bounds = Bounds {
     header_timeout: NEVER,
+    keep_alive_timeout: NEVER,
     write_timeout: NEVER,
     drain_timeout: NEVER,
     max_connections: 10_000,
     trusted_proxies: Vec::new(),
+    reserved_for: Vec::new(),
 };
 
 /// More than the buffers of a connection hold.
@@ -126,9 +128,29 @@ async fn a_client_that_sends_half_a_head_is_disconnected() {
 
 #[tokio::test]
 async fn a_connection_that_is_idle_after_a_request_is_closed() {
-    let server = Server::start(Bounds { header_timeout: SOON, ..PATIENT }).await;
+    let server = Server::start(Bounds { keep_alive_timeout: SOON, ..PATIENT }).await;
     let answer = rest(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
+    let answer = rest(server.send("GET /peer HTTP/1.1\r\nhost: adieu\r\n\r\n").await).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+/// Proxies keep theirs for longer than a client may take for a head.
+#[tokio::test]
+async fn the_pause_between_two_requests_may_be_longer_than_a_head_may_take() {
+    let server = Server::start(Bounds { header_timeout: SOON, ..PATIENT }).await;
+    let mut idle = server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await;
+    read_until(&mut idle, "\r\n\r\nhi").await;
+    // By when one that has sent nothing is disconnected, twice.
+    for _ in 0..2 {
+        assert_eq!(rest(server.connect().await).await, "");
+    }
+    idle.write_all(b"GET /peer HTTP/1.1\r\nhost: adieu\r\n\r\n").await.unwrap();
+    let peer = idle.local_addr().unwrap().to_string();
+    let answer = read_until(&mut idle, &peer).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    idle.write_all(b"GET /pe").await.unwrap();
+    assert_eq!(rest(idle).await, "", "half a head is not waited for");
 }
 
 /// It asks for more than fits into the buffers on both sides, again and again, and reads nothing.
@@ -186,6 +208,35 @@ async fn a_trusted_proxy_gets_as_many_as_there_are() {
         held.push(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await);
         read_until(held.last_mut().unwrap(), "\r\n\r\nhi").await;
     }
+}
+
+/// Heads that never end, from more addresses than a share each would leave room for.
+#[tokio::test]
+async fn strangers_do_not_lock_out_a_proxy_nor_this_machine_nor_each_other() {
+    let networks = |network: &str| vec![network.parse().unwrap()];
+    let bounds = Bounds { max_connections: 16, trusted_proxies: networks("127.0.0.9/32"), ..PATIENT };
+    let server = Server::start(Bounds { reserved_for: networks("127.0.0.1/32"), ..bounds }).await;
+    let mut half_open = Vec::new();
+    for number in 0..100 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("127.0.0.{}:0", 20 + number % 10).parse().unwrap()).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        // It may have been hung up on.
+        let _sent = stream.write_all(b"GET /peer HTTP/1.1\r\nhost").await;
+        half_open.push(stream);
+    }
+    let asks = async |from: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        let _sent = stream.write_all(format!("GET /peer HTTP/1.1\r\n{CLOSING}").as_bytes()).await;
+        rest(stream).await.starts_with("HTTP/1.1 200 OK\r\n")
+    };
+    assert!(asks("127.0.0.9").await, "a proxy");
+    assert!(asks("127.0.0.1").await, "a health check");
+    // The others get the places of those who have been idle for long enough.
+    while !asks("127.0.0.77").await {}
+    while !asks("127.0.0.20").await {}
 }
 
 #[test]

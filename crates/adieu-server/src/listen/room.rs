@@ -1,0 +1,251 @@
+//! Who gets a connection when there are not enough for everybody.
+//!
+//! 1. One party gets a quarter of all, unless it is a trusted proxy.
+//! 2. A quarter of all is kept for trusted proxies and this machine itself.
+//! 3. Whoever finds none left gets that of the connection that has been idle for the longest: of its own party when the
+//!    party's share is used up, and otherwise of anybody in its place. One is idle while no request of it is being answered,
+//!    so a head that never ends keeps nothing.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::activity::Activity;
+use crate::shares::{Share, Shares};
+
+/// How long a connection must have been idle to be closed for another.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+
+/// How long not to look again for those that are idle, so that a flood of connections does not become one of searches.
+const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// One in so many of all is closed at once where it matters to nobody which.
+const EVICTED_PART: usize = 64;
+
+/// The connections of one listener. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    total: usize,
+    for_strangers: usize,
+    shares: Arc<Shares>,
+    trusted: Vec<IpNet>,
+    reserved_for: Vec<IpNet>,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seats: HashMap<u64, Arc<Seat>>,
+    strangers: usize,
+    next: u64,
+    searched_at: Option<Instant>,
+}
+
+/// A connection in the room.
+#[derive(Debug)]
+struct Seat {
+    party: IpAddr,
+    is_stranger: bool,
+    activity: Arc<Activity>,
+    evicted: Notify,
+    share: Mutex<Option<Share>>,
+}
+
+/// A connection that is counted until this is dropped.
+#[derive(Debug)]
+pub(super) struct Seated {
+    room: Room,
+    id: u64,
+    seat: Arc<Seat>,
+}
+
+impl Room {
+    /// With `total` connections. `trusted` may have any number of them, and a part is kept for those and `reserved_for`.
+    pub(super) fn new(total: usize, trusted: Vec<IpNet>, reserved_for: Vec<IpNet>) -> Self {
+        let (for_strangers, shares) = (total - total / 4, Shares::of(total));
+        let state = Mutex::default();
+        Self(Arc::new(Shared { total, for_strangers, shares, trusted, reserved_for, state, freed: Notify::new() }))
+    }
+
+    /// Returns when there is room for one more, or one that is idle could make it.
+    pub(super) async fn wait(&self) {
+        loop {
+            let freed = self.0.freed.notified();
+            if self.state().seats.len() < self.0.total || self.state().has_idle() {
+                return;
+            }
+            let _freed_or_idle_by_now = timeout(MIN_IDLE / 10, freed).await;
+        }
+    }
+
+    /// Lets one more connection in, unless there is no room for it.
+    pub(super) fn admit(&self, address: IpAddr) -> Option<Seated> {
+        let address = address.to_canonical();
+        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+        let is_trusted = is_in(&self.0.trusted);
+        let is_stranger = !is_trusted && !is_in(&self.0.reserved_for);
+        let party = crate::address::party(address);
+
+        let mut state = self.state();
+        let share = if is_trusted {
+            None
+        } else {
+            let taken = self.0.shares.take(address);
+            Some(match taken {
+                Some(share) => share,
+                None => {
+                    state.evict(1, |seat| seat.party == party);
+                    self.0.shares.take(address)?
+                }
+            })
+        };
+        let some = (self.0.total / EVICTED_PART).max(1);
+        if is_stranger && state.strangers >= self.0.for_strangers {
+            state.evict(some, |seat| seat.is_stranger);
+        }
+        if state.seats.len() >= self.0.total {
+            state.evict(some, |_| true);
+        }
+        if state.seats.len() >= self.0.total || (is_stranger && state.strangers >= self.0.for_strangers) {
+            return None;
+        }
+        let id = state.next;
+        state.next += 1;
+        state.strangers += usize::from(is_stranger);
+        let (activity, share) = (Arc::new(Activity::new()), Mutex::new(share));
+        let seat = Arc::new(Seat { party, is_stranger, activity, evicted: Notify::new(), share });
+        state.seats.insert(id, Arc::clone(&seat));
+        Some(Seated { room: self.clone(), id, seat })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_idle(&self) -> bool {
+        self.seats.values().any(|seat| seat.activity.idle_for().is_some_and(|idle| idle >= MIN_IDLE))
+    }
+
+    /// Closes up to `most` of those that have been idle for the longest.
+    fn evict(&mut self, most: usize, which: impl Fn(&Seat) -> bool) {
+        if self.searched_at.is_some_and(|searched_at| searched_at.elapsed() < SEARCH_PAUSE) {
+            return;
+        }
+        self.searched_at = Some(Instant::now());
+        let idle = |(id, seat): (&u64, &Arc<Seat>)| Some((seat.activity.idle_for()?, *id)).filter(|_| which(seat));
+        let mut idle: Vec<_> = self.seats.iter().filter_map(idle).filter(|(idle, _)| *idle >= MIN_IDLE).collect();
+        idle.sort_unstable_by_key(|(idle, id)| (Reverse(*idle), *id));
+        for (_, id) in idle.into_iter().take(most) {
+            if let Some(seat) = self.remove(id) {
+                seat.evicted.notify_one();
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<Seat>> {
+        let seat = self.seats.remove(&id)?;
+        self.strangers -= usize::from(seat.is_stranger);
+        drop(seat.share.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Some(seat)
+    }
+}
+
+impl Seated {
+    /// What the connection does.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.seat.activity
+    }
+
+    /// Returns when the connection has to go, because another has its place.
+    pub(super) async fn evicted(&self) {
+        self.seat.evicted.notified().await;
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.room.state().remove(self.id);
+        self.room.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn room(total: usize) -> Room {
+        Room::new(total, vec!["10.0.0.0/8".parse().unwrap()], vec!["127.0.0.1/32".parse().unwrap()])
+    }
+
+    fn admit(room: &Room, address: &str) -> Option<Seated> {
+        room.admit(address.parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_do_not_take_what_is_kept_for_proxies_and_this_machine() {
+        let room = room(16);
+        let busy = |seated: Seated| {
+            seated.activity().begin();
+            seated
+        };
+        let strangers: Vec<_> =
+            (0..40).filter_map(|number| admit(&room, &format!("192.0.2.{number}")).map(busy)).collect();
+        assert_eq!(strangers.len(), 12);
+        let _health_check = admit(&room, "127.0.0.1").unwrap();
+        let _proxy: Vec<_> = (0..3).map(|_| admit(&room, "10.0.0.1").unwrap()).collect();
+        assert!(admit(&room, "10.0.0.1").is_none(), "there are no more");
+        drop(strangers);
+        assert!(admit(&room, "10.0.0.1").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_idle_makes_room_for_others_longest_first() {
+        let room = room(8);
+        let mut seated = Vec::new();
+        for number in 0..6 {
+            seated.push(admit(&room, &format!("192.0.2.{number}")).unwrap());
+            advance(MIN_IDLE).await;
+        }
+        seated[0].activity().begin();
+        let _newcomer = admit(&room, "198.51.100.1").unwrap();
+        timeout(MIN_IDLE, seated[1].evicted()).await.unwrap();
+        for other in [0, 2, 3, 4, 5] {
+            assert!(timeout(MIN_IDLE, seated[other].evicted()).await.is_err(), "{other}");
+        }
+        // What was evicted is not counted a second time when it has gone.
+        drop(seated);
+        let state = room.state();
+        assert_eq!((state.seats.len(), state.strangers), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_party_with_a_full_share_replaces_its_own() {
+        let room = room(8);
+        let (first, _second) = (admit(&room, "2001:db8::1").unwrap(), admit(&room, "2001:db8::2").unwrap());
+        let other = admit(&room, "192.0.2.1").unwrap();
+        assert!(admit(&room, "2001:db8::3").is_none(), "they have only just come");
+        advance(MIN_IDLE).await;
+        let _third = admit(&room, "2001:db8::3").unwrap();
+        timeout(MIN_IDLE, first.evicted()).await.unwrap();
+        assert!(timeout(MIN_IDLE, other.evicted()).await.is_err());
+    }
+}
