@@ -7,7 +7,11 @@
 
 mod store;
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use adieu::{
     Subject,
@@ -15,9 +19,10 @@ use adieu::{
     time::Clock,
 };
 use serde_json::{Map, Value};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
-pub use store::{Account, AccountStore, Change, migrate, migrate_postgres};
+pub use store::{Account, AccountStore, Change, KnownAddress, migrate, migrate_postgres};
 
 use crate::{
     error::ApiError,
@@ -28,12 +33,18 @@ use crate::{
 /// The claim of an administrator's access tokens.
 pub const ADMIN_CLAIM: &str = "is_admin";
 
+/// Among so many locks the accounts are spread whose passwords are changed.
+const LOCKS: usize = 64;
+
 /// Accounts, on a store, with the sessions that they start.
 pub struct Accounts {
     store: Arc<dyn AccountStore>,
     sessions: Arc<Sessions>,
     hasher: Hasher,
     clock: Arc<dyn Clock>,
+    /// Held while a user changes a password: of two who do, the second must not end the sessions of the first.
+    changing: [Mutex<()>; LOCKS],
+    spread: RandomState,
 }
 
 impl std::fmt::Debug for Accounts {
@@ -46,7 +57,8 @@ impl Accounts {
     /// Accounts on this store.
     #[must_use]
     pub fn new(store: Arc<dyn AccountStore>, sessions: Arc<Sessions>, hasher: Hasher, clock: Arc<dyn Clock>) -> Self {
-        Self { store, sessions, hasher, clock }
+        let changing = std::array::from_fn(|_| Mutex::new(()));
+        Self { store, sessions, hasher, clock, changing, spread: RandomState::new() }
     }
 
     /// Where they are kept.
@@ -55,16 +67,22 @@ impl Accounts {
         &*self.store
     }
 
-    /// Adds an account.
+    /// Adds an account, for a client at this address or for the operator.
     ///
     /// # Errors
     /// [`ApiError::Conflict`] when the name is taken.
-    pub async fn add(&self, username: Username, password: &Password, role: Role) -> Result<Account, ApiError> {
+    pub async fn add(
+        &self,
+        username: Username,
+        password: &Password,
+        role: Role,
+        address: Option<IpAddr>,
+    ) -> Result<Account, ApiError> {
         // Looked at first, so that a taken name does not cost a hash.
         if self.store.by_username(&username).await?.is_some() {
             return Err(Self::taken());
         }
-        let account = self.account(username, self.hasher.hash(password).await?, role);
+        let account = self.account(username, self.hasher.hash(password, address).await?, role);
         match self.store.add(vec![account.clone()]).await?.first() {
             Some(true) => Ok(account),
             _ => Err(Self::taken()),
@@ -89,22 +107,30 @@ impl Accounts {
         ApiError::Conflict("A user with that username already exists.".into())
     }
 
-    /// Checks a name and a password.
+    /// Checks a name and a password that a client at this address has sent.
     ///
     /// # Errors
     /// [`ApiError::InvalidCredentials`], after the same time whichever of the two was wrong.
-    pub async fn authenticate(&self, username: &Username, password: &Password) -> Result<Account, ApiError> {
+    pub async fn authenticate(
+        &self,
+        username: &Username,
+        password: &Password,
+        address: IpAddr,
+    ) -> Result<Account, ApiError> {
+        let address = Some(address);
         let Some(account) = self.store.by_username(username).await? else {
-            self.hasher.verify_nobody(password).await?;
+            self.hasher.verify_nobody(password, address).await?;
             return Err(ApiError::InvalidCredentials);
         };
-        let verdict = self.hasher.verify(password, &account.password).await?;
+        let verdict = self.hasher.verify(password, &account.password, address).await?;
         if verdict == Verdict::Wrong || account.is_disabled {
             return Err(ApiError::InvalidCredentials);
         }
-        if verdict == Verdict::RightButOutdated {
-            let rehash = Change::Rehash(self.hasher.hash(password).await?, account.password_version);
-            self.store.change(&account.id, rehash).await?;
+        // What finds no place in the queue is hashed anew the next time.
+        if verdict == Verdict::RightButOutdated
+            && let Ok(hash) = self.hasher.hash(password, address).await
+        {
+            self.store.change(&account.id, Change::Rehash(hash, account.password_version)).await?;
         }
         Ok(account)
     }
@@ -141,22 +167,47 @@ impl Accounts {
         }
     }
 
-    /// Gives an account a new password and ends its sessions, but for the one that `stays`.
+    /// Gives an account a new password and ends its sessions.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] when there is no such account.
-    pub async fn set_password(
+    pub async fn set_password(&self, id: &Subject, password: &Password) -> Result<(), ApiError> {
+        let hash = self.hasher.hash(password, None).await?;
+        self.change_and_end(id, Change::Password(hash), Selection::OfSubject(id.clone())).await
+    }
+
+    /// Gives an account that a client at this address has authenticated a new password, and ends its sessions, but for the one
+    /// that `stays`.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCredentials`] when the account has another password by now than it was authenticated with.
+    pub async fn change_password(
         &self,
-        id: &Subject,
+        account: &Account,
         password: &Password,
         stays: Option<adieu::SessionId>,
+        address: IpAddr,
     ) -> Result<(), ApiError> {
-        let hash = self.hasher.hash(password).await?;
+        let (id, version) = (&account.id, account.password_version);
+        let hash = self.hasher.hash(password, Some(address)).await?;
+        let lock = usize::try_from(self.spread.hash_one(id)).unwrap_or_default() % LOCKS;
+        let _changing = match self.changing.get(lock) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        };
+        // Asked beforehand as well, or a change that comes too late would end the sessions of the one before it.
+        if self.store.by_id(id).await?.is_none_or(|now| now.password_version != version) {
+            return Err(ApiError::InvalidCredentials);
+        }
         let ending = match stays {
             Some(session) => Selection::Others(id.clone(), session),
             None => Selection::OfSubject(id.clone()),
         };
-        self.change_and_end(id, Change::Password(hash), ending).await
+        let changed = self.change_and_end(id, Change::OwnPassword(hash, version), ending).await;
+        changed.map_err(|error| match error {
+            ApiError::NotFound => ApiError::InvalidCredentials,
+            other => other,
+        })
     }
 
     /// Disables an account and ends its sessions.

@@ -1,6 +1,9 @@
 //! Where a request comes from.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
@@ -8,27 +11,64 @@ use ipnet::IpNet;
 /// The header in which a proxy says whom it speaks for.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address of the client: the peer's own, or, when the peer is a trusted proxy, the last one in `X-Forwarded-For`
-/// that is not a trusted proxy itself. What stands before that was written by the client and is not believed.
-#[must_use]
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
-    let mut client = peer.to_canonical();
-    if !is_trusted(client) {
-        return client;
+/// The proxies that are believed when they say whom they speak for.
+#[derive(Debug)]
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    /// Whether the log knows that one of them says what can't be read.
+    has_told: AtomicBool,
+}
+
+impl TrustedProxies {
+    /// Those in these networks.
+    #[must_use]
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self { networks, has_told: AtomicBool::new(false) }
     }
-    // A header that is there several times is one list (RFC 9110 §5.3).
-    for header in headers.get_all(FORWARDED_FOR).iter().rev() {
-        for entry in header.to_str().unwrap_or_default().rsplit(',') {
-            // Something unreadable hides whatever is before it.
-            let Ok(address) = entry.trim().parse::<IpAddr>() else { return client };
-            client = address.to_canonical();
-            if !is_trusted(client) {
-                return client;
+
+    /// The address of the client: the peer's own, or, when the peer is a trusted proxy, the last one in `X-Forwarded-For`
+    /// that is not a trusted proxy itself. What stands before that was written by the client and is not believed.
+    #[must_use]
+    pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let is_trusted = |address: IpAddr| self.networks.iter().any(|network| network.contains(&address));
+        let mut client = peer.to_canonical();
+        if !is_trusted(client) {
+            return client;
+        }
+        // A header that is there several times is one list (RFC 9110 §5.3).
+        for header in headers.get_all(FORWARDED_FOR).iter().rev() {
+            for entry in String::from_utf8_lossy(header.as_bytes()).rsplit(',') {
+                // Something unreadable hides whatever is before it.
+                let Some(address) = forwarded(entry) else {
+                    self.tell(client, entry);
+                    return client;
+                };
+                client = address;
+                if !is_trusted(client) {
+                    return client;
+                }
             }
         }
+        client
     }
-    client
+
+    fn tell(&self, proxy: IpAddr, entry: &str) {
+        if !self.has_told.swap(true, Relaxed) {
+            let entry: String = entry.chars().take(64).collect();
+            tracing::warn!(
+                %proxy, entry,
+                "a trusted proxy sends X-Forwarded-For with an entry that is no address; who it speaks for counts as the proxy"
+            );
+        }
+    }
+}
+
+/// An entry of the header: an address, as some proxies write it with a port, and an IPv6 one in brackets.
+fn forwarded(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let with_port = || entry.parse().ok().map(|address: SocketAddr| address.ip());
+    entry.parse().ok().or_else(with_port).or_else(bracketed).map(|address| address.to_canonical())
 }
 
 /// The network that one party can be assumed to have for itself: an IPv4 address, or an IPv6 /64, in which anyone may
@@ -54,7 +94,7 @@ mod tests {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
         }
         let trusted = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
-        client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        TrustedProxies::new(trusted.to_vec()).client_address(peer.parse().unwrap(), &headers).to_string()
     }
 
     #[test]
@@ -70,6 +110,14 @@ mod tests {
             ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
             ("::ffff:10.0.0.1", &["2001:db8::1"], "2001:db8::1"),
             ("::1", &["::ffff:198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["203.0.113.9:51234"], "203.0.113.9"),
+            ("10.0.0.1", &["[2001:db8::1]:443"], "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["6.6.6.6:1, [::ffff:198.51.100.1]:2, 10.0.0.2:3"], "198.51.100.1"),
+            ("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, "], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, [203.0.113.9]"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, 203.0.113.9:65536"], "10.0.0.1"),
         ] {
             assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
         }

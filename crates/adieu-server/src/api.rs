@@ -43,7 +43,8 @@ pub use relay::relay_router;
 
 use self::verify::Realm;
 use crate::{
-    clients::Clients, config::Settings, error::ApiError, feed::Feed, limit::LoginLimits, metrics::Metrics, node::Node,
+    address::TrustedProxies, clients::Clients, config::Settings, error::ApiError, feed::Feed, metrics::Metrics,
+    node::Node,
 };
 
 /// What handlers share.
@@ -53,7 +54,7 @@ struct Api(Arc<Shared>);
 struct Shared {
     node: Arc<Node>,
     settings: Settings,
-    limits: LoginLimits,
+    proxies: TrustedProxies,
     guard: Guard,
 }
 
@@ -94,13 +95,9 @@ impl FromRef<Api> for Feed {
 /// # Errors
 /// When the keys of the node are no set of keys.
 pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Error> {
-    let limits = LoginLimits::new(
-        settings.login_attempts_per_account,
-        settings.login_attempts_per_address,
-        Arc::clone(&node.clock),
-    );
     let (guard, metrics) = (Guard::of(&node.sessions), Arc::clone(&node.metrics));
-    let api = Api(Arc::new(Shared { node, settings: settings.clone(), limits, guard }));
+    let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
+    let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard }));
 
     let (router, document) = documented().split_for_parts();
     let router = router

@@ -164,7 +164,8 @@ pub struct Settings {
     #[config(env = "ADIEU_HASHING_THREADS", deserialize_with = text)]
     pub hashing_threads: Option<NonZeroUsize>,
 
-    /// How many passwords may wait to be hashed; further logins are answered 503 at once.
+    /// How many passwords may wait to be hashed; further logins are answered 503 at once. One address (for IPv6: one /64
+    /// network) gets a quarter of the places, and is answered 429 beyond that.
     #[config(env = "ADIEU_HASHING_QUEUE", default = "64", deserialize_with = text)]
     pub hashing_queue: NonZeroUsize,
 
@@ -176,18 +177,34 @@ pub struct Settings {
     #[config(env = "ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", default = "100 per 5m", deserialize_with = text)]
     pub login_attempts_per_address: Rate,
 
+    /// How many revocations one client may append: so many at once, and again so many spread over the time; more are answered
+    /// 429. Each is kept in memory and on disk until the tokens that it is about have expired.
+    #[config(env = "ADIEU_CLIENT_REVOCATION_QUOTA", default = "10000 per 1h", deserialize_with = text)]
+    pub client_revocation_quota: Rate,
+
+    /// For how long a revocation of a client may be kept, by its `keep_until` or `expires_at`. Not set: as long as the
+    /// longest-lived token that this server issues or accepts.
+    #[config(env = "ADIEU_CLIENT_REVOCATION_HORIZON", deserialize_with = text)]
+    pub client_revocation_horizon: Option<Duration>,
+
     /// The longest body of a request, in bytes; a longer one is answered 413.
     #[config(env = "ADIEU_MAX_BODY_BYTES", default = "65536", deserialize_with = text)]
     pub max_body_bytes: NonZeroUsize,
 
-    /// How many connections may be open at once; further ones wait to be accepted. One address (for IPv6: one /64
-    /// network) gets a quarter of them, unless it is a trusted proxy.
+    /// How many connections may be open at once. One address (for IPv6: one /64 network) gets a quarter of them, unless it is
+    /// a trusted proxy; and a quarter is kept for trusted proxies and this machine. When there are no more, one that is idle
+    /// is closed for another.
     #[config(env = "ADIEU_MAX_CONNECTIONS", default = "10000", deserialize_with = text)]
     pub max_connections: NonZeroUsize,
 
-    /// How long a client may take to send the head of a request, and so how long an idle connection is kept.
+    /// How long a client may take to send the head of a request.
     #[config(env = "ADIEU_HEADER_TIMEOUT", default = "30s", deserialize_with = text)]
     pub header_timeout: Duration,
+
+    /// How long a connection is kept on which no further request comes. Longer than proxies and load balancers keep theirs
+    /// (mostly 60 s), or requests are lost that they send while it is being closed.
+    #[config(env = "ADIEU_KEEP_ALIVE_TIMEOUT", default = "75s", deserialize_with = text)]
+    pub keep_alive_timeout: Duration,
 
     /// How long a request may take from its head to its answer: then it is answered 408 if its body has not come, and
     /// 503 if the server is slow. As long may a client take nothing of its answer, before it is hung up on.
@@ -216,6 +233,15 @@ pub struct Settings {
     /// rename it. A command that would change something fails when it can't be opened; a server logs that and goes on.
     #[config(env = "ADIEU_AUDIT_LOG", deserialize_with = text)]
     pub audit_log: Option<PathBuf>,
+}
+
+impl Settings {
+    /// For how long a revocation of a client may be kept.
+    #[must_use]
+    pub fn client_horizon(&self) -> Duration {
+        let accepted = self.trusted_issuer.iter().map(|issuer| issuer.longest_lifetime);
+        self.client_revocation_horizon.unwrap_or_else(|| accepted.fold(self.session_lifetime, Duration::max))
+    }
 }
 
 /// The annotated sample file: every setting, commented out, with its default.

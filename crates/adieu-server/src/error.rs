@@ -91,6 +91,12 @@ pub enum ApiError {
         /// When the next may be made.
         retry_after: Duration,
     },
+    /// A client has revoked more than it may.
+    #[error("the client has used up its quota of revocations")]
+    QuotaUsedUp {
+        /// When it may revoke so much again.
+        retry_after: Duration,
+    },
     /// A client has more followers, or more requests that wait, than it may.
     #[error("the client has too many followers")]
     TooManyFollowers,
@@ -178,7 +184,9 @@ impl ApiError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::InvalidForm(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyAttempts { .. } | Self::TooManyFollowers => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts { .. } | Self::QuotaUsedUp { .. } | Self::TooManyFollowers => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Unavailable(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -195,6 +203,9 @@ impl ApiError {
             Self::ClaimRequired => Some("The token lacks a claim that is required here.".into()),
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
+            Self::QuotaUsedUp { .. } => {
+                Some("This client has used up its quota of revocations. Try again later.".into())
+            }
             Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
             Self::NotReady(reason) => Some((*reason).into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
@@ -222,7 +233,7 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            Self::TooManyAttempts { retry_after } | Self::QuotaUsedUp { retry_after } => Some(*retry_after),
             Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers => Some(SOON),
             _ => None,
         }
@@ -319,6 +330,7 @@ impl From<HasherError> for ApiError {
     fn from(error: HasherError) -> Self {
         match error {
             HasherError::Busy => Self::Unavailable(error.into()),
+            HasherError::FullShare => Self::TooManyAttempts { retry_after: SOON },
             HasherError::Failed => Self::Internal(error.into()),
         }
     }

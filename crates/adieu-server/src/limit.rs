@@ -1,13 +1,14 @@
-//! How often a login may fail, per account and per address, and how many accounts one address may register.
+//! How often a login may fail, per account and per address, how many accounts one address may register, and how much one
+//! client may revoke.
 //!
 //! 1. An attempt is counted before the password is looked at, and given back when it was right: many guesses at the
 //!    same moment are no more than as many one after another.
-//! 2. Nobody can lock a user out for long: attempts come back one by one, and an address from which the user has
-//!    logged in has a count of its own, which strangers can't use up.
-//! 3. Memory is bounded, whatever names and addresses are tried; names are not kept, only a keyed hash of them.
+//! 2. Nobody can lock a user out. An address from which the user has logged in has a count of its own, which strangers can't
+//!    use up. What all others share they can; then each party that has not failed lately still has [`RESERVE`] attempts.
+//! 3. Memory is bounded, whatever names and addresses are tried; names are not kept, only a hash of them.
 //!
-//! Counts are this process's own and are forgotten when it ends. A refused attempt is not looked at and costs nothing,
-//! so whoever keeps trying is not refused for longer.
+//! Counts are this process's own and are forgotten when it ends; addresses from which users have logged in are kept in the store.
+//! A refused attempt is not looked at and costs nothing, so whoever keeps trying is not refused for longer.
 
 mod expiring;
 
@@ -19,18 +20,28 @@ use std::{
 };
 
 use adieu::time::Clock;
+use aws_lc_rs::digest::{Context, SHA256};
 
 use self::expiring::Expiring;
-use crate::{address::party, config::Rate, error::ApiError, text::Username};
+use crate::{
+    accounts::KnownAddress, address::party, clients::ClientName, config::Rate, error::ApiError, text::Username,
+};
 
 /// For how long an address from which a user logged in keeps its own count.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 86_400);
 
+/// How much of that must be left not to write it down again.
+const KNOWN_ANEW: Duration = Duration::from_secs(29 * 86_400);
+
+/// How many attempts at an account each party has when the others have used up what all share: enough for a slip of the
+/// fingers, and few for one of many addresses that guess together.
+const RESERVE: u32 = 2;
+
 /// How many accounts, addresses and pairs of them are kept of each; 16 bytes each, and as much again for the table.
-const MOST_ENTRIES: usize = 200_000;
+pub const MOST_ENTRIES: usize = 200_000;
 
 /// The next attempt may be made after this long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("too many failed attempts")]
 pub struct RetryAfter(pub Duration);
 
@@ -54,6 +65,7 @@ pub struct LoginLimits {
 struct Counts {
     accounts: Expiring,
     addresses: Expiring,
+    reserves: Expiring,
     known: Expiring,
     registrations: Expiring,
 }
@@ -62,9 +74,19 @@ impl LoginLimits {
     /// No failures so far.
     #[must_use]
     pub fn new(per_account: Rate, per_address: Rate, clock: Arc<dyn Clock>) -> Self {
-        let [accounts, addresses, known, registrations] = [(); 4].map(|()| Expiring::new(MOST_ENTRIES));
-        let counts = Mutex::new(Counts { accounts, addresses, known, registrations });
+        let [accounts, addresses, reserves, known, registrations] = [(); 5].map(|()| Expiring::new(MOST_ENTRIES));
+        let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations });
         Self { clock, hasher: RandomState::new(), per_account, per_address, counts }
+    }
+
+    /// Takes in from where users have logged in before this process began.
+    pub fn remember(&self, known: impl IntoIterator<Item = KnownAddress>) {
+        let (now, wall_clock) = (self.now(), self.clock.now());
+        let mut counts = self.counts();
+        for KnownAddress { pair, until } in known {
+            let left = Duration::from_secs(until.as_unix().saturating_sub(wall_clock.as_unix())).min(KNOWN_FOR);
+            counts.known.set(pair, now.saturating_add(nanos(left)), now);
+        }
     }
 
     /// Counts an attempt to log in, before the password is looked at. It stays counted as a failure unless
@@ -73,19 +95,37 @@ impl LoginLimits {
     /// # Errors
     /// When the account or the address has had too many; nothing is counted then.
     pub fn attempt(&self, account: &Username, address: IpAddr) -> Result<Attempt<'_>, RetryAfter> {
+        let pair = pair(account, party(address));
         let address = self.hasher.hash_one(party(address));
         let account = self.hasher.hash_one(account);
-        let pair = self.hasher.hash_one((account, address));
 
         let now = self.now();
         let mut counts = self.counts();
-        let account = if counts.known.get(pair) > now { pair } else { account };
-        take(&mut counts.addresses, address, self.per_address, now)?;
-        if let Err(refused) = take(&mut counts.accounts, account, self.per_account, now) {
+        let mut attempt = Attempt { limits: self, address, pair, shared: Shared::Nothing };
+        take(&mut counts.addresses, address, self.per_address, 1, now)?;
+        if let Err(refused) = take(&mut counts.accounts, pair, self.per_account, 1, now) {
             give_back(&mut counts.addresses, address, self.per_address);
             return Err(refused);
         }
-        Ok(Attempt { limits: self, account, address, pair })
+        if counts.known.get(pair) > now {
+            return Ok(attempt);
+        }
+        let reserve = self.reserve();
+        attempt.shared = match take(&mut counts.accounts, account, self.per_account, 1, now) {
+            Ok(()) => Shared::Account(account),
+            Err(refused) => match take(&mut counts.reserves, pair, reserve, 1, now) {
+                Ok(()) => Shared::Reserve,
+                Err(own) => {
+                    attempt.give_back_to(&mut counts);
+                    return Err(refused.min(own));
+                }
+            },
+        };
+        Ok(attempt)
+    }
+
+    fn reserve(&self) -> Rate {
+        Rate { burst: RESERVE.min(self.per_account.burst), per: self.per_account.per }
     }
 
     /// Counts a registration, before the password is hashed, which costs as much as a failed login: so an address may
@@ -96,7 +136,7 @@ impl LoginLimits {
     pub fn registration(&self, address: IpAddr) -> Result<(), RetryAfter> {
         let address = self.hasher.hash_one(party(address));
         let now = self.now();
-        take(&mut self.counts().registrations, address, self.per_address, now)
+        take(&mut self.counts().registrations, address, self.per_address, 1, now)
     }
 
     fn now(&self) -> u64 {
@@ -113,32 +153,97 @@ impl LoginLimits {
 #[must_use = "an attempt that is dropped counts as failed"]
 pub struct Attempt<'a> {
     limits: &'a LoginLimits,
-    account: u64,
     address: u64,
     pair: u64,
+    shared: Shared,
+}
+
+/// What an attempt has taken beside what its party has for itself.
+#[derive(Debug)]
+enum Shared {
+    /// Nothing, since the address is known.
+    Nothing,
+    /// Of what all strangers share.
+    Account(u64),
+    /// Of what is left to each when that is used up.
+    Reserve,
 }
 
 impl Attempt<'_> {
-    /// The password was right: nothing is counted, and this address is known from now on.
-    pub fn succeeded(self) {
-        let until = self.limits.now().saturating_add(nanos(KNOWN_FOR));
-        let now = self.limits.now();
-        self.limits.counts().known.set(self.pair, until, now);
+    /// The password was right: nothing is counted, and this address is known from now on. Returns what is to be kept in the
+    /// store, if it is not there yet.
+    pub fn succeeded(self) -> Option<KnownAddress> {
+        let (limits, pair) = (self.limits, self.pair);
         self.give_back();
+        let now = limits.now();
+        let mut counts = limits.counts();
+        if counts.known.get(pair) > now.saturating_add(nanos(KNOWN_ANEW)) {
+            return None;
+        }
+        counts.known.set(pair, now.saturating_add(nanos(KNOWN_FOR)), now);
+        Some(KnownAddress { pair, until: limits.clock.now().plus(KNOWN_FOR) })
     }
 
     /// The password was not looked at: nothing is counted.
     pub fn give_back(self) {
-        let mut counts = self.limits.counts();
-        give_back(&mut counts.accounts, self.account, self.limits.per_account);
-        give_back(&mut counts.addresses, self.address, self.limits.per_address);
+        self.give_back_to(&mut self.limits.counts());
+    }
+
+    fn give_back_to(&self, counts: &mut Counts) {
+        let Self { limits, address, pair, ref shared } = *self;
+        give_back(&mut counts.addresses, address, limits.per_address);
+        give_back(&mut counts.accounts, pair, limits.per_account);
+        match *shared {
+            Shared::Nothing => {}
+            Shared::Account(account) => give_back(&mut counts.accounts, account, limits.per_account),
+            Shared::Reserve => give_back(&mut counts.reserves, pair, limits.reserve()),
+        }
+    }
+}
+
+/// Of a name and a party; the same in each process, since it is kept in the store. That it tells nothing by itself is all that
+/// is asked of it: one that collides gives an address a count of its own.
+fn pair(account: &Username, party: IpAddr) -> u64 {
+    let mut context = Context::new(&SHA256);
+    context.update(b"adieu known address\0");
+    context.update(account.as_str().as_bytes());
+    context.update(b"\0");
+    context.update(party.to_string().as_bytes());
+    let digest = context.finish();
+    digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// How much each client may revoke.
+#[derive(Debug)]
+pub struct ClientQuotas {
+    clock: Arc<dyn Clock>,
+    hasher: RandomState,
+    quota: Rate,
+    used: Mutex<Expiring>,
+}
+
+impl ClientQuotas {
+    /// Nothing revoked so far.
+    #[must_use]
+    pub fn new(quota: Rate, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, hasher: RandomState::new(), quota, used: Mutex::new(Expiring::new(MOST_ENTRIES)) }
+    }
+
+    /// Counts so many revocations of a client.
+    ///
+    /// # Errors
+    /// When that is more than it may; nothing is counted then.
+    pub fn take(&self, client: &ClientName, revocations: usize) -> Result<(), RetryAfter> {
+        let revocations = u32::try_from(revocations).unwrap_or(u32::MAX);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        take(&mut used, self.hasher.hash_one(client), self.quota, revocations, self.clock.moment().as_nanos())
     }
 }
 
 /// The generic cell rate algorithm (ITU-T I.371): of each key only the moment is kept at which all its attempts will
 /// have come back.
-fn take(table: &mut Expiring, key: u64, rate: Rate, now: u64) -> Result<(), RetryAfter> {
-    let all_back = table.get(key).max(now).saturating_add(interval(rate));
+fn take(table: &mut Expiring, key: u64, rate: Rate, count: u32, now: u64) -> Result<(), RetryAfter> {
+    let all_back = table.get(key).max(now).saturating_add(interval(rate).saturating_mul(u64::from(count)));
     let allowed_at = all_back.saturating_sub(interval(rate).saturating_mul(u64::from(rate.burst)));
     if allowed_at > now {
         return Err(RetryAfter(Duration::from_nanos(allowed_at - now)));
@@ -196,6 +301,9 @@ mod tests {
         for address in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
             assert_eq!(fixture.fail("jose", address), Ok(()));
         }
+        for _ in 0..RESERVE {
+            assert_eq!(fixture.fail("jose", "192.0.2.4"), Ok(()), "who has not failed yet has a few of its own");
+        }
         assert_eq!(fixture.fail("jose", "192.0.2.4"), Err(Duration::from_secs(20)));
         assert_eq!(fixture.fail("anna", "192.0.2.4"), Ok(()));
 
@@ -204,6 +312,56 @@ mod tests {
         fixture.clock.advance(Duration::from_secs(1));
         assert_eq!(fixture.fail("jose", "192.0.2.4"), Ok(()), "one came back");
         assert!(fixture.fail("jose", "192.0.2.4").is_err(), "and only one");
+    }
+
+    #[test]
+    fn strangers_never_use_up_the_only_allowance() {
+        let fixture = Fixture::new();
+        // One who keeps asking, and many who ask once.
+        let mut guesses = 0;
+        for second in 0..600 {
+            guesses += usize::from(fixture.fail("jose", "203.0.113.6").is_ok());
+            let _counted = fixture.fail("jose", &format!("198.51.{}.{}", second / 200, second % 200));
+            let attempt = fixture.attempt("jose", "192.0.2.77");
+            assert!(attempt.is_ok(), "refused after {second} s");
+            attempt.unwrap().give_back();
+            fixture.clock.advance(Duration::from_secs(1));
+        }
+        assert!(guesses <= 3 + 600 / 20, "the guesser gets no more than an account may fail: {guesses}");
+    }
+
+    #[test]
+    fn where_a_user_has_logged_in_is_known_after_a_restart() {
+        let before = Fixture::new();
+        let known = before.attempt("jose", "2001:db8::1").unwrap().succeeded().unwrap();
+        assert_eq!(before.attempt("jose", "2001:db8::1").unwrap().succeeded(), None, "it is kept already");
+
+        let fixture = Fixture::new();
+        fixture.limits.remember([known]);
+        for address in ["203.0.113.6", "203.0.113.7"] {
+            while fixture.fail("jose", address).is_ok() {}
+        }
+        for _ in 0..3 {
+            assert_eq!(fixture.fail("jose", "2001:db8::2"), Ok(()), "the same network, with all of its own attempts");
+        }
+        assert!(fixture.fail("jose", "2001:db8::2").is_err());
+        fixture.clock.advance(KNOWN_FOR);
+        assert!(fixture.attempt("jose", "2001:db8::1").unwrap().succeeded().is_some(), "by then it has lapsed");
+    }
+
+    #[test]
+    fn a_client_revokes_within_its_quota() {
+        let clock = ManualClock::at(Timestamp::from_unix(1_700_000_000));
+        let quotas = ClientQuotas::new(Rate { burst: 600, per: Duration::from_secs(600) }, Arc::new(clock.clone()));
+        let take = |client: &str, count| quotas.take(&ClientName::new(client).unwrap(), count);
+        assert_eq!(take("shop", 500), Ok(()));
+        assert_eq!(take("shop", 110), Err(RetryAfter(Duration::from_secs(10))));
+        assert_eq!(take("shop", 100), Ok(()), "what was refused is not counted");
+        assert_eq!(take("cart", 600), Ok(()), "each has its own");
+        assert!(take("shop", 1).is_err());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(take("shop", 1), Ok(()));
+        assert!(take("other", 601).is_err(), "more than there is at any time");
     }
 
     #[test]
@@ -220,7 +378,7 @@ mod tests {
     fn success_costs_nothing() {
         let fixture = Fixture::new();
         for _ in 0..100 {
-            fixture.attempt("jose", HOME).unwrap().succeeded();
+            let _kept = fixture.attempt("jose", HOME).unwrap().succeeded();
         }
         for _ in 0..100 {
             fixture.attempt("jose", HOME).unwrap().give_back();
@@ -250,12 +408,12 @@ mod tests {
     #[test]
     fn a_stranger_does_not_lock_a_user_out_at_home() {
         let fixture = Fixture::new();
-        fixture.attempt("jose", HOME).unwrap().succeeded();
+        let _kept = fixture.attempt("jose", HOME).unwrap().succeeded();
         for _ in 0..3 {
             fixture.fail("jose", "203.0.113.6").unwrap();
         }
         assert!(fixture.fail("jose", "203.0.113.6").is_err());
-        fixture.attempt("jose", HOME).unwrap().succeeded();
+        let _kept = fixture.attempt("jose", HOME).unwrap().succeeded();
 
         for _ in 0..3 {
             assert_eq!(fixture.fail("jose", HOME), Ok(()), "home has as many");

@@ -9,7 +9,7 @@
 //! Whatever else there is to count is registered in [`Metrics::new`]: counters of handlers as fields, and what is known
 //! elsewhere in `Known`, which is asked when somebody looks.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use adieu::{session::Sessions, token::Verifier};
 use adieu_axum::RefusalKind;
@@ -29,7 +29,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::error::ApiError;
+use crate::{clients::ClientName, config::Rate, error::ApiError};
 
 /// The media type of what is served.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,6 +60,7 @@ pub struct Metrics {
     pub logouts: Counter,
     requests: Family<Request, Counter>,
     refusals: Family<Cause, Counter>,
+    client_revocations: Family<ByClient, Counter>,
     registry: Registry,
 }
 
@@ -68,6 +69,13 @@ struct Request {
     method: String,
     route: String,
     status: u16,
+}
+
+/// Clients are the operator's to name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClient {
+    client: String,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,6 +95,7 @@ impl Metrics {
             logouts: Counter::default(),
             requests: Family::default(),
             refusals: Family::default(),
+            client_revocations: Family::default(),
             registry: Registry::default(),
         };
         registry.register("logins", "Logins", metrics.logins.clone());
@@ -95,6 +104,11 @@ impl Metrics {
         registry.register("logouts", "Logouts", metrics.logouts.clone());
         registry.register("requests", "Answered requests", metrics.requests.clone());
         registry.register("refusals", "Requests that were refused for their token", metrics.refusals.clone());
+        registry.register(
+            "client_revocations",
+            "Revocations by clients, and those beyond their quota",
+            metrics.client_revocations.clone(),
+        );
         registry.register_collector(Box::new(Known { verifier, sessions }));
         metrics.registry = registry;
         metrics
@@ -109,6 +123,26 @@ impl Metrics {
         if let Some(kind) = refused {
             self.refusals.get_or_create(&Cause { cause: cause(kind) }).inc();
         }
+    }
+
+    /// Counts revocations that a client asked for, within its quota or not.
+    pub(crate) fn client_revoked(&self, client: &ClientName, count: usize, within_quota: bool) {
+        let outcome = if within_quota { "accepted" } else { "over_quota" };
+        let labels = ByClient { client: client.as_str().to_owned(), outcome };
+        self.client_revocations.get_or_create(&labels).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// Says what clients may revoke.
+    pub(crate) fn with_client_limits(mut self, quota: Rate, horizon: Duration) -> Self {
+        let registry = &mut self.registry;
+        let burst = ConstGauge::new(i64::from(quota.burst));
+        registry.register("client_revocation_quota", "Revocations that each client may append at once", burst);
+        let seconds = |duration: Duration| ConstGauge::new(duration.as_secs_f64());
+        let period = "In what time that many come back";
+        registry.register_with_unit("client_revocation_quota_period", period, Unit::Seconds, seconds(quota.per));
+        let kept = "For how long revocations of clients are kept at most";
+        registry.register_with_unit("client_revocation_horizon", kept, Unit::Seconds, seconds(horizon));
+        self
     }
 
     /// As they are now.

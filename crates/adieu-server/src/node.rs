@@ -17,6 +17,7 @@ use crate::{
     config::{self, Settings},
     feed::{Feed, Joining},
     high_water, issuers,
+    limit::{ClientQuotas, LoginLimits, MOST_ENTRIES},
     metrics::Metrics,
     password::Hasher,
     store::{Stores, address},
@@ -35,6 +36,10 @@ pub struct Node {
     pub feed: Feed,
     /// The index, what keeps it up to date, and the keys.
     pub core: adieu::Node,
+    /// How often logins may fail.
+    pub limits: LoginLimits,
+    /// How much clients may revoke.
+    pub quotas: ClientQuotas,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -126,11 +131,19 @@ impl Node {
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
         let accounts = Accounts::new(stores.accounts(), Arc::clone(&sessions), hasher, Arc::clone(&clock));
         let clients = Clients::new(stores.clients(), Arc::clone(&clock));
+        let (per_account, per_address) = (settings.login_attempts_per_account, settings.login_attempts_per_address);
+        let limits = LoginLimits::new(per_account, per_address, Arc::clone(&clock));
+        if purpose == Purpose::Serve {
+            limits.remember(accounts.store().known_addresses(clock.now(), MOST_ENTRIES).await?);
+        }
+        let quotas = ClientQuotas::new(settings.client_revocation_quota, Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let joining = joining.map(|joining| (joining, core.settled()));
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
-        let metrics = Arc::new(Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions))));
-        Ok(Self { core, sessions, metrics, accounts, clients, feed, clock, stores, key_followers })
+        let metrics = Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)));
+        let metrics = metrics.with_client_limits(settings.client_revocation_quota, settings.client_horizon());
+        let metrics = Arc::new(metrics);
+        Ok(Self { core, sessions, limits, quotas, metrics, accounts, clients, feed, clock, stores, key_followers })
     }
 
     /// Makes sure that the store can be read, and written when it could not be the last time.

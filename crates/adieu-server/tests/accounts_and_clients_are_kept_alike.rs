@@ -7,7 +7,7 @@ use adieu::{
     time::Timestamp,
 };
 use adieu_server::{
-    accounts::{self, Account, AccountStore, Change},
+    accounts::{self, Account, AccountStore, Change, KnownAddress},
     clients::{self, Capability, Client, ClientName, ClientStore},
     password::PasswordHash,
     text::Username,
@@ -39,6 +39,8 @@ every_engine! {
     accounts_are_listed_by_id_and_in_pages
     each_change_changes_what_it_says
     a_rehash_does_not_undo_a_new_password
+    of_two_changes_of_one_password_one_applies
+    where_users_log_in_from_is_kept_until_it_lapses
     clients_come_and_go
     all_of_it_is_there_when_it_is_opened_again
 }
@@ -232,6 +234,40 @@ async fn a_rehash_does_not_undo_a_new_password<P: Place>() {
     store.change(&jose.id, Change::Password(hash(0))).await.unwrap();
     assert!(!store.change(&jose.id, Change::Rehash(hash(1), 1)).await.unwrap());
     assert_eq!(store.by_id(&jose.id).await.unwrap().unwrap().password.as_str(), HASHES[0]);
+}
+
+async fn of_two_changes_of_one_password_one_applies<P: Place>() {
+    let place = P::empty().await;
+    let (here, there) = (place.open().await, place.open().await);
+    let jose = account("1", "jose");
+    here.add(vec![jose.clone()]).await.unwrap();
+    let (one, other) = tokio::join!(
+        here.change(&jose.id, Change::OwnPassword(hash(0), 1)),
+        there.change(&jose.id, Change::OwnPassword(hash(1), 1)),
+    );
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert!(one != other, "{one} {other}");
+    let found = here.by_id(&jose.id).await.unwrap().unwrap();
+    assert_eq!((found.password.as_str(), found.password_version), (HASHES[usize::from(other)], 2));
+    assert!(here.change(&jose.id, Change::OwnPassword(hash(0), 2)).await.unwrap());
+    assert!(!here.change(&Subject::new("2").unwrap(), Change::OwnPassword(hash(0), 1)).await.unwrap());
+}
+
+async fn where_users_log_in_from_is_kept_until_it_lapses<P: Place>() {
+    let place = P::empty().await;
+    let at = |seconds: u64| Timestamp::from_unix(1_800_000_000 + seconds);
+    let known = |pair, until| KnownAddress { pair, until: at(until) };
+    {
+        let store = place.open().await;
+        for address in [known(u64::MAX, 10), known(0, 20), known(7, 30), known(7, 40)] {
+            store.remember_address(address, at(0)).await.unwrap();
+        }
+    }
+    let store = place.open().await;
+    assert_eq!(store.known_addresses(at(0), 10).await.unwrap(), [known(7, 40), known(0, 20), known(u64::MAX, 10)]);
+    assert_eq!(store.known_addresses(at(10), 1).await.unwrap(), [known(7, 40)]);
+    store.remember_address(known(8, 50), at(20)).await.unwrap();
+    assert_eq!(store.known_addresses(at(0), 10).await.unwrap(), [known(8, 50), known(7, 40)], "what lapsed is gone");
 }
 
 fn client(name: &str, can: &[Capability]) -> Client {

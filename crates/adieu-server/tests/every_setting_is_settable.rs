@@ -40,9 +40,12 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("hashing_queue", "8", "8"),
     ("login_attempts_per_account", r#""3 per 1m""#, "3 per 1m"),
     ("login_attempts_per_address", r#""30 per 1h""#, "30 per 1h"),
+    ("client_revocation_quota", r#""500 per 1m""#, "500 per 1m"),
+    ("client_revocation_horizon", r#""31d""#, "31d"),
     ("max_body_bytes", "1024", "1024"),
     ("max_connections", "50", "50"),
     ("header_timeout", r#""5s""#, "5s"),
+    ("keep_alive_timeout", r#""20s""#, "20s"),
     ("request_timeout", r#""10s""#, "10s"),
     ("drain_timeout", r#""1s""#, "1s"),
     ("trusted_proxies", r#"["10.0.0.0/8", "::1/128"]"#, "10.0.0.0/8, ::1/128"),
@@ -126,8 +129,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 10,
-        "all but the ten without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 11,
+        "all but the eleven without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }
@@ -176,6 +179,41 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
     .map(|start| start.load().unwrap_err())
     .join("\n");
     insta::assert_snapshot!(refusals);
+}
+
+/// In its own form and in that of Docker's links, which each container gets for each Service of its namespace.
+#[test]
+fn what_kubernetes_says_of_a_service_of_the_same_name_is_no_setting() {
+    let variables = [
+        ("ADIEU_SERVICE_HOST", "10.96.0.17"),
+        ("ADIEU_SERVICE_PORT", "8080"),
+        ("ADIEU_SERVICE_PORT_HTTP", "8080"),
+        ("ADIEU_PORT", "tcp://10.96.0.17:8080"),
+        ("ADIEU_PORT_8080_TCP", "tcp://10.96.0.17:8080"),
+        ("ADIEU_PORT_8080_TCP_PROTO", "tcp"),
+        ("ADIEU_PORT_8080_TCP_PORT", "8080"),
+        ("ADIEU_PORT_8080_TCP_ADDR", "10.96.0.17"),
+        ("ADIEU_PORT_53_UDP", "udp://[fd00::1]:53"),
+        ("ADIEU_METRICS_SERVICE_HOST", "fd00::1"),
+        ("ADIEU_METRICS_PORT", "tcp://[fd00::1]:9464"),
+        ("ADIEU_METRICS_PORT_9464_TCP_ADDR", "fd00::1"),
+    ];
+    let start = variables.iter().fold(Start::new(), |start, (name, value)| start.variable(name, value));
+    assert_eq!(start.load().unwrap(), defaults());
+    for (name, value) in [
+        ("ADIEU_PORT", "8080"),
+        ("ADIEU_PORT", "tcp://adieu:8080"),
+        ("ADIEU_SERVICE_HOST", "adieu"),
+        ("ADIEU_SERVICE_PORT", "http"),
+        ("ADIEU_HOST", "10.96.0.17"),
+        ("ADIEU_PORT_8080", "tcp://10.96.0.17:8080"),
+        ("ADIEU_PORT_8080_TCP_ADRR", "10.96.0.17"),
+        ("ADIEU_TCP_ADDR", "10.96.0.17"),
+        ("ADIEU_LISTEN_PORT", "8080"),
+    ] {
+        let refused = Start::new().variable(name, value).load().unwrap_err();
+        assert_eq!(refused, format!("{name} in the environment: no such setting; `adieu config` lists them"));
+    }
 }
 
 /// What the core would refuse is refused here, in a line that says where it comes from.

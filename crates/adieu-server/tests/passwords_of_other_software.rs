@@ -53,22 +53,22 @@ async fn they_verify_and_are_to_be_hashed_anew() {
     for (text, stored) in OUTDATED {
         let hash = PasswordHash::parse(stored).unwrap();
         assert_eq!(hash.as_str(), *stored);
-        assert_eq!(hasher.verify(&password(text), &hash).await, Ok(Verdict::RightButOutdated), "{stored}");
+        assert_eq!(hasher.verify(&password(text), &hash, None).await, Ok(Verdict::RightButOutdated), "{stored}");
         let wrong = password(&format!("{text}x"));
-        assert_eq!(hasher.verify(&wrong, &hash).await, Ok(Verdict::Wrong), "{stored}");
+        assert_eq!(hasher.verify(&wrong, &hash, None).await, Ok(Verdict::Wrong), "{stored}");
     }
 }
 
 #[tokio::test]
 async fn the_parameters_that_we_use_are_left_as_they_are() {
     let hash = PasswordHash::parse(CURRENT).unwrap();
-    assert_eq!(hasher().verify(&password(ACCENTS), &hash).await, Ok(Verdict::Right));
+    assert_eq!(hasher().verify(&password(ACCENTS), &hash, None).await, Ok(Verdict::Right));
 }
 
 #[tokio::test]
 async fn a_password_that_other_software_hashed_as_typed_is_right() {
     let hash = PasswordHash::parse(DECOMPOSED).unwrap();
-    assert_eq!(hasher().verify(&password("jose\u{301}"), &hash).await, Ok(Verdict::RightButOutdated));
+    assert_eq!(hasher().verify(&password("jose\u{301}"), &hash, None).await, Ok(Verdict::RightButOutdated));
 }
 
 #[test]

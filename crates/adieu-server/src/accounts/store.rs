@@ -57,18 +57,41 @@ pub trait AccountStore: Send + Sync + 'static {
     /// When the store could not be read.
     async fn list(&self, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error>;
 
-    /// Changes one account; false when there is none.
+    /// Changes one account; false when there is none, or none to which the change applies.
     ///
     /// # Errors
     /// When the store could not be written.
     async fn change(&self, id: &Subject, change: Change) -> Result<bool, Error>;
+
+    /// Keeps that a user has logged in from an address, and forgets what lapsed before `now`.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    async fn remember_address(&self, known: KnownAddress, now: Timestamp) -> Result<(), Error>;
+
+    /// At most `limit` of the addresses that have not lapsed at `now`, those that lapse last.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    async fn known_addresses(&self, now: Timestamp, limit: usize) -> Result<Vec<KnownAddress>, Error>;
+}
+
+/// That a user has logged in from an address; neither can be told from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownAddress {
+    /// The hash of the two.
+    pub pair: u64,
+    /// Until when it is remembered.
+    pub until: Timestamp,
 }
 
 /// What is changed of an account.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A new password.
+    /// A new password, whatever the old one is.
     Password(PasswordHash),
+    /// A new password, if the old one is still that of this version.
+    OwnPassword(PasswordHash, i64),
     /// The same password, hashed anew, if it is still the one of this version.
     Rehash(PasswordHash, i64),
     /// It may not log in.
@@ -92,6 +115,13 @@ const BY_USERNAME: &str = concat!("SELECT ", columns!(), " FROM account WHERE us
 const LIST: &str = concat!("SELECT ", columns!(), " FROM account WHERE id > $1 ORDER BY id LIMIT $2");
 // SQLite numbers `$1` and `$2` by where they first appear, whatever their digits.
 const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2";
+const OWN_PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2 \
+                            AND password_version = $3";
 const REHASH: &str = "UPDATE account SET password = $1 WHERE id = $2 AND password_version = $3";
 const SET_DISABLED: &str = "UPDATE account SET is_disabled = $1 WHERE id = $2";
+const REMEMBER_ADDRESS: &str = "INSERT INTO known_address (pair, known_until) VALUES ($1, $2) \
+                                ON CONFLICT (pair) DO UPDATE SET known_until = excluded.known_until";
+const FORGET_ADDRESSES: &str = "DELETE FROM known_address WHERE known_until <= $1";
+const KNOWN_ADDRESSES: &str =
+    "SELECT pair, known_until FROM known_address WHERE known_until > $1 ORDER BY known_until DESC LIMIT $2";
 const DELETE: &str = "DELETE FROM account WHERE id = $1";

@@ -58,10 +58,16 @@ impl Api {
         password: &Password,
         client: &Client,
     ) -> Result<Account, ApiError> {
-        let attempt = self.limits.attempt(username, client.address)?;
-        match self.node.accounts.authenticate(username, password).await {
+        let attempt = self.node.limits.attempt(username, client.address)?;
+        match self.node.accounts.authenticate(username, password, client.address).await {
             Ok(account) => {
-                attempt.succeeded();
+                if let Some(known) = attempt.succeeded() {
+                    let kept = self.node.accounts.store().remember_address(known, self.node.clock.now()).await;
+                    if let Err(error) = kept {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "an address is not known to be the user's after a restart");
+                    }
+                }
                 Ok(account)
             }
             // The attempt stays counted.
@@ -82,7 +88,8 @@ impl Api {
         self.node.metrics.failed_logins.inc();
         let account = self.node.accounts.store().by_username(username).await.ok().flatten();
         audit::Entry { subject: account.map(|account| account.id), ..Default::default() }
-            .record(Event::LoginFailed, client.address);
+            .record(Event::LoginFailed, client.address)
+            .await;
     }
 
     /// The account with this id, if it is the caller's own or the caller is an administrator. To anybody else it is
@@ -125,9 +132,9 @@ pub(super) async fn register(
     let password = fields.required("password", |text| Password::chosen(text.into(), minimum));
     let (username, password) = fields.finish((username, password))?;
 
-    api.limits.registration(client.address)?;
-    let account = api.node.accounts.add(username, &password, Role::User).await?;
-    audit::Entry::of(&account.id).record(Event::AccountAdded, client.address);
+    api.node.limits.registration(client.address)?;
+    let account = api.node.accounts.add(username, &password, Role::User, Some(client.address)).await?;
+    audit::Entry::of(&account.id).record(Event::AccountAdded, client.address).await;
     Ok((StatusCode::CREATED, Message::new("User created successfully.")))
 }
 
@@ -150,13 +157,16 @@ pub(super) async fn change_password(
     let (current, chosen) = fields.finish((current, chosen))?;
 
     let account = api.account(token.subject()).await?;
-    api.authenticate(&account.username, &current, &client).await.map_err(|error| match error {
+    let wrong = |error| match error {
         ApiError::InvalidCredentials => FieldErrors::one("password", "Not the current password.").into(),
         other => other,
-    })?;
-    api.node.accounts.set_password(&account.id, &chosen, token.session.clone()).await?;
+    };
+    let account = api.authenticate(&account.username, &current, &client).await.map_err(wrong)?;
+    let (session, address) = (token.session.clone(), client.address);
+    api.node.accounts.change_password(&account, &chosen, session, address).await.map_err(wrong)?;
     audit::Entry { session: token.session.clone(), ..audit::Entry::of(&account.id) }
-        .record(Event::PasswordChanged, client.address);
+        .record(Event::PasswordChanged, client.address)
+        .await;
     Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await))
 }
 
@@ -202,6 +212,7 @@ pub(super) async fn delete(
     }
     api.node.accounts.delete(&account.id).await?;
     audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
-        .record(Event::AccountDeleted, client.address);
+        .record(Event::AccountDeleted, client.address)
+        .await;
     Ok(Message::revoked("User deleted.", wait.until_everywhere(&api.node.feed).await))
 }

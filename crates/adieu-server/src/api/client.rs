@@ -13,7 +13,7 @@ use axum::{
 use serde_json::Value;
 
 use super::Api;
-use crate::{accounts::ADMIN_CLAIM, address::client_address, error::ApiError};
+use crate::{accounts::ADMIN_CLAIM, error::ApiError};
 
 /// The longest `User-Agent` that is kept, in characters.
 const MAX_USER_AGENT: usize = 256;
@@ -37,7 +37,7 @@ impl FromRequestParts<Api> for Client {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let ConnectInfo(peer) =
             ConnectInfo::<SocketAddr>::from_request_parts(parts, api).await.map_err(ApiError::internal)?;
-        let address = client_address(peer.ip(), &parts.headers, &api.settings.trusted_proxies);
+        let address = api.proxies.client_address(peer.ip(), &parts.headers);
         let user_agent = parts.headers.get(header::USER_AGENT).map(|value| {
             String::from_utf8_lossy(value.as_bytes())
                 .chars()

@@ -254,6 +254,9 @@ answers! {
     TooMany "429" "ErrorBody" "Too many failed logins, or too many registrations." ["Retry-After"] {
         "too many" => {"code": 429, "message": "Too many attempts. Try again later.", "status": "Too Many Requests"},
     }
+    QuotaUsedUp "429" "ErrorBody" "The client has revoked as much as it may for now." ["Retry-After"] {
+        "used up" => {"code": 429, "message": "This client has used up its quota of revocations. Try again later.", "status": "Too Many Requests"},
+    }
     TooManyFollowers "429" "ErrorBody" "The client has too many followers, or too many requests that wait." ["Retry-After"] {
         "too many" => {"code": 429, "message": "This client has too many followers. Try again later.", "status": "Too Many Requests"},
     }

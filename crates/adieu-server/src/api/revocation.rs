@@ -32,6 +32,7 @@ use crate::{
     error::{ApiError, FieldErrors},
     feed::Everywhere,
     input::Fields,
+    limit::RetryAfter,
 };
 
 /// How many things one request may name.
@@ -125,16 +126,30 @@ struct Item {
     params(WaitParameters), request_body = RevocationRequest, responses(
     (status = 200, description = "Revoked, on stable storage.", body = Revoked),
     docs::BadRequest, docs::RefusedRevokers, docs::MayNotRevoke, docs::TooLarge, docs::NotJson, docs::Invalid,
-    docs::Unavailable,
+    docs::QuotaUsedUp, docs::Unavailable,
 ))]
 pub(super) async fn revoke(
     State(api): State<Api>,
     AfterBody((revoker, client, wait), fields): AfterBody<(Revoker, Client, Wait), Fields>,
 ) -> Result<Json<Revoked>, ApiError> {
     let sessions = &api.node.sessions;
-    let items = read(fields, sessions, api.node.clock.now())?;
-    if matches!(revoker, Revoker::Client(_)) && items.iter().any(|item| item.named.what == Name::Everything) {
-        return Err(ApiError::Forbidden("Only administrators may revoke everything.".into()));
+    let now = api.node.clock.now();
+    let kept_until = match &revoker {
+        // Not by today's settings: the token may be from when tokens lived longer.
+        Revoker::Admin(..) => Latest { time: now.plus(LONGEST_SESSION), wrong: "Later than any token of this server." },
+        Revoker::Client(_) => {
+            let wrong = "Later than client_revocation_horizon from now.";
+            Latest { time: now.plus(api.settings.client_horizon()), wrong }
+        }
+    };
+    let items = read(fields, sessions, &kept_until)?;
+    if let Revoker::Client(service) = &revoker {
+        if items.iter().any(|item| item.named.what == Name::Everything) {
+            return Err(ApiError::Forbidden("Only administrators may revoke everything.".into()));
+        }
+        let within = api.node.quotas.take(&service.name, items.len());
+        api.node.metrics.client_revoked(&service.name, items.len(), within.is_ok());
+        within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
     }
     let (named, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.named, item.entry)).unzip();
     let ended = sessions.revoke_named(named).await?;
@@ -144,8 +159,9 @@ pub(super) async fn revoke(
     };
     for (entry, ended) in entries.into_iter().zip(&ended) {
         audit::Entry { by: by.by.clone(), client: by.client.clone(), sessions_ended: Some(*ended), ..entry }
-            .record(Event::Revoked, client.address);
+            .note(Event::Revoked, client.address);
     }
+    audit::durable().await;
     let own_token_revoked = match &revoker {
         Revoker::Admin(_, token) => {
             Some(matches!(sessions.verifier().verify(token.as_str()), Err(Refusal::Revoked(_))))
@@ -156,15 +172,22 @@ pub(super) async fn revoke(
     Ok(Json(Revoked { message: "Revoked.", sessions_ended: ended.iter().sum(), own_token_revoked, everywhere }))
 }
 
-fn read(mut fields: Fields, sessions: &Sessions, now: Timestamp) -> Result<Vec<Item>, ApiError> {
+/// Until when a revocation may be kept.
+struct Latest {
+    time: Timestamp,
+    /// What is wrong with a later time.
+    wrong: &'static str,
+}
+
+fn read(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result<Vec<Item>, ApiError> {
     let Some(list) = fields.take_list("revocations", MOST)? else {
-        return Ok(vec![read_item(fields, sessions, now)?]);
+        return Ok(vec![read_item(fields, sessions, latest)?]);
     };
     fields.finish(())?;
     let mut errors = FieldErrors::default();
     let mut items = Vec::with_capacity(list.len());
     for (index, fields) in list.into_iter().enumerate() {
-        match fields.and_then(|fields| read_item(fields, sessions, now)) {
+        match fields.and_then(|fields| read_item(fields, sessions, latest)) {
             Ok(item) => items.push(item),
             Err(ApiError::Invalid(wrong)) => errors.extend_below(&format!("revocations.{index}"), wrong),
             Err(error) => return Err(error),
@@ -173,7 +196,7 @@ fn read(mut fields: Fields, sessions: &Sessions, now: Timestamp) -> Result<Vec<I
     if errors.is_empty() { Ok(items) } else { Err(errors.into()) }
 }
 
-fn read_item(mut fields: Fields, sessions: &Sessions, now: Timestamp) -> Result<Item, ApiError> {
+fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result<Item, ApiError> {
     let token = fields.optional("token", Ok);
     let token_id = fields.optional("token_id", id::<TokenId>);
     let expires_at = fields.optional_number("expires_at");
@@ -197,16 +220,19 @@ fn read_item(mut fields: Fields, sessions: &Sessions, now: Timestamp) -> Result<
         return Err(wrong("issuer", "A token says itself who issued it."));
     }
     for (field, time) in [("expires_at", expires_at), ("keep_until", keep_until)] {
-        // Not by today's settings: the token may be from when tokens lived longer.
-        if time.is_some_and(|time| time > now.plus(LONGEST_SESSION)) {
-            return Err(wrong(field, "Later than any token of this server."));
+        if time.is_some_and(|time| time > latest.time) {
+            return Err(wrong(field, latest.wrong));
         }
     }
-    let scope = |scope| audit::Entry { scope: Some(scope), issuer: issuer.clone(), ..audit::Entry::default() };
+    let foreign = issuer.clone().filter(|_| is_foreign);
+    let scope = |scope| audit::Entry { scope: Some(scope), issuer: foreign.clone(), ..audit::Entry::default() };
     let (what, entry) = match (token, token_id, session, subject, everything) {
         (Some(token), None, None, None, None) => {
             let named = sessions.name(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
-            return Ok(Item { named, entry: audit::Entry { scope: Some("token"), ..audit::Entry::of_token(&token) } });
+            return Ok(Item {
+                named,
+                entry: audit::Entry { scope: Some("token"), ..audit::Entry::of_token(&token, sessions) },
+            });
         }
         (None, Some(id), None, None, None) => {
             let entry = audit::Entry { token_id: Some(id.clone()), ..scope("token_id") };

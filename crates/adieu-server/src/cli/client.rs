@@ -14,6 +14,7 @@ use super::{
 use crate::{
     audit::{Entry, Event},
     clients::{Capability, Client, ClientName},
+    config::{Settings, written_duration},
     store::Stores,
 };
 
@@ -54,9 +55,9 @@ impl Arguments {
                 let (client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
                 let added = Stores::open(&settings).await?.clients().add_client(client.clone()).await?;
                 ensure!(added, "a client with the name {name} already exists");
-                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientAdded, None);
+                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientAdded, None).await;
                 let sentence = format!("added the client {name}, which can {}; its secret:", what(&client));
-                let mut object = object(&client);
+                let mut object = object(&client, &settings);
                 if let Some(fields) = object.as_object_mut() {
                     fields.insert("secret".to_owned(), secret.expose().into());
                 }
@@ -66,12 +67,20 @@ impl Arguments {
                 }
             }
             Command::List => {
-                let mut table = Table::new(["NAME", "CAN", "CREATED"]);
+                let mut table = Table::new(["NAME", "CAN", "REVOKES", "KEPT FOR", "CREATED"]);
                 for client in look_into(&settings).await?.clients().clients().await? {
                     match output.reader() {
-                        Reader::Machine => output.object(&object(&client))?,
+                        Reader::Machine => output.object(&object(&client, &settings))?,
                         Reader::Person => {
-                            let row = [client.name.to_string(), what(&client), written(client.created_at)];
+                            let (quota, horizon) = match client.can(Capability::Revoke) {
+                                true => (
+                                    settings.client_revocation_quota.to_string(),
+                                    written_duration(settings.client_horizon()),
+                                ),
+                                false => (String::new(), String::new()),
+                            };
+                            let (name, created_at) = (client.name.to_string(), written(client.created_at));
+                            let row = [name, what(&client), quota, horizon, created_at];
                             table.row(&mut output, row)?;
                         }
                     }
@@ -84,7 +93,7 @@ impl Arguments {
                 audited(&settings)?;
                 let removed = look_into(&settings).await?.clients().remove_client(&name).await?;
                 ensure!(removed, "no client with the name {name}");
-                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientRemoved, None);
+                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientRemoved, None).await;
                 output.result(
                     &format!("removed the client {name}"),
                     &json!({ "name": name.as_str(), "done": "removed" }),
@@ -101,7 +110,13 @@ fn what(client: &Client) -> String {
 }
 
 /// A client for a machine, without its secret.
-fn object(client: &Client) -> Value {
+fn object(client: &Client, settings: &Settings) -> Value {
     let can: Vec<_> = client.can.iter().map(|capability| capability.as_str()).collect();
-    json!({ "name": client.name.as_str(), "can": can, "created_at": client.created_at })
+    let (quota, kept_for) = (settings.client_revocation_quota, settings.client_horizon().as_secs());
+    let revocations = json!({ "at_once": quota.burst, "again_in": quota.per.as_secs(), "kept_for": kept_for });
+    let mut object = json!({ "name": client.name.as_str(), "can": can, "created_at": client.created_at });
+    if let Some(fields) = object.as_object_mut().filter(|_| client.can(Capability::Revoke)) {
+        fields.insert("revocations".to_owned(), revocations);
+    }
+    object
 }

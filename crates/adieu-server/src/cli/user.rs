@@ -98,39 +98,40 @@ impl Arguments {
                 let password = password.read(&settings)?;
                 let role = if admin { Role::Admin } else { Role::User };
                 let node = Node::open_for_command(&settings).await?;
-                let account = node.accounts.add(username, &password, role).await.map_err(|error| match error {
-                    ApiError::Conflict(_) => anyhow!("a user with the name {name} already exists"),
-                    other => other.into(),
-                })?;
-                Entry::of(&account.id).record(Event::AccountAdded, None);
+                let account =
+                    node.accounts.add(username, &password, role, None).await.map_err(|error| match error {
+                        ApiError::Conflict(_) => anyhow!("a user with the name {name} already exists"),
+                        other => other.into(),
+                    })?;
+                Entry::of(&account.id).record(Event::AccountAdded, None).await;
                 let what = if admin { "administrator" } else { "user" };
                 output.result(&format!("added the {what} {name} ({})", account.id), &object(&account))?;
             }
             Command::Disable(who) => {
                 let (node, account) = who.find(&settings).await?;
                 node.accounts.disable(&account.id).await.map_err(|error| plain(error, &account))?;
-                Entry::of(&account.id).record(Event::AccountDisabled, None);
+                Entry::of(&account.id).record(Event::AccountDisabled, None).await;
                 done("disabled", &account, &mut output)?;
             }
             Command::Enable(who) => {
                 let (node, account) = who.find(&settings).await?;
                 node.accounts.enable(&account.id).await.map_err(|error| plain(error, &account))?;
-                Entry::of(&account.id).record(Event::AccountEnabled, None);
+                Entry::of(&account.id).record(Event::AccountEnabled, None).await;
                 done("enabled", &account, &mut output)?;
             }
             Command::Delete { who, yes } => {
                 let (node, account) = who.find(&settings).await?;
                 confirm(&format!("delete the user {} ({})", account.username, account.id), yes)?;
                 node.accounts.delete(&account.id).await.map_err(|error| plain(error, &account))?;
-                Entry::of(&account.id).record(Event::AccountDeleted, None);
+                Entry::of(&account.id).record(Event::AccountDeleted, None).await;
                 done("deleted", &account, &mut output)?;
             }
             Command::Passwd { who, password } => {
                 let (node, account) = who.find(&settings).await?;
                 let password = password.read(&settings)?;
-                let changed = node.accounts.set_password(&account.id, &password, None).await;
+                let changed = node.accounts.set_password(&account.id, &password).await;
                 changed.map_err(|error| plain(error, &account))?;
-                Entry::of(&account.id).record(Event::PasswordChanged, None);
+                Entry::of(&account.id).record(Event::PasswordChanged, None).await;
                 done("changed the password of", &account, &mut output)?;
             }
         }

@@ -161,7 +161,9 @@ impl Settings {
             ("session_lifetime", self.session_lifetime, second, LONGEST_SESSION),
             ("leeway", self.leeway, Duration::ZERO, 60 * second),
             ("max_staleness", self.max_staleness, Duration::from_millis(50), day),
+            ("client_revocation_horizon", self.client_horizon(), second, LONGEST_SESSION),
             ("header_timeout", self.header_timeout, Duration::from_millis(1), day),
+            ("keep_alive_timeout", self.keep_alive_timeout, Duration::from_millis(1), day),
             ("request_timeout", self.request_timeout, Duration::from_millis(1), day),
             ("drain_timeout", self.drain_timeout, Duration::ZERO, day),
         ] {
@@ -276,6 +278,9 @@ fn adieu_variables(
             continue;
         }
         if name != CONFIG_VARIABLE && !fields().any(|(_, variable)| variable == name) {
+            if value.to_str().is_some_and(|value| is_of_a_service(name, value)) {
+                continue;
+            }
             return Err(SettingError(format!("{name} in the environment: no such setting; `adieu config` lists them")));
         }
         let value = value
@@ -284,6 +289,45 @@ fn adieu_variables(
         found.insert(name.to_owned(), value);
     }
     Ok(found)
+}
+
+/// Whether Kubernetes sets this in each container, because there is a Service named `adieu` or `adieu-…` in the namespace: the
+/// host and the ports of it, in its own form and in that of Docker's links.
+fn is_of_a_service(name: &str, value: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_protocol = |text: &str| ["TCP", "UDP", "SCTP"].contains(&text);
+    let is_url = || {
+        let parts = value.split_once("://").and_then(|(protocol, address)| Some((protocol, address.rsplit_once(':')?)));
+        parts.is_some_and(|(protocol, (host, port))| {
+            is_protocol(&protocol.to_ascii_uppercase()) && is_address(host) && is_number(port)
+        })
+    };
+    if name.ends_with("_SERVICE_HOST") {
+        return is_address(value);
+    }
+    if name.contains("_SERVICE_PORT") {
+        return is_number(value);
+    }
+    if name.ends_with("_PORT") && is_url() {
+        return true;
+    }
+    // `…_PORT_8080_TCP`, and the same with one more word.
+    let mut words = name.rsplit('_');
+    let mut last = words.next().unwrap_or_default();
+    let is_part = match last {
+        "PROTO" => is_protocol(&value.to_ascii_uppercase()),
+        "PORT" => is_number(value),
+        "ADDR" => is_address(value),
+        _ => is_url(),
+    };
+    if ["PROTO", "PORT", "ADDR"].contains(&last) {
+        last = words.next().unwrap_or_default();
+    }
+    is_part && is_protocol(last) && words.next().is_some_and(is_number) && words.next() == Some("PORT")
+}
+
+fn is_address(text: &str) -> bool {
+    text.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok()
 }
 
 fn read_file(path: &Path) -> Result<toml::Table, SettingError> {

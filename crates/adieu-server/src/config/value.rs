@@ -169,6 +169,12 @@ pub struct Rate {
     pub per: Duration,
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} per {}", self.burst, written(self.per))
+    }
+}
+
 impl Value for Rate {
     const WANTED: &'static str = r#"a rate, such as "10 per 5m""#;
 

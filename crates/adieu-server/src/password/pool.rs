@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    net::IpAddr,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -14,7 +15,10 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::hash::{Memory, PasswordHash};
-use crate::text::Password;
+use crate::{
+    shares::{Share, Shares},
+    text::Password,
+};
 
 /// Why a password was neither hashed nor verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +27,9 @@ pub enum HasherError {
     /// As many as may wait are waiting. Trying again in a second is sensible.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
+    /// As many as may wait of one party are waiting, whether they are right or wrong.
+    #[error("too many passwords of one address are waiting to be hashed")]
+    FullShare,
     /// The system gave no randomness or no memory.
     #[error("the password could not be hashed")]
     Failed,
@@ -42,9 +49,13 @@ pub enum Verdict {
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// Hashes and verifies passwords on threads of its own. Clones share them; they end with the last clone.
+///
+/// Each is hashed for an address, or for none when it is the operator's own. One [`party`](crate::address::party) has a quarter of
+/// the places, those on the threads and those in the queue, so that no stranger keeps all others from logging in.
 #[derive(Clone)]
 pub struct Hasher {
     queue: SyncSender<Job>,
+    shares: Arc<Shares>,
     nobody: Arc<PasswordHash>,
 }
 
@@ -64,7 +75,8 @@ impl Hasher {
             let jobs = Arc::clone(&jobs);
             thread::Builder::new().name(format!("adieu-hasher-{number}")).spawn(move || work(&jobs))?;
         }
-        Ok(Self { queue, nobody: Arc::new(nobody) })
+        let shares = Shares::of(threads.get().saturating_add(waiting.get()));
+        Ok(Self { queue, shares, nobody: Arc::new(nobody) })
     }
 
     /// How many threads are sensible when nothing is configured: one fewer than there are cores, at least one.
@@ -77,19 +89,24 @@ impl Hasher {
     /// Hashes a password to be stored.
     ///
     /// # Errors
-    /// [`HasherError::Busy`] at once when too many are waiting.
-    pub async fn hash(&self, password: &Password) -> Result<PasswordHash, HasherError> {
+    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once when too many are waiting.
+    pub async fn hash(&self, password: &Password, address: Option<IpAddr>) -> Result<PasswordHash, HasherError> {
         let password = password.clone();
-        self.run(move |memory| PasswordHash::compute(&password, memory)).await
+        self.run(address, move |memory| PasswordHash::compute(&password, memory)).await
     }
 
     /// Compares a password with a stored hash.
     ///
     /// # Errors
-    /// [`HasherError::Busy`] at once when too many are waiting.
-    pub async fn verify(&self, password: &Password, stored: &PasswordHash) -> Result<Verdict, HasherError> {
+    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once when too many are waiting.
+    pub async fn verify(
+        &self,
+        password: &Password,
+        stored: &PasswordHash,
+        address: Option<IpAddr>,
+    ) -> Result<Verdict, HasherError> {
         let (password, stored) = (password.clone(), stored.clone());
-        self.run(move |memory| {
+        self.run(address, move |memory| {
             Some(match stored.matches(&password, memory)? {
                 true if stored.is_current() => Verdict::Right,
                 true => Verdict::RightButOutdated,
@@ -103,17 +120,25 @@ impl Hasher {
     /// wrong.
     ///
     /// # Errors
-    /// [`HasherError::Busy`] at once when too many are waiting.
-    pub async fn verify_nobody(&self, password: &Password) -> Result<(), HasherError> {
-        self.verify(password, &self.nobody).await.map(drop)
+    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once when too many are waiting.
+    pub async fn verify_nobody(&self, password: &Password, address: Option<IpAddr>) -> Result<(), HasherError> {
+        self.verify(password, &self.nobody, address).await.map(drop)
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        address: Option<IpAddr>,
         work: impl FnOnce(&mut Memory) -> Option<T> + Send + 'static,
     ) -> Result<T, HasherError> {
+        let share = match address.map(|address| self.shares.take(address)) {
+            Some(None) => return Err(HasherError::FullShare),
+            Some(share) => share,
+            None => None,
+        };
         let (sender, answer) = oneshot::channel();
         let job: Job = Box::new(move |memory| {
+            // Given back with the place, also when the caller has hung up.
+            let _share: Option<Share> = share;
             // Whoever asked may have hung up while waiting; a flood of those must not keep the threads busy.
             if !sender.is_closed() {
                 drop(sender.send(work(memory)));
@@ -177,14 +202,14 @@ mod tests {
     #[tokio::test]
     async fn what_was_hashed_is_right_and_everything_else_is_wrong() {
         let hasher = Hasher::start(one(), one()).unwrap();
-        let stored = hasher.hash(&password("jos\u{e9}")).await.unwrap();
+        let stored = hasher.hash(&password("jos\u{e9}"), None).await.unwrap();
         assert!(stored.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let stored = PasswordHash::parse(stored.as_str()).unwrap();
-        assert_eq!(hasher.verify(&password("jos\u{e9}"), &stored).await, Ok(Verdict::Right));
-        assert_eq!(hasher.verify(&password("jose\u{301}"), &stored).await, Ok(Verdict::Right), "the same in NFC");
-        assert_eq!(hasher.verify(&password("jose"), &stored).await, Ok(Verdict::Wrong));
-        assert_eq!(hasher.verify_nobody(&password("jose")).await, Ok(()));
-        let again = hasher.hash(&password("jos\u{e9}")).await.unwrap();
+        assert_eq!(hasher.verify(&password("jos\u{e9}"), &stored, None).await, Ok(Verdict::Right));
+        assert_eq!(hasher.verify(&password("jose\u{301}"), &stored, None).await, Ok(Verdict::Right), "the same in NFC");
+        assert_eq!(hasher.verify(&password("jose"), &stored, None).await, Ok(Verdict::Wrong));
+        assert_eq!(hasher.verify_nobody(&password("jose"), None).await, Ok(()));
+        let again = hasher.hash(&password("jos\u{e9}"), None).await.unwrap();
         assert_ne!(stored.as_str(), again.as_str(), "each has its own salt");
     }
 
@@ -193,12 +218,44 @@ mod tests {
         let hasher = Hasher::start(one(), one()).unwrap();
         let release = occupy(&hasher);
         let waits = password("waits");
-        let mut waiting = Box::pin(hasher.hash(&waits));
+        let mut waiting = Box::pin(hasher.hash(&waits, None));
         assert!(poll_once(waiting.as_mut()).await.is_none());
-        assert_eq!(hasher.hash(&password("busy")).await.unwrap_err(), HasherError::Busy);
+        assert_eq!(hasher.hash(&password("busy"), None).await.unwrap_err(), HasherError::Busy);
         drop(release);
         assert!(waiting.await.is_ok());
-        assert!(hasher.hash(&password("free again")).await.is_ok());
+        assert!(hasher.hash(&password("free again"), None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_party_does_not_fill_the_queue() {
+        let hasher = Hasher::start(one(), NonZeroUsize::new(7).unwrap()).unwrap();
+        let release = occupy(&hasher);
+        let password = password("the right one");
+        let mut asks = Vec::new();
+        let neighbours: [IpAddr; 3] = ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(|text| text.parse().unwrap());
+        for address in neighbours {
+            asks.push(Box::pin(hasher.hash(&password, Some(address))));
+        }
+        let asked = futures_of(&mut asks).await;
+        assert_eq!(asked, [None, None, Some(Err(HasherError::FullShare))]);
+        // One that hangs up keeps its place until it is its turn.
+        drop(asks);
+        assert_eq!(hasher.hash(&password, Some(neighbours[0])).await.unwrap_err(), HasherError::FullShare);
+        let mut other = Box::pin(hasher.hash(&password, Some("192.0.2.1".parse().unwrap())));
+        assert!(poll_once(other.as_mut()).await.is_none(), "there is room for others");
+        drop(release);
+        assert!(other.await.is_ok());
+        assert!(hasher.hash(&password, Some(neighbours[0])).await.is_ok(), "the places were given back");
+    }
+
+    async fn futures_of<F: Future<Output = Result<PasswordHash, HasherError>>>(
+        futures: &mut [std::pin::Pin<Box<F>>],
+    ) -> Vec<Option<Result<(), HasherError>>> {
+        let mut polled = Vec::new();
+        for future in futures {
+            polled.push(poll_once(future.as_mut()).await.map(|outcome| outcome.map(drop)));
+        }
+        polled
     }
 
     #[tokio::test]
@@ -206,7 +263,7 @@ mod tests {
         let hasher = Hasher::start(one(), one()).unwrap();
         let release = occupy(&hasher);
         let (touched, was_touched) = mpsc::channel::<()>();
-        let mut waiting = Box::pin(hasher.run(move |_| touched.send(()).ok()));
+        let mut waiting = Box::pin(hasher.run(None, move |_| touched.send(()).ok()));
         assert!(poll_once(waiting.as_mut()).await.is_none());
         drop(waiting);
         drop(release);
@@ -226,8 +283,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_costs_one_answer_and_no_thread() {
         let hasher = Hasher::start(one(), one()).unwrap();
-        let answer: Result<(), _> = hasher.run(|_| std::panic::resume_unwind(Box::new("a bug"))).await;
+        let answer: Result<(), _> = hasher.run(None, |_| std::panic::resume_unwind(Box::new("a bug"))).await;
         assert_eq!(answer, Err(HasherError::Failed));
-        assert!(hasher.hash(&password("still here")).await.is_ok());
+        assert!(hasher.hash(&password("still here"), None).await.is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! A password change that races logins leaves no session of the old password.
+//! A password change that races logins leaves no session of the old password, and of two with the same old one one wins.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,5 +43,27 @@ async fn a_login_with_the_old_password_does_not_survive_its_change() {
         }
         app.verify(&here.access).await.is(204);
         current = next;
+    }
+}
+
+/// Two sessions know the old password; one of them is told that it is no more.
+#[tokio::test]
+async fn of_two_changes_with_the_same_old_password_one_wins() {
+    let app = TestApp::with(&[("hashing_threads", "1")]).await.with_user("jose").await;
+    let (here, there) = (app.log_in("jose").await, app.log_in("jose").await);
+    let change = async |tokens: &Tokens, chosen: &str| {
+        let change = json!({"password": PASSWORD, "new_password": chosen});
+        app.post("/password").token(&tokens.access).json(change).send().await
+    };
+    let (one, other) = tokio::join!(change(&here, "from here"), change(&there, "from there"));
+    let (won, lost, winner, chosen) = match one.status {
+        200 => (one, other, here, "from here"),
+        _ => (other, one, there, "from there"),
+    };
+    won.is(200);
+    assert!(matches!(lost.status, 401 | 422), "its session has ended, or what it says is not the password: {lost}");
+    app.verify(&winner.access).await.is(204);
+    for (password, status) in [(PASSWORD, 401), (chosen, 200)] {
+        app.post("/login").json(credentials("jose", password)).send().await.is(status);
     }
 }

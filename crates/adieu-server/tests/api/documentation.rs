@@ -115,12 +115,12 @@ fn each_operation_is_described_with_its_refusals_and_every_answer_has_a_descript
 /// every test.
 #[tokio::test]
 async fn each_documented_status_can_be_had() {
-    let app = TestApp::with(&[("login_attempts_per_account", "1 per 1h"), ("login_attempts_per_address", "4 per 1h")])
-        .await
-        .with_user("jose")
-        .await
-        .with_admin("boss")
-        .await;
+    let settings = [
+        ("login_attempts_per_account", "1 per 1h"),
+        ("login_attempts_per_address", "4 per 1h"),
+        ("client_revocation_quota", "1 per 1h"),
+    ];
+    let app = TestApp::with(&settings).await.with_user("jose").await.with_admin("boss").await;
     let closed = TestApp::with(&[("registration", "closed")]).await;
     closed.post("/register").json(credentials("x", PASSWORD)).send().await.is(403);
 
@@ -214,6 +214,10 @@ async fn each_documented_status_can_be_had() {
         app.get("/revocations?wait=x").by(&client),
     ] {
         provoked(&mut missing, "GET", "/revocations", call.send().await.status);
+    }
+    for _ in 0..2 {
+        let revoked = app.post("/revocations").by(&client).json(json!({"token_id": "x"})).send().await;
+        provoked(&mut missing, "POST", "/revocations", revoked.status);
     }
     let refreshed = app.post("/refresh").token(&jose.refresh).send().await;
     provoked(&mut missing, "POST", "/refresh", refreshed.status);

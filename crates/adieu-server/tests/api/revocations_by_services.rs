@@ -169,7 +169,7 @@ async fn what_is_wrong_with_each_of_many_is_said_and_nothing_is_done() {
     422 {"revocations.0.revocations":["Unknown field."]}
     422 {"keep_until":["Goes with token_id without expires_at, and with another issuer."]}
     422 {"keep_until":["Goes with token_id without expires_at, and with another issuer."]}
-    422 {"keep_until":["Later than any token of this server."]}
+    422 {"keep_until":["Later than client_revocation_horizon from now."]}
     422 {"issuer":["A token says itself who issued it."]}
     422 {"issuer":["an id must not be empty"]}
     "#);

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adieu::session::Origin;
+use adieu_server::clients::Capability;
 use insta::assert_snapshot;
 use serde_json::json;
 use tokio::{io::AsyncReadExt as _, task::JoinSet, time::timeout};
@@ -143,21 +144,105 @@ async fn max_connections() {
     assert_eq!(ended.expect("the second is closed").unwrap(), 0);
 }
 
-/// Of many logins at the same moment one is hashed and one waits.
+/// Of many logins at the same moment one is hashed and one waits; of those of one address, one is hashed or waits.
 #[tokio::test]
 async fn hashing_queue() {
-    let settings = [("hashing_threads", "1"), ("hashing_queue", "1"), ("login_attempts_per_account", "100 per 1h")];
-    let app = Arc::new(TestApp::with(&settings).await);
-    let mut logins = JoinSet::new();
-    for _ in 0..30 {
-        let app = Arc::clone(&app);
-        logins.spawn(async move { app.post("/login").json(credentials("jose", PASSWORD)).send().await });
+    for (addresses, too_many) in [(30, 503), (1, 429)] {
+        let app = TestApp::with(&[
+            ("hashing_threads", "1"),
+            ("hashing_queue", "1"),
+            ("login_attempts_per_account", "100 per 1h"),
+            ("trusted_proxies", "127.0.0.1/32"),
+        ]);
+        let app = Arc::new(app.await);
+        let mut logins = JoinSet::new();
+        for number in 0..30 {
+            let app = Arc::clone(&app);
+            let address = format!("192.0.2.{}", number % addresses);
+            logins.spawn(async move {
+                let log_in = app.post("/login").json(credentials("jose", PASSWORD));
+                log_in.header("x-forwarded-for", &address).send().await
+            });
+        }
+        let answers = logins.join_all().await;
+        let of = |status| answers.iter().filter(move |answer| answer.status == status);
+        assert_eq!(of(401).count() + of(too_many).count(), answers.len());
+        assert!(of(401).count() > 0 && of(too_many).count() > 0);
+        assert!(of(too_many).all(|answer| answer.header("retry-after") == Some("1")));
     }
-    let answers = logins.join_all().await;
-    let of = |status| answers.iter().filter(move |answer| answer.status == status);
-    assert_eq!(of(401).count() + of(503).count(), answers.len());
-    assert!(of(401).count() > 0 && of(503).count() > 0);
-    assert!(of(503).all(|answer| answer.header("retry-after") == Some("1")));
+}
+
+#[tokio::test]
+async fn keep_alive_timeout() {
+    let app = TestApp::with(&[("keep_alive_timeout", "50ms")]).await;
+    let mut stream = app.send("GET /livez HTTP/1.1\r\nhost: adieu\r\n\r\n").await;
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 200 OK");
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "the connection is closed");
+}
+
+/// 3 at once; what is beyond is refused as a whole.
+#[tokio::test]
+async fn client_revocation_quota() {
+    let app = TestApp::with(&[("client_revocation_quota", "3 per 1h")]).await.with_admin("boss").await;
+    let [shop, cart] =
+        [app.client("shop", &[Capability::Revoke]).await, app.client("cart", &[Capability::Revoke]).await];
+    let revoke = |client, count: usize| {
+        let items: Vec<_> = (0..count).map(|number| json!({"token_id": format!("id {number}")})).collect();
+        app.post("/revocations").by(client).json(json!({ "revocations": items })).send()
+    };
+    revoke(&shop, 2).await.is(200);
+    let refused = revoke(&shop, 2).await;
+    assert_snapshot!(refused, @r#"429 {"code":429,"message":"This client has used up its quota of revocations. Try again later.","status":"Too Many Requests"}"#);
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=1200).contains(&wait), "{wait}");
+    revoke(&shop, 1).await.is(200);
+    revoke(&cart, 3).await.is(200);
+    let boss = app.log_in("boss").await;
+    let revoke_as_admin = || app.post("/revocations").token(&boss.access).json(json!({"token_id": "another"})).send();
+    for _ in 0..5 {
+        revoke_as_admin().await.is(200);
+    }
+    let metrics = app.node.metrics.render().unwrap();
+    for line in [
+        r#"adieu_client_revocations_total{client="shop",outcome="accepted"} 3"#,
+        r#"adieu_client_revocations_total{client="shop",outcome="over_quota"} 2"#,
+        r#"adieu_client_revocations_total{client="cart",outcome="accepted"} 3"#,
+        "adieu_client_revocation_quota 3",
+        "adieu_client_revocation_quota_period_seconds 3600.0",
+        "adieu_client_revocation_horizon_seconds 7776000.0",
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn client_revocation_horizon() {
+    const OTHER: &str = "https://other.example";
+    for (settings, longest) in [
+        (&[("client_revocation_horizon", "1h")][..], 3600),
+        // As long as any token lives.
+        (&[("session_lifetime", "40d"), ("refresh_lifetime", "20d")], 40 * 86_400),
+    ] {
+        let app = TestApp::with(settings).await.with_admin("boss").await;
+        let (shop, boss) = (app.client("shop", &[Capability::Revoke]).await, app.log_in("boss").await);
+        let now = app.node.clock.now().as_unix();
+        for (field, issuer) in [("keep_until", Some(OTHER)), ("keep_until", None), ("expires_at", None)] {
+            let body = |after| {
+                let mut body = json!({"token_id": "id", field: now + after});
+                if let Some(issuer) = issuer {
+                    body["issuer"] = json!(issuer);
+                }
+                body
+            };
+            let revoke = |after| app.post("/revocations").by(&shop).json(body(after)).send();
+            revoke(longest - 60).await.is(200);
+            revoke(longest + 600).await.reads(&format!(
+                r#"422 {{"code":422,"errors":{{"json":{{"{field}":["Later than client_revocation_horizon from now."]}}}},"status":"Unprocessable Entity"}}"#
+            ));
+            app.post("/revocations").token(&boss.access).json(body(longest + 600)).send().await.is(200);
+        }
+    }
 }
 
 async fn is_stale(app: &TestApp) -> bool {

@@ -95,7 +95,7 @@ impl TestApp {
     /// Adds an administrator, as the command line does.
     pub(crate) async fn with_admin(self, username: &str) -> Self {
         let password = Password::typed(PASSWORD.into()).unwrap();
-        self.node.accounts.add(Username::new(username).unwrap(), &password, Role::Admin).await.unwrap();
+        self.node.accounts.add(Username::new(username).unwrap(), &password, Role::Admin, None).await.unwrap();
         self
     }
 

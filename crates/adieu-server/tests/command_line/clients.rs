@@ -31,12 +31,12 @@ fn clients_are_listed_in_columns_and_as_objects() {
     insta::assert_snapshot!(added.redacted(), @r#"{"can":["introspect"],"created_at":SECONDS___,"name":"shop","secret":"KEY________________________________________"}"#);
     place.run(&["client", "add", "feed-1", "--can", "follow", "--can", "revoke,follow"]).succeeded();
     insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
-    NAME    CAN             CREATED
-    feed-1  follow, revoke  TIME________________
-    shop    introspect      TIME________________
+    NAME    CAN             REVOKES       KEPT FOR  CREATED
+    feed-1  follow, revoke  10000 per 1h  90d       TIME________________
+    shop    introspect      -             -         TIME________________
     ");
     insta::assert_snapshot!(place.run(&["client", "list", "--json"]).succeeded().redacted(), @r#"
-    {"can":["follow","revoke"],"created_at":SECONDS___,"name":"feed-1"}
+    {"can":["follow","revoke"],"created_at":SECONDS___,"name":"feed-1","revocations":{"again_in":3600,"at_once":10000,"kept_for":7776000}}
     {"can":["introspect"],"created_at":SECONDS___,"name":"shop"}
     "#);
 }

@@ -35,8 +35,8 @@ struct Before {
 async fn old_store(settings: &Settings, sessions: usize) -> Before {
     let node = Node::open(settings).await.unwrap();
     let password = Password::typed("correct horse battery staple".into()).unwrap();
-    let jose = node.accounts.add(Username::new("jose").unwrap(), &password, Role::Admin).await.unwrap();
-    let ana = node.accounts.add(Username::new("ana").unwrap(), &password, Role::User).await.unwrap();
+    let jose = node.accounts.add(Username::new("jose").unwrap(), &password, Role::Admin, None).await.unwrap();
+    let ana = node.accounts.add(Username::new("ana").unwrap(), &password, Role::User, None).await.unwrap();
     node.accounts.disable(&ana.id).await.unwrap();
     let log_in = || node.sessions.log_in(jose.id.clone(), Origin::default(), Default::default());
     let (ended, live) = (log_in().await.unwrap(), log_in().await.unwrap());

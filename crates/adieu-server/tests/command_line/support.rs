@@ -188,7 +188,7 @@ pub(crate) async fn account(node: &Node, name: &str) -> Account {
 
 pub(crate) async fn can_log_in(node: &Node, name: &str, password: &str) -> bool {
     let (name, password) = (Username::new(name).unwrap(), Password::typed(password.into()).unwrap());
-    node.accounts.authenticate(&name, &password).await.is_ok()
+    node.accounts.authenticate(&name, &password, std::net::Ipv4Addr::LOCALHOST.into()).await.is_ok()
 }
 
 /// Logs somebody in from a browser.

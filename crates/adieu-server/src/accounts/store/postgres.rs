@@ -13,11 +13,15 @@ use adieu::{
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
-use super::{Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, LIST, PASSWORD, REHASH, SET_DISABLED, columns};
+use super::{
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, KNOWN_ADDRESSES, KnownAddress, LIST,
+    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns,
+};
 use crate::{password::PasswordHash, text::Username};
 
 /// The steps that brought the tables to where they are.
-const SCHEMA: &[&str] = &["
+const SCHEMA: &[&str] = &[
+    "
     CREATE TABLE account (
         id               TEXT COLLATE \"C\" PRIMARY KEY,
         username         TEXT COLLATE \"C\" NOT NULL UNIQUE,
@@ -27,7 +31,15 @@ const SCHEMA: &[&str] = &["
         is_disabled      BOOLEAN NOT NULL,
         created_at       BIGINT NOT NULL
     )
-"];
+",
+    "
+    CREATE TABLE known_address (
+        pair        BIGINT PRIMARY KEY,
+        known_until BIGINT NOT NULL
+    );
+    CREATE INDEX known_address_until ON known_address (known_until)
+",
+];
 
 /// Brings the tables of accounts in PostgreSQL up to date.
 ///
@@ -87,12 +99,33 @@ impl AccountStore for Postgres {
         let id = to_text(id.as_str());
         let statement = match &change {
             Change::Password(password) => sqlx::query(PASSWORD).bind(password.as_str()).bind(id),
+            Change::OwnPassword(password, version) => {
+                sqlx::query(OWN_PASSWORD).bind(password.as_str()).bind(id).bind(version)
+            }
             Change::Rehash(password, version) => sqlx::query(REHASH).bind(password.as_str()).bind(id).bind(version),
             Change::Disable => sqlx::query(SET_DISABLED).bind(true).bind(id),
             Change::Enable => sqlx::query(SET_DISABLED).bind(false).bind(id),
             Change::Delete => sqlx::query(DELETE).bind(id),
         };
         Ok(self.execute(statement).await? == 1)
+    }
+
+    async fn remember_address(&self, known: KnownAddress, now: Timestamp) -> Result<(), Error> {
+        self.execute(sqlx::query(FORGET_ADDRESSES).bind(to_seconds(now))).await?;
+        let (pair, until) = (known.pair.cast_signed(), to_seconds(known.until));
+        self.execute(sqlx::query(REMEMBER_ADDRESS).bind(pair).bind(until)).await.map(drop)
+    }
+
+    async fn known_addresses(&self, now: Timestamp, limit: usize) -> Result<Vec<KnownAddress>, Error> {
+        let list = sqlx::query(KNOWN_ADDRESSES).bind(to_seconds(now)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let known = |row: &PgRow| {
+            let (pair, until): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(KnownAddress {
+                pair: pair.cast_unsigned(),
+                until: Timestamp::from_unix(u64::try_from(until).unwrap_or(0)),
+            })
+        };
+        self.fetch_all(list).await?.iter().map(known).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
     }
 }
 

@@ -4,11 +4,15 @@ use adieu::{Error, Subject, store::Sqlite, time::Timestamp};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, LIST, PASSWORD, REHASH, SET_DISABLED, columns};
+use super::{
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, KNOWN_ADDRESSES, KnownAddress, LIST,
+    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns,
+};
 use crate::{password::PasswordHash, text::Username};
 
 /// The steps that brought the tables to where they are.
-const SCHEMA: &[&str] = &["
+const SCHEMA: &[&str] = &[
+    "
     CREATE TABLE account (
         id               TEXT PRIMARY KEY,
         username         TEXT NOT NULL UNIQUE,
@@ -18,7 +22,15 @@ const SCHEMA: &[&str] = &["
         is_disabled      BOOLEAN NOT NULL,
         created_at       BIGINT NOT NULL
     ) WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE known_address (
+        pair        INTEGER PRIMARY KEY,
+        known_until BIGINT NOT NULL
+    );
+    CREATE INDEX known_address_until ON known_address (known_until);
+",
+];
 
 /// Brings the tables of accounts up to date.
 ///
@@ -80,6 +92,9 @@ impl AccountStore for Sqlite {
             let id = id.as_str();
             let changed = match &change {
                 Change::Password(password) => prepare(PASSWORD)?.execute(params![password.as_str(), id])?,
+                Change::OwnPassword(password, version) => {
+                    prepare(OWN_PASSWORD)?.execute(params![password.as_str(), id, version])?
+                }
                 Change::Rehash(password, version) => {
                     prepare(REHASH)?.execute(params![password.as_str(), id, version])?
                 }
@@ -88,6 +103,26 @@ impl AccountStore for Sqlite {
                 Change::Delete => prepare(DELETE)?.execute([id])?,
             };
             Ok(changed == 1)
+        })
+        .await
+    }
+
+    async fn remember_address(&self, known: KnownAddress, now: Timestamp) -> Result<(), Error> {
+        self.transact(move |connection| {
+            connection.prepare_cached(FORGET_ADDRESSES)?.execute([now.as_unix()])?;
+            let values = params![known.pair.cast_signed(), known.until.as_unix()];
+            connection.prepare_cached(REMEMBER_ADDRESS)?.execute(values).map(drop)
+        })
+        .await
+    }
+
+    async fn known_addresses(&self, now: Timestamp, limit: usize) -> Result<Vec<KnownAddress>, Error> {
+        self.query(move |connection| {
+            let known = |row: &Row<'_>| {
+                let until = Timestamp::from_unix(row.get(1)?);
+                Ok(KnownAddress { pair: row.get::<_, i64>(0)?.cast_unsigned(), until })
+            };
+            connection.prepare_cached(KNOWN_ADDRESSES)?.query_map(params![now.as_unix(), limit], known)?.collect()
         })
         .await
     }
