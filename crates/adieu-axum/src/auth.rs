@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use adieu::{
     Subject,
-    session::{Origin, Scope, Sessions, TokenOptions, TokenPair},
+    session::{Origin, Scope, Selection, SessionError, Sessions, TokenOptions, TokenPair},
+    token::Refusal,
 };
 use axum::{
     Json,
@@ -14,7 +15,10 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::{Guard, PresentedToken, Reason, RefreshToken, Refused, SessionState, SetCookies};
+use crate::{
+    Guard, PresentedToken, Reason, RefreshToken, Refused, SessionState, SetCookies,
+    csrf::{ACCESS_CSRF_CLAIM, CsrfValues},
+};
 
 /// The longest `User-Agent` that is kept with a session, in characters.
 const MAX_USER_AGENT: usize = 256;
@@ -31,6 +35,8 @@ pub struct Auth {
     guard: Guard,
     sessions: std::sync::Arc<Sessions>,
     origin: Origin,
+    /// What removes the cookies that the request has several of.
+    unset_repeated: SetCookies,
 }
 
 impl Auth {
@@ -48,14 +54,14 @@ impl Auth {
     /// The client's address, where the connection is not the client's own.
     #[must_use]
     pub fn from_address(mut self, address: std::net::IpAddr) -> Self {
-        self.origin.address = Some(address);
+        self.origin.address = Some(address.to_canonical());
         self
     }
 
     /// Starts a session for a subject whose credentials the caller has checked.
     ///
     /// # Errors
-    /// When the store could not be written: nobody is logged in.
+    /// When the store could not be written, or the tokens are longer than browsers keep in cookies: nobody is logged in.
     pub async fn log_in(&self, subject: Subject) -> Result<Tokens, Refused> {
         self.log_in_with(subject, TokenOptions::default()).await
     }
@@ -66,10 +72,18 @@ impl Auth {
     /// As [`Auth::log_in`]; when the options have no meaning.
     pub async fn log_in_with(&self, subject: Subject, options: TokenOptions) -> Result<Tokens, Refused> {
         let log_in = async {
-            let options = self.guard.complete(&subject, options).await?;
+            let options = self.guard.complete(&subject, options, CsrfValues::random()).await?;
             Ok(self.sessions.log_in_with(subject, self.origin.clone(), &options).await?)
         };
-        self.tokens(log_in.await)
+        let pair = log_in.await.map_err(|reason: Reason| self.guard.refuse(reason))?;
+        let claims = pair.claims.clone();
+        let tokens = self.tokens(pair);
+        if let (Err(_), Some(session)) = (&tokens, claims.session) {
+            // Nobody will ever have its tokens.
+            let session = Selection::Owned(session, claims.subject);
+            self.sessions.end_sessions(session).await.map_err(|error| self.guard.refuse(error))?;
+        }
+        tokens
     }
 
     /// Uses a refresh token up and gives its successor, with an access token that is not fresh.
@@ -86,27 +100,49 @@ impl Auth {
     /// As [`Auth::refresh`]; when the options have no meaning.
     pub async fn refresh_with(&self, token: &RefreshToken, options: TokenOptions) -> Result<Tokens, Refused> {
         let refresh = async {
-            let options = self.guard.complete(token.token.subject(), options).await?;
+            let csrf = CsrfValues::of(token.token.claims(), ACCESS_CSRF_CLAIM);
+            let options = self.guard.complete(token.token.subject(), options, csrf).await?;
             Ok(self.sessions.refresh_with(&token.token, &options).await?)
         };
-        self.tokens(refresh.await)
+        self.tokens(refresh.await.map_err(|reason: Reason| self.guard.refuse(reason))?)
     }
 
     /// Logs out, with either token, also an expired one: this session, the others or all. When this returns, the end is
     /// durable, and this node refuses every token of it.
     ///
     /// # Errors
-    /// When the token is none of ours, or its session has ended already; when the store could not be written, and nobody may
-    /// be told that the session has ended.
+    /// When the token is none of ours, or its session has ended already: the answer removes the cookies all the same, which
+    /// are of no use. When the store could not be written, and nobody may be told that the session has ended.
     pub async fn log_out(&self, token: &PresentedToken, scope: Scope) -> Result<LoggedOut, Refused> {
-        let ended = self.sessions.log_out(token.as_str(), scope).await.map_err(|error| self.guard.refuse(error))?;
-        let unset = match scope {
-            Scope::This | Scope::All if self.guard.uses_cookies() => {
-                self.guard.unset_access_cookie().and(self.guard.unset_refresh_cookie())
-            }
-            _ => SetCookies::default(),
+        let ended = self.sessions.log_out(token.as_str(), scope).await;
+        let is_useless = match &ended {
+            Ok(_) => scope != Scope::Others,
+            Err(SessionError::Refused(Refusal::Stale) | SessionError::Failed(_)) => false,
+            Err(SessionError::Refused(refusal)) => scope != Scope::Others || matches!(refusal, Refusal::Revoked(_)),
+            Err(_) => false,
         };
-        Ok(LoggedOut { sessions_ended: ended, unset })
+        if is_useless {
+            self.log_out_others(token).await?;
+        }
+        let unset = match is_useless && self.guard.uses_cookies() {
+            true => self.guard.unset_cookies(self.unset_repeated.clone()),
+            false => SetCookies::default(),
+        };
+        match ended {
+            Ok(sessions_ended) => Ok(LoggedOut { sessions_ended, unset }),
+            Err(error) => Err(self.guard.refuse(error).unsetting(unset)),
+        }
+    }
+
+    /// Ends the sessions of all other tokens in the cookies of a browser, or it would be logged in with one of them.
+    async fn log_out_others(&self, token: &PresentedToken) -> Result<(), Refused> {
+        for other in token.others() {
+            match self.sessions.log_out(other, Scope::This).await {
+                Ok(_) | Err(SessionError::Refused(_)) => {}
+                Err(error) => return Err(self.guard.refuse(error)),
+            }
+        }
+        Ok(())
     }
 
     /// The refusal of a login whose credentials are wrong. The same for an unknown user and for a wrong password.
@@ -115,11 +151,11 @@ impl Auth {
         self.guard.refuse(Reason::WrongCredentials)
     }
 
-    fn tokens(&self, pair: Result<TokenPair, Reason>) -> Result<Tokens, Refused> {
-        let pair = pair.map_err(|reason| self.guard.refuse(reason))?;
+    fn tokens(&self, pair: TokenPair) -> Result<Tokens, Refused> {
         let cookies = if self.guard.uses_cookies() {
             let access = self.guard.set_access_cookie(&pair.access)?;
-            Some(access.and(self.guard.set_refresh_cookie(&pair.refresh)?))
+            let refresh = self.guard.set_refresh_cookie(&pair.refresh)?;
+            Some(self.unset_repeated.clone().and(access).and(refresh))
         } else {
             None
         };
@@ -139,8 +175,13 @@ impl<S: SessionState> FromRequestParts<S> for Auth {
                 .take(MAX_USER_AGENT)
                 .collect()
         });
-        let origin = Origin { address: peer.map(|ConnectInfo(peer)| peer.ip()), user_agent };
-        Ok(Self { guard: state.guard(), sessions: state.sessions(), origin })
+        let origin = Origin { address: peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()), user_agent };
+        let guard = state.guard();
+        let unset_repeated = match guard.uses_cookies() {
+            true => guard.cookies_used().unset_repeated(parts),
+            false => SetCookies::default(),
+        };
+        Ok(Self { guard, sessions: state.sessions(), origin, unset_repeated })
     }
 }
 

@@ -1,16 +1,21 @@
 //! Tokens in cookies.
 
+mod set;
+mod variants;
+
 use std::time::Duration;
 
 use adieu::Error;
-use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
-    response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
-};
+use axum::http::{HeaderName, Method};
 use cookie::Cookie;
+
+pub use set::SetCookies;
 
 /// Whether a browser sends a cookie with requests that other sites make it send.
 pub use cookie::SameSite;
+
+/// The longest name and value that browsers keep, together (RFC 6265bis §5.7).
+const MAX_COOKIE_BYTES: usize = 4096;
 
 /// How tokens are kept in cookies, and what guards them against requests that other sites make a browser send.
 ///
@@ -20,7 +25,14 @@ pub use cookie::SameSite;
 /// 3. A request that may change something (any method but GET, HEAD, OPTIONS and TRACE) must repeat a random value that is
 ///    signed into the token as its claim `csrf`. Scripts of the same origin find it in a second cookie, and send it in a
 ///    header; see [`TokenCookie::csrf_header`].
-/// 4. They end with the browser, unless [`Cookies::persistent`] is set.
+///    The value is that of the session: a page keeps it through renewals and refreshes.
+/// 4. An upgrade, as to a WebSocket, can't have such a header. It must come from a page of the same host, or of one that
+///    [`Cookies::allow_origin`] names.
+/// 5. They end with the browser, unless [`Cookies::persistent`] is set.
+/// 6. A token that is too long for browsers to keep is not set: the login fails, and says so.
+/// 7. Of several cookies of one name, which a browser has after a change of the domain or the path, the good one counts, and
+///    of several good ones that which was issued last. Logging in and logging out remove all others. Where a neighbouring
+///    domain is not trusted, that is a reason for names with `__Host-`.
 ///
 /// What weakens this is in [`dangerous`](crate::dangerous). What is contradictory is refused by
 /// [`Guard::cookies`](crate::Guard::cookies).
@@ -63,6 +75,7 @@ pub struct Cookies {
     pub(crate) persistent: bool,
     pub(crate) csrf: bool,
     pub(crate) csrf_in_forms: bool,
+    pub(crate) origins: Vec<String>,
 }
 
 /// The cookie of one kind of token, and the one with its CSRF value.
@@ -110,6 +123,7 @@ impl Cookies {
             persistent: false,
             csrf: true,
             csrf_in_forms: false,
+            origins: Vec::new(),
         }
     }
 
@@ -140,10 +154,18 @@ impl Cookies {
         Self { persistent: true, ..self }
     }
 
-    /// Takes the CSRF value from a field of a form (`application/x-www-form-urlencoded`) as well. Needs a layer that reads
-    /// the body first: [`Guard::read_bodies`](crate::Guard::read_bodies) or [`Guard::protect`](crate::Guard::protect).
+    /// Takes the CSRF value from a field of a form as well: `application/x-www-form-urlencoded`, or `multipart/form-data`
+    /// when the field comes before the files. Needs a layer that reads the body first:
+    /// [`Guard::read_bodies`](crate::Guard::read_bodies) or [`Guard::protect`](crate::Guard::protect).
     pub fn csrf_in_forms(self) -> Self {
         Self { csrf_in_forms: true, ..self }
+    }
+
+    /// Lets pages of this origin, such as `https://app.example`, open WebSockets with the cookies. Those of the same host
+    /// may without.
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.push(origin.into());
+        self
     }
 
     /// # Errors
@@ -180,18 +202,41 @@ impl Cookies {
         if !self.secure && (self.partitioned || [access, refresh].iter().any(|one| one.same_site == SameSite::None)) {
             return wrong("`SameSite=None` and `Partitioned` need `Secure`".to_owned());
         }
+        for origin in &self.origins {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            if host.is_none_or(|host| host.is_empty() || !host.bytes().all(is_host_byte)) {
+                return wrong(format!("`{}` is no origin, as `https://app.example` is", origin.escape_debug()));
+            }
+        }
         Ok(())
     }
 
     /// The cookie with a token, and the one with its CSRF value.
-    pub(crate) fn set(&self, cookie: &TokenCookie, token: &str, csrf: Option<&str>, age: Duration) -> SetCookies {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the token is too long for a cookie.
+    pub(crate) fn set(
+        &self,
+        cookie: &TokenCookie,
+        token: &str,
+        csrf: Option<&str>,
+        age: Duration,
+    ) -> Result<SetCookies, Error> {
+        let length = cookie.name.len().saturating_add(token.len());
+        if length > MAX_COOKIE_BYTES {
+            return Err(Error::Setting(format!(
+                "the cookie `{}` would have {length} bytes, and browsers keep at most {MAX_COOKIE_BYTES}: put fewer claims \
+                 into the token",
+                cookie.name
+            )));
+        }
         let max_age = self.persistent.then(|| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         let mut set = SetCookies::default();
         set.push(&self.cookie(&cookie.name, token, &cookie.path, cookie.same_site, true, max_age));
         if let Some(csrf) = csrf {
             set.push(&self.cookie(&cookie.csrf_name, csrf, &cookie.csrf_path, cookie.same_site, false, max_age));
         }
-        set
+        Ok(set)
     }
 
     /// Removes both.
@@ -279,54 +324,6 @@ impl TokenCookie {
     }
 }
 
-/// Cookies to be set by a response; part of one, as in `(cookies, Json(…))`.
-#[derive(Clone, Default)]
-#[must_use]
-pub struct SetCookies(Vec<HeaderValue>);
-
-impl SetCookies {
-    /// These as well.
-    pub fn and(mut self, others: Self) -> Self {
-        self.0.extend(others.0);
-        self
-    }
-
-    fn push(&mut self, cookie: &Cookie<'_>) {
-        // A token is base64url and dots, and all else was looked at when the guard was made.
-        if let Ok(value) = HeaderValue::try_from(cookie.to_string()) {
-            self.0.push(value);
-        }
-    }
-
-    /// Adds them to headers.
-    pub fn append_to(self, headers: &mut HeaderMap) {
-        for value in self.0 {
-            headers.append(header::SET_COOKIE, value);
-        }
-    }
-}
-
-impl std::fmt::Debug for SetCookies {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("SetCookies(…)")
-    }
-}
-
-impl IntoResponseParts for SetCookies {
-    type Error = std::convert::Infallible;
-
-    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
-        self.append_to(parts.headers_mut());
-        Ok(parts)
-    }
-}
-
-impl IntoResponse for SetCookies {
-    fn into_response(self) -> Response {
-        (self, ()).into_response()
-    }
-}
-
 /// Whether a request with this method must prove that it comes from our own pages.
 pub(crate) fn may_change_something(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
@@ -344,4 +341,9 @@ fn is_token_byte(byte: u8) -> bool {
 /// RFC 6265 §4.1.1: `path-value`.
 fn is_value_byte(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte) && byte != b';'
+}
+
+/// What the host of an origin is written with, its port included.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)
 }

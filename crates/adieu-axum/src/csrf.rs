@@ -1,7 +1,8 @@
 //! Double submit: a value that is signed into a token and comes a second time, from where only our own pages can write.
+//! What can't carry it says from which page it comes.
 
-use adieu::token::Claims;
-use axum::http::request::Parts;
+use adieu::{TokenId, token::Claims};
+use axum::http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use subtle::ConstantTimeEq;
 
 use crate::{Cookies, Place, Reason, cookies::may_change_something, location::ReadBody};
@@ -9,23 +10,66 @@ use crate::{Cookies, Place, Reason, cookies::may_change_something, location::Rea
 /// The claim with the value.
 pub(crate) const CSRF_CLAIM: &str = "csrf";
 
+/// The claim of a refresh token with the value of the access tokens of its session.
+pub(crate) const ACCESS_CSRF_CLAIM: &str = "access_csrf";
+
+/// The values of a session, which stay the same for as long as it lasts: a form that a page has had for a while must be
+/// good for the tokens that came after it.
+pub(crate) struct CsrfValues {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+impl CsrfValues {
+    /// Those of a new session, each as hard to guess as the id of a token.
+    pub(crate) fn random() -> Self {
+        let random = || TokenId::random().as_str().to_owned();
+        Self { access: random(), refresh: random() }
+    }
+
+    /// Those of the session of this access or refresh token, as far as it says.
+    pub(crate) fn of(claims: &Claims, access_claim: &str) -> Self {
+        let mut values = Self::random();
+        if let Some(access) = text_of(claims, access_claim) {
+            access.clone_into(&mut values.access);
+        }
+        if let Some(refresh) = value_of(claims) {
+            refresh.clone_into(&mut values.refresh);
+        }
+        values
+    }
+}
+
 /// The value in a token.
 pub(crate) fn value_of(claims: &Claims) -> Option<&str> {
-    claims.custom.get(CSRF_CLAIM).and_then(serde_json::Value::as_str).filter(|value| !value.is_empty())
+    text_of(claims, CSRF_CLAIM)
+}
+
+fn text_of<'c>(claims: &'c Claims, claim: &str) -> Option<&'c str> {
+    claims.custom.get(claim).and_then(serde_json::Value::as_str).filter(|value| !value.is_empty())
 }
 
 /// Whether a request with a token from a cookie must prove that it comes from our own pages.
 pub(crate) fn is_needed(parts: &Parts, place: Place, cookies: &Cookies) -> bool {
-    place.is_cookie() && cookies.csrf && may_change_something(&parts.method)
+    place.is_cookie() && cookies.csrf && (may_change_something(&parts.method) || is_upgrade(&parts.headers))
 }
 
 /// Holds the value that a request repeats against the one in its token.
 ///
 /// # Errors
-/// [`Reason::Csrf`] when the token has none, the request has none or two, or another.
+/// [`Reason::Csrf`] when the token has none, the request has none or two, or another; and when another site asks for an
+/// upgrade.
 pub(crate) fn check(parts: &Parts, place: Place, cookies: &Cookies, claims: &Claims) -> Result<(), Reason> {
     if !is_needed(parts, place, cookies) {
         return Ok(());
+    }
+    // How a WebSocket is opened over HTTP/2 (RFC 8441 §4). No page can add a header to that, nor to an upgrade.
+    let is_connect = parts.method == Method::CONNECT;
+    if is_connect || is_upgrade(&parts.headers) {
+        check_origin(parts, cookies)?;
+        if is_connect || !may_change_something(&parts.method) {
+            return Ok(());
+        }
     }
     let expected = value_of(claims).ok_or(Reason::Csrf("the token in the cookie has no claim `csrf`"))?;
     let cookie = if place == Place::RefreshCookie { &cookies.refresh } else { &cookies.access };
@@ -46,4 +90,40 @@ pub(crate) fn check(parts: &Parts, place: Place, cookies: &Cookies, claims: &Cla
     } else {
         Err(Reason::Csrf("the request repeats another CSRF value than that of the token"))
     }
+}
+
+/// RFC 9110 §7.8; to another version of HTTP it changes nothing, and clients that are no browsers offer it with everything.
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get_all(header::UPGRADE).iter().any(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
+}
+
+/// Holds the page that an upgrade is asked for by against the host that it is asked of, and against the origins that are
+/// allowed (RFC 6455 §10.2).
+fn check_origin(parts: &Parts, cookies: &Cookies) -> Result<(), Reason> {
+    let origin = one(&parts.headers, &header::ORIGIN).ok_or(Reason::Csrf("the upgrade does not say its origin"))?;
+    let is_allowed = cookies.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+    let host = one(&parts.headers, &header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+    let is_own = host.is_some_and(|host| {
+        let (scheme, of_page) = origin.split_once("://").unwrap_or_default();
+        // Anybody on the way can write a page that came without TLS, unless there is no way.
+        let is_safe = scheme == "https" || (scheme == "http" && (!cookies.secure || is_this_machine(of_page)));
+        is_safe && of_page.eq_ignore_ascii_case(host)
+    });
+    if is_allowed || is_own { Ok(()) } else { Err(Reason::Csrf("the upgrade comes from another origin")) }
+}
+
+/// The value of a header that is there once.
+fn one<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r str> {
+    let mut all = headers.get_all(name).iter();
+    let value = all.next().filter(|_| all.next().is_none())?;
+    value.to_str().ok()
+}
+
+/// A page from there is as good as one over TLS (Secure Contexts §3.1).
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name == "localhost" || name.ends_with(".localhost") || name == "127.0.0.1" || name == "[::1]"
 }

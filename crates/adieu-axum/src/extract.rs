@@ -1,9 +1,11 @@
 //! Tokens that have been verified, as arguments of handlers.
 
+mod end;
+mod presented;
 mod typed;
 mod user;
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc};
 
 use adieu::{
     Subject, session,
@@ -16,16 +18,23 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Guard, GuardedState, Place, Reason, Refused, SessionState, csrf,
+    Guard, GuardedState, Place, Reason, RefusalKind, Refused, SessionState, csrf,
     location::{Found, Wanted},
 };
 
+pub use end::TokenEnd;
+pub use presented::PresentedToken;
 pub use typed::Untyped;
 pub use user::{CurrentUser, LoadUser, UserRejection};
 
 /// What the request's access token says: a handler that takes one is protected.
 ///
-/// The `Option` of it is `None` without a token, and still refuses a bad one.
+/// The `Option` of it is `None` without a token, and still refuses a bad one; but a cookie that is no good is as none, since
+/// a browser goes on sending it.
+///
+/// It is judged when it is taken, before the body of the request is read. A handler that takes a body as well takes both with
+/// [`AfterBody`](crate::AfterBody), or is below a [`Protect`](crate::Protect) layer. What goes on after the handler has
+/// returned, as a WebSocket does, takes a [`TokenEnd`] too.
 ///
 /// `C` is what the handler needs to know from the claims of the application, read into a type of its own; a token that
 /// does not have them is refused with 400. Without it they are in [`Claims::custom`], as they are.
@@ -88,32 +97,6 @@ pub struct AnyToken {
     pub place: Place,
 }
 
-/// The token that a request carries, of either type and as it stands: for logging out, which an expired token will do for.
-///
-/// Nothing is known of it, except that one from a cookie is authentic and was sent by one of our own pages where that is
-/// asked for.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct PresentedToken {
-    token: String,
-    /// Where it was found.
-    pub place: Place,
-}
-
-impl PresentedToken {
-    /// The token as it was sent.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.token
-    }
-}
-
-impl fmt::Debug for PresentedToken {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("PresentedToken").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
 impl Deref for RefreshToken {
     type Target = Claims;
 
@@ -146,12 +129,67 @@ claims_of!(AccessToken<C>);
 claims_of!(FreshAccessToken<C>);
 claims_of!(AnyToken);
 
-/// How a token is taken from a request; `None` when there is none.
-trait Extract<S>: Sized {
-    fn extract(guard: &Guard, parts: &Parts, state: &S) -> impl Future<Output = Result<Option<Self>, Reason>> + Send;
+/// How a token that was found is judged.
+pub(crate) trait Judged<S>: Sized {
+    /// Which tokens it can be.
+    const WANTED: Wanted;
+
+    /// # Errors
+    /// When it is not good.
+    fn judge(
+        guard: &Guard,
+        parts: &Parts,
+        state: &S,
+        found: Found<'_>,
+    ) -> impl Future<Output = Result<Self, Reason>> + Send;
 }
 
-/// Both forms of an extractor: with `Option` a token that is absent is fine.
+/// Why there is no good token.
+pub(crate) struct Failure {
+    pub(crate) reason: Reason,
+    /// Where the token was, if there was one.
+    place: Option<Place>,
+}
+
+impl Failure {
+    /// Whether it is as if there were no token, to a handler that does without. A browser goes on sending a cookie that is
+    /// no good, and can do nothing about it; whoever writes a header can.
+    pub(crate) fn is_a_useless_cookie(&self) -> bool {
+        let is_useless = matches!(
+            self.reason.kind(),
+            RefusalKind::Expired
+                | RefusalKind::Revoked
+                | RefusalKind::Invalid
+                | RefusalKind::ClaimsRejected
+                | RefusalKind::UnknownUser
+        );
+        is_useless && self.place.is_some_and(Place::is_cookie)
+    }
+}
+
+/// The token of a request, judged; `None` when there is none. Of several cookies it is the first good one.
+///
+/// # Errors
+/// When none is good: why the first is not.
+pub(crate) async fn judged<S: Sync, J: Judged<S>>(
+    guard: &Guard,
+    parts: &Parts,
+    state: &S,
+) -> Result<Option<J>, Failure> {
+    let found = guard.find(parts, J::WANTED).map_err(|reason| Failure { reason, place: None })?;
+    let Some(candidates) = found else { return Ok(None) };
+    let place = Some(candidates.first.place);
+    let mut failure = None;
+    for found in guard.newest_first(candidates) {
+        match J::judge(guard, parts, state, found).await {
+            Ok(good) => return Ok(Some(good)),
+            Err(reason) => failure = failure.or(Some(Failure { reason, place })),
+        }
+    }
+    failure.map_or(Ok(None), Err)
+}
+
+/// Both forms of an extractor: with `Option` a token that is absent is fine, and so is a useless cookie.
 macro_rules! extractor {
     ($token:ident $(<$typed:ident>)?, $state:ident) => {
         impl<S: $state $(, $typed: DeserializeOwned + Send)?> FromRequestParts<S> for $token $(<$typed>)? {
@@ -159,10 +197,10 @@ macro_rules! extractor {
 
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
                 let guard = state.guard();
-                match Self::extract(&guard, parts, state).await {
+                match judged(&guard, parts, state).await {
                     Ok(Some(token)) => Ok(token),
                     Ok(None) => Err(guard.refuse(Refusal::Missing)),
-                    Err(reason) => Err(guard.refuse(reason)),
+                    Err(failure) => Err(guard.refuse(failure.reason)),
                 }
             }
         }
@@ -172,7 +210,11 @@ macro_rules! extractor {
 
             async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Refused> {
                 let guard = state.guard();
-                Self::extract(&guard, parts, state).await.map_err(|reason| guard.refuse(reason))
+                match judged(&guard, parts, state).await {
+                    Ok(token) => Ok(token),
+                    Err(failure) if failure.is_a_useless_cookie() => Ok(None),
+                    Err(failure) => Err(guard.refuse(failure.reason)),
+                }
             }
         }
     };
@@ -182,63 +224,83 @@ extractor!(AccessToken<C>, GuardedState);
 extractor!(FreshAccessToken<C>, GuardedState);
 extractor!(RefreshToken, SessionState);
 extractor!(AnyToken, SessionState);
-extractor!(PresentedToken, GuardedState);
+extractor!(TokenEnd, GuardedState);
 
-impl<S: GuardedState, C: DeserializeOwned + Send> Extract<S> for AccessToken<C> {
-    async fn extract(guard: &Guard, parts: &Parts, _: &S) -> Result<Option<Self>, Reason> {
-        let Some((claims, place)) = access(guard, parts, Verifier::verify).await? else { return Ok(None) };
-        Ok(Some(Self { typed: typed::read(&claims)?, claims, place }))
+/// What a good access token says, and where it was.
+pub(crate) struct Access {
+    claims: Arc<Claims>,
+    place: Place,
+}
+
+impl Access {
+    async fn accept(
+        guard: &Guard,
+        parts: &Parts,
+        Found { token, place }: &Found<'_>,
+        verify: impl FnOnce(&Verifier, &str) -> Result<Arc<Claims>, Refusal>,
+    ) -> Result<Self, Reason> {
+        let claims = verify(guard.verifier(), token)?;
+        guard.accept(parts, *place, &claims).await?;
+        Ok(Self { claims, place: *place })
     }
 }
 
-impl<S: GuardedState, C: DeserializeOwned + Send> Extract<S> for FreshAccessToken<C> {
-    async fn extract(guard: &Guard, parts: &Parts, _: &S) -> Result<Option<Self>, Reason> {
-        let Some((claims, place)) = access(guard, parts, Verifier::verify_fresh).await? else { return Ok(None) };
-        Ok(Some(Self { typed: typed::read(&claims)?, claims, place }))
+impl<S: Sync> Judged<S> for Access {
+    const WANTED: Wanted = Wanted::Access;
+
+    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, Reason> {
+        Self::accept(guard, parts, &found, Verifier::verify).await
     }
 }
 
-impl<S: SessionState> Extract<S> for RefreshToken {
-    async fn extract(guard: &Guard, parts: &Parts, state: &S) -> Result<Option<Self>, Reason> {
-        let Some(Found { token, place }) = guard.find(parts, Wanted::Refresh)? else { return Ok(None) };
-        let token = state.sessions().verify_refresh(&token).await?;
+impl<S: GuardedState, C: DeserializeOwned + Send> Judged<S> for AccessToken<C> {
+    const WANTED: Wanted = Wanted::Access;
+
+    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, Reason> {
+        let Access { claims, place } = Access::accept(guard, parts, &found, Verifier::verify).await?;
+        Ok(Self { typed: typed::read(&claims)?, claims, place })
+    }
+}
+
+impl<S: GuardedState, C: DeserializeOwned + Send> Judged<S> for FreshAccessToken<C> {
+    const WANTED: Wanted = Wanted::Access;
+
+    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, Reason> {
+        let Access { claims, place } = Access::accept(guard, parts, &found, Verifier::verify_fresh).await?;
+        Ok(Self { typed: typed::read(&claims)?, claims, place })
+    }
+}
+
+impl<S: SessionState> Judged<S> for RefreshToken {
+    const WANTED: Wanted = Wanted::Refresh;
+
+    async fn judge(guard: &Guard, parts: &Parts, state: &S, found: Found<'_>) -> Result<Self, Reason> {
+        let Found { token, place } = found;
+        let sessions = state.sessions();
+        let cookies = guard.cookies_used();
+        if csrf::is_needed(parts, place, cookies) {
+            // First: to show one that was used up ends its session, which is not for other sites to do.
+            csrf::check(parts, place, cookies, sessions.inspect(&token)?.claims())?;
+        }
+        let token = sessions.verify_refresh(&token).await?;
         guard.accept(parts, place, token.claims()).await?;
-        Ok(Some(Self { token, place }))
+        Ok(Self { token, place })
     }
 }
 
-impl<S: SessionState> Extract<S> for AnyToken {
-    async fn extract(guard: &Guard, parts: &Parts, state: &S) -> Result<Option<Self>, Reason> {
-        let Some(Found { token, place }) = guard.find(parts, Wanted::Either)? else { return Ok(None) };
-        let claims = match guard.verifier().verify(&token) {
-            Err(Refusal::WrongTokenType { .. }) => state.sessions().verify_refresh(&token).await?.claims().clone(),
+impl<S: SessionState> Judged<S> for AnyToken {
+    const WANTED: Wanted = Wanted::Either;
+
+    async fn judge(guard: &Guard, parts: &Parts, state: &S, found: Found<'_>) -> Result<Self, Reason> {
+        let place = found.place;
+        let claims = match guard.verifier().verify(&found.token) {
+            Err(Refusal::WrongTokenType { .. }) => {
+                let RefreshToken { token, .. } = RefreshToken::judge(guard, parts, state, found).await?;
+                return Ok(Self { claims: Arc::clone(token.claims()), place });
+            }
             verified => verified?,
         };
         guard.accept(parts, place, &claims).await?;
-        Ok(Some(Self { claims, place }))
+        Ok(Self { claims, place })
     }
-}
-
-impl<S: GuardedState> Extract<S> for PresentedToken {
-    async fn extract(guard: &Guard, parts: &Parts, _: &S) -> Result<Option<Self>, Reason> {
-        let Some(Found { token, place }) = guard.find(parts, Wanted::Either)? else { return Ok(None) };
-        let cookies = guard.cookies_used();
-        if csrf::is_needed(parts, place, cookies) {
-            let (claims, _) = guard.verifier().read(&token)?;
-            csrf::check(parts, place, cookies, &claims)?;
-        }
-        Ok(Some(Self { token: token.into_owned(), place }))
-    }
-}
-
-/// The access token of a request, verified.
-pub(crate) async fn access(
-    guard: &Guard,
-    parts: &Parts,
-    verify: impl FnOnce(&Verifier, &str) -> Result<Arc<Claims>, Refusal>,
-) -> Result<Option<(Arc<Claims>, Place)>, Reason> {
-    let Some(found) = guard.find(parts, Wanted::Access)? else { return Ok(None) };
-    let claims = verify(guard.verifier(), &found.token)?;
-    guard.accept(parts, found.place, &claims).await?;
-    Ok(Some((claims, found.place)))
 }

@@ -1,14 +1,15 @@
 //! What the extractors of a router ask.
 
 use std::{
-    fmt,
+    cmp::Reverse,
+    fmt, iter,
     pin::Pin,
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
 use adieu::{
-    Error, Node, Subject, TokenId,
+    Error, Node, Subject,
     session::{Sessions, TokenOptions},
     token::{Claims, TokenType, Verifier},
 };
@@ -18,9 +19,12 @@ use serde_json::{Map, Value};
 use crate::{
     Cookies, CourseAnswers, Location, Place, Protect, ReadBodies, Reason, RefusalAnswers, Refused, RenewCookies,
     SetCookies,
-    csrf::{self, CSRF_CLAIM},
-    location::{Found, Wanted, find},
+    csrf::{self, ACCESS_CSRF_CLAIM, CSRF_CLAIM, CsrfValues},
+    location::{Candidates, Found, Wanted, find},
 };
+
+/// How many cookies of one name are looked at beside the first.
+const MAX_CANDIDATES: usize = 7;
 
 /// What every extractor of a router asks: what verifies, and how a refusal is answered. Cheap to clone.
 ///
@@ -192,7 +196,7 @@ impl Guard {
 
     /// A layer that reads bodies before the handlers do, for [`Location::JsonBody`] and [`Cookies::csrf_in_forms`].
     pub fn read_bodies(&self) -> ReadBodies {
-        ReadBodies::new()
+        ReadBodies::new(self.cookies_used())
     }
 
     /// A layer that renews access tokens in cookies before they expire; see [`RenewCookies`].
@@ -203,7 +207,8 @@ impl Guard {
     /// The cookies for an access token that has the claim `csrf`, as those of [`Auth`](crate::Auth) have.
     ///
     /// # Errors
-    /// When it is no authentic access token, or has no such claim although these cookies need it.
+    /// When it is no authentic access token, has no such claim although these cookies need it, or is longer than browsers
+    /// keep.
     pub fn set_access_cookie(&self, token: &str) -> Result<SetCookies, Refused> {
         self.set_cookie(token, TokenType::Access)
     }
@@ -211,7 +216,8 @@ impl Guard {
     /// The cookies for a refresh token that has the claim `csrf`.
     ///
     /// # Errors
-    /// When it is no authentic refresh token, or has no such claim although these cookies need it.
+    /// When it is no authentic refresh token, has no such claim although these cookies need it, or is longer than browsers
+    /// keep.
     pub fn set_refresh_cookie(&self, token: &str) -> Result<SetCookies, Refused> {
         self.set_cookie(token, TokenType::Refresh)
     }
@@ -232,18 +238,23 @@ impl Guard {
         self.settings.locations.contains(&Location::Cookies)
     }
 
-    /// The claims of the application for new tokens of this subject, and a fresh value against CSRF where that is needed.
-    pub(crate) async fn complete(&self, subject: &Subject, mut options: TokenOptions) -> Result<TokenOptions, Reason> {
+    /// The claims of the application for new tokens of this subject, and the values against CSRF where they are needed.
+    pub(crate) async fn complete(
+        &self,
+        subject: &Subject,
+        mut options: TokenOptions,
+        csrf: CsrfValues,
+    ) -> Result<TokenOptions, Reason> {
         if let Some(claims_of) = &self.settings.claims_of {
             for (name, value) in claims_of(subject.clone()).await? {
                 options.access_claims.entry(name).or_insert(value);
             }
         }
         if self.uses_cookies() && self.settings.cookies.csrf {
-            for claims in [&mut options.access_claims, &mut options.refresh_claims] {
-                // As hard to guess as the id of a token.
-                claims.insert(CSRF_CLAIM.to_owned(), TokenId::random().as_str().into());
-            }
+            let CsrfValues { access, refresh } = csrf;
+            options.refresh_claims.insert(ACCESS_CSRF_CLAIM.to_owned(), access.clone().into());
+            options.refresh_claims.insert(CSRF_CLAIM.to_owned(), refresh.into());
+            options.access_claims.insert(CSRF_CLAIM.to_owned(), access.into());
         }
         Ok(options)
     }
@@ -264,8 +275,26 @@ impl Guard {
     }
 
     /// The token that a request carries, in the first place that has one.
-    pub(crate) fn find<'r>(&self, parts: &'r Parts, wanted: Wanted) -> Result<Option<Found<'r>>, Reason> {
+    pub(crate) fn find<'r>(&self, parts: &'r Parts, wanted: Wanted) -> Result<Option<Candidates<'r>>, Reason> {
         find(parts, &self.settings.locations, &self.settings.cookies, wanted)
+    }
+
+    /// The tokens of one place, that which was issued last before the others, and what is not authentic after all.
+    pub(crate) fn newest_first<'r>(&self, candidates: Candidates<'r>) -> impl Iterator<Item = Found<'r>> + use<'r> {
+        let Candidates { mut first, mut others } = candidates;
+        if !others.is_empty() {
+            others.truncate(MAX_CANDIDATES);
+            others.insert(0, first);
+            let issued_at = |found: &Found<'_>| Some(self.verifier().read(&found.token).ok()?.0.issued_at);
+            others.sort_by_cached_key(|found| Reverse(issued_at(found)));
+            first = others.remove(0);
+        }
+        iter::once(first).chain(others)
+    }
+
+    /// What removes the cookies of both tokens, for a browser that sent this request.
+    pub(crate) fn unset_cookies(&self, repeated: SetCookies) -> SetCookies {
+        repeated.and(self.unset_access_cookie()).and(self.unset_refresh_cookie())
     }
 
     /// What is asked of a token beside what the verifier asks: that the browser sent it for our own pages, and what the
@@ -309,7 +338,7 @@ impl Guard {
             TokenType::Refresh => &cookies.refresh,
         };
         let age = claims.expires_at.since(self.verifier().now());
-        Ok(cookies.set(cookie, token, csrf, age))
+        cookies.set(cookie, token, csrf, age).map_err(|error| self.refuse(error))
     }
 
     fn change(&mut self) -> &mut Settings {

@@ -1,24 +1,33 @@
 //! What the layers have in common.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use axum::{extract::Request, response::Response};
+use axum::{
+    BoxError,
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    http,
+    response::{IntoResponse, Response},
+};
 use tower::Service;
 
 /// Something that is done around a request.
 pub trait Around: Clone + Send + Sync + 'static {
     /// Does it, and lets the request through to `next`, or not.
-    fn around<F, N>(self, request: Request, next: N) -> impl Future<Output = Response> + Send
+    fn around<F, N, E>(self, request: Request, next: N) -> impl Future<Output = Result<Response, E>> + Send
     where
         N: FnOnce(Request) -> F + Send,
-        F: Future<Output = Response> + Send;
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Send;
 }
 
 /// A service with one of this crate's layers around it.
+///
+/// Whatever the bodies of requests and responses are, and whatever the error: it can be anywhere in a
+/// [`ServiceBuilder`](tower::ServiceBuilder).
 #[derive(Debug, Clone)]
 pub struct Wrapped<L, S> {
     layer: L,
@@ -31,36 +40,36 @@ impl<L, S> Wrapped<L, S> {
     }
 }
 
-impl<L, S> Service<Request> for Wrapped<L, S>
+impl<L, S, B> Service<http::Request<B>> for Wrapped<L, S>
 where
     L: Around,
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request> + Clone + Send + 'static,
+    S::Response: IntoResponse,
+    S::Error: Send,
     S::Future: Send,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
     type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let layer = self.layer.clone();
         // The one that is ready is used up; its clone takes its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
+        let request = request.map(Body::new);
         Box::pin(async move {
             let next = |request| {
-                let answer = inner.call(request);
-                async move {
-                    match answer.await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    }
-                }
+                let response = inner.call(request);
+                async move { Ok(response.await?.into_response()) }
             };
-            Ok(layer.around(request, next).await)
+            layer.around(request, next).await
         })
     }
 }

@@ -83,11 +83,13 @@
 //! | argument | lets in |
 //! |---|---|
 //! | [`AccessToken`] | whoever has a good access token; as [`AccessToken<C>`] with the claims of the application as a type |
-//! | `Option<AccessToken>` | whoever has one or none; a bad one is refused. So with all others |
+//! | `Option<AccessToken>` | whoever has one or none; a bad one is refused, but a bad cookie is as none. So with all others |
 //! | [`FreshAccessToken`] | whoever has typed a password recently |
 //! | [`RefreshToken`], [`AnyToken`] | whoever has a good refresh token, or a good token of either type |
 //! | [`CurrentUser`] | whoever has a good access token and is known to the application |
 //! | [`PresentedToken`] | whoever has a token, good or not: to log out with |
+//! | [`AfterBody`] | whoever is still let in when the body has come: takes one of these and the body |
+//! | [`TokenEnd`] | whoever has a good access token; says when it is no longer good, to end a WebSocket |
 //! | [`Auth`] | everyone; logs in, refreshes and logs out |
 //!
 //! [`Guard::protect`] is a layer that protects a whole router; [`Protect::except`] leaves a route open.
@@ -98,13 +100,16 @@
 //! 2. The state of the router has a [`Guard`] to give ([`FromRef`](axum::extract::FromRef)); an
 //!    [`Arc<Sessions>`](adieu::session::Sessions) does as it is. A router without one does not compile; put
 //!    `#[axum::debug_handler]` on the handler to read why.
-//! 3. `Option` of an extractor is `None` only when there is no token. A bad one is refused.
+//! 3. `Option` of an extractor is `None` only when there is no token, or one in a cookie that is no good. A bad one in a
+//!    header is refused.
 //! 4. Tokens are looked for in the `Authorization` header, or where [`Guard::look_in`] says. The first place with a token
 //!    decides: a bad one there is refused, whatever is in the places after it.
 //! 5. A token in a cookie does not let another site act for its user: see [`Cookies`].
 //! 6. What is refused is answered as [`Guard::answer_refusals`] has it, and logged once, at [`REFUSAL_LOG_TARGET`], with its
 //!    true cause.
-//! 7. There is no way to leave the check for revoked tokens out.
+//! 7. A client decides when it sends the body of a request. Below [`Guard::protect`], and with [`AfterBody`], a token is judged
+//!    again when the body has come; an extractor alone has judged the head.
+//! 8. There is no way to leave the check for revoked tokens out.
 //!
 //! Whoever knows Flask-JWT-Extended finds every part of it in the [`guide`].
 
@@ -121,12 +126,13 @@ mod location;
 mod protect;
 mod refused;
 mod renew;
+mod watched;
 
 pub use after_body::AfterBody;
 pub use auth::{Auth, LoggedOut, Tokens};
 pub use cookies::{Cookies, SameSite, SetCookies, TokenCookie};
 pub use extract::{
-    AccessToken, AnyToken, CurrentUser, FreshAccessToken, LoadUser, PresentedToken, RefreshToken, Untyped,
+    AccessToken, AnyToken, CurrentUser, FreshAccessToken, LoadUser, PresentedToken, RefreshToken, TokenEnd, Untyped,
     UserRejection,
 };
 pub use guard::{Guard, GuardedState, SessionState};
@@ -135,3 +141,4 @@ pub use location::{BearerToken, DEFAULT_MAX_BODY_BYTES, Location, Locations, Pla
 pub use protect::Protect;
 pub use refused::{CourseAnswers, REFUSAL_LOG_TARGET, Reason, RefusalAnswers, RefusalKind, Refused, Rfc6750Answers};
 pub use renew::RenewCookies;
+pub use watched::DEFAULT_BODY_TIMEOUT;

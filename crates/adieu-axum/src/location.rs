@@ -8,13 +8,14 @@ use axum::{Extension, http::HeaderName, http::header};
 
 pub use bearer::BearerToken;
 pub use body::{DEFAULT_MAX_BODY_BYTES, ReadBodies};
-pub(crate) use body::{ReadBody, read_body};
-pub(crate) use find::{Found, Wanted, find, in_cookies, sets_cookie};
+pub(crate) use body::{ReadBody, Reading, read_body};
+pub(crate) use find::{Candidates, Found, Wanted, count_cookies, find, in_cookies, sets_cookie};
 
 /// A place in a request where a token may be.
 ///
 /// A [`Guard`](crate::Guard) looks into its places in order, and the first one with a token decides: a bad token in it is
-/// refused, whatever is in the places after it. Two tokens in one place are refused as ambiguous.
+/// refused, whatever is in the places after it. Two tokens in one place are refused as ambiguous; but for cookies, of which
+/// see [`Cookies`](crate::Cookies).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Location {

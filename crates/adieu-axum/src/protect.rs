@@ -1,25 +1,33 @@
 //! A layer that protects all routes below it.
 
-use adieu::token::{Refusal, Verifier};
+use std::time::Duration;
+
+use adieu::token::Refusal;
 use axum::{
+    body::HttpBody as _,
     extract::{MatchedPath, Request},
-    http::Method,
+    http::{Method, header},
     response::{IntoResponse, Response},
 };
 
 use crate::{
-    Guard,
-    extract::access,
+    Guard, TokenEnd,
+    extract::{Access, judged},
     layer::{Around, Wrapped},
-    location::{DEFAULT_MAX_BODY_BYTES, read_body},
+    location::{Reading, read_body},
+    watched::watch,
 };
 
 /// A layer that lets nobody in without a good access token.
 ///
 /// 1. Every route below it needs one, also a fallback, unless it is named with [`Protect::except`].
-/// 2. OPTIONS passes: a browser asks that way whether it may ask, and has no token to show (Fetch §3.3.3).
+/// 2. A preflight passes: a browser asks that way whether it may ask, and has no token to show (Fetch §4.8). It is an
+///    OPTIONS request with `Origin` and `Access-Control-Request-Method`; any other OPTIONS request needs a token. A handler
+///    for every method ([`any`](axum::routing::any)) gets preflights as well, unless a CORS layer answers them.
 /// 3. It reads the body for a token first, where the guard looks for one there; see [`ReadBodies`](crate::ReadBodies).
-/// 4. Handlers take the token as they do without it.
+/// 4. A token that is not good any more when the body comes is refused, however long the client has held the body back: it
+///    is judged again with all that comes of a body. See [`Protect::body_timeout`] for how long may pass between.
+/// 5. Handlers take the token as they do without it.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -42,12 +50,13 @@ use crate::{
 pub struct Protect {
     guard: Guard,
     open: Vec<(Option<Method>, String)>,
-    max_body_bytes: usize,
+    reading: Reading,
 }
 
 impl Protect {
     pub(crate) fn new(guard: Guard) -> Self {
-        Self { guard, open: Vec::new(), max_body_bytes: DEFAULT_MAX_BODY_BYTES }
+        let reading = Reading::of(guard.cookies_used());
+        Self { guard, open: Vec::new(), reading }
     }
 
     /// Leaves this route open, whatever the method: its whole path as the router has it, with `{…}` and with the paths that
@@ -64,12 +73,20 @@ impl Protect {
     }
 
     /// The longest body that is read for a token, in bytes.
-    pub fn max_body_bytes(self, max_body_bytes: usize) -> Self {
-        Self { max_body_bytes, ..self }
+    pub fn max_body_bytes(mut self, max_body_bytes: usize) -> Self {
+        self.reading.max_bytes = max_body_bytes;
+        self
+    }
+
+    /// How long nothing may come of a body before the response is 408: 30 seconds unless something else is set. A body that
+    /// is read for a token has to come as a whole within that time.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.reading.timeout = timeout;
+        self
     }
 
     fn lets_through(&self, request: &Request) -> bool {
-        if request.method() == Method::OPTIONS {
+        if is_preflight(request) {
             return true;
         }
         // What the router says, not what the client wrote: there are many ways to write a path.
@@ -78,6 +95,12 @@ impl Protect {
             route == matched.as_str() && method.as_ref().is_none_or(|method| method == request.method())
         })
     }
+}
+
+/// Fetch §4.8.
+fn is_preflight(request: &Request) -> bool {
+    let has = |name| request.headers().contains_key(name);
+    request.method() == Method::OPTIONS && has(header::ORIGIN) && has(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl<S> tower::Layer<S> for Protect {
@@ -89,25 +112,33 @@ impl<S> tower::Layer<S> for Protect {
 }
 
 impl Around for Protect {
-    async fn around<F, N>(self, mut request: Request, next: N) -> Response
+    async fn around<F, N, E>(self, mut request: Request, next: N) -> Result<Response, E>
     where
         N: FnOnce(Request) -> F + Send,
-        F: Future<Output = Response> + Send,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Send,
     {
         if self.lets_through(&request) {
             return next(request).await;
         }
         if self.guard.reads_bodies() {
-            request = match read_body(request, self.max_body_bytes).await {
+            request = match read_body(request, &self.reading).await {
                 Ok(request) => request,
-                Err(response) => return response,
+                Err(response) => return Ok(response),
             };
         }
         let (parts, body) = request.into_parts();
-        match access(&self.guard, &parts, Verifier::verify).await {
-            Ok(Some(_)) => next(Request::from_parts(parts, body)).await,
-            Ok(None) => self.guard.refuse(Refusal::Missing).into_response(),
-            Err(reason) => self.guard.refuse(reason).into_response(),
+        let judgement = if body.is_end_stream() {
+            judged::<_, Access>(&self.guard, &parts, &()).await.map(|access| access.map(|_| None))
+        } else {
+            judged::<_, TokenEnd>(&self.guard, &parts, &()).await.map(|token| token.map(Some))
+        };
+        let request = Request::from_parts(parts, body);
+        match judgement {
+            Ok(Some(None)) => next(request).await,
+            Ok(Some(Some(token))) => watch(request, token, self.reading.timeout, next).await,
+            Ok(None) => Ok(self.guard.refuse(Refusal::Missing).into_response()),
+            Err(failure) => Ok(self.guard.refuse(failure.reason).into_response()),
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::Place;
+use crate::{Place, SetCookies};
 
 pub use answers::{CourseAnswers, RefusalAnswers, Rfc6750Answers};
 
@@ -127,11 +127,17 @@ impl From<SessionError> for Reason {
 pub struct Refused {
     reason: Reason,
     answers: Option<Arc<dyn RefusalAnswers>>,
+    unset: SetCookies,
 }
 
 impl Refused {
     pub(crate) fn new(reason: Reason, answers: Arc<dyn RefusalAnswers>) -> Self {
-        Self { reason, answers: Some(answers) }
+        Self { reason, answers: Some(answers), unset: SetCookies::default() }
+    }
+
+    /// Removes these cookies, which are of no use any more.
+    pub(crate) fn unsetting(self, unset: SetCookies) -> Self {
+        Self { unset, ..self }
     }
 
     /// Why.
@@ -146,6 +152,12 @@ impl Refused {
         self.reason.kind()
     }
 
+    /// What removes the cookies that are of no use any more, for an answer of the application's own: those of a session that
+    /// could not be logged out because it had ended already. Nothing with any other refusal.
+    pub fn into_cookies(self) -> SetCookies {
+        self.unset
+    }
+
     /// The status that [`CourseAnswers`] gives it.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -156,7 +168,7 @@ impl Refused {
 /// Answered by [`CourseAnswers`]; what a [`Guard`](crate::Guard) refuses is answered as the guard has it.
 impl<R: Into<Reason>> From<R> for Refused {
     fn from(reason: R) -> Self {
-        Self { reason: reason.into(), answers: None }
+        Self { reason: reason.into(), answers: None, unset: SetCookies::default() }
     }
 }
 
@@ -186,6 +198,7 @@ impl IntoResponse for Refused {
         };
         // For a layer that counts.
         response.extensions_mut().insert(self.kind());
+        self.unset.append_to(response.headers_mut());
         let status = response.status().as_u16();
         match &self.reason {
             Reason::Failed(error) => {

@@ -7,6 +7,7 @@ use axum::{extract::Request, http::Method, response::Response};
 
 use crate::{
     Guard, Reason, SetCookies,
+    csrf::{CSRF_CLAIM, CsrfValues},
     layer::{Around, Wrapped},
     location::{Wanted, in_cookies, sets_cookie},
 };
@@ -19,7 +20,9 @@ use crate::{
 ///    the new token as well, whatever cookie the browser ends up with.
 /// 2. A response that sets or removes the cookie itself is left as it is.
 /// 3. The new token is not fresh, and the session lasts no longer for it: who does not log in again is out in the end.
-/// 4. What goes wrong is logged, and the response goes out without a new cookie.
+/// 4. The CSRF value stays as it is: what a page has of it is good with the new token too.
+/// 5. A response with a new cookie is not for a cache: `Cache-Control` becomes `no-store`.
+/// 6. What goes wrong is logged, and the response goes out without a new cookie.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct RenewCookies {
@@ -44,7 +47,8 @@ impl RenewCookies {
         if !self.guard.asks_for_claims() {
             options.access_claims = claims.custom.clone();
         }
-        let options = self.guard.complete(&claims.subject, options).await?;
+        let csrf = CsrfValues::of(&claims, CSRF_CLAIM);
+        let options = self.guard.complete(&claims.subject, options, csrf).await?;
         let (token, _) = self.sessions.renew(token, &options).await?;
         Ok(Some(self.guard.set_access_cookie(&token).map_err(|refused| refused.reason().clone())?))
     }
@@ -59,23 +63,22 @@ impl<S> tower::Layer<S> for RenewCookies {
 }
 
 impl Around for RenewCookies {
-    async fn around<F, N>(self, request: Request, next: N) -> Response
+    async fn around<F, N, E>(self, request: Request, next: N) -> Result<Response, E>
     where
         N: FnOnce(Request) -> F + Send,
-        F: Future<Output = Response> + Send,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Send,
     {
         if request.method() == Method::OPTIONS {
             return next(request).await;
         }
         let (parts, body) = request.into_parts();
         let cookies = self.guard.cookies_used();
-        let token = match in_cookies(&parts.headers, cookies, Wanted::Access) {
-            Ok(Some(found)) => Some(found.token.into_owned()),
-            _ => None,
-        };
-        let mut response = next(Request::from_parts(parts, body)).await;
+        let found = in_cookies(&parts.headers, cookies, Wanted::Access);
+        let token = found.and_then(|found| self.guard.newest_first(found).next()).map(|found| found.token.into_owned());
+        let mut response = next(Request::from_parts(parts, body)).await?;
         let Some(token) = token.filter(|_| !sets_cookie(response.headers(), &cookies.access.name)) else {
-            return response;
+            return Ok(response);
         };
         // After the handler: what it has ended is not renewed.
         match self.renew(&token).await {
@@ -83,6 +86,6 @@ impl Around for RenewCookies {
             Ok(None) => {}
             Err(reason) => tracing::debug!(target: crate::REFUSAL_LOG_TARGET, cause = %reason, "not renewed"),
         }
-        response
+        Ok(response)
     }
 }

@@ -1,13 +1,13 @@
 //! The application's own user, loaded for the subject of a token.
 
-use adieu::token::{Claims, Refusal, Verifier};
+use adieu::token::{Claims, Refusal};
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::request::Parts,
     response::{IntoResponse, Response},
 };
 
-use super::access;
+use super::{Access, Failure, judged};
 use crate::{Guard, GuardedState, Reason, Refused};
 
 /// A user of the application, who can be loaded for the token of a request.
@@ -50,7 +50,8 @@ pub trait LoadUser<S>: Sized {
 
 /// The user that the request's access token speaks for: a handler that takes one is protected.
 ///
-/// The `Option` of it is `None` without a token, and still refuses a bad one, and one without a user.
+/// The `Option` of it is `None` without a token, and still refuses a bad one, and one without a user; but a cookie with such
+/// a token is as none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CurrentUser<U>(pub U);
 
@@ -78,7 +79,8 @@ impl<S: GuardedState, U: LoadUser<S>> FromRequestParts<S> for CurrentUser<U> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let guard = state.guard();
         match load(&guard, parts, state).await? {
-            Some(user) => Ok(Self(user)),
+            Some(Ok(user)) => Ok(Self(user)),
+            Some(Err(failure)) => Err(UserRejection::Refused(guard.refuse(failure.reason))),
             None => Err(UserRejection::Refused(guard.refuse(Refusal::Missing))),
         }
     }
@@ -88,21 +90,31 @@ impl<S: GuardedState, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUse
     type Rejection = UserRejection<U::Error>;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Self::Rejection> {
-        Ok(load(&state.guard(), parts, state).await?.map(Self))
+        let guard = state.guard();
+        match load(&guard, parts, state).await? {
+            Some(Ok(user)) => Ok(Some(Self(user))),
+            Some(Err(failure)) if !failure.is_a_useless_cookie() => {
+                Err(UserRejection::Refused(guard.refuse(failure.reason)))
+            }
+            Some(Err(_)) | None => Ok(None),
+        }
     }
 }
 
-/// The user, if there is a token.
-async fn load<S, U: LoadUser<S>>(
+/// The user, if there is a token, or why there is none.
+async fn load<S: GuardedState, U: LoadUser<S>>(
     guard: &Guard,
     parts: &Parts,
     state: &S,
-) -> Result<Option<U>, UserRejection<U::Error>> {
-    let refuse = |reason: Reason| UserRejection::Refused(guard.refuse(reason));
-    let Some((claims, _)) = access(guard, parts, Verifier::verify).await.map_err(refuse)? else { return Ok(None) };
-    match U::load_user(&claims, state).await {
-        Ok(Some(user)) => Ok(Some(user)),
-        Ok(None) => Err(refuse(Reason::UnknownUser)),
+) -> Result<Option<Result<U, Failure>>, UserRejection<U::Error>> {
+    let access: Access = match judged(guard, parts, state).await {
+        Ok(Some(access)) => access,
+        Ok(None) => return Ok(None),
+        Err(failure) => return Ok(Some(Err(failure))),
+    };
+    match U::load_user(&access.claims, state).await {
+        Ok(Some(user)) => Ok(Some(Ok(user))),
+        Ok(None) => Ok(Some(Err(Failure { reason: Reason::UnknownUser, place: Some(access.place) }))),
         Err(error) => Err(UserRejection::Failed(error)),
     }
 }

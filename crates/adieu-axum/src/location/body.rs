@@ -1,16 +1,26 @@
-//! Bodies that are read before the handler reads them, because there may be a token in them.
+//! Bodies that are read before the handler reads them, because there may be a token in them, or a CSRF value.
 
-use std::sync::Arc;
+mod members;
+mod multipart;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
+    BoxError,
     body::{Body, Bytes, to_bytes},
     extract::Request,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::layer::{Around, Wrapped};
+use self::members::Members;
+use crate::{
+    Cookies,
+    layer::{Around, Wrapped},
+    watched::{DEFAULT_BODY_TIMEOUT, too_slow},
+};
 
 /// The longest body that is read for a token, unless something else is set.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
@@ -19,21 +29,50 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
 ///
 /// 1. Only a body that says that it is JSON or a form is read; all others pass untouched.
 /// 2. The handler gets the body as it was sent.
-/// 3. A body that is longer than the bound is refused with 413, since nobody knows what is in it.
+/// 3. A body that is longer than the bound is refused with 413, since nobody knows what is in it. Of a form with files
+///    (`multipart/form-data`), which may be longer, no more is read than has the field with the CSRF value, and no more
+///    than the bound: that field comes first.
+/// 4. A body that has not come in time is refused with 408; see [`ReadBodies::body_timeout`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ReadBodies {
-    max_bytes: usize,
+    reading: Reading,
+}
+
+/// How bodies are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) max_bytes: usize,
+    pub(crate) timeout: Duration,
+    /// The fields of a form with files that are looked for.
+    fields: Vec<String>,
+}
+
+impl Reading {
+    pub(crate) fn of(cookies: &Cookies) -> Self {
+        let fields = match cookies.csrf_in_forms {
+            true => vec![cookies.access.csrf_field.clone(), cookies.refresh.csrf_field.clone()],
+            false => Vec::new(),
+        };
+        Self { max_bytes: DEFAULT_MAX_BODY_BYTES, timeout: DEFAULT_BODY_TIMEOUT, fields }
+    }
 }
 
 impl ReadBodies {
-    pub(crate) fn new() -> Self {
-        Self { max_bytes: DEFAULT_MAX_BODY_BYTES }
+    pub(crate) fn new(cookies: &Cookies) -> Self {
+        Self { reading: Reading::of(cookies) }
     }
 
     /// The longest body that is read, in bytes.
-    pub fn max_bytes(self, max_bytes: usize) -> Self {
-        Self { max_bytes }
+    pub fn max_bytes(mut self, max_bytes: usize) -> Self {
+        self.reading.max_bytes = max_bytes;
+        self
+    }
+
+    /// How long a body that is read may take to come: 30 seconds unless something else is set.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.reading.timeout = timeout;
+        self
     }
 }
 
@@ -46,14 +85,15 @@ impl<S> tower::Layer<S> for ReadBodies {
 }
 
 impl Around for ReadBodies {
-    async fn around<F, N>(self, request: Request, next: N) -> Response
+    async fn around<F, N, E>(self, request: Request, next: N) -> Result<Response, E>
     where
         N: FnOnce(Request) -> F + Send,
-        F: Future<Output = Response> + Send,
+        F: Future<Output = Result<Response, E>> + Send,
+        E: Send,
     {
-        match read_body(request, self.max_bytes).await {
+        match read_body(request, &self.reading).await {
             Ok(request) => next(request).await,
-            Err(response) => response,
+            Err(response) => Ok(response),
         }
     }
 }
@@ -61,25 +101,34 @@ impl Around for ReadBodies {
 /// What was in a body.
 #[derive(Debug, Clone)]
 pub(crate) enum ReadBody {
-    Json(Arc<Map<String, Value>>),
+    Json(Arc<Members>),
     Form(Bytes),
+    /// The first of the fields that were looked for, and its value.
+    Multipart(Option<(String, String)>),
     Other,
 }
 
 impl ReadBody {
-    pub(super) fn json(&self) -> Option<&Map<String, Value>> {
-        match self {
-            Self::Json(members) => Some(members),
-            Self::Form(_) | Self::Other => None,
-        }
+    /// The values of the members of this name.
+    pub(super) fn members(&self, name: &str) -> impl Iterator<Item = &Value> {
+        let members = match self {
+            Self::Json(members) => Some(&**members),
+            Self::Form(_) | Self::Multipart(_) | Self::Other => None,
+        };
+        members.into_iter().flat_map(move |members| members.named(name))
     }
 
     /// The value of a field of a form that is there once.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
-        let Self::Form(form) = self else { return None };
-        let mut values = form_urlencoded::parse(form).filter(|(named, _)| named == name);
-        let (_, value) = values.next()?;
-        values.next().is_none().then(|| value.into_owned())
+        match self {
+            Self::Form(form) => {
+                let mut values = form_urlencoded::parse(form).filter(|(named, _)| named == name);
+                let (_, value) = values.next()?;
+                values.next().is_none().then(|| value.into_owned())
+            }
+            Self::Multipart(Some((named, value))) => (named == name).then(|| value.clone()),
+            Self::Json(_) | Self::Multipart(None) | Self::Other => None,
+        }
     }
 }
 
@@ -87,7 +136,7 @@ impl ReadBody {
 ///
 /// # Errors
 /// The answer when it is too long, or does not come to its end.
-pub(crate) async fn read_body(request: Request, max_bytes: usize) -> Result<Request, Response> {
+pub(crate) async fn read_body(request: Request, reading: &Reading) -> Result<Request, Response> {
     if request.extensions().get::<ReadBody>().is_some() {
         return Ok(request);
     }
@@ -95,22 +144,39 @@ pub(crate) async fn read_body(request: Request, max_bytes: usize) -> Result<Requ
     let content_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let is_json = essence.eq_ignore_ascii_case(b"application/json");
-    let is_form = essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded");
-    let (read, body) = if is_json || is_form {
-        let Ok(bytes) = to_bytes(body, max_bytes).await else {
-            tracing::debug!(target: crate::REFUSAL_LOG_TARGET, max_bytes, "the body could not be read for a token");
-            return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
-        };
-        let read = match serde_json::from_slice(&bytes) {
-            Ok(members) if is_json => ReadBody::Json(Arc::new(members)),
-            _ if is_form => ReadBody::Form(bytes.clone()),
-            // For the handler to complain about.
-            _ => ReadBody::Other,
+    let (read, body) = if is_json || essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+        let bytes =
+            in_time(reading, to_bytes(body, reading.max_bytes)).await?.map_err(|error| unreadable(error.into()))?;
+        let read = if is_json {
+            // For the handler to complain about when it is none.
+            serde_json::from_slice(&bytes).map_or(ReadBody::Other, |members| ReadBody::Json(Arc::new(members)))
+        } else {
+            ReadBody::Form(bytes.clone())
         };
         (read, Body::from(bytes))
+    } else if !reading.fields.is_empty() && essence.eq_ignore_ascii_case(b"multipart/form-data") {
+        match str::from_utf8(content_type).ok().and_then(|text| multer::parse_boundary(text).ok()) {
+            Some(boundary) => {
+                let (field, body) =
+                    in_time(reading, multipart::find(body, boundary, &reading.fields, reading.max_bytes)).await?;
+                (ReadBody::Multipart(field), body)
+            }
+            None => (ReadBody::Other, body),
+        }
     } else {
         (ReadBody::Other, body)
     };
     parts.extensions.insert(read);
     Ok(Request::from_parts(parts, body))
+}
+
+async fn in_time<T>(reading: &Reading, read: impl Future<Output = T>) -> Result<T, Response> {
+    timeout(reading.timeout, read).await.map_err(|_| too_slow())
+}
+
+fn unreadable(error: BoxError) -> Response {
+    let is_too_long = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| error.source())
+        .any(|error| error.is::<http_body_util::LengthLimitError>());
+    tracing::debug!(target: crate::REFUSAL_LOG_TARGET, error = &*error as &dyn std::error::Error, "the body could not be read for a token");
+    if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }.into_response()
 }

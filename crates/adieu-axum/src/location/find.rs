@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use adieu::token::Refusal;
 use axum::http::{HeaderMap, HeaderName, header, request::Parts};
-use cookie::Cookie;
 
 use super::{Location, Locations, Place, ReadBody};
 use crate::{Cookies, Reason};
@@ -19,27 +18,41 @@ pub(crate) enum Wanted {
 }
 
 /// A token that was found.
+#[derive(Clone)]
 pub(crate) struct Found<'r> {
     pub(crate) token: Cow<'r, str>,
     pub(crate) place: Place,
 }
 
-/// The first token in these places, or in those that the route has instead.
+/// What was found in one place: a token, or several where a browser can have several.
+pub(crate) struct Candidates<'r> {
+    pub(crate) first: Found<'r>,
+    pub(crate) others: Vec<Found<'r>>,
+}
+
+impl<'r> Candidates<'r> {
+    fn one(token: impl Into<Cow<'r, str>>, place: Place) -> Self {
+        Self { first: Found { token: token.into(), place }, others: Vec::new() }
+    }
+}
+
+/// The token in the first of these places that has one, or of those that the route has instead.
 ///
 /// # Errors
-/// When there are two in one place, or something that can't be one.
+/// When there are two in one place that can have one only, or something that can't be one.
 pub(crate) fn find<'r>(
     parts: &'r Parts,
     usual: &[Location],
     cookies: &Cookies,
     wanted: Wanted,
-) -> Result<Option<Found<'r>>, Reason> {
+) -> Result<Option<Candidates<'r>>, Reason> {
     let locations = parts.extensions.get::<Locations>().map_or(usual, |locations| &locations.0);
     for location in locations {
         let found = match location {
-            Location::Header { name, scheme } => in_header(&parts.headers, name, scheme)?
-                .map(|token| Found { token: token.into(), place: Place::Header }),
-            Location::Cookies => in_cookies(&parts.headers, cookies, wanted)?,
+            Location::Header { name, scheme } => {
+                in_header(&parts.headers, name, scheme)?.map(|token| Candidates::one(token, Place::Header))
+            }
+            Location::Cookies => in_cookies(&parts.headers, cookies, wanted),
             Location::Query { name, prefix } => in_query(parts.uri.query().unwrap_or_default(), name, prefix)?,
             Location::JsonBody { access, refresh } => match parts.extensions.get::<ReadBody>() {
                 Some(body) => in_body(body, access, refresh, wanted)?,
@@ -85,38 +98,52 @@ pub(super) fn in_header<'r>(
     }
 }
 
-pub(crate) fn in_cookies<'r>(
-    headers: &'r HeaderMap,
-    cookies: &Cookies,
-    wanted: Wanted,
-) -> Result<Option<Found<'r>>, Reason> {
-    let (access, refresh) = (cookies.access.name.as_str(), cookies.refresh.name.as_str());
-    let places: &[(&str, Place)] = match wanted {
-        Wanted::Access => &[(access, Place::AccessCookie)],
-        Wanted::Refresh => &[(refresh, Place::RefreshCookie)],
-        Wanted::Either => &[(access, Place::AccessCookie), (refresh, Place::RefreshCookie)],
-    };
-    for (name, place) in places {
-        // The specification allows one `Cookie` header; HTTP/2 may split it (RFC 9113 §8.2.3).
-        let values = headers.get_all(header::COOKIE).iter().filter_map(|value| str::from_utf8(value.as_bytes()).ok());
-        let mut tokens = values
-            .flat_map(Cookie::split_parse)
-            .filter_map(Result::ok)
-            .filter(|cookie| cookie.name() == *name)
-            .filter_map(|cookie| cookie.value_raw())
-            .filter(|token| !token.is_empty());
-        if let Some(token) = tokens.next() {
-            // A second one may come from a neighbouring domain that has set it over ours.
-            if tokens.next().is_some() {
-                return Err(Reason::Ambiguous(*place));
-            }
-            return Ok(Some(Found { token: token.into(), place: *place }));
-        }
+/// The tokens in the cookies of one kind. A browser has several of one name after the guard was given another domain or
+/// path, or when a neighbouring domain has set one.
+pub(crate) fn in_cookies<'r>(headers: &'r HeaderMap, cookies: &Cookies, wanted: Wanted) -> Option<Candidates<'r>> {
+    let in_access = || tokens(headers, &cookies.access.name, Place::AccessCookie);
+    let in_refresh = || tokens(headers, &cookies.refresh.name, Place::RefreshCookie);
+    match wanted {
+        Wanted::Access => in_access(),
+        Wanted::Refresh => in_refresh(),
+        Wanted::Either => in_access().or_else(in_refresh),
     }
-    Ok(None)
 }
 
-fn in_query<'r>(query: &'r str, name: &str, prefix: &str) -> Result<Option<Found<'r>>, Reason> {
+fn tokens<'r>(headers: &'r HeaderMap, name: &str, place: Place) -> Option<Candidates<'r>> {
+    let tokens = cookies_of(headers).filter(|(named, token)| *named == name.as_bytes() && !token.is_empty());
+    // What is not text is no token, and is refused as none.
+    let mut found = tokens.map(|(_, token)| Found { token: String::from_utf8_lossy(token), place });
+    Some(Candidates { first: found.next()?, others: found.collect() })
+}
+
+/// How often a request has a cookie of this name.
+pub(crate) fn count_cookies(headers: &HeaderMap, name: &str) -> usize {
+    cookies_of(headers).filter(|(named, _)| *named == name.as_bytes()).count()
+}
+
+/// The names and values of the cookies that a request has, byte by byte: browsers compare the prefixes of names so
+/// (RFC 6265bis §5.7), and would let a neighbouring domain set a name that only begins with another kind of white space.
+fn cookies_of(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    // The specification allows one `Cookie` header; HTTP/2 may split it (RFC 9113 §8.2.3).
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(name_and_value)
+}
+
+fn name_and_value(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = pair.split_at_checked(pair.iter().position(|byte| *byte == b'=')?)?;
+    Some((trim(name), trim(value.get(1..)?)))
+}
+
+/// Without the white space of HTTP at both ends (RFC 9110 §5.6.3), and no other.
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+fn in_query<'r>(query: &'r str, name: &str, prefix: &str) -> Result<Option<Candidates<'r>>, Reason> {
     let mut values =
         form_urlencoded::parse(query.as_bytes()).filter(|(named, _)| named == name).map(|(_, value)| value);
     let Some(value) = values.next() else { return Ok(None) };
@@ -128,24 +155,32 @@ fn in_query<'r>(query: &'r str, name: &str, prefix: &str) -> Result<Option<Found
         Cow::Owned(value) => value.strip_prefix(prefix).map(|token| Cow::Owned(token.to_owned())),
     };
     let token = token.filter(|token| !token.is_empty());
-    Ok(token.map(|token| Found { token, place: Place::Query }))
+    Ok(token.map(|token| Candidates::one(token, Place::Query)))
 }
 
-fn in_body<'r>(body: &'r ReadBody, access: &str, refresh: &str, wanted: Wanted) -> Result<Option<Found<'r>>, Reason> {
+fn in_body<'r>(
+    body: &'r ReadBody,
+    access: &str,
+    refresh: &str,
+    wanted: Wanted,
+) -> Result<Option<Candidates<'r>>, Reason> {
     let names: &[&str] = match wanted {
         Wanted::Access => &[access],
         Wanted::Refresh => &[refresh],
         Wanted::Either => &[access, refresh],
     };
-    let Some(members) = body.json() else { return Ok(None) };
     for name in names {
-        match members.get(*name) {
-            None | Some(serde_json::Value::Null) => {}
-            Some(serde_json::Value::String(token)) if token.is_empty() => {}
-            Some(serde_json::Value::String(token)) => {
-                return Ok(Some(Found { token: token.as_str().into(), place: Place::JsonBody }));
-            }
-            Some(_) => return Err(Refusal::Malformed("it is not text").into()),
+        let mut values = body.members(name);
+        let Some(value) = values.next() else { continue };
+        // Two readers would take two different ones.
+        if values.next().is_some() {
+            return Err(Reason::Ambiguous(Place::JsonBody));
+        }
+        match value {
+            serde_json::Value::Null => {}
+            serde_json::Value::String(token) if token.is_empty() => {}
+            serde_json::Value::String(token) => return Ok(Some(Candidates::one(token.as_str(), Place::JsonBody))),
+            _ => return Err(Refusal::Malformed("it is not text").into()),
         }
     }
     Ok(None)
@@ -153,6 +188,6 @@ fn in_body<'r>(body: &'r ReadBody, access: &str, refresh: &str, wanted: Wanted) 
 
 /// Whether a response sets or removes this cookie.
 pub(crate) fn sets_cookie(headers: &HeaderMap, name: &str) -> bool {
-    let set = headers.get_all(header::SET_COOKIE).iter().filter_map(|value| str::from_utf8(value.as_bytes()).ok());
-    set.filter_map(|value| value.split_once('=')).any(|(named, _)| named.trim() == name)
+    let set = headers.get_all(header::SET_COOKIE).iter();
+    set.filter_map(|value| name_and_value(value.as_bytes())).any(|(named, _)| named == name.as_bytes())
 }

@@ -1,12 +1,19 @@
-//! Everything below the layer needs a token, except what is named, and OPTIONS.
+//! Everything below the layer needs a token, except what is named, and preflights.
+
+use std::time::Duration;
 
 use adieu::session::Scope;
-use adieu_axum::{AccessToken, Location};
+use adieu_axum::{AccessToken, Cookies, Location};
 use axum::{
-    Router,
-    http::Method,
+    BoxError, Router,
+    body::Body,
+    error_handling::HandleErrorLayer,
+    http::{Method, StatusCode},
     routing::{any, get},
 };
+use http_body_util::BodyExt as _;
+use tower::{ServiceBuilder, timeout::TimeoutLayer};
+use tower_http::{limit::RequestBodyLimitLayer, map_response_body::MapResponseBodyLayer, trace::TraceLayer};
 
 use crate::support::{App, send, send_with};
 
@@ -59,11 +66,44 @@ async fn a_route_can_be_left_open_as_the_router_calls_it() {
 }
 
 #[tokio::test]
-async fn options_never_needs_a_token() {
+async fn a_preflight_needs_no_token_and_every_other_options_request_does() {
     let app = App::new();
     let router = router(&app);
-    assert_eq!(send(&router, "OPTIONS /news", &[], "").await.status, 200);
-    assert_eq!(send(&router, "OPTIONS /api/users", &[], "").await.status, 200);
+    let (origin, method) = (("origin", "https://shop.example"), ("access-control-request-method", "PUT"));
+    for line in ["OPTIONS /news", "OPTIONS /api/users", "OPTIONS /nowhere"] {
+        assert_eq!(send(&router, line, &[origin, method], "").await.status, 200, "{line}");
+        for headers in [&[][..], &[origin], &[method]] {
+            assert_eq!(send(&router, line, headers, "").await.status, 401, "{line} {headers:?}");
+        }
+    }
+    for line in ["GET /api/users", "POST /api/users", "HEAD /api/users"] {
+        assert_eq!(send(&router, line, &[origin, method], "").await.status, 401, "{line}");
+    }
+    let token = app.log_in().await.access;
+    assert_eq!(send_with(&router, "OPTIONS /api/users", &token).await.text(), "200 users");
+}
+
+/// Between layers that change what the bodies and the errors are, as axum's own.
+#[tokio::test]
+async fn it_can_be_anywhere_among_other_layers() {
+    let app = App::new();
+    let guard = app.guard().cookies(Cookies::new()).unwrap();
+    let with_new_body = || MapResponseBodyLayer::new(|body: Body| body.map_err(|error| error.to_string()));
+    let router = Router::new().route("/", any(async |token: AccessToken| token.subject().to_string())).layer(
+        ServiceBuilder::new()
+            .layer(TraceLayer::new_for_http())
+            .layer(RequestBodyLimitLayer::new(1024))
+            .layer(HandleErrorLayer::new(async |_: BoxError| StatusCode::REQUEST_TIMEOUT))
+            .layer(guard.read_bodies())
+            .layer(guard.protect())
+            .layer(guard.renew_cookies(&app.sessions, Duration::from_secs(60)))
+            .layer(TimeoutLayer::new(Duration::from_secs(60)))
+            .layer(TraceLayer::new_for_http())
+            .layer(with_new_body()),
+    );
+    let router = router.layer(guard.protect()).with_state(app.state(guard));
+    assert_eq!(send(&router, "POST /", &[], "").await.status, 401);
+    assert_eq!(send_with(&router, "POST /", &app.log_in().await.access).await.text(), "200 jose");
 }
 
 #[tokio::test]

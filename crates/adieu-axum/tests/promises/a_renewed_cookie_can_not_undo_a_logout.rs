@@ -27,6 +27,12 @@ fn router(app: &App, guard: Guard) -> Router {
         .route("/logout", post(log_out))
         .route("/me", get(async |token: AccessToken| format!("{:?}", token.fresh)))
         .route(
+            "/cacheable",
+            get(async |_: AccessToken| {
+                [("cache-control", "public, max-age=3600"), ("cdn-cache-control", "max-age=3600")]
+            }),
+        )
+        .route(
             "/quietly",
             // Logs out, and leaves the cookies to be what they are.
             post(async |auth: Auth, token: PresentedToken| {
@@ -54,11 +60,27 @@ async fn a_cookie_that_is_about_to_expire_is_renewed() {
     let renewed = with_cookie_of(&router, "GET /me", &login).await;
     assert_eq!(renewed.text(), "200 Yes");
     assert_eq!(renewed.set_cookies().len(), 2);
-    assert_ne!(renewed.cookie(CSRF), login.cookie(CSRF));
+    // The form in this very page, and those in other tabs, have the value from before.
+    assert_eq!(renewed.cookie(CSRF), login.cookie(CSRF));
 
     app.pass(10 * MINUTE);
     assert_eq!(with_cookie_of(&router, "GET /me", &login).await.status, 401, "the old one has expired");
     assert_eq!(with_cookie_of(&router, "GET /me", &renewed).await.text(), "200 No");
+}
+
+#[tokio::test]
+async fn a_response_with_a_cookie_is_kept_by_no_cache() {
+    let app = App::new();
+    let router = router(&app, guard(&app));
+    let login = send(&router, "POST /login", &[], "").await;
+    let as_it_was = with_cookie_of(&router, "GET /cacheable", &login).await;
+    assert_eq!(as_it_was.header("cache-control"), "public, max-age=3600");
+    app.pass(11 * MINUTE);
+    let renewed = with_cookie_of(&router, "GET /cacheable", &login).await;
+    assert_eq!(renewed.set_cookies().len(), 2);
+    assert_eq!((renewed.header("cache-control"), renewed.header("cdn-cache-control")), ("no-store", ""));
+    let out = with_cookie_of(&router, "POST /logout", &login).await;
+    assert_eq!((out.set_cookies().len(), out.header("cache-control")), (4, "no-store"));
 }
 
 #[tokio::test]

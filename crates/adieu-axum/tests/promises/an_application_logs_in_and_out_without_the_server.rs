@@ -1,6 +1,6 @@
 //! The library alone: an application with users of its own hands in a subject.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer, Node,
@@ -10,8 +10,8 @@ use adieu::{
 };
 use adieu_axum::{AccessToken, Auth, Guard, LoggedOut, PresentedToken, Refused};
 use axum::{
-    Router,
-    extract::Path,
+    Extension, Router,
+    extract::{ConnectInfo, Path},
     routing::{get, post},
 };
 
@@ -106,8 +106,28 @@ async fn sessions_are_there_to_be_listed_and_ended() {
     let device = device(&router).await;
     let sessions = app.sessions.store().sessions_of(&subject("jose"), None, 10).await.unwrap();
     assert_eq!(sessions[0].origin.user_agent.as_deref(), Some("a browser"));
+    assert_eq!(sessions[0].origin.address, None);
     app.sessions.end_sessions(Selection::One(sessions[0].id.clone())).await.unwrap();
     assert!(send_with(&router, "GET /me", &device.access).await.body.contains("token_revoked"));
+}
+
+/// A socket that listens on `[::]` says so of every client that comes over IPv4.
+#[tokio::test]
+async fn an_ipv4_address_is_kept_as_such() {
+    let app = App::new();
+    let peer: SocketAddr = "[::ffff:192.0.2.7]:1234".parse().unwrap();
+    let log_in_from =
+        post(async |auth: Auth| auth.from_address("::ffff:192.0.2.8".parse().unwrap()).log_in(subject("maria")).await);
+    let router = Router::new()
+        .route("/login", post(log_in))
+        .route("/login/from", log_in_from)
+        .layer(Extension(ConnectInfo(peer)))
+        .with_state(Arc::clone(&app.sessions));
+    for (line, name, address) in [("POST /login", "jose", "192.0.2.7"), ("POST /login/from", "maria", "192.0.2.8")] {
+        assert_eq!(send(&router, line, &[], "").await.status, 200);
+        let sessions = app.sessions.store().sessions_of(&subject(name), None, 10).await.unwrap();
+        assert_eq!(sessions[0].origin.address, Some(address.parse().unwrap()));
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use adieu::{session::TokenOptions, token::TokenType};
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, Location, RefreshToken, SameSite, SetCookies, dangerous};
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     http::HeaderName,
     response::IntoResponse as _,
     routing::{any, post},
@@ -163,6 +164,160 @@ async fn a_form_can_carry_the_proof_where_that_is_wanted() {
     }
 }
 
+/// A form with files, whose field with the value comes first.
+fn multipart(fields: &[(&str, &str)], file: &str) -> String {
+    let field = |(name, value): &(&str, &str)| {
+        format!("--frontier\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let file = format!(
+        "--frontier\r\nContent-Disposition: form-data; name=\"photo\"; filename=\"a.png\"\r\n\
+         Content-Type: image/png\r\n\r\n{file}\r\n--frontier--\r\n"
+    );
+    fields.iter().map(field).collect::<String>() + &file
+}
+
+#[tokio::test]
+async fn a_form_with_files_can_carry_the_proof_before_them() {
+    let app = App::new();
+    let guard = app.guard().cookies(Cookies::new().csrf_in_forms()).unwrap();
+    let router = Router::new()
+        .route("/login", post(log_in))
+        .route("/photo", post(async |_: AccessToken, body: String| body))
+        .layer(guard.read_bodies())
+        .layer(DefaultBodyLimit::disable())
+        .with_state(app.state(guard));
+    let (jar, csrf, of_refresh) = jar(&send(&router, "POST /login", &[], "").await);
+    let form = [("cookie", jar.as_str()), ("content-type", "multipart/form-data; boundary=frontier")];
+    let long = "x".repeat(300_000);
+    for body in
+        [multipart(&[("csrf_token", &csrf)], "a photo"), multipart(&[("title", "me"), ("csrf_token", &csrf)], &long)]
+    {
+        let answer = send(&router, "POST /photo", &form, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.body == body, "the handler gets the body as it was sent");
+    }
+    let as_file = format!(
+        "--frontier\r\nContent-Disposition: form-data; name=\"csrf_token\"; filename=\"a\"\r\n\r\n{csrf}\r\n--frontier--\r\n"
+    );
+    for body in [
+        multipart(&[], "a photo"),
+        multipart(&[("csrf_token", "")], "a photo"),
+        multipart(&[("csrf_token", &of_refresh)], "a photo"),
+        multipart(&[("csrf_token", &long)], "a photo"),
+        multipart(&[("title", &long), ("csrf_token", &csrf)], "a photo"),
+        as_file,
+        format!("csrf_token={csrf}"),
+        String::new(),
+    ] {
+        let answer = send(&router, "POST /photo", &form, &body).await;
+        assert!(answer.text() == REFUSED, "{} {body:.200}", answer.status);
+    }
+}
+
+/// A page keeps the value from when it was loaded, in its forms; other tabs go on meanwhile.
+#[tokio::test]
+async fn the_value_is_good_for_as_long_as_the_session() {
+    let app = App::new();
+    let router = with_cookies(&app);
+    let login = send(&router, "POST /login", &[], "").await;
+    let (mut cookies, csrf, of_refresh) = jar(&login);
+    for _ in 0..3 {
+        app.pass(std::time::Duration::from_secs(600));
+        let proof = [("cookie", cookies.as_str()), ("x-csrf-token", &of_refresh)];
+        let refreshed = send(&router, "POST /refresh", &proof, "").await;
+        assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+        let (newer, same, same_of_refresh) = jar(&refreshed);
+        assert_eq!((&same, &same_of_refresh), (&csrf, &of_refresh));
+        let proof = [("cookie", newer.as_str()), ("x-csrf-token", &csrf)];
+        assert_eq!(send(&router, "POST /me", &proof, "").await.text(), "200 jose");
+        cookies = newer;
+    }
+    // Another session has values of its own.
+    assert_ne!(jar(&send(&router, "POST /login", &[], "").await).1, csrf);
+}
+
+#[tokio::test]
+async fn a_websocket_is_opened_by_our_own_pages_only() {
+    let app = App::new();
+    let guard = app.guard().cookies(Cookies::new().allow_origin("https://app.example:8443")).unwrap();
+    let router = router(&app, guard);
+    let (jar, _, _) = jar(&send(&router, "POST /login", &[], "").await);
+    let open = async |line: &str, origin: &[&str]| {
+        let mut headers = vec![
+            ("cookie", jar.as_str()),
+            ("host", "shop.example"),
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+        ];
+        headers.extend(origin.iter().map(|origin| ("origin", *origin)));
+        send(&router, line, &headers, "").await.text()
+    };
+    for origin in ["https://shop.example", "https://SHOP.example", "https://app.example:8443"] {
+        assert_eq!(open("GET /me", &[origin]).await, "200 jose", "{origin}");
+        assert_eq!(open("CONNECT /me", &[origin]).await, "200 ", "{origin}");
+        assert_eq!(open("POST /me", &[origin]).await, REFUSED, "{origin}");
+    }
+    for origin in [
+        &["https://evil.example"][..],
+        &["https://evil.shop.example"],
+        &["https://shop.example.evil"],
+        &["https://shop.example:444"],
+        &["https://app.example"],
+        &["http://shop.example"],
+        &["null"],
+        &["shop.example"],
+        &["https://"],
+        &[""],
+        &[],
+        &["https://shop.example", "https://evil.example"],
+    ] {
+        assert_eq!(open("GET /me", origin).await, REFUSED, "{origin:?}");
+        assert!(open("CONNECT /me", origin).await.starts_with("401 "), "{origin:?}");
+    }
+    // No page can write a header to it, and what is no upgrade of the connection to something else is as ever.
+    let token = app.log_in().await.access;
+    let bearer = [("authorization", format!("Bearer {token}")), ("upgrade", "websocket".to_owned())];
+    let bearer = bearer.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(send(&router, "GET /me", &bearer, "").await.text(), "200 jose");
+    let offer = [("cookie", jar.as_str()), ("upgrade", "h2c"), ("connection", "upgrade")];
+    assert_eq!(send(&router, "GET /me", &offer, "").await.text(), "200 jose");
+}
+
+#[tokio::test]
+async fn a_page_of_this_machine_needs_no_tls_to_open_a_websocket() {
+    let app = App::new();
+    let router = with_cookies(&app);
+    let (jar, _, _) = jar(&send(&router, "POST /login", &[], "").await);
+    for host in ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "shop.localhost"] {
+        let origin = format!("http://{host}");
+        let headers = [("cookie", jar.as_str()), ("host", host), ("upgrade", "websocket"), ("origin", &origin)];
+        assert_eq!(send(&router, "GET /me", &headers, "").await.text(), "200 jose", "{host}");
+    }
+}
+
+/// Browsers leave a longer one out without a word, and nobody would know why a login does not last.
+#[tokio::test]
+async fn a_token_that_browsers_do_not_keep_fails_the_login() {
+    let app = App::new();
+    let claims = async |_| Ok(serde_json::Map::from_iter([("roles".to_owned(), "x".repeat(5000).into())]));
+    let guard = app.guard().cookies(Cookies::new()).unwrap().claims_of(claims);
+    let refused = Router::new()
+        .route(
+            "/",
+            post(async |auth: Auth| auth.log_in(subject("jose")).await.map_err(|refused| refused.reason().to_string())),
+        )
+        .with_state(app.state(guard.clone()));
+    let answer = send(&refused, "POST /", &[], "").await;
+    assert!(
+        answer.body.contains("`__Host-access_token` would have") && answer.body.contains("4096"),
+        "{}",
+        answer.body
+    );
+    let answer = send(&router(&app, guard), "POST /login", &[], "").await;
+    assert_eq!((answer.status, answer.set_cookies().len()), (500, 0));
+    assert!(app.sessions.store().sessions(None, 10).await.unwrap().is_empty(), "a session that nobody has");
+}
+
 #[tokio::test]
 async fn every_attribute_can_be_set() {
     let app = App::new();
@@ -221,6 +376,10 @@ async fn what_contradicts_itself_is_refused_when_the_guard_is_made() {
         (Cookies::of_flask().access(|cookie| cookie.path("/;HttpOnly")), "path"),
         (Cookies::of_flask().domain("a; Path=/"), "domain"),
         (Cookies::new().access(|cookie| cookie.name("__Host-refresh_token")), "two cookies"),
+        (Cookies::new().allow_origin("app.example"), "origin"),
+        (Cookies::new().allow_origin("https://app.example/"), "origin"),
+        (Cookies::new().allow_origin("https://"), "origin"),
+        (Cookies::new().allow_origin("*"), "origin"),
     ] {
         let error = app.guard().cookies(cookies).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");

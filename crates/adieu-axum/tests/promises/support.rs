@@ -137,8 +137,19 @@ pub(crate) async fn send(router: &Router, line: &str, headers: &[(&str, &str)], 
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Body::from(body.to_owned())).unwrap();
-    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    receive(router.clone(), request.body(Body::from(body.to_owned())).unwrap()).await
+}
+
+/// The same with one header, which need not be text.
+pub(crate) async fn send_bytes(router: &Router, line: &str, name: &str, value: &[u8]) -> Answer {
+    let (method, path) = line.split_once(' ').unwrap();
+    let request = Request::builder().method(method).uri(path).header(name, value);
+    receive(router.clone(), request.body(Body::empty()).unwrap()).await
+}
+
+/// Sends a request.
+pub(crate) async fn receive(router: Router, request: Request<Body>) -> Answer {
+    let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
 }

@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::support::{App, send};
+use crate::support::{App, send, send_bytes};
 
 fn router(app: &App, guard: Guard) -> Router {
     let body_layer = guard.read_bodies().max_bytes(4096);
@@ -82,17 +82,69 @@ async fn two_tokens_in_one_place_are_none() {
     let app = App::new();
     let router = router(&app, everywhere(&app));
     let token = &app.log_in().await.access;
-    let cookie = format!("__Host-access_token={token}");
-    let twice = format!("{cookie}; {cookie}");
     for (line, headers) in [
         ("GET /optional", vec![("x-token", token.as_str()), ("x-token", token)]),
-        ("GET /optional", vec![("cookie", twice.as_str())]),
-        ("GET /optional", vec![("cookie", cookie.as_str()), ("cookie", &cookie)]),
         (&format!("GET /optional?jwt=T-{token}&jwt=T-{token}"), vec![]),
     ] {
         let answer = send(&router, line, &headers, "").await;
         assert_eq!(answer.status, 400, "{line} {headers:?}");
         assert!(answer.header("www-authenticate").contains("invalid_request"));
+    }
+}
+
+/// Of two members with one name most readers take the last, and some the first.
+#[tokio::test]
+async fn a_token_that_is_in_a_body_twice_is_none() {
+    let app = App::new();
+    let router = router(&app, everywhere(&app));
+    let token = &app.log_in().await.access;
+    let json = [("content-type", "application/json")];
+    for body in [
+        format!(r#"{{"access_token":"{token}","access_token":"{token}"}}"#),
+        format!(r#"{{"access_token":"{token}","access_token":"x"}}"#),
+        format!(r#"{{"access_token":"","access\u005ftoken":"{token}"}}"#),
+        format!(r#"{{"access_token":null,"a":1,"access_token":"{token}"}}"#),
+    ] {
+        let answer = send(&router, "POST /body", &json, &body).await;
+        assert_eq!(answer.status, 400, "{body} {}", answer.text());
+    }
+    // Two of another name are the handler's business.
+    let body = format!(r#"{{"a":1,"access_token":"{token}","a":2}}"#);
+    assert_eq!(send(&router, "POST /body", &json, &body).await.status, 200);
+}
+
+/// A neighbouring domain can set a cookie whose name only looks as if it began with `__Host-`.
+#[tokio::test]
+async fn the_name_of_a_cookie_is_what_it_is_byte_by_byte() {
+    let app = App::new();
+    let router = router(&app, everywhere(&app));
+    let token = app.log_in().await.access;
+    for space in ["\u{a0}", "\u{85}", "\u{2000}", "\u{3000}", "\u{feff}", "\u{200b}"] {
+        for name in [format!("{space}__Host-access_token"), format!("__Host-access_token{space}")] {
+            let cookie = format!("{name}={token}");
+            let answer = send(&router, "GET /optional", &[("cookie", &cookie)], "").await;
+            assert_eq!(answer.text(), "200 false", "{space:?}");
+            assert_eq!(send(&router, "GET /place", &[("cookie", &cookie)], "").await.status, 401);
+        }
+    }
+    for name in ["__host-access_token", "__HOST-access_token", "\"__Host-access_token\"", "x__Host-access_token"] {
+        let cookie = format!("{name}={token}");
+        assert_eq!(send(&router, "GET /optional", &[("cookie", &cookie)], "").await.text(), "200 false", "{name}");
+    }
+    for cookie in [format!(" \t__Host-access_token\t = {token} "), format!("a;;=;__Host-access_token={token};b")] {
+        let answer = send(&router, "GET /place", &[("cookie", &cookie)], "").await;
+        assert_eq!(answer.text(), "200 AccessCookie", "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn one_byte_that_is_no_text_hides_no_other_cookie() {
+    let app = App::new();
+    let router = router(&app, everywhere(&app));
+    let token = app.log_in().await.access;
+    for (before, after) in [(&b"name=Jos\xe9; "[..], &b""[..]), (b"", b"; \xff=\xfe"), (b"\xf0\x28=x;", b"")] {
+        let cookie = [before, b"__Host-access_token=", token.as_bytes(), after].concat();
+        assert_eq!(send_bytes(&router, "GET /place", "cookie", &cookie).await.text(), "200 AccessCookie");
     }
 }
 

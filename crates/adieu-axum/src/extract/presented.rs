@@ -1,0 +1,99 @@
+//! A token as it was sent, to log out with.
+
+use std::fmt;
+
+use adieu::token::Refusal;
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    http::request::Parts,
+};
+
+use crate::{
+    Guard, GuardedState, Place, Reason, Refused, csrf,
+    location::{Wanted, in_cookies},
+};
+
+/// The token that a request carries, of either type and as it stands: for logging out, which an expired token will do for.
+///
+/// Nothing is known of it. A good one from a cookie was sent by one of our own pages, where that is asked for.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct PresentedToken {
+    token: String,
+    /// What else the browser has.
+    others: Vec<String>,
+    /// Where it was found.
+    pub place: Place,
+}
+
+impl PresentedToken {
+    /// The token as it was sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.token
+    }
+
+    /// The other tokens in the cookies of the request, if it is from one.
+    pub(crate) fn others(&self) -> &[String] {
+        &self.others
+    }
+
+    fn find(guard: &Guard, parts: &Parts) -> Result<Option<Self>, Reason> {
+        let Some(candidates) = guard.find(parts, Wanted::Either)? else { return Ok(None) };
+        let place = candidates.first.place;
+        if !place.is_cookie() {
+            return Ok(Some(Self { token: candidates.first.token.into_owned(), others: Vec::new(), place }));
+        }
+        let cookies = guard.cookies_used();
+        let all = [Wanted::Access, Wanted::Refresh].into_iter();
+        let all = all.filter_map(|wanted| in_cookies(&parts.headers, cookies, wanted));
+        let mut all: Vec<_> = all.flat_map(|candidates| guard.newest_first(candidates)).collect();
+
+        // One that is authentic and came with a proof, or else one that is of no use: it can be removed for anybody.
+        let (mut proven, mut unproven) = (None, None);
+        for (index, found) in all.iter().enumerate() {
+            let Ok((claims, _)) = guard.verifier().read(&found.token) else { continue };
+            match csrf::check(parts, found.place, cookies, &claims) {
+                Ok(()) => proven = proven.or(Some(index)),
+                Err(reason) if !is_revoked(guard, &found.token) => unproven = unproven.or(Some(reason)),
+                Err(_) => {}
+            }
+        }
+        let chosen = match (proven, unproven) {
+            (Some(index), _) => all.remove(index),
+            (None, Some(reason)) => return Err(reason),
+            (None, None) => all.remove(0),
+        };
+        let others = all.into_iter().map(|found| found.token.into_owned()).collect();
+        Ok(Some(Self { token: chosen.token.into_owned(), others, place: chosen.place }))
+    }
+}
+
+fn is_revoked(guard: &Guard, token: &str) -> bool {
+    matches!(guard.verifier().verify(token), Err(Refusal::Revoked(_)))
+}
+
+impl fmt::Debug for PresentedToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PresentedToken").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl<S: GuardedState> FromRequestParts<S> for PresentedToken {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let guard = state.guard();
+        let found = Self::find(&guard, parts).map_err(|reason| guard.refuse(reason))?;
+        found.ok_or_else(|| guard.refuse(Refusal::Missing))
+    }
+}
+
+impl<S: GuardedState> OptionalFromRequestParts<S> for PresentedToken {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Refused> {
+        let guard = state.guard();
+        Self::find(&guard, parts).map_err(|reason| guard.refuse(reason))
+    }
+}

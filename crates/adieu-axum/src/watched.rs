@@ -1,0 +1,134 @@
+//! A body that is handed on for as long as the token of its request is good.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use adieu::token::Refusal;
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use http_body::{Frame, SizeHint};
+use tokio::{
+    sync::oneshot,
+    time::{Sleep, sleep},
+};
+
+use crate::TokenEnd;
+
+/// How long a layer waits for more of a body, unless something else is set.
+pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a body is not handed on.
+enum End {
+    /// The token is no longer good.
+    Refused(Refusal),
+    /// Nothing came for too long.
+    TimedOut,
+}
+
+/// Judges the token again whenever some of the body comes, and answers for `next` when it is no longer good.
+pub(crate) async fn watch<F, E>(
+    request: Request,
+    token: TokenEnd,
+    timeout: Duration,
+    next: impl FnOnce(Request) -> F,
+) -> Result<Response, E>
+where
+    F: Future<Output = Result<Response, E>>,
+{
+    let (end, mut ended) = oneshot::channel();
+    let (_answering, answered) = oneshot::channel();
+    let guard = token.guard().clone();
+    let watched = |body| Watched { body, token, timeout, idle: None, end: Some(end), answered: Some(answered) };
+    let response = next(request.map(|body| Body::new(watched(body))));
+    // A handler that waits for a body is never told that it ends here, since it might go on without. It is dropped.
+    tokio::select! {
+        biased;
+        Ok(end) = &mut ended => Ok(match end {
+            End::Refused(refusal) => guard.refuse(refusal).into_response(),
+            End::TimedOut => too_slow(),
+        }),
+        response = response => response,
+    }
+}
+
+/// The response to a request whose body does not come.
+pub(crate) fn too_slow() -> Response {
+    tracing::debug!(target: crate::REFUSAL_LOG_TARGET, "the body did not come in time");
+    StatusCode::REQUEST_TIMEOUT.into_response()
+}
+
+struct Watched {
+    body: Body,
+    token: TokenEnd,
+    timeout: Duration,
+    idle: Option<Pin<Box<Sleep>>>,
+    end: Option<oneshot::Sender<End>>,
+    /// Closed once the request has been answered.
+    answered: Option<oneshot::Receiver<Infallible>>,
+}
+
+type NextFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
+
+impl Watched {
+    fn end(&mut self, why: End, context: &mut Context<'_>) -> NextFrame {
+        if let Some(end) = self.end.take() {
+            // Nobody listens when the request has been answered.
+            let _answered = end.send(why);
+        }
+        self.after_end(context)
+    }
+
+    /// Whoever reads this elsewhere than in the handler must not wait forever.
+    fn after_end(&mut self, context: &mut Context<'_>) -> NextFrame {
+        let Some(answered) = &mut self.answered else { return Poll::Ready(None) };
+        match Pin::new(answered).poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(_) => {
+                self.answered = None;
+                Poll::Ready(Some(Err(axum::Error::new("the token of the request is no longer good"))))
+            }
+        }
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> NextFrame {
+        let this = &mut *self;
+        if this.end.is_none() {
+            return this.after_end(context);
+        }
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            let timeout = this.timeout;
+            let idle = this.idle.get_or_insert_with(|| Box::pin(sleep(timeout)));
+            return match idle.as_mut().poll(context) {
+                Poll::Ready(()) => this.end(End::TimedOut, context),
+                Poll::Pending => Poll::Pending,
+            };
+        };
+        this.idle = None;
+        // After the wait for it, so that what is handed on came with a good token.
+        match this.token.check() {
+            Ok(()) => Poll::Ready(frame),
+            Err(refusal) => this.end(End::Refused(refusal), context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.end.is_some() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
