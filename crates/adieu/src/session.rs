@@ -329,6 +329,7 @@ impl Sessions {
     async fn log_out_without_session(&self, claims: Claims, scope: Scope) -> Result<(), SessionError> {
         let foreign = self.lifetime_elsewhere(&claims.issuer);
         let mut ends = vec![token_of(&claims)];
+        let is_cut_off = scope == Scope::All;
         match (scope, foreign) {
             (Scope::This, _) => {}
             (Scope::All, Some(longest_lifetime)) => {
@@ -341,7 +342,11 @@ impl Sessions {
             }
             _ => return Err(Refusal::MissingClaim("sid").into()),
         }
-        Ok(self.revoke(ends).await?)
+        self.revoke(ends).await?;
+        if is_cut_off {
+            self.until_next_second().await;
+        }
+        Ok(())
     }
 
     /// The longest that a token of another issuer lives; `None` if it is our own, or unknown.

@@ -1,5 +1,7 @@
 //! Ending things by their names, several in one step, also what another issuer has given.
 
+use std::time::Duration;
+
 use super::{Ended, Ending, Selection, SessionError, Sessions, count, raise, to_its_end};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
@@ -43,6 +45,14 @@ pub enum Name {
     Everything,
 }
 
+impl Name {
+    /// Whether this is about whatever was issued until now, the whole of the current second included.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Subject(_) | Self::Everything)
+    }
+}
+
 impl From<Name> for Named {
     fn from(what: Name) -> Self {
         Self { what, issuer: None, keep_until: None }
@@ -67,6 +77,9 @@ impl Sessions {
 
     /// Revokes all of them in one step, which a store that can makes one commit; gives how many sessions ended by each.
     /// What is not there, or has been revoked before, is no error.
+    ///
+    /// A [cut-off](Name::is_cut_off) covers the whole of its second, so a token that is issued right after this may be born
+    /// revoked: [`until_next_second`](Self::until_next_second) waits until none is.
     ///
     /// # Errors
     /// When the store could not be written: then none may be taken for revoked.
@@ -113,7 +126,20 @@ impl Sessions {
         self.revoke_one(Name::Token { id, expires_at }.into()).await.map(drop)
     }
 
-    /// Ends all sessions of a subject, and every token of it that was issued until now, whatever its session.
+    /// Returns when the second of the call is over: no cut-off from before the call is about what is issued after that.
+    ///
+    /// It takes a second at most, also when the wall clock goes back meanwhile.
+    pub async fn until_next_second(&self) {
+        const SECOND: Duration = Duration::from_secs(1);
+        const LOOK: Duration = Duration::from_millis(10);
+        let (second, began_at) = (self.clock.now(), tokio::time::Instant::now());
+        while self.clock.now() <= second && began_at.elapsed() < SECOND {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Ends all sessions of a subject, and every token of it that was issued until now, whatever its session. Returns in the
+    /// next second, so that no token that is issued after that is covered.
     ///
     /// # Errors
     /// When the store could not be written.
@@ -121,7 +147,8 @@ impl Sessions {
         self.revoke_one(Name::Subject(subject).into()).await
     }
 
-    /// Ends all sessions, and every token that was issued until now.
+    /// Ends all sessions, and every token that was issued until now. Returns in the next second, as
+    /// [`revoke_subject`](Self::revoke_subject).
     ///
     /// # Errors
     /// When the store could not be written.
@@ -130,7 +157,12 @@ impl Sessions {
     }
 
     async fn revoke_one(&self, named: Named) -> Result<usize, Error> {
-        Ok(self.revoke_named(vec![named]).await?.into_iter().sum())
+        let is_cut_off = named.what.is_cut_off();
+        let ended = self.revoke_named(vec![named]).await?.into_iter().sum();
+        if is_cut_off {
+            self.until_next_second().await;
+        }
+        Ok(ended)
     }
 
     fn is_own(&self, named: &Named) -> bool {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
-    session::Scope,
+    session::{Name, Scope},
     store::{Sqlite, tidy_up},
     time::{Clock, Timestamp},
     token::Refusal,
@@ -66,7 +66,8 @@ async fn nor_does_one_that_races_the_end_of_everything() {
                 node.refresh(&token).await
             }
         });
-        node.sessions.revoke_everything().await.unwrap();
+        // It is not waited until the second of the cut-off is over.
+        node.sessions.revoke_named(vec![Name::Everything.into()]).await.unwrap();
         let ended_first = node.store.sessions(None, 1).await.unwrap().is_empty();
         assert!(ended_first);
         if let Ok(minted) = refresh.await.unwrap() {
@@ -125,6 +126,30 @@ async fn a_clock_that_goes_back_revives_nothing() {
     let node = Node::on_file(&file, Setup::default()).await;
     assert_eq!(node.clock.now(), NOON);
     assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+}
+
+#[tokio::test]
+async fn a_cut_off_is_over_when_it_is_answered() {
+    let issuer = issuer();
+    let node = adieu::Node::builder(issuer.clone()).start(adieu::store::Memory::new()).await.unwrap();
+    let facts = |issued_at| adieu::revocation::TokenFacts {
+        issuer: issuer.as_str(),
+        token_id: "new",
+        session: None,
+        subject: "jose",
+        issued_at: Some(issued_at),
+        expires_at: node.clock().now().plus(Duration::from_secs(600)),
+    };
+    let before = node.clock().now();
+    for round in 0..4 {
+        match round {
+            0 => node.sessions().revoke_everything().await.unwrap(),
+            _ => node.sessions().revoke_subject(jose()).await.unwrap(),
+        };
+        // By another node, which has not heard of it yet.
+        assert_eq!(node.verifier().index().check(&facts(node.clock().now())), None, "round {round}");
+        assert!(node.verifier().index().check(&facts(before)).is_some());
+    }
 }
 
 #[tokio::test]
