@@ -19,7 +19,7 @@ use ipnet::IpNet;
 pub use address::{Address, RedisAddress, StoreAddress};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
-pub use load::{CONFIG_VARIABLE, Flags, Found, LONGEST_SESSION, SettingError};
+pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, LONGEST_SESSION, SettingError};
 pub use value::{LogFormat, Rate, Registration, WhenStale};
 use value::{Value as _, text};
 

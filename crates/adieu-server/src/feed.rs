@@ -4,11 +4,12 @@
 //!    the log, and what they are sent is put together once.
 //! 2. What it says of its [age](Answer::age) is never too little, also when it answers from memory.
 //! 3. [`Leases`] know each follower that said who it is, and forget it when it must have begun to refuse.
-//! 4. [`Leases::everywhere`] returns when no live follower accepts any more what was revoked before: each has said so, or
+//! 4. [`Feed::everywhere`] first waits until what the hub serves includes what was revoked. Whoever asks after that is given
+//!    it, so only then it is judged who follows.
+//! 5. [`Leases::everywhere`] returns when no live follower accepts any more what was revoked before: each has said so, or
 //!    has been silent for so long that it refuses. Never later than the bound, plus what it takes to read the log once.
-//!
-//! 5. [`Nodes`] on the same store tell each other how far they and their followers are, so that 4 is true of those as well,
-//!    where the store can tell them.
+//! 6. [`Nodes`] on the same store tell each other how far they are with their index, with what they serve, and with their
+//!    followers, so that 5 is true of those as well, where the store can tell them.
 //!
 //! Whoever sets a smaller bound has to wait for the old one once, since followers from before the start may have it.
 
@@ -31,14 +32,19 @@ use adieu::{
         Cursor, RevocationLog,
         wire::{self, FeedPage},
     },
-    time::Clock,
+    time::{Clock, Moment},
 };
 use axum::body::Bytes;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
-pub use hub::{Answer, Hub};
+pub use hub::{Answer, Hub, Progress};
 pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};
 pub use nodes::{Joining, Nodes};
+
+use lease::later;
 
 /// How many requests of one client may wait at once.
 const MOST_WAITING: usize = 5_000;
@@ -131,7 +137,7 @@ impl Feed {
         let leases = Arc::new(Leases::start(Arc::clone(&clock), max_staleness));
         let read_wait = LONGEST_READ.min(max_staleness / 4);
         let hub = Hub::start(log, Arc::clone(&clock), Arc::clone(&leases), read_wait);
-        let nodes = joining.map(|(joining, settled)| joining.join(settled, Arc::clone(&leases), Arc::clone(&clock)));
+        let nodes = joining.map(|(joining, settled)| joining.join(settled, hub.progress()));
         Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Mutex::default() }))
     }
 
@@ -167,11 +173,17 @@ impl Feed {
     }
 
     /// Returns when what was revoked before the call holds everywhere; see [`Leases::everywhere`] and [`Nodes::everywhere`].
-    pub async fn everywhere(&self) -> Everywhere {
+    ///
+    /// # Errors
+    /// When the store did not say within the bound which other nodes it has: what was revoked is, and nothing is known of
+    /// those.
+    pub async fn everywhere(&self) -> Result<Everywhere, adieu::Error> {
         let (revoked_at, bound) = (self.clock.moment(), self.leases.bound());
-        if self.nodes.is_none() && !self.leases.may_have_followers(revoked_at) {
-            return Everywhere::default();
+        // What is served first: whoever comes after that, and is not known, is given what was revoked.
+        if self.nodes.is_none() && self.hub.answers_from_log() && !self.leases.may_have_followers(revoked_at) {
+            return Ok(Everywhere::default());
         }
+        let over_at = later(revoked_at, bound);
         // A store that hangs must not hold this up: by then all have run out.
         let head = timeout(bound, self.hub.head()).await.unwrap_or_else(|late| Err(adieu::Error::unavailable(late)));
         if let Err(error) = &head {
@@ -179,14 +191,40 @@ impl Feed {
             tracing::warn!(error, "the end of the log is not known; all followers are waited out");
         }
         let head = head.ok();
+        let followers = async {
+            let served = async {
+                match &head {
+                    Some(head) => self.hub.serves(head).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // What is served without it was complete before it was revoked: nobody believes that for longer than the bound.
+            tokio::select! {
+                () = served => {}
+                () = self.pass(over_at) => {}
+            }
+            self.leases.everywhere(revoked_at, head.as_ref()).await
+        };
         let others = async {
             match &self.nodes {
                 Some(nodes) => nodes.everywhere(revoked_at, bound, head.as_ref()).await,
-                None => Everywhere::default(),
+                None => Ok(Everywhere::default()),
             }
         };
-        let (followers, others) = tokio::join!(self.leases.everywhere(revoked_at, head.as_ref()), others);
-        followers.and(others)
+        let (followers, others) = tokio::join!(followers, others);
+        Ok(followers.and(others?))
+    }
+
+    /// Returns when it is this late.
+    async fn pass(&self, moment: Moment) {
+        loop {
+            let left = moment.since(self.clock.moment());
+            if left.is_zero() {
+                return;
+            }
+            // Rounded up to what a timer can tell apart.
+            sleep(left + Duration::from_millis(1)).await;
+        }
     }
 
     /// Tells the other nodes that this one accepts no tokens any more. To be called when it does not.

@@ -6,7 +6,7 @@ use adieu::{
     Issuer,
     session::{SessionSettings, Sessions},
     store::Housekeeping,
-    time::Clock,
+    time::{Clock, SystemClock},
     token::{CacheLimits, KeyFollower, WhenStale},
 };
 use anyhow::Context as _;
@@ -104,9 +104,16 @@ impl Node {
         }
         // Before the log is read, so that nobody who revokes something later overlooks this node.
         let joining = match stores.membership().filter(|_| purpose == Purpose::Serve) {
-            Some(nodes) => Some(Joining::begin(nodes, settings.max_staleness, token_when_stale(settings)).await?),
+            Some(nodes) => {
+                let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+                let (max_staleness, when_stale) = (settings.max_staleness, token_when_stale(settings));
+                Some(Joining::begin(nodes, clock, max_staleness, when_stale).await?)
+            }
             None => None,
         };
+        if let Some(joining) = &joining {
+            builder = builder.complete_until(joining.limit());
+        }
         if let Some(file) = high_water::of(settings, purpose == Purpose::Serve)? {
             builder = builder.high_water(file);
         }

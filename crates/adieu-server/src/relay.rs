@@ -6,6 +6,7 @@
 //!    have. So `?wait=everywhere` at the node goes through any number of relays. For as long after its start as followers from
 //!    before may be live, it says nothing.
 //! 3. It verifies by itself, and refuses when it can't know enough, as every node does.
+//! 4. What is revoked here is revoked at the node, and in this relay's own index before it is answered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,9 +30,10 @@ use tokio::{
 };
 
 use crate::{
+    api::{PREFER, PREFERS_CURSOR},
     clients::Clients,
     config::Settings,
-    feed::{Feed, Leases},
+    feed::{Feed, Progress},
     metrics::Metrics,
     node::token_when_stale,
     store::Stores,
@@ -42,6 +44,9 @@ pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
 
 /// How often it is looked whose lease has run out.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// The same for how fresh the index is, while a call waits for that.
+const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
 
 /// How long followers may go on saying how far they are before the node is told.
 const GATHER: Duration = Duration::from_millis(2);
@@ -74,7 +79,6 @@ pub struct Relay {
     transport: Arc<dyn Transport>,
     stores: Stores,
     settling: JoinHandle<()>,
-    #[expect(dead_code, reason = "follows for as long as the relay is there")]
     follower: Follower,
 }
 
@@ -121,7 +125,7 @@ impl Relay {
 
         let index = Arc::new(Index::new(clock.now()));
         let own = watch::Sender::new(None);
-        let settling = tokio::spawn(settle(Arc::clone(&remote), Arc::clone(&feed.leases), own.subscribe()));
+        let settling = tokio::spawn(settle(Arc::clone(&remote), feed.hub.progress(), own.subscribe()));
         let through = Through { feed: feed.clone(), remote: Arc::clone(&remote), own };
         let follower = Follower::start(Arc::new(through), Arc::clone(&index), Arc::clone(&clock), max_staleness);
 
@@ -194,11 +198,36 @@ impl Relay {
             .uri(format!("{}{query}", self.revocations))
             .header(header::AUTHORIZATION, self.authorization.clone())
             .header(header::CONTENT_TYPE, "application/json")
+            .header(PREFER, PREFERS_CURSOR)
             .body(body)
             .map_err(Error::unavailable)?;
         match timeout(PATIENCE + wait, self.transport.send(request, MAX_ANSWER_BYTES)).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::unavailable("the node does not answer")),
+        }
+    }
+
+    /// Returns once everything is in this relay's index that the node has answered before the call: when it is as far as
+    /// `cursor`, which the node has sent with its answer, or complete as of now.
+    ///
+    /// # Errors
+    /// When neither is so within the bound.
+    pub async fn catch_up(&self, cursor: Option<Cursor>) -> Result<(), Error> {
+        let answered_at = self.clock.moment();
+        let (freshness, mut settled) = (self.follower.freshness(), self.follower.settled());
+        loop {
+            let is_known = match (&cursor, &*settled.borrow_and_update()) {
+                (Some(cursor), Some(settled)) => settled.log == cursor.log && settled.position >= cursor.position,
+                _ => false,
+            };
+            if is_known || freshness.last_complete() >= Some(answered_at) {
+                return Ok(());
+            }
+            if self.clock.moment().since(answered_at) > self.feed.leases.bound() {
+                return Err(Error::unavailable("the node has revoked it, and can't be followed"));
+            }
+            // Both when the follower has ended and when nothing comes, it is looked again.
+            let _ = timeout(CATCH_UP_LOOK, settled.changed()).await;
         }
     }
 }
@@ -229,21 +258,19 @@ fn read_secret(settings: &Settings) -> anyhow::Result<SecretString> {
 }
 
 /// Tells the node how far this relay and all who follow it have got.
-async fn settle(remote: Arc<Remote>, leases: Arc<Leases>, mut own: watch::Receiver<Option<Cursor>>) {
-    let mut followers = leases.watch();
+async fn settle(remote: Arc<Remote>, mut progress: Progress, mut own: watch::Receiver<Option<Cursor>>) {
     loop {
         let settled = own.borrow_and_update().clone();
-        followers.borrow_and_update();
         let mut count = 0;
         if let Some(own) = settled {
-            let (settled, followers) = leases.settled_with(own);
+            let (settled, followers) = progress.settled_with(own);
             remote.acknowledge(&settled);
             count = followers;
         }
         // Leases run out without a word.
         tokio::select! {
             changed = own.changed() => if changed.is_err() { return },
-            _ = followers.changed() => {}
+            () = progress.changed() => {}
             () = sleep(LOOK) => {}
         }
         sleep(GATHER + Duration::from_micros(10) * count).await;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use crate::{
     Error, Issuer,
     restore::{Guard, Watched},
-    revocation::{Cursor, Follower, Index, RevocationLog},
+    revocation::{Cursor, Follower, Freshness, Index, Limited, RevocationLog},
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Store},
     time::{Clock, SystemClock, Timestamp},
@@ -71,6 +71,7 @@ impl Node {
             token_cache: Some(CacheLimits::default()),
             issuers: Vec::new(),
             high_water: None,
+            limit: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -203,6 +204,7 @@ pub struct NodeBuilder {
     token_cache: Option<CacheLimits>,
     issuers: Vec<Arc<Decoder>>,
     high_water: Option<PathBuf>,
+    limit: Option<Freshness>,
     clock: Arc<dyn Clock>,
 }
 
@@ -288,6 +290,12 @@ impl NodeBuilder {
         Self { high_water: Some(file.into()), ..self }
     }
 
+    /// Counts what the log says as complete as of no later than `limit` says: for a node that others wait for as long as they
+    /// know of it, and that must refuse when they may have forgotten it. A limit that is never raised makes the node refuse.
+    pub fn complete_until(self, limit: Freshness) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
     /// A clock other than the system's, for tests.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -317,6 +325,7 @@ impl NodeBuilder {
             token_cache,
             issuers,
             high_water,
+            limit,
             clock,
         } = self;
         // First of all, so that no key and no session is taken from a backup that was put back.
@@ -356,6 +365,10 @@ impl NodeBuilder {
         let log: Arc<dyn RevocationLog> = match &guard {
             Some(guard) => Arc::new(Watched::new(Arc::clone(&store) as _, Arc::clone(guard))),
             None => Arc::clone(&store) as _,
+        };
+        let log = match limit {
+            Some(limit) => Arc::new(Limited { log, limit, clock: Arc::clone(&clock) }),
+            None => log,
         };
         // Who follows reads of the keys, too.
         let followed = match &kept_keys {

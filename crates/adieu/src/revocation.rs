@@ -3,10 +3,12 @@
 mod fact;
 mod follower;
 mod index;
+mod limited;
 mod log;
 pub mod wire;
 
 pub use fact::{MAX_LEEWAY, Revocation, Target};
 pub use follower::{Follower, Freshness};
 pub use index::{Index, IndexStats, RevokedBy, TokenFacts};
+pub(crate) use limited::Limited;
 pub use log::{Cursor, CursorError, LogId, Page, Position, Pruned, RevocationLog};

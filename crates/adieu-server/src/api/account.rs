@@ -167,7 +167,7 @@ pub(super) async fn change_password(
     audit::Entry { session: token.session.clone(), ..audit::Entry::of(&account.id) }
         .record(Event::PasswordChanged, client.address)
         .await;
-    Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await))
+    Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
 }
 
 /// Shows a user: the caller, or, to an administrator, anyone.
@@ -214,5 +214,5 @@ pub(super) async fn delete(
     audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
         .record(Event::AccountDeleted, client.address)
         .await;
-    Ok(Message::revoked("User deleted.", wait.until_everywhere(&api.node.feed).await))
+    Ok(Message::revoked("User deleted.", wait.until_everywhere(&api.node.feed).await?))
 }

@@ -56,7 +56,7 @@ pub(super) async fn disable(
     audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
         .record(Event::AccountDisabled, client.address)
         .await;
-    Ok(Message::revoked("User disabled.", wait.until_everywhere(&api.node.feed).await))
+    Ok(Message::revoked("User disabled.", wait.until_everywhere(&api.node.feed).await?))
 }
 
 /// Lets a disabled user log in again. Its old sessions stay ended.
@@ -114,7 +114,7 @@ pub(super) async fn end_sessions_of_user(
     audit::Entry { by, sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id) }
         .record(Event::SessionsEnded, client.address)
         .await;
-    let everywhere = wait.until_everywhere(&api.node.feed).await;
+    let everywhere = wait.until_everywhere(&api.node.feed).await?;
     Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended, everywhere }))
 }
 

@@ -8,7 +8,7 @@ use adieu::{
 };
 use axum::{
     extract::{FromRequestParts, State},
-    http::{HeaderMap, HeaderValue, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -20,6 +20,7 @@ use super::{
     time_limit::MoreTime,
 };
 use crate::{
+    config::GREATEST_STALENESS,
     error::{ApiError, FieldErrors},
     feed::{Everywhere, Feed, Follower, Form},
     input::{Fields, Query},
@@ -33,6 +34,22 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const MARGIN: Duration = Duration::from_secs(1);
 
 const LONGEST_FOLLOWER: usize = 64;
+
+/// With the preference (RFC 7240) the answer to a call that revokes says up to where the log has to be read to know it.
+pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(crate) const PREFERS_CURSOR: &str = "adieu-cursor";
+pub(super) const CURSOR: HeaderName = HeaderName::from_static("adieu-cursor");
+
+/// The header that says so, if this was asked for with these headers.
+pub(super) async fn cursor(asked_with: &HeaderMap, feed: &Feed) -> Option<(HeaderName, HeaderValue)> {
+    let mut preferences = asked_with.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    if !preferences.any(|all| all.split(',').any(|one| one.trim().eq_ignore_ascii_case(PREFERS_CURSOR))) {
+        return None;
+    }
+    // Without it, whoever follows finds out in another way, which takes longer.
+    let head = feed.hub.head().await.ok()?;
+    HeaderValue::try_from(head.to_string()).ok().map(|head| (CURSOR, head))
+}
 
 /// From where to read, and who reads.
 #[derive(IntoParams)]
@@ -232,23 +249,25 @@ impl Wait {
         Self { is_wanted: wanted.is_some(), time }
     }
 
-    /// For a node to which the call is passed on: the query, and how long it may take beside what calls take.
+    /// For a node to which the call is passed on: the query, and how long it may take beside what calls take. As long again is
+    /// granted for following the node up to there.
     pub(super) fn forwarded(&self, feed: &Feed) -> (&'static str, Duration) {
-        if !self.is_wanted {
-            return ("", Duration::ZERO);
-        }
         let wait = feed.leases.bound() + MARGIN;
-        self.time.grant(wait);
-        ("?wait=everywhere", wait)
+        self.time.grant(wait * 2);
+        if self.is_wanted { ("?wait=everywhere", wait) } else { ("", Duration::ZERO) }
     }
 
     /// Waits, if that is wanted, until what has been revoked, durably, holds everywhere.
-    pub(super) async fn until_everywhere(self, feed: &Feed) -> Option<Everywhere> {
+    ///
+    /// # Errors
+    /// When that can't be known. What was revoked stays so.
+    pub(super) async fn until_everywhere(self, feed: &Feed) -> Result<Option<Everywhere>, ApiError> {
         if !self.is_wanted {
-            return None;
+            return Ok(None);
         }
-        self.time.grant(feed.leases.bound() + MARGIN);
-        Some(feed.everywhere().await)
+        // Another node of the store may have a greater bound, and is waited for no longer than that.
+        self.time.grant(GREATEST_STALENESS + MARGIN);
+        Ok(Some(feed.everywhere().await?))
     }
 }
 

@@ -14,7 +14,7 @@ use axum::{
 };
 
 use super::{
-    feed::{self, Wait},
+    feed::{self, CURSOR, Wait},
     health::{self, Readiness},
     layered,
     service::{Can, Revoke},
@@ -98,8 +98,12 @@ async fn revoke(
         // The caller's credentials are good here; ours are not there.
         return Err(ApiError::Unavailable("the node does not let this relay revoke".into()));
     }
+    let cursor = answer.headers().get(&CURSOR);
+    if status.is_success() {
+        api.relay.catch_up(cursor.and_then(|cursor| cursor.to_str().ok()?.parse().ok())).await?;
+    }
     let mut response = (status, answer.body().clone()).into_response();
-    let passed_on: [HeaderName; 2] = [header::CONTENT_TYPE, header::RETRY_AFTER];
+    let passed_on: [HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER, CURSOR];
     for name in passed_on {
         match answer.headers().get(&name) {
             Some(value) => response.headers_mut().insert(name, value.clone()),

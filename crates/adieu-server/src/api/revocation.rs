@@ -12,7 +12,8 @@ use adieu_axum::{AfterBody, BearerToken};
 use axum::{
     Json,
     extract::{FromRequestParts, State},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
+    response::{AppendHeaders, IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,7 +22,7 @@ use super::{
     Api,
     client::{AccessToken, Admin, Client},
     docs,
-    feed::{Wait, WaitParameters},
+    feed::{self, Wait, WaitParameters},
     service::{Can, Revoke, is_basic},
     view::id,
 };
@@ -120,7 +121,8 @@ struct Item {
 
 /// Revokes a token, a session, everything of somebody, or everything; or several of these at once.
 ///
-/// For administrators, and for clients that may `revoke`. What has been revoked before, or is not there, is no error: in the
+/// For administrators, and for clients that may `revoke`. With a `subject` or `everything` the answer comes in the next second, so that
+/// what is issued after it is not revoked with the rest. What has been revoked before, or is not there, is no error: in the
 /// end it is refused.
 #[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = []), ("client" = [])),
     params(WaitParameters), request_body = RevocationRequest, responses(
@@ -130,8 +132,9 @@ struct Item {
 ))]
 pub(super) async fn revoke(
     State(api): State<Api>,
+    headers: HeaderMap,
     AfterBody((revoker, client, wait), fields): AfterBody<(Revoker, Client, Wait), Fields>,
-) -> Result<Json<Revoked>, ApiError> {
+) -> Result<Response, ApiError> {
     let sessions = &api.node.sessions;
     let now = api.node.clock.now();
     let kept_until = match &revoker {
@@ -152,6 +155,7 @@ pub(super) async fn revoke(
         within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
     }
     let (named, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.named, item.entry)).unzip();
+    let has_cut_off = named.iter().any(|named| named.what.is_cut_off());
     let ended = sessions.revoke_named(named).await?;
     let by = match &revoker {
         Revoker::Admin(admin, _) => audit::Entry { by: Some(admin.subject().clone()), ..audit::Entry::default() },
@@ -168,8 +172,16 @@ pub(super) async fn revoke(
         }
         Revoker::Client(_) => None,
     };
-    let everywhere = wait.until_everywhere(&api.node.feed).await;
-    Ok(Json(Revoked { message: "Revoked.", sessions_ended: ended.iter().sum(), own_token_revoked, everywhere }))
+    let cut_off_is_over = async {
+        if has_cut_off {
+            sessions.until_next_second().await;
+        }
+    };
+    let (everywhere, ()) = tokio::join!(wait.until_everywhere(&api.node.feed), cut_off_is_over);
+    let everywhere = everywhere?;
+    let cursor = feed::cursor(&headers, &api.node.feed).await;
+    let body = Revoked { message: "Revoked.", sessions_ended: ended.iter().sum(), own_token_revoked, everywhere };
+    Ok((AppendHeaders(cursor), Json(body)).into_response())
 }
 
 /// Until when a revocation may be kept.

@@ -111,7 +111,7 @@ pub(super) async fn log_out(
     }
     .record(Event::Logout, client.address)
     .await;
-    let everywhere = Wait::new(wait, time).until_everywhere(&api.node.feed).await;
+    let everywhere = Wait::new(wait, time).until_everywhere(&api.node.feed).await?;
     Ok(Message::revoked("Successfully logged out", everywhere))
 }
 
@@ -163,7 +163,7 @@ pub(super) async fn end(
     }
     .record(Event::SessionsEnded, client.address)
     .await;
-    Ok(Message::revoked("Session ended.", wait.until_everywhere(&api.node.feed).await))
+    Ok(Message::revoked("Session ended.", wait.until_everywhere(&api.node.feed).await?))
 }
 
 impl Api {

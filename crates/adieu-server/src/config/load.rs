@@ -23,6 +23,9 @@ pub const CONFIG_VARIABLE: &str = "ADIEU_CONFIG";
 /// The most that `session_lifetime` may be, and so the longest that any token lives.
 pub const LONGEST_SESSION: Duration = Duration::from_secs(3660 * 86_400);
 
+/// The greatest `max_staleness` that a node may have.
+pub const GREATEST_STALENESS: Duration = Duration::from_secs(86_400);
+
 const PREFIX: &str = "ADIEU_";
 const TEST_PREFIX: &str = "ADIEU_TEST_";
 
@@ -160,7 +163,7 @@ impl Settings {
             ("refresh_lifetime", self.refresh_lifetime, second, LONGEST_SESSION),
             ("session_lifetime", self.session_lifetime, second, LONGEST_SESSION),
             ("leeway", self.leeway, Duration::ZERO, 60 * second),
-            ("max_staleness", self.max_staleness, Duration::from_millis(50), day),
+            ("max_staleness", self.max_staleness, Duration::from_millis(50), GREATEST_STALENESS),
             ("client_revocation_horizon", self.client_horizon(), second, LONGEST_SESSION),
             ("header_timeout", self.header_timeout, Duration::from_millis(1), day),
             ("keep_alive_timeout", self.keep_alive_timeout, Duration::from_millis(1), day),

@@ -11,7 +11,7 @@ use std::{
 
 use adieu::{
     Error,
-    revocation::{Cursor, Page, RevocationLog},
+    revocation::{Cursor, Page, Position, RevocationLog},
     time::{Clock, Moment},
 };
 use tokio::{
@@ -37,6 +37,9 @@ const READERS: usize = 32;
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const SLOWEST_RETRY: Duration = Duration::from_millis(500);
 
+/// A read that was to wait and is answered by so much too early, with nothing new, counts as one that does not wait.
+const EARLY: Duration = Duration::from_millis(10);
+
 /// Reads a log from where the first follower has got to the end of it, and serves all who follow from memory. What is not
 /// there any more they get from the log itself.
 ///
@@ -52,13 +55,21 @@ struct Shared {
     clock: Arc<dyn Clock>,
     leases: Arc<Leases>,
     read_wait: Duration,
-    /// None until somebody has read to the end.
-    tail: Mutex<Option<Tail>>,
+    served: Mutex<Served>,
     begun: Notify,
     shown: watch::Sender<()>,
     waiting: AtomicUsize,
     ended: AtomicBool,
     readers: Semaphore,
+}
+
+/// What is answered from memory.
+#[derive(Debug, Default)]
+struct Served {
+    /// None until a reader has read to the end: then every answer comes from the log.
+    tail: Option<Tail>,
+    /// When it was last relied on that there is no tail. None may begin with what was asked for before.
+    relied_on_log: Option<Moment>,
 }
 
 /// A page for one follower.
@@ -104,7 +115,7 @@ impl Hub {
             clock,
             leases,
             read_wait,
-            tail: Mutex::default(),
+            served: Mutex::default(),
             begun: Notify::new(),
             shown: watch::Sender::new(()),
             waiting: AtomicUsize::new(0),
@@ -146,44 +157,137 @@ impl Hub {
     /// # Errors
     /// When the log can't be read.
     pub async fn head(&self) -> Result<Cursor, Error> {
-        let mut cursor = self.shared.tail().as_ref().map(Tail::cursor);
+        let mut cursor = self.shared.served().tail.as_ref().map(Tail::cursor);
         loop {
             let asked_at = self.shared.clock.moment();
             let page = self.shared.log.read(cursor.as_ref(), Duration::ZERO).await?;
-            if page.from_start && cursor.is_some() {
-                self.shared.restart(&page, asked_at);
+            if let Some(from) = cursor.as_ref().filter(|_| page.from_start) {
+                self.shared.restart(from, &page, asked_at);
             }
             if page.complete {
                 self.shared.begin(&page, asked_at);
                 return Ok(page.cursor);
             }
+            if cursor.as_ref() == Some(&page.cursor) {
+                return Err(Error::unavailable("a page of the log that is not the last leads nowhere"));
+            }
             cursor = Some(page.cursor);
         }
+    }
+
+    /// Whether no answer comes from memory, so that each includes all that was durable when its request came.
+    #[must_use]
+    pub fn answers_from_log(&self) -> bool {
+        let mut served = self.shared.served();
+        if served.tail.is_none() {
+            served.relied_on_log = Some(self.shared.clock.moment());
+        }
+        served.tail.is_none()
+    }
+
+    /// Returns once every answer includes everything up to `head`, also those from memory.
+    pub async fn serves(&self, head: &Cursor) {
+        let mut shown = self.shared.shown.subscribe();
+        while self.shared.least_served(head) < head.position {
+            // Its sender is in what is borrowed here.
+            let _ = shown.changed().await;
+        }
+    }
+
+    /// How far this node has got.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            shown: self.shared.shown.subscribe(),
+            followers: self.shared.leases.watch(),
+            hub: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// How far a node has got: what it serves, and those who follow it.
+pub struct Progress {
+    hub: Arc<Shared>,
+    shown: watch::Receiver<()>,
+    followers: watch::Receiver<()>,
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Progress").finish_non_exhaustive()
+    }
+}
+
+impl Progress {
+    /// Up to where a node whose index is `own` far has got with what it serves and all live followers, and how many
+    /// those are.
+    #[must_use]
+    pub fn settled_with(&mut self, own: Cursor) -> (Cursor, u32) {
+        self.shown.borrow_and_update();
+        self.followers.borrow_and_update();
+        // What is served comes first: a follower that is not known after that will be given all of it.
+        let position = self.hub.least_served(&own).min(own.position);
+        self.hub.leases.settled_with(Cursor { log: own.log, position })
+    }
+
+    /// Returns when there may be news since [`settled_with`](Self::settled_with) was asked.
+    pub async fn changed(&mut self) {
+        // The senders are in what is borrowed here.
+        tokio::select! {
+            _ = self.shown.changed() => {}
+            _ = self.followers.changed() => {}
+        }
+    }
+
+    /// The followers.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.hub.leases
     }
 }
 
 impl Shared {
     /// Nothing is left half done when a holder panics: nothing there panics.
-    fn tail(&self) -> MutexGuard<'_, Option<Tail>> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn served(&self) -> MutexGuard<'_, Served> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Goes on reading from the end of this page, which is that of the log, unless it does so already.
     fn begin(&self, page: &Page, asked_at: Moment) {
-        let mut tail = self.tail();
-        if tail.is_none() {
-            *tail = Some(Tail::begin(&page.cursor, asked_at.minus(page.age), page.pruned_through));
+        let mut served = self.served();
+        if served.tail.is_none() && served.relied_on_log.is_none_or(|relied_at| relied_at <= asked_at) {
+            served.tail = Some(Tail::begin(&page.cursor, asked_at.minus(page.age), page.pruned_through));
             self.begun.notify_one();
         }
     }
 
-    /// The log is another than the one whose end is known. Everybody who waits has a cursor of no use, and asks the log.
-    fn restart(&self, page: &Page, asked_at: Moment) {
+    /// The log is another than the one whose end is known, as the answer to a read after `from` says. Everybody who waits has
+    /// a cursor of no use, and asks the log.
+    ///
+    /// An answer that comes late is not looked at: what it is about is over, or the next read finds it.
+    fn restart(&self, from: &Cursor, page: &Page, asked_at: Moment) {
+        let mut served = self.served();
+        if served.tail.as_ref().is_none_or(|tail| tail.cursor() != *from) {
+            return;
+        }
         tracing::error!(found = %page.cursor, "the revocation log is another one or went back; followers are told so");
-        let end = page.complete.then(|| Tail::begin(&page.cursor, asked_at.minus(page.age), page.pruned_through));
-        *self.tail() = end;
+        served.tail = page.complete.then(|| Tail::begin(&page.cursor, asked_at.minus(page.age), page.pruned_through));
+        served.relied_on_log = Some(asked_at);
+        drop(served);
         self.leases.forget_settled();
         self.shown.send_replace(());
+    }
+
+    /// Up to where every answer from now on includes what is in the log of this cursor, but not further than the cursor.
+    fn least_served(&self, cursor: &Cursor) -> Position {
+        let mut served = self.served();
+        match &served.tail {
+            Some(tail) => tail.shown_in(&cursor.log).min(cursor.position),
+            None => {
+                served.relied_on_log = Some(self.clock.moment());
+                cursor.position
+            }
+        }
     }
 
     async fn read(
@@ -236,7 +340,7 @@ impl Shared {
     }
 
     fn look(&self, after: Option<&Cursor>) -> Found {
-        match (after, self.tail().as_mut()) {
+        match (after, self.served().tail.as_mut()) {
             (Some(after), Some(tail)) => tail.look(after),
             _ => Found::Elsewhere,
         }
@@ -276,13 +380,22 @@ impl Shared {
                     if std::mem::take(&mut failing) {
                         tracing::info!("reading the revocation log for followers again");
                     }
-                    retry = FIRST_RETRY;
-                    if self.take(page, asked_at, due) {
+                    // With nothing new before the time is over, as a node does that is about to stop: not at once again.
+                    let left = wait.saturating_sub(self.clock.moment().since(asked_at));
+                    let is_early = page.entries.is_empty() && !page.from_start && left > EARLY;
+                    if !is_early {
+                        retry = FIRST_RETRY;
+                    }
+                    if self.take(&cursor, page, asked_at, due) {
                         // Those who are still being told count as well, so that a slow machine is not asked for more.
                         followers = self.waiting.load(Ordering::Relaxed).max(followers * 3 / 4);
                         let pace = PACE.saturating_mul(u32::try_from(followers).unwrap_or(u32::MAX));
                         due = Instant::now() + pace.min(SLOWEST_PACE);
                         self.shown.send_replace(());
+                    }
+                    if is_early {
+                        sleep(retry.min(left)).await;
+                        retry = (retry * 2).min(SLOWEST_RETRY);
                     }
                 }
                 Err(error) => {
@@ -302,23 +415,24 @@ impl Shared {
 
     /// Where to read on, and whether there is something that is not shown yet.
     fn place(&self) -> Option<(Cursor, bool)> {
-        self.tail().as_ref().map(|tail| (tail.cursor(), tail.has_pending()))
+        self.served().tail.as_ref().map(|tail| (tail.cursor(), tail.has_pending()))
     }
 
-    /// Takes in what was read, and says whether there is something to be told.
-    fn take(&self, page: Page, asked_at: Moment, due: Instant) -> bool {
+    /// Takes in what was read after a cursor, and says whether there is something to be told.
+    fn take(&self, after: &Cursor, page: Page, asked_at: Moment, due: Instant) -> bool {
         if page.from_start {
-            self.restart(&page, asked_at);
+            self.restart(after, &page, asked_at);
             return true;
         }
-        let mut tail = self.tail();
-        let Some(tail) = tail.as_mut() else { return false };
+        let mut served = self.served();
+        // It may have begun anew since that was asked.
+        let Some(tail) = served.tail.as_mut().filter(|tail| tail.cursor() == *after) else { return false };
+        let shown_before = tail.shown_in(&after.log);
         tail.take(page, asked_at);
-        let is_due = tail.has_pending() && Instant::now() >= due;
-        if is_due {
+        if tail.has_pending() && Instant::now() >= due {
             tail.show();
         }
-        is_due
+        tail.shown_in(&after.log) > shown_before
     }
 }
 

@@ -1,13 +1,14 @@
 //! The other nodes of the same store: letting them know how far this one is, and waiting until all of them have a revocation.
 //!
-//! 1. A node says how far it and its followers have got whenever that changes, a few dozen times a second at most, and
-//!    otherwise now and then.
+//! 1. A node says how far it has got, with its index, what it serves and its followers, whenever that changes, a few dozen times
+//!    a second at most, and otherwise now and then.
 //! 2. Waiting begins with asking who is there, after the revocation is durable. A node that is not among them has not begun to
 //!    read, and will find the revocation when it does.
-//! 3. One that does not say that it has the revocation is waited for until it refuses by itself, which is its bound after the
-//!    revocation: nothing is concluded from its silence, nor from the clock of another machine.
-//! 4. One that stops says so. One that has said nothing for a minute is forgotten; until then every wait lasts as long as the
-//!    bound.
+//! 3. One that does not say that it has the revocation is waited for until it refuses by itself, which is its own bound after
+//!    the revocation: nothing is concluded from its silence, nor from the clock of another machine.
+//! 4. One that stops says so. One that has said nothing for a minute is suspected to be gone, and forgotten its bound after that;
+//!    until then every wait lasts as long as its bound. What a node reads counts as complete as of no later than it is certain
+//!    not to have been suspected: when it is forgotten it refuses, and goes on to until it has said again that it is there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,8 @@ use std::{
 };
 
 use adieu::{
-    revocation::Cursor,
+    Error,
+    revocation::{Cursor, Freshness},
     store::{Membership, Standing},
     time::{Clock, Moment},
     token::WhenStale,
@@ -29,10 +31,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{
-    Everywhere,
-    lease::{Leases, later},
-};
+use super::{Everywhere, Progress, lease::later};
 
 /// How long changes are gathered before the others are told.
 const GATHER: Duration = Duration::from_millis(20);
@@ -40,8 +39,12 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How often it is looked how far the others are, while somebody waits.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long a node may be silent before it is forgotten.
+/// How long a node may be silent before it is suspected to be gone, unless its bound is longer.
 const SILENCE: Duration = Duration::from_secs(60);
+
+fn silence(max_staleness: Duration) -> Duration {
+    SILENCE.max(max_staleness)
+}
 
 /// Says how this node is doing, for as long as this is kept.
 pub struct Nodes {
@@ -52,6 +55,7 @@ pub struct Nodes {
     members: Mutex<Option<(Moment, Arc<[Standing]>)>>,
     stop: Arc<Notify>,
     telling: Mutex<JoinHandle<()>>,
+    looking: JoinHandle<()>,
 }
 
 impl fmt::Debug for Nodes {
@@ -63,14 +67,54 @@ impl fmt::Debug for Nodes {
 impl Drop for Nodes {
     fn drop(&mut self) {
         self.telling.get_mut().abort();
+        self.looking.abort();
     }
 }
 
 /// A node that is going to join the others. It is known to them, and has not begun to read the log.
 pub struct Joining {
-    membership: Arc<dyn Membership>,
-    standing: Standing,
+    announced: Announced,
     accepts: u32,
+}
+
+/// What a node has said of itself.
+struct Announced {
+    membership: Arc<dyn Membership>,
+    clock: Arc<dyn Clock>,
+    standing: Standing,
+    limit: Freshness,
+}
+
+impl Announced {
+    async fn tell(&self) -> Result<(), Error> {
+        let told_at = self.clock.moment();
+        self.membership.tell(&self.standing).await?;
+        // The others count from when they see it, and a version before this one forgets whom it would suspect.
+        let bound = self.bound();
+        self.limit.complete_at(later(told_at, silence(bound).saturating_sub(bound)));
+        Ok(())
+    }
+
+    fn bound(&self) -> Duration {
+        self.standing.max_staleness
+    }
+}
+
+/// Looks whether a node is still known, when it may not be because it could not say anything for long: a store that can be read but
+/// not written makes nobody refuse, since nobody can be forgotten there.
+async fn look(membership: Arc<dyn Membership>, clock: Arc<dyn Clock>, node: String, bound: Duration, limit: Freshness) {
+    loop {
+        sleep(bound / 8).await;
+        let now = clock.moment();
+        if limit.last_complete() > Some(later(now, bound)) {
+            continue;
+        }
+        // When this fails, the node has every reason to refuse.
+        let members = membership.members().await.unwrap_or_default();
+        if members.iter().any(|member| member.node == node && member.beat > 0) {
+            limit.complete_at(now);
+        }
+    }
 }
 
 impl Joining {
@@ -80,9 +124,10 @@ impl Joining {
     /// When the store can't be written.
     pub async fn begin(
         membership: Arc<dyn Membership>,
+        clock: Arc<dyn Clock>,
         max_staleness: Duration,
         when_stale: WhenStale,
-    ) -> Result<Self, adieu::Error> {
+    ) -> Result<Self, Error> {
         let accepts = u32::from(when_stale == WhenStale::Accept);
         let standing = Standing {
             node: Uuid::new_v4().simple().to_string(),
@@ -92,74 +137,97 @@ impl Joining {
             unbounded: accepts,
             max_staleness,
         };
-        membership.tell(&standing).await?;
-        Ok(Self { membership, standing, accepts })
+        let announced = Announced { membership, clock, standing, limit: Freshness::never() };
+        announced.tell().await?;
+        Ok(Self { announced, accepts })
     }
 
-    /// From now on the others are told how far this node has `settled`, and its followers.
+    /// As of when whatever this node knows counts as complete at the latest: the others may have forgotten it after that.
     #[must_use]
-    pub fn join(self, settled: watch::Receiver<Option<Cursor>>, leases: Arc<Leases>, clock: Arc<dyn Clock>) -> Nodes {
-        let Self { membership, standing, accepts } = self;
-        let id = standing.node.clone();
+    pub fn limit(&self) -> Freshness {
+        self.announced.limit.clone()
+    }
+
+    /// From now on the others are told how far this node has `settled`, what it serves, and its followers.
+    #[must_use]
+    pub fn join(self, settled: watch::Receiver<Option<Cursor>>, progress: Progress) -> Nodes {
+        let Self { announced, accepts } = self;
+        let (membership, clock) = (Arc::clone(&announced.membership), Arc::clone(&announced.clock));
+        let id = announced.standing.node.clone();
         let stop = Arc::new(Notify::new());
-        let telling = Telling {
-            membership: Arc::clone(&membership),
-            standing,
-            accepts,
-            leases,
-            clock: Arc::clone(&clock),
-            stop: Arc::clone(&stop),
-        };
+        let looking = tokio::spawn(look(
+            Arc::clone(&membership),
+            Arc::clone(&clock),
+            id.clone(),
+            announced.bound(),
+            announced.limit.clone(),
+        ));
+        let telling = Telling { announced, accepts, progress, stop: Arc::clone(&stop) };
         let telling = Mutex::new(tokio::spawn(telling.run(settled)));
-        Nodes { membership, clock, id, members: Mutex::default(), stop, telling }
+        Nodes { membership, clock, id, members: Mutex::default(), stop, telling, looking }
     }
 }
 
 impl Nodes {
     /// Returns when no other node, and none of their followers, accepts any more what was revoked, durably, before `revoked_at`;
-    /// `head` is the end of the log then, if it is known. None of them has a greater bound than this.
-    pub async fn everywhere(&self, revoked_at: Moment, bound: Duration, head: Option<&Cursor>) -> Everywhere {
+    /// `head` is the end of the log then, if it is known. Each is waited for as long as its own bound, at most.
+    ///
+    /// # Errors
+    /// When the store has not said until `bound` was over which nodes there are: their bounds may be greater.
+    pub async fn everywhere(
+        &self,
+        revoked_at: Moment,
+        bound: Duration,
+        head: Option<&Cursor>,
+    ) -> Result<Everywhere, Error> {
         let over_at = later(revoked_at, bound);
         let mut result = Everywhere::default();
         let mut decided = HashSet::new();
+        let mut known: Option<Arc<[Standing]>> = None;
         loop {
             let now = self.clock.moment();
-            // A store that hangs must not hold this up: by then all that it could name refuse.
             let asking = self.members(revoked_at.max(now.minus(LOOK)));
-            let members = timeout(over_at.since(now).max(LOOK), asking).await.ok().flatten();
-            let others = members.iter().flat_map(|members| members.iter()).filter(|member| member.node != self.id);
-            let mut is_pending = members.is_none();
-            for member in others {
+            // Of a store that hangs, those that it has named are waited out.
+            let patience = if known.is_some() { LOOK } else { over_at.since(now).max(LOOK) };
+            let told = timeout(patience, asking).await.unwrap_or_else(|late| Err(Error::unavailable(late)));
+            match (told, &known) {
+                (Ok(members), _) => known = Some(members),
+                (Err(error), None) if now >= over_at => return Err(error),
+                (Err(_), _) => {}
+            }
+            let members = known.iter().flat_map(|members| members.iter());
+            let mut is_pending = known.is_none();
+            for member in members.filter(|member| member.node != self.id) {
                 if decided.contains(&member.node) {
                     continue;
                 }
                 let has_settled = has_settled(member, head);
                 if has_settled || now >= later(revoked_at, member.max_staleness) {
-                    decided.insert(member.node.clone());
                     result.count(member, has_settled);
+                    decided.insert(member.node.clone());
                 } else {
                     is_pending = true;
                 }
             }
-            if !is_pending || now >= over_at {
-                return result;
+            if !is_pending {
+                return Ok(result);
             }
             sleep(LOOK).await;
         }
     }
 
     /// What the nodes of the store had said at this moment, or later.
-    async fn members(&self, since: Moment) -> Option<Arc<[Standing]>> {
+    async fn members(&self, since: Moment) -> Result<Arc<[Standing]>, Error> {
         let mut known = self.members.lock().await;
         if let Some((asked_at, members)) = &*known
             && *asked_at >= since
         {
-            return Some(Arc::clone(members));
+            return Ok(Arc::clone(members));
         }
         let asked_at = self.clock.moment();
-        let members: Arc<[Standing]> = self.membership.members().await.ok()?.into();
+        let members: Arc<[Standing]> = self.membership.members().await?.into();
         *known = Some((asked_at, Arc::clone(&members)));
-        Some(members)
+        Ok(members)
     }
 
     /// Says that this node accepts no tokens any more. To be called when it does not.
@@ -188,24 +256,20 @@ impl Everywhere {
 }
 
 struct Telling {
-    membership: Arc<dyn Membership>,
-    standing: Standing,
+    announced: Announced,
     accepts: u32,
-    leases: Arc<Leases>,
-    clock: Arc<dyn Clock>,
+    progress: Progress,
     stop: Arc<Notify>,
 }
 
 impl Telling {
     async fn run(mut self, mut own: watch::Receiver<Option<Cursor>>) {
-        let mut followers = self.leases.watch();
         let mut beats: HashMap<String, (u64, Moment)> = HashMap::new();
         // Often enough that a run-out lease of a follower is noticed, and that the others see that there is somebody.
-        let idle = (self.standing.max_staleness / 2).min(SILENCE / 8);
+        let idle = (self.announced.bound() / 2).min(SILENCE / 8);
         let mut failing = false;
         loop {
             let settled = own.borrow_and_update().clone();
-            followers.borrow_and_update();
             let told = self.tell(settled).await;
             if let Err(error) = &told
                 && !failing
@@ -216,7 +280,7 @@ impl Telling {
             failing = told.is_err();
             tokio::select! {
                 changed = own.changed() => if changed.is_err() { return },
-                _ = followers.changed() => {}
+                () = self.progress.changed() => {}
                 () = self.stop.notified() => return self.leave().await,
                 () = sleep(idle) => self.forget_silent(&mut beats).await,
             }
@@ -224,43 +288,47 @@ impl Telling {
         }
     }
 
-    async fn tell(&mut self, own: Option<Cursor>) -> Result<(), adieu::Error> {
+    async fn tell(&mut self, own: Option<Cursor>) -> Result<(), Error> {
         let (settled, followers) = match own {
             Some(own) => {
-                let (settled, followers) = self.leases.settled_with(own);
+                let (settled, followers) = self.progress.settled_with(own);
                 (Some(settled), followers)
             }
             None => (None, 0),
         };
-        let standing = &mut self.standing;
+        let standing = &mut self.announced.standing;
         standing.beat += 1;
         standing.settled = settled;
         standing.followers = followers;
-        standing.unbounded = self.leases.unbounded().saturating_add(self.accepts);
-        self.membership.tell(standing).await
+        standing.unbounded = self.progress.leases().unbounded().saturating_add(self.accepts);
+        self.announced.tell().await
     }
 
     /// Its followers may have gone elsewhere, or accept tokens until they notice that it is gone: then the others wait.
     async fn leave(&self) {
-        if self.leases.count() == 0 {
+        if self.progress.leases().count() == 0 {
             // It is forgotten later when this fails.
-            let _forgotten = self.membership.forget(&self.standing.node, self.standing.beat).await;
+            let Announced { membership, standing, .. } = &self.announced;
+            let _forgotten = membership.forget(&standing.node, standing.beat).await;
         }
     }
 
-    /// Whoever has not changed for so long, by the clock of this machine.
+    /// Suspects whoever has not changed for so long, by the clock of this machine, and forgets it when it must refuse.
     async fn forget_silent(&self, beats: &mut HashMap<String, (u64, Moment)>) {
-        let Ok(members) = self.membership.members().await else { return };
-        let now = self.clock.moment();
+        let Announced { membership, clock, standing, .. } = &self.announced;
+        let Ok(members) = membership.members().await else { return };
+        let now = clock.moment();
         beats.retain(|node, _| members.iter().any(|member| member.node == *node));
-        for member in members.into_iter().filter(|member| member.node != self.standing.node) {
+        for member in members.into_iter().filter(|member| member.node != standing.node) {
             let (beat, since) = beats.entry(member.node.clone()).or_insert((member.beat, now));
             if *beat != member.beat {
                 (*beat, *since) = (member.beat, now);
-            } else if now.since(*since) >= SILENCE.max(member.max_staleness) {
-                tracing::info!(node = member.node, "a node that has been silent for long is forgotten");
+            } else if *beat > 0 && now.since(*since) >= silence(member.max_staleness) {
                 // The next one to look tries again.
-                let _forgotten = self.membership.forget(&member.node, member.beat).await;
+                let _suspected = membership.suspect(&member.node, *beat).await;
+            } else if *beat == 0 && now.since(*since) > member.max_staleness {
+                tracing::info!(node = member.node, "a node that has been silent for long is forgotten");
+                let _forgotten = membership.forget(&member.node, *beat).await;
             }
         }
     }

@@ -125,6 +125,11 @@ impl Tail {
         Cursor { log: self.log.clone(), position: self.read_to }
     }
 
+    /// Up to where followers are given what is in this log; [`Position::START`] of one that is not served.
+    pub(super) fn shown_in(&self, log: &LogId) -> Position {
+        if *log == self.log { self.shown_to } else { Position::START }
+    }
+
     /// Takes in what came after [`cursor`](Self::cursor), read at `asked_at`. It is shown when [`show`](Self::show) says so.
     pub(super) fn take(&mut self, page: Page, asked_at: Moment) {
         if page.pruned_through > self.pruned_through {

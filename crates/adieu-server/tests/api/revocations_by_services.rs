@@ -103,6 +103,32 @@ async fn it_takes_the_capability_and_everything_takes_an_administrator() {
 }
 
 #[tokio::test]
+async fn what_is_issued_after_the_answer_is_not_revoked_by_it() {
+    let service = Service::start().await;
+    let index = service.app.node.sessions.verifier().index();
+    for round in 0..3 {
+        let subject = format!("somebody-{round}");
+        let keep_until = service.app.node.clock.now().plus(Duration::from_secs(600));
+        service.revoke(json!({ "subject": subject, "issuer": OTHER, "keep_until": keep_until })).await.is(200);
+        // By its issuer, which knows nothing of this server.
+        let issued_at = service.app.node.clock.now();
+        let issued = |issued_at| {
+            let facts = TokenFacts {
+                issuer: OTHER,
+                token_id: "new",
+                session: None,
+                subject: &subject,
+                issued_at: Some(issued_at),
+                expires_at: keep_until,
+            };
+            index.check(&facts)
+        };
+        assert_eq!(issued(issued_at), None, "round {round}");
+        assert_eq!(issued(issued_at.minus(Duration::from_secs(60))), Some(RevokedBy::Subject));
+    }
+}
+
+#[tokio::test]
 async fn many_at_once() {
     let service = Service::start().await;
     let app = &service.app;

@@ -9,13 +9,6 @@ use tokio::time::{Instant, sleep};
 use super::support::{BOUND, Served};
 
 impl Served {
-    /// After the time in which there might be followers from before the start.
-    async fn long_since() -> Self {
-        let served = Self::start();
-        sleep(BOUND).await;
-        served
-    }
-
     fn follow(&self, id: &str, max_staleness: Duration, when_stale: WhenStale, settled: &Cursor) -> Lease {
         let follower = Follower { client: "billing", id, max_staleness, when_stale };
         let lease = self.leases.renew(&follower, self.clock.moment()).unwrap();
@@ -27,7 +20,7 @@ impl Served {
     async fn revoke_everywhere(&self) -> (Everywhere, Duration) {
         self.revoke("ended").await;
         let started = Instant::now();
-        let everywhere = self.feed.everywhere().await;
+        let everywhere = self.feed.everywhere().await.unwrap();
         (everywhere, started.elapsed())
     }
 }
@@ -139,7 +132,7 @@ async fn a_log_that_does_not_answer_holds_nobody_up_for_longer_than_the_bound() 
     served.follow("one", BOUND, WhenStale::Refuse, &before);
     served.log.hang();
     let started = Instant::now();
-    assert_eq!(served.feed.everywhere().await, counts(0, 1, 0));
+    assert_eq!(served.feed.everywhere().await.unwrap(), counts(0, 1, 0));
     assert!(started.elapsed() <= BOUND + 10 * MILLISECOND, "{:?}", started.elapsed());
 }
 

@@ -80,7 +80,7 @@ impl Service {
     }
 }
 
-fn session_of(token: &str) -> String {
+pub(super) fn session_of(token: &str) -> String {
     use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
     let claims: Value =
         serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();

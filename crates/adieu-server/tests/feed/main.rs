@@ -10,5 +10,7 @@ mod hub;
 mod processes;
 mod proxy;
 mod put_back;
+mod relays;
+mod served;
 mod services;
 mod support;

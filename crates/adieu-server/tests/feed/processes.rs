@@ -12,6 +12,7 @@ use adieu_server::{
     config::{Flags, Settings},
     store::Stores,
 };
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
@@ -41,6 +42,11 @@ impl Credentials {
 
     pub(crate) fn secret(&self) -> SecretString {
         self.secret.clone().into()
+    }
+
+    /// As a header has them.
+    pub(crate) fn basic(&self) -> String {
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", self.name, self.secret)))
     }
 
     fn of(client: &str, secret: &str) -> Self {
@@ -250,7 +256,8 @@ impl Server {
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn stop(mut self) {
         self.signal(Signal::TERM);
-        assert!(self.process.wait().await.unwrap().success());
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        assert!(ended.expect("it ends when it is asked to").unwrap().success());
     }
 
     /// Stops it as a debugger or a full machine would: it can do nothing at all.

@@ -1,9 +1,10 @@
 //! A log and those who follow it, on simulated time.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -11,12 +12,15 @@ use std::{
 use adieu::{
     Error, Issuer, SessionId,
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog, Target},
-    store::Memory,
+    store::{Membership, Memory, Standing},
     time::{Clock, Moment, Timestamp},
 };
 use adieu_server::feed::{Answer, Feed, Leases};
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
 /// What the hub waits for in one read.
@@ -49,6 +53,10 @@ pub(crate) struct Log {
     memory: Arc<Mutex<Memory>>,
     pub(crate) reads: Arc<AtomicUsize>,
     reach: Arc<Mutex<Reach>>,
+    /// How late reads that wait for news are answered: those of the hub, and nobody else's.
+    delay: Arc<Mutex<Duration>>,
+    /// The next read that does not wait is answered when this is told.
+    held: Arc<Mutex<Option<Arc<Notify>>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +69,13 @@ enum Reach {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { memory: Arc::default(), reads: Arc::default(), reach: Arc::new(Mutex::new(Reach::Within)) }
+        Self {
+            memory: Arc::default(),
+            reads: Arc::default(),
+            reach: Arc::new(Mutex::new(Reach::Within)),
+            delay: Arc::default(),
+            held: Arc::default(),
+        }
     }
 
     /// As if a backup of nothing had been restored.
@@ -71,6 +85,24 @@ impl Log {
 
     pub(crate) fn set_broken(&self, is_broken: bool) {
         *self.reach.lock().unwrap() = if is_broken { Reach::Out } else { Reach::Within };
+    }
+
+    /// The same log, for another node.
+    pub(crate) fn with_delay_of_its_own(&self) -> Self {
+        Self { delay: Arc::default(), ..self.clone() }
+    }
+
+    /// From its next read on, the hub is behind by so much.
+    pub(crate) fn delay_the_hub(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
+    }
+
+    /// The next answer to a read that does not wait, which is not the hub's own, is of when it is asked for and comes when this
+    /// is told.
+    pub(crate) fn hold_next_answer(&self) -> Arc<Notify> {
+        let release = Arc::new(Notify::new());
+        *self.held.lock().unwrap() = Some(Arc::clone(&release));
+        release
     }
 
     pub(crate) fn hang(&self) {
@@ -96,11 +128,91 @@ impl RevocationLog for Log {
             Reach::Out => return Err(Error::unavailable("out of reach")),
             Reach::Hanging => std::future::pending().await,
         }
-        self.memory().read(after, wait).await
+        let page = self.memory().read(after, wait).await;
+        let held = if wait.is_zero() { self.held.lock().unwrap().take() } else { None };
+        if let Some(release) = held {
+            release.notified().await;
+        }
+        if !wait.is_zero() {
+            let delay = *self.delay.lock().unwrap();
+            sleep(delay).await;
+        }
+        page
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
         self.memory().prune(now).await
+    }
+}
+
+/// Where nodes in this process say how far they are; one of them may be unable to.
+#[derive(Clone, Default)]
+pub(crate) struct Members {
+    standings: Arc<Mutex<BTreeMap<String, Standing>>>,
+    /// It can't say anything.
+    silent: Arc<AtomicBool>,
+    /// Nor hear of the others.
+    deaf: Arc<AtomicBool>,
+}
+
+impl Members {
+    /// Can neither be written nor read.
+    pub(crate) fn set_out_of_reach(&self, is_out: bool) {
+        self.set_read_only(is_out);
+        self.deaf.store(is_out, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_read_only(&self, is_read_only: bool) {
+        self.silent.store(is_read_only, Ordering::SeqCst);
+    }
+
+    /// The same nodes, for a node that is silent by itself.
+    pub(crate) fn for_another(&self) -> Self {
+        Self { standings: Arc::clone(&self.standings), ..Self::default() }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.standings.lock().unwrap().len()
+    }
+
+    fn reach(&self) -> Result<(), Error> {
+        Self::unless(&self.silent)
+    }
+
+    fn unless(is_out: &AtomicBool) -> Result<(), Error> {
+        if is_out.load(Ordering::SeqCst) { Err(Error::unavailable("out of reach")) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Membership for Members {
+    async fn tell(&self, standing: &Standing) -> Result<(), Error> {
+        self.reach()?;
+        self.standings.lock().unwrap().insert(standing.node.clone(), standing.clone());
+        Ok(())
+    }
+
+    async fn members(&self) -> Result<Vec<Standing>, Error> {
+        Self::unless(&self.deaf)?;
+        Ok(self.standings.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {
+        self.reach()?;
+        let mut standings = self.standings.lock().unwrap();
+        if let Some(standing) = standings.get_mut(node).filter(|standing| standing.beat == beat) {
+            standing.beat = 0;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, node: &str, beat: u64) -> Result<(), Error> {
+        self.reach()?;
+        let mut standings = self.standings.lock().unwrap();
+        if standings.get(node).is_some_and(|standing| standing.beat == beat) {
+            standings.remove(node);
+        }
+        Ok(())
     }
 }
 
@@ -115,8 +227,15 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn start() -> Self {
         let (log, clock) = (Log::new(), RuntimeClock::start());
-        let feed = Feed::start(Arc::new(log.clone()), clock.clone(), Issuer::new("adieu").unwrap(), BOUND);
+        let feed = Feed::start(Arc::new(log.clone()), clock.clone(), issuer(), BOUND);
         Self { log, clock, leases: Arc::clone(&feed.leases), feed }
+    }
+
+    /// After the time in which there might be followers from before the start.
+    pub(crate) async fn long_since() -> Self {
+        let served = Self::start();
+        sleep(BOUND).await;
+        served
     }
 
     pub(crate) async fn revoke(&self, session: &str) {
@@ -133,9 +252,13 @@ impl Served {
     }
 }
 
+pub(crate) fn issuer() -> Issuer {
+    Issuer::new("adieu").unwrap()
+}
+
 pub(crate) fn revocation(session: &str) -> Revocation {
     Revocation {
-        issuer: Issuer::new("adieu").unwrap(),
+        issuer: issuer(),
         target: Target::Session { id: SessionId::new(session).unwrap() },
         lapses_at: Timestamp::from_unix(1_900_000_000),
     }

@@ -78,6 +78,22 @@ async fn a_node_that_is_frozen_is_waited_for_until_it_must_refuse() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_greater_bound_is_waited_for_as_long_as_that() {
+    const GREATER: Duration = Duration::from_secs(5);
+    let store = ("ADIEU_STORE", test_servers::postgres_database().await);
+    let a = nodes_on(store.clone(), 1, &[("ADIEU_MAX_STALENESS", "500ms".to_owned())]).await.remove(0);
+    let (b, _) = Server::start(&[], vec![store, ("ADIEU_MAX_STALENESS", "5s".to_owned())]).await;
+    tokio::time::sleep(GREATER).await;
+    let token = a.log_in("jose").await;
+    b.becomes("willing to accept a good token", async || b.verify(&token).await.0 == 204).await;
+    b.freeze();
+    let (everywhere, took) = a.log_out_everywhere(&token).await;
+    b.thaw();
+    assert_ne!(b.verify(&token).await.0, 204, "answered after {took:?}, and the other node accepts the token");
+    assert_eq!(everywhere, json!({ "acknowledged": 0, "waited_out": 1, "unbounded": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_is_not_waited_for() {
     let mut nodes = nodes(3, &[]).await;
     settle_down(&nodes).await;

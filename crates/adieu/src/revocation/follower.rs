@@ -25,6 +25,9 @@ use crate::{
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const SLOWEST_RETRY: Duration = Duration::from_millis(500);
 
+/// A read that was to wait and is answered by so much too early, with nothing new, counts as one that does not wait.
+const EARLY: Duration = Duration::from_millis(10);
+
 /// After each read, memory of what lapsed is given back in at most so many steps of less than a millisecond: the next
 /// read, which keeps the index fresh, does not wait for all of it.
 const MOST_STEPS: usize = 32;
@@ -186,12 +189,18 @@ impl Following {
         let mut retry = FIRST_RETRY;
         loop {
             match self.catch_up().await {
-                Ok(()) => {
+                Ok(left) => {
                     if std::mem::take(&mut self.failing) && matches!(*progress.borrow(), Progress::Ready) {
                         tracing::info!("following the revocation log again");
                     }
-                    retry = FIRST_RETRY;
                     progress.send_replace(Progress::Ready);
+                    if left > EARLY {
+                        // A node that is about to stop answers at once, and must not be asked at once again.
+                        tokio::time::sleep(retry.min(left)).await;
+                        retry = (retry * 2).min(SLOWEST_RETRY);
+                    } else {
+                        retry = FIRST_RETRY;
+                    }
                 }
                 Err(error) => {
                     let first = !std::mem::replace(&mut self.failing, true);
@@ -226,28 +235,37 @@ impl Following {
         }
     }
 
-    /// Reads until a page was the last. Each but that is taken in while the next is being read.
-    async fn catch_up(&mut self) -> Result<(), Error> {
+    /// Reads until a page was the last. Each but that is taken in while the next is being read. Gives how much of the wait
+    /// is left when there was nothing new.
+    async fn catch_up(&mut self) -> Result<Duration, Error> {
         let mut asked_at = self.clock.moment();
         // After a failure what counts is to be fresh again, not to hear of news at once.
         let wait = if self.failing { Duration::ZERO } else { self.wait };
         let after = self.cursor.borrow().clone();
         let mut page = self.log.read(after.as_ref(), wait).await?;
+        let left = match page.entries.is_empty() && !page.from_start {
+            true => wait.saturating_sub(self.clock.moment().since(asked_at)),
+            false => Duration::ZERO,
+        };
         while !page.complete {
             asked_at = self.clock.moment();
             // The read comes first, so that it has been sent when taking in begins.
             let next = tokio::join!(biased; self.log.read(Some(&page.cursor), Duration::ZERO), async {
                 self.take_in(&page);
             });
-            self.settle(page.cursor);
-            page = next.0?;
+            self.settle(page.cursor.clone());
+            let next = next.0?;
+            if !next.complete && next.cursor == page.cursor {
+                return Err(Error::unavailable("a page of the log that is not the last leads nowhere"));
+            }
+            page = next;
         }
         self.take_in(&page);
         let age = page.age;
         self.settle(page.cursor);
         // Of the last read: whatever was acknowledged before it was sent is in its page or in one before it.
         self.freshness.complete_at(asked_at.minus(age));
-        Ok(())
+        Ok(left)
     }
 
     /// What comes with a page is in the index: only now may others count on it.

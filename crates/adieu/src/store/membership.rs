@@ -11,7 +11,7 @@ use crate::{Error, revocation::Cursor};
 pub struct Standing {
     /// Which node: an id that it drew at random when it started.
     pub node: String,
-    /// Goes up each time that it says something.
+    /// Goes up each time that it says something, from one. Zero while it is [suspected](Membership::suspect) to be gone.
     pub beat: u64,
     /// Up to where it has taken everything in, and all who follow it; `None` when it does not know that yet.
     pub settled: Option<Cursor>,
@@ -31,6 +31,8 @@ pub struct Standing {
 /// 1. A node says something before it first reads the log, and its first word is durable when [`tell`](Self::tell) returns.
 ///    A revocation that was appended before is therefore in what it reads, and whoever appends one later finds the node.
 /// 2. [`members`](Self::members) answers with what had been told before the call.
+/// 3. A node is [forgotten](Self::forget) only once it has been suspected for as long as its bound: one that finds itself among the
+///    members, and is not suspected, is there for that long.
 #[async_trait]
 pub trait Membership: Send + Sync + 'static {
     /// Puts this in the place of what the node said before. Later words than the first may be lost in a crash of the
@@ -46,9 +48,21 @@ pub trait Membership: Send + Sync + 'static {
     /// [`Error::Unavailable`] when the engine could not be asked.
     async fn members(&self) -> Result<Vec<Standing>, Error>;
 
+    /// Makes the beat of a node zero, unless it has said something since this one. What it says next is in the place of that.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the engine could not be written.
+    async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error>;
+
     /// Forgets a node, unless it has said something since this beat.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the engine could not be written.
     async fn forget(&self, node: &str, beat: u64) -> Result<(), Error>;
+}
+
+/// Rounded up: a node is waited for at least as long as it may accept.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(super) fn milliseconds_up(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -91,6 +91,7 @@ struct Scripts {
     add_first_key: Script,
     replace_keys: Script,
     forget_node: Script,
+    suspect_node: Script,
 }
 
 impl Redis {
@@ -183,6 +184,7 @@ impl Scripts {
             add_first_key: Script::new(include_str!("redis/scripts/add_first_key.lua")),
             replace_keys: Script::new(include_str!("redis/scripts/replace_keys.lua")),
             forget_node: Script::new(include_str!("redis/scripts/forget_node.lua")),
+            suspect_node: Script::new(include_str!("redis/scripts/suspect_node.lua")),
         }
     }
 }

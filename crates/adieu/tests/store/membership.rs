@@ -38,11 +38,42 @@ async fn what_a_node_says_takes_the_place_of_what_it_said(here: &impl Membership
     assert_eq!(there.members().await.unwrap(), [Standing { beat: 3, ..later }, standing("b")]);
 }
 
+async fn a_node_is_suspected_until_it_says_something(here: &impl Membership, there: &impl Membership) {
+    let beat_of =
+        async || there.members().await.unwrap().into_iter().find(|one| one.node == "silent").map(|one| one.beat);
+    let silent = Standing { beat: 7, followers: 3, ..standing("silent") };
+    here.tell(&silent).await.unwrap();
+    there.suspect("silent", 6).await.unwrap();
+    assert_eq!(beat_of().await, Some(7), "it has said something since");
+    there.suspect("silent", 7).await.unwrap();
+    there.suspect("nobody", 0).await.unwrap();
+    let suspected = there.members().await.unwrap().into_iter().find(|one| one.node == "silent");
+    assert_eq!(suspected, Some(Standing { beat: 0, ..silent.clone() }));
+
+    here.tell(&Standing { beat: 8, ..silent }).await.unwrap();
+    there.forget("silent", 0).await.unwrap();
+    assert_eq!(beat_of().await, Some(8), "it was only slow");
+    there.suspect("silent", 8).await.unwrap();
+    there.forget("silent", 0).await.unwrap();
+    assert_eq!(beat_of().await, None);
+}
+
+async fn a_bound_is_kept_in_full(here: &impl Membership) {
+    let fraction = Standing { max_staleness: Duration::from_micros(1_500_001), ..standing("fraction") };
+    here.tell(&fraction).await.unwrap();
+    let kept = here.members().await.unwrap().into_iter().find(|member| member.node == "fraction").unwrap();
+    // Waited for too short a time, it would still accept.
+    assert!(kept.max_staleness >= fraction.max_staleness, "{:?}", kept.max_staleness);
+    here.forget("fraction", 1).await.unwrap();
+}
+
 #[tokio::test]
 async fn in_postgres() {
     let url = test_servers::postgres_database().await;
     let (here, there) = (Postgres::connect(&url).await.unwrap(), Postgres::connect(&url).await.unwrap());
     what_a_node_says_takes_the_place_of_what_it_said(&here, &there).await;
+    a_bound_is_kept_in_full(&here).await;
+    a_node_is_suspected_until_it_says_something(&here, &there).await;
 }
 
 #[tokio::test]
@@ -50,4 +81,6 @@ async fn in_redis() {
     let url = test_servers::redis_database().await;
     let (here, there) = (Redis::connect(&url).await.unwrap(), Redis::connect(&url).await.unwrap());
     what_a_node_says_takes_the_place_of_what_it_said(&here, &there).await;
+    a_bound_is_kept_in_full(&here).await;
+    a_node_is_suspected_until_it_says_something(&here, &there).await;
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error,
     revocation::{Cursor, LogId},
-    store::{Membership, Standing},
+    store::{Membership, Standing, membership::milliseconds_up},
 };
 
 #[async_trait]
@@ -37,7 +37,7 @@ impl Membership for Postgres {
                 .bind(position)
                 .bind(i64::from(standing.followers))
                 .bind(i64::from(standing.unbounded))
-                .bind(number(standing.max_staleness.as_millis()));
+                .bind(number(milliseconds_up(standing.max_staleness)));
             if self.execute(statement).await? > 0 {
                 break;
             }
@@ -67,6 +67,11 @@ impl Membership for Postgres {
             })
         };
         rows.iter().map(member).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
+    }
+
+    async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {
+        const SUSPECT: &str = "UPDATE member SET beat = 0 WHERE node = $1 AND beat = $2";
+        self.execute(sqlx::query(SUSPECT).bind(to_text(node)).bind(number(beat))).await.map(drop)
     }
 
     async fn forget(&self, node: &str, beat: u64) -> Result<(), Error> {

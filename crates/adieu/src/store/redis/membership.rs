@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Redis, connection::Ask, invalid};
 use crate::{
     Error,
-    store::{Membership, Standing},
+    store::{Membership, Standing, membership::milliseconds_up},
 };
 
 /// What is kept of a node, beside its id and its beat: those stand in front.
@@ -37,6 +37,12 @@ impl Membership for Redis {
         nodes.into_iter().map(|(node, text)| from_text(node, &text).ok_or_else(|| invalid("a node"))).collect()
     }
 
+    async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {
+        let mut script = self.shared.scripts.suspect_node.prepare_invoke();
+        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{beat} "));
+        self.write(Ask::Script(&script)).await
+    }
+
     async fn forget(&self, node: &str, beat: u64) -> Result<(), Error> {
         let mut script = self.shared.scripts.forget_node.prepare_invoke();
         script.key(&self.shared.keys.nodes).arg(node).arg(format!("{beat} "));
@@ -49,7 +55,7 @@ fn to_text(standing: &Standing) -> Result<String, Error> {
         settled: standing.settled.as_ref().map(ToString::to_string),
         followers: standing.followers,
         unbounded: standing.unbounded,
-        max_staleness: u64::try_from(standing.max_staleness.as_millis()).unwrap_or(u64::MAX),
+        max_staleness: milliseconds_up(standing.max_staleness),
     };
     let json = serde_json::to_string(&kept).map_err(Error::unavailable)?;
     Ok(format!("{} {json}", standing.beat))

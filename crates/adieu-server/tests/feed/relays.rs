@@ -1,0 +1,84 @@
+//! What a node or a relay has answered holds there at once: real processes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use super::{
+    hops::session_of,
+    processes::{Server, status},
+};
+
+const ROUNDS: usize = 20;
+
+#[tokio::test]
+async fn what_is_revoked_at_a_relay_is_refused_there_at_once() {
+    let (node, at_node) = Server::node(&["near"]).await;
+    let (near, at_near) = Server::relay(&node, &at_node[0], &["far", "service"]).await;
+    let (far, at_far) = Server::relay(&near, &at_near[0], &["service"]).await;
+    node.register("jose").await;
+    for round in 0..ROUNDS {
+        let (token, refresh) = node.log_in_for_both("jose").await;
+        let (relay, client) = if round % 2 == 0 { (&near, &at_near[1]) } else { (&far, &at_far[0]) };
+        relay.becomes("willing to accept a good token", async || relay.verify(&token).await.0 == 204).await;
+        let body = match round % 5 {
+            0 => json!({ "token": token }),
+            1 => json!({ "token": refresh }),
+            2 => json!({ "token_id": claims_of(&token)["jti"] }),
+            3 => json!({ "session": session_of(&token) }),
+            _ => json!({ "subject": claims_of(&token)["sub"] }),
+        };
+        let (status, answer) = relay.revoke(client, "", body.clone()).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(relay.verify(&token).await, (401, "token_revoked".to_owned()), "round {round}: {body}");
+    }
+}
+
+fn claims_of(token: &str) -> Value {
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn once_a_logout_holds_everywhere_a_follower_that_was_away_is_told_of_it() {
+    let settings = vec![("ADIEU_MAX_STALENESS", "300ms".to_owned())];
+    let (node, clients) = Server::start(&["service"], settings).await;
+    node.register("jose").await;
+    let lease = "follower=service&max_staleness=300";
+    let mut cursor = node.read_feed(&clients[0], lease).await.1["cursor"].as_str().unwrap().to_owned();
+    for round in 0..ROUNDS {
+        let token = node.log_in("jose").await;
+        // Until the lease has run out.
+        tokio::time::sleep(Duration::from_millis(310)).await;
+        node.log_out_everywhere(&token).await;
+        let (status, page) = node.read_feed(&clients[0], &format!("{lease}&after={cursor}&wait=0")).await;
+        assert_eq!(status, 200, "{page}");
+        let knows = page["entries"].as_array().unwrap().iter().any(|entry| entry["id"] == session_of(&token));
+        let is_too_old = page["complete"] == false || page["age_ms"].as_u64().unwrap() >= 300;
+        assert!(knows || is_too_old, "round {round}: the follower would accept the token by {page}");
+        page["cursor"].as_str().unwrap().clone_into(&mut cursor);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_stops_while_requests_are_under_way() {
+    let (node, at_node) = Server::node(&["relay"]).await;
+    let (relay, at_relay) = Server::relay(&node, &at_node[0], &["service"]).await;
+    let mut slow = TcpStream::connect(&relay.address).await.unwrap();
+    let head = format!(
+        "POST /revocations HTTP/1.1\r\nHost: adieu\r\nConnection: close\r\nAuthorization: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{",
+        at_relay[0].basic()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // The relay has read the head: it has nothing else to do.
+    relay.becomes("ready", async || relay.get("/readyz", None).await == 200).await;
+    let rest = async {
+        // Meanwhile the relay has been told to stop, and waits for the rest.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        slow.write_all(b"}").await.unwrap();
+        assert_eq!(status(slow).await, 422);
+    };
+    tokio::join!(relay.stop(), rest);
+}
