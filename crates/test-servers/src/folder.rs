@@ -45,3 +45,24 @@ pub(crate) fn program(name: &str, folders: Vec<PathBuf>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain(folders).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
+
+/// The user that a server runs as when the tests run as root: PostgreSQL and PgBouncer refuse to. The numbers of the user and of
+/// its group.
+fn server_user() -> (String, String) {
+    let users = std::fs::read_to_string("/etc/passwd").expect("the list of users");
+    let named = |name: &str| users.lines().find(|user| user.starts_with(&format!("{name}:")));
+    let mut fields = named("postgres").or_else(|| named("nobody")).expect("a user that may do less").split(':').skip(2);
+    let mut field = || fields.next().expect("a number").to_owned();
+    (field(), field())
+}
+
+/// A command that runs a server, as [`server_user`] if this is root.
+pub(crate) fn as_server_user(program: &Path) -> Command {
+    if !rustix::process::getuid().is_root() {
+        return Command::new(program);
+    }
+    let (user, group) = server_user();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--regid", &group, "--clear-groups", "--"]).arg(program);
+    command
+}

@@ -7,6 +7,7 @@
 //! 3. **Gone afterwards.** Server and folder are gone when the value is dropped, and also when the process ends in another
 //!    way, by kill -9 for one, even while the server is frozen.
 //! 4. **Never skipped.** A server that is not installed is a failure that says what to install.
+//! 5. **Of any version.** [`POSTGRES_PROGRAMS`] and [`REDIS_PROGRAM`] name other programs than the installed ones.
 //!
 //! Tests that stop, freeze or otherwise mistreat a server start one for themselves ([`Postgres`], [`Redis`]). All others share
 //! the one that `scripts/test` has started, or that the process starts when it is asked for the first time:
@@ -16,6 +17,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod folder;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod process;
@@ -23,6 +25,7 @@ mod redis;
 mod shared;
 
 pub use folder::Copy;
-pub use postgres::Postgres;
-pub use redis::Redis;
+pub use pgbouncer::PgBouncer;
+pub use postgres::{POSTGRES_PROGRAMS, Postgres};
+pub use redis::{REDIS_PROGRAM, Redis};
 pub use shared::{POSTGRES_URL, REDIS_URL, postgres_database, redis_database};

@@ -10,13 +10,13 @@ use std::{
 use rustix::process::{Signal, getuid};
 
 use crate::{
-    folder::{self, Copy},
+    folder::{self, Copy, as_server_user},
     process::Process,
 };
 
 /// Its superuser. Connections need the password, so that a test can see that it is shown to nobody.
-const USER: &str = "adieu";
-const PASSWORD: &str = "postgres-password";
+pub(crate) const USER: &str = "adieu";
+pub(crate) const PASSWORD: &str = "postgres-password";
 
 /// A PostgreSQL server of one's own; gone when dropped.
 #[derive(Debug)]
@@ -54,6 +54,20 @@ impl Postgres {
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", self.port())
+    }
+
+    /// Its version, as a number: 150013 is 15.13.
+    ///
+    /// # Panics
+    /// When its program does not say it.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        let output = Command::new(installed("postgres")).arg("--version").output().expect("a version");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let version = text.split_whitespace().find(|word| word.starts_with(|digit: char| digit.is_ascii_digit()));
+        let (major, minor) = version.and_then(|version| version.split_once('.')).expect("a version with a dot");
+        let number = |text: &str| text.parse::<u32>().expect("a number");
+        number(major) * 10_000 + number(minor)
     }
 
     /// Its port.
@@ -196,7 +210,19 @@ fn build_folder() -> PathBuf {
     built.map_or_else(std::env::temp_dir, Path::to_owned)
 }
 
+/// The variable that names the folder of the PostgreSQL programs that are to be used: `postgres` and `initdb` of another version
+/// than the installed one. Clients that are not there (`createdb`, `pg_isready`) are those of the installed version.
+pub const POSTGRES_PROGRAMS: &str = "ADIEU_TEST_POSTGRES_PROGRAMS";
+
 fn installed(name: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os(POSTGRES_PROGRAMS) {
+        let program = Path::new(&folder).join(name);
+        let is_server = matches!(name, "postgres" | "initdb");
+        assert!(program.is_file() || !is_server, "{POSTGRES_PROGRAMS} has no {name}");
+        if program.is_file() {
+            return program;
+        }
+    }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     folders.sort();
@@ -204,19 +230,4 @@ fn installed(name: &str) -> PathBuf {
     folder::program(name, folders).unwrap_or_else(|| {
         panic!("PostgreSQL is needed and not installed ({name}): run scripts/test, or apt-get install postgresql")
     })
-}
-
-/// PostgreSQL refuses to run as root, so for root it runs as somebody who may do less.
-fn as_server_user(program: &Path) -> Command {
-    if !getuid().is_root() {
-        return Command::new(program);
-    }
-    let users = fs::read_to_string("/etc/passwd").expect("the list of users");
-    let user = if users.lines().any(|user| user.starts_with("postgres:")) { "postgres" } else { "nobody" };
-    let group =
-        users.lines().find(|line| line.starts_with(&format!("{user}:"))).and_then(|line| line.split(':').nth(3));
-    let mut command = Command::new("setpriv");
-    command.arg("--reuid").arg(user).arg("--regid").arg(group.expect("the user's group"));
-    command.args(["--clear-groups", "--"]).arg(program);
-    command
 }

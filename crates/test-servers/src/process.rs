@@ -3,13 +3,17 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr},
-    os::unix::process::CommandExt,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+};
 use tempfile::TempDir;
 
 use crate::{folder, port::Port};
@@ -18,14 +22,19 @@ use crate::{folder, port::Port};
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Waits for the end of whoever holds the other end of its standard input, however it ends, and then leaves nothing behind.
-/// The folder can't be removed while somebody who has been told to end still writes there.
+/// Waits for the end of whoever holds the other end of its standard input, however it ends, and then leaves nothing behind. Servers
+/// are known by the folder that they work in, not by a number that may be another process's by then. The folder can't be removed
+/// while a server that has been told to end still writes there.
 const GUARD: &str = r#"
 cat >/dev/null
-kill -KILL $(cat "$1/pids")
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-    sleep 0.2
+    for process in /proc/[0-9]*; do
+        case "$(readlink "$process/cwd")/" in
+            "$1"/*) kill -KILL "${process#/proc/}" ;;
+        esac
+    done
     rm -rf "$1" && exit
+    sleep 0.2
 done
 "#;
 
@@ -87,7 +96,6 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.child = Some(child);
-        self.tell_guard();
     }
 
     /// Waits until the server answers.
@@ -117,7 +125,6 @@ impl Process {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        self.tell_guard();
     }
 
     /// Ends all its processes at once.
@@ -125,40 +132,32 @@ impl Process {
         let Some(mut child) = self.child.take() else { return };
         // Whoever is stopped can't start another.
         send(child.id(), Signal::STOP);
-        let mut pids = children(child.id());
+        let others = children(child.id());
         send(child.id(), Signal::KILL);
         child.wait().expect("the state of a child");
-        pids.iter().for_each(|&pid| send(pid, Signal::KILL));
-        while !pids.is_empty() {
-            pids.retain(|&pid| is_alive(pid));
-            std::thread::sleep(PAUSE);
+        for other in &others {
+            // Who has ended meanwhile needs no signal.
+            let _ = pidfd_send_signal(other, Signal::KILL);
         }
-        self.tell_guard();
+        others.iter().for_each(wait_for_the_end);
     }
 
     /// Stops all its processes in the midst of what they do.
     pub(crate) fn freeze(&self) {
-        for pid in self.pids() {
-            send(pid, Signal::STOP);
-        }
-        self.tell_guard();
+        self.signal(Signal::STOP);
     }
 
     pub(crate) fn thaw(&self) {
-        for pid in self.pids() {
-            send(pid, Signal::CONT);
-        }
+        self.signal(Signal::CONT);
     }
 
     /// The first process before those that it started: when it has been stopped there will be no more.
-    fn pids(&self) -> impl Iterator<Item = u32> {
-        let first = self.pid();
-        first.into_iter().chain(std::iter::once_with(move || first.map(children).unwrap_or_default()).flatten())
-    }
-
-    fn tell_guard(&self) {
-        let pids: Vec<_> = self.pids().map(|pid| pid.to_string()).collect();
-        fs::write(self.folder().join("pids"), pids.join(" ")).expect("a file of process ids");
+    fn signal(&self, signal: Signal) {
+        let Some(first) = self.pid() else { return };
+        send(first, signal);
+        for other in children(first) {
+            let _ = pidfd_send_signal(other, signal);
+        }
     }
 }
 
@@ -172,30 +171,38 @@ impl Drop for Process {
     }
 }
 
-fn send(pid: u32, signal: Signal) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+/// To a child of this process, whose number is nobody else's until it has been waited for.
+fn send(child: u32, signal: Signal) {
     // Who has ended meanwhile needs no signal.
-    let _ = kill_process(pid, signal);
+    let _ = kill_process(number(child), signal);
+}
+
+fn number(pid: u32) -> Pid {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
 /// The processes whose parent this one is. PostgreSQL gives each of its own a session and a group, so that these can't be
-/// signalled as a group.
-fn children(parent: u32) -> Vec<u32> {
-    fs::read_dir("/proc")
-        .expect("/proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|&pid| stat(pid).is_some_and(|(_, of)| of == parent))
-        .collect()
+/// signalled as a group. Each is held by a descriptor: its number may be another process's as soon as it has ended, which is nobody
+/// that a test may freeze.
+fn children(parent: u32) -> Vec<OwnedFd> {
+    let numbers =
+        fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let held = numbers.filter(|&pid| parent_of(pid) == Some(parent)).filter_map(|pid| {
+        let held = pidfd_open(number(pid), PidfdFlags::empty()).ok()?;
+        // What was opened may be another one already.
+        (parent_of(pid) == Some(parent)).then_some(held)
+    });
+    held.collect()
 }
 
-fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != 'Z')
+fn wait_for_the_end(process: &OwnedFd) {
+    // Readable once it has ended, whoever is to wait for it.
+    let mut ends = [PollFd::new(process, PollFlags::IN)];
+    while poll(&mut ends, None).is_err_and(|error| error == Errno::INTR) {}
 }
 
-/// The state and the parent of a process.
-fn stat(pid: u32) -> Option<(char, u32)> {
+fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name comes before, in parentheses, and may contain anything.
-    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(1)?.parse().ok()
 }

@@ -106,7 +106,8 @@ impl Redis {
         ];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
         for (name, value) in fixed.iter().chain(&self.configuration) {
-            command.arg(format!("--{name}")).arg(value);
+            // Word by word: Redis 6.2 does not take a value apart.
+            command.arg(format!("--{name}")).args(value.split(' '));
         }
         self.process.spawn(command);
         let address = self.process.address();
@@ -182,7 +183,14 @@ async fn answers(address: std::net::SocketAddr, password: Option<&str>) -> bool 
     matches!(tokio::time::timeout(Duration::from_secs(1), ask).await, Ok(Ok(true)))
 }
 
+/// The variable that names the program to be used, a `redis-server` or `valkey-server` of another version than the installed one.
+pub const REDIS_PROGRAM: &str = "ADIEU_TEST_REDIS_PROGRAM";
+
 fn installed() -> PathBuf {
+    if let Some(program) = std::env::var_os(REDIS_PROGRAM).map(PathBuf::from) {
+        assert!(program.is_file(), "{REDIS_PROGRAM} names no program");
+        return program;
+    }
     folder::program("redis-server", vec![]).or_else(|| folder::program("valkey-server", vec![])).unwrap_or_else(|| {
         panic!("Redis or Valkey is needed and neither is installed: run scripts/test, or apt-get install redis-server")
     })
