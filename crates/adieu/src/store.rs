@@ -12,6 +12,7 @@
 //! [`SessionStore`] and [`KeyStore`], as those say, and passes the suite
 //! in `conformance`, which is there with the feature of that name.
 
+mod everything;
 mod housekeeping;
 mod membership;
 mod memory;

@@ -244,7 +244,8 @@ impl Ending {
 ///
 /// 1. **One step.** Each call is one atomic, durable step; of two that concern the same session one comes first, and the other
 ///    sees what it did, whichever process it is in. So a refresh token is rotated once, and whatever ends a session knows the
-///    last access token that it was given.
+///    last access token that it was given. Only [`Selection::All`] may be several steps, since there may be millions: the cut-off goes
+///    into the log first, and whatever is ended later has a revocation of its own where the cut-off does not cover it.
 /// 2. **Together with the log.** A session is gone and its revocation there in one commit, in the log that is the same store's.
 ///    There is no moment, and no crash, between the two.
 /// 3. **Nothing of its own.** What a rotation does is what [`Rotation::decide`] says, and what is appended is what

@@ -13,10 +13,10 @@
 //!    ends within a second and a half, any other within four, a write within five, also when the server is frozen. A node that is
 //!    frozen while it has the lock loses it after two seconds.
 //! 6. **Self-healing.** A connection that failed or was late is dropped, and the next call makes a new one: when the server is
-//!    back, so is the store.
+//!    back, so is the store. A commit that waits for a missing standby, and that nobody waits for any more, loses the lock.
 //! 7. **Careful.** A schema that is not ours is refused before anything is written to it.
 //!
-//! Others are told of appends by `NOTIFY`; a reader that waits looks every tenth of a second all the same, because a
+//! Others are told of appends by `NOTIFY`, after the commit; a reader that waits looks every tenth of a second all the same, because a
 //! notification may be lost.
 //!
 //! What this does not do:
@@ -26,10 +26,11 @@
 //!   wait for it.
 //! * A primary that another server has taken the place of must be stopped, or cut off from the nodes: whoever still reads from
 //!   it does not learn what has been revoked since.
-//! * Between a node and the server there must be no pooler that gives one connection's transactions to several servers'
-//!   processes (`pool_mode = transaction` of PgBouncer): settings, notifications and prepared statements are a connection's.
-//! * A step that concerns so many sessions that the server takes more than four seconds for it fails, and leaves all as it
-//!   was.
+//! * Between a node and the server there must be no pooler that gives one connection's transactions to several of the server's
+//!   processes (`pool_mode = transaction` of PgBouncer): settings, notifications and prepared statements are a connection's. It is
+//!   noticed, and refused.
+//! * A step that concerns so many sessions of one subject that the server takes more than four seconds for it fails, and leaves all
+//!   as it was. All sessions of all subjects end in several steps.
 
 mod batch;
 mod connections;
@@ -42,25 +43,30 @@ mod schema;
 mod server;
 mod sessions;
 mod text;
+mod url;
 mod worker;
 
 use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use sqlx::{PgConnection, postgres::PgRow};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::timeout,
+};
 
 pub use connections::Statement;
 pub use sqlx;
 pub use text::{from_text, to_text};
 
-use crate::{Error, time::Timestamp};
+use crate::{Error, revocation::LogId, time::Timestamp};
 use batch::{Changes, Key};
 use connections::{Address, Connections, NotConnected};
 use schema::Place;
@@ -94,7 +100,10 @@ struct Inner {
     writer: Worker,
     followers: Connections,
     others: Connections,
-    listening: JoinHandle<()>,
+    /// What tells others, and what hears of them.
+    notifying: [AbortHandle; 2],
+    /// How often others could not be told.
+    untold: Arc<AtomicU64>,
     /// Goes up when somebody has appended, as far as this process is told.
     appended: watch::Sender<u64>,
     /// Whether a write has failed since the store was last known to be writable.
@@ -106,7 +115,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.listening.abort();
+        self.notifying.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -137,6 +146,10 @@ impl Postgres {
     /// Connects to a database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and makes its tables, in a schema `adieu`, or
     /// brings them up to date; several nodes may do so at once.
     ///
+    /// The connection is encrypted and the server's certificate verified (`sslmode=verify-full`), unless the host is this machine or
+    /// the URL says otherwise. Parameters of the URL are those of libpq: `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`,
+    /// `hostaddr`, `port`, `dbname`, `user`, `password`, `application_name`, `options` and `target_session_attrs`; others are refused.
+    ///
     /// # Errors
     /// [`Error::Setting`] when that is no such URL, or the server is one that nothing can be entrusted to.
     /// [`Error::Foreign`] when there is a schema `adieu` that is another program's, or of a newer version: it is then left
@@ -152,23 +165,28 @@ impl Postgres {
     }
 
     async fn open(address: Arc<Address>) -> Result<Self, Error> {
-        let (mut connection, _) = address.connect().await.map_err(|why| match why {
+        let mut connected = address.connect().await.map_err(|why| match why {
             NotConnected::Refused(why) => Error::Setting(why),
             NotConnected::Unavailable(error) => error,
         })?;
-        let migrating = schema::migrate(&mut connection, Place(address.shown()));
+        let migrating = schema::migrate(&mut connected.connection, Place(address.shown()));
         timeout(MIGRATE, migrating).await.map_err(Error::unavailable)??;
-        let appended = watch::Sender::new(0);
-        let process = Arc::new(AtomicI32::new(0));
-        let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&process));
-        let listening = tokio::spawn(listener::listen(Arc::clone(&address), appended.clone(), process));
+        let (appended, to_announce) = (watch::Sender::new(0), Arc::new(Notify::new()));
+        let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&to_announce));
+        // What it calls itself, so that it does not wake itself a second time.
+        let name = LogId::random().as_str().to_owned();
+        let untold = Arc::new(AtomicU64::new(0));
+        let telling =
+            tokio::spawn(listener::tell(Arc::clone(&address), name.clone(), to_announce, Arc::clone(&untold)));
+        let listening = tokio::spawn(listener::listen(Arc::clone(&address), name, appended.clone()));
         let followers = Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW);
-        followers.keep(connection);
+        followers.keep(connected);
         let inner = Inner {
             writer,
             followers,
             others: Connections::new(Arc::clone(&address), OTHERS, ASK),
-            listening,
+            notifying: [telling.abort_handle(), listening.abort_handle()],
+            untold,
             appended,
             write_failed: AtomicBool::new(false),
             pruned_up_to: AtomicI64::new(0),
@@ -182,6 +200,13 @@ impl Postgres {
     #[must_use]
     pub fn address(&self) -> &str {
         self.inner.address.shown()
+    }
+
+    /// How often other nodes could not be told of an append when it was made (`NOTIFY` failed); they find it when they look, a tenth
+    /// of a second later.
+    #[must_use]
+    pub fn untold(&self) -> u64 {
+        self.inner.untold.load(Ordering::Relaxed)
     }
 
     /// Runs one statement, which is atomic by itself and durable when this returns, and gives its rows. The tables of all
@@ -234,7 +259,7 @@ impl Postgres {
     /// [`Error::Foreign`] when more steps have been run than there are: a newer version was here. [`Error::Unavailable`]
     /// when one failed.
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
-        let (mut connection, _) = self.inner.address.connect().await?;
+        let mut connection = self.inner.address.connect().await?.connection;
         let migrating = async {
             // Mostly there is nothing to do, which needs no lock.
             let version = schema::version_of(&mut connection, component).await.map_err(Error::unavailable)?;

@@ -1,8 +1,12 @@
 //! The engine on PostgreSQL: the suite that all engines pass, and what is promised of it beyond that.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod encryption;
 mod engine;
+mod everything;
 mod group_commit;
 mod order;
 mod outages;
+mod plans;
+mod poolers;
 mod servers;

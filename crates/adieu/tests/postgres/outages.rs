@@ -21,7 +21,7 @@ use adieu::{
 };
 use tokio::task::JoinSet;
 
-use crate::engine::{InDatabase, connected};
+use crate::engine::{InDatabase, behind_its_back, connected};
 
 /// What a read of the log may take, and a write, with something for a busy machine.
 const READ: Duration = Duration::from_millis(2_200);
@@ -158,10 +158,14 @@ async fn connections_that_die_while_they_are_idle_are_nobodys_failure() {
         let mut other = connected(&place.0).await;
         other
             .execute(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                "CREATE TEMPORARY TABLE ended AS SELECT pid, backend_start FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid(); \
+                 SELECT pg_terminate_backend(pid) FROM ended",
             )
             .await;
+        while other.number("SELECT count(*) FROM pg_stat_activity JOIN ended USING (pid, backend_start)").await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
     assert_eq!(store.sessions(None, 10).await.unwrap().len(), 3);
     assert_eq!(read_all(&store, None).await.0.len(), 3);
@@ -241,4 +245,68 @@ async fn a_node_that_freezes_while_it_has_the_lock_stops_nobody_for_long() {
     node.signal("-CONT");
     let page = store.read(Some(&head), Duration::from_secs(30)).await.unwrap();
     assert!(!page.entries.is_empty());
+}
+
+/// From now on commits wait for a standby that is not there, but for those of a connection that is told not to.
+async fn miss_a_standby(server: &test_servers::Postgres) {
+    behind_its_back(&server.url(), "ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    behind_its_back(&server.url(), "SELECT pg_reload_conf()").await;
+}
+
+/// The URL for a node whose commits do not wait for a standby.
+fn locally(server: &test_servers::Postgres) -> String {
+    format!("{}?options[synchronous_commit]=local", server.url())
+}
+
+/// The first success, which must come.
+async fn soon<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(success) = attempt().await {
+            return success;
+        }
+        assert!(started.elapsed() < Duration::from_secs(90), "it does not recover");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The writes are refused, as they must be; but what waits at the server, when its node has given up, has the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_waits_for_a_standby_keeps_the_lock_from_nobody() {
+    let server = test_servers::Postgres::start().await;
+    let store = Postgres::connect(&server.url()).await.unwrap();
+    miss_a_standby(&server).await;
+    soon(async || store.append(vec![token("given up")]).await.err()).await;
+    // As if its process had died as well.
+    drop(store);
+    Postgres::connect(&server.url()).await.expect("a node starts without the lock");
+    let other = Postgres::connect(&locally(&server)).await.unwrap();
+    soon(async || other.append(vec![token("after")]).await.ok()).await;
+    let entries = read_all(&other, None).await.0;
+    assert!(entries.contains(&token("given up")), "what was written stays");
+}
+
+/// All who notify, in whatever database, wait for one of them whose commit waits, and fail when the queue is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_who_hinders_notifications_hinders_a_logout() {
+    let server = test_servers::Postgres::start().await;
+    let (store, reader) =
+        (Postgres::connect(&locally(&server)).await.unwrap(), Postgres::connect(&locally(&server)).await.unwrap());
+    let empty = read_all(&reader, None).await.1;
+    miss_a_standby(&server).await;
+    let url = server.url();
+    let foreign = tokio::spawn(async move {
+        connected(&url).await.execute("CREATE TABLE foreign_table (a TEXT); NOTIFY foreign_channel").await;
+    });
+    let mut other = connected(&locally(&server)).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    soon(async || (other.number(waits).await > 0).then_some(())).await;
+    for number in 0..3 {
+        store.append(vec![token(format!("{number}"))]).await.unwrap();
+    }
+    let page = reader.read(Some(&empty), Duration::from_secs(60)).await.unwrap();
+    assert!(!page.entries.is_empty(), "who is not told looks");
+    soon(async || (store.untold() > 0).then_some(())).await;
+    other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
+    foreign.await.unwrap_err();
 }

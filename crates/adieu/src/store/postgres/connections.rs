@@ -5,6 +5,8 @@
 //! 2. **Tried before it is lent.** One that died while nobody used it, because the server was restarted for instance, is
 //!    nobody's failure.
 //! 3. **Judged.** Every new connection asks the server whether it still is one that anything can be entrusted to.
+//! 4. **Its own.** A connection is served by one process of the server and that process serves no other, which is looked at with
+//!    every new connection, whenever one is lent, and in every transaction that writes.
 //!
 //! Not the pool of sqlx: it goes on trying to connect to a server that has refused until its time is up, so that readers
 //! would find out late, and it takes back a connection in the middle of an answer by waiting for the rest of it.
@@ -17,7 +19,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Connection, PgConnection,
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row as _,
     postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
 };
@@ -26,17 +28,29 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::server::{Durability, Server};
-use crate::Error;
+use super::{
+    server::{Durability, Server},
+    url,
+};
+use crate::{Error, revocation::LogId};
 
 /// How long it may take to connect.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
 
 /// What every connection is told. `tcp_user_timeout`: a client that no longer takes what it has asked for is given up.
+/// `plan_cache_mode`: a plan that was made when a table was empty would be kept, and read all of it for each row, until somebody
+/// analyzes it.
 const SETTINGS: &str = "SET search_path = adieu; SET jit = off; SET client_min_messages = warning; \
+                        SET plan_cache_mode = force_custom_plan; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
                         SET tcp_user_timeout = 3000; SET statement_timeout = 4000; SET lock_timeout = 3000; \
                         SET idle_in_transaction_session_timeout = 2000";
+
+/// How often each of two connections looks for its mark.
+const LOOKS: usize = 4;
+/// What is said when it is not there.
+const POOLED: &str = "a pooler gives the transactions of one connection to several processes of the server, which would undo \
+                      logouts: let it pool sessions (`pool_mode = session` of PgBouncer), or connect without it";
 
 /// Where the database is, and how to connect to it.
 #[derive(Clone)]
@@ -61,6 +75,24 @@ pub(super) enum NotConnected {
     Refused(String),
 }
 
+impl From<sqlx::Error> for NotConnected {
+    fn from(error: sqlx::Error) -> Self {
+        // The server will not have another certificate in a moment.
+        let refused = |why: &dyn fmt::Display| {
+            Self::Refused(format!(
+                "the server does not encrypt as it must ({why}): `sslrootcert` in its URL names the certificates to trust, and \
+                 `sslmode` says what must be so"
+            ))
+        };
+        match &error {
+            sqlx::Error::Tls(why) => refused(why),
+            // So is what the handshake finds wrong, a certificate for one.
+            sqlx::Error::Io(why) if why.kind() == std::io::ErrorKind::InvalidData => refused(why),
+            _ => Self::Unavailable(Error::unavailable(error)),
+        }
+    }
+}
+
 impl From<NotConnected> for Error {
     fn from(why: NotConnected) -> Self {
         match why {
@@ -72,16 +104,7 @@ impl From<NotConnected> for Error {
 
 impl Address {
     pub(super) fn parse(url: &str, durability: Durability) -> Result<Self, Error> {
-        // What is wrong with it is not told: the reason may quote a part that was meant as the password.
-        let wrong = || {
-            Error::Setting(
-                "not the URL of a PostgreSQL database: postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned(),
-            )
-        };
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(wrong());
-        }
-        let options: PgConnectOptions = url.parse().map_err(|_| wrong())?;
+        let options = url::parse(url)?;
         let host = match options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => options.get_host().to_owned(),
@@ -103,33 +126,71 @@ impl Address {
         &self.options
     }
 
-    /// A new connection, ready to be used, and what its server is.
-    pub(super) async fn connect(&self) -> Result<(PgConnection, Server), NotConnected> {
+    /// A new connection, ready to be used.
+    ///
+    /// A pooler that gives a connection's transactions to several processes of the server is found out by a second one: of two
+    /// connections that share processes, one finds the mark of the other, or none.
+    pub(super) async fn connect(&self) -> Result<Marked, NotConnected> {
         let connect = async {
-            let mut connection = self.options.connect().await?;
-            sqlx::raw_sql(SETTINGS).execute(&mut connection).await?;
-            let server = Server::ask(&mut connection).await?;
-            if self.durability == Durability::Full && server.answers_too_early() {
-                sqlx::raw_sql("SET synchronous_commit = on").execute(&mut connection).await?;
+            let mut connected = self.connect_once().await?;
+            let mut other = self.connect_once().await?;
+            for _ in 0..LOOKS {
+                connected.is_served_by_one().await?;
+                other.is_served_by_one().await?;
             }
-            Ok::<_, sqlx::Error>((connection, server))
+            let _ = other.connection.close().await;
+            Ok(connected)
         };
-        let connected = timeout_at(Instant::now() + CONNECT, connect).await;
-        let (connection, server) = connected
+        timeout_at(Instant::now() + CONNECT, connect)
+            .await
             .map_err(|_| NotConnected::Unavailable(Error::unavailable("the server did not answer in time")))?
-            .map_err(|error| NotConnected::Unavailable(Error::unavailable(error)))?;
-        match server.refusal(self.durability) {
-            None => Ok((connection, server)),
-            Some(why) => Err(NotConnected::Refused(format!("{} {why}", self.shown))),
+    }
+
+    async fn connect_once(&self) -> Result<Marked, NotConnected> {
+        let mut connection = self.options.connect().await?;
+        let mark = LogId::random().as_str().to_owned();
+        let settings = format!("{SETTINGS}; SET adieu.connection = '{mark}'");
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
+        let server = Server::ask(&mut connection).await?;
+        if let Some(why) = server.refusal(self.durability) {
+            return Err(NotConnected::Refused(format!("{} {why}", self.shown)));
+        }
+        if self.durability == Durability::Full && server.answers_too_early() {
+            sqlx::raw_sql("SET synchronous_commit = on").execute(&mut connection).await?;
+        }
+        Ok(Marked { connection, mark })
+    }
+}
+
+/// A connection, and the mark that it has left with the process that serves it.
+pub(super) struct Marked {
+    pub(super) connection: PgConnection,
+    mark: String,
+}
+
+impl Marked {
+    /// Makes sure that the process that serves this connection is the one that was set up, and was set up by no other since.
+    async fn is_served_by_one(&mut self) -> Result<(), NotConnected> {
+        const MARK: &str = "SELECT current_setting('adieu.connection', true)";
+        // By the simple protocol: nothing is prepared, which another one may have under the same name.
+        let row = sqlx::raw_sql(MARK).fetch_one(&mut self.connection).await?;
+        self.is_marked(&row, 0)
+    }
+
+    /// The same, where the mark has come with something else.
+    pub(super) fn is_marked(&self, row: &PgRow, column: usize) -> Result<(), NotConnected> {
+        match row.try_get::<Option<&str>, _>(column)? {
+            Some(mark) if mark == self.mark => Ok(()),
+            _ => Err(NotConnected::Refused(POOLED.to_owned())),
         }
     }
 }
 
 /// A few connections. Clones share them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Connections {
     address: Arc<Address>,
-    idle: Arc<Mutex<VecDeque<PgConnection>>>,
+    idle: Arc<Mutex<VecDeque<Marked>>>,
     free: Arc<Semaphore>,
     patience: Duration,
 }
@@ -160,7 +221,7 @@ impl Connections {
             let _permit = self.free.acquire().await.map_err(Error::unavailable)?;
             // Owned here: when the time is up, or nobody waits any more, it is dropped with the rest.
             let mut connection = self.lend().await?;
-            match question(&mut connection).await {
+            match question(&mut connection.connection).await {
                 Ok(answer) => {
                     self.keep(connection);
                     Ok(answer)
@@ -181,22 +242,24 @@ impl Connections {
     }
 
     /// Keeps a connection for the next who asks.
-    pub(super) fn keep(&self, connection: PgConnection) {
+    pub(super) fn keep(&self, connection: Marked) {
         self.idle().push_back(connection);
     }
 
-    async fn lend(&self) -> Result<PgConnection, Error> {
+    async fn lend(&self) -> Result<Marked, Error> {
         loop {
             // In a statement of its own, so that nobody waits while it is locked.
             let idle = self.idle().pop_back();
-            let Some(mut connection) = idle else { return Ok(self.address.connect().await?.0) };
-            if connection.ping().await.is_ok() {
-                return Ok(connection);
+            let Some(mut connection) = idle else { return Ok(self.address.connect().await?) };
+            match connection.is_served_by_one().await {
+                Ok(()) => return Ok(connection),
+                Err(NotConnected::Unavailable(_)) => {}
+                Err(why) => return Err(why.into()),
             }
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<PgConnection>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<Marked>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

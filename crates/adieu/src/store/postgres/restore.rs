@@ -51,25 +51,31 @@ impl Restorable for Postgres {
 
     async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
         const RENAME: &str = "UPDATE revocation_log_state SET log_id = $1, restored_at = $2 WHERE log_id = $3";
-        self.run(move |connection, changes| {
-            let renewal = renewal.clone();
-            Box::pin(async move {
-                let rename = sqlx::query(RENAME).bind(to_text(renewal.log.as_str())).bind(from_time(renewal.at));
-                let rename = rename.bind(to_text(renewal.seen.as_str()));
-                if rename.execute(&mut *connection).await?.rows_affected() == 0 {
-                    return Ok(None);
-                }
-                let ended = sessions::end_everything(connection, &renewal.ending, renewal.at).await?;
-                // The first one by itself, at its place; what follows goes on from there.
-                let mut revocations = ended.revocations.iter().cloned();
-                if let Some(first) = revocations.next() {
-                    log::insert_after(connection, renewal.after, &first).await?;
-                }
-                changes.append(revocations);
-                Ok(Some(ended))
+        let ending = renewal.ending.clone();
+        let mut ended = self
+            .run(move |connection, changes| {
+                let renewal = renewal.clone();
+                Box::pin(async move {
+                    let rename = sqlx::query(RENAME).bind(to_text(renewal.log.as_str())).bind(from_time(renewal.at));
+                    let rename = rename.bind(to_text(renewal.seen.as_str()));
+                    if rename.execute(&mut *connection).await?.rows_affected() == 0 {
+                        return Ok(None);
+                    }
+                    let ended = sessions::end_everything(connection, &renewal.ending, renewal.at).await?;
+                    // The first one by itself, at its place; what follows goes on from there.
+                    let mut revocations = ended.revocations.iter().cloned();
+                    if let Some(first) = revocations.next() {
+                        log::insert_after(connection, renewal.after, &first).await?;
+                    }
+                    changes.append(revocations);
+                    Ok(Some(ended))
+                })
             })
-        })
-        .await
+            .await?;
+        if let Some(ended) = &mut ended {
+            self.end_the_rest(&ending, ended).await?;
+        }
+        Ok(ended)
     }
 
     async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {

@@ -25,18 +25,15 @@ pub(super) struct Server {
     fsync: String,
     full_page_writes: String,
     synchronous_commit: String,
-    /// The process that serves this connection.
-    pub(super) process: i32,
 }
 
 impl Server {
     pub(super) async fn ask(connection: &mut PgConnection) -> sqlx::Result<Self> {
         const ASK: &str = "SELECT version(), current_setting('server_version_num')::integer, pg_is_in_recovery(), \
                            current_setting('server_encoding'), current_setting('fsync'), \
-                           current_setting('full_page_writes'), current_setting('synchronous_commit'), \
-                           pg_backend_pid()";
-        // Not prepared: a connection does this once.
-        let row: PgRow = sqlx::query(ASK).persistent(false).fetch_one(connection).await?;
+                           current_setting('full_page_writes'), current_setting('synchronous_commit')";
+        // By the simple protocol: a connection does this once.
+        let row: PgRow = sqlx::raw_sql(ASK).fetch_one(connection).await?;
         Ok(Self {
             name: row.try_get(0)?,
             version: row.try_get(1)?,
@@ -45,7 +42,6 @@ impl Server {
             fsync: row.try_get(4)?,
             full_page_writes: row.try_get(5)?,
             synchronous_commit: row.try_get(6)?,
-            process: row.try_get(7)?,
         })
     }
 
@@ -97,7 +93,6 @@ mod tests {
             fsync: "on".to_owned(),
             full_page_writes: "on".to_owned(),
             synchronous_commit: "on".to_owned(),
-            process: 1,
         }
     }
 

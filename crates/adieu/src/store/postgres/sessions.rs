@@ -17,17 +17,28 @@ use crate::{
     Error, SessionId, Subject, TokenId,
     revocation::{Position, Pruned},
     session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    store::everything,
     time::Timestamp,
 };
 
-/// Sessions that one step of tidying up removes.
+/// Sessions that one step of tidying up removes, and of which it is asked at once when they expire.
 const FORGET_STEP: i64 = 256;
+const LATEST_STEP: i64 = 50_000;
 
 /// Every column, in the order in which [`session`] reads them and [`put`] writes them.
 macro_rules! columns {
     () => {
         "session.id, session.subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
          refreshed_at, refresh_expires_at, expires_at, access_expires_at"
+    };
+}
+
+/// The sessions of these names, each found by its key. A plain join would be planned by what the table was like at the time, and might
+/// read all of it.
+macro_rules! named {
+    () => {
+        "FROM unnest($1::text[], $2::text[]) AS named (subject, id), LATERAL (SELECT session.ctid, session.* FROM session \
+         WHERE session.subject = named.subject AND session.id = named.id OFFSET 0) AS session"
     };
 }
 
@@ -60,6 +71,8 @@ impl SessionStore for Postgres {
 
     async fn end_all(&self, mut endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
         self.find_owners(&mut endings).await?;
+        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
+        let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
         let outcome = match endings.iter().map(keys).collect::<Option<Vec<_>>>() {
             Some(keys) => {
                 let keys = keys.into_iter().flatten().collect();
@@ -85,6 +98,11 @@ impl SessionStore for Postgres {
         let head_before = log::to_position(committed.head_before).get();
         for position in ended.iter_mut().flatten().filter_map(|ended| ended.appended_at.as_mut()) {
             *position = Position::new(head_before.saturating_add(position.get()));
+        }
+        if let Some((place, ending)) = everything
+            && let Some(Some(ended)) = ended.get_mut(place)
+        {
+            self.end_the_rest(&ending, ended).await?;
         }
         Ok(ended)
     }
@@ -129,9 +147,18 @@ impl SessionStore for Postgres {
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {
-        const LATEST: &str = "SELECT coalesce(max(greatest(refresh_expires_at, access_expires_at)), 0) FROM session";
-        let row = self.fetch_optional(sqlx::query(LATEST)).await?;
-        Ok(row.map(|row| row.try_get(0)).transpose().map_err(Error::unavailable)?.map(to_time).unwrap_or_default())
+        // In steps, each of which is soon done.
+        const LATEST: &str = "WITH step AS MATERIALIZED (SELECT subject, id, greatest(refresh_expires_at, access_expires_at) \
+             AS expires_at FROM session WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $3) \
+             SELECT subject, id, (SELECT max(expires_at) FROM step) FROM step ORDER BY subject DESC, id DESC LIMIT 1";
+        let (mut latest, mut last) = (Timestamp::ZERO, (String::new(), String::new()));
+        loop {
+            let step = sqlx::query(LATEST).bind(last.0).bind(last.1).bind(LATEST_STEP);
+            let Some(row) = self.fetch_optional(step).await? else { return Ok(latest) };
+            let read = || Ok((row.try_get(2)?, (row.try_get(0)?, row.try_get(1)?)));
+            let (expires_at, end) = read().map_err(|error: sqlx::Error| Error::unavailable(error))?;
+            (latest, last) = (latest.max(to_time(expires_at)), end);
+        }
     }
 
     async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
@@ -148,7 +175,8 @@ impl SessionStore for Postgres {
             let subjects: Vec<_> = seen.iter().map(|(_, subject, _)| to_text(subject.as_str()).into_owned()).collect();
             let ids: Vec<_> = seen.iter().map(|(id, ..)| to_text(id.as_str()).into_owned()).collect();
             let times: Vec<_> = seen.iter().map(|(.., at)| from_time(*at)).collect();
-            let update = sqlx::query(SEEN).bind(subjects).bind(ids).bind(times);
+            // Planned each time, for what the table is like.
+            let update = sqlx::query(SEEN).persistent(false).bind(subjects).bind(ids).bind(times);
             Box::pin(async move { update.execute(connection).await.map(drop) })
         })
         .await
@@ -157,9 +185,11 @@ impl SessionStore for Postgres {
     async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
         const EXPIRED: &str = "SELECT subject, id FROM session WHERE (subject, id) > ($1, $2) \
                                AND greatest(refresh_expires_at, access_expires_at) < $3 ORDER BY subject, id LIMIT $4";
-        const FORGET: &str = "DELETE FROM session USING unnest($1::text[], $2::text[]) AS expired (subject, id) \
-                              WHERE session.subject = expired.subject AND session.id = expired.id \
-                              AND greatest(refresh_expires_at, access_expires_at) < $3";
+        const FORGET: &str = concat!(
+            "DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ",
+            named!(),
+            ")) AND greatest(refresh_expires_at, access_expires_at) < $3"
+        );
 
         // As with the log: looking is the readers' work, and each step goes on where the last one ended.
         let (subject, id) = self.forgotten_up_to().clone();
@@ -216,6 +246,29 @@ impl Postgres {
         Ok(())
     }
 
+    /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.
+    pub(super) async fn end_the_rest(&self, ending: &Ending, ended: &mut Ended) -> Result<(), Error> {
+        let Selection::All { issued_until } = ending.selection else { return Ok(()) };
+        let mut from = <(String, String)>::default();
+        loop {
+            let (ending, before, start) = (ending.clone(), ended.clone(), from);
+            let step = self.inner.writer.run(move |connection, changes| {
+                let (ending, before, start) = (ending.clone(), before.clone(), start.clone());
+                Box::pin(async move {
+                    let removed = remove_some(connection, issued_until, start).await?;
+                    let step = everything::later_step(&ending, &removed.fetched, &before);
+                    Ok((append(changes, Ended { sessions: removed.count, ..step }), removed.end))
+                })
+            })?;
+            let ((mut step, end), committed) = self.written(step.await)?;
+            let Some(end) = end else { return Ok(()) };
+            let head_before = log::to_position(committed.head_before).get();
+            step.appended_at = step.appended_at.map(|at| Position::new(head_before.saturating_add(at.get())));
+            everything::add(ended, step);
+            from = end;
+        }
+    }
+
     fn forgotten_up_to(&self) -> MutexGuard<'_, (String, String)> {
         self.inner.forgotten_up_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -268,26 +321,48 @@ async fn end(connection: &mut PgConnection, changes: &mut Changes, ending: &Endi
     Ok(Some(append(changes, ended)))
 }
 
-/// Of all there are, only those that get a revocation of their own are fetched, and the one that a cut-off has to outlive:
-/// a million would take longer than an operation may.
+/// The first step of ending all there are.
 pub(super) async fn end_everything(
     connection: &mut PgConnection,
     ending: &Ending,
     issued_until: Timestamp,
 ) -> sqlx::Result<Ended> {
-    const END: &str = concat!(
-        "WITH session AS (DELETE FROM session RETURNING *) SELECT ",
+    let removed = remove_some(connection, issued_until, Default::default()).await?;
+    Ok(Ended { sessions: removed.count, ..ending.revocations(&removed.fetched) })
+}
+
+/// Some of all there are, and where the next ones begin.
+#[derive(Default)]
+struct Removed {
+    count: usize,
+    fetched: Vec<Session>,
+    end: Option<(String, String)>,
+}
+
+/// Of those that one step removes, only those that get a revocation of their own are fetched, and the one that a cut-off has to outlive.
+async fn remove_some(
+    connection: &mut PgConnection,
+    issued_until: Timestamp,
+    (subject, id): (String, String),
+) -> sqlx::Result<Removed> {
+    const REMOVE: &str = concat!(
+        "WITH step AS MATERIALIZED (SELECT ctid, subject, id FROM session WHERE (subject, id) > ($2, $3) \
+         ORDER BY subject, id LIMIT $4), \
+         last AS (SELECT subject, id FROM step ORDER BY subject DESC, id DESC LIMIT 1), \
+         session AS (DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT ctid FROM step)) RETURNING *) SELECT ",
         columns!(),
-        ", (SELECT count(*) FROM session) FROM session WHERE refreshed_at > $1 \
-         OR (subject, id) = (SELECT subject, id FROM session ORDER BY access_expires_at DESC LIMIT 1)"
+        ", (SELECT count(*) FROM session), last.subject, last.id FROM session, last WHERE refreshed_at > $1 \
+         OR (session.subject, session.id) = (SELECT subject, id FROM session ORDER BY access_expires_at DESC LIMIT 1)"
     );
-    let rows = sqlx::query(END).bind(from_time(issued_until)).fetch_all(connection).await?;
-    let sessions = match rows.first() {
-        Some(row) => usize::try_from(row.try_get::<i64, _>(12)?).unwrap_or(usize::MAX),
-        None => 0,
-    };
-    let fetched = rows.iter().map(session).collect::<sqlx::Result<Vec<_>>>()?;
-    Ok(Ended { sessions, ..ending.revocations(&fetched) })
+    let step = i64::try_from(everything::STEP).unwrap_or(i64::MAX);
+    let remove = sqlx::query(REMOVE).bind(from_time(issued_until)).bind(subject).bind(id).bind(step);
+    let rows = remove.fetch_all(connection).await?;
+    let Some(first) = rows.first() else { return Ok(Removed::default()) };
+    Ok(Removed {
+        count: usize::try_from(first.try_get::<i64, _>(12)?).unwrap_or(usize::MAX),
+        fetched: rows.iter().map(session).collect::<sqlx::Result<_>>()?,
+        end: Some((first.try_get(13)?, first.try_get(14)?)),
+    })
 }
 
 /// The sessions of these names.
@@ -295,20 +370,14 @@ pub(super) async fn find(
     connection: &mut PgConnection,
     keys: impl IntoIterator<Item = &Key>,
 ) -> sqlx::Result<Vec<Session>> {
-    const FIND: &str = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM unnest($1::text[], $2::text[]) AS wanted (subject, id) \
-         JOIN session ON session.subject = wanted.subject AND session.id = wanted.id"
-    );
+    const FIND: &str = concat!("SELECT ", columns!(), " ", named!());
     let (subjects, ids) = columns_of(keys);
     sqlx::query(FIND).bind(subjects).bind(ids).fetch_all(connection).await?.iter().map(session).collect()
 }
 
 /// Removes the sessions of these names.
 pub(super) async fn remove(connection: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<()> {
-    const REMOVE: &str = "DELETE FROM session USING unnest($1::text[], $2::text[]) AS ended (subject, id) \
-                          WHERE session.subject = ended.subject AND session.id = ended.id";
+    const REMOVE: &str = concat!("DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ", named!(), "))");
     let (subjects, ids) = columns_of(keys.iter().copied());
     sqlx::query(REMOVE).bind(subjects).bind(ids).execute(connection).await.map(drop)
 }

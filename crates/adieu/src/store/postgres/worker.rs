@@ -5,20 +5,20 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use sqlx::PgConnection;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
 
 use super::{
     batch::{self, Changes, Key},
-    connections::{Address, leaves_the_connection_usable},
+    connections::{Address, Marked, NotConnected, leaves_the_connection_usable},
 };
 use crate::Error;
 
@@ -36,10 +36,22 @@ const AT_THE_SERVER: Duration = Duration::from_secs(4);
 
 /// READ COMMITTED, whatever the database's default is: what follows the lock must see what was committed before it was
 /// had. The number is that of all of adieu, in one database ("adieu" in ASCII).
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock(418380178805)";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+                     SELECT current_setting('adieu.connection', true) FROM pg_advisory_xact_lock(418380178805)";
 const COMMIT: &str = "COMMIT";
-/// Others are told with the commit, and not without it.
-const COMMIT_AND_NOTIFY: &str = "NOTIFY adieu_revocations; COMMIT";
+/// Whoever has the lock for longer than any caller waits, because its commit waits for a standby that is not there, and whose node
+/// has given up or died: the server would not notice. What it has written is there already, and stays.
+const RELEASE: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) \
+                       WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+                       AND (classid::bigint << 32) + objid::bigint = 418380178805 \
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                       AND wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '5 seconds'";
+/// How long after a failure it is looked for those.
+const UNTIL_RELEASE: Duration = Duration::from_secs(2);
+/// What the connection is told that writes: its statements find each row by its key, whatever the tables were like when they were
+/// planned, so that they need not be planned each time.
+const BY_KEY: &str = "SET plan_cache_mode = auto; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+                      SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// The answer of something that is asked of a connection.
 pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
@@ -167,10 +179,11 @@ impl fmt::Debug for Worker {
 
 impl Worker {
     /// Starts the task, which connects when there is something to do. `appended` goes up with every commit that appends, and
-    /// `process` is the server's process of the connection that does.
-    pub(super) fn start(address: Arc<Address>, appended: watch::Sender<u64>, process: Arc<AtomicI32>) -> Self {
+    /// `to_announce` is notified of it.
+    pub(super) fn start(address: Arc<Address>, appended: watch::Sender<u64>, to_announce: Arc<Notify>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(write(Writer { address, appended, process, connection: None }, jobs));
+        let shared = Shared { address, appended, to_announce, releasing: Arc::default() };
+        tokio::spawn(write(Writer { shared, connection: None }, jobs));
         Self { queue }
     }
 
@@ -241,13 +254,12 @@ async fn write(mut writer: Writer, mut jobs: mpsc::Receiver<Job>) {
         late.into_iter().for_each(|job| job.answer(Err(too_late())));
         if !batch.is_empty() {
             // In a task of its own: when an operation panics, its batch has failed and the rest goes on.
-            let (address, appended) = (Arc::clone(&writer.address), writer.appended.clone());
-            let process = Arc::clone(&writer.process);
+            let shared = writer.shared.clone();
             let committing = tokio::spawn(async move {
                 writer.commit(batch).await;
                 writer
             });
-            writer = committing.await.unwrap_or(Writer { address, appended, process, connection: None });
+            writer = committing.await.unwrap_or(Writer { shared, connection: None });
         }
     }
 }
@@ -273,10 +285,35 @@ async fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>, expected: usize) -> 
 }
 
 struct Writer {
+    shared: Shared,
+    connection: Option<Marked>,
+}
+
+#[derive(Clone)]
+struct Shared {
     address: Arc<Address>,
     appended: watch::Sender<u64>,
-    process: Arc<AtomicI32>,
-    connection: Option<PgConnection>,
+    to_announce: Arc<Notify>,
+    /// Whether somebody looks for a lock that is to be released.
+    releasing: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// Looks, a moment later, for whoever holds the lock and has been given up.
+    fn release_the_lock(&self) {
+        if self.releasing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (address, releasing) = (Arc::clone(&self.address), Arc::clone(&self.releasing));
+        tokio::spawn(async move {
+            tokio::time::sleep(UNTIL_RELEASE).await;
+            if let Ok(mut connected) = address.connect().await {
+                let release = sqlx::raw_sql(RELEASE).execute(&mut connected.connection);
+                let _ = timeout_at(Instant::now() + UNTIL_RELEASE, release).await;
+            }
+            releasing.store(false, Ordering::Relaxed);
+        });
+    }
 }
 
 /// Why a transaction came to nothing, as far as is known.
@@ -308,48 +345,61 @@ impl Writer {
             Ok(Err(error)) => vec![Err(error); batch.len()],
             Err(_) => vec![Err(too_late()); batch.len()],
         };
+        if self.connection.is_none() {
+            self.shared.release_the_lock();
+        }
         for (job, outcome) in batch.into_iter().zip(outcomes) {
             job.answer(outcome);
         }
     }
 
-    async fn all_or_each(&mut self, held: Option<PgConnection>, batch: &mut [Job]) -> Result<Outcomes, Error> {
-        let mut connection = self.begin(held).await?;
-        let outcomes = match all_or_none(&mut connection, batch).await {
+    async fn all_or_each(&mut self, held: Option<Marked>, batch: &mut [Job]) -> Result<Outcomes, Error> {
+        let mut connected = self.begin(held).await?;
+        let connection = &mut connected.connection;
+        let outcomes = match all_or_none(connection, batch).await {
             Ok(done) => Ok(done),
             Err(Failure::OfAll(error)) => Err(error),
             Err(Failure::OfOne(error)) => {
-                execute(&mut connection, "ROLLBACK").await?;
+                execute(connection, "ROLLBACK").await?;
                 if let [_] = batch {
-                    self.connection = Some(connection);
+                    self.connection = Some(connected);
                     return Err(Error::unavailable(error));
                 }
-                execute(&mut connection, BEGIN).await?;
-                each_for_itself(&mut connection, batch).await
+                begin(&mut connected).await?;
+                each_for_itself(&mut connected.connection, batch).await
             }
         };
         let (outcomes, appended) = outcomes?;
         // From here on, without an answer nobody knows.
-        execute(&mut connection, if appended { COMMIT_AND_NOTIFY } else { COMMIT }).await?;
+        execute(&mut connected.connection, COMMIT).await?;
         if appended {
-            self.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
+            self.shared.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
+            self.shared.to_announce.notify_one();
         }
-        self.connection = Some(connection);
+        self.connection = Some(connected);
         Ok(outcomes)
     }
 
     /// Begins a transaction and takes the lock; on a new connection, when there is none or it has died meanwhile.
-    async fn begin(&mut self, held: Option<PgConnection>) -> Result<PgConnection, Error> {
-        if let Some(mut connection) = held
-            && let Ok(()) = execute(&mut connection, BEGIN).await
-        {
-            return Ok(connection);
+    async fn begin(&mut self, held: Option<Marked>) -> Result<Marked, Error> {
+        if let Some(mut connected) = held {
+            match begin(&mut connected).await {
+                Ok(()) => return Ok(connected),
+                Err(NotConnected::Unavailable(_)) => {}
+                Err(why) => return Err(why.into()),
+            }
         }
-        let (mut connection, server) = self.address.connect().await?;
-        self.process.store(server.process, Ordering::Relaxed);
-        execute(&mut connection, BEGIN).await?;
-        Ok(connection)
+        let mut connected = self.shared.address.connect().await?;
+        execute(&mut connected.connection, BY_KEY).await?;
+        begin(&mut connected).await?;
+        Ok(connected)
     }
+}
+
+/// Begins a transaction and takes the lock.
+async fn begin(connected: &mut Marked) -> Result<(), NotConnected> {
+    let mark = sqlx::raw_sql(BEGIN).fetch_one(&mut connected.connection).await?;
+    connected.is_marked(&mark, 0)
 }
 
 async fn execute(connection: &mut PgConnection, statements: &'static str) -> Result<(), Error> {
