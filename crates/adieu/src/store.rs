@@ -25,7 +25,7 @@ mod remote;
 pub mod sqlite;
 
 #[cfg(feature = "redis")]
-pub use self::redis::{Redis, RedisBuilder};
+pub use self::redis::{Redis, RedisBuilder, RedisMemory};
 pub use housekeeping::{Housekeeping, tidy_up};
 pub use membership::{Membership, Standing};
 pub use memory::Memory;

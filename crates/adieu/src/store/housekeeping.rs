@@ -80,13 +80,21 @@ impl Drop for Housekeeping {
     }
 }
 
-/// Forgets everything that has lapsed or expired at `now`, step by step.
+/// Forgets everything that has lapsed or expired at `now`, step by step. When the log can't be pruned, sessions are forgotten all the
+/// same: that may be what makes room.
 ///
 /// # Errors
 /// When the store could not be read or written; what is left will go the next time.
 pub async fn tidy_up(log: &dyn RevocationLog, sessions: &dyn SessionStore, now: Timestamp) -> Result<(), Error> {
-    while !log.prune(now).await?.complete {}
-    // A verifier may grant its leeway to the last token of a session.
-    while !sessions.forget_expired(now.minus(MAX_LEEWAY)).await?.complete {}
-    Ok(())
+    let pruned = async {
+        while !log.prune(now).await?.complete {}
+        Ok(())
+    };
+    let forgotten = async {
+        // A verifier may grant its leeway to the last token of a session.
+        while !sessions.forget_expired(now.minus(MAX_LEEWAY)).await?.complete {}
+        Ok(())
+    };
+    let pruned = pruned.await;
+    forgotten.await.and(pruned)
 }

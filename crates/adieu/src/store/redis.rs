@@ -8,12 +8,15 @@
 //! 4. **No gaps.** The server does one thing at a time, and a position is given and its entry written in the same script. A
 //!    number is never given twice, since the last one is kept apart from the entries.
 //! 5. **Identified.** The identity of the log is a random one, kept beside it, *and* that of the server's run (`run_id`) and of
-//!    its history (`master_replid`), asked for in the transaction of each read. A server that was emptied, was restarted, has
+//!    its history (`master_replid`), asked for with each read. A server that was emptied, was restarted, has
 //!    taken over from another one or was made to take over its data therefore has another log, also when it has grown past the
 //!    cursor since, and followers read it from the beginning. So they do once after each restart, with nothing lost. A
 //!    reconnect to a server that goes on reads on from the cursor.
 //! 6. **Bounded.** Every call ends: a read within 0.7 s after its wait, a write within 4 s, or they are
 //!    [`Error::Unavailable`]. Connections are made anew as they are needed.
+//!
+//! 7. **Full memory.** A server whose memory is full (`maxmemory`) takes no logins. Logouts and refreshes it takes all the same, and what
+//!    frees memory. [`Redis::memory`] says how full it is, and from four fifths on there is a warning.
 //!
 //! Caveats: a failover to a replica may lose what was answered, since replication is asynchronous; and whoever restores keys
 //! by hand (`RESTORE`) into a running server has to remove the field `log` of the state as well. What is lost when is told in
@@ -25,11 +28,16 @@ mod durability;
 mod keys;
 mod log;
 mod membership;
+mod memory;
 mod sessions;
 mod settings;
 mod watch;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use redis::{FromRedisValue, Pipeline, Script};
 use tokio::{sync::watch as channel, task::AbortHandle};
@@ -37,6 +45,7 @@ use tokio::{sync::watch as channel, task::AbortHandle};
 use self::connection::{Ask, Connection};
 use crate::Error;
 
+pub use memory::RedisMemory;
 pub use settings::RedisBuilder;
 
 /// How long a read may take in all, with a new connection if it needs one: well within the shortest bound that anybody would
@@ -62,6 +71,7 @@ struct Shared {
     /// Changes when there may be something new in the log.
     woken: channel::Sender<()>,
     watching: AbortHandle,
+    memory: Mutex<RedisMemory>,
 }
 
 /// The names of what is kept. The braces make a cluster keep all of it in one place.
@@ -90,6 +100,7 @@ struct Scripts {
     seen: Script,
     add_first_key: Script,
     replace_keys: Script,
+    tell: Script,
     forget_node: Script,
     suspect_node: Script,
 }
@@ -183,6 +194,7 @@ impl Scripts {
             seen: Script::new(include_str!("redis/scripts/seen.lua")),
             add_first_key: Script::new(include_str!("redis/scripts/add_first_key.lua")),
             replace_keys: Script::new(include_str!("redis/scripts/replace_keys.lua")),
+            tell: Script::new(include_str!("redis/scripts/tell.lua")),
             forget_node: Script::new(include_str!("redis/scripts/forget_node.lua")),
             suspect_node: Script::new(include_str!("redis/scripts/suspect_node.lua")),
         }

@@ -151,3 +151,51 @@ async fn a_connection_that_is_lost_is_made_anew_and_reads_on() {
         recovers(async || store.append(vec![token(format!("{number}"))]).await).await;
     }
 }
+
+/// It closes connections that are idle, also those that the next write would go to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_idle_connections_fails_no_write() {
+    let server = test_servers::Redis::start_with(&[("timeout", "1")]).await;
+    let store = Redis::connect(&server.url()).await.unwrap();
+    for number in 0..3 {
+        store.append(vec![token(format!("{number}"))]).await.unwrap();
+        // What is left is the connection that waits for news, and the one that asks.
+        recovers(async || {
+            let clients = server.command(&["CLIENT", "LIST"]).await;
+            if clients.matches("cmd=").count() <= 2 { Ok(()) } else { Err(clients) }
+        })
+        .await;
+        store.append(vec![token(format!("{number} after"))]).await.unwrap();
+    }
+    assert_eq!(read_all(&store, None).await.0.len(), 6);
+}
+
+/// It refuses writes while it can't save its snapshots.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_writes_is_an_error_until_it_takes_them() {
+    let server = test_servers::Redis::start_with(&[("save", "3600 1000000"), ("dbfilename", "snapshot")]).await;
+    let store = Redis::connect(&server.url()).await.unwrap();
+    store.append(vec![token("before")]).await.unwrap();
+    let folder = server.command(&["CONFIG", "GET", "dir"]).await.lines().last().unwrap().to_owned();
+    let in_the_way = std::path::Path::new(&folder).join("snapshot");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let saved = async |outcome: &str| {
+        server.command(&["BGSAVE"]).await;
+        recovers(async || {
+            let info = server.command(&["INFO", "persistence"]).await;
+            if info.contains("rdb_bgsave_in_progress:0") && info.contains(outcome) { Ok(()) } else { Err(info) }
+        })
+        .await;
+    };
+    saved("rdb_last_bgsave_status:err").await;
+    for _ in 0..3 {
+        let error = store.append(vec![token("lost")]).await.unwrap_err();
+        assert!(format!("{error:?}").contains("MISCONF"), "{error:?}");
+        assert!(store.check().await.is_err());
+    }
+    assert_eq!(read_all(&store, None).await.0, [token("before")], "it can be read all the same");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    saved("rdb_last_bgsave_status:ok").await;
+    store.append(vec![token("after")]).await.unwrap();
+    assert_eq!(read_all(&store, None).await.0, [token("before"), token("after")]);
+}

@@ -1,6 +1,15 @@
 //! A server that would lose what it has answered is refused, by the name of the setting.
 
-use adieu::{Error, store::Redis};
+use std::time::Duration;
+
+use adieu::{
+    Error,
+    conformance::sample::{after, issuer, key, session, token},
+    revocation::RevocationLog,
+    session::{Ending, Selection, SessionStore},
+    store::{Redis, tidy_up},
+    token::KeyStore,
+};
 use test_servers::Redis as Server;
 
 const PASSWORD: &str = "redis-password-4711";
@@ -102,4 +111,40 @@ async fn one_that_becomes_weaker_is_refused_when_it_comes_back() {
     assert!(matches!(error.await, Error::Unavailable(_)));
     server.command(&["CONFIG", "SET", "appendfsync", "always"]).await;
     crate::support::recovers(async || store.check().await).await;
+}
+
+/// What the documentation lists is enough: all of it is done by a user who may do nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_in_the_documentation_are_enough() {
+    let documentation = include_str!("../../../../docs/redis.md");
+    let rule = documentation.lines().find_map(|line| line.trim().strip_prefix("user adieu ")).unwrap();
+    let server = Server::start().await;
+    let set = ["ACL", "SETUSER", "adieu"].into_iter().chain(rule.split(' ')).collect::<Vec<_>>();
+    assert_eq!(server.command(&set).await, "+OK");
+    let store = Redis::connect(&format!("redis://adieu:password@127.0.0.1:{}/1", server.port())).await.unwrap();
+    let session = session("ana");
+    store.create(session.clone()).await.unwrap();
+    let ending = |selection| Ending { issuer: issuer(), selection, provided: None, also: vec![] };
+    store.seen(vec![(session.id.clone(), session.subject.clone(), after(1))]).await.unwrap();
+    assert_eq!(store.session(&session.id).await.unwrap().unwrap().id, session.id);
+    assert_eq!(store.sessions_of(&session.subject, None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.oldest().await.unwrap().unwrap().id, session.id);
+    store.latest_expiry().await.unwrap();
+    store.end(ending(Selection::OfSubject(session.subject))).await.unwrap();
+    store.end(ending(Selection::All { issued_until: after(0) })).await.unwrap();
+    let first = store.add_first_key(key(after(0))).await.unwrap();
+    store.replace_keys(Some(key(after(1))), vec![first[0].id.clone()]).await.unwrap();
+    assert_eq!(store.keys().await.unwrap().len(), 1);
+    store.append(vec![token("a")]).await.unwrap();
+    let cursor = crate::support::cursor(&store).await;
+    tidy_up(&store, &store, after(1_000_000)).await.unwrap();
+    store.check().await.unwrap();
+    // What waits for news may do so as well.
+    let waiting = store.read(Some(&cursor), Duration::from_secs(60));
+    let (page, _) = tokio::join!(waiting, store.append(vec![token("b")]));
+    assert_eq!(page.unwrap().entries, [token("b")]);
+    assert_eq!(store.memory().limit, 0);
+    // All but what the client library says of itself, which it does not need to.
+    let denied = server.command(&["ACL", "LOG"]).await;
+    assert_eq!(denied.matches("reason").count(), denied.matches("client|setinfo").count(), "{denied}");
 }

@@ -5,6 +5,7 @@
 mod a_server_goes_away;
 mod a_weaker_server_is_refused;
 mod another_log_is_noticed;
+mod memory_runs_full;
 mod nodes_share_a_server;
 mod sessions_and_their_indexes_agree;
 mod support;

@@ -41,7 +41,7 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     let mut passed_on = form_urlencoded::Serializer::for_suffix(format!("{place}?"), place.len() + 1);
     let (mut names, mut ssl_mode, mut has_root) = (HashSet::new(), None, std::env::var_os("PGSSLROOTCERT").is_some());
     for (number, (name, value)) in (1_usize..).zip(form_urlencoded::parse(query.as_bytes())) {
-        if !PARAMETERS.contains(&&*name) && !(name.starts_with("options[") && name.ends_with(']')) {
+        if !(PARAMETERS.contains(&&*name) || name.starts_with("options[") && name.ends_with(']')) {
             return Err(Error::Setting(format!(
                 "parameter {number} of the PostgreSQL URL is not supported; supported are {}",
                 PARAMETERS.join(", ")

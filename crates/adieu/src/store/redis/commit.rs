@@ -30,12 +30,20 @@ pub(super) struct Commit {
 /// What was read of all sessions.
 #[derive(Debug, Clone)]
 pub(super) struct Everything {
-    pub(super) count: usize,
     /// How many of them were refreshed after this time.
     pub(super) since: Timestamp,
     pub(super) refreshed: usize,
-    /// Which one has the longest access; empty when there is none.
-    pub(super) longest: String,
+    /// Until when any has access.
+    pub(super) longest: Timestamp,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Committed {
+    /// The last position of the log.
+    pub(super) head: Position,
+    /// How many sessions ended as all of them.
+    pub(super) ended: usize,
 }
 
 impl Commit {
@@ -47,6 +55,11 @@ impl Commit {
     /// To keep a session, whatever was there.
     pub(super) fn put(session: Session) -> Self {
         Self { put: vec![session], ..Self::default() }
+    }
+
+    /// Whether it is done also when the server's memory is full: all but a login.
+    fn may_use_memory(&self) -> bool {
+        !self.sessions.is_empty() || !self.revocations.is_empty() || self.everything.is_some()
     }
 
     fn arguments(&self, script: &mut ScriptInvocation<'_>) -> Result<(), Error> {
@@ -64,9 +77,9 @@ impl Commit {
         }
         script.arg(u8::from(self.everything.is_some()));
         if let Some(everything) = &self.everything {
-            script.arg(everything.count).arg(everything.since.as_unix());
-            script.arg(everything.refreshed).arg(&everything.longest);
+            script.arg(everything.since.as_unix()).arg(everything.refreshed).arg(everything.longest.as_unix());
         }
+        script.arg(u8::from(self.may_use_memory()));
         // A new one each time: a server may be emptied more than once.
         script.arg(LogId::random().as_str());
         script.arg(self.revocations.len());
@@ -88,15 +101,15 @@ impl Commit {
 }
 
 impl Redis {
-    /// Does it and gives the last position of the log; `None`, and nothing is done, when something has changed since it was read.
-    pub(super) async fn commit(&self, commit: &Commit) -> Result<Option<Position>, Error> {
+    /// Does it; `None`, and nothing is done, when something has changed since it was read.
+    pub(super) async fn commit(&self, commit: &Commit) -> Result<Option<Committed>, Error> {
         let keys = &self.shared.keys;
         let mut script = self.shared.scripts.commit.prepare_invoke();
         for key in keys.of_sessions().into_iter().chain([keys.state.as_str(), &keys.log, &keys.lapses]) {
             script.key(key);
         }
         commit.arguments(&mut script)?;
-        let (done, head): (bool, u64) = self.write(Ask::Script(&script)).await?;
-        Ok(done.then(|| Position::new(head)))
+        let (done, head, ended): (bool, u64, usize) = self.write(Ask::Script(&script)).await?;
+        Ok(done.then(|| Committed { head: Position::new(head), ended }))
     }
 }

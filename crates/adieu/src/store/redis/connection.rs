@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::{
@@ -16,6 +16,10 @@ use crate::Error;
 
 /// Requests that are on their way to the socket; whoever is behind them waits.
 const BUFFER: usize = 1_024;
+
+/// After how long without an answer a connection is tried before something is asked on it: less than any `timeout` that a server
+/// can have.
+const IDLE: Duration = Duration::from_millis(900);
 
 /// What is asked of the server.
 #[derive(Clone, Copy)]
@@ -39,6 +43,8 @@ pub(super) struct Connection {
 struct Current {
     number: u64,
     connection: Option<MultiplexedConnection>,
+    /// When it was last answered on.
+    answered: Option<Instant>,
 }
 
 enum Failure {
@@ -94,18 +100,19 @@ impl Connection {
 
     async fn ask_once<T: FromRedisValue>(&self, ask: Ask<'_>) -> Result<T, Failure> {
         let (number, mut connection) = self.connection().await?;
-        let answer = match ask {
+        let answer: Result<T, RedisError> = match ask {
             Ask::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,
             Ask::Script(script) => script.invoke_async(&mut connection).await,
         };
-        answer.map_err(|error: RedisError| {
-            // Also when the server has said what is wrong: it may have become a replica, and the name may have moved on.
-            let mut current = self.current();
-            if current.number == number {
-                current.connection = None;
+        let mut current = self.current();
+        if current.number == number {
+            match &answer {
+                Ok(_) => current.answered = Some(Instant::now()),
+                // Also when the server has said what is wrong: it may have become a replica, and the name may have moved on.
+                Err(_) => current.connection = None,
             }
-            Failure::Redis(error)
-        })
+        }
+        answer.map_err(Failure::Redis)
     }
 
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), Failure> {
@@ -116,16 +123,29 @@ impl Connection {
         if let Some(current) = self.there() {
             return Ok(current);
         }
+        // One that has been idle may have been closed by the server meanwhile. To find that out by something that is asked once would
+        // be to fail.
+        let idle = self.current().connection.clone();
+        if let Some(mut connection) = idle
+            && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
+        {
+            let mut current = self.current();
+            current.answered = Some(Instant::now());
+            return Ok((current.number, connection));
+        }
         let mut connection = connect(&self.client).await.map_err(Failure::Redis)?;
         durability::inspect(&mut connection, self.allow_weaker_durability).await.map_err(Failure::Other)?;
         let mut current = self.current();
         current.number = current.number.wrapping_add(1);
         current.connection = Some(connection.clone());
+        current.answered = Some(Instant::now());
         Ok((current.number, connection))
     }
 
+    /// The connection, if it has not been idle.
     fn there(&self) -> Option<(u64, MultiplexedConnection)> {
         let current = self.current();
+        current.answered.filter(|answered| answered.elapsed() < IDLE)?;
         current.connection.clone().map(|connection| (current.number, connection))
     }
 

@@ -20,7 +20,7 @@ const PRUNE_STEP: usize = 256;
 /// How often a waiting reader looks by itself, should nobody wake it.
 const POLL: Duration = Duration::from_millis(250);
 
-/// What one transaction found: the log, its end, its mark, and entries.
+/// What was found: the log, its end, its mark, and entries.
 struct Found {
     log: LogId,
     head: Position,
@@ -32,7 +32,7 @@ struct Found {
 impl RevocationLog for Redis {
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
         let done = self.commit(&Commit::append(revocations)).await?;
-        done.ok_or_else(|| invalid("an append that depends on nothing was refused"))
+        done.map(|done| done.head).ok_or_else(|| invalid("an append that depends on nothing was refused"))
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
@@ -56,7 +56,11 @@ impl RevocationLog for Redis {
         let mut script = self.shared.scripts.prune.prepare_invoke();
         script.key(&keys.state).key(&keys.log).key(&keys.lapses).arg(now.as_unix()).arg(PRUNE_STEP);
         let removed: usize = self.write(Ask::Script(&script)).await?;
-        Ok(Pruned { removed, complete: removed < PRUNE_STEP })
+        let complete = removed < PRUNE_STEP;
+        if complete {
+            self.look_at_memory().await?;
+        }
+        Ok(Pruned { removed, complete })
     }
 }
 
@@ -80,30 +84,37 @@ impl Redis {
         })
     }
 
-    /// In one transaction, so that who answers, the head, the mark and the entries are of one moment.
+    /// What is asked is carried out in this order, by one server, but not in one step: what is in a transaction is denied when the memory
+    /// of the server is full. So that all of it belongs together all the same, the log must be the same before and after, the head is
+    /// that of before the entries were read, and the mark that of after.
     async fn find(&self, after: Position) -> Result<Found, Error> {
         let keys = &self.shared.keys;
         loop {
             let mut pipeline = redis::pipe();
-            pipeline.atomic();
-            pipeline.cmd("HMGET").arg(&keys.state).arg(&["log", "head", "pruned_through"]);
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&["log", "head"]);
             pipeline.cmd("XRANGE").arg(&keys.log).arg(format!("({}-0", after.get())).arg("+").arg("COUNT").arg(PAGE);
             pipeline.cmd("INFO").arg("server");
             pipeline.cmd("INFO").arg("replication");
-            let (state, entries, server, replication): ([Option<String>; 3], Value, String, String) =
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&["log", "pruned_through"]);
+            type Answers = ([Option<String>; 2], Value, String, String, [Option<String>; 2]);
+            let ([log, head], entries, server, replication, [same_log, pruned_through]): Answers =
                 self.read(&pipeline).await?;
             let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
-            let [log, head, pruned_through] = state;
+            if log != same_log {
+                continue;
+            }
             let Some(log) = log else {
                 self.draw_identity().await?;
                 continue;
             };
             let number = |text: Option<String>| text.map_or(Ok(0), |text| text.parse::<u64>()).map_err(invalid);
+            let entries = from_stream(entries)?;
+            let head = Position::new(number(head)?);
             return Ok(Found {
                 log: LogId::new(&format!("{log}-{incarnation}")).map_err(invalid)?,
-                head: Position::new(number(head)?),
+                head: entries.last().map_or(head, |(position, _)| head.max(*position)),
                 pruned_through: Timestamp::from_unix(number(pruned_through)?),
-                entries: from_stream(entries)?,
+                entries,
             });
         }
     }

@@ -23,9 +23,9 @@ struct Kept {
 #[async_trait]
 impl Membership for Redis {
     async fn tell(&self, standing: &Standing) -> Result<(), Error> {
-        let mut tell = redis::pipe();
-        tell.cmd("HSET").arg(&self.shared.keys.nodes).arg(&standing.node).arg(to_text(standing)?).ignore();
-        self.write(Ask::Pipeline(&tell)).await
+        let mut script = self.shared.scripts.tell.prepare_invoke();
+        script.key(&self.shared.keys.nodes).arg(&standing.node).arg(to_text(standing)?);
+        self.write(Ask::Script(&script)).await
     }
 
     async fn members(&self) -> Result<Vec<Standing>, Error> {

@@ -66,6 +66,8 @@ impl SessionStore for Redis {
     }
 
     async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+        // Of several, the first ends them.
+        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
         in_time(async {
             loop {
                 let mut view = View::new(self);
@@ -80,7 +82,10 @@ impl SessionStore for Redis {
                 if commit.revocations.is_empty() && commit.removed.is_empty() && commit.everything.is_none() {
                     return Ok(ended);
                 }
-                if self.commit(&commit).await?.is_some() {
+                if let Some(committed) = self.commit(&commit).await? {
+                    if let Some(Some(ended)) = everything.and_then(|place| ended.get_mut(place)) {
+                        ended.sessions = committed.ended.saturating_sub(commit.removed.len());
+                    }
                     return Ok(ended);
                 }
                 pause().await;
@@ -271,10 +276,9 @@ impl<'a> View<'a> {
         }
         let keys = &self.store.shared.keys;
         let mut look = redis::pipe();
-        look.atomic().cmd("HLEN").arg(&keys.sessions);
         look.cmd("ZRANGEBYSCORE").arg(&keys.refreshed).arg(format!("({}", since.as_unix())).arg("+inf");
         look.cmd("ZREVRANGE").arg(&keys.access).arg(0).arg(0);
-        let (count, refreshed, longest): (usize, Vec<String>, Vec<String>) = self.ask(&look).await?;
+        let (refreshed, longest): (Vec<String>, Vec<String>) = self.ask(&look).await?;
         let ids =
             refreshed.iter().chain(&longest).map(SessionId::new).collect::<Result<HashSet<_>, _>>().map_err(invalid)?;
         self.fetch(ids.clone()).await?;
@@ -282,12 +286,8 @@ impl<'a> View<'a> {
         for id in &ids {
             sessions.extend(self.find(id).await?);
         }
-        self.everything = Some(Everything {
-            count,
-            since,
-            refreshed: refreshed.len(),
-            longest: longest.into_iter().next().unwrap_or_default(),
-        });
+        let longest = sessions.iter().map(|session| session.access_expires_at).max().unwrap_or_default();
+        self.everything = Some(Everything { since, refreshed: refreshed.len(), longest });
         Ok(sessions)
     }
 
@@ -307,12 +307,9 @@ impl<'a> View<'a> {
                 self.of_subject(subject).await?.into_iter().filter(|session| session.id != *id).collect()
             }
             Selection::All { issued_until } => {
-                let before = self.everything.is_some();
                 let sessions = self.all(*issued_until).await?;
-                let mut ended = ending.revocations(&sessions);
-                let all = self.everything.as_ref().filter(|_| !before).map_or(0, |everything| everything.count);
-                ended.sessions = all.saturating_sub(self.removed.len());
-                return Ok(Some(ended));
+                // How many there were is known when they are gone.
+                return Ok(Some(Ended { sessions: 0, ..ending.revocations(&sessions) }));
             }
             Selection::Nothing => Vec::new(),
         };

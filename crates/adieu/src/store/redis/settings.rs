@@ -1,6 +1,9 @@
 //! How to reach a server, and what to ask of it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, TlsCertificates, io::tcp::TcpSettings, parse_redis_url};
 use secrecy::{ExposeSecret, SecretString};
@@ -61,7 +64,18 @@ impl RedisBuilder {
         let both = [Arc::clone(&reader), Arc::clone(&writer)];
         let watching = tokio::spawn(watch(client, keys.log.clone(), woken.clone(), both)).abort_handle();
         let scripts = Scripts::new();
-        Ok(Redis { shared: Arc::new(Shared { address, keys, scripts, reader, writer, woken, watching }) })
+        Ok(Redis {
+            shared: Arc::new(Shared {
+                address,
+                keys,
+                scripts,
+                reader,
+                writer,
+                woken,
+                watching,
+                memory: Mutex::default(),
+            }),
+        })
     }
 
     /// Where the server is, and the prefix.
@@ -72,6 +86,12 @@ impl RedisBuilder {
         let (prefixes, others): (Vec<_>, Vec<_>) =
             url.query_pairs().into_owned().partition(|(option, _)| option == "prefix");
         url.set_query(None);
+        if others.iter().any(|(option, _)| option != "protocol") {
+            return Err(Error::Setting(
+                "the URL of the Redis server has a parameter that is not supported; supported are prefix and protocol"
+                    .to_owned(),
+            ));
+        }
         if !others.is_empty() {
             url.query_pairs_mut().extend_pairs(others);
         }

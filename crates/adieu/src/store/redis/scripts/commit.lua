@@ -1,5 +1,5 @@
 -- KEYS[7..9]: state, log, lapses. Whatever changes a session or appends to the log, if all is still as it was when that was
--- decided: {1, head} then, and {0, 0} when something has changed, and nothing is done.
+-- decided: {1, head, how many sessions ended as all of them} then, and zeros when something has changed, and nothing is done.
 local last = 0
 local function take()
     last = last + 1
@@ -11,25 +11,32 @@ for _ = 1, tonumber(take()) do
     local id, expected = take(), take()
     local found = redis.call('HGET', KEYS[1], id)
     if (found and '+' .. found or '-') ~= expected then
-        return {0, 0}
+        return {0, 0, 0}
     end
 end
 -- How many sessions subjects have, so that with all of them unchanged there is no other.
 for _ = 1, tonumber(take()) do
     local subject, expected = take(), tonumber(take())
     if redis.call('ZLEXCOUNT', KEYS[3], '[' .. subject, '(' .. subject .. '\255') ~= expected then
-        return {0, 0}
+        return {0, 0, 0}
     end
 end
--- When all sessions end: how many there are, how many were refreshed after a time, and which one has the longest access.
-local everything = take() == '1'
+-- When all sessions end: how many were refreshed after a time, and until when any has access. How many there are does not matter, and
+-- may change all the time.
+local everything, ended = take() == '1', 0
 if everything then
-    local count, since, refreshed, longest = tonumber(take()), take(), tonumber(take()), take()
-    if redis.call('HLEN', KEYS[1]) ~= count
-        or redis.call('ZCOUNT', KEYS[4], '(' .. since, '+inf') ~= refreshed
-        or (redis.call('ZREVRANGE', KEYS[5], 0, 0)[1] or '') ~= longest then
-        return {0, 0}
+    local since, refreshed, longest = take(), tonumber(take()), tonumber(take())
+    if redis.call('ZCOUNT', KEYS[4], '(' .. since, '+inf') ~= refreshed
+        or tonumber(redis.call('ZREVRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2] or '0') > longest then
+        return {0, 0, 0}
     end
+    ended = redis.call('HLEN', KEYS[1])
+end
+
+-- When the memory is full, the server denies what would use more, unless the script has written before: this changes nothing. A login
+-- is denied.
+if take() == '1' then
+    redis.call('HDEL', KEYS[7], '')
 end
 
 -- The log before the sessions: should the server give up in between, a session that is revoked and there is refused all the
@@ -53,4 +60,4 @@ end
 for _ = 1, tonumber(take()) do
     put(take(), take(), take(), take(), take())
 end
-return {1, head}
+return {1, head, ended}
