@@ -29,7 +29,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{clients::ClientName, config::Rate, error::ApiError};
+use crate::{clients::ClientName, config::Rate, error::ApiError, store::Stores};
 
 /// The media type of what is served.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -145,6 +145,12 @@ impl Metrics {
         self
     }
 
+    /// Says how the engines are.
+    pub(crate) fn with_stores(mut self, stores: Stores) -> Self {
+        self.registry.register_collector(Box::new(stores));
+        self
+    }
+
     /// As they are now.
     ///
     /// # Errors
@@ -242,7 +248,7 @@ impl Collector for Known {
     }
 }
 
-fn put(
+pub(crate) fn put(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

@@ -149,7 +149,7 @@ impl Node {
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
         let metrics = Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)));
         let metrics = metrics.with_client_limits(settings.client_revocation_quota, settings.client_horizon());
-        let metrics = Arc::new(metrics);
+        let metrics = Arc::new(metrics.with_stores(stores.clone()));
         Ok(Self { core, sessions, limits, quotas, metrics, accounts, clients, feed, clock, stores, key_followers })
     }
 

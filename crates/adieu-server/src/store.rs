@@ -4,6 +4,7 @@
 //! What ends a session is one step of one engine either way, since the three are never apart.
 
 pub mod copy;
+mod measured;
 
 use std::{path::Path, sync::Arc};
 
