@@ -51,8 +51,9 @@ pub(super) struct RevocationItem {
     /// Beside `token_id`: the `exp` of that token, exactly. With a wrong one nothing is revoked; when in doubt leave it
     /// out, and the revocation is kept as long as any token lives.
     expires_at: Option<u64>,
-    /// Beside `token_id` without `expires_at`, and beside another `issuer`: when the last token that this is about will have
-    /// expired. Left out: the revocation is kept as long as any token of this server lives.
+    /// Beside `token_id` without `expires_at`, beside `session`, and beside another `issuer`: when the last token that this is
+    /// about will have expired. Left out: the revocation is kept as long as any token of this server lives. For a session
+    /// that was begun here it does not matter.
     keep_until: Option<u64>,
     /// The `sid` of a session.
     session: Option<String>,
@@ -225,8 +226,11 @@ fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result
         return Err(wrong("expires_at", "Goes with token_id only."));
     }
     let is_foreign = issuer.as_ref().is_some_and(|issuer| issuer != sessions.issuer());
-    if keep_until.is_some() && (expires_at.is_some() || !(is_foreign || token_id.is_some())) {
-        return Err(wrong("keep_until", "Goes with token_id without expires_at, and with another issuer."));
+    if keep_until.is_some() && (expires_at.is_some() || !(is_foreign || token_id.is_some() || session.is_some())) {
+        return Err(wrong(
+            "keep_until",
+            "Goes with token_id without expires_at, with session, and with another issuer.",
+        ));
     }
     if issuer.is_some() && token.is_some() {
         return Err(wrong("issuer", "A token says itself who issued it."));

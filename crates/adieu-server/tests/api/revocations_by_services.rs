@@ -145,7 +145,37 @@ async fn many_at_once() {
     for tokens in [&jose, &ana, &other] {
         app.verify(&tokens.access).await.is_revoked();
     }
-    assert_eq!(service.log().await.len(), 3 + 496);
+    assert_eq!(service.log().await.len(), 500);
+}
+
+/// An application whose tokens name no issuer has sessions of its own, and the row of one that was begun here may be lost.
+#[tokio::test]
+async fn a_session_that_no_store_has_ends_for_all_who_follow() {
+    let service = Service::start().await;
+    let app = &service.app;
+    let now = app.node.clock.now();
+    let long = now.plus(Duration::from_secs(80 * 24 * 60 * 60));
+    let (unheard_of, for_longer) = (json!({"session": "theirs"}), json!({"session": "long", "keep_until": long}));
+    let ended = r#"200 {"message":"Revoked.","sessions_ended":0}"#;
+    for body in [&unheard_of, &unheard_of, &for_longer, &for_longer] {
+        service.revoke(body.clone()).await.reads(ended);
+    }
+    let log = service.log().await;
+    let sessions: Vec<_> = log.iter().map(|entry| serde_json::to_value(&entry.target).unwrap()["id"].clone()).collect();
+    assert_eq!(sessions, ["theirs", "long"], "once is enough");
+    // As long as a refresh token of it may live.
+    let tokens = app.log_in("jose").await;
+    let refresh = app.node.sessions.verifier().read(&tokens.refresh).unwrap().0;
+    assert!(log[0].lapses_at >= Revocation::lapse_for(now.plus(refresh.expires_at.since(refresh.issued_at.unwrap()))));
+    assert!(log[0].lapses_at < long && log[1].lapses_at > long);
+
+    let session = app.claims(&tokens).session;
+    service
+        .revoke(json!({"session": session, "keep_until": long}))
+        .await
+        .reads(r#"200 {"message":"Revoked.","sessions_ended":1}"#);
+    let log = service.log().await;
+    assert!(log[2].lapses_at < long && log.len() == 3, "of a session that was begun here the store knows how long");
 }
 
 #[tokio::test]
@@ -193,8 +223,8 @@ async fn what_is_wrong_with_each_of_many_is_said_and_nothing_is_done() {
     422 {"revocations":["Not a valid list."]}
     422 {"token":["Unknown field."]}
     422 {"revocations.0.revocations":["Unknown field."]}
-    422 {"keep_until":["Goes with token_id without expires_at, and with another issuer."]}
-    422 {"keep_until":["Goes with token_id without expires_at, and with another issuer."]}
+    422 {"keep_until":["Goes with token_id without expires_at, with session, and with another issuer."]}
+    422 {"keep_until":["Goes with token_id without expires_at, with session, and with another issuer."]}
     422 {"keep_until":["Later than client_revocation_horizon from now."]}
     422 {"issuer":["A token says itself who issued it."]}
     422 {"issuer":["an id must not be empty"]}

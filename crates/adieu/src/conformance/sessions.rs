@@ -27,6 +27,7 @@ macro_rules! __conformance_sessions {
             a_cut_off_outlives_the_sessions_that_it_covers
             nothing_happens_without_the_session_it_was_provided_on
             several_endings_are_carried_out_in_order
+            a_session_that_is_not_there_ends_by_what_goes_along
             a_rotation_is_written_down
             a_renewal_is_written_down_and_leaves_the_refresh_token
             reuse_ends_the_session
@@ -221,6 +222,20 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Sto
     }
     assert_eq!(everybodys(&store).await, sessions);
     assert_eq!(read_all(&store, None).await.0, []);
+}
+
+/// One that is there has a revocation of its own.
+pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Place<Store: RevocationLog + SessionStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let session = with_sessions(&store, &["jose"]).await.remove(0);
+    let revocation = Revocation { lapses_at: after(5000), ..session.revocation(&issuer()) };
+    let ending = Ending { also: vec![revocation.clone()], ..ending(Selection::One(session.id.clone())) };
+    for (sessions, expected) in [(1, session.revocation(&issuer())), (0, revocation)] {
+        let ended = store.end(ending.clone()).await.unwrap().unwrap();
+        assert_eq!((ended.sessions, ended.revocations), (sessions, vec![expected.clone()]));
+        assert_eq!(read_all(&store, None).await.0.pop(), Some(expected));
+    }
 }
 
 /// Each sees what those before it have done.

@@ -48,7 +48,7 @@ pub enum Target {
         /// know; that costs every check one look-up more while it lives.
         expires_at: Option<Timestamp>,
     },
-    /// Every access token of one session.
+    /// Every token of one session.
     Session {
         /// Its `sid`.
         id: SessionId,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Ended, Ending, Selection, SessionError, Sessions, count, raise, to_its_end};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
-    revocation::{Revocation, Target},
+    revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::Timestamp,
     token::{Refusal, TokenType},
 };
@@ -20,7 +20,7 @@ pub struct Named {
     pub issuer: Option<Issuer>,
     /// When no token that this matches will be good any more, if somebody knows: a revocation need not be kept for longer.
     /// Without it, as long as any token of these sessions lives. Of our own sessions and subjects it is known better here,
-    /// and this is not looked at.
+    /// and this is not looked at unless there is no such session.
     pub keep_until: Option<Timestamp>,
 }
 
@@ -177,6 +177,26 @@ impl Sessions {
         !is_known && named.keep_until.is_none()
     }
 
+    /// That a session of our issuer has ended, for when the store has no such session: its row was lost, or it is an
+    /// application's whose tokens name no issuer. There may be tokens of it all the same, refresh tokens as well.
+    fn unless_known(&self, id: SessionId, last_expiry: Timestamp) -> Vec<Revocation> {
+        let issuer = self.settings.issuer.clone();
+        // Of a token that nobody has, so that nothing but the session is found.
+        let (token_id, expires_at) = (TokenId::random(), last_expiry);
+        let facts = TokenFacts {
+            issuer: issuer.as_str(),
+            token_id: token_id.as_str(),
+            session: Some(id.as_str()),
+            subject: "",
+            issued_at: None,
+            expires_at,
+        };
+        if self.verifier.index().check(&facts) == Some(RevokedBy::Session) {
+            return vec![];
+        }
+        vec![Revocation { issuer, target: Target::Session { id }, lapses_at: Revocation::lapse_for(last_expiry) }]
+    }
+
     fn ending(&self, named: Named, now: Timestamp, latest: Timestamp) -> Ending {
         let is_own = self.is_own(&named);
         let Named { what, issuer, keep_until } = named;
@@ -194,8 +214,12 @@ impl Sessions {
                 let last_expiry = expires_at.unwrap_or(keep_until);
                 (Selection::Nothing, fact(Target::Token { id, expires_at }, last_expiry))
             }
-            Name::Session(id) if is_own => (Selection::One(id), vec![]),
-            Name::SessionOf(id, subject) if is_own => (Selection::Owned(id, subject), vec![]),
+            Name::Session(id) if is_own => {
+                (Selection::One(id.clone()), self.unless_known(id, last_own.max(keep_until)))
+            }
+            Name::SessionOf(id, subject) if is_own => {
+                (Selection::Owned(id.clone(), subject), self.unless_known(id, last_own.max(keep_until)))
+            }
             Name::Session(id) | Name::SessionOf(id, _) => {
                 (Selection::Nothing, fact(Target::Session { id }, keep_until))
             }

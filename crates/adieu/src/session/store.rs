@@ -200,7 +200,8 @@ pub struct Ending {
     /// Do nothing unless this session of this subject is there.
     pub provided: Option<(SessionId, Subject)>,
     /// Revocations to append in the same step. A cut-off among them is kept at least as long as the revocation of any
-    /// session that is ended with it.
+    /// session that is ended with it. That of a session is left out when the session is ended, which gives it a revocation of
+    /// its own: it is for a session that is not there.
     pub also: Vec<Revocation>,
 }
 
@@ -224,7 +225,11 @@ impl Ending {
             Selection::All { issued_until } => session.refreshed_at > issued_until,
             _ => true,
         });
-        let also = self.also.iter().cloned().map(|mut revocation| {
+        let is_ended = |revocation: &&Revocation| match &revocation.target {
+            Target::Session { id } if revocation.issuer == self.issuer => ended.iter().any(|session| session.id == *id),
+            _ => false,
+        };
+        let also = self.also.iter().filter(|revocation| !is_ended(revocation)).cloned().map(|mut revocation| {
             if matches!(revocation.target, Target::Subject { .. } | Target::Everything { .. }) {
                 revocation.lapses_at = revocation.lapses_at.max(longest.unwrap_or_default());
             }
