@@ -50,7 +50,7 @@ def answer_for_tokens(jwt: JWTManager) -> None:
 
     @jwt.token_in_blocklist_loader
     def is_revoked(_header: dict[str, Any], payload: dict[str, Any]) -> bool:
-        return payload["jti"] in BLOCKLIST
+        return BLOCKLIST.is_revoked(payload)
 
     def refuse(loader: Callable[..., Any], error: str, **text: str) -> None:
         def answer(*_args: object) -> ResponseReturnValue:

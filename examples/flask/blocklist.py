@@ -1,4 +1,4 @@
-"""The ids of tokens that were logged out, kept by Adieu: known to every process, and after every restart."""
+"""What was logged out, kept by Adieu: known to every process, and after every restart."""
 
 import os
 

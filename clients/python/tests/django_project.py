@@ -1,8 +1,22 @@
 """A small project with Django REST framework and simplejwt."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+
+from adieu.simplejwt import SERIALIZERS
+
+SIMPLE_JWT = {
+    **SERIALIZERS,
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
+    "SLIDING_TOKEN_REFRESH_LIFETIME": timedelta(days=2),
+    "AUTH_TOKEN_CLASSES": (
+        "rest_framework_simplejwt.tokens.AccessToken",
+        "rest_framework_simplejwt.tokens.SlidingToken",
+    ),
+}
 
 settings.configure(
     SECRET_KEY="k" * 50,
@@ -18,12 +32,7 @@ settings.configure(
         "DEFAULT_AUTHENTICATION_CLASSES": ["adieu.django.JWTAuthentication"],
         "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     },
-    SIMPLE_JWT={
-        "ROTATE_REFRESH_TOKENS": True,
-        "BLACKLIST_AFTER_ROTATION": True,
-        "TOKEN_REFRESH_SERIALIZER": "adieu.django.TokenRefreshSerializer",
-        "TOKEN_BLACKLIST_SERIALIZER": "adieu.django.TokenBlacklistSerializer",
-    },
+    SIMPLE_JWT=SIMPLE_JWT,
 )
 
 import django  # noqa: E402
@@ -38,7 +47,10 @@ from rest_framework.response import Response  # noqa: E402
 from rest_framework_simplejwt.views import (  # noqa: E402
     TokenBlacklistView,
     TokenObtainPairView,
+    TokenObtainSlidingView,
+    TokenRefreshSlidingView,
     TokenRefreshView,
+    TokenVerifyView,
 )
 
 from adieu.django import blocklist  # noqa: E402
@@ -64,4 +76,7 @@ urlpatterns = [
     path("token", TokenObtainPairView.as_view()),
     path("token/refresh", TokenRefreshView.as_view()),
     path("token/blacklist", TokenBlacklistView.as_view()),
+    path("token/verify", TokenVerifyView.as_view()),
+    path("sliding", TokenObtainSlidingView.as_view()),
+    path("sliding/refresh", TokenRefreshSlidingView.as_view()),
 ]

@@ -118,6 +118,14 @@ def test_wrong_credentials_are_told_at_the_start(server: Server, follow: Follow)
         new_id() in blocklist  # noqa: B015
 
 
+@pytest.mark.parametrize("as_in_a_file", ["{}\n", "{}\r\n", "\ufeff{}", "\ufeff{}\n\n"])
+def test_a_secret_may_be_as_a_file_has_it(
+    shared_server: Server, shared_client: Credentials, follow: Follow, as_in_a_file: str
+) -> None:
+    secret = as_in_a_file.format(shared_client.secret)
+    follow(shared_server.url, Credentials(shared_client.name, secret)).wait_ready(PATIENCE)
+
+
 def test_a_bound_that_the_node_can_not_keep_is_told_at_the_start(
     server: Server, client: Credentials, follow: Follow
 ) -> None:
@@ -151,6 +159,7 @@ def test_a_service_that_was_removed_is_refused_everything(server: Server, client
         (("http://host", "", "secret"), {}),
         (("http://host", "sh:op", "secret"), {}),
         (("http://host", "shop", ""), {}),
+        (("http://host", "shop", "\ufeff\n"), {}),
         (("http://host", "shop", "secret"), {"max_staleness": 0}),
         (("http://host", "shop", "secret"), {"when_stale": "guess"}),
         (("http://host", "shop", "secret"), {"timeout": 0}),

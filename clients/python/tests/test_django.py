@@ -1,6 +1,10 @@
 """Django REST framework and simplejwt with the real packages."""
 
-from collections.abc import Callable
+import base64
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import django_project  # noqa: F401  First: it configures Django.
@@ -8,10 +12,16 @@ import pytest
 from adieu_server import Credentials, Server
 from conftest import PATIENCE, eventually
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import AccessToken
 from tcp_proxy import Proxy
 
-from adieu.django import blocklist
+from adieu.django import RefreshToken, SlidingToken, blocklist
+from adieu.simplejwt import SERIALIZERS
 
 Follow = Callable[[str, Credentials], None]
 
@@ -21,7 +31,7 @@ def follow_from_django(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     """Lets the project follow a node that is reached at a URL."""
 
     def configure(url: str, client: Credentials) -> None:
-        options = {"url": url, "client_id": client.name, "secret": client.secret, "timeout": 1}
+        options = {"url": url, "client_id": client.name, "secret": client.secret, "timeout": PATIENCE}
         monkeypatch.setattr(settings, "ADIEU", options)
         blocklist.cache_clear()
         request.addfinalizer(blocklist.cache_clear)
@@ -63,6 +73,157 @@ def test_refresh_tokens_are_used_once_and_can_be_revoked(
     refused = client.post("/token/refresh", {"refresh": second})
     assert refused.status_code == 401
     assert refused.json()["detail"] == "The token has been revoked."
+
+
+def test_a_logout_ends_both_tokens_of_a_pair_and_all_that_came_of_them(
+    shared_server: Server, shared_client: Credentials, follow_from_django: Follow
+) -> None:
+    follow_from_django(shared_server.url, shared_client)
+    others, other_refresh = log_in()
+    for shown in ("access", "refresh"):
+        client, first = log_in()
+        anybody = APIClient()
+        renewed = anybody.post("/token/refresh", {"refresh": first}).json()
+        if shown == "access":
+            assert client.post("/logout").status_code == 200
+        else:
+            assert anybody.post("/token/blacklist", {"refresh": renewed["refresh"]}).status_code == 200
+        assert client.get("/").status_code == 401
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {renewed['access']}")
+        assert client.get("/").status_code == 401
+        assert anybody.post("/token/refresh", {"refresh": renewed["refresh"]}).status_code == 401
+        for token in (first, renewed["access"], renewed["refresh"]):
+            refused = anybody.post("/token/verify", {"token": token})
+            assert (refused.status_code, refused.json()["detail"]) == (401, "The token has been revoked.")
+    assert others.get("/").status_code == 200
+    assert APIClient().post("/token/verify", {"token": other_refresh}).status_code == 200
+    assert APIClient().post("/token/refresh", {"refresh": other_refresh}).status_code == 200
+
+
+def test_a_refresh_token_that_is_used_many_times_at_once_succeeds_once(
+    shared_server: Server, shared_client: Credentials, follow_from_django: Follow
+) -> None:
+    follow_from_django(shared_server.url, shared_client)
+    for _ in range(3):
+        # What the serializer does with it, without the database of the test, which is one connection's.
+        refresh = str(RefreshToken.for_user(User(pk=1)))
+        tokens = [RefreshToken(refresh) for _ in range(6)]
+
+        def use_up(token: Any) -> bool:
+            try:
+                token.blacklist()
+            except TokenError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(use_up, tokens)).count(True) == 1
+
+
+def test_a_sliding_token_that_was_logged_out_stays_so_however_it_slides(
+    shared_server: Server, shared_client: Credentials, follow_from_django: Follow
+) -> None:
+    follow_from_django(shared_server.url, shared_client)
+    client, anybody = APIClient(), APIClient()
+    token = anybody.post("/sliding", {"username": "jose", "password": "1234"}).json()["token"]
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert client.get("/").status_code == 200
+    slid = anybody.post("/sliding/refresh", {"token": token}).json()["token"]
+    assert client.post("/logout").status_code == 200
+
+    assert client.get("/").status_code == 401
+    assert anybody.post("/sliding/refresh", {"token": token}).status_code == 401
+    assert anybody.post("/sliding/refresh", {"token": slid}).status_code == 401
+    assert anybody.post("/token/verify", {"token": slid}).status_code == 401
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {slid}")
+    assert client.get("/").status_code == 401
+    # As long as it could have been refreshed.
+    basic = base64.b64encode(f"{shared_client.name}:{shared_client.secret}".encode()).decode()
+    payload = SlidingToken(slid, verify=False).payload
+    eventually(
+        lambda: any(
+            entry.get("id") == payload["jti"] and entry["lapses_at"] >= payload["refresh_exp"] + 120
+            for entry in shared_server.ask("GET", "/revocations", basic=basic)[1]["entries"]
+        )
+    )
+
+
+def test_only_access_tokens_and_sliding_ones_let_anybody_in(
+    shared_server: Server, shared_client: Credentials, follow_from_django: Follow
+) -> None:
+    follow_from_django(shared_server.url, shared_client)
+    client, refresh = log_in()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {refresh}")
+    assert client.get("/").status_code == 401
+    # Of the right type by simplejwt's claim alone.
+    for claims in ({"token_use": "id"}, {"typ": "Refresh"}, {"type": 7}):
+        token = AccessToken.for_user(User(pk=1))
+        token.payload.update(claims)
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+        assert client.get("/").status_code == 401, claims
+
+
+def test_a_token_whose_id_has_another_name_or_none_can_be_logged_out(
+    shared_server: Server, shared_client: Credentials, follow_from_django: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow_from_django(shared_server.url, shared_client)
+    for claim in ("token_id", None):
+        monkeypatch.setattr(api_settings, "JTI_CLAIM", claim)
+        token, another = (AccessToken.for_user(User(pk=1)) for _ in range(2))
+        another.payload["nonce"] = "another"
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+        assert client.get("/").status_code == 200
+        assert client.post("/logout").status_code == 200
+        assert client.get("/").status_code == 401
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {another}")
+        assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("setting", sorted(SERIALIZERS))
+def test_a_project_with_a_view_that_asks_nobody_does_not_start(setting: str) -> None:
+    bare = f"rest_framework_simplejwt.serializers.{SERIALIZERS[setting].rpartition('.')[2]}"
+    assert setting in start_a_project(simple_jwt={**SERIALIZERS, setting: bare})
+
+
+def test_nor_does_one_with_an_authentication_that_asks_nobody() -> None:
+    bare = "rest_framework_simplejwt.authentication.JWTAuthentication"
+    authentication = ["adieu.django.JWTAuthentication", bare]
+    assert "DEFAULT_AUTHENTICATION_CLASSES" in start_a_project(authentication=authentication)
+
+
+def test_a_serializer_of_the_projects_own_must_be_derived_from_ours(
+    shared_server: Server, shared_client: Credentials, follow_from_django: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow_from_django(shared_server.url, shared_client)
+    monkeypatch.setattr(api_settings, "TOKEN_VERIFY_SERIALIZER", "rest_framework.serializers.Serializer")
+    blocklist().close()
+    blocklist.cache_clear()
+    with pytest.raises(ImproperlyConfigured, match="TOKEN_VERIFY_SERIALIZER"):
+        blocklist()
+
+
+def start_a_project(
+    simple_jwt: dict[str, str] = SERIALIZERS, authentication: Sequence[str] = ("adieu.django.JWTAuthentication",)
+) -> str:
+    """Loads a project with these settings as a server does, and gives the error."""
+    program = f"""
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="k" * 50, ADIEU={{}},
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"],
+    REST_FRAMEWORK={{"DEFAULT_AUTHENTICATION_CLASSES": {list(authentication)!r}}}, SIMPLE_JWT={simple_jwt!r},
+)
+import django
+django.setup()
+import rest_framework_simplejwt.views
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode != 0
+    assert "ImproperlyConfigured" in done.stderr
+    return done.stderr.strip().splitlines()[-1]
 
 
 def test_everything_of_a_user_ends(

@@ -28,15 +28,26 @@ def application(request: pytest.FixtureRequest) -> Make:
         request.addfinalizer(blocklist.close)
         if ready:
             blocklist.wait_ready(PATIENCE)
-        current_token = NotRevoked(blocklist, lambda token: jwt.decode(token, KEY, algorithms=["HS256"]))
+
+        def decode(token: str) -> Mapping[str, Any]:
+            payload: Mapping[str, Any] = jwt.decode(token, KEY, algorithms=["HS256"])
+            return payload
+
+        current_token = NotRevoked(blocklist, decode)
+        refresh_token = NotRevoked(blocklist, decode, types=("refresh",))
+        either_token = NotRevoked(blocklist, decode, types=("access", "refresh"))
         app = FastAPI()
 
         @app.get("/")
         async def protected(payload: Annotated[Mapping[str, Any], Depends(current_token)]) -> Any:
             return payload["sub"]
 
+        @app.post("/refresh")
+        def refresh(payload: Annotated[Mapping[str, Any], Depends(refresh_token)]) -> dict[str, str]:
+            return a_token(sid=payload["sid"])
+
         @app.post("/logout")
-        def log_out(payload: Annotated[Mapping[str, Any], Depends(current_token)]) -> None:
+        def log_out(payload: Annotated[Mapping[str, Any], Depends(either_token)]) -> None:
             blocklist.revoke(payload)
 
         client = TestClient(app)
@@ -46,11 +57,19 @@ def application(request: pytest.FixtureRequest) -> Make:
     return make
 
 
-def a_token() -> dict[str, str]:
+def a_token(headers: Mapping[str, Any] | None = None, **claims: Any) -> dict[str, str]:
     """In a header."""
     now = int(time.time())
-    payload = {"sub": "jose", "jti": str(uuid.uuid4()), "iat": now, "exp": now + 300}
-    return {"Authorization": f"Bearer {jwt.encode(payload, KEY, algorithm='HS256')}"}
+    payload = {
+        "sub": "jose",
+        "jti": str(uuid.uuid4()),
+        "nonce": str(uuid.uuid4()),
+        "iat": now,
+        "exp": now + 300,
+        **claims,
+    }
+    payload = {name: value for name, value in payload.items() if value is not None}
+    return {"Authorization": f"Bearer {jwt.encode(payload, KEY, algorithm='HS256', headers=dict(headers or {}))}"}
 
 
 def test_a_revoked_token_is_refused(shared_server: Server, shared_client: Credentials, application: Make) -> None:
@@ -61,6 +80,94 @@ def test_a_revoked_token_is_refused(shared_server: Server, shared_client: Creden
     refused = client.get("/", headers=token)
     assert (refused.status_code, refused.json()) == (401, {"detail": "The token has been revoked."})
     assert refused.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_a_logout_ends_the_whole_session(shared_server: Server, shared_client: Credentials, application: Make) -> None:
+    client = application(shared_server.url, shared_client)
+    for shown in ("access", "refresh"):
+        sid = str(uuid.uuid4())
+        tokens = {"access": a_token(sid=sid), "refresh": a_token(sid=sid, type="refresh")}
+        refreshed = client.post("/refresh", headers=tokens["refresh"]).json()
+        assert client.get("/", headers=refreshed).status_code == 200
+
+        assert client.post("/logout", headers=tokens[shown]).status_code == 200
+        for answer in (
+            client.get("/", headers=tokens["access"]),
+            client.get("/", headers=refreshed),
+            client.post("/refresh", headers=tokens["refresh"]),
+            client.post("/logout", headers=tokens[shown]),
+        ):
+            assert (answer.status_code, answer.json()) == (401, {"detail": "The token has been revoked."})
+
+
+def test_a_logout_of_a_token_of_the_node_ends_its_session_there(
+    server: Server, client: Credentials, request: pytest.FixtureRequest
+) -> None:
+    blocklist = Blocklist(server.url, client.name, client.secret)
+    request.addfinalizer(blocklist.close)
+    keys = jwt.PyJWKClient(f"{server.url}/.well-known/jwks.json")
+
+    def decode(token: str) -> Mapping[str, Any]:
+        key = keys.get_signing_key_from_jwt(token)
+        payload: Mapping[str, Any] = jwt.decode(token, key, algorithms=["EdDSA"], issuer="adieu")
+        return payload
+
+    app = FastAPI()
+
+    @app.post("/logout")
+    def log_out(payload: Annotated[Mapping[str, Any], Depends(NotRevoked(blocklist, decode))]) -> None:
+        blocklist.revoke(payload)
+
+    blocklist.wait_ready(PATIENCE)
+    tokens = server.log_in("jose")
+    with TestClient(app) as browser:
+        # Its refresh tokens are for the node alone, here and at every route.
+        header = {"Authorization": f"Bearer {tokens['refresh_token']}"}
+        assert browser.post("/logout", headers=header).status_code == 401
+        header = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert browser.post("/logout", headers=header).status_code == 200
+        assert browser.post("/logout", headers=header).status_code == 401
+    assert server.ask("POST", "/refresh", token=tokens["refresh_token"])[0] == 401
+    assert server.ask("GET", "/verify", token=tokens["access_token"])[0] == 401
+
+
+def test_a_token_of_another_kind_is_refused(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client = application(shared_server.url, shared_client)
+    for other in (
+        a_token(type="refresh"),
+        a_token(token_type="refresh"),
+        a_token(token_use="id"),
+        a_token(typ="Offline"),
+        a_token(typ=7),
+        a_token({"typ": "rt+jwt"}),
+        a_token({"typ": "logout+jwt"}),
+    ):
+        assert client.get("/", headers=other).status_code == 401
+    for header in ({"typ": "rt+jwt"}, {"typ": "at+jwt"}):
+        both = a_token(header, sid="x", type="refresh")
+        assert client.post("/refresh", headers=both).status_code == 401, "of the node, or one that contradicts itself"
+    for access in (a_token(), a_token(type="bearer"), a_token(typ="Bearer"), a_token({"typ": "application/at+JWT"})):
+        assert client.get("/", headers=access).status_code == 200
+
+
+def test_a_token_without_jti_can_be_logged_out(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client, token, another = application(shared_server.url, shared_client), a_token(jti=None), a_token(jti=None)
+    assert client.get("/", headers=token).status_code == 200
+    assert client.post("/logout", headers=token).status_code == 200
+    assert client.get("/", headers=token).status_code == 401
+    assert client.get("/", headers=another).status_code == 200
+
+
+def test_a_token_that_no_revocation_could_name_is_no_good_one(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client = application(shared_server.url, shared_client)
+    for wrong in (a_token(sid=7), a_token(exp=None), a_token(jti="")):
+        assert client.get("/", headers=wrong).status_code == 401
 
 
 def test_so_is_none_and_a_bad_one(shared_server: Server, shared_client: Credentials, application: Make) -> None:

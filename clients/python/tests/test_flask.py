@@ -1,11 +1,13 @@
 """Flask-JWT-Extended with the real packages."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
+import jwt
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, eventually
+from conftest import PATIENCE, eventually, new_id
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, jwt_required
@@ -15,6 +17,7 @@ from tcp_proxy import Proxy
 import adieu
 from adieu.flask import Blocklist
 
+KEY = "k" * 32
 Make = Callable[..., FlaskClient]
 
 
@@ -23,11 +26,16 @@ def application(request: pytest.FixtureRequest) -> Make:
     """Makes a small application, on a node that is reached at a URL."""
 
     def make(url: str, credentials: Credentials, *, with_smorest: bool = False) -> FlaskClient:
-        blocklist = Blocklist(url, credentials.name, credentials.secret, timeout=1)
+        blocklist = Blocklist(url, credentials.name, credentials.secret, timeout=PATIENCE)
         request.addfinalizer(blocklist.close)
         blocklist.wait_ready(PATIENCE)
         app = Flask(__name__)
-        app.config.update(JWT_SECRET_KEY="k" * 32, JWT_ACCESS_TOKEN_EXPIRES=timedelta(minutes=5))
+        app.config.update(
+            JWT_SECRET_KEY=KEY,
+            JWT_ACCESS_TOKEN_EXPIRES=timedelta(minutes=5),
+            JWT_TOKEN_LOCATION=["headers", "cookies"],
+            JWT_COOKIE_CSRF_PROTECT=False,
+        )
         if with_smorest:
             app.config.update(API_TITLE="a", API_VERSION="1", OPENAPI_VERSION="3.0.3")
             Api(app)
@@ -41,7 +49,8 @@ def application(request: pytest.FixtureRequest) -> Make:
         @app.post("/refresh")
         @jwt_required(refresh=True)  # type: ignore[untyped-decorator]
         def refresh() -> str:
-            return "refreshed"
+            claims = {"sid": get_jwt()["sid"]}
+            return create_access_token("jose", additional_claims=claims)  # type: ignore[no-any-return]
 
         @app.post("/logout")
         @jwt_required(verify_type=False)  # type: ignore[untyped-decorator]
@@ -49,13 +58,12 @@ def application(request: pytest.FixtureRequest) -> Make:
             blocklist.revoke(get_jwt())
             return "bye"
 
-        @app.get("/tokens")
-        def tokens() -> dict[str, str]:
-            claims = {"sid": "a session"}
+        @app.post("/login")
+        def log_in() -> dict[str, str]:
+            claims = {"sid": new_id()}
             return {
-                "access": create_access_token("jose"),
-                "refresh": create_refresh_token("jose"),
-                "of_node": create_access_token("jose", additional_claims=claims),
+                "access": create_access_token("jose", additional_claims=claims),
+                "refresh": create_refresh_token("jose", additional_claims=claims),
             }
 
         return app.test_client()
@@ -63,22 +71,77 @@ def application(request: pytest.FixtureRequest) -> Make:
     return make
 
 
+def log_in(client: FlaskClient) -> dict[str, str]:
+    tokens = client.post("/login").json
+    assert isinstance(tokens, dict)
+    return tokens
+
+
+def a_token(**claims: object) -> str:
+    now = int(time.time())
+    payload = {"sub": "jose", "jti": new_id(), "iat": now, "exp": now + 300, "csrf": new_id(), **claims}
+    return jwt.encode({name: value for name, value in payload.items() if value is not None}, KEY)
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_a_revoked_token_is_refused(shared_server: Server, shared_client: Credentials, application: Make) -> None:
+def test_a_logout_ends_the_whole_session(shared_server: Server, shared_client: Credentials, application: Make) -> None:
     client = application(shared_server.url, shared_client)
-    tokens = client.get("/tokens").json
-    assert tokens is not None
-    assert client.get("/", headers=bearer(tokens["access"])).status_code == 200
-    assert client.post("/logout", headers=bearer(tokens["access"])).status_code == 200
-    refused = client.get("/", headers=bearer(tokens["access"]))
-    assert (refused.status_code, refused.json) == (401, {"msg": "Token has been revoked"})
+    for shown in ("access", "refresh"):
+        tokens, others = log_in(client), log_in(client)
+        assert client.get("/", headers=bearer(tokens["access"])).status_code == 200
+        refreshed = client.post("/refresh", headers=bearer(tokens["refresh"])).text
+        assert client.get("/", headers=bearer(refreshed)).status_code == 200
 
-    assert client.post("/refresh", headers=bearer(tokens["refresh"])).status_code == 200
-    assert client.post("/logout", headers=bearer(tokens["refresh"])).status_code == 200
-    assert client.post("/refresh", headers=bearer(tokens["refresh"])).status_code == 401
+        assert client.post("/logout", headers=bearer(tokens[shown])).status_code == 200
+        for method, path, token in (
+            ("GET", "/", tokens["access"]),
+            ("GET", "/", refreshed),
+            ("POST", "/refresh", tokens["refresh"]),
+            ("POST", "/logout", tokens[shown]),
+        ):
+            refused = client.open(path, method=method, headers=bearer(token))
+            assert (refused.status_code, refused.json) == (401, {"msg": "Token has been revoked"}), (shown, path)
+        assert client.get("/", headers=bearer(others["access"])).status_code == 200
+        assert client.post("/refresh", headers=bearer(others["refresh"])).status_code == 200
+
+
+def test_a_refresh_token_is_good_for_refreshing_only(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client = application(shared_server.url, shared_client)
+    tokens = log_in(client)
+    assert client.get("/", headers=bearer(tokens["refresh"])).status_code == 422
+    assert client.post("/refresh", headers=bearer(tokens["access"])).status_code == 422
+    # Whatever an issuer calls it: Flask-JWT-Extended knows its own word only.
+    for another in ({"type": "Refresh"}, {"token_type": "refresh"}, {"token_use": "id"}, {"typ": "Offline"}):
+        assert client.get("/", headers=bearer(a_token(**another))).status_code == 422, another
+    for access in ({}, {"type": "access"}, {"typ": "Bearer"}, {"token_use": "access"}):
+        assert client.get("/", headers=bearer(a_token(**access))).status_code == 200, access
+
+
+def test_a_token_without_jti_can_be_logged_out(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client = application(shared_server.url, shared_client)
+    token, another = a_token(jti=None), a_token(jti=None)
+    assert client.get("/", headers=bearer(token)).status_code == 200
+    assert client.post("/logout", headers=bearer(token)).status_code == 200
+    assert client.get("/", headers=bearer(token)).status_code == 401
+    client.set_cookie("access_token_cookie", token)
+    # Nobody gets round it by showing another one beside it.
+    assert client.get("/", headers={"Cookie": f"access_token_cookie={token}", "X-Token": another}).status_code == 401
+    assert client.get("/", headers=bearer(another)).status_code == 200
+
+
+def test_a_token_that_no_revocation_could_name_is_no_good_one(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client = application(shared_server.url, shared_client)
+    for wrong in ({"sid": 7}, {"exp": None}, {"jti": ""}):
+        assert client.get("/", headers=bearer(a_token(**wrong))).status_code == 422, wrong
 
 
 @pytest.mark.parametrize("with_smorest", [False, True])
@@ -86,8 +149,7 @@ def test_what_can_not_be_known_or_done_is_answered_503(
     client: Credentials, proxy: Proxy, application: Make, *, with_smorest: bool
 ) -> None:
     browser = application(proxy.url, client, with_smorest=with_smorest)
-    tokens = browser.get("/tokens").json
-    assert tokens is not None
+    tokens = log_in(browser)
     proxy.cut()
     not_durable = browser.post("/logout", headers=bearer(tokens["access"]))
     assert not_durable.status_code == 503

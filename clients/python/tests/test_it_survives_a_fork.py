@@ -106,6 +106,16 @@ def test_a_child_does_not_take_its_parents_freshness_for_its_own(
     assert "not been read yet" in said
 
 
+def test_a_child_that_prefers_to_accept_knows_what_its_parent_knew(
+    client: Credentials, proxy: Proxy, follow: Follow
+) -> None:
+    blocklist = follow(proxy.url, client, start_timeout=0, when_stale="accept")
+    known = new_id()
+    blocklist.add(known)
+    proxy.cut()
+    assert in_a_child(lambda: (known in blocklist, new_id() in blocklist, blocklist.is_fresh)) == (True, False, False)
+
+
 def test_a_fork_in_the_middle_of_a_page_leaves_no_lock_behind(
     shared_server: Server, shared_client: Credentials, follow: Follow
 ) -> None:

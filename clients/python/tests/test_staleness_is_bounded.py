@@ -182,6 +182,24 @@ def test_a_service_may_choose_to_go_on(
     assert caplog.text.count("can't be followed") == 1
 
 
+def test_to_accept_what_is_stale_something_must_be_known(
+    server: Server, client: Credentials, proxy: Proxy, follow: Follow
+) -> None:
+    proxy.cut()
+    nobody_there = follow(proxy.url, client, ready=False, when_stale="accept", start_timeout=0)
+    not_let_in = follow(server.url, Credentials("shop", "wrong"), ready=False, when_stale="accept", start_timeout=0)
+    eventually(lambda: not_let_in._follower.error is not None and nobody_there._follower.error is not None)
+    for blocklist in (nobody_there, not_let_in):
+        assert is_stale(blocklist)
+        with pytest.raises(StaleError, match="not been read yet"):
+            blocklist.is_revoked({"jti": new_id(), "exp": 1_900_000_000})
+    proxy.mend()
+    nobody_there.wait_ready(PATIENCE)
+    proxy.cut()
+    eventually(lambda: not nobody_there.is_fresh)
+    assert not is_stale(nobody_there)
+
+
 def test_one_that_was_closed_refuses(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
     with follow(shared_server.url, shared_client, start_timeout=0) as here:
         assert not is_stale(here)

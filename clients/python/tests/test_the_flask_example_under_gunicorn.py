@@ -2,12 +2,10 @@
 
 import contextlib
 import filecmp
-import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 from adieu_server import PATIENCE, REPOSITORY, Credentials, Server
 from conftest import eventually
+from unix_socket import UnixConnection
 
 from adieu.clock import SECOND, moment
 
@@ -77,10 +76,21 @@ class Gunicorn:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        with self._only(worker), contextlib.closing(_UnixConnection(self.socket)) as connection:
+        with self._only(worker), contextlib.closing(UnixConnection(self.socket)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             return response.status, json.loads(response.read())
+
+    def ask_until_known(self, *question: Any) -> tuple[int, Any]:
+        """As `ask`, and again while a worker that was stopped too long does not know yet."""
+        answers: list[tuple[int, Any]] = []
+
+        def is_known() -> bool:
+            answers.append(self.ask(*question))
+            return answers[-1][0] != 503
+
+        eventually(is_known)
+        return answers[-1]
 
     @contextlib.contextmanager
     def _only(self, worker: int) -> Iterator[None]:
@@ -94,17 +104,6 @@ class Gunicorn:
         finally:
             for other in others:
                 os.kill(other, signal.SIGCONT)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PATIENCE)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(PATIENCE)
-        self.sock.connect(self._path)
 
 
 def _state(pid: int) -> str:
@@ -184,7 +183,6 @@ def test_with_adieu_a_logout_holds_in_every_worker_and_after_every_restart(
         assert gunicorn.ask(one, "GET", "/item", access) == (200, [])
         assert gunicorn.ask(other, "GET", "/item", access) == (200, [])
 
-        assert gunicorn.ask(one, "POST", "/refresh", tokens["refresh_token"])[0] == 200
         assert gunicorn.ask(one, "POST", "/logout", access) == (200, {"message": "Successfully logged out"})
         answered_at = moment()
         assert gunicorn.ask(one, "GET", "/item", access) == REVOKED
@@ -201,6 +199,43 @@ def test_with_adieu_a_logout_holds_in_every_worker_and_after_every_restart(
             assert gunicorn.ask(worker, "GET", "/item", access) == REVOKED
             assert gunicorn.ask(worker, "POST", "/refresh", tokens["refresh_token"]) == REVOKED
             assert gunicorn.ask(worker, "GET", "/item", log_in(gunicorn, worker)["access_token"]) == (200, [])
+
+
+@pytest.mark.parametrize("shown", ["access_token", "refresh_token"])
+def test_a_logout_ends_the_whole_session_in_every_worker(
+    server: Server, client: Credentials, tmp_path: Path, shown: str
+) -> None:
+    with under_gunicorn(tmp_path / "run", with_the_set=False, environment=blocklist_at(server, client)) as gunicorn:
+        one, other = gunicorn.workers
+        tokens = log_in(gunicorn, one)
+        renewed = gunicorn.ask_until_known(other, "POST", "/refresh", log_in(gunicorn, other)["refresh_token"])[1][
+            "access_token"
+        ]
+        used = log_in(gunicorn, one)
+        from_refresh = gunicorn.ask_until_known(one, "POST", "/refresh", used["refresh_token"])[1]["access_token"]
+
+        assert gunicorn.ask_until_known(one, "POST", "/logout", tokens[shown])[0] == 200
+        answered_at = moment()
+        for worker in (one, other):
+            refused_in_time(gunicorn, worker, answered_at, "GET", "/item", tokens["access_token"])
+            refused_in_time(gunicorn, worker, answered_at, "POST", "/refresh", tokens["refresh_token"])
+
+        assert gunicorn.ask_until_known(one, "POST", "/logout", used["access_token"])[0] == 200
+        answered_at = moment()
+        refused_in_time(gunicorn, other, answered_at, "GET", "/item", from_refresh)
+        assert gunicorn.ask_until_known(one, "GET", "/item", renewed) == (200, []), "of another login"
+
+
+def test_a_refresh_token_is_good_for_one_time_at_all_workers_together(
+    server: Server, client: Credentials, tmp_path: Path
+) -> None:
+    with under_gunicorn(tmp_path / "run", with_the_set=False, environment=blocklist_at(server, client)) as gunicorn:
+        one, other = gunicorn.workers
+        for first, second in ((one, other), (other, one)):
+            refresh = log_in(gunicorn, first)["refresh_token"]
+            assert gunicorn.ask_until_known(first, "POST", "/refresh", refresh)[0] == 200
+            # At once, also where nobody has told of it yet.
+            assert gunicorn.ask_until_known(second, "POST", "/refresh", refresh)[0] == 401
 
 
 def test_with_the_set_the_other_worker_goes_on_accepting(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Registering, logging in, and logging out."""
 
 from typing import Any
+from uuid import uuid4
 
 from flask.views import MethodView
 from flask_jwt_extended import create_access_token, create_refresh_token, get_jwt, get_jwt_identity, jwt_required
@@ -33,14 +34,14 @@ def register(user: dict[str, str]) -> dict[str, str]:
 @blueprint.arguments(schemas.User)
 @blueprint.response(200)
 def log_in(given: dict[str, str]) -> dict[str, str]:
-    """Gives an access token, which is fresh, and a refresh token."""
+    """Gives an access token, which is fresh, and a refresh token. All tokens of a login have a common `sid`."""
     user = db.session.scalar(select(User).where(User.username == given["username"]))
     if user is None or not check_password_hash(user.password, given["password"]):
         abort(401, message="Invalid credentials.")
-    identity = str(user.id)
+    identity, session = str(user.id), {"sid": str(uuid4())}
     return {
-        "access_token": create_access_token(identity, fresh=True),
-        "refresh_token": create_refresh_token(identity),
+        "access_token": create_access_token(identity, fresh=True, additional_claims=session),
+        "refresh_token": create_refresh_token(identity, additional_claims=session),
     }
 
 
@@ -48,15 +49,17 @@ def log_in(given: dict[str, str]) -> dict[str, str]:
 @jwt_required(refresh=True)
 def refresh() -> dict[str, str]:
     """Gives an access token, which is not fresh. The refresh token is good for this one time."""
-    BLOCKLIST.add(get_jwt()["jti"])
-    return {"access_token": create_access_token(get_jwt_identity(), fresh=False)}
+    if not BLOCKLIST.revoke_once(get_jwt()):
+        abort(401, message="The refresh token has been used.")
+    session = {"sid": get_jwt()["sid"]}
+    return {"access_token": create_access_token(get_jwt_identity(), fresh=False, additional_claims=session)}
 
 
 @blueprint.post("/logout")
-@jwt_required()
+@jwt_required(verify_type=False)
 def log_out() -> dict[str, str]:
-    """Ends the token of the request."""
-    BLOCKLIST.add(get_jwt()["jti"])
+    """Ends the session of the token of the request, whichever of its tokens that is."""
+    BLOCKLIST.revoke(get_jwt())
     return {"message": "Successfully logged out"}
 
 

@@ -2,28 +2,34 @@
 
 In the settings of the project::
 
+    from adieu.simplejwt import SERIALIZERS
+
     ADIEU = {"url": "https://adieu.example.org", "client_id": "shop", "secret": os.environ["BLOCKLIST_SECRET"]}
     REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["adieu.django.JWTAuthentication"]}
-    SIMPLE_JWT = {
-        "TOKEN_REFRESH_SERIALIZER": "adieu.django.TokenRefreshSerializer",
-        "TOKEN_BLACKLIST_SERIALIZER": "adieu.django.TokenBlacklistSerializer",
-    }
+    SIMPLE_JWT = {**SERIALIZERS, "ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
 
 ``ADIEU`` takes every argument of `adieu.Blocklist`. A view logs its caller out with
-``blocklist().revoke(request.auth.payload)``.
+``blocklist().revoke(request.auth.payload)``, which ends both tokens of the pair, and all that came of them: they have a
+common ``sid``. With a view or an authentication class of simplejwt that does not ask, the project does not start.
 """
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 from rest_framework.exceptions import APIException
 from rest_framework_simplejwt import authentication, serializers, tokens
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.settings import api_settings
 
 from adieu import blocklist as core
-from adieu import errors
+from adieu import errors, kind
+from adieu.index import token_id_of
+from adieu.simplejwt import SERIALIZERS
 
 
 class _Answered503(APIException):  # type: ignore[misc]
@@ -52,19 +58,46 @@ class Blocklist(core.Blocklist):
     stale_error = StaleError
     unavailable_error = UnavailableError
 
+    def revoke(
+        self, payload: Mapping[str, Any], token: str | bytes | None = None, *, keep_until: float | None = None
+    ) -> None:
+        """As `adieu.Blocklist.revoke`; a sliding token is revoked for as long as it could be refreshed."""
+        if keep_until is None:
+            # Its id stays the same while its exp moves on.
+            keep_until = payload.get(api_settings.SLIDING_TOKEN_REFRESH_EXP_CLAIM)
+            if keep_until is not None:
+                keep_until = max(keep_until, payload["exp"])
+        super().revoke(payload, token, keep_until=keep_until)
+
 
 @cache
 def blocklist() -> Blocklist:
     """The one of this project, made from the setting ``ADIEU`` when it is first asked for."""
-    return Blocklist(**{"subject_claim": api_settings.USER_ID_CLAIM, **settings.ADIEU})
+    for setting, ours in SERIALIZERS.items():
+        path = getattr(api_settings, setting)
+        if not issubclass(import_string(path), import_string(ours)):
+            raise ImproperlyConfigured(f"SIMPLE_JWT: {setting} must be {ours} or derived from it, and not {path}")
+    lifetimes = (
+        api_settings.ACCESS_TOKEN_LIFETIME,
+        api_settings.REFRESH_TOKEN_LIFETIME,
+        api_settings.SLIDING_TOKEN_LIFETIME,
+        api_settings.SLIDING_TOKEN_REFRESH_LIFETIME,
+    )
+    options = {"subject_claim": api_settings.USER_ID_CLAIM, "lifetime": max(lifetimes).total_seconds()}
+    return Blocklist(**{**options, **settings.ADIEU})
 
 
 class _NotRevoked:
     def get_validated_token(self, raw_token: bytes) -> Any:
         """The token, verified. Revoked ones are answered 401."""
         token = super().get_validated_token(raw_token)  # type: ignore[misc]
-        if blocklist().is_revoked(token.payload):
-            raise InvalidToken({"detail": "The token has been revoked.", "code": "token_revoked"})
+        try:
+            _require_good(token, ("access", token.token_type))
+        except TokenError as error:
+            code = "token_revoked" if isinstance(error, _RevokedError) else "token_not_valid"
+            raise InvalidToken({"detail": error.args[0], "code": code}) from error
+        # So that it can be revoked by its payload.
+        token.payload = _with_id(token)
         return token
 
 
@@ -77,17 +110,46 @@ class JWTStatelessUserAuthentication(_NotRevoked, authentication.JWTStatelessUse
 
 
 class RefreshToken(tokens.RefreshToken):  # type: ignore[misc]
+    """simplejwt's, with this project's blocklist in place of a table in its database.
+
+    It has a ``sid``, which every token that is made from it has too: revoking one of them ends them all.
+    """
+
+    @classmethod
+    def for_user(cls, user: Any) -> "RefreshToken":
+        """A new one, the first of its session."""
+        token: RefreshToken = super().for_user(user)
+        token["sid"] = uuid4().hex
+        return token
+
+    def verify(self, *args: Any, **kwargs: Any) -> None:
+        """Also refuses what is revoked."""
+        super().verify(*args, **kwargs)
+        _require_good(self, ("refresh",))
+
+    def blacklist(self) -> None:
+        """Uses it up; durable when it returns. Of several who do it at once, one succeeds."""
+        if not blocklist().revoke_once(_with_id(self)):
+            raise _RevokedError
+
+
+class SlidingToken(tokens.SlidingToken):  # type: ignore[misc]
     """simplejwt's, with this project's blocklist in place of a table in its database."""
 
     def verify(self, *args: Any, **kwargs: Any) -> None:
         """Also refuses what is revoked."""
         super().verify(*args, **kwargs)
-        if blocklist().is_revoked(self.payload):
-            raise TokenError("The token has been revoked.")
+        _require_good(self, ("sliding",))
 
     def blacklist(self) -> None:
         """Revokes it; durable when it returns."""
-        blocklist().revoke(self.payload)
+        blocklist().revoke(_with_id(self))
+
+
+class TokenObtainPairSerializer(serializers.TokenObtainPairSerializer):  # type: ignore[misc]
+    """simplejwt's, for pairs that end together."""
+
+    token_class = RefreshToken
 
 
 class TokenRefreshSerializer(serializers.TokenRefreshSerializer):  # type: ignore[misc]
@@ -96,7 +158,79 @@ class TokenRefreshSerializer(serializers.TokenRefreshSerializer):  # type: ignor
     token_class = RefreshToken
 
 
+class TokenVerifySerializer(serializers.TokenVerifySerializer):  # type: ignore[misc]
+    """simplejwt's, for tokens of any kind that are not revoked."""
+
+    def validate(self, attrs: dict[str, Any]) -> Any:
+        """Also refuses what is revoked."""
+        validated = super().validate(attrs)
+        _require_good(tokens.UntypedToken(attrs["token"]), None)
+        return validated
+
+
 class TokenBlacklistSerializer(serializers.TokenBlacklistSerializer):  # type: ignore[misc]
-    """simplejwt's: revokes the refresh token that it is given."""
+    """simplejwt's: logs out with the refresh token that it is given, the whole session."""
 
     token_class = RefreshToken
+
+    def validate(self, attrs: dict[str, Any]) -> Any:
+        """Revokes it."""
+        blocklist().revoke(_with_id(self.token_class(attrs["refresh"])))
+        return {}
+
+
+class TokenObtainSlidingSerializer(serializers.TokenObtainSlidingSerializer):  # type: ignore[misc]
+    """simplejwt's."""
+
+    token_class = SlidingToken
+
+
+class TokenRefreshSlidingSerializer(serializers.TokenRefreshSlidingSerializer):  # type: ignore[misc]
+    """simplejwt's, for sliding tokens that are not revoked."""
+
+    token_class = SlidingToken
+
+
+class _RevokedError(TokenError):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__("The token has been revoked.")
+
+
+def _require_good(token: Any, types: tuple[str, ...] | None) -> None:
+    """Raises a `TokenError` unless a verified token is of one of these kinds, and not revoked."""
+    try:
+        if types is not None and not kind.is_one_of(types, kind.header_of(token.token), token.payload):
+            raise TokenError("Token has wrong type")
+        if blocklist().is_revoked(_with_id(token)):
+            raise _RevokedError
+    except errors.InvalidClaimsError as error:
+        raise TokenError("Token is invalid") from error
+
+
+def _with_id(token: Any) -> dict[str, Any]:
+    """The payload, with the id of the token where `adieu` looks for it."""
+    claim = api_settings.JTI_CLAIM
+    if claim == "jti":
+        return token.payload  # type: ignore[no-any-return]
+    jti = None if claim is None else token.payload[claim]
+    return {**token.payload, "jti": token_id_of(token.token) if jti is None else jti}
+
+
+def _require_coverage(default_authentication: Iterable[object]) -> None:
+    """Raises where a view or an authentication class of simplejwt itself is set, which would ask nobody."""
+    bare = "rest_framework_simplejwt."
+    for setting, ours in SERIALIZERS.items():
+        if str(getattr(api_settings, setting)).startswith(bare):
+            raise ImproperlyConfigured(
+                f"SIMPLE_JWT: {setting} must be {ours}, or its view would accept revoked tokens; "
+                "begin with {**SERIALIZERS, ...} from adieu.simplejwt"
+            )
+    for path in default_authentication:
+        if str(path).startswith(bare):
+            raise ImproperlyConfigured(
+                f"REST_FRAMEWORK: DEFAULT_AUTHENTICATION_CLASSES must be of adieu.django, and not {path}"
+            )
+
+
+# While the project starts: whatever view there is, its module imports the authentication classes.
+_require_coverage(getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ()))

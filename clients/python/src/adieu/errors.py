@@ -25,3 +25,10 @@ class RefusedError(AdieuError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class InvalidClaimsError(AdieuError, TypeError):
+    """The payload is none that can be judged: a claim has the wrong type, or there is no ``exp``.
+
+    The node rejects such a token. A request that meets it is best answered 401.
+    """

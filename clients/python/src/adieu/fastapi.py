@@ -7,14 +7,15 @@
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
-from adieu import blocklist, errors
+from adieu import blocklist, errors, kind
+from adieu.index import token_id_of
 
 
 class _Answered503(HTTPException):
@@ -42,12 +43,23 @@ class Blocklist(blocklist.Blocklist):
 class NotRevoked:
     """A dependency: the payload of the bearer token, which is good and not revoked; otherwise 401, or 503 when stale.
 
-    `decode` verifies a token and gives its payload. Any exception of it is answered 401.
+    - `decode` verifies a token and gives its payload. Any exception of it is answered 401.
+    - `types` are the kinds of token that are let in: access tokens unless set otherwise. For the refresh tokens of the
+      application itself it is ``("refresh",)``; those of the node are for the node alone.
+
+    The payload of a token without ``jti`` gets one, the same everywhere, so that it can be revoked.
     """
 
-    def __init__(self, blocklist: Blocklist, decode: Callable[[str], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        blocklist: Blocklist,
+        decode: Callable[[str], Mapping[str, Any]],
+        *,
+        types: Collection[str] = kind.ACCESS,
+    ) -> None:
         self._blocklist = blocklist
         self._decode = decode
+        self._types = types
 
     async def __call__(
         self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
@@ -55,15 +67,24 @@ class NotRevoked:
         """The payload of the token in the request."""
         if credentials is None:
             raise _unauthorized("Not authenticated.")
+        token = credentials.credentials
         try:
-            payload = self._decode(credentials.credentials)
+            payload = self._decode(token)
+            header = kind.header_of(token)
         except Exception as error:
             raise _unauthorized("The token is not valid.", "invalid_token") from error
-        if self._blocklist.staleness is None:
-            # The first snapshot is not there yet: the only time that a look-up waits, so not on the event loop.
-            revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload)
-        else:
-            revoked = self._blocklist.is_revoked(payload)
+        if not kind.is_one_of(self._types, header, payload):
+            raise _unauthorized("The token is not valid.", "invalid_token")
+        if payload.get("jti") is None:
+            payload = {**payload, "jti": token_id_of(token)}
+        try:
+            if self._blocklist.staleness is None:
+                # The first snapshot is not there yet: the only time that a look-up waits, so not on the event loop.
+                revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload)
+            else:
+                revoked = self._blocklist.is_revoked(payload)
+        except errors.InvalidClaimsError as error:
+            raise _unauthorized("The token is not valid.", "invalid_token") from error
         if revoked:
             raise _unauthorized("The token has been revoked.", "invalid_token")
         return payload

@@ -4,13 +4,15 @@ The errors of this `Blocklist` are also Werkzeug's: a view in which one is raise
 also under flask-smorest and Flask-RESTful, with no error handler to register.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import jwt as pyjwt
 from flask_jwt_extended import JWTManager
 from werkzeug.exceptions import ServiceUnavailable
 
-from adieu import blocklist, errors
+from adieu import blocklist, errors, kind
+from adieu.index import token_id_of
 
 
 class _Answered503(ServiceUnavailable):
@@ -36,9 +38,30 @@ class Blocklist(blocklist.Blocklist):
     stale_error = StaleError
     unavailable_error = UnavailableError
 
-    def protect(self, jwt: JWTManager) -> None:
-        """Asks for every token that Flask-JWT-Extended verifies, access and refresh tokens alike."""
+    def protect(self, jwt: JWTManager, *, types: Collection[str] = kind.ACCESS) -> None:
+        """Asks for every token that Flask-JWT-Extended verifies, access and refresh tokens alike.
+
+        `types` are the kinds of token that a view takes which does not ask for refresh tokens: access tokens unless set
+        otherwise. A token without ``jti`` gets one in its payload, the same everywhere, so that ``get_jwt()`` can be
+        revoked.
+        """
+        decode = jwt._decode_jwt_from_config
+
+        def decode_with_id(encoded_token: str, *args: Any, **options: Any) -> dict[str, Any]:
+            payload = decode(encoded_token, *args, **options)
+            if payload.get("jti") is None:
+                payload["jti"] = token_id_of(encoded_token)
+            return payload
+
+        jwt._decode_jwt_from_config = decode_with_id  # type: ignore[method-assign]
 
         @jwt.token_in_blocklist_loader
-        def is_revoked(_header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
-            return self.is_revoked(payload)
+        def is_revoked(header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
+            # What Flask-JWT-Extended takes for no refresh token it takes for an access token, whatever it says.
+            expected = ("refresh",) if payload["type"] == "refresh" else set(types) - {"refresh"}
+            if not kind.is_one_of(expected, header, payload):
+                raise pyjwt.InvalidTokenError("the token is of another kind")
+            try:
+                return self.is_revoked(payload)
+            except errors.InvalidClaimsError as error:
+                raise pyjwt.InvalidTokenError(str(error)) from error

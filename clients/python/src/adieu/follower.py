@@ -5,10 +5,13 @@ taken, on the steady clock of this machine; once its page is in the index, the i
 then. No clocks of two machines are compared, and an answer that comes late proves nothing that it should not.
 """
 
+import contextlib
 import logging
+import mmap
 import os
 import random
 import secrets
+import sys
 import threading
 import weakref
 
@@ -19,7 +22,8 @@ from adieu.node import Node, Page
 
 logger = logging.getLogger("adieu")
 
-NEVER_COMPLETE = -(1 << 63)
+OFFSET = 1 << 62
+"""What is added to a moment in `Follower.stamp`, so that zero is longer ago than any bound."""
 
 _FIRST_RETRY = 0.02
 _SLOWEST_RETRY = 0.5
@@ -29,8 +33,18 @@ _SLOWEST_RETRY_WHEN_REFUSED = 5.0
 _LONGEST_WAIT_MS = 30_000
 
 
+_WIPE_ON_FORK = 18
+"""`MADV_WIPEONFORK` of Linux, which the standard library does not name."""
+
+
 class Follower:
-    """A daemon thread that reads the feed. In a process that forks, each child gets one of its own."""
+    """A daemon thread that reads the feed. In a process that forks, each child gets one of its own.
+
+    Python tells of a fork, but not when C code forks, as uWSGI does. So how fresh the index is lies in memory that a
+    fork wipes: a look-up in the child finds that nothing is known to be fresh, and then that the process is another.
+    Nor does uWSGI stop other threads while it forks, which may leave the child waiting for ever for what they held. So
+    no thread begins before it has: the first look-up in a worker begins it.
+    """
 
     def __init__(self, node: Node, index: Index, max_staleness: float, *, accepts_when_stale: bool) -> None:
         self._node = node
@@ -41,15 +55,21 @@ class Follower:
         self._wait_ms = min(self._staleness_ms // 4, _LONGEST_WAIT_MS)
         # A node that says nothing for longer has gone, or the way to it has.
         self._patience = self._wait_ms / 1000 + max(max_staleness, 1.0)
-        self._cursor: str | None = None
+        self.cursor: str | None = None
+        """How far the feed has been read: whatever is before it is in the index."""
         self._closed = False
+        self.stamp = _wiped_by_a_fork()
+        """The moment at which the index is known to have been complete, plus `OFFSET`; zero when it never was."""
+        self.has_read_all = False
+        """Whether the index was ever complete, here or in the process that this one was forked from."""
+        _require_threads()
         # First, so that a fork in between forgets neither this nor its thread.
         _all.add(self)
-        self._begin()
+        self._begin(with_thread=not _uwsgi_forks_later())
 
-    def _begin(self) -> None:
-        self.complete_at = NEVER_COMPLETE
-        """The moment at which the index is known to have been complete, in this process."""
+    def _begin(self, *, with_thread: bool) -> None:
+        self.stamp[0] = 0
+        self._process = os.getpid()
         self.started_at = moment()
         self.error: AdieuError | None = None
         """Why the last read failed; none when it did not."""
@@ -58,27 +78,51 @@ class Follower:
         self._stop = threading.Event()
         # Drawn by the system, so that two processes that were one never share it.
         self._id = secrets.token_urlsafe(12)
-        self._thread = threading.Thread(target=self._run, args=(self._stop,), name="adieu-follower", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if with_thread:
+            self._thread = threading.Thread(target=self._run, args=(self._stop,), name="adieu-follower", daemon=True)
+            self._thread.start()
+
+    @property
+    def complete_at(self) -> int | None:
+        """The moment at which the index is known to have been complete, in this process; none when it never was."""
+        self.run_here()
+        stamp: int = self.stamp[0]
+        return stamp - OFFSET if stamp else None
+
+    def run_here(self) -> None:
+        """Begins anew in a process that was forked without a word to Python. Cheap, but not for every look-up."""
+        if self._is_to_begin():
+            with _beginning:
+                if self._is_to_begin():
+                    self._after_fork_in_child()
+
+    def _is_to_begin(self) -> bool:
+        if self._process != os.getpid():
+            return True
+        return self._thread is None and not self._closed and not _uwsgi_forks_later()
 
     def close(self) -> None:
         """Stops following. The index is stale from now on."""
         self._closed = True
         self._stop.set()
-        self.complete_at = NEVER_COMPLETE
+        self.stamp[0] = 0
         self._node.close()
         with self._changed:
             self._changed.notify_all()
 
     def join(self) -> None:
         """After `close`, lets the thread come to its end, unless that takes long."""
-        if self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(1 + self._wait_ms / 1000)
 
     def wait_ready(self, until: int | None) -> bool:
         """Waits until the whole feed has been read once in this process, or the node has refused, or that moment."""
+        self.run_here()
+        if self._thread is None:
+            self._read_without_a_thread(until)
         with self._changed:
-            while self.complete_at == NEVER_COMPLETE:
+            while not self.stamp[0]:
                 if self._closed or isinstance(self.error, RefusedError):
                     return False
                 left = None if until is None else (until - moment()) / SECOND
@@ -87,10 +131,21 @@ class Follower:
                 self._changed.wait(left)
             return True
 
+    def _read_without_a_thread(self, until: int | None) -> None:
+        """What the thread does, by whoever waits for it: as uWSGI loads the application."""
+        while not self._closed and not self.stamp[0] and (until is None or moment() < until):
+            try:
+                self._catch_up(self._stop)
+            except AdieuError as error:
+                self._failed(error, self._stop)
+                if isinstance(error, RefusedError):
+                    return
+                self._stop.wait(_FIRST_RETRY)
+
     def wait_complete(self, since: int, until: int) -> bool:
         """Waits until the index is known to have been complete at the one moment, or until the other one."""
         with self._changed:
-            while self.complete_at < since:
+            while self.stamp[0] < since + OFFSET:
                 left = (until - moment()) / SECOND
                 if self._closed or left <= 0:
                     return False
@@ -109,8 +164,10 @@ class Follower:
         # yet, so a logout that waits for everyone would not wait for it.
         self._index.lock = threading.Lock()
         self._node.after_fork()
-        if not self._closed:
-            self._begin()
+        if self._closed:
+            self._process = os.getpid()
+        else:
+            self._begin(with_thread=True)
 
     def _run(self, stop: threading.Event) -> None:
         retry = _FIRST_RETRY
@@ -151,17 +208,17 @@ class Follower:
     def _query(self, wait: int) -> dict[str, str | int]:
         query: dict[str, str | int] = {"wait": wait, "follower": self._id, "max_staleness": self._staleness_ms}
         # Only pages that are in the index are behind this cursor, so sending it tells the node that they are.
-        if self._cursor is not None:
-            query["after"] = self._cursor
+        if self.cursor is not None:
+            query["after"] = self.cursor
         if self._accepts_when_stale:
             query["when_stale"] = "accept"
         return query
 
     def _take_in(self, page: Page) -> None:
-        if page.from_start and self._cursor is not None:
+        if page.from_start and self.cursor is not None:
             logger.error(
                 "the revocation log is another one or went back (known %s, found %s); everything known stays revoked",
-                self._cursor,
+                self.cursor,
                 page.cursor,
             )
         with self._index.lock:
@@ -170,7 +227,7 @@ class Follower:
                 logger.warning("the node calls itself %r now, and no longer %r", page.issuer, renamed_from)
             self._index.extend(page.entries)
             self._index.forget_lapsed(page.pruned_through)
-            self._cursor = page.cursor
+            self.cursor = page.cursor
 
     def _succeeded(self, complete_at: int) -> None:
         if self.error is not None:
@@ -178,8 +235,10 @@ class Follower:
         self._heard = True
         with self._changed:
             self.error = None
-            # Never back: a node that lags for a while takes nothing of what another has proved.
-            self.complete_at = max(self.complete_at, complete_at)
+            if not self._closed:
+                # Never back: a node that lags for a while takes nothing of what another has proved.
+                self.stamp[0] = max(self.stamp[0], complete_at + OFFSET)
+                self.has_read_all = True
             self._changed.notify_all()
 
     def _failed(self, error: AdieuError, stop: threading.Event) -> None:
@@ -202,13 +261,39 @@ class Follower:
 def stale(follower: Follower, max_staleness: float, kind: type[StaleError]) -> StaleError:
     """What to raise when the index is too old."""
     why = f": {follower.error}" if follower.error is not None else ""
-    if follower.complete_at == NEVER_COMPLETE:
+    if not follower.stamp[0]:
         return kind(f"the revocations have not been read yet{why}")
     return kind(f"the last news of revocations is older than {max_staleness:g} s{why}")
 
 
+def _require_threads() -> None:
+    """Raises where no thread of Python ever runs, as under older versions of uWSGI unless set otherwise."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None and not getattr(uwsgi, "has_threads", True) and not getattr(uwsgi, "loop", None):
+        raise RuntimeError("uWSGI runs no threads of Python: set enable-threads, or nothing is ever heard of the node")
+
+
+def _uwsgi_forks_later() -> bool:
+    """Whether uWSGI is loading the application in the process that it will fork the workers from."""
+    uwsgi = sys.modules.get("uwsgi")
+    return uwsgi is not None and uwsgi.worker_id() == 0
+
+
+def _wiped_by_a_fork() -> memoryview:
+    """Room for a number that is zero in every child of this process."""
+    room: mmap.mmap | bytearray = bytearray(8)
+    # Elsewhere than on Linux a fork that Python is not told of is found out when the bound is over.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(_WIPE_ON_FORK)
+        room = page
+    return memoryview(room)[:8].cast("q")
+
+
 _all: "weakref.WeakSet[Follower]" = weakref.WeakSet()
 _forking: list[Follower] = []
+_beginning = threading.Lock()
+"""Held while a follower begins anew in a process whose fork Python was not told of."""
 
 
 def _before_fork() -> None:

@@ -7,10 +7,14 @@
    that it could match counts as revoked by its ``exp`` alone, so that a clock that goes back revives nothing.
 """
 
+import base64
+import hashlib
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from adieu.errors import InvalidClaimsError
 
 KEPT_AFTER_EXPIRY = 120
 """A revocation is kept for so many seconds after the last token that it matches: leeway, and clocks that disagree."""
@@ -20,6 +24,15 @@ NEVER = 1 << 62
 
 _SLOT_BITS = 8
 """Facts are forgotten in groups of those that lapse within 256 seconds."""
+
+_LATEST = 253_402_300_799
+"""The end of the year 9999. What is later is milliseconds by mistake."""
+
+_LONGEST = 512
+"""No revocation names an id of more bytes."""
+
+_SHORT = _LONGEST // 4
+"""So many characters are never more bytes."""
 
 
 class BadFactError(ValueError):
@@ -174,7 +187,7 @@ class Index:
         # An id that was added without its issuer is found too: what `in` says, this says.
         if name is not None and (name in facts.tokens.lapses or name in self.own.tokens.lapses):
             return True
-        if token.session is not None and not token.is_refresh and token.session in facts.sessions.lapses:
+        if token.session is not None and token.session in facts.sessions.lapses:
             return True
         issued_at = token.issued_at
         if token.subject is not None:
@@ -188,48 +201,77 @@ class Index:
 
 
 class Claims:
-    """What matters of the payload of a token whose signature and claims were verified by whoever decoded it."""
+    """What matters of the payload of a token whose signature and claims were verified by whoever decoded it.
 
-    __slots__ = ("expires_at", "is_refresh", "issued_at", "issuer", "session", "subject", "token_id")
+    `token` is the encoded token, which names a token that has no ``jti``; see `token_id_of`.
+    """
 
-    def __init__(self, payload: Mapping[str, Any], subject_claim: str) -> None:
+    __slots__ = ("expires_at", "issued_at", "issuer", "session", "subject", "token_id")
+
+    def __init__(self, payload: Mapping[str, Any], subject_claim: str, token: str | bytes | None = None) -> None:
         # What is as it should be costs no call: this is done for every request.
         get = payload.get
         value = get("iss")
-        self.issuer = value if value.__class__ is str else _name("iss", value)
+        self.issuer = value if value.__class__ is str and 0 < len(value) <= _SHORT else _name("iss", value)
         value = get("jti")
-        self.token_id = value if value.__class__ is str else _name("jti", value)
+        if value.__class__ is str and 0 < len(value) <= _SHORT:
+            self.token_id: str | None = value
+        elif value is None and token is not None:
+            self.token_id = token_id_of(token)
+        else:
+            self.token_id = _name("jti", value)
         value = get("sid")
-        self.session = value if value.__class__ is str else _name("sid", value)
+        self.session = value if value.__class__ is str and 0 < len(value) <= _SHORT else _name("sid", value)
         value = get(subject_claim)
-        self.subject = value if value.__class__ is str else _name(subject_claim, value)
+        self.subject = value if value.__class__ is str and 0 < len(value) <= _SHORT else _subject(subject_claim, value)
         value = get("iat")
-        self.issued_at = value if value.__class__ is int else _date("iat", value)
+        self.issued_at = value if value.__class__ is int and 0 <= value <= _LATEST else _date("iat", value)
         value = get("exp")
-        self.expires_at = value if value.__class__ is int else _date("exp", value)
-        # Flask-JWT-Extended and Adieu call it `type`, simplejwt `token_type`. Refresh tokens outlive the fact that
-        # their session ended, so it must not be what they are judged by.
-        self.is_refresh = get("type") == "refresh" or get("token_type") == "refresh"
+        self.expires_at = value if value.__class__ is int and 0 <= value <= _LATEST else _date("exp", value)
+
+
+def token_id_of(token: str | bytes) -> str:
+    """Returns the id of an encoded token that has no ``jti``: the SHA-256 of what is signed, in base64url.
+
+    Not of the signature, which some algorithms write in several ways. The node and all clients use the same one.
+    """
+    if isinstance(token, str):
+        token = token.encode("ascii")
+    signed, separator, _ = token.rpartition(b".")
+    if not separator or not signed:
+        raise TypeError("the token must be a signed JWT, as it was sent")
+    return base64.urlsafe_b64encode(hashlib.sha256(signed).digest()).rstrip(b"=").decode("ascii")
 
 
 _NOTHING = Facts()
 
 
 def _name(claim: str, value: object) -> str | None:
-    if value is None or isinstance(value, str):
+    if value is None:
+        return None
+    if isinstance(value, str) and 0 < len(value.encode("utf-8", "replace")) <= _LONGEST:
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise TypeError(f"the claim {claim} must be text")
+    raise InvalidClaimsError(f"the claim {claim} must be text of 1 to {_LONGEST} bytes")
+
+
+def _subject(claim: str, value: object) -> str | None:
+    """A subject may be a whole number, as older applications have it: 7 is then the same as "7"."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # What is larger is not read alike everywhere, as many programs read numbers as floats.
+        if abs(value) < 1 << 53 and value == int(value):
+            return str(int(value))
+        raise InvalidClaimsError(f"the claim {claim} must be text, or a whole number below 2^53")
+    return _name(claim, value)
 
 
 def _date(claim: str, value: object) -> int | None:
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    # Not a number is no number that compares.
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LATEST:
         # Down, as the node does it: a fraction never makes a life longer.
         return int(value // 1)
-    raise TypeError(f"the claim {claim} must be a number")
+    raise InvalidClaimsError(f"the claim {claim} must be seconds since 1970")
 
 
 def _text(value: object) -> str:

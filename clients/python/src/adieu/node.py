@@ -61,6 +61,8 @@ class Node:
             raise ValueError("url must have no credentials, query or fragment")
         if not client_id or ":" in client_id:
             raise ValueError("client_id must be the name that `adieu client add` was given")
+        # As a file has it: with a byte order mark before it, and the end of the line after it.
+        secret = secret.removeprefix("\ufeff").rstrip("\r\n")
         if not secret:
             raise ValueError("secret must be what `adieu client add` printed")
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")

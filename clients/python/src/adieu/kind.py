@@ -1,0 +1,60 @@
+"""What kind of token it is, by all that says so: the header's ``typ``, and the claims that issuers use for it.
+
+A refresh token or an identity token is signed with the same key as an access token, so a good signature is not enough.
+"""
+
+import base64
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+ACCESS = ("access",)
+"""What is accepted unless set otherwise."""
+
+CLAIMS = ("type", "token_type", "token_use", "typ")
+"""Of Flask-JWT-Extended and Adieu, of simplejwt, of Cognito, and of Keycloak."""
+
+_OTHER_NAMES = {
+    "access_token": "access",
+    "at+jwt": "access",
+    "refresh_token": "refresh",
+    # These say how a token is sent and how it is written, and nothing of what it is for.
+    "bearer": None,
+    "jwt": None,
+}
+
+
+def is_one_of(types: Collection[str], header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
+    """Returns whether header and payload together name one kind of token, which is one of these.
+
+    A token that names none is taken for an access token. The names are compared without regard to case.
+    """
+    named = set()
+    if "typ" in header:
+        typ = header["typ"]
+        # A media type (RFC 7515 section 4.1.9).
+        named.add(_kind(typ.lower().removeprefix("application/") if isinstance(typ, str) else typ))
+    for claim in CLAIMS:
+        if claim in payload:
+            named.add(_kind(payload[claim]))
+    named.discard(None)
+    return len(named) <= 1 and all(kind in types for kind in named or ACCESS)
+
+
+def header_of(token: str | bytes) -> Mapping[str, Any]:
+    """Returns the header of a token that has been verified."""
+    if isinstance(token, bytes):
+        token = token.decode("ascii")
+    encoded = token.partition(".")[0]
+    header = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    if not isinstance(header, dict):
+        raise TypeError("the header of a token must be an object")
+    return header
+
+
+def _kind(name: object) -> str | None:
+    if not isinstance(name, str):
+        # Of a wrong type, which is no kind that anybody accepts.
+        return ""
+    name = name.lower()
+    return _OTHER_NAMES.get(name, name)
