@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
 
 import { Connection, refusal } from './connection.js';
-import { NodeError, RevokedError, StaleError } from './errors.js';
+import { InvalidClaimsError, NodeError, RevokedError, StaleError } from './errors.js';
 import { Follower } from './follower.js';
 import { Freshness } from './freshness.js';
 import { Revocations } from './revocations.js';
@@ -13,12 +13,14 @@ import { Revocations } from './revocations.js';
  * @typedef {object} Options
  * @property {string | URL} url where the Adieu node is
  * @property {string} clientId the name that `adieu client add` was given
- * @property {string} secret what it printed
+ * @property {string} secret what it printed; a byte order mark and the end of a line, as files have them, are not part of it
  * @property {number} [maxStaleness] no token is accepted later than so many milliseconds after its logout was answered;
  *   2000 unless set, and no more than the node's own bound
  * @property {'refuse' | 'accept'} [whenStale] what to do when that can't be promised: `refuse` (a {@link StaleError}),
  *   which is the default, or `accept` what is not known to be revoked
  * @property {string} [issuer] the issuer of tokens without `iss`; the node's own unless set
+ * @property {number} [lifetime] how many milliseconds a token of the application lives at most: for how long the end of a session
+ *   of its own is kept; as long as any token of the node unless set
  * @property {boolean} [unref] whether the process may end while this follows; true unless set. Whatever waits for
  *   `ready()` or a `revoke…()` keeps it alive
  * @property {(event: Event) => void} [onEvent] is told what happens; writes warnings and errors to the console unless set
@@ -87,6 +89,7 @@ export class Blocklist {
   #maxStaleness;
   #whenStale;
   #issuer;
+  #lifetime;
   #onEvent;
   #unref;
   /** Whether the last check was stale: so that it is told once, not once a check. */
@@ -99,11 +102,16 @@ export class Blocklist {
 
   /** @param {Options} options */
   constructor(options) {
-    const { url, clientId, secret, maxStaleness = 2000, whenStale = 'refuse', issuer, unref = true, onEvent } = options;
+    const { url, clientId, maxStaleness = 2000, whenStale = 'refuse', issuer, lifetime, unref = true, onEvent } = options;
     if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
       throw new TypeError('clientId: must be the name of a client');
     }
-    if (typeof secret !== 'string' || !secret) throw new TypeError('secret: must be the secret of the client');
+    // As a file has it: with a byte order mark before it, and the end of the line after it.
+    const secret = typeof options.secret === 'string' && options.secret.replace(/^\uFEFF|[\r\n]+$/g, '');
+    if (!secret) throw new TypeError('secret: must be the secret of the client');
+    if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
+      throw new TypeError('lifetime: must be a number of milliseconds');
+    }
     if (!Number.isInteger(maxStaleness) || maxStaleness < 50 || maxStaleness > LONGEST_STALENESS) {
       throw new TypeError(`maxStaleness: must be a whole number of milliseconds between 50 and ${LONGEST_STALENESS}`);
     }
@@ -112,6 +120,7 @@ export class Blocklist {
     this.#maxStaleness = maxStaleness;
     this.#whenStale = whenStale;
     this.#issuer = issuer;
+    this.#lifetime = lifetime;
     this.#onEvent = onEvent ?? tellConsole;
     this.#connection = new Connection(url, clientId, secret);
     const settings = { maxStaleness, whenStale };
@@ -144,10 +153,12 @@ export class Blocklist {
   /**
    * Whether a token has been revoked: itself, its session, everything of its subject or of its issuer up to a time.
    * @param {Claims} claims
-   * @param {string} [token] the token itself, which is needed if it may have no `jti`: what is signed then stands for it
+   * @param {string} [token] the token itself, which is needed if it has no `jti`: what is signed then stands for it
    * @returns {boolean}
    * @throws {StaleError} when this does not know enough to say that it has not
-   * @throws {TypeError} when the claims are none that can be judged: without `exp` no revocation could be kept long enough
+   * @throws {InvalidClaimsError} when the claims are none that can be judged: without `exp` no revocation could be kept long
+   *   enough
+   * @throws {TypeError} when there is neither `jti` nor `token`
    */
   isRevoked(claims, token) {
     const facts = this.#facts(claims, token);
@@ -169,8 +180,8 @@ export class Blocklist {
   }
 
   /**
-   * Revokes one token. When this resolves, that is on stable storage and known here; when it rejects, it may not have
-   * happened, and the answer to the user must not be success.
+   * Logs a token out: the token, and its whole session when it has one (`sid`). When this resolves, that is on stable storage and
+   * known here; when it rejects, it may not have happened, and the answer to the user must not be success.
    * @param {Claims & { keepUntil?: number }} claims those of the token, or at least its `jti` and, if it has one, its `iss`. With
    *   `exp` the revocation is kept as long as is needed; without, until `keepUntil` (in seconds since 1970), or as long as any
    *   token of the node could live
@@ -178,17 +189,26 @@ export class Blocklist {
    * @returns {Promise<Revoked>}
    */
   async revoke(claims, { token, ...options } = {}) {
-    const tokenId = id(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
-    if (tokenId === undefined) throw new TypeError('a token without jti is revoked by itself: give it as `token`');
+    const tokenId = text(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
+    const session = text(claims.sid, 'sid');
     const issuer = this.#issuerOf(claims);
     const { exp, keepUntil } = claims;
-    /** @type {Record<string, unknown>} */
-    const body = { token_id: tokenId, issuer };
-    if (Number.isInteger(exp)) body.expires_at = exp;
-    else if (typeof exp === 'number') body.keep_until = Math.ceil(exp);
-    else if (keepUntil !== undefined) body.keep_until = keepUntil;
-    return this.#revoke(body, options, (ownIssuer) => {
-      this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId);
+    /** @type {Record<string, unknown>[]} */
+    const revocations = [];
+    if (tokenId !== undefined) {
+      /** @type {Record<string, unknown>} */
+      const one = { token_id: tokenId, issuer };
+      // Down, as the node reads it: it is looked up there by this second.
+      if (typeof exp === 'number') one.expires_at = Math.floor(exp);
+      else if (keepUntil !== undefined) one.keep_until = keepUntil;
+      else if (this.#lifetime !== undefined) one.keep_until = this.#longest;
+      revocations.push(one);
+    }
+    if (session !== undefined) revocations.push({ session, issuer, keep_until: this.#longest });
+    if (revocations.length === 0) throw new TypeError('a token without jti and sid is revoked by itself: give it as `token`');
+    return this.#revoke({ revocations }, options, (ownIssuer) => {
+      if (tokenId !== undefined) this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId);
+      if (session !== undefined) this.#revocations.addOwn('session', issuer ?? ownIssuer, session);
     });
   }
 
@@ -202,13 +222,20 @@ export class Blocklist {
   }
 
   /**
-   * Ends everything that a subject has been issued until now. As {@link revoke}.
-   * @param {string} subject its `sub`
+   * Ends everything that a subject has been issued until now. As {@link revoke}. It resolves once the second of the cut-off is over
+   * by the clock of this machine, so that a token that is issued afterwards is good.
+   * @param {string | number} subject its `sub`
    * @param {RevokeOptions & { iss?: string }} [options] `iss`: who issued it; the issuer of tokens without `iss` unless set
    */
-  revokeSubject(subject, { iss, ...options } = {}) {
+  async revokeSubject(subject, { iss, ...options } = {}) {
+    const name = subjectOf(subject);
+    if (name === undefined) throw new TypeError('the subject is missing');
     // Until when is for the node to say, so the answer is looked up rather than guessed.
-    return this.#revoke({ subject, issuer: iss ?? this.#issuer }, options, () => this.#follower.peek());
+    const issuer = iss ?? this.#issuer;
+    return this.#revoke({ subject: name, issuer }, options, async (ownIssuer) => {
+      await this.#follower.peek();
+      await this.#untilPast(this.#revocations.cutOff(issuer ?? ownIssuer, name), options.timeout);
+    });
   }
 
   /** How it stands, for health checks and metrics. @returns {Status} */
@@ -245,20 +272,45 @@ export class Blocklist {
    * @param {string | undefined} token
    */
   #facts(claims, token) {
-    if (typeof claims !== 'object' || claims === null) throw new TypeError('the claims of a token are needed');
-    const { exp, iat } = claims;
-    if (typeof exp !== 'number' || !Number.isFinite(exp)) throw new TypeError('a token without exp can\'t be judged');
+    if (typeof claims !== 'object' || claims === null) throw new InvalidClaimsError('the claims of a token are needed');
+    const expiresAt = date(claims.exp, 'exp');
+    if (expiresAt === undefined) throw new InvalidClaimsError('a token without exp outlives its revocation, and can\'t be judged');
     const issuer = this.#issuerOf(claims) ?? this.#follower.issuer;
-    const tokenId = id(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
-    const session = id(claims.sid, 'sid');
-    const subject = id(claims.sub, 'sub');
-    const issuedAt = typeof iat === 'number' && Number.isFinite(iat) ? iat : undefined;
-    return issuer === undefined ? undefined : { issuer, tokenId, session, subject, issuedAt, expiresAt: exp };
+    const session = text(claims.sid, 'sid');
+    const subject = subjectOf(claims.sub);
+    const issuedAt = date(claims.iat, 'iat');
+    const tokenId = text(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
+    if (tokenId === undefined) throw new TypeError('a token without jti is known by itself: give it as `token`');
+    return issuer === undefined ? undefined : { issuer, tokenId, session, subject, issuedAt, expiresAt };
   }
 
   /** @param {Claims} claims */
   #issuerOf(claims) {
-    return id(claims.iss, 'iss') ?? this.#issuer;
+    return text(claims.iss, 'iss') ?? this.#issuer;
+  }
+
+  /** When the last token of the application expires that is issued now, if that is known. In seconds. */
+  get #longest() {
+    return this.#lifetime === undefined ? undefined : Math.ceil((Date.now() + this.#lifetime) / 1000);
+  }
+
+  /**
+   * Waits until a second is over by the clock of this machine.
+   * @param {number} second
+   * @param {number} [timeout]
+   */
+  async #untilPast(second, timeout = 5000) {
+    const until = performance.now() + timeout;
+    for (;;) {
+      const left = (second + 1) * 1000 - Date.now();
+      if (left <= 0 || this.#connection.isClosed) return;
+      if (performance.now() > until) {
+        const message = `the clock here is behind the node's: tokens of the next ${Math.ceil(left / 1000)} s are born revoked`;
+        this.#emit({ type: 'clock_behind', level: 'warn', message });
+        return;
+      }
+      await this.#connection.pause(Math.min(left, 100));
+    }
   }
 
   #requireFresh() {
@@ -365,16 +417,43 @@ export function tokenIdOf(token) {
   return createHash('sha256').update(token.slice(0, end)).digest('base64url');
 }
 
+/** No revocation names an id of more bytes. */
+const LONGEST_ID = 512;
+
+/** The end of the year 9999, in seconds. What is later is milliseconds by mistake. */
+const LATEST = 253_402_300_799;
+
 /**
  * @param {unknown} value
  * @param {string} claim
  */
-function id(value, claim) {
-  if (value === undefined || value === null || value === '') return undefined;
-  if (typeof value === 'string') return value;
-  // Such tokens exist. `5` and `"5"` are then one and the same.
+function text(value, claim) {
+  if (value === undefined || value === null) return undefined;
+  // So many UTF-16 units are never more bytes; those that are more are few.
+  if (typeof value === 'string' && value !== '' && (value.length <= LONGEST_ID / 3 || Buffer.byteLength(value) <= LONGEST_ID)) {
+    return value;
+  }
+  throw new InvalidClaimsError(`the claim ${claim} must be a text of 1 to ${LONGEST_ID} bytes`);
+}
+
+/**
+ * A subject may be a whole number, as older applications have it: `7` is then the same as `"7"`.
+ * @param {unknown} value
+ */
+function subjectOf(value) {
+  if (typeof value !== 'number') return text(value, 'sub');
   if (Number.isSafeInteger(value)) return String(value);
-  throw new TypeError(`the claim ${claim} is neither a text nor a whole number`);
+  throw new InvalidClaimsError('the claim sub must be a text, or a whole number below 2^53');
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} claim
+ */
+function date(value, claim) {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === 'number' && value >= 0 && value <= LATEST) return Math.floor(value);
+  throw new InvalidClaimsError(`the claim ${claim} must be seconds since 1970`);
 }
 
 /** @param {Event} event */

@@ -82,3 +82,20 @@ export class NodeError extends AdieuError {
     return status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
   }
 }
+
+/** The claims are none that can be judged: one has the wrong type, or there is no `exp`. A node rejects such a token. */
+export class InvalidClaimsError extends TypeError {
+  code = 'ADIEU_CLAIMS';
+  status = 401;
+  headers = { 'WWW-Authenticate': 'Bearer error="invalid_token", error_description="Signature verification failed."' };
+  body = { message: 'Signature verification failed.', error: 'invalid_token' };
+
+  get statusCode() {
+    return this.status;
+  }
+
+  /** @override */
+  get name() {
+    return 'InvalidClaimsError';
+  }
+}

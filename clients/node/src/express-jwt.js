@@ -1,27 +1,27 @@
 /** For express-jwt: `expressjwt({ secret, algorithms, isRevoked: isRevoked(blocklist) })`. */
 
-import { EXPIRED, INVALID, MISSING, REVOKED, bearer, isRefreshToken, ownRefusal } from './refusals.js';
+import { ACCESS } from './kind.js';
+import { EXPIRED, INVALID, MISSING, REVOKED, isGood, ownRefusal } from './refusals.js';
+
+export { bearerToken } from './refusals.js';
 
 /** @typedef {import('./blocklist.js').Blocklist} Blocklist */
 /** @typedef {import('./blocklist.js').Claims} Claims */
 
 /**
- * The part of a request of Express that is used here.
- * @typedef {{ headers: { authorization?: string | undefined } }} Request
- */
-
-/**
- * What express-jwt asks of each token that it has verified. A refresh token counts as revoked: it is not for requests.
- * @template {Request} R
+ * What express-jwt asks of each token that it has verified.
+ * @template R
  * @param {Blocklist} blocklist
- * @param {{ getToken?: (request: R) => string | undefined }} [options] `getToken`: as for express-jwt, if tokens are not in
- *   the header `Authorization`; for those without `jti`
- * @returns {(request: R, token: { payload: unknown } | undefined) => Promise<boolean>}
+ * @param {object} [options]
+ * @param {readonly string[]} [options.types] the kinds of token that are let in: access tokens unless set otherwise
+ * @param {(request: R) => string | undefined} [options.getToken] needed for tokens without `jti`: the same function that express-jwt
+ *   is given as `getToken`, say {@link bearerToken}. One that finds another token in the request would let a revoked one in
+ * @returns {(request: R, token: { header?: unknown, payload: unknown } | undefined) => Promise<boolean>}
  */
-export function isRevoked(blocklist, { getToken = (request) => bearer(request.headers.authorization) } = {}) {
+export function isRevoked(blocklist, { types = ACCESS, getToken } = {}) {
   return async (request, token) => {
     const claims = /** @type {Claims} */ (token?.payload);
-    return isRefreshToken(claims) || blocklist.isRevoked(claims, getToken(request));
+    return !isGood(blocklist, types, token?.header, claims, getToken?.(request));
   };
 }
 

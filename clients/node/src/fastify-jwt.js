@@ -1,6 +1,9 @@
 /** For `@fastify/jwt`: `app.register(jwt, { secret, trusted: trusted(blocklist) })`. */
 
-import { EXPIRED, INVALID, MISSING, REVOKED, bearer, isRefreshToken, ownRefusal } from './refusals.js';
+import { ACCESS, headerOf } from './kind.js';
+import { EXPIRED, INVALID, MISSING, REVOKED, bearerToken, isGood, ownRefusal } from './refusals.js';
+
+export { bearerToken };
 
 /** @typedef {import('./blocklist.js').Blocklist} Blocklist */
 /** @typedef {import('./blocklist.js').Claims} Claims */
@@ -11,18 +14,24 @@ import { EXPIRED, INVALID, MISSING, REVOKED, bearer, isRefreshToken, ownRefusal 
  */
 
 /**
- * What `@fastify/jwt` asks of each token that it has verified. A refresh token is not trusted: it is not for requests.
+ * What `@fastify/jwt` asks of each token that it has verified.
  * @template {Request} R
  * @param {Blocklist} blocklist
- * @param {{ getToken?: (request: R) => string | undefined }} [options] `getToken`: finds the token if it is not in the header
- *   `Authorization`; for those without `jti`
+ * @param {object} [options]
+ * @param {readonly string[]} [options.types] the kinds of token that are let in: access tokens unless set otherwise
+ * @param {(request: R) => string | undefined} [options.getToken] needed for tokens without `jti`, and for those that are not in the
+ *   header `Authorization`: the same function that `@fastify/jwt` is given as `verify.extractToken`, say {@link bearerToken}. One that
+ *   finds another token in the request would let a revoked one in
  * @returns {(request: R, decoded: Record<string, any>) => Promise<boolean>}
  */
-export function trusted(blocklist, { getToken = (request) => bearer(request.headers.authorization) } = {}) {
+export function trusted(blocklist, { types = ACCESS, getToken } = {}) {
   return async (request, decoded) => {
     // With the option `complete` it is the whole token.
-    const claims = /** @type {Claims} */ ('header' in decoded && 'payload' in decoded ? decoded.payload : decoded);
-    return !isRefreshToken(claims) && !blocklist.isRevoked(claims, getToken(request));
+    const isComplete = 'header' in decoded && 'payload' in decoded;
+    const claims = /** @type {Claims} */ (isComplete ? decoded.payload : decoded);
+    const token = getToken?.(request);
+    const header = isComplete ? decoded.header : headerOf(token ?? bearerToken(request));
+    return isGood(blocklist, types, header, claims, token);
   };
 }
 

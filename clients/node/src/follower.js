@@ -32,7 +32,7 @@ const LONGEST_GRACE = 10_000;
 /**
  * What happens, for a log.
  * @typedef {object} Event
- * @property {'ready' | 'failing' | 'following' | 'log_changed' | 'stale' | 'fresh'} type
+ * @property {'ready' | 'failing' | 'following' | 'log_changed' | 'stale' | 'fresh' | 'clock_behind'} type
  * @property {'info' | 'warn' | 'error'} level
  * @property {string} message
  * @property {unknown} [error]

@@ -1,5 +1,5 @@
 export { Blocklist, tokenIdOf } from './blocklist.js';
-export { AdieuError, NodeError, RevokedError, StaleError } from './errors.js';
+export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError } from './errors.js';
 
 /** @typedef {import('./blocklist.js').Options} Options */
 /** @typedef {import('./blocklist.js').Claims} Claims */

@@ -1,6 +1,8 @@
 /** The answers that a refused token gets, word for word as a node gives them. */
 
-import { AdieuError, RevokedError } from './errors.js';
+import { tokenIdOf } from './blocklist.js';
+import { AdieuError, InvalidClaimsError, RevokedError } from './errors.js';
+import { isOneOf } from './kind.js';
 
 /** @typedef {import('./errors.js').Refusal} Refusal */
 
@@ -23,29 +25,33 @@ export const EXPIRED = unauthorized(
   'Bearer error="invalid_token", error_description="The token has expired."',
 );
 
-/** Anything else that is wrong with the token; what exactly is nobody's business. */
-export const INVALID = unauthorized(
-  { message: 'Signature verification failed.', error: 'invalid_token' },
-  'Bearer error="invalid_token", error_description="Signature verification failed."',
-);
+/** Anything else that is wrong with the token; what exactly is nobody's business. @type {Refusal} */
+export const INVALID = new InvalidClaimsError();
 
 /** The token has been revoked. @type {Refusal} */
 export const REVOKED = new RevokedError();
 
 /**
- * The token in `Authorization: Bearer …`.
- * @param {string | undefined} authorization
+ * The token in `Authorization: Bearer …`, where express-jwt and `@fastify/jwt` look for it unless set otherwise.
+ * @param {{ headers: { authorization?: string | undefined } }} request
  */
-export function bearer(authorization) {
-  return /^Bearer +([^ ]+) *$/i.exec(authorization ?? '')?.[1];
+export function bearerToken(request) {
+  return /^Bearer +([^ ]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
 }
 
 /**
- * Whether the claims are those of a refresh token, which is good for `/refresh` and for nothing else.
- * @param {unknown} claims
+ * Whether a verified token is let in: of one of these kinds, and not revoked. Claims without `jti` get one, the same everywhere, so
+ * that they can be revoked.
+ * @param {import('./blocklist.js').Blocklist} blocklist
+ * @param {readonly string[]} types
+ * @param {unknown} header
+ * @param {import('./blocklist.js').Claims} claims
+ * @param {string | undefined} token
  */
-export function isRefreshToken(claims) {
-  return typeof claims === 'object' && claims !== null && 'type' in claims && claims.type === 'refresh';
+export function isGood(blocklist, types, header, claims, token) {
+  if (!isOneOf(types, header, claims)) throw new InvalidClaimsError('the token is of another kind');
+  if (typeof claims === 'object' && claims?.jti == null && token !== undefined) claims.jti = tokenIdOf(token);
+  return !blocklist.isRevoked(claims);
 }
 
 /**
@@ -54,5 +60,5 @@ export function isRefreshToken(claims) {
  * @returns {Refusal | undefined}
  */
 export function ownRefusal(error) {
-  return error instanceof AdieuError ? error : undefined;
+  return error instanceof AdieuError || error instanceof InvalidClaimsError ? error : undefined;
 }

@@ -11,7 +11,7 @@
  * What a check has to know of a token, all of it verified.
  * @typedef {object} Facts
  * @property {string} issuer
- * @property {string | undefined} tokenId
+ * @property {string} tokenId
  * @property {string | undefined} session
  * @property {string | undefined} subject
  * @property {number | undefined} issuedAt without one every cut-off applies
@@ -77,6 +77,15 @@ export class Revocations {
   }
 
   /**
+   * The last `iat` of a subject that is revoked; 0 when there is none.
+   * @param {string} issuer
+   * @param {string} subject
+   */
+  cutOff(issuer, subject) {
+    return this.#issuers.get(issuer)?.subject.until(subject) ?? 0;
+  }
+
+  /**
    * @param {Facts} token
    * @returns {RevokedBy | undefined}
    */
@@ -84,13 +93,13 @@ export class Revocations {
     const { issuer: name, tokenId, session, subject, issuedAt } = token;
     const issuer = this.#issuers.get(name);
     if (issuer !== undefined) {
-      if (tokenId !== undefined && issuer.token.has(tokenId)) return 'token';
+      if (issuer.token.has(tokenId)) return 'token';
       if (session !== undefined && issuer.session.has(session)) return 'session';
       if (subject !== undefined && issuer.subject.cutsOff(subject, issuedAt)) return 'subject';
       if (issuer.everything.cutsOff('', issuedAt)) return 'everything';
     }
     if (this.#own.size > 0) {
-      if (tokenId !== undefined && this.#own.has(key('token', name, tokenId))) return 'token';
+      if (this.#own.has(key('token', name, tokenId))) return 'token';
       if (session !== undefined && this.#own.has(key('session', name, session))) return 'session';
     }
     return token.expiresAt + KEPT_AFTER_EXPIRY <= this.#prunedThrough ? 'forgotten' : undefined;
@@ -202,6 +211,11 @@ class CutOffs extends Shelf {
   drop(id) {
     super.drop(id);
     this.#issuedUntil.delete(id);
+  }
+
+  /** @param {string} id */
+  until(id) {
+    return this.#issuedUntil.get(id);
   }
 
   /**

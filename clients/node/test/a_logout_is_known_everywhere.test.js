@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { NodeError, RevokedError, tokenIdOf } from '../src/index.js';
+import { InvalidClaimsError, NodeError, RevokedError, tokenIdOf } from '../src/index.js';
 import { Node, claimsOf, eventually, follow, verdict } from './support/node.js';
 
 test('who logs out at the node is refused here, and nobody else', async (t) => {
@@ -32,11 +32,12 @@ test('what is revoked here is refused here from then on, at the node, and by ano
   const { message } = await blocklist.revoke(claimsOf(jose.access));
   assert.equal(message, 'Revoked.');
   assert.equal(verdict(blocklist, jose.access), 'revoked');
+  await assert.rejects(node.post('/refresh', { token: jose.refresh }), /token_revoked/);
   assert.equal((await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${jose.access}` } })).status, 401);
   await eventually(() => verdict(other, jose.access) === 'revoked', 'the other service knows');
 
   await blocklist.revoke(claimsOf(jose.access));
-  assert.equal(blocklist.status().revocations, 1, 'a second time changes nothing');
+  assert.equal(blocklist.status().revocations, 2, 'a second time changes nothing: the token and its session');
 });
 
 test('a session and a subject are ended as a whole', async (t) => {
@@ -79,6 +80,7 @@ test('a token without jti is revoked by what is signed, and one without a known 
   const token = `e30.${Buffer.from(JSON.stringify({ exp })).toString('base64url')}.c2ln`;
 
   await assert.rejects(blocklist.revoke({ exp }), TypeError);
+  assert.throws(() => blocklist.isRevoked({ exp }), /give it as `token`/);
   await blocklist.revoke({ exp }, { token });
   assert.equal(blocklist.isRevoked({ exp }, token), true);
   assert.equal(blocklist.isRevoked({ exp }, `${token.slice(0, -5)}.b3RoZXI`), true, 'the signature does not matter');
@@ -96,11 +98,64 @@ test('claims that can not be judged are an error, and no acceptance', async (t) 
   const node = await Node.start(t);
   const { blocklist } = await follow(t, node);
   const exp = Math.floor(Date.now() / 1000) + 3600;
-  for (const claims of [undefined, null, 'claims', {}, { exp: '1' }, { exp: NaN }, { exp, jti: {} }, { exp, sub: 1.5 }, { exp, sid: [] }]) {
-    assert.throws(() => blocklist.isRevoked(/** @type {any} */ (claims)), TypeError, JSON.stringify(claims));
+  const good = { jti: 'x', exp };
+  for (const claims of [
+    undefined,
+    null,
+    'claims',
+    {},
+    { jti: 'x' },
+    { ...good, exp: '1' },
+    { ...good, exp: NaN },
+    { ...good, exp: exp * 1000 },
+    { ...good, iat: 'now' },
+    { ...good, iat: -1 },
+    { ...good, jti: {} },
+    { ...good, jti: 17 },
+    { ...good, jti: '' },
+    { ...good, jti: 'x'.repeat(513) },
+    { ...good, jti: '☃'.repeat(171) },
+    { ...good, sub: 1.5 },
+    { ...good, sub: 2 ** 53 },
+    { ...good, sub: true },
+    { ...good, sid: [] },
+    { ...good, sid: 7 },
+    { ...good, iss: '' },
+  ]) {
+    assert.throws(() => blocklist.isRevoked(/** @type {any} */ (claims)), InvalidClaimsError, JSON.stringify(claims));
   }
-  await blocklist.revoke({ jti: 17, exp });
-  assert.equal(blocklist.isRevoked({ jti: '17', exp }), true);
+  assert.ok(new InvalidClaimsError() instanceof TypeError);
+  assert.equal(blocklist.isRevoked({ ...good, jti: '☃'.repeat(170) }), false);
+});
+
+test('a number and its digits are one subject', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  await blocklist.revokeSubject(4711);
+  for (const sub of [4711, '4711']) assert.equal(blocklist.isRevoked({ jti: 'x', sub, iat: 1, exp }), true);
+  assert.equal(blocklist.isRevoked({ jti: 'x', sub: -4711, iat: 1, exp }), false);
+});
+
+test('a token that is issued after everything of its subject was revoked is good', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  for (let number = 0; number < 3; number += 1) {
+    const sub = `jose-${number}`;
+    await blocklist.revokeSubject(sub);
+    const iat = Math.floor(Date.now() / 1000);
+    assert.equal(blocklist.isRevoked({ jti: 'x', sub, iat, exp: iat + 900 }), false, 'it was born revoked');
+  }
+});
+
+test('the end of a session that the node has never heard of is that of all its tokens everywhere', async (t) => {
+  const node = await Node.start(t);
+  const [{ blocklist }, { blocklist: other }] = [await follow(t, node, { lifetime: 40 * 86_400_000 }), await follow(t, node)];
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  const tokens = ['access', 'refresh'].map((type) => ({ jti: type, sid: 'of the application', type, exp }));
+  await blocklist.revoke({ jti: 'another', sid: 'of the application', exp });
+  assert.deepEqual(tokens.map((token) => blocklist.isRevoked(token)), [true, true]);
+  await eventually(() => tokens.every((token) => other.isRevoked(token)), 'the other one knows');
 });
 
 test('when the node is killed and comes back, nothing is un-revoked and following goes on', async (t) => {

@@ -11,7 +11,8 @@ test('settings that make no sense are an error at once', () => {
   for (const [name, values] of Object.entries({
     url: ['', 'node', 'ftp://node', 'http://service:secret@node', 'http://node?x=1', 'http://node#x'],
     clientId: ['', 'a:b', 7],
-    secret: ['', undefined],
+    secret: ['', undefined, '\n', '\ufeff\r\n'],
+    lifetime: [0, -1, NaN, '1d'],
     maxStaleness: [0, 49, 1.5, NaN, '2s', 86_400_001],
     whenStale: ['perhaps'],
     issuer: ['', 7],
@@ -19,6 +20,14 @@ test('settings that make no sense are an error at once', () => {
     for (const value of values) {
       assert.throws(() => new Blocklist(/** @type {any} */ ({ ...GOOD, [name]: value })), TypeError, `${name}: ${value}`);
     }
+  }
+});
+
+test('a secret may be as a file has it', async (t) => {
+  const node = await Node.start(t);
+  const secret = node.addClient('file');
+  for (const written of [`${secret}\n`, `${secret}\r\n`, `\ufeff${secret}`, `\ufeff${secret}\n\n`]) {
+    await follow(t, node, { clientId: 'file', secret: written });
   }
 });
 

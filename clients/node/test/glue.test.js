@@ -11,25 +11,30 @@ import jsonwebtoken from 'jsonwebtoken';
 
 import * as forExpress from '../src/express-jwt.js';
 import * as forFastify from '../src/fastify-jwt.js';
-import { Node, eventually, follow } from './support/node.js';
+import { Node, eventually, follow, verdict } from './support/node.js';
 
 /** @typedef {import('node:test').TestContext} TestContext */
 /** @typedef {import('../src/index.js').Blocklist} Blocklist */
 
 const SECRET = 'a secret of the application, which Adieu never sees';
 
-/** A service whose tokens are its own, with a route to see oneself and one to log out. Each gives its address. */
+/** A service whose tokens are its own, with routes to see oneself, to refresh and to log out. Each gives its address. */
 const SERVICES = {
-  /** @param {TestContext} t @param {Blocklist} blocklist @param {string} [secret] */
-  async 'express-jwt'(t, blocklist, secret = SECRET) {
+  /** @param {TestContext} t @param {Blocklist} blocklist */
+  async 'express-jwt'(t, blocklist) {
+    const getToken = forExpress.bearerToken;
+    /** @param {string[]} [types] */
+    const guard = (types) =>
+      expressjwt({ secret: SECRET, algorithms: ['HS256'], getToken, isRevoked: forExpress.isRevoked(blocklist, { types, getToken }) });
     const app = express();
-    app.use(expressjwt({ secret, algorithms: ['HS256'], isRevoked: forExpress.isRevoked(blocklist) }));
-    app.get('/me', (/** @type {import('express-jwt').Request} */ request, response) => {
+    app.get('/me', guard(), (/** @type {import('express-jwt').Request} */ request, response) => {
       response.json({ sub: request.auth?.sub });
     });
-    app.post('/logout', async (/** @type {import('express-jwt').Request} */ request, response) => {
-      const token = request.headers.authorization?.split(' ')[1];
-      await blocklist.revoke(request.auth ?? {}, { timeout: 300, ...(token ? { token } : {}) });
+    app.post('/refresh', guard(['refresh']), (/** @type {import('express-jwt').Request} */ request, response) => {
+      response.json({ token: sign({}, { sid: request.auth?.sid }) });
+    });
+    app.post('/logout', guard(['access', 'refresh']), async (/** @type {import('express-jwt').Request} */ request, response) => {
+      await blocklist.revoke(request.auth ?? {}, { timeout: 300 });
       response.json({ message: 'Successfully logged out' });
     });
     app.use(forExpress.refusals());
@@ -39,16 +44,21 @@ const SERVICES = {
     return `http://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}`;
   },
 
-  /** @param {TestContext} t @param {Blocklist} blocklist @param {string} [secret] */
-  async '@fastify/jwt'(t, blocklist, secret = SECRET) {
+  /** @param {TestContext} t @param {Blocklist} blocklist */
+  async '@fastify/jwt'(t, blocklist) {
     const app = fastify();
-    app.register(fastifyJwt, { secret, trusted: forFastify.trusted(blocklist) });
+    const getToken = forFastify.bearerToken;
+    for (const [namespace, types] of Object.entries({ access: ['access'], refresh: ['refresh'], any: ['access', 'refresh'] })) {
+      app.register(fastifyJwt, { secret: SECRET, namespace, trusted: forFastify.trusted(blocklist, { types, getToken }) });
+    }
     app.setErrorHandler(forFastify.refusals());
-    app.addHook('onRequest', (request) => request.jwtVerify());
-    app.get('/me', (request) => ({ sub: /** @type {{ sub: string }} */ (request.user).sub }));
-    app.post('/logout', async (request) => {
-      const token = request.headers.authorization?.split(' ')[1];
-      await blocklist.revoke(/** @type {object} */ (request.user), { timeout: 300, ...(token ? { token } : {}) });
+    const verify = (/** @type {string} */ name) => ({ onRequest: (/** @type {any} */ request) => request[`${name}JwtVerify`]() });
+    app.get('/me', verify('access'), (request) => ({ sub: /** @type {{ sub: string }} */ (request.user).sub }));
+    app.post('/refresh', verify('refresh'), (request) => {
+      return { token: sign({}, { sid: /** @type {{ sid: string }} */ (request.user).sid }) };
+    });
+    app.post('/logout', verify('any'), async (request) => {
+      await blocklist.revoke(/** @type {object} */ (request.user), { timeout: 300 });
       return { message: 'Successfully logged out' };
     });
     const address = await app.listen({ port: 0, host: '127.0.0.1' });
@@ -87,6 +97,69 @@ for (const [name, serve] of Object.entries(SERVICES)) {
     assert.deepEqual(await ask(`${here}/logout`, token, 'POST'), refused);
     await eventually(async () => (await ask(`${elsewhere}/me`, token)).status === 401, 'the other one knows');
     assert.equal((await ask(`${elsewhere}/me`, another)).status, 200);
+  });
+
+  test(`${name}: a logout ends the whole session, from either token`, async (t) => {
+    const node = await Node.start(t);
+    const { blocklist } = await follow(t, node);
+    const address = await serve(t, blocklist);
+    const other = sign({}, { sid: crypto.randomUUID() });
+    for (const shown of ['access', 'refresh']) {
+      const sid = crypto.randomUUID();
+      /** @type {Record<string, string>} */
+      const tokens = { access: sign({}, { sid }), refresh: sign({ expiresIn: '30d' }, { sid, type: 'refresh' }) };
+      const refreshed = JSON.parse((await ask(`${address}/refresh`, tokens.refresh, 'POST')).body).token;
+      assert.equal((await ask(`${address}/me`, refreshed)).status, 200);
+      assert.equal((await ask(`${address}/logout`, tokens[shown], 'POST')).status, 200);
+      for (const [method, path, token] of /** @type {const} */ ([
+        ['GET', '/me', tokens.access],
+        ['GET', '/me', refreshed],
+        ['POST', '/refresh', tokens.refresh],
+        ['POST', '/logout', tokens[shown]],
+      ])) {
+        const { status, body } = await ask(`${address}${path}`, token, method);
+        assert.deepEqual([status, JSON.parse(body).error], [401, 'token_revoked'], `${path} after a logout with the ${shown} token`);
+      }
+    }
+    assert.equal((await ask(`${address}/me`, other)).status, 200);
+  });
+
+  test(`${name}: a token of another kind is refused, whatever names it`, async (t) => {
+    const node = await Node.start(t);
+    const { blocklist } = await follow(t, node);
+    const address = await serve(t, blocklist);
+    const header = (/** @type {string} */ typ) => ({ header: { typ, alg: 'HS256' } });
+    for (const [options, claims] of /** @type {const} */ ([
+      [{}, { type: 'refresh' }],
+      [{}, { token_type: 'Refresh' }],
+      [{}, { token_use: 'id' }],
+      [{}, { typ: 'Offline' }],
+      [{}, { typ: 7 }],
+      [header('rt+jwt'), {}],
+      [header('logout+jwt'), {}],
+      [header('at+jwt'), { type: 'refresh' }],
+    ])) {
+      const { status, body } = await ask(`${address}/me`, sign(options, claims));
+      assert.deepEqual([status, JSON.parse(body).error], [401, 'invalid_token'], JSON.stringify([options, claims]));
+    }
+    assert.equal((await ask(`${address}/refresh`, sign(header('rt+jwt'), { type: 'refresh' }), 'POST')).status, 401, 'of the node');
+    for (const [options, claims] of /** @type {const} */ ([
+      [{}, { type: 'bearer' }],
+      [{}, { typ: 'Bearer', token_use: 'access' }],
+      [header('application/AT+JWT'), {}],
+    ])) {
+      assert.equal((await ask(`${address}/me`, sign(options, claims))).status, 200, JSON.stringify([options, claims]));
+    }
+  });
+
+  test(`${name}: claims that no revocation could name are those of no good token`, async (t) => {
+    const node = await Node.start(t);
+    const { blocklist } = await follow(t, node);
+    const address = await serve(t, blocklist);
+    for (const token of [sign({}, { sid: 7 }), sign({}, { sid: '' }), jsonwebtoken.sign({ sub: 'jose', jti: 'x' }, SECRET)]) {
+      const { status, body } = await ask(`${address}/me`, token);
+      assert.deepEqual([status, JSON.parse(body).error], [401, 'invalid_token']);
+    }
   });
 
   test(`${name}: tokens without jti are told apart by what is signed`, async (t) => {
@@ -151,6 +224,48 @@ test('errors have their status also for whoever handles them in the way of the f
   const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
   const { status, retryAfter } = await ask(`http://127.0.0.1:${port}/me`, sign());
   assert.deepEqual([status, retryAfter], [503, '1']);
+});
+
+test('where the glue does not know the token, one without jti is an error and no acceptance', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist } = await follow(t, node);
+  const token = jsonwebtoken.sign({ sub: 'jose' }, SECRET, { expiresIn: '15m' });
+  const another = jsonwebtoken.sign({ sub: 'ana' }, SECRET, { expiresIn: '15m' });
+  await blocklist.revoke(/** @type {object} */ (jsonwebtoken.decode(token)), { token });
+  const headers = { cookie: `token=${token}`, authorization: `Bearer ${another}` };
+
+  const app = express();
+  app.set('env', 'test');
+  const getToken = (/** @type {express.Request} */ { headers }) => headers.cookie?.split('=')[1];
+  app.use(expressjwt({ secret: SECRET, algorithms: ['HS256'], getToken, isRevoked: forExpress.isRevoked(blocklist) }));
+  const server = app.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  t.mock.method(console, 'error', () => {});
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  assert.equal((await fetch(`http://127.0.0.1:${port}/`, { headers })).status, 500);
+
+  const other = fastify();
+  const extractToken = (/** @type {any} */ { headers }) => headers.cookie?.split('=')[1];
+  other.register(fastifyJwt, { secret: SECRET, verify: { extractToken }, trusted: forFastify.trusted(blocklist) });
+  other.get('/', { onRequest: (request) => request.jwtVerify() }, () => 'welcome');
+  assert.equal((await other.inject({ url: '/', headers })).statusCode, 500);
+  await other.close();
+});
+
+test('jose: a logout with an access token ends its session at the node and in every service', async (t) => {
+  const node = await Node.start(t);
+  const [{ blocklist }, { blocklist: other }] = [await follow(t, node), await follow(t, node)];
+  const keys = createRemoteJWKSet(new URL(`${node.url}/.well-known/jwks.json`));
+  const { access, refresh } = await node.logIn('jose');
+  const refreshed = await node.refresh(refresh);
+  const { payload } = await jwtVerify(access, keys, { issuer: 'adieu', typ: 'at+jwt', algorithms: ['EdDSA'] });
+
+  await blocklist.revoke(payload);
+  assert.deepEqual([verdict(blocklist, access), verdict(blocklist, refreshed.access)], ['revoked', 'revoked']);
+  assert.equal(verdict(blocklist, refreshed.refresh), 'revoked', 'a known end of a session is that of all its tokens');
+  await eventually(() => verdict(other, refreshed.access) === 'revoked', 'the other service knows');
+  await assert.rejects(node.post('/refresh', { token: refreshed.refresh }), /401.*token_revoked/);
 });
 
 test('jose: the tokens of the node itself are verified with its keys, and checked here', async (t) => {
