@@ -23,8 +23,9 @@ use crate::{
     location::{Candidates, Found, Wanted, find},
 };
 
-/// How many cookies of one name are looked at beside the first.
-const MAX_CANDIDATES: usize = 7;
+/// How many cookies of one name are looked at beside the first: more than a browser comes to have by itself, and few enough
+/// for that many signatures to be checked.
+const MAX_CANDIDATES: usize = 31;
 
 /// What every extractor of a router asks: what verifies, and how a refusal is answered. Cheap to clone.
 ///

@@ -111,6 +111,12 @@
 //!    again when the body has come; an extractor alone has judged the head.
 //! 8. There is no way to leave the check for revoked tokens out.
 //!
+//! # What goes on after a logout
+//!
+//! After a logout no request is let in. A handler that was let in before goes on: a WebSocket, a stream of events. It takes
+//! a [`TokenEnd`], and ends when that says so. The body of a request that is still being sent is cut off by
+//! [`Guard::protect`].
+//!
 //! Whoever knows Flask-JWT-Extended finds every part of it in the [`guide`].
 
 mod after_body;

@@ -11,6 +11,7 @@ mod a_request_is_judged_when_its_body_has_come;
 mod an_application_has_its_own_users_and_claims;
 mod an_application_logs_in_and_out_without_the_server;
 mod another_site_can_not_act_with_a_cookie;
+mod in_a_real_browser;
 mod refresh_tokens_are_judged_by_the_store;
 mod refusals_are_answered_as_the_application_likes;
 mod the_first_page_is_a_whole_application;
