@@ -1,0 +1,310 @@
+//! `?wait=everywhere` at one node: the hub, which serves followers from memory, and the lease of one follower.
+//!
+//! *Faithful to:* `feed::Feed::everywhere` (the end of the log, then `Hub::serves`, then `Leases::everywhere`), `Leases::renew` and
+//! `settle`, `feed::Hub` (`run`, `read`, `read_log`), and `api::feed`, which renews the lease before anything is answered.
+//!
+//! *Abstractions:* one revocation, one follower, which has been here before: its lease has run out. Its requests and the answers
+//! take any time and may be lost. The hub reads by itself, and shows what it has read later.
+//!
+//! *Bounds:* a `max_staleness` of 1, in 3 units of time.
+//!
+//! *Properties:*
+//! - "4 everywhere": after `?wait=everywhere` was answered, the follower accepts nothing that was revoked.
+
+use stateright::{Model, Property};
+
+use crate::{Case, Size};
+
+const MAX_STALENESS: i8 = 1;
+
+/// What is changed in a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Nothing: the protocol.
+    None,
+    /// As it was: leases are judged as soon as the end of the log is known.
+    LeasesBeforeServed,
+    /// A lease is renewed only after the request was looked at.
+    LeaseAfterLook,
+    /// A follower counts as having settled what is in the log when it asks.
+    SettledIsHead,
+    /// A lease runs out too early.
+    LeaseTooShort,
+    /// Answers from memory have no age.
+    NoAge,
+    /// Leases are not renewed at all.
+    NoLease,
+}
+
+const MUTANTS: [Mutation; 6] = [
+    Mutation::LeasesBeforeServed,
+    Mutation::LeaseAfterLook,
+    Mutation::SettledIsHead,
+    Mutation::LeaseTooShort,
+    Mutation::NoAge,
+    Mutation::NoLease,
+];
+
+/// A message between the node and the follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Message {
+    /// A request of the follower.
+    Request {
+        /// When it was sent, by the clock of the follower.
+        sent: i8,
+        /// Up to where the follower has settled.
+        cursor: i8,
+    },
+    /// The answer to it.
+    Answer {
+        /// When the request was sent.
+        sent: i8,
+        /// How old what it says was when the request came.
+        age: i8,
+        /// Up to where it goes.
+        cursor: i8,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Call {
+    NotYet,
+    KnowsHead { revoked_at: i8 },
+    Waits { revoked_at: i8, is_pending: bool },
+    Answered { at: i8 },
+}
+
+/// A state of the model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    now: i8,
+    head: i8,
+    call: Call,
+    /// Up to where the hub has read and shows, and as of when that is complete.
+    read_to: i8,
+    read_at: i8,
+    shown_to: i8,
+    shown_at: i8,
+    /// When the last request of the follower came, and up to where it has settled.
+    lease: Option<(i8, i8)>,
+    /// Only in a mutant: a request without a lease yet.
+    is_unregistered: bool,
+    /// A request at the node: sent, came, cursor.
+    held: Option<(i8, i8, i8)>,
+    messages: Vec<Message>,
+    cursor: i8,
+    complete_as_of: Option<i8>,
+    sent: Option<i8>,
+    requests: u8,
+}
+
+/// A step of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Time goes by.
+    Tick,
+    /// Something is revoked, durably.
+    Revoke,
+    /// Somebody waits until it holds everywhere.
+    Call,
+    /// What is served includes it: it is looked who follows.
+    SeeLeases,
+    /// It is looked whether all have settled, or their leases have run out.
+    Look,
+    /// The hub reads the log.
+    HubReads,
+    /// It shows what it has read.
+    HubShows,
+    /// The follower asks.
+    Send,
+    /// A message arrives.
+    Deliver(Message),
+    /// A message is lost.
+    Lose(Message),
+    /// The node answers.
+    Answer,
+    /// Only in a mutant: the lease is renewed.
+    Register,
+}
+
+/// The model.
+#[derive(Debug, Clone, Copy)]
+pub struct Everywhere {
+    mutation: Mutation,
+    until: i8,
+    requests: u8,
+    in_flight: usize,
+}
+
+fn post(messages: &mut Vec<Message>, message: Message) {
+    if !messages.contains(&message) {
+        messages.push(message);
+        messages.sort_unstable();
+    }
+}
+
+impl Model for Everywhere {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            now: 0,
+            head: 0,
+            call: Call::NotYet,
+            read_to: 0,
+            read_at: 0,
+            shown_to: 0,
+            shown_at: 0,
+            lease: None,
+            is_unregistered: false,
+            held: None,
+            messages: vec![],
+            cursor: 0,
+            complete_as_of: None,
+            sent: None,
+            requests: 0,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.now < self.until {
+            actions.push(Action::Tick);
+        }
+        if state.head == 0 {
+            actions.push(Action::Revoke);
+        }
+        match state.call {
+            Call::NotYet if state.head == 1 => actions.push(Action::Call),
+            Call::KnowsHead { .. } => actions.push(Action::SeeLeases),
+            Call::Waits { .. } => actions.push(Action::Look),
+            _ => {}
+        }
+        actions.push(Action::HubReads);
+        if state.shown_to < state.read_to {
+            actions.push(Action::HubShows);
+        }
+        if state.messages.len() < self.in_flight && state.sent != Some(state.now) && state.requests < self.requests {
+            actions.push(Action::Send);
+        }
+        for message in &state.messages {
+            actions.extend([Action::Deliver(*message), Action::Lose(*message)]);
+        }
+        if state.held.is_some() {
+            actions.push(Action::Answer);
+        }
+        if state.is_unregistered {
+            actions.push(Action::Register);
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::Tick => state.now += 1,
+            Action::Revoke => state.head = 1,
+            Action::Call => state.call = Call::KnowsHead { revoked_at: state.now },
+            Action::SeeLeases => {
+                let Call::KnowsHead { revoked_at } = state.call else { return None };
+                let is_over = state.now >= revoked_at + MAX_STALENESS;
+                if self.mutation != Mutation::LeasesBeforeServed && state.shown_to < 1 && !is_over {
+                    return None;
+                }
+                let is_pending = state.lease.is_some_and(|(came, _)| came + MAX_STALENESS > revoked_at);
+                state.call = Call::Waits { revoked_at, is_pending };
+            }
+            Action::Look => {
+                let Call::Waits { revoked_at, is_pending } = state.call else { return None };
+                let short = i8::from(self.mutation == Mutation::LeaseTooShort);
+                let is_done = |(came, settled): (i8, i8)| {
+                    settled >= 1 || state.now >= came.min(revoked_at) + MAX_STALENESS - short
+                };
+                if is_pending && !state.lease.is_none_or(is_done) {
+                    return None;
+                }
+                state.call = Call::Answered { at: state.now };
+            }
+            Action::HubReads => {
+                (state.read_to, state.read_at) = (state.head, state.now);
+                if state.shown_to == state.read_to {
+                    state.shown_at = state.read_at;
+                }
+            }
+            Action::HubShows => (state.shown_to, state.shown_at) = (state.read_to, state.read_at),
+            Action::Send => {
+                state.requests += 1;
+                state.sent = Some(state.now);
+                post(&mut state.messages, Message::Request { sent: before.now, cursor: before.cursor });
+            }
+            Action::Lose(message) => state.messages.retain(|known| *known != message),
+            Action::Deliver(message) => {
+                state.messages.retain(|known| *known != message);
+                match message {
+                    Message::Request { sent, cursor } => {
+                        if state.held.is_some() {
+                            return None;
+                        }
+                        state.held = Some((sent, state.now, cursor));
+                        match self.mutation {
+                            Mutation::LeaseAfterLook => state.is_unregistered = true,
+                            Mutation::NoLease => {}
+                            Mutation::SettledIsHead => state.lease = Some((state.now, state.head)),
+                            _ => state.lease = Some((state.now, cursor)),
+                        }
+                    }
+                    Message::Answer { sent, age, cursor } if state.sent == Some(sent) => {
+                        state.cursor = state.cursor.max(cursor);
+                        state.complete_as_of = state.complete_as_of.max(Some(sent - age));
+                        state.sent = None;
+                    }
+                    // Of a request that is over.
+                    Message::Answer { .. } => {}
+                }
+            }
+            Action::Answer => {
+                let (sent, came, cursor) = state.held.take()?;
+                // Whoever is ahead of the hub is answered from the log.
+                let (to, at) = if cursor > state.read_to {
+                    (state.head, state.now)
+                } else {
+                    (cursor.max(state.shown_to), state.shown_at)
+                };
+                let age = if self.mutation == Mutation::NoAge { 0 } else { (came - at).max(0) };
+                post(&mut state.messages, Message::Answer { sent, age, cursor: to });
+            }
+            Action::Register => {
+                state.is_unregistered = false;
+                state.lease = Some((state.now, state.lease.map_or(0, |(_, settled)| settled)));
+            }
+        }
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        fn accepts(state: &State) -> bool {
+            state.cursor < 1 && state.complete_as_of.is_some_and(|as_of| state.now - as_of <= MAX_STALENESS)
+        }
+        vec![
+            Property::always(
+                "4 everywhere",
+                |_, state: &State| !matches!(state.call, Call::Answered { at } if state.now > at && accepts(state)),
+            ),
+            Property::sometimes("the follower has settled", |_, state: &State| {
+                matches!(state.call, Call::Answered { .. }) && state.lease.is_some_and(|(_, settled)| settled == 1)
+            }),
+            Property::sometimes("fresh without the revocation", |_, state: &State| state.head == 1 && accepts(state)),
+        ]
+    }
+}
+
+/// The protocol and its mutants.
+#[must_use]
+pub fn cases(size: Size) -> Vec<Case> {
+    let model = Everywhere { mutation: Mutation::None, until: 3, requests: 3, in_flight: 1 };
+    let mutants = MUTANTS.map(|mutation| Case::breaks(mutation, "4 everywhere", Everywhere { mutation, ..model }));
+    let mut cases: Vec<_> = [Case::holds("one message at a time", model)].into_iter().chain(mutants).collect();
+    if size == Size::Large {
+        cases.push(Case::holds("messages overtake each other", Everywhere { in_flight: 2, requests: 4, ..model }));
+    }
+    cases
+}

@@ -1,0 +1,642 @@
+//! A store that loses the end of its log while nodes run: an asynchronous standby or replica takes over, or a backup is put back
+//! in place.
+//!
+//! *Faithful to:* `restore::{Mark, Witness, Guard}` (`Mark::judge`, `Mark::see`, `Guard::check`, `Guard::begin_anew`), the reads
+//! and the appends of the engines for PostgreSQL, Redis and SQLite, `Cursor` with its lineage, and followers that move between
+//! nodes.
+//!
+//! *Abstractions:* a revocation is a number, given once; a position is an index into the log; all of a read fits on one page. There
+//! is no time: an index is complete as of the moment its last read was sent. The old primary is fenced: nothing reaches it after
+//! the failover, but what it has answered may arrive later. Pruning is left out, since it happens only to what no token can match
+//! (see [`pruning`](crate::pruning)).
+//!
+//! *Properties:*
+//! - "3 no gaps": whoever is complete as of a moment has every revocation that was answered before and was not lost.
+//! - "7 noticed": once every node has looked, whatever was answered or refused by anybody is in the log, by itself or under a
+//!   cut-off.
+//! - "no false alarm": nobody is logged out by an event that lost nothing, and at most once by one that lost something.
+
+use stateright::{Model, Property};
+
+use crate::{Case, Size};
+
+/// What is changed in a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Nothing: the protocol.
+    None,
+    /// As it was: an append does not hold the log against the mark.
+    AppendsAreNotHeld,
+    /// As it was: a page is believed when its cursor is not behind the end of the log.
+    ReadsAreNotHeld,
+    /// As it was: a position is raised at once, the entry there is only remembered now and then.
+    EntryIsNotedLater,
+    /// As it was: the cursor does not carry the lineage.
+    CursorWithoutLineage,
+    /// The mark does carry it.
+    MarkWithLineage,
+    /// The mark is taken after the look at the log.
+    MarkAfterLook,
+    /// What was found of one lineage is noted after the mark was raised in another.
+    LateAnswersCount,
+    /// The log keeps its identity when everything is revoked.
+    SameIdentity,
+}
+
+/// A revocation, a cut-off, or nothing at all: which revocations it stands for, and something that is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Entry {
+    covers: u16,
+    /// Of a cut-off: the identity that the log gets with it.
+    id: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Cursor {
+    log: u8,
+    lineage: u8,
+    position: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Log {
+    lineage: u8,
+    entries: Vec<Entry>,
+    /// Only in a mutant: whatever is written with a cut-off, the log is called the same.
+    keeps_identity: bool,
+}
+
+/// `restore::Mark`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Mark {
+    log: u8,
+    /// Only in a mutant.
+    lineage: u8,
+    position: usize,
+    anchor: Option<(usize, Entry)>,
+    former: u8,
+}
+
+/// `restore::LogState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Found {
+    log: u8,
+    lineage: u8,
+    head: usize,
+    entry: Option<Entry>,
+    last: Option<Entry>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Page {
+    covers: u16,
+    cursor: Cursor,
+}
+
+/// An append on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Append {
+    None,
+    /// In a transaction, which has taken the mark.
+    Begun(Mark),
+    /// Committed; the answer is on its way.
+    Committed {
+        mark: Mark,
+        revocation: u16,
+        after: Found,
+    },
+}
+
+/// A read on its way; `answered` is what had been answered when it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Read {
+    None,
+    Sent { mark: Mark, answered: u16 },
+    Answered { mark: Mark, answered: u16, page: Page, found: Found },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Follower {
+    cursor: Option<Cursor>,
+    index: u16,
+    /// What had been answered when the last read was sent that was taken in.
+    complete: u16,
+    read: Read,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Node {
+    mark: Mark,
+    append: Append,
+    /// A look of the guard, and the mark that was taken before it.
+    looked: Option<(Mark, Found)>,
+    own: Follower,
+    /// What its index has ever had.
+    refused: u16,
+}
+
+/// A state of the model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    log: Log,
+    nodes: Vec<Node>,
+    /// A service, and the node that it reads from just now.
+    service: Option<(Follower, usize)>,
+    next: u8,
+    answered: u16,
+    /// What is not in the log any more, and not under a cut-off yet.
+    lost: u16,
+    events: u8,
+    losses: u8,
+    renewals: u8,
+    restarts: u8,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A node, for its own index.
+    Node(usize),
+    /// The service, from this node.
+    Service(usize),
+}
+
+/// A step of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// `Witness::mark`, in the transaction of an append.
+    Begin(usize),
+    /// `Witness::hold`, and the commit.
+    Commit(usize),
+    /// `Witness::note`; then the index has it, and the logout is answered.
+    Answer(usize),
+    /// `Witness::mark`, and the read is sent.
+    Send(Reader),
+    /// The store answers.
+    Execute(Reader),
+    /// `Witness::hold`, `Witness::note`, and the index takes the page in.
+    TakeIn(Reader),
+    /// An append of another node, all at once.
+    LogOut(usize),
+    /// A read of another node, all at once.
+    ReadAll(usize),
+    /// A read of the service from this node, all at once.
+    ServiceReads(usize),
+    /// `Guard::check` of another node, all at once.
+    Check(usize),
+    /// `Guard::check`: takes the mark, and looks at the log.
+    Look(usize),
+    /// `Guard::check`: judges, and acts or notes what was found.
+    Act(usize),
+    /// A node is killed and started again.
+    Restart(usize),
+    /// The standby takes over without the last entries.
+    Failover(usize),
+    /// A backup without the last entries is put back in place.
+    PutBack(usize),
+}
+
+/// The bounds of the model, and what is changed in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Failover {
+    mutation: Mutation,
+    nodes: usize,
+    service: bool,
+    /// The operations of the first node take several steps each.
+    in_steps: bool,
+    /// The other node reads as well.
+    others_read: bool,
+    logouts: u8,
+    failovers: u8,
+    put_back: bool,
+    lost: usize,
+    restarts: u8,
+}
+
+impl Mark {
+    fn judge(&self, found: &Found, mutation: Mutation) -> Verdict {
+        if self.former & (1 << found.log) != 0 {
+            return Verdict::WentBack;
+        }
+        if found.log != self.log {
+            return Verdict::Another;
+        }
+        let other_entry = self.anchor.is_some_and(|(_, entry)| found.entry != Some(entry));
+        let other_lineage = mutation == Mutation::MarkWithLineage && found.lineage != self.lineage;
+        if found.head < self.position || other_entry || other_lineage { Verdict::WentBack } else { Verdict::WentOn }
+    }
+
+    fn see(&mut self, found: &Found) {
+        if self.former & (1 << found.log) != 0 {
+            return;
+        }
+        if self.log != found.log {
+            self.former |= 1 << self.log;
+            (self.log, self.position, self.anchor) = (found.log, 0, None);
+        }
+        self.lineage = found.lineage;
+        self.position = self.position.max(found.head);
+        if let Some(last) = found.last
+            && found.head > self.anchor_position()
+        {
+            self.anchor = Some((found.head, last));
+        }
+    }
+
+    fn anchor_position(&self) -> usize {
+        self.anchor.map_or(0, |(position, _)| position)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    WentOn,
+    Another,
+    WentBack,
+}
+
+impl Log {
+    fn look(&self, at: usize) -> Found {
+        let entry = |position: usize| position.checked_sub(1).and_then(|index| self.entries.get(index)).copied();
+        let head = self.entries.len();
+        Found { log: self.id(), lineage: self.lineage, head, entry: entry(at), last: entry(head) }
+    }
+
+    /// The identity is written with the cut-off, and lost with it.
+    fn id(&self) -> u8 {
+        self.entries.iter().map(|entry| entry.id).max().filter(|_| !self.keeps_identity).unwrap_or(0)
+    }
+
+    fn covers(&self) -> u16 {
+        self.entries.iter().fold(0, |covered, entry| covered | entry.covers)
+    }
+}
+
+impl State {
+    fn follower(&mut self, reader: Reader) -> Option<&mut Follower> {
+        match reader {
+            Reader::Node(node) => Some(&mut self.nodes[node].own),
+            Reader::Service(node) => self.service.as_mut().filter(|(_, at)| *at == node).map(|(service, _)| service),
+        }
+    }
+}
+
+impl Failover {
+    fn identity(&self, log: &Log, position: usize) -> Cursor {
+        let lineage = if self.mutation == Mutation::CursorWithoutLineage { 0 } else { log.lineage };
+        Cursor { log: log.id(), lineage, position }
+    }
+
+    fn page(&self, log: &Log, after: Option<Cursor>) -> Page {
+        let head = self.identity(log, log.entries.len());
+        let is_of_use =
+            |after: &Cursor| (after.log, after.lineage) == (head.log, head.lineage) && after.position <= head.position;
+        let from = after.filter(is_of_use).map_or(0, |after| after.position);
+        Page { covers: log.entries[from..].iter().fold(0, |covered, entry| covered | entry.covers), cursor: head }
+    }
+
+    /// `Guard::check`: looks, acts until the log has not gone back, and notes what was found.
+    fn check(&self, state: &mut State, node: usize) {
+        loop {
+            let mark = state.nodes[node].mark;
+            let found = state.log.look(mark.anchor_position());
+            if mark.judge(&found, self.mutation) != Verdict::WentBack {
+                state.nodes[node].mark.see(&found);
+                return;
+            }
+            self.begin_anew(state, node, mark.position);
+        }
+    }
+
+    /// `Guard::begin_anew`: a cut-off, and with it another identity of the log.
+    fn begin_anew(&self, state: &mut State, node: usize, after: usize) {
+        state.renewals += 1;
+        while state.log.entries.len() < after {
+            state.log.entries.push(Entry { covers: 0, id: 0 });
+        }
+        state.log.entries.push(Entry { covers: (1 << state.next) - 1, id: state.renewals });
+        // From here on what was lost counts as answered again: nobody is complete as of that yet.
+        let lost = std::mem::take(&mut state.lost);
+        let services = state.service.iter_mut().map(|(service, _)| service);
+        for follower in state.nodes.iter_mut().map(|node| &mut node.own).chain(services) {
+            follower.complete &= !lost;
+            match &mut follower.read {
+                Read::Sent { answered, .. } | Read::Answered { answered, .. } => *answered &= !lost,
+                Read::None => {}
+            }
+        }
+        let found = state.log.look(state.log.entries.len());
+        let mark = &mut state.nodes[node].mark;
+        mark.see(&Found { head: 0, entry: None, last: None, ..found });
+        if self.mutation == Mutation::SameIdentity {
+            (mark.position, mark.anchor) = (found.head, found.last.map(|last| (found.head, last)));
+        }
+    }
+
+    /// Whether the mark was raised in another lineage since it was taken for this.
+    fn is_late(&self, state: &State, node: usize, taken: &Mark, found: &Found) -> bool {
+        let mark = state.nodes[node].mark;
+        self.mutation != Mutation::LateAnswersCount && mark != *taken && mark.lineage != found.lineage
+    }
+
+    fn lose(&self, state: &mut State, count: usize) {
+        state.events += 1;
+        let left = state.log.entries.len() - count;
+        let before = state.log.covers();
+        state.log.entries.truncate(left);
+        state.lost |= before & !state.log.covers();
+        state.losses += u8::from(count > 0);
+    }
+}
+
+impl Model for Failover {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let keeps_identity = self.mutation == Mutation::SameIdentity;
+        let mark = Mark { log: 0, lineage: 0, position: 0, anchor: None, former: 0 };
+        let follower = Follower { cursor: None, index: 0, complete: 0, read: Read::None };
+        let node = Node { mark, append: Append::None, looked: None, own: follower.clone(), refused: 0 };
+        vec![State {
+            log: Log { lineage: 0, entries: Vec::new(), keeps_identity },
+            nodes: vec![node; self.nodes],
+            service: self.service.then_some((follower, 0)),
+            next: 0,
+            answered: 0,
+            lost: 0,
+            events: 0,
+            losses: 0,
+            renewals: 0,
+            restarts: 0,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for node in 0..self.nodes {
+            if node > 0 || !self.in_steps {
+                if self.service {
+                    actions.push(Action::ServiceReads(node));
+                }
+                if state.next < self.logouts {
+                    actions.push(Action::LogOut(node));
+                }
+                if self.others_read {
+                    actions.extend([Action::ReadAll(node), Action::Check(node)]);
+                }
+                continue;
+            }
+            match state.nodes[node].append {
+                Append::None if state.next < self.logouts => actions.push(Action::Begin(node)),
+                Append::None => {}
+                Append::Begun(_) => actions.push(Action::Commit(node)),
+                Append::Committed { .. } => actions.push(Action::Answer(node)),
+            }
+            for reader in [Reader::Node(node), Reader::Service(node)] {
+                let follower = match (reader, &state.service) {
+                    (Reader::Node(node), _) => &state.nodes[node].own,
+                    (Reader::Service(node), Some((service, at))) if service.read == Read::None || *at == node => {
+                        service
+                    }
+                    _ => continue,
+                };
+                actions.push(match follower.read {
+                    Read::None => Action::Send(reader),
+                    Read::Sent { .. } => Action::Execute(reader),
+                    Read::Answered { .. } => Action::TakeIn(reader),
+                });
+            }
+            actions.push(if state.nodes[node].looked.is_none() { Action::Look(node) } else { Action::Act(node) });
+            if state.restarts < self.restarts {
+                actions.push(Action::Restart(node));
+            }
+        }
+        if state.events < self.failovers {
+            for lost in 0..=self.lost.min(state.log.entries.len()) {
+                actions.push(if self.put_back { Action::PutBack(lost) } else { Action::Failover(lost) });
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::Begin(node) => state.nodes[node].append = Append::Begun(state.nodes[node].mark),
+            Action::Commit(node) => {
+                let Append::Begun(mark) = state.nodes[node].append else { return None };
+                let found = state.log.look(mark.anchor_position());
+                let is_held = self.mutation != Mutation::AppendsAreNotHeld;
+                state.nodes[node].append = Append::None;
+                if !is_held || mark.judge(&found, self.mutation) != Verdict::WentBack {
+                    let revocation = 1 << state.next;
+                    state.next += 1;
+                    state.log.entries.push(Entry { covers: revocation, id: 0 });
+                    let after = Found { entry: found.entry, ..state.log.look(state.log.entries.len()) };
+                    state.nodes[node].append = Append::Committed { mark, revocation, after };
+                }
+            }
+            Action::Answer(node) => {
+                let Append::Committed { mark, revocation, mut after } = state.nodes[node].append else { return None };
+                if self.is_late(&state, node, &mark, &after) {
+                    state.nodes[node].append = Append::None;
+                    return Some(state);
+                }
+                if self.mutation == Mutation::EntryIsNotedLater {
+                    after.last = None;
+                }
+                state.nodes[node].mark.see(&after);
+                state.nodes[node].own.index |= revocation;
+                state.nodes[node].append = Append::None;
+                state.answered |= revocation;
+                state.nodes[node].refused |= revocation;
+                // One that was lost before it was answered was never in a log that anybody could be complete of.
+            }
+            Action::Send(reader) => {
+                let at = match reader {
+                    Reader::Node(node) => node,
+                    Reader::Service(node) => {
+                        state.service.as_mut()?.1 = node;
+                        node
+                    }
+                };
+                let (mark, answered) = (state.nodes[at].mark, state.answered);
+                state.follower(reader)?.read = Read::Sent { mark, answered };
+            }
+            Action::Execute(reader) => {
+                let log = state.log.clone();
+                let follower = state.follower(reader)?;
+                let Read::Sent { mark, answered } = follower.read else { return None };
+                let (page, found) = (self.page(&log, follower.cursor), log.look(mark.anchor_position()));
+                follower.read = Read::Answered { mark, answered, page, found };
+            }
+            Action::TakeIn(reader) => {
+                let (Reader::Node(at) | Reader::Service(at)) = reader;
+                let Read::Answered { mark, answered, page, mut found } = state.follower(reader)?.read else {
+                    return None;
+                };
+                state.follower(reader)?.read = Read::None;
+                if self.is_late(&state, at, &mark, &found) {
+                    return Some(state);
+                }
+                let follower = state.follower(reader)?;
+                let is_held = self.mutation != Mutation::ReadsAreNotHeld;
+                if !is_held || mark.judge(&found, self.mutation) != Verdict::WentBack {
+                    follower.cursor = Some(page.cursor);
+                    follower.index |= page.covers;
+                    follower.complete |= answered;
+                    if reader == Reader::Node(at) {
+                        state.nodes[at].refused |= page.covers;
+                    }
+                    if self.mutation == Mutation::EntryIsNotedLater {
+                        found.last = None;
+                    }
+                    state.nodes[at].mark.see(&found);
+                }
+            }
+            Action::LogOut(node) => {
+                return [Action::Begin(node), Action::Commit(node), Action::Answer(node)]
+                    .into_iter()
+                    .try_fold(state, |state, step| self.next_state(&state, step));
+            }
+            Action::ReadAll(_) | Action::ServiceReads(_) => {
+                let reader = match action {
+                    Action::ServiceReads(node) => Reader::Service(node),
+                    Action::ReadAll(node) | Action::LogOut(node) => Reader::Node(node),
+                    _ => return None,
+                };
+                let state = [Action::Send(reader), Action::Execute(reader), Action::TakeIn(reader)]
+                    .into_iter()
+                    .try_fold(state, |state, step| self.next_state(&state, step))?;
+                return (state != *before).then_some(state);
+            }
+            Action::Check(node) => self.check(&mut state, node),
+            Action::Look(node) => {
+                let mark = state.nodes[node].mark;
+                state.nodes[node].looked = Some((mark, state.log.look(mark.anchor_position())));
+            }
+            Action::Act(node) => {
+                let (mut mark, found) = state.nodes[node].looked.take()?;
+                if self.mutation == Mutation::MarkAfterLook {
+                    mark = state.nodes[node].mark;
+                }
+                if mark.judge(&found, self.mutation) == Verdict::WentBack {
+                    // Of several nodes that notice, one acts.
+                    if found.log == state.log.id() {
+                        self.begin_anew(&mut state, node, mark.position);
+                    }
+                } else if !self.is_late(&state, node, &mark, &found) {
+                    state.nodes[node].mark.see(&found);
+                }
+            }
+            Action::Restart(node) => {
+                state.restarts += 1;
+                let node_state = &mut state.nodes[node];
+                node_state.append = Append::None;
+                node_state.looked = None;
+                node_state.own = Follower { cursor: None, index: 0, complete: 0, read: Read::None };
+                self.check(&mut state, node);
+                if let Some((service, at)) = &mut state.service
+                    && *at == node
+                {
+                    service.read = Read::None;
+                }
+            }
+            Action::Failover(count) => {
+                self.lose(&mut state, count);
+                state.log.lineage += 1;
+                // Requests fail; answers that have been sent may still arrive.
+                let services = state.service.iter_mut().map(|(service, _)| service);
+                for follower in state.nodes.iter_mut().map(|node| &mut node.own).chain(services) {
+                    if matches!(follower.read, Read::Sent { .. }) {
+                        follower.read = Read::None;
+                    }
+                }
+                for node in &mut state.nodes {
+                    if matches!(node.append, Append::Begun(_)) {
+                        node.append = Append::None;
+                    }
+                }
+            }
+            Action::PutBack(count) => {
+                self.lose(&mut state, count);
+                state.log.lineage += 1;
+            }
+        }
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("3 no gaps", |_, state: &State| {
+                let services = state.service.iter().map(|(service, _)| service);
+                let mut followers = state.nodes.iter().map(|node| &node.own).chain(services);
+                followers.all(|follower| follower.complete & !state.lost & !follower.index == 0)
+            }),
+            Property::always("7 noticed", |model: &Self, state: &State| {
+                (0..model.nodes).all(|node| {
+                    let mut looked = state.clone();
+                    model.check(&mut looked, node);
+                    state.nodes[node].refused & !looked.log.covers() == 0
+                })
+            }),
+            Property::always("no false alarm", |_, state: &State| state.renewals <= state.losses),
+            Property::sometimes("something was lost and revoked again", |_, state: &State| state.renewals == 1),
+            Property::sometimes("nothing was lost and nothing happened", |_, state: &State| {
+                state.events == 1 && state.losses == 0 && state.answered != 0
+            }),
+        ]
+    }
+}
+
+/// The protocol and its mutants.
+#[must_use]
+pub fn cases(size: Size) -> Vec<Case> {
+    let model = Failover {
+        mutation: Mutation::None,
+        nodes: 1,
+        service: false,
+        in_steps: true,
+        others_read: true,
+        logouts: 3,
+        failovers: 1,
+        put_back: false,
+        lost: 2,
+        restarts: 1,
+    };
+    let at_once = Failover { nodes: 2, service: true, in_steps: false, logouts: 3, restarts: 0, ..model };
+    let in_steps = Failover { nodes: 2, others_read: false, lost: 1, restarts: 0, ..model };
+    let two_failovers = Failover { failovers: 2, service: false, ..at_once };
+    let mutant = |mutation, property, model| Case::breaks(mutation, property, Failover { mutation, ..model });
+    let mut cases = vec![
+        Case::holds("two nodes and a service", at_once),
+        Case::holds("two nodes and a service, put back", Failover { put_back: true, ..at_once }),
+        Case::holds("two nodes, two failovers", two_failovers),
+        Case::holds("one node in steps", Failover { logouts: 2, ..model }),
+        Case::holds("one node in steps, put back", Failover { logouts: 2, put_back: true, ..model }),
+        Case::holds("two nodes in steps", Failover { logouts: 2, ..in_steps }),
+        mutant(Mutation::AppendsAreNotHeld, "7 noticed", model),
+        mutant(Mutation::ReadsAreNotHeld, "7 noticed", at_once),
+        mutant(Mutation::EntryIsNotedLater, "7 noticed", at_once),
+        mutant(Mutation::CursorWithoutLineage, "3 no gaps", at_once),
+        mutant(Mutation::MarkWithLineage, "no false alarm", model),
+        mutant(Mutation::MarkAfterLook, "no false alarm", model),
+        mutant(Mutation::LateAnswersCount, "7 noticed", in_steps),
+        mutant(Mutation::SameIdentity, "no false alarm", at_once),
+    ];
+    if size == Size::Large {
+        let in_steps = Failover { others_read: true, ..in_steps };
+        cases.extend([
+            Case::holds("two nodes and a service, more logouts", Failover { logouts: 4, ..at_once }),
+            Case::holds("two nodes, two failovers, more logouts", Failover { logouts: 4, ..two_failovers }),
+            Case::holds("one node in steps, more logouts", model),
+            Case::holds("one node in steps, two failovers", Failover { failovers: 2, ..model }),
+            Case::holds(
+                "one node in steps and a service",
+                Failover { service: true, logouts: 2, restarts: 0, ..model },
+            ),
+            Case::holds("two nodes in steps, more reads", Failover { logouts: 2, ..in_steps }),
+            Case::holds("two nodes in steps, put back", Failover { logouts: 2, put_back: true, ..in_steps }),
+        ]);
+    }
+    cases
+}

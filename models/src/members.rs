@@ -1,0 +1,346 @@
+//! `?wait=everywhere` across the nodes of one store, with a service that goes from one to the other.
+//!
+//! *Faithful to:* `feed::nodes` (`Joining::begin`, the telling of how far a node has settled, `forget_silent`, `everywhere`),
+//! `store::Membership`, `Leases`, and node B's hub and follower.
+//!
+//! *Abstractions:* node A, which is asked, answers its followers from the log itself; what its hub may do is in
+//! [`everywhere`](crate::everywhere). So whatever is found is about node B, which may stand still and be forgotten.
+//!
+//! *Bounds:* a `max_staleness` of 1 at node A and at the service; a silence of 2 until a node is forgotten (60 s in the code).
+//!
+//! *Properties:* after `?wait=everywhere` was answered by node A,
+//! - "4 node B" accepts nothing that was revoked, within its own bound;
+//! - "4 service": nor does the service.
+
+use stateright::{Model, Property};
+
+use crate::{Case, Size};
+
+const MAX_STALENESS: i8 = 1;
+const SILENCE: i8 = 2;
+
+/// What is changed in a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Nothing: the protocol.
+    None,
+    /// As it was: node B says how far its index is, whatever it serves.
+    SettledIsOwnIndex,
+    /// As it was: node A waits for its own bound, though node B has a greater one.
+    WaitsForOwnBound,
+    /// As it was: what node B reads counts as complete also when it may have been forgotten before.
+    ForgottenNodeIsComplete,
+    /// Node B reads before the others know of it.
+    ReadsBeforeAnnounced,
+    /// What node B says leaves out those who follow it.
+    SettledWithoutFollowers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Call {
+    NotYet,
+    Waits { revoked_at: i8, is_b_done: bool, is_service_pending: bool },
+    Answered { at: i8 },
+}
+
+/// A state of the model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    now: i8,
+    head: i8,
+    call: Call,
+    has_started: bool,
+    /// Node B in the list of nodes: up to where it has settled, and when that was written.
+    listed: Option<(i8, i8)>,
+    /// Its index.
+    index_to: i8,
+    index_at: Option<i8>,
+    /// What it serves.
+    shown_to: i8,
+    shown_at: Option<i8>,
+    /// When the last request of the service came to each node, and up to where it had settled.
+    lease_at_a: Option<(i8, i8)>,
+    lease_at_b: Option<(i8, i8)>,
+    /// What node B is about to say, and when it last did.
+    telling: Option<(i8, i8)>,
+    told_at: Option<i8>,
+    tells: u8,
+    requests: u8,
+    cursor: i8,
+    complete_as_of: Option<i8>,
+    /// A request of the service: when it was sent, and whether to node B.
+    request: Option<(i8, bool)>,
+    /// The answer: when the request was sent, age, cursor.
+    answer: Option<(i8, i8, i8)>,
+}
+
+/// A step of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Time goes by.
+    Tick,
+    /// Something is revoked, durably, at node A.
+    Revoke,
+    /// Node A is asked to wait until it holds everywhere.
+    Call,
+    /// Node A looks at the list of nodes.
+    SeeNodes,
+    /// It looks whether everybody is done.
+    Look,
+    /// Node B begins to read.
+    Start,
+    /// Its index reads to the end of the log.
+    IndexReads,
+    /// Its hub does, and shows it.
+    HubReads,
+    /// It computes what it is going to say.
+    Tell,
+    /// That is in the list.
+    Told,
+    /// It is forgotten.
+    Forget,
+    /// The service asks node B, or node A.
+    Send(bool),
+    /// Its request is lost.
+    LoseRequest,
+    /// It comes, and is answered.
+    Arrive,
+    /// The answer comes.
+    TakeIn,
+    /// The answer is lost.
+    LoseAnswer,
+}
+
+/// The model.
+#[derive(Debug, Clone, Copy)]
+pub struct Members {
+    mutation: Mutation,
+    bound_of_b: i8,
+    forgets: bool,
+    until: i8,
+    tells: u8,
+    requests: u8,
+}
+
+impl Members {
+    /// `Progress::settled_with`.
+    fn settled(&self, state: &State) -> i8 {
+        let own = match self.mutation {
+            Mutation::SettledIsOwnIndex => state.index_to,
+            _ => state.index_to.min(state.shown_to),
+        };
+        match state.lease_at_b {
+            Some((came, settled))
+                if came + MAX_STALENESS > state.now && self.mutation != Mutation::SettledWithoutFollowers =>
+            {
+                own.min(settled)
+            }
+            _ => own,
+        }
+    }
+
+    /// As of when what node B reads now counts as complete.
+    fn complete_at(&self, state: &State) -> i8 {
+        match state.told_at {
+            Some(told_at) if self.mutation != Mutation::ForgottenNodeIsComplete => {
+                state.now.min(told_at + SILENCE - self.bound_of_b)
+            }
+            _ => state.now,
+        }
+    }
+}
+
+impl Model for Members {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            now: 0,
+            head: 0,
+            call: Call::NotYet,
+            has_started: false,
+            listed: None,
+            index_to: 0,
+            index_at: None,
+            shown_to: 0,
+            shown_at: None,
+            lease_at_a: None,
+            lease_at_b: None,
+            telling: None,
+            told_at: None,
+            tells: 0,
+            requests: 0,
+            cursor: 0,
+            complete_as_of: None,
+            request: None,
+            answer: None,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.now < self.until {
+            actions.push(Action::Tick);
+        }
+        if state.head == 0 {
+            actions.push(Action::Revoke);
+        }
+        match state.call {
+            Call::NotYet if state.head == 1 => actions.push(Action::Call),
+            Call::Waits { .. } => actions.extend([Action::SeeNodes, Action::Look]),
+            _ => {}
+        }
+        if !state.has_started && (state.listed.is_some() || self.mutation == Mutation::ReadsBeforeAnnounced) {
+            actions.push(Action::Start);
+        }
+        if state.has_started {
+            actions.extend([Action::IndexReads, Action::HubReads]);
+        }
+        if (state.has_started || state.listed.is_none()) && state.telling.is_none() && state.tells < self.tells {
+            actions.push(Action::Tell);
+        }
+        if state.telling.is_some() {
+            actions.push(Action::Told);
+        }
+        if self.forgets && state.listed.is_some_and(|(_, told_at)| state.now - told_at >= SILENCE) {
+            actions.push(Action::Forget);
+        }
+        if state.request.is_none() && state.answer.is_none() && state.requests < self.requests {
+            actions.push(Action::Send(false));
+            if state.has_started {
+                actions.push(Action::Send(true));
+            }
+        }
+        if state.request.is_some() {
+            actions.extend([Action::Arrive, Action::LoseRequest]);
+        }
+        if state.answer.is_some() {
+            actions.extend([Action::TakeIn, Action::LoseAnswer]);
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::Tick => state.now += 1,
+            Action::Revoke => state.head = 1,
+            Action::Call => {
+                let is_service_pending = state.lease_at_a.is_some_and(|(came, _)| came + MAX_STALENESS > state.now);
+                state.call = Call::Waits { revoked_at: state.now, is_b_done: false, is_service_pending };
+            }
+            Action::SeeNodes => {
+                let Call::Waits { revoked_at, is_service_pending, .. } = state.call else { return None };
+                let bound = if self.mutation == Mutation::WaitsForOwnBound { MAX_STALENESS } else { self.bound_of_b };
+                // A node that is not listed has not begun to read. One that is, until it has settled or refuses by itself.
+                let is_b_done = state.listed.is_none_or(|(settled, _)| settled >= 1) || state.now >= revoked_at + bound;
+                state.call = Call::Waits { revoked_at, is_b_done, is_service_pending };
+            }
+            Action::Look => {
+                let Call::Waits { revoked_at, is_b_done, is_service_pending } = state.call else { return None };
+                let is_done =
+                    |(came, settled): (i8, i8)| settled >= 1 || state.now >= came.min(revoked_at) + MAX_STALENESS;
+                if !is_b_done || is_service_pending && !state.lease_at_a.is_none_or(is_done) {
+                    return None;
+                }
+                state.call = Call::Answered { at: state.now };
+            }
+            Action::Start => state.has_started = true,
+            Action::IndexReads => {
+                state.index_at = state.index_at.max(Some(self.complete_at(&state)));
+                state.index_to = state.head;
+            }
+            Action::HubReads => {
+                state.shown_at = state.shown_at.max(Some(self.complete_at(&state)));
+                state.shown_to = state.head;
+            }
+            Action::Tell => {
+                state.tells += 1;
+                state.telling = Some((self.settled(&state), state.now));
+            }
+            Action::Told => {
+                let (settled, sent) = state.telling.take()?;
+                state.listed = Some((settled, state.now));
+                state.told_at = Some(sent);
+            }
+            Action::Forget => state.listed = None,
+            Action::Send(to_b) => {
+                state.requests += 1;
+                state.request = Some((state.now, to_b));
+            }
+            Action::LoseRequest => state.request = None,
+            Action::Arrive => {
+                let (sent, to_b) = state.request.take()?;
+                let lease = if to_b { &mut state.lease_at_b } else { &mut state.lease_at_a };
+                *lease = Some((state.now, state.cursor));
+                let (to, at) = match (to_b, state.shown_at) {
+                    (false, _) => (state.head, state.now),
+                    (true, Some(shown_at)) if state.cursor <= state.shown_to => (state.shown_to, shown_at),
+                    // Nothing is served from memory yet, or the service is ahead of that.
+                    _ => (state.head, self.complete_at(&state)),
+                };
+                state.answer = Some((sent, (state.now - at).max(0), to));
+            }
+            Action::TakeIn => {
+                let (sent, age, cursor) = state.answer.take()?;
+                state.cursor = state.cursor.max(cursor);
+                state.complete_as_of = state.complete_as_of.max(Some(sent - age));
+            }
+            Action::LoseAnswer => state.answer = None,
+        }
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        fn is_answered(state: &State) -> bool {
+            matches!(state.call, Call::Answered { at } if state.now > at)
+        }
+        fn accepts(state: &State, known: i8, as_of: Option<i8>, bound: i8) -> bool {
+            known < 1 && as_of.is_some_and(|as_of| state.now - as_of <= bound)
+        }
+        vec![
+            Property::always("4 node B", |model: &Self, state: &State| {
+                !(is_answered(state) && accepts(state, state.index_to, state.index_at, model.bound_of_b))
+            }),
+            Property::always("4 service", |_, state: &State| {
+                !(is_answered(state) && accepts(state, state.cursor, state.complete_as_of, MAX_STALENESS))
+            }),
+            Property::sometimes("node B has settled", |_, state: &State| {
+                is_answered(state) && state.listed.is_some_and(|(settled, _)| settled == 1)
+            }),
+        ]
+    }
+}
+
+/// The protocol and its mutants.
+#[must_use]
+pub fn cases(size: Size) -> Vec<Case> {
+    let model = Members {
+        mutation: Mutation::None,
+        bound_of_b: MAX_STALENESS,
+        forgets: false,
+        until: 2,
+        tells: 2,
+        requests: 1,
+    };
+    let greater_bound = Members { bound_of_b: MAX_STALENESS + 1, until: 3, requests: 0, ..model };
+    let forgets = Members { forgets: true, until: 4, requests: 0, ..model };
+    let mutant = |mutation, property, model| Case::breaks(mutation, property, Members { mutation, ..model });
+    let mut cases = vec![
+        Case::holds("a service and two nodes", model),
+        Case::holds("a greater bound at one node", greater_bound),
+        Case::holds("a silent node is forgotten", forgets),
+        mutant(Mutation::SettledIsOwnIndex, "4 service", Members { requests: 2, ..model }),
+        mutant(Mutation::WaitsForOwnBound, "4 node B", greater_bound),
+        mutant(Mutation::ForgottenNodeIsComplete, "4 node B", forgets),
+        mutant(Mutation::ReadsBeforeAnnounced, "4 node B", model),
+        mutant(Mutation::SettledWithoutFollowers, "4 service", Members { requests: 2, ..model }),
+    ];
+    if size == Size::Large {
+        cases.extend([
+            Case::holds("a service and two nodes, more requests", Members { tells: 3, requests: 2, ..model }),
+            Case::holds("a greater bound, with a service", Members { tells: 3, requests: 1, ..greater_bound }),
+            Case::holds("a silent node and a service", Members { tells: 3, requests: 1, ..forgets }),
+        ]);
+    }
+    cases
+}
