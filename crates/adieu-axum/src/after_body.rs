@@ -13,6 +13,9 @@ use axum::{
 /// takes a token and a body takes both with this, or is below a [`Protect`](crate::Protect) layer, which judges its token
 /// again as well.
 ///
+/// It waits for the body for as long as `E` does; `tower_http::timeout::RequestBodyTimeoutLayer` sets a limit to that, as
+/// `Protect` does by itself.
+///
 /// `T` can be any extractor of the head, also one of the application, an `Option`, or several in a tuple. A request whose
 /// head is rejected is answered before its body is read.
 ///

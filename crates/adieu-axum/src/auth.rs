@@ -114,7 +114,12 @@ impl Auth {
     /// When the token is none of ours, or its session has ended already: the answer removes the cookies all the same, which
     /// are of no use. When the store could not be written, and nobody may be told that the session has ended.
     pub async fn log_out(&self, token: &PresentedToken, scope: Scope) -> Result<LoggedOut, Refused> {
-        let ended = self.sessions.log_out(token.as_str(), scope).await;
+        let verifier = self.guard.verifier();
+        let ended = self.sessions.log_out(token.as_str(), scope).await.map_err(|error| match error {
+            // Others may know that key.
+            SessionError::Refused(Refusal::UnknownKey) if !verifier.is_fresh() => Refusal::Stale.into(),
+            error => error,
+        });
         let is_useless = match &ended {
             Ok(_) => scope != Scope::Others,
             Err(SessionError::Refused(Refusal::Stale) | SessionError::Failed(_)) => false,

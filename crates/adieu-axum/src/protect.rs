@@ -22,8 +22,8 @@ use crate::{
 ///
 /// 1. Every route below it needs one, also a fallback, unless it is named with [`Protect::except`].
 /// 2. A preflight passes: a browser asks that way whether it may ask, and has no token to show (Fetch §4.8). It is an
-///    OPTIONS request with `Origin` and `Access-Control-Request-Method`; any other OPTIONS request needs a token. A handler
-///    for every method ([`any`](axum::routing::any)) gets preflights as well, unless a CORS layer answers them.
+///    OPTIONS request with `Origin` and `Access-Control-Request-Method` and without a body; any other OPTIONS request needs a
+///    token. A handler for every method ([`any`](axum::routing::any)) gets preflights as well, unless a CORS layer answers them.
 /// 3. It reads the body for a token first, where the guard looks for one there; see [`ReadBodies`](crate::ReadBodies).
 /// 4. A token that is not good any more when the body comes is refused, however long the client has held the body back: it
 ///    is judged again with all that comes of a body. See [`Protect::body_timeout`] for how long may pass between.
@@ -100,7 +100,12 @@ impl Protect {
 /// Fetch §4.8.
 fn is_preflight(request: &Request) -> bool {
     let has = |name| request.headers().contains_key(name);
-    request.method() == Method::OPTIONS && has(header::ORIGIN) && has(header::ACCESS_CONTROL_REQUEST_METHOD)
+    let announces_body = has(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    request.method() == Method::OPTIONS
+        && has(header::ORIGIN)
+        && has(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && !announces_body
 }
 
 impl<S> tower::Layer<S> for Protect {

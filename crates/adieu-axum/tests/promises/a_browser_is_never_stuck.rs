@@ -108,6 +108,11 @@ async fn a_logout_that_is_not_done_leaves_the_cookies() {
     assert_eq!((out.status, out.set_cookies().len()), (401, 0), "{}", out.text());
     let out = browser.send(&router, "POST /account/logout").await;
     assert_eq!((out.status, removed(&out).len()), (200, 4));
+    // A node that has heard nothing for too long does not know all keys.
+    app.clock.advance(std::time::Duration::from_secs(5));
+    let cookie = format!("access_token_cookie={}", App::new().log_in().await.access);
+    let out = send(&router, "POST /account/logout", &[("cookie", &cookie)], "").await;
+    assert_eq!((out.status, out.set_cookies().len()), (503, 0), "{}", out.text());
 }
 
 #[tokio::test]

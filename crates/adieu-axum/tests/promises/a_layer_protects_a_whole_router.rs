@@ -75,6 +75,10 @@ async fn a_preflight_needs_no_token_and_every_other_options_request_does() {
         for headers in [&[][..], &[origin], &[method]] {
             assert_eq!(send(&router, line, headers, "").await.status, 401, "{line} {headers:?}");
         }
+        assert_eq!(send(&router, line, &[origin, method, ("content-length", "0")], "").await.status, 200, "{line}");
+        for body in [("content-length", "1"), ("transfer-encoding", "chunked")] {
+            assert_eq!(send(&router, line, &[origin, method, body], "x").await.status, 401, "{line}");
+        }
     }
     for line in ["GET /api/users", "POST /api/users", "HEAD /api/users"] {
         assert_eq!(send(&router, line, &[origin, method], "").await.status, 401, "{line}");

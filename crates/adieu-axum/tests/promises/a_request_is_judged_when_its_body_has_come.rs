@@ -21,6 +21,8 @@ use axum::{
 };
 use http_body::Frame;
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -181,6 +183,36 @@ async fn a_body_that_comes_in_parts_with_a_good_token_is_handed_on_whole() {
         assert_eq!(answer, format!("200 {body}"), "{path}");
     }
     assert_eq!(done.times(), PATHS.len());
+}
+
+/// A client that is told to go on with the body knows that its head has been judged.
+#[tokio::test]
+async fn a_real_client_can_withhold_a_body_too() {
+    let (app, done) = (App::new(), Done::default());
+    let router = router(&app, &done);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    for path in PATHS {
+        let pair = app.log_in().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer {}\r\ncontent-length: 17\r\n\
+             content-type: text/plain\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
+            pair.access
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        stream.read_exact(&mut go_on).await.unwrap();
+        assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{path}");
+        app.sessions.log_out(&pair.access, Scope::This).await.unwrap();
+        stream.write_all(b"delete everything").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("token_revoked"), "{path} {answer}");
+    }
+    assert_eq!(done.times(), 0);
+    serving.abort();
 }
 
 /// A body that is read elsewhere than in the handler ends with an error, once the request has been answered.
