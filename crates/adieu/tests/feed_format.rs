@@ -7,7 +7,7 @@ use adieu::{
     Issuer, SessionId, Subject, TokenId,
     revocation::{
         Cursor, LogId, Page, Position, Revocation, Target,
-        wire::{FeedPage, from_binary, from_json, to_binary, to_json},
+        wire::{FeedPage, MAX_PAGE_ENTRIES, from_binary, from_json, to_binary, to_json},
     },
     time::Timestamp,
 };
@@ -132,6 +132,28 @@ fn a_count_that_is_a_lie_is_found_out() {
     assert_eq!(lie.pop(), Some(0));
     lie.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
     assert!(from_binary(&lie).is_err());
+}
+
+#[test]
+fn a_page_of_too_many_entries_is_none() {
+    let mut page = expected();
+    let entry = page.page.entries[0].clone();
+    page.page.entries = vec![entry; MAX_PAGE_ENTRIES];
+    assert_eq!(from_binary(&to_binary(&page)).as_ref(), Ok(&page));
+    assert_eq!(from_json(&to_json(&page)).as_ref(), Ok(&page));
+    page.page.entries.push(page.page.entries[0].clone());
+    assert!(from_binary(&to_binary(&page)).is_err());
+    assert!(from_json(&to_json(&page)).is_err());
+}
+
+#[test]
+fn of_an_entry_as_json_every_member_that_it_needs_must_be_there() {
+    let entry = |text: &str| from_json(JSON.replace("\"kind\": \"everything\"", text).as_bytes());
+    assert!(entry(r#""kind": "everything", "new": {"id": [1]}"#).is_ok());
+    for wrong in [r#""kind": "session""#, r#""kind": "subject""#, r#""kind": "token", "id": """#, r#""kind": 4"#] {
+        assert!(entry(wrong).is_err(), "{wrong}");
+    }
+    assert!(from_json(JSON.replace("\"issued_until\"", "\"until\"").as_bytes()).is_err());
 }
 
 fn id() -> impl Strategy<Value = String> {

@@ -81,6 +81,16 @@ impl Server {
 
     /// A node with more settings, in the words of the environment.
     pub(crate) async fn start(clients: &[&str], environment: Vec<(&'static str, String)>) -> (Self, Vec<Credentials>) {
+        let (server, credentials) = Self::start_unready(clients, environment).await;
+        server.becomes("ready", async || server.get("/readyz", None).await == 200).await;
+        (server, credentials)
+    }
+
+    /// The same, without waiting until it can do its work.
+    pub(crate) async fn start_unready(
+        clients: &[&str],
+        environment: Vec<(&'static str, String)>,
+    ) -> (Self, Vec<Credentials>) {
         let folder = tempfile::tempdir().unwrap();
         let store = Stores::open(&settings_of(&folder, &environment)).await.unwrap().clients();
         let mut credentials = Vec::new();
@@ -93,9 +103,7 @@ impl Server {
         drop(store);
         let (process, address) = serve(&folder, &environment).await;
         let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        let server = Self { process, address, folder, environment, http };
-        server.becomes("ready", async || server.get("/readyz", None).await == 200).await;
-        (server, credentials)
+        (Self { process, address, folder, environment, http }, credentials)
     }
 
     /// Kills it, changes its data, and starts it again on the same, at another address.
@@ -104,6 +112,13 @@ impl Server {
         change(self.folder.path());
         (self.process, self.address) = serve(&self.folder, &self.environment).await;
         self.becomes("ready", async || self.get("/readyz", None).await == 200).await;
+    }
+
+    /// The most memory that it has had so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
     /// Where its data is.

@@ -1,9 +1,20 @@
 //! What a node or a relay has answered holds there at once: real processes.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use adieu::revocation::wire;
+use axum::{Router, body::Bytes, http::header, routing::get};
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+};
 
 use super::{
     hops::session_of,
@@ -81,4 +92,65 @@ async fn a_relay_stops_while_requests_are_under_way() {
         assert_eq!(status(slow).await, 422);
     };
     tokio::join!(relay.stop(), rest);
+}
+
+/// A page of many entries of a few bytes each, in the compact form.
+fn many_small_entries(bytes: usize) -> Vec<u8> {
+    let entry = [2, 0, 1, b'x', 0];
+    let count = bytes / entry.len();
+    let mut page = [b"ADRV\x01\x01\x00\x00".as_slice(), &[0xd0, 0x0f], b"\x05adieu\x03log", &[1]].concat();
+    let mut left = count;
+    while left >= 0x80 {
+        page.push(u8::try_from(left & 0x7f).unwrap() | 0x80);
+        left >>= 7;
+    }
+    page.push(u8::try_from(left).unwrap());
+    page.extend(entry.iter().cycle().take(count * entry.len()));
+    page
+}
+
+/// A page as JSON with a list that has no meaning.
+fn a_long_list(bytes: usize) -> Vec<u8> {
+    let list = "0,".repeat(bytes / 2);
+    let entry = format!(r#"{{"issuer":"adieu","kind":"session","id":"x","lapses_at":0,"new":[{list}0]}}"#);
+    let page =
+        r#"{"cursor":"log.1","complete":true,"from_start":false,"age_ms":0,"pruned_through":0,"issuer":"adieu","#;
+    format!(r#"{page}"max_staleness_ms":2000,"entries":[{entry}]}}"#).into_bytes()
+}
+
+#[tokio::test]
+async fn a_hostile_node_takes_no_more_memory_of_a_relay_than_a_page_may_have() {
+    const MOST: usize = 128 << 20;
+    // Nothing but the length is wrong with them.
+    wire::from_binary(&many_small_entries(1_000)).unwrap();
+    wire::from_json(&a_long_list(1_000)).unwrap();
+    for (media_type, page) in [
+        (wire::BINARY, many_small_entries(60 << 20)),
+        (wire::BINARY, many_small_entries(wire::MAX_PAGE_BYTES - 100)),
+        (wire::JSON, a_long_list(wire::MAX_PAGE_BYTES - 300)),
+    ] {
+        let (sent, page) = (Arc::new(AtomicUsize::new(0)), Bytes::from(page));
+        let answer = {
+            let sent = Arc::clone(&sent);
+            async move || {
+                sent.fetch_add(1, Ordering::SeqCst);
+                ([(header::CONTENT_TYPE, media_type)], page)
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let follow = vec![
+            ("ADIEU_FOLLOW", format!("http://{}", listener.local_addr().unwrap())),
+            ("ADIEU_FOLLOW_CLIENT", "relay".to_owned()),
+            ("ADIEU_FOLLOW_SECRET", "secret".to_owned()),
+        ];
+        let serving =
+            tokio::spawn(async move { axum::serve(listener, Router::new().route("/revocations", get(answer))).await });
+        let (relay, _) = Server::start_unready(&[], follow).await;
+        // Each is asked for when the one before has been judged.
+        relay.becomes("sent some pages", async || sent.load(Ordering::SeqCst) >= 5).await;
+        let peak = relay.peak_memory();
+        assert!(peak < MOST, "{} MiB", peak >> 20);
+        relay.stop().await;
+        serving.abort();
+    }
 }

@@ -27,8 +27,12 @@ pub const JSON: &str = "application/json";
 /// The media type of the binary form.
 pub const BINARY: &str = "application/vnd.adieu.revocations";
 
-/// The most bytes of one page that anybody has to take; a node sends no longer ones.
-pub const MAX_PAGE_BYTES: usize = 64 << 20;
+/// The most bytes of one page that a reader has to take; a node sends no longer ones.
+pub const MAX_PAGE_BYTES: usize = 16 << 20;
+
+/// The most entries of one page that a reader has to take. An entry takes more memory than its bytes, so those alone are no bound;
+/// a node sends far fewer.
+pub const MAX_PAGE_ENTRIES: usize = 1 << 16;
 
 /// What a node answers when it is asked for its feed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ mod writer;
 use std::{collections::HashMap, time::Duration};
 
 use self::{reader::Reader, writer::Writer};
-use super::{FeedPage, MAX_PAGE_BYTES, WireError, milliseconds_down, milliseconds_up};
+use super::{FeedPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, WireError, milliseconds_down, milliseconds_up};
 use crate::{
     Issuer,
     revocation::{Cursor, LogId, Page, Position, Revocation, Target},
@@ -96,7 +96,7 @@ pub fn to_binary(answer: &FeedPage) -> Vec<u8> {
 /// A page from the binary form.
 ///
 /// # Errors
-/// When it is not exactly that, of another version, or longer than [`MAX_PAGE_BYTES`].
+/// When it is not exactly that, of another version, or has more than [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`].
 pub fn from_binary(bytes: &[u8]) -> Result<FeedPage, WireError> {
     if bytes.len() > MAX_PAGE_BYTES {
         return Err(WireError::new("it is too long"));
@@ -139,9 +139,9 @@ fn entries(from: &mut Reader<'_>, own: &Issuer) -> Result<Vec<Revocation>, WireE
     /// What most entries take; room is made for as many as there can be of those, whatever their number is said to be.
     const USUAL_BYTES: usize = 20;
 
-    let count = from.number()?;
-    let room = from.left() / USUAL_BYTES;
-    let mut entries = Vec::with_capacity(usize::try_from(count).map_or(room, |count| count.min(room)));
+    let count = usize::try_from(from.number()?).ok().filter(|count| *count <= MAX_PAGE_ENTRIES);
+    let count = count.ok_or_else(|| WireError::new("it has too many entries"))?;
+    let mut entries = Vec::with_capacity(count.min(from.left() / USUAL_BYTES));
     let mut issuers = vec![own.clone()];
     let mut lapses_before = Timestamp::ZERO;
     for _ in 0..count {
