@@ -22,6 +22,7 @@ pub mod postgres;
 mod redis;
 #[cfg(feature = "remote")]
 mod remote;
+mod search;
 pub mod sqlite;
 
 #[cfg(feature = "redis")]

@@ -66,6 +66,7 @@ pub use connections::Statement;
 pub use sqlx;
 pub use text::{from_text, to_text};
 
+use super::search::Searches;
 use crate::{Error, revocation::LogId, time::Timestamp};
 use batch::{Changes, Key};
 use connections::{Address, Connections, NotConnected};
@@ -100,6 +101,7 @@ struct Inner {
     writer: Worker,
     followers: Connections,
     others: Connections,
+    searches: Searches,
     /// What tells others, and what hears of them.
     notifying: [AbortHandle; 2],
     /// How often others could not be told.
@@ -185,6 +187,7 @@ impl Postgres {
             writer,
             followers,
             others: Connections::new(Arc::clone(&address), OTHERS, ASK),
+            searches: Searches::default(),
             notifying: [telling.abort_handle(), listening.abort_handle()],
             untold,
             appended,

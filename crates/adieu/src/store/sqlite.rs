@@ -5,15 +5,18 @@
 //!    answers everybody: sixty-four callers cost one `fdatasync`, not sixty-four.
 //! 3. **One caller's failure is its own.** An operation that fails is taken out, and the rest runs again without it.
 //! 4. **Bounded.** The queue is; when it is full the answer is [`Error::Unavailable`] at once.
-//! 5. **Careful.** A file that is not ours, or is damaged, is refused before anything is written to it.
+//! 5. **Careful.** A file that is not ours, or is damaged, is refused before anything is written to it. One that is removed, replaced or
+//!    truncated while it is open is noticed: from then on every call is [`Error::Unavailable`].
 //!
 //! Readers have their own threads and never wait for the writer.
 //!
 //! Parameters are written `$1`, `$2`, as PostgreSQL has them. To SQLite these are names, numbered by where they appear
 //! first: in every statement they must come in order.
 
+mod file;
 mod keys;
 mod log;
+mod network;
 mod restore;
 mod schema;
 mod sessions;
@@ -21,13 +24,14 @@ mod wal_index;
 mod worker;
 
 use std::{
+    cell::Cell,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -35,19 +39,23 @@ use tokio::sync::watch;
 
 pub use rusqlite;
 
+use super::search::Searches;
 use crate::{Error, time::Timestamp};
+use file::File;
 use schema::State;
 use worker::{Mode, Worker};
 
-/// How often, and how many times, a statement looks whether another process has done with writing: five seconds in all.
+/// How often, and for how long, a statement looks whether another process has done with writing; for longer on a machine that is so
+/// busy that it has not looked as often by then.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
-const BUSY_TRIES: i32 = 10_000;
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+const BUSY_TRIES: i32 = 5_000;
 /// Kibibytes of the file that each connection keeps in memory.
 const CACHE: i64 = 16 * 1024;
 /// How many pages the write-ahead log has when a commit moves them into the file: 16 MiB. SQLite would do so at a quarter of
 /// that, and move a page of sessions four times that has been changed by four logouts.
 const CHECKPOINT: i64 = 4_000;
-/// Threads for reading: listing sessions and following the log are all that reads, and neither is on a hot path.
+/// Threads for reading, beside the one that nothing but following the log is done by: whatever takes long, an index stays fresh.
 const READERS: usize = 2;
 
 /// An SQLite file. Clones share its threads, which end with the last of them.
@@ -58,6 +66,9 @@ pub struct Sqlite {
     writer: Arc<OnceLock<Worker>>,
     checked: watch::Receiver<Option<Result<(), Error>>>,
     readers: Worker,
+    follower: Worker,
+    searches: Arc<Searches>,
+    file: Arc<File>,
     /// Goes up with every append of this process, so that readers here need not poll for it.
     appended: watch::Sender<u64>,
     /// Whether a write has failed since the store was last known to be writable.
@@ -68,9 +79,11 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, or makes it (readable by its owner only), and brings its tables up to date.
+    /// Opens the file, or makes it (readable by its owner only), and brings its tables up to date. It must be a path: SQLite's other
+    /// names (`:memory:`, `file:…`) are refused. For a store in memory there is [`Memory`](super::Memory).
     ///
     /// # Errors
+    /// [`Error::Setting`] when that is no path.
     /// [`Error::Foreign`] when it is damaged, another program's, or of a newer version: it is then left as it is.
     /// [`Error::Unavailable`] when it can't be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
@@ -92,6 +105,12 @@ impl Sqlite {
     }
 
     fn open_blocking(path: PathBuf) -> Result<Self, Error> {
+        let shown = path.to_string_lossy();
+        if shown.is_empty() || shown.starts_with(':') || shown.starts_with("file:") || shown.starts_with("sqlite:") {
+            return Err(Error::Setting(format!(
+                "`{shown}` is not the path of a file; for a store in memory use `store::Memory`"
+            )));
+        }
         let state = schema::identify(&path)?;
         if state == State::Older {
             schema::check_pages(&path)?;
@@ -101,9 +120,19 @@ impl Sqlite {
             schema::migrate(&mut connect(&path).map_err(Error::unavailable)?).map_err(Error::unavailable)?;
         }
         let sound = Arc::new(AtomicBool::new(false));
-        let readers = (0..READERS).map(|_| connect_to_read(&path)).collect::<Result<_, _>>();
-        let readers =
-            Worker::start("adieu-reader", &path, readers.map_err(Error::unavailable)?, Mode::Read(Arc::clone(&sound)))?;
+        let to_read = |name: &str, count: usize| {
+            let connections = (0..count).map(|_| connect_to_read(&path)).collect::<Result<_, _>>();
+            Worker::start(name, &path, connections.map_err(Error::unavailable)?, Mode::Read(Arc::clone(&sound)))
+        };
+        let (readers, follower) = (to_read("adieu-reader", READERS)?, to_read("adieu-follower", 1)?);
+        if let Some(network) = network::of(&path) {
+            tracing::warn!(
+                file = %path.display(),
+                "the file is on a file system of a network ({network}), where SQLite promises nothing: keep it on a disk of this \
+                 machine, or everything in PostgreSQL"
+            );
+        }
+        let file = Arc::new(File::of(&path)?);
         let writer = Arc::new(OnceLock::new());
         let (announce, checked) = watch::channel(None);
         let check = {
@@ -128,6 +157,9 @@ impl Sqlite {
             writer,
             checked,
             readers,
+            follower,
+            searches: Arc::default(),
+            file,
             appended: watch::Sender::new(0),
             write_failed: Arc::default(),
             pruned_up_to: Arc::default(),
@@ -173,6 +205,8 @@ impl Sqlite {
         };
         // That the queue is full says nothing of the file.
         let outcome = writer.queue(operation)?.await;
+        // What went into a file that nobody will find again is as good as not written.
+        let outcome = outcome.and_then(|output| self.file.check().map(|()| output));
         if outcome.is_err() {
             self.write_failed.store(true, Ordering::Relaxed);
         }
@@ -188,7 +222,20 @@ impl Sqlite {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.readers.queue(operation)?.await
+        let output = self.readers.queue(operation)?.await?;
+        self.file.check()?;
+        Ok(output)
+    }
+
+    /// As [`Sqlite::query`], for following the log.
+    async fn follow<T, F>(&self, operation: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let output = self.follower.queue(operation)?.await?;
+        self.file.check()?;
+        Ok(output)
     }
 
     /// Makes sure that the store can be read, and, if a write has failed, that it can be written again.
@@ -285,10 +332,18 @@ fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
 /// SQLite's own way sleeps up to a tenth of a second between looks, and would hardly ever find the gap between two
 /// commits of a busy process.
 fn wait_for_another_process(tries: i32) -> bool {
-    if tries < BUSY_TRIES {
+    thread_local! {
+        /// Since when this thread waits. A pause takes longer than it is meant to, so their number says little.
+        static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    let now = Instant::now();
+    let since = SINCE.get().filter(|_| tries > 0).unwrap_or(now);
+    SINCE.set(Some(since));
+    let goes_on = now.duration_since(since) < BUSY_PATIENCE || tries < BUSY_TRIES;
+    if goes_on {
         thread::sleep(BUSY_PAUSE);
     }
-    tries < BUSY_TRIES
+    goes_on
 }
 
 /// Makes the file before SQLite does, since that would make it readable by whoever the umask lets; its -wal and -shm
@@ -312,4 +367,21 @@ fn from_time(timestamp: Timestamp) -> i64 {
 
 fn to_time(seconds: i64) -> Timestamp {
     Timestamp::from_unix(u64::try_from(seconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many pauses that takes.
+    #[test]
+    fn another_process_is_waited_for_as_long_as_is_said() {
+        for _ in 0..2 {
+            let started = Instant::now();
+            let tries = (0..).find(|tries| !wait_for_another_process(*tries)).unwrap_or_default();
+            assert!(started.elapsed() >= BUSY_PATIENCE && tries >= BUSY_TRIES);
+            let most = BUSY_PATIENCE.as_micros() / BUSY_PAUSE.as_micros();
+            assert!(u128::from(tries.unsigned_abs()) < most, "a pause takes longer than it is meant to");
+        }
+    }
 }

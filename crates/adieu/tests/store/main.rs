@@ -5,4 +5,6 @@ mod broken;
 mod engines;
 mod files;
 mod group_commit;
+mod long_reads;
+mod lost_files;
 mod membership;

@@ -1,9 +1,6 @@
 //! Sessions in PostgreSQL.
 
-use std::{
-    collections::HashMap,
-    sync::{MutexGuard, PoisonError},
-};
+use std::sync::{MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -17,7 +14,7 @@ use crate::{
     Error, SessionId, Subject, TokenId,
     revocation::{Position, Pruned},
     session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
-    store::everything,
+    store::{everything, search::Found},
     time::Timestamp,
 };
 
@@ -108,9 +105,7 @@ impl SessionStore for Postgres {
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
-        const BY_ID: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = $1 LIMIT 1");
-        let found = self.fetch_optional(sqlx::query(BY_ID).bind(to_text(id.as_str()))).await?;
-        found.as_ref().map(session).transpose().map_err(Error::unavailable)
+        Ok(self.search(vec![id.clone()]).await?.get(id).cloned())
     }
 
     async fn sessions_of(
@@ -217,33 +212,38 @@ impl SessionStore for Postgres {
 }
 
 impl Postgres {
-    /// Looks up whose the sessions are that are named by their ids alone, all at once since all sessions are looked through.
-    /// Whose one is never changes, so a reader can do it.
+    /// Looks up whose the sessions are that are named by their ids alone. Whose one is never changes, so a reader can do it.
     async fn find_owners(&self, endings: &mut [Ending]) -> Result<(), Error> {
-        const OWNERS: &str = "SELECT id, subject FROM session WHERE id = ANY($1)";
         let wanted = |ending: &Ending| match &ending.selection {
-            Selection::One(id) => Some(to_text(id.as_str()).into_owned()),
+            Selection::One(id) => Some(id.clone()),
             _ => None,
         };
-        let ids: Vec<String> = endings.iter().filter_map(wanted).collect();
+        let ids: Vec<SessionId> = endings.iter().filter_map(wanted).collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let owner = |row: &PgRow| {
-            let id = SessionId::new(from_text(row.try_get(0)?)?).map_err(invalid)?;
-            Ok((id, Subject::new(from_text(row.try_get(1)?)?).map_err(invalid)?))
-        };
-        let owners = self.fetch_all(sqlx::query(OWNERS).bind(ids)).await?;
-        let owners = owners.iter().map(owner).collect::<sqlx::Result<HashMap<_, _>>>().map_err(Error::unavailable)?;
+        let found = self.search(ids).await?;
         for ending in endings {
             if let Selection::One(id) = &ending.selection {
-                ending.selection = match owners.get(id) {
-                    Some(subject) => Selection::Owned(id.clone(), subject.clone()),
+                ending.selection = match found.get(id) {
+                    Some(session) => Selection::Owned(id.clone(), session.subject.clone()),
                     None => Selection::Nothing,
                 };
             }
         }
         Ok(())
+    }
+
+    /// Looks through all sessions, for these.
+    async fn search(&self, ids: Vec<SessionId>) -> Result<Found, Error> {
+        const SEARCH: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = ANY($1)");
+        let search = async |ids: Vec<SessionId>| {
+            let ids: Vec<_> = ids.iter().map(|id| to_text(id.as_str()).into_owned()).collect();
+            let rows = self.fetch_all(sqlx::query(SEARCH).bind(ids)).await?;
+            let found = rows.iter().map(|row| session(row).map(|session| (session.id.clone(), session)));
+            found.collect::<sqlx::Result<_>>().map_err(Error::unavailable)
+        };
+        self.inner.searches.find(ids, search).await
     }
 
     /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.

@@ -156,7 +156,7 @@ impl Sqlite {
         const STATE: &str = "SELECT log_id, pruned_through FROM revocation_log_state";
 
         let after = after.cloned();
-        self.query(move |connection| {
+        self.follow(move |connection| {
             // One transaction, so that the head, the mark and the entries are of one moment.
             let snapshot = connection.unchecked_transaction()?;
             let (log, pruned_through) = snapshot

@@ -36,7 +36,8 @@ impl Restorable for Sqlite {
 
     async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
         const RENAME: &str = "UPDATE revocation_log_state SET log_id = $1, restored_at = $2";
-        let ended = self
+        let ending = renewal.ending.clone();
+        let mut ended = self
             .transact(move |connection| {
                 if log_id(connection)? != renewal.seen.as_str() {
                     return Ok(None);
@@ -52,6 +53,9 @@ impl Restorable for Sqlite {
                 Ok(Some(ended))
             })
             .await?;
+        if let Some(ended) = &mut ended {
+            self.end_the_rest(&ending, ended).await?;
+        }
         self.wake_readers();
         Ok(ended)
     }

@@ -38,7 +38,7 @@ pub(super) fn identify(path: &Path) -> Result<State, Error> {
     let foreign = |what: &str| {
         Error::Foreign(format!("{} {what}; it was left as it is, name another data folder", path.display()))
     };
-    match main_file(path) {
+    match main_file(path).and_then(|connection| Contents::read(&connection)) {
         Ok(contents) if contents.is_of_another_program() => return Err(foreign("is another program's database")),
         // SQLite itself would write over a file of one byte.
         Ok(_) if length < HEADER => return Err(foreign("is not an SQLite database")),
@@ -130,7 +130,7 @@ impl Contents {
 /// Through SQLite all the same: to open and close the file by other means would drop the locks that every other store of
 /// this process has on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2). An `immutable` connection takes no lock and,
 /// like all of SQLite's, closes its descriptor only when no other connection has one.
-fn main_file(path: &Path) -> rusqlite::Result<Contents> {
+fn main_file(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_encoded_bytes() {
         match byte {
@@ -140,7 +140,16 @@ fn main_file(path: &Path) -> rusqlite::Result<Contents> {
     }
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    Contents::read(&Connection::open_with_flags(uri, flags)?)
+    Connection::open_with_flags(uri, flags)
+}
+
+/// Whether a file of this length has all the pages that it says it has, as far as its write-ahead log has been moved into it.
+pub(super) fn is_whole(path: &Path, length: u64) -> bool {
+    let pages = |connection: &Connection| -> rusqlite::Result<u64> {
+        let number = |query| connection.query_row(query, [], |row| row.get::<_, u64>(0));
+        Ok(number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?))
+    };
+    main_file(path).and_then(|connection| pages(&connection)).is_ok_and(|bytes| bytes > 0 && bytes <= length)
 }
 
 /// What the file says of itself, the write-ahead log included.

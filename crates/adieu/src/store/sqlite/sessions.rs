@@ -13,6 +13,7 @@ use crate::{
     Error, SessionId, Subject, TokenId,
     revocation::Pruned,
     session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    store::{everything, search::Found},
     time::Timestamp,
 };
 
@@ -70,11 +71,18 @@ impl SessionStore for Sqlite {
 
     async fn end_all(&self, mut endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
         self.find_owners(&mut endings).await?;
-        let ended = self
+        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
+        let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
+        let mut ended = self
             .transact(move |connection| {
                 endings.iter().map(|ending| end(connection, ending)).collect::<Result<Vec<_>, _>>()
             })
             .await?;
+        if let Some((place, ending)) = everything
+            && let Some(Some(ended)) = ended.get_mut(place)
+        {
+            self.end_the_rest(&ending, ended).await?;
+        }
         if ended.iter().flatten().any(|ended| !ended.revocations.is_empty()) {
             self.wake_readers();
         }
@@ -82,10 +90,7 @@ impl SessionStore for Sqlite {
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
-        const BY_ID: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = $1 LIMIT 1");
-        let id = id.clone();
-        self.query(move |connection| connection.prepare_cached(BY_ID)?.query_row([id.as_str()], session).optional())
-            .await
+        Ok(self.search(vec![id.clone()]).await?.get(id).cloned())
     }
 
     async fn sessions_of(
@@ -169,42 +174,71 @@ impl SessionStore for Sqlite {
 }
 
 impl Sqlite {
-    /// Looks up whose the sessions are that are named by their ids alone, all at once since all sessions are looked through.
-    /// Whose one is never changes, so a reader can do it.
+    /// Looks up whose the sessions are that are named by their ids alone. Whose one is never changes, so a reader can do it.
     async fn find_owners(&self, endings: &mut [Ending]) -> Result<(), Error> {
         let wanted = |ending: &Ending| match &ending.selection {
-            Selection::One(id) => Some(id.to_string()),
+            Selection::One(id) => Some(id.clone()),
             _ => None,
         };
-        let ids: Vec<String> = endings.iter().filter_map(wanted).collect();
+        let ids: Vec<SessionId> = endings.iter().filter_map(wanted).collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let owners = self
-            .query(move |connection| {
-                let mut owners = HashMap::new();
-                for ids in ids.chunks(MOST_PARAMETERS) {
-                    let parameters = (1..=ids.len()).map(|number| format!("${number}")).collect::<Vec<_>>().join(",");
-                    let mut owner =
-                        connection.prepare(&format!("SELECT id, subject FROM session WHERE id IN ({parameters})"))?;
-                    let mut rows = owner.query(rusqlite::params_from_iter(ids))?;
-                    while let Some(row) = rows.next()? {
-                        let subject = Subject::new(row.get::<_, String>(1)?).map_err(log::invalid)?;
-                        owners.insert(row.get::<_, String>(0)?, subject);
-                    }
-                }
-                Ok(owners)
-            })
-            .await?;
+        let found = self.search(ids).await?;
         for ending in endings {
             if let Selection::One(id) = &ending.selection {
-                ending.selection = match owners.get(id.as_str()) {
-                    Some(subject) => Selection::Owned(id.clone(), subject.clone()),
+                ending.selection = match found.get(id) {
+                    Some(session) => Selection::Owned(id.clone(), session.subject.clone()),
                     None => Selection::Nothing,
                 };
             }
         }
         Ok(())
+    }
+
+    /// Looks through all sessions, for these.
+    async fn search(&self, ids: Vec<SessionId>) -> Result<Found, Error> {
+        let search = async |ids: Vec<SessionId>| {
+            self.query(move |connection| {
+                let mut found = HashMap::with_capacity(ids.len());
+                for ids in ids.chunks(MOST_PARAMETERS) {
+                    let parameters = (1..=ids.len()).map(|number| format!("${number}")).collect::<Vec<_>>().join(",");
+                    let search = format!("SELECT {} FROM session WHERE id IN ({parameters})", columns!());
+                    let mut search = connection.prepare(&search)?;
+                    let ids = rusqlite::params_from_iter(ids.iter().map(SessionId::as_str));
+                    let mut rows = search.query(ids)?;
+                    while let Some(row) = rows.next()? {
+                        let session = session(row)?;
+                        found.insert(session.id.clone(), session);
+                    }
+                }
+                Ok(found)
+            })
+            .await
+        };
+        self.searches.find(ids, search).await
+    }
+
+    /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.
+    pub(super) async fn end_the_rest(&self, ending: &Ending, ended: &mut Ended) -> Result<(), Error> {
+        let mut from = <(String, String)>::default();
+        loop {
+            let (ending, before, start) = (ending.clone(), ended.clone(), from);
+            let step = self.transact(move |connection| {
+                let removed = remove_some(connection, &start)?;
+                let mut step = everything::later_step(&ending, &removed, &before);
+                step.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
+                if !step.revocations.is_empty() {
+                    step.appended_at = Some(log::to_position(connection.last_insert_rowid()));
+                }
+                let end = removed.last().map(|session| (session.subject.to_string(), session.id.to_string()));
+                Ok((step, end))
+            });
+            let (step, end) = step.await?;
+            let Some(end) = end else { return Ok(()) };
+            everything::add(ended, step);
+            from = end;
+        }
     }
 
     fn forgotten_up_to(&self) -> MutexGuard<'_, (String, String)> {
@@ -274,13 +308,27 @@ pub(super) fn delete(connection: &Connection, selection: &Selection) -> rusqlite
         Selection::Owned(id, subject) => return Ok(Vec::from_iter(delete_one(connection, id, subject)?)),
         Selection::OfSubject(subject) => ("WHERE subject = $1", vec![subject.as_str()]),
         Selection::Others(subject, id) => ("WHERE subject = $1 AND id <> $2", vec![subject.as_str(), id.as_str()]),
-        Selection::All { .. } => ("", vec![]),
+        // The first step.
+        Selection::All { .. } => return remove_some(connection, &Default::default()),
         Selection::Nothing => return Ok(vec![]),
     };
     connection
         .prepare_cached(&format!("DELETE FROM session {condition} RETURNING {}", columns!()))?
         .query_map(rusqlite::params_from_iter(parameters), session)?
         .collect()
+}
+
+/// Removes some of all there are, those that come next, and gives what they were.
+fn remove_some(connection: &Connection, (subject, id): &(String, String)) -> rusqlite::Result<Vec<Session>> {
+    const REMOVE: &str = "DELETE FROM session WHERE (subject, id) > ($1, $2) AND (subject, id) <= ($3, $4)";
+    let mut list = connection.prepare_cached(LIST)?;
+    let step =
+        list.query_map(params![subject, id, everything::STEP], session)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    if let Some(last) = step.last() {
+        let until = params![subject, id, last.subject.as_str(), last.id.as_str()];
+        connection.prepare_cached(REMOVE)?.execute(until)?;
+    }
+    Ok(step)
 }
 
 /// In two statements: what `DELETE … RETURNING` returns lies in a table of its own first, which costs more than the second.

@@ -16,7 +16,7 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::oneshot;
 
-use super::wal_index;
+use super::{file::File, wal_index};
 use crate::Error;
 
 /// How many operations may wait. At the slowest disk that anybody would log in against, a minute's worth.
@@ -87,10 +87,10 @@ impl Worker {
     /// Starts a thread for each connection.
     pub(super) fn start(name: &str, file: &Path, connections: Vec<Connection>, mode: Mode) -> Result<Self, Error> {
         let (queue, jobs) = sync_channel(QUEUE);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let (jobs, opened) = (Arc::new(Mutex::new(jobs)), Arc::new(File::of(file)?));
         for connection in connections {
             let jobs = Arc::clone(&jobs);
-            let (mode, file) = (mode.clone(), file.to_owned());
+            let (mode, file, opened) = (mode.clone(), file.to_owned(), Arc::clone(&opened));
             let serve = move || {
                 let is_sound = match mode {
                     Mode::GroupCommit => {
@@ -102,7 +102,8 @@ impl Worker {
                         sound.load(Ordering::Acquire)
                     }
                 };
-                let stays = !is_sound || wal_index::check(&file).is_err();
+                // What would be removed with the last connection may be the log of another database by then.
+                let stays = !is_sound || opened.check_writable().is_err();
                 let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, stays);
                 let _alone = CLOSING.lock().unwrap_or_else(PoisonError::into_inner);
                 drop(connection);
