@@ -223,7 +223,8 @@ export class Blocklist {
 
   /**
    * Ends everything that a subject has been issued until now. As {@link revoke}. It resolves once the second of the cut-off is over
-   * by the clock of this machine, so that a token that is issued afterwards is good.
+   * by the clock of this machine, so that a token that is issued afterwards is good; for an issuer other than the node that is after
+   * the few seconds that its clock may be ahead. It waits for `timeout` at most.
    * @param {string | number} subject its `sub`
    * @param {RevokeOptions & { iss?: string }} [options] `iss`: who issued it; the issuer of tokens without `iss` unless set
    */
@@ -305,7 +306,8 @@ export class Blocklist {
       const left = (second + 1) * 1000 - Date.now();
       if (left <= 0 || this.#connection.isClosed) return;
       if (performance.now() > until) {
-        const message = `the clock here is behind the node's: tokens of the next ${Math.ceil(left / 1000)} s are born revoked`;
+        const seconds = Math.ceil(left / 1000);
+        const message = `tokens that are issued in the next ${seconds} s by the clock here are revoked with the rest`;
         this.#emit({ type: 'clock_behind', level: 'warn', message });
         return;
       }

@@ -11,8 +11,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { NodeError } from './errors.js';
 
-/** A page is a few hundred kilobytes. */
-const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+/** The longest answer that is read. A node sends no longer pages. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 /** How long an answer that has begun may take. In milliseconds. */
 const BODY_TIME = 10_000;

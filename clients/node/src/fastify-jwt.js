@@ -56,10 +56,14 @@ export function refusals() {
  * @property {(body: unknown) => unknown} send
  */
 
+/** What is wrong with what fast-jwt was set to, or with what gives it its keys, and not with a token. */
+const OF_SETTINGS = new Set(['FAST_JWT_INVALID_OPTION', 'FAST_JWT_KEY_FETCHING_ERROR', 'FAST_JWT_SIGN_ERROR', 'FAST_JWT_VERIFY_ERROR']);
+
 /** @param {unknown} error */
 function foreignRefusal(error) {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
-  if (!error.code.startsWith('FST_JWT_')) return undefined;
+  // Some of those of fast-jwt come as they are, and most say what is wrong with the token.
+  if (!/^(FST|FAST)_JWT_/.test(error.code) || OF_SETTINGS.has(error.code)) return undefined;
   switch (error.code) {
     case 'FST_JWT_AUTHORIZATION_TOKEN_UNTRUSTED':
       return REVOKED;

@@ -23,11 +23,18 @@ import { NodeError } from './errors.js';
  * @property {Entry[]} entries
  */
 
+/** The most revocations of one page. A node sends no more. */
+const MAX_ENTRIES = 65_536;
+
+/** The most values of one page. In memory each takes many times its bytes, so those alone are no bound. */
+const MAX_VALUES = 16 * MAX_ENTRIES;
+
 /**
  * @param {string} text
  * @returns {Page}
  */
 export function readPage(text) {
+  if (text.length > MAX_VALUES && values(text) > MAX_VALUES) throw new NodeError('the answer has too many values for a page of a feed');
   /** @type {unknown} */
   let json;
   try {
@@ -38,7 +45,7 @@ export function readPage(text) {
   const page = object(json, 'the page');
   const cursor = string(page.cursor, 'cursor');
   if (!/^.+\.\d+$/s.test(cursor)) throw misread('cursor');
-  if (!Array.isArray(page.entries)) throw misread('entries');
+  if (!Array.isArray(page.entries) || page.entries.length > MAX_ENTRIES) throw misread('entries');
   return {
     cursor,
     complete: boolean(page.complete, 'complete'),
@@ -49,6 +56,22 @@ export function readPage(text) {
     maxStaleness: number(page.max_staleness_ms, 'max_staleness_ms'),
     entries: page.entries.map(readEntry),
   };
+}
+
+/**
+ * At least as many as there are values in a JSON text, found out without making any of them.
+ * @param {string} text
+ */
+function values(text) {
+  let found = 0;
+  let isWithinString = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const letter = text[at];
+    if (letter === '"') isWithinString = !isWithinString;
+    else if (isWithinString) at += letter === '\\' ? 1 : 0;
+    else if (letter === ',' || letter === '{' || letter === '[') found += 1;
+  }
+  return found;
 }
 
 /**

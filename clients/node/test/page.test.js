@@ -63,3 +63,18 @@ test('an entry that is not understood is not left out', () => {
     assert.throws(() => readPage(JSON.stringify({ ...PAGE, entries: [good, entry] })), { name: 'NodeError' }, JSON.stringify(entry));
   }
 });
+
+test('a page of a hostile node is bounded by what it takes in memory', () => {
+  const page = (/** @type {string} */ entries) => `${JSON.stringify({ ...PAGE, entries: [] }).slice(0, -2)}${entries}]}`;
+  const entry = JSON.stringify(PAGE.entries[0]);
+  const most = 15 * 1024 * 1024;
+  for (const entries of ['[],', '{},', '1,', '"",']) {
+    assert.throws(() => readPage(page(`${entries.repeat(most / entries.length)}1`)), /too many values/, entries);
+  }
+  assert.throws(() => readPage(page(`${`${entry},`.repeat(65_536)}${entry}`)), /entries/);
+  // Whatever is in the ids, which anybody may choose.
+  const id = '{"[,\\'.repeat(8);
+  const largest = readPage(JSON.stringify({ ...PAGE, entries: Array(65_536).fill({ ...PAGE.entries[0], id }) }));
+  assert.equal(largest.entries.length, 65_536);
+  assert.equal(largest.entries[0]?.id, id);
+});

@@ -218,7 +218,11 @@ def test_what_is_signed_stands_for_a_token_without_jti(
             token_id_of(wrong)
 
 
-def test_a_token_that_is_issued_after_a_cut_off_is_good(blocklist: Blocklist) -> None:
+@pytest.mark.parametrize("issuer", [None, "https://shop.example"])
+def test_a_token_that_is_issued_after_a_cut_off_is_good(
+    shared_server: Server, shared_client: Credentials, follow: Follow, issuer: str | None
+) -> None:
+    blocklist = follow(shared_server.url, shared_client, issuer=issuer, timeout=PATIENCE)
     for _ in range(3):
         user = new_id()
         blocklist.revoke_subject(user)

@@ -184,7 +184,8 @@ class Blocklist:
         """Ends everything of a user that was issued until now, say after a change of the password.
 
         Durable when it returns, and known to this process. It returns once the second of the cut-off is over by the
-        clock of this machine, so that a token that is issued afterwards is good. Raises as `add`.
+        clock of this machine, so that a token that is issued afterwards is good; for an issuer other than the node that
+        is after the few seconds that its clock may be ahead. It waits for `timeout` at most. Raises as `add`.
         """
         name = _text(str(subject) if subject.__class__ is int else subject)
         self._revoke([self._wider(self._issuer, subject=name)])
@@ -282,7 +283,9 @@ class Blocklist:
         until = moment() + int(self._timeout * SECOND)
         while (left := second + 1 - time.time()) > 0:
             if moment() > until:
-                logger.warning("the clock here is behind the node's: tokens of the next %d s are born revoked", left)
+                logger.warning(
+                    "tokens that are issued in the next %d s by the clock here are revoked with the rest", left
+                )
                 return
             time.sleep(min(left, 0.1))
 

@@ -197,6 +197,8 @@ class Follower:
             page = self._node.read(self._query(wait), self._patience)
             if stop.is_set():
                 return
+            if not page.complete and page.cursor == self.cursor:
+                raise UnavailableError("the feed does not get on")
             self._take_in(page)
             if page.complete:
                 if page.age_ms > self._staleness_ms:

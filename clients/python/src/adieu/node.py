@@ -24,8 +24,14 @@ import encodings.idna  # noqa: F401  isort: skip
 
 from adieu.errors import AdieuError, RefusedError, UnavailableError
 
-MOST_BYTES = 64 * 1024 * 1024
-"""The longest answer that is read."""
+MOST_BYTES = 16 * 1024 * 1024
+"""The longest answer that is read. A node sends no longer pages."""
+
+MOST_ENTRIES = 65_536
+"""The most revocations of one page. A node sends no more."""
+
+_MOST_VALUES = 16 * MOST_ENTRIES
+"""The most values of one answer. In memory each takes many times its bytes, so those alone are no bound."""
 
 MOST_AT_ONCE = 100
 """How many revocations are sent in one request, well within what a node takes."""
@@ -78,6 +84,8 @@ class Node:
         """Reads a page of the feed. Raises `UnavailableError` or `RefusedError`."""
         answer = self._ask("GET", f"/revocations?{urlencode(query)}", None, timeout)
         try:
+            if len(answer["entries"]) > MOST_ENTRIES:
+                raise TypeError
             return Page(
                 cursor=_is(str, answer["cursor"]),
                 complete=_is(bool, answer["complete"]),
@@ -129,7 +137,7 @@ class Node:
         except (OSError, http.client.HTTPException) as error:
             raise UnavailableError(f"the node can't be reached: {type(error).__name__}") from error
         try:
-            answer = json.loads(content)
+            answer = json.loads(content) if _values(content) <= _MOST_VALUES else None
         except (ValueError, RecursionError):
             answer = None
         if status != http.client.OK:
@@ -151,6 +159,7 @@ class Node:
         self, connection: http.client.HTTPConnection, method: str, target: str, body: bytes | None
     ) -> tuple[int, bytes]:
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        response = None
         try:
             connection.request(method, self._path + target, body, headers)
             response = connection.getresponse()
@@ -158,6 +167,8 @@ class Node:
             if len(content) > MOST_BYTES:
                 raise http.client.HTTPException("the answer is too long")
         except BaseException:
+            if response is not None:
+                response.close()
             self._drop(connection)
             raise
         # Whatever is left open would be taken for the beginning of the next answer.
@@ -200,6 +211,18 @@ class Node:
         with self._lock:
             self._all.discard(connection)
         connection.close()
+
+
+def _values(content: bytes) -> int:
+    """At least as many as there are values in a JSON text, found out without making any of them."""
+    if len(content) <= _MOST_VALUES:
+        return len(content)
+    text = content.replace(rb"\\", b"").replace(rb"\"", b"")
+    quotes = text.count(b'"')
+    if quotes > 2 * _MOST_VALUES:
+        return quotes
+    # Every other part is within a string.
+    return sum(part.count(b",") + part.count(b"{") + part.count(b"[") for part in text.split(b'"')[::2])
 
 
 def _refusal(status: int, answer: object) -> AdieuError:

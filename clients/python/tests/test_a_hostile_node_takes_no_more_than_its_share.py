@@ -1,0 +1,99 @@
+"""A node that was taken over can lie about what is revoked. It can't take the memory of whoever follows it."""
+
+import contextlib
+import http.server
+import json
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import pytest
+from adieu_server import Credentials
+from conftest import eventually
+
+from adieu import Blocklist, StaleError
+from adieu.node import _MOST_VALUES, MOST_BYTES, MOST_ENTRIES, _values
+
+Follow = Callable[..., Blocklist]
+MIB = 1 << 20
+ENTRY = {"issuer": "a", "kind": "token", "id": "b", "expires_at": 1, "lapses_at": 1}
+PAGE = {
+    "cursor": "log.1",
+    "complete": True,
+    "from_start": True,
+    "age_ms": 0,
+    "pruned_through": 0,
+    "issuer": "adieu",
+    "max_staleness_ms": 2000,
+}
+
+
+@contextlib.contextmanager
+def a_node_that_answers(content: bytes) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    # So that none of its connections outlives it.
+    server.daemon_threads = False
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def page_of(entries: bytes) -> bytes:
+    return json.dumps(PAGE).encode()[:-1] + b', "entries": [' + entries + b"]}"
+
+
+HOSTILE = {
+    "small values": page_of(b"[]," * (15 * MIB // 3) + b"[]"),
+    "small objects": page_of(b"{}," * (15 * MIB // 3) + b"{}"),
+    "small texts": page_of(b'"",' * (15 * MIB // 3) + b'""'),
+    "values under one name": page_of(b'{"a":' * 100 + b"1," * (15 * MIB // 2)),
+    "a text that never ends": page_of(b'"' + b'\\"' * (15 * MIB // 2)),
+    "too many bytes": page_of(b" " * (MOST_BYTES + 1)),
+    "too many entries": page_of(b",".join([json.dumps(ENTRY).encode()] * (MOST_ENTRIES + 1))),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_page_is_bounded_by_what_it_takes_in_memory(follow: Follow, content: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with a_node_that_answers(content) as url:
+            blocklist = follow(url, Credentials("shop", "secret"), ready=False, start_timeout=0)
+            eventually(lambda: blocklist._follower.error is not None)
+            with pytest.raises(StaleError):
+                "jti" in blocklist  # noqa: B015
+            blocklist.close()
+        # Of the answer there is a copy or two.
+        assert tracemalloc.get_traced_memory()[1] < len(content) + 160 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_feed_that_never_ends_is_not_read_on_and_on(follow: Follow) -> None:
+    content = json.dumps({**PAGE, "complete": False, "entries": []}).encode()
+    with a_node_that_answers(content) as url:
+        blocklist = follow(url, Credentials("shop", "secret"), ready=False, start_timeout=0)
+        eventually(lambda: "does not get on" in str(blocklist._follower.error))
+        blocklist.close()
+
+
+def test_the_largest_page_that_a_node_sends_is_read() -> None:
+    # Whatever is in the ids, which anybody may choose.
+    entries = [{**ENTRY, "id": '{"[,\\' * 8}] * MOST_ENTRIES
+    content = json.dumps({**PAGE, "entries": entries}).encode()
+    assert _MOST_VALUES < len(content) < MOST_BYTES
+    assert _values(content) <= _MOST_VALUES
