@@ -57,7 +57,7 @@ export function refusals() {
  */
 
 /** What is wrong with what fast-jwt was set to, or with what gives it its keys, and not with a token. */
-const OF_SETTINGS = new Set(['FAST_JWT_INVALID_OPTION', 'FAST_JWT_KEY_FETCHING_ERROR', 'FAST_JWT_SIGN_ERROR', 'FAST_JWT_VERIFY_ERROR']);
+const OF_SETTINGS = new Set(['FAST_JWT_INVALID_OPTION', 'FAST_JWT_KEY_FETCHING_ERROR', 'FAST_JWT_SIGN_ERROR', 'FAST_JWT_MISSING_KEY']);
 
 /** @param {unknown} error */
 function foreignRefusal(error) {

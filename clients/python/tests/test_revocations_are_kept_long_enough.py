@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adieu.index import NEVER, BadFactError, Claims, Index
+from adieu.index import NEVER, BadFactError, Index, claims_of
 
 NOW = 1_900_000_000
 
@@ -27,7 +27,7 @@ def token(name: str, lapses_at: int) -> dict[str, Any]:
 
 
 def is_revoked(index: Index, **payload: Any) -> bool:
-    return index.is_revoked(Claims(payload, "sub"))
+    return index.is_revoked(claims_of({"jti": "some id", "exp": NOW, **payload}, "sub"))
 
 
 def test_what_the_node_has_forgotten_is_forgotten_here() -> None:

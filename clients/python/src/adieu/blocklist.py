@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn
 
 from adieu.clock import SECOND, moment
-from adieu.errors import InvalidClaimsError, RefusedError, StaleError, UnavailableError
+from adieu.errors import RefusedError, StaleError, UnavailableError
 from adieu.follower import OFFSET, Follower, logger, stale
-from adieu.index import KEPT_AFTER_EXPIRY, NEVER, Claims, Index
+from adieu.index import KEPT_AFTER_EXPIRY, NEVER, Claims, Index, claims_of
 from adieu.node import Node
 
 _MARK_KEPT = 60
@@ -117,11 +117,7 @@ class Blocklist:
         Raises `StaleError` when it can't be known, `InvalidClaimsError` at a payload that the node would reject, and
         `TypeError` without ``jti`` and `token`.
         """
-        claims = Claims(payload, self._subject_claim, token)
-        if claims.token_id is None:
-            raise TypeError("a token without jti is known by itself: give it as token")
-        if claims.expires_at is None:
-            raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
+        claims = claims_of(payload, self._subject_claim, token)
         complete_at = self._complete_at[0]
         if self._index.is_revoked(claims):
             return True
@@ -149,14 +145,14 @@ class Blocklist:
         A token without ``jti`` and ``sid`` is known by what is signed: give the encoded `token` as well. `keep_until`,
         as in `add`, is for a token whose ``exp`` moves on. Raises as `add`, and `TypeError` when the token is missing.
         """
-        claims = Claims(payload, self._subject_claim, token)
-        issuer = claims.issuer if claims.issuer is not None else self._issuer
+        issuer, token_id, session, _, _, expires_at = claims_of(payload, self._subject_claim, token)
+        issuer = issuer if issuer is not None else self._issuer
         revocations = []
-        if claims.token_id is not None:
-            exp = claims.expires_at if keep_until is None else None
-            revocations.append(self._token(claims.token_id, issuer, exp, keep_until))
-        if claims.session is not None:
-            revocations.append(self._wider(issuer, session=claims.session))
+        if token_id is not None:
+            exp = expires_at if keep_until is None else None
+            revocations.append(self._token(token_id, issuer, exp, keep_until))
+        if session is not None:
+            revocations.append(self._wider(issuer, session=session))
         if not revocations:
             raise TypeError("a token without jti and sid is known by itself: give it as token")
         self._revoke(revocations)
@@ -171,12 +167,13 @@ class Blocklist:
         cursor = self._follower.cursor
         if self.is_revoked(payload, token):
             return False
-        claims = Claims(payload, self._subject_claim, token)
-        issuer = claims.issuer if claims.issuer is not None else self._issuer
+        claims = claims_of(payload, self._subject_claim, token)
+        issuer, token_id, _, _, _, expires_at = claims
+        issuer = issuer if issuer is not None else self._issuer
         # The log has one order, and what is sent together is together there. So whoever finds nothing about the token
         # between the cursor and its own revocation, which is the one right before its mark, was the first.
         mark = secrets.token_urlsafe(24)
-        used = self._token(_text(claims.token_id), issuer, claims.expires_at, None)
+        used = self._token(_text(token_id), issuer, expires_at, None)
         self._revoke([used, self._token(mark, issuer, None, time.time() + _MARK_KEPT)])
         return not self._revoked_before(mark, claims, cursor)
 

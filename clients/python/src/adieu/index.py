@@ -180,54 +180,63 @@ class Index:
         for facts in {id(facts): facts for facts in self._by_issuer.values()}.values():
             facts.forget(limit)
 
-    def is_revoked(self, token: "Claims") -> bool:
-        """Whether a fact matches the token, or one that could have is forgotten."""
-        facts = self._by_issuer.get(token.issuer, _NOTHING) if token.issuer is not None else self.own
-        name = token.token_id
+    def is_revoked(self, claims: "Claims") -> bool:
+        """Whether a fact matches the token, or one that could have is forgotten.
+
+        Raises `TypeError` for a token that has no id, and `InvalidClaimsError` for one that lives for ever.
+        """
+        issuer, token_id, session, subject, issued_at, expires_at = claims
+        if token_id is None:
+            raise TypeError("a token without jti is known by itself: give it as token")
+        facts = self.own if issuer is None else self._by_issuer.get(issuer, _NOTHING)
         # An id that was added without its issuer is found too: what `in` says, this says.
-        if name is not None and (name in facts.tokens.lapses or name in self.own.tokens.lapses):
+        if token_id in facts.tokens.lapses or token_id in self.own.tokens.lapses:
             return True
-        if token.session is not None and token.session in facts.sessions.lapses:
+        if session is not None and session in facts.sessions.lapses:
             return True
-        issued_at = token.issued_at
-        if token.subject is not None:
-            until = facts.cut_offs.get(token.subject)
+        if subject is not None:
+            until = facts.cut_offs.get(subject)
             if until is not None and (issued_at is None or issued_at <= until):
                 return True
         until = facts.everything_until
         if until >= 0 and (issued_at is None or issued_at <= until):
             return True
-        return token.expires_at is not None and token.expires_at + KEPT_AFTER_EXPIRY <= self.pruned_through
+        if expires_at is None:
+            raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
+        return expires_at + KEPT_AFTER_EXPIRY <= self.pruned_through
 
 
-class Claims:
-    """What matters of the payload of a token whose signature and claims were verified by whoever decoded it.
+Claims = tuple[str | None, str | None, str | None, str | None, int | None, int | None]
+"""Of a token: its issuer, its id, its session, its subject, when it was issued, and when it expires."""
 
-    `token` is the encoded token, which names a token that has no ``jti``; see `token_id_of`.
+
+def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes | None = None) -> Claims:
+    """Returns what matters of the payload of a token whose signature and claims were verified by whoever decoded it.
+
+    `token` is the encoded token, which names a token that has no ``jti``; see `token_id_of`. Raises
+    `InvalidClaimsError` at a claim that the node would reject.
     """
-
-    __slots__ = ("expires_at", "issued_at", "issuer", "session", "subject", "token_id")
-
-    def __init__(self, payload: Mapping[str, Any], subject_claim: str, token: str | bytes | None = None) -> None:
-        # What is as it should be costs no call: this is done for every request.
-        get = payload.get
-        value = get("iss")
-        self.issuer = value if value.__class__ is str and 0 < len(value) <= _SHORT else _name("iss", value)
-        value = get("jti")
-        if value.__class__ is str and 0 < len(value) <= _SHORT:
-            self.token_id: str | None = value
-        elif value is None and token is not None:
-            self.token_id = token_id_of(token)
-        else:
-            self.token_id = _name("jti", value)
-        value = get("sid")
-        self.session = value if value.__class__ is str and 0 < len(value) <= _SHORT else _name("sid", value)
-        value = get(subject_claim)
-        self.subject = value if value.__class__ is str and 0 < len(value) <= _SHORT else _subject(subject_claim, value)
-        value = get("iat")
-        self.issued_at = value if value.__class__ is int and 0 <= value <= _LATEST else _date("iat", value)
-        value = get("exp")
-        self.expires_at = value if value.__class__ is int and 0 <= value <= _LATEST else _date("exp", value)
+    # What is as it should be costs no call: this is done for every request.
+    get = payload.get
+    issuer = get("iss")
+    if issuer.__class__ is not str or not 0 < len(issuer) <= _SHORT:
+        issuer = _name("iss", issuer)
+    token_id = get("jti")
+    if token_id.__class__ is not str or not 0 < len(token_id) <= _SHORT:
+        token_id = _name("jti", token_id) if token_id is not None or token is None else token_id_of(token)
+    session = get("sid")
+    if session is not None and (session.__class__ is not str or not 0 < len(session) <= _SHORT):
+        session = _name("sid", session)
+    subject = get(subject_claim)
+    if subject.__class__ is not str or not 0 < len(subject) <= _SHORT:
+        subject = _subject(subject_claim, subject)
+    issued_at = get("iat")
+    if issued_at.__class__ is not int or not 0 <= issued_at <= _LATEST:
+        issued_at = _date("iat", issued_at)
+    expires_at = get("exp")
+    if expires_at.__class__ is not int or not 0 <= expires_at <= _LATEST:
+        expires_at = _date("exp", expires_at)
+    return issuer, token_id, session, subject, issued_at, expires_at
 
 
 def token_id_of(token: str | bytes) -> str:
