@@ -86,20 +86,28 @@ def under_uwsgi(folder: Path, server: Server, client: Credentials, *options: str
     process = subprocess.Popen(
         [
             str(Path(sys.executable).with_name("pyuwsgi")),
-            *("--master", "--processes=2", "--die-on-term", "--need-app", "--disable-logging"),
+            *("--master", "--processes=2", "--need-app", "--disable-logging"),
             *(f"--http-socket={socket}", "--wsgi-file=application.py", *options),
         ],
         cwd=folder,
         env={**os.environ, "URL": server.url, "SECRET": client.secret, "VIRTUAL_ENV": sys.prefix},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
-        eventually(lambda: os.path.exists(socket) or process.poll() is not None)
+        eventually(lambda: process.poll() is not None or takes_connections(socket))
         yield Workers(socket)
     finally:
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(PATIENCE)
+
+
+def takes_connections(path: str) -> bool:
+    with contextlib.closing(UnixConnection(path)) as connection, contextlib.suppress(OSError):
+        connection.connect()
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
