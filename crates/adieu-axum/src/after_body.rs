@@ -5,13 +5,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Takes `T` from the head of a request, `E` from its body, and then `T` again: what the handler gets has held after the
-/// body was read.
+/// Extracts `T` from the head of a request, then `E` from its body, then `T` again: the handler runs only if `T` holds after
+/// the body has been read.
 ///
-/// A client decides when it sends a body. A token that was judged by the head alone may have been logged out, or have
-/// expired, long before the body comes; and whoever holds a stolen token can open requests in advance. So a handler that
-/// takes a token and a body takes both with this, or is below a [`Protect`](crate::Protect) layer, which judges its token
-/// again as well.
+/// A client decides when it sends a body. A token that was judged by the head alone may have been logged out, or may have
+/// expired, before the body comes; a thief can even open requests in advance. So a handler that takes a token and a body
+/// takes both with `AfterBody`, or is below a [`Protect`](crate::Protect) layer, which judges its token again as well.
 ///
 /// It waits for the body for as long as `E` does; `tower_http::timeout::RequestBodyTimeoutLayer` sets a limit to that, as
 /// `Protect` does by itself.

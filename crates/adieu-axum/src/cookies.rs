@@ -24,15 +24,15 @@ const MAX_COOKIE_BYTES: usize = 4096;
 ///    `/` and there is no domain; whoever wants another path or a domain gives them other names.
 /// 3. A request that may change something (any method but GET, HEAD, OPTIONS and TRACE) must repeat a random value that is
 ///    signed into the token as its claim `csrf`. Scripts of the same origin find it in a second cookie, and send it in a
-///    header; see [`TokenCookie::csrf_header`].
-///    The value is that of the session: a page keeps it through renewals and refreshes.
-/// 4. An upgrade, as to a WebSocket, can't have such a header. It must come from a page of the same host, or of one that
+///    header; see [`TokenCookie::csrf_header`]. The value belongs to the session: renewals and refreshes do not change it, so
+///    that forms in open pages stay valid.
+/// 4. An upgrade, as to a WebSocket, can't have such a header. It must come from a page of the same origin, or of one that
 ///    [`Cookies::allow_origin`] names.
 /// 5. They end with the browser, unless [`Cookies::persistent`] is set.
-/// 6. A token that is too long for browsers to keep is not set: the login fails, and says so.
-/// 7. Of several cookies of one name, which a browser has after a change of the domain or the path, the good one counts, and
-///    of several good ones that which was issued last. Logging in and logging out remove all others. Where a neighbouring
-///    domain is not trusted, that is a reason for names with `__Host-`.
+/// 6. A token that is longer than browsers keep fails the login, with an error that says so.
+/// 7. If a browser sends several cookies of one name, as after a change of domain or path, the good one counts; of several
+///    good ones, the one that was issued last. Logging in and logging out remove the others. A name with `__Host-` can't be
+///    set by a neighbouring domain, any other name can.
 ///
 /// What weakens this is in [`dangerous`](crate::dangerous). What is contradictory is refused by
 /// [`Guard::cookies`](crate::Guard::cookies).

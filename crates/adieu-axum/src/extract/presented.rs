@@ -13,14 +13,14 @@ use crate::{
     location::{Wanted, in_cookies},
 };
 
-/// The token that a request carries, of either type and as it stands: for logging out, which an expired token will do for.
+/// The token that a request carries, of either type, as it was sent: to log out with. An expired token is enough for that.
 ///
-/// Nothing is known of it. A good one from a cookie was sent by one of our own pages, where that is asked for.
+/// The token is not verified. A good one from a cookie was sent by one of our own pages, unless CSRF protection is off.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PresentedToken {
     token: String,
-    /// What else the browser has.
+    /// The other tokens in the cookies of the request.
     others: Vec<String>,
     /// Where it was found.
     pub place: Place,
@@ -49,7 +49,8 @@ impl PresentedToken {
         let all = all.filter_map(|wanted| in_cookies(&parts.headers, cookies, wanted));
         let mut all: Vec<_> = all.flat_map(|candidates| guard.newest_first(candidates)).collect();
 
-        // One that is authentic and came with a proof, or else one that is of no use: it can be removed for anybody.
+        // A token that came with a proof is chosen. Without a proof, only cookies that are of no use any more are passed on:
+        // that a logout removes them harms nobody.
         let (mut proven, mut unproven) = (None, None);
         for (index, found) in all.iter().enumerate() {
             let Ok((claims, _)) = guard.verifier().read(&found.token) else { continue };

@@ -29,9 +29,9 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
 ///
 /// 1. Only a body that says that it is JSON or a form is read; all others pass untouched.
 /// 2. The handler gets the body as it was sent.
-/// 3. A body that is longer than the bound is refused with 413, since nobody knows what is in it. Of a form with files
-///    (`multipart/form-data`), which may be longer, no more is read than has the field with the CSRF value, and no more
-///    than the bound: that field comes first.
+/// 3. A body that is longer than the limit is refused with 413, since nobody knows what is in it. A form with files
+///    (`multipart/form-data`) may be longer. It is read up to the field with the CSRF value, and never past the limit, so
+///    that field must come before the files.
 /// 4. A body that has not come in time is refused with 408; see [`ReadBodies::body_timeout`].
 #[derive(Debug, Clone)]
 #[must_use]
