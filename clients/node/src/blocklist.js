@@ -430,7 +430,7 @@ const LATEST = 253_402_300_799;
  * @param {string} claim
  */
 function text(value, claim) {
-  if (value === undefined || value === null) return undefined;
+  if (value === undefined) return undefined;
   // So many UTF-16 units are never more bytes; those that are more are few.
   if (typeof value === 'string' && value !== '' && (value.length <= LONGEST_ID / 3 || Buffer.byteLength(value) <= LONGEST_ID)) {
     return value;
@@ -453,7 +453,7 @@ function subjectOf(value) {
  * @param {string} claim
  */
 function date(value, claim) {
-  if (value === undefined || value === null) return undefined;
+  if (value === undefined) return undefined;
   if (typeof value === 'number' && value >= 0 && value <= LATEST) return Math.floor(value);
   throw new InvalidClaimsError(`the claim ${claim} must be seconds since 1970`);
 }

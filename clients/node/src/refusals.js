@@ -50,7 +50,7 @@ export function bearerToken(request) {
  */
 export function isGood(blocklist, types, header, claims, token) {
   if (!isOneOf(types, header, claims)) throw new InvalidClaimsError('the token is of another kind');
-  if (typeof claims === 'object' && claims?.jti == null && token !== undefined) claims.jti = tokenIdOf(token);
+  if (typeof claims === 'object' && claims?.jti === undefined && token !== undefined) claims.jti = tokenIdOf(token);
   return !blocklist.isRevoked(claims);
 }
 

@@ -120,6 +120,9 @@ test('claims that can not be judged are an error, and no acceptance', async (t) 
     { ...good, sub: true },
     { ...good, sid: [] },
     { ...good, sid: 7 },
+    { ...good, sid: null },
+    { ...good, jti: null },
+    { ...good, iat: null },
     { ...good, iss: '' },
   ]) {
     assert.throws(() => blocklist.isRevoked(/** @type {any} */ (claims)), InvalidClaimsError, JSON.stringify(claims));

@@ -75,9 +75,11 @@ class NotRevoked:
             raise _unauthorized("The token is not valid.", "invalid_token") from error
         if not kind.is_one_of(self._types, header, payload):
             raise _unauthorized("The token is not valid.", "invalid_token")
-        if payload.get("jti") is None:
+        if "jti" not in payload:
             payload = {**payload, "jti": token_id_of(token)}
         try:
+            if payload["jti"] is None:
+                raise errors.InvalidClaimsError("the claim jti must be text")
             if self._blocklist.staleness is None:
                 # The first snapshot is not there yet: the only time that a look-up waits, so not on the event loop.
                 revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload)

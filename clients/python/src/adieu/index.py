@@ -220,22 +220,29 @@ def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes
     get = payload.get
     issuer = get("iss")
     if issuer.__class__ is not str or not 0 < len(issuer) <= _SHORT:
-        issuer = _name("iss", issuer)
+        issuer = _name("iss", issuer, payload)
     token_id = get("jti")
     if token_id.__class__ is not str or not 0 < len(token_id) <= _SHORT:
-        token_id = _name("jti", token_id) if token_id is not None or token is None else token_id_of(token)
+        # Flask-JWT-Extended makes a missing one null.
+        if token_id is not None:
+            token_id = _name("jti", token_id, payload)
+        elif token is not None:
+            token_id = token_id_of(token)
     session = get("sid")
-    if session is not None and (session.__class__ is not str or not 0 < len(session) <= _SHORT):
-        session = _name("sid", session)
+    if session is None:
+        if "sid" in payload:
+            session = _name("sid", session, payload)
+    elif session.__class__ is not str or not 0 < len(session) <= _SHORT:
+        session = _name("sid", session, payload)
     subject = get(subject_claim)
     if subject.__class__ is not str or not 0 < len(subject) <= _SHORT:
-        subject = _subject(subject_claim, subject)
+        subject = _subject(subject_claim, subject, payload)
     issued_at = get("iat")
     if issued_at.__class__ is not int or not 0 <= issued_at <= _LATEST:
-        issued_at = _date("iat", issued_at)
+        issued_at = _date("iat", issued_at, payload)
     expires_at = get("exp")
     if expires_at.__class__ is not int or not 0 <= expires_at <= _LATEST:
-        expires_at = _date("exp", expires_at)
+        expires_at = _date("exp", expires_at, payload)
     return issuer, token_id, session, subject, issued_at, expires_at
 
 
@@ -255,26 +262,26 @@ def token_id_of(token: str | bytes) -> str:
 _NOTHING = Facts()
 
 
-def _name(claim: str, value: object) -> str | None:
-    if value is None:
+def _name(claim: str, value: object, payload: Mapping[str, Any]) -> str | None:
+    if value is None and claim not in payload:
         return None
     if isinstance(value, str) and 0 < len(value.encode("utf-8", "replace")) <= _LONGEST:
         return value
     raise InvalidClaimsError(f"the claim {claim} must be text of 1 to {_LONGEST} bytes")
 
 
-def _subject(claim: str, value: object) -> str | None:
+def _subject(claim: str, value: object, payload: Mapping[str, Any]) -> str | None:
     """A subject may be a whole number, as older applications have it: 7 is then the same as "7"."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         # What is larger is not read alike everywhere, as many programs read numbers as floats.
         if abs(value) < 1 << 53 and value == int(value):
             return str(int(value))
         raise InvalidClaimsError(f"the claim {claim} must be text, or a whole number below 2^53")
-    return _name(claim, value)
+    return _name(claim, value, payload)
 
 
-def _date(claim: str, value: object) -> int | None:
-    if value is None:
+def _date(claim: str, value: object, payload: Mapping[str, Any]) -> int | None:
+    if value is None and claim not in payload:
         return None
     # Not a number is no number that compares.
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LATEST:
