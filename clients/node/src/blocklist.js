@@ -1,6 +1,7 @@
-import { createHash } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 
+import { date, subjectOf, text, tokenIdOf } from './claims.js';
 import { Connection, refusal } from './connection.js';
 import { InvalidClaimsError, NodeError, RevokedError, StaleError } from './errors.js';
 import { Follower } from './follower.js';
@@ -66,6 +67,9 @@ import { Revocations } from './revocations.js';
 
 /** Between two tries to revoke, in milliseconds. */
 const RETRY = 100;
+
+/** For how many seconds it is remembered who used a token up. */
+const MARK_KEPT = 60;
 
 /** In milliseconds. */
 const LONGEST_STALENESS = 86_400_000;
@@ -210,6 +214,40 @@ export class Blocklist {
       if (tokenId !== undefined) this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId);
       if (session !== undefined) this.#revocations.addOwn('session', issuer ?? ownIssuer, session);
     });
+  }
+
+  /**
+   * Uses a token up: revokes it alone, and says whether this call did it. Of any number of calls for one token, in all processes and at
+   * all nodes, one resolves with true. So a refresh token of the application is good for one time. Rejects as {@link revoke}, and with
+   * what {@link isRevoked} throws.
+   * @param {Claims} claims
+   * @param {{ token?: string, timeout?: number }} [options] as of {@link revoke}
+   * @returns {Promise<boolean>}
+   */
+  async revokeOnce(claims, { token, timeout = 5000 } = {}) {
+    // Whatever is before the cursor is in the memory that is asked after it.
+    const { cursor } = this.#follower;
+    if (this.isRevoked(claims, token)) return false;
+    const facts = /** @type {import('./revocations.js').Facts} */ (this.#facts(claims, token));
+    const { tokenId, expiresAt } = facts;
+    const issuer = this.#issuerOf(claims);
+    // The log has one order, and what is sent together is together there. So whoever finds nothing about the token between the
+    // cursor and its own revocation, which is the one right before its mark, was the first.
+    const mark = randomBytes(18).toString('base64url');
+    const keepUntil = Math.ceil(Date.now() / 1000) + MARK_KEPT;
+    const revocations = [
+      { token_id: tokenId, issuer, expires_at: expiresAt },
+      { token_id: mark, issuer, keep_until: keepUntil },
+    ];
+    await this.#revoke({ revocations }, { timeout }, (ownIssuer) => this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId));
+    const earlier = new Revocations();
+    let last;
+    for await (const entry of this.#follower.entriesAfter(cursor, timeout)) {
+      if (entry.id === mark) return earlier.check(facts) === undefined;
+      if (last !== undefined) earlier.add(last);
+      last = entry;
+    }
+    throw new NodeError('the token is used up, but by whom was not heard of in time');
   }
 
   /**
@@ -406,56 +444,6 @@ export class Blocklist {
     clearInterval(this.#holding);
     this.#holding = undefined;
   }
-}
-
-/**
- * What stands for a token without `jti`: the SHA-256 of what is signed. (Not of the signature, which some algorithms write
- * in several ways.)
- * @param {string} token
- */
-export function tokenIdOf(token) {
-  const end = token.lastIndexOf('.');
-  if (end <= 0) throw new TypeError('not a signed token');
-  return createHash('sha256').update(token.slice(0, end)).digest('base64url');
-}
-
-/** No revocation names an id of more bytes. */
-const LONGEST_ID = 512;
-
-/** The end of the year 9999, in seconds. What is later is milliseconds by mistake. */
-const LATEST = 253_402_300_799;
-
-/**
- * @param {unknown} value
- * @param {string} claim
- */
-function text(value, claim) {
-  if (value === undefined) return undefined;
-  // So many UTF-16 units are never more bytes; those that are more are few.
-  if (typeof value === 'string' && value !== '' && (value.length <= LONGEST_ID / 3 || Buffer.byteLength(value) <= LONGEST_ID)) {
-    return value;
-  }
-  throw new InvalidClaimsError(`the claim ${claim} must be a text of 1 to ${LONGEST_ID} bytes`);
-}
-
-/**
- * A subject may be a whole number, as older applications have it: `7` is then the same as `"7"`.
- * @param {unknown} value
- */
-function subjectOf(value) {
-  if (typeof value !== 'number') return text(value, 'sub');
-  if (Number.isSafeInteger(value)) return String(value);
-  throw new InvalidClaimsError('the claim sub must be a text, or a whole number below 2^53');
-}
-
-/**
- * @param {unknown} value
- * @param {string} claim
- */
-function date(value, claim) {
-  if (value === undefined) return undefined;
-  if (typeof value === 'number' && value >= 0 && value <= LATEST) return Math.floor(value);
-  throw new InvalidClaimsError(`the claim ${claim} must be seconds since 1970`);
 }
 
 /** @param {Event} event */

@@ -139,6 +139,22 @@ export class Follower {
     }
   }
 
+  /**
+   * What the log has after a cursor, in its order; goes on until nobody wants more, or the time is over.
+   * @param {string | undefined} cursor
+   * @param {number} timeout in milliseconds
+   */
+  async *entriesAfter(cursor, timeout) {
+    const until = performance.now() + timeout;
+    const query = new URLSearchParams({ wait: '20' });
+    while (performance.now() < until) {
+      if (cursor !== undefined) query.set('after', cursor);
+      const page = await this.#read(query, LONGEST_GRACE);
+      yield* page.entries;
+      cursor = page.cursor;
+    }
+  }
+
   async #catchUp() {
     // After a failure, or at the start, it is the answer that is wanted, and at once.
     let wait = this.isReady && this.failure === undefined ? this.#wait : 0;

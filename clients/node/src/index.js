@@ -1,4 +1,5 @@
-export { Blocklist, tokenIdOf } from './blocklist.js';
+export { Blocklist } from './blocklist.js';
+export { tokenIdOf } from './claims.js';
 export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError } from './errors.js';
 
 /** @typedef {import('./blocklist.js').Options} Options */

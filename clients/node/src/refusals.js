@@ -1,6 +1,6 @@
 /** The answers that a refused token gets, word for word as a node gives them. */
 
-import { tokenIdOf } from './blocklist.js';
+import { tokenIdOf } from './claims.js';
 import { AdieuError, InvalidClaimsError, RevokedError } from './errors.js';
 import { isOneOf } from './kind.js';
 

@@ -153,6 +153,26 @@ test('a token that is issued after everything of its subject was revoked is good
   }
 });
 
+test('of many who use a token up at once one succeeds, and nobody once it was logged out', async (t) => {
+  const node = await Node.start(t);
+  const services = [];
+  for (let number = 0; number < 4; number += 1) services.push((await follow(t, node)).blocklist);
+  const [first, second] = services;
+  assert.ok(first && second);
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  for (let number = 0; number < 5; number += 1) {
+    const claims = { jti: `refresh-${number}`, sid: `session-${number}`, type: 'refresh', exp };
+    /** @type {boolean[]} */
+    const outcomes = await Promise.all([...services, ...services].map((service) => service.revokeOnce(claims)));
+    assert.equal(outcomes.filter(Boolean).length, 1);
+    assert.equal(first.isRevoked(claims), true);
+    assert.equal(first.isRevoked({ ...claims, jti: 'x' }), false, 'its session goes on');
+    assert.equal(await first.revokeOnce(claims), false);
+  }
+  await first.revoke({ jti: 'access', sid: 'over', exp });
+  assert.equal(await second.revokeOnce({ jti: 'refresh', sid: 'over', exp }), false, 'also when nobody has told this one yet');
+});
+
 test('the end of a session that the node has never heard of is that of all its tokens everywhere', async (t) => {
   const node = await Node.start(t);
   const [{ blocklist }, { blocklist: other }] = [await follow(t, node, { lifetime: 40 * 86_400_000 }), await follow(t, node)];
