@@ -1,10 +1,11 @@
 //! `?wait=everywhere` at one node: the hub, which serves followers from memory, and the lease of one follower.
 //!
 //! *Faithful to:* `feed::Feed::everywhere` (the end of the log, then `Hub::serves`, then `Leases::everywhere`), `Leases::renew` and
-//! `settle`, `feed::Hub` (`run`, `read`, `read_log`), and `api::feed`, which renews the lease before anything is answered.
+//! `settle`, `feed::Hub` (`run`, `read`, `read_log`, `begin`), and `api::feed`, which renews the lease before anything is answered.
 //!
 //! *Abstractions:* one revocation, one follower, which has been here before: its lease has run out. Its requests and the answers
-//! take any time and may be lost. The hub reads by itself, and shows what it has read later.
+//! take any time and may be lost. The hub reads by itself, and shows what it has read later. It has a tail, or has just been started
+//! and answers from the log until somebody has read that to its end.
 //!
 //! *Bounds:* a `max_staleness` of 1, in 3 units of time.
 //!
@@ -24,6 +25,8 @@ pub enum Mutation {
     None,
     /// As it was: leases are judged as soon as the end of the log is known.
     LeasesBeforeServed,
+    /// A tail begins with what was asked for before it was relied on that there is none.
+    LateTailBegins,
     /// A lease is renewed only after the request was looked at.
     LeaseAfterLook,
     /// A follower counts as having settled what is in the log when it asks.
@@ -36,8 +39,9 @@ pub enum Mutation {
     NoLease,
 }
 
-const MUTANTS: [Mutation; 6] = [
+const MUTANTS: [Mutation; 7] = [
     Mutation::LeasesBeforeServed,
+    Mutation::LateTailBegins,
     Mutation::LeaseAfterLook,
     Mutation::SettledIsHead,
     Mutation::LeaseTooShort,
@@ -80,7 +84,11 @@ pub struct State {
     now: i8,
     head: i8,
     call: Call,
-    /// Up to where the hub has read and shows, and as of when that is complete.
+    /// Without a tail, every answer comes from the log.
+    has_tail: bool,
+    /// What a tail may begin with: up to where that goes, as of when, and whether it is too late for it.
+    beginning: Option<(i8, i8, bool)>,
+    /// Up to where the tail has been read and is shown, and as of when that is complete.
     read_to: i8,
     read_at: i8,
     shown_to: i8,
@@ -111,6 +119,10 @@ pub enum Action {
     SeeLeases,
     /// It is looked whether all have settled, or their leases have run out.
     Look,
+    /// A page is read from the log, with which a tail may begin.
+    ReadToBegin,
+    /// `Hub::begin`.
+    Begin,
     /// The hub reads the log.
     HubReads,
     /// It shows what it has read.
@@ -148,10 +160,12 @@ impl Model for Everywhere {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State {
+        let with_tail = State {
             now: 0,
             head: 0,
             call: Call::NotYet,
+            has_tail: true,
+            beginning: None,
             read_to: 0,
             read_at: 0,
             shown_to: 0,
@@ -164,7 +178,9 @@ impl Model for Everywhere {
             complete_as_of: None,
             sent: None,
             requests: 0,
-        }]
+        };
+        let without_tail = State { has_tail: false, ..with_tail.clone() };
+        vec![with_tail, without_tail]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -180,7 +196,11 @@ impl Model for Everywhere {
             Call::Waits { .. } => actions.push(Action::Look),
             _ => {}
         }
-        actions.push(Action::HubReads);
+        if state.has_tail {
+            actions.push(Action::HubReads);
+        } else {
+            actions.push(if state.beginning.is_none() { Action::ReadToBegin } else { Action::Begin });
+        }
         if state.shown_to < state.read_to {
             actions.push(Action::HubShows);
         }
@@ -207,8 +227,12 @@ impl Model for Everywhere {
             Action::SeeLeases => {
                 let Call::KnowsHead { revoked_at } = state.call else { return None };
                 let is_over = state.now >= revoked_at + MAX_STALENESS;
-                if self.mutation != Mutation::LeasesBeforeServed && state.shown_to < 1 && !is_over {
+                let is_served = !state.has_tail || state.shown_to >= 1;
+                if self.mutation != Mutation::LeasesBeforeServed && !is_served && !is_over {
                     return None;
+                }
+                if let Some((_, _, is_late)) = &mut state.beginning {
+                    *is_late = !state.has_tail;
                 }
                 let is_pending = state.lease.is_some_and(|(came, _)| came + MAX_STALENESS > revoked_at);
                 state.call = Call::Waits { revoked_at, is_pending };
@@ -223,6 +247,14 @@ impl Model for Everywhere {
                     return None;
                 }
                 state.call = Call::Answered { at: state.now };
+            }
+            Action::ReadToBegin => state.beginning = Some((state.head, state.now, false)),
+            Action::Begin => {
+                let (to, at, is_late) = state.beginning.take()?;
+                if !is_late || self.mutation == Mutation::LateTailBegins {
+                    state.has_tail = true;
+                    (state.read_to, state.read_at, state.shown_to, state.shown_at) = (to, at, to, at);
+                }
             }
             Action::HubReads => {
                 (state.read_to, state.read_at) = (state.head, state.now);
@@ -264,7 +296,7 @@ impl Model for Everywhere {
             Action::Answer => {
                 let (sent, came, cursor) = state.held.take()?;
                 // Whoever is ahead of the hub is answered from the log.
-                let (to, at) = if cursor > state.read_to {
+                let (to, at) = if !state.has_tail || cursor > state.read_to {
                     (state.head, state.now)
                 } else {
                     (cursor.max(state.shown_to), state.shown_at)

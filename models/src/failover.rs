@@ -70,7 +70,7 @@ struct Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Mark {
     log: u8,
-    /// Only in a mutant.
+    /// Which one last raised it; not judged by, but in a mutant.
     lineage: u8,
     position: usize,
     anchor: Option<(usize, Entry)>,
@@ -227,7 +227,8 @@ impl Mark {
     }
 
     fn see(&mut self, found: &Found) {
-        if self.former & (1 << found.log) != 0 {
+        let has_news = found.head > self.position || found.last.is_some() && found.head > self.anchor_position();
+        if self.former & (1 << found.log) != 0 || self.log == found.log && !has_news {
             return;
         }
         if self.log != found.log {
@@ -333,10 +334,11 @@ impl Failover {
         }
     }
 
-    /// Whether the mark was raised in another lineage since it was taken for this.
+    /// `Mark::contradicts`: whether the mark was raised in another lineage since it was taken for this.
     fn is_late(&self, state: &State, node: usize, taken: &Mark, found: &Found) -> bool {
         let mark = state.nodes[node].mark;
-        self.mutation != Mutation::LateAnswersCount && mark != *taken && mark.lineage != found.lineage
+        let was_raised = (mark.log, mark.position) != (taken.log, taken.position);
+        self.mutation != Mutation::LateAnswersCount && was_raised && mark.lineage != found.lineage
     }
 
     fn lose(&self, state: &mut State, count: usize) {

@@ -28,6 +28,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod check;
+mod report;
 
 pub mod everywhere;
 pub mod failover;
@@ -42,6 +43,7 @@ pub mod staged_restore;
 pub mod tail;
 
 pub use check::{Case, Expected, Explorable, Found, Size};
+pub use report::{Row, explore, grouped};
 
 /// A model with its mutants.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@
 
 use std::{process::ExitCode, thread};
 
-use protocol_models::{Case, Expected, Found, SUITES, Size, Suite};
+use protocol_models::{Case, Expected, Found, SUITES, Size, explore, grouped};
 
 fn main() -> ExitCode {
     let (options, names): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
@@ -19,37 +19,24 @@ fn main() -> ExitCode {
     }
     let has = |name: &str| options.iter().any(|option| option == name);
     let size = if has("--large") { Size::Large } else { Size::Small };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let watch = |case: &Case, found: &Found| {
+        if has("--all") {
+            eprintln!("{}", line(case, found));
+        }
+    };
     println!("| model | keeps | states | mutants found |\n|---|---|---|---|");
     let mut is_good = true;
     for suite in SUITES.iter().filter(|suite| names.is_empty() || names.iter().any(|name| name == suite.name)) {
-        is_good &= explore(suite, size, has("--all"));
-    }
-    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn explore(suite: &Suite, size: Size, prints_all: bool) -> bool {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let (mut states, mut mutants, mut found_mutants, mut is_good) = (0, 0, 0, true);
-    for case in (suite.cases)(size) {
-        let found = case.explore(threads);
-        let outcome = case.judge(&found);
-        match case.expected {
-            Expected::Holds => states += found.states,
-            Expected::Breaks(_) => {
-                mutants += 1;
-                found_mutants += usize::from(outcome.is_ok());
+        match explore(suite, size, threads, watch) {
+            Ok(row) => println!("{row}"),
+            Err(errors) => {
+                eprint!("{errors}");
+                is_good = false;
             }
         }
-        if prints_all {
-            eprintln!("{}", line(&case, &found));
-        }
-        if let Err(error) = outcome {
-            eprintln!("{}: {error}", suite.name);
-            is_good = false;
-        }
     }
-    println!("| `{}` | {} | {} | {found_mutants} of {mutants} |", suite.name, suite.keeps, grouped(states));
-    is_good
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn line(case: &Case, found: &Found) -> String {
@@ -59,11 +46,4 @@ fn line(case: &Case, found: &Found) -> String {
     };
     let (states, depth, seconds) = (grouped(found.states), found.depth, found.time.as_secs_f32());
     format!("  {:<40} {expected:<52} {states:>12} states, {depth:>2} steps, {seconds:>5.1} s", case.name)
-}
-
-/// With a comma before each three digits.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let parts: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    parts.join(",")
 }

@@ -1,12 +1,12 @@
 //! `?wait=everywhere` across the nodes of one store, with a service that goes from one to the other.
 //!
-//! *Faithful to:* `feed::nodes` (`Joining::begin`, the telling of how far a node has settled, `forget_silent`, `everywhere`),
+//! *Faithful to:* `feed::nodes` (`Joining::begin`, `Announced::tell` and its limit, `look`, `forget_silent`, `everywhere`),
 //! `store::Membership`, `Leases`, and node B's hub and follower.
 //!
 //! *Abstractions:* node A, which is asked, answers its followers from the log itself; what its hub may do is in
 //! [`everywhere`](crate::everywhere). So whatever is found is about node B, which may stand still and be forgotten.
 //!
-//! *Bounds:* a `max_staleness` of 1 at node A and at the service; a silence of 2 until a node is forgotten (60 s in the code).
+//! *Bounds:* a `max_staleness` of 1 at node A and at the service; a silence of 2 until a node is suspected to be gone (60 s in the code).
 //!
 //! *Properties:* after `?wait=everywhere` was answered by node A,
 //! - "4 node B" accepts nothing that was revoked, within its own bound;
@@ -30,6 +30,8 @@ pub enum Mutation {
     WaitsForOwnBound,
     /// As it was: what node B reads counts as complete also when it may have been forgotten before.
     ForgottenNodeIsComplete,
+    /// A silent node is forgotten without having been suspected first.
+    ForgottenWithoutSuspicion,
     /// Node B reads before the others know of it.
     ReadsBeforeAnnounced,
     /// What node B says leaves out those who follow it.
@@ -43,6 +45,14 @@ enum Call {
     Answered { at: i8 },
 }
 
+/// `store::Standing`: up to where a node has settled, when that was written, and since when the node is suspected to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Standing {
+    settled: i8,
+    told_at: i8,
+    suspected_at: Option<i8>,
+}
+
 /// A state of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
@@ -50,8 +60,8 @@ pub struct State {
     head: i8,
     call: Call,
     has_started: bool,
-    /// Node B in the list of nodes: up to where it has settled, and when that was written.
-    listed: Option<(i8, i8)>,
+    /// Node B in the list of nodes.
+    listed: Option<Standing>,
     /// Its index.
     index_to: i8,
     index_at: Option<i8>,
@@ -61,9 +71,12 @@ pub struct State {
     /// When the last request of the service came to each node, and up to where it had settled.
     lease_at_a: Option<(i8, i8)>,
     lease_at_b: Option<(i8, i8)>,
-    /// What node B is about to say, and when it last did.
+    /// What node B is about to say, and when it computed that.
     telling: Option<(i8, i8)>,
-    told_at: Option<i8>,
+    /// When it began to look whether it is still known.
+    looking: Option<i8>,
+    /// As of when what it reads counts as complete at the latest.
+    limit: i8,
     tells: u8,
     requests: u8,
     cursor: i8,
@@ -97,8 +110,14 @@ pub enum Action {
     Tell,
     /// That is in the list.
     Told,
+    /// It is suspected to be gone.
+    Suspect,
     /// It is forgotten.
     Forget,
+    /// Node B looks whether it is still known.
+    LookForItself,
+    /// The store says who is.
+    SeeItself,
     /// The service asks node B, or node A.
     Send(bool),
     /// Its request is lost.
@@ -141,12 +160,8 @@ impl Members {
 
     /// As of when what node B reads now counts as complete.
     fn complete_at(&self, state: &State) -> i8 {
-        match state.told_at {
-            Some(told_at) if self.mutation != Mutation::ForgottenNodeIsComplete => {
-                state.now.min(told_at + SILENCE - self.bound_of_b)
-            }
-            _ => state.now,
-        }
+        let is_limited = !matches!(self.mutation, Mutation::ForgottenNodeIsComplete | Mutation::ReadsBeforeAnnounced);
+        if is_limited { state.now.min(state.limit) } else { state.now }
     }
 }
 
@@ -168,7 +183,8 @@ impl Model for Members {
             lease_at_a: None,
             lease_at_b: None,
             telling: None,
-            told_at: None,
+            looking: None,
+            limit: i8::MIN / 2,
             tells: 0,
             requests: 0,
             cursor: 0,
@@ -202,8 +218,21 @@ impl Model for Members {
         if state.telling.is_some() {
             actions.push(Action::Told);
         }
-        if self.forgets && state.listed.is_some_and(|(_, told_at)| state.now - told_at >= SILENCE) {
-            actions.push(Action::Forget);
+        if let Some(Standing { told_at, suspected_at, .. }) = state.listed.filter(|_| self.forgets) {
+            let may_forget = match suspected_at {
+                _ if self.mutation == Mutation::ForgottenWithoutSuspicion => state.now - told_at >= SILENCE,
+                Some(suspected_at) => state.now - suspected_at > self.bound_of_b,
+                None => false,
+            };
+            if may_forget {
+                actions.push(Action::Forget);
+            }
+            if suspected_at.is_none() && state.now - told_at >= SILENCE {
+                actions.push(Action::Suspect);
+            }
+        }
+        if self.forgets && state.has_started {
+            actions.push(if state.looking.is_none() { Action::LookForItself } else { Action::SeeItself });
         }
         if state.request.is_none() && state.answer.is_none() && state.requests < self.requests {
             actions.push(Action::Send(false));
@@ -232,7 +261,8 @@ impl Model for Members {
                 let Call::Waits { revoked_at, is_service_pending, .. } = state.call else { return None };
                 let bound = if self.mutation == Mutation::WaitsForOwnBound { MAX_STALENESS } else { self.bound_of_b };
                 // A node that is not listed has not begun to read. One that is, until it has settled or refuses by itself.
-                let is_b_done = state.listed.is_none_or(|(settled, _)| settled >= 1) || state.now >= revoked_at + bound;
+                let is_b_done =
+                    state.listed.is_none_or(|standing| standing.settled >= 1) || state.now >= revoked_at + bound;
                 state.call = Call::Waits { revoked_at, is_b_done, is_service_pending };
             }
             Action::Look => {
@@ -259,10 +289,18 @@ impl Model for Members {
             }
             Action::Told => {
                 let (settled, sent) = state.telling.take()?;
-                state.listed = Some((settled, state.now));
-                state.told_at = Some(sent);
+                state.listed = Some(Standing { settled, told_at: state.now, suspected_at: None });
+                state.limit = state.limit.max(sent + SILENCE - self.bound_of_b);
             }
+            Action::Suspect => state.listed.as_mut()?.suspected_at = Some(before.now),
             Action::Forget => state.listed = None,
+            Action::LookForItself => state.looking = Some(state.now),
+            Action::SeeItself => {
+                let looked_at = state.looking.take()?;
+                if state.listed.is_some_and(|standing| standing.suspected_at.is_none()) {
+                    state.limit = state.limit.max(looked_at);
+                }
+            }
             Action::Send(to_b) => {
                 state.requests += 1;
                 state.request = Some((state.now, to_b));
@@ -305,7 +343,7 @@ impl Model for Members {
                 !(is_answered(state) && accepts(state, state.cursor, state.complete_as_of, MAX_STALENESS))
             }),
             Property::sometimes("node B has settled", |_, state: &State| {
-                is_answered(state) && state.listed.is_some_and(|(settled, _)| settled == 1)
+                is_answered(state) && state.listed.is_some_and(|standing| standing.settled == 1)
             }),
         ]
     }
@@ -323,15 +361,16 @@ pub fn cases(size: Size) -> Vec<Case> {
         requests: 1,
     };
     let greater_bound = Members { bound_of_b: MAX_STALENESS + 1, until: 3, requests: 0, ..model };
-    let forgets = Members { forgets: true, until: 4, requests: 0, ..model };
+    let forgets = Members { forgets: true, until: 5, tells: 1, requests: 0, ..model };
     let mutant = |mutation, property, model| Case::breaks(mutation, property, Members { mutation, ..model });
     let mut cases = vec![
         Case::holds("a service and two nodes", model),
         Case::holds("a greater bound at one node", greater_bound),
-        Case::holds("a silent node is forgotten", forgets),
+        Case::holds("a silent node is suspected", Members { tells: 2, until: 4, ..forgets }),
         mutant(Mutation::SettledIsOwnIndex, "4 service", Members { requests: 2, ..model }),
         mutant(Mutation::WaitsForOwnBound, "4 node B", greater_bound),
         mutant(Mutation::ForgottenNodeIsComplete, "4 node B", forgets),
+        mutant(Mutation::ForgottenWithoutSuspicion, "4 node B", forgets),
         mutant(Mutation::ReadsBeforeAnnounced, "4 node B", model),
         mutant(Mutation::SettledWithoutFollowers, "4 service", Members { requests: 2, ..model }),
     ];
@@ -339,7 +378,7 @@ pub fn cases(size: Size) -> Vec<Case> {
         cases.extend([
             Case::holds("a service and two nodes, more requests", Members { tells: 3, requests: 2, ..model }),
             Case::holds("a greater bound, with a service", Members { tells: 3, requests: 1, ..greater_bound }),
-            Case::holds("a silent node and a service", Members { tells: 3, requests: 1, ..forgets }),
+            Case::holds("a silent node is forgotten, or speaks again", Members { tells: 2, ..forgets }),
         ]);
     }
     cases

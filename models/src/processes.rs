@@ -1,7 +1,8 @@
 //! Several processes on one SQLite file, which share a high-water mark, and a backup that is put in the place of the file.
 //!
-//! *Faithful to:* `store::Sqlite` (one writer at a time, the log held against the mark in the same transaction), `restore::HighWater`
-//! (what another process has written is merged before anything is noted), `Mark::merge`, and `Guard::check`.
+//! *Faithful to:* `store::Sqlite` (one writer at a time, the log held against the mark in the same transaction; `file`, which compares
+//! the file that is open with the one that has the name), `restore::HighWater` (what another process has written is merged before
+//! anything is noted), `Mark::merge`, and `Guard::check`.
 //!
 //! *Abstractions:* a revocation is a number, an operation is one step. A process that has the file open goes on with it when another
 //! one gets its name. Processes are killed at any time.

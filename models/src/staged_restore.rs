@@ -3,9 +3,10 @@
 //! *Faithful to:* `restore::Guard` (`check`, `begin_anew`, the removal of keys that came back, the end of sessions from before) and
 //! `token::kept_keys`. The state of the log, the sessions and the signing keys appear one after the other, in any order.
 //!
-//! *Abstractions:* one node, one session from before the restore, one that begins after it, one key that had been removed.
+//! *Abstractions:* one node, one session from before the restore, one that begins after it, one key that had been removed. An operator
+//! accepts a restore once all tables are there.
 //!
-//! *Bounds:* one or two restores, an operator who accepts at any time, one restart.
+//! *Bounds:* two restores, one restart.
 //!
 //! *Properties*, once all tables are there and the guard has looked again:
 //! - "7 a removed key stays removed";
@@ -23,8 +24,8 @@ pub enum Mutation {
     None,
     /// As it was: the guard removes keys and ends sessions once, when the log went back.
     ActsOnce,
-    /// It looks again only until the operator accepts the restore.
-    OnlyUntilAccepted,
+    /// Accepting a restore does not end sessions that have come back since the last look, and nobody looks for them after it.
+    AcceptDoesNotLook,
     /// Keys that came back are left.
     KeysComeBack,
     /// Every look ends all sessions, also those that began after the cut-off.
@@ -38,7 +39,7 @@ pub struct State {
     log: Option<(u8, u8)>,
     /// What the mark says: identity and position.
     mark: (u8, u8),
-    /// The identity that every backup has.
+    /// Whether a session from before, one from after, and the removed key are in the store.
     old_session: bool,
     new_session: bool,
     has_logged_in: bool,
@@ -90,11 +91,7 @@ impl Staged {
         let Some((identity, head)) = state.log else { return };
         let has_renewed = state.identities > 0;
         let went_back = identity < state.mark.0 || identity == state.mark.0 && head < state.mark.1;
-        let looks_again = match self.mutation {
-            Mutation::ActsOnce => false,
-            Mutation::OnlyUntilAccepted => has_renewed && !state.is_accepted,
-            _ => has_renewed,
-        };
+        let looks_again = has_renewed && self.mutation != Mutation::ActsOnce;
         if went_back {
             state.identities += 1;
             state.log = Some((state.identities, 3));
@@ -103,10 +100,11 @@ impl Staged {
             // Everything issued until now.
             (state.old_session, state.new_session) = (false, false);
         }
-        if went_back || looks_again {
-            if self.mutation != Mutation::KeysComeBack {
-                state.removed_key = false;
-            }
+        // Keys whenever they are read, sessions until the restore is accepted.
+        if (went_back || looks_again) && self.mutation != Mutation::KeysComeBack {
+            state.removed_key = false;
+        }
+        if looks_again && !state.is_accepted {
             state.old_session = false;
             state.new_session &= self.mutation != Mutation::EndsEverySession;
         }
@@ -159,7 +157,12 @@ impl Model for Staged {
                 }
             }
             Action::Check => self.check(&mut state),
-            Action::Accept if state.identities > 0 => state.is_accepted = true,
+            Action::Accept if state.identities > 0 && state.to_come.is_empty() => {
+                if self.mutation != Mutation::AcceptDoesNotLook {
+                    self.check(&mut state);
+                }
+                state.is_accepted = true;
+            }
             // After the cut-off, once the sessions are there and the guard has acted.
             Action::LogIn
                 if state.to_come.is_empty() && state.log == Some(state.mark) && state.identities == state.restores =>
@@ -206,7 +209,7 @@ pub fn cases(_: Size) -> Vec<Case> {
     vec![
         Case::holds("two restores", model),
         mutant(Mutation::ActsOnce, "7 a removed key stays removed"),
-        mutant(Mutation::OnlyUntilAccepted, "7 sessions from before a restore end"),
+        mutant(Mutation::AcceptDoesNotLook, "7 sessions from before a restore end"),
         mutant(Mutation::KeysComeBack, "7 a removed key stays removed"),
         mutant(Mutation::EndsEverySession, "a login after the restore lasts"),
     ]
