@@ -2,13 +2,13 @@
 //!
 //! 1. Every command works on the store of the same settings as the server's, also while a server runs on it: what a
 //!    command ends, the server refuses within `max_staleness`.
-//! 2. A command makes no store where none is, but for `user add`, `user import` and `client add`, so that there can be an
-//!    administrator, and services that know their secrets, before the first start.
+//! 2. A command makes no store where none is, but for `user add`, so that there can be an administrator before the first
+//!    start; with `--create` so do `user import` and `client add`.
 //! 3. What was asked for goes to standard output, what went wrong to standard error in one line, with status 1; wrong
 //!    usage has status 2.
 //! 4. What changes something says so in the audit trail, if the settings name a file for it: it is done only if that can be
 //!    opened, and written down once it is done.
-//! 5. No password, key or password hash is printed, and none is taken as an argument. The secret of a new client is
+//! 5. No password, key or password hash is printed, in no error either, and none is taken as an argument. The secret of a new client is
 //!    printed by the command that makes it, and by no other.
 
 mod client;
@@ -31,23 +31,33 @@ use std::{
     net::SocketAddr,
     pin::pin,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::{
     api,
     audit::{Trail, Via},
-    config::{Flags, Registration, Settings},
+    config::{Flags, Registration, Settings, StoreAddress, redacted, written_duration},
+    exposure::exposures,
     listen::{Bounds, Drained, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
     metrics::{self, Metrics},
     node::Node,
     relay::{self, Relay},
 };
+
+/// How long to wait before a store is tried again at the start.
+const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// Connections to `metrics_listen`: one address, as Prometheus is, gets a quarter of them.
 const METRICS_CONNECTIONS: usize = 32;
@@ -89,6 +99,26 @@ enum Command {
 }
 
 impl Arguments {
+    /// Reads the command line. What is wrong with it is told on standard error, without the passwords that are in URLs there.
+    ///
+    /// # Errors
+    /// The status to end with, also after the help, which is on standard output.
+    pub fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                let _printed = error.print();
+                return ExitCode::SUCCESS;
+            }
+            let text = error.render();
+            let text = match io::IsTerminal::is_terminal(&io::stderr()) {
+                true => text.ansi().to_string(),
+                false => text.to_string(),
+            };
+            let _told = io::stderr().write_all(redacted(&text).as_bytes());
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        })
+    }
+
     /// Does what was asked for. What goes wrong is one line on standard error, and the process ends with status 1.
     #[must_use]
     pub fn run(self) -> ExitCode {
@@ -96,7 +126,7 @@ impl Arguments {
             Ok(status) => status,
             Err(error) => {
                 // There is nobody left to tell when standard error is gone.
-                let _told = writeln!(io::stderr(), "error: {}", output::visible(&format!("{error:#}")));
+                let _told = writeln!(io::stderr(), "error: {}", output::visible(&redacted(&format!("{error:#}"))));
                 ExitCode::FAILURE
             }
         }
@@ -145,6 +175,9 @@ fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
 }
 
 async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<()> {
+    for exposure in exposures(&settings) {
+        tracing::warn!("{exposure}");
+    }
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let metrics_listener = match settings.metrics_listen {
@@ -160,7 +193,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
         return start_relay(listener, metrics_listener, &settings, url, descriptors, stop).await;
     }
     let node = tokio::select! {
-        node = Node::open(&settings) => Arc::new(node?),
+        node = once_reachable(&settings, async || Node::open(&settings).await) => Arc::new(node?),
         () = &mut stop => return Ok(()),
     };
     let router = api::router(Arc::clone(&node), settings.clone())?;
@@ -170,10 +203,13 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let stop = async {
         stop.await;
+        node.is_leaving.store(true, Relaxed);
+        sleep(settings.shutdown_delay).await;
         // Those who wait are answered at once, and not when their time is over.
         node.feed.hub.end_waiting();
     };
-    let drained = serve(listener, router, Bounds::from(&settings).within(descriptors), stop).await;
+    let bounds = Bounds::from(&settings).within(descriptors_for_clients(&settings, descriptors));
+    let drained = serve(listener, router, bounds, stop).await;
     drop((housekeeping, watching));
     metrics.end().await?;
     node.close().await;
@@ -189,21 +225,63 @@ async fn start_relay(
     descriptors: Option<u64>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let relay = Arc::new(Relay::open(settings, url).await?);
+    let mut stop = pin!(stop);
+    let relay = tokio::select! {
+        relay = once_reachable(settings, async || Relay::open(settings, url).await) => Arc::new(relay?),
+        () = &mut stop => return Ok(()),
+    };
     let watching = relay.clients.start_watching();
     let (version, address) = (env!("CARGO_PKG_VERSION"), listener.local_addr().context("the address is unknown")?);
-    print(&format!("adieu {version} listens on http://{address}\nit follows {url}\n"))?;
+    print(&format!("adieu {version} listens on http://{address}\nit follows {}\n", redacted(url)))?;
     let stop = async {
         stop.await;
+        relay.is_leaving.store(true, Relaxed);
+        sleep(settings.shutdown_delay).await;
         relay.feed.hub.end_waiting();
     };
     let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, settings)?;
     let router = api::relay_router(Arc::clone(&relay), settings);
-    let drained = serve(listener, router, Bounds::from(settings).within(descriptors), stop).await;
+    let bounds = Bounds::from(settings).within(descriptors_for_clients(settings, descriptors));
+    let drained = serve(listener, router, bounds, stop).await;
     drop(watching);
     metrics.end().await?;
     tracing::info!(abandoned = drained.abandoned, "stopped");
     Ok(())
+}
+
+/// Opens a store that may be about to start, for as long as `start_timeout`. What else is wrong is no better later.
+async fn once_reachable<T>(settings: &Settings, open: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let give_up_at = Instant::now() + settings.start_timeout;
+    let mut has_told = false;
+    loop {
+        let error = match open().await {
+            Err(error) if is_unavailable(settings, &error) && Instant::now() < give_up_at => error,
+            outcome => return outcome,
+        };
+        if !has_told {
+            let within = written_duration(settings.start_timeout);
+            tracing::warn!(
+                error = &*error as &dyn std::error::Error,
+                within,
+                "the store can't be reached yet; trying again"
+            );
+            has_told = true;
+        }
+        sleep(START_PAUSE.min(give_up_at - Instant::now())).await;
+    }
+}
+
+/// Whether this is about a server that may come up. A file does not.
+fn is_unavailable(settings: &Settings, error: &anyhow::Error) -> bool {
+    let is_of_a_server = settings.revocations.is_some() || matches!(settings.store, Some(StoreAddress::Postgres(_)));
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    is_of_a_server && causes.any(|cause| matches!(cause, adieu::Error::Unavailable(_)))
+}
+
+/// How many files may be open beside those for the metrics.
+fn descriptors_for_clients(settings: &Settings, descriptors: Option<u64>) -> Option<u64> {
+    let for_metrics = settings.metrics_listen.map_or(0, |_| METRICS_CONNECTIONS as u64);
+    descriptors.map(|descriptors| descriptors.saturating_sub(for_metrics))
 }
 
 /// The metrics, where there is an address for them.

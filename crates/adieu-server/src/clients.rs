@@ -1,10 +1,12 @@
 //! Services that may ask this node for more than a stranger may: their names, secrets, and what each may do.
 //!
-//! 1. A secret is 32 random bytes, shown once; the store keeps its SHA-256. That is enough for a text that nobody can
+//! 1. A secret is 256 random bits, shown once; the store keeps its SHA-256. That is enough for a text that nobody can
 //!    guess: hashing slowly is for passwords.
 //! 2. Secrets are compared in constant time. What an unknown name, a wrong secret and none at all are answered is the same.
 //! 3. A request is judged by a copy in memory that was read at most [`LONGEST_AGE`] ago. So a client that was removed is
-//!    cut off by then, whichever process removed it; when the store can't be read, nobody is let in.
+//!    cut off by then, whichever process removed it. When the store can't be read, who was a client the last time is one still,
+//!    until it is known to have been removed: what follows this node needs no accounts, and would have to stop otherwise. Nobody
+//!    else is let in, nor turned away as unknown.
 //! 4. Nobody is turned away by a copy that is older than the request, so a client that was added can call at once. Strangers
 //!    who guess make the store be read at most every [`PAUSE`].
 
@@ -12,14 +14,27 @@ mod name;
 mod secret;
 mod store;
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use adieu::{
     Error,
     time::{Clock, Moment, Timestamp},
 };
 use arc_swap::ArcSwap;
-use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::Mutex,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 pub use name::{ClientName, NameError};
 pub use secret::{Secret, SecretHash};
@@ -32,6 +47,9 @@ pub const LONGEST_AGE: Duration = Duration::from_millis(500);
 
 /// How long the store is left alone after it was read.
 pub const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client that is known waits for a store that does not answer.
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What a client may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +148,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     copy: ArcSwap<Copy>,
     reading: Mutex<()>,
+    /// Whether the store could not be read the last time.
+    is_failing: AtomicBool,
 }
 
 /// What the store had at a moment.
@@ -150,7 +170,7 @@ impl Clients {
     #[must_use]
     pub fn new(store: Arc<dyn ClientStore>, clock: Arc<dyn Clock>) -> Self {
         let copy = ArcSwap::from_pointee(Copy { asked_at: None, clients: BTreeMap::new() });
-        Self(Arc::new(Shared { store, clock, copy, reading: Mutex::new(()) }))
+        Self(Arc::new(Shared { store, clock, copy, reading: Mutex::new(()), is_failing: AtomicBool::new(false) }))
     }
 
     /// Where they are kept.
@@ -162,11 +182,17 @@ impl Clients {
     /// The client with this name and secret.
     ///
     /// # Errors
-    /// [`ClientError::Wrong`] when there is none.
+    /// [`ClientError::Wrong`] when there is none; [`ClientError::Failed`] when that is not known.
     pub async fn authenticate(&self, name: &str, secret: &str) -> Result<Arc<Client>, ClientError> {
         let arrived_at = self.0.clock.moment();
         let secret = SecretHash::of(secret);
-        let recent = self.0.read_since(arrived_at.minus(LONGEST_AGE)).await?;
+        let recent = match self.0.copy.load().find(name, &secret) {
+            Some(known) => match self.0.read_in_time(arrived_at.minus(LONGEST_AGE)).await {
+                Some(recent) => recent,
+                None => return Ok(known),
+            },
+            None => self.0.read_since(arrived_at.minus(LONGEST_AGE)).await?,
+        };
         if let Some(client) = recent.find(name, &secret) {
             return Ok(client);
         }
@@ -192,24 +218,45 @@ impl Clients {
 }
 
 impl Shared {
+    /// Like [`Shared::read_since`], but none when the store can't be read, which then goes on being tried without a caller.
+    async fn read_in_time(self: &Arc<Self>, moment: Moment) -> Option<Arc<Copy>> {
+        let copy = self.copy.load_full();
+        if copy.is_of(moment) {
+            return Some(copy);
+        }
+        if !self.is_failing.load(Relaxed)
+            && let Ok(read) = timeout(READ_TIMEOUT, self.read_since(moment)).await
+        {
+            return read.ok();
+        }
+        self.is_failing.store(true, Relaxed);
+        // One who tries is enough.
+        if self.reading.try_lock().is_ok() {
+            let shared = Arc::clone(self);
+            tokio::spawn(async move { drop(shared.read_since(shared.clock.moment()).await) });
+        }
+        None
+    }
+
     /// A copy that was asked for at this moment or later.
     async fn read_since(&self, moment: Moment) -> Result<Arc<Copy>, Error> {
-        let fits = |copy: &Copy| copy.asked_at.is_some_and(|asked_at| asked_at >= moment);
         let copy = self.copy.load_full();
-        if fits(&copy) {
+        if copy.is_of(moment) {
             return Ok(copy);
         }
         let _one_at_a_time = self.reading.lock().await;
         // Somebody else may have read it meanwhile.
         let copy = self.copy.load_full();
-        if fits(&copy) {
+        if copy.is_of(moment) {
             return Ok(copy);
         }
         if let Some(asked_at) = copy.asked_at {
             sleep(PAUSE.saturating_sub(self.clock.moment().since(asked_at))).await;
         }
         let asked_at = Some(self.clock.moment());
-        let clients = self.store.clients().await?;
+        let clients = self.store.clients().await;
+        self.is_failing.store(clients.is_err(), Relaxed);
+        let clients = clients?;
         let clients = clients.into_iter().map(|client| (client.name.clone(), Arc::new(client))).collect();
         let new = Arc::new(Copy { asked_at, clients });
         if copy.asked_at.is_some() {
@@ -221,6 +268,11 @@ impl Shared {
 }
 
 impl Copy {
+    /// Whether it was asked for at this moment or later.
+    fn is_of(&self, moment: Moment) -> bool {
+        self.asked_at.is_some_and(|asked_at| asked_at >= moment)
+    }
+
     fn find(&self, name: &str, secret: &SecretHash) -> Option<Arc<Client>> {
         let client = self.clients.get(name)?;
         client.secret.is(secret).then(|| Arc::clone(client))

@@ -16,7 +16,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use confique::Config;
 use ipnet::IpNet;
 
-pub use address::{Address, RedisAddress, StoreAddress};
+pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, LONGEST_SESSION, SettingError};
@@ -211,7 +211,16 @@ pub struct Settings {
     #[config(env = "ADIEU_REQUEST_TIMEOUT", default = "30s", deserialize_with = text)]
     pub request_timeout: Duration,
 
-    /// How long requests that are under way may take to finish after SIGTERM or Ctrl-C.
+    /// How long to go on trying to reach PostgreSQL or Redis at the start, which may start at the same time.
+    #[config(env = "ADIEU_START_TIMEOUT", default = "30s", deserialize_with = text)]
+    pub start_timeout: Duration,
+
+    /// How long to go on as before after SIGTERM or Ctrl-C, while `/readyz` answers 503, so that load balancers and the
+    /// like stop sending requests here before no more are accepted.
+    #[config(env = "ADIEU_SHUTDOWN_DELAY", default = "0s", deserialize_with = text)]
+    pub shutdown_delay: Duration,
+
+    /// How long requests that are under way may take to finish when no more are accepted.
     #[config(env = "ADIEU_DRAIN_TIMEOUT", default = "30s", deserialize_with = text)]
     pub drain_timeout: Duration,
 

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod error;
+pub mod exposure;
 pub mod feed;
 pub mod high_water;
 pub mod input;

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    adieu_server::cli::Arguments::parse().run()
+    match adieu_server::cli::Arguments::read() {
+        Ok(arguments) => arguments.run(),
+        Err(status) => status,
+    }
 }

@@ -1,6 +1,9 @@
 //! A node: the store, what follows it, and everything that answers requests, put together from the settings.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use adieu::{
     Issuer,
@@ -44,6 +47,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Whether it has been told to stop, and should get no more requests.
+    pub is_leaving: AtomicBool,
     stores: Stores,
     #[expect(dead_code, reason = "follow the keys of other issuers for as long as the node is there")]
     key_followers: Vec<KeyFollower>,
@@ -150,15 +155,26 @@ impl Node {
         let metrics = Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)));
         let metrics = metrics.with_client_limits(settings.client_revocation_quota, settings.client_horizon());
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
-        Ok(Self { core, sessions, limits, quotas, metrics, accounts, clients, feed, clock, stores, key_followers })
+        let is_leaving = AtomicBool::new(false);
+        Ok(Self {
+            core,
+            sessions,
+            limits,
+            quotas,
+            metrics,
+            accounts,
+            clients,
+            feed,
+            clock,
+            is_leaving,
+            stores,
+            key_followers,
+        })
     }
 
-    /// Makes sure that the store can be read, and written when it could not be the last time.
-    ///
-    /// # Errors
-    /// When it can't.
-    pub async fn check_store(&self) -> Result<(), adieu::Error> {
-        self.stores.check().await
+    /// Where everything is kept.
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.stores
     }
 
     /// Writes down what is only in memory, and leaves the store as one whole file. What can't be is logged: nothing that was

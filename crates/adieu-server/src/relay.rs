@@ -8,7 +8,10 @@
 //! 3. It verifies by itself, and refuses when it can't know enough, as every node does.
 //! 4. What is revoked here is revoked at the node, and in this relay's own index before it is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use adieu::{
     Error, Issuer,
@@ -71,6 +74,8 @@ pub struct Relay {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Whether it has been told to stop, and should get no more requests.
+    pub is_leaving: AtomicBool,
     decoder: Arc<Decoder>,
     keys: KeyFollower,
     remote: Arc<Remote>,
@@ -149,6 +154,7 @@ impl Relay {
             clients,
             issuer,
             clock,
+            is_leaving: AtomicBool::new(false),
             decoder,
             keys,
             remote,
@@ -174,7 +180,7 @@ impl Relay {
     }
 
     /// Why this relay can't do its work just now, if it can't.
-    pub async fn not_ready(&self) -> Option<&'static str> {
+    pub fn not_ready(&self) -> Option<&'static str> {
         if !self.verifier.is_fresh() {
             return Some("The revocations known here are not up to date.");
         }
@@ -184,7 +190,12 @@ impl Relay {
         if self.remote.issuer().is_some_and(|issuer| *issuer != self.issuer) {
             return Some("The node issues tokens under another name than the setting issuer says.");
         }
-        self.stores.check().await.err().map(|_| "The store can't be read and written.")
+        None
+    }
+
+    /// Where its own clients are kept.
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.stores
     }
 
     /// Passes a call that revokes on to the node, as the client that this relay is there. `query` begins with `?` or is
@@ -254,7 +265,8 @@ fn read_secret(settings: &Settings) -> anyhow::Result<SecretString> {
         None => std::env::var(SECRET_VARIABLE)
             .with_context(|| format!("follow needs follow_secret_file or {SECRET_VARIABLE}"))?,
     };
-    Ok(SecretString::from(text.trim().to_owned()))
+    // Editors put a mark at the beginning, and an end of line at the end.
+    Ok(SecretString::from(text.trim_start_matches('\u{feff}').trim().to_owned()))
 }
 
 /// Tells the node how far this relay and all who follow it have got.

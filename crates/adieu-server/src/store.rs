@@ -6,7 +6,10 @@
 pub mod copy;
 mod measured;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use adieu::{
     Error,
@@ -21,7 +24,7 @@ use crate::{
 };
 
 /// The file in the data folder.
-const FILE: &str = "adieu.sqlite";
+pub(crate) const FILE: &str = "adieu.sqlite";
 
 /// The engines of one server, open. Clones share them.
 #[derive(Debug, Clone)]
@@ -154,18 +157,25 @@ impl Stores {
         }
     }
 
-    /// Makes sure that everything can be read, and written when it could not be the last time.
+    /// Makes sure that sessions, keys and revocations can be read, and written when they could not be the last time.
     ///
     /// # Errors
-    /// When it can't.
+    /// When they can't.
     pub async fn check(&self) -> Result<(), Error> {
-        match &self.main {
-            Main::Sqlite(store) => store.check().await?,
-            Main::Postgres(store) => store.check().await?,
-        }
         match &self.revocations {
             Some(store) => store.check().await,
-            None => Ok(()),
+            None => self.check_accounts().await,
+        }
+    }
+
+    /// The same for accounts and clients.
+    ///
+    /// # Errors
+    /// When they can't.
+    pub async fn check_accounts(&self) -> Result<(), Error> {
+        match &self.main {
+            Main::Sqlite(store) => store.check().await,
+            Main::Postgres(store) => store.check().await,
         }
     }
 
@@ -185,6 +195,14 @@ impl Stores {
 #[must_use]
 pub fn address(settings: &Settings) -> StoreAddress {
     settings.store.clone().unwrap_or_else(|| StoreAddress::Sqlite(settings.data.join(FILE)))
+}
+
+/// The file that the store is, if it is one.
+pub(crate) fn store_file(settings: &Settings) -> Option<PathBuf> {
+    match address(settings) {
+        StoreAddress::Sqlite(file) => Some(file),
+        StoreAddress::Postgres(_) => None,
+    }
 }
 
 fn cannot_open(address: &StoreAddress) -> String {

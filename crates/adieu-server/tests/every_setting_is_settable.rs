@@ -47,6 +47,8 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("header_timeout", r#""5s""#, "5s"),
     ("keep_alive_timeout", r#""20s""#, "20s"),
     ("request_timeout", r#""10s""#, "10s"),
+    ("start_timeout", r#""5s""#, "5s"),
+    ("shutdown_delay", r#""10s""#, "10s"),
     ("drain_timeout", r#""1s""#, "1s"),
     ("trusted_proxies", r#"["10.0.0.0/8", "::1/128"]"#, "10.0.0.0/8, ::1/128"),
     ("log_format", r#""json""#, "json"),

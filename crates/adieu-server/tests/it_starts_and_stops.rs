@@ -207,6 +207,31 @@ fn drain_timeout_says_how_long_what_was_begun_is_waited_for() {
     assert!(log.contains("abandoned=1"), "{log}");
 }
 
+/// A load balancer asks `/readyz` and takes this server out, while those that it has sent here are still answered.
+#[test]
+fn shutdown_delay_says_how_long_a_server_that_is_not_ready_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = adieu(&["--listen", "127.0.0.1:0"]);
+    command.current_dir(folder.path()).env("ADIEU_SHUTDOWN_DELAY", "1h");
+    let mut server = Running(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().split_once("http://").unwrap().1.parse().unwrap();
+    assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
+    let kill = Command::new("kill").args(["-s", "TERM", &server.0.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let not_ready = loop {
+        let answer = get(address, "/readyz");
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            break answer;
+        }
+    };
+    assert!(not_ready.starts_with("HTTP/1.1 503 "), "{not_ready}");
+    assert!(not_ready.contains("This server is about to stop."), "{not_ready}");
+    assert!(get(address, "/livez").starts_with("HTTP/1.1 200 "), "new connections are still taken");
+    assert_eq!(server.0.try_wait().unwrap(), None);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn hashing_threads_says_how_many_hash_at_once() {

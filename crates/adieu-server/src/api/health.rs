@@ -1,5 +1,10 @@
 //! What machines ask this server about itself.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
 use adieu::token::{Jwks, Verifier, WhenStale};
 use axum::{
     Json,
@@ -8,9 +13,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{Api, docs};
+use crate::{error::LOG_TARGET, store::Stores};
+
+/// How long whoever asks whether this node is ready waits to be told about the accounts.
+const ACCOUNTS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How it is.
 #[derive(Serialize, ToSchema)]
@@ -40,6 +50,9 @@ pub(super) struct Readiness {
     #[schema(example = "ready")]
     status: &'static str,
     ready: bool,
+    /// Whether accounts and clients can be read and written. If not, nobody can log in; tokens are verified, and those who follow
+    /// are served, all the same.
+    accounts_available: bool,
     revocations: Knowledge,
 }
 
@@ -86,12 +99,13 @@ impl Knowledge {
 
 impl Readiness {
     /// Of a node with this verifier; with what keeps it from being ready.
-    pub(super) fn new(verifier: &Verifier, problem: Option<&'static str>) -> Self {
+    pub(super) fn new(verifier: &Verifier, problem: Option<&'static str>, accounts_available: bool) -> Self {
         Self {
             code: problem.map(|_| 503),
             message: problem,
             status: if problem.is_some() { "Service Unavailable" } else { "ready" },
             ready: problem.is_none(),
+            accounts_available,
             revocations: Knowledge::of(verifier),
         }
     }
@@ -109,24 +123,44 @@ impl IntoResponse for Readiness {
     }
 }
 
-/// Says whether this node can do everything: it knows of every logout, and its store can be read and written.
+/// Says whether this node should get requests: it knows of every logout, can make one durable, and is not about to stop.
 ///
-/// A node that was told to accept tokens while it is not up to date is ready all the same, and says that it is not.
+/// A node that was told to accept tokens while it is not up to date is ready all the same, and says that it is not; so is one
+/// whose accounts are in another store than its revocations and can't be reached.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", responses(
     (status = 200, description = "It can.", body = Readiness),
     docs::NotReady,
 ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
-    let verifier = api.node.sessions.verifier();
-    let problem = if Knowledge::of(verifier).refuses() {
+    let (verifier, stores) = (api.node.sessions.verifier(), api.node.stores());
+    let problem = if let Some(leaving) = leaving(&api.node.is_leaving) {
+        Some(leaving)
+    } else if Knowledge::of(verifier).refuses() {
         Some("The revocations known here are not up to date.")
-    } else if let Err(error) = api.node.check_store().await {
-        tracing::warn!(target: crate::error::LOG_TARGET, cause = &error as &dyn std::error::Error, "not ready");
+    } else if let Err(error) = stores.check().await {
+        tracing::warn!(target: LOG_TARGET, cause = &error as &dyn std::error::Error, "not ready");
         Some("The store can't be read and written.")
     } else {
         None
     };
-    Readiness::new(verifier, problem)
+    Readiness::new(verifier, problem, has_accounts(stores).await)
+}
+
+/// Why a node that has been told to stop is not ready.
+pub(super) fn leaving(is_leaving: &AtomicBool) -> Option<&'static str> {
+    is_leaving.load(Relaxed).then_some("This server is about to stop.")
+}
+
+/// Whether accounts and clients are within reach.
+pub(super) async fn has_accounts(stores: &Stores) -> bool {
+    match timeout(ACCOUNTS_TIMEOUT, stores.check_accounts()).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(target: LOG_TARGET, cause = &error as &dyn std::error::Error, "no accounts");
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 /// Gives the public keys that tokens are signed with (RFC 7517), for services that verify by themselves. Among them are

@@ -9,14 +9,16 @@ use axum::{
     body::Bytes,
     extract::{FromRef, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 
 use super::{
     feed::{self, CURSOR, Wait},
-    health::{self, Readiness},
+    health::{self, Readiness, has_accounts, leaving},
     layered,
+    layers::limit_body,
     service::{Can, Revoke},
     verify,
 };
@@ -66,12 +68,13 @@ impl FromRef<RelayApi> for verify::Realm {
 /// The routes of a relay.
 pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
     let (guard, metrics) = (Guard::new(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
+    let max_body_bytes = settings.max_body_bytes.get();
     let router = Router::new()
         .route("/verify", any(verify::verify))
         .route("/ext_authz", any(verify::ext_authz))
         .route("/ext_authz/", any(verify::ext_authz))
         .route("/ext_authz/{*path}", any(verify::ext_authz))
-        .route("/revocations", get(feed::follow).post(revoke))
+        .route("/revocations", get(feed::follow).post(revoke).layer(from_fn_with_state(max_body_bytes, limit_body)))
         .route("/livez", get(health::livez))
         .route("/readyz", get(readyz))
         .route("/.well-known/jwks.json", get(keys))
@@ -115,7 +118,8 @@ async fn revoke(
 }
 
 async fn readyz(State(api): State<RelayApi>) -> Readiness {
-    Readiness::new(&api.relay.verifier, api.relay.not_ready().await)
+    let problem = leaving(&api.relay.is_leaving).or_else(|| api.relay.not_ready());
+    Readiness::new(&api.relay.verifier, problem, has_accounts(api.relay.stores()).await)
 }
 
 /// What is left of the node's own cache life, so that it does not begin anew at every relay.

@@ -30,13 +30,18 @@ impl fmt::Debug for Address {
 
 /// A URL without what must not be shown: what stands between the user's name and the host, and every parameter, since a
 /// password may be one of them.
-pub(super) fn without_password(url: &str) -> String {
+fn without_password(url: &str) -> String {
     let (url, parameters) = url.split_once('?').map_or((url, false), |(before, _)| (before, true));
     let mut shown = match (url.split_once("://"), url.rfind('@')) {
         (Some((scheme, _)), Some(at)) => {
             let start = scheme.len() + "://".len();
             let (credentials, host) = (url.get(start..at).unwrap_or_default(), url.get(at..).unwrap_or_default());
-            let (user, password) = credentials.split_once(':').map_or((credentials, ""), |(user, _)| (user, ":***"));
+            let (user, password) = match credentials.split_once(':') {
+                Some((user, _)) => (user, ":***"),
+                // Of a website that may be a token.
+                None if scheme.starts_with("http") => ("***", ""),
+                None => (credentials, ""),
+            };
             format!("{scheme}://{user}{password}{host}")
         }
         _ => url.to_owned(),
@@ -44,6 +49,24 @@ pub(super) fn without_password(url: &str) -> String {
     if parameters {
         shown.push_str("?…");
     }
+    shown
+}
+
+/// A text that may have URLs in it, each without what must not be shown.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let is_scheme = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let (other, scheme) = before.split_at(before.trim_end_matches(is_scheme).len());
+        // Whatever else a password may be, it is not white space.
+        let (address, later) = after.split_at(after.find(char::is_whitespace).unwrap_or(after.len()));
+        shown.push_str(other);
+        shown.push_str(&without_password(&format!("{scheme}://{address}")));
+        rest = later;
+    }
+    shown.push_str(rest);
     shown
 }
 
@@ -62,6 +85,19 @@ impl fmt::Display for StoreAddress {
             Self::Sqlite(path) => write!(formatter, "sqlite:{}", path.display()),
             Self::Postgres(address) => address.fmt(formatter),
         }
+    }
+}
+
+impl StoreAddress {
+    /// Whether it has a password in it, between the user's name and the host or as a parameter.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        let Self::Postgres(Address(url)) = self else { return false };
+        let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let credentials = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+        let in_user = credentials.and_then(|(credentials, _)| credentials.split_once(':'));
+        in_user.is_some_and(|(_, password)| !password.is_empty())
+            || parameters.to_ascii_lowercase().contains("password=")
     }
 }
 
@@ -122,9 +158,36 @@ mod tests {
             ("postgres://ana@db/adieu?password=s3cret&sslmode=require", "postgres://ana@db/adieu?…"),
             ("redis://:s3cret@[::1]:6379/0", "redis://:***@[::1]:6379/0"),
             ("redis://localhost", "redis://localhost"),
+            ("https://s3cret@login.example/keys", "https://***@login.example/keys"),
+            ("https://ana:s3cret@login.example/keys", "https://ana:***@login.example/keys"),
             ("sqlite:/var/lib/adieu.sqlite", "sqlite:/var/lib/adieu.sqlite"),
         ] {
             assert_eq!(without_password(url), shown);
+            assert_eq!(redacted(url), shown);
+            assert_eq!(
+                redacted(&format!("cannot open '{url} ' (in {url} )")),
+                format!("cannot open '{shown} ' (in {shown} )")
+            );
+        }
+        assert_eq!(redacted("nothing: // at all @ here"), "nothing: // at all @ here");
+    }
+
+    #[test]
+    fn an_address_knows_whether_it_has_a_password() {
+        for (address, has_password) in [
+            ("postgres://ana:s3cret@db/adieu", true),
+            ("postgres://ana@db/adieu?password=s3cret", true),
+            ("postgres://ana@db/adieu?sslmode=require&sslpassword=s3cret", true),
+            ("postgres://ana@db/adieu", false),
+            ("postgres://ana:@db:5432/adieu", false),
+            ("postgres://db:5432/adieu", false),
+            ("sqlite:/a:b@c", false),
+        ] {
+            assert_eq!(
+                StoreAddress::read(address).is_some_and(|address| address.has_password()),
+                has_password,
+                "{address}"
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use confique::{
     meta::{Field, FieldKind, LeafKind},
 };
 
-use super::{Settings, address::without_password, value::written};
+use super::{Settings, address::redacted, value::written};
 use crate::relay::SECRET_VARIABLE;
 
 type SettingsLayer = <Settings as confique::Config>::Layer;
@@ -88,7 +88,11 @@ impl fmt::Display for Found {
 /// A URL may have a password in it.
 fn shown(value: &toml::Value) -> toml::Value {
     match value {
-        toml::Value::String(text) if text.contains("://") => without_password(text).into(),
+        toml::Value::String(text) => redacted(text).into(),
+        toml::Value::Array(values) => toml::Value::Array(values.iter().map(shown).collect()),
+        toml::Value::Table(values) => {
+            toml::Value::Table(values.iter().map(|(key, value)| (key.clone(), shown(value))).collect())
+        }
         value => value.clone(),
     }
 }
@@ -168,6 +172,8 @@ impl Settings {
             ("header_timeout", self.header_timeout, Duration::from_millis(1), day),
             ("keep_alive_timeout", self.keep_alive_timeout, Duration::from_millis(1), day),
             ("request_timeout", self.request_timeout, Duration::from_millis(1), day),
+            ("start_timeout", self.start_timeout, Duration::ZERO, day),
+            ("shutdown_delay", self.shutdown_delay, Duration::ZERO, day),
             ("drain_timeout", self.drain_timeout, Duration::ZERO, day),
         ] {
             if value < least || value > most {

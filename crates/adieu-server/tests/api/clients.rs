@@ -20,7 +20,7 @@ async fn a_client_needs_its_secret_and_the_capability() {
     let feed = app.client("feed", &[Capability::Follow, Capability::Revoke]).await;
     let ask = || app.post("/introspect").form("token=x");
     assert_snapshot!(ask().by(&shop).send().await, @r#"200 {"active":false}"#);
-    assert_snapshot!(ask().by(&feed).send().await, @r#"403 {"code":403,"message":"This client may not introspect.","status":"Forbidden"}"#);
+    assert_snapshot!(ask().by(&feed).send().await, @r#"403 {"error":"unauthorized_client","error_description":"This client may not introspect."}"#);
 
     let jose = app.log_in("jose").await;
     let wrong = |name: &str, secret: &str| Credentials { name: name.into(), secret: secret.into() };
@@ -36,11 +36,11 @@ async fn a_client_needs_its_secret_and_the_capability() {
         ask().by(&wrong("", "")),
     ] {
         let refused = refused.send().await;
-        refused.reads(r#"401 {"code":401,"message":"Invalid client credentials.","status":"Unauthorized"}"#);
+        refused.reads(r#"401 {"error":"invalid_client","error_description":"Invalid client credentials."}"#);
         assert_eq!(refused.header("www-authenticate"), Some(r#"Basic realm="adieu""#));
     }
     let twice = ask().by(&shop).header("authorization", "Basic YTpi").send().await;
-    assert_snapshot!(twice, @r#"400 {"code":400,"message":"Send one Authorization header only.","status":"Bad Request"}"#);
+    assert_snapshot!(twice, @r#"400 {"error":"invalid_request","error_description":"Send one Authorization header only."}"#);
 }
 
 /// A store with one client, and the clients of a server on it whose clock stands still.
@@ -98,15 +98,30 @@ async fn a_client_that_was_added_need_not_wait() {
 }
 
 #[tokio::test]
-async fn while_it_is_not_known_who_is_a_client_nobody_is_let_in() {
+async fn while_the_store_can_not_be_read_a_client_stays_one_and_nobody_else_is_let_in() {
     let server = Fixture::new().await;
     server.ask().await.unwrap();
     server.file.execute_batch("ALTER TABLE client RENAME TO client_out_of_reach").unwrap();
-    server.ask().await.expect("what was read just now counts");
-    server.clock.advance(LONGEST_AGE + Duration::from_nanos(1));
-    assert!(matches!(server.ask().await, Err(ClientError::Failed(_))));
+    for _ in 0..10 {
+        server.clock.advance(Duration::from_secs(3600));
+        server.ask().await.expect("it has not been removed, as far as is known");
+        for (name, secret) in [("shop", "x"), ("other", &server.secret)] {
+            let refused = server.clients.authenticate(name, secret).await;
+            assert!(matches!(refused, Err(ClientError::Failed(_))), "{name} {secret}");
+        }
+    }
+    let fresh = Clients::new(Arc::new(server.store.clone()), Arc::new(server.clock.clone()));
+    assert!(matches!(fresh.authenticate("shop", &server.secret).await, Err(ClientError::Failed(_))), "never read");
+
     server.file.execute_batch("ALTER TABLE client_out_of_reach RENAME TO client").unwrap();
     server.ask().await.unwrap();
+    assert!(server.store.remove_client(&shop()).await.unwrap());
+    // Whoever tries to read it does so without a caller.
+    while server.ask().await.is_ok() {
+        server.clock.advance(LONGEST_AGE + Duration::from_nanos(1));
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(server.ask().await, Err(ClientError::Wrong)));
 }
 
 /// So many followers poll that asking the store for each would be felt.

@@ -32,7 +32,7 @@ async fn a_node_says_how_fresh_it_is() {
     let revocations = json!({
         "stale": false, "staleness_ms": null, "max_staleness_ms": 3_600_000, "when_stale": "refuse", "entries": 1,
     });
-    assert_eq!(body, json!({"status": "ready", "ready": true, "revocations": revocations}));
+    assert_eq!(body, json!({"status": "ready", "ready": true, "accounts_available": true, "revocations": revocations}));
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use std::{
 };
 
 use reqwest::Method;
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    task::JoinSet,
+};
 
 use super::{
     processes::{PATIENCE, Server},
@@ -137,4 +140,84 @@ async fn of_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_redis() {
     it_is_survived(Engine::Redis(test_servers::Redis::start().await)).await;
+}
+
+/// Accounts in one engine and revocations in another, and the first goes away: what needs no accounts goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_out_of_reach_stop_no_follower() {
+    let mut accounts = Engine::Postgres(test_servers::Postgres::start().await);
+    let revocations = Engine::Redis(test_servers::Redis::start().await);
+    let environment = vec![accounts.settings(), revocations.settings()];
+    let (node, clients) = Server::start(&["shop"], environment).await;
+    let [shop] = &clients[..] else { panic!() };
+    node.register("jose").await;
+    let live = node.log_in("jose").await;
+    let (status, page) = node.read_feed(shop, "").await;
+    assert_eq!(status, 200, "{page}");
+    let readiness = async || {
+        let (status, body) = node.ask(Method::GET, "/readyz", None, None).await;
+        (status, body["accounts_available"].as_bool().unwrap())
+    };
+    assert_eq!(readiness().await, (200, true));
+
+    for (number, fault) in [Fault::Stopped, Fault::Killed, Fault::Frozen].into_iter().enumerate() {
+        accounts.fail(fault).await;
+        let failed_at = Instant::now();
+        node.becomes("without accounts", async || !readiness().await.1).await;
+        // For longer than anything is kept in memory, each time: the feed, a revocation, a token, and whether it is ready.
+        while failed_at.elapsed() < 2 * BOUND {
+            let asked_at = Instant::now();
+            assert_eq!(node.read_feed(shop, "").await.0, 200, "{fault:?}");
+            assert!(asked_at.elapsed() < BOUND, "{fault:?}: no follower becomes stale by it");
+            let body = serde_json::json!({ "token_id": format!("of {number}") });
+            assert_eq!(node.revoke(shop, "", body).await.0, 200, "{fault:?}");
+            assert_eq!(node.verify(&live).await.0, 204, "{fault:?}");
+            assert_eq!(readiness().await, (200, false), "{fault:?}");
+        }
+        assert!(node.try_log_in("jose").await.is_none(), "{fault:?}: that needs an account");
+        accounts.recover(fault).await;
+        node.becomes("whole again", async || readiness().await == (200, true)).await;
+        node.log_in("jose").await;
+    }
+}
+
+/// Everything is started at the same time, and the database takes longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_waits_for_its_engine_at_the_start() {
+    for mut engine in
+        [Engine::Postgres(test_servers::Postgres::start().await), Engine::Redis(test_servers::Redis::start().await)]
+    {
+        engine.fail(Fault::Stopped).await;
+        let (setting, url) = engine.settings();
+        let folder = tempfile::tempdir().unwrap();
+        let start = |start_timeout: &str| {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_adieu"));
+            command
+                .args(["serve", "--listen", "127.0.0.1:0", "--data", folder.path().to_str().unwrap()])
+                .env(setting, &url)
+                .env("ADIEU_START_TIMEOUT", start_timeout)
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .kill_on_drop(true);
+            command.spawn().unwrap()
+        };
+        let mut waiting = start("1h");
+        let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
+        let mut line = String::new();
+        while !line.contains("the store can't be reached yet; trying again") {
+            line = told.next_line().await.unwrap().expect("it says that it waits");
+        }
+        assert!(line.contains("WARN"), "{line}");
+
+        // One that may not wait for so long says why it ends.
+        let output = start("600ms").wait_with_output().await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.lines().last().unwrap().starts_with("error: cannot open "), "{said}");
+
+        engine.recover(Fault::Stopped).await;
+        let mut printed = BufReader::new(waiting.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(PATIENCE, printed.next_line()).await.unwrap().unwrap().unwrap();
+        assert!(line.contains(" listens on "), "{line}");
+    }
 }
