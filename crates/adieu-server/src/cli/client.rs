@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     output::{Reader, Table, written},
-    store::{Common, audited, look_into},
+    store::{Common, audited, look_into, require_unless},
 };
 use crate::{
     audit::{Entry, Event},
@@ -28,13 +28,16 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Add a client and print its secret, which is never shown again; the store is made if there is none
+    /// Add a client and print its secret, which is never shown again
     Add {
         /// What it calls itself: letters, digits, `.`, `_` and `-`
         name: ClientName,
         /// What it may do, with commas between: follow the feed of revocations, revoke, introspect tokens
         #[arg(long, required = true, value_delimiter = ',', value_name = "follow,revoke,introspect")]
         can: Vec<Capability>,
+        /// Make the store if there is none
+        #[arg(long)]
+        create: bool,
     },
     /// List the clients, never their secrets
     List,
@@ -50,9 +53,10 @@ impl Arguments {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
         match self.command {
-            Command::Add { name, can } => {
+            Command::Add { name, can, create } => {
                 audited(&settings)?;
                 let (client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
+                require_unless(create, &settings)?;
                 let added = Stores::open(&settings).await?.clients().add_client(client.clone()).await?;
                 ensure!(added, "a client with the name {name} already exists");
                 Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientAdded, None).await;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -34,18 +34,41 @@ enum Command {
     /// Copy accounts, clients, sessions, signing keys and live revocations into another, empty store; when it is interrupted,
     /// run it again. Servers on the store that is copied answer 503 to what writes meanwhile: stop them first
     Copy {
-        /// The store that is copied: sqlite:PATH or postgres://USER@HOST/DATABASE
-        #[arg(long, value_name = "STORE")]
-        from: StoreAddress,
+        /// The store that is copied: sqlite:PATH or postgres://USER@HOST/DATABASE, without a password
+        #[arg(long, value_name = "STORE", required_unless_present = "from_file", conflicts_with = "from_file")]
+        from: Option<StoreAddress>,
+        /// The file with the address of the store that is copied, which may have a password
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
         /// The store that it is copied into
-        #[arg(long, value_name = "STORE")]
-        to: StoreAddress,
+        #[arg(long, value_name = "STORE", required_unless_present = "to_file", conflicts_with = "to_file")]
+        to: Option<StoreAddress>,
+        /// The file with the address of the store that it is copied into
+        #[arg(long, value_name = "FILE")]
+        to_file: Option<PathBuf>,
     },
+}
+
+/// The address that was given, or is in the file. What is an argument other users of the machine can see.
+fn address(flag: &str, given: Option<StoreAddress>, file: Option<PathBuf>) -> anyhow::Result<StoreAddress> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let address = text.trim_start_matches('\u{feff}').trim().parse();
+        return address.map_err(|wanted| anyhow!("{} has no address of a store: {wanted}", file.display()));
+    }
+    let Some(address) = given else { bail!("--{flag} or --{flag}-file is needed") };
+    ensure!(
+        !address.has_password(),
+        "a password may not be an argument, which other users of this machine can see; give --{flag}-file a file with the \
+         address, or leave the password to PGPASSWORD or ~/.pgpass"
+    );
+    Ok(address)
 }
 
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::Copy { from, to } = self.command;
+        let Command::Copy { from, from_file, to, to_file } = self.command;
+        let (from, to) = (address("from", from, from_file)?, address("to", to, to_file)?);
         let mut output = Output::new(if self.json { Reader::Machine } else { Reader::Person });
         let settings = settings(&Flags { config: self.config, ..Flags::default() })?;
         audited(&settings)?;

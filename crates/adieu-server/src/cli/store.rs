@@ -94,6 +94,14 @@ pub(super) async fn open_restored(settings: &Settings) -> anyhow::Result<Node> {
     Node::open_for_command(settings).await
 }
 
+/// Makes sure that there is a store, or that one is to be created.
+pub(super) fn require_unless(create: bool, settings: &Settings) -> anyhow::Result<()> {
+    if create {
+        return Ok(());
+    }
+    require(settings).map_err(|error| anyhow::anyhow!("{error}, and so does --create"))
+}
+
 /// A folder that was mistyped must not look like a store without users, and must not become one.
 fn require(settings: &Settings) -> anyhow::Result<()> {
     let address = store::address(settings);

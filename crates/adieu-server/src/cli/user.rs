@@ -73,7 +73,7 @@ enum Command {
     /// argon2id or argon2i, and never a password. `is_admin` and `disabled` may be there; whatever else is, is ignored.
     ///
     /// A line that can't be used, and one whose name is taken, is reported by its number while the rest goes in; the
-    /// status is then 1. The store is made if there is none.
+    /// status is then 1.
     Import(import::Arguments),
 }
 

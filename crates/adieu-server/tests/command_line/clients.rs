@@ -7,7 +7,7 @@ use crate::support::Place;
 #[tokio::test]
 async fn a_client_is_added_before_the_first_start_and_its_secret_is_shown_once() {
     let place = Place::empty();
-    let added = place.run(&["client", "add", "shop", "--can", "revoke,follow"]).succeeded();
+    let added = place.run(&["client", "add", "shop", "--can", "revoke,follow", "--create"]).succeeded();
     insta::assert_snapshot!(added.redacted(), @"
     added the client shop, which can follow, revoke; its secret:
     KEY________________________________________
@@ -27,7 +27,7 @@ async fn a_client_is_added_before_the_first_start_and_its_secret_is_shown_once()
 #[test]
 fn clients_are_listed_in_columns_and_as_objects() {
     let place = Place::empty();
-    let added = place.run(&["client", "add", "shop", "--can", "introspect", "--json"]).succeeded();
+    let added = place.run(&["client", "add", "shop", "--can", "introspect", "--json", "--create"]).succeeded();
     insta::assert_snapshot!(added.redacted(), @r#"{"can":["introspect"],"created_at":SECONDS___,"name":"shop","secret":"KEY________________________________________"}"#);
     place.run(&["client", "add", "feed-1", "--can", "follow", "--can", "revoke,follow"]).succeeded();
     insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
@@ -44,7 +44,7 @@ fn clients_are_listed_in_columns_and_as_objects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_a_command_removes_is_cut_off_from_a_running_server() {
     let place = Place::empty();
-    let added = place.run(&["client", "add", "shop", "--can", "follow", "--json"]).succeeded().object();
+    let added = place.run(&["client", "add", "shop", "--can", "follow", "--json", "--create"]).succeeded().object();
     let node = place.node().await;
     let ask = || node.clients.authenticate("shop", added["secret"].as_str().unwrap());
     ask().await.unwrap();
@@ -58,7 +58,7 @@ async fn a_client_that_a_command_removes_is_cut_off_from_a_running_server() {
 #[test]
 fn what_can_not_be_a_client_is_refused_in_one_line() {
     let place = Place::empty();
-    place.run(&["client", "add", "shop", "--can", "follow"]).succeeded();
+    place.run(&["client", "add", "shop", "--can", "follow", "--create"]).succeeded();
     let refusals = [
         place.run(&["client", "add", "shop", "--can", "follow"]).failed(),
         place.run(&["client", "remove", "other"]).failed(),

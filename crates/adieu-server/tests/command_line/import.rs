@@ -12,7 +12,7 @@ const ARGON2: &str =
 /// What was said on standard error, then standard output.
 fn import(place: &Place, status: i32, content: impl AsRef<[u8]>) -> String {
     place.write("users", content);
-    let done = place.run(&["user", "import", "users"]);
+    let done = place.run(&["user", "import", "users", "--create"]);
     assert_eq!(done.status, status, "{}{}", done.stderr, done.stdout);
     done.stderr + &done.stdout
 }
@@ -122,7 +122,7 @@ fn columns_that_can_not_be_used_are_said_at_once() {
         ("x".repeat(20_000), "the line with the names of the columns can't be used: longer than 16384 bytes"),
     ] {
         place.write("users", content);
-        let done = place.run(&["user", "import", "users", "--format", "csv"]);
+        let done = place.run(&["user", "import", "users", "--format", "csv", "--create"]);
         assert_eq!((done.status, done.stderr), (1, format!("error: {message}\n")));
     }
 }
@@ -131,7 +131,7 @@ fn columns_that_can_not_be_used_are_said_at_once() {
 fn machines_are_told_in_objects() {
     let place = Place::empty();
     let done = place.run_with(
-        &["user", "import", "-", "--json"],
+        &["user", "import", "-", "--json", "--create"],
         format!("username,hash\na,{BCRYPT}\nb,bad\na,{BCRYPT}\n").as_bytes(),
     );
     assert_eq!((done.status, done.stderr.as_str()), (1, ""));
@@ -147,7 +147,7 @@ fn many_users_go_in_and_progress_is_told_when_asked_for() {
     let place = Place::empty();
     let lines: String = (0..2_500).map(|number| format!("user{number},{BCRYPT}\n")).collect();
     let input = format!("username,hash\n{lines}");
-    let done = place.run_with(&["user", "import", "-", "--progress"], input.as_bytes());
+    let done = place.run_with(&["user", "import", "-", "--progress", "--create"], input.as_bytes());
     insta::assert_snapshot!(done.stderr + &done.stdout, @"
     1001 lines read
     2001 lines read

@@ -46,7 +46,7 @@ fn a_reader_who_has_seen_enough_is_no_error() {
     const HASH: &str = "$2b$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m";
     let place = Place::empty();
     let lines: String = (0..3_000).map(|number| format!("user{number},{HASH}\n")).collect();
-    place.run_with(&["user", "import", "-"], format!("username,hash\n{lines}").as_bytes()).succeeded();
+    place.run_with(&["user", "import", "-", "--create"], format!("username,hash\n{lines}").as_bytes()).succeeded();
 
     for arguments in [&["user", "list"][..], &["user", "list", "--json"], &["completions", "bash"], &["config"]] {
         let mut child = place.command(arguments).stdin(Stdio::null()).spawn().unwrap();

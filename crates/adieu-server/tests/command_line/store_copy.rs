@@ -134,6 +134,8 @@ async fn a_copy_that_is_interrupted_is_completed_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let file = format!("sqlite:{}", folder.path().join("old.sqlite").display());
     let url = test_servers::postgres_database().await;
+    let address = folder.path().join("address");
+    std::fs::write(&address, &url).unwrap();
     const SESSIONS: usize = 6_000;
     let before = old_store(&settings(&file), SESSIONS).await;
     let mut kills = 0;
@@ -141,7 +143,7 @@ async fn a_copy_that_is_interrupted_is_completed_by_the_next() {
     loop {
         assert!(started.elapsed() < Duration::from_secs(300), "it does not come to its end");
         let mut process = tokio::process::Command::new(env!("CARGO_BIN_EXE_adieu"))
-            .args(["store", "copy", "--from", &file, "--to", &url])
+            .args(["store", "copy", "--from", &file, "--to-file", address.to_str().unwrap()])
             .stdout(std::process::Stdio::null())
             .kill_on_drop(true)
             .spawn()

@@ -55,10 +55,13 @@ fn a_mistyped_folder_is_an_error_and_does_not_become_a_store() {
         &["key", "remove", "x"],
         &["client", "list"],
         &["client", "remove", "x"],
+        &["client", "add", "x", "--can", "follow"],
+        &["user", "import", "/dev/null"],
     ] {
         let arguments = [arguments, &["--data", "./typo"]].concat();
         let message = place.run(&arguments).failed();
-        assert_eq!(message, "no store in ./typo; `adieu serve` makes one", "{arguments:?}");
+        let or = if matches!(arguments[1], "add" | "import") { ", and so does --create" } else { "" };
+        assert_eq!(message, format!("no store in ./typo; `adieu serve` makes one{or}"), "{arguments:?}");
         assert!(!place.path("typo").exists(), "{arguments:?}");
     }
     let message = place.run(&["user", "import", "missing.csv", "--data", "./typo"]).failed();
@@ -135,4 +138,41 @@ fn a_limit_on_file_sizes_is_one_line_and_no_signal() {
     let added = place.run_under("ulimit -f 0", &["user", "add", "anna", "--password-stdin"], b"1234\n").failed();
     assert!(!added.is_empty());
     assert_eq!(place.run(&["user", "list", "--json"]).succeeded().objects().len(), 1);
+}
+
+/// Neither in a list of processes, nor in what is printed when something is wrong.
+#[test]
+fn a_password_is_no_argument_and_in_no_error() {
+    let place = Place::with_user("jose");
+    let into_postgres = ["store", "copy", "--from", "sqlite:data/adieu.sqlite", "--to"];
+    for url in ["postgres://ana:s3cret@127.0.0.1:1/x", "postgres://ana@127.0.0.1:1/x?password=s3cret"] {
+        let refused = place.run(&[&into_postgres[..], &[url]].concat()).failed();
+        assert!(refused.starts_with("a password may not be an argument, which other users"), "{refused}");
+        // From a file it is taken, and told nowhere: there is no server.
+        place.write("address", format!("\u{feff}{url}\n"));
+        let arguments = ["store", "copy", "--from", "sqlite:data/adieu.sqlite", "--to-file", "address"];
+        let failed = place.run(&arguments).failed();
+        assert!(failed.contains("cannot open postgres://ana") && !failed.contains("s3cret"), "{failed}");
+    }
+    let url = "https://ana:s3cret@login.example/keys";
+    for arguments in [
+        &["store", "copy", "--from", "postgresq://ana:s3cret@db/x", "--to", "sqlite:x"][..],
+        &["store", "copy", "postgres://ana:s3cret@db/x"],
+        &["--listen", url],
+        &["postgres://ana:s3cret@db/x"],
+    ] {
+        let done = place.run(arguments);
+        assert!(done.status != 0 && !done.stderr.contains("s3cret"), "{arguments:?}: {}", done.stderr);
+    }
+    place.write("adieu.toml", format!("[[trusted_issuer]]\nname = 'shop'\njwks_url = '{url}'\n"));
+    let shown = place.run(&["config", "--effective", "--config", "adieu.toml"]).succeeded().stdout;
+    assert!(shown.contains("https://ana:***@login.example/keys") && !shown.contains("s3cret"), "{shown}");
+    let mut command = place.command(&["config", "--effective"]);
+    command.env("ADIEU_TRUSTED_ISSUER", format!("[{{ name = 'shop', jwks_url = '{url}' }}]"));
+    let shown = Place::finish(command, b"").succeeded().stdout;
+    assert!(shown.contains("login.example") && !shown.contains("s3cret"), "{shown}");
+    let mut command = place.command(&["serve"]);
+    command.env("ADIEU_TRUSTED_ISSUER", "[{ name = 'shop', jwks_url = 'https://ana:s3cret@[::1' }]");
+    let failed = Place::finish(command, b"").failed();
+    assert!(failed.contains("jwks_url") && !failed.contains("s3cret"), "{failed}");
 }

@@ -43,7 +43,7 @@ fn more_users_than_are_read_at_once_are_all_listed() {
     let place = Place::empty();
     let lines: String = (0..1_201).map(|number| format!("user{number},{HASH}\n")).collect();
     let input = format!("username,hash\n{lines}");
-    place.run_with(&["user", "import", "-"], input.as_bytes()).succeeded();
+    place.run_with(&["user", "import", "-", "--create"], input.as_bytes()).succeeded();
     assert_eq!(place.run(&["user", "list", "--json"]).succeeded().objects().len(), 1_201);
     let table = place.run(&["user", "list"]).succeeded().stdout;
     assert_eq!(table.lines().filter(|line| line.contains(" user")).count(), 1_201);

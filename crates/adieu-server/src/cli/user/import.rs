@@ -15,7 +15,7 @@ use super::{
     super::{
         output::{Output, Reader, counted},
         progress::Progress,
-        store::audited,
+        store::{audited, require_unless},
     },
     lines::{Format, Lines, Record},
 };
@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// How it is written [default: as the first line looks]
     #[arg(long)]
     format: Option<Format>,
+    /// Make the store if there is none
+    #[arg(long)]
+    create: bool,
     /// Tell how far it is, also when standard error is no terminal
     #[arg(long)]
     progress: bool,
@@ -51,6 +54,7 @@ impl Arguments {
             Box::new(BufReader::new(file))
         };
         audited(settings)?;
+        require_unless(self.create, settings)?;
         let node = Node::open_for_command(settings).await?;
         let progress = Progress::new(self.progress, output.reader());
         let mut import = Import { node, output, progress, added: 0, failed: 0, seen: 0, waiting: Vec::new() };
