@@ -100,7 +100,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard }));
 
-    let (router, document) = documented().split_for_parts();
+    let (router, document) = documented(settings.max_body_bytes.get()).split_for_parts();
     let router = router
         // Also to methods that OpenAPI has no word for.
         .route("/verify", any(verify::verify))
@@ -128,27 +128,31 @@ fn layered(router: Router, settings: &Settings, metrics: Arc<Metrics>) -> Router
 /// The OpenAPI document of the routes.
 #[must_use]
 pub fn document() -> OpenApi {
-    documented().into_openapi()
+    documented(usize::MAX).into_openapi()
 }
 
-fn documented() -> OpenApiRouter<Api> {
-    let mut router = OpenApiRouter::with_openapi(docs::Document::openapi())
+/// All routes that are documented; those that read a body read so much of it.
+fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
+    let read_bodies = OpenApiRouter::new()
         .routes(routes!(account::register))
         .routes(routes!(session::log_in))
+        .routes(routes!(account::change_password))
+        .routes(routes!(feed::follow, revocation::revoke))
+        .routes(routes!(introspect::introspect))
+        .layer(from_fn_with_state(max_body_bytes, layers::limit_body));
+    let mut router = OpenApiRouter::with_openapi(docs::Document::openapi())
+        .merge(read_bodies)
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))
         .routes(routes!(verify::verify))
         .routes(routes!(session::list))
         .routes(routes!(session::end))
-        .routes(routes!(account::change_password))
         .routes(routes!(account::show, account::delete))
         .routes(routes!(admin::list_users))
         .routes(routes!(admin::disable))
         .routes(routes!(admin::enable))
         .routes(routes!(admin::list_sessions_of_user, admin::end_sessions_of_user))
         .routes(routes!(admin::list_sessions))
-        .routes(routes!(feed::follow, revocation::revoke))
-        .routes(routes!(introspect::introspect))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::keys));

@@ -79,9 +79,9 @@ pub enum ApiError {
     /// Fields are missing, unknown or wrong.
     #[error("fields of the body are wrong")]
     Invalid(FieldErrors),
-    /// Fields of the form are missing or there twice.
-    #[error("fields of the form are wrong")]
-    InvalidForm(FieldErrors),
+    /// A parameter of a form is there twice.
+    #[error("the parameter {0} is there twice")]
+    RepeatedParameter(&'static str),
     /// Fields of the query are unknown or wrong.
     #[error("fields of the query are wrong")]
     InvalidQuery(FieldErrors),
@@ -150,7 +150,7 @@ pub struct ErrorBody {
     /// The HTTP status once more.
     #[schema(example = 404)]
     code: u16,
-    /// Which fields of the body (`json`, `form`) or the query (`query`) were wrong, and how:
+    /// Which fields of the body (`json`) or the query (`query`) were wrong, and how:
     /// `{"json":{"username":["Missing data for required field."]}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -173,7 +173,7 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidJson(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::InvalidJson(_) | Self::BadRequest(_) | Self::RepeatedParameter(_) => StatusCode::BAD_REQUEST,
             Self::InvalidCredentials | Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::Refused(refused) => refused.status(),
             Self::Forbidden(_) | Self::AdminOnly | Self::ClaimRequired | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
@@ -183,7 +183,7 @@ impl ApiError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Invalid(_) | Self::InvalidForm(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyAttempts { .. } | Self::QuotaUsedUp { .. } | Self::TooManyFollowers => {
                 StatusCode::TOO_MANY_REQUESTS
             }
@@ -215,7 +215,7 @@ impl ApiError {
             | Self::RequestTimeout
             | Self::BodyTooLarge
             | Self::Invalid(_)
-            | Self::InvalidForm(_)
+            | Self::RepeatedParameter(_)
             | Self::InvalidQuery(_)
             | Self::Internal(_) => None,
         }
@@ -224,7 +224,6 @@ impl ApiError {
     fn errors(&self) -> Option<serde_json::Value> {
         match self {
             Self::Invalid(errors) => Some(serde_json::json!({ "json": errors })),
-            Self::InvalidForm(errors) => Some(serde_json::json!({ "form": errors })),
             Self::InvalidQuery(errors) => Some(serde_json::json!({ "query": errors })),
             Self::InvalidJson(_) => Some(serde_json::json!({ "json": ["Invalid JSON body."] })),
             _ => None,

@@ -62,16 +62,15 @@ pub struct Form(pub FormFields);
 pub struct FormFields(Vec<(String, String)>);
 
 impl FormFields {
-    /// The field that must be there once. Others are nobody's business here.
+    /// The value of a parameter, if it is there. Others are nobody's business here.
     ///
     /// # Errors
-    /// [`ApiError::InvalidForm`].
-    pub fn one(self, name: &'static str) -> Result<String, ApiError> {
-        let mut values = self.0.into_iter().filter(|(other, _)| other == name).map(|(_, value)| value);
+    /// [`ApiError::RepeatedParameter`] when it is there twice.
+    pub fn take(&mut self, name: &'static str) -> Result<Option<String>, ApiError> {
+        let mut values = self.0.extract_if(.., |(other, _)| other == name).map(|(_, value)| value);
         match (values.next(), values.next()) {
-            (Some(value), None) => Ok(value),
-            (None, _) => Err(ApiError::InvalidForm(FieldErrors::one(name, "Missing data for required field."))),
-            (Some(_), Some(_)) => Err(ApiError::InvalidForm(FieldErrors::one(name, "The field is there twice."))),
+            (value, None) => Ok(value),
+            (_, Some(_)) => Err(ApiError::RepeatedParameter(name)),
         }
     }
 }

@@ -54,6 +54,9 @@ fn key(issuer: &TrustedIssuer) -> anyhow::Result<KeySet> {
 fn secret(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKey> {
     let secret = SecretSlice::from(std::fs::read(file)?);
     let secret = secret.expose_secret();
+    // The mark that editors put at the beginning of a text is none of it; random bytes are no text.
+    let text = secret.strip_prefix("\u{feff}".as_bytes()).filter(|rest| str::from_utf8(rest).is_ok());
+    let secret = text.unwrap_or(secret);
     let secret = secret.strip_suffix(b"\n").unwrap_or(secret);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     Ok(VerifyingKey::from_secret(issuer.algorithm.unwrap_or(Algorithm::HS256), secret)?)

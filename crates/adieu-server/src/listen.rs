@@ -36,7 +36,7 @@ use axum::{
     Router,
     body::Body,
     extract::ConnectInfo,
-    http::{Request, Response},
+    http::{Request, Response, StatusCode, header},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -240,9 +240,27 @@ async fn answer(
     peer: SocketAddr,
     mut router: Router,
 ) -> Result<Response<Body>, Infallible> {
+    if head_bytes(&request) > MAX_HEAD_BYTES {
+        // hyper counts what it has buffered, and takes a head that comes in one piece.
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Ok(response);
+    }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    router.call(request).await
+    let mut response = router.call(request).await?;
+    if response.status() == StatusCode::NO_CONTENT {
+        // axum sets it, and hyper leaves it in an answer to HEAD; there must be none with this status (RFC 9110 §8.6).
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    Ok(response)
+}
+
+/// About as many bytes as it was on the wire.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + headers.sum::<usize>()
 }
 
 /// Ready when the process is asked to end: SIGTERM, or Ctrl-C. From this call on, not from when it is first awaited,

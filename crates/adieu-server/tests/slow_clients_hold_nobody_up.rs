@@ -258,6 +258,22 @@ async fn a_head_without_end_is_answered_431() {
     assert_eq!(answer, "HTTP/1.1 431 Request Header Fields Too Large\r\n");
 }
 
+/// Whole, in one piece, and by any measure: one long header, many, or a long target.
+#[tokio::test]
+async fn a_head_over_the_limit_is_answered_431_also_when_it_comes_at_once() {
+    let server = Server::start(PATIENT).await;
+    let head = |headers: String| format!("GET /peer HTTP/1.1\r\nhost: adieu\r\n{headers}\r\n");
+    for (bytes, status) in [(31 * 1024, 200), (33 * 1024, 431), (60 * 1024, 431), (200 * 1024, 431)] {
+        let mut stream = server.connect().await;
+        let _cut_off = stream.write_all(head(format!("x-filler: {}\r\n", "x".repeat(bytes))).as_bytes()).await;
+        let answer = read_until(&mut stream, "\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes}: {answer}");
+    }
+    let mut stream = server.connect().await;
+    let _cut_off = stream.write_all(head("x: y\r\n".repeat(5_000)).as_bytes()).await;
+    assert!(read_until(&mut stream, "\r\n").await.starts_with("HTTP/1.1 431 "));
+}
+
 #[tokio::test]
 async fn a_thousand_idle_connections_do_not_stop_a_request() {
     assert!(raise_descriptor_limit().is_none_or(|limit| limit > 2100), "both ends of each are ours");

@@ -53,6 +53,8 @@ pub struct TokenPair {
     pub refresh: String,
     /// What the access token says.
     pub claims: Claims,
+    /// When the refresh token expires.
+    pub refresh_expires_at: Timestamp,
 }
 
 impl fmt::Debug for TokenPair {
@@ -474,7 +476,7 @@ impl Sessions {
             ..claims.clone()
         };
         let refresh = encode_with_header(&key, &refresh, &options.header)?;
-        Ok(TokenPair { access, refresh, claims })
+        Ok(TokenPair { access, refresh, claims, refresh_expires_at: session.refresh_expires_at })
     }
 
     fn mint_access(

@@ -14,6 +14,7 @@ use utoipa::{
     },
 };
 
+use super::service::OAuthErrorBody;
 use crate::error::ErrorBody;
 
 /// The document without its routes.
@@ -35,7 +36,7 @@ use crate::error::ErrorBody;
         (name = "Service", description = "For clients, which `adieu client add` makes."),
         (name = "Operation", description = "For the machines around."),
     ),
-    components(schemas(ErrorBody, RefusalBody)),
+    components(schemas(ErrorBody, OAuthErrorBody, RefusalBody)),
     modifiers(&Schemes),
 )]
 pub(super) struct Document;
@@ -166,8 +167,8 @@ answers! {
         "not JSON" => {"code": 400, "errors": {"json": ["Invalid JSON body."]}, "message": "EOF while parsing an object at line 1 column 1", "status": "Bad Request"},
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
-    BadForm "400" "ErrorBody" "There is more than one Authorization header, or the body could not be read." ["WWW-Authenticate"] {
-        "two credentials" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
+    BadForm "400" "OAuthErrorBody" "The request makes no sense: a parameter is missing or there twice, the body is no form, or there is more than one Authorization header." [] {
+        "missing" => {"error": "invalid_request", "error_description": "The parameter token is missing."},
     }
     TwoTokens "400" "ErrorBody" "There is more than one Authorization header, or the query can't be read." ["WWW-Authenticate"] {
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
@@ -194,8 +195,11 @@ answers! {
     WrongClient "401" "ErrorBody" "There is no such client with this secret, or there are no credentials." ["WWW-Authenticate"] {
         "wrong" => {"code": 401, "message": "Invalid client credentials.", "status": "Unauthorized"},
     }
-    MayNotIntrospect "403" "ErrorBody" "The client may not introspect." [] {
-        "not allowed" => {"code": 403, "message": "This client may not introspect.", "status": "Forbidden"},
+    WrongIntrospector "401" "OAuthErrorBody" "There is no such client with this secret, or there are no credentials." ["WWW-Authenticate"] {
+        "wrong" => {"error": "invalid_client", "error_description": "Invalid client credentials."},
+    }
+    MayNotIntrospect "403" "OAuthErrorBody" "The client may not introspect." [] {
+        "not allowed" => {"error": "unauthorized_client", "error_description": "This client may not introspect."},
     }
     NotWhatIsWanted "403" "ErrorBody" "The token is good, and not what is wanted here." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
@@ -239,12 +243,6 @@ answers! {
     NotJson "415" "ErrorBody" "The body is not labelled as JSON." [] {
         "not labelled" => {"code": 415, "message": "Send the body as application/json.", "status": "Unsupported Media Type"},
     }
-    NotForm "415" "ErrorBody" "The body is not labelled as a form." [] {
-        "not labelled" => {"code": 415, "message": "Send the body as application/x-www-form-urlencoded.", "status": "Unsupported Media Type"},
-    }
-    InvalidForm "422" "ErrorBody" "The token is missing, or there twice." [] {
-        "missing" => {"code": 422, "errors": {"form": {"token": ["Missing data for required field."]}}, "status": "Unprocessable Entity"},
-    }
     Invalid "422" "ErrorBody" "Fields are missing, unknown or wrong." [] {
         "missing" => {"code": 422, "errors": {"json": {"password": ["Missing data for required field."]}}, "status": "Unprocessable Entity"},
     }
@@ -268,7 +266,7 @@ answers! {
         "not up to date" => {"code": 503, "message": "Whether the token has been revoked is not known just now. Try again.", "status": "Service Unavailable"},
     }
     NotReady "503" "Readiness" "It can't, and the message says why." ["Retry-After"] {
-        "not up to date" => {"code": 503, "message": "The revocations known here are not up to date.", "status": "Service Unavailable", "ready": false, "revocations": {"stale": true, "staleness_ms": 7000, "max_staleness_ms": 2000, "when_stale": "refuse", "entries": 3}},
-        "store" => {"code": 503, "message": "The store can't be read and written.", "status": "Service Unavailable", "ready": false, "revocations": {"stale": false, "staleness_ms": 120, "max_staleness_ms": 2000, "when_stale": "refuse", "entries": 3}},
+        "not up to date" => {"code": 503, "message": "The revocations known here are not up to date.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": true, "staleness_ms": 7000, "max_staleness_ms": 2000, "when_stale": "refuse", "entries": 3}},
+        "store" => {"code": 503, "message": "The store can't be read and written.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": false, "staleness_ms": 120, "max_staleness_ms": 2000, "when_stale": "refuse", "entries": 3}},
     }
 }

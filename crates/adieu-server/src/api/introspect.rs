@@ -4,7 +4,7 @@ use adieu::{
     session::{RefreshToken, Rotated},
     token::{Claims, Refusal, TokenType},
 };
-use adieu_axum::{AfterBody, REFUSAL_LOG_TARGET};
+use adieu_axum::REFUSAL_LOG_TARGET;
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 
 use super::{
     Api, docs,
-    service::{Can, Introspect},
+    service::{Introspector, OAuthError},
 };
-use crate::{error::ApiError, input::Form};
+use crate::error::ApiError;
 
 /// Which token is asked about. Whatever else is in the form is ignored, such as `token_type_hint`.
 #[derive(Deserialize, ToSchema)]
@@ -22,6 +22,10 @@ use crate::{error::ApiError, input::Form};
 pub(super) struct IntrospectionRequest {
     /// An access or a refresh token.
     token: String,
+    /// The name of the client, if its credentials are not in the header `Authorization`.
+    client_id: Option<String>,
+    /// Its secret.
+    client_secret: Option<String>,
 }
 
 /// Says what a token is worth: whether it is good now, and what it says (RFC 7662).
@@ -40,14 +44,12 @@ pub(super) struct IntrospectionRequest {
         }))),
         ("not good" = (value = json!({"active": false})))
     )),
-    docs::BadForm, docs::WrongClient, docs::MayNotIntrospect, docs::TooLarge, docs::NotForm, docs::InvalidForm,
-    docs::Unavailable,
+    docs::BadForm, docs::WrongIntrospector, docs::MayNotIntrospect, docs::TooLarge, docs::Unavailable,
 ))]
 pub(super) async fn introspect(
     State(api): State<Api>,
-    AfterBody(caller, Form(form)): AfterBody<Can<Introspect>, Form>,
-) -> Result<Json<Value>, ApiError> {
-    let token = form.one("token")?;
+    Introspector { client, token }: Introspector,
+) -> Result<Json<Value>, OAuthError> {
     let sessions = &api.node.sessions;
     let judged = match sessions.verifier().verify(&token) {
         Err(Refusal::WrongTokenType { expected: TokenType::Access }) => match sessions.inspect(&token) {
@@ -63,9 +65,9 @@ pub(super) async fn introspect(
             }
             Ok(Json(describe(&claims, api.node.clock.now())))
         }
-        Err(Refusal::Stale) => Err(Refusal::Stale.into()),
+        Err(Refusal::Stale) => Err(OAuthError::Other(Refusal::Stale.into())),
         Err(refusal) => {
-            tracing::info!(target: REFUSAL_LOG_TARGET, client = %caller.client.name, cause = %refusal, "introspected");
+            tracing::info!(target: REFUSAL_LOG_TARGET, client = %client.name, cause = %refusal, "introspected");
             Ok(Json(json!({ "active": false })))
         }
     }

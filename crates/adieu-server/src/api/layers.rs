@@ -1,13 +1,15 @@
 //! What happens to every request and answer.
 
-use std::{any::Any, sync::Arc, time::Instant};
+use std::{any::Any, net::Ipv6Addr, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Method, header},
+    http::{HeaderValue, Method, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+
+use hyper::body::Body as _;
 
 use crate::{error::ApiError, metrics::Metrics};
 
@@ -44,10 +46,14 @@ pub(super) async fn log(State(metrics): State<Arc<Metrics>>, request: Request, n
     response
 }
 
-/// Tells browsers and caches to do no more with an answer than it is meant for.
+/// Answers a request that does not say, in one way, which host it is for (RFC 9112 §3.2), and tells browsers and caches to do no
+/// more with an answer than it is meant for.
 pub(super) async fn secure(request: Request, next: Next) -> Response {
     let is_page = request.uri().path().starts_with("/docs");
-    let mut response = next.run(request).await;
+    let mut response = match has_host(&request) {
+        true => next.run(request).await,
+        false => ApiError::BadRequest("Send one valid Host header.".into()).into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -57,6 +63,43 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     response
+}
+
+/// Whether there is one header Host with a value that can be one. Before HTTP/1.1 there need be none.
+fn has_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2). The host may be empty.
+fn is_host(value: &[u8]) -> bool {
+    let (is_valid, port) = match value.strip_prefix(b"[") {
+        Some(rest) => {
+            let end = rest.iter().position(|byte| *byte == b']').unwrap_or(rest.len());
+            let (literal, rest) = rest.split_at(end);
+            let is_address = str::from_utf8(literal).is_ok_and(|literal| literal.parse::<Ipv6Addr>().is_ok());
+            (is_address && rest.starts_with(b"]"), rest.get(1..).unwrap_or_default())
+        }
+        None => {
+            let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
+            let (name, rest) = value.split_at(end);
+            (name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte)), rest)
+        }
+    };
+    is_valid && (port.is_empty() || (port.starts_with(b":") && port.iter().skip(1).all(u8::is_ascii_digit)))
+}
+
+/// Answers a request whose body is said to be longer than `most` at once, before its client is told to go on (RFC 9110 §10.1.1).
+pub(super) async fn limit_body(State(most): State<usize>, request: Request, next: Next) -> Response {
+    let announced = request.body().size_hint().lower();
+    if announced > u64::try_from(most).unwrap_or(u64::MAX) {
+        return ApiError::BodyTooLarge.into_response();
+    }
+    next.run(request).await
 }
 
 /// What a client is told after a panic. The panic itself has been reported by then.
@@ -76,6 +119,19 @@ mod tests {
     use tower_http::catch_panic::CatchPanicLayer;
 
     use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in
+            ["adieu", "a.example:8080", "127.0.0.1:", "[::1]", "[2001:db8::1]:443", "", "a%20b", "xn--caf-dma.example"]
+        {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in ["a b", "a/b", "user@a", "a:b", "a:80:80", "::1", "[::1", "[::1]80", "[x]", "é", "a,b ", "http://a"]
+        {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
 
     async fn panics() -> &'static str {
         panic!("the secret is 42")

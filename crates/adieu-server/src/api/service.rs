@@ -1,21 +1,27 @@
 //! Services as callers: who they are, and what they may do.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, marker::PhantomData, sync::Arc};
 
 use adieu_axum::{Place, Reason, Refused};
 use axum::{
-    extract::{FromRef, FromRequestParts},
-    http::{HeaderMap, header, request::Parts},
+    Json,
+    extract::{FromRef, FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
 };
 use base64::{
     Engine as _,
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     clients::{Capability, Client, ClientError, Clients},
     error::ApiError,
+    input::Form,
 };
 
 /// The standard alphabet, with or without the padding, which some clients leave out.
@@ -24,8 +30,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A client that sends its name and secret as Basic credentials (RFC 7617), whatever it may do. A handler that takes
-/// [`Can`] says what it must be allowed to.
+/// A client that sends its name and secret as Basic credentials (RFC 7617, form-encoded as in RFC 6749 §2.3.1 or not), whatever
+/// it may do. A handler that takes [`Can`] says what it must be allowed to.
 #[derive(Debug, Clone)]
 pub(super) struct Service(pub(super) Arc<Client>);
 
@@ -105,6 +111,101 @@ impl From<ClientError> for ApiError {
     }
 }
 
+/// A client that may introspect, and its form. Its credentials are Basic, or are in the form as `client_id` and `client_secret`
+/// (RFC 6749 §2.3.1), and hold after the body has been read.
+pub(super) struct Introspector {
+    /// Who it is.
+    pub(super) client: Arc<Client>,
+    /// What it asks about.
+    pub(super) token: String,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Introspector
+where
+    Clients: FromRef<S>,
+{
+    type Rejection = OAuthError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, OAuthError> {
+        let clients = Clients::from_ref(state);
+        let in_header = basic(request.headers()).map_err(ApiError::from)?;
+        // One with an Authorization header is rejected before anything is read.
+        if request.headers().contains_key(header::AUTHORIZATION) {
+            let (name, secret) = in_header.as_ref().ok_or(ApiError::InvalidClient)?;
+            let client = clients.authenticate(name, secret).await.map_err(ApiError::from)?;
+            Service(client).require(Capability::Introspect)?;
+        }
+        let Form(mut form) = Form::from_request(request, state).await?;
+        let in_form = (form.take("client_id")?, form.take("client_secret")?);
+        let (name, secret) = match (in_header, in_form) {
+            (Some(_), (_, Some(_))) => return Err(OAuthError::Request("Send the client's credentials once.".into())),
+            (Some((name, _)), (Some(id), None)) if id != name => {
+                return Err(OAuthError::Request("The client_id is not that of the Authorization header.".into()));
+            }
+            (Some(credentials), _) => credentials,
+            (None, (Some(name), Some(secret))) => (name, secret),
+            (None, _) => return Err(ApiError::InvalidClient.into()),
+        };
+        let client = clients.authenticate(&name, &secret).await.map_err(ApiError::from)?;
+        let client = Service(client).require(Capability::Introspect)?;
+        let token = form.take("token")?.ok_or(OAuthError::Request("The parameter token is missing.".into()))?;
+        Ok(Self { client, token })
+    }
+}
+
+/// What is answered to a client in the words of RFC 6749 §5.2.
+#[derive(Debug)]
+pub(super) enum OAuthError {
+    /// The request makes no sense; with a sentence that says why.
+    Request(Cow<'static, str>),
+    /// Anything else, of which some has a word of its own there.
+    Other(ApiError),
+}
+
+/// Why a request of a client was not answered (RFC 6749 §5.2).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OAuthErrorBody {
+    /// What a program can tell apart.
+    #[schema(example = "invalid_client", pattern = "^(invalid_request|invalid_client|unauthorized_client)$")]
+    error: &'static str,
+    #[schema(example = "Invalid client credentials.")]
+    error_description: Cow<'static, str>,
+}
+
+impl From<ApiError> for OAuthError {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Refused(_) => Self::Request("Send one Authorization header only.".into()),
+            ApiError::BadRequest(message) => Self::Request(message),
+            ApiError::UnsupportedMediaType(label) => Self::Request(format!("Send the body as {label}.").into()),
+            ApiError::RepeatedParameter(name) => Self::Request(format!("The parameter {name} is there twice.").into()),
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let (status, error, error_description) = match self {
+            Self::Request(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
+            Self::Other(ApiError::InvalidClient) => {
+                (StatusCode::UNAUTHORIZED, "invalid_client", "Invalid client credentials.".into())
+            }
+            Self::Other(ApiError::ClientMayNot(capability)) => {
+                (StatusCode::FORBIDDEN, "unauthorized_client", format!("This client may not {capability}.").into())
+            }
+            Self::Other(error) => return error.into_response(),
+        };
+        let body = Json(OAuthErrorBody { error, error_description });
+        let mut response = (status, [(header::CACHE_CONTROL, "no-store")], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static(r#"Basic realm="adieu""#);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
 /// The name and the secret in these headers; none when there are no Basic credentials, or none that can be read.
 ///
 /// # Errors
@@ -119,8 +220,15 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refused> {
         let (scheme, credentials) = value.trim().split_once(' ')?;
         let decoded = BASE64.decode(credentials.trim_start()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
         let (name, secret) = str::from_utf8(&decoded).ok()?.split_once(':')?;
-        Some((name.to_owned(), secret.to_owned()))
+        Some((form_decoded(name), form_decoded(secret)))
     }))
+}
+
+/// What a client has form-encoded, as RFC 6749 §2.3.1 says. In our names and secrets nothing is changed by that, so one that
+/// sends them as they are is understood as well.
+fn form_decoded(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 /// Whether a request comes with Basic credentials, good or not.
@@ -153,6 +261,13 @@ mod tests {
             assert_eq!(read(value), aladdin, "{value}");
         }
         assert_eq!(read("Basic YTpiOmM="), Some(("a".to_owned(), "b:c".to_owned())), "a secret may have a colon");
+        // RFC 6749 §2.3.1: "shop.1:a-b_c" with all that may be encoded, and with all that must be.
+        let shop = Some(("shop.1".to_owned(), "a-b_c".to_owned()));
+        for value in ["Basic c2hvcCUyRTE6YSUyRGIlNUZj", "Basic c2hvcC4xOmEtYl9j"] {
+            assert_eq!(read(value), shop, "{value}");
+        }
+        assert_eq!(read("Basic YTpiK2MlMjVk"), Some(("a".to_owned(), "b c%d".to_owned())));
+        assert_eq!(read("Basic YTpiJWZm"), Some(("a".to_owned(), "b%ff".to_owned())), "not encoded");
         for value in ["", "Basic", "Basic ", "Basic !!!!", "Basic YQ==", "Bearer QWxhZGRpbjpvcGVuIHNlc2FtZQ=="] {
             assert_eq!(read(value), None, "{value}");
         }

@@ -44,7 +44,7 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
             audit::Entry { session: pair.claims.session.clone(), ..audit::Entry::of(&account.id) }
                 .record(Event::Login, client.address)
                 .await;
-            Ok(pair.into())
+            Ok(Tokens::new(pair, api.node.clock.now()))
         }
         Err(error) => {
             if matches!(error, ApiError::InvalidCredentials) {
@@ -72,7 +72,7 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
     }
     let pair = refreshed?;
     api.node.metrics.refreshes.inc();
-    Ok(pair.into())
+    Ok(Tokens::new(pair, api.node.clock.now()))
 }
 
 /// Logs out: ends the session of the token, all its access tokens and its refresh token.

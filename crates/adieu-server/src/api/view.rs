@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr};
 use adieu::{
     SessionId, Subject,
     session::{Session, SessionKey, TokenPair},
+    time::Timestamp,
 };
 use axum::{
     Json,
@@ -52,11 +53,20 @@ pub(super) struct Tokens {
     /// To be sent to `/refresh`, once; it gives the next one.
     #[schema(example = "eyJhbGciOiJFZERTQSIs…")]
     refresh_token: String,
+    /// In how many seconds the access token expires (RFC 6749 §5.1).
+    #[schema(example = 900)]
+    expires_in: u64,
+    /// In how many seconds the refresh token expires, unless it is used before.
+    #[schema(example = 2_592_000)]
+    refresh_expires_in: u64,
 }
 
-impl From<TokenPair> for Tokens {
-    fn from(pair: TokenPair) -> Self {
-        Self { access_token: pair.access, refresh_token: pair.refresh }
+impl Tokens {
+    /// As they are now.
+    pub(super) fn new(pair: TokenPair, now: Timestamp) -> Self {
+        let left = |until: Timestamp| until.since(now).as_secs();
+        let (expires_in, refresh_expires_in) = (left(pair.claims.expires_at), left(pair.refresh_expires_at));
+        Self { access_token: pair.access, refresh_token: pair.refresh, expires_in, refresh_expires_in }
     }
 }
 

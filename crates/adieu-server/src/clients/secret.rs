@@ -8,8 +8,12 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-/// Random bytes in a secret.
-const BYTES: usize = 32;
+/// What a secret is made of: letters and digits alone, since form-encoded credentials (RFC 6749 §2.3.1) and those that are not
+/// are then the same.
+const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// So many of them are 256 bits.
+const LENGTH: usize = 43;
 
 /// A new secret. Not shown by `Debug`, wiped from memory when dropped.
 #[derive(Debug)]
@@ -21,9 +25,17 @@ impl Secret {
     /// # Errors
     /// When the system has no randomness to give.
     pub fn random() -> Result<Self, Error> {
-        let mut bytes = [0; BYTES];
-        getrandom::fill(&mut bytes).map_err(Error::unavailable)?;
-        Ok(Self(URL_SAFE_NO_PAD.encode(bytes).into()))
+        let mut secret = String::with_capacity(LENGTH);
+        while secret.len() < LENGTH {
+            let mut bytes = [0; LENGTH];
+            getrandom::fill(&mut bytes).map_err(Error::unavailable)?;
+            // A byte beyond the last whole round of the alphabet would make some letters likelier than others.
+            let whole = ALPHABET.len() * (256 / ALPHABET.len());
+            let fit = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < whole);
+            let letters = fit.filter_map(|byte| ALPHABET.get(byte % ALPHABET.len()));
+            secret.extend(letters.take(LENGTH - secret.len()).map(|letter| char::from(*letter)));
+        }
+        Ok(Self(secret.into()))
     }
 
     /// The secret itself, to be shown to whoever has made it, once.
@@ -89,6 +101,7 @@ mod tests {
     fn a_secret_is_new_each_time_and_known_by_its_hash_alone() {
         let (one, other) = (Secret::random().unwrap(), Secret::random().unwrap());
         assert_eq!(one.expose().len(), 43);
+        assert!(one.expose().bytes().all(|byte| byte.is_ascii_alphanumeric()), "{}", one.expose());
         assert_ne!(one.expose(), other.expose());
         assert!(one.hash().is(&SecretHash::of(one.expose())) && !one.hash().is(&other.hash()));
         let kept = SecretHash::from_text(&one.hash().to_text()).unwrap();

@@ -122,8 +122,64 @@ async fn the_form_has_one_token_and_whatever_else() {
     let ask = |form: String| service.app.post("/introspect").by(&service.client).form(form).send();
     let hinted = ask(format!("token_type_hint=refresh_token&token={}&x=1", tokens.access)).await;
     assert_eq!(hinted.json()["active"], true);
-    assert_snapshot!(ask("token_type_hint=x".into()).await, @r#"422 {"code":422,"errors":{"form":{"token":["Missing data for required field."]}},"status":"Unprocessable Entity"}"#);
-    assert_snapshot!(ask("token=x&token=y".into()).await, @r#"422 {"code":422,"errors":{"form":{"token":["The field is there twice."]}},"status":"Unprocessable Entity"}"#);
+    assert_snapshot!(ask("token_type_hint=x".into()).await, @r#"400 {"error":"invalid_request","error_description":"The parameter token is missing."}"#);
+    assert_snapshot!(ask("token=x&token=y".into()).await, @r#"400 {"error":"invalid_request","error_description":"The parameter token is there twice."}"#);
     let json = service.app.post("/introspect").by(&service.client).json(json!({"token": "x"})).send().await;
-    assert_snapshot!(json, @r#"415 {"code":415,"message":"Send the body as application/x-www-form-urlencoded.","status":"Unsupported Media Type"}"#);
+    assert_snapshot!(json, @r#"400 {"error":"invalid_request","error_description":"Send the body as application/x-www-form-urlencoded."}"#);
+}
+
+/// As standard clients send them (RFC 6749 §2.3.1): form-encoded in the header, or in the form.
+#[tokio::test]
+async fn a_client_may_send_its_credentials_in_each_way_of_the_standard() {
+    let app = TestApp::start().await.with_admin("boss").await;
+    let client = app.client("shop.web_1-a", &[Capability::Introspect]).await;
+    let tokens = app.log_in("boss").await;
+    let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let encoded = Credentials { name: encode(&client.name), secret: encode(&client.secret) };
+    let asked = || app.post("/introspect");
+    let in_form = format!("token={}&client_id={}&client_secret={}", tokens.access, encoded.name, client.secret);
+    let token = format!("token={}", tokens.access);
+    for call in [
+        asked().by(&client).form(token.clone()),
+        asked().by(&encoded).form(token.clone()),
+        asked().form(in_form.clone()),
+        // Some send the name in both places.
+        asked().by(&client).form(format!("{token}&client_id={}", client.name)),
+    ] {
+        let answer = call.send().await;
+        answer.is(200);
+        assert_eq!(answer.json()["active"], true);
+    }
+    let other = app.client("other", &[Capability::Follow]).await;
+    for (call, expected) in [
+        (
+            asked().by(&client).form(in_form),
+            r#"400 {"error":"invalid_request","error_description":"Send the client's credentials once."}"#,
+        ),
+        (
+            asked().by(&client).form(format!("{token}&client_id=other")),
+            r#"400 {"error":"invalid_request","error_description":"The client_id is not that of the Authorization header."}"#,
+        ),
+        (
+            asked().form(format!("{token}&client_id=a&client_id=b")),
+            r#"400 {"error":"invalid_request","error_description":"The parameter client_id is there twice."}"#,
+        ),
+        (
+            asked().form(format!("{token}&client_id={}", client.name)),
+            r#"401 {"error":"invalid_client","error_description":"Invalid client credentials."}"#,
+        ),
+        (
+            asked().form(format!("{token}&client_id={}&client_secret=x", client.name)),
+            r#"401 {"error":"invalid_client","error_description":"Invalid client credentials."}"#,
+        ),
+        (
+            asked().form(format!("{token}&client_id=other&client_secret={}", other.secret)),
+            r#"403 {"error":"unauthorized_client","error_description":"This client may not introspect."}"#,
+        ),
+    ] {
+        let answer = call.send().await;
+        answer.reads(expected);
+        assert_eq!(answer.header("www-authenticate"), (answer.status == 401).then_some(r#"Basic realm="adieu""#));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
 }

@@ -40,3 +40,33 @@ async fn an_address_can_not_register_without_end() {
     }
     app.log_in("one").await;
 }
+
+/// One who keeps guessing from one address, and many who guess from many.
+#[tokio::test]
+async fn strangers_lock_nobody_out_not_even_after_a_restart() {
+    let settings = [("trusted_proxies", "127.0.0.1/32"), ("login_attempts_per_account", "3 per 1h")];
+    let app = TestApp::with(&settings).await.with_user("jose").await;
+    let log_in = async |app: &TestApp, from: &str, password: &str| {
+        let call = app.post("/login").header("x-forwarded-for", from).json(credentials("jose", password));
+        call.send().await.status
+    };
+    assert_eq!(log_in(&app, "192.0.2.1", PASSWORD).await, 200, "at home");
+
+    let app = app.start_again(&settings).await;
+    for _ in 0..3 {
+        assert_eq!(log_in(&app, "203.0.113.1", "guess").await, 401);
+    }
+    assert_eq!(log_in(&app, "203.0.113.1", "guess").await, 429);
+    for number in 2..20 {
+        assert_eq!(log_in(&app, &format!("203.0.113.{number}"), "guess").await, 401);
+    }
+    // At home with all attempts, and elsewhere with a few.
+    for _ in 0..3 {
+        assert_eq!(log_in(&app, "192.0.2.1", "a slip").await, 401);
+    }
+    assert_eq!(log_in(&app, "192.0.2.1", PASSWORD).await, 429);
+    assert_eq!(log_in(&app, "198.51.100.7", "a slip").await, 401);
+    for _ in 0..5 {
+        assert_eq!(log_in(&app, "198.51.100.7", PASSWORD).await, 200);
+    }
+}

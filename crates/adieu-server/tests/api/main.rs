@@ -11,6 +11,7 @@ mod every_path_asks_the_same_evaluator;
 mod everywhere;
 mod feed;
 mod foreign_tokens;
+mod heads;
 mod holes_are_closed;
 mod introspection;
 mod limits;

@@ -33,6 +33,13 @@ async fn lifetimes() {
     let claims = app.claims(&tokens);
     let issued_at = claims.issued_at.unwrap();
     assert_eq!(claims.expires_at.since(issued_at), Duration::from_secs(7 * 60));
+    let log_in = app.post("/login").json(credentials("jose", PASSWORD)).send().await;
+    let refreshed = app.post("/refresh").token(&log_in.tokens().refresh).send().await;
+    for answer in [log_in.json(), refreshed.json()] {
+        let [access, refresh] = ["expires_in", "refresh_expires_in"].map(|name| answer[name].as_u64().unwrap());
+        assert!((400..=7 * 60).contains(&access), "{answer}");
+        assert!((7_000..=2 * 3600).contains(&refresh), "{answer}");
+    }
     let session = app.node.sessions.store().session(&claims.session.unwrap()).await.unwrap().unwrap();
     assert_eq!(session.refresh_expires_at.since(issued_at), Duration::from_secs(2 * 3600));
     assert_eq!(session.expires_at.since(issued_at), Duration::from_secs(3 * 3600));

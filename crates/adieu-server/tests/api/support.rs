@@ -67,7 +67,10 @@ impl TestApp {
 
     /// With settings, by their names.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    async fn in_folder(folder: TempDir, settings: &[(&str, &str)]) -> Self {
         let flags = Flags {
             listen: Some("127.0.0.1:0".into()),
             data: Some(folder.path().join("data").to_str().unwrap().into()),
@@ -83,6 +86,14 @@ impl TestApp {
             serve(listener, router, Bounds::from(&settings), std::future::pending()).await;
         });
         Self { node, folder, address, client: reqwest::Client::new(), server }
+    }
+
+    /// Ends it, and starts another on the same store.
+    pub(crate) async fn start_again(mut self, settings: &[(&str, &str)]) -> Self {
+        self.node.close().await;
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        drop(self);
+        Self::in_folder(folder, settings).await
     }
 
     /// Registers a user.

@@ -25,7 +25,8 @@ async fn register() {
 async fn login_gives_a_fresh_access_token_and_a_refresh_token() {
     let app = TestApp::start().await.with_user("jose").await;
     let answer = app.post("/login").json(credentials("jose", PASSWORD)).send().await;
-    assert_eq!(answer.json().as_object().unwrap().keys().collect::<Vec<_>>(), ["access_token", "refresh_token"]);
+    let fields = ["access_token", "expires_in", "refresh_expires_in", "refresh_token"];
+    assert_eq!(answer.json().as_object().unwrap().keys().collect::<Vec<_>>(), fields);
     let claims = app.claims(&answer.tokens());
     assert_eq!(claims.fresh, adieu::token::Fresh::Yes);
     assert!(claims.custom.is_empty(), "not an administrator");
