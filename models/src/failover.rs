@@ -16,12 +16,15 @@
 //!
 //! *Properties:*
 //! - "3 no gaps": whoever is complete as of a moment has every revocation that was answered before and was not lost.
-//! - "7 noticed": once every node has looked, whatever was answered or refused by anybody is in the log, by itself or under a
-//!   cut-off.
+//! - "7 noticed": once a node has looked, whatever it has ever answered or refused is in the log, by itself or under a cut-off,
+//!   also when no other node comes back.
 //! - "no false alarm": nobody is logged out by an event that lost nothing, and at most once by one that lost something.
+
+mod log;
 
 use stateright::{Model, Property};
 
+use self::log::{Entry, Found, Log, Mark, Verdict};
 use crate::{Case, Size};
 
 /// What is changed in a mutant.
@@ -49,48 +52,11 @@ pub enum Mutation {
     SameIdentity,
 }
 
-/// A revocation, a cut-off, or nothing at all: which revocations it stands for, and something that is its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Entry {
-    covers: u16,
-    /// Of a cut-off: the identity that the log gets with it.
-    id: u8,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Cursor {
     log: u8,
     lineage: u8,
     position: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Log {
-    lineage: u8,
-    entries: Vec<Entry>,
-    /// Only in a mutant: whatever is written with a cut-off, the log is called the same.
-    keeps_identity: bool,
-}
-
-/// `restore::Mark`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Mark {
-    log: u8,
-    /// Which one last raised it; not judged by, but in a mutant.
-    lineage: u8,
-    position: usize,
-    anchor: Option<(usize, Entry)>,
-    former: u8,
-}
-
-/// `restore::LogState`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Found {
-    log: u8,
-    lineage: u8,
-    head: usize,
-    entry: Option<Entry>,
-    last: Option<Entry>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -217,66 +183,6 @@ pub struct Failover {
     put_back: bool,
     lost: usize,
     restarts: u8,
-}
-
-impl Mark {
-    fn judge(&self, found: &Found, mutation: Mutation) -> Verdict {
-        if self.former & (1 << found.log) != 0 {
-            return Verdict::WentBack;
-        }
-        if found.log != self.log {
-            return Verdict::Another;
-        }
-        let other_entry = self.anchor.is_some_and(|(_, entry)| found.entry != Some(entry));
-        let other_lineage = mutation == Mutation::MarkWithLineage && found.lineage != self.lineage;
-        if found.head < self.position || other_entry || other_lineage { Verdict::WentBack } else { Verdict::WentOn }
-    }
-
-    fn see(&mut self, found: &Found) {
-        let has_news = found.head > self.position || found.last.is_some() && found.head > self.anchor_position();
-        if self.former & (1 << found.log) != 0 || self.log == found.log && !has_news {
-            return;
-        }
-        if self.log != found.log {
-            self.former |= 1 << self.log;
-            (self.log, self.position, self.anchor) = (found.log, 0, None);
-        }
-        self.lineage = found.lineage;
-        self.position = self.position.max(found.head);
-        if let Some(last) = found.last
-            && found.head > self.anchor_position()
-        {
-            self.anchor = Some((found.head, last));
-        }
-    }
-
-    fn anchor_position(&self) -> usize {
-        self.anchor.map_or(0, |(position, _)| position)
-    }
-}
-
-#[derive(PartialEq, Eq)]
-enum Verdict {
-    WentOn,
-    Another,
-    WentBack,
-}
-
-impl Log {
-    fn look(&self, at: usize) -> Found {
-        let entry = |position: usize| position.checked_sub(1).and_then(|index| self.entries.get(index)).copied();
-        let head = self.entries.len();
-        Found { log: self.id(), lineage: self.lineage, head, entry: entry(at), last: entry(head) }
-    }
-
-    /// The identity is written with the cut-off, and lost with it.
-    fn id(&self) -> u8 {
-        self.entries.iter().map(|entry| entry.id).max().filter(|_| !self.keeps_identity).unwrap_or(0)
-    }
-
-    fn covers(&self) -> u16 {
-        self.entries.iter().fold(0, |covered, entry| covered | entry.covers)
-    }
 }
 
 impl State {
