@@ -178,7 +178,7 @@ def test_a_service_may_choose_to_go_on(
     eventually(lambda: not here.is_fresh)
     assert known in here
     assert unknown not in here
-    assert "accepted although they may be revoked" in caplog.text
+    eventually(lambda: "accepted although they may be revoked" in caplog.text)
     assert caplog.text.count("can't be followed") == 1
 
 
