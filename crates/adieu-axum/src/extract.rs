@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Guard, GuardedState, Place, Reason, RefusalKind, Refused, SessionState, csrf,
-    location::{Found, Wanted},
+    location::{Candidates, Found, Wanted},
 };
 
 pub use end::TokenEnd;
@@ -179,14 +179,29 @@ pub(crate) async fn judged<S: Sync, J: Judged<S>>(
     let found = guard.find(parts, J::WANTED).map_err(|reason| Failure { reason, place: None })?;
     let Some(candidates) = found else { return Ok(None) };
     let place = Some(candidates.first.place);
-    let mut failure = None;
+    let judged = if candidates.others.is_empty() {
+        J::judge(guard, parts, state, candidates.first).await
+    } else {
+        // Rare, and kept out of the future that every request has.
+        Box::pin(first_good(guard, parts, state, candidates)).await
+    };
+    judged.map(Some).map_err(|reason| Failure { reason, place })
+}
+
+async fn first_good<S: Sync, J: Judged<S>>(
+    guard: &Guard,
+    parts: &Parts,
+    state: &S,
+    candidates: Candidates<'_>,
+) -> Result<J, Reason> {
+    let mut refused = None;
     for found in guard.newest_first(candidates) {
         match J::judge(guard, parts, state, found).await {
-            Ok(good) => return Ok(Some(good)),
-            Err(reason) => failure = failure.or(Some(Failure { reason, place })),
+            Ok(good) => return Ok(good),
+            Err(reason) => refused = refused.or(Some(reason)),
         }
     }
-    failure.map_or(Ok(None), Err)
+    Err(refused.unwrap_or(Refusal::Missing.into()))
 }
 
 /// Both forms of an extractor: with `Option` a token that is absent is fine, and so is a useless cookie.

@@ -1,9 +1,10 @@
 //! Looking for a token, without believing anything of it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter};
 
 use adieu::token::Refusal;
 use axum::http::{HeaderMap, HeaderName, header, request::Parts};
+use memchr::memchr;
 
 use super::{Location, Locations, Place, ReadBody};
 use crate::{Cookies, Reason};
@@ -126,13 +127,28 @@ pub(crate) fn count_cookies(headers: &HeaderMap, name: &str) -> usize {
 /// (RFC 6265bis §5.7), and would let a neighbouring domain set a name that only begins with another kind of white space.
 fn cookies_of(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     // The specification allows one `Cookie` header; HTTP/2 may split it (RFC 9113 §8.2.3).
-    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    pairs.filter_map(name_and_value)
+    headers.get_all(header::COOKIE).iter().flat_map(|value| pairs(value.as_bytes())).filter_map(name_and_value)
+}
+
+/// What is between semicolons.
+fn pairs(cookies: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(cookies);
+    iter::from_fn(move || {
+        let all = rest?;
+        let (pair, after) = split_once(b';', all).map_or((all, None), |(pair, after)| (pair, Some(after)));
+        rest = after;
+        Some(pair)
+    })
 }
 
 fn name_and_value(pair: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, value) = pair.split_at_checked(pair.iter().position(|byte| *byte == b'=')?)?;
-    Some((trim(name), trim(value.get(1..)?)))
+    let (name, value) = split_once(b'=', pair)?;
+    Some((trim(name), trim(value)))
+}
+
+fn split_once(at: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (before, after) = bytes.split_at_checked(memchr(at, bytes)?)?;
+    Some((before, after.get(1..)?))
 }
 
 /// Without the white space of HTTP at both ends (RFC 9110 §5.6.3), and no other.
