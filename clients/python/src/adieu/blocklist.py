@@ -190,7 +190,9 @@ class Blocklist:
         answered_at = moment()
         if not self._follower.wait_complete(answered_at, answered_at + int(self._timeout * SECOND)):
             raise self.unavailable_error("the revocation is durable, but was not heard of here in time")
-        self._wait_until_past(self._index.of(self._issuer).cut_offs.get(name, 0))
+        with self._index.lock:
+            second = self._index.of(self._issuer).cut_offs.get(name, 0)
+        self._wait_until_past(second)
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the first snapshot is there.
