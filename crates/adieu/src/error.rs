@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, sync::Arc};
 
-use crate::IdError;
+use crate::{IdError, restore::WentBack};
 
 /// Why something could not be done. Why a *token* is refused is a [`Refusal`](crate::token::Refusal).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -11,6 +11,10 @@ pub enum Error {
     /// The store could not read or write. Nothing was promised; the caller may try again.
     #[error("the store is unavailable")]
     Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
+    /// The log of the store is an older state of itself: a backup was put back, or a standby took over without the last
+    /// entries. Nothing was done. The node acts upon it at once; the caller may try again then.
+    #[error("the revocation log went back: {0}")]
+    WentBack(WentBack),
     /// What the store holds is not what this version wrote: another program's file, a newer schema, or damage.
     #[error("{0}")]
     Foreign(String),

@@ -22,14 +22,14 @@ use tokio::sync::watch;
 
 use crate::{
     Error, Issuer,
-    restore::{Guard, Watched},
+    restore::{Guard, Watched, WatchedKeys},
     revocation::{Cursor, Follower, Freshness, Index, Limited, RevocationLog},
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Store},
     time::{Clock, SystemClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, Decoder, FirstKeys, KeptKeys, KeySet, RemovedKey, Rules, SigningKey, SigningKeys,
-        StoredKey, Verifier, WhenStale, WithKeys, remove_key, rotate_key,
+        Algorithm, CacheLimits, Decoder, FirstKeys, KeptKeys, KeySet, KeyStore, RemovedKey, Rules, SigningKey,
+        SigningKeys, StoredKey, Verifier, WhenStale, WithKeys, remove_key, rotate_key,
     },
 };
 
@@ -285,7 +285,7 @@ impl NodeBuilder {
     /// issued before is revoked, and every session ends; see [`restore`](crate::restore). None is kept unless this is set.
     ///
     /// The file belongs where a backup of the store does not reach: put back together with the store, it proves
-    /// nothing. Each node of several has its own. Of an engine that notices by itself it is not used.
+    /// nothing. Each node of several has its own.
     pub fn high_water(self, file: impl Into<PathBuf>) -> Self {
         Self { high_water: Some(file.into()), ..self }
     }
@@ -333,19 +333,20 @@ impl NodeBuilder {
             Some(file) => Guard::start(file, &store, &settings, &issuers, algorithm, &clock).await?,
             None => None,
         };
+        let key_store: Arc<dyn KeyStore> = match &guard {
+            Some(guard) => Arc::new(WatchedKeys { keys: Arc::clone(&store) as _, guard: Arc::clone(guard) }),
+            None => Arc::clone(&store) as _,
+        };
         let (keys, set, kept) = match signing_key {
             Some(key) => {
                 let set = KeySet::new([key.verifying_key().clone()])?;
                 (SigningKeys::from(key), set, None)
             }
             None => {
-                let first = FirstKeys::read(Arc::clone(&store) as _, algorithm, &*clock).await?;
+                let first = FirstKeys::read(key_store, algorithm, &*clock).await?;
                 (first.signing.clone(), first.set.clone(), Some(first))
             }
         };
-        if let Some(guard) = &guard {
-            guard.look_at_keys().await?;
-        }
         let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
         for audience in &settings.audience {
             rules = rules.with_audience(audience);

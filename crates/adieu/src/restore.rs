@@ -3,8 +3,8 @@
 //! A copy of a store that is put back has forgotten what was revoked after it was made. The store itself can't know; so a node
 //! remembers outside of it how far its log has been: the [`HighWater`] mark.
 //!
-//! 1. **Noticed.** When a node starts, before it is ready, and while it runs, the log is held against the mark. It went back if it
-//!    is shorter than the mark says, if another entry is at the place of one that the mark remembers (or none, though it has not
+//! 1. **Noticed.** When a node starts, before it is ready, and while it runs, in each read of the log and in each transaction that
+//!    appends to it ([`Witness`]), the log is held against the mark. It went back if it is shorter than the mark says, if another entry is at the place of one that the mark remembers (or none, though it has not
 //!    lapsed), if it has forgotten how far it was pruned, or if it has an identity that this node has already left behind.
 //! 2. **Acted upon, once.** Then the store takes one durable step ([`Restorable::begin_anew`]): its log gets another identity, every
 //!    token that was issued until then is revoked, and every session ends. Of several nodes that notice, the first does it. A
@@ -12,21 +12,25 @@
 //! 3. **Told**, in the log at the targets `adieu::restore` and `adieu::audit`, when it happens and at each start until somebody
 //!    [accepts](Restorable::accept_restore) it.
 //! 4. **A key that was removed stays removed.** The mark remembers which signing keys were taken out of the store; those that a
-//!    backup brings back are removed again in the same procedure, since whoever they were removed for may still have them.
+//!    backup brings back are removed again in the same procedure, and whenever they are found later, since whoever they were
+//!    removed for may still have them. So are sessions that come later than the log, as with a backup that is put back table by
+//!    table.
 //! 5. **No false alarm.** The mark only says what was durable in the store before: no restart, crash, upgrade or pruning makes
 //!    the log shorter than that.
 //!
-//! What is not noticed: a copy that is put back together with the mark; one that is less than a fifth of a second older than
-//! what it replaces and that others have appended to before this node looks; and one that others, without a mark, went
-//! on with until the entry that the mark remembers has lapsed and been forgotten. Accounts and clients are as they were in
-//! the copy.
+//! What is not noticed: a copy that is put back together with the mark; and one that others, without a mark, went on with until
+//! the entry that the mark remembers has lapsed and been forgotten. Accounts and clients are as they were in the copy.
 
 mod guard;
 mod high_water;
 mod mark;
 mod store;
+mod watched;
+mod witness;
 
-pub(crate) use guard::{Guard, Watched};
+pub(crate) use guard::Guard;
 pub use high_water::HighWater;
 pub use mark::{Mark, Verdict, WentBack};
 pub use store::{LogState, Renewal, Restorable};
+pub(crate) use watched::{Watched, WatchedKeys};
+pub use witness::Witness;

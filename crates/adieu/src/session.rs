@@ -163,14 +163,13 @@ impl Sessions {
         })
     }
 
-    /// Has the mark, if there is one, raised before a logout is answered, so that not even a copy of the store from a moment before goes
-    /// unnoticed; see [`restore`](crate::restore).
+    /// The mark that the log of the store is held against; see [`restore`](crate::restore).
     #[must_use]
-    pub fn with_high_water(self, high_water: Option<Arc<HighWater>>) -> Self {
+    pub(crate) fn with_high_water(self, high_water: Option<Arc<HighWater>>) -> Self {
         Self { high_water, ..self }
     }
 
-    /// The mark that is raised, if there is one.
+    /// The mark that the log of the store is held against, if there is one.
     #[must_use]
     pub fn high_water(&self) -> Option<&HighWater> {
         self.high_water.as_deref()
@@ -296,7 +295,7 @@ impl Sessions {
                 );
                 Err(SessionError::ended())
             }
-            Rotated::Ended => Err(self.ended(presented)),
+            Rotated::Ended => Err(self.ended(presented).await),
         }
     }
 
@@ -325,7 +324,10 @@ impl Sessions {
             Scope::All => Selection::OfSubject(subject.clone()),
         };
         let ended = self.end(selection, Some((session, subject)), vec![]).await?;
-        ended.ok_or_else(|| self.ended(&claims))
+        match ended {
+            Some(ended) => Ok(ended),
+            None => Err(self.ended(&claims).await),
+        }
     }
 
     async fn log_out_without_session(&self, claims: Claims, scope: Scope) -> Result<(), SessionError> {
@@ -381,30 +383,34 @@ impl Sessions {
     ) -> Result<Option<usize>, Error> {
         let ending = Ending { issuer: self.settings.issuer.clone(), selection, provided, also };
         let (store, verifier, appended) = self.shared();
-        let high_water = self.high_water.clone();
         to_its_end(async move {
             let Some(ended) = store.end(ending).await? else { return Ok(None) };
             // Durable first: what is refused here must not come back with a restart.
             verifier.index().extend(&ended.revocations);
             count(&appended, &ended);
-            raise(high_water.as_deref(), &ended);
             Ok(Some(ended.sessions))
         })
         .await
     }
 
-    /// Whoever is told that a session has ended must find its tokens refused, also when this node has not read of its
-    /// end yet. What is inserted is true: the log has it already, or the session has expired.
-    fn ended(&self, claims: &Claims) -> SessionError {
-        if let Some(id) = claims.session.clone() {
-            let latest = claims.expires_at.max(self.clock.now().plus(self.settings.longest_lifetime()));
-            self.verifier.index().insert(&Revocation {
-                issuer: claims.issuer.clone(),
-                target: Target::Session { id },
-                lapses_at: Revocation::lapse_for(latest),
-            });
+    /// Whoever is told that a session has ended must find its tokens refused: here and elsewhere, and after a restart. So unless
+    /// this node knows of its end from the log, it is appended to it now: the row may have been lost together with its revocation,
+    /// or never have come from a store that took over.
+    async fn ended(&self, claims: &Claims) -> SessionError {
+        let Some(id) = claims.session.clone() else { return SessionError::ended() };
+        if self.verifier.revoked_by(claims) == Some(RevokedBy::Session) {
+            return SessionError::ended();
         }
-        SessionError::ended()
+        let latest = claims.expires_at.max(self.clock.now().plus(self.settings.longest_lifetime()));
+        let ended = Revocation {
+            issuer: claims.issuer.clone(),
+            target: Target::Session { id },
+            lapses_at: Revocation::lapse_for(latest),
+        };
+        match self.revoke(vec![ended]).await {
+            Ok(()) => SessionError::ended(),
+            Err(error) => error.into(),
+        }
     }
 
     /// Ends the oldest sessions of a subject that has more than it may.
@@ -536,12 +542,6 @@ fn token_of(claims: &Claims) -> Revocation {
         issuer: claims.issuer.clone(),
         target: Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) },
         lapses_at: Revocation::lapse_for(claims.expires_at),
-    }
-}
-
-fn raise(high_water: Option<&HighWater>, ended: &Ended) {
-    if let (Some(high_water), Some(position)) = (high_water, ended.appended_at) {
-        high_water.raise_position(position);
     }
 }
 

@@ -20,6 +20,10 @@ impl Copy {
 
     pub(crate) fn put_back(&self, data: &Path) {
         std::fs::remove_dir_all(data).expect("the data can be removed");
+        self.put_in(data);
+    }
+
+    pub(crate) fn put_in(&self, data: &Path) {
         copy(&self.0.path().join("data"), data);
     }
 }

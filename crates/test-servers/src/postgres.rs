@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Signal, getuid};
@@ -17,6 +18,9 @@ use crate::{
 /// Its superuser. Connections need the password, so that a test can see that it is shown to nobody.
 pub(crate) const USER: &str = "adieu";
 pub(crate) const PASSWORD: &str = "postgres-password";
+
+/// Only a test that hangs meets it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL server of one's own; gone when dropped.
 #[derive(Debug)]
@@ -147,6 +151,96 @@ impl Postgres {
         assert!(self.pid().is_none(), "the server is running");
         copy.put_back(&self.data());
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    /// A standby that streams from this server.
+    ///
+    /// # Panics
+    /// When it does not start, or does not catch up.
+    pub async fn standby(&self) -> Self {
+        let process = Process::new();
+        fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
+        self.copy_data().put_in(&process.folder().join("data"));
+        let primary =
+            format!("host=127.0.0.1 port={} user={USER} password={PASSWORD} application_name=standby", self.port());
+        let mut configuration = self.configuration.clone();
+        configuration.push(("primary_conninfo".to_owned(), primary));
+        let mut standby = Self { process, configuration };
+        let _ = fs::remove_file(standby.data().join("postmaster.pid"));
+        File::create(standby.data().join("standby.signal")).expect("a file that makes it a standby");
+        standby.start_again().await;
+        self.until("SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')").await;
+        self.caught_up().await;
+        standby
+    }
+
+    /// Returns when every standby has all that has been committed until now.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn caught_up(&self) {
+        let end = self.sql("SELECT pg_current_wal_lsn()").await;
+        self.until(&format!("SELECT bool_and(flush_lsn >= '{end}') FROM pg_stat_replication")).await;
+    }
+
+    /// Waits until the answer to a question is yes.
+    async fn until(&self, question: &str) {
+        let started = Instant::now();
+        while self.sql(question).await != "t" {
+            assert!(started.elapsed() < PATIENCE, "never: {question}: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Kills the server and has a standby of it take over, under the address of this one.
+    ///
+    /// # Panics
+    /// When the standby can't be promoted, or does not start.
+    pub async fn fail_over_to(&mut self, mut standby: Self) {
+        self.kill();
+        if standby.pid().is_none() {
+            standby.start_again().await;
+        }
+        assert_eq!(standby.sql("SELECT pg_promote()").await, "t");
+        // In the files, too.
+        standby.sql("CHECKPOINT").await;
+        standby.stop().await;
+        self.put_back(&Copy::of(&standby.data()));
+        self.start_again().await;
+    }
+
+    /// What a statement gives, as text.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn sql(&self, statement: &str) -> String {
+        let options = ["--no-psqlrc", "--tuples-only", "--no-align", "--command", statement];
+        String::from_utf8(self.client("psql", &options).await).expect("text").trim_end().to_owned()
+    }
+
+    /// The schema with its data, as `pg_dump` writes them to a file.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn dump(&self, schema: &str, file: &Path) {
+        let file = file.to_str().expect("a path that is text");
+        self.client("pg_dump", &["--format=custom", "--schema", schema, "--file", file]).await;
+    }
+
+    /// Puts a dump back, as `pg_restore` does it with these options.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn restore(&self, file: &Path, options: &[&str]) {
+        let options = [options, &[file.to_str().expect("a path that is text")]].concat();
+        self.client("pg_restore", &options).await;
+    }
+
+    async fn client(&self, program: &str, options: &[&str]) -> Vec<u8> {
+        let mut command = tokio::process::Command::new(installed(program));
+        let output = command.arg("--dbname").arg(self.url()).args(options).output().await.expect("a program");
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     }
 
     fn data(&self) -> PathBuf {

@@ -67,12 +67,14 @@ impl Arguments {
             },
             _ => None,
         };
-        let restored_at = state.and_then(|state| state.restored_at);
+        let restored_at = state.as_ref().and_then(|state| state.restored_at);
+        // As the mark has it: a cursor also says in which history of the engine it is.
+        let log = state.map_or(head.log, |state| state.log);
 
         let mut output = self.common.output();
         if output.reader() == Reader::Machine {
             output.object(&json!({
-                "log": head.log.as_str(),
+                "log": log.as_str(),
                 "head": head.position.get(),
                 "entries": entries,
                 "pruned_through": pruned_through,
@@ -84,7 +86,7 @@ impl Arguments {
             }))?;
         } else {
             let mark = match &mark {
-                Some(mark) if mark.log() == head.log.as_str() => {
+                Some(mark) if mark.log() == log.as_str() => {
                     format!("{} in {}", mark.position().get(), file.display())
                 }
                 Some(mark) => format!("{} of the log {} in {}", mark.position().get(), mark.log(), file.display()),
@@ -97,7 +99,7 @@ impl Arguments {
             };
             let mut table = Table::bare();
             for (name, value) in [
-                ("log", head.log.as_str().to_owned()),
+                ("log", log.as_str().to_owned()),
                 ("head", head.position.get().to_string()),
                 ("entries", entries.to_string()),
                 (

@@ -1,22 +1,17 @@
 //! Holds the log against the mark, and acts when it went back.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 use crate::{
     Error, Issuer,
     restore::{HighWater, LogState, Mark, Renewal, Restorable, Verdict, WentBack},
-    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
-    session::{Ending, Selection, SessionSettings, SessionStore},
+    revocation::{LogId, Position, Revocation, Target},
+    session::{Ending, Selection, Session, SessionSettings, SessionStore},
     store::Store,
     time::{Clock, Timestamp},
     token::{Algorithm, Decoder, KeyStore, SigningKey, StoredKey},
@@ -26,12 +21,14 @@ use crate::{
 const LOG_TARGET: &str = "adieu::restore";
 const AUDIT_LOG_TARGET: &str = "adieu::audit";
 
-/// How often it is looked whether the log has something new, whose last entry is then remembered.
-const INTERVAL: Duration = Duration::from_millis(200);
-/// After how many of these the mark is forced to the disk, and it is looked whether somebody has accepted a restored backup.
-const SECOND: u32 = 5;
-/// After how many it is looked which signing keys there are.
-const KEYS: u32 = 25;
+/// How often the mark is forced to the disk, and it is looked whether somebody has accepted a restored backup.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// After how many of these it is looked for sessions from before a restored backup.
+const SESSIONS: u32 = 5;
+/// How many sessions are looked at, and ended, at once.
+const PAGE: usize = 1_000;
+/// How long nothing is done after a look that has failed.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often in a row others may be faster.
 const TRIES: u32 = 10;
 
@@ -81,8 +78,8 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Holds the log of a store against the mark in a file, before a node reads its keys and its log. `None` for an engine
-    /// that notices by itself.
+    /// Holds the log of a store against the mark in a file, before a node reads its keys and its log. `None` for one of
+    /// which no older copy can be put back.
     pub(crate) async fn start(
         file: PathBuf,
         store: &Arc<dyn Store>,
@@ -108,6 +105,7 @@ impl Guard {
             clock: Arc::clone(clock),
             checking: Mutex::default(),
         };
+        this.store.witness().keep_to(&this.high_water);
         this.check().await?;
         Ok(Some(Arc::new(this)))
     }
@@ -179,7 +177,7 @@ impl Guard {
         };
         let log = renewal.log.clone();
         let Some(ended) = self.store.begin_anew(renewal).await? else { return Ok(false) };
-        self.high_water.raise(&Cursor { log: log.clone(), position: Position::START });
+        self.high_water.see(&LogState::empty(log.clone()));
         tracing::error!(
             target: LOG_TARGET, cause = %why, seen_up_to = mark.position().get(), ends_at = found.head.get(),
             removed_keys, sessions_ended = ended.sessions, log = log.as_str(),
@@ -200,24 +198,74 @@ impl Guard {
     /// Removes the keys that the backup has brought back; how many.
     async fn remove_keys_again(&self, mark: &Mark) -> Result<usize, Error> {
         let keys = self.keys.keys().await?;
+        let before = keys.len();
+        Ok(before.saturating_sub(self.keep_removed(mark, keys).await?.len()))
+    }
+
+    /// These keys without those that were removed before, which are removed again; a new one if no other is left. What remains is
+    /// noted in the mark, so that what goes from now on does not come back either.
+    pub(super) async fn without_removed(&self, keys: Vec<StoredKey>) -> Result<Vec<StoredKey>, Error> {
+        let Some(mark) = self.high_water.known() else { return Ok(keys) };
+        let keys = self.keep_removed(&mark, keys).await?;
+        // While a backup is being put back there may be none for a moment, and nobody has removed them.
+        if !keys.is_empty() {
+            self.high_water.see_keys(keys.iter().map(|key| key.id.clone()).collect());
+        }
+        Ok(keys)
+    }
+
+    async fn keep_removed(&self, mark: &Mark, keys: Vec<StoredKey>) -> Result<Vec<StoredKey>, Error> {
         let back: Vec<String> = keys.iter().map(|key| key.id.clone()).filter(|id| mark.has_removed(id)).collect();
         if back.is_empty() {
-            return Ok(0);
+            return Ok(keys);
         }
         let replacement = match back.len() == keys.len() {
             // Without a key the next start would make one, but nodes that run need it now.
             true => Some(StoredKey::of(&SigningKey::generate(self.cut_offs.algorithm)?, self.clock.now())?),
             false => None,
         };
-        let count = back.len();
-        self.keys.replace_keys(replacement, back).await?;
-        Ok(count)
+        let left = self.keys.replace_keys(replacement, back.clone()).await?;
+        for key in back {
+            tracing::error!(
+                target: LOG_TARGET, key,
+                "a signing key that had been removed was in the store again, as from a backup; it was removed again"
+            );
+            tracing::error!(target: AUDIT_LOG_TARGET, event = "key_removed_again", key);
+        }
+        Ok(left)
     }
 
-    /// Remembers which keys there are: those that go are not to come back. To be called once there are some.
-    pub(crate) async fn look_at_keys(&self) -> Result<(), Error> {
-        let keys = self.keys.keys().await?;
-        self.high_water.see_keys(keys.into_iter().map(|key| key.id).collect());
+    /// Ends the sessions that came back after the log had begun anew: a backup may be put back table by table. To be called now
+    /// and then as long as nobody has accepted it.
+    async fn end_sessions_from_before(&self, restored_at: Timestamp) -> Result<(), Error> {
+        let is_from_before = |session: &Session| session.created_at <= restored_at;
+        // Their ids are in the order in which they began.
+        if !self.sessions.oldest().await?.as_ref().is_some_and(is_from_before) {
+            return Ok(());
+        }
+        let (mut after, mut ended) = (None, 0);
+        loop {
+            let page = self.sessions.sessions(after.as_ref(), PAGE).await?;
+            after = page.last().map(Session::key);
+            let endings = page.iter().filter(|session| is_from_before(session)).map(|session| Ending {
+                issuer: self.cut_offs.issuer.clone(),
+                selection: Selection::Owned(session.id.clone(), session.subject.clone()),
+                provided: None,
+                also: vec![],
+            });
+            let endings: Vec<Ending> = endings.collect();
+            if !endings.is_empty() {
+                ended +=
+                    self.sessions.end_all(endings).await?.iter().flatten().map(|ended| ended.sessions).sum::<usize>();
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        tracing::error!(
+            target: LOG_TARGET, sessions_ended = ended,
+            "sessions from before a backup was put back were in the store again; they have ended"
+        );
         Ok(())
     }
 
@@ -237,19 +285,31 @@ impl Guard {
         }
     }
 
-    async fn watch(self: Arc<Self>) {
+    pub(super) async fn watch(self: Arc<Self>) {
         let mut failing = false;
         let mut ticks: u32 = 0;
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            ticks = ticks.wrapping_add(1);
-            let is_second = ticks.is_multiple_of(SECOND);
             let mut outcome = Ok(());
-            if self.high_water.has_news() || (is_second && self.restored_at().is_some()) {
+            if timeout(INTERVAL, self.high_water.alarmed()).await.is_ok() {
                 outcome = self.check().await;
-            }
-            if ticks.is_multiple_of(KEYS) {
-                outcome = outcome.and(self.look_at_keys().await);
+                if outcome.is_err() {
+                    // Until it succeeds: no reader may be there to notice again.
+                    self.high_water.raise_alarm();
+                    sleep(PAUSE).await;
+                }
+            } else {
+                ticks = ticks.wrapping_add(1);
+                self.high_water.write_pending();
+                if let Some(restored_at) = self.restored_at() {
+                    outcome = self.check().await;
+                    if outcome.is_ok() && ticks.is_multiple_of(SESSIONS) {
+                        outcome = self.end_sessions_from_before(restored_at).await;
+                    }
+                }
+                if self.high_water.is_unsynced() {
+                    let high_water = Arc::clone(&self.high_water);
+                    let _ = tokio::task::spawn_blocking(move || high_water.sync()).await;
+                }
             }
             if let Err(error) = &outcome
                 && !failing
@@ -258,75 +318,6 @@ impl Guard {
                 tracing::warn!(target: LOG_TARGET, error, "the revocation log can't be held against the high-water mark");
             }
             failing = outcome.is_err();
-            if is_second && self.high_water.is_unsynced() {
-                let high_water = Arc::clone(&self.high_water);
-                let _ = tokio::task::spawn_blocking(move || high_water.sync()).await;
-            }
         }
-    }
-}
-
-/// A guarded log: whoever reads it raises the mark, and is given nothing of a log that went back before that has been acted upon.
-pub(crate) struct Watched {
-    log: Arc<dyn RevocationLog>,
-    guard: Arc<Guard>,
-    /// Whether the last read failed. What answers after that may be an older copy that others have gone on with.
-    failed: AtomicBool,
-    task: JoinHandle<()>,
-}
-
-impl Watched {
-    pub(crate) fn new(log: Arc<dyn RevocationLog>, guard: Arc<Guard>) -> Self {
-        let task = tokio::spawn(Arc::clone(&guard).watch());
-        Self { log, guard, failed: AtomicBool::default(), task }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-#[async_trait]
-impl RevocationLog for Watched {
-    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
-        let position = self.log.append(revocations).await?;
-        self.guard.high_water.raise_position(position);
-        Ok(position)
-    }
-
-    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let page = match self.log.read(after, wait).await {
-            Ok(page) => page,
-            Err(error) => {
-                self.failed.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
-        };
-        let failed = self.failed.load(Ordering::Relaxed);
-        let went_back = page.from_start
-            && after
-                .is_some_and(|after| after.log == page.cursor.log || self.guard.high_water.has_left(&page.cursor.log));
-        if failed || went_back {
-            self.guard.check().await?;
-            self.failed.store(false, Ordering::Relaxed);
-            // Of the log as it is after that.
-            return self.log.read(after, Duration::ZERO).await;
-        }
-        Ok(page)
-    }
-
-    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
-        self.log.prune(now).await
-    }
-
-    fn acknowledge(&self, cursor: &Cursor) {
-        self.guard.high_water.raise(cursor);
-        self.log.acknowledge(cursor);
-    }
-
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        self.log.restorable()
     }
 }

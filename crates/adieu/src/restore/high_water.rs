@@ -18,7 +18,7 @@ use std::{
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -26,14 +26,10 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
+use tokio::sync::Notify;
 
 use super::mark::{Mark, hex};
-use crate::{
-    Error,
-    restore::LogState,
-    revocation::{Cursor, LogId, Position},
-    time::Timestamp,
-};
+use crate::{Error, restore::LogState, time::Timestamp};
 
 const SLOTS: u64 = 3;
 /// A page of memory and of most disks.
@@ -56,11 +52,13 @@ pub struct HighWater {
     state: Mutex<State>,
     /// See [`HighWater::restored_at`]; plus one, and zero for none.
     restored_at: AtomicU64,
+    /// Told when an engine has found that its log went back.
+    alarm: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    mark: Option<Mark>,
+    mark: Option<Arc<Mark>>,
     /// Of the last record that this process has read or written.
     number: u64,
     /// Whether the mark is further than the file.
@@ -103,7 +101,13 @@ impl HighWater {
             }
             opened => opened.map_err(failed)?,
         };
-        let this = Self { path: path.clone(), file, state: Mutex::default(), restored_at: AtomicU64::default() };
+        let this = Self {
+            path: path.clone(),
+            file,
+            state: Mutex::default(),
+            restored_at: AtomicU64::default(),
+            alarm: Notify::new(),
+        };
         if !this.lock() {
             return Err(Error::Foreign(format!(
                 "the high-water mark {} is held by another process",
@@ -114,7 +118,7 @@ impl HighWater {
         this.unlock();
         if let Some(record) = record? {
             let mut state = this.state();
-            (state.mark, state.number) = (Some(record.mark), record.number);
+            (state.mark, state.number) = (Some(Arc::new(record.mark)), record.number);
         }
         Ok(this)
     }
@@ -142,30 +146,48 @@ impl HighWater {
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
         self.change(|_| ());
+        self.known().as_deref().cloned()
+    }
+
+    /// The mark as this process knows it, without a look at the file.
+    pub(super) fn known(&self) -> Option<Arc<Mark>> {
         self.state().mark.clone()
     }
 
-    /// Takes note that everything up to a cursor has been read.
-    pub fn raise(&self, cursor: &Cursor) {
-        let is_news = match &self.state().mark {
-            Some(mark) if mark.log() == cursor.log.as_str() => mark.position() < cursor.position,
-            Some(mark) => !mark.has_left(&cursor.log),
-            None => true,
-        };
-        if is_news {
-            self.change(|mark| match mark {
-                Some(mark) => mark.raise(&cursor.log, cursor.position),
-                None => *mark = Some(Mark::of(&cursor.log, cursor.position)),
-            });
+    /// Takes note of a log as it was found: where it ends, and with which entry. Everything in it must be durable.
+    pub fn see(&self, found: &LogState) {
+        if self.state().mark.as_ref().is_none_or(|mark| mark.is_behind(found)) {
+            self.change(|mark| mark.get_or_insert_with(|| Mark::of(&found.log)).see(found));
         }
     }
 
-    /// Takes note that this position was given in the log that is followed.
-    pub fn raise_position(&self, position: Position) {
-        let log = self.state().mark.as_ref().map(|mark| LogId::new(mark.log()));
-        if let Some(Ok(log)) = log {
-            self.raise(&Cursor { log, position });
+    /// The same of a log that was held against this mark. `false`, and nothing is noted, when another lineage has raised it since.
+    pub(super) fn see_held(&self, held: &Mark, found: &LogState) -> bool {
+        let contradicts = |mark: &Mark| mark.contradicts(found, held);
+        match self.known() {
+            Some(mark) if contradicts(&mark) => return false,
+            Some(mark) if !mark.is_behind(found) => return true,
+            _ => {}
         }
+        let mut noted = true;
+        self.change(|mark| {
+            let mark = mark.get_or_insert_with(|| Mark::of(&found.log));
+            noted = !contradicts(mark);
+            if noted {
+                mark.see(found);
+            }
+        });
+        noted
+    }
+
+    /// Has the guard look at the log at once.
+    pub(super) fn raise_alarm(&self) {
+        self.alarm.notify_one();
+    }
+
+    /// Returns when an engine has found that its log went back, also if that was before the call.
+    pub(super) async fn alarmed(&self) {
+        self.alarm.notified().await;
     }
 
     /// When it was noticed that a backup had been put back, until that is accepted; as far as this node knows.
@@ -180,13 +202,12 @@ impl HighWater {
         self.restored_at.swap(at, Ordering::Relaxed).checked_sub(1).map(Timestamp::from_unix)
     }
 
-    /// Takes note of a log as it was found.
-    pub(super) fn see(&self, found: &LogState) {
-        self.change(|mark| mark.get_or_insert_with(|| Mark::of(&found.log, found.head)).see(found));
-    }
-
     /// Takes note of the signing keys in the store.
-    pub(super) fn see_keys(&self, keys: Vec<String>) {
+    pub(super) fn see_keys(&self, mut keys: Vec<String>) {
+        keys.sort_unstable();
+        if self.known().is_none_or(|mark| mark.has_keys(&keys)) {
+            return;
+        }
         self.change(|mark| {
             if let Some(mark) = mark {
                 mark.see_keys(keys);
@@ -194,15 +215,11 @@ impl HighWater {
         });
     }
 
-    /// Whether this identity was left behind.
-    pub(super) fn has_left(&self, log: &LogId) -> bool {
-        self.state().mark.as_ref().is_some_and(|mark| mark.has_left(log))
-    }
-
-    /// Whether something was noted since the log was last looked at, or could not be written yet.
-    pub(super) fn has_news(&self) -> bool {
-        let state = self.state();
-        state.pending || state.mark.as_ref().is_some_and(Mark::is_ahead_of_anchor)
+    /// Writes what could not be written when it was noted, since another process held the file.
+    pub(super) fn write_pending(&self) {
+        if self.state().pending {
+            self.change(|_| ());
+        }
     }
 
     /// Whether there is something to be forced to the disk.
@@ -235,9 +252,11 @@ impl HighWater {
         let mut state = self.state();
         let is_held = !self.lock();
         let taken_in = if is_held { Ok(()) } else { self.take_in(&mut state) };
-        let before = state.mark.clone();
-        change(&mut state.mark);
-        state.pending |= state.mark != before;
+        let mut mark = state.mark.as_deref().cloned();
+        change(&mut mark);
+        if mark.as_ref() != state.mark.as_deref() {
+            (state.mark, state.pending) = (mark.map(Arc::new), true);
+        }
         if is_held {
             return;
         }
@@ -256,8 +275,8 @@ impl HighWater {
         }
         let Ok(Some(record)) = self.read() else { return Ok(()) };
         match &mut state.mark {
-            Some(mark) => mark.merge(&record.mark),
-            None => state.mark = Some(record.mark),
+            Some(mark) => Arc::make_mut(mark).merge(&record.mark),
+            None => state.mark = Some(Arc::new(record.mark)),
         }
         state.number = record.number;
         Ok(())
@@ -271,7 +290,7 @@ impl HighWater {
             None => (0, 0),
         };
         let number = number.max(state.number) + 1;
-        self.write_slot(slot, &record(mark.clone(), number))?;
+        self.write_slot(slot, &record(Mark::clone(mark), number))?;
         (state.number, state.pending, state.unsynced, state.settled) = (number, false, true, false);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What is remembered of a log, and what it says about the log that is found.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct Mark {
     position: u64,
     /// How far it had been pruned.
     pruned_through: Timestamp,
-    /// An entry of it, at or shortly before that position.
+    /// The entry at that position; an earlier one while another process has only told the position.
     anchor: Option<Anchor>,
     /// Logs that were in its place before, the latest last.
     former: Vec<String>,
@@ -35,6 +35,9 @@ pub struct Mark {
     keys: Vec<String>,
     /// Those that had been, and were removed.
     removed_keys: Vec<String>,
+    /// Which lineage said so when this process last raised it. No log is judged by that.
+    #[serde(skip)]
+    lineage: Option<LogId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ struct Anchor {
     position: u64,
     fingerprint: String,
     lapses_at: Timestamp,
+    /// The entry itself, unless another process has noted it.
+    #[serde(skip)]
+    entry: Option<Arc<Revocation>>,
 }
 
 /// What a mark says about the log that is found.
@@ -85,15 +91,16 @@ impl fmt::Display for WentBack {
 
 impl Mark {
     /// Of a log that is seen for the first time.
-    pub(super) fn of(log: &LogId, position: Position) -> Self {
+    pub(super) fn of(log: &LogId) -> Self {
         Self {
             log: log.as_str().to_owned(),
-            position: position.get(),
+            position: 0,
             pruned_through: Timestamp::ZERO,
             anchor: None,
             former: Vec::new(),
             keys: Vec::new(),
             removed_keys: Vec::new(),
+            lineage: None,
         }
     }
 
@@ -113,6 +120,13 @@ impl Mark {
     #[must_use]
     pub fn anchor(&self) -> Position {
         self.anchor.as_ref().map_or(Position::START, |anchor| Position::new(anchor.position))
+    }
+
+    /// The entry at [`Mark::anchor`], for an engine that can't compute what the mark remembers of it; `None` when this process
+    /// has not seen it.
+    #[must_use]
+    pub fn anchor_entry(&self) -> Option<&Revocation> {
+        self.anchor.as_ref()?.entry.as_deref()
     }
 
     /// Holds a log against the mark. The mark must have been read before the log was looked at: others go on raising it.
@@ -146,13 +160,33 @@ impl Mark {
         self.former.iter().any(|former| former == log.as_str())
     }
 
-    /// Whether there is more in the log than the entry that is remembered.
-    pub(super) fn is_ahead_of_anchor(&self) -> bool {
-        self.position > self.anchor().get()
+    /// Whether [`Mark::see`] would change anything.
+    pub(super) fn is_behind(&self, found: &LogState) -> bool {
+        if self.log != found.log.as_str() {
+            return !self.has_left(&found.log);
+        }
+        found.head.get() > self.position || found.pruned_through > self.pruned_through || self.has_other_anchor(found)
+    }
+
+    /// Whether this was raised in another lineage than that of a log that was held against an earlier mark: then one of the two may be
+    /// what a server answered before another took its place.
+    pub(super) fn contradicts(&self, found: &LogState, held: &Self) -> bool {
+        let was_raised = self.log != held.log || self.position != held.position;
+        was_raised && self.lineage.as_ref().is_some_and(|lineage| *lineage != found.lineage)
+    }
+
+    /// Whether the last entry that was found is later than the one that is remembered, or the same, but not only by its fingerprint.
+    fn has_other_anchor(&self, found: &LogState) -> bool {
+        let place = if self.anchor_entry().is_some() {
+            self.anchor()
+        } else {
+            Position::new(self.anchor().get().saturating_sub(1))
+        };
+        found.last.is_some() && found.head > place
     }
 
     /// Takes note that this position is in the log. Of a log that was left behind nothing is noted.
-    pub(super) fn raise(&mut self, log: &LogId, position: Position) {
+    fn raise(&mut self, log: &LogId, position: Position) {
         if self.has_left(log) {
             return;
         }
@@ -162,6 +196,7 @@ impl Mark {
             self.position = 0;
             self.pruned_through = Timestamp::ZERO;
             self.anchor = None;
+            self.lineage = None;
             // Of another store, or about to be looked at again: none of them was removed.
             self.keys.clear();
         }
@@ -170,22 +205,31 @@ impl Mark {
 
     /// Takes note of a log as it was found, once it is known not to have gone back.
     pub(super) fn see(&mut self, found: &LogState) {
-        self.raise(&found.log, found.head);
-        if self.log != found.log.as_str() {
+        if !self.is_behind(found) {
             return;
         }
+        self.raise(&found.log, found.head);
+        self.lineage = Some(found.lineage.clone());
         self.pruned_through = self.pruned_through.max(found.pruned_through);
         if let Some(last) = &found.last
-            && found.head >= self.anchor()
+            && self.has_other_anchor(found)
         {
-            self.anchor =
-                Some(Anchor { position: found.head.get(), fingerprint: fingerprint(last), lapses_at: last.lapses_at });
+            self.anchor = Some(Anchor {
+                position: found.head.get(),
+                fingerprint: fingerprint(last),
+                lapses_at: last.lapses_at,
+                entry: Some(Arc::new(last.clone())),
+            });
         }
     }
 
+    /// Whether these are the signing keys that were in the store when it was last looked at.
+    pub(super) fn has_keys(&self, keys: &[String]) -> bool {
+        self.keys == keys
+    }
+
     /// Takes note of the signing keys that are in the store now.
-    pub(super) fn see_keys(&mut self, mut keys: Vec<String>) {
-        keys.sort_unstable();
+    pub(super) fn see_keys(&mut self, keys: Vec<String>) {
         let gone = self.keys.iter().filter(|key| !keys.contains(key) && !self.removed_keys.contains(key));
         let gone: Vec<String> = gone.cloned().collect();
         self.removed_keys.extend(gone);
@@ -208,7 +252,7 @@ impl Mark {
         if other.former.contains(&self.log) {
             // It has gone on to the next log.
             let removed_keys = std::mem::take(&mut self.removed_keys);
-            *self = Self { removed_keys, ..other.clone() };
+            *self = Self { removed_keys, lineage: None, ..other.clone() };
         } else if other.log == self.log {
             self.position = self.position.max(other.position);
             self.pruned_through = self.pruned_through.max(other.pruned_through);
@@ -282,6 +326,7 @@ mod tests {
     fn state(name: &str, head: u64, entry: Option<Revocation>, pruned_through: u64) -> LogState {
         LogState {
             log: log(name),
+            lineage: log(name),
             head: Position::new(head),
             pruned_through: Timestamp::from_unix(pruned_through),
             restored_at: None,
@@ -292,7 +337,7 @@ mod tests {
 
     /// Of log "one" at position 7, where the entry "a" lapses at 100, and which was pruned through 40.
     fn mark() -> Mark {
-        let mut mark = Mark::of(&log("one"), Position::START);
+        let mut mark = Mark::of(&log("one"));
         mark.see(&state("one", 7, Some(entry("a", 100)), 40));
         mark
     }
@@ -326,6 +371,19 @@ mod tests {
         mark.raise(&log("one"), Position::new(900));
         mark.see(&state("one", 900, Some(entry("a", 100)), 40));
         assert_eq!(mark, before);
+    }
+
+    /// An answer of a server whose place another has taken, which comes late.
+    #[test]
+    fn two_lineages_do_not_raise_it_together() {
+        let of =
+            |lineage: &str, head| LogState { lineage: log(lineage), ..state("one", head, Some(entry("b", 100)), 40) };
+        let held = mark();
+        assert!(!held.contradicts(&of("one-2", 8), &held), "nobody has raised it meanwhile");
+        let mut raised = held.clone();
+        raised.see(&of("one-2", 8));
+        assert!(raised.contradicts(&of("one-1", 8), &held) && raised.contradicts(&of("one-1", 9), &held));
+        assert!(!raised.contradicts(&of("one-2", 8), &held) && !raised.contradicts(&of("one-1", 9), &raised));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::{
     Error,
+    restore::Witness,
     revocation::{LogId, Position, Revocation},
     session::{Ended, Ending},
     time::Timestamp,
@@ -14,6 +15,9 @@ use crate::{
 pub struct LogState {
     /// Which log it is.
     pub log: LogId,
+    /// The identity that cursors carry: that of the log, and where another server may take over without the last entries, also in
+    /// which history of that server it was found.
+    pub lineage: LogId,
     /// The last position that was ever given in it.
     pub head: Position,
     /// Every revocation that lapsed at or before this time may have been forgotten.
@@ -24,6 +28,21 @@ pub struct LogState {
     pub entry: Option<Revocation>,
     /// The entry at the head, also one that has lapsed, if it has not been removed.
     pub last: Option<Revocation>,
+}
+
+impl LogState {
+    /// Of a log in which nothing has been seen yet.
+    pub(crate) fn empty(log: LogId) -> Self {
+        Self {
+            lineage: log.clone(),
+            log,
+            head: Position::START,
+            pruned_through: Timestamp::ZERO,
+            restored_at: None,
+            entry: None,
+            last: None,
+        }
+    }
 }
 
 /// What begins anew after a backup was put back.
@@ -44,6 +63,9 @@ pub struct Renewal {
 /// A store whose log can go back, because a copy of it can be put in its place with the identity of the original.
 #[async_trait]
 pub trait Restorable: Send + Sync + 'static {
+    /// What the store holds its log against whenever it reads the log or appends to it, as [`Witness`] says.
+    fn witness(&self) -> &Witness;
+
     /// What the log is like now, all of it at one moment, and the entry at a position.
     ///
     /// # Errors

@@ -198,7 +198,7 @@ pub trait RevocationLog: Send + Sync + 'static {
     fn acknowledge(&self, _cursor: &Cursor) {}
 
     /// The store of this log, if an older copy of it may be put in its place under the same identity; see
-    /// [`restore`](crate::restore). `None` when that can't be, or when the engine notices it by itself.
+    /// [`restore`](crate::restore). `None` when that can't be, or when the log is another's.
     fn restorable(&self) -> Option<Arc<dyn Restorable>> {
         None
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Ended, Ending, Selection, SessionError, Sessions, count, raise, to_its_end};
+use super::{Ended, Ending, Selection, SessionError, Sessions, count, to_its_end};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
@@ -93,7 +93,6 @@ impl Sessions {
         };
         let endings = named.into_iter().map(|one| self.ending(one, now, latest)).collect();
         let (store, verifier, appended) = self.shared();
-        let high_water = self.high_water.clone();
         to_its_end(async move {
             let ended = store.end_all(endings).await?;
             let ended: Vec<Ended> = ended.into_iter().map(Option::unwrap_or_default).collect();
@@ -101,7 +100,6 @@ impl Sessions {
             for ended in &ended {
                 verifier.index().extend(&ended.revocations);
                 count(&appended, ended);
-                raise(high_water.as_deref(), ended);
             }
             Ok(ended.iter().map(|ended| ended.sessions).collect())
         })

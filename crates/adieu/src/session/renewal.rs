@@ -35,7 +35,7 @@ impl Sessions {
                 let fresh = options.fresh.unwrap_or(Fresh::No);
                 Ok(self.mint_access(&self.signing_key(), &session, now, fresh, options)?)
             }
-            Rotated::Reused(..) | Rotated::Ended => Err(self.ended(&presented)),
+            Rotated::Reused(..) | Rotated::Ended => Err(self.ended(&presented).await),
         }
     }
 
@@ -50,10 +50,10 @@ impl Sessions {
             Rotated::Fresh(_) | Rotated::Again(_) => Ok(token),
             // Decided once more by the store itself.
             Rotated::Reused(..) => match self.refresh(&token, serde_json::Map::new()).await {
-                Ok(_) => Err(self.ended(token.claims())),
+                Ok(_) => Err(self.ended(token.claims()).await),
                 Err(error) => Err(error),
             },
-            Rotated::Ended => Err(self.ended(token.claims())),
+            Rotated::Ended => Err(self.ended(token.claims()).await),
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
-    revocation::{Position, Pruned, Revocation, Target},
+    revocation::{Pruned, Revocation, Target},
     time::Timestamp,
 };
 
@@ -212,8 +212,6 @@ pub struct Ended {
     pub sessions: usize,
     /// What was appended to the log.
     pub revocations: Vec<Revocation>,
-    /// The position of the last of them, from an engine that knows it at no cost.
-    pub appended_at: Option<Position>,
 }
 
 impl Ending {
@@ -237,7 +235,6 @@ impl Ending {
         });
         Ended {
             sessions: ended.len(),
-            appended_at: None,
             revocations: sessions.map(|session| session.revocation(&self.issuer)).chain(also).collect(),
         }
     }

@@ -29,7 +29,6 @@ pub(super) fn later_step(ending: &Ending, removed: &[Session], before: &Ended) -
 pub(super) fn add(ended: &mut Ended, step: Ended) {
     ended.sessions = ended.sessions.saturating_add(step.sessions);
     ended.revocations.extend(step.revocations);
-    ended.appended_at = step.appended_at.or(ended.appended_at);
 }
 
 /// Until when every cut-off is kept.

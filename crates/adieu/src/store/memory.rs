@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, SessionId, Subject,
-    restore::{LogState, Renewal, Restorable},
+    restore::{LogState, Mark, Renewal, Restorable, Witness},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
@@ -27,6 +27,7 @@ use crate::{
 pub struct Memory {
     kept: Arc<Mutex<Kept>>,
     head: watch::Sender<Position>,
+    witness: Witness,
 }
 
 #[derive(Debug)]
@@ -51,7 +52,11 @@ impl Memory {
             sessions: BTreeMap::new(),
             keys: Vec::new(),
         };
-        Self { kept: Arc::new(Mutex::new(kept)), head: watch::Sender::new(Position::START) }
+        Self {
+            kept: Arc::new(Mutex::new(kept)),
+            head: watch::Sender::new(Position::START),
+            witness: Witness::default(),
+        }
     }
 
     /// Nothing is left half done when a holder panics: every change below is a single step.
@@ -59,18 +64,45 @@ impl Memory {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append_to(&self, kept: &mut Kept, revocations: &[Revocation]) -> Position {
+    fn append_to(&self, kept: &mut Kept, revocations: &[Revocation]) {
         let position = *self.head.borrow();
-        self.append_after(position, kept, revocations)
+        self.append_after(position, kept, revocations);
     }
 
-    fn append_after(&self, mut position: Position, kept: &mut Kept, revocations: &[Revocation]) -> Position {
+    /// The mark, which the log still is as. To be asked before anything changes.
+    fn hold(&self, kept: &Kept) -> Result<Option<Arc<Mark>>, Error> {
+        let mark = self.witness.mark();
+        if let Some(mark) = &mark {
+            self.witness.hold(mark, &self.state(kept, mark.anchor()))?;
+        }
+        Ok(mark)
+    }
+
+    fn note(&self, held: Option<Arc<Mark>>, kept: &Kept) -> Result<(), Error> {
+        held.map_or(Ok(()), |mark| self.witness.note(&mark, &self.state(kept, Position::START)))
+    }
+
+    fn state(&self, kept: &Kept, at: Position) -> LogState {
+        let head = *self.head.borrow();
+        let entry =
+            |at: Position| kept.log.iter().rev().find(|(position, _)| *position == at).map(|(_, entry)| entry.clone());
+        LogState {
+            log: kept.log_id.clone(),
+            lineage: kept.log_id.clone(),
+            head,
+            pruned_through: kept.pruned_through,
+            restored_at: kept.restored_at,
+            entry: entry(at),
+            last: entry(head),
+        }
+    }
+
+    fn append_after(&self, mut position: Position, kept: &mut Kept, revocations: &[Revocation]) {
         for revocation in revocations {
             position = Position::new(position.get().saturating_add(1));
             kept.log.push_back((position, revocation.clone()));
         }
         self.head.send_replace(position);
-        position
     }
 
     fn end_in(&self, kept: &mut Kept, ending: &Ending) -> Option<Ended> {
@@ -82,25 +114,27 @@ impl Memory {
             .extract_if(.., |_, session| ending.selection.includes(session))
             .map(|(_, ended)| ended)
             .collect();
-        let mut ended = ending.revocations(&ended);
-        ended.appended_at = Some(self.append_to(kept, &ended.revocations));
+        let ended = ending.revocations(&ended);
+        self.append_to(kept, &ended.revocations);
         Some(ended)
     }
 
-    fn read_now(&self, after: Option<&Cursor>) -> Page {
+    fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
         let kept = self.kept();
+        let mark = self.hold(&kept)?;
+        self.note(mark, &kept)?;
         let head = *self.head.borrow();
         let start = after.filter(|cursor| cursor.log == kept.log_id && cursor.position <= head);
         let from = start.map_or(Position::START, |cursor| cursor.position);
         let first = kept.log.partition_point(|(position, _)| *position <= from);
-        Page {
+        Ok(Page {
             entries: kept.log.range(first..).map(|(_, revocation)| revocation.clone()).collect(),
             cursor: Cursor { log: kept.log_id.clone(), position: head },
             complete: true,
             from_start: start.is_none(),
             age: Duration::ZERO,
             pruned_through: kept.pruned_through,
-        }
+        })
     }
 }
 
@@ -125,18 +159,22 @@ impl Default for Memory {
 #[async_trait]
 impl RevocationLog for Memory {
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
-        Ok(self.append_to(&mut self.kept(), &revocations))
+        let mut kept = self.kept();
+        let mark = self.hold(&kept)?;
+        self.append_to(&mut kept, &revocations);
+        self.note(mark, &kept)?;
+        Ok(*self.head.borrow())
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
         let mut head = self.head.subscribe();
         head.borrow_and_update();
-        let page = self.read_now(after);
+        let page = self.read_now(after)?;
         if !page.entries.is_empty() || page.from_start {
             return Ok(page);
         }
         let _ = tokio::time::timeout(wait, head.changed()).await;
-        Ok(self.read_now(after))
+        self.read_now(after)
     }
 
     fn restorable(&self) -> Option<Arc<dyn Restorable>> {
@@ -164,6 +202,7 @@ impl SessionStore for Memory {
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
         let mut kept = self.kept();
+        let mark = self.hold(&kept)?;
         let rotated = rotation.decide(kept.find(&rotation.session, &rotation.subject).cloned());
         match &rotated {
             Rotated::Fresh(session) | Rotated::Again(session) => {
@@ -175,16 +214,20 @@ impl SessionStore for Memory {
             }
             Rotated::Ended => {}
         }
+        self.note(mark, &kept)?;
         Ok(rotated)
     }
 
     async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
-        Ok(self.end_in(&mut self.kept(), &ending))
+        Ok(self.end_all(vec![ending]).await?.pop().flatten())
     }
 
     async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
         let mut kept = self.kept();
-        Ok(endings.iter().map(|ending| self.end_in(&mut kept, ending)).collect())
+        let mark = self.hold(&kept)?;
+        let ended = endings.iter().map(|ending| self.end_in(&mut kept, ending)).collect();
+        self.note(mark, &kept)?;
+        Ok(ended)
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
@@ -259,19 +302,12 @@ impl KeyStore for Memory {
 
 #[async_trait]
 impl Restorable for Memory {
+    fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
     async fn look(&self, at: Position) -> Result<LogState, Error> {
-        let kept = self.kept();
-        let head = *self.head.borrow();
-        let entry =
-            |at: Position| kept.log.iter().find(|(position, _)| *position == at).map(|(_, entry)| entry.clone());
-        Ok(LogState {
-            log: kept.log_id.clone(),
-            head,
-            pruned_through: kept.pruned_through,
-            restored_at: kept.restored_at,
-            entry: entry(at),
-            last: entry(head),
-        })
+        Ok(self.state(&self.kept(), at))
     }
 
     async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
@@ -284,11 +320,11 @@ impl Restorable for Memory {
             .extract_if(.., |_, session| renewal.ending.selection.includes(session))
             .map(|(_, ended)| ended)
             .collect();
-        let mut ended = renewal.ending.revocations(&ended);
+        let ended = renewal.ending.revocations(&ended);
         kept.log_id = renewal.log;
         kept.restored_at = Some(renewal.at);
         let after = renewal.after.max(*self.head.borrow());
-        ended.appended_at = Some(self.append_after(after, &mut kept, &ended.revocations));
+        self.append_after(after, &mut kept, &ended.revocations);
         Ok(Some(ended))
     }
 

@@ -23,7 +23,7 @@
 //!
 //! * A commit whose answer was lost is [`Error::Unavailable`], and may have happened.
 //! * With a standby that is promoted, what it had not received yet is gone, unless `synchronous_standby_names` makes commits
-//!   wait for it.
+//!   wait for it. A node that keeps a [mark](crate::NodeBuilder::high_water) notices, and then everything from before is revoked.
 //! * A primary that another server has taken the place of must be stopped, or cut off from the nodes: whoever still reads from
 //!   it does not learn what has been revoked since.
 //! * Between a node and the server there must be no pooler that gives one connection's transactions to several of the server's
@@ -67,7 +67,7 @@ pub use sqlx;
 pub use text::{from_text, to_text};
 
 use super::search::Searches;
-use crate::{Error, revocation::LogId, time::Timestamp};
+use crate::{Error, restore::Witness, revocation::LogId, time::Timestamp};
 use batch::{Changes, Key};
 use connections::{Address, Connections, NotConnected};
 use schema::Place;
@@ -106,6 +106,7 @@ struct Inner {
     notifying: [AbortHandle; 2],
     /// How often others could not be told.
     untold: Arc<AtomicU64>,
+    witness: Witness,
     /// Goes up when somebody has appended, as far as this process is told.
     appended: watch::Sender<u64>,
     /// Whether a write has failed since the store was last known to be writable.
@@ -174,7 +175,8 @@ impl Postgres {
         let migrating = schema::migrate(&mut connected.connection, Place(address.shown()));
         timeout(MIGRATE, migrating).await.map_err(Error::unavailable)??;
         let (appended, to_announce) = (watch::Sender::new(0), Arc::new(Notify::new()));
-        let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&to_announce));
+        let witness = Witness::default();
+        let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&to_announce), witness.clone());
         // What it calls itself, so that it does not wake itself a second time.
         let name = LogId::random().as_str().to_owned();
         let untold = Arc::new(AtomicU64::new(0));
@@ -190,6 +192,7 @@ impl Postgres {
             searches: Searches::default(),
             notifying: [telling.abort_handle(), listening.abort_handle()],
             untold,
+            witness,
             appended,
             write_failed: AtomicBool::new(false),
             pruned_up_to: AtomicI64::new(0),

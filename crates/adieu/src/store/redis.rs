@@ -18,8 +18,9 @@
 //! 7. **Full memory.** A server whose memory is full (`maxmemory`) takes no logins. Logouts and refreshes it takes all the same, and what
 //!    frees memory. [`Redis::memory`] says how full it is, and from four fifths on there is a warning.
 //!
-//! Caveats: a failover to a replica may lose what was answered, since replication is asynchronous; and whoever restores keys
-//! by hand (`RESTORE`) into a running server has to remove the field `log` of the state as well. What is lost when is told in
+//! Caveats: a failover to a replica may lose what was answered, since replication is asynchronous: a node that keeps a
+//! [mark](crate::NodeBuilder::high_water) notices, and then everything from before is revoked. And whoever restores keys by hand
+//! (`RESTORE`) into a running server has to remove the field `log` of the state as well. What is lost when is told in
 //! `docs/redis.md`.
 
 mod commit;
@@ -29,6 +30,7 @@ mod keys;
 mod log;
 mod membership;
 mod memory;
+mod restore;
 mod sessions;
 mod settings;
 mod watch;
@@ -43,7 +45,7 @@ use redis::{FromRedisValue, Pipeline, Script};
 use tokio::{sync::watch as channel, task::AbortHandle};
 
 use self::connection::{Ask, Connection};
-use crate::Error;
+use crate::{Error, restore::Witness};
 
 pub use memory::RedisMemory;
 pub use settings::RedisBuilder;
@@ -70,6 +72,7 @@ struct Shared {
     writer: Arc<Connection>,
     /// Changes when there may be something new in the log.
     woken: channel::Sender<()>,
+    witness: Witness,
     watching: AbortHandle,
     memory: Mutex<RedisMemory>,
 }

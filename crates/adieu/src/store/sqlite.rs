@@ -40,7 +40,7 @@ use tokio::sync::watch;
 pub use rusqlite;
 
 use super::search::Searches;
-use crate::{Error, time::Timestamp};
+use crate::{Error, restore::Witness, time::Timestamp};
 use file::File;
 use schema::State;
 use worker::{Mode, Worker};
@@ -69,6 +69,7 @@ pub struct Sqlite {
     follower: Worker,
     searches: Arc<Searches>,
     file: Arc<File>,
+    witness: Witness,
     /// Goes up with every append of this process, so that readers here need not poll for it.
     appended: watch::Sender<u64>,
     /// Whether a write has failed since the store was last known to be writable.
@@ -133,10 +134,10 @@ impl Sqlite {
             );
         }
         let file = Arc::new(File::of(&path)?);
-        let writer = Arc::new(OnceLock::new());
+        let (writer, witness) = (Arc::new(OnceLock::new()), Witness::default());
         let (announce, checked) = watch::channel(None);
         let check = {
-            let (path, writer) = (path.clone(), Arc::clone(&writer));
+            let (path, writer, witness) = (path.clone(), Arc::clone(&writer), witness.clone());
             move || {
                 let outcome = match state {
                     State::Current => schema::check_pages(&path),
@@ -146,7 +147,8 @@ impl Sqlite {
                     let connection = connect(&path).map_err(Error::unavailable)?;
                     sound.store(true, Ordering::Release);
                     // This thread alone sets it, once.
-                    let _ = writer.set(Worker::start("adieu-writer", &path, vec![connection], Mode::GroupCommit)?);
+                    let _ =
+                        writer.set(Worker::start("adieu-writer", &path, vec![connection], Mode::GroupCommit(witness))?);
                     Ok(())
                 });
                 announce.send_replace(Some(outcome));
@@ -160,6 +162,7 @@ impl Sqlite {
             follower,
             searches: Arc::default(),
             file,
+            witness,
             appended: watch::Sender::new(0),
             write_failed: Arc::default(),
             pruned_up_to: Arc::default(),

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error, Issuer, SessionId,
-    revocation::{Freshness, Index, Revocation, TokenFacts},
+    revocation::{Freshness, Index, Revocation, RevokedBy, TokenFacts},
     time::{Clock, Moment, Timestamp},
     token::{
         Claims, Decoder, Expiry, JudgedWhileStale, Refusal, TokenType, WhenStale, issuers::Issuers,
@@ -206,6 +206,11 @@ impl Verifier {
             self.staleness.accepted();
         }
         Ok(claims)
+    }
+
+    /// The narrowest revocation that this index has of a token, whatever else the token is like.
+    pub(crate) fn revoked_by(&self, claims: &Claims) -> Option<RevokedBy> {
+        self.index.check(&facts(claims))
     }
 
     fn refuse_revoked(&self, facts: &TokenFacts<'_>) -> Result<(), Refusal> {

@@ -4,9 +4,11 @@
 mod encryption;
 mod engine;
 mod everything;
+mod failover;
 mod group_commit;
 mod order;
 mod outages;
 mod plans;
 mod poolers;
+mod put_back;
 mod servers;

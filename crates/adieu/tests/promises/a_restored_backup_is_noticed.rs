@@ -10,8 +10,8 @@ use std::{
 
 use adieu::{
     Error, Issuer, Node, NodeBuilder, SessionId,
-    restore::{HighWater, Restorable as _},
-    revocation::{Position, Revocation, RevocationLog as _, RevokedBy, Target},
+    restore::{HighWater, LogState, Restorable as _},
+    revocation::{LogId, Position, Revocation, RevocationLog as _, RevokedBy, Target},
     session::{RefreshToken, Scope, TokenPair},
     store::{Sqlite, sqlite::rusqlite::Connection, tidy_up},
     time::{Clock as _, ManualClock, SystemClock, Timestamp},
@@ -428,17 +428,28 @@ async fn a_mark_that_can_not_be_read_stops_the_start_and_is_left_as_it_is() {
     }
 }
 
+fn ending_at(position: u64) -> LogState {
+    LogState {
+        log: LogId::new("log").unwrap(),
+        lineage: LogId::new("log").unwrap(),
+        head: Position::new(position),
+        pruned_through: Timestamp::ZERO,
+        restored_at: None,
+        entry: None,
+        last: None,
+    }
+}
+
 /// Whatever page of it is lost with the power.
 #[tokio::test]
 async fn a_mark_that_was_torn_still_says_nearly_as_much() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("high-water");
-    let cursor = |position| format!("log.{position}").parse().unwrap();
     let mark = HighWater::open(&path).unwrap();
     for position in 1..=10 {
-        mark.raise(&cursor(position));
+        mark.see(&ending_at(position));
         mark.sync();
-        mark.raise(&cursor(position));
+        mark.see(&ending_at(position));
     }
     drop(mark);
     let whole = fs::read(&path).unwrap();
@@ -465,7 +476,7 @@ fn a_mark_is_shared() {
             let mark = HighWater::open(&path).unwrap();
             std::thread::spawn(move || {
                 for number in 0..200 {
-                    mark.raise(&format!("log.{}", 1 + number * 4 + thread).parse().unwrap());
+                    mark.see(&ending_at(1 + number * 4 + thread));
                     if number % 50 == 0 {
                         mark.sync();
                     }

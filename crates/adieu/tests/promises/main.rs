@@ -18,3 +18,4 @@ mod staleness_is_bounded;
 #[cfg(feature = "remote")]
 mod staleness_is_bounded_over_a_network;
 mod support;
+mod what_was_told_is_durable;

@@ -9,7 +9,7 @@ use adieu::{
 };
 use test_servers::Redis as Server;
 
-use crate::support::{cursor, recovers, with_server};
+use crate::support::{cursor, recovers, replicated, with_server};
 
 fn facts(name: &str, count: usize) -> Vec<Revocation> {
     (0..count).map(|number| token(format!("{name} {number}"))).collect()
@@ -96,9 +96,4 @@ async fn failed_over_to_a_replica_without_the_tail_and_back() {
     primary.command(&["REPLICAOF", "NO", "ONE"]).await;
     recovers(async || store.read(None, Duration::ZERO).await).await;
     noticed(&store, &before, &[facts("kept", 3), facts("new", 10)].concat()).await;
-}
-
-async fn replicated(replica: &Server) -> Result<(), String> {
-    let info = replica.command(&["INFO", "replication"]).await;
-    if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }
 }

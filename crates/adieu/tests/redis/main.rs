@@ -5,6 +5,7 @@
 mod a_server_goes_away;
 mod a_weaker_server_is_refused;
 mod another_log_is_noticed;
+mod failover;
 mod memory_runs_full;
 mod nodes_share_a_server;
 mod sessions_and_their_indexes_agree;
@@ -13,4 +14,4 @@ mod the_way_there_can_be_encrypted;
 
 use adieu::conformance::suite;
 
-suite!(conformance: support::OnServer, log, sessions, keys);
+suite!(conformance: support::OnServer, log, sessions, keys, restore);

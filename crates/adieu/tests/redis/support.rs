@@ -74,3 +74,9 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) {
     })
     .await;
 }
+
+/// Whether a replica has what its primary has.
+pub(crate) async fn replicated(replica: &Server) -> Result<(), String> {
+    let info = replica.command(&["INFO", "replication"]).await;
+    if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }
+}

@@ -5,12 +5,23 @@
 //! those before it did, and what they changed is written by two statements. What all of them append to the log is appended
 //! at the end, by one.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 
 use sqlx::PgConnection;
 
-use super::{log, sessions, worker::Job};
-use crate::{SessionId, Subject, revocation::Revocation, session::Session};
+use super::{
+    log, sessions,
+    worker::{Failure, Job},
+};
+use crate::{
+    Error, SessionId, Subject,
+    restore::{LogState, Mark, Witness},
+    revocation::{Position, Revocation},
+    session::Session,
+};
 
 /// What a session is found by.
 pub(super) type Key = (Subject, SessionId);
@@ -90,8 +101,26 @@ impl Changes {
     }
 }
 
-/// Runs operations in order. Gives the last position before what they appended, if they appended anything.
-pub(super) async fn run(connection: &mut PgConnection, batch: &mut [Job]) -> sqlx::Result<Option<i64>> {
+/// What operations have appended.
+pub(super) struct Appended {
+    pub(super) head_before: Position,
+    /// The mark that the log was held against, if there is one, and what the log is like then.
+    held: Option<(Arc<Mark>, LogState)>,
+}
+
+impl Appended {
+    /// Notes it, once it is durable.
+    pub(super) fn note(self, witness: &Witness) -> Result<(), Error> {
+        self.held.map_or(Ok(()), |(mark, log)| witness.note(&mark, &log))
+    }
+}
+
+/// Runs operations in order. Gives what they appended, if they did.
+pub(super) async fn run(
+    connection: &mut PgConnection,
+    batch: &mut [Job],
+    witness: &Witness,
+) -> Result<Option<Appended>, Failure> {
     let mut changes = Changes::default();
     let together = |one: &Job, next: &Job| matches!((one, next), (Job::Keyed(_), Job::Keyed(_)));
     for stretch in batch.chunk_by_mut(together) {
@@ -108,8 +137,19 @@ pub(super) async fn run(connection: &mut PgConnection, batch: &mut [Job]) -> sql
         }
         changes.write(connection).await?;
     }
-    match changes.appended.as_slice() {
-        [] => Ok(None),
-        appended => log::insert(connection, appended).await.map(Some),
-    }
+    let Some(last) = changes.appended.last() else { return Ok(None) };
+    let mark = witness.mark();
+    let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
+    let before = log::insert(connection, &changes.appended, anchor).await?;
+    let head_before = before.head;
+    let held = match mark {
+        Some(mark) => {
+            witness.hold(&mark, &before).map_err(Failure::OfAll)?;
+            let appended = u64::try_from(changes.appended.len()).unwrap_or(u64::MAX);
+            let head = Position::new(head_before.get().saturating_add(appended));
+            Some((mark, LogState { head, last: Some(last.clone()), ..before }))
+        }
+        None => None,
+    };
+    Ok(Some(Appended { head_before, held }))
 }

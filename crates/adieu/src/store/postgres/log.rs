@@ -4,6 +4,10 @@
 //! drew their numbers, and a reader would pass over those that come late. So whoever appends, in whatever process, first
 //! takes a lock that is let go when the transaction is over, which is after others can see it; then gives the positions that
 //! follow the last one. The last entry is never pruned, only hidden once it has lapsed, so a position is never given twice.
+//!
+//! **Identified.** A standby that takes over has the same tables, perhaps without the last entries. So a cursor carries the
+//! timeline of the server's write-ahead log beside the identity of ours: after a promotion, and after a recovery to a point in
+//! time, nobody's cursor is of use, and all read the log from the beginning once.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,7 +21,7 @@ use tokio::time::Instant;
 use super::{Postgres, batch::Changes, from_text, from_time, invalid, to_text, to_time};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
-    restore::Restorable,
+    restore::{LogState, Restorable},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
     time::Timestamp,
 };
@@ -37,14 +41,21 @@ const SESSION: i64 = 1;
 const SUBJECT: i64 = 2;
 const EVERYTHING: i64 = 3;
 
-/// Appends, in a transaction that has the lock; gives the last position before.
-pub(super) async fn insert(connection: &mut PgConnection, revocations: &[Revocation]) -> sqlx::Result<i64> {
+/// Appends, in a transaction that has the lock; gives what the log was like before, with the entry at a position.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    revocations: &[Revocation],
+    at: Position,
+) -> sqlx::Result<LogState> {
+    // One statement sees one moment, which is before it appends anything itself.
     const INSERT: &str = "WITH head AS (SELECT coalesce(max(position), 0) AS position FROM revocation), \
          appended AS (INSERT INTO revocation (position, kind, issuer, id, moment, lapses_at) \
          SELECT head.position + fact.number, fact.kind, fact.issuer, fact.id, fact.moment, fact.lapses_at \
          FROM head, unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
          WITH ORDINALITY AS fact (kind, issuer, id, moment, lapses_at, number)) \
-         SELECT position FROM head";
+         SELECT head.position, entry.kind, entry.issuer, entry.id, entry.moment, entry.lapses_at, log_id, pruned_through, \
+         log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
+         FROM head CROSS JOIN revocation_log_state LEFT JOIN revocation AS entry ON entry.position = $6";
     let most = revocations.len();
     let (mut kinds, mut issuers, mut ids) =
         (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
@@ -63,7 +74,20 @@ pub(super) async fn insert(connection: &mut PgConnection, revocations: &[Revocat
         lapses_at.push(from_time(revocation.lapses_at));
     }
     let insert = sqlx::query(INSERT).bind(kinds).bind(issuers).bind(ids).bind(moments).bind(lapses_at);
-    insert.fetch_one(connection).await?.try_get(0)
+    let row = insert.bind(from_position(at)).fetch_one(connection).await?;
+    let entry = match row.try_get::<Option<i64>, _>(1)? {
+        Some(_) => Some(entry(&row, &mut None)?),
+        None => None,
+    };
+    Ok(LogState {
+        log: LogId::new(row.try_get(6)?).map_err(invalid)?,
+        lineage: LogId::new(row.try_get(8)?).map_err(invalid)?,
+        head: to_position(row.try_get(0)?),
+        pruned_through: to_time(row.try_get(7)?),
+        restored_at: None,
+        entry,
+        last: None,
+    })
 }
 
 /// Appends one, in a transaction that has the lock, at a position after this one.
@@ -73,7 +97,8 @@ pub(super) async fn insert_after(
     revocation: &Revocation,
 ) -> sqlx::Result<()> {
     const MOVE: &str = "UPDATE revocation SET position = $1 WHERE position = $2";
-    let inserted = insert(connection, std::slice::from_ref(revocation)).await?.saturating_add(1);
+    let before = insert(connection, std::slice::from_ref(revocation), Position::START).await?.head;
+    let inserted = from_position(before).saturating_add(1);
     let wanted = inserted.max(from_position(after).saturating_add(1));
     if wanted > inserted {
         sqlx::query(MOVE).bind(wanted).bind(inserted).execute(connection).await?;
@@ -89,7 +114,7 @@ impl RevocationLog for Postgres {
         }
         let operation = move |changes: &mut Changes| changes.append(revocations.iter().cloned());
         let (so_far, committed) = self.written(self.inner.writer.decide(vec![], operation)?.await)?;
-        Ok(to_position(committed.head_before.saturating_add(i64::try_from(so_far).unwrap_or(i64::MAX))))
+        Ok(Position::new(committed.head_before.get().saturating_add(u64::try_from(so_far).unwrap_or(u64::MAX))))
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
@@ -158,45 +183,75 @@ impl Postgres {
     }
 
     async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
-        // One statement sees one moment: the head, the mark and the entries belong together. The first row, at position 0,
-        // is the state of the log: whether the cursor is of use, the log's id, the head, and the mark. Those after it are
-        // entries; the last one, if it was kept though it had lapsed, is hidden.
-        const READ: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, head, \
-             log_id = $1 AND $2 <= head AS is_of_use FROM revocation_log_state, \
+        // One statement sees one moment: the head, the mark and the entries belong together. The first row is the state of the
+        // log: whether the cursor is of use, the log's id with its lineage and without, the head, and the mark. The second, if
+        // it is there, is the entry that the high-water mark remembers. Those after it are entries; the last one of the log also
+        // when it is to be hidden, since it was kept though it had lapsed.
+        const READ: &str = "WITH state AS MATERIALIZED (SELECT log_id, lineage, pruned_through, head, \
+             lineage = $1 AND $2 <= head AS is_of_use FROM (SELECT log_id, pruned_through, \
+             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS lineage FROM revocation_log_state) AS log, \
              (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
-             SELECT 0::bigint AS position, is_of_use::integer::bigint AS kind, log_id AS issuer, '' AS id, \
-             head AS moment, pruned_through AS lapses_at FROM state \
-             UNION ALL (SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
+             SELECT 0::bigint AS position, is_of_use::integer::bigint AS kind, lineage AS issuer, log_id AS id, \
+             head AS moment, pruned_through AS lapses_at, 0 AS part FROM state \
+             UNION ALL SELECT position, kind, issuer, id, moment, lapses_at, 1 FROM revocation WHERE position = $4 \
+             UNION ALL (SELECT position, kind, issuer, id, moment, lapses_at, 2 FROM revocation \
              WHERE position > (SELECT CASE WHEN is_of_use THEN $2 ELSE 0 END FROM state) \
-             AND lapses_at > (SELECT pruned_through FROM state) ORDER BY position LIMIT $3) ORDER BY position";
+             AND (lapses_at > (SELECT pruned_through FROM state) OR position = (SELECT head FROM state)) \
+             ORDER BY position LIMIT $3) ORDER BY part, position";
 
+        let mark = self.inner.witness.mark();
         // Without a cursor: one of no log.
         let log = after.map_or_else(Default::default, |cursor| to_text(cursor.log.as_str()));
         let position = after.map_or(0, |cursor| from_position(cursor.position));
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let rows = self.inner.followers.fetch_all(sqlx::query(READ).bind(log).bind(position).bind(limit)).await?;
-        page(&rows).map_err(Error::unavailable)
+        let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
+        let read = sqlx::query(READ).bind(log).bind(position).bind(limit).bind(from_position(anchor));
+        let rows = self.inner.followers.fetch_all(read).await?;
+        let (page, found) = page(&rows).map_err(Error::unavailable)?;
+        if let Some(mark) = mark {
+            self.inner.witness.hold(&mark, &found)?;
+            self.inner.witness.note(&mark, &found)?;
+        }
+        Ok(page)
     }
 }
 
-fn page(rows: &[PgRow]) -> sqlx::Result<Page> {
+fn page(rows: &[PgRow]) -> sqlx::Result<(Page, LogState)> {
     let [state, rows @ ..] = rows else { return Err(invalid("a log without a state")) };
+    let (anchor, rows) = match rows {
+        [first, rest @ ..] if first.try_get::<i32, _>(6)? == 1 => (Some(entry(first, &mut None)?), rest),
+        _ => (None, rows),
+    };
+    let (head, pruned_through) = (state.try_get(4)?, to_time(state.try_get(5)?));
     let mut entries = Vec::with_capacity(rows.len());
     let mut issuer = None;
     for row in rows {
         entries.push(entry(row, &mut issuer)?);
     }
     let complete = rows.len() < PAGE;
-    let head = state.try_get(4)?;
-    let end = rows.last().filter(|_| !complete).map_or(Ok(head), |last| last.try_get(0))?;
-    Ok(Page {
+    let end = rows.last().map_or(Ok(head), |last| last.try_get(0))?;
+    let lineage = LogId::new(state.try_get(2)?).map_err(invalid)?;
+    let found = LogState {
+        log: LogId::new(state.try_get(3)?).map_err(invalid)?,
+        lineage: lineage.clone(),
+        head: to_position(head),
+        pruned_through,
+        restored_at: None,
+        entry: anchor,
+        last: entries.last().filter(|_| end == head).cloned(),
+    };
+    if entries.last().is_some_and(|last| last.lapses_at <= pruned_through) {
+        entries.pop();
+    }
+    let page = Page {
         entries,
-        cursor: Cursor { log: LogId::new(state.try_get(2)?).map_err(invalid)?, position: to_position(end) },
+        cursor: Cursor { log: lineage, position: to_position(if complete { head } else { end }) },
         complete,
         from_start: state.try_get::<i64, _>(1)? == 0,
         age: Duration::ZERO,
-        pruned_through: to_time(state.try_get(5)?),
-    })
+        pruned_through,
+    };
+    Ok((page, found))
 }
 
 pub(super) fn to_position(number: i64) -> Position {

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use super::{Postgres, from_time, invalid, log, sessions, to_text, to_time};
 use crate::{
     Error,
-    restore::{LogState, Renewal, Restorable},
+    restore::{LogState, Renewal, Restorable, Witness},
     revocation::{LogId, Position},
     session::Ended,
     time::Timestamp,
@@ -14,12 +14,16 @@ use crate::{
 
 #[async_trait]
 impl Restorable for Postgres {
+    fn witness(&self) -> &Witness {
+        &self.inner.witness
+    }
+
     async fn look(&self, at: Position) -> Result<LogState, Error> {
         // One statement sees one moment. The first row is the state of the log, in the columns of an entry.
         const LOOK: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
              FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
-             SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, '' AS id, \
-             head AS moment, pruned_through AS lapses_at FROM state \
+             SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
+             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS id, head AS moment, pruned_through AS lapses_at FROM state \
              UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
              WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
         let at = log::from_position(at);
@@ -29,6 +33,7 @@ impl Restorable for Postgres {
             let (restored_at, head): (i64, i64) = (state.try_get(1)?, state.try_get(4)?);
             let mut found = LogState {
                 log: LogId::new(state.try_get(2)?).map_err(invalid)?,
+                lineage: LogId::new(state.try_get(3)?).map_err(invalid)?,
                 head: log::to_position(head),
                 pruned_through: to_time(state.try_get(5)?),
                 restored_at: (restored_at >= 0).then(|| to_time(restored_at)),

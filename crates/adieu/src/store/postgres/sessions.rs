@@ -8,11 +8,11 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use super::{
     Postgres,
     batch::{Changes, Key},
-    from_text, from_time, invalid, log, to_text, to_time,
+    from_text, from_time, invalid, to_text, to_time,
 };
 use crate::{
     Error, SessionId, Subject, TokenId,
-    revocation::{Position, Pruned},
+    revocation::Pruned,
     session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     store::{everything, search::Found},
     time::Timestamp,
@@ -91,11 +91,7 @@ impl SessionStore for Postgres {
                 end?.await
             }
         };
-        let (mut ended, committed): (Vec<Option<Ended>>, _) = self.written(outcome)?;
-        let head_before = log::to_position(committed.head_before).get();
-        for position in ended.iter_mut().flatten().filter_map(|ended| ended.appended_at.as_mut()) {
-            *position = Position::new(head_before.saturating_add(position.get()));
-        }
+        let mut ended: Vec<Option<Ended>> = self.written(outcome)?.0;
         if let Some((place, ending)) = everything
             && let Some(Some(ended)) = ended.get_mut(place)
         {
@@ -260,10 +256,8 @@ impl Postgres {
                     Ok((append(changes, Ended { sessions: removed.count, ..step }), removed.end))
                 })
             })?;
-            let ((mut step, end), committed) = self.written(step.await)?;
+            let ((step, end), _) = self.written(step.await)?;
             let Some(end) = end else { return Ok(()) };
-            let head_before = log::to_position(committed.head_before).get();
-            step.appended_at = step.appended_at.map(|at| Position::new(head_before.saturating_add(at.get())));
             everything::add(ended, step);
             from = end;
         }
@@ -298,11 +292,10 @@ fn end_known(changes: &mut Changes, ending: &Ending) -> Option<Ended> {
     Some(append(changes, ended))
 }
 
-/// Appends what goes with an ending. Where that is, is counted from the last position before the batch, until that is known.
+/// Appends what goes with an ending.
 fn append(changes: &mut Changes, ended: Ended) -> Ended {
-    let so_far = changes.append(ended.revocations.iter().cloned());
-    let appended_at = (!ended.revocations.is_empty()).then(|| Position::new(u64::try_from(so_far).unwrap_or(0)));
-    Ended { appended_at, ..ended }
+    changes.append(ended.revocations.iter().cloned());
+    ended
 }
 
 /// Any ending, by itself.

@@ -17,10 +17,10 @@ use tokio::{
 };
 
 use super::{
-    batch::{self, Changes, Key},
+    batch::{self, Appended, Changes, Key},
     connections::{Address, Marked, NotConnected, leaves_the_connection_usable},
 };
-use crate::Error;
+use crate::{Error, restore::Witness, revocation::Position};
 
 /// How many operations may wait.
 const QUEUE: usize = 16_384;
@@ -85,7 +85,13 @@ pub(super) trait Alone: Send {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Committed {
     /// The last position before what it appended, if it did.
-    pub(super) head_before: i64,
+    pub(super) head_before: Position,
+}
+
+impl Committed {
+    fn after(appended: &Option<Appended>) -> Self {
+        Self { head_before: appended.as_ref().map_or(Position::START, |appended| appended.head_before) }
+    }
 }
 
 struct Operation<F, T> {
@@ -180,9 +186,14 @@ impl fmt::Debug for Worker {
 impl Worker {
     /// Starts the task, which connects when there is something to do. `appended` goes up with every commit that appends, and
     /// `to_announce` is notified of it.
-    pub(super) fn start(address: Arc<Address>, appended: watch::Sender<u64>, to_announce: Arc<Notify>) -> Self {
+    pub(super) fn start(
+        address: Arc<Address>,
+        appended: watch::Sender<u64>,
+        to_announce: Arc<Notify>,
+        witness: Witness,
+    ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let shared = Shared { address, appended, to_announce, releasing: Arc::default() };
+        let shared = Shared { address, appended, to_announce, witness, releasing: Arc::default() };
         tokio::spawn(write(Writer { shared, connection: None }, jobs));
         Self { queue }
     }
@@ -294,6 +305,7 @@ struct Shared {
     address: Arc<Address>,
     appended: watch::Sender<u64>,
     to_announce: Arc<Notify>,
+    witness: Witness,
     /// Whether somebody looks for a lock that is to be released.
     releasing: Arc<AtomicBool>,
 }
@@ -317,7 +329,7 @@ impl Shared {
 }
 
 /// Why a transaction came to nothing, as far as is known.
-enum Failure {
+pub(super) enum Failure {
     /// An operation failed; the connection is good, and its transaction is to be rolled back.
     OfOne(sqlx::Error),
     /// Everything did, and the connection is of no more use.
@@ -356,7 +368,7 @@ impl Writer {
     async fn all_or_each(&mut self, held: Option<Marked>, batch: &mut [Job]) -> Result<Outcomes, Error> {
         let mut connected = self.begin(held).await?;
         let connection = &mut connected.connection;
-        let outcomes = match all_or_none(connection, batch).await {
+        let outcomes = match all_or_none(connection, batch, &self.shared.witness).await {
             Ok(done) => Ok(done),
             Err(Failure::OfAll(error)) => Err(error),
             Err(Failure::OfOne(error)) => {
@@ -366,13 +378,14 @@ impl Writer {
                     return Err(Error::unavailable(error));
                 }
                 begin(&mut connected).await?;
-                each_for_itself(&mut connected.connection, batch).await
+                each_for_itself(&mut connected.connection, batch, &self.shared.witness).await
             }
         };
         let (outcomes, appended) = outcomes?;
         // From here on, without an answer nobody knows.
         execute(&mut connected.connection, COMMIT).await?;
-        if appended {
+        if let Some(appended) = appended {
+            appended.note(&self.shared.witness)?;
             self.shared.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
             self.shared.to_announce.notify_one();
         }
@@ -408,22 +421,30 @@ async fn execute(connection: &mut PgConnection, statements: &'static str) -> Res
 }
 
 /// The fast way: nothing is kept apart, so one failure fails them all.
-async fn all_or_none(connection: &mut PgConnection, batch: &mut [Job]) -> Result<(Outcomes, bool), Failure> {
-    let head_before = batch::run(connection, batch).await?;
-    let committed = Committed { head_before: head_before.unwrap_or(0) };
-    Ok((vec![Ok(committed); batch.len()], head_before.is_some()))
+async fn all_or_none(
+    connection: &mut PgConnection,
+    batch: &mut [Job],
+    witness: &Witness,
+) -> Result<(Outcomes, Option<Appended>), Failure> {
+    let appended = batch::run(connection, batch, witness).await?;
+    Ok((vec![Ok(Committed::after(&appended)); batch.len()], appended))
 }
 
 /// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
-async fn each_for_itself(connection: &mut PgConnection, batch: &mut [Job]) -> Result<(Outcomes, bool), Error> {
+async fn each_for_itself(
+    connection: &mut PgConnection,
+    batch: &mut [Job],
+    witness: &Witness,
+) -> Result<(Outcomes, Option<Appended>), Error> {
     let mut outcomes = Vec::with_capacity(batch.len());
-    let mut appended = false;
+    let mut last = None;
     for job in batch {
         execute(connection, "SAVEPOINT operation").await?;
-        let outcome = match batch::run(connection, std::slice::from_mut(job)).await.map_err(Failure::from) {
-            Ok(head_before) => {
-                appended |= head_before.is_some();
-                Ok(Committed { head_before: head_before.unwrap_or(0) })
+        let outcome = match batch::run(connection, std::slice::from_mut(job), witness).await {
+            Ok(appended) => {
+                let committed = Committed::after(&appended);
+                last = appended.or(last);
+                Ok(committed)
             }
             Err(Failure::OfAll(error)) => return Err(error),
             Err(Failure::OfOne(error)) => {
@@ -434,5 +455,5 @@ async fn each_for_itself(connection: &mut PgConnection, batch: &mut [Job]) -> Re
         execute(connection, "RELEASE operation").await?;
         outcomes.push(outcome);
     }
-    Ok((outcomes, appended))
+    Ok((outcomes, last))
 }

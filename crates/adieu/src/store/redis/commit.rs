@@ -5,9 +5,10 @@
 
 use redis::ScriptInvocation;
 
-use super::{Redis, connection::Ask, log, sessions};
+use super::{Redis, connection::Ask, invalid, log, log::lineage, sessions};
 use crate::{
     Error, SessionId,
+    restore::{LogState, Mark},
     revocation::{LogId, Position, Revocation},
     session::Session,
     time::Timestamp,
@@ -25,6 +26,29 @@ pub(super) struct Commit {
     pub(super) revocations: Vec<Revocation>,
     pub(super) removed: Vec<SessionId>,
     pub(super) put: Vec<Session>,
+    /// The log begins anew.
+    pub(super) renewal: Option<Anew>,
+}
+
+/// What a log is that begins anew.
+#[derive(Debug, Clone)]
+pub(super) struct Anew {
+    /// The identity that it must still have, and the one that it gets.
+    pub(super) seen: LogId,
+    pub(super) log: LogId,
+    /// New entries come after this position.
+    pub(super) after: Position,
+    pub(super) at: Timestamp,
+}
+
+/// What came of a [`Commit`].
+enum Outcome {
+    /// By which incarnation of the server, if the log was held against a mark.
+    Done { committed: Committed, incarnation: String },
+    /// Something has changed since it was read, and nothing was done.
+    Changed,
+    /// The log is not as it was seen last, and nothing was done.
+    NotAsSeen,
 }
 
 /// What was read of all sessions.
@@ -62,7 +86,18 @@ impl Commit {
         !self.sessions.is_empty() || !self.revocations.is_empty() || self.everything.is_some()
     }
 
-    fn arguments(&self, script: &mut ScriptInvocation<'_>) -> Result<(), Error> {
+    fn arguments(&self, script: &mut ScriptInvocation<'_>, mark: Option<(&Mark, String)>) -> Result<(), Error> {
+        match (mark, &self.renewal) {
+            (_, Some(Anew { seen, log, after, at })) => {
+                script.arg("anew").arg(seen.as_str()).arg(log.as_str()).arg(after.get()).arg(at.as_unix());
+            }
+            (Some((mark, fact)), None) => {
+                script.arg("seen").arg(mark.log()).arg(mark.position().get()).arg(mark.anchor().get()).arg(fact);
+            }
+            (None, None) => {
+                script.arg("");
+            }
+        }
         script.arg(self.sessions.len());
         for (id, session) in &self.sessions {
             let expected = match session {
@@ -102,14 +137,70 @@ impl Commit {
 
 impl Redis {
     /// Does it; `None`, and nothing is done, when something has changed since it was read.
+    ///
+    /// What appends is done only if the log is, in the same step, as it was seen last.
     pub(super) async fn commit(&self, commit: &Commit) -> Result<Option<Committed>, Error> {
+        let mut pruned = None;
+        loop {
+            let mark =
+                self.shared.witness.mark().filter(|_| !commit.revocations.is_empty() && commit.renewal.is_none());
+            let seen = match &mark {
+                Some(mark) if pruned == Some(mark.anchor()) => Some((&**mark, String::new())),
+                Some(mark) => Some((&**mark, self.fact_at_anchor(mark).await?)),
+                None => None,
+            };
+            match self.try_commit(commit, seen).await? {
+                Outcome::Done { committed, incarnation } => {
+                    if let Some(mark) = mark {
+                        let state = LogState {
+                            lineage: lineage(mark.log(), &incarnation)?,
+                            head: committed.head,
+                            last: commit.revocations.last().cloned(),
+                            ..LogState::empty(LogId::new(mark.log()).map_err(invalid)?)
+                        };
+                        self.shared.witness.note(&mark, &state)?;
+                    }
+                    return Ok(Some(committed));
+                }
+                Outcome::Changed => return Ok(None),
+                Outcome::NotAsSeen => {
+                    let Some(mark) = mark else { return Ok(None) };
+                    let found = self.state(mark.anchor()).await?;
+                    self.shared.witness.hold(&mark, &found)?;
+                    // It went on, perhaps without the entry, which has lapsed since; or another log is in its place.
+                    self.shared.witness.note(&mark, &found)?;
+                    pruned = found.entry.is_none().then(|| mark.anchor());
+                }
+            }
+        }
+    }
+
+    async fn try_commit(&self, commit: &Commit, seen: Option<(&Mark, String)>) -> Result<Outcome, Error> {
         let keys = &self.shared.keys;
         let mut script = self.shared.scripts.commit.prepare_invoke();
         for key in keys.of_sessions().into_iter().chain([keys.state.as_str(), &keys.log, &keys.lapses]) {
             script.key(key);
         }
-        commit.arguments(&mut script)?;
-        let (done, head, ended): (bool, u64, usize) = self.write(Ask::Script(&script)).await?;
-        Ok(done.then(|| Committed { head: Position::new(head), ended }))
+        commit.arguments(&mut script, seen)?;
+        let (outcome, head, ended, incarnation): (u8, u64, usize, String) = self.write(Ask::Script(&script)).await?;
+        match outcome {
+            0 => Ok(Outcome::Changed),
+            1 => Ok(Outcome::Done { committed: Committed { head: Position::new(head), ended }, incarnation }),
+            _ => Ok(Outcome::NotAsSeen),
+        }
+    }
+
+    /// The entry that the mark remembers, as it is written in the log; empty when there is none any more.
+    async fn fact_at_anchor(&self, mark: &Mark) -> Result<String, Error> {
+        if let Some(entry) = mark.anchor_entry() {
+            return Ok(log::to_text(entry));
+        }
+        if mark.anchor() == Position::START {
+            return Ok(String::new());
+        }
+        let found = self.state(mark.anchor()).await?;
+        self.shared.witness.hold(mark, &found)?;
+        self.shared.witness.note(mark, &found)?;
+        Ok(found.entry.as_ref().map(log::to_text).unwrap_or_default())
     }
 }

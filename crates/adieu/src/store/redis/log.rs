@@ -1,6 +1,6 @@
 //! The revocation log in Redis: a stream, whose entries are named by their positions.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::Value;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{Redis, commit::Commit, connection::Ask, durability::incarnation, invalid};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
+    restore::{LogState, Restorable},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
     time::Timestamp,
 };
@@ -20,11 +21,9 @@ const PRUNE_STEP: usize = 256;
 /// How often a waiting reader looks by itself, should nobody wake it.
 const POLL: Duration = Duration::from_millis(250);
 
-/// What was found: the log, its end, its mark, and entries.
+/// What was found: the state of the log, and entries.
 struct Found {
-    log: LogId,
-    head: Position,
-    pruned_through: Timestamp,
+    state: LogState,
     entries: Vec<(Position, Revocation)>,
 }
 
@@ -51,6 +50,10 @@ impl RevocationLog for Redis {
         }
     }
 
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
+    }
+
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
         let keys = &self.shared.keys;
         let mut script = self.shared.scripts.prune.prepare_invoke();
@@ -68,19 +71,20 @@ impl Redis {
     async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
         let from = after.map_or(Position::START, |cursor| cursor.position);
         let mut found = self.find(from).await?;
-        let known = after.is_some_and(|cursor| cursor.log == found.log && cursor.position <= found.head);
+        let known =
+            after.is_some_and(|cursor| cursor.log == found.state.lineage && cursor.position <= found.state.head);
         if !known && from != Position::START {
             found = self.find(Position::START).await?;
         }
         let complete = found.entries.len() < PAGE;
-        let end = found.entries.last().filter(|_| !complete).map_or(found.head, |(position, _)| *position);
+        let end = found.entries.last().filter(|_| !complete).map_or(found.state.head, |(position, _)| *position);
         Ok(Page {
             entries: found.entries.into_iter().map(|(_, revocation)| revocation).collect(),
-            cursor: Cursor { log: found.log, position: end },
+            cursor: Cursor { log: found.state.lineage, position: end },
             complete,
             from_start: !known,
             age: Duration::ZERO,
-            pruned_through: found.pruned_through,
+            pruned_through: found.state.pruned_through,
         })
     }
 
@@ -89,34 +93,78 @@ impl Redis {
     /// that of before the entries were read, and the mark that of after.
     async fn find(&self, after: Position) -> Result<Found, Error> {
         let keys = &self.shared.keys;
-        loop {
+        let mark = self.shared.witness.mark();
+        let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
+        let found = loop {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("HMGET").arg(&keys.state).arg(&["log", "head"]);
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&BEFORE);
             pipeline.cmd("XRANGE").arg(&keys.log).arg(format!("({}-0", after.get())).arg("+").arg("COUNT").arg(PAGE);
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(name(anchor)).arg(name(anchor));
             pipeline.cmd("INFO").arg("server");
             pipeline.cmd("INFO").arg("replication");
-            pipeline.cmd("HMGET").arg(&keys.state).arg(&["log", "pruned_through"]);
-            type Answers = ([Option<String>; 2], Value, String, String, [Option<String>; 2]);
-            let ([log, head], entries, server, replication, [same_log, pruned_through]): Answers =
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&AFTER);
+            let (before, entries, entry, server, replication, after): (Before, Value, Value, String, String, After) =
                 self.read(&pipeline).await?;
             let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
-            if log != same_log {
-                continue;
-            }
-            let Some(log) = log else {
-                self.draw_identity().await?;
-                continue;
-            };
-            let number = |text: Option<String>| text.map_or(Ok(0), |text| text.parse::<u64>()).map_err(invalid);
+            let Some(state) = self.to_state(before, after, &incarnation).await? else { continue };
             let entries = from_stream(entries)?;
-            let head = Position::new(number(head)?);
-            return Ok(Found {
-                log: LogId::new(&format!("{log}-{incarnation}")).map_err(invalid)?,
-                head: entries.last().map_or(head, |(position, _)| head.max(*position)),
-                pruned_through: Timestamp::from_unix(number(pruned_through)?),
-                entries,
-            });
+            let head = entries.last().map_or(state.head, |(position, _)| state.head.max(*position));
+            let entry = from_stream(entry)?.pop().map(|(_, entry)| entry);
+            let last = entries.last().filter(|(position, _)| *position == head).map(|(_, last)| last.clone());
+            break Found { state: LogState { head, entry, last, ..state }, entries };
+        };
+        if let Some(mark) = mark {
+            self.shared.witness.hold(&mark, &found.state)?;
+            self.shared.witness.note(&mark, &found.state)?;
         }
+        Ok(found)
+    }
+
+    /// What the log is like, with its last entry and that at a position; likewise.
+    pub(super) async fn state(&self, at: Position) -> Result<LogState, Error> {
+        let keys = &self.shared.keys;
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&BEFORE);
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(name(at)).arg(name(at));
+            pipeline.cmd("XREVRANGE").arg(&keys.log).arg("+").arg("-").arg("COUNT").arg(1);
+            pipeline.cmd("INFO").arg("server");
+            pipeline.cmd("INFO").arg("replication");
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&AFTER);
+            let (before, entry, last, server, replication, after): (Before, Value, Value, String, String, After) =
+                self.read(&pipeline).await?;
+            let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
+            let Some(state) = self.to_state(before, after, &incarnation).await? else { continue };
+            let entry = from_stream(entry)?.pop().map(|(_, entry)| entry);
+            let last = from_stream(last)?.pop();
+            let head = last.as_ref().map_or(state.head, |(position, _)| state.head.max(*position));
+            let last = last.filter(|(position, _)| *position == head).map(|(_, last)| last);
+            return Ok(LogState { head, entry, last, ..state });
+        }
+    }
+
+    /// Without entries; `None` when the log was another one after than before, or none has been begun.
+    async fn to_state(
+        &self,
+        [log, head]: Before,
+        [same_log, pruned_through, restored_at]: After,
+        incarnation: &str,
+    ) -> Result<Option<LogState>, Error> {
+        if log != same_log {
+            return Ok(None);
+        }
+        let Some(log) = log else {
+            self.draw_identity().await?;
+            return Ok(None);
+        };
+        let number = |text: String| text.parse::<u64>().map_err(invalid);
+        Ok(Some(LogState {
+            lineage: lineage(&log, incarnation)?,
+            head: Position::new(head.map_or(Ok(0), number)?),
+            pruned_through: Timestamp::from_unix(pruned_through.map_or(Ok(0), number)?),
+            restored_at: restored_at.map(number).transpose()?.map(Timestamp::from_unix),
+            ..LogState::empty(LogId::new(&log).map_err(invalid)?)
+        }))
     }
 
     /// For a server where nothing has been kept yet, or that has been emptied.
@@ -130,6 +178,22 @@ impl Redis {
         self.shared.reader.forget();
         self.shared.writer.forget();
     }
+}
+
+/// The fields of the state of the log that are asked for before the entries, and those that are after.
+const BEFORE: [&str; 2] = ["log", "head"];
+const AFTER: [&str; 3] = ["log", "pruned_through", "restored_at"];
+type Before = [Option<String>; 2];
+type After = [Option<String>; 3];
+
+/// The identity that cursors carry.
+pub(super) fn lineage(log: &str, incarnation: &str) -> Result<LogId, Error> {
+    LogId::new(&format!("{log}-{incarnation}")).map_err(invalid)
+}
+
+/// What an entry is named in the stream. None is at the start, which is no name, but a range without entries.
+fn name(position: Position) -> String {
+    format!("{}-0", position.get())
 }
 
 /// A kind, when it lapses, its own time if it has one, how many bytes of issuer, and after a space the issuer and the id.

@@ -166,13 +166,13 @@ impl SessionStore for Redis {
 
 /// What reads, decides and commits until nothing that was read has changed in between. Of those that want the same, one succeeds
 /// each time; this is the end of it for the others.
-async fn in_time<T>(attempts: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn in_time<T>(attempts: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(PATIENCE_FOR_WRITES, attempts)
         .await
         .unwrap_or_else(|_| Err(Error::unavailable("sessions in Redis were changed by others all the time")))
 }
 
-async fn pause() {
+pub(super) async fn pause() {
     let mut byte = [0];
     // Without a random number it is the longest.
     let _ = getrandom::fill(&mut byte).inspect_err(|_| byte = [u8::MAX]);
@@ -180,7 +180,7 @@ async fn pause() {
 }
 
 /// Sessions as they were read, and what becomes of them.
-struct View<'a> {
+pub(super) struct View<'a> {
     store: &'a Redis,
     found: HashMap<SessionId, Option<(Vec<u8>, Session)>>,
     /// The sessions of subjects that were all read.
@@ -190,12 +190,12 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(store: &'a Redis) -> Self {
+    pub(super) fn new(store: &'a Redis) -> Self {
         Self { store, found: HashMap::new(), subjects: HashMap::new(), removed: HashSet::new(), everything: None }
     }
 
     /// What must still be so, and the removals.
-    fn commit(self) -> Commit {
+    pub(super) fn commit(self) -> Commit {
         let subjects = self.subjects.iter().map(|(subject, ids)| (owner(subject), ids.len()));
         Commit {
             subjects: subjects.collect(),
@@ -291,7 +291,7 @@ impl<'a> View<'a> {
         Ok(sessions)
     }
 
-    async fn end(&mut self, ending: &Ending) -> Result<Option<Ended>, Error> {
+    pub(super) async fn end(&mut self, ending: &Ending) -> Result<Option<Ended>, Error> {
         if let Some((id, subject)) = &ending.provided
             && self.find(id).await?.is_none_or(|session| session.subject != *subject)
         {

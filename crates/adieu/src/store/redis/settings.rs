@@ -64,18 +64,18 @@ impl RedisBuilder {
         let both = [Arc::clone(&reader), Arc::clone(&writer)];
         let watching = tokio::spawn(watch(client, keys.log.clone(), woken.clone(), both)).abort_handle();
         let scripts = Scripts::new();
-        Ok(Redis {
-            shared: Arc::new(Shared {
-                address,
-                keys,
-                scripts,
-                reader,
-                writer,
-                woken,
-                watching,
-                memory: Mutex::default(),
-            }),
-        })
+        let shared = Shared {
+            address,
+            keys,
+            scripts,
+            reader,
+            writer,
+            woken,
+            witness: Default::default(),
+            watching,
+            memory: Mutex::default(),
+        };
+        Ok(Redis { shared: Arc::new(shared) })
     }
 
     /// Where the server is, and the prefix.

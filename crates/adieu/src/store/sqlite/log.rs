@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::ValueRef};
 use tokio::time::Instant;
 
-use super::{Sqlite, from_time, to_time};
+use super::{Sqlite, from_time, restore, to_time};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     restore::Restorable,
-    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
+    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog, Target},
     time::Timestamp,
 };
 
@@ -153,30 +153,32 @@ impl Sqlite {
     }
 
     async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
-        const STATE: &str = "SELECT log_id, pruned_through FROM revocation_log_state";
-
-        let after = after.cloned();
-        self.follow(move |connection| {
-            // One transaction, so that the head, the mark and the entries are of one moment.
-            let snapshot = connection.unchecked_transaction()?;
-            let (log, pruned_through) = snapshot
-                .prepare_cached(STATE)?
-                .query_row([], |row| Ok((row.get::<_, String>(0)?, row.get(1).map(to_time)?)))?;
-            let log = LogId::new(&log).map_err(invalid)?;
-            let head = head(&snapshot)?;
-            let start = after.as_ref().filter(|cursor| cursor.log == log && cursor.position <= head);
-            let from = start.map_or(Position::START, |cursor| cursor.position);
-            let (entries, end) = entries(&snapshot, from, pruned_through)?;
-            Ok(Page {
-                entries,
-                cursor: Cursor { log, position: end.unwrap_or(head) },
-                complete: end.is_none(),
-                from_start: start.is_none(),
-                age: Duration::ZERO,
-                pruned_through,
+        let (after, mark) = (after.cloned(), self.witness.mark());
+        let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
+        let (page, found) = self
+            .follow(move |connection| {
+                // One transaction, so that the head, the mark and the entries are of one moment.
+                let snapshot = connection.unchecked_transaction()?;
+                let found = restore::state(&snapshot, anchor)?;
+                let start = after.as_ref().filter(|cursor| cursor.log == found.log && cursor.position <= found.head);
+                let from = start.map_or(Position::START, |cursor| cursor.position);
+                let (entries, end) = entries(&snapshot, from, found.pruned_through)?;
+                let page = Page {
+                    entries,
+                    cursor: Cursor { log: found.log.clone(), position: end.unwrap_or(found.head) },
+                    complete: end.is_none(),
+                    from_start: start.is_none(),
+                    age: Duration::ZERO,
+                    pruned_through: found.pruned_through,
+                };
+                Ok((page, found))
             })
-        })
-        .await
+            .await?;
+        if let Some(mark) = mark {
+            self.witness.hold(&mark, &found)?;
+            self.witness.note(&mark, &found)?;
+        }
+        Ok(page)
     }
 }
 
@@ -186,7 +188,7 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Position> {
     connection.prepare_cached(HEAD)?.query_row([], |row| row.get(0)).map(to_position)
 }
 
-pub(super) fn to_position(number: i64) -> Position {
+fn to_position(number: i64) -> Position {
     Position::new(u64::try_from(number).unwrap_or(0))
 }
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::{Sqlite, from_time, log, sessions, to_time};
 use crate::{
     Error,
-    restore::{LogState, Renewal, Restorable},
+    restore::{LogState, Renewal, Restorable, Witness},
     revocation::{LogId, Position},
     session::Ended,
     time::Timestamp,
@@ -14,24 +14,12 @@ use crate::{
 
 #[async_trait]
 impl Restorable for Sqlite {
+    fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
     async fn look(&self, at: Position) -> Result<LogState, Error> {
-        const STATE: &str = "SELECT log_id, pruned_through, restored_at FROM revocation_log_state";
-        self.query(move |connection| {
-            let snapshot = connection.unchecked_transaction()?;
-            let (log, pruned_through, restored_at) = snapshot.prepare_cached(STATE)?.query_row([], |row| {
-                Ok((row.get::<_, String>(0)?, to_time(row.get(1)?), row.get::<_, Option<i64>>(2)?.map(to_time)))
-            })?;
-            let head = log::head(&snapshot)?;
-            Ok(LogState {
-                log: LogId::new(&log).map_err(log::invalid)?,
-                head,
-                pruned_through,
-                restored_at,
-                entry: log::entry_at(&snapshot, at)?,
-                last: log::entry_at(&snapshot, head)?,
-            })
-        })
-        .await
+        self.query(move |connection| state(&*connection.unchecked_transaction()?, at)).await
     }
 
     async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
@@ -42,13 +30,12 @@ impl Restorable for Sqlite {
                 if log_id(connection)? != renewal.seen.as_str() {
                     return Ok(None);
                 }
-                let mut ended = renewal.ending.revocations(&sessions::delete(connection, &renewal.ending.selection)?);
+                let ended = renewal.ending.revocations(&sessions::delete(connection, &renewal.ending.selection)?);
                 let mut last = renewal.after.max(log::head(connection)?);
                 for revocation in &ended.revocations {
                     last = Position::new(last.get().saturating_add(1));
                     log::insert_at(connection, Some(last), revocation)?;
                 }
-                ended.appended_at = Some(last);
                 connection.execute(RENAME, params![renewal.log.as_str(), from_time(renewal.at)])?;
                 Ok(Some(ended))
             })
@@ -72,6 +59,26 @@ impl Restorable for Sqlite {
         })
         .await
     }
+}
+
+/// What the log is like, and the entry at a position, in the caller's transaction.
+pub(super) fn state(connection: &Connection, at: Position) -> rusqlite::Result<LogState> {
+    const STATE: &str = "SELECT log_id, pruned_through, restored_at FROM revocation_log_state";
+    let (log, pruned_through, restored_at) = connection.prepare_cached(STATE)?.query_row([], |row| {
+        Ok((row.get::<_, String>(0)?, to_time(row.get(1)?), row.get::<_, Option<i64>>(2)?.map(to_time)))
+    })?;
+    let head = log::head(connection)?;
+    let entry = log::entry_at(connection, at)?;
+    let log = LogId::new(&log).map_err(log::invalid)?;
+    Ok(LogState {
+        lineage: log.clone(),
+        log,
+        head,
+        pruned_through,
+        restored_at,
+        last: if head == at { entry.clone() } else { log::entry_at(connection, head)? },
+        entry,
+    })
 }
 
 fn log_id(connection: &Connection) -> rusqlite::Result<String> {

@@ -226,11 +226,8 @@ impl Sqlite {
             let (ending, before, start) = (ending.clone(), ended.clone(), from);
             let step = self.transact(move |connection| {
                 let removed = remove_some(connection, &start)?;
-                let mut step = everything::later_step(&ending, &removed, &before);
+                let step = everything::later_step(&ending, &removed, &before);
                 step.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
-                if !step.revocations.is_empty() {
-                    step.appended_at = Some(log::to_position(connection.last_insert_rowid()));
-                }
                 let end = removed.last().map(|session| (session.subject.to_string(), session.id.to_string()));
                 Ok((step, end))
             });
@@ -256,11 +253,8 @@ fn end(connection: &Connection, ending: &Ending) -> rusqlite::Result<Option<Ende
         Some((id, subject)) if !exists(connection, id, subject)? => return Ok(None),
         _ => delete(connection, &ending.selection)?,
     };
-    let mut ended = ending.revocations(&sessions);
+    let ended = ending.revocations(&sessions);
     ended.revocations.iter().try_for_each(|revocation| log::insert(connection, revocation))?;
-    if !ended.revocations.is_empty() {
-        ended.appended_at = Some(log::to_position(connection.last_insert_rowid()));
-    }
     Ok(Some(ended))
 }
 

@@ -16,8 +16,8 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::oneshot;
 
-use super::{file::File, wal_index};
-use crate::Error;
+use super::{file::File, log, restore, wal_index};
+use crate::{Error, restore::Witness};
 
 /// How many operations may wait. At the slowest disk that anybody would log in against, a minute's worth.
 const QUEUE: usize = 16_384;
@@ -32,8 +32,8 @@ static CLOSING: Mutex<()> = Mutex::new(());
 
 #[derive(Debug, Clone)]
 pub(super) enum Mode {
-    /// Operations that are queued together run in one transaction.
-    GroupCommit,
+    /// Operations that are queued together run in one transaction, in which the log is held against the mark.
+    GroupCommit(Witness),
     /// Each operation by itself. When the file has been found sound by the time that the thread ends, closing it may
     /// take in the write-ahead log.
     Read(Arc<AtomicBool>),
@@ -93,8 +93,8 @@ impl Worker {
             let (mode, file, opened) = (mode.clone(), file.to_owned(), Arc::clone(&opened));
             let serve = move || {
                 let is_sound = match mode {
-                    Mode::GroupCommit => {
-                        write(&connection, &file, &jobs);
+                    Mode::GroupCommit(witness) => {
+                        write(&connection, &file, &jobs, &witness);
                         true
                     }
                     Mode::Read(sound) => {
@@ -140,7 +140,7 @@ fn read(connection: &Connection, jobs: &Jobs) {
     }
 }
 
-fn write(connection: &Connection, file: &Path, jobs: &Jobs) {
+fn write(connection: &Connection, file: &Path, jobs: &Jobs, witness: &Witness) {
     // The only thread of its queue: nobody else wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let mut expected = 1;
@@ -150,7 +150,7 @@ fn write(connection: &Connection, file: &Path, jobs: &Jobs) {
         expected = batch.len();
         let started = Instant::now();
         match wal_index::check(file) {
-            Ok(()) => commit(connection, batch),
+            Ok(()) => commit(connection, batch, witness),
             Err(error) => batch.into_iter().for_each(|job| job.answer(Err(error.clone()))),
         }
         patience = started.elapsed().min(PATIENCE);
@@ -192,10 +192,10 @@ fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>, expected: usize, p
 }
 
 /// Runs a batch in one transaction and answers everybody, after it is on the disk.
-fn commit(connection: &Connection, mut batch: Batch) {
-    let outcomes = match all_or_none(connection, &mut batch) {
+fn commit(connection: &Connection, mut batch: Batch, witness: &Witness) {
+    let outcomes = match all_or_none(connection, &mut batch, witness) {
         Ok(()) => vec![Ok(()); batch.len()],
-        Err(Failure::OfOne(_)) if batch.len() > 1 => each_for_itself(connection, &mut batch),
+        Err(Failure::OfOne(_)) if batch.len() > 1 => each_for_itself(connection, &mut batch, witness),
         Err(Failure::OfOne(error) | Failure::OfAll(error)) => vec![Err(error); batch.len()],
     };
     for (job, outcome) in batch.into_iter().zip(outcomes) {
@@ -211,14 +211,16 @@ enum Failure {
 }
 
 /// The fast way: nothing is kept apart, so one failure fails them all.
-fn all_or_none(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-    transaction(connection, || batch.iter_mut().try_for_each(|job| run(&mut **job, connection).map_err(Failure::OfOne)))
+fn all_or_none(connection: &Connection, batch: &mut [Box<dyn Job>], witness: &Witness) -> Result<(), Failure> {
+    transaction(connection, witness, || {
+        batch.iter_mut().try_for_each(|job| run(&mut **job, connection).map_err(Failure::OfOne))
+    })
 }
 
 /// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
-fn each_for_itself(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Vec<Result<(), Error>> {
+fn each_for_itself(connection: &Connection, batch: &mut [Box<dyn Job>], witness: &Witness) -> Vec<Result<(), Error>> {
     let mut outcomes = Vec::with_capacity(batch.len());
-    let committed = transaction(connection, || {
+    let committed = transaction(connection, witness, || {
         for job in &mut *batch {
             execute(connection, "SAVEPOINT operation")?;
             let outcome = run(&mut **job, connection);
@@ -240,9 +242,30 @@ fn each_for_itself(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Vec<R
     }
 }
 
-fn transaction(connection: &Connection, body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    let outcome =
-        execute(connection, "BEGIN IMMEDIATE").and_then(|()| body()).and_then(|()| execute(connection, "COMMIT"));
+/// When something was appended, the log is held against the mark before the commit: what is new is at its end, and leaves everything
+/// before it as it was.
+fn transaction(
+    connection: &Connection,
+    witness: &Witness,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let run = || {
+        let mark = witness.mark();
+        execute(connection, "BEGIN IMMEDIATE")?;
+        let before = ask(|| log::head(connection))?;
+        body()?;
+        let found = match &mark {
+            Some(mark) if ask(|| log::head(connection))? > before => {
+                let found = ask(|| restore::state(connection, mark.anchor()))?;
+                witness.hold(mark, &found).map_err(Failure::OfAll)?;
+                Some((Arc::clone(mark), found))
+            }
+            _ => None,
+        };
+        execute(connection, "COMMIT")?;
+        Ok(found)
+    };
+    let outcome = run();
     // SQLite has already rolled back some failures by itself.
     if outcome.is_err()
         && !connection.is_autocommit()
@@ -250,7 +273,14 @@ fn transaction(connection: &Connection, body: impl FnOnce() -> Result<(), Failur
     {
         tracing::error!(%error, "a transaction could not be rolled back");
     }
-    outcome
+    match outcome? {
+        Some((mark, found)) => witness.note(&mark, &found).map_err(Failure::OfAll),
+        None => Ok(()),
+    }
+}
+
+fn ask<T>(question: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, Failure> {
+    question().map_err(|error| Failure::OfAll(Error::unavailable(error)))
 }
 
 fn execute(connection: &Connection, statement: &str) -> Result<(), Failure> {

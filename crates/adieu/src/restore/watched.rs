@@ -1,0 +1,86 @@
+//! A store as a node with a high-water mark sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+
+use crate::{
+    Error,
+    restore::{Guard, Restorable},
+    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
+    time::Timestamp,
+    token::{KeyStore, StoredKey},
+};
+
+/// A guarded log: whoever reads it is given nothing of a log that went back before that has been acted upon.
+pub(crate) struct Watched {
+    log: Arc<dyn RevocationLog>,
+    guard: Arc<Guard>,
+    task: JoinHandle<()>,
+}
+
+impl Watched {
+    pub(crate) fn new(log: Arc<dyn RevocationLog>, guard: Arc<Guard>) -> Self {
+        let task = tokio::spawn(Arc::clone(&guard).watch());
+        Self { log, guard, task }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[async_trait]
+impl RevocationLog for Watched {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        self.log.append(revocations).await
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        match self.log.read(after, wait).await {
+            Err(Error::WentBack(_)) => {
+                self.guard.check().await?;
+                // Of the log as it is after that.
+                self.log.read(after, Duration::ZERO).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
+        self.log.prune(now).await
+    }
+
+    fn acknowledge(&self, cursor: &Cursor) {
+        self.log.acknowledge(cursor);
+    }
+
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        self.log.restorable()
+    }
+}
+
+/// Guarded keys: whoever reads them is given none that was removed before and that a backup has brought back, and the mark is
+/// told of each that goes before anybody else is.
+pub(crate) struct WatchedKeys {
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) guard: Arc<Guard>,
+}
+
+#[async_trait]
+impl KeyStore for WatchedKeys {
+    async fn keys(&self) -> Result<Vec<StoredKey>, Error> {
+        self.guard.without_removed(self.keys.keys().await?).await
+    }
+
+    async fn add_first_key(&self, key: StoredKey) -> Result<Vec<StoredKey>, Error> {
+        self.guard.without_removed(self.keys.add_first_key(key).await?).await
+    }
+
+    async fn replace_keys(&self, added: Option<StoredKey>, removed: Vec<String>) -> Result<Vec<StoredKey>, Error> {
+        self.guard.without_removed(self.keys.replace_keys(added, removed).await?).await
+    }
+}

@@ -1,0 +1,174 @@
+//! A replica takes over, with all that was acknowledged or without the last of it.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use adieu::{
+    Issuer, Node, Subject,
+    revocation::RevokedBy,
+    session::{Scope, SessionError, TokenPair},
+    store::Redis,
+    token::Refusal,
+};
+use test_servers::Redis as Server;
+
+use crate::support::{recovers, replicated};
+
+/// Only a test that hangs meets it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn start(server: &Server, mark: Option<&Path>) -> Node {
+    let builder = Node::builder(Issuer::new("https://adieu.test").unwrap());
+    let builder = match mark {
+        Some(mark) => builder.high_water(mark),
+        None => builder,
+    };
+    builder.start(Redis::connect(&server.url()).await.unwrap()).await.unwrap()
+}
+
+async fn log_in(node: &Node) -> TokenPair {
+    let subject = Subject::new("jose").unwrap();
+    node.sessions().log_in(subject, Default::default(), Default::default()).await.unwrap()
+}
+
+/// Logs out, as often as it takes to be told that this token is revoked now.
+async fn log_out(node: &Node, tokens: &TokenPair) {
+    let started = Instant::now();
+    loop {
+        match node.sessions().log_out(&tokens.access, Scope::This).await {
+            Ok(_) | Err(SessionError::Refused(Refusal::Revoked(_))) => return,
+            Err(SessionError::Refused(Refusal::Stale) | SessionError::Failed(_)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        assert!(started.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn refusal(node: &Node, tokens: &TokenPair) -> Option<Refusal> {
+    node.verifier().verify(&tokens.access).err()
+}
+
+async fn refresh(node: &Node, tokens: &TokenPair) -> bool {
+    let Ok(token) = node.sessions().inspect(&tokens.refresh) else { return false };
+    node.sessions().refresh(&token, Default::default()).await.is_ok()
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A replica of this server that has all of it now, and gets nothing more: its link is cut.
+async fn replica(primary: &Server) -> Server {
+    let replica = Server::start().await;
+    replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
+    recovers(async || replicated(&replica).await).await;
+    primary.command(&["WAIT", "1", "0"]).await;
+    // What it was given is in its own file, too.
+    recovers(async || {
+        let info = replica.command(&["INFO", "persistence"]).await;
+        if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
+            Ok(())
+        } else {
+            Err(info)
+        }
+    })
+    .await;
+    replica.command(&["REPLICAOF", "NO", "ONE"]).await;
+    replica
+}
+
+/// The primary is gone, and the replica answers at its address.
+async fn fail_over(primary: &mut Server, mut replica: Server) {
+    primary.kill();
+    replica.stop().await;
+    primary.put_back(&replica.copy_data());
+    primary.start_again().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_it_had_not_got_is_noticed_and_everything_from_before_is_refused() {
+    for stays_up in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let mut primary = Server::start().await;
+        let node = start(&primary, Some(&mark)).await;
+        let mut tokens = Vec::new();
+        for _ in 0..8 {
+            tokens.push(log_in(&node).await);
+        }
+        let (before, rest) = tokens.split_at(3);
+        let (lost, rest) = rest.split_at(1);
+        let (after, stays) = rest.split_at(2);
+        for tokens in before {
+            log_out(&node, tokens).await;
+        }
+        let replica = replica(&primary).await;
+        for tokens in lost {
+            log_out(&node, tokens).await;
+        }
+
+        let node = match stays_up {
+            true => {
+                fail_over(&mut primary, replica).await;
+                node
+            }
+            false => {
+                drop(node);
+                fail_over(&mut primary, replica).await;
+                start(&primary, Some(&mark)).await
+            }
+        };
+        // New entries take the place of the one that was lost.
+        for tokens in after {
+            log_out(&node, tokens).await;
+        }
+        until("it is noticed", || node.restored_at().is_some()).await;
+        let late = start(&primary, None).await;
+        for node in [&node, &late] {
+            until("it has read that", || refusal(node, &stays[0]).is_some_and(|why| why != Refusal::Stale)).await;
+            for tokens in &tokens {
+                assert!(matches!(refusal(node, tokens), Some(Refusal::Revoked(_))), "{stays_up}");
+                assert!(!refresh(node, tokens).await);
+            }
+            assert_eq!(refusal(node, &stays[0]), Some(Refusal::Revoked(RevokedBy::Everything)));
+        }
+        let new = log_in(&node).await;
+        assert!(refusal(&node, &new).is_none() && refresh(&node, &new).await);
+        drop(node);
+        let node = start(&primary, Some(&mark)).await;
+        assert!(refusal(&node, &new).is_none(), "noticed once, not at each start");
+        assert!(node.accept_restore().await.unwrap().is_some() && node.accept_restore().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_nothing_lost_nobody_is_logged_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let mut primary = Server::start().await;
+    let node = start(&primary, Some(&mark)).await;
+    let (left, stays) = (log_in(&node).await, log_in(&node).await);
+    log_out(&node, &left).await;
+    let replica = replica(&primary).await;
+    fail_over(&mut primary, replica).await;
+    let also = recovers(async || {
+        let subject = Subject::new("jose").unwrap();
+        node.sessions().log_in(subject, Default::default(), Default::default()).await
+    })
+    .await;
+    log_out(&node, &also).await;
+    let late = start(&primary, Some(&mark)).await;
+    for node in [&node, &late] {
+        until("it is fresh again", || refusal(node, &stays) != Some(Refusal::Stale)).await;
+        assert_eq!((node.restored_at(), refusal(node, &stays)), (None, None));
+        assert!(refusal(node, &left).is_some() && refusal(node, &also).is_some());
+    }
+    assert!(refresh(&late, &stays).await);
+}
