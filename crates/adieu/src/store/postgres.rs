@@ -183,12 +183,12 @@ impl Postgres {
         let telling =
             tokio::spawn(listener::tell(Arc::clone(&address), name.clone(), to_announce, Arc::clone(&untold)));
         let listening = tokio::spawn(listener::listen(Arc::clone(&address), name, appended.clone()));
-        let followers = Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW);
-        followers.keep(connected);
+        let others = Connections::new(Arc::clone(&address), OTHERS, ASK);
+        others.keep(connected);
         let inner = Inner {
             writer,
-            followers,
-            others: Connections::new(Arc::clone(&address), OTHERS, ASK),
+            followers: Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW).by_key(),
+            others,
             searches: Searches::default(),
             notifying: [telling.abort_handle(), listening.abort_handle()],
             untold,

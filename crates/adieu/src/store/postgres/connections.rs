@@ -52,6 +52,11 @@ const LOOKS: usize = 4;
 const POOLED: &str = "a pooler gives the transactions of one connection to several processes of the server, which would undo \
                       logouts: let it pool sessions (`pool_mode = session` of PgBouncer), or connect without it";
 
+/// What a connection is told besides whose few statements are asked all the time: they find each row by its key, whatever the tables
+/// were like when they were planned, so that they need not be planned each time.
+pub(super) const BY_KEY: &str = "SET plan_cache_mode = auto; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+                                 SET enable_hashjoin = off; SET enable_mergejoin = off";
+
 /// Where the database is, and how to connect to it.
 #[derive(Clone)]
 pub(super) struct Address {
@@ -193,6 +198,7 @@ pub(super) struct Connections {
     idle: Arc<Mutex<VecDeque<Marked>>>,
     free: Arc<Semaphore>,
     patience: Duration,
+    settings: Option<&'static str>,
 }
 
 /// A statement, as `sqlx::query` makes it, with what is bound to it.
@@ -201,7 +207,12 @@ pub type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 impl Connections {
     /// At most `most` at once; none is opened before it is needed. Whoever asks something has an answer within `patience`.
     pub(super) fn new(address: Arc<Address>, most: usize, patience: Duration) -> Self {
-        Self { address, idle: Arc::default(), free: Arc::new(Semaphore::new(most)), patience }
+        Self { address, idle: Arc::default(), free: Arc::new(Semaphore::new(most)), patience, settings: None }
+    }
+
+    /// For few statements, which are asked often: see [`BY_KEY`].
+    pub(super) fn by_key(self) -> Self {
+        Self { settings: Some(BY_KEY), ..self }
     }
 
     pub(super) async fn fetch_all(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
@@ -250,7 +261,13 @@ impl Connections {
         loop {
             // In a statement of its own, so that nobody waits while it is locked.
             let idle = self.idle().pop_back();
-            let Some(mut connection) = idle else { return Ok(self.address.connect().await?) };
+            let Some(mut connection) = idle else {
+                let mut connection = self.address.connect().await?;
+                if let Some(settings) = self.settings {
+                    sqlx::raw_sql(settings).execute(&mut connection.connection).await.map_err(Error::unavailable)?;
+                }
+                return Ok(connection);
+            };
             match connection.is_served_by_one().await {
                 Ok(()) => return Ok(connection),
                 Err(NotConnected::Unavailable(_)) => {}

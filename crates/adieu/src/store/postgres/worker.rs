@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     batch::{self, Appended, Changes, Key},
-    connections::{Address, Marked, NotConnected, leaves_the_connection_usable},
+    connections::{Address, BY_KEY, Marked, NotConnected, leaves_the_connection_usable},
 };
 use crate::{Error, restore::Witness, revocation::Position};
 
@@ -48,10 +48,6 @@ const RELEASE: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_st
                        AND wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '5 seconds'";
 /// How long after a failure it is looked for those.
 const UNTIL_RELEASE: Duration = Duration::from_secs(2);
-/// What the connection is told that writes: its statements find each row by its key, whatever the tables were like when they were
-/// planned, so that they need not be planned each time.
-const BY_KEY: &str = "SET plan_cache_mode = auto; SET enable_seqscan = off; SET enable_bitmapscan = off; \
-                      SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// The answer of something that is asked of a connection.
 pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
