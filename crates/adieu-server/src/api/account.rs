@@ -24,6 +24,7 @@ use crate::{
 
 /// A name and a password.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Credentials)]
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct Credentials {
@@ -37,10 +38,11 @@ pub(super) struct Credentials {
 
 /// The password as it is, and as it is to be.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct PasswordChange {
     /// The password as it is.
-    #[schema(example = "correct horse battery staple", format = Password)]
+    #[schema(example = "correct horse battery staple", format = Password, max_length = 1024)]
     password: String,
     /// The password as it is to be.
     #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024)]

@@ -36,6 +36,7 @@ use crate::error::ErrorBody;
         (name = "Service", description = "For clients, which `adieu client add` makes."),
         (name = "Operation", description = "For the machines around."),
     ),
+    servers((url = "/", description = "This server.")),
     components(schemas(ErrorBody, OAuthErrorBody, RefusalBody)),
     modifiers(&Schemes),
 )]
@@ -69,6 +70,8 @@ impl Modify for Schemes {
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
     let paths = &mut document.paths.paths;
     for operation in paths.values_mut().flat_map(operations) {
+        // That a route is for everybody is said, not left open.
+        operation.security.get_or_insert_default();
         let responses = &mut operation.responses.responses;
         responses.extend(Fault::responses());
         responses.insert("431".to_owned(), Response::new("The head of the request is over 32 KiB.").into());
@@ -108,6 +111,7 @@ fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct PartParameters {
     /// Only what comes after the part before: its `next`, as it is.
+    #[param(min_length = 1)]
     after: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -120,7 +124,7 @@ pub(super) struct RefusalBody {
     /// What a program can tell apart.
     #[schema(
         example = "token_revoked",
-        pattern = "authorization_required|token_expired|token_revoked|fresh_token_required|invalid_token"
+        pattern = "^(authorization_required|token_expired|token_revoked|fresh_token_required|invalid_token)$"
     )]
     error: String,
     #[schema(example = "The token has been revoked.")]

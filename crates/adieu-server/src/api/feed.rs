@@ -290,5 +290,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
 pub(super) struct WaitParameters {
     /// `everywhere`: answer only once every follower has the revocation, or must have begun to refuse. That takes
     /// `max_staleness` and a second at most; the answer says how many there were of each (`everywhere`).
-    wait: Option<String>,
+    #[param(inline)]
+    wait: Option<WaitFor>,
+}
+
+/// What there is to wait for.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) enum WaitFor {
+    Everywhere,
 }

@@ -69,7 +69,7 @@ struct Knowledge {
     #[schema(example = 2000)]
     max_staleness_ms: u64,
     /// What happens to tokens when it is: `refuse`, or `accept`, which leaves the node ready.
-    #[schema(example = "refuse", pattern = "refuse|accept")]
+    #[schema(example = "refuse", pattern = "^(refuse|accept)$")]
     when_stale: &'static str,
     /// How many revocations are known.
     #[schema(example = 3)]

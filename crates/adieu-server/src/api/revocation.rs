@@ -41,12 +41,14 @@ const MOST: usize = 500;
 
 /// What to revoke: exactly one of `token`, `token_id`, `session`, `subject` and `everything`.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"session": "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22"}))]
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct RevocationItem {
     /// A token of this server: an access token alone, or a refresh token with its whole session. It may have expired.
     token: Option<String>,
     /// The `jti` of a token.
+    #[schema(min_length = 1, max_length = 512)]
     token_id: Option<String>,
     /// Beside `token_id`: the `exp` of that token, exactly. With a wrong one nothing is revoked; when in doubt leave it
     /// out, and the revocation is kept as long as any token lives.
@@ -56,26 +58,36 @@ pub(super) struct RevocationItem {
     /// that was begun here it does not matter.
     keep_until: Option<u64>,
     /// The `sid` of a session.
+    #[schema(min_length = 1, max_length = 512)]
     session: Option<String>,
     /// The `sub` of somebody: all sessions, and whatever was issued until now.
+    #[schema(min_length = 1, max_length = 512)]
     subject: Option<String>,
     /// `true`: all sessions of everybody, and whatever was issued until now, the caller's own token included. For
     /// administrators only.
     everything: Option<bool>,
     /// Whose tokens they are: the `iss`. Left out: this server's. With another one there are no sessions here to end.
+    #[schema(min_length = 1, max_length = 512)]
     issuer: Option<String>,
 }
 
-/// One thing to revoke, or several in one step: none of them is revoked unless all are.
+/// One thing to revoke, or several in one step.
 #[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
 #[schema(example = json!({"revocations": [{"token_id": "4b4c6f3e-0f7b-4a2e-9d0a-0f3b9f1f3c55"}, {"subject": "jose", "issuer": "https://other.example"}]}))]
 #[expect(dead_code, reason = "only describes what is read field by field")]
-pub(super) struct RevocationRequest {
-    #[serde(flatten)]
-    one: RevocationItem,
-    /// In place of all other fields.
+pub(super) enum RevocationRequest {
+    One(RevocationItem),
+    Several(RevocationItems),
+}
+
+/// Several things to revoke: none of them is revoked unless all are.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct RevocationItems {
     #[schema(min_items = 1, max_items = 500)]
-    revocations: Option<Vec<RevocationItem>>,
+    revocations: Vec<RevocationItem>,
 }
 
 /// What was revoked.

@@ -6,6 +6,7 @@ use adieu::{
 };
 use adieu_axum::BearerToken;
 use axum::{Json, extract::State};
+use utoipa::ToSchema;
 
 use super::{
     Api,
@@ -22,6 +23,16 @@ use crate::{
     input::{Fields, Query},
     text::{Password, TextError, Username},
 };
+
+/// How much a logout ends.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) enum ScopeName {
+    This,
+    Others,
+    All,
+}
 
 /// Logs in: starts a session and gives its tokens.
 ///
@@ -80,7 +91,7 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
 /// Either token will do, also an expired one. When the answer comes, the end is on stable storage, and this node
 /// refuses the tokens from the very next request on.
 #[utoipa::path(post, path = "/logout", tag = "Session", security(("access" = []), ("refresh" = [])),
-    params(("scope" = Option<String>, Query, description = "`this` session (the default), the user's `others`, or `all`."),
+    params(("scope" = inline(Option<ScopeName>), Query, description = "`this` session (the default), the user's `others`, or `all`."),
         WaitParameters),
     responses(
     (status = 200, description = "Logged out.", body = Message, example = json!({"message": "Successfully logged out"})),

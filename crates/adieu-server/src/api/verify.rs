@@ -15,6 +15,7 @@ use axum::{
 };
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{client::is_admin, docs};
 use crate::error::{ApiError, FieldErrors};
@@ -52,9 +53,9 @@ const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// What the answer says about the token is in headers, every one of which is always there, so that a proxy that copies them
 /// overwrites whatever the client sent. In them, what is not visible ASCII, and `%`, is percent-encoded.
 #[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), params(
-    ("admin" = Option<String>, Query, description = "`true`: the token must be an administrator's."),
-    ("fresh" = Option<String>, Query, description = "`true`: it must come from a login with credentials, not from a refresh."),
-    ("audience" = Option<String>, Query, description = "It must be meant for this audience."),
+    ("admin" = inline(Option<Flag>), Query, description = "`true`: the token must be an administrator's."),
+    ("fresh" = inline(Option<Flag>), Query, description = "`true`: it must come from a login with credentials, not from a refresh."),
+    ("audience" = Option<String>, Query, min_length = 1, description = "It must be meant for this audience."),
     ("claim" = Option<Vec<String>>, Query, description = "`name:value`, also several times: it must have this claim, with this \
         value or with a list that has it. A colon in the name is written `%3A`."),
 ), responses(
@@ -91,6 +92,14 @@ pub(super) async fn ext_authz(
     };
     wanted.of(&token, &realm)?;
     Ok((StatusCode::OK, identity(&token, &realm)?).into_response())
+}
+
+/// A check that is asked for: one that is not is left out.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only describes what is read by hand")]
+pub(super) enum Flag {
+    True,
 }
 
 /// What a token must be, beside good.

@@ -89,7 +89,7 @@ fn each_operation_is_described_with_its_refusals_and_every_answer_has_a_descript
             assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{name}");
             let responses = operation["responses"].as_object().unwrap();
             assert!(["431", "500"].iter().all(|status| responses.contains_key(*status)), "{name}");
-            let needs_token = operation.get("security").is_some();
+            let needs_token = !operation["security"].as_array().unwrap().is_empty();
             assert!(!needs_token || (responses.contains_key("401") && responses.contains_key("400")), "{name}");
             let has_body = operation.get("requestBody").is_some();
             // What is wrong with a form is 400 (RFC 6749 §5.2).
@@ -287,5 +287,50 @@ fn collect(value: &Value, references: &mut Vec<String>) {
         }
         Value::Array(values) => values.iter().for_each(|value| collect(value, references)),
         _ => {}
+    }
+}
+
+/// Whoever goes by the document sends nothing that the server does not know, and knows what it takes.
+#[test]
+fn the_document_is_as_strict_as_the_server() {
+    let document = serde_json::to_value(adieu_server::api::document()).unwrap();
+    assert_eq!(document["servers"][0]["url"], "/");
+    let for_everybody: Vec<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+        })
+        .filter(|(.., operation)| operation["security"] == serde_json::json!([]))
+        .map(|(path, method, _)| format!("{method} {path}"))
+        .collect();
+    assert_eq!(
+        for_everybody,
+        ["get /.well-known/jwks.json", "get /livez", "post /login", "get /readyz", "post /register"]
+    );
+    let schemas = &document["components"]["schemas"];
+    for schema in ["Credentials", "PasswordChange", "RevocationItem", "RevocationItems"] {
+        assert_eq!(schemas[schema]["additionalProperties"], false, "{schema}");
+    }
+    let parameter = |path: &str, method: &str, name: &str| {
+        let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
+        let parameter = parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
+        parameter["schema"].to_string()
+    };
+    for (path, method, name, value) in [
+        ("/logout", "post", "scope", r#""enum":["this","others","all"]"#),
+        ("/logout", "post", "wait", r#""enum":["everywhere"]"#),
+        ("/verify", "get", "admin", r#""enum":["true"]"#),
+        ("/verify", "get", "fresh", r#""enum":["true"]"#),
+        ("/verify", "get", "audience", r#""minLength":1"#),
+    ] {
+        let schema = parameter(path, method, name);
+        assert!(schema.contains(value), "{path} {name}: {schema}");
+    }
+    // A pattern is looked for anywhere, unless it says where it begins and ends.
+    let text = document.to_string();
+    for pattern in text.split(r#""pattern":""#).skip(1) {
+        assert!(pattern.starts_with('^') && pattern.split('"').next().unwrap().ends_with('$'), "{pattern:.60}");
     }
 }
