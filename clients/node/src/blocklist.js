@@ -381,9 +381,11 @@ export class Blocklist {
   #revoke(body, { everywhere = false, timeout = 5000 }, learn) {
     return this.#keepingAlive(async () => {
       const until = performance.now() + timeout;
-      // Half, so that a connection that says nothing any more leaves time for another. An answer that waits for everybody
-      // comes no later than the bound of the node and a second.
-      const firstByte = everywhere ? (this.#follower.nodeBound ?? LONGEST_STALENESS) + 1000 + timeout : timeout / 2;
+      // Half, so that a connection that says nothing any more leaves time for another; but an answer about a subject comes
+      // when the seconds of the cut-off are over. One that waits for everybody comes no later than the bound of the node
+      // and a second.
+      const usual = 'subject' in body ? timeout : timeout / 2;
+      const firstByte = everywhere ? (this.#follower.nodeBound ?? LONGEST_STALENESS) + 1000 + timeout : usual;
       const path = everywhere ? 'revocations?wait=everywhere' : 'revocations';
       /** @type {Revoked} */
       let revoked;

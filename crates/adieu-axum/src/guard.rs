@@ -11,7 +11,7 @@ use std::{
 use adieu::{
     Error, Node, Subject,
     session::{Sessions, TokenOptions},
-    token::{Claims, TokenType, Verifier},
+    token::{Claims, Refusal, TokenType, Verifier},
 };
 use axum::{extract::FromRef, http::request::Parts};
 use serde_json::{Map, Value};
@@ -74,6 +74,7 @@ struct Settings {
     checks: Vec<Check>,
     claims_of: Option<Arc<ClaimsOf>>,
     notes_use: bool,
+    own_tokens_only: bool,
 }
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
@@ -96,6 +97,7 @@ impl Settings {
                 checks: Vec::new(),
                 claims_of: None,
                 notes_use: true,
+                own_tokens_only: false,
             })
         });
         Arc::clone(&USUAL)
@@ -166,6 +168,13 @@ impl Guard {
         A: Future<Output = Result<Map<String, Value>, Error>> + Send + 'static,
     {
         self.change().claims_of = Some(Arc::new(move |subject| Box::pin(claims_of(subject))));
+        self
+    }
+
+    /// Refuses tokens of other issuers that the [verifier accepts](Verifier::with_issuer), for handlers that look a subject
+    /// up: the same subject of another issuer is somebody else.
+    pub fn own_tokens_only(mut self) -> Self {
+        self.change().own_tokens_only = true;
         self
     }
 
@@ -311,8 +320,16 @@ impl Guard {
         Ok(())
     }
 
+    /// Whether a token is of our own issuer, and not of one that is accepted beside it.
+    pub(crate) fn is_own(&self, claims: &Claims) -> bool {
+        claims.issuer == *self.verifier().decoder().rules().issuer()
+    }
+
     /// What the application demands.
     pub(crate) async fn check(&self, claims: &Claims) -> Result<(), Reason> {
+        if self.settings.own_tokens_only && !self.is_own(claims) {
+            return Err(Refusal::WrongIssuer.into());
+        }
         for check in &self.settings.checks {
             let accepted = match check {
                 Check::Now(check) => check(claims),

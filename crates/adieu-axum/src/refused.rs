@@ -52,6 +52,8 @@ pub enum RefusalKind {
     Missing,
     /// The token has expired.
     Expired,
+    /// The token is not valid yet.
+    NotYetValid,
     /// The token has been revoked.
     Revoked,
     /// The token does not come from a recent login.
@@ -94,6 +96,7 @@ impl Reason {
             Self::Token(refusal) => match refusal {
                 Refusal::Missing => RefusalKind::Missing,
                 Refusal::Expired => RefusalKind::Expired,
+                Refusal::NotYetValid => RefusalKind::NotYetValid,
                 Refusal::Revoked(_) => RefusalKind::Revoked,
                 Refusal::NotFresh => RefusalKind::NotFresh,
                 Refusal::Stale => RefusalKind::Stale,

@@ -91,11 +91,12 @@ pub struct Settings {
     pub audience: Option<String>,
 
     /// Other issuers whose tokens `/verify` and `/introspect` accept beside our own, and which can be logged out. Each is
-    /// a table, `[[trusted_issuer]]`, or here one in braces; its key comes from `secret_file` (HMAC; at least 32 bytes),
+    /// a table, `[[trusted_issuer]]`, or here one in braces; its key comes from `secret_file` (HMAC; as long as its hash),
     /// `pem_file` (a public key) or `jwks_url`. For an application with Flask-JWT-Extended:
     /// `[{ name = "shop", secret_file = "/etc/adieu/shop.secret", accept_generic_type = true, accept_missing_issuer = true }]`.
     /// There are also `algorithm`, `key_id`, `audience`, `longest_lifetime` ("31d"; what lives longer is refused),
-    /// `accept_missing_type` and `accept_missing_token_id`.
+    /// `clock_skew` ("3s"; how far its clock may be ahead), `claims` (those that are believed beside who somebody is: none),
+    /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`.
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
 
@@ -116,8 +117,9 @@ pub struct Settings {
     #[config(env = "ADIEU_SESSION_LIFETIME", default = "90d", deserialize_with = text)]
     pub session_lifetime: Duration,
 
-    /// For how long a refresh token that was already used gets the same successor again, so that two tabs do not
-    /// end each other's session. "0s" makes every second use end the session.
+    /// For how long a refresh token that was already used gets the current one even if its successor was used too, so
+    /// that two tabs do not end each other's session. As long as the successor was not used, it gets the same one again
+    /// at any time: the response may have been lost. "0s" makes every second use end the session.
     #[config(env = "ADIEU_ROTATION_GRACE", default = "10s", deserialize_with = text)]
     pub rotation_grace: Duration,
 

@@ -75,8 +75,11 @@ fn public_key(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKe
 }
 
 fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
-    let mut rules =
-        Rules::new(Issuer::new(&issuer.name)?).with_leeway(leeway)?.with_longest_lifetime(issuer.longest_lifetime);
+    let mut rules = Rules::new(Issuer::new(&issuer.name)?)
+        .with_leeway(leeway)?
+        .with_skew(issuer.clock_skew)
+        .context("clock_skew")?
+        .with_longest_lifetime(issuer.longest_lifetime);
     if let Some(audience) = &issuer.audience {
         rules = rules.with_audience(audience);
     }
@@ -85,10 +88,11 @@ fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
         (issuer.accept_missing_type, Rules::accept_missing_type),
         (issuer.accept_missing_issuer, Rules::accept_missing_issuer),
         (issuer.accept_missing_token_id, Rules::accept_missing_token_id),
+        (issuer.accept_integer_subject, Rules::accept_integer_subject),
     ] {
         if accepted {
             rules = accept(rules);
         }
     }
-    Ok(rules)
+    Ok(issuer.claims.iter().fold(rules, Rules::believe_claim))
 }

@@ -178,6 +178,7 @@ const fn cause(kind: RefusalKind) -> &'static str {
     match kind {
         RefusalKind::Missing => "missing",
         RefusalKind::Expired => "expired",
+        RefusalKind::NotYetValid => "not_yet_valid",
         RefusalKind::Revoked => "revoked",
         RefusalKind::NotFresh => "not_fresh",
         RefusalKind::TwoHeaders | RefusalKind::TwoTokens => "ambiguous",

@@ -93,6 +93,7 @@ async fn fill(store: &Sqlite, entries: u64) {
                     origin: Origin::default(),
                     refresh_id: TokenId::random(),
                     previous_refresh_id: None,
+                    used_refresh: None,
                     refreshed_at: now,
                     refresh_expires_at: expires_at,
                     expires_at,

@@ -28,8 +28,8 @@ use crate::{
     store::{Housekeeping, Store},
     time::{Clock, SystemClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, Decoder, FirstKeys, KeptKeys, KeySet, KeyStore, RemovedKey, Rules, SigningKey,
-        SigningKeys, StoredKey, Verifier, WhenStale, WithKeys, remove_key, rotate_key,
+        Algorithm, CacheLimits, DEFAULT_SKEW, Decoder, FirstKeys, KeptKeys, KeySet, KeyStore, RemovedKey, Rules,
+        SigningKey, SigningKeys, StoredKey, Verifier, WhenStale, WithKeys, remove_key, rotate_key,
     },
 };
 
@@ -337,6 +337,9 @@ impl NodeBuilder {
             Some(guard) => Arc::new(WatchedKeys { keys: Arc::clone(&store) as _, guard: Arc::clone(guard) }),
             None => Arc::clone(&store) as _,
         };
+        // Whoever shares a key issues tokens without a session here, which a cut-off alone can end: then it is the leeway
+        // that says how far a clock may be ahead. All other tokens of ours are of sessions, which end by their names.
+        let skew = if signing_key.is_some() { Duration::ZERO } else { DEFAULT_SKEW };
         let (keys, set, kept) = match signing_key {
             Some(key) => {
                 let set = KeySet::new([key.verifying_key().clone()])?;
@@ -347,7 +350,7 @@ impl NodeBuilder {
                 (first.signing.clone(), first.set.clone(), Some(first))
             }
         };
-        let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?;
+        let mut rules = Rules::new(settings.issuer.clone()).with_leeway(leeway)?.with_skew(skew)?;
         for audience in &settings.audience {
             rules = rules.with_audience(audience);
         }

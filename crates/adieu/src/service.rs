@@ -76,6 +76,7 @@ impl Service {
             rsa: None,
             audience: Vec::new(),
             leeway: Duration::ZERO,
+            rules: |rules| rules,
             max_staleness: DEFAULT_MAX_STALENESS,
             when_stale: WhenStale::default(),
             transport: None,
@@ -140,25 +141,20 @@ impl Service {
         Ok(())
     }
 
-    /// Logs out whoever has shown a token of the node's: ends its session, or the token alone when it has none.
+    /// Logs out whoever has shown a token: ends its session, or the token alone when it has none.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the node did not say that it is done.
     pub async fn log_out(&self, claims: &Claims) -> Result<(), Error> {
         let lapses_at = Revocation::lapse_for(claims.expires_at);
-        let target = match &claims.session {
-            Some(session) => {
-                self.remote.end_session(session).await?;
-                Target::Session { id: session.clone() }
-            }
-            None => Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) },
+        let revocation = |target| Revocation { issuer: claims.issuer.clone(), target, lapses_at };
+        let Some(id) = claims.session.clone() else {
+            let id = claims.token_id.clone();
+            return self.revoke(vec![revocation(Target::Token { id, expires_at: Some(claims.expires_at) })]).await;
         };
-        let revocation = Revocation { issuer: claims.issuer.clone(), target, lapses_at };
-        if claims.session.is_none() {
-            return self.revoke(vec![revocation]).await;
-        }
+        self.remote.end_session_of(&claims.issuer, &id).await?;
         // The node knows until when tokens of the session live. This is until the next page brings what it knows.
-        self.index.extend(&[revocation]);
+        self.index.extend(&[revocation(Target::Session { id })]);
         Ok(())
     }
 
@@ -180,6 +176,7 @@ pub struct ServiceBuilder {
     rsa: Option<Algorithm>,
     audience: Vec<String>,
     leeway: Duration,
+    rules: fn(Rules) -> Rules,
     max_staleness: Duration,
     when_stale: WhenStale,
     transport: Option<Arc<dyn Transport>>,
@@ -206,6 +203,12 @@ impl ServiceBuilder {
     /// How far the issuer's clock may be from ours; see [`Rules::with_leeway`].
     pub fn leeway(self, leeway: Duration) -> Self {
         Self { leeway, ..self }
+    }
+
+    /// Changes what a token must be like, starting from rules as strict as they are made for the issuer, the audience and
+    /// the leeway of this service: for tokens of an issuer that came before RFC 9068.
+    pub fn rules(self, rules: fn(Rules) -> Rules) -> Self {
+        Self { rules, ..self }
     }
 
     /// How long after a logout was answered the token may still be accepted here: [`DEFAULT_MAX_STALENESS`] unless something
@@ -248,6 +251,11 @@ impl ServiceBuilder {
         let mut rules = Rules::new(self.issuer).with_leeway(self.leeway)?;
         for audience in self.audience {
             rules = rules.with_audience(audience);
+        }
+        let issuer = rules.issuer().clone();
+        let rules = (self.rules)(rules);
+        if *rules.issuer() != issuer {
+            return Err(Error::Setting("the rules must be for the issuer of the service".to_owned()));
         }
         let transport = match self.transport {
             Some(transport) => transport,

@@ -3,8 +3,9 @@
 //! 1. A session is one row, whatever the number of its tokens; nothing is written when a token is used.
 //! 2. Logging out ends the session: every access token of it, also those minted by refresh, and its refresh token. A
 //!    logout that was answered is durable, and on this node the very next check refuses the token.
-//! 3. A refresh token is good once. Its predecessor gets the same successor again within a short grace, so that two
-//!    tabs don't fight; anything older is reuse, and ends the session.
+//! 3. A refresh token is good once. It gets the same successor again for as long as nobody has used that one, so that a
+//!    lost response logs nobody out, and within a short grace also after, so that two tabs don't fight; anything else is
+//!    reuse, and ends the session. There is one successor: the chain never forks.
 //! 4. A refresh and a logout that race have an order, which the store decides: after a logout no refresh succeeds,
 //!    and what an earlier refresh minted is refused.
 //!
@@ -32,7 +33,9 @@ use serde_json::{Map, Value};
 pub use named::{Name, Named};
 pub use options::TokenOptions;
 pub use settings::SessionSettings;
-pub use store::{Ended, Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore};
+pub use store::{
+    Ended, Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
+};
 
 use last_seen::LastSeen;
 
@@ -41,7 +44,7 @@ use crate::{
     restore::HighWater,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::{Clock, Timestamp},
-    token::{Claims, Fresh, Refusal, SigningKey, SigningKeys, TokenType, Verifier, encode_with_header},
+    token::{Claims, Expiry, Fresh, Refusal, Rules, SigningKey, SigningKeys, TokenType, Verifier, encode_with_header},
 };
 
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
@@ -299,10 +302,11 @@ impl Sessions {
         }
     }
 
-    /// Logs out, with an access or a refresh token of the session; an expired one will do.
+    /// Logs out, with an access or a refresh token of the session; one that has expired, or is not valid yet, will do to
+    /// end its own session. Any other [`Scope`] takes a token that is in time.
     ///
-    /// A token of another issuer has no session here. It is revoked alone; with [`Scope::All`] so is every token of its
-    /// subject that its issuer has issued until now.
+    /// A token of another issuer has no row here: the token is revoked, with every other of its session if it names one,
+    /// and with [`Scope::All`] every token of its subject that its issuer has issued until now.
     ///
     /// When this returns, the revocation is durable and this node refuses every token of what has ended. Gives the
     /// number of sessions that have.
@@ -310,7 +314,13 @@ impl Sessions {
     /// # Errors
     /// [`Refusal::Revoked`] when the session had ended already: nothing has changed.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, SessionError> {
-        let claims = self.verifier.verify_to_log_out(token)?;
+        let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
+        match expiry {
+            _ if scope == Scope::This => {}
+            Expiry::Live => {}
+            Expiry::Expired => return Err(Refusal::Expired.into()),
+            Expiry::NotYetValid => return Err(Refusal::NotYetValid.into()),
+        }
         let ours = claims.issuer == self.settings.issuer;
         let Some(session) = claims.session.clone().filter(|_| ours) else {
             // Of an application that has no sessions: the token is all there is to end.
@@ -331,32 +341,44 @@ impl Sessions {
     }
 
     async fn log_out_without_session(&self, claims: Claims, scope: Scope) -> Result<(), SessionError> {
-        let foreign = self.lifetime_elsewhere(&claims.issuer);
         let mut ends = vec![token_of(&claims)];
-        let is_cut_off = scope == Scope::All;
-        match (scope, foreign) {
-            (Scope::This, _) => {}
-            (Scope::All, Some(longest_lifetime)) => {
-                let issued_until = self.clock.now();
-                ends.push(Revocation {
-                    target: Target::Subject { id: claims.subject, issued_until },
-                    lapses_at: Revocation::lapse_for(issued_until.plus(longest_lifetime)),
-                    issuer: claims.issuer,
-                });
+        let Some(rules) = self.rules_elsewhere(&claims.issuer) else {
+            return match scope {
+                Scope::This => Ok(self.revoke(ends).await?),
+                Scope::Others | Scope::All => Err(Refusal::MissingClaim("sid").into()),
+            };
+        };
+        let (now, skew) = (self.clock.now(), rules.skew());
+        let mut end = |target, last_expiry| {
+            ends.push(Revocation {
+                issuer: claims.issuer.clone(),
+                target,
+                lapses_at: Revocation::lapse_for(claims.expires_at.max(last_expiry)),
+            });
+        };
+        if let Some(id) = claims.session.clone() {
+            end(Target::Session { id }, now.plus(rules.longest_lifetime()));
+        }
+        match scope {
+            Scope::This => {}
+            // Which they are, its issuer alone knows.
+            Scope::Others => return Err(Refusal::WrongIssuer.into()),
+            Scope::All => {
+                let issued_until = now.plus(skew);
+                let target = Target::Subject { id: claims.subject.clone(), issued_until };
+                end(target, issued_until.plus(rules.longest_lifetime()));
             }
-            _ => return Err(Refusal::MissingClaim("sid").into()),
         }
         self.revoke(ends).await?;
-        if is_cut_off {
-            self.until_next_second().await;
+        if scope == Scope::All {
+            self.until_next_second(skew).await;
         }
         Ok(())
     }
 
-    /// The longest that a token of another issuer lives; `None` if it is our own, or unknown.
-    fn lifetime_elsewhere(&self, issuer: &Issuer) -> Option<Duration> {
-        let decoder = self.verifier.decoder_of(issuer).filter(|_| *issuer != self.settings.issuer)?;
-        Some(decoder.rules().longest_lifetime())
+    /// What tokens of another issuer are like; `None` if it is our own, or unknown.
+    fn rules_elsewhere(&self, issuer: &Issuer) -> Option<&Rules> {
+        Some(self.verifier.decoder_of(issuer).filter(|_| *issuer != self.settings.issuer)?.rules())
     }
 
     /// Ends sessions; gives how many there were.
@@ -437,6 +459,7 @@ impl Sessions {
             origin,
             refresh_id: TokenId::random(),
             previous_refresh_id: None,
+            used_refresh: None,
             refreshed_at: now,
             refresh_expires_at: now.plus(refresh_lifetime).min(expires_at),
             expires_at,
@@ -472,7 +495,7 @@ impl Sessions {
         // Both with the same.
         let key = self.signing_key();
         let (access, claims) = self.mint_access(&key, session, now, fresh, options)?;
-        // The same id and life whenever it is asked for: a second answer within the grace is the same token.
+        // The same id and life whenever it is asked for: a second answer is the same token.
         let refresh = Claims {
             expires_at: session.refresh_expires_at,
             token_id: session.refresh_id.clone(),
@@ -497,7 +520,7 @@ impl Sessions {
         let claims = Claims {
             issuer: self.settings.issuer.clone(),
             subject: session.subject.clone(),
-            // Not later than the row says, also for a second answer within the grace: whether a cut-off covers every token
+            // Not later than the row says, also in a second answer: whether a cut-off covers every token
             // of a session is decided by its row.
             issued_at: Some(session.refreshed_at),
             not_before: Some(session.refreshed_at),

@@ -77,7 +77,7 @@ pub use key_store::{KeyStore, PrivateKey, StoredKey, load_or_make_keys};
 pub use parsed::ParsedClaims;
 pub use refusal::Refusal;
 pub use rotation::{PUBLISHED_FOR, RemovedKey, forget_lapsed_keys, kept_until, key_at, remove_key, rotate_key};
-pub use rules::{DEFAULT_MAX_TOKEN_BYTES, Rules};
+pub use rules::{DEFAULT_MAX_TOKEN_BYTES, DEFAULT_SKEW, Rules};
 pub use signing_key::SigningKey;
 pub use signing_keys::SigningKeys;
 pub use staleness::{JudgedWhileStale, WhenStale};

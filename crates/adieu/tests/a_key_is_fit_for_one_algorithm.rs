@@ -11,7 +11,7 @@ use std::time::Duration;
 use adieu::{
     Error, Issuer, Subject,
     time::Timestamp,
-    token::{Algorithm, Claims, Decoder, Jwk, KeyId, KeySet, Rules, SigningKey, TokenType, VerifyingKey, encode},
+    token::{Algorithm, Claims, Decoder, Jwk, Jwks, KeyId, KeySet, Rules, SigningKey, TokenType, VerifyingKey, encode},
 };
 use base64url::base64url;
 use secrecy::ExposeSecret;
@@ -37,14 +37,40 @@ fn from_jwk(json: serde_json::Value) -> Result<VerifyingKey, Error> {
 }
 
 #[test]
-fn a_secret_has_32_bytes() {
-    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
-        assert!(SigningKey::from_secret(algorithm, &[7; 32]).is_ok());
-        assert!(VerifyingKey::from_secret(algorithm, &[7; 32]).is_ok());
-        assert!(reason(SigningKey::from_secret(algorithm, &[7; 31])).contains("32 bytes"));
-        assert!(reason(VerifyingKey::from_secret(algorithm, b"secret")).contains("32 bytes"));
-        assert!(SigningKey::generate(algorithm).unwrap().to_secret_bytes().unwrap().expose_secret().len() >= 32);
+fn a_secret_is_as_long_as_its_hash() {
+    for (algorithm, length) in [(Algorithm::HS256, 32), (Algorithm::HS384, 48), (Algorithm::HS512, 64)] {
+        assert!(SigningKey::from_secret(algorithm, &vec![7; length]).is_ok());
+        assert!(VerifyingKey::from_secret(algorithm, &vec![7; length]).is_ok());
+        let least = format!("{length} bytes");
+        assert!(reason(SigningKey::from_secret(algorithm, &vec![7; length - 1])).contains(&least));
+        assert!(reason(VerifyingKey::from_secret(algorithm, &vec![7; length - 1])).contains(&least));
+        assert!(reason(VerifyingKey::from_secret(algorithm, b"secret")).contains(&least));
+        assert_eq!(SigningKey::generate(algorithm).unwrap().to_secret_bytes().unwrap().expose_secret().len(), length);
     }
+}
+
+#[test]
+fn a_published_key_is_for_verifying_and_public() {
+    let key = SigningKey::from_pem(Algorithm::EdDSA, PRIVATE_PEM).unwrap().verifying_key().to_jwk().unwrap();
+    let with = |name: &str, value: serde_json::Value| {
+        let mut json = serde_json::to_value(&key).unwrap();
+        json[name] = value;
+        json
+    };
+    for operations in [json!(["verify"]), json!(["sign", "verify"])] {
+        assert!(from_jwk(with("key_ops", operations)).is_ok());
+    }
+    for operations in [json!([]), json!(["sign"]), json!(["encrypt", "wrapKey"])] {
+        assert!(reason(from_jwk(with("key_ops", operations))).contains("not for signatures"));
+    }
+    for private in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
+        let error = serde_json::from_value::<Jwk>(with(private, json!("AAAA"))).unwrap_err();
+        assert!(error.to_string().contains("private part"), "{private}: {error}");
+    }
+    // RFC 8037, appendix A.1: whoever publishes a key with `d` has told everyone how to sign.
+    let document = json!({"keys": [key, {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]});
+    assert_eq!(Jwks::key_set(document.to_string().as_bytes(), None).unwrap().iter().count(), 1);
 }
 
 #[test]

@@ -8,14 +8,14 @@ mod forge;
 use std::{sync::Arc, time::Duration};
 
 use adieu::{
-    Error, Issuer, Node, Subject, TokenId,
-    revocation::RevokedBy,
-    session::{Scope, SessionError},
+    Error, Issuer, Node, SessionId, Subject, TokenId,
+    revocation::{RevokedBy, Target},
+    session::{Name, Named, Scope, SessionError},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, Claims, Decoder, KeyId, KeySet, Refusal, Rules, SigningKey, TokenType, VerifyingKey,
-        encode,
+        Algorithm, CacheLimits, Claims, DEFAULT_SKEW, Decoder, Fresh, KeyId, KeySet, Refusal, Rules, SigningKey,
+        TokenType, VerifyingKey, encode,
     },
 };
 use forge::{SECRET, base64url, forge, sign};
@@ -211,12 +211,12 @@ async fn a_foreign_session_is_not_one_of_ours() {
     assert!(setup.node.sessions().inspect(&refresh).is_err(), "only our own refresh tokens are exchanged here");
     assert_eq!(setup.verify(&refresh), Err(Refusal::WrongTokenType { expected: TokenType::Access }));
     setup.node.sessions().note_use(&setup.verify(&forged).unwrap());
-    for token in [&forged, &refresh] {
-        assert_eq!(setup.log_out(token, Scope::This).await, Ok(0));
-    }
+    assert_eq!(setup.log_out(&forged, Scope::This).await, Ok(0));
+    // It is one of theirs.
+    assert_eq!(setup.log_out(&refresh, Scope::This).await, Err(Refusal::Revoked(RevokedBy::Session)));
     assert!(setup.verify(&ours.access).is_ok());
     let others = setup.log_out(&encode(&setup.theirs, &claims("them")).unwrap(), Scope::Others).await;
-    assert_eq!(others, Err(Refusal::MissingClaim("sid")), "which sessions there are is not known here");
+    assert_eq!(others, Err(Refusal::WrongIssuer), "which sessions there are is not known here");
     assert!(setup.node.sessions().inspect(&ours.refresh).is_ok());
 }
 
@@ -235,7 +235,12 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
     }
     assert!(setup.verify(&other).is_ok() && setup.verify(&ours).is_ok());
 
-    setup.clock.advance(Duration::from_secs(1));
+    // Their clock may be ahead: what it says to be a little later may be from before.
+    let ahead = NOON.plus(DEFAULT_SKEW);
+    let ahead = Claims { issued_at: Some(ahead), not_before: Some(ahead), ..claims("them") };
+    assert!(matches!(setup.verify(&encode(&setup.theirs, &ahead).unwrap()), Err(Refusal::Revoked(_))));
+
+    setup.clock.advance(DEFAULT_SKEW + Duration::from_secs(1));
     while !setup.node.verifier().is_fresh() {
         tokio::task::yield_now().await;
     }
@@ -249,6 +254,96 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
     assert!(longest >= NOON.plus(HOUR * 24) && longest <= NOON.plus(HOUR * 25), "{longest:?}");
     let immortal = Claims { expires_at: now.plus(HOUR * 25), ..later };
     assert_eq!(setup.verify(&encode(&setup.theirs, &immortal).unwrap()), Err(Refusal::InvalidClaim("exp")));
+}
+
+#[tokio::test]
+async fn a_revoked_subject_is_cut_off_as_far_ahead_as_its_issuers_clock_may_be() {
+    let setup = Setup::start().await;
+    let jose = || Subject::new("jose").unwrap();
+    for of in ["them", "flask", "an issuer that is not trusted here"] {
+        let named = Named { what: Name::Subject(jose()), issuer: Some(issuer(of)), keep_until: None };
+        setup.node.sessions().revoke_named(vec![named]).await.unwrap();
+    }
+    setup.node.sessions().revoke_subject(jose()).await.unwrap();
+    let entries = setup.node.log().read(None, Duration::ZERO).await.unwrap().entries;
+    let until = entries.iter().map(|entry| match &entry.target {
+        Target::Subject { issued_until, .. } => issued_until.since(NOON),
+        other => panic!("{other:?}"),
+    });
+    // A session of ours ends by its name, whatever its clock says, and a login must not have to wait.
+    assert_eq!(Vec::from_iter(until), [DEFAULT_SKEW, DEFAULT_SKEW, DEFAULT_SKEW, Duration::ZERO]);
+}
+
+/// From a log file, say: whoever finds one may end what it was for, and nothing else.
+#[tokio::test]
+async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let setup = Setup::start().await;
+    let sign = |claims: &Claims| encode(&setup.theirs, claims).unwrap();
+    let session = |name: &str| Some(SessionId::new(name).unwrap());
+    let live = Claims { session: session("live"), ..claims("them") };
+    let past = NOON.minus(DAY * 400);
+    let old = Claims {
+        issued_at: Some(past),
+        not_before: Some(past),
+        expires_at: past.plus(HOUR),
+        session: session("old"),
+        ..claims("them")
+    };
+    let coming = NOON.plus(HOUR);
+    let coming = Claims {
+        issued_at: Some(coming),
+        not_before: Some(coming),
+        expires_at: coming.plus(HOUR),
+        session: session("new"),
+        ..claims("them")
+    };
+    for (claims, refusal) in [(&old, Refusal::Expired), (&coming, Refusal::NotYetValid)] {
+        for scope in [Scope::All, Scope::Others] {
+            assert_eq!(setup.log_out(&sign(claims), scope).await, Err(refusal.clone()));
+        }
+        assert!(setup.verify(&sign(&live)).is_ok());
+
+        assert_eq!(setup.log_out(&sign(claims), Scope::This).await, Ok(0));
+        let same_session = Claims { session: claims.session.clone(), token_id: TokenId::random(), ..live.clone() };
+        assert_eq!(setup.verify(&sign(&same_session)), Err(Refusal::Revoked(RevokedBy::Session)));
+        assert!(setup.verify(&sign(&live)).is_ok());
+    }
+}
+
+/// What an issuer says beside who somebody is would count as ours.
+#[tokio::test]
+async fn another_issuer_is_believed_who_somebody_is_and_what_it_is_trusted_with() {
+    let theirs = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let mut said = claims("them");
+    said.session = Some(SessionId::new("s").unwrap());
+    said.audience = vec!["us".to_owned()];
+    said.fresh = Fresh::Yes;
+    said.custom.insert("is_admin".into(), true.into());
+    said.custom.insert("role".into(), "editor".into());
+    let token = encode(&theirs, &said).unwrap();
+    let rules = || Rules::new(issuer("them")).with_audience("us");
+    let mut trusted = vec![(rules(), vec![], Fresh::No)];
+    trusted.push((rules().believe_claim("role"), vec!["role"], Fresh::No));
+    trusted.push((rules().believe_claim("role").believe_claim("fresh"), vec!["role"], Fresh::Yes));
+    for (rules, believed, fresh) in trusted {
+        let node = Node::builder(issuer("us"))
+            .clock(Arc::new(ManualClock::at(NOON)))
+            .issuer(decoder(rules.clone(), theirs.verifying_key()))
+            .start(Memory::new())
+            .await
+            .unwrap();
+        let read = node.verifier().read(&token).unwrap().0;
+        for claims in [node.verifier().verify(&token).unwrap(), node.verifier().verify(&token).unwrap(), Arc::new(read)]
+        {
+            assert_eq!(Vec::from_iter(claims.custom.keys()), believed);
+            assert_eq!(claims.fresh, fresh);
+            let identity = Claims { custom: said.custom.clone(), fresh: said.fresh, ..Claims::clone(&claims) };
+            assert_eq!(identity, said);
+        }
+        // A process whose only issuer it is has nobody to confuse it with.
+        assert_eq!(decoder(rules, theirs.verifying_key()).decode(&token, NOON), Ok(said.clone()));
+    }
 }
 
 #[tokio::test]

@@ -9,9 +9,12 @@ use adieu::{
     session::{Origin, Scope, SessionError, SessionSettings, TokenOptions},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
-    token::{Algorithm, Claims, Expiry, Fresh, Refusal, SigningKey, TokenType, dangerous, encode, encode_with_header},
+    token::{
+        Algorithm, Claims, Decoder, Expiry, Fresh, KeySet, Refusal, Rules, SigningKey, TokenType, dangerous, encode,
+        encode_with_header,
+    },
 };
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -193,4 +196,35 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
         sessions.renew(&forged, &TokenOptions::default()).await,
         Err(SessionError::Refused(Refusal::WrongIssuer))
     ));
+}
+
+#[test]
+fn a_claim_can_not_make_it_another_type_of_token() {
+    let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let now = Timestamp::from_unix(1_800_000_000);
+    let encoded = |token_type, name: &str, value: Value| {
+        let mut claims = Claims::new(issuer(), jose(), token_type, now, HOUR);
+        claims.custom = map(json!({ name: value }));
+        encode(&key, &claims)
+    };
+    let decoder = Decoder::new(Rules::new(issuer()), KeySet::new([key.verifying_key().clone()]).unwrap());
+    for name in ["token_type", "token_use", "typ"] {
+        for (token_type, value) in [
+            (TokenType::Access, json!("Bearer")),
+            (TokenType::Access, json!("access")),
+            (TokenType::Refresh, json!("Refresh")),
+        ] {
+            let token = encoded(token_type, name, value.clone()).unwrap();
+            assert_eq!(decoder.decode(&token, now).unwrap().custom[name], value, "it stays a claim");
+        }
+        for (token_type, value) in [
+            (TokenType::Access, json!("refresh")),
+            (TokenType::Refresh, json!("access")),
+            (TokenType::Access, json!("ID")),
+            (TokenType::Access, json!(7)),
+        ] {
+            let error = encoded(token_type, name, value).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
 }

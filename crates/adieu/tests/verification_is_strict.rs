@@ -24,8 +24,9 @@ const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
 const CLAIMS: &str =
     r#"{"iss":"us","sub":"jose","exp":2000,"jti":"1","iat":1000,"nbf":1000,"type":"access","fresh":true,"sid":"s"}"#;
 
+/// To the second.
 fn rules() -> Rules {
-    Rules::new(Issuer::new("us").unwrap())
+    Rules::new(Issuer::new("us").unwrap()).with_skew(Duration::ZERO).unwrap()
 }
 
 fn key() -> VerifyingKey {
@@ -43,6 +44,7 @@ fn decode_with(decoder: &Decoder, token: &str) -> Result<Claims, Refusal> {
     assert_eq!(result, borrowed);
     match decoder.decode_even_expired(token, NOW) {
         Ok((_, Expiry::Expired)) => assert_eq!(result, Err(Refusal::Expired)),
+        Ok((_, Expiry::NotYetValid)) => assert_eq!(result, Err(Refusal::NotYetValid)),
         Ok((claims, Expiry::Live)) => assert_eq!(result, Ok(claims)),
         Err(refusal) => assert_eq!(result, Err(refusal)),
     }
@@ -234,7 +236,9 @@ fn time_is_to_the_second_and_a_fraction_never_lengthens_a_life() {
         ("2000", "1001.0", None),
         ("2000", "1.001e3", None),
         (r#""nbf":1000"#, r#""nbf":1001"#, Some(Refusal::NotYetValid)),
-        (r#""nbf":1000"#, r#""nbf":1000.1"#, Some(Refusal::NotYetValid)),
+        // Perhaps it has passed: the time that it is compared with has no fraction.
+        (r#""nbf":1000"#, r#""nbf":1000.9"#, None),
+        (r#""nbf":1000"#, r#""nbf":1001.1"#, Some(Refusal::NotYetValid)),
         (r#""iat":1000"#, r#""iat":1000.9"#, None),
         (r#""iat":1000"#, r#""iat":1001"#, Some(Refusal::NotYetValid)),
         (r#""iat":1000"#, r#""iat":9999999999"#, Some(Refusal::NotYetValid)),
@@ -254,6 +258,22 @@ fn time_is_to_the_second_and_a_fraction_never_lengthens_a_life() {
         assert_eq!(decode_with(&lenient, &claims_with(from, to)).err(), expected, "{from} -> {to} with leeway");
     }
     assert!(rules().with_leeway(Duration::from_secs(61)).is_err());
+}
+
+#[test]
+fn the_clock_of_an_issuer_may_be_a_few_seconds_ahead() {
+    let usual = decoder(Rules::new(Issuer::new("us").unwrap()));
+    for (from, to, expected) in [
+        (r#""nbf":1000"#, r#""nbf":1003.9"#, None),
+        (r#""nbf":1000"#, r#""nbf":1004"#, Some(Refusal::NotYetValid)),
+        (r#""iat":1000"#, r#""iat":1003"#, None),
+        (r#""iat":1000"#, r#""iat":1004"#, Some(Refusal::NotYetValid)),
+        ("2000", "1000", Some(Refusal::Expired)),
+    ] {
+        assert_eq!(decode_with(&usual, &claims_with(from, to)).err(), expected, "{from} -> {to}");
+    }
+    assert_eq!(Refusal::NotYetValid.code(), "token_not_yet_valid", "nothing is wrong with its signature");
+    assert!(rules().with_skew(Duration::from_secs(61)).is_err());
 }
 
 #[test]

@@ -259,11 +259,13 @@ fn theirs(token: &str) -> Result<Map<String, Value>, jsonwebtoken::errors::Error
 
 fn ours(token: &str) -> Result<Claims, Refusal> {
     let key = VerifyingKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-    let decoder = Decoder::new(Rules::new(Issuer::new("us").unwrap()), KeySet::new([key]).unwrap());
+    let rules = Rules::new(Issuer::new("us").unwrap()).with_skew(std::time::Duration::ZERO).unwrap();
+    let decoder = Decoder::new(rules, KeySet::new([key]).unwrap());
     let now = SystemClock.now();
     let result = decoder.decode(token, now);
     match decoder.decode_even_expired(token, now) {
         Ok((_, Expiry::Expired)) => assert_eq!(result, Err(Refusal::Expired)),
+        Ok((_, Expiry::NotYetValid)) => assert_eq!(result, Err(Refusal::NotYetValid)),
         Ok((claims, Expiry::Live)) => assert_eq!(result.as_ref(), Ok(&claims)),
         Err(refusal) => assert_eq!(result, Err(refusal)),
     }
@@ -284,7 +286,9 @@ fn rule_of_ours(refusal: &Refusal) -> Option<&'static str> {
         Refusal::InvalidClaim("iss") => Some("there is one issuer, not a list"),
         Refusal::InvalidClaim("aud") => Some("an audience is a text or a list of texts"),
         Refusal::InvalidClaim("sub" | "jti" | "sid") => Some("an id is a text between 1 and 512 bytes"),
-        Refusal::InvalidClaim("type") => Some("the claim `type` is what the header says"),
+        Refusal::InvalidClaim("type" | "token_type" | "token_use" | "typ") => {
+            Some("a claim names no other type than the header")
+        }
         Refusal::InvalidClaim("fresh") => Some("fresh is yes, no, or until when"),
         Refusal::InvalidClaim("exp" | "nbf" | "iat") => Some("a date is a number between 1970 and 9999"),
         Refusal::NotYetValid => Some("a token is not from the future"),

@@ -39,9 +39,12 @@ pub trait LoadUser<S>: Sized {
     /// What goes wrong when the users can't be asked, and how that is answered.
     type Error: IntoResponse;
 
+    /// Whether there are users of other issuers too. Unless there are, their tokens are refused: the same subject of another
+    /// issuer is somebody else, and whoever looks one up looks at [`Claims::issuer`] as well.
+    const OF_OTHER_ISSUERS: bool = false;
+
     /// Loads the user that a verified access token speaks for; `None`, and with it 401, when there is none any more, or the
-    /// user may not be here. Where tokens of several issuers are accepted, the subject means something only together with
-    /// [`Claims::issuer`].
+    /// user may not be here.
     ///
     /// # Errors
     /// When the users can't be asked.
@@ -112,6 +115,9 @@ async fn load<S: GuardedState, U: LoadUser<S>>(
         Ok(None) => return Ok(None),
         Err(failure) => return Ok(Some(Err(failure))),
     };
+    if !U::OF_OTHER_ISSUERS && !guard.is_own(&access.claims) {
+        return Ok(Some(Err(Failure { reason: Refusal::WrongIssuer.into(), place: Some(access.place) })));
+    }
     match U::load_user(&access.claims, state).await {
         Ok(Some(user)) => Ok(Some(Ok(user))),
         Ok(None) => Ok(Some(Err(Failure { reason: Reason::UnknownUser, place: Some(access.place) }))),

@@ -110,6 +110,10 @@ impl Words {
                 "The token has expired.",
                 r#"{"message":"The token has expired.","error":"token_expired"}"#
             ),
+            RefusalKind::NotYetValid => invalid_token!(
+                "The token is not valid yet.",
+                r#"{"message":"The token is not valid yet.","error":"token_not_yet_valid"}"#
+            ),
             RefusalKind::Revoked => invalid_token!(
                 "The token has been revoked.",
                 r#"{"description":"The token has been revoked.","error":"token_revoked"}"#

@@ -1,13 +1,15 @@
 //! Claims are read into the application's own type, its users are loaded for their tokens, and it may demand more.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use adieu::{
-    Error,
+    Error, Issuer, Node,
     session::{Origin, TokenOptions},
-    token::{Claims, Fresh},
+    store::Memory,
+    time::{Clock as _, SystemClock},
+    token::{Algorithm, Claims, Decoder, Fresh, KeySet, Rules, SigningKey, TokenType, encode},
 };
-use adieu_axum::{AccessToken, Auth, CurrentUser, FreshAccessToken, LoadUser, Refused, Tokens};
+use adieu_axum::{AccessToken, Auth, CurrentUser, FreshAccessToken, Guard, LoadUser, Refused, Tokens};
 use axum::{
     Router,
     http::StatusCode,
@@ -163,4 +165,42 @@ async fn a_token_has_the_life_the_claims_and_the_header_that_it_was_given() {
     let tokens = send_with(&router, "POST /refresh", tokens["refresh_token"].as_str().unwrap()).await.json();
     let access = tokens["access_token"].as_str().unwrap();
     assert_eq!(send_with(&router, "GET /", access).await.text(), r#"200 false "JOSE""#);
+}
+
+/// What another issuer says of somebody counts for nothing here, unless it is trusted with that; and the same subject is not
+/// the same user.
+#[tokio::test]
+async fn what_another_issuer_claims_is_not_ours() {
+    let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let theirs = Issuer::new("them").unwrap();
+    let mut claims =
+        Claims::new(theirs.clone(), subject("jose"), TokenType::Access, SystemClock.now(), Duration::from_secs(60));
+    claims.custom.insert("is_admin".to_owned(), true.into());
+    claims.fresh = Fresh::Yes;
+    let token = encode(&key, &claims).unwrap();
+    let answers = async |rules: Rules| {
+        let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
+        let node = Node::builder(Issuer::new("us").unwrap()).issuer(Decoder::new(rules, keys));
+        let node = node.start(Memory::new()).await.unwrap();
+        let sessions = Arc::clone(node.sessions());
+        let state = |guard: Guard| State { guard, sessions: Arc::clone(&sessions) };
+        let own_only = Router::new()
+            .route("/own", get(async |token: AccessToken| token.issuer.to_string()))
+            .with_state(state(Guard::of(&sessions).own_tokens_only()));
+        let router = Router::new()
+            .route("/", get(async |token: AccessToken| token.issuer.to_string()))
+            .route("/role", get(async |token: AccessToken<Role>| token.typed.is_admin.to_string()))
+            .route("/fresh", get(async |token: FreshAccessToken| token.issuer.to_string()))
+            .route("/user", get(async |CurrentUser(User(name)): CurrentUser<User>| name))
+            .with_state(state(Guard::of(&sessions)))
+            .merge(own_only);
+        let mut answers = Vec::new();
+        for path in ["/", "/role", "/fresh", "/user", "/own"] {
+            answers.push(send_with(&router, &format!("GET {path}"), &token).await.status);
+        }
+        answers
+    };
+    assert_eq!(answers(Rules::new(theirs.clone())).await, [200, 400, 401, 401, 401]);
+    let trusted = Rules::new(theirs).believe_claim("is_admin").believe_claim("fresh");
+    assert_eq!(answers(trusted).await, [200, 200, 200, 401, 401]);
 }

@@ -79,6 +79,8 @@ async fn a_refresh_rotates_and_reuse_ends_the_session() {
     assert_eq!(answer.header("cache-control"), "no-store");
     let second = answer.json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(send_with(&router, "GET /me", &second).await.text(), "200 jose");
+    let successor = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+    assert_eq!(send_with(&router, "POST /refresh", &successor).await.status, 200);
     app.pass(Duration::from_secs(60));
     assert!(send_with(&router, "POST /refresh", &first.refresh).await.body.contains("token_revoked"));
     for token in [&first.access, &second] {

@@ -124,7 +124,7 @@ pub(super) struct RefusalBody {
     /// What a program can tell apart.
     #[schema(
         example = "token_revoked",
-        pattern = "^(authorization_required|token_expired|token_revoked|fresh_token_required|invalid_token)$"
+        pattern = "^(authorization_required|token_expired|token_not_yet_valid|token_revoked|fresh_token_required|invalid_token)$"
     )]
     error: String,
     #[schema(example = "The token has been revoked.")]
@@ -180,6 +180,7 @@ answers! {
     Refusals "401" "RefusalBody" "The token is refused, or there is none." ["WWW-Authenticate"] {
         "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
+        "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
         "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
         "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
     }
@@ -187,6 +188,7 @@ answers! {
         "not fresh" => {"description": "The token is not fresh.", "error": "fresh_token_required"},
         "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
+        "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
         "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
         "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
     }
@@ -212,6 +214,7 @@ answers! {
     RefusedRevokers "401" "RefusalBody" "The token is refused, or there is none; or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
         "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
+        "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
         "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
         "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
     }

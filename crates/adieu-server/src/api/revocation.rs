@@ -168,7 +168,7 @@ pub(super) async fn revoke(
         within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
     }
     let (named, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.named, item.entry)).unzip();
-    let has_cut_off = named.iter().any(|named| named.what.is_cut_off());
+    let reach = sessions.reach(&named);
     let ended = sessions.revoke_named(named).await?;
     let by = match &revoker {
         Revoker::Admin(admin, _) => audit::Entry { by: Some(admin.subject().clone()), ..audit::Entry::default() },
@@ -186,8 +186,8 @@ pub(super) async fn revoke(
         Revoker::Client(_) => None,
     };
     let cut_off_is_over = async {
-        if has_cut_off {
-            sessions.until_next_second().await;
+        if let Some(reach) = reach {
+            sessions.until_next_second(reach).await;
         }
     };
     let (everywhere, ()) = tokio::join!(wait.until_everywhere(&api.node.feed), cut_off_is_over);

@@ -56,8 +56,11 @@ const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
     ("admin" = inline(Option<Flag>), Query, description = "`true`: the token must be an administrator's."),
     ("fresh" = inline(Option<Flag>), Query, description = "`true`: it must come from a login with credentials, not from a refresh."),
     ("audience" = Option<String>, Query, min_length = 1, description = "It must be meant for this audience."),
+    ("issuer" = Option<String>, Query, min_length = 1,
+        description = "It must be from this issuer. Without it: from this server, or any that it trusts."),
     ("claim" = Option<Vec<String>>, Query, description = "`name:value`, also several times: it must have this claim, with this \
-        value or with a list that has it. A colon in the name is written `%3A`."),
+        value or with a list that has it. A colon in the name is written `%3A`. Of a trusted issuer only those count that its \
+        settings list."),
 ), responses(
     (status = 204, description = "The token is good.", headers(
         ("X-Adieu-Subject" = String, description = "Who it speaks for: its `sub`."),
@@ -108,6 +111,7 @@ pub(super) struct Wanted {
     admin: bool,
     fresh: bool,
     audience: Option<String>,
+    issuer: Option<String>,
     claims: Vec<(String, String)>,
 }
 
@@ -130,9 +134,16 @@ impl Wanted {
                 "admin" | "fresh" if text != "true" => errors.add(name, "Must be true."),
                 "admin" => wanted.admin = true,
                 "fresh" => wanted.fresh = true,
-                "audience" if text.is_empty() => errors.add(name, "Shorter than minimum length 1."),
-                "audience" if wanted.audience.is_some() => errors.add(name, "The field is there twice."),
-                "audience" => wanted.audience = Some(text),
+                "audience" | "issuer" => {
+                    let wanted = if name == "audience" { &mut wanted.audience } else { &mut wanted.issuer };
+                    if text.is_empty() {
+                        errors.add(name, "Shorter than minimum length 1.");
+                    } else if wanted.is_some() {
+                        errors.add(name, "The field is there twice.");
+                    } else {
+                        *wanted = Some(text);
+                    }
+                }
                 // Before it is decoded, so that there can be colons in a name.
                 "claim" => match value.split_once(':') {
                     Some((claim, value)) if !claim.is_empty() => wanted.claims.push((decoded(claim), decoded(value))),
@@ -148,6 +159,9 @@ impl Wanted {
     fn of(&self, token: &AccessToken, realm: &Realm) -> Result<(), ApiError> {
         if self.audience.as_ref().is_some_and(|audience| !token.audience.contains(audience)) {
             return Err(Refusal::WrongAudience.into());
+        }
+        if self.issuer.as_ref().is_some_and(|issuer| token.issuer.as_str() != issuer) {
+            return Err(Refusal::WrongIssuer.into());
         }
         if self.admin && !is_admin(token, &realm.issuer) {
             return Err(ApiError::AdminOnly);
@@ -203,7 +217,7 @@ mod tests {
     #[test]
     fn what_is_wanted_is_read_from_a_query() {
         let wanted = Wanted::parse(
-            "admin=true&claim=role:editor&audience=the+shop&claim=https%3A//example.com/a%20b:c:d&fresh=true",
+            "admin=true&claim=role:editor&audience=the+shop&issuer=adieu&claim=https%3A//example.com/a%20b:c:d&fresh=true",
         );
         let claim = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
@@ -212,6 +226,7 @@ mod tests {
                 admin: true,
                 fresh: true,
                 audience: Some("the shop".into()),
+                issuer: Some("adieu".into()),
                 claims: vec![claim("role", "editor"), claim("https://example.com/a b", "c:d")],
             }
         );
@@ -229,6 +244,8 @@ mod tests {
             "fresh=yes",
             "audience=",
             "audience=a&audience=b",
+            "issuer=",
+            "issuer=a&issuer=b",
             "claim=role",
             "claim=:editor",
             "claim=",

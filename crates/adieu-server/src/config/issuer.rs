@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use adieu::token::Algorithm;
+use adieu::token::{Algorithm, DEFAULT_SKEW};
 use serde::{
     Deserialize,
     de::{self, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
@@ -38,7 +38,15 @@ pub struct TrustedIssuer {
     /// The longest that its tokens live. One that lives longer is refused.
     #[serde(default = "thirty_one_days", deserialize_with = "text")]
     pub longest_lifetime: Duration,
-    /// Accepts a header without the type of RFC 9068, if the claim `type` says what the token is.
+    /// How far its clock may be ahead of ours, for `iat` and `nbf`: it is that of another machine.
+    #[serde(default = "a_few_seconds", deserialize_with = "text")]
+    pub clock_skew: Duration,
+    /// Which of its claims are believed beside those that say who somebody is. Others would count as ours, such as that
+    /// somebody is an editor: they are left out.
+    #[serde(default)]
+    pub claims: Vec<String>,
+    /// Accepts a header without the type of RFC 9068, if a claim says what the token is: `type`, `token_type`,
+    /// `token_use` or `typ`.
     #[serde(default)]
     pub accept_generic_type: bool,
     /// Takes what says nothing of its type for an access token.
@@ -50,10 +58,17 @@ pub struct TrustedIssuer {
     /// Accepts tokens without `jti`.
     #[serde(default)]
     pub accept_missing_token_id: bool,
+    /// Accepts a whole number as `sub`, which is then its digits.
+    #[serde(default)]
+    pub accept_integer_subject: bool,
 }
 
 const fn thirty_one_days() -> Duration {
     Duration::from_secs(31 * 24 * 60 * 60)
+}
+
+const fn a_few_seconds() -> Duration {
+    DEFAULT_SKEW
 }
 
 impl TrustedIssuer {

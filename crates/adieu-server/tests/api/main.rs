@@ -16,6 +16,7 @@ mod holes_are_closed;
 mod introspection;
 mod limits;
 mod logout;
+mod one_verdict_per_token;
 mod page_in_a_browser;
 mod passwords;
 mod refusals;
@@ -26,6 +27,9 @@ mod settings_have_effect;
 mod store_that_can_not_write;
 mod support;
 mod the_course;
+#[path = "../../../../tests/verdicts.rs"]
+#[expect(dead_code, reason = "shared with the tests of other crates")]
+mod verdicts;
 mod verify;
 mod what_can_be_seen;
 mod withheld_bodies;

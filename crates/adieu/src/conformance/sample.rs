@@ -57,6 +57,7 @@ pub fn session(of: &str) -> Session {
         origin: Origin::default(),
         refresh_id: TokenId::random(),
         previous_refresh_id: None,
+        used_refresh: None,
         refreshed_at: NOON,
         refresh_expires_at: after(86_400),
         expires_at: after(86_400),

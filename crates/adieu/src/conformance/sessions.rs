@@ -7,7 +7,9 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     SessionId, Subject, TokenId,
     revocation::{Revocation, RevocationLog, Target},
-    session::{Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    session::{
+        Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
+    },
     time::Timestamp,
 };
 
@@ -103,6 +105,7 @@ pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + Session
         origin: Origin { address: "2001:db8::7".parse().ok(), user_agent: Some(format!("{text}\0🦀")) },
         refresh_id: TokenId::new(&text).unwrap(),
         previous_refresh_id: Some(TokenId::new(&text).unwrap()),
+        used_refresh: Some(UsedRefresh { id: TokenId::new(&text).unwrap(), at: after(5) }),
         created_at: Timestamp::ZERO,
         last_seen_at: after(1),
         refreshed_at: after(2),
@@ -274,9 +277,18 @@ pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionS
     assert_eq!(store.session(&session.id).await.unwrap(), Some(rotated.clone()));
 
     let again = rotation(&session, &session.refresh_id);
-    let Rotated::Again(forgiven) = store.rotate(again).await.unwrap() else { panic!("it is within the grace") };
+    // However late: nobody has used its successor.
+    let again = Rotation { forgiven_since: Some(after(70)), ..again };
+    let Rotated::Again(forgiven) = store.rotate(again).await.unwrap() else { panic!("its successor is not used") };
     assert_eq!(forgiven.refresh_id, first.successor);
     assert_eq!(store.session(&session.id).await.unwrap(), Some(forgiven));
+
+    let second = rotation(&session, &first.successor);
+    let Rotated::Fresh(rotated) = store.rotate(second.clone()).await.unwrap() else { panic!("it was the current one") };
+    assert_eq!(store.session(&session.id).await.unwrap(), Some(rotated));
+    let again = rotation(&session, &session.refresh_id);
+    let Rotated::Again(forgiven) = store.rotate(again).await.unwrap() else { panic!("it is within the grace") };
+    assert_eq!(forgiven.refresh_id, second.successor);
 
     let unknown = rotation(&super::sample::session("jose"), &session.refresh_id);
     assert!(matches!(store.rotate(unknown).await.unwrap(), Rotated::Ended));

@@ -14,7 +14,7 @@ use crate::{
     session::{Ending, Selection, Session, SessionSettings, SessionStore},
     store::Store,
     time::{Clock, Timestamp},
-    token::{Algorithm, Decoder, KeyStore, SigningKey, StoredKey},
+    token::{Algorithm, Decoder, KeyStore, Rules, SigningKey, StoredKey},
 };
 
 /// Where an operator reads of it.
@@ -39,8 +39,8 @@ struct CutOffs {
     issuer: Issuer,
     /// The longest that a session of ours lives.
     session_lifetime: Duration,
-    /// The other issuers whose tokens are accepted, and how long those live.
-    others: Vec<(Issuer, Duration)>,
+    /// What the tokens of other issuers are like that are accepted.
+    others: Vec<Rules>,
     /// Of a key that is made when no other is left.
     algorithm: Algorithm,
 }
@@ -49,13 +49,16 @@ impl CutOffs {
     /// Ends everything. `latest_expiry` is that of the sessions in the backup; later ones are not known, but they began before
     /// now.
     fn ending(&self, now: Timestamp, latest_expiry: Timestamp) -> Ending {
-        let cut_off = |issuer: &Issuer, last_expiry| Revocation {
+        let cut_off = |issuer: &Issuer, issued_until, last_expiry| Revocation {
             issuer: issuer.clone(),
-            target: Target::Everything { issued_until: now },
+            target: Target::Everything { issued_until },
             lapses_at: Revocation::lapse_for(last_expiry),
         };
-        let own = cut_off(&self.issuer, latest_expiry.max(now.plus(self.session_lifetime)));
-        let others = self.others.iter().map(|(issuer, lifetime)| cut_off(issuer, now.plus(*lifetime)));
+        let own = cut_off(&self.issuer, now, latest_expiry.max(now.plus(self.session_lifetime)));
+        let others = self.others.iter().map(|rules| {
+            let issued_until = now.plus(rules.skew());
+            cut_off(rules.issuer(), issued_until, issued_until.plus(rules.longest_lifetime()))
+        });
         Ending {
             issuer: self.issuer.clone(),
             selection: Selection::All { issued_until: now },
@@ -90,7 +93,6 @@ impl Guard {
     ) -> Result<Option<Arc<Self>>, Error> {
         let Some(restorable) = store.restorable() else { return Ok(None) };
         let opening = tokio::task::spawn_blocking(|| HighWater::open(file));
-        let others = issuers.iter().map(|other| other.rules());
         let this = Self {
             high_water: Arc::new(opening.await.map_err(Error::unavailable)??),
             store: restorable,
@@ -99,7 +101,7 @@ impl Guard {
             cut_offs: CutOffs {
                 issuer: settings.issuer.clone(),
                 session_lifetime: settings.session_lifetime,
-                others: others.map(|rules| (rules.issuer().clone(), rules.longest_lifetime())).collect(),
+                others: issuers.iter().map(|issuer| issuer.rules().clone()).collect(),
                 algorithm,
             },
             clock: Arc::clone(clock),

@@ -7,7 +7,7 @@ use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::Timestamp,
-    token::{Refusal, TokenType},
+    token::{DEFAULT_SKEW, Refusal, Rules, TokenType},
 };
 
 /// Something to be revoked.
@@ -124,14 +124,24 @@ impl Sessions {
         self.revoke_one(Name::Token { id, expires_at }.into()).await.map(drop)
     }
 
-    /// Returns when the second of the call is over: no cut-off from before the call is about what is issued after that.
+    /// How far ahead of now the cut-offs among these reach; `None` when there is none.
+    #[must_use]
+    pub fn reach(&self, named: &[Named]) -> Option<Duration> {
+        let cut_offs = named.iter().filter(|named| named.what.is_cut_off());
+        cut_offs.map(|named| named.issuer.as_ref().map_or(Duration::ZERO, |issuer| self.skew_of(issuer))).max()
+    }
+
+    /// Returns when the second of the call is over, and as many more as cut-offs [reach](Self::reach) ahead: none from before
+    /// the call is about what is issued after that.
     ///
-    /// It takes a second at most, also when the wall clock goes back meanwhile.
-    pub async fn until_next_second(&self) {
+    /// It takes a second more than they reach, also when the wall clock goes back meanwhile; and never longer than with
+    /// [`DEFAULT_SKEW`].
+    pub async fn until_next_second(&self, reach: Duration) {
         const SECOND: Duration = Duration::from_secs(1);
         const LOOK: Duration = Duration::from_millis(10);
-        let (second, began_at) = (self.clock.now(), tokio::time::Instant::now());
-        while self.clock.now() <= second && began_at.elapsed() < SECOND {
+        let reach = reach.min(DEFAULT_SKEW);
+        let (second, began_at) = (self.clock.now().plus(reach), tokio::time::Instant::now());
+        while self.clock.now() <= second && began_at.elapsed() < SECOND + reach {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -155,16 +165,25 @@ impl Sessions {
     }
 
     async fn revoke_one(&self, named: Named) -> Result<usize, Error> {
-        let is_cut_off = named.what.is_cut_off();
-        let ended = self.revoke_named(vec![named]).await?.into_iter().sum();
-        if is_cut_off {
-            self.until_next_second().await;
+        let named = vec![named];
+        let reach = self.reach(&named);
+        let ended = self.revoke_named(named).await?.into_iter().sum();
+        if let Some(reach) = reach {
+            self.until_next_second(reach).await;
         }
         Ok(ended)
     }
 
     fn is_own(&self, named: &Named) -> bool {
         named.issuer.as_ref().is_none_or(|issuer| *issuer == self.settings.issuer)
+    }
+
+    /// How far ahead the clock of another issuer may be; zero of our own.
+    fn skew_of(&self, issuer: &Issuer) -> Duration {
+        if *issuer == self.settings.issuer {
+            return Duration::ZERO;
+        }
+        self.rules_elsewhere(issuer).map_or(DEFAULT_SKEW, Rules::skew)
     }
 
     fn needs_latest_expiry(&self, named: &Named) -> bool {
@@ -199,8 +218,11 @@ impl Sessions {
         let is_own = self.is_own(&named);
         let Named { what, issuer, keep_until } = named;
         let issuer = issuer.unwrap_or_else(|| self.settings.issuer.clone());
-        // Of another issuer whose tokens are accepted here it is known how long they live.
-        let latest = self.lifetime_elsewhere(&issuer).map_or(latest, |lifetime| latest.max(now.plus(lifetime)));
+        // Of another issuer whose tokens are accepted here it is known how long they live, and how far ahead its clock may be.
+        // A cut-off reaches as far, as a token from there is accepted at once. (Our own sessions end by their names as well.)
+        let rules = self.rules_elsewhere(&issuer);
+        let issued_until = now.plus(self.skew_of(&issuer));
+        let latest = rules.map_or(latest, |rules| latest.max(issued_until.plus(rules.longest_lifetime())));
         let keep_until = keep_until.unwrap_or(latest);
         let fact = |target, last_expiry| {
             vec![Revocation { issuer: issuer.clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }]
@@ -222,12 +244,12 @@ impl Sessions {
                 (Selection::Nothing, fact(Target::Session { id }, keep_until))
             }
             Name::Subject(id) => {
-                let target = Target::Subject { id: id.clone(), issued_until: now };
+                let target = Target::Subject { id: id.clone(), issued_until };
                 (if is_own { Selection::OfSubject(id) } else { Selection::Nothing }, until_now(target))
             }
             Name::Everything => {
                 let selection = if is_own { Selection::All { issued_until: now } } else { Selection::Nothing };
-                (selection, until_now(Target::Everything { issued_until: now }))
+                (selection, until_now(Target::Everything { issued_until }))
             }
         };
         Ending { issuer: self.settings.issuer.clone(), selection, provided: None, also }

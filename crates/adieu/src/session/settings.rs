@@ -17,7 +17,8 @@ pub struct SessionSettings {
     pub refresh_lifetime: Duration,
     /// After how long a session ends, whatever is refreshed.
     pub session_lifetime: Duration,
-    /// For how long after a rotation the refresh token before it still gets its successor. Zero forgives nothing.
+    /// For how long after its use a refresh token whose successor has been used as well still gets the one that is good now.
+    /// (One whose successor has not been used gets that again at any time.) Zero forgives nothing at all.
     pub rotation_grace: Duration,
     /// How many sessions a subject may have; with one more, the oldest ends.
     pub sessions_per_subject: NonZeroUsize,

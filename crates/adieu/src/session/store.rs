@@ -26,8 +26,12 @@ pub struct Session {
     pub origin: Origin,
     /// The `jti` of the refresh token that is good now.
     pub refresh_id: TokenId,
-    /// The `jti` of the one before it, which is forgiven within the grace.
+    /// The `jti` of the one before it. It gets the one that is good now again, at any time: its successor has not been used,
+    /// and perhaps never arrived.
     pub previous_refresh_id: Option<TokenId>,
+    /// The one before that, whose successor has been used: it is forgiven within the grace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_refresh: Option<UsedRefresh>,
     /// When the refresh token was last rotated: the `iat` of the one that is good now.
     pub refreshed_at: Timestamp,
     /// `exp` of the refresh token: an idle session ends then.
@@ -36,6 +40,15 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// The latest `exp` of any of its access tokens.
     pub access_expires_at: Timestamp,
+}
+
+/// A refresh token that was used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedRefresh {
+    /// Its `jti`.
+    pub id: TokenId,
+    /// When it was used for the first time.
+    pub at: Timestamp,
 }
 
 /// Where a session is among all there are: the place that [`SessionStore::sessions`] goes on from.
@@ -101,7 +114,8 @@ pub struct Rotation {
     pub successor: TokenId,
     /// When this happens.
     pub now: Timestamp,
-    /// Since when a rotation is recent enough for its predecessor to be forgiven; `None` forgives nothing.
+    /// Since when a refresh token must have been used up to be forgiven although its successor has been used; `None` forgives
+    /// nothing, whether the successor has been used or not.
     pub forgiven_since: Option<Timestamp>,
     /// `exp` of the new access token. Never later than the session's end.
     pub access_expires_at: Timestamp,
@@ -129,7 +143,7 @@ impl From<TokenId> for Presented {
 pub enum Rotated {
     /// The presented token was the current one; the successor is now.
     Fresh(Session),
-    /// The presented token was rotated a moment ago, or is an access token: the current refresh token still is.
+    /// The presented token is forgiven, or an access token: the current refresh token still is.
     Again(Session),
     /// The presented token was rotated before: somebody else has it. The session has ended, by this revocation.
     Reused(Box<Session>, Revocation),
@@ -152,15 +166,20 @@ impl Rotation {
             return Rotated::Again(session);
         };
         if session.refresh_id == *presented {
-            session.previous_refresh_id = Some(std::mem::replace(&mut session.refresh_id, self.successor.clone()));
+            let used = std::mem::replace(&mut session.refresh_id, self.successor.clone());
+            let before = session.previous_refresh_id.replace(used);
+            session.used_refresh = before.map(|id| UsedRefresh { id, at: session.refreshed_at });
             session.refreshed_at = self.now;
             session.last_seen_at = session.last_seen_at.max(self.now);
             session.refresh_expires_at = self.refresh_expires_at.min(session.expires_at);
             session.access_expires_at = session.access_expires_at.max(access_expires_at);
             return Rotated::Fresh(session);
         }
-        let recently = self.forgiven_since.is_some_and(|since| session.refreshed_at >= since);
-        if recently && session.previous_refresh_id.as_ref() == Some(presented) {
+        let is_forgiven = self.forgiven_since.is_some_and(|since| {
+            session.previous_refresh_id.as_ref() == Some(presented)
+                || session.used_refresh.as_ref().is_some_and(|used| used.id == *presented && used.at >= since)
+        });
+        if is_forgiven {
             session.access_expires_at = session.access_expires_at.max(access_expires_at);
             return Rotated::Again(session);
         }

@@ -139,6 +139,14 @@ impl Remote {
         self.post(&serde_json::json!({ "session": session })).await
     }
 
+    /// Ends a session of any issuer, for as long as the node knows that tokens of it live.
+    ///
+    /// # Errors
+    /// As [`Remote::revoke_token`].
+    pub(crate) async fn end_session_of(&self, issuer: &Issuer, session: &crate::SessionId) -> Result<(), Error> {
+        self.post(&serde_json::json!({ "issuer": issuer, "session": session })).await
+    }
+
     /// One page, and what the node says with it.
     async fn ask(&self, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) -> Result<FeedPage, Error> {
         let wait = wait.min(LONGEST_WAIT);

@@ -133,6 +133,7 @@ mod tests {
             origin: Origin::default(),
             refresh_id: TokenId::random(),
             previous_refresh_id: None,
+            used_refresh: None,
             refreshed_at: Timestamp::ZERO,
             refresh_expires_at: Timestamp::ZERO,
             expires_at: Timestamp::ZERO,

@@ -12,6 +12,10 @@ use super::Refusal;
 /// The claims that have a field of their own; all others are [`Claims::custom`].
 pub(super) const REGISTERED: [&str; 10] = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "type", "fresh"];
 
+/// The claims that say elsewhere what `type` says here: simplejwt's, Cognito's and Keycloak's. They are custom claims that
+/// must not name anything else.
+pub(super) const TYPE_SIBLINGS: [&str; 3] = ["token_type", "token_use", "typ"];
+
 /// What a token says (RFC 7519 §4).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
@@ -118,12 +122,36 @@ impl TokenType {
         }
     }
 
-    pub(super) fn from_claim(text: &str) -> Option<Self> {
-        [Self::Access, Self::Refresh].into_iter().find(|token_type| token_type.as_str() == text)
-    }
-
     pub(super) fn require(self, expected: Self) -> Result<(), Refusal> {
         if self == expected { Ok(()) } else { Err(Refusal::WrongTokenType { expected }) }
+    }
+}
+
+/// What a claim such as `type` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedType {
+    /// No type: how a token is sent (`Bearer`, RFC 6750), or how it is written.
+    None,
+    One(TokenType),
+    /// An identity token, a logout token, an offline one: anything else.
+    Other,
+}
+
+impl NamedType {
+    const WORDS: [(&str, Self); 8] = [
+        ("access", Self::One(TokenType::Access)),
+        ("refresh", Self::One(TokenType::Refresh)),
+        ("bearer", Self::None),
+        ("access_token", Self::One(TokenType::Access)),
+        ("refresh_token", Self::One(TokenType::Refresh)),
+        (TokenType::Access.header_type(), Self::One(TokenType::Access)),
+        (TokenType::Refresh.header_type(), Self::One(TokenType::Refresh)),
+        ("jwt", Self::None),
+    ];
+
+    pub(super) fn of(text: &str) -> Self {
+        let named = Self::WORDS.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+        named.map_or(Self::Other, |(_, named)| named)
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Expiry {
     Live,
     /// `exp` has been reached, the leeway included.
     Expired,
+    /// `nbf` or `iat` is in the future, by more than the skew.
+    NotYetValid,
 }
 
 impl fmt::Debug for Scratch {
@@ -109,30 +111,32 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::decode`].
     pub fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
-        self.recall(token, now).unwrap_or_else(|| self.decode_and_remember(token, now))
+        self.recall(token, now).unwrap_or_else(|| self.decode_and_remember(token, now, |_| ()))
     }
 
     /// What is remembered of a token, judged anew; `None` when nothing is.
     pub(super) fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Claims>, Refusal>> {
         let (cache, epoch) = self.remembering(token)?;
         let claims = cache.get(epoch, token, now)?;
-        let in_time = self.rules.require_begun([claims.not_before, claims.issued_at], now);
-        Some(in_time.and_then(|()| match self.expiry(claims.expires_at, now) {
-            Expiry::Live => Ok(claims),
-            Expiry::Expired => Err(Refusal::Expired),
-        }))
+        let live = self.rules.require_live(claims.issued_at, claims.not_before, claims.expires_at, now);
+        Some(live.map(|()| claims))
     }
 
-    /// Decodes a token, and remembers it if it is good.
-    pub(super) fn decode_and_remember(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
+    /// Decodes a token, and remembers it if it is good, as `change` leaves it.
+    pub(super) fn decode_and_remember(
+        &self,
+        token: &str,
+        now: Timestamp,
+        change: impl Fn(&mut Claims),
+    ) -> Result<Arc<Claims>, Refusal> {
         // Before the keys are looked at: then its key is one of this epoch, or it is not found.
         let remembering = self.remembering(token);
         let mut scratch = Scratch::default();
-        let (parsed, key) = self.authenticate(token, now, &mut scratch)?;
-        if self.expiry(parsed.expires_at(), now) == Expiry::Expired {
-            return Err(Refusal::Expired);
-        }
-        let claims = Arc::new(parsed.into_claims()?);
+        let (parsed, key) = self.authenticate(token, &mut scratch)?;
+        self.require_live(&parsed, now)?;
+        let mut claims = parsed.into_claims()?;
+        change(&mut claims);
+        let claims = Arc::new(claims);
         // A refresh token is used once.
         if let (Some((cache, epoch)), Some(key), TokenType::Access) = (remembering, key, claims.token_type) {
             cache.insert(epoch, token, key, &claims, claims.expires_at.plus(self.rules.leeway), now);
@@ -156,17 +160,16 @@ impl Decoder {
         now: Timestamp,
         scratch: &'a mut Scratch,
     ) -> Result<ParsedClaims<'a>, Refusal> {
-        let (claims, _) = self.authenticate(token, now, scratch)?;
-        match self.expiry(claims.expires_at(), now) {
-            Expiry::Live => Ok(claims),
-            Expiry::Expired => Err(Refusal::Expired),
-        }
+        let (claims, _) = self.authenticate(token, scratch)?;
+        self.require_live(&claims, now)?;
+        Ok(claims)
     }
 
-    /// What an authentic token says, also when it has expired: whoever wants to log out may be late.
+    /// Returns what an authentic token says, at any time: whoever wants to log out may be late, and a clock may have been
+    /// set back since the token was issued.
     ///
     /// # Errors
-    /// As [`Decoder::decode`], but for [`Refusal::Expired`].
+    /// As [`Decoder::decode`], but for [`Refusal::Expired`] and [`Refusal::NotYetValid`].
     pub fn decode_even_expired(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), Refusal> {
         let mut scratch = Scratch::default();
         let (claims, expiry) = self.decode_even_expired_in(token, now, &mut scratch)?;
@@ -183,23 +186,27 @@ impl Decoder {
         now: Timestamp,
         scratch: &'a mut Scratch,
     ) -> Result<(ParsedClaims<'a>, Expiry), Refusal> {
-        let (claims, _) = self.authenticate(token, now, scratch)?;
-        let expiry = self.expiry(claims.expires_at(), now);
+        let (claims, _) = self.authenticate(token, scratch)?;
+        let expiry = match self.require_live(&claims, now) {
+            Ok(()) => Expiry::Live,
+            Err(Refusal::Expired) => Expiry::Expired,
+            // Also one without `iat` that has longer to live than its issuer's tokens do.
+            Err(_) => Expiry::NotYetValid,
+        };
         Ok((claims, expiry))
     }
 
-    fn expiry(&self, expires_at: Timestamp, now: Timestamp) -> Expiry {
-        // RFC 7519 §4.1.4: on or after `exp` is too late.
-        if now < expires_at.plus(self.rules.leeway) { Expiry::Live } else { Expiry::Expired }
+    #[inline]
+    fn require_live(&self, claims: &ParsedClaims<'_>, now: Timestamp) -> Result<(), Refusal> {
+        self.rules.require_live(claims.issued_at(), claims.not_before(), claims.expires_at(), now)
     }
 
-    /// Everything but `exp`, and the public key that signed. What the claims say is not read before the signature is
+    /// Everything but what time it is, and the public key that signed. What the claims say is not read before the signature is
     /// known to be good.
     #[inline]
     fn authenticate<'a>(
         &'a self,
         token: &str,
-        now: Timestamp,
         scratch: &'a mut Scratch,
     ) -> Result<(ParsedClaims<'a>, Option<KeyPrint>), Refusal> {
         if token.is_empty() {
@@ -232,7 +239,7 @@ impl Decoder {
         };
         drop(keys);
 
-        Ok((ParsedClaims::check(claims, signing_input.as_bytes(), declares, &self.rules, now)?, key))
+        Ok((ParsedClaims::check(claims, signing_input.as_bytes(), declares, &self.rules)?, key))
     }
 }
 

@@ -9,13 +9,15 @@ use serde_json::{Map, Value};
 use crate::Error;
 
 use super::{
-    Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, base64url, claims::REGISTERED, header::EncodedHeaders,
+    Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, TokenType, base64url,
+    claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
+    header::EncodedHeaders,
 };
 
 /// Signs claims: a token in the JWS compact serialisation (RFC 7515 §7.1).
 ///
 /// # Errors
-/// [`Error::Setting`] when a custom claim has the name of a registered one, or the token would be longer than
+/// [`Error::Setting`] when a custom claim has the name of a registered one or names another type of token, or the token would be longer than
 /// [`DEFAULT_MAX_TOKEN_BYTES`]; [`Error::Key`] when the key fails.
 pub fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Error> {
     let header = key.headers().of_type(claims.token_type);
@@ -62,6 +64,15 @@ fn sign(key: &SigningKey, header: &str, claims: &Claims) -> Result<String, Error
     Ok(token)
 }
 
+/// Whether a claim may have this value in a token of this type.
+fn may_be_named(value: &Value, token_type: TokenType) -> bool {
+    match value.as_str().map(NamedType::of) {
+        Some(NamedType::One(named)) => named == token_type,
+        Some(NamedType::None) => true,
+        Some(NamedType::Other) | None => false,
+    }
+}
+
 /// The claims as they are written.
 struct Wire<'a>(&'a Claims);
 
@@ -96,6 +107,9 @@ impl Serialize for Wire<'_> {
         for (name, value) in &claims.custom {
             if REGISTERED.contains(&name.as_str()) {
                 return Err(S::Error::custom(format_args!("`{name}` is not a custom claim")));
+            }
+            if TYPE_SIBLINGS.contains(&name.as_str()) && !may_be_named(value, claims.token_type) {
+                return Err(S::Error::custom(format_args!("`{name}` must not name another type of token")));
             }
             map.serialize_entry(name, value)?;
         }

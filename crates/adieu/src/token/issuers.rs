@@ -61,7 +61,11 @@ impl Issuers {
         }
         // What is remembered was found good by the issuer that remembers it: no need to read whose it is.
         let remembered = self.all().find_map(|decoder| decoder.recall(token, now));
-        remembered.unwrap_or_else(|| self.with_named(token, |decoder| decoder.decode_and_remember(token, now)))
+        remembered.unwrap_or_else(|| {
+            self.with_named(token, |decoder| {
+                decoder.decode_and_remember(token, now, |claims| self.restrict(decoder, claims))
+            })
+        })
     }
 
     /// As [`Decoder::decode_even_expired`], by the rules of the issuer that the token names.
@@ -69,7 +73,18 @@ impl Issuers {
         if self.others.is_empty() {
             return self.own.decode_even_expired(token, now);
         }
-        self.with_named(token, |decoder| decoder.decode_even_expired(token, now))
+        self.with_named(token, |decoder| {
+            let (mut claims, expiry) = decoder.decode_even_expired(token, now)?;
+            self.restrict(decoder, &mut claims);
+            Ok((claims, expiry))
+        })
+    }
+
+    /// Leaves what counts as ours of what another issuer says.
+    fn restrict(&self, decoder: &Decoder, claims: &mut Claims) {
+        if !std::ptr::eq(decoder, &*self.own) {
+            decoder.rules().restrict(claims);
+        }
     }
 
     fn nameless(&self) -> impl Iterator<Item = &Arc<Decoder>> {

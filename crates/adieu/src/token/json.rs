@@ -27,8 +27,9 @@ pub(super) enum Value<'a> {
     Texts(Vec<Cow<'a, str>>),
     Bool(bool),
     Unsigned(u64),
+    Negative(i64),
     Float(f64),
-    /// Null, an object, a negative integer, or a list of other things.
+    /// Null, an object, or a list of other things.
     Other,
 }
 
@@ -242,8 +243,8 @@ impl<'de> Visitor<'de> for ValueOf {
         Ok(Value::Unsigned(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Other)
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Negative(value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {

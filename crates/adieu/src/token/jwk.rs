@@ -1,27 +1,59 @@
 //! Public keys as JSON (RFC 7517, RFC 7518 §6, RFC 8037 §2).
 
 use aws_lc_rs::digest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::Error;
 
 use super::{Algorithm, KeyId, KeySet, VerifyingKey, base64url};
 
-/// A public key as JSON. Has no place for a private one.
+/// A public key as JSON. Has no place for a private one, and is not read from one: who publishes it has told everyone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ReadJwk")]
 pub struct Jwk {
     /// The key itself.
     #[serde(flatten)]
     pub key: PublicKey,
     /// The one algorithm that it is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub alg: Option<Algorithm>,
     /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<KeyId>,
     /// What it is for; `sig` when it verifies signatures.
-    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub key_use: Option<String>,
+    /// What may be done with it, if it says; `verify` must be among it (RFC 7517 §4.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_ops: Option<Vec<String>>,
+}
+
+/// A key as it is published, with what makes it a private one (RFC 7518 §6, RFC 8037 §2).
+#[derive(Deserialize)]
+struct ReadJwk {
+    #[serde(flatten)]
+    key: PublicKey,
+    alg: Option<Algorithm>,
+    kid: Option<KeyId>,
+    #[serde(rename = "use")]
+    key_use: Option<String>,
+    key_ops: Option<Vec<String>>,
+    #[serde(flatten)]
+    others: std::collections::HashMap<String, IgnoredAny>,
+}
+
+impl TryFrom<ReadJwk> for Jwk {
+    type Error = &'static str;
+
+    fn try_from(read: ReadJwk) -> Result<Self, &'static str> {
+        const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+        let ReadJwk { key, alg, kid, key_use, key_ops, others } = read;
+        if PRIVATE.into_iter().any(|part| others.contains_key(part)) {
+            return Err("not a public key: it has a private part");
+        }
+        Ok(Self { key, alg, kid, key_use, key_ops })
+    }
 }
 
 /// The numbers of a public key, in base64url.
@@ -68,10 +100,11 @@ impl Jwks {
     /// The keys of a document that somebody else publishes. What is not a public key for signatures with an algorithm that
     /// we know is left out, as it is for somebody else (RFC 7517 §5); so is a second key of the same name.
     ///
-    /// `rsa` is what an RSA key is for that does not say it; without, it is left out.
+    /// `rsa` is what an RSA key is for that does not say it; without, it is left out. A document without any such key is
+    /// one all the same: its issuer has none.
     ///
     /// # Errors
-    /// [`Error::Key`] when it is no such document, or has no key or more than [`MAX_KEYS`](super::MAX_KEYS) that can be used.
+    /// [`Error::Key`] when it is no such document, or has more than [`MAX_KEYS`](super::MAX_KEYS) keys that can be used.
     pub fn key_set(document: &[u8], rsa: Option<Algorithm>) -> Result<KeySet, Error> {
         #[derive(Deserialize)]
         struct Document {
@@ -89,9 +122,6 @@ impl Jwks {
             if !keys.iter().any(|known| known.key_id() == key.key_id()) {
                 keys.push(key);
             }
-        }
-        if keys.is_empty() {
-            return Err(Error::Key("there is no key in the set that can be used".to_owned()));
         }
         KeySet::new(keys)
     }

@@ -1,10 +1,10 @@
 //! The keys that an issuer publishes, kept up to date.
 //!
 //! 1. **Only public keys.** A secret from a URL could sign, and is no key here.
-//! 2. **The last good set stays** while the issuer is down or publishes nonsense. What it signed is still what it
-//!    signed; a key that must not be believed any more is a revocation. So a key that the issuer has removed is
-//!    believed for as long as its last answer lasts, and while nothing more can be read; not so on the nodes of its
-//!    store, which go by their bound.
+//! 2. **What the issuer publishes counts**, also when that is an empty set. While it is down or publishes nonsense, the
+//!    last good set stays for a day: what was signed is still what it was; after that nobody can tell. So a key that the
+//!    issuer has removed is believed for as long as its last answer lasts, and while nothing more can be read; not so on
+//!    the nodes of its store, which go by their bound.
 //! 3. **Asked seldom.** For as long as the answer says that it lasts, within a minute and an hour, and then with its `ETag`. A
 //!    token that names an unknown key makes it be asked sooner, but a stranger who invents names can't make it be asked more
 //!    often than every few seconds.
@@ -30,6 +30,9 @@ use super::{Algorithm, Decoder, Jwks, KeySet};
 const USUAL_AGE: Duration = Duration::from_secs(5 * 60);
 const LEAST_AGE: Duration = Duration::from_secs(60);
 const MOST_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// For how long a set is believed while no other can be read.
+const MAX_UNCONFIRMED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The least time between two requests for a key that is not known.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -166,6 +169,7 @@ impl Following {
     async fn run(mut self, progress: watch::Sender<Progress>) {
         let mut retry = FIRST_RETRY;
         let mut failing = false;
+        let mut confirmed_at = None;
         loop {
             let asked_at = Instant::now();
             match self.fetch().await {
@@ -174,6 +178,7 @@ impl Following {
                         tracing::info!(url = %self.url, "the issuer's keys can be read again");
                     }
                     retry = FIRST_RETRY;
+                    confirmed_at = Some(asked_at);
                     let due = asked_at + age;
                     progress.send_replace(Progress::Ready(due));
                     tokio::select! {
@@ -188,7 +193,13 @@ impl Following {
                             "the issuer's keys can't be read; those that are known stay"
                         );
                     }
-                    if !matches!(*progress.borrow(), Progress::Ready(_)) {
+                    if confirmed_at.is_some_and(|at| at.elapsed() > MAX_UNCONFIRMED) {
+                        confirmed_at = None;
+                        tracing::error!(url = %self.url, "the issuer's keys were not read for a day and are not believed any more");
+                        self.etag = None;
+                        self.decoder.replace_keys(KeySet::awaited());
+                        progress.send_replace(Progress::Failing(error));
+                    } else if !matches!(*progress.borrow(), Progress::Ready(_)) {
                         progress.send_replace(Progress::Failing(error));
                     }
                     tokio::time::sleep(retry).await;

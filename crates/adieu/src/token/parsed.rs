@@ -10,7 +10,7 @@ use crate::{MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
 
 use super::{
     Claims, Fresh, Refusal, Rules, TokenType, base64url,
-    claims::REGISTERED,
+    claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
     header::Declares,
     json::{Members, Others, Text, Value, once, read_object},
 };
@@ -137,16 +137,14 @@ impl<'a> ParsedClaims<'a> {
         })
     }
 
-    /// Reads the decoded claims of a token whose signature is good, and holds them against all rules but `exp`.
-    ///
-    /// What is wrong for ever is found before what is wrong for now.
+    /// Reads the decoded claims of a token whose signature is good, and holds them against all rules but those about
+    /// what time it is: what is wrong for ever is found before what is wrong for now.
     #[inline]
     pub(super) fn check(
         json: &'a [u8],
         signing_input: &[u8],
         declares: Declares,
         rules: &'a Rules,
-        now: Timestamp,
     ) -> Result<Self, Refusal> {
         let mut raw = RawClaims::default();
         read_object(json, NOT_AN_OBJECT, &mut raw)?;
@@ -159,8 +157,8 @@ impl<'a> ParsedClaims<'a> {
             None => return Err(Refusal::MissingClaim("iss")),
         }
         let audience = audience(raw.aud, rules)?;
-        let token_type = token_type(declares, raw.token_type, rules)?;
-        let subject = id("sub", raw.sub)?.ok_or(Refusal::MissingClaim("sub"))?;
+        let token_type = token_type(declares, raw.token_type.as_ref(), raw.siblings, rules)?;
+        let subject = subject(raw.sub, rules)?;
         let session = id("sid", raw.sid)?;
         let token_id = match id("jti", raw.jti)? {
             Some(token_id) => token_id,
@@ -172,18 +170,15 @@ impl<'a> ParsedClaims<'a> {
         let fresh = match raw.fresh {
             None | Some(Value::Bool(false)) => Fresh::No,
             Some(Value::Bool(true)) => Fresh::Yes,
-            Some(value) => Fresh::Until(numeric_date("fresh", &value, f64::floor)?),
+            Some(value) => Fresh::Until(numeric_date("fresh", &value)?),
         };
-        let date = |name, value: Option<Value<'_>>, round: fn(f64) -> f64| {
-            value.map(|value| numeric_date(name, &value, round)).transpose()
-        };
-        // Rounded so that a fraction never makes a life longer.
-        let expires_at = date("exp", raw.exp, f64::floor)?.ok_or(Refusal::MissingClaim("exp"))?;
-        let not_before = date("nbf", raw.nbf, f64::ceil)?;
-        let issued_at = date("iat", raw.iat, f64::floor)?;
-
-        rules.require_short_life(issued_at, expires_at, now)?;
-        rules.require_begun([not_before, issued_at], now)?;
+        let date = |name, value: Option<Value<'_>>| value.map(|value| numeric_date(name, &value)).transpose();
+        let expires_at = date("exp", raw.exp)?.ok_or(Refusal::MissingClaim("exp"))?;
+        let not_before = date("nbf", raw.nbf)?;
+        let issued_at = date("iat", raw.iat)?;
+        if let Some(issued_at) = issued_at {
+            rules.require_short_life(issued_at, expires_at)?;
+        }
         Ok(Self {
             rules,
             json,
@@ -216,6 +211,8 @@ struct RawClaims<'a> {
     sid: Option<Value<'a>>,
     token_type: Option<Value<'a>>,
     fresh: Option<Value<'a>>,
+    /// What the siblings of `type` say, which stay custom claims.
+    siblings: TypeClaims,
     custom: Others<'a>,
 }
 
@@ -228,7 +225,36 @@ impl<'a> Members<'a> for RawClaims<'a> {
     fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal> {
         match self.slot(&name) {
             Some(slot) => once(slot, value),
-            None => self.custom.insert(name, &value),
+            None => {
+                if let Some(sibling) = TYPE_SIBLINGS.into_iter().find(|sibling| *sibling == name) {
+                    self.siblings.add(sibling, &value);
+                }
+                self.custom.insert(name, &value)
+            }
+        }
+    }
+}
+
+/// What the claims say that say what a token is for.
+#[derive(Debug, Clone, Copy, Default)]
+struct TypeClaims {
+    token_type: Option<TokenType>,
+    /// The first that names something else, or another type than those before.
+    wrong: Option<&'static str>,
+}
+
+impl TypeClaims {
+    fn add(&mut self, name: &'static str, value: &Value<'_>) {
+        let named = match value {
+            Value::Text(text) => NamedType::of(text),
+            _ => NamedType::Other,
+        };
+        match named {
+            NamedType::None => {}
+            NamedType::One(token_type) if self.token_type.is_none_or(|known| known == token_type) => {
+                self.token_type = Some(token_type);
+            }
+            NamedType::One(_) | NamedType::Other => self.wrong = self.wrong.or(Some(name)),
         }
     }
 }
@@ -260,15 +286,32 @@ fn id<'a>(name: &'static str, value: Option<Value<'a>>) -> Result<Option<Cow<'a,
     }
 }
 
-/// A `NumericDate` (RFC 7519 §2) between 1970 and 9999. Later ones are milliseconds by mistake.
-fn numeric_date(name: &'static str, value: &Value<'_>, round: fn(f64) -> f64) -> Result<Timestamp, Refusal> {
+/// Who a token speaks for: an id, or a whole number in decimal digits where the rules accept one.
+fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, Refusal> {
+    /// The largest up to which every reader of JSON sees the same number (RFC 8259 §6).
+    const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+    let number = match value {
+        Some(Value::Unsigned(number)) if rules.integer_subject => i64::try_from(number).ok(),
+        Some(Value::Negative(number)) if rules.integer_subject => Some(number),
+        // Exact within the limit, and what is beyond it stays so.
+        Some(Value::Float(number)) if rules.integer_subject && number.fract() == 0.0 => Some(number as i64),
+        value => return id("sub", value)?.ok_or(Refusal::MissingClaim("sub")),
+    };
+    match number.filter(|number| number.unsigned_abs() <= MAX_SAFE_INTEGER) {
+        Some(number) => Ok(Cow::Owned(number.to_string())),
+        None => Err(Refusal::InvalidClaim("sub")),
+    }
+}
+
+/// A `NumericDate` (RFC 7519 §2) between 1970 and 9999, in whole seconds as the time that it is compared with: a fraction
+/// neither puts the end off nor makes anyone wait. Later ones are milliseconds by mistake.
+fn numeric_date(name: &'static str, value: &Value<'_>) -> Result<Timestamp, Refusal> {
     let latest = Timestamp::MAX.as_unix();
     match *value {
         Value::Unsigned(seconds) if seconds <= latest => Ok(Timestamp::from_unix(seconds)),
         // Exact: the latest is far below 2^53.
-        Value::Float(seconds) if seconds >= 0.0 && seconds <= latest as f64 => {
-            Ok(Timestamp::from_unix(round(seconds) as u64))
-        }
+        Value::Float(seconds) if seconds >= 0.0 && seconds <= latest as f64 => Ok(Timestamp::from_unix(seconds as u64)),
         _ => Err(Refusal::InvalidClaim(name)),
     }
 }
@@ -289,13 +332,20 @@ fn audience<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Vec<Cow<'a, s
 }
 
 /// The kind that header and claims agree on. An explicit `typ` is enough, as in a token of RFC 9068.
-fn token_type(declares: Declares, claim: Option<Value<'_>>, rules: &Rules) -> Result<TokenType, Refusal> {
-    let claimed = match claim {
-        None => None,
-        Some(Value::Text(name)) => Some(TokenType::from_claim(&name).ok_or(Refusal::InvalidClaim("type"))?),
-        Some(_) => return Err(Refusal::InvalidClaim("type")),
-    };
-    match (declares, claimed) {
+fn token_type(
+    declares: Declares,
+    claim: Option<&Value<'_>>,
+    siblings: TypeClaims,
+    rules: &Rules,
+) -> Result<TokenType, Refusal> {
+    let mut claims = siblings;
+    if let Some(value) = claim {
+        claims.add("type", value);
+    }
+    if let Some(wrong) = claims.wrong {
+        return Err(Refusal::InvalidClaim(wrong));
+    }
+    match (declares, claims.token_type) {
         (Declares::Explicit(declared), Some(claimed)) if declared != claimed => Err(Refusal::InvalidClaim("type")),
         (Declares::Explicit(declared), _) => Ok(declared),
         (Declares::Generic, Some(claimed)) if rules.generic_type => Ok(claimed),

@@ -75,6 +75,7 @@ impl Refusal {
         match self {
             Self::Missing => "authorization_required",
             Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
             Self::Revoked(_) => "token_revoked",
             Self::NotFresh => "fresh_token_required",
             Self::Stale => "revocation_state_stale",

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::{Error, Issuer, revocation::MAX_LEEWAY, time::Timestamp};
 
-use super::Refusal;
+use super::{Claims, Fresh, Refusal};
 
 /// The longest token that is accepted unless something else is set, in bytes.
 pub const DEFAULT_MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// How far the clock of an issuer may be ahead of ours unless something else is set: it is that of another machine.
+pub const DEFAULT_SKEW: Duration = Duration::from_secs(3);
 
 /// For how long a cut-off is remembered when nobody says how long tokens live.
 const TEN_YEARS: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
@@ -21,28 +24,35 @@ pub struct Rules {
     pub(super) issuer: Issuer,
     pub(super) audience: Vec<String>,
     pub(super) leeway: Duration,
+    skew: Duration,
     pub(super) max_token_bytes: usize,
     pub(super) generic_type: bool,
     pub(super) missing_issuer: bool,
     pub(super) missing_token_id: bool,
     pub(super) missing_type: bool,
+    pub(super) integer_subject: bool,
     pub(super) longest_lifetime: Option<Duration>,
+    claims_believed: Vec<String>,
 }
 
 impl Rules {
-    /// Tokens of this issuer, meant for nobody in particular, to the second, up to 8 KiB.
+    /// Tokens of this issuer, meant for nobody in particular, from a clock that is [`DEFAULT_SKEW`] ahead at most, up to
+    /// 8 KiB.
     #[must_use]
     pub fn new(issuer: Issuer) -> Self {
         Self {
             issuer,
             audience: Vec::new(),
             leeway: Duration::ZERO,
+            skew: DEFAULT_SKEW,
             max_token_bytes: DEFAULT_MAX_TOKEN_BYTES,
             generic_type: false,
             missing_issuer: false,
             missing_token_id: false,
             missing_type: false,
+            integer_subject: false,
             longest_lifetime: None,
+            claims_believed: Vec::new(),
         }
     }
 
@@ -60,10 +70,16 @@ impl Rules {
     /// # Errors
     /// When it is longer than [`MAX_LEEWAY`]: that is a longer life, which is for the issuer to give.
     pub fn with_leeway(self, leeway: Duration) -> Result<Self, Error> {
-        if leeway > MAX_LEEWAY {
-            return Err(Error::Setting(format!("the leeway must not be longer than {} seconds", MAX_LEEWAY.as_secs())));
-        }
-        Ok(Self { leeway, ..self })
+        Ok(Self { leeway: at_most_a_minute("leeway", leeway)?, ..self })
+    }
+
+    /// How far the issuer's clock may be ahead of ours, for `nbf` and `iat`, where that is more than the
+    /// [leeway](Rules::with_leeway). [`DEFAULT_SKEW`] unless something else is set.
+    ///
+    /// # Errors
+    /// When it is longer than [`MAX_LEEWAY`].
+    pub fn with_skew(self, skew: Duration) -> Result<Self, Error> {
+        Ok(Self { skew: at_most_a_minute("skew", skew)?, ..self })
     }
 
     /// The longest token, in bytes.
@@ -72,8 +88,8 @@ impl Rules {
         Self { max_token_bytes, ..self }
     }
 
-    /// Accepts the header type `JWT`, and none at all, when the claim `type` says whether it is an access or a refresh
-    /// token. For issuers that came before RFC 9068.
+    /// Accepts the header type `JWT`, and none at all, when a claim says whether it is an access or a refresh token:
+    /// `type`, or its siblings `token_type`, `token_use` and `typ`. For issuers that came before RFC 9068.
     #[must_use]
     pub fn accept_generic_type(self) -> Self {
         Self { generic_type: true, ..self }
@@ -93,11 +109,29 @@ impl Rules {
         Self { missing_token_id: true, ..self }
     }
 
-    /// Takes a token that says nowhere what it is for an access token: neither in the header's `typ` nor in the claim
-    /// `type`. Only for issuers that sign nothing else with these keys, neither refresh tokens nor identity tokens.
+    /// Takes a token that says nowhere what it is for an access token: neither in the header's `typ` nor in a claim such
+    /// as `type`. Only for issuers that sign nothing else with these keys, neither refresh tokens nor identity tokens.
     #[must_use]
     pub fn accept_missing_type(self) -> Self {
         Self { generic_type: true, missing_type: true, ..self }
+    }
+
+    /// Accepts a whole number as `sub`, up to 2^53 - 1 so that it is the same number to everyone who reads JSON. The
+    /// subject is then its decimal digits: `7` and `"7"` are one and the same.
+    #[must_use]
+    pub fn accept_integer_subject(self) -> Self {
+        Self { integer_subject: true, ..self }
+    }
+
+    /// Believes this claim (once more: this one as well) where this issuer is not our own but one that is
+    /// [accepted beside it](super::Verifier::with_issuer). Such an issuer says who somebody is. What it says beside that
+    /// would count as ours, such as that somebody is an administrator, and is left out unless it is named here.
+    ///
+    /// `fresh` is such a claim, too.
+    #[must_use]
+    pub fn believe_claim(mut self, name: impl Into<String>) -> Self {
+        self.claims_believed.push(name.into());
+        self
     }
 
     /// The longest that a token of this issuer lives. One that lives longer is refused, so that it is known for how long
@@ -127,25 +161,55 @@ impl Rules {
         self.leeway
     }
 
-    /// Passes on a token that does not live longer than its issuer's tokens do.
-    pub(super) fn require_short_life(
-        &self,
-        issued_at: Option<Timestamp>,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
+    /// How far the issuer's clock may be ahead of ours: a token may be from so far in the future, and "everything issued
+    /// until now" has to reach as far.
+    #[must_use]
+    pub fn skew(&self) -> Duration {
+        self.skew.max(self.leeway)
+    }
+
+    /// Leaves of the claims of another issuer what it is believed.
+    pub(super) fn restrict(&self, claims: &mut Claims) {
+        let is_believed = |name: &str| self.claims_believed.iter().any(|believed| believed == name);
+        claims.custom.retain(|name, _| is_believed(name));
+        if !is_believed("fresh") {
+            claims.fresh = Fresh::No;
+        }
+    }
+
+    /// Passes on a token that does not live longer than its issuer's tokens do from `begin`.
+    pub(super) fn require_short_life(&self, begin: Timestamp, expires_at: Timestamp) -> Result<(), Refusal> {
         match self.longest_lifetime {
-            Some(longest) if expires_at > issued_at.unwrap_or(now).plus(longest) => Err(Refusal::InvalidClaim("exp")),
+            Some(longest) if expires_at > begin.plus(longest) => Err(Refusal::InvalidClaim("exp")),
             _ => Ok(()),
         }
     }
 
-    /// Passes on a token whose `nbf` and `iat` have come. One from the future would outlive "everything issued until
-    /// now".
-    pub(super) fn require_begun(&self, begins: [Option<Timestamp>; 2], now: Timestamp) -> Result<(), Refusal> {
-        if begins.into_iter().flatten().any(|begin| begin > now.plus(self.leeway)) {
+    /// Passes on a token that is good at this time of all times. Too late comes last: nothing else is wrong then.
+    pub(super) fn require_live(
+        &self,
+        issued_at: Option<Timestamp>,
+        not_before: Option<Timestamp>,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if issued_at.is_none() {
+            self.require_short_life(now, expires_at)?;
+        }
+        if issued_at.max(not_before).is_some_and(|begin| begin > now.plus(self.skew())) {
             return Err(Refusal::NotYetValid);
+        }
+        // RFC 7519 §4.1.4: on or after `exp` is too late.
+        if now >= expires_at.plus(self.leeway) {
+            return Err(Refusal::Expired);
         }
         Ok(())
     }
+}
+
+fn at_most_a_minute(setting: &str, value: Duration) -> Result<Duration, Error> {
+    if value > MAX_LEEWAY {
+        return Err(Error::Setting(format!("the {setting} must not be longer than {} seconds", MAX_LEEWAY.as_secs())));
+    }
+    Ok(value)
 }

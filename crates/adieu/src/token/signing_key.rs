@@ -64,7 +64,7 @@ impl SigningKey {
     /// The secret of HMAC. It has no [`KeyId`] unless it is given one; see [`VerifyingKey::from_secret`].
     ///
     /// # Errors
-    /// When the algorithm is not HMAC, or the secret is shorter than 32 bytes.
+    /// When the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let verifying_key = VerifyingKey::from_secret(algorithm, secret)?;
         let key = HmacKey::new(algorithm, secret).ok_or_else(|| unfit(algorithm))?;

@@ -99,18 +99,19 @@ impl Verifier {
         self.judge(self.unless_stale(decoded, complete_at)?.into(), TokenType::Refresh, complete_at)
     }
 
-    /// Verifies a token of either type that may have expired: whoever can show one may end its session. A stale index
+    /// Verifies a token of either type at any time of its life: whoever can show one may end its session. A stale index
     /// does not matter, since the store decides.
-    pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<Claims, Refusal> {
-        let (claims, _) = self.issuers.decode_even_expired(token, self.clock.now())?;
+    pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), Refusal> {
+        let (claims, expiry) = self.issuers.decode_even_expired(token, self.clock.now())?;
         match self.refuse_revoked(&facts(&claims)) {
             // Nothing is known of it any more, but for what the store says of its session.
-            Err(Refusal::Expired) | Ok(()) => Ok(claims),
+            Err(Refusal::Expired) => Ok((claims, Expiry::Expired)),
+            Ok(()) => Ok((claims, expiry)),
             Err(refusal) => Err(refusal),
         }
     }
 
-    /// What an authentic token of either type says, and whether it has expired. Whether it has been revoked is not asked:
+    /// What an authentic token of either type says, and whether it is in time. Whether it has been revoked is not asked:
     /// this is for reading a token, not for letting anyone in.
     ///
     /// # Errors

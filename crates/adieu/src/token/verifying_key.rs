@@ -13,9 +13,6 @@ use crate::Error;
 
 use super::{Algorithm, Jwk, KeyId, PublicKey, base64url, der, hmac::HmacKey};
 
-/// Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
-pub(super) const MIN_SECRET_BYTES: usize = 32;
-
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 
@@ -62,12 +59,14 @@ impl VerifyingKey {
     /// reads a token try passwords against it.
     ///
     /// # Errors
-    /// When the algorithm is not HMAC, or the secret is shorter than 32 bytes.
+    /// When the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let key = HmacKey::new(algorithm, secret)
             .ok_or_else(|| Error::Key(format!("{algorithm} needs a key pair, not a secret")))?;
-        if secret.len() < MIN_SECRET_BYTES {
-            return Err(Error::Key(format!("a secret for {algorithm} must have at least {MIN_SECRET_BYTES} bytes")));
+        // Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
+        let least = algorithm.tag_bytes().unwrap_or_default();
+        if secret.len() < least {
+            return Err(Error::Key(format!("a secret for {algorithm} must have at least {least} bytes")));
         }
         Ok(Self { algorithm, id: None, material: Material::Secret(Arc::new(key)) })
     }
@@ -86,7 +85,9 @@ impl VerifyingKey {
     /// # Errors
     /// When it is no key, not fit for its algorithm, not for signatures, or of RSA and does not say for which algorithm.
     pub fn from_jwk(jwk: &Jwk) -> Result<Self, Error> {
-        if jwk.key_use.as_deref().is_some_and(|key_use| key_use != "sig") {
+        let verifies = |operations: &Vec<String>| operations.iter().any(|operation| operation == "verify");
+        if jwk.key_use.as_deref().is_some_and(|key_use| key_use != "sig") || !jwk.key_ops.as_ref().is_none_or(verifies)
+        {
             return Err(Error::Key("the key is not for signatures".to_owned()));
         }
         let only_fit = match &jwk.key {
@@ -170,6 +171,7 @@ impl VerifyingKey {
                 alg: Some(self.algorithm),
                 kid: self.id.clone(),
                 key_use: Some("sig".to_owned()),
+                key_ops: None,
             }),
         }
     }

@@ -10,7 +10,7 @@ use adieu::{
     token::Refusal,
 };
 
-use crate::support::{Node, Setup, issuer, jose};
+use crate::support::{NOON, Node, Setup, issuer, jose};
 
 const REVOKED: Refusal = Refusal::Revoked(RevokedBy::Session);
 
@@ -53,6 +53,32 @@ async fn so_will_an_expired_token() {
 
     assert!(is_revoked(node.refresh(&tokens.refresh).await));
     assert!(is_revoked(node.sessions.log_out(&tokens.access, Scope::This).await));
+}
+
+#[tokio::test]
+async fn an_expired_token_ends_no_other_session() {
+    let node = Node::start().await;
+    let (tokens, other) = (node.log_in(jose()).await, node.log_in(jose()).await);
+    node.clock.advance(Duration::from_secs(60 * 60));
+    node.catch_up().await;
+    for scope in [Scope::Others, Scope::All] {
+        let outcome = node.sessions.log_out(&tokens.access, scope).await;
+        assert!(matches!(outcome, Err(SessionError::Refused(Refusal::Expired))));
+    }
+    assert!(node.refresh(&tokens.refresh).await.is_ok() && node.refresh(&other.refresh).await.is_ok());
+}
+
+#[tokio::test]
+async fn so_will_one_from_before_the_clock_was_set_back() {
+    let node = Node::start().await;
+    let tokens = node.log_in(jose()).await;
+    node.clock.set_wall(NOON.minus(Duration::from_secs(60 * 60)));
+    node.catch_up().await;
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::NotYetValid));
+
+    node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
+
+    assert!(is_revoked(node.sessions.log_out(&tokens.refresh, Scope::This).await));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A refresh token is good once; its predecessor gets the same successor within the grace; anything else is reuse.
+//! A refresh token is good once; it gets the same successor for as long as nobody has used that, and within the grace the
+//! one that is good now; anything else is reuse.
 
 use std::time::Duration;
 
@@ -27,12 +28,45 @@ async fn two_tabs_get_the_same_successor() {
 }
 
 #[tokio::test]
-async fn reuse_after_the_grace_ends_the_session() {
+async fn a_lost_response_logs_nobody_out() {
+    let node = Node::start().await;
+    let mut tokens = node.log_in(jose()).await;
+    for _ in 0..3 {
+        let lost = node.refresh(&tokens.refresh).await.unwrap();
+        node.clock.advance(Duration::from_secs(24 * 60 * 60));
+        node.catch_up().await;
+        let again = node.refresh(&tokens.refresh).await.unwrap();
+        assert_eq!(again.refresh, lost.refresh, "the chain must not fork");
+        assert_eq!(node.refusal(&again.access), None);
+        tokens = again;
+    }
+}
+
+#[tokio::test]
+async fn within_the_grace_also_one_whose_successor_has_been_used_gets_the_one_that_is_good_now() {
     let node = Node::start().await;
     let first = node.log_in(jose()).await;
     let second = node.refresh(&first.refresh).await.unwrap();
+    let third = node.refresh(&second.refresh).await.unwrap();
+    node.clock.advance(Duration::from_secs(9));
+    node.catch_up().await;
+    assert_eq!(node.refresh(&first.refresh).await.unwrap().refresh, third.refresh, "the chain must not fork");
+    assert_eq!(node.refresh(&second.refresh).await.unwrap().refresh, third.refresh);
+}
+
+#[tokio::test]
+async fn reuse_after_the_grace_ends_the_session() {
+    let node = Node::start().await;
+    let first = node.log_in(jose()).await;
+    let stolen = node.refresh(&first.refresh).await.unwrap();
     node.clock.advance(Duration::from_secs(12));
     node.catch_up().await;
+    // The second to use it, when the first has gone on.
+    let used = node.refresh(&stolen.refresh).await.unwrap();
+    let second = node.refresh(&used.refresh).await.unwrap();
+    node.clock.advance(Duration::from_secs(12));
+    node.catch_up().await;
+    let first = stolen;
 
     assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
 
@@ -41,11 +75,12 @@ async fn reuse_after_the_grace_ends_the_session() {
 }
 
 #[tokio::test]
-async fn the_one_before_the_last_is_never_forgiven() {
+async fn what_is_older_is_never_forgiven() {
     let node = Node::start().await;
     let first = node.log_in(jose()).await;
     let second = node.refresh(&first.refresh).await.unwrap();
     let third = node.refresh(&second.refresh).await.unwrap();
+    let third = node.refresh(&third.refresh).await.unwrap();
     assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
     assert_eq!(node.refusal(&third.access), Some(REVOKED));
 }

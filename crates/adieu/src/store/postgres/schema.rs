@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row};
 use crate::{Error, revocation::LogId};
 
 /// One step a version.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The name under which the version of these tables is kept.
 const OURSELVES: &str = "adieu";

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, SessionId, Subject, TokenId,
     revocation::Pruned,
-    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh},
     store::{everything, search::Found},
     time::Timestamp,
 };
@@ -26,7 +26,7 @@ const LATEST_STEP: i64 = 50_000;
 macro_rules! columns {
     () => {
         "session.id, session.subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
-         refreshed_at, refresh_expires_at, expires_at, access_expires_at"
+         refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at"
     };
 }
 
@@ -344,7 +344,7 @@ async fn remove_some(
          last AS (SELECT subject, id FROM step ORDER BY subject DESC, id DESC LIMIT 1), \
          session AS (DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT ctid FROM step)) RETURNING *) SELECT ",
         columns!(),
-        ", (SELECT count(*) FROM session), last.subject, last.id FROM session, last WHERE refreshed_at > $1 \
+        ", (SELECT count(*) FROM session) AS removed, last.subject AS last_subject, last.id AS last_id FROM session, last WHERE refreshed_at > $1 \
          OR (session.subject, session.id) = (SELECT subject, id FROM session ORDER BY access_expires_at DESC LIMIT 1)"
     );
     let step = i64::try_from(everything::STEP).unwrap_or(i64::MAX);
@@ -352,9 +352,9 @@ async fn remove_some(
     let rows = remove.fetch_all(connection).await?;
     let Some(first) = rows.first() else { return Ok(Removed::default()) };
     Ok(Removed {
-        count: usize::try_from(first.try_get::<i64, _>(12)?).unwrap_or(usize::MAX),
+        count: usize::try_from(first.try_get::<i64, _>("removed")?).unwrap_or(usize::MAX),
         fetched: rows.iter().map(session).collect::<sqlx::Result<_>>()?,
-        end: Some((first.try_get(13)?, first.try_get(14)?)),
+        end: Some((first.try_get("last_subject")?, first.try_get("last_id")?)),
     })
 }
 
@@ -383,12 +383,14 @@ fn columns_of<'k>(keys: impl IntoIterator<Item = &'k Key>) -> (Vec<String>, Vec<
 /// Writes sessions down, each once, in place of what was there.
 pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) -> sqlx::Result<()> {
     const PUT: &str = "INSERT INTO session (id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
-         previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at) \
+         previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at) \
          SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], \
-         $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]) \
+         $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
+         $13::text[], $14::bigint[]) \
          ON CONFLICT (subject, id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
          previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
-         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at";
+         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at, \
+         used_refresh_id = excluded.used_refresh_id, used_at = excluded.used_at";
 
     fn column<T>(sessions: &[&Session], value: impl Fn(&Session) -> T) -> Vec<T> {
         sessions.iter().map(|session| value(session)).collect()
@@ -407,6 +409,8 @@ pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) ->
         .bind(column(sessions, |session| from_time(session.refresh_expires_at)))
         .bind(column(sessions, |session| from_time(session.expires_at)))
         .bind(column(sessions, |session| from_time(session.access_expires_at)))
+        .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| text(used.id.as_str()))))
+        .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| from_time(used.at))))
         .execute(connection)
         .await
         .map(drop)
@@ -451,5 +455,9 @@ fn session(row: &PgRow) -> sqlx::Result<Session> {
         refresh_expires_at: time(9)?,
         expires_at: time(10)?,
         access_expires_at: time(11)?,
+        used_refresh: match (optional(12)?, row.try_get::<Option<i64>, _>(13)?) {
+            (Some(id), Some(at)) => Some(UsedRefresh { id: TokenId::new(id).map_err(invalid)?, at: to_time(at) }),
+            _ => None,
+        },
     })
 }

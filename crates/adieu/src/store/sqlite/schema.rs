@@ -13,7 +13,7 @@ const APPLICATION_ID: i64 = 0x4144_4945;
 const HEADER: u64 = 100;
 
 /// One step a version; a file is brought from its `user_version` to the last.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// What there is to do with a file before it can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

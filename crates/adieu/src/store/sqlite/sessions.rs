@@ -12,7 +12,7 @@ use super::{Sqlite, from_time, log, to_time};
 use crate::{
     Error, SessionId, Subject, TokenId,
     revocation::Pruned,
-    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh},
     store::{everything, search::Found},
     time::Timestamp,
 };
@@ -27,7 +27,7 @@ const FORGET_STEP: usize = 256;
 macro_rules! columns {
     () => {
         "id, subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, refreshed_at, \
-         refresh_expires_at, expires_at, access_expires_at"
+         refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at"
     };
 }
 
@@ -273,10 +273,11 @@ fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
     const PUT: &str = concat!(
         "INSERT INTO session (",
         columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
          ON CONFLICT (subject, id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
          previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
-         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at"
+         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at, \
+         used_refresh_id = excluded.used_refresh_id, used_at = excluded.used_at"
     );
     connection.prepare_cached(PUT)?.execute(params![
         session.id.as_str(),
@@ -291,6 +292,8 @@ fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
         from_time(session.refresh_expires_at),
         from_time(session.expires_at),
         from_time(session.access_expires_at),
+        session.used_refresh.as_ref().map(|used| used.id.as_str()),
+        session.used_refresh.as_ref().map(|used| from_time(used.at)),
     ])?;
     Ok(())
 }
@@ -357,6 +360,10 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         refresh_expires_at: time(9)?,
         expires_at: time(10)?,
         access_expires_at: time(11)?,
+        used_refresh: match (row.get_ref(12)?, row.get_ref(13)?) {
+            (ValueRef::Null, _) | (_, ValueRef::Null) => None,
+            _ => Some(UsedRefresh { id: TokenId::new(text(12)?).map_err(log::invalid)?, at: time(13)? }),
+        },
     })
 }
 

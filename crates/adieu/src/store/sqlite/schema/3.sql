@@ -1,0 +1,3 @@
+-- The refresh token before the previous one, and when it was used.
+ALTER TABLE session ADD COLUMN used_refresh_id TEXT;
+ALTER TABLE session ADD COLUMN used_at BIGINT;

@@ -1,0 +1,148 @@
+//! Reads the table of verdicts; `verdicts.md` says what is in it. Shared by the tests of several crates.
+
+#[path = "../crates/adieu/tests/support/base64url.rs"]
+mod base64url;
+
+use std::collections::BTreeMap;
+
+use adieu::{
+    Issuer, SessionId, Subject, TokenId,
+    session::{Name, Named, Sessions},
+    token::{Algorithm, KeySet, Rules, VerifyingKey},
+};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+pub(crate) use base64url::base64url;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The whole table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Table {
+    #[serde(rename = "read_me")]
+    _read_me: String,
+    pub(crate) issuers: BTreeMap<String, Signer>,
+    pub(crate) token_ids: Vec<Value>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// An issuer with its key and what the server is told of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Signer {
+    pub(crate) settings: Map<String, Value>,
+    private_key: String,
+    pub(crate) public_key: String,
+}
+
+/// A token and the verdicts on it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) issuer: String,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+    #[serde(default)]
+    revoked: Vec<Map<String, Value>>,
+    pub(crate) verify: String,
+    pub(crate) log_out: String,
+    #[serde(rename = "is_revoked")]
+    _is_revoked: Option<bool>,
+    #[serde(rename = "without_token")]
+    _without_token: Option<String>,
+}
+
+/// What a verdict is called that is no rejection.
+pub(crate) const GOOD: &str = "good";
+
+impl Table {
+    pub(crate) fn read() -> Self {
+        serde_json::from_str(include_str!("verdicts.json")).unwrap()
+    }
+
+    /// Every row with its token, issued as it says relative to `now`.
+    pub(crate) fn tokens(&self, now: u64) -> Vec<(&Row, String)> {
+        self.rows.iter().map(|row| (row, row.sign(&self.issuers[&row.issuer], now))).collect()
+    }
+}
+
+impl Signer {
+    /// The public key.
+    pub(crate) fn keys(&self) -> KeySet {
+        KeySet::new([VerifyingKey::from_pem(Algorithm::EdDSA, &self.public_key).unwrap()]).unwrap()
+    }
+
+    /// Its settings as rules.
+    pub(crate) fn rules(&self, issuer: &str) -> Rules {
+        self.settings.iter().fold(Rules::new(Issuer::new(issuer).unwrap()), |rules, (setting, value)| {
+            assert_eq!(value, &json!(true), "{setting}");
+            match setting.as_str() {
+                "accept_generic_type" => rules.accept_generic_type(),
+                "accept_missing_type" => rules.accept_missing_type(),
+                "accept_missing_issuer" => rules.accept_missing_issuer(),
+                "accept_missing_token_id" => rules.accept_missing_token_id(),
+                "accept_integer_subject" => rules.accept_integer_subject(),
+                other => panic!("{other}: no such rule"),
+            }
+        })
+    }
+}
+
+impl Row {
+    /// Its `jti`, if it has one.
+    pub(crate) fn token_id(&self) -> Option<&Value> {
+        self.claims.get("jti")
+    }
+
+    fn sign(&self, signer: &Signer, now: u64) -> String {
+        let mut header = self.header.clone();
+        header.insert("alg".into(), "EdDSA".into());
+        let mut claims = self.claims.clone();
+        for name in ["exp", "nbf", "iat"] {
+            if let Some(Value::Number(from_now)) = claims.get(name) {
+                let time = match from_now.as_i64() {
+                    Some(seconds) => json!(now.checked_add_signed(seconds).unwrap()),
+                    None => json!(now as f64 + from_now.as_f64().unwrap()),
+                };
+                claims.insert(name.into(), time);
+            }
+        }
+        let [header, claims] = [header, claims].map(|part| base64url(Value::Object(part).to_string().as_bytes()));
+        let signing_input = format!("{header}.{claims}");
+        let pem: String = signer.private_key.lines().filter(|line| !line.starts_with('-')).collect();
+        let key = Ed25519KeyPair::from_pkcs8(&BASE64_STANDARD.decode(pem).unwrap()).unwrap();
+        let signature = base64url(key.sign(signing_input.as_bytes()).as_ref());
+        format!("{signing_input}.{signature}")
+    }
+
+    /// What is revoked, as bodies of `POST /revocations`.
+    pub(crate) fn revocations(&self, token: &str) -> Vec<Value> {
+        let bodies = self.revoked.iter().cloned().map(|mut body| {
+            if body.get("token") == Some(&json!(true)) {
+                return json!({ "token": token });
+            }
+            body.insert("issuer".into(), json!(self.issuer));
+            Value::Object(body)
+        });
+        bodies.collect()
+    }
+
+    /// The same, as names.
+    pub(crate) fn named(&self, token: &str, sessions: &Sessions) -> Vec<Named> {
+        let named = self.revoked.iter().map(|body| {
+            let (kind, value) = body.iter().next().unwrap();
+            let id = value.as_str().unwrap_or_default();
+            let what = match kind.as_str() {
+                "token" => return sessions.name(token).unwrap(),
+                "token_id" => Name::Token { id: TokenId::new(id).unwrap(), expires_at: None },
+                "session" => Name::Session(SessionId::new(id).unwrap()),
+                "subject" => Name::Subject(Subject::new(id).unwrap()),
+                other => panic!("{other}: can't be revoked"),
+            };
+            Named { what, issuer: Some(Issuer::new(&self.issuer).unwrap()), keep_until: None }
+        });
+        named.collect()
+    }
+}
