@@ -1,0 +1,234 @@
+"""The table of verdicts that every implementation reads: `tests/verdicts.md` says what it means."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jwt
+import pytest
+from adieu_server import REPOSITORY, Credentials, Server, running
+from conftest import PATIENCE
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from fastapi import Depends, FastAPI
+from flask import Flask
+from flask_jwt_extended import JWTManager, jwt_required
+from starlette.testclient import TestClient
+
+import adieu.fastapi
+import adieu.flask
+from adieu import Blocklist, token_id_of
+
+TABLE = json.loads((REPOSITORY / "tests" / "verdicts.json").read_text())
+ROWS = {row["name"]: row for row in TABLE["rows"]}
+
+TIMES = "PyJWT checks the times, with one leeway for all of them"
+HEADER = "PyJWT requires no type in the header"
+NO_KIND = "what names no kind is taken for an access token, unless the library requires one"
+NO_ID = "Flask-JWT-Extended requires no jti"
+
+SKIPPED = {
+    "fastapi": {
+        "a generic header is not enough": HEADER,
+        "nothing says what it is": NO_KIND,
+        "bearer says as much as nothing": NO_KIND,
+        "iat is a second ahead": TIMES,
+        "iat and nbf are two seconds ahead": TIMES,
+    },
+}
+SKIPPED["flask"] = {
+    **SKIPPED["fastapi"],
+    "no jti, which is not accepted": NO_ID,
+    "a jti that is null": "Flask-JWT-Extended makes a missing jti null",
+}
+"""Rows about what a client can't judge, and the reason."""
+
+
+@dataclass
+class Signed:
+    """A row, signed."""
+
+    row: Mapping[str, Any]
+    token: str
+    claims: Mapping[str, Any]
+
+    @property
+    def issuer(self) -> str:
+        """Whose rules it is held against."""
+        named = self.claims.get("iss", self.row["issuer"])
+        assert named in TABLE["issuers"]
+        return str(named)
+
+
+def sign(row: Mapping[str, Any], now: int) -> Signed:
+    # By hand: a library would not sign all of these.
+    claims = {
+        name: now + value if name in ("exp", "nbf", "iat") and type(value) in (int, float) else value
+        for name, value in row["claims"].items()
+    }
+    key = load_pem_private_key(TABLE["issuers"][row["issuer"]]["private_key"].encode(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    signed = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "EdDSA", **row["header"]}, claims))
+    return Signed(row, (signed + b"." + _encoded(key.sign(signed))).decode(), claims)
+
+
+def _encoded(part: bytes) -> bytes:
+    return base64.urlsafe_b64encode(part).rstrip(b"=")
+
+
+@dataclass
+class InForce:
+    server: Server
+    client: Credentials
+    rows: list[Signed]
+
+
+@pytest.fixture(scope="module")
+def in_force(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InForce]:
+    """All rows, and all their revocations, at a node that trusts their issuers."""
+    folder: Path = tmp_path_factory.mktemp("verdicts")
+    trusted = []
+    for number, (name, issuer) in enumerate(TABLE["issuers"].items()):
+        key = folder / f"{number}.pem"
+        key.write_text(issuer["public_key"])
+        settings = "".join(f", {setting} = {json.dumps(value)}" for setting, value in issuer["settings"].items())
+        trusted.append(f'{{name = "{name}", pem_file = "{key}"{settings}}}')
+    with running(folder / "data", ADIEU_TRUSTED_ISSUER=f"[{', '.join(trusted)}]") as server:
+        client = server.add_client("shop")
+        rows = [sign(row, int(time.time())) for row in ROWS.values()]
+        revocations = [
+            {"token": signed.token} if "token" in revoked else {**revoked, "issuer": signed.row["issuer"]}
+            for signed in rows
+            for revoked in signed.row.get("revoked", [])
+        ]
+        basic = base64.b64encode(f"{client.name}:{client.secret}".encode()).decode()
+        status, answer = server.ask("POST", "/revocations", {"revocations": revocations}, basic=basic)
+        assert status == 200, answer
+        yield InForce(server, client, rows)
+
+
+@pytest.fixture
+def follow_as(in_force: InForce, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes a blocklist of some framework that follows the node."""
+
+    def make(kind: type[Blocklist], issuer: str) -> Blocklist:
+        # Only what names no issuer is of the one that the blocklist is for.
+        blocklist = kind(in_force.server.url, in_force.client.name, in_force.client.secret, issuer=issuer)
+        request.addfinalizer(blocklist.close)
+        blocklist.wait_ready(PATIENCE)
+        return blocklist
+
+    return make
+
+
+def test_is_revoked_says_what_the_table_says(in_force: InForce, follow_as: Callable[..., Blocklist]) -> None:
+    blocklists = {name: follow_as(Blocklist, name) for name in TABLE["issuers"]}
+    asked = 0
+    for signed in in_force.rows:
+        blocklist = blocklists[signed.issuer]
+        if "is_revoked" in signed.row:
+            asked += 1
+            found = blocklist.is_revoked(signed.claims, signed.token)
+            assert found == signed.row["is_revoked"], signed.row["name"]
+            if "jti" in signed.claims:
+                assert blocklist.is_revoked(signed.claims) == found, signed.row["name"]
+        if signed.row.get("without_token") == "error":
+            with pytest.raises(TypeError, match="give it as token"):
+                blocklist.is_revoked(signed.claims)
+    assert asked == sum("is_revoked" in row for row in ROWS.values()) > 0
+
+
+def test_what_stands_for_a_token_without_jti_is_what_the_table_says() -> None:
+    assert TABLE["token_ids"]
+    for example in TABLE["token_ids"]:
+        assert token_id_of(example["token"]) == example["token_id"]
+
+
+def decode_by(name: str) -> Callable[[str], Mapping[str, Any]]:
+    """What an application does that has these settings for an issuer."""
+    issuer = TABLE["issuers"][name]
+    settings = issuer["settings"]
+    required = ["exp", "sub"]
+    required += [] if settings.get("accept_missing_issuer") else ["iss"]
+    required += [] if settings.get("accept_missing_token_id") else ["jti"]
+
+    def decode(token: str) -> Mapping[str, Any]:
+        options: Any = {
+            "require": required,
+            "verify_sub": not settings.get("accept_integer_subject"),
+            "verify_iss": "iss" in required,
+        }
+        payload: Mapping[str, Any] = jwt.decode(
+            token, issuer["public_key"], algorithms=["EdDSA"], issuer=name, options=options
+        )
+        return payload
+
+    return decode
+
+
+def fastapi_application(blocklist: adieu.fastapi.Blocklist, name: str) -> Callable[[str], int]:
+    app = FastAPI()
+    current_token = adieu.fastapi.NotRevoked(blocklist, decode_by(name))
+
+    @app.get("/")
+    def protected(payload: Annotated[Mapping[str, Any], Depends(current_token)]) -> Any:
+        return payload["sub"]
+
+    client = TestClient(app)
+    return lambda token: client.get("/", headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+def flask_application(blocklist: adieu.flask.Blocklist, name: str) -> Callable[[str], int]:
+    app = Flask(name)
+    issuer = TABLE["issuers"][name]
+    settings = issuer["settings"]
+    app.config.update(
+        JWT_ALGORITHM="EdDSA",
+        JWT_PUBLIC_KEY=issuer["public_key"],
+        JWT_DECODE_ISSUER=None if settings.get("accept_missing_issuer") else name,
+        JWT_VERIFY_SUB=not settings.get("accept_integer_subject"),
+    )
+    blocklist.protect(JWTManager(app))
+
+    @app.get("/")
+    @jwt_required()  # type: ignore[untyped-decorator]
+    def protected() -> str:
+        return "welcome"
+
+    client = app.test_client()
+    return lambda token: client.get("/", headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+@pytest.mark.parametrize(
+    ("glue", "kind", "application"),
+    [
+        ("fastapi", adieu.fastapi.Blocklist, fastapi_application),
+        ("flask", adieu.flask.Blocklist, flask_application),
+    ],
+    ids=["fastapi", "flask"],
+)
+def test_the_glue_lets_in_what_the_table_calls_good_and_nothing_else(
+    in_force: InForce,
+    follow_as: Callable[..., Any],
+    glue: str,
+    kind: type[Blocklist],
+    application: Callable[[Any, str], Callable[[str], int]],
+) -> None:
+    ask = {name: application(follow_as(kind, name), name) for name in TABLE["issuers"]}
+    skipped = SKIPPED[glue]
+    assert skipped.keys() <= ROWS.keys(), "a row that is no longer there"
+    asked = 0
+    for signed in in_force.rows:
+        name = signed.row["name"]
+        if name in skipped:
+            continue
+        asked += 1
+        status = ask[signed.issuer](signed.token)
+        assert (status == 200) == (signed.row["verify"] == "good"), (name, status)
+        # Never an error of the server: Flask-JWT-Extended answers 422 to what is no good token.
+        assert status in (200, 401, 422), (name, status)
+    assert asked + len(skipped) == len(ROWS)
