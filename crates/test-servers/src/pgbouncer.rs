@@ -9,7 +9,6 @@ use rustix::process::Signal;
 use tokio::net::TcpStream;
 
 use crate::{
-    Postgres,
     folder::{self, as_server_user},
     postgres::{PASSWORD, USER},
     process::Process,
@@ -19,21 +18,24 @@ use crate::{
 #[derive(Debug)]
 pub struct PgBouncer {
     process: Process,
-    server: u16,
+    /// Its port.
+    server: String,
 }
 
 impl PgBouncer {
-    /// Starts one in front of this server, with these settings of its section `[pgbouncer]`.
+    /// Starts one in front of the server at this URL, with these settings of its section `[pgbouncer]`.
     ///
     /// # Panics
     /// When PgBouncer is not installed or does not start.
-    pub async fn start(server: &Postgres, settings: &[(&str, &str)]) -> Self {
+    pub async fn start(server: &str, settings: &[(&str, &str)]) -> Self {
         let process = Process::new();
         fs::set_permissions(process.folder(), Permissions::from_mode(0o777)).expect("the folder's mode");
         fs::write(process.folder().join("users"), format!("\"{USER}\" \"{PASSWORD}\"\n")).expect("a list of users");
         // By its folder the process is known to be this one's.
         fs::create_dir(process.folder().join("data")).expect("a folder");
-        let mut pooler = Self { process, server: server.port() };
+        let (_, place) = server.rsplit_once('@').expect("a URL with a user");
+        let (place, _) = place.split_once('/').expect("a URL with a database");
+        let mut pooler = Self { process, server: place.rsplit_once(':').expect("a URL with a port").1.to_owned() };
         pooler.start_again(settings).await;
         pooler
     }

@@ -183,12 +183,14 @@ impl Postgres {
         let telling =
             tokio::spawn(listener::tell(Arc::clone(&address), name.clone(), to_announce, Arc::clone(&untold)));
         let listening = tokio::spawn(listener::listen(Arc::clone(&address), name, appended.clone()));
-        let others = Connections::new(Arc::clone(&address), OTHERS, ASK);
-        others.keep(connected);
+        // Here already, so that the first read of the log need not wait for it.
+        let followers = Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW).by_key();
+        followers.prepare(&mut connected).await?;
+        followers.keep(connected);
         let inner = Inner {
             writer,
-            followers: Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW).by_key(),
-            others,
+            followers,
+            others: Connections::new(Arc::clone(&address), OTHERS, ASK),
             searches: Searches::default(),
             notifying: [telling.abort_handle(), listening.abort_handle()],
             untold,

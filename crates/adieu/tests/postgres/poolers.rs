@@ -17,26 +17,18 @@ use adieu::{
 use test_servers::PgBouncer;
 use tokio::sync::OnceCell;
 
-use crate::engine::behind_its_back;
-
-/// A database behind a pooler of sessions, on a server that the tests of this process share.
+/// A database behind a pooler of sessions, which the tests of this process share.
 struct BehindSessionPooler(String);
 
 impl Place for BehindSessionPooler {
     type Store = Postgres;
 
     async fn empty() -> Self {
-        static SERVERS: OnceCell<(test_servers::Postgres, PgBouncer)> = OnceCell::const_new();
-        let start = async || {
-            let server = test_servers::Postgres::start().await;
-            let settings = [("pool_mode", "session"), ("default_pool_size", "300")];
-            let pooler = PgBouncer::start(&server, &settings).await;
-            (server, pooler)
-        };
-        let (server, pooler) = SERVERS.get_or_init(start).await;
-        let name = format!("adieu_test_{:032x}", fastrand::u128(..));
-        behind_its_back(&server.url(), &format!("CREATE DATABASE {name}")).await;
-        Self(pooler.url(&format!("/{name}")))
+        static POOLER: OnceCell<PgBouncer> = OnceCell::const_new();
+        let database = test_servers::postgres_database().await;
+        let settings = [("pool_mode", "session"), ("default_pool_size", "300")];
+        let pooler = POOLER.get_or_init(|| PgBouncer::start(&database, &settings)).await;
+        Self(pooler.url(&database))
     }
 
     async fn open(&self) -> Postgres {
@@ -63,7 +55,7 @@ async fn a_pooler_of_transactions_is_refused() {
         [("pool_mode", "transaction"), ("server_reset_query_always", "1")],
         [("pool_mode", "statement"), ("default_pool_size", "4")],
     ] {
-        let pooler = PgBouncer::start(&server, &settings).await;
+        let pooler = PgBouncer::start(&server.url(), &settings).await;
         for _ in 0..3 {
             let sentence = refusal(&pooler.url(&server.url())).await;
             assert!(sentence.contains("pooler") && sentence.contains("pool_mode = session"), "{sentence}");
@@ -75,7 +67,7 @@ async fn a_pooler_of_transactions_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_begins_to_pool_transactions_loses_nothing_that_was_acknowledged() {
     let server = test_servers::Postgres::start().await;
-    let mut pooler = PgBouncer::start(&server, &[("pool_mode", "session")]).await;
+    let mut pooler = PgBouncer::start(&server.url(), &[("pool_mode", "session")]).await;
     let store = Postgres::connect(&pooler.url(&server.url())).await.unwrap();
     store.append(vec![token("before")]).await.unwrap();
     pooler.stop().await;

@@ -146,5 +146,6 @@ async fn the_rights_in_the_documentation_are_enough() {
     assert_eq!(store.memory().limit, 0);
     // All but what the client library says of itself, which it does not need to.
     let denied = server.command(&["ACL", "LOG"]).await;
-    assert_eq!(denied.matches("reason").count(), denied.matches("client|setinfo").count(), "{denied}");
+    let objects = denied.split("object\r\n").skip(1).filter_map(|entry| entry.lines().nth(1));
+    assert!(objects.into_iter().all(|object| object.starts_with("client")), "{denied}");
 }

@@ -257,15 +257,21 @@ impl Connections {
         self.idle().push_back(connection);
     }
 
+    /// Makes a new connection one that can be kept here.
+    pub(super) async fn prepare(&self, connection: &mut Marked) -> Result<(), Error> {
+        if let Some(settings) = self.settings {
+            sqlx::raw_sql(settings).execute(&mut connection.connection).await.map_err(Error::unavailable)?;
+        }
+        Ok(())
+    }
+
     async fn lend(&self) -> Result<Marked, Error> {
         loop {
             // In a statement of its own, so that nobody waits while it is locked.
             let idle = self.idle().pop_back();
             let Some(mut connection) = idle else {
                 let mut connection = self.address.connect().await?;
-                if let Some(settings) = self.settings {
-                    sqlx::raw_sql(settings).execute(&mut connection.connection).await.map_err(Error::unavailable)?;
-                }
+                self.prepare(&mut connection).await?;
                 return Ok(connection);
             };
             match connection.is_served_by_one().await {
