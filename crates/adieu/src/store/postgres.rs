@@ -69,7 +69,7 @@ pub use text::{from_text, to_text};
 use super::search::Searches;
 use crate::{Error, restore::Witness, revocation::LogId, time::Timestamp};
 use batch::{Changes, Key};
-use connections::{Address, Connections, NotConnected};
+use connections::{Address, Connections, FIRST_CONNECT, NotConnected};
 use schema::Place;
 use server::Durability;
 use worker::{Answer, Worker};
@@ -168,7 +168,7 @@ impl Postgres {
     }
 
     async fn open(address: Arc<Address>) -> Result<Self, Error> {
-        let mut connected = address.connect().await.map_err(|why| match why {
+        let mut connected = address.connect_within(FIRST_CONNECT).await.map_err(|why| match why {
             NotConnected::Refused(why) => Error::Setting(why),
             NotConnected::Unavailable(error) => error,
         })?;
@@ -267,7 +267,7 @@ impl Postgres {
     /// [`Error::Foreign`] when more steps have been run than there are: a newer version was here. [`Error::Unavailable`]
     /// when one failed.
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
-        let mut connection = self.inner.address.connect().await?.connection;
+        let mut connection = self.inner.address.connect_within(FIRST_CONNECT).await?.connection;
         let migrating = async {
             // Mostly there is nothing to do, which needs no lock.
             let version = schema::version_of(&mut connection, component).await.map_err(Error::unavailable)?;

@@ -34,8 +34,9 @@ use super::{
 };
 use crate::{Error, revocation::LogId};
 
-/// How long it may take to connect.
+/// How long it may take to connect, and how long at the start.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const FIRST_CONNECT: Duration = Duration::from_secs(10);
 
 /// What every connection is told. `tcp_user_timeout`: a client that no longer takes what it has asked for is given up.
 /// `plan_cache_mode`: a plan that was made when a table was empty would be kept, and read all of it for each row, until somebody
@@ -47,7 +48,7 @@ const SETTINGS: &str = "SET search_path = adieu; SET jit = off; SET client_min_m
                         SET idle_in_transaction_session_timeout = 2000";
 
 /// How often each of two connections looks for its mark.
-const LOOKS: usize = 4;
+const LOOKS: usize = 3;
 /// What is said when it is not there.
 const POOLED: &str = "a pooler gives the transactions of one connection to several processes of the server, which would undo \
                       logouts: let it pool sessions (`pool_mode = session` of PgBouncer), or connect without it";
@@ -136,6 +137,11 @@ impl Address {
     /// A pooler that gives a connection's transactions to several processes of the server is found out by a second one: of two
     /// connections that share processes, one finds the mark of the other, or none.
     pub(super) async fn connect(&self) -> Result<Marked, NotConnected> {
+        self.connect_within(CONNECT).await
+    }
+
+    /// The same, by whoever has the patience.
+    pub(super) async fn connect_within(&self, patience: Duration) -> Result<Marked, NotConnected> {
         let connect = async {
             let mut connected = self.connect_once().await?;
             let mut other = self.connect_once().await?;
@@ -146,7 +152,7 @@ impl Address {
             let _ = other.connection.close().await;
             Ok(connected)
         };
-        timeout_at(Instant::now() + CONNECT, connect)
+        timeout_at(Instant::now() + patience, connect)
             .await
             .map_err(|_| NotConnected::Unavailable(Error::unavailable("the server did not answer in time")))?
     }
