@@ -199,37 +199,3 @@ async fn a_server_that_refuses_writes_is_an_error_until_it_takes_them() {
     store.append(vec![token("after")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0, [token("before"), token("after")]);
 }
-
-/// As it does after a restart, for as long as it has much to read.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_reads_its_file_is_an_error_until_it_has() {
-    let settings = [("key-load-delay", "10")];
-    let mut server = test_servers::Redis::start_with(&settings).await;
-    let store = Redis::connect(&server.url()).await.unwrap();
-    let before: Vec<_> = (0..8_000).map(|number| token(format!("{number}"))).collect();
-    for some in before.chunks(2_000) {
-        store.append(some.to_vec()).await.unwrap();
-    }
-    server.kill();
-    let is_there = AtomicBool::new(false);
-    let starting = async {
-        server.start_again().await;
-        is_there.store(true, Ordering::SeqCst);
-    };
-    let asking = async {
-        let mut told = String::new();
-        while !is_there.load(Ordering::SeqCst) {
-            match store.read(None, Duration::ZERO).await {
-                Ok(page) => assert_eq!(page.entries.first(), before.first(), "it has read all of it"),
-                Err(Error::Unavailable(cause)) => told.push_str(&format!("{cause:?} ")),
-                Err(error) => panic!("{error:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        told
-    };
-    let ((), told) = tokio::join!(starting, asking);
-    assert!(told.to_lowercase().contains("loading"), "{told}");
-    recovers(async || store.append(vec![token("after")]).await).await;
-    assert_eq!(read_all(&store, None).await.0.len(), before.len() + 1);
-}
