@@ -182,6 +182,12 @@ pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: RevocationLog +
         read_all(&store, None).await;
         is_at_the_end().await;
     }
+    // A page that is not the last notes what has been read and no more: a position only ever with its entry.
+    let cursor = read_all(&store, None).await.1;
+    place.open().await.append((0..5_000).map(|number| token(format!("many {number}"))).collect()).await.unwrap();
+    store.read(Some(&cursor), Duration::ZERO).await.unwrap();
+    let noted = marked.1.mark().unwrap();
+    assert!(noted.position() > cursor.position && noted.anchor() == noted.position());
 }
 
 /// Not even when it has grown since, and whoever asks: otherwise new entries would take the place of those that were lost.

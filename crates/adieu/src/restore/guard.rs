@@ -108,7 +108,11 @@ impl Guard {
             checking: Mutex::default(),
         };
         this.store.witness().keep_to(&this.high_water);
+        tracing::info!(target: LOG_TARGET, file = %this.high_water.path().display(), "the high-water mark is kept here");
         this.check().await?;
+        if let Some(restored_at) = this.restored_at() {
+            this.end_sessions_from_before(restored_at).await?;
+        }
         Ok(Some(Arc::new(this)))
     }
 
@@ -122,6 +126,10 @@ impl Guard {
     }
 
     pub(crate) async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {
+        if let Some(restored_at) = self.restored_at() {
+            // From then on nobody looks for them.
+            self.end_sessions_from_before(restored_at).await?;
+        }
         let _one = self.checking.lock().await;
         let accepted = self.store.accept_restore().await?;
         if accepted.is_some() {

@@ -12,7 +12,7 @@ use adieu::{
     Error, Issuer, Node, NodeBuilder, SessionId,
     restore::{HighWater, LogState, Restorable as _},
     revocation::{LogId, Position, Revocation, RevocationLog as _, RevokedBy, Target},
-    session::{RefreshToken, Scope, TokenPair},
+    session::{RefreshToken, Scope, SessionStore as _, TokenPair},
     store::{Sqlite, sqlite::rusqlite::Connection, tidy_up},
     time::{Clock as _, ManualClock, SystemClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, KeyStore as _, Refusal, Rules, SigningKey, StoredKey, VerifyingKey},
@@ -323,6 +323,25 @@ async fn a_key_that_was_removed_does_not_come_back() {
     assert_eq!(refusal(&node, &new.access), None);
     let keys = place.open().await.keys().await.unwrap();
     assert!(keys.len() == 1 && keys[0].id != stolen, "the only key of the backup was replaced");
+}
+
+/// As when the tables of a backup are put back one by one, and the operator accepts it at once.
+#[tokio::test]
+async fn a_session_that_comes_back_later_has_ended_before_the_restore_is_accepted() {
+    let place = Place::new();
+    let node = place.start().await;
+    let left = log_in(&node).await;
+    let copy = place.copy("backup");
+    let session = place.open().await.sessions(None, 1).await.unwrap().remove(0);
+    log_out(&node, &left).await;
+    stop(&place, node).await;
+    place.put_back(&copy);
+    let node = place.start().await;
+    let store = place.open().await;
+    store.create(session).await.unwrap();
+    assert!(node.accept_restore().await.unwrap().is_some());
+    assert_eq!(store.sessions(None, 10).await.unwrap(), vec![]);
+    assert!(!refresh(&node, &left).await);
 }
 
 async fn stop_with(place: &Place, node: Node, store: Sqlite) {

@@ -6,8 +6,9 @@
 //! follow the last one. The last entry is never pruned, only hidden once it has lapsed, so a position is never given twice.
 //!
 //! **Identified.** A standby that takes over has the same tables, perhaps without the last entries. So a cursor carries the
-//! timeline of the server's write-ahead log beside the identity of ours: after a promotion, and after a recovery to a point in
-//! time, nobody's cursor is of use, and all read the log from the beginning once.
+//! timeline of the server's write-ahead log beside the identity of ours, and the file that the table is in: after a promotion, a
+//! recovery to a point in time, and when a dump has been put back, nobody's cursor is of use, and all read the log from the
+//! beginning once.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -54,7 +55,7 @@ pub(super) async fn insert(
          FROM head, unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
          WITH ORDINALITY AS fact (kind, issuer, id, moment, lapses_at, number)) \
          SELECT head.position, entry.kind, entry.issuer, entry.id, entry.moment, entry.lapses_at, log_id, pruned_through, \
-         log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
+         log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
          FROM head CROSS JOIN revocation_log_state LEFT JOIN revocation AS entry ON entry.position = $6";
     let most = revocations.len();
     let (mut kinds, mut issuers, mut ids) =
@@ -189,7 +190,8 @@ impl Postgres {
         // when it is to be hidden, since it was kept though it had lapsed.
         const READ: &str = "WITH state AS MATERIALIZED (SELECT log_id, lineage, pruned_through, head, \
              lineage = $1 AND $2 <= head AS is_of_use FROM (SELECT log_id, pruned_through, \
-             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS lineage FROM revocation_log_state) AS log, \
+             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
+             AS lineage FROM revocation_log_state) AS log, \
              (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
              SELECT 0::bigint AS position, is_of_use::integer::bigint AS kind, lineage AS issuer, log_id AS id, \
              head AS moment, pruned_through AS lapses_at, 0 AS part FROM state \
@@ -207,9 +209,13 @@ impl Postgres {
         let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
         let read = sqlx::query(READ).bind(log).bind(position).bind(limit).bind(from_position(anchor));
         let rows = self.inner.followers.fetch_all(read).await?;
-        let (page, found) = page(&rows).map_err(Error::unavailable)?;
+        let (page, mut found) = page(&rows).map_err(Error::unavailable)?;
         if let Some(mark) = mark {
             self.inner.witness.hold(&mark, &found)?;
+            if !page.complete {
+                // Only what has been read, and with its entry.
+                (found.head, found.last) = (page.cursor.position, page.entries.last().cloned());
+            }
             self.inner.witness.note(&mark, &found)?;
         }
         Ok(page)

@@ -23,7 +23,8 @@ impl Restorable for Postgres {
         const LOOK: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
              FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
              SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
-             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS id, head AS moment, pruned_through AS lapses_at FROM state \
+             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
+             AS id, head AS moment, pruned_through AS lapses_at FROM state \
              UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
              WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
         let at = log::from_position(at);

@@ -115,7 +115,14 @@ impl Redis {
         };
         if let Some(mark) = mark {
             self.shared.witness.hold(&mark, &found.state)?;
-            self.shared.witness.note(&mark, &found.state)?;
+            let noted = match (&found.state.last, found.entries.last()) {
+                // Only what has been read, and with its entry.
+                (None, Some((position, last))) => {
+                    LogState { head: *position, last: Some(last.clone()), ..found.state.clone() }
+                }
+                _ => found.state.clone(),
+            };
+            self.shared.witness.note(&mark, &noted)?;
         }
         Ok(found)
     }
