@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use adieu::{
     Subject,
     session::{Origin, Scope, Selection, SessionError, Sessions, TokenOptions, TokenPair},
+    time::{Clock as _, SystemClock, Timestamp},
     token::Refusal,
 };
 use axum::{
@@ -164,7 +165,7 @@ impl Auth {
         } else {
             None
         };
-        Ok(Tokens { pair, cookies })
+        Ok(Tokens { pair, cookies, now: self.guard.verifier().now() })
     }
 }
 
@@ -190,13 +191,16 @@ impl<S: SessionState> FromRequestParts<S> for Auth {
     }
 }
 
-/// What a login or a refresh gives, to be sent as it is: `{"access_token": …, "refresh_token": …}`, or cookies where the
-/// [`Guard`] looks for tokens there, and then no token in the body. `Debug` shows no token.
+/// What a login or a refresh gives, to be sent as it is: `{"access_token": …, "refresh_token": …, "expires_in": …,
+/// "refresh_expires_in": …}`, with seconds, or cookies where the [`Guard`] looks for tokens there, and then no token in the
+/// body. `Debug` shows no token.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Tokens {
     pair: TokenPair,
     cookies: Option<SetCookies>,
+    /// When they were made.
+    now: Timestamp,
 }
 
 impl Tokens {
@@ -220,7 +224,7 @@ impl Tokens {
 /// Always as JSON. Answered by [`Auth`] they may be cookies.
 impl From<TokenPair> for Tokens {
     fn from(pair: TokenPair) -> Self {
-        Self { pair, cookies: None }
+        Self { pair, cookies: None, now: SystemClock.now() }
     }
 }
 
@@ -228,11 +232,17 @@ impl IntoResponse for Tokens {
     fn into_response(self) -> Response {
         // RFC 6749 §5.1.
         let not_to_be_kept = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
-        let TokenPair { access, refresh, .. } = self.pair;
+        let TokenPair { access, refresh, claims, refresh_expires_at, .. } = self.pair;
         match self.cookies {
             Some(cookies) => (not_to_be_kept, cookies, Json(json!({"message": "Logged in."}))).into_response(),
             None => {
-                let tokens = json!({"access_token": access, "refresh_token": refresh});
+                let left = |until: Timestamp| until.since(self.now).as_secs();
+                let tokens = json!({
+                    "access_token": access,
+                    "refresh_token": refresh,
+                    "expires_in": left(claims.expires_at),
+                    "refresh_expires_in": left(refresh_expires_at),
+                });
                 (not_to_be_kept, Json(tokens)).into_response()
             }
         }

@@ -77,6 +77,7 @@ async fn a_refresh_rotates_and_reuse_ends_the_session() {
     let first = device(&router).await;
     let answer = send_with(&router, "POST /refresh", &first.refresh).await;
     assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!((&answer.json()["expires_in"], &answer.json()["refresh_expires_in"]), (&900.into(), &2_592_000.into()));
     let second = answer.json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(send_with(&router, "GET /me", &second).await.text(), "200 jose");
     let successor = answer.json()["refresh_token"].as_str().unwrap().to_owned();
