@@ -107,7 +107,7 @@ impl Tokens {
     pub(crate) fn of((status, body): Answer) -> Self {
         assert_eq!(status, 200, "{body}");
         let names: Vec<_> = body.as_object().unwrap().keys().collect();
-        assert_eq!(names, ["access_token", "refresh_token"]);
+        assert_eq!(names, ["access_token", "expires_in", "refresh_expires_in", "refresh_token"]);
         let text = |name: &str| body[name].as_str().unwrap().to_owned();
         Self { access: text("access_token"), refresh: text("refresh_token") }
     }
