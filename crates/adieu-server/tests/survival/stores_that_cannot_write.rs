@@ -8,6 +8,7 @@
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -95,7 +96,7 @@ async fn a_disk_that_is_full() {
 #[tokio::test]
 async fn a_disk_that_is_read_only() {
     let folder = tempfile::tempdir().unwrap();
-    let script = r#"mount -t tmpfs adieu-test "$ADIEU_DATA" && mount -o remount,ro "$ADIEU_DATA" && exec "$0" serve"#;
+    let script = r#"mount -t tmpfs -o mode=700 adieu-test "$ADIEU_DATA" && mount -o remount,ro "$ADIEU_DATA" && exec "$0" serve"#;
     let mut command = privately();
     command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_adieu")]);
     command.env("ADIEU_DATA", folder.path()).env("ADIEU_LISTEN", "127.0.0.1:0");
@@ -229,6 +230,9 @@ async fn a_store_that_is_damaged_or_not_ours_stops_the_start_and_is_left_alone()
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("adieu.sqlite");
         fs::write(&file, &bytes).unwrap();
+        for (path, mode) in [(folder.path(), 0o700), (&file, 0o600)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
         let output = Command::new(env!("CARGO_BIN_EXE_adieu"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(folder.path())
