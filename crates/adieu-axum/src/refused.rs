@@ -91,7 +91,7 @@ impl Reason {
             Self::ClaimsRejected(_) => RefusalKind::ClaimsRejected,
             Self::UnknownUser => RefusalKind::UnknownUser,
             Self::WrongCredentials => RefusalKind::WrongCredentials,
-            Self::Failed(Error::Unavailable(_)) => RefusalKind::Unavailable,
+            Self::Failed(Error::Unavailable(_) | Error::WentBack(_)) => RefusalKind::Unavailable,
             Self::Failed(_) => RefusalKind::Internal,
             Self::Token(refusal) => match refusal {
                 Refusal::Missing => RefusalKind::Missing,

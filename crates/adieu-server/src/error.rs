@@ -303,7 +303,7 @@ impl IntoResponse for ApiError {
 impl From<adieu::Error> for ApiError {
     fn from(error: adieu::Error) -> Self {
         match error {
-            adieu::Error::Unavailable(_) => Self::Unavailable(error.into()),
+            adieu::Error::Unavailable(_) | adieu::Error::WentBack(_) => Self::Unavailable(error.into()),
             other => Self::Internal(other.into()),
         }
     }
@@ -383,12 +383,15 @@ mod tests {
     #[tokio::test]
     async fn what_went_wrong_inside_is_not_told() {
         let secret = || std::io::Error::other("/var/lib/adieu: disk full");
-        let (status, body, response) = rendered(adieu::Error::unavailable(secret()).into()).await;
-        assert_eq!(
-            (status, body.as_str()),
-            (503, r#"{"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#)
-        );
-        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let went_back = adieu::Error::WentBack(adieu::restore::WentBack::Shorter);
+        for error in [adieu::Error::unavailable(secret()), went_back] {
+            let (status, body, response) = rendered(error.into()).await;
+            assert_eq!(
+                (status, body.as_str()),
+                (503, r#"{"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#)
+            );
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
         let (status, body, _) = rendered(ApiError::internal(secret())).await;
         assert_eq!((status, body.as_str()), (500, r#"{"code":500,"status":"Internal Server Error"}"#));
     }

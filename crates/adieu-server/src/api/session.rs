@@ -68,8 +68,8 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
 
 /// Exchanges a refresh token for new tokens.
 ///
-/// The access token is not fresh. The refresh token is used up: when it comes again at once it gives the same
-/// successor again (two tabs are no attack), and later it ends the session.
+/// The access token is not fresh. The refresh token is used up: until its successor is used, and within `rotation_grace`, it gives the
+/// current refresh token again (a response was lost, or there are two tabs); after that it ends the session.
 #[utoipa::path(post, path = "/refresh", tag = "Session", security(("refresh" = [])), responses(
     (status = 200, description = "New tokens. Not to be cached.", body = Tokens),
     docs::TwoTokens, docs::Refusals, docs::Unavailable,
@@ -88,7 +88,7 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
 
 /// Logs out: ends the session of the token, all its access tokens and its refresh token.
 ///
-/// Either token will do, also an expired one. When the answer comes, the end is on stable storage, and this node
+/// Either token will do, also an expired one; `scope` takes one that has not expired. When the answer comes, the end is on stable storage, and this node
 /// refuses the tokens from the very next request on.
 #[utoipa::path(post, path = "/logout", tag = "Session", security(("access" = []), ("refresh" = [])),
     params(("scope" = inline(Option<ScopeName>), Query, description = "`this` session (the default), the user's `others`, or `all`."),

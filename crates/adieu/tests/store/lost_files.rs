@@ -54,11 +54,20 @@ async fn one_that_was_removed_takes_nothing() {
     all_is_refused(&store).await;
 }
 
+/// Of the log beside it and of the index of that there would be two, and of the locks in it.
 #[tokio::test]
-async fn one_whose_log_was_removed_takes_nothing() {
-    let (_place, store, path) = begun().await;
-    run(&["rm", &format!("{path}-wal")]);
-    all_is_refused(&store).await;
+async fn one_whose_log_or_index_was_removed_or_replaced_takes_nothing() {
+    for suffix in ["-wal", "-shm"] {
+        let (_place, store, path) = begun().await;
+        run(&["rm", &format!("{path}{suffix}")]);
+        all_is_refused(&store).await;
+
+        let (_place, store, path) = begun().await;
+        let (beside, copy) = (format!("{path}{suffix}"), format!("{path}.copy"));
+        run(&["cp", &beside, &copy]);
+        run(&["mv", &copy, &beside]);
+        all_is_refused(&store).await;
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Whether the file that is open still is the one of its name.
 //!
 //! One that was removed or replaced takes commits as before, and whoever starts after that finds nothing of them. So each commit is
-//! answered only if, after it, the file and its write-ahead log still are where they were; and so is each read, since a follower would
-//! otherwise go on with a log to which nobody else appends.
+//! answered only if, after it, the file, its write-ahead log and the index of that still are where they were; and so is each read, since
+//! a follower would otherwise go on with a log to which nobody else appends.
 //!
-//! Neither is opened for that: to close it again would drop the locks that SQLite has on it (see `schema`).
+//! None is opened for that: to close it again would drop the locks that SQLite has on it (see `schema`).
 
 use std::{
     fs::Metadata,
@@ -21,28 +21,31 @@ use crate::Error;
 /// The device and the number of a file.
 type Identity = (u64, u64);
 
-/// A database, its write-ahead log beside it, and which files these were when they were opened.
+/// A database, its write-ahead log and the index of that beside it, and which files these were when they were opened.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
-    log: PathBuf,
     opened: Identity,
-    log_opened: OnceLock<Identity>,
+    beside: [Beside; 2],
     /// Bytes of the file when that was last looked at. It only grows, but for a `VACUUM`.
     length: AtomicU64,
+}
+
+/// A file that SQLite makes with the first read, and that stays as long as anybody has the database open.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
+    opened: OnceLock<Identity>,
 }
 
 impl File {
     /// That is open already.
     pub(super) fn of(path: &Path) -> Result<Self, Error> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
         let metadata = look_at(path)?;
         Ok(Self {
             path: path.to_owned(),
-            log: log.into(),
             opened: identity(&metadata),
-            log_opened: OnceLock::new(),
+            beside: ["-wal", "-shm"].map(|suffix| Beside::of(path, suffix)),
             length: AtomicU64::new(metadata.len()),
         })
     }
@@ -61,13 +64,7 @@ impl File {
             return Err(lost(&self.path, "was truncated"));
         }
         self.length.store(length, Ordering::Relaxed);
-        // SQLite makes it with the first read, and it stays as long as anybody has the file open.
-        match (look_at(&self.log), self.log_opened.get()) {
-            (Ok(metadata), _) if identity(&metadata) == *self.log_opened.get_or_init(|| identity(&metadata)) => Ok(()),
-            (Ok(_), _) => Err(lost(&self.log, "was replaced")),
-            (Err(_), None) => Ok(()),
-            (Err(error), Some(_)) => Err(error),
-        }
+        self.beside.iter().try_for_each(Beside::check)
     }
 
     /// The same, and that it can be written as far as its file system goes.
@@ -77,6 +74,23 @@ impl File {
     pub(super) fn check_writable(&self) -> Result<(), Error> {
         self.check()?;
         wal_index::check(&self.path)
+    }
+}
+
+impl Beside {
+    fn of(path: &Path, suffix: &str) -> Self {
+        let mut path = path.as_os_str().to_owned();
+        path.push(suffix);
+        Self { path: path.into(), opened: OnceLock::new() }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match (look_at(&self.path), self.opened.get()) {
+            (Ok(metadata), _) if identity(&metadata) == *self.opened.get_or_init(|| identity(&metadata)) => Ok(()),
+            (Ok(_), _) => Err(lost(&self.path, "was replaced")),
+            (Err(_), None) => Ok(()),
+            (Err(error), Some(_)) => Err(error),
+        }
     }
 }
 
