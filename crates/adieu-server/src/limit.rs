@@ -4,7 +4,7 @@
 //! 1. An attempt is counted before the password is looked at, and given back when it was right: many guesses at the
 //!    same moment are no more than as many one after another.
 //! 2. Nobody can lock a user out. An address from which the user has logged in has a count of its own, which strangers can't
-//!    use up. What all others share they can; then each party that has not failed lately still has [`RESERVE`] attempts.
+//!    use up. What all others share they can; then each party that has not failed lately still has `RESERVE` attempts.
 //! 3. Memory is bounded, whatever names and addresses are tried; names are not kept, only a hash of them.
 //!
 //! Counts are this process's own and are forgotten when it ends; addresses from which users have logged in are kept in the store.
