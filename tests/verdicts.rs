@@ -103,7 +103,7 @@ impl Row {
         for name in ["exp", "nbf", "iat"] {
             if let Some(Value::Number(from_now)) = claims.get(name) {
                 let time = match from_now.as_i64() {
-                    Some(seconds) => json!(now.checked_add_signed(seconds).unwrap()),
+                    Some(seconds) => json!(i64::try_from(now).unwrap() + seconds),
                     None => json!(now as f64 + from_now.as_f64().unwrap()),
                 };
                 claims.insert(name.into(), time);

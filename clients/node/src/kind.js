@@ -63,6 +63,7 @@ export function headerOf(token) {
 function kindOf(name) {
   // Of a wrong type, which is no kind that anybody accepts.
   if (typeof name !== 'string') return '';
-  const lower = name.toLowerCase();
+  // ASCII alone, as the node compares: beyond it, other letters have the same ones in lower case.
+  const lower = name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
   return OTHER_NAMES.has(lower) ? OTHER_NAMES.get(lower) : lower;
 }

@@ -39,9 +39,14 @@ export function bearerToken(request) {
   return /^Bearer +([^ ]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
 }
 
+/** How many seconds the clock of an issuer may be ahead: as many as at a node. */
+const SKEW = 3;
+
 /**
  * Whether a verified token is let in: of one of these kinds, and not revoked. Claims without `jti` get one, the same everywhere, so
  * that they can be revoked.
+ *
+ * One from further in the future than the clock of its issuer may be ahead is not: a cut-off of its subject would not reach it.
  * @param {import('./blocklist.js').Blocklist} blocklist
  * @param {readonly string[]} types
  * @param {unknown} header
@@ -51,7 +56,9 @@ export function bearerToken(request) {
 export function isGood(blocklist, types, header, claims, token) {
   if (!isOneOf(types, header, claims)) throw new InvalidClaimsError('the token is of another kind');
   if (typeof claims === 'object' && claims?.jti === undefined && token !== undefined) claims.jti = tokenIdOf(token);
-  return !blocklist.isRevoked(claims);
+  const isRevoked = blocklist.isRevoked(claims);
+  if (Number(claims.iat) > Date.now() / 1000 + SKEW) throw new InvalidClaimsError('the token is from the future');
+  return !isRevoked;
 }
 
 /**

@@ -16,6 +16,8 @@ import express from 'express';
 import { Blocklist, NodeError, RevokedError, StaleError, type Event, type Options, type Revoked, type Status } from 'adieu';
 import { isRevoked, refusals } from 'adieu/express-jwt';
 import * as forFastify from 'adieu/fastify-jwt';
+import { assertGood } from 'adieu/jose';
+import { jwtVerify } from 'jose';
 
 const options: Options = { url: 'http://127.0.0.1:1', clientId: 'a', secret: 'b', onEvent: (event: Event) => console.log(event.message) };
 export const blocklist = new Blocklist(options);
@@ -31,6 +33,7 @@ export async function register(fastify: FastifyInstance) {
   await fastify.register(fastifyJwt, { secret: 's', trusted: forFastify.trusted(blocklist) });
   fastify.setErrorHandler(forFastify.refusals());
 }
+export const verify = async (token: string, key: Uint8Array) => assertGood(blocklist, await jwtVerify(token, key), { token });
 
 // @ts-expect-error: a secret is needed
 new Blocklist({ url: 'http://127.0.0.1:1', clientId: 'a' });
@@ -61,7 +64,7 @@ test('what is published works alone, has types that fit the real packages, and d
   writeFileSync(join(folder, 'app/run.mjs'), imports.join('\n'));
   run(process.execPath, 'app/run.mjs');
 
-  for (const name of ['express', 'express-jwt', 'fastify', '@fastify', '@types', 'jsonwebtoken']) {
+  for (const name of ['express', 'express-jwt', 'fastify', '@fastify', '@types', 'jose', 'jsonwebtoken']) {
     symlinkSync(join(ROOT, 'node_modules', name), join(folder, 'app/node_modules', name));
   }
   writeFileSync(join(folder, 'app/consumer.mts'), CONSUMER);

@@ -1,17 +1,23 @@
 /** The table of verdicts that every implementation reads: `tests/verdicts.md` says what it means. */
 
 import assert from 'node:assert/strict';
-import { sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
 import fastifyJwt from '@fastify/jwt';
+import express from 'express';
+import { expressjwt } from 'express-jwt';
 import fastify from 'fastify';
+import { errors, jwtVerify } from 'jose';
 
-import { refusals, bearerToken, trusted } from '../src/fastify-jwt.js';
+import * as forExpress from '../src/express-jwt.js';
+import * as forFastify from '../src/fastify-jwt.js';
 import { tokenIdOf } from '../src/index.js';
+import { assertGood } from '../src/jose.js';
 import { Node, follow } from './support/node.js';
 
 /**
@@ -35,48 +41,85 @@ const rows = table.rows;
 const issuers = Object.keys(table.issuers);
 
 const NO_KIND = 'what names no kind is taken for an access token, unless the library requires one';
+const HEADER = 'express-jwt requires no type in the header';
 const SUBJECT = 'a number as sub is accepted, unless the library requires a text';
-const TIMES = '@fastify/jwt checks the times, with one tolerance for exp and nbf and none for iat';
+const AUDIENCE = 'the library looks at aud only where it is told whose it is';
+const TIMES = 'the library checks the times, each in its way and with one tolerance for all of them';
+const MISSING = 'express-jwt requires no claim; what is missing is for the application to reject';
 
-/** Rows about what the glue can't judge, and the reason. @type {Record<string, string>} */
-const SKIPPED = {
+const SKIPPED_EVERYWHERE = {
   'nothing says what it is': NO_KIND,
   'bearer says as much as nothing': NO_KIND,
   'an integer subject, which is not accepted': SUBJECT,
-  'nbf is a fraction that has passed or is about to': TIMES,
+  'meant for somebody else': AUDIENCE,
+  'meant for several others': AUDIENCE,
   'iat and nbf are two seconds ahead': TIMES,
-  'iat is a minute ahead': TIMES,
+  'exp is a fraction of the second that is now': TIMES,
 };
 
-/** @param {Row} row @param {number} now @returns {Signed} */
-function signRow(row, now) {
+/** Rows about what the glue can't judge, and the reason. @type {Record<string, Record<string, string>>} */
+const SKIPPED = {
+  '@fastify/jwt': { ...SKIPPED_EVERYWHERE, 'nbf is a fraction that has passed or is about to': TIMES },
+  'express-jwt': {
+    ...SKIPPED_EVERYWHERE,
+    'a generic header is not enough': HEADER,
+    'no jti, which is not accepted': MISSING,
+    'no subject': MISSING,
+  },
+  jose: { ...SKIPPED_EVERYWHERE },
+};
+
+/** What signs for an issuer. @typedef {{ algorithm: string, privateKey: import('node:crypto').KeyLike, publicKey: string }} Keys */
+
+/** Those of the table. @param {string} issuer @returns {Keys} */
+const ofTheTable = (issuer) => {
+  const { private_key: privateKey, public_key: publicKey } = table.issuers[issuer];
+  return { algorithm: 'EdDSA', privateKey, publicKey };
+};
+
+/** Others, for what knows no EdDSA. @returns {Keys} */
+const es256 = () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { algorithm: 'ES256', privateKey, publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
+};
+
+/** @param {Row} row @param {number} now @param {Keys} keys @returns {Signed} */
+function signRow(row, now, { algorithm, privateKey }) {
   const claims = Object.fromEntries(
     Object.entries(row.claims).map(([name, value]) =>
       ['exp', 'nbf', 'iat'].includes(name) && typeof value === 'number' ? [name, now + value] : [name, value],
     ),
   );
   const encode = (/** @type {object} */ part) => Buffer.from(JSON.stringify(part)).toString('base64url');
-  const signed = `${encode({ alg: 'EdDSA', ...row.header })}.${encode(claims)}`;
-  const signature = sign(null, Buffer.from(signed), table.issuers[row.issuer].private_key).toString('base64url');
-  return { row, token: `${signed}.${signature}`, claims, issuer: typeof claims.iss === 'string' ? claims.iss : row.issuer };
+  const signed = `${encode({ alg: algorithm, ...row.header })}.${encode(claims)}`;
+  const hash = algorithm === 'EdDSA' ? null : 'sha256';
+  const key = /** @type {import('node:crypto').KeyObject} */ (
+    typeof privateKey === 'string' ? createPrivateKey(privateKey) : privateKey
+  );
+  const signature = sign(hash, Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url');
+  const named = String(claims.iss);
+  return { row, token: `${signed}.${signature}`, claims, issuer: issuers.includes(named) ? named : row.issuer };
 }
 
 /**
  * All rows, and all their revocations, at a node that trusts their issuers; and what follows it for each.
  * @param {import('node:test').TestContext} t
+ * @param {(issuer: string) => Keys} [keysOf]
  */
-async function inForce(t) {
+async function inForce(t, keysOf = ofTheTable) {
+  const keys = Object.fromEntries(issuers.map((issuer) => [issuer, keysOf(issuer)]));
+  const of = (/** @type {string} */ issuer) => /** @type {Keys} */ (keys[issuer]);
   const folder = mkdtempSync(join(tmpdir(), 'adieu-verdicts-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const trustedIssuers = issuers.map((name, number) => {
     const file = join(folder, `${number}.pem`);
-    writeFileSync(file, table.issuers[name].public_key);
+    writeFileSync(file, of(name).publicKey);
     const settings = Object.entries(table.issuers[name].settings).map(([setting, value]) => `, ${setting} = ${value}`);
     return `{name = "${name}", pem_file = "${file}"${settings.join('')}}`;
   });
   const node = await Node.start(t, { trusted_issuer: `[${trustedIssuers.join(', ')}]` });
   const now = Math.floor(Date.now() / 1000);
-  const signed = rows.map((row) => signRow(row, now));
+  const signed = rows.map((row) => signRow(row, now, of(row.issuer)));
   const revocations = signed.flatMap(({ row, token }) =>
     (row.revoked ?? []).map((revoked) => ('token' in revoked ? { token } : { ...revoked, issuer: row.issuer })),
   );
@@ -95,7 +138,7 @@ async function inForce(t) {
     assert.ok(blocklist);
     return blocklist;
   };
-  return { signed, blocklistOf };
+  return { signed, blocklistOf, publicKeyOf: (/** @type {string} */ issuer) => of(issuer).publicKey };
 }
 
 test('isRevoked says what the table says', async (t) => {
@@ -119,34 +162,103 @@ test('what stands for a token without jti is what the table says', () => {
   for (const { token, token_id: id } of table.token_ids) assert.equal(tokenIdOf(token), id);
 });
 
-test('the glue for @fastify/jwt lets in what the table calls good, and nothing else', async (t) => {
-  const { signed, blocklistOf } = await inForce(t);
-  /** @type {Map<string, import('fastify').FastifyInstance>} */
-  const apps = new Map();
-  for (const name of issuers) {
-    const { settings, public_key: key } = table.issuers[name];
-    const requiredClaims = ['exp', 'sub', ...(settings.accept_missing_issuer ? [] : ['iss']), ...(settings.accept_missing_token_id ? [] : ['jti'])];
-    const isStrict = !settings.accept_generic_type && !settings.accept_missing_type;
+/** @typedef {(token: string) => Promise<number>} Ask gives the status */
+
+/** What applications are made for each issuer. @type {Record<string, (t: import('node:test').TestContext, blocklist: import('../src/index.js').Blocklist, issuer: string, key: string) => Promise<Ask>>} */
+const APPLICATIONS = {
+  async '@fastify/jwt'(t, blocklist, issuer, key) {
     const app = fastify();
     app.register(fastifyJwt, {
       secret: { public: key, private: '' },
       // `checkTyp` is fast-jwt's, and not among the types of the plugin.
-      verify: /** @type {any} */ ({ algorithms: ['EdDSA'], allowedIss: name, requiredClaims, ...(isStrict && { checkTyp: 'at+jwt' }) }),
-      trusted: trusted(blocklistOf(name), { getToken: bearerToken }),
+      verify: /** @type {any} */ ({
+        algorithms: ['EdDSA'],
+        allowedIss: issuer,
+        requiredClaims: requiredClaims(issuer),
+        ...(isStrict(issuer) && { checkTyp: 'at+jwt' }),
+      }),
+      trusted: forFastify.trusted(blocklist, { getToken: forFastify.bearerToken }),
     });
-    app.setErrorHandler(refusals());
+    app.setErrorHandler(forFastify.refusals());
     app.get('/', { onRequest: (request) => request.jwtVerify() }, () => 'welcome');
-    apps.set(name, app);
     t.after(() => app.close());
-  }
-  const names = new Set(rows.map(({ name }) => name));
-  for (const name of Object.keys(SKIPPED)) assert.ok(names.has(name), `a row that is no longer there: ${name}`);
-  let asked = 0;
-  for (const { row, token, issuer } of signed) {
-    if (row.name in SKIPPED) continue;
-    asked += 1;
-    const answer = await apps.get(issuer)?.inject({ url: '/', headers: { authorization: `Bearer ${token}` } });
-    assert.equal(answer?.statusCode, row.verify === 'good' ? 200 : 401, `${row.name}: ${answer?.body}`);
-  }
-  assert.equal(asked + Object.keys(SKIPPED).length, rows.length);
-});
+    return async (token) => (await app.inject({ url: '/', headers: { authorization: `Bearer ${token}` } })).statusCode;
+  },
+
+  async 'express-jwt'(t, blocklist, issuer, key) {
+    const app = express();
+    const getToken = forExpress.bearerToken;
+    const { accept_missing_issuer: isNameless } = table.issuers[issuer].settings;
+    app.use(
+      expressjwt({
+        secret: key,
+        algorithms: ['ES256'],
+        ...(!isNameless && { issuer }),
+        getToken,
+        isRevoked: forExpress.isRevoked(blocklist, { getToken }),
+      }),
+    );
+    app.get('/', (_, response) => void response.send('welcome'));
+    app.use(forExpress.refusals());
+    const server = app.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+    return async (token) => (await fetch(`http://127.0.0.1:${port}/`, { headers: { authorization: `Bearer ${token}` } })).status;
+  },
+
+  async jose(_, blocklist, issuer, pem) {
+    const key = createPublicKey(pem);
+    const { accept_missing_issuer: isNameless } = table.issuers[issuer].settings;
+    const options = {
+      algorithms: ['EdDSA'],
+      requiredClaims: requiredClaims(issuer),
+      ...(!isNameless && { issuer }),
+      ...(isStrict(issuer) && { typ: 'at+jwt' }),
+    };
+    return async (token) => {
+      try {
+        assertGood(blocklist, await jwtVerify(token, key, options), { token });
+        return 200;
+      } catch (error) {
+        // Nothing of jose has one, and nothing else is thrown.
+        if (error instanceof errors.JOSEError) return 401;
+        return /** @type {{ status?: number }} */ (error).status ?? 500;
+      }
+    };
+  },
+};
+
+/** @param {string} issuer */
+function requiredClaims(issuer) {
+  const { settings } = table.issuers[issuer];
+  return ['exp', 'sub', ...(settings.accept_missing_issuer ? [] : ['iss']), ...(settings.accept_missing_token_id ? [] : ['jti'])];
+}
+
+/** @param {string} issuer */
+function isStrict(issuer) {
+  const { settings } = table.issuers[issuer];
+  return !settings.accept_generic_type && !settings.accept_missing_type;
+}
+
+for (const [name, make] of Object.entries(APPLICATIONS)) {
+  test(`the glue for ${name} lets in what the table calls good, and nothing else`, async (t) => {
+    const { signed, blocklistOf, publicKeyOf } = await inForce(t, name === 'express-jwt' ? es256 : ofTheTable);
+    /** @type {Record<string, Ask>} */
+    const ask = {};
+    for (const issuer of issuers) ask[issuer] = await make(t, blocklistOf(issuer), issuer, publicKeyOf(issuer));
+    const skipped = SKIPPED[name] ?? {};
+    const names = new Set(rows.map(({ name }) => name));
+    for (const name of Object.keys(skipped)) assert.ok(names.has(name), `a row that is no longer there: ${name}`);
+    let asked = 0;
+    const wrong = [];
+    for (const { row, token, issuer } of signed) {
+      if (row.name in skipped) continue;
+      asked += 1;
+      const status = await ask[issuer]?.(token);
+      if (status !== (row.verify === 'good' ? 200 : 401)) wrong.push(`${row.name}: ${status}`);
+    }
+    assert.deepEqual(wrong, []);
+    assert.equal(asked + Object.keys(skipped).length, rows.length);
+  });
+}

@@ -13,7 +13,8 @@ In the settings of the project::
 common ``sid``. With a view or an authentication class of simplejwt that does not ask, the project does not start.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -90,8 +91,9 @@ def blocklist() -> Blocklist:
 class _NotRevoked:
     def get_validated_token(self, raw_token: bytes) -> Any:
         """The token, verified. Revoked ones are answered 401."""
-        token = super().get_validated_token(raw_token)  # type: ignore[misc]
         try:
+            with _readable():
+                token = super().get_validated_token(raw_token)  # type: ignore[misc]
             _require_good(token, ("access", token.token_type))
         except TokenError as error:
             code = "token_revoked" if isinstance(error, _RevokedError) else "token_not_valid"
@@ -124,7 +126,8 @@ class RefreshToken(tokens.RefreshToken):  # type: ignore[misc]
 
     def verify(self, *args: Any, **kwargs: Any) -> None:
         """Also refuses what is revoked."""
-        super().verify(*args, **kwargs)
+        with _readable():
+            super().verify(*args, **kwargs)
         _require_good(self, ("refresh",))
 
     def blacklist(self) -> None:
@@ -138,7 +141,8 @@ class SlidingToken(tokens.SlidingToken):  # type: ignore[misc]
 
     def verify(self, *args: Any, **kwargs: Any) -> None:
         """Also refuses what is revoked."""
-        super().verify(*args, **kwargs)
+        with _readable():
+            super().verify(*args, **kwargs)
         _require_good(self, ("sliding",))
 
     def blacklist(self) -> None:
@@ -163,8 +167,10 @@ class TokenVerifySerializer(serializers.TokenVerifySerializer):  # type: ignore[
 
     def validate(self, attrs: dict[str, Any]) -> Any:
         """Also refuses what is revoked."""
-        validated = super().validate(attrs)
-        _require_good(tokens.UntypedToken(attrs["token"]), None)
+        with _readable():
+            validated = super().validate(attrs)
+            token = tokens.UntypedToken(attrs["token"])
+        _require_good(token, None)
         return validated
 
 
@@ -196,6 +202,15 @@ class _RevokedError(TokenError):  # type: ignore[misc]
         super().__init__("The token has been revoked.")
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Makes an invalid token of one with a time that simplejwt can't read, such as milliseconds."""
+    try:
+        yield
+    except (ArithmeticError, OSError, TypeError, ValueError) as error:
+        raise TokenError("Token is invalid") from error
+
+
 def _require_good(token: Any, types: tuple[str, ...] | None) -> None:
     """Raises a `TokenError` unless a verified token is of one of these kinds, and not revoked."""
     try:
@@ -209,11 +224,13 @@ def _require_good(token: Any, types: tuple[str, ...] | None) -> None:
 
 def _with_id(token: Any) -> dict[str, Any]:
     """The payload, with the id of the token where `adieu` looks for it."""
-    claim = api_settings.JTI_CLAIM
-    if claim == "jti":
-        return token.payload  # type: ignore[no-any-return]
-    jti = None if claim is None else token.payload[claim]
-    return {**token.payload, "jti": token_id_of(token.token) if jti is None else jti}
+    claim = api_settings.JTI_CLAIM or "jti"
+    if claim not in token.payload:
+        return {**token.payload, "jti": token_id_of(token.token)}
+    jti = token.payload[claim]
+    if jti is None:
+        raise errors.InvalidClaimsError(f"the claim {claim} must be text")
+    return token.payload if claim == "jti" else {**token.payload, "jti": jti}
 
 
 def _require_coverage(default_authentication: Iterable[object]) -> None:

@@ -33,7 +33,7 @@ def is_one_of(types: Collection[str], header: Mapping[str, Any], payload: Mappin
     if "typ" in header:
         typ = header["typ"]
         # A media type (RFC 7515 section 4.1.9).
-        named.add(_kind(typ.lower().removeprefix("application/") if isinstance(typ, str) else typ))
+        named.add(_kind(_lower(typ).removeprefix("application/") if isinstance(typ, str) else typ))
     for claim in CLAIMS:
         if claim in payload:
             named.add(_kind(payload[claim]))
@@ -56,5 +56,10 @@ def _kind(name: object) -> str | None:
     if not isinstance(name, str):
         # Of a wrong type, which is no kind that anybody accepts.
         return ""
-    name = name.lower()
+    name = _lower(name)
     return _OTHER_NAMES.get(name, name)
+
+
+def _lower(name: str) -> str:
+    # ASCII alone, as the node compares: beyond it, other letters have the same ones in lower case.
+    return name.lower() if name.isascii() else name

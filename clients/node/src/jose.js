@@ -1,0 +1,24 @@
+/** For jose: `assertGood(blocklist, await jwtVerify(token, keys, options), { token })`. */
+
+import { RevokedError } from './errors.js';
+import { ACCESS } from './kind.js';
+import { isGood } from './refusals.js';
+
+/** @typedef {import('./blocklist.js').Blocklist} Blocklist */
+/** @typedef {import('./blocklist.js').Claims} Claims */
+
+/**
+ * Asserts that a token that jose has verified is of the right kind and not revoked. A payload without `jti` gets one, the same
+ * everywhere, so that it can be revoked.
+ * @param {Blocklist} blocklist
+ * @param {{ protectedHeader: unknown, payload: object }} verified what `jwtVerify()` resolves with
+ * @param {object} [options]
+ * @param {readonly string[]} [options.types] the kinds of token that are let in: access tokens unless set otherwise
+ * @param {string} [options.token] the token itself, which is needed if it has no `jti`
+ * @throws {import('./errors.js').RevokedError} when the token has been revoked
+ * @throws {import('./errors.js').StaleError} when this does not know enough to say that it has not
+ * @throws {import('./errors.js').InvalidClaimsError} when the token is of another kind, or has claims that can't be judged
+ */
+export function assertGood(blocklist, { protectedHeader, payload }, { types = ACCESS, token } = {}) {
+  if (!isGood(blocklist, types, protectedHeader, /** @type {Claims} */ (payload), token)) throw new RevokedError();
+}
