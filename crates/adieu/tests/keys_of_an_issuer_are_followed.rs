@@ -35,6 +35,7 @@ struct Publisher(Mutex<State>);
 struct State {
     document: Vec<u8>,
     is_down: bool,
+    is_always_unchanged: bool,
     max_age: Option<u64>,
     asked: usize,
     unchanged: usize,
@@ -66,7 +67,8 @@ impl Transport for Publisher {
         if let Some(age) = state.max_age {
             response = response.header(header::CACHE_CONTROL, format!("public, max-age={age}"));
         }
-        if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| *known == etag) {
+        let is_known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| *known == etag);
+        if is_known || state.is_always_unchanged {
             state.unchanged += 1;
             return Ok(response.status(304).body(Vec::new()).unwrap());
         }
@@ -191,6 +193,32 @@ async fn keys_that_were_not_confirmed_for_a_day_are_not_believed() {
     here.publisher.0.lock().unwrap().is_down = false;
     here.follower.ready().await;
     assert_eq!(here.accepts(&key), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_day_begins_when_they_were_read_last() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let key = key();
+    let publisher = Publisher::default();
+    publisher.publish(&[&key]);
+    let here = Here::start(publisher);
+    here.follower.ready().await;
+    tokio::time::sleep(DAY * 3).await;
+    here.publisher.0.lock().unwrap().is_down = true;
+    tokio::time::sleep(DAY - Duration::from_secs(600)).await;
+    assert_eq!(here.accepts(&key), Ok(()));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(here.accepts(&key), Err(Refusal::Stale));
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nothing_has_changed_is_no_answer_where_nothing_is_known() {
+    let publisher = Publisher::default();
+    publisher.0.lock().unwrap().is_always_unchanged = true;
+    let here = Here::start(publisher);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!here.follower.is_ready() && here.follower.failure().is_some());
+    assert_eq!(here.accepts(&key()), Err(Refusal::Stale));
 }
 
 #[tokio::test(start_paused = true)]

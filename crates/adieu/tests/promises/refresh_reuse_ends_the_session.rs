@@ -72,6 +72,18 @@ async fn reuse_after_the_grace_ends_the_session() {
 
     assert_eq!(node.refusal(&second.access), Some(REVOKED));
     assert!(matches!(node.refresh(&second.refresh).await, Err(SessionError::Refused(REVOKED))));
+    assert_eq!(node.store.sessions_of(&jose(), None, 1).await.unwrap(), vec![], "it is listed no more");
+}
+
+#[tokio::test]
+async fn the_grace_begins_when_a_token_is_used_and_not_when_its_successor_is() {
+    let node = Node::start().await;
+    let first = node.log_in(jose()).await;
+    let second = node.refresh(&first.refresh).await.unwrap();
+    node.clock.advance(Duration::from_secs(12));
+    node.catch_up().await;
+    node.refresh(&second.refresh).await.unwrap();
+    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
 }
 
 #[tokio::test]

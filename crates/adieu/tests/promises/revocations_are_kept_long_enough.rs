@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
-    session::{Scope, SessionSettings},
+    session::{Scope, SessionError, SessionSettings},
     store::tidy_up,
     time::Clock,
     token::Refusal,
 };
 
-use crate::support::{Node, Setup, issuer, jose};
+use crate::support::{NOON, Node, Setup, issuer, jose};
 
 #[tokio::test]
 async fn it_outlives_the_last_access_token_and_is_then_forgotten() {
@@ -35,6 +35,42 @@ async fn it_outlives_the_last_access_token_and_is_then_forgotten() {
     assert_eq!(node.refusal(&last.access), Some(Refusal::Expired));
     assert_eq!(node.log.read(None, Duration::ZERO).await.unwrap().entries, vec![]);
     assert_eq!(node.index.stats().entries, 0);
+}
+
+/// The same refresh token again gives another access token.
+#[tokio::test]
+async fn it_outlives_an_access_token_that_a_second_answer_gave() {
+    let node = Node::start().await;
+    let first = node.log_in(jose()).await;
+    node.refresh(&first.refresh).await.unwrap();
+    node.clock.advance(Duration::from_secs(14 * 60));
+    node.catch_up().await;
+    let again = node.refresh(&first.refresh).await.unwrap();
+    node.sessions.log_out(&again.access, Scope::This).await.unwrap();
+
+    node.clock.advance(Duration::from_secs(15 * 60 - 1));
+    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    node.catch_up().await;
+    assert_eq!(node.refusal(&again.access), Some(Refusal::Revoked(RevokedBy::Session)));
+}
+
+/// Nothing is known any more of what has ended of a token that old, so it counts as expired, whatever the clock says.
+#[tokio::test]
+async fn once_it_may_be_forgotten_its_token_ends_its_own_session_at_most() {
+    let node = Node::start().await;
+    let (tokens, forgotten) = (node.log_in(jose()).await, node.log_in(jose()).await);
+    node.sessions.log_out(&forgotten.access, Scope::This).await.unwrap();
+    node.clock.advance(Duration::from_secs(60 * 60));
+    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    node.catch_up().await;
+    node.clock.set_wall(NOON);
+    assert_eq!(node.refusal(&forgotten.access), Some(Refusal::Expired));
+    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+    for scope in [Scope::All, Scope::Others] {
+        let refused = node.sessions.log_out(&tokens.access, scope).await;
+        assert!(matches!(refused, Err(SessionError::Refused(Refusal::Expired))), "{refused:?}");
+    }
+    assert_eq!(node.sessions.log_out(&tokens.access, Scope::This).await.unwrap(), 1);
 }
 
 #[tokio::test]
