@@ -158,6 +158,7 @@ impl Failure {
         let is_useless = matches!(
             self.reason.kind(),
             RefusalKind::Expired
+                | RefusalKind::NotYetValid
                 | RefusalKind::Revoked
                 | RefusalKind::Invalid
                 | RefusalKind::ClaimsRejected

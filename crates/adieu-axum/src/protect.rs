@@ -100,12 +100,14 @@ impl Protect {
 /// Fetch §4.8.
 fn is_preflight(request: &Request) -> bool {
     let has = |name| request.headers().contains_key(name);
-    let announces_body = has(header::TRANSFER_ENCODING)
-        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    // Over HTTP/2 nothing in the head needs to announce it.
+    let has_body = has(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+        || !(request.body().is_end_stream() || request.body().size_hint().exact() == Some(0));
     request.method() == Method::OPTIONS
         && has(header::ORIGIN)
         && has(header::ACCESS_CONTROL_REQUEST_METHOD)
-        && !announces_body
+        && !has_body
 }
 
 impl<S> tower::Layer<S> for Protect {

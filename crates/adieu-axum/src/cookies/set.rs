@@ -1,13 +1,14 @@
 //! Cookies as a part of a response.
 
 use axum::{
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
 use cookie::Cookie;
 
-/// Headers that shared caches obey in place of `Cache-Control` (RFC 9213).
-const OVERRIDES_CACHE_CONTROL: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
+/// Headers that shared caches obey in place of `Cache-Control`, beside the targeted ones of RFC 9213, which end with its name:
+/// those of Fastly and Varnish, of Akamai, and of nginx.
+const OVERRIDES_CACHE_CONTROL: [&str; 3] = ["surrogate-control", "edge-control", "x-accel-expires"];
 
 /// Cookies to be set by a response; part of one, as in `(cookies, Json(…))`.
 ///
@@ -36,7 +37,11 @@ impl SetCookies {
             return;
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for name in OVERRIDES_CACHE_CONTROL {
+        let overrides = |name: &&HeaderName| {
+            name.as_str().ends_with("-cache-control") || OVERRIDES_CACHE_CONTROL.contains(&name.as_str())
+        };
+        let overriding: Vec<_> = headers.keys().filter(overrides).cloned().collect();
+        for name in overriding {
             headers.remove(name);
         }
         for value in self.0 {

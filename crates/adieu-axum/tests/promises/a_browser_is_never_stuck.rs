@@ -1,7 +1,7 @@
 //! A browser sends what cookies it has, good or not, and several of one name: none of that locks its user out for good, and
 //! a logout leaves none of them.
 
-use adieu::session::Scope;
+use adieu::{session::Scope, time::Clock as _};
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken, dangerous};
 use axum::{
     Router,
@@ -132,6 +132,13 @@ async fn a_page_for_everybody_is_shown_also_with_a_cookie_that_is_no_good() {
         let header = format!("Bearer {token}");
         assert_eq!(send(&router, "GET /page", &[("authorization", &header)], "").await.status, 401);
     }
+    // Issued before the clock was set back.
+    let browser = Browser::after(&send(&router, "POST /login", &[], "").await);
+    let now = app.clock.now();
+    app.clock.set_wall(now.minus(std::time::Duration::from_secs(3600)));
+    assert_eq!(browser.send(&router, "GET /page").await.text(), "200 anybody");
+    assert_eq!(browser.send(&router, "GET /me").await.status, 401);
+    app.clock.set_wall(now);
     // That nobody knows is not to be taken for that there is none.
     let browser = Browser::after(&send(&router, "POST /login", &[], "").await);
     app.clock.advance(std::time::Duration::from_secs(5));

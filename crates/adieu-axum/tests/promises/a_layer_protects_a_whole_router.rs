@@ -79,6 +79,7 @@ async fn a_preflight_needs_no_token_and_every_other_options_request_does() {
         for body in [("content-length", "1"), ("transfer-encoding", "chunked")] {
             assert_eq!(send(&router, line, &[origin, method, body], "x").await.status, 401, "{line}");
         }
+        assert_eq!(send(&router, line, &[origin, method], "x").await.status, 401, "{line}: as HTTP/2 may have it");
     }
     for line in ["GET /api/users", "POST /api/users", "HEAD /api/users"] {
         assert_eq!(send(&router, line, &[origin, method], "").await.status, 401, "{line}");
