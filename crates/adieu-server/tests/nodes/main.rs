@@ -8,3 +8,4 @@ mod outages;
 mod processes;
 mod survival;
 mod three_nodes;
+mod what_was_told;

@@ -21,27 +21,27 @@ use super::{
 const PATIENCE_FOR_WRITES: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Clone, Copy)]
-enum Fault {
+pub(crate) enum Fault {
     Stopped,
     Killed,
     Frozen,
 }
 
 /// A server of an engine, which only this test uses.
-enum Engine {
+pub(crate) enum Engine {
     Postgres(test_servers::Postgres),
     Redis(test_servers::Redis),
 }
 
 impl Engine {
-    fn settings(&self) -> (&'static str, String) {
+    pub(crate) fn settings(&self) -> (&'static str, String) {
         match self {
             Self::Postgres(server) => ("ADIEU_STORE", server.url()),
             Self::Redis(server) => ("ADIEU_REVOCATIONS", server.url()),
         }
     }
 
-    async fn fail(&mut self, fault: Fault) {
+    pub(crate) async fn fail(&mut self, fault: Fault) {
         match (self, fault) {
             (Self::Postgres(server), Fault::Stopped) => server.stop().await,
             (Self::Postgres(server), Fault::Killed) => server.kill(),
@@ -52,7 +52,7 @@ impl Engine {
         }
     }
 
-    async fn recover(&mut self, fault: Fault) {
+    pub(crate) async fn recover(&mut self, fault: Fault) {
         match (self, fault) {
             (Self::Postgres(server), Fault::Frozen) => server.thaw(),
             (Self::Redis(server), Fault::Frozen) => server.thaw(),
