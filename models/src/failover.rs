@@ -11,7 +11,8 @@
 //! is no time: an index is complete as of the moment its last read was sent. The old primary is fenced: nothing reaches it after
 //! the failover, but what it has answered may arrive later. A backup that is put back in place keeps the lineage, so that only the
 //! mark of a node tells: then one node is modelled. (With two, one of which is gone for good, a service that had read more from that
-//! one than the other has ever seen is given a page with a gap once the other has appended as much.) Pruning is left out, since it happens only to what no token can match
+//! one than the other has ever seen is given a page with a gap once the other has appended as much.) So is a store that is emptied:
+//! another node that had seen nothing yet may append before anybody looks. Pruning is left out, since it happens only to what no token can match
 //! (see [`pruning`](crate::pruning)).
 //!
 //! *Properties:*
@@ -26,6 +27,9 @@ use stateright::{Model, Property};
 
 use self::log::{Entry, Found, Log, Mark, Verdict};
 use crate::{Case, Size};
+
+/// The identity of a log that was emptied; no other has it.
+const EMPTIED: u8 = 7;
 
 /// What is changed in a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub enum Mutation {
     LateAnswersCount,
     /// The log keeps its identity when everything is revoked.
     SameIdentity,
+    /// As it was: an empty log with an identity that the mark does not know is another store, whatever was seen before.
+    EmptiedIsAnother,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,6 +172,8 @@ pub enum Action {
     Failover(usize),
     /// A backup without the last entries is put back in place.
     PutBack(usize),
+    /// The store is emptied, and its log gets another identity.
+    Empty,
 }
 
 /// The bounds of the model, and what is changed in it.
@@ -181,6 +189,7 @@ pub struct Failover {
     logouts: u8,
     failovers: u8,
     put_back: bool,
+    emptied: bool,
     lost: usize,
     restarts: u8,
 }
@@ -246,11 +255,13 @@ impl Failover {
         }
     }
 
-    /// `Mark::contradicts`: whether the mark was raised in another lineage since it was taken for this.
+    /// `Mark::contradicts`: whether the mark was raised in another lineage, which names the identity too, since it was taken for
+    /// this.
     fn is_late(&self, state: &State, node: usize, taken: &Mark, found: &Found) -> bool {
         let mark = state.nodes[node].mark;
         let was_raised = (mark.log, mark.position) != (taken.log, taken.position);
-        self.mutation != Mutation::LateAnswersCount && was_raised && mark.lineage != found.lineage
+        let is_other = (mark.log, mark.lineage) != (found.log, found.lineage);
+        self.mutation != Mutation::LateAnswersCount && was_raised && is_other
     }
 
     fn lose(&self, state: &mut State, count: usize) {
@@ -273,7 +284,7 @@ impl Model for Failover {
         let follower = Follower { cursor: None, index: 0, complete: 0, read: Read::None };
         let node = Node { mark, append: Append::None, looked: None, own: follower.clone(), refused: 0 };
         vec![State {
-            log: Log { lineage: 0, entries: Vec::new(), keeps_identity },
+            log: Log { first_id: 0, lineage: 0, entries: Vec::new(), keeps_identity },
             nodes: vec![node; self.nodes],
             service: self.service.then_some((follower, 0)),
             next: 0,
@@ -325,7 +336,9 @@ impl Model for Failover {
                 actions.push(Action::Restart(node));
             }
         }
-        if state.events < self.failovers {
+        if state.events < self.failovers && self.emptied {
+            actions.push(Action::Empty);
+        } else if state.events < self.failovers {
             for lost in 0..=self.lost.min(state.log.entries.len()) {
                 actions.push(if self.put_back { Action::PutBack(lost) } else { Action::Failover(lost) });
             }
@@ -470,6 +483,11 @@ impl Model for Failover {
                 // What has not been sent yet goes to the new primary, and what was answered before may arrive after that.
             }
             Action::PutBack(count) => self.lose(&mut state, count),
+            Action::Empty => {
+                let all = state.log.entries.len();
+                self.lose(&mut state, all);
+                state.log.first_id = EMPTIED;
+            }
         }
         (state != *before).then_some(state)
     }
@@ -509,11 +527,13 @@ pub fn cases(size: Size) -> Vec<Case> {
         logouts: 3,
         failovers: 1,
         put_back: false,
+        emptied: false,
         lost: 2,
         restarts: 1,
     };
     let at_once = Failover { nodes: 2, service: true, in_steps: false, logouts: 3, restarts: 0, ..model };
     let in_steps = Failover { nodes: 2, others_read: false, lost: 1, restarts: 0, ..model };
+    let emptied = Failover { nodes: 1, emptied: true, ..at_once };
     let two_failovers = Failover { failovers: 2, service: false, ..at_once };
     let mutant = |mutation, property, model| Case::breaks(mutation, property, Failover { mutation, ..model });
     let mut cases = vec![
@@ -523,6 +543,8 @@ pub fn cases(size: Size) -> Vec<Case> {
         Case::holds("one node in steps", Failover { logouts: 2, ..model }),
         Case::holds("one node in steps, put back", Failover { logouts: 2, put_back: true, ..model }),
         Case::holds("two nodes in steps", Failover { logouts: 2, ..in_steps }),
+        Case::holds("one node and a service, emptied", emptied),
+        Case::holds("one node in steps, emptied", Failover { logouts: 2, emptied: true, ..model }),
         mutant(Mutation::AppendsAreNotHeld, "7 noticed", model),
         mutant(Mutation::HeldBeforeAppend, "7 noticed", in_steps),
         mutant(Mutation::ReadsAreNotHeld, "7 noticed", at_once),
@@ -532,6 +554,7 @@ pub fn cases(size: Size) -> Vec<Case> {
         mutant(Mutation::MarkAfterLook, "no false alarm", model),
         mutant(Mutation::LateAnswersCount, "7 noticed", in_steps),
         mutant(Mutation::SameIdentity, "no false alarm", at_once),
+        mutant(Mutation::EmptiedIsAnother, "7 noticed", emptied),
     ];
     if size == Size::Large {
         let in_steps = Failover { others_read: true, ..in_steps };

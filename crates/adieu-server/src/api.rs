@@ -102,6 +102,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
 
     let (router, document) = documented(settings.max_body_bytes.get()).split_for_parts();
     let router = router
+        .route_layer(from_fn_with_state(api.clone(), feed::also_when_it_has_ended_before))
         // Also to methods that OpenAPI has no word for.
         .route("/verify", any(verify::verify))
         .route("/ext_authz", any(verify::ext_authz))

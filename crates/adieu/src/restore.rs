@@ -5,7 +5,8 @@
 //!
 //! 1. **Noticed.** When a node starts, before it is ready, and while it runs, in each read of the log and in each transaction that
 //!    appends to it ([`Witness`]), the log is held against the mark. It went back if it is shorter than the mark says, if another entry is at the place of one that the mark remembers (or none, though it has not
-//!    lapsed), if it has forgotten how far it was pruned, or if it has an identity that this node has already left behind.
+//!    lapsed), if it has forgotten how far it was pruned, if it has an identity that this node has already left behind, or if it is
+//!    empty and has an identity that this node does not know.
 //! 2. **Acted upon, once.** Then the store takes one durable step ([`Restorable::begin_anew`]): its log gets another identity, every
 //!    token that was issued until then is revoked, and every session ends. Of several nodes that notice, the first does it. A
 //!    node that can't do it does not become ready, or, when it runs, does not go on reading, and so refuses when it is stale.

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     time::{Duration, Instant},
 };
 
@@ -236,11 +236,21 @@ impl Postgres {
         self.client("pg_restore", &options).await;
     }
 
+    /// Like [`restore`](Self::restore), but returns whether everything could be put back.
+    pub async fn try_restore(&self, file: &Path, options: &[&str]) -> bool {
+        let options = [options, &[file.to_str().expect("a path that is text")]].concat();
+        self.run("pg_restore", &options).await.status.success()
+    }
+
     async fn client(&self, program: &str, options: &[&str]) -> Vec<u8> {
-        let mut command = tokio::process::Command::new(installed(program));
-        let output = command.arg("--dbname").arg(self.url()).args(options).output().await.expect("a program");
+        let output = self.run(program, options).await;
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
+    }
+
+    async fn run(&self, program: &str, options: &[&str]) -> Output {
+        let mut command = tokio::process::Command::new(installed(program));
+        command.arg("--dbname").arg(self.url()).args(options).output().await.expect("a program")
     }
 
     fn data(&self) -> PathBuf {

@@ -1,6 +1,10 @@
 //! A Redis or Valkey server.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use tokio::{
@@ -12,6 +16,9 @@ use crate::{
     folder::{self, Copy},
     process::Process,
 };
+
+/// Only a test that hangs meets it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Redis server of one's own (or Valkey, when that is what is installed); gone when dropped.
 #[derive(Debug)]
@@ -131,6 +138,49 @@ impl Redis {
     pub fn put_back(&mut self, copy: &Copy) {
         assert!(self.pid().is_none(), "the server is running");
         copy.put_back(&self.data());
+    }
+
+    /// A replica of this server that has all of it now, and goes on receiving.
+    ///
+    /// # Panics
+    /// When it does not start, or does not catch up.
+    pub async fn replica(&self) -> Self {
+        let replica = Self::start().await;
+        replica.command(&["REPLICAOF", "127.0.0.1", &self.port().to_string()]).await;
+        replica.until("replication", &["master_link_status:up"]).await;
+        self.command(&["WAIT", "1", "0"]).await;
+        // What it was given is in its own file, too.
+        replica.until("persistence", &["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]).await;
+        replica
+    }
+
+    /// Cuts the link of a replica: what its primary is told from now on, it does not get.
+    pub async fn leave(&self) {
+        self.command(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+
+    /// Kills the server and has a replica of it take over, under the address of this one.
+    ///
+    /// # Panics
+    /// When the replica can't be stopped, or does not start.
+    pub async fn fail_over_to(&mut self, mut replica: Self) {
+        self.kill();
+        replica.stop().await;
+        self.put_back(&replica.copy_data());
+        self.start_again().await;
+    }
+
+    /// Waits until a section of `INFO` has all of these.
+    async fn until(&self, section: &str, fields: &[&str]) {
+        let started = Instant::now();
+        loop {
+            let info = self.command(&["INFO", section]).await;
+            if fields.iter().all(|field| info.contains(field)) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "never: {fields:?}: {info}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The answer to a command, as the protocol has it: without its end for a short one.

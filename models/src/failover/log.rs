@@ -12,6 +12,8 @@ pub(super) struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Log {
+    /// The identity that it has before a cut-off gives it another.
+    pub(super) first_id: u8,
     pub(super) lineage: u8,
     pub(super) entries: Vec<Entry>,
     /// Only in a mutant: whatever is written with a cut-off, the log is called the same.
@@ -45,7 +47,8 @@ impl Mark {
             return Verdict::WentBack;
         }
         if found.log != self.log {
-            return Verdict::Another;
+            let is_emptied = self.position > 0 && found.head == 0 && mutation != Mutation::EmptiedIsAnother;
+            return if is_emptied { Verdict::WentBack } else { Verdict::Another };
         }
         let other_entry = self.anchor.is_some_and(|(_, entry)| found.entry != Some(entry));
         let other_lineage = mutation == Mutation::MarkWithLineage && found.lineage != self.lineage;
@@ -91,7 +94,12 @@ impl Log {
 
     /// The identity is written with the cut-off, and lost with it.
     pub(super) fn id(&self) -> u8 {
-        self.entries.iter().map(|entry| entry.id).max().filter(|_| !self.keeps_identity).unwrap_or(0)
+        self.entries
+            .iter()
+            .map(|entry| entry.id)
+            .max()
+            .filter(|id| *id > 0 && !self.keeps_identity)
+            .unwrap_or(self.first_id)
     }
 
     pub(super) fn covers(&self) -> u16 {

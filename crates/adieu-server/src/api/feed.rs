@@ -6,16 +6,18 @@ use adieu::{
     revocation::{Cursor, Position},
     token::WhenStale,
 };
+use adieu_axum::RefusalKind;
 use axum::{
-    extract::{FromRequestParts, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    docs,
+    Api, docs,
     service::{Can, Follow},
     time_limit::MoreTime,
 };
@@ -34,6 +36,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const MARGIN: Duration = Duration::from_secs(1);
 
 const LONGEST_FOLLOWER: usize = 64;
+
+/// The field of a query that says what to wait for, and the one thing that there is.
+const WAIT: &str = "wait";
+const EVERYWHERE: &str = "everywhere";
 
 /// With the preference (RFC 7240) the answer to a call that revokes says up to where the log has to be read to know it.
 pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -239,8 +245,8 @@ pub(super) struct Wait {
 impl Wait {
     /// The field of a query that has others as well.
     pub(super) fn take(fields: &mut Fields) -> crate::input::Field<Option<()>> {
-        fields.optional("wait", |text| match text.as_str() {
-            "everywhere" => Ok(()),
+        fields.optional(WAIT, |text| match text.as_str() {
+            EVERYWHERE => Ok(()),
             _ => Err(TextError::new("Must be: everywhere.")),
         })
     }
@@ -271,6 +277,27 @@ impl Wait {
     }
 }
 
+/// Waits as well when a call that asks for it is refused because what it ends has ended before: its client may have lost the first
+/// answer, and asks again. Whoever is told so with `?wait=everywhere` is told once that holds everywhere.
+pub(super) async fn also_when_it_has_ended_before(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let may_revoke = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_wanted = may_revoke
+        && axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri()).is_ok_and(
+            |axum::extract::Query(fields)| fields.iter().any(|field| field.0 == WAIT && field.1 == EVERYWHERE),
+        );
+    let time: Option<MoreTime> = request.extensions().get().cloned();
+    let response = next.run(request).await;
+    let has_ended =
+        response.status() == StatusCode::NOT_FOUND || response.extensions().get() == Some(&RefusalKind::Revoked);
+    if !is_wanted || !has_ended {
+        return response;
+    }
+    match Wait::new(Some(()), time.unwrap_or_default()).until_everywhere(&api.node.feed).await {
+        Ok(_) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Wait {
     type Rejection = ApiError;
 
@@ -289,7 +316,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct WaitParameters {
     /// `everywhere`: answer only once every follower has the revocation, or must have begun to refuse. That takes
-    /// `max_staleness` and a second at most; the answer says how many there were of each (`everywhere`).
+    /// `max_staleness` and a second at most; the answer says how many there were of each (`everywhere`). So is one that
+    /// says that it had ended before (401 `token_revoked`, or 404).
     #[param(inline)]
     wait: Option<WaitFor>,
 }

@@ -1,6 +1,7 @@
 //! `?wait=everywhere` on every call that revokes: answered when no follower accepts what was revoked any more.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::support::{Answer, Credentials, PASSWORD, TestApp};
+use super::support::{Answer, Call, Credentials, PASSWORD, TestApp};
 
 /// Long enough that a slow machine does not make a follower run out; no test waits for it.
 const BOUND: (&str, &str) = ("max_staleness", "20s");
@@ -91,6 +92,44 @@ async fn every_call_that_revokes_can_wait() {
     assert_eq!(everywhere(&answer), both, "{answer}");
     let answer = app.delete(&format!("/user/{id}?wait=everywhere")).token(&admin).send().await;
     assert_eq!(everywhere(&answer), both, "{answer}");
+}
+
+/// The answer to the first call was lost, and its client asks again: what it is told then holds everywhere, too.
+#[tokio::test]
+async fn who_is_told_that_it_had_ended_before_is_told_once_that_holds_everywhere() {
+    // Each server has only just started: there might be followers, which accept for as long as the bound.
+    for bound in [BOUND, ("max_staleness", "1s")] {
+        let app = started(&[bound]).await;
+        let admin = app.log_in("ana").await.access;
+        let (tokens, gone) = (app.log_in("jose").await, app.log_in("jose").await);
+        let [session, of_gone] =
+            [&tokens, &gone].map(|tokens| format!("/sessions/{}", app.claims(tokens).session.unwrap()));
+        let user = format!("/user/{}", app.user_id(&tokens));
+        let asks_again = async |call: Call, status: u16| {
+            let mut answer = pin!(call.send());
+            if bound == BOUND {
+                let early = tokio::time::timeout(Duration::from_millis(300), answer).await;
+                assert!(early.is_err(), "it is told {} before that holds everywhere", early.unwrap());
+            } else {
+                answer.as_mut().await.is(status);
+            }
+        };
+        app.post("/logout").token(&tokens.access).send().await.is(200);
+        asks_again(app.post("/logout?wait=everywhere").token(&tokens.access), 401).await;
+        asks_again(app.post("/logout?scope=this&wait=everywhere").token(&tokens.refresh), 401).await;
+        asks_again(app.delete(&format!("{session}?wait=%65verywhere")).token(&tokens.access), 401).await;
+        app.delete(&of_gone).token(&admin).send().await.is(200);
+        asks_again(app.delete(&format!("{of_gone}?wait=everywhere")).token(&admin), 404).await;
+        app.delete(&user).token(&admin).send().await.is(200);
+        asks_again(app.delete(&format!("{user}?wait=everywhere")).token(&admin), 404).await;
+
+        // Whoever does not ask for it does not wait, nor who shows nothing of ours.
+        let asked_at = Instant::now();
+        app.post("/logout").token(&tokens.access).send().await.is(401);
+        app.post("/logout?wait=everywhere").token("forged").send().await.is(401);
+        app.get("/verify?wait=everywhere").token(&tokens.access).send().await.is(401);
+        assert!(bound != BOUND || asked_at.elapsed() < Duration::from_secs(10));
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, SessionId, TokenId,
-    restore::{HighWater, LogState, Renewal, Restorable},
+    restore::{HighWater, LogState, Renewal, Restorable, WentBack},
     revocation::{LogId, Position, Revocation, RevocationLog, Target},
     session::{Ending, Rotated, Rotation, Selection, Session, SessionStore},
     time::Timestamp,
@@ -25,6 +25,7 @@ macro_rules! __conformance_restore {
             a_restore_is_accepted_once
             whatever_is_appended_is_in_the_mark
             a_log_that_went_back_is_neither_read_nor_appended_to
+            a_store_that_was_emptied_has_gone_back
         }
     };
 }
@@ -221,6 +222,33 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<
     store.begin_anew(renewal(&log, before.get() + 2)).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0.pop(), Some(token("new")));
+}
+
+/// An empty store in the place of one in which something was revoked: emptied by mistake, or a new server at the same address.
+pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLog + SessionStore + Restorable>>() {
+    let (before, place) = (P::empty().await, P::empty().await);
+    let (first, store) = (before.open().await, place.open().await);
+    let marked = Marked::new(&first);
+    // Of a store in which nothing was revoked, nothing can be forgotten.
+    marked.1.see(&first.look(Position::START).await.unwrap());
+    store.witness().keep_to(&marked.1);
+    assert!(read_all(&store, None).await.0.is_empty());
+
+    let marked = Marked::new(&first);
+    marked.1.see(&first.look(Position::START).await.unwrap());
+    first.append(vec![token("told")]).await.unwrap();
+    store.witness().keep_to(&marked.1);
+    let went_back = |outcome: Option<Error>| {
+        assert!(matches!(outcome, Some(Error::WentBack(WentBack::Emptied))), "{outcome:?}");
+    };
+    went_back(store.read(None, Duration::ZERO).await.err());
+    went_back(store.append(vec![token("new")]).await.err());
+    let found = store.look(Position::START).await.unwrap();
+    assert_eq!(found.head, Position::START, "nothing was appended");
+    // It begins anew, and goes on.
+    store.begin_anew(renewal(&found.log, marked.1.mark().unwrap().position().get())).await.unwrap().unwrap();
+    store.append(vec![token("new")]).await.unwrap();
+    assert_eq!(read_all(&store, None).await.0, [cut_off(), token("another"), token("new")]);
 }
 
 fn ending(selection: Selection) -> Ending {

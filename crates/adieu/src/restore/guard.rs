@@ -191,9 +191,9 @@ impl Guard {
         tracing::error!(
             target: LOG_TARGET, cause = %why, seen_up_to = mark.position().get(), ends_at = found.head.get(),
             removed_keys, sessions_ended = ended.sessions, log = log.as_str(),
-            "a backup was put back: {why}. What was revoked after it was made is forgotten, so every token that was issued \
-             until now is revoked, and every session has ended: users log in again. Accounts and clients are as they were \
-             in the backup: look for those that were disabled or removed since, and for passwords and secrets that were \
+            "a backup was put back, or the store was emptied: {why}. What was revoked since is forgotten, so every token that \
+             was issued until now is revoked, and every session has ended: users log in again. Accounts and clients are as \
+             they are in the store now: look for those that were disabled or removed since, and for passwords and secrets that were \
              changed. Then say so: `adieu log accept-restore`"
         );
         // Told just now.

@@ -75,6 +75,8 @@ pub enum WentBack {
     LessPruned,
     /// It has an identity that was left behind.
     Former,
+    /// It is empty and has another identity, and entries were seen before: the store was emptied, or an empty one is in its place.
+    Emptied,
 }
 
 impl fmt::Display for WentBack {
@@ -85,6 +87,7 @@ impl fmt::Display for WentBack {
             Self::MissingEntry => "the log has lost an entry that was seen in it",
             Self::LessPruned => "the log was pruned further before",
             Self::Former => "the log has an identity that it had before it was last put back",
+            Self::Emptied => "the log is empty and has another identity, and entries were seen in the one before",
         })
     }
 }
@@ -136,7 +139,9 @@ impl Mark {
             return Verdict::WentBack(WentBack::Former);
         }
         if found.log.as_str() != self.log {
-            return Verdict::Another;
+            // Whoever copies a store to another copies its revocations: one without any has forgotten them.
+            let is_emptied = self.position > 0 && found.head == Position::START;
+            return if is_emptied { Verdict::WentBack(WentBack::Emptied) } else { Verdict::Another };
         }
         if found.head.get() < self.position {
             return Verdict::WentBack(WentBack::Shorter);
@@ -355,10 +360,13 @@ mod tests {
             (state("one", 6, None, 1000), went_back(WentBack::Shorter)),
             (state("one", 7, Some(entry("a", 100)), 39), went_back(WentBack::LessPruned)),
             (state("two", 900, Some(entry("a", 100)), 40), Verdict::Another),
-            (state("two", 0, None, 0), Verdict::Another),
+            (state("two", 1, None, 0), Verdict::Another),
+            (state("two", 0, None, 0), went_back(WentBack::Emptied)),
         ] {
             assert_eq!(mark().judge(&found), verdict, "{found:?}");
         }
+        let of_empty = Mark::of(&log("one"));
+        assert_eq!(of_empty.judge(&state("two", 0, None, 0)), Verdict::Another, "nothing can have been forgotten");
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::{
 
 use adieu::{
     Issuer, Node, Subject,
+    revocation::RevokedBy,
     session::{Scope, SessionStore as _, TokenPair},
     store::Postgres,
     time::{Clock as _, SystemClock},
-    token::{Claims, KeyStore as _, SigningKey, encode},
+    token::{Algorithm, Claims, KeyStore as _, Refusal, SigningKey, encode},
 };
 use test_servers::Postgres as Server;
 
@@ -123,5 +124,48 @@ async fn no_key_and_no_session_comes_back_with_it() {
                 assert!(node.sessions().inspect(&tokens.refresh).is_err());
             }
         }
+    }
+}
+
+/// An empty database at the same address, or one whose tables were emptied: what was revoked is forgotten, so everything from before is
+/// refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_database_forgets_no_logout() {
+    for statement in [
+        "DROP SCHEMA adieu CASCADE",
+        "TRUNCATE adieu.revocation, adieu.session",
+        "TRUNCATE adieu.revocation, adieu.session; \
+         UPDATE adieu.revocation_log_state SET log_id = 'another', pruned_through = 0, restored_at = NULL",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let server = Server::start().await;
+        let start = async |mark: Option<&Path>| {
+            let key = SigningKey::from_secret(Algorithm::HS256, &[9; 32]).unwrap();
+            let builder = Node::builder(Issuer::new("https://adieu.test").unwrap()).signing_key(key);
+            let builder = match mark {
+                Some(mark) => builder.high_water(mark),
+                None => builder,
+            };
+            builder.start(Postgres::connect(&server.url()).await.unwrap()).await.unwrap()
+        };
+        let node = start(Some(&mark)).await;
+        let left = log_in(&node).await;
+        node.sessions().log_out(&left.access, Scope::This).await.unwrap();
+        server.sql(statement).await;
+        if statement.starts_with("DROP") {
+            // It makes its tables when it starts.
+            drop(node);
+        } else {
+            until("it is noticed", async || node.restored_at().is_some()).await;
+        }
+        let (same, late) = (start(Some(&mark)).await, start(None).await);
+        for node in [&same, &late] {
+            let refusal = node.verifier().verify(&left.access).unwrap_err();
+            assert_eq!(refusal, Refusal::Revoked(RevokedBy::Everything), "{statement}");
+        }
+        let new = log_in(&same).await;
+        assert!(same.verifier().verify(&new.access).is_ok());
+        assert!(same.accept_restore().await.unwrap().is_some());
     }
 }

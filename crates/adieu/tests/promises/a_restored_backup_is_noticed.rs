@@ -349,6 +349,26 @@ async fn stop_with(place: &Place, node: Node, store: Sqlite) {
     stop(place, node).await;
 }
 
+/// Somebody removed the file, and the node made an empty one.
+#[tokio::test]
+async fn a_store_that_was_emptied_is_noticed() {
+    let place = Place::new();
+    let key = || SigningKey::from_secret(Algorithm::HS256, &[9; 32]).unwrap();
+    let start = async || place.builder().signing_key(key()).start(place.open().await).await.unwrap();
+    let node = start().await;
+    let (left, stayed) = (log_in(&node).await, log_in(&node).await);
+    log_out(&node, &left).await;
+    stop(&place, node).await;
+
+    fs::remove_file(place.store()).unwrap();
+    let node = start().await;
+    // The key is not in the store, so both are well signed.
+    assert_all_is_revoked(&node, &[&left, &stayed]).await;
+    let new = log_in(&node).await;
+    stop(&place, node).await;
+    assert_eq!(refusal(&start().await, &new.access), None, "noticed once, not at each start");
+}
+
 #[tokio::test]
 async fn another_store_is_not_a_backup_but_the_one_before_it_is() {
     let place = Place::new();
@@ -358,8 +378,14 @@ async fn another_store_is_not_a_backup_but_the_one_before_it_is() {
     let first = place.copy("first");
     stop(&place, node).await;
 
-    // Of a store that was never seen here nothing is known: it may be the right one.
+    // Of a store that was never seen here, and in which something was revoked, nothing is known: it may be the right one.
     fs::remove_file(place.store()).unwrap();
+    stop(&place, {
+        let node = place.start_elsewhere().await;
+        log_out(&node, &log_in(&node).await).await;
+        node
+    })
+    .await;
     let node = place.start().await;
     assert_eq!(node.restored_at(), None);
     assert!(refusal(&node, &tokens.access).is_some(), "of another key");

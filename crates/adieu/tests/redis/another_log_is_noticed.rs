@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use adieu::{
+    Issuer, Node, Subject,
     conformance::sample::{read_all, token},
-    revocation::{Cursor, Position, Revocation, RevocationLog},
+    revocation::{Cursor, Position, Revocation, RevocationLog, RevokedBy},
+    session::Scope,
     store::Redis,
+    token::{Algorithm, Refusal, SigningKey},
 };
 use test_servers::Redis as Server;
 
@@ -39,6 +42,38 @@ async fn emptied() {
     store.append(facts("new", 5)).await.unwrap();
     noticed(&store, &before, &facts("new", 5)).await;
     assert!(store.read(Some(&empty.cursor), Duration::ZERO).await.unwrap().from_start);
+}
+
+/// A node that keeps a mark had seen what was revoked: it refuses everything from before, also what is signed with a key of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn emptied_under_a_node_it_forgets_no_logout() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let start = async |name: &str| {
+        let key = SigningKey::from_secret(Algorithm::HS256, &[9; 32]).unwrap();
+        let builder = Node::builder(Issuer::new("https://adieu.test").unwrap()).signing_key(key);
+        let store = Redis::connect(&server.url()).await.unwrap();
+        builder.high_water(folder.path().join(name)).start(store).await.unwrap()
+    };
+    let jose = || Subject::new("jose").unwrap();
+    for turn in ["it reads first", "it appends first"] {
+        let node = start("mark").await;
+        let left = node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap();
+        node.sessions().log_out(&left.access, Scope::This).await.unwrap();
+        server.command(&["FLUSHALL"]).await;
+        if turn == "it appends first" {
+            // 503 until the log has begun anew.
+            recovers(async || node.sessions().revoke(facts(turn, 1)).await).await;
+        }
+        recovers(async || node.restored_at().ok_or("it has not noticed")).await;
+        drop(node);
+        let (same, late) = (start("mark").await, start(turn).await);
+        for node in [&same, &late] {
+            let refusal = node.verifier().verify(&left.access).unwrap_err();
+            assert_eq!(refusal, Refusal::Revoked(RevokedBy::Everything), "{turn}");
+        }
+        assert!(same.accept_restore().await.unwrap().is_some());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use adieu::{
 };
 use test_servers::Redis as Server;
 
-use crate::support::{recovers, replicated};
+use crate::support::recovers;
 
 /// Only a test that hangs meets it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,34 +64,6 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// A replica of this server that has all of it now, and gets nothing more: its link is cut.
-async fn replica(primary: &Server) -> Server {
-    let replica = Server::start().await;
-    replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
-    recovers(async || replicated(&replica).await).await;
-    primary.command(&["WAIT", "1", "0"]).await;
-    // What it was given is in its own file, too.
-    recovers(async || {
-        let info = replica.command(&["INFO", "persistence"]).await;
-        if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
-            Ok(())
-        } else {
-            Err(info)
-        }
-    })
-    .await;
-    replica.command(&["REPLICAOF", "NO", "ONE"]).await;
-    replica
-}
-
-/// The primary is gone, and the replica answers at its address.
-async fn fail_over(primary: &mut Server, mut replica: Server) {
-    primary.kill();
-    replica.stop().await;
-    primary.put_back(&replica.copy_data());
-    primary.start_again().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_it_had_not_got_is_noticed_and_everything_from_before_is_refused() {
     for stays_up in [true, false] {
@@ -109,19 +81,20 @@ async fn what_it_had_not_got_is_noticed_and_everything_from_before_is_refused() 
         for tokens in before {
             log_out(&node, tokens).await;
         }
-        let replica = replica(&primary).await;
+        let replica = primary.replica().await;
+        replica.leave().await;
         for tokens in lost {
             log_out(&node, tokens).await;
         }
 
         let node = match stays_up {
             true => {
-                fail_over(&mut primary, replica).await;
+                primary.fail_over_to(replica).await;
                 node
             }
             false => {
                 drop(node);
-                fail_over(&mut primary, replica).await;
+                primary.fail_over_to(replica).await;
                 start(&primary, Some(&mark)).await
             }
         };
@@ -156,8 +129,9 @@ async fn with_nothing_lost_nobody_is_logged_out() {
     let node = start(&primary, Some(&mark)).await;
     let (left, stays) = (log_in(&node).await, log_in(&node).await);
     log_out(&node, &left).await;
-    let replica = replica(&primary).await;
-    fail_over(&mut primary, replica).await;
+    let replica = primary.replica().await;
+    replica.leave().await;
+    primary.fail_over_to(replica).await;
     let also = recovers(async || {
         let subject = Subject::new("jose").unwrap();
         node.sessions().log_in(subject, Default::default(), Default::default()).await

@@ -81,7 +81,7 @@ pub(super) fn state(connection: &Connection, at: Position) -> rusqlite::Result<L
     })
 }
 
-fn log_id(connection: &Connection) -> rusqlite::Result<String> {
+pub(super) fn log_id(connection: &Connection) -> rusqlite::Result<String> {
     const ID: &str = "SELECT log_id FROM revocation_log_state";
     connection.query_row(ID, [], |row| row.get(0))
 }

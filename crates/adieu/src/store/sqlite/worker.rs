@@ -17,7 +17,11 @@ use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::oneshot;
 
 use super::{file::File, log, restore, wal_index};
-use crate::{Error, restore::Witness};
+use crate::{
+    Error,
+    restore::{LogState, Witness},
+    revocation::Position,
+};
 
 /// How many operations may wait. At the slowest disk that anybody would log in against, a minute's worth.
 const QUEUE: usize = 16_384;
@@ -243,7 +247,7 @@ fn each_for_itself(connection: &Connection, batch: &mut [Box<dyn Job>], witness:
 }
 
 /// When something was appended, the log is held against the mark before the commit: what is new is at its end, and leaves everything
-/// before it as it was.
+/// before it as it was. That the log was empty before is seen only before.
 fn transaction(
     connection: &Connection,
     witness: &Witness,
@@ -253,11 +257,20 @@ fn transaction(
         let mark = witness.mark();
         execute(connection, "BEGIN IMMEDIATE")?;
         let before = ask(|| log::head(connection))?;
+        let emptied = match &mark {
+            Some(mark) if before < mark.position() && before == Position::START => {
+                Some(ask(|| restore::log_id(connection))?)
+            }
+            _ => None,
+        };
         body()?;
         let found = match &mark {
             Some(mark) if ask(|| log::head(connection))? > before => {
                 let found = ask(|| restore::state(connection, mark.anchor()))?;
-                witness.hold(mark, &found).map_err(Failure::OfAll)?;
+                // With the same identity, this is no log that begins anew.
+                let was_empty = emptied.is_some_and(|log| log == found.log.as_str());
+                let head = if was_empty { before } else { found.head };
+                witness.hold(mark, &LogState { head, ..found.clone() }).map_err(Failure::OfAll)?;
                 Some((Arc::clone(mark), found))
             }
             _ => None,

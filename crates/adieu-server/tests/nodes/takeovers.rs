@@ -1,0 +1,152 @@
+//! Another server takes the place of the store while users log in and out at two nodes: a standby or a replica, with all that was
+//! acknowledged or without the last of it, or a dump that is put back.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    load::{Load, Loss, refuses_all},
+    processes::Server,
+    three_nodes::nodes_on,
+};
+
+/// Logouts that each node answers between one event and the next.
+const SOME: usize = 6;
+
+struct Story {
+    nodes: Vec<Arc<Server>>,
+    load: Load,
+    settings: (&'static str, String),
+    /// Sessions that nobody ends.
+    stay: Vec<String>,
+}
+
+impl Story {
+    async fn begin(settings: (&'static str, String)) -> Self {
+        let nodes = nodes_on(settings.clone(), 2, &[]).await;
+        if settings.0 == "ADIEU_REVOCATIONS" {
+            // Its accounts are its own then.
+            nodes[1].register("jose").await;
+        }
+        let nodes: Vec<Arc<Server>> = nodes.into_iter().map(Arc::new).collect();
+        let mut stay = Vec::new();
+        for node in &nodes {
+            stay.push(node.log_in("jose").await);
+        }
+        let load = Load::start(&nodes);
+        load.goes_on(nodes.len(), SOME).await;
+        Self { nodes, load, settings, stay }
+    }
+
+    async fn goes_on(&self) {
+        self.load.goes_on(self.nodes.len(), SOME).await;
+    }
+
+    /// Something was lost after it had been answered: every node notices, and everything from before is refused everywhere.
+    async fn ends_with_a_loss(self, happened_at: Instant) {
+        let Self { nodes, load, settings, stay } = self;
+        let has_noticed = async |node: &Server| node.verify(&stay[0]).await == (401, "token_revoked".to_owned());
+        nodes[0].becomes("aware", async || has_noticed(&nodes[0]).await || has_noticed(&nodes[1]).await).await;
+        let noticed_at = Instant::now();
+        for node in &nodes {
+            node.becomes("aware", async || has_noticed(node).await).await;
+            assert!(node.command(&["log", "status"]).await.contains("backup"), "the operator is told");
+        }
+        load.goes_on(nodes.len(), SOME).await;
+        let logged_out = load.stop(Some(Loss { happened_at, noticed_at })).await;
+        // One that knows nothing but what is in the store now.
+        let late = Server::start(&[], vec![settings]).await.0;
+        let new = nodes[0].log_in("jose").await;
+        for node in nodes.iter().map(|node| &**node).chain([&late]) {
+            node.becomes("fresh", async || node.verify(&new).await.0 == 204).await;
+            refuses_all(node, &logged_out).await;
+            for token in &stay {
+                assert_eq!(node.verify(token).await, (401, "token_revoked".to_owned()));
+            }
+        }
+        // Accepting that revives nothing, and ends nothing.
+        nodes[1].command(&["log", "accept-restore"]).await;
+        for node in nodes.iter().map(|node| &**node).chain([&late]) {
+            assert_eq!(node.verify(&new).await.0, 204);
+            refuses_all(node, &logged_out).await;
+        }
+    }
+
+    /// Nothing was lost: nobody is logged out.
+    async fn ends_without_a_loss(self) {
+        let Self { nodes, load, settings, stay } = self;
+        load.goes_on(nodes.len(), SOME).await;
+        let logged_out = load.stop(None).await;
+        let late = Server::start(&[], vec![settings]).await.0;
+        let new = nodes[0].log_in("jose").await;
+        for node in nodes.iter().map(|node| &**node).chain([&late]) {
+            node.becomes("fresh", async || node.verify(&new).await.0 == 204).await;
+            refuses_all(node, &logged_out).await;
+            for token in &stay {
+                assert_eq!(node.verify(token).await.0, 204, "nobody has to log in again");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_asynchronous_standby_of_postgres_lacks_the_last_logouts() {
+    let mut primary = test_servers::Postgres::start().await;
+    let story = Story::begin(("ADIEU_STORE", primary.url())).await;
+    let mut standby = primary.standby().await;
+    story.goes_on().await;
+    standby.stop().await;
+    story.goes_on().await;
+    primary.kill();
+    let happened_at = Instant::now();
+    primary.fail_over_to(standby).await;
+    story.ends_with_a_loss(happened_at).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_synchronous_standby_of_postgres_has_every_logout() {
+    let mut primary = test_servers::Postgres::start().await;
+    let story = Story::begin(("ADIEU_STORE", primary.url())).await;
+    let standby = primary.standby().await;
+    primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'").await;
+    primary.sql("SELECT pg_reload_conf()").await;
+    primary.caught_up().await;
+    story.goes_on().await;
+    primary.fail_over_to(standby).await;
+    story.ends_without_a_loss().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_redis_lacks_the_last_logouts() {
+    let mut primary = test_servers::Redis::start().await;
+    let story = Story::begin(("ADIEU_REVOCATIONS", primary.url())).await;
+    let replica = primary.replica().await;
+    story.goes_on().await;
+    replica.leave().await;
+    story.goes_on().await;
+    primary.kill();
+    let happened_at = Instant::now();
+    primary.fail_over_to(replica).await;
+    story.ends_with_a_loss(happened_at).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_is_put_back_in_one_transaction() {
+    a_dump_is_put_back(&["--clean", "--single-transaction"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_is_put_back_table_by_table() {
+    a_dump_is_put_back(&["--clean"]).await;
+}
+
+async fn a_dump_is_put_back(options: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump");
+    let server = test_servers::Postgres::start().await;
+    let story = Story::begin(("ADIEU_STORE", server.url())).await;
+    server.dump("adieu", &dump).await;
+    story.goes_on().await;
+    // Nodes that use a table which is dropped may have it fail: then it is done again, as an operator would.
+    while !server.try_restore(&dump, options).await {}
+    story.ends_with_a_loss(Instant::now()).await;
+}
