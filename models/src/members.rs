@@ -1,10 +1,13 @@
 //! `?wait=everywhere` across the nodes of one store, with a service that goes from one to the other.
 //!
-//! *Faithful to:* `feed::nodes` (`Joining::begin`, `Announced::tell` and its limit, `look`, `forget_silent`, `everywhere`),
-//! `store::Membership`, `Leases`, and node B's hub and follower.
+//! *Faithful to:* `feed::nodes` (`Joining::begin`, `Announced::tell` and its limit, `Heard`, `look`, `forget_silent`, `everywhere`),
+//! `store::Membership`, `revocation::Limit`, `Leases`, and node B's hub and follower.
 //!
 //! *Abstractions:* node A, which is asked, answers its followers from the log itself; what its hub may do is in
 //! [`everywhere`](crate::everywhere). So whatever is found is about node B, which may stand still and be forgotten.
+//!
+//! A standby may take over once, without what node B has said last; what becomes of revocations then is in
+//! [`failover`](crate::failover).
 //!
 //! *Bounds:* a `max_staleness` of 1 at node A and at the service; a silence of 2 until a node is suspected to be gone (60 s in the code).
 //!
@@ -36,6 +39,10 @@ pub enum Mutation {
     ReadsBeforeAnnounced,
     /// What node B says leaves out those who follow it.
     SettledWithoutFollowers,
+    /// As it was: a node that a takeover has lost is taken for one that is not there.
+    LostNodeIsNotWaitedFor,
+    /// As it was: what node B reads after a takeover counts as complete before it has said again that it is there.
+    LimitOfAnyLineage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,8 +82,12 @@ pub struct State {
     telling: Option<(i8, i8)>,
     /// When it began to look whether it is still known.
     looking: Option<i8>,
-    /// As of when what it reads counts as complete at the latest.
+    /// As of when what it reads counts as complete at the latest, and whether it was raised after the takeover.
     limit: i8,
+    is_limit_of_standby: bool,
+    has_failed_over: bool,
+    /// Since when node A knows of that.
+    heard_at: Option<i8>,
     tells: u8,
     requests: u8,
     cursor: i8,
@@ -118,6 +129,10 @@ pub enum Action {
     LookForItself,
     /// The store says who is.
     SeeItself,
+    /// A standby takes over, with what node B has said or without it.
+    FailOver(bool),
+    /// Node A hears of it, beside its calls.
+    Hear,
     /// The service asks node B, or node A.
     Send(bool),
     /// Its request is lost.
@@ -136,6 +151,7 @@ pub struct Members {
     mutation: Mutation,
     bound_of_b: i8,
     forgets: bool,
+    fails_over: bool,
     until: i8,
     tells: u8,
     requests: u8,
@@ -161,7 +177,21 @@ impl Members {
     /// As of when what node B reads now counts as complete.
     fn complete_at(&self, state: &State) -> i8 {
         let is_limited = !matches!(self.mutation, Mutation::ForgottenNodeIsComplete | Mutation::ReadsBeforeAnnounced);
-        if is_limited { state.now.min(state.limit) } else { state.now }
+        let is_of_another =
+            state.has_failed_over != state.is_limit_of_standby && self.mutation != Mutation::LimitOfAnyLineage;
+        match is_limited {
+            true if is_of_another => i8::MIN / 2,
+            true => state.now.min(state.limit),
+            false => state.now,
+        }
+    }
+
+    /// `Heard::lost_until`.
+    fn lost_until(&self, state: &State, revoked_at: i8) -> i8 {
+        if !state.has_failed_over || self.mutation == Mutation::LostNodeIsNotWaitedFor {
+            return i8::MIN;
+        }
+        state.heard_at.map_or(revoked_at, |heard_at| revoked_at.min(heard_at)) + self.bound_of_b.max(MAX_STALENESS)
     }
 }
 
@@ -185,6 +215,9 @@ impl Model for Members {
             telling: None,
             looking: None,
             limit: i8::MIN / 2,
+            is_limit_of_standby: false,
+            has_failed_over: false,
+            heard_at: None,
             tells: 0,
             requests: 0,
             cursor: 0,
@@ -234,6 +267,12 @@ impl Model for Members {
         if self.forgets && state.has_started {
             actions.push(if state.looking.is_none() { Action::LookForItself } else { Action::SeeItself });
         }
+        if self.fails_over && !state.has_failed_over {
+            actions.extend([Action::FailOver(false), Action::FailOver(true)]);
+        }
+        if state.has_failed_over && state.heard_at.is_none() {
+            actions.push(Action::Hear);
+        }
         if state.request.is_none() && state.answer.is_none() && state.requests < self.requests {
             actions.push(Action::Send(false));
             if state.has_started {
@@ -260,9 +299,14 @@ impl Model for Members {
             Action::SeeNodes => {
                 let Call::Waits { revoked_at, is_service_pending, .. } = state.call else { return None };
                 let bound = if self.mutation == Mutation::WaitsForOwnBound { MAX_STALENESS } else { self.bound_of_b };
+                if state.has_failed_over {
+                    state.heard_at = state.heard_at.or(Some(state.now));
+                }
                 // A node that is not listed has not begun to read. One that is, until it has settled or refuses by itself.
-                let is_b_done =
-                    state.listed.is_none_or(|standing| standing.settled >= 1) || state.now >= revoked_at + bound;
+                let is_b_done = match state.listed {
+                    Some(standing) if standing.settled < 1 => state.now >= revoked_at + bound,
+                    _ => state.now >= self.lost_until(&state, revoked_at),
+                };
                 state.call = Call::Waits { revoked_at, is_b_done, is_service_pending };
             }
             Action::Look => {
@@ -290,7 +334,10 @@ impl Model for Members {
             Action::Told => {
                 let (settled, sent) = state.telling.take()?;
                 state.listed = Some(Standing { settled, told_at: state.now, suspected_at: None });
-                state.limit = state.limit.max(sent + SILENCE - self.bound_of_b);
+                let limit = sent + SILENCE - self.bound_of_b;
+                let is_of_another = state.has_failed_over != state.is_limit_of_standby;
+                state.limit = if is_of_another { limit } else { state.limit.max(limit) };
+                state.is_limit_of_standby = state.has_failed_over;
             }
             Action::Suspect => state.listed.as_mut()?.suspected_at = Some(before.now),
             Action::Forget => state.listed = None,
@@ -301,6 +348,13 @@ impl Model for Members {
                     state.limit = state.limit.max(looked_at);
                 }
             }
+            Action::FailOver(loses_b) => {
+                state.has_failed_over = true;
+                if loses_b {
+                    state.listed = None;
+                }
+            }
+            Action::Hear => state.heard_at = Some(state.now),
             Action::Send(to_b) => {
                 state.requests += 1;
                 state.request = Some((state.now, to_b));
@@ -356,26 +410,36 @@ pub fn cases(size: Size) -> Vec<Case> {
         mutation: Mutation::None,
         bound_of_b: MAX_STALENESS,
         forgets: false,
+        fails_over: false,
         until: 2,
         tells: 2,
         requests: 1,
     };
     let greater_bound = Members { bound_of_b: MAX_STALENESS + 1, until: 3, requests: 0, ..model };
+    let fails_over = Members { fails_over: true, requests: 0, ..model };
     let forgets = Members { forgets: true, until: 5, tells: 1, requests: 0, ..model };
     let mutant = |mutation, property, model| Case::breaks(mutation, property, Members { mutation, ..model });
     let mut cases = vec![
         Case::holds("a service and two nodes", model),
         Case::holds("a greater bound at one node", greater_bound),
         Case::holds("a silent node is suspected", Members { tells: 2, until: 4, ..forgets }),
+        Case::holds("a standby takes over", fails_over),
+        Case::holds(
+            "a standby takes over from a node with a greater bound",
+            Members { fails_over: true, ..greater_bound },
+        ),
         mutant(Mutation::SettledIsOwnIndex, "4 service", Members { requests: 2, ..model }),
         mutant(Mutation::WaitsForOwnBound, "4 node B", greater_bound),
         mutant(Mutation::ForgottenNodeIsComplete, "4 node B", forgets),
         mutant(Mutation::ForgottenWithoutSuspicion, "4 node B", forgets),
         mutant(Mutation::ReadsBeforeAnnounced, "4 node B", model),
         mutant(Mutation::SettledWithoutFollowers, "4 service", Members { requests: 2, ..model }),
+        mutant(Mutation::LostNodeIsNotWaitedFor, "4 node B", fails_over),
+        mutant(Mutation::LimitOfAnyLineage, "4 node B", fails_over),
     ];
     if size == Size::Large {
         cases.extend([
+            Case::holds("a standby takes over, with a service", Members { requests: 1, ..fails_over }),
             Case::holds("a service and two nodes, more requests", Members { tells: 3, requests: 2, ..model }),
             Case::holds("a greater bound, with a service", Members { tells: 3, requests: 1, ..greater_bound }),
             Case::holds("a silent node is forgotten, or speaks again", Members { tells: 2, ..forgets }),

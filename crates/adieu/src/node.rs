@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use crate::{
     Error, Issuer,
     restore::{Guard, Watched, WatchedKeys},
-    revocation::{Cursor, Follower, Freshness, Index, Limited, RevocationLog},
+    revocation::{Cursor, Follower, Index, Limit, Limited, RevocationLog},
     session::{SessionSettings, Sessions},
     store::{Housekeeping, Store},
     time::{Clock, SystemClock, Timestamp},
@@ -204,7 +204,7 @@ pub struct NodeBuilder {
     token_cache: Option<CacheLimits>,
     issuers: Vec<Arc<Decoder>>,
     high_water: Option<PathBuf>,
-    limit: Option<Freshness>,
+    limit: Option<Limit>,
     clock: Arc<dyn Clock>,
 }
 
@@ -292,7 +292,7 @@ impl NodeBuilder {
 
     /// Counts what the log says as complete as of no later than `limit` says: for a node that others wait for as long as they
     /// know of it, and that must refuse when they may have forgotten it. A limit that is never raised makes the node refuse.
-    pub fn complete_until(self, limit: Freshness) -> Self {
+    pub fn complete_until(self, limit: Limit) -> Self {
         Self { limit: Some(limit), ..self }
     }
 

@@ -10,5 +10,6 @@ pub mod wire;
 pub use fact::{MAX_LEEWAY, Revocation, Target};
 pub use follower::{Follower, Freshness};
 pub use index::{Index, IndexStats, RevokedBy, TokenFacts};
+pub use limited::Limit;
 pub(crate) use limited::Limited;
 pub use log::{Cursor, CursorError, LogId, Page, Position, Pruned, RevocationLog};

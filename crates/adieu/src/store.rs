@@ -28,7 +28,7 @@ pub mod sqlite;
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisBuilder, RedisMemory};
 pub use housekeeping::{Housekeeping, tidy_up};
-pub use membership::{Membership, Standing};
+pub use membership::{Members, Membership, Standing};
 pub use memory::Memory;
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresBuilder};

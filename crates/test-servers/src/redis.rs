@@ -101,6 +101,11 @@ impl Redis {
     /// # Panics
     /// When it is running, or does not start.
     pub async fn start_again(&mut self) {
+        self.spawn();
+        self.answers().await;
+    }
+
+    fn spawn(&mut self) {
         let mut command = Command::new(installed());
         let (port, data) = (self.port().to_string(), self.data());
         let fixed = [
@@ -117,9 +122,45 @@ impl Redis {
             command.arg(format!("--{name}")).args(value.split(' '));
         }
         self.process.spawn(command);
+    }
+
+    async fn answers(&mut self) {
         let address = self.process.address();
         let password = self.setting("requirepass").map(str::to_owned);
-        self.process.ready(async || answers(address, password.as_deref()).await).await;
+        self.process.ready(async || says(address, password.as_deref(), "+PONG").await).await;
+    }
+
+    /// Starts it on the same port, with the data that it has, and returns while it loads that: a minute for a thousand keys, or until
+    /// [`loads_at_once`](Self::loads_at_once).
+    ///
+    /// # Panics
+    /// When it is running, or does not start.
+    pub async fn start_loading(&mut self) {
+        let before = self.configuration.clone();
+        // Microseconds a key; and requests are answered after each kilobyte.
+        for (name, value) in [("key-load-delay", "60000"), ("loading-process-events-interval-bytes", "1024")] {
+            self.configuration.push((name.to_owned(), value.to_owned()));
+        }
+        self.spawn();
+        self.configuration = before;
+        let address = self.process.address();
+        self.process.ready(async || says(address, None, "-LOADING").await).await;
+    }
+
+    /// Has it write its data anew, as a snapshot that is loaded key by key.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn write_snapshot(&self) {
+        self.command(&["CONFIG", "SET", "rdbcompression", "no"]).await;
+        self.command(&["BGREWRITEAOF"]).await;
+        self.until("persistence", &["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]).await;
+    }
+
+    /// Ends the delay of [`start_loading`](Self::start_loading), and returns when all is loaded.
+    pub async fn loads_at_once(&mut self) {
+        self.command(&["CONFIG", "SET", "key-load-delay", "0"]).await;
+        self.answers().await;
     }
 
     /// A copy of its data as of one moment, also while it runs: as a power failure would leave them.
@@ -217,7 +258,7 @@ impl Redis {
     }
 }
 
-async fn answers(address: std::net::SocketAddr, password: Option<&str>) -> bool {
+async fn says(address: std::net::SocketAddr, password: Option<&str>, expected: &str) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         let mut answer = [0; 64];
@@ -228,9 +269,9 @@ async fn answers(address: std::net::SocketAddr, password: Option<&str>) -> bool 
         stream.write_all(b"PING\r\n").await?;
         // While it loads its data it answers that it does.
         let length = stream.read(&mut answer).await?;
-        std::io::Result::Ok(answer[..length].starts_with(b"+PONG"))
+        std::io::Result::Ok(answer[..length].starts_with(expected.as_bytes()))
     };
-    matches!(tokio::time::timeout(Duration::from_secs(1), ask).await, Ok(Ok(true)))
+    matches!(tokio::time::timeout(Duration::from_secs(10), ask).await, Ok(Ok(true)))
 }
 
 /// The variable that names the program to be used, a `redis-server` or `valkey-server` of another version than the installed one.

@@ -6,21 +6,24 @@
 //!    read, and will find the revocation when it does.
 //! 3. One that does not say that it has the revocation is waited for until it refuses by itself, which is its own bound after
 //!    the revocation: nothing is concluded from its silence, nor from the clock of another machine.
-//! 4. One that stops says so. One that has said nothing for a minute is suspected to be gone, and forgotten its bound after that;
+//! 4. When another server takes over, it may not have got the last that nodes said. So what a node reads counts as complete only under the
+//!    identity of the log under which it has last said that it is there; and until the greatest bound of any node has passed since this node
+//!    first met that identity, nobody is taken for not being there.
+//! 5. One that stops says so. One that has said nothing for a minute is suspected to be gone, and forgotten its bound after that;
 //!    until then every wait lasts as long as its bound. What a node reads counts as complete as of no later than it is certain
 //!    not to have been suspected: when it is forgotten it refuses, and goes on to until it has said again that it is there.
 
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use adieu::{
     Error,
-    revocation::{Cursor, Freshness},
-    store::{Membership, Standing},
+    revocation::{Cursor, Limit, LogId},
+    store::{Members, Membership, Standing},
     time::{Clock, Moment},
     token::WhenStale,
 };
@@ -53,6 +56,7 @@ pub struct Nodes {
     id: String,
     /// What was asked last, and when: many who wait ask once.
     members: Mutex<Option<(Moment, Arc<[Standing]>)>>,
+    heard: Heard,
     stop: Arc<Notify>,
     telling: Mutex<JoinHandle<()>>,
     looking: JoinHandle<()>,
@@ -82,16 +86,61 @@ struct Announced {
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
     standing: Standing,
-    limit: Freshness,
+    limit: Limit,
+    heard: Heard,
+}
+
+/// Since when the log is known under the identity that it has now, and the greatest bound of any node that was heard of. Clones share it.
+#[derive(Clone)]
+struct Heard(Arc<StdMutex<HeardOf>>);
+
+struct HeardOf {
+    lineage: Option<(LogId, Moment)>,
+    greatest_bound: Duration,
+}
+
+impl Heard {
+    fn new(own_bound: Duration) -> Self {
+        Self(Arc::new(StdMutex::new(HeardOf { lineage: None, greatest_bound: own_bound })))
+    }
+
+    /// Takes note of an answer that has come now.
+    fn of(&self, lineage: &LogId, now: Moment) {
+        let mut heard = self.heard();
+        if heard.lineage.as_ref().is_none_or(|(known, _)| known != lineage) {
+            heard.lineage = Some((lineage.clone(), now));
+        }
+    }
+
+    fn of_members(&self, members: &Members, now: Moment) {
+        self.of(&members.lineage, now);
+        let mut heard = self.heard();
+        let greatest = members.nodes.iter().map(|member| member.max_staleness).max();
+        heard.greatest_bound = heard.greatest_bound.max(greatest.unwrap_or_default());
+    }
+
+    /// Until when a node may accept what was revoked at this moment, and not be known because another server took over without
+    /// what it had said: all that it has read was before that.
+    fn lost_until(&self, revoked_at: Moment) -> Moment {
+        let heard = self.heard();
+        let since = heard.lineage.as_ref().map_or(revoked_at, |(_, since)| revoked_at.min(*since));
+        later(since, heard.greatest_bound)
+    }
+
+    /// Nothing is left half done when a holder panics.
+    fn heard(&self) -> MutexGuard<'_, HeardOf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Announced {
     async fn tell(&self) -> Result<(), Error> {
         let told_at = self.clock.moment();
-        self.membership.tell(&self.standing).await?;
+        let lineage = self.membership.tell(&self.standing).await?;
         // The others count from when they see it, and a version before this one forgets whom it would suspect.
         let bound = self.bound();
-        self.limit.complete_at(later(told_at, silence(bound).saturating_sub(bound)));
+        self.limit.raise(&lineage, later(told_at, silence(bound).saturating_sub(bound)));
+        self.heard.of(&lineage, self.clock.moment());
         Ok(())
     }
 
@@ -102,17 +151,17 @@ impl Announced {
 
 /// Looks whether a node is still known, when it may not be because it could not say anything for long: a store that can be read but
 /// not written makes nobody refuse, since nobody can be forgotten there.
-async fn look(membership: Arc<dyn Membership>, clock: Arc<dyn Clock>, node: String, bound: Duration, limit: Freshness) {
+async fn look(membership: Arc<dyn Membership>, clock: Arc<dyn Clock>, node: String, bound: Duration, limit: Limit) {
     loop {
         sleep(bound / 8).await;
         let now = clock.moment();
-        if limit.last_complete() > Some(later(now, bound)) {
+        if limit.latest() > Some(later(now, bound)) {
             continue;
         }
         // When this fails, the node has every reason to refuse.
-        let members = membership.members().await.unwrap_or_default();
-        if members.iter().any(|member| member.node == node && member.beat > 0) {
-            limit.complete_at(now);
+        let Ok(members) = membership.members().await else { continue };
+        if members.nodes.iter().any(|member| member.node == node && member.beat > 0) {
+            limit.raise(&members.lineage, now);
         }
     }
 }
@@ -137,14 +186,15 @@ impl Joining {
             unbounded: accepts,
             max_staleness,
         };
-        let announced = Announced { membership, clock, standing, limit: Freshness::never() };
+        let heard = Heard::new(max_staleness);
+        let announced = Announced { membership, clock, standing, limit: Limit::never(), heard };
         announced.tell().await?;
         Ok(Self { announced, accepts })
     }
 
     /// As of when whatever this node knows counts as complete at the latest: the others may have forgotten it after that.
     #[must_use]
-    pub fn limit(&self) -> Freshness {
+    pub fn limit(&self) -> Limit {
         self.announced.limit.clone()
     }
 
@@ -153,7 +203,7 @@ impl Joining {
     pub fn join(self, settled: watch::Receiver<Option<Cursor>>, progress: Progress) -> Nodes {
         let Self { announced, accepts } = self;
         let (membership, clock) = (Arc::clone(&announced.membership), Arc::clone(&announced.clock));
-        let id = announced.standing.node.clone();
+        let (id, heard) = (announced.standing.node.clone(), announced.heard.clone());
         let stop = Arc::new(Notify::new());
         let looking = tokio::spawn(look(
             Arc::clone(&membership),
@@ -164,7 +214,7 @@ impl Joining {
         ));
         let telling = Telling { announced, accepts, progress, stop: Arc::clone(&stop) };
         let telling = Mutex::new(tokio::spawn(telling.run(settled)));
-        Nodes { membership, clock, id, members: Mutex::default(), stop, telling, looking }
+        Nodes { membership, clock, id, members: Mutex::default(), heard, stop, telling, looking }
     }
 }
 
@@ -196,7 +246,7 @@ impl Nodes {
                 (Err(_), _) => {}
             }
             let members = known.iter().flat_map(|members| members.iter());
-            let mut is_pending = known.is_none();
+            let mut is_pending = known.is_none() || now < self.heard.lost_until(revoked_at);
             for member in members.filter(|member| member.node != self.id) {
                 if decided.contains(&member.node) {
                     continue;
@@ -225,7 +275,9 @@ impl Nodes {
             return Ok(Arc::clone(members));
         }
         let asked_at = self.clock.moment();
-        let members: Arc<[Standing]> = self.membership.members().await?.into();
+        let members = self.membership.members().await?;
+        self.heard.of_members(&members, self.clock.moment());
+        let members: Arc<[Standing]> = members.nodes.into();
         *known = Some((asked_at, Arc::clone(&members)));
         Ok(members)
     }
@@ -315,11 +367,12 @@ impl Telling {
 
     /// Suspects whoever has not changed for so long, by the clock of this machine, and forgets it when it must refuse.
     async fn forget_silent(&self, beats: &mut HashMap<String, (u64, Moment)>) {
-        let Announced { membership, clock, standing, .. } = &self.announced;
+        let Announced { membership, clock, standing, heard, .. } = &self.announced;
         let Ok(members) = membership.members().await else { return };
         let now = clock.moment();
-        beats.retain(|node, _| members.iter().any(|member| member.node == *node));
-        for member in members.into_iter().filter(|member| member.node != standing.node) {
+        heard.of_members(&members, now);
+        beats.retain(|node, _| members.nodes.iter().any(|member| member.node == *node));
+        for member in members.nodes.into_iter().filter(|member| member.node != standing.node) {
             let (beat, since) = beats.entry(member.node.clone()).or_insert((member.beat, now));
             if *beat != member.beat {
                 (*beat, *since) = (member.beat, now);

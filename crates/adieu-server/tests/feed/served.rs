@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adieu::{
-    revocation::{Cursor, Follower, Freshness, Index, RevocationLog},
+    revocation::{Cursor, Follower, Index, Limit, RevocationLog},
     time::Clock as _,
     token::WhenStale,
 };
@@ -61,7 +61,7 @@ struct Node {
     clock: Arc<RuntimeClock>,
     feed: Feed,
     own: watch::Sender<Option<Cursor>>,
-    limit: Freshness,
+    limit: Limit,
 }
 
 impl Node {
@@ -126,12 +126,42 @@ async fn what_is_not_known_of_the_other_nodes_is_no_success() {
     here.feed.everywhere().await.unwrap();
 }
 
+/// A standby has taken over without the row of a node, which has not read anything since: it accepts until its bound is over.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_a_takeover_has_lost_is_waited_for() {
+    let (log, clock, members) = (Log::new(), RuntimeClock::start(), Members::default());
+    let here = Node::join(log.clone(), &clock, members.for_another(), BOUND).await;
+    let of_lost = members.for_another();
+    let _lost = Node::join(log.clone(), &clock, of_lost.clone(), BOUND * 2).await;
+    sleep(BOUND * 3).await;
+    log.append(vec![revocation("before")]).await.unwrap();
+    let asked_at = clock.moment();
+    here.feed.everywhere().await.unwrap();
+    let took = clock.moment().since(asked_at);
+    assert!(took >= BOUND * 2, "of one that is known and says nothing, too: {took:?}");
+
+    of_lost.set_out_of_reach(true);
+    members.take_over();
+    let taken_over_at = clock.moment();
+    log.append(vec![revocation("after")]).await.unwrap();
+    here.feed.everywhere().await.unwrap();
+    assert!(members.count() <= 1, "nobody knows of it");
+    let took = clock.moment().since(taken_over_at);
+    assert!(took >= BOUND * 2, "answered after {took:?}, while a node that nobody knows may still accept");
+    // After that it refuses, and nobody waits for it.
+    sleep(BOUND).await;
+    let asked_at = clock.moment();
+    log.append(vec![revocation("later")]).await.unwrap();
+    here.feed.everywhere().await.unwrap();
+    assert!(clock.moment().since(asked_at) < BOUND);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_forgotten_refuses_until_it_is_known_again() {
     let (log, clock, members) = (Log::new(), RuntimeClock::start(), Members::default());
     let _here = Node::join(log.clone(), &clock, members.for_another(), BOUND).await;
     let there = Node::join(log.clone(), &clock, members.clone(), BOUND).await;
-    let is_fresh = || clock.moment().since(there.limit.last_complete().unwrap()) <= BOUND;
+    let is_fresh = || clock.moment().since(there.limit.latest().unwrap()) <= BOUND;
     sleep(BOUND * 5).await;
     assert!(is_fresh());
     members.set_out_of_reach(true);
@@ -157,7 +187,7 @@ async fn a_store_that_can_only_be_read_makes_no_node_refuse() {
     for _ in 0..2_000 {
         sleep(Duration::from_millis(100)).await;
         for node in [&here, &there] {
-            let behind = clock.moment().since(node.limit.last_complete().unwrap());
+            let behind = clock.moment().since(node.limit.latest().unwrap());
             assert!(behind <= BOUND / 2, "{behind:?}");
         }
     }
@@ -174,7 +204,7 @@ async fn a_node_that_can_only_read_refuses_before_it_is_forgotten() {
     while members.count() == 2 {
         sleep(Duration::from_millis(10)).await;
     }
-    let behind = clock.moment().since(there.limit.last_complete().unwrap());
+    let behind = clock.moment().since(there.limit.latest().unwrap());
     assert!(behind > BOUND, "{behind:?}");
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use adieu::{
     Error, Issuer, SessionId,
-    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog, Target},
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
     store::{Membership, Memory, Standing},
     time::{Clock, Moment, Timestamp},
 };
@@ -149,6 +149,7 @@ impl RevocationLog for Log {
 #[derive(Clone, Default)]
 pub(crate) struct Members {
     standings: Arc<Mutex<BTreeMap<String, Standing>>>,
+    takeovers: Arc<AtomicUsize>,
     /// It can't say anything.
     silent: Arc<AtomicBool>,
     /// Nor hear of the others.
@@ -168,7 +169,17 @@ impl Members {
 
     /// The same nodes, for a node that is silent by itself.
     pub(crate) fn for_another(&self) -> Self {
-        Self { standings: Arc::clone(&self.standings), ..Self::default() }
+        Self { standings: Arc::clone(&self.standings), takeovers: Arc::clone(&self.takeovers), ..Self::default() }
+    }
+
+    /// Another server takes over, without what anybody has said.
+    pub(crate) fn take_over(&self) {
+        self.takeovers.fetch_add(1, Ordering::SeqCst);
+        self.standings.lock().unwrap().clear();
+    }
+
+    pub(crate) fn lineage(&self) -> LogId {
+        LogId::new(&format!("after {} takeovers", self.takeovers.load(Ordering::SeqCst))).unwrap()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -186,15 +197,16 @@ impl Members {
 
 #[async_trait]
 impl Membership for Members {
-    async fn tell(&self, standing: &Standing) -> Result<(), Error> {
+    async fn tell(&self, standing: &Standing) -> Result<LogId, Error> {
         self.reach()?;
         self.standings.lock().unwrap().insert(standing.node.clone(), standing.clone());
-        Ok(())
+        Ok(self.lineage())
     }
 
-    async fn members(&self) -> Result<Vec<Standing>, Error> {
+    async fn members(&self) -> Result<adieu::store::Members, Error> {
         Self::unless(&self.deaf)?;
-        Ok(self.standings.lock().unwrap().values().cloned().collect())
+        let nodes = self.standings.lock().unwrap().values().cloned().collect();
+        Ok(adieu::store::Members { lineage: self.lineage(), nodes })
     }
 
     async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {

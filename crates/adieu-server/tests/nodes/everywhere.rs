@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use adieu::{Issuer, Service, token::Refusal};
+use reqwest::Method;
 use serde_json::json;
 
 use super::{
@@ -91,6 +92,33 @@ async fn a_node_with_a_greater_bound_is_waited_for_as_long_as_that() {
     b.thaw();
     assert_ne!(b.verify(&token).await.0, 204, "answered after {took:?}, and the other node accepts the token");
     assert_eq!(everywhere, json!({ "acknowledged": 0, "waited_out": 1, "unbounded": 0 }));
+}
+
+/// What a node had said of itself was lost with the last of the primary, and it has read nothing since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_a_failover_has_lost_is_waited_for() {
+    let mut primary = test_servers::Postgres::start().await;
+    let store = ("ADIEU_STORE", primary.url());
+    let a = nodes_on(store.clone(), 1, &[("ADIEU_MAX_STALENESS", "500ms".to_owned())]).await.remove(0);
+    let (ended, token) = (a.log_in("jose").await, a.log_in("jose").await);
+    a.log_out_everywhere(&ended).await;
+    let mut standby = primary.standby().await;
+    standby.stop().await;
+    let (b, _) = Server::start(&[], vec![store, ("ADIEU_MAX_STALENESS", "8s".to_owned())]).await;
+    // It had ended before, so nothing is written, but the other node is met.
+    assert_eq!(a.ask(Method::POST, "/logout?wait=everywhere", Some(&ended), None).await.0, 401);
+    assert_eq!(b.verify(&token).await.0, 204);
+    b.freeze();
+    primary.fail_over_to(standby).await;
+    a.becomes("able to log out", async || {
+        let (status, answer) = a.ask(Method::POST, "/logout?wait=everywhere", Some(&token), None).await;
+        assert_ne!((status, &answer["everywhere"]["acknowledged"]), (200, &json!(1)), "it is frozen");
+        status == 200 || (status, answer["error"].as_str()) == (401, Some("token_revoked"))
+    })
+    .await;
+    b.thaw();
+    assert_ne!(b.verify(&token).await.0, 204, "it holds everywhere, and another node accepts the token");
+    b.becomes("fresh again", async || b.verify(&a.log_in("jose").await).await.0 == 204).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

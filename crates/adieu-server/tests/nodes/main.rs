@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod everywhere;
+mod frozen;
 mod load;
 mod outages;
 #[path = "../feed/processes.rs"]

@@ -1,20 +1,57 @@
 //! A log that is complete as of no later than something else allows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
-use super::{Cursor, Freshness, Page, Position, Pruned, Revocation, RevocationLog};
+use super::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog};
 use crate::{
     Error,
     restore::Restorable,
     time::{Clock, Moment, Timestamp},
 };
 
+/// As of when what is read of a log counts as complete at the latest, while its cursors carry one identity. Under another one, as when a
+/// standby has taken over, nothing counts as complete before the limit is raised for that. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Limit(Arc<Mutex<Option<(LogId, Moment)>>>);
+
+impl Limit {
+    /// A limit that nothing keeps.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::default()
+    }
+
+    /// Raises the limit for the log whose cursors carry `lineage`; an earlier moment than the last changes nothing. What was said of
+    /// another is forgotten.
+    pub fn raise(&self, lineage: &LogId, moment: Moment) {
+        let mut limit = self.limit();
+        match &mut *limit {
+            Some((known, until)) if known == lineage => *until = moment.max(*until),
+            _ => *limit = Some((lineage.clone(), moment)),
+        }
+    }
+
+    /// The limit for the log that it was raised for last; `None` when it never was.
+    #[must_use]
+    pub fn latest(&self) -> Option<Moment> {
+        self.limit().as_ref().map(|(_, moment)| *moment)
+    }
+
+    /// Nothing is left half done when a holder panics.
+    fn limit(&self) -> MutexGuard<'_, Option<(LogId, Moment)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Reads `log`, and says that it is complete as of `limit` when that is earlier.
 pub(crate) struct Limited {
     pub(crate) log: Arc<dyn RevocationLog>,
-    pub(crate) limit: Freshness,
+    pub(crate) limit: Limit,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -26,9 +63,14 @@ impl RevocationLog for Limited {
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
         // As it is before the read is sent: a limit that is raised later says nothing about what the read finds.
-        let limit = self.limit.last_complete().unwrap_or(Moment::from_nanos(0));
+        let limit = self.limit.limit().clone();
+        let is_limit_of = |log: &LogId| limit.as_ref().is_some_and(|(lineage, _)| lineage == log);
+        // What can't count as complete is not waited for: it is to be read again as soon as it may.
+        let wait = if after.is_none_or(|cursor| is_limit_of(&cursor.log)) { wait } else { Duration::ZERO };
         let asked_at = self.clock.moment();
         let page = self.log.read(after, wait).await?;
+        let limit = limit.filter(|(lineage, _)| *lineage == page.cursor.log);
+        let limit = limit.map_or(Moment::from_nanos(0), |(_, moment)| moment);
         Ok(Page { age: page.age.max(asked_at.since(limit)), ..page })
     }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Error, revocation::Cursor};
+use crate::{
+    Error,
+    revocation::{Cursor, LogId},
+};
 
 /// What a node says of itself, and of all who follow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,15 @@ pub struct Standing {
     pub max_staleness: Duration,
 }
 
+/// The nodes of a store, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// The identity that cursors of the log carry there, as [`Membership::tell`] gives it.
+    pub lineage: LogId,
+    /// What each node said last.
+    pub nodes: Vec<Standing>,
+}
+
 /// Where the nodes of a store say how far they are, so that one of them can find out when all of them have a revocation.
 ///
 /// Nobody's safety depends on it: a node that says nothing is waited for until it must refuse by itself. What must not happen
@@ -33,20 +45,23 @@ pub struct Standing {
 /// 2. [`members`](Self::members) answers with what had been told before the call.
 /// 3. A node is [forgotten](Self::forget) only once it has been suspected for as long as its bound: one that finds itself among the
 ///    members, and is not suspected, is there for that long.
+/// 4. Where another server may take over without the last that was told, the identity of the log is another one then, as cursors
+///    carry it. What is told and what is answered comes with it: a node counts on being known only under the identity that it was
+///    told with.
 #[async_trait]
 pub trait Membership: Send + Sync + 'static {
     /// Puts this in the place of what the node said before. Later words than the first may be lost in a crash of the
-    /// engine, but not the node.
+    /// engine, but not the node. Gives the identity that cursors of the log carry where that was kept.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the engine could not be written.
-    async fn tell(&self, standing: &Standing) -> Result<(), Error>;
+    async fn tell(&self, standing: &Standing) -> Result<LogId, Error>;
 
-    /// What each node said last, the one that asks included.
+    /// The nodes, the one that asks included.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the engine could not be asked.
-    async fn members(&self) -> Result<Vec<Standing>, Error>;
+    async fn members(&self) -> Result<Members, Error>;
 
     /// Makes the beat of a node zero, unless it has said something since this one. What it says next is in the place of that.
     ///

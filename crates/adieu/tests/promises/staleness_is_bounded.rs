@@ -10,15 +10,15 @@ use std::{
 
 use adieu::{
     Error,
-    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
+    revocation::{Cursor, Limit, LogId, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
     session::Scope,
     store::{Memory, Sqlite},
-    time::Timestamp,
+    time::{Clock as _, Moment, SystemClock, Timestamp},
     token::{Algorithm, Refusal, SigningKey, WhenStale},
 };
 use async_trait::async_trait;
 
-use crate::support::{MAX_STALENESS, Node, Setup, jose};
+use crate::support::{MAX_STALENESS, Node, Setup, issuer, jose};
 
 #[tokio::test]
 async fn what_another_process_revokes_is_refused_here() {
@@ -109,4 +109,31 @@ async fn a_log_with_another_identity_takes_nothing_back() {
     let page = other.read(Some(&cursor), Duration::ZERO).await.unwrap();
     assert!(page.from_start);
     assert_ne!(page.cursor.log, cursor.log);
+}
+
+/// A node that the others know of under one identity of the log only: under another one, they may have lost what it said.
+#[tokio::test]
+async fn what_is_read_under_an_identity_that_has_no_limit_proves_nothing() {
+    let (store, limit) = (Memory::new(), Limit::never());
+    let builder = adieu::Node::builder(issuer()).max_staleness(Duration::from_millis(500));
+    let node = builder.complete_until(limit.clone()).start(store.clone()).await.unwrap();
+    let (log, another) = (store.read(None, Duration::ZERO).await.unwrap().cursor.log, LogId::new("another").unwrap());
+    let tokens = node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap();
+    let refusal = || node.verifier().verify(&tokens.access).err();
+    let becomes = async |expected: Option<Refusal>| {
+        while refusal() != expected {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_an_hour = Moment::from_nanos(SystemClock.moment().as_nanos() + 3_600_000_000_000);
+    limit.raise(&another, in_an_hour);
+    // Long enough to be read often.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(refusal(), Some(Refusal::Stale));
+    limit.raise(&log, in_an_hour);
+    becomes(None).await;
+    limit.raise(&another, in_an_hour);
+    becomes(Some(Refusal::Stale)).await;
+    limit.raise(&log, in_an_hour);
+    becomes(None).await;
 }

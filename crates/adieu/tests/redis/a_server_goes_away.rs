@@ -55,6 +55,24 @@ async fn nothing_has_to_fail_for_a_restart_to_be_noticed() {
     assert_eq!(read_all(&store, None).await.0.len(), 3);
 }
 
+/// What it says meanwhile is no answer: neither that the log is empty nor that anything was done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loading_its_data() {
+    let (mut server, store) = with_server().await;
+    store.append(vec![token("before")]).await.unwrap();
+    // What others keep there, which takes a minute.
+    let fill = "for number = 1, 1000 do redis.call('SET', 'other ' .. number, string.rep('x', 1000)) end";
+    server.command(&["EVAL", fill, "0"]).await;
+    server.write_snapshot().await;
+    server.stop().await;
+    server.start_loading().await;
+    all_is_refused_in_time(&store).await;
+    assert!(server.command(&["PING"]).await.starts_with("-LOADING"), "all that was while it was loading");
+    server.loads_at_once().await;
+    recovers(async || store.append(vec![token("after")]).await).await;
+    assert_eq!(read_all(&store, None).await.0, [token("before"), token("after")]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_and_thawed() {
     let (server, store) = with_server().await;

@@ -13,18 +13,22 @@ use super::{
 use crate::{
     Error,
     revocation::{Cursor, LogId},
-    store::{Membership, Standing, membership::milliseconds_up},
+    store::{Members, Membership, Standing, membership::milliseconds_up},
 };
 
 #[async_trait]
 impl Membership for Postgres {
-    async fn tell(&self, standing: &Standing) -> Result<(), Error> {
+    async fn tell(&self, standing: &Standing) -> Result<LogId, Error> {
         // A row that is there already need not be on the disk at once: the commit does not wait for it.
         const AGAIN: &str = "WITH unhurried AS (SELECT set_config('synchronous_commit', 'off', true)) \
              UPDATE member SET beat = $2, log_id = $3, settled = $4, followers = $5, unbounded = $6, max_staleness = $7 \
-             FROM unhurried WHERE node = $1";
+             FROM unhurried WHERE node = $1 \
+             RETURNING (SELECT log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' \
+             || pg_relation_filenode('revocation') FROM revocation_log_state)";
         const FIRST: &str = "INSERT INTO member (node, beat, log_id, settled, followers, unbounded, max_staleness) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (node) DO NOTHING";
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (node) DO NOTHING \
+             RETURNING (SELECT log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' \
+             || pg_relation_filenode('revocation') FROM revocation_log_state)";
         let (log, position) = match &standing.settled {
             Some(Cursor { log, position }) => (Some(log.as_str()), Some(from_position(*position))),
             None => (None, None),
@@ -38,16 +42,20 @@ impl Membership for Postgres {
                 .bind(i64::from(standing.followers))
                 .bind(i64::from(standing.unbounded))
                 .bind(number(milliseconds_up(standing.max_staleness)));
-            if self.execute(statement).await? > 0 {
-                break;
+            let outcome = self.fetch_optional(statement).await;
+            if let Some(row) = self.written(outcome)? {
+                let lineage: sqlx::Result<&str> = row.try_get(0);
+                return lineage.and_then(|lineage| LogId::new(lineage).map_err(invalid)).map_err(Error::unavailable);
             }
         }
-        Ok(())
+        Err(Error::unavailable("the node was forgotten and is there again"))
     }
 
-    async fn members(&self) -> Result<Vec<Standing>, Error> {
-        const ALL: &str =
-            "SELECT node, beat, log_id, settled, followers, unbounded, max_staleness FROM member ORDER BY node";
+    async fn members(&self) -> Result<Members, Error> {
+        // The identity of the log also when there is no node.
+        const ALL: &str = "SELECT node, beat, member.log_id, settled, followers, unbounded, max_staleness, log.log_id || '-' \
+             || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
+             FROM revocation_log_state AS log LEFT JOIN member ON true ORDER BY node";
         let rows = self.fetch_all(sqlx::query(ALL)).await?;
         let member = |row: &sqlx::postgres::PgRow| -> sqlx::Result<Standing> {
             let count = |column: usize| row.try_get::<i64, _>(column);
@@ -66,7 +74,14 @@ impl Membership for Postgres {
                 max_staleness: Duration::from_millis(u64::try_from(count(6)?).unwrap_or(u64::MAX)),
             })
         };
-        rows.iter().map(member).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
+        let read = || -> sqlx::Result<Members> {
+            let lineage = rows.first().ok_or_else(|| invalid("a log without a state"))?.try_get(7)?;
+            let is_node =
+                |row: &&sqlx::postgres::PgRow| matches!(row.try_get::<Option<&str>, _>(0), Ok(Some(_)) | Err(_));
+            let nodes = rows.iter().filter(is_node).map(member).collect::<sqlx::Result<_>>()?;
+            Ok(Members { lineage: LogId::new(lineage).map_err(invalid)?, nodes })
+        };
+        read().map_err(Error::unavailable)
     }
 
     async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {

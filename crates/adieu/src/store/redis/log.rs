@@ -175,13 +175,13 @@ impl Redis {
     }
 
     /// For a server where nothing has been kept yet, or that has been emptied.
-    async fn draw_identity(&self) -> Result<(), Error> {
+    pub(super) async fn draw_identity(&self) -> Result<(), Error> {
         let mut draw = redis::pipe();
         draw.cmd("HSETNX").arg(&self.shared.keys.state).arg("log").arg(LogId::random().as_str()).ignore();
         self.write(Ask::Pipeline(&draw)).await
     }
 
-    fn forget_connections(&self) {
+    pub(super) fn forget_connections(&self) {
         self.shared.reader.forget();
         self.shared.writer.forget();
     }

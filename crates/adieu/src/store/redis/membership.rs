@@ -5,10 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Redis, connection::Ask, invalid};
+use super::{Redis, connection::Ask, durability::incarnation, invalid, log::lineage};
 use crate::{
     Error,
-    store::{Membership, Standing, membership::milliseconds_up},
+    revocation::LogId,
+    store::{Members, Membership, Standing, membership::milliseconds_up},
 };
 
 /// What is kept of a node, beside its id and its beat: those stand in front.
@@ -22,19 +23,34 @@ struct Kept {
 
 #[async_trait]
 impl Membership for Redis {
-    async fn tell(&self, standing: &Standing) -> Result<(), Error> {
+    async fn tell(&self, standing: &Standing) -> Result<LogId, Error> {
         let mut script = self.shared.scripts.tell.prepare_invoke();
-        script.key(&self.shared.keys.nodes).arg(&standing.node).arg(to_text(standing)?);
-        self.write(Ask::Script(&script)).await
+        script.key(&self.shared.keys.nodes).key(&self.shared.keys.state);
+        script.arg(&standing.node).arg(to_text(standing)?).arg(LogId::random().as_str());
+        let (log, incarnation): (String, String) = self.write(Ask::Script(&script)).await?;
+        lineage(&log, &incarnation)
     }
 
-    async fn members(&self) -> Result<Vec<Standing>, Error> {
+    async fn members(&self) -> Result<Members, Error> {
+        // In this order, by one server: the identity is that of before.
         let mut all = redis::pipe();
+        all.cmd("INFO").arg("server");
+        all.cmd("INFO").arg("replication");
+        all.cmd("HGET").arg(&self.shared.keys.state).arg("log");
         all.cmd("HGETALL").arg(&self.shared.keys.nodes);
-        let (nodes,): (HashMap<String, String>,) = self.read(&all).await?;
+        let (log, incarnation, nodes) = loop {
+            let (server, replication, log, nodes): (String, String, Option<String>, HashMap<String, String>) =
+                self.read(&all).await?;
+            let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
+            match log {
+                Some(log) => break (log, incarnation, nodes),
+                None => self.draw_identity().await?,
+            }
+        };
         let mut nodes = nodes.into_iter().collect::<Vec<_>>();
         nodes.sort();
-        nodes.into_iter().map(|(node, text)| from_text(node, &text).ok_or_else(|| invalid("a node"))).collect()
+        let nodes = nodes.into_iter().map(|(node, text)| from_text(node, &text).ok_or_else(|| invalid("a node")));
+        Ok(Members { lineage: lineage(&log, &incarnation)?, nodes: nodes.collect::<Result<_, _>>()? })
     }
 
     async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {

@@ -1,0 +1,52 @@
+//! A node that stands still for longer than the others remember it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::three_nodes::{BOUND, nodes};
+
+/// Longer than it takes until a silent node is forgotten: a minute, its bound, and a few looks.
+const FORGOTTEN: Duration = Duration::from_secs(150);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes more than a minute: scripts/prove frozen"]
+async fn when_it_goes_on_it_accepts_nothing_that_it_does_not_know() {
+    let nodes = nodes(2, &[]).await;
+    let [here, frozen] = &nodes[..] else { panic!() };
+    tokio::time::sleep(BOUND).await;
+    let (first, last, live) = (here.log_in("jose").await, here.log_in("jose").await, here.log_in("jose").await);
+    for token in [&first, &last, &live] {
+        assert_eq!(frozen.verify(token).await.0, 204);
+    }
+    frozen.freeze();
+    let frozen_at = Instant::now();
+    let (everywhere, _) = here.log_out_everywhere(&first).await;
+    assert_eq!(everywhere, json!({ "acknowledged": 0, "waited_out": 1, "unbounded": 0 }), "it is waited for");
+    loop {
+        let (everywhere, _) = here.log_out_everywhere(&here.log_in("jose").await).await;
+        if everywhere == json!({ "acknowledged": 0, "waited_out": 0, "unbounded": 0 }) {
+            break;
+        }
+        assert!(frozen_at.elapsed() < FORGOTTEN, "it is never forgotten: {everywhere}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    println!("forgotten after {:?}", frozen_at.elapsed());
+    // Nobody waits for it any more, so it must not accept this, whatever it does first.
+    let (everywhere, _) = here.log_out_everywhere(&last).await;
+    assert_eq!(everywhere, json!({ "acknowledged": 0, "waited_out": 0, "unbounded": 0 }));
+    frozen.thaw();
+    let thawed_at = Instant::now();
+    while frozen.verify(&live).await.0 != 204 {
+        for token in [&first, &last] {
+            assert_ne!(frozen.verify(token).await.0, 204, "{:?} after it went on", thawed_at.elapsed());
+        }
+    }
+    for token in [&first, &last] {
+        assert_eq!(frozen.verify(token).await, (401, "token_revoked".to_owned()));
+    }
+    // It is known again, and waited for.
+    let (everywhere, _) = here.log_out_everywhere(&live).await;
+    assert_eq!(everywhere, json!({ "acknowledged": 1, "waited_out": 0, "unbounded": 0 }));
+    assert_eq!(frozen.verify(&live).await, (401, "token_revoked".to_owned()));
+}
