@@ -10,9 +10,9 @@ import { InvalidClaimsError } from './errors.js';
  * @param {string} token
  */
 export function tokenIdOf(token) {
-  const end = token.lastIndexOf('.');
-  if (end <= 0) throw new TypeError('not a signed token');
-  return createHash('sha256').update(token.slice(0, end)).digest('base64url');
+  // Of anything else, such as a header with its scheme, the id would be another one, and "not revoked" no answer.
+  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) throw new TypeError('the token must be a signed JWT, as it was sent');
+  return createHash('sha256').update(token.slice(0, token.lastIndexOf('.'))).digest('base64url');
 }
 
 /** No revocation names an id of more bytes. */

@@ -1,6 +1,6 @@
 /** For express-jwt: `expressjwt({ secret, algorithms, isRevoked: isRevoked(blocklist) })`. */
 
-import { ACCESS } from './kind.js';
+import { ACCESS, checked } from './kind.js';
 import { EXPIRED, INVALID, MISSING, REVOKED, isGood, ownRefusal } from './refusals.js';
 
 export { bearerToken } from './refusals.js';
@@ -19,9 +19,10 @@ export { bearerToken } from './refusals.js';
  * @returns {(request: R, token: { header?: unknown, payload: unknown } | undefined) => Promise<boolean>}
  */
 export function isRevoked(blocklist, { types = ACCESS, getToken } = {}) {
+  const kinds = checked(types);
   return async (request, token) => {
     const claims = /** @type {Claims} */ (token?.payload);
-    return !isGood(blocklist, types, token?.header, claims, getToken?.(request));
+    return !isGood(blocklist, kinds, token?.header, claims, getToken?.(request));
   };
 }
 

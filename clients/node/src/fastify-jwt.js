@@ -1,6 +1,6 @@
 /** For `@fastify/jwt`: `app.register(jwt, { secret, trusted: trusted(blocklist) })`. */
 
-import { ACCESS, headerOf } from './kind.js';
+import { ACCESS, checked, headerOf } from './kind.js';
 import { EXPIRED, INVALID, MISSING, REVOKED, bearerToken, isGood, ownRefusal } from './refusals.js';
 
 export { bearerToken };
@@ -25,13 +25,14 @@ export { bearerToken };
  * @returns {(request: R, decoded: Record<string, any>) => Promise<boolean>}
  */
 export function trusted(blocklist, { types = ACCESS, getToken } = {}) {
+  const kinds = checked(types);
   return async (request, decoded) => {
     // With the option `complete` it is the whole token.
     const isComplete = 'header' in decoded && 'payload' in decoded;
     const claims = /** @type {Claims} */ (isComplete ? decoded.payload : decoded);
     const token = getToken?.(request);
     const header = isComplete ? decoded.header : headerOf(token ?? bearerToken(request));
-    return isGood(blocklist, types, header, claims, token);
+    return isGood(blocklist, kinds, header, claims, token);
   };
 }
 

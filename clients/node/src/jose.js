@@ -1,7 +1,7 @@
 /** For jose: `assertGood(blocklist, await jwtVerify(token, keys, options), { token })`. */
 
 import { RevokedError } from './errors.js';
-import { ACCESS } from './kind.js';
+import { ACCESS, checked } from './kind.js';
 import { isGood } from './refusals.js';
 
 /** @typedef {import('./blocklist.js').Blocklist} Blocklist */
@@ -20,5 +20,5 @@ import { isGood } from './refusals.js';
  * @throws {import('./errors.js').InvalidClaimsError} when the token is of another kind, or has claims that can't be judged
  */
 export function assertGood(blocklist, { protectedHeader, payload }, { types = ACCESS, token } = {}) {
-  if (!isGood(blocklist, types, protectedHeader, /** @type {Claims} */ (payload), token)) throw new RevokedError();
+  if (!isGood(blocklist, checked(types), protectedHeader, /** @type {Claims} */ (payload), token)) throw new RevokedError();
 }

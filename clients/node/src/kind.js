@@ -21,6 +21,15 @@ const OTHER_NAMES = new Map([
 ]);
 
 /**
+ * The kinds that are let in, if they are a list of names and not one name.
+ * @param {readonly string[]} types
+ */
+export function checked(types) {
+  if (!Array.isArray(types)) throw new TypeError("types: must be a list of names, such as ['access']");
+  return types.map(lower);
+}
+
+/**
  * Whether header and claims together name one kind of token, which is one of these. A token that names none is taken for an access
  * token. The names are compared without regard to case.
  * @param {readonly string[]} types
@@ -63,7 +72,14 @@ export function headerOf(token) {
 function kindOf(name) {
   // Of a wrong type, which is no kind that anybody accepts.
   if (typeof name !== 'string') return '';
-  // ASCII alone, as the node compares: beyond it, other letters have the same ones in lower case.
-  const lower = name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
-  return OTHER_NAMES.has(lower) ? OTHER_NAMES.get(lower) : lower;
+  const word = lower(name);
+  return OTHER_NAMES.has(word) ? OTHER_NAMES.get(word) : word;
+}
+
+/**
+ * ASCII alone, as the node compares: beyond it, other letters have the same ones in lower case.
+ * @param {string} name
+ */
+function lower(name) {
+  return name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }

@@ -162,6 +162,22 @@ test('what stands for a token without jti is what the table says', () => {
   for (const { token, token_id: id } of table.token_ids) assert.equal(tokenIdOf(token), id);
 });
 
+test('what is no signed token stands for none', () => {
+  const { token } = table.token_ids[0];
+  for (const other of [`Bearer ${token}`, `${token}\n`, ` ${token}`, `${token}.${token}`, 'a.b', 'a..c', '', '\u2603.a.b']) {
+    assert.throws(() => tokenIdOf(other), TypeError, other);
+  }
+});
+
+test('the kinds that are let in are a list and not one name', async (t) => {
+  const { blocklist } = await follow(t, await Node.start(t));
+  // Of a text, `includes` would find parts of it, and so nothing at all.
+  const types = /** @type {any} */ ('access');
+  assert.throws(() => forExpress.isRevoked(blocklist, { types }), TypeError);
+  assert.throws(() => forFastify.trusted(blocklist, { types }), TypeError);
+  assert.throws(() => assertGood(blocklist, { protectedHeader: { typ: 7 }, payload: {} }, { types }), { message: /^types/ });
+});
+
 /** @typedef {(token: string) => Promise<number>} Ask gives the status */
 
 /** What applications are made for each issuer. @type {Record<string, (t: import('node:test').TestContext, blocklist: import('../src/index.js').Blocklist, issuer: string, key: string) => Promise<Ask>>} */

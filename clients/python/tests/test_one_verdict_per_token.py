@@ -168,6 +168,23 @@ def test_what_stands_for_a_token_without_jti_is_what_the_table_says() -> None:
         assert token_id_of(example["token"]) == example["token_id"]
 
 
+def test_what_is_no_signed_token_stands_for_none() -> None:
+    token = TABLE["token_ids"][0]["token"]
+    for other in (f"Bearer {token}", f"{token}\n", f" {token}", f"{token}.{token}", "a.b", "a..c", "", "\u2603.a.b"):
+        for given in (other, other.encode()):
+            with pytest.raises(TypeError, match="as it was sent"):
+                token_id_of(given)
+
+
+def test_the_kinds_that_are_let_in_are_a_collection_and_not_one_name(follow_as: Callable[..., Any]) -> None:
+    # Of a text, "in" would find parts of it, and so nothing at all.
+    issuer = next(iter(TABLE["issuers"]))
+    with pytest.raises(TypeError, match="types must be a collection"):
+        adieu.fastapi.NotRevoked(follow_as(adieu.fastapi.Blocklist, issuer), decode_by(issuer), types="access")
+    with pytest.raises(TypeError, match="types must be a collection"):
+        follow_as(adieu.flask.Blocklist, issuer).protect(JWTManager(Flask("test")), types="access")
+
+
 def decode_by(name: str) -> Callable[[str], Mapping[str, Any]]:
     """What an application does that has these settings for an issuer."""
     issuer = TABLE["issuers"][name]

@@ -59,7 +59,7 @@ class NotRevoked:
     ) -> None:
         self._blocklist = blocklist
         self._decode = decode
-        self._types = types
+        self._types = kind.checked(types)
 
     async def __call__(
         self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]

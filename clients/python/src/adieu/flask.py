@@ -45,6 +45,7 @@ class Blocklist(blocklist.Blocklist):
         otherwise. A token without ``jti`` gets one in its payload, the same everywhere, so that ``get_jwt()`` can be
         revoked.
         """
+        usual = kind.checked(types) - {"refresh"}
         decode = jwt._decode_jwt_from_config
 
         def decode_with_id(encoded_token: str, *args: Any, **options: Any) -> dict[str, Any]:
@@ -58,7 +59,7 @@ class Blocklist(blocklist.Blocklist):
         @jwt.token_in_blocklist_loader
         def is_revoked(header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
             # What Flask-JWT-Extended takes for no refresh token it takes for an access token, whatever it says.
-            expected = ("refresh",) if payload["type"] == "refresh" else set(types) - {"refresh"}
+            expected = ("refresh",) if payload["type"] == "refresh" else usual
             if not kind.is_one_of(expected, header, payload):
                 raise pyjwt.InvalidTokenError("the token is of another kind")
             try:

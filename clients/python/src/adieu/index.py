@@ -9,6 +9,7 @@
 
 import base64
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,10 @@ _LONGEST = 512
 
 _SHORT = _LONGEST // 4
 """So many characters are never more bytes."""
+
+
+_SIGNED = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]*")
+"""Three parts in base64url."""
 
 
 class BadFactError(ValueError):
@@ -252,10 +257,11 @@ def token_id_of(token: str | bytes) -> str:
     Not of the signature, which some algorithms write in several ways. The node and all clients use the same one.
     """
     if isinstance(token, str):
-        token = token.encode("ascii")
-    signed, separator, _ = token.rpartition(b".")
-    if not separator or not signed:
+        token = token.encode("ascii", "replace")
+    # Of anything else, such as a header with its scheme, the id would be another one, and "not revoked" no answer.
+    if not _SIGNED.fullmatch(token):
         raise TypeError("the token must be a signed JWT, as it was sent")
+    signed, _, _ = token.rpartition(b".")
     return base64.urlsafe_b64encode(hashlib.sha256(signed).digest()).rstrip(b"=").decode("ascii")
 
 

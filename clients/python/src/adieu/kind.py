@@ -24,6 +24,13 @@ _OTHER_NAMES = {
 }
 
 
+def checked(types: Collection[str]) -> frozenset[str]:
+    """Returns the kinds that are let in, if they are a collection of names and not one name."""
+    if isinstance(types, str):
+        raise TypeError(f"types must be a collection of names, such as ({types!r},)")
+    return frozenset(map(_lower, types))
+
+
 def is_one_of(types: Collection[str], header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
     """Returns whether header and payload together name one kind of token, which is one of these.
 
