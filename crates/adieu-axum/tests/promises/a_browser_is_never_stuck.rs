@@ -1,7 +1,7 @@
 //! A browser sends what cookies it has, good or not, and several of one name: none of that locks its user out for good, and
 //! a logout leaves none of them.
 
-use adieu::{session::Scope, time::Clock as _};
+use adieu::{session::Scope, store::Sqlite, time::Clock as _};
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken, dangerous};
 use axum::{
     Router,
@@ -106,6 +106,10 @@ async fn a_logout_that_is_not_done_leaves_the_cookies() {
     app.pass(std::time::Duration::from_secs(3600));
     let out = send(&router, "POST /account/logout", &[("cookie", &browser.cookies)], "").await;
     assert_eq!((out.status, out.set_cookies().len()), (401, 0), "{}", out.text());
+    // Of others it ends none, and its own goes on.
+    let out = browser.send(&router, "POST /others").await;
+    assert!(out.status == 401 && out.body.contains("token_expired"), "{}", out.text());
+    assert_eq!(out.set_cookies().len(), 0);
     let out = browser.send(&router, "POST /account/logout").await;
     assert_eq!((out.status, removed(&out).len()), (200, 4));
     // A node that has heard nothing for too long does not know all keys.
@@ -113,6 +117,27 @@ async fn a_logout_that_is_not_done_leaves_the_cookies() {
     let cookie = format!("access_token_cookie={}", App::new().log_in().await.access);
     let out = send(&router, "POST /account/logout", &[("cookie", &cookie)], "").await;
     assert_eq!((out.status, out.set_cookies().len()), (503, 0), "{}", out.text());
+}
+
+#[tokio::test]
+async fn a_logout_that_the_store_can_not_write_down_leaves_the_cookies() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(folder.path().join("adieu.sqlite")).await.unwrap();
+    let run = async |statement: &'static str| store.transact(|connection| connection.execute_batch(statement)).await;
+    let app = App::on(store.clone());
+    let router = of_flask(&app);
+    let browser = Browser::after(&send(&router, "POST /login", &[], "").await);
+    run("CREATE TRIGGER full BEFORE INSERT ON revocation BEGIN SELECT RAISE(ABORT, 'full'); END").await.unwrap();
+    let access_alone = browser.cookies.split("; ").next().unwrap().to_owned();
+    for cookies in [browser.cookies.clone(), access_alone] {
+        let some = Browser { cookies, csrf: browser.csrf.clone() };
+        let out = some.send(&router, "POST /account/logout").await;
+        assert_eq!((out.status, out.set_cookies().len()), (503, 0), "{}", out.text());
+    }
+    assert_eq!(browser.send(&router, "GET /me").await.text(), "200 jose");
+    run("DROP TRIGGER full").await.unwrap();
+    let out = browser.send(&router, "POST /account/logout").await;
+    assert_eq!((out.status, removed(&out).len()), (200, 4));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     Issuer, Subject,
     revocation::{Freshness, Index},
-    session::{Origin, SessionSettings, Sessions, TokenPair},
+    session::{Origin, SessionSettings, SessionStore, Sessions, TokenPair},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale},
@@ -35,6 +35,10 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new() -> Self {
+        Self::on(Memory::new())
+    }
+
+    pub(crate) fn on(store: impl SessionStore) -> Self {
         let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
         let issuer = Issuer::new("https://adieu.test").unwrap();
         let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
@@ -50,7 +54,7 @@ impl App {
             WhenStale::Refuse,
         ));
         let sessions = Sessions::new(
-            Arc::new(Memory::new()),
+            Arc::new(store),
             Arc::clone(&verifier),
             key,
             SessionSettings::new(issuer),
