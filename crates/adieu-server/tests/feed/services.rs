@@ -47,6 +47,18 @@ impl World {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_is_taken_as_a_file_has_it() {
+    let world = World::start().await;
+    let secret = world.client.secret();
+    let secret = secrecy::ExposeSecret::expose_secret(&secret);
+    for as_in_a_file in [format!("{secret}\n"), format!("\u{feff}{secret}\r\n")] {
+        let issuer = Issuer::new("adieu").unwrap();
+        let service = Service::builder(issuer, world.proxy.url(), world.client.name(), as_in_a_file.into());
+        service.start().unwrap().ready().await.unwrap();
+    }
+}
+
 fn refusal(service: &Service, token: &str) -> Option<Refusal> {
     service.verifier().verify(token).err()
 }

@@ -48,7 +48,8 @@ impl fmt::Debug for RemoteBuilder {
 }
 
 impl Remote {
-    /// The log of the node at `url`, asked as the client `name` with its secret. Everything else has a default.
+    /// The log of the node at `url`, asked as the client `name` with its secret; a byte order mark and the end of a line, as
+    /// files have them, are not part of it. Everything else has a default.
     pub fn builder(url: impl Into<String>, name: impl Into<String>, secret: SecretString) -> RemoteBuilder {
         RemoteBuilder {
             url: url.into(),
@@ -130,7 +131,9 @@ pub(crate) fn base(url: &str) -> Result<Url, Error> {
 
 /// RFC 7617.
 fn basic(name: &str, secret: &SecretString) -> Result<HeaderValue, Error> {
-    let pair = Zeroizing::new(format!("{name}:{}", secret.expose_secret()));
+    // As a file has it: with a byte order mark before it, and the end of the line after it.
+    let secret = secret.expose_secret().trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
+    let pair = Zeroizing::new(format!("{name}:{secret}"));
     let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
     let mut value = HeaderValue::from_str(&value).map_err(|_| Error::Setting("the secret is none".to_owned()))?;
     value.set_sensitive(true);
