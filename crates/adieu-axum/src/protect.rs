@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adieu::token::Refusal;
 use axum::{
-    body::HttpBody as _,
+    body::{Body, HttpBody as _},
     extract::{MatchedPath, Request},
     http::{Method, header},
     response::{IntoResponse, Response},
@@ -22,8 +22,8 @@ use crate::{
 ///
 /// 1. Every route below it needs one, also a fallback, unless it is named with [`Protect::except`].
 /// 2. A preflight passes: a browser asks that way whether it may ask, and has no token to show (Fetch §4.8). It is an
-///    OPTIONS request with `Origin` and `Access-Control-Request-Method` and without a body; any other OPTIONS request needs a
-///    token. A handler for every method ([`any`](axum::routing::any)) gets preflights as well, unless a CORS layer answers them.
+///    OPTIONS request with `Origin` and `Access-Control-Request-Method` that announces no body, and it gets none; any other
+///    OPTIONS request needs a token. A handler for every method ([`any`](axum::routing::any)) gets preflights as well, unless a CORS layer answers them.
 /// 3. It reads the body for a token first, where the guard looks for one there; see [`ReadBodies`](crate::ReadBodies).
 /// 4. A token that is not good any more when the body comes is refused, however long the client has held the body back: it
 ///    is judged again with all that comes of a body. See [`Protect::body_timeout`] for how long may pass between.
@@ -86,9 +86,6 @@ impl Protect {
     }
 
     fn lets_through(&self, request: &Request) -> bool {
-        if is_preflight(request) {
-            return true;
-        }
         // What the router says, not what the client wrote: there are many ways to write a path.
         let Some(matched) = request.extensions().get::<MatchedPath>() else { return false };
         self.open.iter().any(|(method, route)| {
@@ -100,14 +97,12 @@ impl Protect {
 /// Fetch §4.8.
 fn is_preflight(request: &Request) -> bool {
     let has = |name| request.headers().contains_key(name);
-    // Over HTTP/2 nothing in the head needs to announce it.
-    let has_body = has(header::TRANSFER_ENCODING)
-        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
-        || !(request.body().is_end_stream() || request.body().size_hint().exact() == Some(0));
+    let announces_body = has(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
     request.method() == Method::OPTIONS
         && has(header::ORIGIN)
         && has(header::ACCESS_CONTROL_REQUEST_METHOD)
-        && !has_body
+        && !announces_body
 }
 
 impl<S> tower::Layer<S> for Protect {
@@ -125,6 +120,10 @@ impl Around for Protect {
         F: Future<Output = Result<Response, E>> + Send,
         E: Send,
     {
+        if is_preflight(&request) {
+            // Over HTTP/2 a body may come that nothing in the head has announced.
+            return next(request.map(|_| Body::empty())).await;
+        }
         if self.lets_through(&request) {
             return next(request).await;
         }
