@@ -23,7 +23,8 @@ use crate::{
 /// 1. Every route below it needs one, also a fallback, unless it is named with [`Protect::except`].
 /// 2. A preflight passes: a browser asks that way whether it may ask, and has no token to show (Fetch §4.8). It is an
 ///    OPTIONS request with `Origin` and `Access-Control-Request-Method` that announces no body, and it gets none; any other
-///    OPTIONS request needs a token. A handler for every method ([`any`](axum::routing::any)) gets preflights as well, unless a CORS layer answers them.
+///    OPTIONS request needs a token. A handler for every method ([`any`](axum::routing::any)) gets preflights as well,
+///    unless a CORS layer answers them.
 /// 3. It reads the body for a token first, where the guard looks for one there; see [`ReadBodies`](crate::ReadBodies).
 /// 4. A token that is not good any more when the body comes is refused, however long the client has held the body back: it
 ///    is judged again with all that comes of a body. See [`Protect::body_timeout`] for how long may pass between.
