@@ -25,6 +25,11 @@ impl Shares {
         Arc::new(Self { most: all.div_ceil(4).max(1), counts: Mutex::default() })
     }
 
+    /// How many each party may have.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Counts one more of this address, unless its party has as many as it may.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
         let party = party(address);

@@ -188,8 +188,8 @@ async fn nobody_gets_more_than_a_share_of_the_connections() {
     let server = Server::start(Bounds { max_connections: 8, ..PATIENT }).await;
     let mut held = Vec::new();
     for _ in 0..2 {
-        held.push(server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await);
-        read_until(held.last_mut().unwrap(), "\r\n\r\nhi").await;
+        held.push(server.send("GET /held HTTP/1.1\r\nhost: adieu\r\n\r\n").await);
+        server.reached.notified().await;
     }
     assert_eq!(rest(server.connect().await).await, "", "hung up on");
     let neighbour = TcpSocket::new_v4().unwrap();
@@ -197,6 +197,24 @@ async fn nobody_gets_more_than_a_share_of_the_connections() {
     let mut neighbour = neighbour.connect(server.address).await.unwrap();
     neighbour.write_all(format!("GET /peer HTTP/1.1\r\n{CLOSING}").as_bytes()).await.unwrap();
     assert!(rest(neighbour).await.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+/// An agent on the server's own machine whose pool is too large, say, and its health check. Nothing is waited for in between.
+#[tokio::test]
+async fn who_holds_a_whole_share_with_idle_connections_is_answered_on_another() {
+    let server = Server::start(Bounds { max_connections: 8, ..PATIENT }).await;
+    let mut idle = Vec::new();
+    for start in ["", "GET /pe", "POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi"] {
+        for _ in 0..8 {
+            let mut stream = server.send(start).await;
+            if start.ends_with("hi") {
+                read_until(&mut stream, "\r\n\r\nhi").await;
+            }
+            idle.push(stream);
+        }
+        let answer = rest(server.send(&format!("GET /peer HTTP/1.1\r\n{CLOSING}")).await).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "beside {start:?}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 //! 1. One party gets a quarter of all, unless it is a trusted proxy.
 //! 2. A quarter of all is kept for trusted proxies and this machine itself.
 //! 3. Whoever finds none left gets that of the connection that has been idle for the longest: of its own party when the
-//!    party's share is used up, and otherwise of anybody in its place. One is idle while no request of it is being answered,
-//!    so a head that never ends keeps nothing.
+//!    party's share is used up, however short that is, and otherwise of anybody in its place who has been idle for
+//!    [`MIN_IDLE`]. One is idle while no request of it is being answered, so a head that never ends keeps nothing.
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -23,10 +23,11 @@ use tokio::{
 use super::activity::Activity;
 use crate::shares::{Share, Shares};
 
-/// How long a connection must have been idle to be closed for another.
+/// How long a connection must have been idle to be closed for another party's.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// How long not to look again for those that are idle, so that a flood of connections does not become one of searches.
+/// How long not to look through all again for those that are idle, so that a flood of connections does not become one of
+/// searches.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 
 /// One in so many of all is closed at once where it matters to nobody which.
@@ -47,9 +48,12 @@ struct Shared {
     freed: Notify,
 }
 
+/// Where a connection is: beside the others of its party, in the order in which they came.
+type Key = (IpAddr, u64);
+
 #[derive(Debug, Default)]
 struct State {
-    seats: HashMap<u64, Arc<Seat>>,
+    seats: BTreeMap<Key, Arc<Seat>>,
     strangers: usize,
     next: u64,
     searched_at: Option<Instant>,
@@ -58,7 +62,6 @@ struct State {
 /// A connection in the room.
 #[derive(Debug)]
 struct Seat {
-    party: IpAddr,
     is_stranger: bool,
     activity: Arc<Activity>,
     evicted: Notify,
@@ -69,7 +72,7 @@ struct Seat {
 #[derive(Debug)]
 pub(super) struct Seated {
     room: Room,
-    id: u64,
+    key: Key,
     seat: Arc<Seat>,
 }
 
@@ -108,7 +111,8 @@ impl Room {
             Some(match taken {
                 Some(share) => share,
                 None => {
-                    state.evict(1, |seat| seat.party == party);
+                    // Not one by one, or a flood from one address would be as many searches.
+                    state.evict_of(party, (self.0.shares.most() / EVICTED_PART).max(1));
                     self.0.shares.take(address)?
                 }
             })
@@ -123,13 +127,13 @@ impl Room {
         if state.seats.len() >= self.0.total || (is_stranger && state.strangers >= self.0.for_strangers) {
             return None;
         }
-        let id = state.next;
+        let key = (party, state.next);
         state.next += 1;
         state.strangers += usize::from(is_stranger);
         let (activity, share) = (Arc::new(Activity::new()), Mutex::new(share));
-        let seat = Arc::new(Seat { party, is_stranger, activity, evicted: Notify::new(), share });
-        state.seats.insert(id, Arc::clone(&seat));
-        Some(Seated { room: self.clone(), id, seat })
+        let seat = Arc::new(Seat { is_stranger, activity, evicted: Notify::new(), share });
+        state.seats.insert(key, Arc::clone(&seat));
+        Some(Seated { room: self.clone(), key, seat })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,28 +146,42 @@ impl State {
         self.seats.values().any(|seat| seat.activity.idle_for().is_some_and(|idle| idle >= MIN_IDLE))
     }
 
-    /// Closes up to `most` of those that have been idle for the longest.
+    /// Closes up to `most` connections of a party: those that have been idle for the longest.
+    fn evict_of(&mut self, party: IpAddr, most: usize) {
+        let idle = idle(self.seats.range((party, 0)..=(party, u64::MAX)));
+        self.evict_longest(idle, most);
+    }
+
+    /// Closes up to `most` of those that have been idle for the longest, and for [`MIN_IDLE`].
     fn evict(&mut self, most: usize, which: impl Fn(&Seat) -> bool) {
         if self.searched_at.is_some_and(|searched_at| searched_at.elapsed() < SEARCH_PAUSE) {
             return;
         }
         self.searched_at = Some(Instant::now());
-        let idle = |(id, seat): (&u64, &Arc<Seat>)| Some((seat.activity.idle_for()?, *id)).filter(|_| which(seat));
-        let mut idle: Vec<_> = self.seats.iter().filter_map(idle).filter(|(idle, _)| *idle >= MIN_IDLE).collect();
-        idle.sort_unstable_by_key(|(idle, id)| (Reverse(*idle), *id));
-        for (_, id) in idle.into_iter().take(most) {
-            if let Some(seat) = self.remove(id) {
+        let mut idle = idle(self.seats.iter().filter(|(_, seat)| which(seat)));
+        idle.retain(|(idle_for, _)| *idle_for >= MIN_IDLE);
+        self.evict_longest(idle, most);
+    }
+
+    fn evict_longest(&mut self, mut idle: Vec<(Duration, Key)>, most: usize) {
+        idle.sort_unstable_by_key(|(idle_for, (_, number))| (Reverse(*idle_for), *number));
+        for (_, key) in idle.into_iter().take(most) {
+            if let Some(seat) = self.remove(key) {
                 seat.evicted.notify_one();
             }
         }
     }
 
-    fn remove(&mut self, id: u64) -> Option<Arc<Seat>> {
-        let seat = self.seats.remove(&id)?;
+    fn remove(&mut self, key: Key) -> Option<Arc<Seat>> {
+        let seat = self.seats.remove(&key)?;
         self.strangers -= usize::from(seat.is_stranger);
         drop(seat.share.lock().unwrap_or_else(PoisonError::into_inner).take());
         Some(seat)
     }
+}
+
+fn idle<'a>(seats: impl Iterator<Item = (&'a Key, &'a Arc<Seat>)>) -> Vec<(Duration, Key)> {
+    seats.filter_map(|(key, seat)| Some((seat.activity.idle_for()?, *key))).collect()
 }
 
 impl Seated {
@@ -180,7 +198,7 @@ impl Seated {
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        self.room.state().remove(self.id);
+        self.room.state().remove(self.key);
         self.room.0.freed.notify_one();
     }
 }
@@ -240,12 +258,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_party_with_a_full_share_replaces_its_own() {
         let room = room(8);
-        let (first, _second) = (admit(&room, "2001:db8::1").unwrap(), admit(&room, "2001:db8::2").unwrap());
+        let (first, second) = (admit(&room, "2001:db8::1").unwrap(), admit(&room, "2001:db8::2").unwrap());
         let other = admit(&room, "192.0.2.1").unwrap();
-        assert!(admit(&room, "2001:db8::3").is_none(), "they have only just come");
-        advance(MIN_IDLE).await;
-        let _third = admit(&room, "2001:db8::3").unwrap();
+        let third = admit(&room, "2001:db8::3").unwrap();
         timeout(MIN_IDLE, first.evicted()).await.unwrap();
         assert!(timeout(MIN_IDLE, other.evicted()).await.is_err());
+        second.activity().begin();
+        third.activity().begin();
+        assert!(admit(&room, "2001:db8::4").is_none(), "neither is idle");
+        second.activity().end();
+        let _fourth = admit(&room, "2001:db8::4").unwrap();
+        timeout(MIN_IDLE, second.evicted()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_full_of_requests_does_not_keep_others_from_replacing_their_own() {
+        let room = room(8);
+        let busy = [admit(&room, "192.0.2.1").unwrap(), admit(&room, "192.0.2.1").unwrap()];
+        busy.iter().for_each(|seated| seated.activity().begin());
+        let _idle = [admit(&room, "127.0.0.1").unwrap(), admit(&room, "127.0.0.1").unwrap()];
+        for _ in 0..10 {
+            assert!(admit(&room, "192.0.2.1").is_none());
+            assert!(admit(&room, "127.0.0.1").is_some());
+        }
     }
 }
