@@ -17,8 +17,9 @@ pub struct SessionSettings {
     pub refresh_lifetime: Duration,
     /// After how long a session ends, whatever is refreshed.
     pub session_lifetime: Duration,
-    /// For how long after its use a refresh token whose successor has been used as well still gets the one that is good now.
-    /// (One whose successor has not been used gets that again at any time.) Zero forgives nothing at all.
+    /// For how long after its first use a refresh token whose successor has been used as well, but not the successor of that,
+    /// still gets the one that is good now. (One whose successor has not been used gets that again at any time.) Any older
+    /// one is reuse, as soon as it is used. Zero forgives nothing at all.
     pub rotation_grace: Duration,
     /// How many sessions a subject may have; with one more, the oldest ends.
     pub sessions_per_subject: NonZeroUsize,

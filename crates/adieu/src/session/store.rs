@@ -154,6 +154,9 @@ pub enum Rotated {
 impl Rotation {
     /// Decides it. Every store asks this one function, inside whatever makes its step atomic, and writes down the
     /// session that comes with [`Rotated::Fresh`] or [`Rotated::Again`].
+    ///
+    /// Of the tokens that were used up, the last two can be forgiven. The grace is shorter than an access token lives, so that
+    /// no client that waits for one to expire comes back with an older one; a thief would (RFC 9700 §4.14.2).
     #[must_use]
     pub fn decide(&self, session: Option<Session>) -> Rotated {
         let Some(mut session) = session else { return Rotated::Ended };

@@ -1,5 +1,5 @@
 //! A refresh token is good once; it gets the same successor for as long as nobody has used that, and within the grace the
-//! one that is good now; anything else is reuse.
+//! one after it; anything else is reuse.
 
 use std::time::Duration;
 
@@ -42,16 +42,69 @@ async fn a_lost_response_logs_nobody_out() {
     }
 }
 
+/// What a refresh token gets.
+#[derive(Debug, PartialEq)]
+enum Gets {
+    /// A successor that nobody had before.
+    Successor,
+    /// The refresh token that is good now.
+    Current,
+    /// The end of the session.
+    TheEnd,
+}
+
+/// The grace in seconds; the pauses after each refresh of the chain that the first token began; and what that token gets then.
+const WHAT_THE_FIRST_GETS: &[(u64, &[u64], Gets)] = &[
+    (10, &[], Gets::Successor),
+    // Nobody has used its successor.
+    (10, &[0], Gets::Current),
+    (10, &[DAY], Gets::Current),
+    // Its successor has been used, and what counts is when it was used itself.
+    (10, &[0, 0], Gets::Current),
+    (10, &[0, 10], Gets::Current),
+    (10, &[10, 0], Gets::Current),
+    (10, &[5, 5], Gets::Current),
+    (10, &[0, 11], Gets::TheEnd),
+    (10, &[11, 0], Gets::TheEnd),
+    (10, &[6, 6], Gets::TheEnd),
+    (14 * 60, &[1, 800], Gets::Current),
+    // The successor of that has been used as well.
+    (10, &[0, 0, 0], Gets::TheEnd),
+    (14 * 60, &[1, 1, 1], Gets::TheEnd),
+    (10, &[0, 0, 0, 0], Gets::TheEnd),
+    // Without a grace.
+    (0, &[], Gets::Successor),
+    (0, &[0], Gets::TheEnd),
+    (0, &[0, 0], Gets::TheEnd),
+];
+
+const DAY: u64 = 24 * 60 * 60;
+
 #[tokio::test]
-async fn within_the_grace_also_one_whose_successor_has_been_used_gets_the_one_that_is_good_now() {
-    let node = Node::start().await;
-    let first = node.log_in(jose()).await;
-    let second = node.refresh(&first.refresh).await.unwrap();
-    let third = node.refresh(&second.refresh).await.unwrap();
-    node.clock.advance(Duration::from_secs(9));
-    node.catch_up().await;
-    assert_eq!(node.refresh(&first.refresh).await.unwrap().refresh, third.refresh, "the chain must not fork");
-    assert_eq!(node.refresh(&second.refresh).await.unwrap().refresh, third.refresh);
+async fn what_a_refresh_token_gets_depends_on_whose_successor_was_used_and_when() {
+    for (grace, pauses, expected) in WHAT_THE_FIRST_GETS {
+        let rotation_grace = Duration::from_secs(*grace);
+        let settings = SessionSettings { rotation_grace, ..SessionSettings::new(issuer()) };
+        let node = Node::on(Memory::new(), Setup { settings, ..Setup::default() }).await;
+        let first = node.log_in(jose()).await;
+        let mut current = first.clone();
+        for pause in *pauses {
+            current = node.refresh(&current.refresh).await.unwrap();
+            node.clock.advance(Duration::from_secs(*pause));
+            node.catch_up().await;
+        }
+        let gets = match node.refresh(&first.refresh).await {
+            Ok(pair) if pair.refresh == current.refresh => Gets::Current,
+            Ok(_) => Gets::Successor,
+            Err(SessionError::Refused(REVOKED)) => Gets::TheEnd,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(gets, *expected, "with a grace of {grace} s, after {pauses:?}");
+        // Nobody is left with a session that another was told has ended.
+        let goes_on = node.refresh(&current.refresh).await.is_ok();
+        let is_reuse = *expected == Gets::TheEnd || (*grace == 0 && *expected == Gets::Successor);
+        assert_eq!(goes_on, !is_reuse, "with a grace of {grace} s, after {pauses:?}");
+    }
 }
 
 #[tokio::test]
@@ -83,25 +136,5 @@ async fn the_grace_begins_when_a_token_is_used_and_not_when_its_successor_is() {
     node.clock.advance(Duration::from_secs(12));
     node.catch_up().await;
     node.refresh(&second.refresh).await.unwrap();
-    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
-}
-
-#[tokio::test]
-async fn what_is_older_is_never_forgiven() {
-    let node = Node::start().await;
-    let first = node.log_in(jose()).await;
-    let second = node.refresh(&first.refresh).await.unwrap();
-    let third = node.refresh(&second.refresh).await.unwrap();
-    let third = node.refresh(&third.refresh).await.unwrap();
-    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
-    assert_eq!(node.refusal(&third.access), Some(REVOKED));
-}
-
-#[tokio::test]
-async fn without_a_grace_nothing_is_forgiven() {
-    let settings = SessionSettings { rotation_grace: Duration::ZERO, ..SessionSettings::new(issuer()) };
-    let node = Node::on(Memory::new(), Setup { settings, ..Setup::default() }).await;
-    let first = node.log_in(jose()).await;
-    node.refresh(&first.refresh).await.unwrap();
     assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
 }
