@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 
-import { date, subjectOf, text, tokenIdOf } from './claims.js';
+import { date, requireClaims, subjectOf, text, tokenIdOf } from './claims.js';
 import { Connection, refusal } from './connection.js';
 import { InvalidClaimsError, NodeError, RevokedError, StaleError } from './errors.js';
 import { Follower } from './follower.js';
@@ -73,6 +73,9 @@ const MARK_KEPT = 60;
 
 /** In milliseconds. */
 const LONGEST_STALENESS = 86_400_000;
+
+/** How many milliseconds ahead of the clock of a node a cut-off is over at the latest. */
+const MOST_AHEAD = 61_000;
 
 /**
  * Follows an Adieu node, and says locally whether a token has been revoked.
@@ -193,6 +196,7 @@ export class Blocklist {
    * @returns {Promise<Revoked>}
    */
   async revoke(claims, { token, ...options } = {}) {
+    requireClaims(claims);
     const tokenId = text(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
     const session = text(claims.sid, 'sid');
     const issuer = this.#issuerOf(claims);
@@ -202,8 +206,8 @@ export class Blocklist {
     if (tokenId !== undefined) {
       /** @type {Record<string, unknown>} */
       const one = { token_id: tokenId, issuer };
-      // Down, as the node reads it: it is looked up there by this second.
-      if (typeof exp === 'number') one.expires_at = Math.floor(exp);
+      // Not as `expires_at`, by which the node would look the token up: it is found whatever was said here.
+      if (typeof exp === 'number') one.keep_until = Math.floor(exp);
       else if (keepUntil !== undefined) one.keep_until = keepUntil;
       else if (this.#lifetime !== undefined) one.keep_until = this.#longest;
       revocations.push(one);
@@ -236,7 +240,7 @@ export class Blocklist {
     const mark = randomBytes(18).toString('base64url');
     const keepUntil = Math.ceil(Date.now() / 1000) + MARK_KEPT;
     const revocations = [
-      { token_id: tokenId, issuer, expires_at: expiresAt },
+      { token_id: tokenId, issuer, keep_until: expiresAt },
       { token_id: mark, issuer, keep_until: keepUntil },
     ];
     await this.#revoke({ revocations }, { timeout }, (ownIssuer) => this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId));
@@ -255,14 +259,15 @@ export class Blocklist {
    * @param {string} session its `sid`
    * @param {RevokeOptions} [options]
    */
-  revokeSession(session, options = {}) {
+  async revokeSession(session, options = {}) {
+    if (text(session, 'sid') === undefined) throw new TypeError('the session is missing');
     return this.#revoke({ session }, options, (ownIssuer) => this.#revocations.addOwn('session', ownIssuer, session));
   }
 
   /**
    * Ends everything that a subject has been issued until now. As {@link revoke}. It resolves once the second of the cut-off is over
    * by the clock of this machine, so that a token that is issued afterwards is good; for an issuer other than the node that is after
-   * the few seconds that its clock may be ahead. It waits for `timeout` at most.
+   * the seconds that its clock may be ahead: 3 unless the node has it otherwise, a minute at most.
    * @param {string | number} subject its `sub`
    * @param {RevokeOptions & { iss?: string }} [options] `iss`: who issued it; the issuer of tokens without `iss` unless set
    */
@@ -311,7 +316,7 @@ export class Blocklist {
    * @param {string | undefined} token
    */
   #facts(claims, token) {
-    if (typeof claims !== 'object' || claims === null) throw new InvalidClaimsError('the claims of a token are needed');
+    requireClaims(claims);
     const expiresAt = date(claims.exp, 'exp');
     if (expiresAt === undefined) throw new InvalidClaimsError('a token without exp outlives its revocation, and can\'t be judged');
     const issuer = this.#issuerOf(claims) ?? this.#follower.issuer;
@@ -339,7 +344,8 @@ export class Blocklist {
    * @param {number} [timeout]
    */
   async #untilPast(second, timeout = 5000) {
-    const until = performance.now() + timeout;
+    // No cut-off reaches further, so the rest is what the clocks disagree by.
+    const until = performance.now() + MOST_AHEAD + timeout;
     for (;;) {
       const left = (second + 1) * 1000 - Date.now();
       if (left <= 0 || this.#connection.isClosed) return;
@@ -381,11 +387,9 @@ export class Blocklist {
   #revoke(body, { everywhere = false, timeout = 5000 }, learn) {
     return this.#keepingAlive(async () => {
       const until = performance.now() + timeout;
-      // Half, so that a connection that says nothing any more leaves time for another; but an answer about a subject comes
-      // when the seconds of the cut-off are over. One that waits for everybody comes no later than the bound of the node
-      // and a second.
-      const usual = 'subject' in body ? timeout : timeout / 2;
-      const firstByte = everywhere ? (this.#follower.nodeBound ?? LONGEST_STALENESS) + 1000 + timeout : usual;
+      // Half, so that a connection that says nothing any more leaves time for another. An answer that waits for everybody
+      // comes no later than the bound of the node and a second.
+      const firstByte = everywhere ? (this.#follower.nodeBound ?? LONGEST_STALENESS) + 1000 + timeout : timeout / 2;
       const path = everywhere ? 'revocations?wait=everywhere' : 'revocations';
       /** @type {Revoked} */
       let revoked;

@@ -21,6 +21,11 @@ const LONGEST_ID = 512;
 /** The end of the year 9999, in seconds. What is later is milliseconds by mistake. */
 const LATEST = 253_402_300_799;
 
+/** @param {unknown} claims */
+export function requireClaims(claims) {
+  if (typeof claims !== 'object' || claims === null) throw new InvalidClaimsError('the claims of a token are needed');
+}
+
 /**
  * @param {unknown} value
  * @param {string} claim

@@ -85,6 +85,8 @@ export class Connection {
       if (content) {
         headers['content-type'] = 'application/json';
         headers['content-length'] = content.length;
+        // Until a cut-off is over is waited here, by the clock of this machine (RFC 7240).
+        headers.prefer = 'wait=0';
       }
       const { request: send } = url.protocol === 'https:' ? https : http;
       const request = send(url, {

@@ -23,6 +23,33 @@ test('settings that make no sense are an error at once', () => {
   }
 });
 
+test('what is no claims, id or token is a TypeError that says so', async () => {
+  const blocklist = new Blocklist({ ...GOOD, unref: true, onEvent: () => {} });
+  const wrong = /** @type {any[]} */ ([undefined, null, 'x', 7, true]);
+  const name = 'InvalidClaimsError';
+  for (const claims of wrong) {
+    const says = { name, message: /the claims of a token are needed/ };
+    assert.throws(() => blocklist.isRevoked(claims), says);
+    assert.throws(() => blocklist.assertNotRevoked(claims), says);
+    await assert.rejects(blocklist.revoke(claims), says);
+    await assert.rejects(blocklist.revokeOnce(claims), says);
+  }
+  const now = Math.floor(Date.now() / 1000);
+  for (const token of wrong.slice(1)) {
+    assert.throws(() => blocklist.isRevoked({ exp: now + 60 }, token), { name: 'TypeError', message: /must be a signed JWT/ });
+    await assert.rejects(blocklist.revoke({ exp: now + 60 }, { token }), { name: 'TypeError', message: /must be a signed JWT/ });
+  }
+  await assert.rejects(blocklist.revokeSession(/** @type {any} */ (undefined)), { name: 'TypeError', message: /session is missing/ });
+  for (const other of [null, 7, '', {}]) {
+    await assert.rejects(blocklist.revokeSession(/** @type {any} */ (other)), { name, message: /sid/ });
+  }
+  await assert.rejects(blocklist.revokeSubject(/** @type {any} */ (undefined)), { name: 'TypeError', message: /subject is missing/ });
+  for (const other of [null, 1.5, '', {}]) {
+    await assert.rejects(blocklist.revokeSubject(/** @type {any} */ (other)), { name, message: /sub/ });
+  }
+  blocklist.close();
+});
+
 test('a secret may be as a file has it', async (t) => {
   const node = await Node.start(t);
   const secret = node.addClient('file');

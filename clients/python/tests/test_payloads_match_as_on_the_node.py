@@ -50,6 +50,36 @@ def test_a_logout_on_the_node_ends_its_tokens_here(shared_server: Server, blockl
     assert not blocklist.is_revoked(payload_of(other["access_token"]))
 
 
+NO_PAYLOADS: list[Any] = [None, "x", b"x", 7, 1.5, True, [], ["jti"], object()]
+
+
+@pytest.mark.parametrize("ask", ["is_revoked", "revoke", "revoke_once"])
+@pytest.mark.parametrize("payload", NO_PAYLOADS, ids=repr)
+def test_what_is_no_payload_is_a_type_error_that_says_so(blocklist: Blocklist, ask: str, payload: Any) -> None:
+    with pytest.raises(TypeError, match=f"must be a mapping, got {type(payload).__name__}"):
+        getattr(blocklist, ask)(payload)
+
+
+def test_what_is_no_id_or_token_is_a_type_error_that_says_so(blocklist: Blocklist) -> None:
+    calls: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] = [
+        *((blocklist.__contains__, (value,), {}, "id of a token is text") for value in (None, 7, b"x", ("x",))),
+        *((blocklist.add, (value,), {}, "id of a token") for value in (None, 7, b"x", ["x"])),
+        *((blocklist.update, (value,), {}, "several ids") for value in (None, 7, "abc", b"abc", {"x": 1})),
+        (blocklist.update, (["x", None],), {}, "id of a token"),
+        *((blocklist.revoke_subject, (value,), {}, "is text") for value in (None, b"x", 1.5, True)),
+        *((blocklist.add, ("x",), {"exp": value}, "exp must be seconds") for value in ("soon", math.nan, True)),
+        (blocklist.add, ("x",), {"keep_until": math.inf}, "keep_until must be seconds"),
+        (blocklist.revoke, ({"jti": "x"},), {"keep_until": "soon"}, "keep_until must be seconds"),
+    ]
+    # Its own token stands for one without ``jti``.
+    unnamed = {**a_payload(), "jti": None}
+    tokens: list[Any] = [7, "", "x", b"x", "\u00e9.x.y", []]
+    calls += [(blocklist.is_revoked, (unnamed, token), {}, "signed JWT") for token in tokens]
+    for call, arguments, options, says in calls:
+        with pytest.raises(TypeError, match=says):
+            call(*arguments, **options)
+
+
 def test_revoke_ends_the_session_on_the_node_too(shared_server: Server, blocklist: Blocklist) -> None:
     tokens = shared_server.log_in(new_id())
     payload = payload_of(tokens["access_token"])

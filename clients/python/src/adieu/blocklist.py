@@ -21,6 +21,9 @@ _MARK_KEPT = 60
 _WAIT_FOR_MARK_MS = 20
 """How long a node may hold back an answer that does not have the mark yet."""
 
+_MOST_AHEAD = 61.0
+"""How many seconds ahead of the clock of a node a cut-off is over at the latest."""
+
 
 class Blocklist:
     """Knows which tokens have been revoked, and revokes them.
@@ -128,13 +131,15 @@ class Blocklist:
     def add(self, jti: str, *, exp: float | None = None, keep_until: float | None = None) -> None:
         """Revokes the token with this id. Durable when it returns, and known to this process.
 
-        `exp` is the token's, exactly; or `keep_until` is a time by which it has certainly expired. Raises
+        `exp` is the token's; or `keep_until` is a time by which it has certainly expired. Raises
         `UnavailableError` when the node can't be reached or can't write, and `RefusedError` when it will not.
         """
         self._revoke([self._token(jti, self._issuer, exp, keep_until)])
 
     def update(self, jtis: Iterable[str]) -> None:
         """Revokes all tokens with these ids; as `add` for each, with fewer requests."""
+        if isinstance(jtis, (str, bytes, Mapping)) or not isinstance(jtis, Iterable):
+            raise TypeError(f"several ids of tokens are needed, got {type(jtis).__name__}")
         self._revoke([self._token(jti, self._issuer, None, None) for jti in jtis])
 
     def revoke(
@@ -182,7 +187,8 @@ class Blocklist:
 
         Durable when it returns, and known to this process. It returns once the second of the cut-off is over by the
         clock of this machine, so that a token that is issued afterwards is good; for an issuer other than the node that
-        is after the few seconds that its clock may be ahead. It waits for `timeout` at most. Raises as `add`.
+        is after the seconds that its clock may be ahead: 3 unless the node has it otherwise, a minute at most. Raises
+        as `add`.
         """
         name = _text(str(subject) if subject.__class__ is int else subject)
         self._revoke([self._wider(self._issuer, subject=name)])
@@ -279,7 +285,8 @@ class Blocklist:
         raise self.unavailable_error("the token is used up, but by whom was not heard of in time")
 
     def _wait_until_past(self, second: int) -> None:
-        until = moment() + int(self._timeout * SECOND)
+        # No cut-off reaches further, so the rest is what the clocks disagree by.
+        until = moment() + int((_MOST_AHEAD + self._timeout) * SECOND)
         while (left := second + 1 - time.time()) > 0:
             if moment() > until:
                 logger.warning(
@@ -293,9 +300,13 @@ class Blocklist:
 
     def _token(self, jti: str, issuer: str | None, exp: float | None, keep_until: float | None) -> dict[str, Any]:
         revocation = _of(issuer, token_id=_text(jti))
+        for name, value in (("exp", exp), ("keep_until", keep_until)):
+            is_date = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if value is not None and not is_date:
+                raise TypeError(f"{name} must be seconds since 1970, got {value!r:.40}")
         if exp is not None:
-            # Down, as the node reads it: it is looked up there by this second.
-            revocation["expires_at"] = math.floor(exp)
+            # Not as `expires_at`, by which the node would look the token up: it is found whatever was said here.
+            revocation["keep_until"] = math.floor(exp)
         elif keep_until is not None:
             revocation["keep_until"] = math.ceil(keep_until)
         elif self._lifetime is not None:
@@ -321,7 +332,7 @@ class Blocklist:
             for revocation in revocations:
                 facts = self._index.of(revocation.get("issuer"))
                 if "token_id" in revocation:
-                    known = revocation.get("expires_at", revocation.get("keep_until"))
+                    known = revocation.get("keep_until")
                     lapses_at = NEVER if known is None else known + KEPT_AFTER_EXPIRY
                     facts.tokens.put_until_told(revocation["token_id"], lapses_at)
                 elif "session" in revocation:

@@ -222,7 +222,10 @@ def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes
     `InvalidClaimsError` at a claim that the node would reject.
     """
     # What is as it should be costs no call: this is done for every request.
-    get = payload.get
+    try:
+        get = payload.get
+    except AttributeError:
+        raise TypeError(f"the decoded payload of a token must be a mapping, got {type(payload).__name__}") from None
     issuer = get("iss")
     if issuer.__class__ is not str or not 0 < len(issuer) <= _SHORT:
         issuer = _name("iss", issuer, payload)
@@ -259,7 +262,7 @@ def token_id_of(token: str | bytes) -> str:
     if isinstance(token, str):
         token = token.encode("ascii", "replace")
     # Of anything else, such as a header with its scheme, the id would be another one, and "not revoked" no answer.
-    if not _SIGNED.fullmatch(token):
+    if not isinstance(token, bytes) or not _SIGNED.fullmatch(token):
         raise TypeError("the token must be a signed JWT, as it was sent")
     signed, _, _ = token.rpartition(b".")
     return base64.urlsafe_b64encode(hashlib.sha256(signed).digest()).rstrip(b"=").decode("ascii")
