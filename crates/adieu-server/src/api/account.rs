@@ -28,11 +28,34 @@ use crate::{
 #[schema(as = Credentials)]
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct Credentials {
-    /// 1 to 80 characters, without control characters; compared in Unicode's form NFC.
-    #[schema(example = "jose", min_length = 1, max_length = 80)]
+    /// 1 to 80 characters, without control characters and without white space around it; compared in Unicode's form NFC.
+    #[schema(
+        example = "jose",
+        min_length = 1,
+        max_length = 80,
+        pattern = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff](?:[^\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]*[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff])?$"
+    )]
     username: String,
     /// At most 1024 bytes.
-    #[schema(example = "correct horse battery staple", format = Password, min_length = 1, max_length = 1024)]
+    #[schema(example = "correct horse battery staple", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
+    password: String,
+}
+
+/// A name and a password, both new.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only describes what is read field by field")]
+pub(super) struct NewAccount {
+    /// 1 to 80 characters that can be seen, without white space around it; kept in Unicode's form NFC.
+    #[schema(
+        example = "jose",
+        min_length = 1,
+        max_length = 80,
+        pattern = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufff8\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}](?:[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufff8\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]*[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufff8\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}])?$"
+    )]
+    username: String,
+    /// At most 1024 bytes.
+    #[schema(example = "correct horse battery staple", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
     password: String,
 }
 
@@ -42,10 +65,10 @@ pub(super) struct Credentials {
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct PasswordChange {
     /// The password as it is.
-    #[schema(example = "correct horse battery staple", format = Password, max_length = 1024)]
+    #[schema(example = "correct horse battery staple", format = Password, max_length = 1024, pattern = "^[^\\u0000]*$")]
     password: String,
     /// The password as it is to be.
-    #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024)]
+    #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
     new_password: String,
 }
 
@@ -116,7 +139,7 @@ impl Api {
 ///
 /// How many one address may register is limited as failed logins are. The server may have been told not to let
 /// strangers register.
-#[utoipa::path(post, path = "/register", tag = "Account", request_body = Credentials, responses(
+#[utoipa::path(post, path = "/register", tag = "Account", request_body = NewAccount, responses(
     (status = 201, description = "Registered.", body = Message, example = json!({"message": "User created successfully."})),
     docs::BadRequest, docs::RegistrationClosed, docs::NameTaken, docs::TooLarge, docs::NotJson, docs::Invalid,
     docs::TooMany, docs::Unavailable,

@@ -23,8 +23,10 @@ pub(super) struct IntrospectionRequest {
     /// An access or a refresh token.
     token: String,
     /// The name of the client, if its credentials are not in the header `Authorization`.
+    #[schema(nullable = false)]
     client_id: Option<String>,
     /// Its secret.
+    #[schema(nullable = false)]
     client_secret: Option<String>,
 }
 

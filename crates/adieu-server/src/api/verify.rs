@@ -45,6 +45,12 @@ pub(super) struct Realm {
 /// so that no two ids are written alike.
 const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
+/// A claim and its value.
+#[derive(ToSchema)]
+#[schema(pattern = r"^[^:]+:[\s\S]*$", example = "role:editor")]
+#[expect(dead_code, reason = "only describes what is read of the query")]
+pub(super) struct ClaimWanted(String);
+
 /// Says whether an access token is good, to a proxy that asks on behalf of a service.
 ///
 /// Answers to any method, also to those of WebDAV and others that are not here, because some proxies pass on the method of the request that they ask about. Decided in
@@ -58,7 +64,7 @@ const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
     ("audience" = Option<String>, Query, min_length = 1, description = "It must be meant for this audience."),
     ("issuer" = Option<String>, Query, min_length = 1,
         description = "It must be from this issuer. Without it: from this server, or any that it trusts."),
-    ("claim" = Option<Vec<String>>, Query, description = "`name:value`, also several times: it must have this claim, with this \
+    ("claim" = inline(Option<Vec<ClaimWanted>>), Query, description = "`name:value`, also several times: it must have this claim, with this \
         value or with a list that has it. A colon in the name is written `%3A`. Of a trusted issuer only those count that its \
         settings list."),
 ), responses(

@@ -1,0 +1,177 @@
+"""Holds the API against its OpenAPI document, with requests that schemathesis makes from it.
+
+    scripts/api.py [--examples N] [--seed N] [ROLE …]
+
+Starts $ADIEU_BIN on an empty store in a temporary folder, and runs all checks of schemathesis as each role: anonymous, user,
+administrator and client. With the same seed the requests are the same. Exit status 1 if a check fails.
+
+schemathesis loads this file as well, to send what the role authenticates with.
+"""
+
+import argparse
+import base64
+import http.client
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROLES = ["anonymous", "user", "administrator", "client"]
+PASSWORD = "correct horse battery staple"
+SETTINGS = {
+    "ADIEU_LISTEN": "127.0.0.1:0",
+    "ADIEU_LOG_LEVEL": "error",
+    "ADIEU_ROTATION_GRACE": "14m",
+    # Limits have tests of their own.
+    "ADIEU_LOGIN_ATTEMPTS_PER_ACCOUNT": "1000000 per 1s",
+    "ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS": "1000000 per 1s",
+    "ADIEU_CLIENT_REVOCATION_QUOTA": "1000000 per 1s",
+}
+
+
+# What the document can't say, and the server checks all the same.
+CHECKS = """
+[auth]
+auto-signup = false
+
+[[operations]]
+include-name = "POST /password"
+# Not the current password.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
+
+[[operations]]
+include-name = "GET /admin/sessions"
+# Not `next` of a part before.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
+
+[[operations]]
+include-name = "GET /revocations"
+# Parameters that go with `follower` only, a bound greater than the server's.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
+
+[[operations]]
+include-name = "POST /revocations"
+# Fields that do not go together, a token of another server, a time too late.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
+
+[[operations]]
+include-name = "POST /introspect"
+# Credentials both in the header and in the form.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403"]
+
+[[operations]]
+include-path = "/verify"
+# It answers to every method, also to those that a document can't have.
+checks.unsupported_method.enabled = false
+"""
+
+
+def call(method, path, body=None, token=None):
+    connection = http.client.HTTPConnection(os.environ["API_ADDRESS"], timeout=60)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if body is not None:
+        body, headers["Content-Type"] = json.dumps(body), "application/json"
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    text = response.read()
+    connection.close()
+    return response.status, json.loads(text) if text else None
+
+
+class Credentials:
+    """What a role sends. Requests log it out, change its password and delete it, so it is looked at before each."""
+
+    def __init__(self):
+        self.tokens = None
+        self.count = 0
+        self.lock = threading.Lock()
+
+    def get(self, case, context):
+        with self.lock:
+            return self.of(os.environ["API_ROLE"], context)
+
+    def of(self, role, context):
+        if role == "client":
+            return os.environ["API_CLIENT"]
+        if self.tokens is None or call("GET", "/verify", token=self.tokens["access_token"])[0] != 204:
+            self.tokens = self.log_in(role)
+        kind = "refresh_token" if context.operation.path == "/refresh" else "access_token"
+        return f"Bearer {self.tokens[kind]}"
+
+    def log_in(self, role):
+        if role == "administrator":
+            credentials = {"username": "boss", "password": PASSWORD}
+        else:
+            self.count += 1
+            credentials = {"username": f"user {os.getpid()} {self.count}", "password": PASSWORD}
+            status, _ = call("POST", "/register", credentials)
+            assert status == 201, status
+        status, tokens = call("POST", "/login", credentials)
+        if status == 401 and role == "administrator":
+            # It has given itself another password, or is disabled.
+            adieu("user", "passwd", "boss", "--password-stdin", stdin=PASSWORD)
+            adieu("user", "enable", "boss")
+            status, tokens = call("POST", "/login", credentials)
+        assert status == 200, status
+        return tokens
+
+    def set(self, case, data, context):
+        case.headers = case.headers or {}
+        case.headers["Authorization"] = data
+
+
+def adieu(*arguments, stdin=None):
+    command = [os.environ["API_BIN"], *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
+
+
+def run(role, address, examples, seed):
+    base = f"http://{address}"
+    command = [
+        str(pathlib.Path(sys.executable).with_name("schemathesis")), "run", f"{base}/openapi.json", "--url", base,
+        "--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--generation-database", "none",
+        "--no-color", "--continue-on-failure", "--warnings", "off", "--workers", "1",
+    ]
+    environment = {**os.environ, "API_ROLE": role, "SCHEMATHESIS_HOOKS": str(pathlib.Path(__file__).resolve())}
+    print(f"-- as {role}", flush=True)
+    return subprocess.run(command, env=environment).returncode == 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--examples", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("roles", nargs="*", choices=[*ROLES, []])
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}, {arguments.examples} examples for each operation")
+    with tempfile.TemporaryDirectory() as folder:
+        # A variable that a server does not know stops it.
+        os.environ.update(SETTINGS, ADIEU_DATA=f"{folder}/data", API_BIN=os.environ.pop("ADIEU_BIN"))
+        os.chdir(folder)
+        pathlib.Path("schemathesis.toml").write_text(CHECKS)
+        adieu("user", "add", "boss", "--admin", "--password-stdin", stdin=PASSWORD)
+        secret = adieu("client", "add", "service", "--can", "follow,revoke,introspect").split()[-1]
+        os.environ["API_CLIENT"] = "Basic " + base64.b64encode(f"service:{secret}".encode()).decode()
+        server = subprocess.Popen([os.environ["API_BIN"], "serve"], stdout=subprocess.PIPE, text=True)
+        try:
+            address = server.stdout.readline().split("http://")[1].split()[0]
+            os.environ["API_ADDRESS"] = address
+            began_at = time.monotonic()
+            passed = [run(role, address, arguments.examples, arguments.seed) for role in arguments.roles or ROLES]
+            print(f"took {time.monotonic() - began_at:.0f} s")
+        finally:
+            server.terminate()
+            ended = server.wait()
+    sys.exit(0 if all(passed) and ended == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()
+elif "API_ROLE" in os.environ and os.environ["API_ROLE"] != "anonymous":
+    import schemathesis
+
+    schemathesis.auth(refresh_interval=None)(Credentials)
