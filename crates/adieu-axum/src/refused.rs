@@ -39,6 +39,9 @@ pub enum Reason {
     /// The credentials of a login are wrong.
     #[error("the credentials are wrong")]
     WrongCredentials,
+    /// The token is good, and the sessions that it should end beside its own are not known here.
+    #[error("the other sessions of the token's subject are not known here")]
+    UnknownSessions,
     /// Nothing is known, because something failed that is nobody's token's fault.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -70,6 +73,8 @@ pub enum RefusalKind {
     ClaimsRejected,
     /// There is no such user any more.
     UnknownUser,
+    /// Which other sessions the user has is not known here.
+    UnknownSessions,
     /// The user's name or password is wrong.
     WrongCredentials,
     /// Whether the token has been revoked is not known just now.
@@ -90,6 +95,7 @@ impl Reason {
             Self::Csrf(_) => RefusalKind::Csrf,
             Self::ClaimsRejected(_) => RefusalKind::ClaimsRejected,
             Self::UnknownUser => RefusalKind::UnknownUser,
+            Self::UnknownSessions => RefusalKind::UnknownSessions,
             Self::WrongCredentials => RefusalKind::WrongCredentials,
             Self::Failed(Error::Unavailable(_) | Error::WentBack(_)) => RefusalKind::Unavailable,
             Self::Failed(_) => RefusalKind::Internal,
@@ -117,6 +123,7 @@ impl From<SessionError> for Reason {
         match error {
             SessionError::Refused(refusal) => refusal.into(),
             SessionError::Failed(error) => error.into(),
+            SessionError::UnknownSessions => Self::UnknownSessions,
             other => Error::unavailable(other).into(),
         }
     }

@@ -55,6 +55,8 @@ pub enum Event {
     Revoked,
     /// There is a new client.
     ClientAdded,
+    /// What a client may revoke has changed.
+    ClientChanged,
     /// A client is gone, and cut off.
     ClientRemoved,
     /// There is a new signing key.
@@ -83,6 +85,7 @@ impl Event {
             Self::SessionsEnded => "sessions_ended",
             Self::Revoked => "revoked",
             Self::ClientAdded => "client_added",
+            Self::ClientChanged => "client_changed",
             Self::ClientRemoved => "client_removed",
             Self::KeyAdded => "key_added",
             Self::KeyRemoved => "key_removed",

@@ -40,7 +40,10 @@ pub use name::{ClientName, NameError};
 pub use secret::{Secret, SecretHash};
 pub use store::{ClientStore, migrate, migrate_postgres};
 
-use crate::audit::{self, Event};
+use crate::{
+    audit::{self, Event},
+    config::{Rate, Settings},
+};
 
 /// How old the copy may be that lets somebody in.
 pub const LONGEST_AGE: Duration = Duration::from_millis(500);
@@ -105,8 +108,28 @@ pub struct Client {
     pub secret: SecretHash,
     /// What it may do, each once, in the order of [`Capability::ALL`].
     pub can: Vec<Capability>,
+    /// What it may revoke, where that is not as the settings have it for all.
+    pub limits: Limits,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+/// How much a client may revoke. What is `None` is as the settings have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// How many revocations it may append; otherwise `client_revocation_quota`.
+    pub quota: Option<Rate>,
+    /// For how long one may be kept; otherwise `client_revocation_horizon`.
+    pub horizon: Option<Duration>,
+}
+
+impl Limits {
+    /// The quota of a client with these, and for how long its revocations may be kept.
+    #[must_use]
+    pub fn or_else(&self, settings: &Settings) -> (Rate, Duration) {
+        let Self { quota, horizon } = *self;
+        (quota.unwrap_or(settings.client_revocation_quota), horizon.unwrap_or_else(|| settings.client_horizon()))
+    }
 }
 
 impl Client {
@@ -117,7 +140,7 @@ impl Client {
     pub fn new(name: ClientName, can: &[Capability], now: Timestamp) -> Result<(Self, Secret), Error> {
         let secret = Secret::random()?;
         let can = Capability::ALL.into_iter().filter(|capability| can.contains(capability)).collect();
-        Ok((Self { name, secret: secret.hash(), can, created_at: now }, secret))
+        Ok((Self { name, secret: secret.hash(), can, limits: Limits::default(), created_at: now }, secret))
     }
 
     /// Whether it may do this.
@@ -177,6 +200,12 @@ impl Clients {
     #[must_use]
     pub fn store(&self) -> &dyn ClientStore {
         &*self.0.store
+    }
+
+    /// All that were there the last time that the store was read.
+    #[must_use]
+    pub fn known(&self) -> Vec<Arc<Client>> {
+        self.0.copy.load().clients.values().cloned().collect()
     }
 
     /// The client with this name and secret.
@@ -280,10 +309,21 @@ impl Copy {
 
     /// A client that was removed and added again under the same name has another secret.
     fn tell_changes_since(&self, before: &Self) {
-        let missing_in = |other: &Self, client: &Arc<Client>| other.clients.get(&client.name) != Some(client);
+        let tell = |event, client: &Client| {
+            audit::Entry { client: Some(client.name.clone()), ..audit::Entry::default() }.note(event, None);
+        };
+        let same_in = |other: &Self, client: &Client| {
+            let same = other.clients.get(&client.name).filter(|same| same.secret == client.secret);
+            same.map(|same| same.limits)
+        };
         for (event, here, there) in [(Event::ClientRemoved, before, self), (Event::ClientAdded, self, before)] {
-            for client in here.clients.values().filter(|client| missing_in(there, client)) {
-                audit::Entry { client: Some(client.name.clone()), ..audit::Entry::default() }.note(event, None);
+            for client in here.clients.values().filter(|client| same_in(there, client).is_none()) {
+                tell(event, client);
+            }
+        }
+        for client in self.clients.values() {
+            if same_in(before, client).is_some_and(|limits| limits != client.limits) {
+                tell(Event::ClientChanged, client);
             }
         }
     }

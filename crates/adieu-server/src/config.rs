@@ -13,6 +13,7 @@ mod value;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use adieu::token::DEFAULT_SKEW;
 use confique::Config;
 use ipnet::IpNet;
 
@@ -95,7 +96,7 @@ pub struct Settings {
     /// `pem_file` (a public key) or `jwks_url`. For an application with Flask-JWT-Extended:
     /// `[{ name = "shop", secret_file = "/etc/adieu/shop.secret", accept_generic_type = true, accept_missing_issuer = true }]`.
     /// There are also `algorithm`, `key_id`, `audience`, `longest_lifetime` ("31d"; what lives longer is refused),
-    /// `clock_skew` ("3s"; how far its clock may be ahead), `claims` (those that are believed beside who somebody is: none),
+    /// `clock_skew` ("3s"; how far its clock may be ahead: so much longer takes a call that ends everything of somebody), `claims` (those that are believed beside who somebody is: none),
     /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`.
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
@@ -117,9 +118,10 @@ pub struct Settings {
     #[config(env = "ADIEU_SESSION_LIFETIME", default = "90d", deserialize_with = text)]
     pub session_lifetime: Duration,
 
-    /// For how long a refresh token that was already used gets the current one even if its successor was used too, so
-    /// that two tabs do not end each other's session. As long as the successor was not used, it gets the same one again
-    /// at any time: the response may have been lost. "0s" makes every second use end the session.
+    /// For how long after its first use a refresh token still gets the current one when its successor was used too, but not
+    /// the one after that: so two tabs do not end each other's session. As long as the successor was not used, it gets the
+    /// same one again at any time: the response may have been lost. Any other use of a used token ends the session; with
+    /// "0s" every one does.
     #[config(env = "ADIEU_ROTATION_GRACE", default = "10s", deserialize_with = text)]
     pub rotation_grace: Duration,
 
@@ -180,12 +182,15 @@ pub struct Settings {
     pub login_attempts_per_address: Rate,
 
     /// How many revocations one client may append: so many at once, and again so many spread over the time; more are answered
-    /// 429. Each is kept in memory and on disk until the tokens that it is about have expired.
+    /// 429. Each is kept in memory and on disk until the tokens that it is about have expired. `adieu client add` and `change`
+    /// give a client a quota of its own. Each node counts what it answers itself, from its start: at n nodes a client may append
+    /// n times as many, and a relay appends as the one client that it is at its node.
     #[config(env = "ADIEU_CLIENT_REVOCATION_QUOTA", default = "10000 per 1h", deserialize_with = text)]
     pub client_revocation_quota: Rate,
 
     /// For how long a revocation of a client may be kept, by its `keep_until` or `expires_at`. Not set: as long as the
-    /// longest-lived token that this server issues or accepts.
+    /// longest-lived token that this server issues or accepts. A client can have one of its own. By as much as the clock of a
+    /// trusted issuer may be ahead, and by 3 s at least, it may be later: the clock of a client may be ahead as well.
     #[config(env = "ADIEU_CLIENT_REVOCATION_HORIZON", deserialize_with = text)]
     pub client_revocation_horizon: Option<Duration>,
 
@@ -247,6 +252,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How far the clock of a client may be ahead: as far as that of any issuer that is trusted, and a few seconds at least.
+    #[must_use]
+    pub fn client_skew(&self) -> Duration {
+        self.trusted_issuer.iter().map(|issuer| issuer.clock_skew).fold(DEFAULT_SKEW, Duration::max)
+    }
+
     /// For how long a revocation of a client may be kept.
     #[must_use]
     pub fn client_horizon(&self) -> Duration {

@@ -320,6 +320,10 @@ impl From<SessionError> for ApiError {
         match error {
             SessionError::Refused(refusal) => refusal.into(),
             SessionError::Failed(error) => error.into(),
+            SessionError::UnknownSessions => Self::InvalidQuery(FieldErrors::one(
+                "scope",
+                "Must be this or all with a token of another issuer, which alone knows its sessions.",
+            )),
             other => Self::internal(other),
         }
     }

@@ -5,8 +5,9 @@
 //!    different values.
 //! 2. Missing, unknown and wrong fields are answered 422, all of them at once, in marshmallow's words, which clients
 //!    of a Flask API know.
-//! 3. A body that is longer than the limit is answered 413, and one that is not labelled as JSON 415. (webargs would
-//!    read the latter as an empty object and call every field missing, which misleads.)
+//! 3. A body that is longer than the limit is answered 413, and one that is not labelled as JSON 415: also one with two
+//!    labels, of which two readers would take two different ones, or in another character set than UTF-8. (webargs would
+//!    read an unlabelled one as an empty object and call every field missing, which misleads.)
 //!
 //! ```
 //! use adieu_server::{input::Fields, text::Username};
@@ -25,7 +26,7 @@ use std::{collections::BTreeMap, fmt};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -263,17 +264,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let is_json = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().is_ok_and(is_json));
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
-            _ => ApiError::BadRequest("The body could not be read.".into()),
-        })?;
-        // Without a body there is nothing to label.
-        if is_json == Some(true) || (is_json.is_none() && body.is_empty()) {
-            Self::parse(&body)
-        } else {
-            Err(ApiError::UnsupportedMediaType("application/json"))
-        }
+        Self::parse(&MediaType::Json.read(request, state).await?)
     }
 }
 
@@ -281,17 +272,8 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        const LABEL: &str = "application/x-www-form-urlencoded";
-        match axum::extract::RawForm::from_request(request, state).await {
-            Ok(axum::extract::RawForm(bytes)) => {
-                Ok(Self(FormFields(form_urlencoded::parse(&bytes).into_owned().collect())))
-            }
-            Err(rejection) => Err(match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
-                StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::UnsupportedMediaType(LABEL),
-                _ => ApiError::BadRequest("The body could not be read.".into()),
-            }),
-        }
+        let body = MediaType::Form.read(request, state).await?;
+        Ok(Self(FormFields(form_urlencoded::parse(&body).into_owned().collect())))
     }
 }
 
@@ -305,10 +287,64 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// `application/json` or `application/…+json`, with or without parameters (RFC 6839 §3.1).
-pub(crate) fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.strip_prefix("application/").is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+/// What a body can be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MediaType {
+    /// `application/json` or `application/…+json` (RFC 6839 §3.1).
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+}
+
+impl MediaType {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
+
+    /// The body of a request, up to the limit of the router.
+    async fn read<S: Send + Sync>(self, request: Request, state: &S) -> Result<Bytes, ApiError> {
+        let labelled = self.check(request.headers());
+        let is_unlabelled = !request.headers().contains_key(header::CONTENT_TYPE);
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
+            _ => ApiError::BadRequest("The body could not be read.".into()),
+        })?;
+        // Without a body there is nothing to label.
+        if is_unlabelled && body.is_empty() { Ok(body) } else { labelled.map(|()| body) }
+    }
+
+    /// Whether the label says so, and nothing else.
+    ///
+    /// # Errors
+    /// [`ApiError::UnsupportedMediaType`] when it does not.
+    pub(crate) fn check(self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let mut labels = headers.get_all(header::CONTENT_TYPE).iter();
+        match (labels.next().and_then(|label| label.to_str().ok()), labels.next()) {
+            (Some(label), None) if self.is(label) => Ok(()),
+            _ => Err(ApiError::UnsupportedMediaType(self.name())),
+        }
+    }
+
+    fn is(self, label: &str) -> bool {
+        let mut parts = label.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let is_utf_8 = |charset: &str| ["utf-8", "utf8"].iter().any(|name| charset.eq_ignore_ascii_case(name));
+        let is_readable = |parameter: &str| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => is_utf_8(value.trim_matches('"')),
+            _ => true,
+        };
+        let is_named = essence == self.name() || (matches!(self, Self::Json) && is_json_of_a_kind(&essence));
+        is_named && parts.all(is_readable)
+    }
+}
+
+/// With the suffix of RFC 6839 §3.1, and no other characters than those of RFC 6838 §4.2.
+fn is_json_of_a_kind(essence: &str) -> bool {
+    let kind = essence.strip_prefix("application/").and_then(|subtype| subtype.strip_suffix("+json"));
+    kind.is_some_and(|kind| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte)))
 }
 
 /// A JSON value in which no object names a field twice, at any depth. (What `serde_json` reads by itself keeps the last.)

@@ -218,25 +218,24 @@ fn pair(account: &Username, party: IpAddr) -> u64 {
 pub struct ClientQuotas {
     clock: Arc<dyn Clock>,
     hasher: RandomState,
-    quota: Rate,
     used: Mutex<Expiring>,
 }
 
 impl ClientQuotas {
     /// Nothing revoked so far.
     #[must_use]
-    pub fn new(quota: Rate, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, hasher: RandomState::new(), quota, used: Mutex::new(Expiring::new(MOST_ENTRIES)) }
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MOST_ENTRIES)) }
     }
 
-    /// Counts so many revocations of a client.
+    /// Counts so many revocations of a client that has this quota.
     ///
     /// # Errors
     /// When that is more than it may; nothing is counted then.
-    pub fn take(&self, client: &ClientName, revocations: usize) -> Result<(), RetryAfter> {
+    pub fn take(&self, client: &ClientName, quota: Rate, revocations: usize) -> Result<(), RetryAfter> {
         let revocations = u32::try_from(revocations).unwrap_or(u32::MAX);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        take(&mut used, self.hasher.hash_one(client), self.quota, revocations, self.clock.moment().as_nanos())
+        take(&mut used, self.hasher.hash_one(client), quota, revocations, self.clock.moment().as_nanos())
     }
 }
 
@@ -352,8 +351,9 @@ mod tests {
     #[test]
     fn a_client_revokes_within_its_quota() {
         let clock = ManualClock::at(Timestamp::from_unix(1_700_000_000));
-        let quotas = ClientQuotas::new(Rate { burst: 600, per: Duration::from_secs(600) }, Arc::new(clock.clone()));
-        let take = |client: &str, count| quotas.take(&ClientName::new(client).unwrap(), count);
+        let quotas = ClientQuotas::new(Arc::new(clock.clone()));
+        let quota = Rate { burst: 600, per: Duration::from_secs(600) };
+        let take = |client: &str, count| quotas.take(&ClientName::new(client).unwrap(), quota, count);
         assert_eq!(take("shop", 500), Ok(()));
         assert_eq!(take("shop", 110), Err(RetryAfter(Duration::from_secs(10))));
         assert_eq!(take("shop", 100), Ok(()), "what was refused is not counted");

@@ -22,6 +22,7 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
     metrics::{
+        MetricType,
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::ConstGauge,
@@ -29,7 +30,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{clients::ClientName, config::Rate, error::ApiError, store::Stores};
+use crate::{
+    clients::{Capability, ClientName, Clients},
+    config::{Rate, Settings},
+    error::ApiError,
+    store::Stores,
+};
 
 /// The media type of what is served.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -132,16 +138,9 @@ impl Metrics {
         self.client_revocations.get_or_create(&labels).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// Says what clients may revoke.
-    pub(crate) fn with_client_limits(mut self, quota: Rate, horizon: Duration) -> Self {
-        let registry = &mut self.registry;
-        let burst = ConstGauge::new(i64::from(quota.burst));
-        registry.register("client_revocation_quota", "Revocations that each client may append at once", burst);
-        let seconds = |duration: Duration| ConstGauge::new(duration.as_secs_f64());
-        let period = "In what time that many come back";
-        registry.register_with_unit("client_revocation_quota_period", period, Unit::Seconds, seconds(quota.per));
-        let kept = "For how long revocations of clients are kept at most";
-        registry.register_with_unit("client_revocation_horizon", kept, Unit::Seconds, seconds(horizon));
+    /// Says what each client may revoke.
+    pub(crate) fn with_clients(mut self, clients: Clients, settings: Settings) -> Self {
+        self.registry.register_collector(Box::new(ClientLimits { clients, settings }));
         self
     }
 
@@ -185,6 +184,39 @@ const fn cause(kind: RefusalKind) -> &'static str {
         RefusalKind::Stale => "stale",
         RefusalKind::Unavailable => "unavailable",
         _ => "invalid",
+    }
+}
+
+/// What each client that may revoke may at most.
+#[derive(Debug)]
+struct ClientLimits {
+    clients: Clients,
+    settings: Settings,
+}
+
+impl Collector for ClientLimits {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut clients = self.clients.known();
+        clients.retain(|client| client.can(Capability::Revoke));
+        let mut put = |name: &str, help: &str, unit, value: fn((Rate, Duration)) -> f64| {
+            let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+            for client in &clients {
+                let labels = [("client", client.name.as_str())];
+                let gauge = ConstGauge::new(value(client.limits.or_else(&self.settings)));
+                gauge.encode(family.encode_family(&labels)?)?;
+            }
+            Ok(())
+        };
+        let seconds = Some(&Unit::Seconds);
+        put("client_revocation_quota", "Revocations that the client may append at once.", None, |(quota, _)| {
+            f64::from(quota.burst)
+        })?;
+        put("client_revocation_quota_period", "In what time that many come back.", seconds, |(quota, _)| {
+            quota.per.as_secs_f64()
+        })?;
+        put("client_revocation_horizon", "For how long its revocations are kept at most.", seconds, |(_, horizon)| {
+            horizon.as_secs_f64()
+        })
     }
 }
 

@@ -148,12 +148,12 @@ impl Node {
         if purpose == Purpose::Serve {
             limits.remember(accounts.store().known_addresses(clock.now(), MOST_ENTRIES).await?);
         }
-        let quotas = ClientQuotas::new(settings.client_revocation_quota, Arc::clone(&clock));
+        let quotas = ClientQuotas::new(Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let joining = joining.map(|joining| (joining, core.settled()));
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
         let metrics = Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)));
-        let metrics = metrics.with_client_limits(settings.client_revocation_quota, settings.client_horizon());
+        let metrics = metrics.with_clients(clients.clone(), settings.clone());
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
         let is_leaving = AtomicBool::new(false);
         Ok(Self {

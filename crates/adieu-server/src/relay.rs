@@ -199,17 +199,28 @@ impl Relay {
     }
 
     /// Passes a call that revokes on to the node, as the client that this relay is there. `query` begins with `?` or is
-    /// empty; the call may take `wait` beside what calls take.
+    /// empty; the caller would wait as long as it has `preferred` for a cut-off to be over; the call may take `wait` beside
+    /// what calls take.
     ///
     /// # Errors
     /// When the node does not answer, or does not let this relay revoke.
-    pub async fn forward(&self, query: &str, body: Vec<u8>, wait: Duration) -> Result<Response<Vec<u8>>, Error> {
+    pub async fn forward(
+        &self,
+        query: &str,
+        preferred: Option<Duration>,
+        body: Vec<u8>,
+        wait: Duration,
+    ) -> Result<Response<Vec<u8>>, Error> {
+        let prefer = match preferred {
+            Some(wait) => format!("{PREFERS_CURSOR}, wait={}", wait.as_secs()),
+            None => PREFERS_CURSOR.to_owned(),
+        };
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("{}{query}", self.revocations))
             .header(header::AUTHORIZATION, self.authorization.clone())
             .header(header::CONTENT_TYPE, "application/json")
-            .header(PREFER, PREFERS_CURSOR)
+            .header(PREFER, prefer)
             .body(body)
             .map_err(Error::unavailable)?;
         match timeout(PATIENCE + wait, self.transport.send(request, MAX_ANSWER_BYTES)).await {

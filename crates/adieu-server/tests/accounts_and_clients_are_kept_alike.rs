@@ -1,6 +1,8 @@
 //! What the stores of accounts and of clients promise, on every engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::time::Duration;
+
 use adieu::{
     Subject,
     store::{Postgres, Sqlite},
@@ -8,7 +10,8 @@ use adieu::{
 };
 use adieu_server::{
     accounts::{self, Account, AccountStore, Change, KnownAddress},
-    clients::{self, Capability, Client, ClientName, ClientStore},
+    clients::{self, Capability, Client, ClientName, ClientStore, Limits},
+    config::Rate,
     password::PasswordHash,
     text::Username,
 };
@@ -279,12 +282,21 @@ async fn clients_come_and_go<P: Place>() {
     let store = place.open().await;
     assert_eq!(store.clients().await.unwrap(), []);
     let (shop, cart) = (client("shop", &Capability::ALL), client("Cart.1", &[Capability::Follow]));
-    let nothing = client("_nothing", &[]);
+    let quota = Rate { burst: 500, per: Duration::from_secs(90) };
+    let limits = Limits { quota: Some(quota), horizon: Some(Duration::from_secs(86_401)) };
+    let nothing = Client { limits, ..client("_nothing", &[]) };
     for client in [&shop, &cart, &nothing] {
         assert!(store.add_client(client.clone()).await.unwrap());
     }
     assert!(!store.add_client(client("shop", &[])).await.unwrap(), "the name is taken");
     assert_eq!(store.clients().await.unwrap(), [cart.clone(), nothing, shop.clone()], "by name");
+    for limits in [limits, Limits { quota: None, ..limits }, Limits { horizon: None, ..limits }, Limits::default()] {
+        assert!(store.limit_client(&cart.name, limits).await.unwrap());
+        let kept = store.clients().await.unwrap();
+        assert_eq!(kept[0], Client { limits, ..cart.clone() });
+        assert_eq!(kept[2], shop, "nobody else's");
+    }
+    assert!(!store.limit_client(&ClientName::new("other").unwrap(), limits).await.unwrap());
     assert!(store.remove_client(&cart.name).await.unwrap());
     assert!(!store.remove_client(&cart.name).await.unwrap());
     assert_eq!(store.clients().await.unwrap().len(), 2);

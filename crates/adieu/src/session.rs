@@ -4,8 +4,8 @@
 //! 2. Logging out ends the session: every access token of it, also those minted by refresh, and its refresh token. A
 //!    logout that was answered is durable, and on this node the very next check refuses the token.
 //! 3. A refresh token is good once. It gets the same successor again for as long as nobody has used that one, so that a
-//!    lost response logs nobody out, and within a short grace also after, so that two tabs don't fight; anything else is
-//!    reuse, and ends the session. There is one successor: the chain never forks.
+//!    lost response logs nobody out; once somebody has, it gets the one after that within a short grace, so that two tabs
+//!    don't fight. Anything else is reuse, and ends the session. There is one successor: the chain never forks.
 //! 4. A refresh and a logout that race have an order, which the store decides: after a logout no refresh succeeds,
 //!    and what an earlier refresh minted is refused.
 //!
@@ -85,6 +85,9 @@ pub enum SessionError {
     /// The token is not good for it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The token is good, and no others can be ended with it: they are known to its issuer alone, or it is of no session.
+    #[error("the other sessions of the token's subject are not known here")]
+    UnknownSessions,
     /// It is not known whether it would be.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -306,13 +309,15 @@ impl Sessions {
     /// end its own session. Any other [`Scope`] takes a token that is in time.
     ///
     /// A token of another issuer has no row here: the token is revoked, with every other of its session if it names one,
-    /// and with [`Scope::All`] every token of its subject that its issuer has issued until now.
+    /// and with [`Scope::All`] every token of its subject that its issuer has issued until now. [`Scope::Others`] is not possible
+    /// with it.
     ///
     /// When this returns, the revocation is durable and this node refuses every token of what has ended. Gives the
     /// number of sessions that have.
     ///
     /// # Errors
-    /// [`Refusal::Revoked`] when the session had ended already: nothing has changed.
+    /// [`Refusal::Revoked`] when the session had ended already; [`SessionError::UnknownSessions`] when which others there are is
+    /// not known. Nothing has changed then.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, SessionError> {
         let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
         match expiry {
@@ -345,7 +350,7 @@ impl Sessions {
         let Some(rules) = self.rules_elsewhere(&claims.issuer) else {
             return match scope {
                 Scope::This => Ok(self.revoke(ends).await?),
-                Scope::Others | Scope::All => Err(Refusal::MissingClaim("sid").into()),
+                Scope::Others | Scope::All => Err(SessionError::UnknownSessions),
             };
         };
         let (now, skew) = (self.clock.now(), rules.skew());
@@ -361,8 +366,7 @@ impl Sessions {
         }
         match scope {
             Scope::This => {}
-            // Which they are, its issuer alone knows.
-            Scope::Others => return Err(Refusal::WrongIssuer.into()),
+            Scope::Others => return Err(SessionError::UnknownSessions),
             Scope::All => {
                 let issued_until = now.plus(skew);
                 let target = Target::Subject { id: claims.subject.clone(), issued_until };

@@ -50,18 +50,35 @@ struct Setup {
 
 impl Setup {
     async fn start() -> Self {
+        Self::with_skew(DEFAULT_SKEW).await
+    }
+
+    async fn with_skew(skew: Duration) -> Self {
         let clock = ManualClock::at(NOON);
         let theirs = SigningKey::generate(Algorithm::EdDSA).unwrap();
+        let them = Rules::new(issuer("them")).with_longest_lifetime(HOUR * 24).with_skew(skew).unwrap();
         let flask = Rules::new(issuer("flask")).accept_generic_type().accept_missing_issuer().accept_missing_token_id();
         let flask = flask.with_skew(FLASK_SKEW).unwrap();
         let node = Node::builder(issuer("us"))
             .clock(std::sync::Arc::new(clock.clone()))
-            .issuer(decoder(Rules::new(issuer("them")).with_longest_lifetime(HOUR * 24), theirs.verifying_key()))
+            .issuer(decoder(them, theirs.verifying_key()))
             .issuer(decoder(flask, &secret()))
             .start(Memory::new())
             .await
             .unwrap();
         Self { node, clock, theirs }
+    }
+
+    /// That so many cut-offs are in the log, and none of them is about what is issued now.
+    async fn has_cut_off_until_before_now(&self, count: usize) {
+        let entries = self.node.log().read(None, Duration::ZERO).await.unwrap().entries;
+        let cut_offs = entries.iter().filter_map(|entry| match entry.target {
+            Target::Subject { issued_until, .. } => Some(issued_until),
+            _ => None,
+        });
+        let (cut_offs, now) = (Vec::from_iter(cut_offs), self.clock.now());
+        assert_eq!(cut_offs.len(), count);
+        assert!(cut_offs.iter().all(|until| *until < now), "{cut_offs:?}, and it is {now:?}");
     }
 
     fn ours(&self) -> SigningKey {
@@ -217,8 +234,10 @@ async fn a_foreign_session_is_not_one_of_ours() {
     // It is one of theirs.
     assert_eq!(setup.log_out(&refresh, Scope::This).await, Err(Refusal::Revoked(RevokedBy::Session)));
     assert!(setup.verify(&ours.access).is_ok());
-    let others = setup.log_out(&encode(&setup.theirs, &claims("them")).unwrap(), Scope::Others).await;
-    assert_eq!(others, Err(Refusal::WrongIssuer), "which sessions there are is not known here");
+    let theirs = encode(&setup.theirs, &claims("them")).unwrap();
+    let others = setup.node.sessions().log_out(&theirs, Scope::Others).await;
+    assert!(matches!(others, Err(SessionError::UnknownSessions)), "{others:?}");
+    assert!(setup.verify(&theirs).is_ok(), "nothing is half done");
     assert!(setup.node.sessions().inspect(&ours.refresh).is_ok());
 }
 
@@ -290,6 +309,32 @@ async fn a_revoked_subject_is_cut_off_as_far_ahead_as_its_issuers_clock_may_be()
     });
     // A session of ours ends by its name, whatever its clock says, and a login must not have to wait.
     assert_eq!(Vec::from_iter(until), [DEFAULT_SKEW, FLASK_SKEW, DEFAULT_SKEW, Duration::ZERO]);
+}
+
+/// However far ahead its issuer's clock may be: who has been told that everything of somebody has ended can log in anew at once.
+#[tokio::test(start_paused = true)]
+async fn who_logs_in_after_a_call_that_cuts_off_is_not_cut_off() {
+    for skew in [0, 1, 3, 7, 30, 60] {
+        let setup = Setup::with_skew(Duration::from_secs(skew)).await;
+        let clock = setup.clock.clone();
+        let time = tokio::spawn(async move {
+            loop {
+                clock.advance(Duration::from_secs(1));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let sessions = setup.node.sessions();
+        let named =
+            Named { what: Name::Subject(claims("them").subject), issuer: Some(issuer("them")), keep_until: None };
+        let reach = sessions.reach(std::slice::from_ref(&named)).unwrap();
+        sessions.revoke_named(vec![named]).await.unwrap();
+        sessions.until_next_second(reach).await;
+        setup.has_cut_off_until_before_now(1).await;
+        let theirs = Claims { issued_at: Some(setup.clock.now()), not_before: None, ..claims("them") };
+        sessions.log_out(&encode(&setup.theirs, &theirs).unwrap(), Scope::All).await.unwrap();
+        setup.has_cut_off_until_before_now(2).await;
+        time.abort();
+    }
 }
 
 /// From a log file, say: whoever finds one may end what it was for, and nothing else.

@@ -128,6 +128,7 @@ impl Words {
             ),
             RefusalKind::TwoHeaders => invalid_request!("Send one Authorization header only."),
             RefusalKind::TwoTokens => invalid_request!("Send one token only."),
+            RefusalKind::UnknownSessions => invalid_request!("The other sessions of this user are not known here."),
             RefusalKind::Csrf => Self {
                 status: StatusCode::UNAUTHORIZED,
                 challenge: Some("Bearer"),

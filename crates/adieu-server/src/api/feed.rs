@@ -63,6 +63,7 @@ pub(super) async fn cursor(asked_with: &HeaderMap, feed: &Feed) -> Option<(Heade
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct FeedParameters {
     /// The `cursor` of the last page; left out: from the beginning.
+    #[param(pattern = r"^.+\.[0-9]{1,19}$")]
     after: Option<String>,
     /// How long the answer may be held back while there is nothing new, in milliseconds.
     #[param(minimum = 0, maximum = 30000, default = 0)]
@@ -74,6 +75,7 @@ pub(super) struct FeedParameters {
     #[param(minimum = 1)]
     max_staleness: Option<u64>,
     /// With `follower`: `refuse` (the default), or `accept` if it goes on accepting when it can't keep that.
+    #[param(pattern = "^(refuse|accept)$")]
     when_stale: Option<String>,
     /// With `follower`: the position up to which it and all that follow it have taken everything in; left out: that of
     /// `after`.
@@ -234,6 +236,17 @@ fn wrong(field: &'static str, message: &'static str) -> ApiError {
     ApiError::InvalidQuery(FieldErrors::one(field, message))
 }
 
+/// How long a caller would wait at most (RFC 7240 §4.3): for a cut-off to be over, which clients can wait for by themselves.
+pub(super) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let all = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut each = all.flat_map(|all| all.split(','));
+    let seconds = each.find_map(|one| {
+        let (name, value) = one.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse().ok())?
+    });
+    seconds.map(Duration::from_secs)
+}
+
 /// Whether a call that revokes is to be answered only once that holds everywhere (`?wait=everywhere`).
 ///
 /// As an extractor it takes the whole query, in which there is nothing else.
@@ -263,11 +276,16 @@ impl Wait {
         if self.is_wanted { ("?wait=everywhere", wait) } else { ("", Duration::ZERO) }
     }
 
+    /// Grants the time until cut-offs are over that reach so far ahead.
+    pub(super) fn grant_cut_off(&self, reach: Duration) {
+        self.time.grant(reach + MARGIN);
+    }
+
     /// Waits, if that is wanted, until what has been revoked, durably, holds everywhere.
     ///
     /// # Errors
     /// When that can't be known. What was revoked stays so.
-    pub(super) async fn until_everywhere(self, feed: &Feed) -> Result<Option<Everywhere>, ApiError> {
+    pub(super) async fn until_everywhere(&self, feed: &Feed) -> Result<Option<Everywhere>, ApiError> {
         if !self.is_wanted {
             return Ok(None);
         }
@@ -318,6 +336,7 @@ pub(super) struct WaitParameters {
     /// `everywhere`: answer only once every follower has the revocation, or must have begun to refuse. That takes
     /// `max_staleness` and a second at most; the answer says how many there were of each (`everywhere`). So is one that
     /// says that it had ended before (401 `token_revoked`, or 404).
+    /// Other processes on the same SQLite file are not known here, and not waited for.
     #[param(inline)]
     wait: Option<WaitFor>,
 }

@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use adieu::token::Jwks;
+use adieu::{revocation::MAX_LEEWAY, token::Jwks};
 use adieu_axum::Guard;
 use axum::{
     Json, Router,
@@ -22,7 +22,7 @@ use super::{
     service::{Can, Revoke},
     verify,
 };
-use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, input, relay::Relay};
+use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, input::MediaType, relay::Relay};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -90,12 +90,15 @@ async fn revoke(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !input::is_json(content_type) {
-        return Err(ApiError::UnsupportedMediaType("application/json"));
+    MediaType::Json.check(&headers)?;
+    let (query, mut time) = wait.forwarded(&api.relay.feed);
+    let preferred = feed::preferred_wait(&headers);
+    if is_cut_off(&body) {
+        let reach = preferred.unwrap_or(MAX_LEEWAY).min(MAX_LEEWAY);
+        wait.grant_cut_off(reach);
+        time += reach;
     }
-    let (query, time) = wait.forwarded(&api.relay.feed);
-    let answer = api.relay.forward(query, body.into(), time).await?;
+    let answer = api.relay.forward(query, preferred, body.into(), time).await?;
     let status = answer.status();
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         // The caller's credentials are good here; ours are not there.
@@ -115,6 +118,12 @@ async fn revoke(
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Whether the node may wait until a cut-off is over, as far as it can be told without reading the body as the node does: one
+/// that hides it in escapes is given up on earlier.
+fn is_cut_off(body: &[u8]) -> bool {
+    [&b"\"subject\""[..], b"\"everything\""].iter().any(|name| body.windows(name.len()).any(|part| part == *name))
 }
 
 async fn readyz(State(api): State<RelayApi>) -> Readiness {

@@ -1,6 +1,6 @@
 //! Ending things by name.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
@@ -16,6 +16,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{
@@ -46,28 +47,32 @@ const MOST: usize = 500;
 #[expect(dead_code, reason = "only describes what is read field by field")]
 pub(super) struct RevocationItem {
     /// A token of this server: an access token alone, or a refresh token with its whole session. It may have expired.
+    #[schema(nullable = false)]
     token: Option<String>,
     /// The `jti` of a token.
-    #[schema(min_length = 1, max_length = 512)]
+    #[schema(min_length = 1, max_length = 512, nullable = false)]
     token_id: Option<String>,
-    /// Beside `token_id`: the `exp` of that token, exactly. With a wrong one nothing is revoked; when in doubt leave it
-    /// out, and the revocation is kept as long as any token lives.
+    /// Beside `token_id`: the `exp` of that token, to the second, for it is looked up by that. With another one it may not be found,
+    /// or only just. When in doubt give `keep_until` instead, with which the token is revoked whatever its `exp` is.
+    #[schema(nullable = false)]
     expires_at: Option<u64>,
     /// Beside `token_id` without `expires_at`, beside `session`, and beside another `issuer`: when the last token that this is
     /// about will have expired. Left out: the revocation is kept as long as any token of this server lives. For a session
     /// that was begun here it does not matter.
+    #[schema(nullable = false)]
     keep_until: Option<u64>,
     /// The `sid` of a session.
-    #[schema(min_length = 1, max_length = 512)]
+    #[schema(min_length = 1, max_length = 512, nullable = false)]
     session: Option<String>,
     /// The `sub` of somebody: all sessions, and whatever was issued until now.
-    #[schema(min_length = 1, max_length = 512)]
+    #[schema(min_length = 1, max_length = 512, nullable = false)]
     subject: Option<String>,
     /// `true`: all sessions of everybody, and whatever was issued until now, the caller's own token included. For
     /// administrators only.
+    #[schema(nullable = false)]
     everything: Option<bool>,
     /// Whose tokens they are: the `iss`. Left out: this server's. With another one there are no sessions here to end.
-    #[schema(min_length = 1, max_length = 512)]
+    #[schema(min_length = 1, max_length = 512, nullable = false)]
     issuer: Option<String>,
 }
 
@@ -135,8 +140,9 @@ struct Item {
 /// Revokes a token, a session, everything of somebody, or everything; or several of these at once.
 ///
 /// For administrators, and for clients that may `revoke`. With a `subject` or `everything` the answer comes in the next second, so that
-/// what is issued after it is not revoked with the rest. What has been revoked before, or is not there, is no error: in the
-/// end it is refused.
+/// what is issued after it is not revoked with the rest; of another issuer it comes that much later as its clock may be ahead
+/// (`clock_skew`). With `Prefer: wait=0` (RFC 7240) it comes at once, and the caller waits. What has been revoked before, or is not
+/// there, is no error: in the end it is refused.
 #[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = []), ("client" = [])),
     params(WaitParameters), request_body = RevocationRequest, responses(
     (status = 200, description = "Revoked, on stable storage.", body = Revoked),
@@ -153,9 +159,11 @@ pub(super) async fn revoke(
     let kept_until = match &revoker {
         // Not by today's settings: the token may be from when tokens lived longer.
         Revoker::Admin(..) => Latest { time: now.plus(LONGEST_SESSION), wrong: "Later than any token of this server." },
-        Revoker::Client(_) => {
-            let wrong = "Later than client_revocation_horizon from now.";
-            Latest { time: now.plus(api.settings.client_horizon()), wrong }
+        Revoker::Client(service) => {
+            let wrong = "Later than the client's client_revocation_horizon from now.";
+            let (_, horizon) = service.limits.or_else(&api.settings);
+            // It is reckoned by the client's clock, or by that of an issuer, which may be ahead.
+            Latest { time: now.plus(horizon).plus(api.settings.client_skew()), wrong }
         }
     };
     let items = read(fields, sessions, &kept_until)?;
@@ -163,7 +171,8 @@ pub(super) async fn revoke(
         if items.iter().any(|item| item.named.what == Name::Everything) {
             return Err(ApiError::Forbidden("Only administrators may revoke everything.".into()));
         }
-        let within = api.node.quotas.take(&service.name, items.len());
+        let (quota, _) = service.limits.or_else(&api.settings);
+        let within = api.node.quotas.take(&service.name, quota, items.len());
         api.node.metrics.client_revoked(&service.name, items.len(), within.is_ok());
         within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
     }
@@ -186,9 +195,10 @@ pub(super) async fn revoke(
         Revoker::Client(_) => None,
     };
     let cut_off_is_over = async {
-        if let Some(reach) = reach {
-            sessions.until_next_second(reach).await;
-        }
+        let Some(reach) = reach else { return };
+        wait.grant_cut_off(reach);
+        let at_most = feed::preferred_wait(&headers).unwrap_or(Duration::MAX);
+        let _over_or_not_waited_for = timeout(at_most, sessions.until_next_second(reach)).await;
     };
     let (everywhere, ()) = tokio::join!(wait.until_everywhere(&api.node.feed), cut_off_is_over);
     let everywhere = everywhere?;

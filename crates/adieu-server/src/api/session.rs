@@ -2,6 +2,7 @@
 
 use adieu::{
     SessionId, Subject,
+    revocation::MAX_LEEWAY,
     session::{Scope, Selection, Session},
 };
 use adieu_axum::BearerToken;
@@ -68,8 +69,9 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
 
 /// Exchanges a refresh token for new tokens.
 ///
-/// The access token is not fresh. The refresh token is used up: until its successor is used, and within `rotation_grace`, it gives the
-/// current refresh token again (a response was lost, or there are two tabs); after that it ends the session.
+/// The access token is not fresh. The refresh token is used up: until its successor is used, and within `rotation_grace` until the
+/// successor of that is used too, it gives the current refresh token again (a response was lost, or there are two tabs); after that it
+/// ends the session.
 #[utoipa::path(post, path = "/refresh", tag = "Session", security(("refresh" = [])), responses(
     (status = 200, description = "New tokens. Not to be cached.", body = Tokens),
     docs::TwoTokens, docs::Refusals, docs::Unavailable,
@@ -113,6 +115,11 @@ pub(super) async fn log_out(
     });
     let (scope, wait) = fields.finish((scope, wait))?;
     let scope = scope.unwrap_or_default();
+    let wait = Wait::new(wait, time);
+    if scope == Scope::All {
+        // With a token of another issuer it waits until the cut-off is over.
+        wait.grant_cut_off(MAX_LEEWAY);
+    }
     let sessions_ended = Some(api.node.sessions.log_out(token.as_str(), scope).await?);
     api.node.metrics.logouts.inc();
     audit::Entry {
@@ -122,7 +129,7 @@ pub(super) async fn log_out(
     }
     .record(Event::Logout, client.address)
     .await;
-    let everywhere = Wait::new(wait, time).until_everywhere(&api.node.feed).await?;
+    let everywhere = wait.until_everywhere(&api.node.feed).await?;
     Ok(Message::revoked("Successfully logged out", everywhere))
 }
 

@@ -4,8 +4,8 @@ use std::{
     convert::Infallible,
     pin::{Pin, pin},
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -25,12 +25,18 @@ use crate::error::ApiError;
 
 /// More time than all requests get, for one that is meant to take long: its handler grants it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MoreTime(Arc<OnceLock<Duration>>);
+pub(super) struct MoreTime(Arc<AtomicU64>);
 
 impl MoreTime {
-    /// Grants it, once.
+    /// Grants so much more than was granted before.
     pub(super) fn grant(&self, more: Duration) {
-        let _first = self.0.set(more);
+        let millis = u64::try_from(more.as_millis()).unwrap_or(u64::MAX);
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// What has been granted since the last time.
+    fn take(&self) -> Option<Duration> {
+        Some(self.0.swap(0, Ordering::Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
     }
 }
 
@@ -51,8 +57,10 @@ pub(super) async fn end(State(limit): State<Duration>, request: Request, next: N
     request.extensions_mut().insert(more.clone());
     let mut answering = pin!(next.run(request));
     let mut answered = timeout(limit, answering.as_mut()).await;
-    if let (Err(_), Some(more)) = (&answered, more.0.get()) {
-        answered = timeout(*more, answering).await;
+    while answered.is_err()
+        && let Some(more) = more.take()
+    {
+        answered = timeout(more, answering.as_mut()).await;
     }
     match answered {
         Ok(answered) => answered,

@@ -1,9 +1,9 @@
 //! `adieu client`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, str::FromStr, time::Duration};
 
 use adieu::time::{Clock as _, SystemClock};
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    clients::{Capability, Client, ClientName},
-    config::{Settings, written_duration},
+    clients::{Capability, Client, ClientName, Limits},
+    config::{LONGEST_SESSION, Rate, Settings, parse_duration, written_duration},
     store::Stores,
 };
 
@@ -35,9 +35,18 @@ enum Command {
         /// What it may do, with commas between: follow the feed of revocations, revoke, introspect tokens
         #[arg(long, required = true, value_delimiter = ',', value_name = "follow,revoke,introspect")]
         can: Vec<Capability>,
+        #[command(flatten)]
+        limits: OwnLimits,
         /// Make the store if there is none
         #[arg(long)]
         create: bool,
+    },
+    /// Change what a client may revoke: running servers go by it within a second
+    Change {
+        /// Its name
+        name: ClientName,
+        #[command(flatten)]
+        limits: OwnLimits,
     },
     /// List the clients, never their secrets
     List,
@@ -48,14 +57,65 @@ enum Command {
     },
 }
 
+/// What a client may revoke, where that is not as the settings have it.
+#[derive(Debug, Args)]
+struct OwnLimits {
+    /// How many revocations it may append at each node, such as "500 per 1m"; "default": as the settings have it
+    #[arg(long, value_name = "RATE|default", value_parser = own::<Rate>)]
+    revocation_quota: Option<Own<Rate>>,
+    /// For how long its revocations may be kept, such as "1d"; "default": as the settings have it
+    #[arg(long, value_name = "DURATION|default", value_parser = own::<Horizon>)]
+    revocation_horizon: Option<Own<Horizon>>,
+}
+
+/// A limit of a client's own, or that of the settings.
+#[derive(Debug, Clone, Copy)]
+struct Own<T>(Option<T>);
+
+fn own<T: FromStr<Err = String>>(text: &str) -> Result<Own<T>, String> {
+    if text == "default" { Ok(Own(None)) } else { text.parse().map(|own| Own(Some(own))) }
+}
+
+/// A horizon that a client can have.
+#[derive(Debug, Clone, Copy)]
+struct Horizon(Duration);
+
+impl FromStr for Horizon {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let horizon = parse_duration(text)?;
+        let possible = Duration::from_secs(1)..=LONGEST_SESSION;
+        match possible.contains(&horizon) {
+            true => Ok(Self(horizon)),
+            false => Err(format!("must be between 1s and {}", written_duration(LONGEST_SESSION))),
+        }
+    }
+}
+
+impl OwnLimits {
+    /// These instead of those, where there are any.
+    fn instead_of(&self, limits: Limits) -> Limits {
+        Limits {
+            quota: self.revocation_quota.map_or(limits.quota, |Own(quota)| quota),
+            horizon: self.revocation_horizon.map_or(limits.horizon, |Own(horizon)| horizon.map(|Horizon(own)| own)),
+        }
+    }
+}
+
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
         match self.command {
-            Command::Add { name, can, create } => {
+            Command::Add { name, can, limits, create } => {
                 audited(&settings)?;
-                let (client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
+                let (mut client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
+                client.limits = limits.instead_of(client.limits);
+                ensure!(
+                    client.limits == Limits::default() || client.can(Capability::Revoke),
+                    "a client that can't revoke has no limits on it"
+                );
                 require_unless(create, &settings)?;
                 let added = Stores::open(&settings).await?.clients().add_client(client.clone()).await?;
                 ensure!(added, "a client with the name {name} already exists");
@@ -77,10 +137,10 @@ impl Arguments {
                         Reader::Machine => output.object(&object(&client, &settings))?,
                         Reader::Person => {
                             let (quota, horizon) = match client.can(Capability::Revoke) {
-                                true => (
-                                    settings.client_revocation_quota.to_string(),
-                                    written_duration(settings.client_horizon()),
-                                ),
+                                true => {
+                                    let (quota, horizon) = client.limits.or_else(&settings);
+                                    (quota.to_string(), written_duration(horizon))
+                                }
                                 false => (String::new(), String::new()),
                             };
                             let (name, created_at) = (client.name.to_string(), written(client.created_at));
@@ -92,6 +152,21 @@ impl Arguments {
                 if output.reader() == Reader::Person {
                     table.print(&mut output)?;
                 }
+            }
+            Command::Change { name, limits } => {
+                audited(&settings)?;
+                let stores = look_into(&settings).await?;
+                let clients = stores.clients();
+                let known = clients.clients().await?.into_iter().find(|client| client.name == name);
+                let Some(mut client) = known else { bail!("no client with the name {name}") };
+                ensure!(client.can(Capability::Revoke), "the client {name} can't revoke");
+                client.limits = limits.instead_of(client.limits);
+                ensure!(clients.limit_client(&name, client.limits).await?, "no client with the name {name}");
+                Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientChanged, None).await;
+                let (quota, horizon) = client.limits.or_else(&settings);
+                let horizon = written_duration(horizon);
+                let sentence = format!("the client {name} may append {quota} revocations, kept for {horizon} at most");
+                output.result(&sentence, &object(&client, &settings))?;
             }
             Command::Remove { name } => {
                 audited(&settings)?;
@@ -116,8 +191,9 @@ fn what(client: &Client) -> String {
 /// A client for a machine, without its secret.
 fn object(client: &Client, settings: &Settings) -> Value {
     let can: Vec<_> = client.can.iter().map(|capability| capability.as_str()).collect();
-    let (quota, kept_for) = (settings.client_revocation_quota, settings.client_horizon().as_secs());
-    let revocations = json!({ "at_once": quota.burst, "again_in": quota.per.as_secs(), "kept_for": kept_for });
+    let (quota, horizon) = client.limits.or_else(settings);
+    let (again_in, kept_for) = (quota.per.as_secs(), horizon.as_secs());
+    let revocations = json!({ "at_once": quota.burst, "again_in": again_in, "kept_for": kept_for });
     let mut object = json!({ "name": client.name.as_str(), "can": can, "created_at": client.created_at });
     if let Some(fields) = object.as_object_mut().filter(|_| client.can(Capability::Revoke)) {
         fields.insert("revocations".to_owned(), revocations);

@@ -45,7 +45,7 @@ struct Revoke {
     /// Revoke the one token with this id (`jti`) instead; there need be no such token
     #[arg(long, value_name = "JTI", conflicts_with = "token")]
     id: Option<TokenId>,
-    /// When that token expires: exactly its `exp`, in seconds since 1970. Not known: leave it out
+    /// When that token expires: its `exp`, in seconds since 1970, until when the revocation is kept. Not known: leave it out
     #[arg(long, value_name = "EXP", requires = "id")]
     expires_at: Option<u64>,
 }
@@ -106,7 +106,7 @@ async fn revoke_id(
     let now = node.clock.now();
     let expires_at = expires_at.map(Timestamp::from_unix);
     ensure!(expires_at.is_none_or(|time| time > now), "nothing was revoked: a token with this `exp` has expired");
-    // The index looks where `exp` says: one in milliseconds would be accepted, and revoke nothing.
+    // One in milliseconds would be kept for ever.
     ensure!(
         expires_at.is_none_or(|time| time <= now.plus(LONGEST_SESSION)),
         "nothing was revoked: no token lives that long; `exp` is in seconds since 1970"

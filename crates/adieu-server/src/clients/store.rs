@@ -3,13 +3,15 @@
 mod postgres;
 mod sqlite;
 
+use std::time::Duration;
+
 use adieu::Error;
 use async_trait::async_trait;
 
 pub use postgres::migrate_postgres;
 pub use sqlite::migrate;
 
-use super::{Client, ClientName};
+use super::{Client, ClientName, Limits};
 
 /// Keeps clients. Each call is one atomic step, durable when it returns.
 #[async_trait]
@@ -26,6 +28,12 @@ pub trait ClientStore: Send + Sync + 'static {
     /// When the store could not be read.
     async fn clients(&self) -> Result<Vec<Client>, Error>;
 
+    /// Gives a client other limits; false when there is none.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    async fn limit_client(&self, name: &ClientName, limits: Limits) -> Result<bool, Error>;
+
     /// Removes a client; false when there is none.
     ///
     /// # Errors
@@ -33,10 +41,24 @@ pub trait ClientStore: Send + Sync + 'static {
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error>;
 }
 
-const ADD: &str =
-    "INSERT INTO client (name, secret, can, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
-const LIST: &str = "SELECT name, secret, can, created_at FROM client ORDER BY name";
+const ADD: &str = "INSERT INTO client (name, secret, can, created_at, revocation_quota, revocation_horizon) \
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING";
+const LIST: &str =
+    "SELECT name, secret, can, created_at, revocation_quota, revocation_horizon FROM client ORDER BY name";
+const LIMIT: &str = "UPDATE client SET revocation_quota = $1, revocation_horizon = $2 WHERE name = $3";
 const REMOVE: &str = "DELETE FROM client WHERE name = $1";
+
+/// The quota and the horizon in seconds, as they are kept.
+fn written(limits: Limits) -> (Option<String>, Option<i64>) {
+    let seconds = |horizon: Duration| i64::try_from(horizon.as_secs()).unwrap_or(i64::MAX);
+    (limits.quota.map(|quota| quota.to_string()), limits.horizon.map(seconds))
+}
+
+fn read(quota: Option<&str>, horizon: Option<i64>) -> Option<Limits> {
+    let quota = quota.map(str::parse).transpose().ok()?;
+    let horizon = horizon.map(u64::try_from).transpose().ok()?.map(Duration::from_secs);
+    Some(Limits { quota, horizon })
+}
 
 /// What a client may do, as it is kept.
 fn capabilities(client: &Client) -> String {

@@ -3,13 +3,14 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use adieu::{
     Issuer,
     token::{Algorithm, SigningKey, encode},
 };
-use adieu_server::clients::{Capability, ClientName};
+use adieu_server::clients::{Capability, ClientName, Limits};
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -163,7 +164,14 @@ async fn that_a_client_came_or_went_is_written_down() {
     let second = app.client("second", &[]).await;
     ask(&second).await.is(403);
     lines.has(json!({"event": "client_added", "client": "second"}));
-    app.node.clients.store().remove_client(&ClientName::new("second").unwrap()).await.unwrap();
+    let (name, horizon) = (ClientName::new("second").unwrap(), Some(Duration::from_secs(60)));
+    let limits = Limits { horizon, ..Limits::default() };
+    assert!(app.node.clients.store().limit_client(&name, limits).await.unwrap());
+    while lines.count("client_changed") == 0 {
+        ask(&second).await.is(403);
+    }
+    lines.has(json!({"event": "client_changed", "client": "second"}));
+    app.node.clients.store().remove_client(&name).await.unwrap();
     while ask(&second).await.status == 403 {}
     lines.has(json!({"event": "client_removed", "client": "second"}));
 }

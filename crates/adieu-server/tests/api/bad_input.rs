@@ -1,9 +1,10 @@
 //! What makes no sense is answered in one shape, and nothing is lost.
 
+use adieu_server::clients::Capability;
 use insta::assert_snapshot;
 use reqwest::Method;
 
-use crate::support::{PASSWORD, TestApp, credentials};
+use crate::support::{Call, PASSWORD, TestApp, credentials};
 
 #[tokio::test]
 async fn unknown_routes_and_wrong_methods() {
@@ -26,6 +27,46 @@ async fn fields_and_labels() {
         app.post(path).text(twice).send().await.is(400);
     }
     app.post("/login").send().await.is(422);
+}
+
+/// Of two labels two readers would take two different ones, and what is not UTF-8 would be read as something else.
+#[tokio::test]
+async fn a_body_is_labelled_once_and_in_utf_8() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let client = app.client("gate", &[Capability::Introspect, Capability::Revoke]).await;
+    const FORM: &str = "application/x-www-form-urlencoded";
+    const LABELS: &[(&[&str], bool)] = &[
+        (&["{}"], true),
+        (&["{}; charset=utf-8"], true),
+        (&["{};charset=\"UTF-8\"; boundary=x"], true),
+        (&["{}; charset=utf8"], true),
+        (&["{}; charset=utf-16"], false),
+        (&["{}; charset=utf-8; charset=utf-16"], false),
+        (&["{}; charset=iso-8859-1"], false),
+        (&["{}; charset"], true),
+        (&["{}; charset="], false),
+        (&["{}", "{}"], false),
+        (&["{}", "text/plain"], false),
+        (&["text/plain", "{}"], false),
+        (&["{}, {}"], false),
+        (&["text/plain"], false),
+        (&[""], false),
+        (&[], false),
+    ];
+    for (labels, is_read) in LABELS {
+        let labelled = |call: Call, name: &str| {
+            labels.iter().fold(call, |call, label| call.header("content-type", &label.replace("{}", name)))
+        };
+        let log_in = labelled(app.post("/login"), "application/json").body(credentials("jose", PASSWORD).to_string());
+        let answer = log_in.send().await;
+        assert_eq!(answer.status, if *is_read { 200 } else { 415 }, "{labels:?}: {answer}");
+        let revoke = labelled(app.post("/revocations"), "application/problem+json").body(r#"{"token_id":"x"}"#);
+        let answer = revoke.by(&client).send().await;
+        assert_eq!(answer.status, if *is_read { 200 } else { 415 }, "{labels:?}: {answer}");
+        // In the words of RFC 6749 §5.2.
+        let answer = labelled(app.post("/introspect"), FORM).body("token=x").by(&client).send().await;
+        assert_eq!(answer.status, if *is_read { 200 } else { 400 }, "{labels:?}: {answer}");
+    }
 }
 
 #[tokio::test]

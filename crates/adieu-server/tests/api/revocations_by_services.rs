@@ -75,6 +75,20 @@ async fn by_token_by_id_by_session_and_by_subject() {
     }
 }
 
+/// By `keep_until` it is not looked up: services round and convert what they know of an `exp`.
+#[tokio::test]
+async fn a_token_is_revoked_whatever_is_said_of_how_long_to_keep_that() {
+    let service = Service::start().await;
+    let app = &service.app;
+    for off in [-600_i64, -64, -2, -1, 0, 1, 2, 64, 86_400] {
+        let tokens = app.log_in("jose").await;
+        let claims = app.claims(&tokens);
+        let until = claims.expires_at.as_unix().checked_add_signed(off).unwrap();
+        service.revoke(json!({"token_id": claims.token_id, "keep_until": until})).await.is(200);
+        app.verify(&tokens.access).await.is_revoked();
+    }
+}
+
 #[tokio::test]
 async fn it_takes_the_capability_and_everything_takes_an_administrator() {
     let service = Service::start().await;
@@ -225,7 +239,7 @@ async fn what_is_wrong_with_each_of_many_is_said_and_nothing_is_done() {
     422 {"revocations.0.revocations":["Unknown field."]}
     422 {"keep_until":["Goes with token_id without expires_at, with session, and with another issuer."]}
     422 {"keep_until":["Goes with token_id without expires_at, with session, and with another issuer."]}
-    422 {"keep_until":["Later than client_revocation_horizon from now."]}
+    422 {"keep_until":["Later than the client's client_revocation_horizon from now."]}
     422 {"issuer":["A token says itself who issued it."]}
     422 {"issuer":["an id must not be empty"]}
     "#);

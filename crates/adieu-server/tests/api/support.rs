@@ -255,7 +255,12 @@ impl Call {
     }
 
     /// A body that is not said to be JSON.
-    pub(crate) fn unlabelled(mut self, body: &'static str) -> Self {
+    pub(crate) fn unlabelled(self, body: &'static str) -> Self {
+        self.body(body)
+    }
+
+    /// A body with the labels that it has been given.
+    pub(crate) fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.body(body);
         self
     }

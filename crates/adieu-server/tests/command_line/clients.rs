@@ -41,6 +41,47 @@ fn clients_are_listed_in_columns_and_as_objects() {
     "#);
 }
 
+#[test]
+fn a_client_can_have_limits_of_its_own() {
+    let place = Place::empty();
+    let limits = ["--revocation-quota", "500 per 1m", "--revocation-horizon", "1d12h"];
+    place.run(&[&["client", "add", "till", "--can", "revoke", "--create"], &limits[..]].concat()).succeeded();
+    place.run(&["client", "add", "shop", "--can", "revoke"]).succeeded();
+    let change = |arguments: &[&str]| place.run(&[&["client", "change"], arguments].concat());
+    insta::assert_snapshot!(change(&["shop", "--revocation-quota", "7 per 1h"]).succeeded().stdout, @"the client shop may append 7 per 1h revocations, kept for 90d at most");
+    insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
+    NAME  CAN     REVOKES     KEPT FOR  CREATED
+    shop  revoke  7 per 1h    90d       TIME________________
+    till  revoke  500 per 1m  1d12h     TIME________________
+    ");
+    // What is not named stays.
+    change(&["till", "--revocation-quota", "default"]).succeeded();
+    let changed = change(&["till", "--json"]).succeeded();
+    insta::assert_snapshot!(changed.redacted(), @r#"{"can":["revoke"],"created_at":SECONDS___,"name":"till","revocations":{"again_in":3600,"at_once":10000,"kept_for":129600}}"#);
+    change(&["till", "--revocation-horizon", "default"]).succeeded();
+    assert_eq!(place.run(&["client", "list", "--json"]).succeeded().objects()[1]["revocations"]["kept_for"], 7_776_000);
+
+    place.run(&["client", "add", "gate", "--can", "introspect"]).succeeded();
+    let refusals = [
+        change(&["other", "--revocation-quota", "1 per 1s"]).failed(),
+        change(&["gate", "--revocation-quota", "1 per 1s"]).failed(),
+        place.run(&["client", "add", "door", "--can", "follow", "--revocation-quota", "1 per 1s"]).failed(),
+    ];
+    insta::assert_snapshot!(refusals.join("\n"), @"
+    no client with the name other
+    the client gate can't revoke
+    a client that can't revoke has no limits on it
+    ");
+    for wrong in [
+        ["--revocation-quota", "0 per 1m"],
+        ["--revocation-quota", "7"],
+        ["--revocation-horizon", "0s"],
+        ["--revocation-horizon", "9999w"],
+    ] {
+        assert_eq!(change(&[&["shop"], &wrong[..]].concat()).status, 2, "{wrong:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_a_command_removes_is_cut_off_from_a_running_server() {
     let place = Place::empty();

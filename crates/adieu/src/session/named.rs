@@ -32,7 +32,8 @@ pub enum Name {
     Token {
         /// Its `jti`.
         id: TokenId,
-        /// Its `exp` to the second, if it is known; with another one, the token is not found.
+        /// Its `exp` to the second, if it is known for certain: the index looks there, and with another one may not find the
+        /// token. Otherwise `None`, and [`Named::keep_until`].
         expires_at: Option<Timestamp>,
     },
     /// One session, whoever it is of.
@@ -115,13 +116,14 @@ impl Sessions {
         Ok(self.revoke_one(self.name(token)?).await?)
     }
 
-    /// Revokes the token with this `jti`. `expires_at` is its `exp` to the second, if it is known; with another one, the
-    /// token is not found.
+    /// Revokes the token with this `jti`. `expires_at` is its `exp`, if it is known: until then the revocation is kept at
+    /// least. The token is found whatever its `exp` is.
     ///
     /// # Errors
     /// When the store could not be written.
     pub async fn revoke_token_id(&self, id: TokenId, expires_at: Option<Timestamp>) -> Result<(), Error> {
-        self.revoke_one(Name::Token { id, expires_at }.into()).await.map(drop)
+        let what = Name::Token { id, expires_at: None };
+        self.revoke_one(Named { what, issuer: None, keep_until: expires_at }).await.map(drop)
     }
 
     /// How far ahead of now the cut-offs among these reach; `None` when there is none.
@@ -134,14 +136,13 @@ impl Sessions {
     /// Returns when the second of the call is over, and as many more as cut-offs [reach](Self::reach) ahead: none from before
     /// the call is about what is issued after that.
     ///
-    /// It takes a second more than they reach, also when the wall clock goes back meanwhile; and never longer than with
-    /// [`DEFAULT_SKEW`].
+    /// It takes a second more than they reach, also when the wall clock goes back meanwhile: a minute and a second at most, since
+    /// no clock may be further [ahead](crate::token::Rules::with_skew).
     pub async fn until_next_second(&self, reach: Duration) {
         const SECOND: Duration = Duration::from_secs(1);
         const LOOK: Duration = Duration::from_millis(10);
-        let reach = reach.min(DEFAULT_SKEW);
         let (second, began_at) = (self.clock.now().plus(reach), tokio::time::Instant::now());
-        while self.clock.now() <= second && began_at.elapsed() < SECOND + reach {
+        while self.clock.now() <= second && began_at.elapsed() <= SECOND + reach {
             tokio::time::sleep(LOOK).await;
         }
     }

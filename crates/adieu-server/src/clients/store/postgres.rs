@@ -5,19 +5,25 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    super::{Client, ClientName, SecretHash},
-    ADD, ClientStore, LIST, REMOVE, capabilities,
+    super::{Client, ClientName, Limits, SecretHash},
+    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, written,
 };
 
 /// The steps that brought the tables to where they are.
-const SCHEMA: &[&str] = &["
+const SCHEMA: &[&str] = &[
+    "
     CREATE TABLE client (
         name       TEXT COLLATE \"C\" PRIMARY KEY,
         secret     TEXT COLLATE \"C\" NOT NULL,
         can        TEXT COLLATE \"C\" NOT NULL,
         created_at BIGINT NOT NULL
     )
-"];
+",
+    "
+    ALTER TABLE client ADD COLUMN revocation_quota TEXT;
+    ALTER TABLE client ADD COLUMN revocation_horizon BIGINT;
+",
+];
 
 /// Brings the tables of clients in PostgreSQL up to date.
 ///
@@ -30,17 +36,25 @@ pub async fn migrate_postgres(store: &Postgres) -> Result<(), Error> {
 #[async_trait]
 impl ClientStore for Postgres {
     async fn add_client(&self, client: Client) -> Result<bool, Error> {
+        let (quota, horizon) = written(client.limits);
         let add = sqlx::query(ADD)
             .bind(client.name.as_str())
             .bind(client.secret.to_text())
             .bind(capabilities(&client))
-            .bind(i64::try_from(client.created_at.as_unix()).unwrap_or(i64::MAX));
+            .bind(i64::try_from(client.created_at.as_unix()).unwrap_or(i64::MAX))
+            .bind(quota)
+            .bind(horizon);
         Ok(self.execute(add).await? == 1)
     }
 
     async fn clients(&self) -> Result<Vec<Client>, Error> {
         let rows = self.fetch_all(sqlx::query(LIST)).await?;
         rows.iter().map(client).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn limit_client(&self, name: &ClientName, limits: Limits) -> Result<bool, Error> {
+        let (quota, horizon) = written(limits);
+        Ok(self.execute(sqlx::query(LIMIT).bind(quota).bind(horizon).bind(name.as_str())).await? == 1)
     }
 
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error> {
@@ -55,6 +69,7 @@ fn client(row: &PgRow) -> sqlx::Result<Client> {
         secret: SecretHash::from_text(row.try_get(1)?).ok_or_else(|| invalid("not a hash".into()))?,
         // What a newer version lets a client do is nothing to this one.
         can: row.try_get::<&str, _>(2)?.split(' ').filter_map(|capability| capability.parse().ok()).collect(),
+        limits: read(row.try_get(4)?, row.try_get(5)?).ok_or_else(|| invalid("not a limit".into()))?,
         created_at: Timestamp::from_unix(u64::try_from(row.try_get::<i64, _>(3)?).unwrap_or(0)),
     })
 }

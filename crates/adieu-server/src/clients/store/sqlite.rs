@@ -5,19 +5,25 @@ use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use super::{
-    super::{Client, ClientName, SecretHash},
-    ADD, ClientStore, LIST, REMOVE, capabilities,
+    super::{Client, ClientName, Limits, SecretHash},
+    ADD, ClientStore, LIMIT, LIST, REMOVE, capabilities, read, written,
 };
 
 /// The steps that brought the tables to where they are.
-const SCHEMA: &[&str] = &["
+const SCHEMA: &[&str] = &[
+    "
     CREATE TABLE client (
         name       TEXT PRIMARY KEY,
         secret     TEXT NOT NULL,
         can        TEXT NOT NULL,
         created_at BIGINT NOT NULL
     ) WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE client ADD COLUMN revocation_quota TEXT;
+    ALTER TABLE client ADD COLUMN revocation_horizon BIGINT;
+",
+];
 
 /// Brings the tables of clients up to date.
 ///
@@ -31,12 +37,15 @@ pub async fn migrate(store: &Sqlite) -> Result<(), Error> {
 impl ClientStore for Sqlite {
     async fn add_client(&self, client: Client) -> Result<bool, Error> {
         let can = capabilities(&client);
+        let (quota, horizon) = written(client.limits);
         self.transact(move |connection| {
             let added = connection.prepare_cached(ADD)?.execute(params![
                 client.name.as_str(),
                 client.secret.to_text(),
                 can,
-                client.created_at.as_unix()
+                client.created_at.as_unix(),
+                quota,
+                horizon,
             ])?;
             Ok(added == 1)
         })
@@ -45,6 +54,15 @@ impl ClientStore for Sqlite {
 
     async fn clients(&self) -> Result<Vec<Client>, Error> {
         self.query(|connection| connection.prepare_cached(LIST)?.query_map([], client)?.collect()).await
+    }
+
+    async fn limit_client(&self, name: &ClientName, limits: Limits) -> Result<bool, Error> {
+        let (name, (quota, horizon)) = (name.clone(), written(limits));
+        let limit = move |connection: &rusqlite::Connection| {
+            let limited = connection.prepare_cached(LIMIT)?.execute(params![quota, horizon, name.as_str()])?;
+            Ok(limited == 1)
+        };
+        self.transact(limit).await
     }
 
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error> {
@@ -63,6 +81,8 @@ fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
         secret: SecretHash::from_text(&row.get::<_, String>(1)?).ok_or_else(|| invalid(1, "not a hash".into()))?,
         // What a newer version lets a client do is nothing to this one.
         can: can.split(' ').filter_map(|capability| capability.parse().ok()).collect(),
+        limits: read(row.get::<_, Option<String>>(4)?.as_deref(), row.get(5)?)
+            .ok_or_else(|| invalid(4, "not a limit".into()))?,
         created_at: Timestamp::from_unix(row.get(3)?),
     })
 }
