@@ -104,7 +104,7 @@ async fn a_node_that_a_failover_has_lost_is_waited_for() {
     a.log_out_everywhere(&ended).await;
     let mut standby = primary.standby().await;
     standby.stop().await;
-    let (b, _) = Server::start(&[], vec![store, ("ADIEU_MAX_STALENESS", "8s".to_owned())]).await;
+    let (b, _) = Server::start(&[], vec![store, ("ADIEU_MAX_STALENESS", "12s".to_owned())]).await;
     // It had ended before, so nothing is written, but the other node is met.
     assert_eq!(a.ask(Method::POST, "/logout?wait=everywhere", Some(&ended), None).await.0, 401);
     assert_eq!(b.verify(&token).await.0, 204);

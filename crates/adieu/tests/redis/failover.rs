@@ -2,12 +2,15 @@
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use adieu::{
-    Issuer, Node, Subject,
-    revocation::RevokedBy,
+    Error, Issuer, Node, Subject,
+    conformance::sample::{read_all, token},
+    restore::{HighWater, Restorable as _},
+    revocation::{Position, RevocationLog as _, RevokedBy},
     session::{Scope, SessionError, TokenPair},
     store::Redis,
     token::Refusal,
@@ -145,4 +148,50 @@ async fn with_nothing_lost_nobody_is_logged_out() {
         assert!(refusal(node, &left).is_some() && refusal(node, &also).is_some());
     }
     assert!(refresh(&late, &stays).await);
+}
+
+/// Nobody has read in between: neither a read nor an append goes on, also when others have given new entries the places of those that
+/// were lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_look_after_it_notices_whichever_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut primary = Server::start().await;
+    let connect = async |mark: &str| {
+        let store = Redis::connect(&primary.url()).await.unwrap();
+        let mark = Arc::new(HighWater::open(folder.path().join(mark)).unwrap());
+        mark.see(&store.look(Position::START).await.unwrap());
+        store.witness().keep_to(&mark);
+        (store, mark)
+    };
+    let (reads, _one) = connect("one").await;
+    let (appends, _two) = connect("two").await;
+    appends.append(vec![token("kept")]).await.unwrap();
+    let replica = primary.replica().await;
+    replica.leave().await;
+    for store in [&reads, &appends] {
+        store.append(vec![token("lost")]).await.unwrap();
+    }
+    let before = reads.read(None, Duration::ZERO).await.unwrap().cursor;
+    primary.fail_over_to(replica).await;
+    let other = Redis::connect(&primary.url()).await.unwrap();
+    other.append((0..5).map(|number| token(format!("new {number}"))).collect()).await.unwrap();
+    // Also without a mark, nobody goes on from there.
+    let page = other.read(Some(&before), Duration::ZERO).await.unwrap();
+    assert!(page.from_start && page.cursor.position > before.position, "read on from {before} to {}", page.cursor);
+    // Until the connections of before are given up.
+    let started = Instant::now();
+    let is_noticed = |outcome: Result<(), Error>| match outcome {
+        Err(Error::WentBack(_)) => true,
+        Err(_) => false,
+        Ok(()) => panic!("nothing was noticed"),
+    };
+    while !is_noticed(reads.read(None, Duration::ZERO).await.map(drop)) {
+        assert!(started.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while !is_noticed(appends.append(vec![token("after")]).await.map(drop)) {
+        assert!(started.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(read_all(&other, None).await.0.len(), 6, "and nothing was appended");
 }
