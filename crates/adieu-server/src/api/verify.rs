@@ -65,7 +65,7 @@ pub(super) struct ClaimWanted(String);
     ("issuer" = Option<String>, Query, min_length = 1,
         description = "It must be from this issuer. Without it: from this server, or any that it trusts."),
     ("claim" = inline(Option<Vec<ClaimWanted>>), Query, description = "`name:value`, also several times: it must have this claim, with this \
-        value or with a list that has it. A colon in the name is written `%3A`. Of a trusted issuer only those count that its \
+        value or with a list that has it. A colon in the name is written `%3A`, and the one between is not. Of a trusted issuer only those count that its \
         settings list."),
 ), responses(
     (status = 204, description = "The token is good.", headers(
@@ -151,8 +151,15 @@ impl Wanted {
                     }
                 }
                 // Before it is decoded, so that there can be colons in a name.
-                "claim" => match value.split_once(':') {
-                    Some((claim, value)) if !claim.is_empty() => wanted.claims.push((decoded(claim), decoded(value))),
+                "claim" => match value.split_once(':').map(|(claim, value)| (decoded(claim), decoded(value))) {
+                    Some((claim, value)) if !claim.is_empty() => wanted.claims.push((claim, value)),
+                    // Many clients encode every colon: then the first is the one between.
+                    None => match text.split_once(':') {
+                        Some((claim, value)) if !claim.is_empty() => {
+                            wanted.claims.push((claim.to_owned(), value.to_owned()));
+                        }
+                        _ => errors.add(name, "Must be a name and a value with a colon between."),
+                    },
                     _ => errors.add(name, "Must be a name and a value with a colon between."),
                 },
                 _ => errors.add(name, "Unknown field."),
@@ -237,6 +244,9 @@ mod tests {
             }
         );
         assert_eq!(Wanted::parse("").unwrap(), Wanted::default());
+        // As libraries write what they are given as the value of a parameter.
+        let encoded = Wanted::parse("claim=role%3Aeditor&claim=a%3Ab%3Ac").unwrap();
+        assert_eq!(encoded.claims, [claim("role", "editor"), claim("a", "b:c")]);
     }
 
     #[test]
@@ -254,6 +264,7 @@ mod tests {
             "issuer=a&issuer=b",
             "claim=role",
             "claim=:editor",
+            "claim=%3Aeditor",
             "claim=",
             "claims=a:b",
             "x",

@@ -142,6 +142,21 @@ async fn what_is_issued_after_the_answer_is_not_revoked_by_it() {
     }
 }
 
+/// It takes the seconds that the other issuer's clock may be ahead, which is more than requests may take here.
+#[tokio::test]
+async fn a_cut_off_is_waited_for_beyond_the_time_of_a_request_unless_the_caller_waits_itself() {
+    let app = TestApp::with(&[("request_timeout", "1s")]).await;
+    let client = app.client("shop", &[Capability::Revoke]).await;
+    let cut_off =
+        |subject: &str| app.post("/revocations").by(&client).json(json!({ "subject": subject, "issuer": OTHER }));
+    let mut waits = std::pin::pin!(cut_off("jose").send());
+    tokio::select! {
+        _ = &mut waits => panic!("it does not wait"),
+        answer = cut_off("ana").header("prefer", "adieu-cursor, wait=0").send() => answer.is(200),
+    };
+    waits.await.is(200);
+}
+
 #[tokio::test]
 async fn many_at_once() {
     let service = Service::start().await;
