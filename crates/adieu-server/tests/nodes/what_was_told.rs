@@ -9,10 +9,12 @@ use super::{
 };
 
 /// How somebody is told.
-const WAYS: [(&str, Shown); 5] = [
+const WAYS: [(&str, Shown); 7] = [
     ("/logout", Shown::Access),
     ("/logout", Shown::Refresh),
     ("/logout?scope=all", Shown::Access),
+    ("/logout?scope=all", Shown::Refresh),
+    ("/logout?scope=others", Shown::Access),
     ("/logout?wait=everywhere", Shown::Access),
     ("/refresh", Shown::Refresh),
 ];
