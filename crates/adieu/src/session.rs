@@ -306,7 +306,8 @@ impl Sessions {
     }
 
     /// Logs out, with an access or a refresh token of the session; one that has expired, or is not valid yet, will do to
-    /// end its own session. Any other [`Scope`] takes a token that is in time.
+    /// end its own session. Any other [`Scope`] takes a token that is in time; a refresh token that was used up before ends its
+    /// own session then, as with [`Sessions::refresh`].
     ///
     /// A token of another issuer has no row here: the token is revoked, with every other of its session if it names one,
     /// and with [`Scope::All`] every token of its subject that its issuer has issued until now. [`Scope::Others`] is not possible
@@ -332,6 +333,9 @@ impl Sessions {
             self.log_out_without_session(claims, scope).await?;
             return Ok(0);
         };
+        if scope != Scope::This && claims.token_type == TokenType::Refresh {
+            self.require_not_used_up(&claims).await?;
+        }
         let subject = claims.subject.clone();
         let selection = match scope {
             Scope::This => Selection::Owned(session.clone(), subject.clone()),
@@ -342,6 +346,15 @@ impl Sessions {
         match ended {
             Some(ended) => Ok(ended),
             None => Err(self.ended(&claims).await),
+        }
+    }
+
+    /// Passes on a refresh token that could be used now. One that was used up is as good as expired: it ends its own session.
+    async fn require_not_used_up(&self, claims: &Claims) -> Result<(), SessionError> {
+        let token = RefreshToken(Arc::new(claims.clone()));
+        match self.foresee(&token).await? {
+            Rotated::Reused(..) => self.refresh(&token, Map::new()).await.map(drop),
+            Rotated::Fresh(_) | Rotated::Again(_) | Rotated::Ended => Ok(()),
         }
     }
 

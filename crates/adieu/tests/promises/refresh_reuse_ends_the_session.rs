@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adieu::{
     revocation::RevokedBy,
-    session::{SessionError, SessionSettings},
+    session::{Scope, SessionError, SessionSettings},
     store::Memory,
     token::Refusal,
 };
@@ -137,4 +137,27 @@ async fn the_grace_begins_when_a_token_is_used_and_not_when_its_successor_is() {
     node.catch_up().await;
     node.refresh(&second.refresh).await.unwrap();
     assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
+}
+
+/// From a log file, say.
+#[tokio::test]
+async fn one_that_was_used_up_ends_its_own_session_at_most() {
+    for scope in [Scope::All, Scope::Others] {
+        let node = Node::start().await;
+        let (first, elsewhere) = (node.log_in(jose()).await, node.log_in(jose()).await);
+        let second = node.refresh(&first.refresh).await.unwrap();
+        let third = node.refresh(&second.refresh).await.unwrap();
+        node.clock.advance(Duration::from_secs(12));
+        node.catch_up().await;
+        let told = node.sessions.log_out(&first.refresh, scope).await;
+        assert!(matches!(told, Err(SessionError::Refused(REVOKED))), "{scope:?}: {told:?}");
+        assert_eq!(node.refusal(&third.access), Some(REVOKED), "{scope:?}");
+        assert_eq!(node.refusal(&elsewhere.access), None, "{scope:?}");
+    }
+    // One whose successor nobody has used could be used again.
+    let node = Node::start().await;
+    let (first, elsewhere) = (node.log_in(jose()).await, node.log_in(jose()).await);
+    node.refresh(&first.refresh).await.unwrap();
+    assert_eq!(node.sessions.log_out(&first.refresh, Scope::All).await.unwrap(), 2);
+    assert_eq!(node.refusal(&elsewhere.access), Some(REVOKED));
 }
