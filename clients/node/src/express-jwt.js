@@ -1,7 +1,7 @@
 /** For express-jwt: `expressjwt({ secret, algorithms, isRevoked: isRevoked(blocklist) })`. */
 
 import { ACCESS, checked } from './kind.js';
-import { EXPIRED, INVALID, MISSING, REVOKED, isGood, ownRefusal } from './refusals.js';
+import { EXPIRED, INVALID, MISSING, REVOKED, SKEW, isGood, ownRefusal } from './refusals.js';
 
 export { bearerToken } from './refusals.js';
 
@@ -16,13 +16,15 @@ export { bearerToken } from './refusals.js';
  * @param {readonly string[]} [options.types] the kinds of token that are let in: access tokens unless set otherwise
  * @param {(request: R) => string | undefined} [options.getToken] needed for tokens without `jti`: the same function that express-jwt
  *   is given as `getToken`, say {@link bearerToken}. One that finds another token in the request would let a revoked one in
+ * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 unless set. No more than `clock_skew` of the
+ *   issuer at the node, as far as a cut-off of a subject reaches
  * @returns {(request: R, token: { header?: unknown, payload: unknown } | undefined) => Promise<boolean>}
  */
-export function isRevoked(blocklist, { types = ACCESS, getToken } = {}) {
+export function isRevoked(blocklist, { types = ACCESS, getToken, skew = SKEW } = {}) {
   const kinds = checked(types);
   return async (request, token) => {
     const claims = /** @type {Claims} */ (token?.payload);
-    return !isGood(blocklist, kinds, token?.header, claims, getToken?.(request));
+    return !isGood(blocklist, kinds, token?.header, claims, getToken?.(request), skew);
   };
 }
 

@@ -1,7 +1,7 @@
 /** For `@fastify/jwt`: `app.register(jwt, { secret, trusted: trusted(blocklist) })`. */
 
 import { ACCESS, checked, headerOf } from './kind.js';
-import { EXPIRED, INVALID, MISSING, REVOKED, bearerToken, isGood, ownRefusal } from './refusals.js';
+import { EXPIRED, INVALID, MISSING, REVOKED, SKEW, bearerToken, isGood, ownRefusal } from './refusals.js';
 
 export { bearerToken };
 
@@ -22,9 +22,11 @@ export { bearerToken };
  * @param {(request: R) => string | undefined} [options.getToken] needed for tokens without `jti`, and for those that are not in the
  *   header `Authorization`: the same function that `@fastify/jwt` is given as `verify.extractToken`, say {@link bearerToken}. One that
  *   finds another token in the request would let a revoked one in
+ * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 unless set. No more than `clock_skew` of the
+ *   issuer at the node, as far as a cut-off of a subject reaches
  * @returns {(request: R, decoded: Record<string, any>) => Promise<boolean>}
  */
-export function trusted(blocklist, { types = ACCESS, getToken } = {}) {
+export function trusted(blocklist, { types = ACCESS, getToken, skew = SKEW } = {}) {
   const kinds = checked(types);
   return async (request, decoded) => {
     // With the option `complete` it is the whole token.
@@ -32,7 +34,7 @@ export function trusted(blocklist, { types = ACCESS, getToken } = {}) {
     const claims = /** @type {Claims} */ (isComplete ? decoded.payload : decoded);
     const token = getToken?.(request);
     const header = isComplete ? decoded.header : headerOf(token ?? bearerToken(request));
-    return isGood(blocklist, kinds, header, claims, token);
+    return isGood(blocklist, kinds, header, claims, token, skew);
   };
 }
 

@@ -175,7 +175,17 @@ test('the kinds that are let in are a list and not one name', async (t) => {
   const types = /** @type {any} */ ('access');
   assert.throws(() => forExpress.isRevoked(blocklist, { types }), TypeError);
   assert.throws(() => forFastify.trusted(blocklist, { types }), TypeError);
-  assert.throws(() => assertGood(blocklist, { protectedHeader: { typ: 7 }, payload: {} }, { types }), { message: /^types/ });
+  assert.throws(() => assertGood(blocklist, { protectedHeader: { typ: 7 }, payload: {} }, { types }), { message: /^types: must/ });
+});
+
+test('two kinds are none of several, and how far ahead a clock may be can be set', async (t) => {
+  const { blocklist } = await follow(t, await Node.start(t));
+  const now = Math.floor(Date.now() / 1000);
+  const verified = (/** @type {object} */ claims) => ({ protectedHeader: {}, payload: { jti: 'x', exp: now + 900, ...claims } });
+  assert.throws(() => assertGood(blocklist, verified({ type: 'access', typ: 'Refresh' }), { types: ['access', 'refresh'] }), /another kind/);
+  assertGood(blocklist, verified({ iat: now + 3 }));
+  assert.throws(() => assertGood(blocklist, verified({ iat: now + 60 })), /from the future/);
+  assertGood(blocklist, verified({ iat: now + 60 }), { skew: 60 });
 });
 
 /** @typedef {(token: string) => Promise<number>} Ask gives the status */

@@ -31,6 +31,7 @@ import adieu.django
 import adieu.fastapi
 import adieu.flask
 from adieu import Blocklist, token_id_of
+from adieu.kind import is_one_of
 
 TABLE = json.loads((REPOSITORY / "tests" / "verdicts.json").read_text())
 ROWS = {row["name"]: row for row in TABLE["rows"]}
@@ -183,6 +184,13 @@ def test_the_kinds_that_are_let_in_are_a_collection_and_not_one_name(follow_as: 
         adieu.fastapi.NotRevoked(follow_as(adieu.fastapi.Blocklist, issuer), decode_by(issuer), types="access")
     with pytest.raises(TypeError, match="types must be a collection"):
         follow_as(adieu.flask.Blocklist, issuer).protect(JWTManager(Flask("test")), types="access")
+
+
+def test_two_kinds_are_none_of_several() -> None:
+    both = ("access", "refresh")
+    assert is_one_of(both, {"typ": "at+jwt"}, {"type": "access"})
+    assert not is_one_of(both, {"typ": "at+jwt"}, {"type": "refresh"})
+    assert not is_one_of(both, {}, {"type": "access", "token_use": "refresh"})
 
 
 def decode_by(name: str) -> Callable[[str], Mapping[str, Any]]:

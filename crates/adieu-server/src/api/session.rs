@@ -90,7 +90,7 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
 
 /// Logs out: ends the session of the token, all its access tokens and its refresh token.
 ///
-/// Either token will do, also an expired one; `scope` takes one that has not expired. When the answer comes, the end is on stable storage, and this node
+/// Either token will do, also an expired one; `scope` takes one that has not expired or been used up. When the answer comes, the end is on stable storage, and this node
 /// refuses the tokens from the very next request on.
 #[utoipa::path(post, path = "/logout", tag = "Session", security(("access" = []), ("refresh" = [])),
     params(("scope" = inline(Option<ScopeName>), Query, description = "`this` session (the default), the user's `others`, or `all`."),
