@@ -4,11 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{
     output::{Output, Reader, counted},
     progress::Progress,
+    prompt::hidden,
     store::{audited, exists, settings},
 };
 use crate::{
@@ -46,6 +48,9 @@ enum Command {
         /// The file with the address of the store that it is copied into
         #[arg(long, value_name = "FILE")]
         to_file: Option<PathBuf>,
+        /// Ask for the password of each database whose address has none
+        #[arg(long)]
+        ask_password: bool,
     },
 }
 
@@ -60,15 +65,27 @@ fn address(flag: &str, given: Option<StoreAddress>, file: Option<PathBuf>) -> an
     ensure!(
         !address.has_password(),
         "a password may not be an argument, which other users of this machine can see; give --{flag}-file a file with the \
-         address, or leave the password to PGPASSWORD or ~/.pgpass"
+         address, say --ask-password, or leave the password to PGPASSWORD or ~/.pgpass"
     );
     Ok(address)
 }
 
+/// The address with a password that a person types, which is not shown.
+fn asked(address: StoreAddress) -> anyhow::Result<StoreAddress> {
+    if !matches!(address, StoreAddress::Postgres(_)) || address.has_password() {
+        return Ok(address);
+    }
+    let password = hidden(&format!("Password of {address}: "))?;
+    address.with_password(password.expose_secret()).map_err(anyhow::Error::msg)
+}
+
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::Copy { from, from_file, to, to_file } = self.command;
-        let (from, to) = (address("from", from, from_file)?, address("to", to, to_file)?);
+        let Command::Copy { from, from_file, to, to_file, ask_password } = self.command;
+        let (mut from, mut to) = (address("from", from, from_file)?, address("to", to, to_file)?);
+        if ask_password {
+            (from, to) = (asked(from)?, asked(to)?);
+        }
         let mut output = Output::new(if self.json { Reader::Machine } else { Reader::Person });
         let settings = settings(&Flags { config: self.config, ..Flags::default() })?;
         audited(&settings)?;

@@ -48,6 +48,11 @@ fn ask_twice() -> anyhow::Result<SecretString> {
     Ok(first)
 }
 
+/// Asks on the terminal, without showing what is typed.
+pub(super) fn hidden(question: &str) -> anyhow::Result<SecretString> {
+    rpassword::prompt_password(visible(question)).map(SecretString::from).context("cannot ask for the password")
+}
+
 fn password_from(input: impl io::Read) -> anyhow::Result<SecretString> {
     const MOST: usize = MAX_PASSWORD_BYTES + "\r\n".len();
     let mut bytes = Vec::with_capacity(MOST + 1);

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::value::Value;
 
 /// A URL that may have a password in it, which `Debug` and `Display` leave out.
@@ -101,6 +103,21 @@ impl StoreAddress {
     }
 }
 
+impl StoreAddress {
+    /// The same with this password, where a server is asked that has users.
+    ///
+    /// # Errors
+    /// When it names no user, or is no server's.
+    pub fn with_password(self, password: &str) -> Result<Self, &'static str> {
+        let Self::Postgres(Address(url)) = &self else { return Err("a file has no password") };
+        let (before, parameters) = url.split_at(url.find('?').unwrap_or(url.len()));
+        let (scheme, rest) = before.split_once("://").ok_or("the address has no scheme")?;
+        let (user, host) = rest.rsplit_once('@').ok_or("the address names no user whose password it could be")?;
+        let (user, password) = (user.trim_end_matches(':'), utf8_percent_encode(password, NON_ALPHANUMERIC));
+        Ok(Self::Postgres(Address(format!("{scheme}://{user}:{password}@{host}{parameters}"))))
+    }
+}
+
 impl FromStr for StoreAddress {
     type Err = &'static str;
 
@@ -170,6 +187,27 @@ mod tests {
             );
         }
         assert_eq!(redacted("nothing: // at all @ here"), "nothing: // at all @ here");
+    }
+
+    #[test]
+    fn a_password_that_was_typed_is_taken_as_it_is() {
+        for (address, expected) in [
+            ("postgres://ana@db:5432/adieu", Some("postgres://ana:s3%40cr%3Ae%2F%25t@db:5432/adieu")),
+            (
+                "postgres://ana:@db/adieu?sslmode=require",
+                Some("postgres://ana:s3%40cr%3Ae%2F%25t@db/adieu?sslmode=require"),
+            ),
+            ("postgres://db/adieu", None),
+            ("sqlite:/a@b", None),
+        ] {
+            let with_password =
+                StoreAddress::read(address).and_then(|address| address.with_password("s3@cr:e/%t").ok());
+            let exposed = with_password.map(|address| match address {
+                StoreAddress::Postgres(url) => url.expose().to_owned(),
+                StoreAddress::Sqlite(path) => path.display().to_string(),
+            });
+            assert_eq!(exposed.as_deref(), expected, "{address}");
+        }
     }
 
     #[test]

@@ -94,6 +94,22 @@ async fn a_new_password_is_asked_for_twice_and_not_shown() {
     assert!(can_log_in(&place.node().await, "ana", "correct horse").await);
 }
 
+/// Where nobody listens, so that what it would be used for is not done.
+#[test]
+fn the_password_of_a_database_is_asked_for_and_not_shown() {
+    let place = Place::with_user("jose");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("postgres://ana@127.0.0.1:{}/adieu", free.local_addr().unwrap().port());
+    drop(free);
+    let copy = format!("store copy --from sqlite:data/adieu.sqlite --to {address} --ask-password");
+    let mut terminal = Terminal::run(&place, &copy);
+    terminal.wait_for(&format!("Password of {address}: "));
+    terminal.type_hidden("correct horse");
+    let (shown, status) = terminal.end();
+    assert_eq!(status, 1, "{shown}");
+    assert!(shown.contains("ana:***@127.0.0.1") && !shown.contains("horse"), "{shown}");
+}
+
 #[tokio::test]
 async fn two_passwords_that_differ_change_nothing() {
     let place = Place::with_user("jose");
