@@ -22,6 +22,7 @@ mod schema;
 mod sessions;
 mod wal_index;
 mod worker;
+mod write_ahead_log;
 
 use std::{
     cell::Cell,
@@ -44,6 +45,7 @@ use crate::{Error, restore::Witness, time::Timestamp};
 use file::File;
 use schema::State;
 use worker::{Mode, Worker};
+use write_ahead_log::WriteAheadLog;
 
 /// How often, and for how long, a statement looks whether another process has done with writing; for longer on a machine that is so
 /// busy that it has not looked as often by then.
@@ -120,10 +122,11 @@ impl Sqlite {
             make_private(&path)?;
             schema::migrate(&mut connect(&path).map_err(Error::unavailable)?).map_err(Error::unavailable)?;
         }
+        let file = Arc::new(File::of(&path)?);
         let sound = Arc::new(AtomicBool::new(false));
         let to_read = |name: &str, count: usize| {
             let connections = (0..count).map(|_| connect_to_read(&path)).collect::<Result<_, _>>();
-            Worker::start(name, &path, connections.map_err(Error::unavailable)?, Mode::Read(Arc::clone(&sound)))
+            Worker::start(name, &file, connections.map_err(Error::unavailable)?, Mode::Read(Arc::clone(&sound)))
         };
         let (readers, follower) = (to_read("adieu-reader", READERS)?, to_read("adieu-follower", 1)?);
         if let Some(network) = network::of(&path) {
@@ -133,11 +136,11 @@ impl Sqlite {
                  machine, or everything in PostgreSQL"
             );
         }
-        let file = Arc::new(File::of(&path)?);
         let (writer, witness) = (Arc::new(OnceLock::new()), Witness::default());
         let (announce, checked) = watch::channel(None);
         let check = {
-            let (path, writer, witness) = (path.clone(), Arc::clone(&writer), witness.clone());
+            let (path, file) = (path.clone(), Arc::clone(&file));
+            let (writer, witness) = (Arc::clone(&writer), witness.clone());
             move || {
                 let outcome = match state {
                     State::Current => schema::check_pages(&path),
@@ -148,7 +151,7 @@ impl Sqlite {
                     sound.store(true, Ordering::Release);
                     // This thread alone sets it, once.
                     let _ =
-                        writer.set(Worker::start("adieu-writer", &path, vec![connection], Mode::GroupCommit(witness))?);
+                        writer.set(Worker::start("adieu-writer", &file, vec![connection], Mode::GroupCommit(witness))?);
                     Ok(())
                 });
                 announce.send_replace(Some(outcome));
@@ -263,9 +266,14 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Unavailable`] when that failed: nothing is lost, the write-ahead log is then part of the store.
     pub async fn checkpoint(&self) -> Result<(), Error> {
-        wal_index::check(&self.path)?;
+        self.file.check_writable()?;
+        let path = Arc::clone(&self.path);
         // By a reader, since the writer's operations are in a transaction.
-        self.query(|connection| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")).await
+        self.query(move |connection| {
+            WriteAheadLog::check_all(&path, connection).map_err(|error| log::invalid(format!("{error:?}")))?;
+            connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        })
+        .await
     }
 
     /// Brings an application's own tables in this file up to date: runs those `steps` that have not been run under
@@ -300,7 +308,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -CACHE)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+    // The writer moves the log into the file itself, once it has looked at it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Otherwise SQLite looks at what is bound to a LIMIT, and compiles the statement again whenever it is bound anew.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);

@@ -32,7 +32,7 @@ async fn all_is_refused(store: &Sqlite) {
             store.check().await,
         ] {
             let Err(Error::Unavailable(cause)) = outcome else { panic!("{outcome:?}") };
-            let known = ["while it was in use", "malformed", "not a database"];
+            let known = ["while it was in use", "malformed", "not a database", "disk I/O error"];
             assert!(known.iter().any(|part| cause.to_string().contains(part)), "{cause}");
         }
     }
@@ -70,6 +70,112 @@ async fn one_whose_log_or_index_was_removed_or_replaced_takes_nothing() {
     }
 }
 
+/// Whatever SQLite itself would answer: commits of it succeed, and recovery finds none of them.
+#[tokio::test]
+async fn one_whose_log_was_truncated_or_overwritten_in_place_acknowledges_nothing() {
+    for damage in [
+        "truncate --size 0 $log",
+        "truncate --size 32 $log",
+        "truncate --size 5000 $log",
+        "truncate --size -1 $log",
+        "dd if=/dev/zero of=$log conv=notrunc bs=32 count=1",
+        "dd if=/dev/urandom of=$log conv=notrunc bs=1000 seek=2 count=1",
+        "dd if=/dev/urandom of=$log conv=notrunc bs=$(stat --format %s $log) count=1",
+        "cat $other > $log",
+        "cat $earlier > $log",
+    ] {
+        let (_elsewhere, other, other_path) = begun().await;
+        other.append(vec![token("of the other")]).await.unwrap();
+        let (place, store, path) = begun().await;
+        let (log, earlier) = (format!("{path}-wal"), format!("{path}.earlier"));
+        run(&["cp", &log, &earlier]);
+        store.append(vec![token("known")]).await.unwrap();
+        let script = format!("log={log} other={other_path}-wal earlier={earlier}; until {damage} 2> /dev/null && \
+                              test $log -nt $earlier; do :; done");
+        run(&["sh", "-c", &script]);
+        let outcome = store.append(vec![token("lost")]).await;
+        assert!(matches!(outcome, Err(Error::Unavailable(_))), "{damage}: {outcome:?}");
+        all_is_refused(&store).await;
+        // What is damaged is not moved into the file, by which more would be lost.
+        store.checkpoint().await.unwrap_err();
+        let before = std::fs::read(&path).unwrap();
+        drop(store);
+        closed(&path).await;
+        assert!(std::fs::read(&path).unwrap() == before, "{damage}");
+        let recovered = read_all(&place.open().await, None).await.0;
+        assert!(!recovered.contains(&token("lost")), "{damage}");
+    }
+}
+
+/// As another process on the same file does, at any time.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_may_append_to_the_log_and_move_it_into_the_file() {
+    let (place, store, path) = begun().await;
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let other = std::thread::spawn({
+        let is_over = std::sync::Arc::clone(&is_over);
+        move || {
+            let other = adieu::store::sqlite::rusqlite::Connection::open(&path).unwrap();
+            other.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+            other.execute_batch("CREATE TABLE other (number); INSERT INTO other VALUES (0)").unwrap();
+            let mut rounds = 0;
+            for mode in ["PASSIVE", "TRUNCATE", "FULL", "RESTART"].into_iter().cycle() {
+                other.execute("UPDATE other SET number = number + 1", []).unwrap();
+                other.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())).unwrap();
+                rounds += 1;
+                if is_over.load(std::sync::atomic::Ordering::Relaxed) && rounds > 20 {
+                    return;
+                }
+            }
+        }
+    });
+    let expected: Vec<_> = (0..300).map(|number| token(&number.to_string())).collect();
+    for revocation in &expected {
+        store.append(vec![revocation.clone()]).await.unwrap();
+    }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    other.join().unwrap();
+    store.append(vec![token("after")]).await.unwrap();
+    assert_eq!(read_all(&place.open().await, None).await.0.len(), expected.len() + 2);
+}
+
+/// The index of the log lies in memory, so to read where it was ends a process.
+#[tokio::test]
+async fn one_whose_index_was_truncated_takes_nothing() {
+    for bytes in ["0", "4096"] {
+        let (place, store, path) = begun().await;
+        run(&["truncate", "--size", bytes, &format!("{path}-shm")]);
+        all_is_refused(&store).await;
+        drop(store);
+        closed(&path).await;
+        assert_eq!(read_all(&place.open().await, None).await.0, [token("before")]);
+    }
+}
+
+/// As by somebody who puts a backup back with `cp` while the store is in use.
+#[tokio::test]
+async fn one_that_was_overwritten_in_place_acknowledges_nothing() {
+    for fill in [3_000, 0] {
+        let (_place, store, path) = begun().await;
+        let copy = format!("{path}.copy");
+        store.checkpoint().await.unwrap();
+        run(&["cp", &path, &copy]);
+        for number in 0..fill {
+            store.create(session(&format!("{number}"))).await.unwrap();
+        }
+        store.append((0..fill).map(|number| token(&number.to_string())).collect()).await.unwrap();
+        store.checkpoint().await.unwrap();
+        store.append(vec![token("in the log")]).await.unwrap();
+        run(&["sh", "-c", &format!("until cat {copy} > {path} && test {path} -nt {path}-wal; do :; done")]);
+        store.append(vec![token("lost")]).await.unwrap_err();
+        all_is_refused(&store).await;
+        // It is left to whoever put it there.
+        drop(store);
+        closed(&path).await;
+        assert!(std::fs::read(&path).unwrap() == std::fs::read(&copy).unwrap());
+    }
+}
+
 #[tokio::test]
 async fn one_that_was_truncated_takes_nothing() {
     for bytes in ["0", "4096", "20000"] {
@@ -92,20 +198,21 @@ async fn one_that_was_replaced_takes_nothing_and_leaves_what_is_there_as_it_is()
     all_is_refused(&store).await;
     drop(store);
     // The threads of the first have ended when its files are closed.
-    while is_open(&path) {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    closed(&format!("{path} (deleted)")).await;
     run(&["rm", "--force", &format!("{path}-shm")]);
     let replaced = Sqlite::open(&path).await.unwrap();
     assert_eq!(read_all(&replaced, None).await.0, [token("before"), token("of the other")]);
 }
 
-/// Whether this process still has a file open that had this name and was replaced.
-fn is_open(path: &str) -> bool {
-    let open =
-        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    let replaced = format!("{path} (deleted)");
-    open.into_iter().any(|file| file == Path::new(&replaced))
+/// Returns when this process has closed a file. One that had a name and was replaced is called `NAME (deleted)`.
+async fn closed(path: &str) {
+    let is_open = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).any(|file| file == Path::new(path))
+    };
+    while is_open() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

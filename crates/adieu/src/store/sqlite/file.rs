@@ -26,7 +26,10 @@ type Identity = (u64, u64);
 pub(super) struct File {
     path: PathBuf,
     opened: Identity,
-    beside: [Beside; 2],
+    log: Beside,
+    index: Beside,
+    /// Set once a commit was not found where it was written, or the file was written to by another program.
+    lost: OnceLock<Error>,
     /// Bytes of the file when that was last looked at. It only grows, but for a `VACUUM`.
     length: AtomicU64,
 }
@@ -36,6 +39,8 @@ pub(super) struct File {
 struct Beside {
     path: PathBuf,
     opened: OnceLock<Identity>,
+    /// The greatest length that was seen.
+    length: AtomicU64,
 }
 
 impl File {
@@ -45,15 +50,27 @@ impl File {
         Ok(Self {
             path: path.to_owned(),
             opened: identity(&metadata),
-            beside: ["-wal", "-shm"].map(|suffix| Beside::of(path, suffix)),
+            log: Beside::of(path, "-wal"),
+            index: Beside::of(path, "-shm"),
+            lost: OnceLock::new(),
             length: AtomicU64::new(metadata.len()),
         })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From now on it is not what was opened, and nothing is answered any more.
+    pub(super) fn lose(&self, error: Error) {
+        // The first cause explains the others.
+        let _ = self.lost.set(error);
     }
 
     /// Makes sure that it is still what was opened.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it was removed, replaced or truncated.
+    /// [`Error::Unavailable`] when it was removed, replaced, truncated or overwritten.
     pub(super) fn check(&self) -> Result<(), Error> {
         let metadata = look_at(&self.path)?;
         if identity(&metadata) != self.opened {
@@ -64,10 +81,28 @@ impl File {
             return Err(lost(&self.path, "was truncated"));
         }
         self.length.store(length, Ordering::Relaxed);
-        self.beside.iter().try_for_each(Beside::check)
+        self.log.check()?;
+        self.check_index()
     }
 
-    /// The same, and that it can be written as far as its file system goes.
+    /// Makes sure that the index of the write-ahead log is as long as it was. Every connection has it mapped into memory, and would end
+    /// the process (SIGBUS) where there is nothing any more; so this is asked before SQLite is.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it was removed, replaced or truncated, or when all was lost before.
+    pub(super) fn check_index(&self) -> Result<(), Error> {
+        if let Some(error) = self.lost.get() {
+            return Err(error.clone());
+        }
+        let length = self.index.check()?.map_or(0, |metadata| metadata.len());
+        // As long as anybody has it open it only grows.
+        match length < self.index.length.fetch_max(length, Ordering::Relaxed) {
+            true => Err(lost(&self.index.path, "was truncated")),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`check`](Self::check), and that it can be written as far as its file system goes.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it can't.
@@ -81,14 +116,16 @@ impl Beside {
     fn of(path: &Path, suffix: &str) -> Self {
         let mut path = path.as_os_str().to_owned();
         path.push(suffix);
-        Self { path: path.into(), opened: OnceLock::new() }
+        Self { path: path.into(), opened: OnceLock::new(), length: AtomicU64::new(0) }
     }
 
-    fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<Option<Metadata>, Error> {
         match (look_at(&self.path), self.opened.get()) {
-            (Ok(metadata), _) if identity(&metadata) == *self.opened.get_or_init(|| identity(&metadata)) => Ok(()),
+            (Ok(metadata), _) if identity(&metadata) == *self.opened.get_or_init(|| identity(&metadata)) => {
+                Ok(Some(metadata))
+            }
             (Ok(_), _) => Err(lost(&self.path, "was replaced")),
-            (Err(_), None) => Ok(()),
+            (Err(_), None) => Ok(None),
             (Err(error), Some(_)) => Err(error),
         }
     }
@@ -98,7 +135,7 @@ fn look_at(path: &Path) -> Result<Metadata, Error> {
     std::fs::metadata(path).map_err(|error| lost(path, &format!("can't be found: {error}")))
 }
 
-fn lost(path: &Path, what: &str) -> Error {
+pub(super) fn lost(path: &Path, what: &str) -> Error {
     Error::unavailable(format!("{} {what}, while it was in use", path.display()))
 }
 

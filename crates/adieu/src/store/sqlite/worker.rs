@@ -3,7 +3,6 @@
 use std::{
     fmt,
     panic::{self, AssertUnwindSafe},
-    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +15,11 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::oneshot;
 
-use super::{file::File, log, restore, wal_index};
+use super::{
+    file::File,
+    log, restore, wal_index,
+    write_ahead_log::{Unacknowledged, WriteAheadLog},
+};
 use crate::{
     Error,
     restore::{LogState, Witness},
@@ -89,12 +92,12 @@ impl fmt::Debug for Worker {
 
 impl Worker {
     /// Starts a thread for each connection.
-    pub(super) fn start(name: &str, file: &Path, connections: Vec<Connection>, mode: Mode) -> Result<Self, Error> {
+    pub(super) fn start(name: &str, file: &Arc<File>, connections: Vec<Connection>, mode: Mode) -> Result<Self, Error> {
         let (queue, jobs) = sync_channel(QUEUE);
-        let (jobs, opened) = (Arc::new(Mutex::new(jobs)), Arc::new(File::of(file)?));
+        let jobs = Arc::new(Mutex::new(jobs));
         for connection in connections {
             let jobs = Arc::clone(&jobs);
-            let (mode, file, opened) = (mode.clone(), file.to_owned(), Arc::clone(&opened));
+            let (mode, file) = (mode.clone(), Arc::clone(file));
             let serve = move || {
                 let is_sound = match mode {
                     Mode::GroupCommit(witness) => {
@@ -102,12 +105,12 @@ impl Worker {
                         true
                     }
                     Mode::Read(sound) => {
-                        read(&connection, &jobs);
+                        read(&connection, &file, &jobs);
                         sound.load(Ordering::Acquire)
                     }
                 };
                 // What would be removed with the last connection may be the log of another database by then.
-                let stays = !is_sound || opened.check_writable().is_err();
+                let stays = !is_sound || !may_checkpoint(&connection, &file);
                 let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, stays);
                 let _alone = CLOSING.lock().unwrap_or_else(PoisonError::into_inner);
                 drop(connection);
@@ -135,32 +138,46 @@ impl Worker {
 type Jobs = Mutex<Receiver<Box<dyn Job>>>;
 type Batch = Vec<Box<dyn Job>>;
 
-fn read(connection: &Connection, jobs: &Jobs) {
+fn read(connection: &Connection, file: &File, jobs: &Jobs) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut job) = next else { return };
-        let outcome = run(&mut *job, connection);
+        let outcome = file.check_index().and_then(|()| run(&mut *job, connection));
         job.answer(outcome);
     }
 }
 
-fn write(connection: &Connection, file: &Path, jobs: &Jobs, witness: &Witness) {
+/// Whether the write-ahead log is what SQLite believes it is, so that it may be moved into the file.
+fn may_checkpoint(connection: &Connection, file: &File) -> bool {
+    file.check_writable().is_ok() && WriteAheadLog::check_all(file.path(), connection).is_ok()
+}
+
+/// What the thread that writes has at hand.
+struct Writer<'t> {
+    connection: &'t Connection,
+    file: &'t File,
+    witness: &'t Witness,
+    log: WriteAheadLog,
+}
+
+fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
     // The only thread of its queue: nobody else wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut writer = Writer { connection, file, witness, log: WriteAheadLog::of(file.path()) };
     let mut expected = 1;
     let mut patience = PATIENCE;
     while let Some(first) = next(&jobs, patience) {
         let batch = gather(first, &jobs, expected, patience);
         expected = batch.len();
         let started = Instant::now();
-        match wal_index::check(file) {
-            Ok(()) => commit(connection, batch, witness),
+        match file.check_index().and_then(|()| wal_index::check(file.path())) {
+            Ok(()) => commit(&mut writer, batch),
             Err(error) => batch.into_iter().for_each(|job| job.answer(Err(error.clone()))),
         }
         patience = started.elapsed().min(PATIENCE);
     }
     // The last checkpoint, so that a clean stop leaves one file.
-    if wal_index::check(file).is_ok() {
+    if may_checkpoint(connection, file) {
         let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 }
@@ -196,10 +213,10 @@ fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>, expected: usize, p
 }
 
 /// Runs a batch in one transaction and answers everybody, after it is on the disk.
-fn commit(connection: &Connection, mut batch: Batch, witness: &Witness) {
-    let outcomes = match all_or_none(connection, &mut batch, witness) {
+fn commit(writer: &mut Writer<'_>, mut batch: Batch) {
+    let outcomes = match all_or_none(writer, &mut batch) {
         Ok(()) => vec![Ok(()); batch.len()],
-        Err(Failure::OfOne(_)) if batch.len() > 1 => each_for_itself(connection, &mut batch, witness),
+        Err(Failure::OfOne(_)) if batch.len() > 1 => each_for_itself(writer, &mut batch),
         Err(Failure::OfOne(error) | Failure::OfAll(error)) => vec![Err(error); batch.len()],
     };
     for (job, outcome) in batch.into_iter().zip(outcomes) {
@@ -215,16 +232,18 @@ enum Failure {
 }
 
 /// The fast way: nothing is kept apart, so one failure fails them all.
-fn all_or_none(connection: &Connection, batch: &mut [Box<dyn Job>], witness: &Witness) -> Result<(), Failure> {
-    transaction(connection, witness, || {
+fn all_or_none(writer: &mut Writer<'_>, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    let connection = writer.connection;
+    transaction(writer, || {
         batch.iter_mut().try_for_each(|job| run(&mut **job, connection).map_err(Failure::OfOne))
     })
 }
 
 /// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
-fn each_for_itself(connection: &Connection, batch: &mut [Box<dyn Job>], witness: &Witness) -> Vec<Result<(), Error>> {
+fn each_for_itself(writer: &mut Writer<'_>, batch: &mut [Box<dyn Job>]) -> Vec<Result<(), Error>> {
+    let connection = writer.connection;
     let mut outcomes = Vec::with_capacity(batch.len());
-    let committed = transaction(connection, witness, || {
+    let committed = transaction(writer, || {
         for job in &mut *batch {
             execute(connection, "SAVEPOINT operation")?;
             let outcome = run(&mut **job, connection);
@@ -248,14 +267,12 @@ fn each_for_itself(connection: &Connection, batch: &mut [Box<dyn Job>], witness:
 
 /// When something was appended, the log is held against the mark before the commit: what is new is at its end, and leaves everything
 /// before it as it was. That the log was empty before is seen only before.
-fn transaction(
-    connection: &Connection,
-    witness: &Witness,
-    body: impl FnOnce() -> Result<(), Failure>,
-) -> Result<(), Failure> {
+fn transaction(writer: &mut Writer<'_>, body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let Writer { connection, file, witness, log: write_ahead } = writer;
     let run = || {
         let mark = witness.mark();
         execute(connection, "BEGIN IMMEDIATE")?;
+        write_ahead.begin_commit();
         let before = ask(|| log::head(connection))?;
         let emptied = match &mark {
             Some(mark) if before < mark.position() && before == Position::START => {
@@ -286,7 +303,19 @@ fn transaction(
     {
         tracing::error!(%error, "a transaction could not be rolled back");
     }
-    match outcome? {
+    let noted = outcome?;
+    file.check().map_err(Failure::OfAll)?;
+    match write_ahead.check_commit(connection) {
+        Ok(()) => {}
+        Err(Unacknowledged::Unknown(error)) => return Err(Failure::OfAll(error)),
+        Err(Unacknowledged::Lost(error)) => {
+            tracing::error!(%error, "what is written is not durable any more; nothing is answered until the next start");
+            file.lose(error.clone());
+            return Err(Failure::OfAll(error));
+        }
+    }
+    write_ahead.checkpoint_if_long(connection);
+    match noted {
         Some((mark, found)) => witness.note(&mark, &found).map_err(Failure::OfAll),
         None => Ok(()),
     }

@@ -1,0 +1,349 @@
+//! Checks that what was committed would be found by the next start.
+//!
+//! SQLite does not look at the write-ahead log again once it is open. Where another program has truncated it or written into it, commits
+//! succeed and are lost: recovery stops at the first frame whose checksum does not continue those before it. So after each commit, and
+//! before it is acknowledged, the log is read from where it was read last, as recovery would: header, salts, and the chain of checksums
+//! (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>). It is read from its beginning when something has changed it, and
+//! nobody else has committed. The database file is written to by checkpoints alone: where it has changed without one, nothing is
+//! acknowledged either.
+//!
+//! Other processes may append to the log, move it into the file, restart it and truncate it, as SQLite does, at any time.
+
+use std::{
+    fs::{File, Metadata},
+    io::{self, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use rusqlite::Connection;
+
+use super::CHECKPOINT;
+use crate::Error;
+
+/// Bytes before the first frame, and before the page of each.
+const HEADER: u64 = 32;
+const FRAME_HEADER: usize = 24;
+const PAGE_SIZES: RangeInclusive<u32> = 512..=65_536;
+const READ_AT_ONCE: usize = 64 * 1024;
+/// The first four bytes; the last bit says that checksums are computed from big-endian words.
+const MAGIC: u32 = 0x377f_0682;
+/// How often another process may change the log while it is read, and how often and with which pause it is looked whether one that writes
+/// to the database file is a checkpoint, which is counted at its end.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Two numbers in the header that are repeated in each frame; others when the log begins anew.
+type Salts = (u32, u32);
+
+/// The write-ahead log of one database, as the connection that writes to it has last seen it.
+#[derive(Debug)]
+pub(super) struct WriteAheadLog {
+    database: PathBuf,
+    path: PathBuf,
+    file: Option<File>,
+    seen: Option<Seen>,
+    /// Whether the log has changed since it was last seen, as found when the current transaction began.
+    was_changed: bool,
+}
+
+/// What SQLite says of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    frames: u64,
+    /// How many of them are in the database file.
+    checkpointed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    salts: Salts,
+    counts: Counts,
+    /// The checksum of the last frame.
+    checksum: Checksum,
+    log: Stamp,
+    database: Stamp,
+}
+
+/// When a file was last written to, and how long it was then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+/// A file that is not what SQLite believes.
+enum Failure {
+    Io(io::Error),
+    Lost(&'static str),
+    /// The database file was written to, but not by a checkpoint; or another process has not counted its checkpoint yet.
+    Overwritten,
+}
+
+impl WriteAheadLog {
+    /// Of the database in this file.
+    pub(super) fn of(database: &Path) -> Self {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        Self { database: database.to_owned(), path: path.into(), file: None, seen: None, was_changed: false }
+    }
+
+    /// To be called when a transaction has begun to write, and so nobody else does.
+    pub(super) fn begin_commit(&mut self) {
+        let now = self.file.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| Stamp::of(&metadata));
+        self.was_changed = self.seen.map(|seen| seen.log) != now;
+    }
+
+    /// Makes sure that what was committed would be found. To be called after each commit.
+    ///
+    /// # Errors
+    /// When the log was truncated or overwritten, or the database file was, or that is not known.
+    pub(super) fn check_commit(&mut self, connection: &Connection) -> Result<(), Unacknowledged> {
+        let mut tries = 0;
+        loop {
+            let (counts, before) = (Counts::of(connection)?, self.stamp());
+            let Err(failure) = self.follow(counts) else { return Ok(()) };
+            tries += 1;
+            match failure {
+                Failure::Overwritten if tries < TRIES => thread::sleep(PAUSE),
+                // Another process may have restarted it meanwhile, which it does only once all is in the database file.
+                _ if tries < TRIES && (Counts::of(connection)? != counts || self.stamp() != before) => {}
+                failure => {
+                    // In front of it there may be commits that were not acknowledged.
+                    self.seen = None;
+                    return Err(self.describe(failure));
+                }
+            }
+        }
+    }
+
+    /// Makes sure that the whole log is what SQLite believes, before it is moved into the database file.
+    ///
+    /// # Errors
+    /// As [`check_commit`](Self::check_commit).
+    pub(super) fn check_all(database: &Path, connection: &Connection) -> Result<(), Unacknowledged> {
+        Self::of(database).check_commit(connection)
+    }
+
+    /// Moves the log into the database file when it has become long. What can't be moved stays in the log.
+    pub(super) fn checkpoint_if_long(&mut self, connection: &Connection) {
+        let Some(seen) = &mut self.seen else { return };
+        if i64::try_from(seen.counts.frames).is_ok_and(|frames| frames >= CHECKPOINT) {
+            let counts = Counts::from(connection, "PRAGMA wal_checkpoint(PASSIVE)");
+            match (counts, Stamp::at(&self.database)) {
+                (Ok(counts), Ok(stamp)) => {
+                    (seen.counts.checkpointed, seen.database) = (counts.checkpointed, stamp);
+                }
+                // What has been written is not known.
+                _ => self.seen = None,
+            }
+        }
+    }
+
+    /// Reads the log up to its last frame, from where it was read last.
+    fn follow(&mut self, counts: Counts) -> Result<(), Failure> {
+        let database = Stamp::at(&self.database)?;
+        if counts.frames == 0 {
+            // Everything is in the database file.
+            self.seen = None;
+            return Ok(());
+        }
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(File::open(&self.path)?),
+        };
+        let header = Header::read(file)?;
+        let last = self.seen.filter(|seen| seen.salts == header.salts);
+        let start = match last {
+            Some(seen) if counts.frames < seen.counts.frames => return Err(Failure::Lost("is an older one")),
+            Some(seen) => {
+                header.check_last(file, seen.counts.frames, seen.checksum)?;
+                (seen.counts.frames, seen.checksum)
+            }
+            None => (0, header.checksum),
+        };
+        let (mut checksum, commits) = header.read_frames(file, start, counts.frames)?;
+        // Whether nobody but this connection has written, neither to the log nor to the database file.
+        let is_alone = commits <= 1
+            && match (last, self.seen) {
+                (Some(seen), _) => seen.counts.checkpointed == counts.checkpointed,
+                (None, Some(seen)) => seen.is_followed_by(header.salts),
+                (None, None) => false,
+            };
+        if is_alone {
+            if self.was_changed && last.is_some() {
+                checksum = header.read_frames(file, (0, header.checksum), counts.frames)?.0;
+            }
+            if self.seen.is_some_and(|seen| seen.database != database) {
+                return Err(Failure::Overwritten);
+            }
+        }
+        let log = Stamp::of(&file.metadata()?);
+        self.seen = Some(Seen { salts: header.salts, counts, checksum, log, database });
+        Ok(())
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        Stamp::at(&self.path).ok()
+    }
+
+    fn describe(&self, failure: Failure) -> Unacknowledged {
+        let lost = |path: &Path, what| Unacknowledged::Lost(super::file::lost(path, what));
+        match failure {
+            Failure::Io(error) => Unacknowledged::Unknown(Error::unavailable(error)),
+            Failure::Lost(what) => lost(&self.path, what),
+            Failure::Overwritten => lost(&self.database, "was overwritten"),
+        }
+    }
+}
+
+/// Why a commit can't be acknowledged.
+#[derive(Debug)]
+pub(super) enum Unacknowledged {
+    /// It could not be found out whether it is durable.
+    Unknown(Error),
+    /// Another program has changed the files: no later commit is durable either.
+    Lost(Error),
+}
+
+impl From<Error> for Unacknowledged {
+    fn from(error: Error) -> Self {
+        Self::Unknown(error)
+    }
+}
+
+impl Counts {
+    fn of(connection: &Connection) -> Result<Self, Error> {
+        Self::from(connection, "PRAGMA wal_checkpoint(NOOP)").map_err(Error::unavailable)
+    }
+
+    fn from(connection: &Connection, pragma: &str) -> rusqlite::Result<Self> {
+        connection
+            .prepare_cached(pragma)?
+            .query_row([], |row| Ok(Self { frames: row.get(1)?, checkpointed: row.get(2)? }))
+    }
+}
+
+impl Seen {
+    /// Whether these are the salts that the log gets when its next frame is written over the first: after a checkpoint of all.
+    fn is_followed_by(&self, salts: Salts) -> bool {
+        self.counts.frames == self.counts.checkpointed && salts.0 == self.salts.0.wrapping_add(1)
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { modified: metadata.modified().ok(), length: metadata.len() }
+    }
+
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&std::fs::metadata(path)?))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::UnexpectedEof => Self::Lost("was truncated"),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// The first bytes of a log.
+struct Header {
+    page_size: usize,
+    salts: Salts,
+    checksum: Checksum,
+    is_big_endian: bool,
+}
+
+impl Header {
+    fn read(mut file: &File) -> Result<Self, Failure> {
+        let mut words = [[0; 4]; 8];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_exact(words.as_flattened_mut())?;
+        let [magic, _, page_size, _, first_salt, second_salt, first, second] = words.map(u32::from_be_bytes);
+        let [before @ .., _, _] = &words;
+        let is_big_endian = magic == MAGIC | 1;
+        let checksum = Checksum::default().and(before.as_flattened(), is_big_endian);
+        if magic & !1 != MAGIC || checksum != Checksum(first, second) || !PAGE_SIZES.contains(&page_size) {
+            return Err(Failure::Lost("was overwritten"));
+        }
+        Ok(Self { page_size: page_size as usize, salts: (first_salt, second_salt), checksum, is_big_endian })
+    }
+
+    /// Goes to where a frame begins, counted from zero.
+    fn seek(&self, mut file: &File, frame: u64) -> io::Result<()> {
+        let place = HEADER + frame.saturating_mul((FRAME_HEADER + self.page_size) as u64);
+        file.seek(SeekFrom::Start(place)).map(drop)
+    }
+
+    /// Makes sure that the last frame that was read before is there.
+    fn check_last(&self, mut file: &File, frames: u64, checksum: Checksum) -> Result<(), Failure> {
+        self.seek(file, frames.saturating_sub(1))?;
+        let frame = FrameHeader::read(&mut file)?;
+        match frame.salts == self.salts && frame.checksum == checksum {
+            true => Ok(()),
+            false => Err(Failure::Lost("was overwritten")),
+        }
+    }
+
+    /// Reads the frames after some, as recovery would; the checksum of the last, and how many end a commit.
+    fn read_frames(&self, file: &File, after: (u64, Checksum), frames: u64) -> Result<(Checksum, u64), Failure> {
+        let (after, mut checksum) = after;
+        let mut commits = 0;
+        let mut page = vec![0; self.page_size];
+        self.seek(file, after)?;
+        let mut file = BufReader::with_capacity(READ_AT_ONCE, file);
+        for _ in after..frames {
+            let frame = FrameHeader::read(&mut file)?;
+            file.read_exact(&mut page)?;
+            checksum = checksum.and(&frame.start, self.is_big_endian).and(&page, self.is_big_endian);
+            if frame.salts != self.salts || frame.checksum != checksum {
+                return Err(Failure::Lost("was overwritten"));
+            }
+            commits += u64::from(frame.ends_commit);
+        }
+        Ok((checksum, commits))
+    }
+}
+
+/// What stands before a page in a log.
+struct FrameHeader {
+    /// The part that the checksum is of.
+    start: [u8; 8],
+    ends_commit: bool,
+    salts: Salts,
+    checksum: Checksum,
+}
+
+impl FrameHeader {
+    fn read(file: &mut impl io::Read) -> io::Result<Self> {
+        let mut words = [[0; 4]; FRAME_HEADER / 4];
+        file.read_exact(words.as_flattened_mut())?;
+        let [_, pages, first_salt, second_salt, first, second] = words.map(u32::from_be_bytes);
+        let mut start = [0; 8];
+        start.iter_mut().zip(words.as_flattened()).for_each(|(to, from)| *to = *from);
+        Ok(Self { start, ends_commit: pages != 0, salts: (first_salt, second_salt), checksum: Checksum(first, second) })
+    }
+}
+
+/// The checksum of a log up to some place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Checksum(u32, u32);
+
+impl Checksum {
+    /// With what comes next, whose length is a multiple of eight.
+    fn and(self, bytes: &[u8], is_big_endian: bool) -> Self {
+        let word = |bytes: [u8; 4]| if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        let (words, _) = bytes.as_chunks::<4>();
+        let (pairs, _) = words.as_chunks::<2>();
+        pairs.iter().fold(self, |Self(first, second), &[even, odd]| {
+            let first = first.wrapping_add(word(even)).wrapping_add(second);
+            Self(first, second.wrapping_add(word(odd)).wrapping_add(first))
+        })
+    }
+}
