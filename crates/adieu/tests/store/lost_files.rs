@@ -90,8 +90,10 @@ async fn one_whose_log_was_truncated_or_overwritten_in_place_acknowledges_nothin
         let (log, earlier) = (format!("{path}-wal"), format!("{path}.earlier"));
         run(&["cp", &log, &earlier]);
         store.append(vec![token("known")]).await.unwrap();
-        let script = format!("log={log} other={other_path}-wal earlier={earlier}; until {damage} 2> /dev/null && \
-                              test $log -nt $earlier; do :; done");
+        let script = format!(
+            "log={log} other={other_path}-wal earlier={earlier}; until {damage} 2> /dev/null && \
+                              test $log -nt $earlier; do :; done"
+        );
         run(&["sh", "-c", &script]);
         let outcome = store.append(vec![token("lost")]).await;
         assert!(matches!(outcome, Err(Error::Unavailable(_))), "{damage}: {outcome:?}");

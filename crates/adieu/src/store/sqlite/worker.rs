@@ -234,9 +234,7 @@ enum Failure {
 /// The fast way: nothing is kept apart, so one failure fails them all.
 fn all_or_none(writer: &mut Writer<'_>, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
     let connection = writer.connection;
-    transaction(writer, || {
-        batch.iter_mut().try_for_each(|job| run(&mut **job, connection).map_err(Failure::OfOne))
-    })
+    transaction(writer, || batch.iter_mut().try_for_each(|job| run(&mut **job, connection).map_err(Failure::OfOne)))
 }
 
 /// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
