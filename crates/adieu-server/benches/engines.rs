@@ -225,7 +225,7 @@ async fn set(mut connection: redis::aio::MultiplexedConnection, id: String) {
 
 /// A node, what answers its requests, and the token of somebody who is logged in.
 async fn served(mut settings: Vec<(&str, String)>) -> (Router, String, Arc<Node>) {
-    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep().join("data");
     settings.push(("ADIEU_DATA", data.to_str().unwrap().to_owned()));
     let environment = settings.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let settings = Settings::load(&Flags::default(), environment).unwrap();

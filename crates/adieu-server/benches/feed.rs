@@ -70,7 +70,7 @@ async fn main() {
 async fn measure_snapshot(entries: usize) {
     const ROUNDS: usize = 5;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let settings = settings(folder.path());
+    let settings = settings(&folder.path().join("data"));
     let node = Node::open(&settings).await.unwrap();
     let secret = add_client(&node).await;
     let expires_at = node.clock.now().plus(Duration::from_secs(3600));
@@ -88,7 +88,7 @@ async fn measure_snapshot(entries: usize) {
     node.close().await;
     drop(node);
 
-    let (server, address) = start(folder.path()).await;
+    let (server, address) = start(&folder.path().join("data")).await;
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
         let started = Instant::now();
@@ -127,8 +127,8 @@ struct Logouts {
 
 async fn measure(followers: usize, rate: usize, seconds: usize) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (authorization, logouts) = prepare(folder.path(), rate * seconds).await;
-    let (server, address) = start(folder.path()).await;
+    let (authorization, logouts) = prepare(&folder.path().join("data"), rate * seconds).await;
+    let (server, address) = start(&folder.path().join("data")).await;
     let logouts = Arc::new(logouts);
     let (answers, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
 

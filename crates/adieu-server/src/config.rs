@@ -60,9 +60,9 @@ pub struct Settings {
     pub data: PathBuf,
 
     /// The file that remembers, outside of the store, how far the log of revocations has been, so that a backup which is put
-    /// back is noticed: then every token from before is refused. Not set: `high-water` in the data folder. Keep it out of
-    /// what is backed up and put back, or name another place: put back together with the store, it proves nothing. Each
-    /// server of several has its own.
+    /// back is noticed: then every token from before is refused. Not set: beside the data folder, as `adieu-data.high-water`;
+    /// `high-water` in the folder where there can be none beside it. Keep it out of what is backed up and put back, or name
+    /// another place: put back together with the store, it proves nothing. Each server of several has its own.
     #[config(env = "ADIEU_HIGH_WATER", deserialize_with = text)]
     pub high_water: Option<PathBuf>,
 

@@ -40,7 +40,7 @@ async fn it_says_how_the_log_stands() {
     let status = place.run(&["log", "status", "--json"]).succeeded().object();
     assert_eq!((&status["head"], &status["entries"], &status["pruned_through"]), (&0.into(), &0.into(), &0.into()));
     assert!(status["high_water"].is_null() && status["restored_at"].is_null() && status["went_back"].is_null());
-    assert!(!place.path("data/high-water").exists(), "to look makes nothing");
+    assert!(!place.path("data.high-water").exists(), "to look makes nothing");
 
     let node = Node::open(&place.settings()).await.unwrap();
     let tokens = log_in(&node, "jose", "curl").await;
@@ -50,7 +50,7 @@ async fn it_says_how_the_log_stands() {
     assert_eq!(status["high_water"]["position"], 1);
     assert_eq!(status["high_water"]["log"], status["log"]);
     let text = place.run(&["log", "status"]).succeeded().stdout;
-    assert!(text.contains("high-water mark  1 in data/high-water\nbackup put back  no\n"), "{text}");
+    assert!(text.contains("high-water mark  1 in data.high-water\nbackup put back  no\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,9 +116,59 @@ async fn the_mark_is_where_the_settings_have_it() {
     place.copy_store();
     node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
     drop(node);
-    assert!(place.path("elsewhere/mark").exists() && !place.path("data/high-water").exists());
+    assert!(place.path("elsewhere/mark").exists() && !place.path("data.high-water").exists());
     place.put_back();
     let node = Node::open(&settings).await.unwrap();
     assert!(node.core.restored_at().is_some());
     assert!(node.sessions.verifier().verify(&tokens.access).is_err());
+}
+
+/// Of a server, with as many logouts as that.
+async fn mark(place: &Place, file: &str, logouts: usize) {
+    let settings = Settings { high_water: Some(place.path(file)), ..place.settings() };
+    let node = Node::open(&settings).await.unwrap();
+    for _ in 0..logouts {
+        let tokens = log_in(&node, "jose", "curl").await;
+        node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
+    }
+}
+
+/// As an earlier version left it, or a crash between taking it over and removing it: whichever is further counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_in_the_data_folder_moves_out_of_it_and_the_further_one_counts() {
+    let [inside, beside] = ["data/high-water", "data.high-water"];
+    for marks in
+        [&[(inside, 2)][..], &[(beside, 1), (inside, 1)], &[(inside, 1), (beside, 1)], &[(beside, 0), (inside, 2)]]
+    {
+        let place = Place::with_user("jose");
+        for (file, logouts) in marks {
+            mark(&place, file, *logouts).await;
+        }
+        if marks[0] == (beside, 0) {
+            // Nothing has been written to it yet.
+            fs::write(place.path(beside), "").unwrap();
+        }
+        let position =
+            || place.run(&["log", "status", "--json"]).succeeded().object()["high_water"]["position"].clone();
+        if marks.len() == 1 || marks[0].1 == 0 {
+            assert_eq!(position(), 2, "{marks:?}");
+        }
+        drop(Node::open(&place.settings()).await.unwrap());
+        assert_eq!((position(), place.path(inside).exists()), (2.into(), false), "{marks:?}");
+        assert!(place.path(beside).exists());
+    }
+}
+
+/// It would be kept beside the folder, and the one in the folder is removed only after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_that_is_damaged_stops_the_start_wherever_it_is() {
+    for file in ["data/high-water", "data.high-water"] {
+        let place = Place::with_user("jose");
+        mark(&place, "data/high-water", 1).await;
+        fs::write(place.path(file), "damaged").unwrap();
+        let refused = Node::open(&place.settings()).await.unwrap_err().to_string();
+        assert!(refused.contains("is damaged or something else"), "{refused}");
+        assert!(place.path("data/high-water").exists());
+        assert_eq!(fs::read(place.path(file)).unwrap(), b"damaged");
+    }
 }

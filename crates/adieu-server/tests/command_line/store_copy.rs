@@ -21,7 +21,7 @@ use crate::support::Place;
 
 /// Each with a data folder of its own, as on machines of their own: what one has seen of a store is nothing to another.
 fn settings(store: &str) -> Settings {
-    let data = tempfile::tempdir().unwrap().keep();
+    let data = tempfile::tempdir().unwrap().keep().join("data");
     let environment = [("ADIEU_STORE".into(), store.into()), ("ADIEU_DATA".into(), data.into())];
     Settings::load(&Flags::default(), environment).unwrap()
 }

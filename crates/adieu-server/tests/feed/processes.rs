@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -109,7 +109,7 @@ impl Server {
     /// Kills it, changes its data, and starts it again on the same, at another address.
     pub(crate) async fn start_again(&mut self, change: impl FnOnce(&Path)) {
         self.process.kill().await.unwrap();
-        change(self.folder.path());
+        change(&self.data());
         (self.process, self.address) = serve(&self.folder, &self.environment).await;
         self.becomes("ready", async || self.get("/readyz", None).await == 200).await;
     }
@@ -122,8 +122,8 @@ impl Server {
     }
 
     /// Where its data is.
-    pub(crate) fn data(&self) -> &Path {
-        self.folder.path()
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -230,7 +230,7 @@ impl Server {
     pub(crate) async fn command(&self, words: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_adieu"))
             .args(words)
-            .env("ADIEU_DATA", self.folder.path())
+            .env("ADIEU_DATA", self.data())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .output()
             .await
@@ -303,7 +303,7 @@ pub(crate) async fn status(mut stream: TcpStream) -> u16 {
 }
 
 fn settings_of(folder: &TempDir, environment: &[(&'static str, String)]) -> Settings {
-    let flags = Flags { data: Some(folder.path().to_str().unwrap().to_owned()), ..Flags::default() };
+    let flags = Flags { data: Some(folder.path().join("data").to_str().unwrap().to_owned()), ..Flags::default() };
     let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     Settings::load(&flags, environment).unwrap()
 }
@@ -314,7 +314,7 @@ async fn serve(folder: &TempDir, environment: &[(&'static str, String)]) -> (Chi
     command
         .arg("serve")
         .env("ADIEU_LISTEN", "127.0.0.1:0")
-        .env("ADIEU_DATA", folder.path())
+        .env("ADIEU_DATA", folder.path().join("data"))
         .env("ADIEU_LOG_LEVEL", "error")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())

@@ -38,7 +38,7 @@ impl Both {
 async fn a_logout_at_either_is_honoured_by_both() {
     let folder = tempfile::tempdir().unwrap();
     let key = SharedKey::generate(Algorithm::EdDSA);
-    let both = Both::start(&key, folder.path(), "flask").await;
+    let both = Both::start(&key, &folder.path().join("data"), "flask").await;
 
     let (mut ended, mut live) = (Vec::new(), Vec::new());
     for home in both.apis() {
@@ -60,7 +60,7 @@ async fn a_logout_at_either_is_honoured_by_both() {
 
     // And it stays so when everything is started again.
     drop(both);
-    let both = Both::start(&key, folder.path(), "flask-again").await;
+    let both = Both::start(&key, &folder.path().join("data"), "flask-again").await;
     for api in both.apis() {
         for token in &ended {
             assert_eq!(api.get("/me", token).await.0, 401, "{}", api.name);
@@ -76,7 +76,7 @@ async fn a_logout_at_either_is_honoured_by_both() {
 async fn a_session_ends_as_a_whole_also_by_a_logout_at_the_other_application() {
     let folder = tempfile::tempdir().unwrap();
     let key = SharedKey::generate(Algorithm::HS256);
-    let both = Both::start(&key, folder.path(), "flask").await;
+    let both = Both::start(&key, &folder.path().join("data"), "flask").await;
     let (axum, flask) = (&both.axum.api, &both.flask.api);
 
     let tokens = axum.log_in().await;

@@ -11,4 +11,5 @@ mod processes;
 mod survival;
 mod takeovers;
 mod three_nodes;
+mod what_can_be_seen;
 mod what_was_told;

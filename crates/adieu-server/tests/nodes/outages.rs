@@ -193,7 +193,7 @@ async fn a_server_waits_for_its_engine_at_the_start() {
         let start = |start_timeout: &str| {
             let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_adieu"));
             command
-                .args(["serve", "--listen", "127.0.0.1:0", "--data", folder.path().to_str().unwrap()])
+                .args(["serve", "--listen", "127.0.0.1:0", "--data", folder.path().join("data").to_str().unwrap()])
                 .env(setting, &url)
                 .env("ADIEU_START_TIMEOUT", start_timeout)
                 .stdout(std::process::Stdio::piped())

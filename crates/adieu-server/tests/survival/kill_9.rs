@@ -45,9 +45,10 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     println!("ADIEU_CRASH_SEED={seed}");
     let mut random = Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
     let mut sessions: Vec<Known> = Vec::new();
     let mut slowest = Duration::ZERO;
-    let mut server = Arc::new(Server::start(folder.path()).await);
+    let mut server = Arc::new(Server::start(&data).await);
     for client in 0..CLIENTS {
         server.register(&format!("user-{client}")).await;
     }
@@ -68,7 +69,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
             this_round.extend(client.await.unwrap());
         }
 
-        server = Arc::new(Server::start(folder.path()).await);
+        server = Arc::new(Server::start(&data).await);
         slowest = slowest.max(server.ready_after);
         for session in &mut this_round {
             check(&server, session).await;

@@ -40,8 +40,19 @@ impl Server {
         Self::start_with(command, data).await
     }
 
-    /// The same, by a command that ends in becoming `adieu serve`.
-    pub(crate) async fn start_with(mut command: Command, data: &Path) -> Self {
+    /// The same; none when it does not start.
+    pub(crate) async fn try_start(data: &Path) -> Option<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
+        command.arg("serve");
+        Self::try_start_with(command, data).await
+    }
+
+    /// Starts it by a command that ends in becoming `adieu serve`.
+    pub(crate) async fn start_with(command: Command, data: &Path) -> Self {
+        Self::try_start_with(command, data).await.expect("the server says where it listens")
+    }
+
+    async fn try_start_with(mut command: Command, data: &Path) -> Option<Self> {
         let started = Instant::now();
         let mut process = command
             .env("ADIEU_LISTEN", "127.0.0.1:0")
@@ -57,15 +68,15 @@ impl Server {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let address = tokio::time::timeout(PATIENCE, async {
             loop {
-                let line = lines.next_line().await.unwrap().expect("the server says where it listens");
+                let line = lines.next_line().await.unwrap()?;
                 if let Some((_, url)) = line.split_once("http://127.0.0.1:") {
                     let port: String = url.chars().take_while(char::is_ascii_digit).collect();
-                    return format!("http://127.0.0.1:{port}");
+                    return Some(format!("http://127.0.0.1:{port}"));
                 }
             }
         })
         .await
-        .unwrap();
+        .unwrap()?;
         // Keep reading, so that the server never waits for room in the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let client = Client::builder().timeout(PATIENCE).build().unwrap();
@@ -73,7 +84,7 @@ impl Server {
         loop {
             if server.get("/readyz", None).await == Some(StatusCode::OK) {
                 server.ready_after = started.elapsed();
-                return server;
+                return Some(server);
             }
             assert!(started.elapsed() < PATIENCE, "the server is not ready");
         }

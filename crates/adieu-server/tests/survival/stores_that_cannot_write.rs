@@ -107,6 +107,40 @@ async fn a_disk_that_is_read_only() {
     assert_eq!(told.trim_end().lines().count(), 1, "{told}");
 }
 
+/// Beside a volume that nobody else sees there is nothing that stays, and beside a folder of a service that may write nowhere else there
+/// is no place: then it is in the folder, and the log says so.
+#[tokio::test]
+async fn a_mark_that_can_not_be_beside_the_data_folder_is_in_it() {
+    for (prepare, why) in [
+        (r#"mount -t tmpfs -o mode=700 adieu-test "$ADIEU_DATA""#, "that is a file system of its own"),
+        (
+            r#"mount --bind "$ADIEU_DATA" "$ADIEU_DATA"
+               mount --bind "$ADIEU_DATA/.." "$ADIEU_DATA/.."
+               mount --bind "$ADIEU_DATA" "$ADIEU_DATA"
+               mount -o remount,bind,ro "$ADIEU_DATA/.."
+               mount -o remount,bind,rw "$ADIEU_DATA""#,
+            "Read-only file system",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+        let script = format!(
+            "set -e\n{prepare}\nexport ADIEU_LOG_LEVEL=warn\n\
+             exec \"$0\" serve 2> \"$ADIEU_DATA/told\""
+        );
+        let mut command = privately();
+        command.args(["sh", "-c", &script, env!("CARGO_BIN_EXE_adieu")]);
+        let server = Server::start_with(command, &data).await;
+        let data_there = inside(&server, &data);
+        let told = fs::read_to_string(data_there.join("told")).unwrap();
+        assert!(told.contains(why) && told.contains("Set high_water"), "{told}");
+        assert!(data_there.join("high-water").metadata().unwrap().len() > 0);
+        assert!(!inside(&server, folder.path()).join("data.high-water").exists());
+    }
+}
+
 /// Makes all that is in a folder immutable, and the folder; until it is dropped at the latest, or nobody could remove it.
 struct ReadOnly<'f>(&'f Path);
 
@@ -162,16 +196,17 @@ async fn a_store_that_turns_read_only_when_its_log_was_just_taken_in() {
 async fn turns_read_only(before: impl Fn(&Path)) {
     // Rather on a disk than in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let server = Server::start(folder.path()).await;
+    let data = folder.path().join("data");
+    let server = Server::start(&data).await;
     server.register("jose").await;
     let (ended, tokens) = (log_in(&server).await, log_in(&server).await);
     assert_eq!(server.post("/logout", Some(&ended.access)).await.unwrap().0, StatusCode::OK);
-    let names: Vec<_> = files(folder.path()).iter().map(|file| file.extension().map(|name| name.to_owned())).collect();
+    let names: Vec<_> = files(&data).iter().map(|file| file.extension().map(|name| name.to_owned())).collect();
     assert!(["sqlite", "sqlite-wal", "sqlite-shm"].iter().all(|name| names.contains(&Some(name.into()))), "{names:?}");
-    let mut wal = fs::OpenOptions::new().append(true).open(folder.path().join("adieu.sqlite-wal")).unwrap();
+    let mut wal = fs::OpenOptions::new().append(true).open(data.join("adieu.sqlite-wal")).unwrap();
 
-    before(&folder.path().join("adieu.sqlite"));
-    let read_only = ReadOnly::make(folder.path());
+    before(&data.join("adieu.sqlite"));
+    let read_only = ReadOnly::make(&data);
     assert!(wal.write(b"more").is_err(), "open files can still be written: it takes a file system like ext4");
     cannot_write_but_verifies(&server, &tokens).await;
     assert_eq!(server.get("/readyz", None).await, Some(StatusCode::SERVICE_UNAVAILABLE));
@@ -188,11 +223,11 @@ async fn turns_read_only(before: impl Fn(&Path)) {
     assert_eq!(server.get("/readyz", None).await, Some(StatusCode::OK));
     let later = log_in(&server).await;
     // It can also be stopped meanwhile.
-    before(&folder.path().join("adieu.sqlite"));
-    let read_only = ReadOnly::make(folder.path());
+    before(&data.join("adieu.sqlite"));
+    let read_only = ReadOnly::make(&data);
     server.stop().await;
     drop(read_only);
-    let server = Server::start(folder.path()).await;
+    let server = Server::start(&data).await;
     for (token, expected) in
         [(&ended, StatusCode::UNAUTHORIZED), (&tokens, StatusCode::UNAUTHORIZED), (&later, StatusCode::NO_CONTENT)]
     {
@@ -203,7 +238,7 @@ async fn turns_read_only(before: impl Fn(&Path)) {
 #[tokio::test]
 async fn a_limit_on_the_size_of_files() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path()).await;
+    let server = Server::start(&folder.path().join("data")).await;
     server.register("jose").await;
     let tokens = log_in(&server).await;
     let limit = async |limit: &str| {
@@ -259,12 +294,12 @@ fn foreign_database() -> Vec<u8> {
 /// A store with its middle overwritten.
 async fn damaged_database() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path()).await;
+    let server = Server::start(&folder.path().join("data")).await;
     for user in 0..40 {
         server.register(&format!("user-{user}")).await;
     }
     server.stop().await;
-    let file = folder.path().join("adieu.sqlite");
+    let file = folder.path().join("data/adieu.sqlite");
     // Whether a stopped server has left anything in the log beside the file is not what this is about.
     let connection = rusqlite::Connection::open(&file).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();

@@ -136,6 +136,34 @@ impl HighWater {
         Ok(Self::open(path)?.mark())
     }
 
+    /// Takes in what another file says of the same log, whichever of the two is further, and removes that file once this one is on
+    /// the disk. Whether there was one. It may be called again after a crash.
+    ///
+    /// # Errors
+    /// As [`HighWater::open`], or [`Error::Unavailable`] when this file could not be written or the other not be removed: both are then
+    /// there.
+    pub fn take_over(&self, other: &Path) -> Result<bool, Error> {
+        if !std::fs::exists(other).map_err(Error::unavailable)? {
+            return Ok(false);
+        }
+        if let Some(theirs) = Self::look(other)? {
+            self.change(|mark| match mark {
+                Some(mark) => mark.merge(&theirs),
+                None => *mark = Some(theirs),
+            });
+            self.sync();
+            let state = self.state();
+            if state.pending || state.unsynced {
+                return Err(Error::unavailable(format!(
+                    "the high-water mark {} can't be written",
+                    self.path.display()
+                )));
+            }
+        }
+        std::fs::remove_file(other).map_err(Error::unavailable)?;
+        Ok(true)
+    }
+
     /// Where the file is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,0 +1,57 @@
+//! What a node tells of its engine, as metrics.
+
+use std::ffi::OsString;
+
+use adieu::Subject;
+use adieu_server::{
+    config::{Flags, Settings},
+    node::Node,
+};
+
+use super::processes::PATIENCE;
+
+async fn node(folder: &tempfile::TempDir, setting: &str, url: &str) -> Node {
+    let flags = Flags { data: Some(folder.path().join("data").to_str().unwrap().to_owned()), ..Flags::default() };
+    let settings = Settings::load(&flags, [(OsString::from(setting), OsString::from(url))]).unwrap();
+    Node::open(&settings).await.unwrap()
+}
+
+/// Waits until this metric has a value that will do.
+async fn becomes(node: &Node, name: &str, will_do: impl Fn(f64) -> bool) {
+    let value = || -> Option<f64> {
+        let text = node.metrics.render().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    };
+    let waiting = async {
+        while !value().is_some_and(&will_do) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{name} is {:?}", value());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_full_redis_is_can_be_seen() {
+    let server = test_servers::Redis::start().await;
+    assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "1gb"]).await, "+OK");
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(&folder, "ADIEU_REVOCATIONS", &server.url()).await;
+    // As housekeeping does, now and then.
+    node.core.log().prune(node.clock.now()).await.unwrap();
+    becomes(&node, "adieu_redis_memory_limit_bytes", |bytes| bytes == 1_073_741_824.0).await;
+    becomes(&node, "adieu_redis_memory_used_bytes", |bytes| bytes > 0.0).await;
+}
+
+/// The queue of notifications can be full; readers look all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notifications_that_failed_can_be_seen() {
+    let server = test_servers::Postgres::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let node = node(&folder, "ADIEU_STORE", &server.url()).await;
+    becomes(&node, "adieu_postgres_notifications_failed_total", |count| count == 0.0).await;
+    server.sql("ALTER FUNCTION pg_notify(text, text) RENAME TO pg_notify_elsewhere").await;
+    let tokens =
+        node.sessions.log_in(Subject::new("jose").unwrap(), Default::default(), Default::default()).await.unwrap();
+    node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
+    becomes(&node, "adieu_postgres_notifications_failed_total", |count| count > 0.0).await;
+}

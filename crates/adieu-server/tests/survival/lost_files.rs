@@ -1,0 +1,181 @@
+//! The files of a running server are removed, replaced, truncated or overwritten: it answers 503 and stays alive, and a restart
+//! accepts no token that was logged out.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use reqwest::{Method, StatusCode};
+
+use crate::server::{Server, Tokens};
+
+/// A server with somebody who has logged out, and is logged in elsewhere; what of that is in the write-ahead log alone.
+struct Begun {
+    server: Server,
+    ended: Tokens,
+    live: Tokens,
+}
+
+async fn begun(data: &Path) -> Begun {
+    let server = Server::start(data).await;
+    server.register("jose").await;
+    let log_in = async || server.log_in("jose").await.unwrap().1.unwrap();
+    let (ended, live) = (log_in().await, log_in().await);
+    let (status, _) = server.post("/logout", Some(&ended.access)).await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    Begun { server, ended, live }
+}
+
+/// By another program, with the files by name.
+fn run(data: &Path, script: &str) {
+    let status = Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(data)
+        .env("main", data.join("adieu.sqlite"))
+        .env("log", data.join("adieu.sqlite-wal"))
+        .env("index", data.join("adieu.sqlite-shm"))
+        .env("copy", data.join("../copy"))
+        .status();
+    assert!(status.unwrap().success(), "{script}");
+}
+
+#[tokio::test]
+async fn a_server_whose_files_are_lost_answers_503_and_a_restart_accepts_nothing_that_was_logged_out() {
+    for (damage, goes_on) in [
+        ("rm $main", false),
+        ("cp $main $copy; mv $copy $main", false),
+        ("truncate --size 4096 $main", false),
+        ("rm $log", false),
+        ("cp $log $copy; mv $copy $log", true),
+        ("truncate --size 0 $log", false),
+        ("truncate --size -1000 $log", false),
+        ("dd if=/dev/zero of=$log conv=notrunc bs=32 count=1 2> /dev/null", false),
+        ("rm $index", true),
+        ("truncate --size 0 $index", true),
+        ("truncate --size 4096 $index", true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let Begun { server, ended, live } = begun(&data).await;
+        run(&data, damage);
+
+        // Whoever asks first, and again.
+        for _ in 0..3 {
+            let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
+            assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true), "{damage}");
+        }
+        assert_eq!(server.get("/readyz", None).await, Some(StatusCode::SERVICE_UNAVAILABLE), "{damage}");
+        assert_eq!(server.get("/livez", None).await, Some(StatusCode::OK), "{damage}");
+
+        server.stop().await;
+        // Only what is not whole by itself keeps it from starting; that is for an operator to restore.
+        if damage == "truncate --size 4096 $main" {
+            continue;
+        }
+        let server = Server::start(&data).await;
+        assert_eq!(server.get("/verify", Some(&ended.access)).await, Some(StatusCode::UNAUTHORIZED), "{damage}");
+        if goes_on {
+            assert_eq!(server.get("/verify", Some(&live.access)).await, Some(StatusCode::NO_CONTENT), "{damage}");
+        }
+    }
+}
+
+/// As by somebody who puts a backup back with `cp` while the server runs.
+#[tokio::test]
+async fn a_server_whose_file_was_overwritten_in_place_acknowledges_no_logout() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data).await;
+    server.register("jose").await;
+    let live = server.log_in("jose").await.unwrap().1.unwrap();
+    server.stop().await;
+    run(&data, "cp $main $copy");
+
+    let server = Server::start(&data).await;
+    let ended = server.log_in("jose").await.unwrap().1.unwrap();
+    assert_eq!(server.post("/logout", Some(&ended.access)).await.unwrap().0, StatusCode::OK);
+    run(&data, "until cat $copy > $main && test $main -nt $log; do :; done");
+    let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
+    assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true));
+    // Restored properly, it is noticed by the mark.
+    server.stop().await;
+    run(&data, "rm -f $log $index");
+    let server = Server::start(&data).await;
+    for tokens in [&ended, &live] {
+        assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED));
+    }
+}
+
+/// Everything that lies in the data folder is copied and put back, as by `cp -a` or a snapshot: the mark is not among it.
+#[tokio::test]
+async fn a_naive_copy_of_the_whole_data_folder_that_is_put_back_revives_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data).await;
+    server.register("jose").await;
+    let tokens = server.log_in("jose").await.unwrap().1.unwrap();
+    server.stop().await;
+    run(folder.path(), "cp -a data saved");
+
+    let server = Server::start(&data).await;
+    assert_eq!(server.post("/logout", Some(&tokens.access)).await.unwrap().0, StatusCode::OK);
+    server.stop().await;
+    run(folder.path(), "rm -r data; mv saved data");
+
+    let server = Server::start(&data).await;
+    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED));
+    assert_eq!(server.refresh(&tokens.refresh).await.unwrap().0, StatusCode::UNAUTHORIZED);
+    server.stop().await;
+    let mut status = Command::new(env!("CARGO_BIN_EXE_adieu"));
+    let output = status.args(["log", "status", "--json"]).env("ADIEU_DATA", &data).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(status["restored_at"].is_u64(), "{status}");
+}
+
+/// The files of a running server are copied one after the other, as by `cp`, under load, and put back while it is stopped: whatever
+/// that makes of them, nothing that was logged out is accepted after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_were_copied_under_load_revive_no_token() {
+    let mut outcomes = Vec::new();
+    for round in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let server = Server::start(&data).await;
+        server.register("jose").await;
+        let mut logged_out: Vec<Tokens> = Vec::new();
+        let cycle = async || {
+            let tokens = server.log_in("jose").await.unwrap().1.unwrap();
+            assert_eq!(server.post("/logout", Some(&tokens.access)).await.unwrap().0, StatusCode::OK);
+            tokens
+        };
+        for _ in 0..=round {
+            logged_out.push(cycle().await);
+        }
+        let copying = tokio::task::spawn_blocking({
+            let folder = folder.path().to_owned();
+            move || run(&folder, "mkdir -m 700 saved; for file in data/*; do cp -p $file saved/; sleep 0.05; done")
+        });
+        while !copying.is_finished() {
+            logged_out.push(cycle().await);
+        }
+        copying.await.unwrap();
+        for _ in 0..3 {
+            logged_out.push(cycle().await);
+        }
+        server.stop().await;
+        run(folder.path(), "rm -r data; mv saved data");
+
+        outcomes.push(match tokio::time::timeout(Duration::from_secs(60), Server::try_start(&data)).await.unwrap() {
+            Some(server) => {
+                for tokens in &logged_out {
+                    let status = server.get("/verify", Some(&tokens.access)).await;
+                    assert_eq!(status, Some(StatusCode::UNAUTHORIZED), "round {round}");
+                    assert_eq!(server.refresh(&tokens.refresh).await.unwrap().0, StatusCode::UNAUTHORIZED);
+                }
+                server.stop().await;
+                "started, and rejected all"
+            }
+            None => "did not start",
+        });
+        assert!(fs::exists(folder.path().join("data.high-water")).unwrap());
+    }
+    println!("{outcomes:?}");
+}
