@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::{config::Settings, store::store_file};
+use crate::{config::Settings, high_water, store::store_file};
 
 /// Each, in one sentence without a full stop.
 #[must_use]
@@ -48,52 +48,89 @@ fn readable_files(_: &Settings) -> Vec<String> {
     Vec::new()
 }
 
+/// Who may read a file beside its owner without that being told.
+#[cfg(unix)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    Nobody,
+    /// Its group, as whoever collects logs.
+    Group,
+    /// Everybody, as public keys.
+    Everybody,
+}
+
 #[cfg(unix)]
 fn readable_files(settings: &Settings) -> Vec<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    /// What users may who are neither the owner nor of its group.
-    fn others_may(path: &Path, what: u32) -> bool {
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & what != 0)
-    }
-    const READ_OR_WRITE: u32 = 0o006;
-    const PASS: u32 = 0o001;
-
     let mut found = Vec::new();
     let of_issuers = settings.trusted_issuer.iter().filter_map(|issuer| issuer.secret_file.as_ref());
     let secrets = of_issuers.map(|file| ("secret_file", file));
     for (setting, file) in secrets.chain(settings.follow_secret_file.iter().map(|file| ("follow_secret_file", file))) {
-        if others_may(file, READ_OR_WRITE) {
-            found.push(format!(
-                "{setting} {} can be read or written by every user of this machine; run chmod o-rwx on it",
-                file.display()
-            ));
-        }
+        found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Nobody));
     }
-    let Some(store) = store_file(settings) else { return found };
-    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if others_may(folder, READ_OR_WRITE) {
-        found.push(format!(
-            "the folder {} can be read or written by every user of this machine; run chmod o-rwx on it",
-            folder.display()
-        ));
+    for file in settings.trusted_issuer.iter().filter_map(|issuer| issuer.pem_file.as_ref()) {
+        found.extend(exposed(&format!("pem_file {}", file.display()), file, Readers::Everybody));
     }
-    let is_passable = others_may(folder, PASS);
-    for file in files_of(folder, &store) {
+    if let Some(file) = &settings.audit_log {
+        found.extend(exposed(&format!("audit_log {}", file.display()), file, Readers::Group));
+    }
+    let mut files = Vec::new();
+    if let Some(store) = store_file(settings) {
+        let folder = folder_of(&store);
+        found.extend(exposed(&format!("the folder {}", folder.display()), folder, Readers::Nobody));
+        files = files_of(folder, &store);
+    }
+    let mark = high_water::file(settings);
+    if !files.contains(&mark) {
+        files.push(mark);
+    }
+    for file in files {
+        let name = file.display().to_string();
         if file.is_symlink() {
             found.push(format!(
-                "{} is a symbolic link; whoever can change what it leads to can change the store",
-                file.display()
+                "{name} is a symbolic link; whoever can change what it leads to can change the store, or what notices an \
+                 older one"
             ));
         }
-        if is_passable && others_may(&file, READ_OR_WRITE) {
-            found.push(format!(
-                "{} can be read or written by every user of this machine; run chmod o-rwx on it",
-                file.display()
-            ));
-        }
+        found.extend(exposed(&name, &file, Readers::Nobody));
     }
     found
+}
+
+/// Whether others than its owner can read a file or folder, write to it, or put another in its place; nothing is told of one that is not
+/// there.
+#[cfg(unix)]
+fn exposed(name: &str, path: &Path, readers: Readers) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const OTHERS_WRITE: u32 = 0o002;
+    const STICKY: u32 = 0o1000;
+
+    let mode_of = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.permissions().mode()).ok();
+    let mode = mode_of(path)?;
+    let folder = mode_of(folder_of(path)).unwrap_or(0);
+    // Whoever may not pass through the folder does not get to it.
+    let may_pass = |class: u32| if path.is_dir() || folder & (0o001 * class) != 0 { class * 0o007 } else { 0 };
+    let mode = mode & (may_pass(1) | may_pass(0o010));
+    let (others, group, what, remedy) = match readers {
+        Readers::Nobody => (0o006, 0o060, "read or written", "chmod go-rwx"),
+        Readers::Group => (0o006, 0o020, "read or written", "chmod g-w,o-rwx"),
+        Readers::Everybody => (0o002, 0o020, "written", "chmod go-w"),
+    };
+    let who = match (mode & others != 0, mode & group != 0) {
+        (true, _) => "every user of this machine",
+        (false, true) => "every member of its group",
+        (false, false) if folder & OTHERS_WRITE != 0 && folder & STICKY == 0 => {
+            let folder = folder_of(path).display();
+            return Some(format!("{name} can be replaced by every user of this machine; run chmod o-w on {folder}"));
+        }
+        (false, false) => return None,
+    };
+    Some(format!("{name} can be {what} by {who}; run {remedy} on it"))
+}
+
+#[cfg(unix)]
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What belongs to the store: in the data folder everything, and elsewhere the files that SQLite names after it.
@@ -150,38 +187,75 @@ mod tests {
         assert!(found.iter().all(|told| told.contains("login.example") && !told.contains("s3cret")), "{found:?}");
     }
 
+    /// Which of these is told of, with these modes: the folder of the store, the store, a secret, the mark, the audit trail and a public key.
     #[test]
-    fn what_every_user_of_the_machine_can_read_is_told() {
+    fn what_others_than_the_owner_can_read_or_write_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let (data, secret) = (folder.path().join("data"), folder.path().join("secret"));
+        let [data, secret, mark, trail, key] =
+            ["data", "secret", "mark", "trail", "key"].map(|name| folder.path().join(name));
         fs::create_dir(&data).unwrap();
-        fs::write(data.join("adieu.sqlite"), "").unwrap();
-        fs::write(&secret, "x").unwrap();
-        let issuer = format!("[{{ name = 'shop', secret_file = '{}' }}]", secret.display());
-        let variables = [("trusted_issuer", issuer.as_str()), ("follow_secret_file", secret.to_str().unwrap())];
+        let store = data.join("adieu.sqlite");
+        for file in [&store, &secret, &mark, &trail, &key] {
+            fs::write(file, "x").unwrap();
+        }
+        let issuer = format!(
+            "[{{ name = 'shop', secret_file = '{}' }}, {{ name = 'bank', pem_file = '{}', algorithm = 'ES256' }}]",
+            secret.display(),
+            key.display()
+        );
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (of_secret, of_mark, of_trail) = (text(&secret), text(&mark), text(&trail));
+        let variables = [
+            ("trusted_issuer", issuer.as_str()),
+            ("follow_secret_file", &of_secret),
+            ("high_water", &of_mark),
+            ("audit_log", &of_trail),
+        ];
         let settings = settings(&data, &variables);
-        let names = |modes: [u32; 3]| {
-            let [of_folder, of_store, of_secret] = modes;
-            chmod(&data, of_folder);
-            chmod(&data.join("adieu.sqlite"), of_store);
-            chmod(&secret, of_secret);
+        let told = |of_parent: u32, modes: [u32; 6]| {
+            chmod(folder.path(), of_parent);
+            for (path, mode) in [&data, &store, &secret, &mark, &trail, &key].into_iter().zip(modes) {
+                chmod(path, mode);
+            }
             let found = exposures(&settings);
-            let told = ["secret_file", "follow_secret_file", "the folder", "adieu.sqlite"];
-            told.map(|what| usize::from(found.iter().any(|line| line.contains(what)))).to_vec()
+            let about = |name: &str| found.iter().find(|line| line.contains(name)).cloned().unwrap_or_default();
+            let who = |line: String| match () {
+                () if line.contains("every user") && line.contains("replaced") => 'r',
+                () if line.contains("every user") => 'o',
+                () if line.contains("its group") => 'g',
+                () => '-',
+            };
+            assert_eq!(about("follow_secret_file").is_empty(), about("secret_file").is_empty());
+            ["the folder", "adieu.sqlite", "secret_file", "mark", "audit_log", "pem_file"]
+                .map(|name| who(about(name)))
+                .iter()
+                .collect()
         };
-        assert_eq!(names([0o700, 0o600, 0o600]), [0, 0, 0, 0]);
-        assert_eq!(names([0o700, 0o644, 0o600]), [0, 0, 0, 0], "nobody gets to it");
-        assert_eq!(names([0o750, 0o640, 0o640]), [0, 0, 0, 0], "a group is made on purpose");
-        assert_eq!(names([0o711, 0o644, 0o600]), [0, 0, 0, 1]);
-        assert_eq!(names([0o755, 0o600, 0o600]), [0, 0, 1, 0]);
-        assert_eq!(names([0o700, 0o600, 0o644]), [1, 1, 0, 0]);
-        assert_eq!(names([0o700, 0o600, 0o602]), [1, 1, 0, 0]);
+        let private = [0o700, 0o600, 0o600, 0o600, 0o600, 0o644];
+        for (of_parent, modes, expected) in [
+            (0o755, private, "------"),
+            (0o755, [0o700, 0o666, 0o600, 0o600, 0o600, 0o600], "------"),
+            (0o755, [0o711, 0o644, 0o600, 0o600, 0o600, 0o600], "-o----"),
+            (0o755, [0o710, 0o640, 0o600, 0o600, 0o600, 0o600], "-g----"),
+            (0o755, [0o755, 0o600, 0o600, 0o600, 0o600, 0o600], "o-----"),
+            (0o755, [0o750, 0o600, 0o600, 0o600, 0o600, 0o600], "g-----"),
+            (0o755, [0o700, 0o600, 0o644, 0o604, 0o604, 0o646], "--oooo"),
+            (0o755, [0o700, 0o600, 0o640, 0o640, 0o640, 0o664], "--gg-g"),
+            (0o755, [0o700, 0o600, 0o620, 0o660, 0o660, 0o640], "--ggg-"),
+            (0o700, [0o700, 0o600, 0o666, 0o666, 0o666, 0o666], "------"),
+            (0o1777, private, "------"),
+            (0o777, private, "r-rrrr"),
+        ] {
+            let found: String = told(of_parent, modes);
+            assert_eq!(found, expected, "{of_parent:o} {modes:?}");
+        }
     }
 
     #[test]
     fn a_symbolic_link_in_the_data_folder_is_told() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("elsewhere"), "").unwrap();
+        chmod(&folder.path().join("elsewhere"), 0o600);
         let data = folder.path().join("data");
         fs::create_dir(&data).unwrap();
         chmod(&data, 0o700);
@@ -189,5 +263,11 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), data.join("high-water")).unwrap();
         let found = exposures(&settings(&data, &[]));
         assert!(matches!(&found[..], [told] if told.contains("high-water is a symbolic link")), "{found:?}");
+        // Wherever it is.
+        let mark = folder.path().join("mark");
+        fs::remove_file(data.join("high-water")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &mark).unwrap();
+        let found = exposures(&settings(&data, &[("high_water", mark.to_str().unwrap())]));
+        assert!(matches!(&found[..], [told] if told.contains("mark is a symbolic link")), "{found:?}");
     }
 }
