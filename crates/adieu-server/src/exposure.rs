@@ -109,7 +109,7 @@ fn exposed(name: &str, path: &Path, readers: Readers) -> Option<String> {
     let mode = mode_of(path)?;
     let folder = mode_of(folder_of(path)).unwrap_or(0);
     // Whoever may not pass through the folder does not get to it.
-    let may_pass = |class: u32| if path.is_dir() || folder & (0o001 * class) != 0 { class * 0o007 } else { 0 };
+    let may_pass = |class: u32| if path.is_dir() || folder & class != 0 { class * 0o007 } else { 0 };
     let mode = mode & (may_pass(1) | may_pass(0o010));
     let (others, group, what, remedy) = match readers {
         Readers::Nobody => (0o006, 0o060, "read or written", "chmod go-rwx"),

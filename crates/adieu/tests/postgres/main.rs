@@ -1,6 +1,7 @@
 //! The engine on PostgreSQL: the suite that all engines pass, and what is promised of it beyond that.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod bloat;
 mod encryption;
 mod engine;
 mod everything;

@@ -131,7 +131,7 @@ async fn others_may_append_to_the_log_and_move_it_into_the_file() {
             }
         }
     });
-    let expected: Vec<_> = (0..300).map(|number| token(&number.to_string())).collect();
+    let expected: Vec<_> = (0..300).map(|number| token(number.to_string())).collect();
     for revocation in &expected {
         store.append(vec![revocation.clone()]).await.unwrap();
     }
@@ -165,7 +165,7 @@ async fn one_that_was_overwritten_in_place_acknowledges_nothing() {
         for number in 0..fill {
             store.create(session(&format!("{number}"))).await.unwrap();
         }
-        store.append((0..fill).map(|number| token(&number.to_string())).collect()).await.unwrap();
+        store.append((0..fill).map(|number| token(number.to_string())).collect()).await.unwrap();
         store.checkpoint().await.unwrap();
         store.append(vec![token("in the log")]).await.unwrap();
         run(&["sh", "-c", &format!("until cat {copy} > {path} && test {path} -nt {path}-wal; do :; done")]);
