@@ -130,8 +130,9 @@ impl Process {
     /// Ends all its processes at once.
     pub(crate) fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // Whoever is stopped can't start another.
+        // Whoever is stopped can't start another. The signal alone is not enough: it is acted upon later.
         send(child.id(), Signal::STOP);
+        wait_until_stopped(child.id());
         let others = children(child.id());
         send(child.id(), Signal::KILL);
         child.wait().expect("the state of a child");
@@ -168,6 +169,20 @@ impl Drop for Process {
         drop(self.guard.stdin.take());
         let _ = self.guard.kill();
         let _ = self.guard.wait();
+    }
+}
+
+/// Returns once a child of this process has stopped or ended.
+fn wait_until_stopped(child: u32) {
+    let started = Instant::now();
+    let is_running = || {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // The state comes after the name, which is in parentheses.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z']))
+    };
+    while is_running() {
+        assert!(started.elapsed() < PATIENCE, "the server does not stop");
+        std::thread::sleep(PAUSE);
     }
 }
 
