@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 
+use adieu::store::sqlite::wait_until_closed;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::{
@@ -58,6 +59,8 @@ use crate::{
 
 /// How long to wait before a store is tried again at the start.
 const START_PAUSE: Duration = Duration::from_millis(500);
+/// How long the end of the process waits for its files of SQLite to be closed: a write-ahead log is short.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Connections to `metrics_listen`: one address, as Prometheus is, gets a quarter of them.
 const METRICS_CONNECTIONS: usize = 32;
@@ -122,7 +125,10 @@ impl Arguments {
     /// Does what was asked for. What goes wrong is one line on standard error, and the process ends with status 1.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        match self.command.unwrap_or(Command::Serve(self.flags)).run() {
+        let outcome = self.command.unwrap_or(Command::Serve(self.flags)).run();
+        // Whoever closes a file last takes in its write-ahead log and removes it; nothing is lost where that does not come to its end.
+        wait_until_closed(CLOSING);
+        match outcome {
             Ok(status) => status,
             Err(error) => {
                 // There is nobody left to tell when standard error is gone.

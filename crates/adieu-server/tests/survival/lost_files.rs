@@ -118,6 +118,9 @@ async fn a_naive_copy_of_the_whole_data_folder_that_is_put_back_revives_no_token
     let server = Server::start(&data).await;
     assert_eq!(server.post("/logout", Some(&tokens.access)).await.unwrap().0, StatusCode::OK);
     server.stop().await;
+    for beside in ["adieu.sqlite-wal", "adieu.sqlite-shm"] {
+        assert!(!data.join(beside).exists(), "a server that has ended has closed the store");
+    }
     run(folder.path(), "rm -r data; mv saved data");
 
     let server = Server::start(&data).await;

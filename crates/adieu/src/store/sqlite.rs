@@ -39,12 +39,13 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::watch;
 
 pub use rusqlite;
+pub use worker::wait_until_closed;
 
 use super::search::Searches;
 use crate::{Error, restore::Witness, time::Timestamp};
 use file::File;
 use schema::State;
-use worker::{Mode, Worker};
+use worker::{Mode, Running, Worker};
 use write_ahead_log::WriteAheadLog;
 
 /// How often, and for how long, a statement looks whether another process has done with writing; for longer on a machine that is so
@@ -141,7 +142,9 @@ impl Sqlite {
         let check = {
             let (path, file) = (path.clone(), Arc::clone(&file));
             let (writer, witness) = (Arc::clone(&writer), witness.clone());
+            let running = Running::begin();
             move || {
+                let _running = running;
                 let outcome = match state {
                     State::Current => schema::check_pages(&path),
                     State::New | State::Older => Ok(()),

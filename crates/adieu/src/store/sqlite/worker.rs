@@ -4,7 +4,7 @@ use std::{
     fmt,
     panic::{self, AssertUnwindSafe},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
@@ -36,6 +36,36 @@ const PATIENCE: Duration = Duration::from_micros(100);
 /// Held while a connection is closed. The last to close takes in the write-ahead log and removes it; of two that close at the
 /// same moment neither finds itself the last, and it would stay.
 static CLOSING: Mutex<()> = Mutex::new(());
+
+/// How many threads have a connection, or are about to.
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static HAS_ENDED: Condvar = Condvar::new();
+
+/// One of these threads.
+pub(super) struct Running(());
+
+impl Running {
+    pub(super) fn begin() -> Self {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        HAS_ENDED.notify_all();
+    }
+}
+
+/// Waits until all files are closed whose [`Sqlite`](super::Sqlite) was dropped before: their threads outlive it by a moment. A process
+/// that ends before leaves an empty write-ahead log, or one that the next start takes in. Gives up after the patience, with `false`.
+pub fn wait_until_closed(patience: Duration) -> bool {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = HAS_ENDED.wait_timeout_while(running, patience, |running| *running > 0);
+    let (_running, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+    !outcome.timed_out()
+}
 
 #[derive(Debug, Clone)]
 pub(super) enum Mode {
@@ -98,7 +128,9 @@ impl Worker {
         for connection in connections {
             let jobs = Arc::clone(&jobs);
             let (mode, file) = (mode.clone(), Arc::clone(file));
+            let running = Running::begin();
             let serve = move || {
+                let _running = running;
                 let is_sound = match mode {
                     Mode::GroupCommit(witness) => {
                         write(&connection, &file, &jobs, &witness);
@@ -175,10 +207,6 @@ fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
             Err(error) => batch.into_iter().for_each(|job| job.answer(Err(error.clone()))),
         }
         patience = started.elapsed().min(PATIENCE);
-    }
-    // The last checkpoint, so that a clean stop leaves one file.
-    if may_checkpoint(connection, file) {
-        let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 }
 
