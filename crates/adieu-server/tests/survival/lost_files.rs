@@ -33,6 +33,8 @@ fn run(data: &Path, script: &str) {
         .env("log", data.join("adieu.sqlite-wal"))
         .env("index", data.join("adieu.sqlite-shm"))
         .env("copy", data.join("../copy"))
+        .env("adieu", env!("CARGO_BIN_EXE_adieu"))
+        .env("ADIEU_DATA", data)
         .status();
     assert!(status.unwrap().success(), "{script}");
 }
@@ -78,30 +80,61 @@ async fn a_server_whose_files_are_lost_answers_503_and_a_restart_accepts_nothing
     }
 }
 
-/// As by somebody who puts a backup back with `cp` while the server runs.
+/// As by somebody who puts a backup back with `cp` while the server runs, also after what another process has done.
 #[tokio::test]
 async fn a_server_whose_file_was_overwritten_in_place_acknowledges_no_logout() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let server = Server::start(&data).await;
-    server.register("jose").await;
-    let live = server.log_in("jose").await.unwrap().1.unwrap();
-    server.stop().await;
-    run(&data, "cp $main $copy");
+    for before in ["", "another server was killed", "another process ended in the midst of a checkpoint"] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let server = Server::start(&data).await;
+        server.register("jose").await;
+        let live = server.log_in("jose").await.unwrap().1.unwrap();
+        server.stop().await;
+        run(&data, "cp $main $copy");
 
-    let server = Server::start(&data).await;
-    let ended = server.log_in("jose").await.unwrap().1.unwrap();
-    assert_eq!(server.post("/logout", Some(&ended.access)).await.unwrap().0, StatusCode::OK);
-    run(&data, "until cat $copy > $main && test $main -nt $log; do :; done");
-    let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
-    assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true));
-    // Restored properly, it is noticed by the mark.
-    server.stop().await;
-    run(&data, "rm -f $log $index");
-    let server = Server::start(&data).await;
-    for tokens in [&ended, &live] {
-        assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED));
+        let mut server = Server::start(&data).await;
+        let mut ended = Vec::new();
+        let log_out = async |server: &Server| {
+            let tokens = server.log_in("jose").await.unwrap().1.unwrap();
+            assert_eq!(server.post("/logout", Some(&tokens.access)).await.unwrap().0, StatusCode::OK, "{before}");
+            tokens
+        };
+        ended.push(log_out(&server).await);
+        match before {
+            "" => {}
+            "another server was killed" => {
+                run(&data, &format!("kill -KILL {}", server.pid()));
+                server = Server::start(&data).await;
+                ended.push(log_out(&server).await);
+            }
+            _ => {
+                checkpoint_in_part(&server, &data).await;
+                // That is no reason not to go on.
+                ended.push(log_out(&server).await);
+            }
+        }
+        run(&data, "until cat $copy > $main && test $main -nt $log; do :; done");
+        let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
+        assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true), "{before}");
+        // Restored properly, it is noticed by the mark.
+        server.stop().await;
+        run(&data, "rm -f $log $index");
+        let server = Server::start(&data).await;
+        for tokens in ended.iter().chain([&live]) {
+            assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED), "{before}");
+        }
     }
+}
+
+/// By a command that may not make a file longer than this one is, and ends in the midst of it.
+async fn checkpoint_in_part(server: &Server, data: &Path) {
+    let metadata = || fs::metadata(data.join("adieu.sqlite")).unwrap();
+    let before = metadata();
+    for _ in 0..50 {
+        server.log_in("jose").await.unwrap().1.unwrap();
+    }
+    run(data, &format!("ulimit -f {}; exec \"$adieu\" log status > /dev/null", before.len() / 512));
+    assert!(metadata().modified().unwrap() > before.modified().unwrap() && metadata().len() == before.len());
 }
 
 /// Everything that lies in the data folder is copied and put back, as by `cp -a` or a snapshot: the mark is not among it.

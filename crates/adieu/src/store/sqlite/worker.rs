@@ -196,6 +196,10 @@ fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
     // The only thread of its queue: nobody else wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let mut writer = Writer { connection, file, witness, log: WriteAheadLog::of(file.path()) };
+    // SQLite takes what was left there for a checkpoint that was begun, which would excuse whoever overwrites the file.
+    if may_checkpoint(connection, file) {
+        let _ = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+    }
     let mut expected = 1;
     let mut patience = PATIENCE;
     while let Some(first) = next(&jobs, patience) {
@@ -335,7 +339,10 @@ fn transaction(writer: &mut Writer<'_>, body: impl FnOnce() -> Result<(), Failur
         Ok(()) => {}
         Err(Unacknowledged::Unknown(error)) => return Err(Failure::OfAll(error)),
         Err(Unacknowledged::Lost(error)) => {
-            tracing::error!(%error, "what is written is not durable any more; nothing is answered until the next start");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "what is written is not durable any more; nothing is answered until the next start"
+            );
             file.lose(error.clone());
             return Err(Failure::OfAll(error));
         }

@@ -4,7 +4,7 @@
 //! succeed and are lost: recovery stops at the first frame whose checksum does not continue those before it. So after each commit, and
 //! before it is acknowledged, the log is read from where it was read last, as recovery would: header, salts, and the chain of checksums
 //! (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>). It is read from its beginning when something has changed it, and
-//! nobody else has committed. The database file is written to by checkpoints alone: where it has changed without one, nothing is
+//! nobody else has committed. The database file is written to by checkpoints alone: where it has changed and none was begun, nothing is
 //! acknowledged either.
 //!
 //! Other processes may append to the log, move it into the file, restart it and truncate it, as SQLite does, at any time.
@@ -20,7 +20,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::CHECKPOINT;
+use super::{CHECKPOINT, wal_index::Index};
 use crate::Error;
 
 /// Bytes before the first frame, and before the page of each.
@@ -44,6 +44,8 @@ pub(super) struct WriteAheadLog {
     database: PathBuf,
     path: PathBuf,
     file: Option<File>,
+    /// Opened when it has to be known whether another process has begun a checkpoint.
+    index: Option<Index>,
     seen: Option<Seen>,
     /// Whether the log has changed since it was last seen, as found when the current transaction began.
     was_changed: bool,
@@ -87,7 +89,14 @@ impl WriteAheadLog {
     pub(super) fn of(database: &Path) -> Self {
         let mut path = database.as_os_str().to_owned();
         path.push("-wal");
-        Self { database: database.to_owned(), path: path.into(), file: None, seen: None, was_changed: false }
+        Self {
+            database: database.to_owned(),
+            path: path.into(),
+            file: None,
+            index: None,
+            seen: None,
+            was_changed: false,
+        }
     }
 
     /// To be called when a transaction has begun to write, and so nobody else does.
@@ -107,6 +116,11 @@ impl WriteAheadLog {
             let Err(failure) = self.follow(counts) else { return Ok(()) };
             tries += 1;
             match failure {
+                Failure::Overwritten if self.has_begun_checkpoint() => {
+                    // Counts what another process that has ended did not count; where it goes on, it will do so itself.
+                    let _ = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+                    self.seen = None;
+                }
                 Failure::Overwritten if tries < TRIES => thread::sleep(PAUSE),
                 // Another process may have restarted it meanwhile, which it does only once all is in the database file.
                 _ if tries < TRIES && (Counts::of(connection)? != counts || self.stamp() != before) => {}
@@ -183,6 +197,14 @@ impl WriteAheadLog {
         let log = Stamp::of(&file.metadata()?);
         self.seen = Some(Seen { salts: header.salts, counts, checksum, log, database });
         Ok(())
+    }
+
+    /// Where that can't be read, none is known of.
+    fn has_begun_checkpoint(&mut self) -> bool {
+        if self.index.is_none() {
+            self.index = Index::open(&self.database).ok();
+        }
+        self.index.as_ref().is_some_and(|index| index.has_begun_checkpoint().unwrap_or(false))
     }
 
     fn stamp(&self) -> Option<Stamp> {
