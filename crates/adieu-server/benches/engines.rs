@@ -27,14 +27,17 @@ use std::{
 use adieu::{
     Issuer, Subject,
     session::{Origin, Scope, SessionSettings},
-    store::{Postgres, Redis, Sqlite, Store},
+    store::Store,
     token::Verifier,
 };
+use adieu_postgres::Postgres;
+use adieu_redis::Redis;
 use adieu_server::{
     api,
     config::{Flags, Settings},
     node::Node,
 };
+use adieu_sqlite::Sqlite;
 use axum::{
     Router,
     body::Body,

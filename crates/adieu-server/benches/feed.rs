@@ -22,9 +22,10 @@ use std::{
 };
 
 use adieu::{
-    Issuer, Service, SessionId, Subject, TokenId,
+    Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, Target},
 };
+use adieu_client::Service;
 use adieu_server::{
     clients::{Capability, Client, ClientName},
     config::{Flags, Settings},

@@ -28,12 +28,10 @@ use std::{
 
 use adieu::{
     Issuer,
-    revocation::{
-        Cursor, RevocationLog,
-        wire::{self, FeedPage},
-    },
+    revocation::{Cursor, RevocationLog},
     time::{Clock, Moment},
 };
+use adieu_client::wire::{self, FeedPage};
 use axum::body::Bytes;
 use tokio::{
     sync::watch,

@@ -4,8 +4,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
-    token::{Algorithm, CacheLimits, Decoder, KeyFollower, KeyId, KeySet, KeySource, Rules, VerifyingKey},
+    token::{Algorithm, CacheLimits, Decoder, KeyId, KeySet, Rules, VerifyingKey},
 };
+use adieu_client::{KeyFollower, KeySource};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 

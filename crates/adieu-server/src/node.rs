@@ -10,8 +10,9 @@ use adieu::{
     session::{SessionSettings, Sessions},
     store::Housekeeping,
     time::{Clock, SystemClock},
-    token::{CacheLimits, KeyFollower, WhenStale},
+    token::{CacheLimits, WhenStale},
 };
+use adieu_client::KeyFollower;
 use anyhow::Context as _;
 
 use crate::{

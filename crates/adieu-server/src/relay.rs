@@ -16,9 +16,11 @@ use std::{
 use adieu::{
     Error, Issuer,
     revocation::{Cursor, Follower, Index, Page, Position, Pruned, Revocation, RevocationLog},
-    store::Remote,
     time::{Clock, SystemClock, Timestamp},
-    token::{Decoder, KeyFollower, KeySet, KeySource, Rules, Verifier},
+    token::{Decoder, KeySet, Rules, Verifier},
+};
+use adieu_client::{
+    KeyFollower, KeySource, Remote,
     transport::{Http, Transport},
 };
 use anyhow::Context as _;

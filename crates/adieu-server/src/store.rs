@@ -13,8 +13,11 @@ use std::{
 
 use adieu::{
     Error,
-    store::{Membership, Postgres, Redis, Sqlite, Store},
+    store::{Membership, Store},
 };
+use adieu_postgres::Postgres;
+use adieu_redis::Redis;
+use adieu_sqlite::Sqlite;
 use anyhow::Context as _;
 
 use crate::{

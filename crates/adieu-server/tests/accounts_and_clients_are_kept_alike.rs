@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use adieu::{
-    Subject,
-    store::{Postgres, Sqlite},
-    time::Timestamp,
-};
+use adieu::{Subject, time::Timestamp};
+use adieu_postgres::Postgres;
+use adieu_sqlite::Sqlite;
 use adieu_server::{
     accounts::{self, Account, AccountStore, Change, KnownAddress},
     clients::{self, Capability, Client, ClientName, ClientStore, Limits},
@@ -15,6 +13,7 @@ use adieu_server::{
     password::PasswordHash,
     text::Username,
 };
+use adieu_sqlite::Sqlite;
 use tokio::task::JoinSet;
 
 /// Makes a test of each function for each engine.

@@ -25,13 +25,13 @@ use adieu::{
     Issuer, Subject, TokenId,
     revocation::{Follower, Index, Revocation, RevocationLog, Target},
     session::{Origin, Scope, SessionSettings, Sessions},
-    store::{
-        Sqlite,
-        sqlite::rusqlite::{Connection, params},
-        tidy_up,
-    },
+    store::tidy_up,
     time::{Clock, SystemClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale},
+};
+use adieu_sqlite::{
+    Sqlite,
+    rusqlite::{Connection, params},
 };
 use serde_json::Map;
 use tokio::sync::Mutex;

@@ -15,9 +15,9 @@ use adieu::{
     Issuer, SessionId, Subject, TokenId,
     revocation::{Follower, Index, Revocation, RevocationLog, Target},
     session::{Origin, Session, SessionStore},
-    store::Sqlite,
     time::{Clock, SystemClock},
 };
+use adieu_sqlite::Sqlite;
 use rustix::time::{ClockId, clock_gettime};
 
 const ROUNDS: usize = 5;

@@ -16,24 +16,17 @@
 //!
 //! It knows no web framework, and it is not a user database: an application hands in a [`Subject`].
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
+pub mod engine;
 mod error;
 mod id;
 mod node;
 pub mod restore;
 pub mod revocation;
-#[cfg(feature = "remote")]
-mod service;
 pub mod session;
 pub mod store;
 pub mod time;
 pub mod token;
-#[cfg(feature = "remote")]
-pub mod transport;
 
 pub use error::Error;
 pub use id::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId};
 pub use node::{DEFAULT_MAX_STALENESS, Node, NodeBuilder};
-#[cfg(feature = "remote")]
-pub use service::{Service, ServiceBuilder};

@@ -5,9 +5,8 @@ mod follower;
 mod index;
 mod limited;
 mod log;
-pub mod wire;
 
-pub use fact::{MAX_LEEWAY, Revocation, Target};
+pub use fact::{InvalidTarget, MAX_LEEWAY, Revocation, Target, TargetKind, TargetParts};
 pub use follower::{Follower, Freshness};
 pub use index::{Index, IndexStats, RevokedBy, TokenFacts};
 pub use limited::Limit;

@@ -12,29 +12,13 @@
 //! [`SessionStore`] and [`KeyStore`], as those say, and passes the suite
 //! in `conformance`, which is there with the feature of that name.
 
-mod everything;
 mod housekeeping;
 mod membership;
 mod memory;
-#[cfg(feature = "postgres")]
-pub mod postgres;
-#[cfg(feature = "redis")]
-mod redis;
-#[cfg(feature = "remote")]
-mod remote;
-mod search;
-pub mod sqlite;
 
-#[cfg(feature = "redis")]
-pub use self::redis::{Redis, RedisBuilder, RedisMemory};
 pub use housekeeping::{Housekeeping, tidy_up};
 pub use membership::{Members, Membership, Standing};
 pub use memory::Memory;
-#[cfg(feature = "postgres")]
-pub use postgres::{Postgres, PostgresBuilder};
-#[cfg(feature = "remote")]
-pub use remote::{Remote, RemoteBuilder};
-pub use sqlite::Sqlite;
 
 use crate::{revocation::RevocationLog, session::SessionStore, token::KeyStore};
 

@@ -228,6 +228,12 @@ impl Clock for ManualClock {
     }
 }
 
+/// Returns a duration in whole milliseconds, rounded up: what is told of an age or a bound is never too little.
+#[must_use]
+pub fn milliseconds_up(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,8 +47,6 @@ mod issuers;
 mod json;
 mod jwk;
 mod kept_keys;
-#[cfg(feature = "remote")]
-mod key_follower;
 mod key_id;
 mod key_set;
 mod key_store;
@@ -69,8 +67,6 @@ pub use decoder::{Decoder, Expiry, Scratch};
 pub use encode::{encode, encode_with_header};
 pub use jwk::{Jwk, Jwks, PublicKey};
 pub(crate) use kept_keys::{FirstKeys, KeptKeys, WithKeys};
-#[cfg(feature = "remote")]
-pub use key_follower::{KeyFollower, KeySource};
 pub use key_id::{KeyId, MAX_KEY_ID_BYTES};
 pub use key_set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
 pub use key_store::{KeyStore, PrivateKey, StoredKey, load_or_make_keys};

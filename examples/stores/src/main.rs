@@ -24,9 +24,10 @@ use std::{
 use adieu::{
     Issuer, Node,
     session::{SessionSettings, Sessions},
-    store::{Memory, Sqlite},
+    store::Memory,
 };
 use adieu_axum::Guard;
+use adieu_sqlite::Sqlite;
 use anyhow::Context as _;
 use axum::{
     Router,

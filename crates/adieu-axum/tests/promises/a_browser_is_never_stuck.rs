@@ -1,7 +1,8 @@
 //! A browser sends what cookies it has, good or not, and several of one name: none of that locks its user out for good, and
 //! a logout leaves none of them.
 
-use adieu::{session::Scope, store::Sqlite, time::Clock as _};
+use adieu::{session::Scope, time::Clock as _};
+use adieu_sqlite::Sqlite;
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken, dangerous};
 use axum::{
     Router,

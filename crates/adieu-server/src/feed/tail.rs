@@ -7,7 +7,7 @@ use std::{
 };
 
 use adieu::{
-    revocation::{Cursor, LogId, Page, Position, Revocation, Target},
+    revocation::{Cursor, LogId, Page, Position, Revocation},
     time::{Moment, Timestamp},
 };
 use axum::body::Bytes;
@@ -215,11 +215,5 @@ impl Tail {
 
 /// About what an entry takes in memory.
 fn size(revocation: &Revocation) -> usize {
-    let id = match &revocation.target {
-        Target::Token { id, .. } => id.as_str().len(),
-        Target::Session { id } => id.as_str().len(),
-        Target::Subject { id, .. } => id.as_str().len(),
-        _ => 0,
-    };
-    size_of::<Revocation>() + revocation.issuer.as_str().len() + id
+    size_of::<Revocation>() + revocation.issuer.as_str().len() + revocation.target.parts().id.len()
 }

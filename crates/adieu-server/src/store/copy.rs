@@ -14,9 +14,10 @@ use adieu::{
     Issuer, TokenId,
     revocation::{Cursor, Revocation, Target},
     session::Session,
-    store::{Postgres, Sqlite},
     time::Timestamp,
 };
+use adieu_postgres::Postgres;
+use adieu_sqlite::Sqlite;
 use anyhow::{Context as _, bail, ensure};
 use rusqlite::OptionalExtension as _;
 use sqlx::{Connection as _, Row as _};

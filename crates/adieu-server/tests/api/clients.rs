@@ -2,13 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use adieu::{
-    store::Sqlite,
-    time::{ManualClock, Timestamp},
-};
+use adieu::time::{ManualClock, Timestamp};
 use adieu_server::clients::{
     Capability, Client, ClientError, ClientName, ClientStore as _, Clients, LONGEST_AGE, migrate,
 };
+use adieu_sqlite::Sqlite;
 use insta::assert_snapshot;
 
 use crate::support::{Credentials, TestApp};

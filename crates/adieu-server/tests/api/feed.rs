@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use adieu::revocation::{Target, wire};
+use adieu::revocation::Target;
+use adieu_client::wire;
 use adieu_server::clients::{Capability, ClientName};
 use serde_json::Value;
 

@@ -4,9 +4,12 @@
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use adieu::{
-    Error, Issuer, Service,
+    Error, Issuer,
     time::{Clock as _, SystemClock},
     token::Rules,
+};
+use adieu_client::{
+    Service,
     transport::{Http, Transport},
 };
 use adieu_server::clients::Capability;

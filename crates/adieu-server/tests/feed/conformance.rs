@@ -3,11 +3,9 @@
 
 use std::sync::LazyLock;
 
-use adieu::{
-    conformance::{Custody, Place, suite},
-    store::Remote,
-    time::{Clock as _, SystemClock, Timestamp},
-};
+use adieu::time::{Clock as _, SystemClock, Timestamp};
+use adieu_client::Remote;
+use adieu_conformance::{Custody, Place, suite};
 use tokio::sync::Mutex;
 
 use super::processes::{Credentials, Server};

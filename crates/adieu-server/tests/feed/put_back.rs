@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adieu::{Issuer, Service, token::Refusal};
+use adieu::{Issuer, token::Refusal};
+use adieu_client::Service;
 use reqwest::Method;
 use tempfile::TempDir;
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use adieu::revocation::wire;
+use adieu_client::wire;
 use axum::{Router, body::Bytes, http::header, routing::get};
 use serde_json::{Value, json};
 use tokio::{

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use adieu::{
-    Error, Issuer, Service, ServiceBuilder,
+    Error, Issuer,
     revocation::{Revocation, Target},
     token::Refusal,
 };
+use adieu_client::{Service, ServiceBuilder};
 
 use super::{
     processes::{Credentials, PATIENCE, Server},

@@ -3,7 +3,8 @@
 
 use std::{path::Path, time::Duration};
 
-use adieu::{store::Sqlite, token::Algorithm};
+use adieu::token::Algorithm;
+use adieu_sqlite::Sqlite;
 use tokio::time::{sleep, timeout};
 
 use crate::{

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use adieu::{Issuer, Service, token::Refusal};
+use adieu::{Issuer, token::Refusal};
+use adieu_client::Service;
 use reqwest::Method;
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     restore::LogState,
-    revocation::{LogId, Position, Revocation, Target},
+    revocation::{LogId, Position, Revocation, TargetParts},
     time::Timestamp,
 };
 
@@ -289,14 +289,9 @@ impl Mark {
 /// What tells an entry from every other, whatever engine and version it was read with: so not made from any form in which
 /// entries are sent or kept.
 fn fingerprint(entry: &Revocation) -> String {
-    let (kind, id, moment) = match &entry.target {
-        Target::Token { id, expires_at } => (0, id.as_str(), *expires_at),
-        Target::Session { id } => (1, id.as_str(), None),
-        Target::Subject { id, issued_until } => (2, id.as_str(), Some(*issued_until)),
-        Target::Everything { issued_until } => (3, "", Some(*issued_until)),
-    };
-    let mut bytes = vec![kind, u8::from(moment.is_some())];
-    bytes.extend(moment.unwrap_or_default().as_unix().to_be_bytes());
+    let TargetParts { kind, id, time } = entry.target.parts();
+    let mut bytes = vec![kind.code(), u8::from(time.is_some())];
+    bytes.extend(time.unwrap_or_default().as_unix().to_be_bytes());
     bytes.extend(entry.lapses_at.as_unix().to_be_bytes());
     for text in [entry.issuer.as_str(), id] {
         bytes.extend(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -314,7 +309,7 @@ pub(super) fn hex(digest: &[u8], bytes: usize) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{Issuer, SessionId};
+    use crate::{Issuer, SessionId, revocation::Target};
 
     fn entry(session: &str, lapses_at: u64) -> Revocation {
         Revocation {

@@ -31,8 +31,9 @@ pub struct LogState {
 }
 
 impl LogState {
-    /// Of a log in which nothing has been seen yet.
-    pub(crate) fn empty(log: LogId) -> Self {
+    /// Returns the state of a log in which nothing has been seen yet.
+    #[must_use]
+    pub fn empty(log: LogId) -> Self {
         Self {
             lineage: log.clone(),
             log,

@@ -66,3 +66,111 @@ pub enum Target {
         issued_until: Timestamp,
     },
 }
+
+/// Which kind of [`Target`], for engines and encodings that keep the kind apart from the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TargetKind {
+    /// [`Target::Token`].
+    Token,
+    /// [`Target::Session`].
+    Session,
+    /// [`Target::Subject`].
+    Subject,
+    /// [`Target::Everything`].
+    Everything,
+}
+
+impl TargetKind {
+    const ALL: [Self; 4] = [Self::Token, Self::Session, Self::Subject, Self::Everything];
+
+    /// Returns the number that stands for this kind where it is stored. It never changes.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Token => 0,
+            Self::Session => 1,
+            Self::Subject => 2,
+            Self::Everything => 3,
+        }
+    }
+
+    /// Returns the kind with this [`code`](Self::code), if there is one.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// Returns the name that stands for this kind where it is stored. It never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Session => "session",
+            Self::Subject => "subject",
+            Self::Everything => "everything",
+        }
+    }
+
+    /// Returns the kind with this [`name`](Self::name), if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// The parts that a [`Target`] is stored as: the columns of a table, or the fields of an encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetParts<'a> {
+    /// Which kind.
+    pub kind: TargetKind,
+    /// The id of the token, session or subject; empty for [`TargetKind::Everything`].
+    pub id: &'a str,
+    /// The `exp` of a token, or the last `iat` that a cut-off revokes.
+    pub time: Option<Timestamp>,
+}
+
+/// Parts that no [`Target`] has: the id is not valid, or a cut-off has no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a target of a revocation: {0}")]
+pub struct InvalidTarget(String);
+
+impl Target {
+    /// Returns the parts that this target is stored as.
+    #[must_use]
+    pub fn parts(&self) -> TargetParts<'_> {
+        match self {
+            Self::Token { id, expires_at } => {
+                TargetParts { kind: TargetKind::Token, id: id.as_str(), time: *expires_at }
+            }
+            Self::Session { id } => TargetParts { kind: TargetKind::Session, id: id.as_str(), time: None },
+            Self::Subject { id, issued_until } => {
+                TargetParts { kind: TargetKind::Subject, id: id.as_str(), time: Some(*issued_until) }
+            }
+            Self::Everything { issued_until } => {
+                TargetParts { kind: TargetKind::Everything, id: "", time: Some(*issued_until) }
+            }
+        }
+    }
+}
+
+impl TryFrom<TargetParts<'_>> for Target {
+    type Error = InvalidTarget;
+
+    fn try_from(parts: TargetParts<'_>) -> Result<Self, InvalidTarget> {
+        let TargetParts { kind, id, time } = parts;
+        let invalid_id = |error: &dyn std::fmt::Display| InvalidTarget(error.to_string());
+        let issued_until = || time.ok_or_else(|| InvalidTarget(format!("a {} without a time", kind.name())));
+        Ok(match kind {
+            TargetKind::Token => {
+                Self::Token { id: TokenId::new(id).map_err(|error| invalid_id(&error))?, expires_at: time }
+            }
+            TargetKind::Session => Self::Session { id: SessionId::new(id).map_err(|error| invalid_id(&error))? },
+            TargetKind::Subject => Self::Subject {
+                id: Subject::new(id).map_err(|error| invalid_id(&error))?,
+                issued_until: issued_until()?,
+            },
+            TargetKind::Everything => Self::Everything { issued_until: issued_until()? },
+        })
+    }
+}

@@ -75,9 +75,3 @@ pub trait Membership: Send + Sync + 'static {
     /// [`Error::Unavailable`] when the engine could not be written.
     async fn forget(&self, node: &str, beat: u64) -> Result<(), Error>;
 }
-
-/// Rounded up: a node is waited for at least as long as it may accept.
-#[cfg(any(feature = "postgres", feature = "redis"))]
-pub(super) fn milliseconds_up(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}

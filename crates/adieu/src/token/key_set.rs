@@ -82,9 +82,10 @@ impl KeySet {
         Self { keys: Vec::new(), known_headers: Vec::new(), awaited: true, missed: None }
     }
 
-    /// The same set, which tells when a token names a key that is not in it.
-    #[cfg(feature = "remote")]
-    pub(super) fn telling(self, missed: Arc<Notify>) -> Self {
+    /// Returns this set with a notification that is sent when a token names a key that is not in it. Whatever keeps the
+    /// keys up to date waits for it, and asks the issuer again.
+    #[must_use]
+    pub fn notifying(self, missed: Arc<Notify>) -> Self {
         Self { missed: Some(missed), ..self }
     }
 

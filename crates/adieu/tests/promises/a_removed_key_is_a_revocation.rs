@@ -13,13 +13,14 @@ use adieu::{
     Error, Node, Subject,
     revocation::{Freshness, Index},
     session::{Scope, SessionError},
-    store::{Memory, Sqlite},
+    store::Memory,
     time::{Clock as _, ManualClock},
     token::{
         Algorithm, Claims, Decoder, KeySet, KeyStore as _, Refusal, Rules, SigningKey, StoredKey, TokenType, Verifier,
         WhenStale, encode, key_at, remove_key, rotate_key,
     },
 };
+use adieu_sqlite::Sqlite;
 
 use crate::{
     keys_of_a_store::{Faulty, Reads, Time, ids, key_of, log_in, refresh, refusal, signs},

@@ -13,10 +13,11 @@ use adieu::{
     restore::{HighWater, LogState, Restorable as _},
     revocation::{LogId, Position, Revocation, RevocationLog as _, RevokedBy, Target},
     session::{RefreshToken, Scope, SessionStore as _, TokenPair},
-    store::{Sqlite, sqlite::rusqlite::Connection, tidy_up},
+    store::tidy_up,
     time::{Clock as _, ManualClock, SystemClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, KeyStore as _, Refusal, Rules, SigningKey, StoredKey, VerifyingKey},
 };
+use adieu_sqlite::{Sqlite, rusqlite::Connection};
 
 use crate::support::{NOON, issuer, jose};
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 use adieu::{
     Error, Node, Subject,
     session::{Scope, SessionSettings},
-    store::{Memory, Sqlite, tidy_up},
+    store::{Memory, tidy_up},
     time::{Clock as _, Timestamp},
     token::{
         Algorithm, KeyStore as _, Refusal, SigningKey, forget_lapsed_keys, kept_until, load_or_make_keys, rotate_key,
     },
 };
+use adieu_sqlite::Sqlite;
 
 use crate::{
     keys_of_a_store::{Time, ids, key_of, log_in, refresh, refusal, signs},

@@ -3,7 +3,8 @@
 //! That it also outlives `kill -9`, and that a store that can't write never answers success, is shown on the server,
 //! whose tests end real processes and fill real disks.
 
-use adieu::{revocation::RevokedBy, session::Scope, store::Sqlite, token::Refusal};
+use adieu::{revocation::RevokedBy, session::Scope, token::Refusal};
+use adieu_sqlite::Sqlite;
 
 use crate::support::{Node, Setup, jose};
 

@@ -12,10 +12,6 @@ mod logout_is_immediate;
 mod nothing_un_revokes;
 mod refresh_reuse_ends_the_session;
 mod revocations_are_kept_long_enough;
-#[cfg(feature = "remote")]
-mod simulation;
 mod staleness_is_bounded;
-#[cfg(feature = "remote")]
-mod staleness_is_bounded_over_a_network;
 mod support;
 mod what_was_told_is_durable;

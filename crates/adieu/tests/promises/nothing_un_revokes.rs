@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
     session::{Name, Scope},
-    store::{Sqlite, tidy_up},
+    store::tidy_up,
     time::{Clock, Timestamp},
     token::Refusal,
 };
+use adieu_sqlite::Sqlite;
 use tokio::sync::Barrier;
 
 use crate::support::{NOON, Node, Setup, issuer, jose};

@@ -12,10 +12,11 @@ use adieu::{
     Error,
     revocation::{Cursor, Limit, LogId, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
     session::Scope,
-    store::{Memory, Sqlite},
+    store::Memory,
     time::{Clock as _, Moment, SystemClock, Timestamp},
     token::{Algorithm, Refusal, SigningKey, WhenStale},
 };
+use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
 
 use crate::support::{MAX_STALENESS, Node, Setup, issuer, jose};

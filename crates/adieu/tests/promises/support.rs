@@ -6,13 +6,14 @@ use adieu::{
     Issuer, Subject,
     revocation::{Follower, Index, RevocationLog},
     session::{Origin, RefreshToken, SessionError, SessionSettings, SessionStore, Sessions, TokenPair},
-    store::{Memory, Sqlite},
+    store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
         Algorithm, CacheLimits, Decoder, KeySet, KeyStore, Refusal, Rules, SigningKey, Verifier, WhenStale,
         load_or_make_keys,
     },
 };
+use adieu_sqlite::Sqlite;
 use serde_json::Map;
 
 /// The start of every test's time.

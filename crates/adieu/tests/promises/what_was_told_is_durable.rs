@@ -4,9 +4,9 @@
 use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionError, TokenPair},
-    store::Sqlite,
     token::Refusal,
 };
+use adieu_sqlite::Sqlite;
 
 use crate::support::{Node, Setup, jose};
 
@@ -44,7 +44,7 @@ async fn a_session_that_was_lost_is_revoked_before_anybody_is_told_that_it_is() 
         let other = Node::on_file(&file, Setup::default()).await;
         // As in a copy from before the login, or on a standby that took over without it.
         let session = tokens.claims.session.clone().unwrap();
-        let lose = move |connection: &adieu::store::sqlite::rusqlite::Connection| {
+        let lose = move |connection: &adieu_sqlite::rusqlite::Connection| {
             connection.execute("DELETE FROM session WHERE id = $1", [session.as_str()])
         };
         assert_eq!(store.transact(lose).await.unwrap(), 1);
@@ -77,7 +77,7 @@ async fn nobody_is_told_when_the_store_can_not_write_it_down() {
     let store = Sqlite::open(folder.path().join("adieu.sqlite")).await.unwrap();
     let node = Node::on(store.clone(), Setup::default()).await;
     let tokens = node.log_in(jose()).await;
-    let lose = |connection: &adieu::store::sqlite::rusqlite::Connection| {
+    let lose = |connection: &adieu_sqlite::rusqlite::Connection| {
         connection.execute_batch(
             "DELETE FROM session; CREATE TRIGGER full BEFORE INSERT ON revocation BEGIN SELECT RAISE(ABORT, 'full'); END",
         )

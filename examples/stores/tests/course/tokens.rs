@@ -2,10 +2,10 @@ use std::{path::Path, time::Duration};
 
 use adieu::{
     Issuer, TokenId,
-    store::Sqlite,
     time::{Clock as _, SystemClock},
     token::{Claims, Decoder, KeySet, KeyStore as _, Rules, SigningKey, encode},
 };
+use adieu_sqlite::Sqlite;
 use serde_json::json;
 
 use crate::{

@@ -2,14 +2,8 @@
 
 use std::collections::HashSet;
 
-use adieu::{
-    Error, Subject,
-    store::{
-        Postgres,
-        postgres::{from_text, to_text},
-    },
-    time::Timestamp,
-};
+use adieu::{Error, Subject, time::Timestamp};
+use adieu_postgres::{Postgres, from_text, to_text};
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 

@@ -1,6 +1,7 @@
 //! Accounts in SQLite.
 
-use adieu::{Error, Subject, store::Sqlite, time::Timestamp};
+use adieu::{Error, Subject, time::Timestamp};
+use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -1,6 +1,7 @@
 //! Clients in PostgreSQL.
 
-use adieu::{Error, store::Postgres, time::Timestamp};
+use adieu::{Error, time::Timestamp};
+use adieu_postgres::Postgres;
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 

@@ -1,6 +1,7 @@
 //! Clients in SQLite.
 
-use adieu::{Error, store::Sqlite, time::Timestamp};
+use adieu::{Error, time::Timestamp};
+use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 

@@ -1,0 +1,243 @@
+//! The keys that an issuer publishes, kept up to date.
+//!
+//! 1. **Only public keys.** A secret from a URL could sign, and is no key here.
+//! 2. **What the issuer publishes counts**, also when that is an empty set. While it is down or publishes nonsense, the
+//!    last good set stays for a day: what was signed is still what it was; after that nobody can tell. So a key that the
+//!    issuer has removed is believed for as long as its last answer lasts, and while nothing more can be read; not so on
+//!    the nodes of its store, which go by their bound.
+//! 3. **Asked seldom.** For as long as the answer says that it lasts, within a minute and an hour, and then with its `ETag`. A
+//!    token that names an unknown key makes it be asked sooner, but a stranger who invents names can't make it be asked more
+//!    often than every few seconds.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use reqwest::Url;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use adieu::{
+    Error,
+    token::{Algorithm, Decoder, Jwks, KeySet},
+};
+
+use crate::transport::{Http, Transport, parse_url, send_within};
+
+/// How long a set is believed before the issuer is asked again, when it says nothing, less, or more.
+const USUAL_AGE: Duration = Duration::from_secs(5 * 60);
+const LEAST_AGE: Duration = Duration::from_secs(60);
+const MOST_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// For how long a set is believed while no other can be read.
+const MAX_UNCONFIRMED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The least time between two requests for a key that is not known.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long to wait after a request that failed; doubled up to [`SLOWEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const SLOWEST_RETRY: Duration = Duration::from_secs(30);
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const MAX_DOCUMENT_BYTES: usize = 256 << 10;
+
+/// Where an issuer publishes its keys.
+#[derive(Clone)]
+pub struct KeySource {
+    url: Url,
+    rsa: Option<Algorithm>,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("KeySource")
+            .field("url", &self.url.as_str())
+            .field("rsa", &self.rsa)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeySource {
+    /// A URL of a JWK set (RFC 7517 §5), such as `https://auth.example.com/.well-known/jwks.json`. Use HTTPS wherever somebody
+    /// else could answer in its place: who can change the keys can sign.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when it is no such URL.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Ok(Self { url: parse_url(url)?, rsa: None, transport: None })
+    }
+
+    /// What an RSA key is for that does not say it: RS256, with most issuers that leave it out. Otherwise it is not used.
+    #[must_use]
+    pub fn assume_for_rsa(self, algorithm: Algorithm) -> Self {
+        Self { rsa: Some(algorithm), ..self }
+    }
+
+    /// Another way there than a pool of connections of its own.
+    #[must_use]
+    pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
+        Self { transport: Some(transport), ..self }
+    }
+}
+
+/// A task that keeps the keys of a decoder up to date; it ends when this is dropped.
+#[derive(Debug)]
+pub struct KeyFollower {
+    task: JoinHandle<()>,
+    progress: watch::Receiver<Progress>,
+}
+
+#[derive(Debug, Clone)]
+enum Progress {
+    Starting,
+    Failing(Error),
+    /// The set is good until then.
+    Ready(Instant),
+}
+
+impl KeyFollower {
+    /// Starts to follow. Until the first set is there, the decoder keeps what it was made with: give it
+    /// [`KeySet::awaited`], and it says that it does not know.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when HTTP can't be used on this system.
+    pub fn start(decoder: Arc<Decoder>, source: KeySource) -> Result<Self, Error> {
+        let transport = match source.transport {
+            Some(transport) => transport,
+            None => Arc::new(Http::new()?),
+        };
+        let (announce, progress) = watch::channel(Progress::Starting);
+        let following =
+            Following { decoder, url: source.url, rsa: source.rsa, transport, missed: Arc::default(), etag: None };
+        Ok(Self { task: tokio::spawn(following.run(announce)), progress })
+    }
+
+    /// Whether the issuer's keys have been read once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(*self.progress.borrow(), Progress::Ready(_))
+    }
+
+    /// For how long the set is good before the issuer is asked again; zero when it is not known yet, or should have
+    /// been read again by now. Whoever passes it on must not promise more.
+    #[must_use]
+    pub fn good_for(&self) -> Duration {
+        match &*self.progress.borrow() {
+            Progress::Ready(until) => until.saturating_duration_since(Instant::now()),
+            Progress::Starting | Progress::Failing(_) => Duration::ZERO,
+        }
+    }
+
+    /// Returns when the issuer's keys have been read once.
+    pub async fn ready(&self) {
+        let mut progress = self.progress.clone();
+        let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready(_))).await;
+    }
+
+    /// Why there are no keys yet.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        match &*self.progress.borrow() {
+            Progress::Failing(error) => Some(error.clone()),
+            Progress::Starting | Progress::Ready(_) => None,
+        }
+    }
+}
+
+impl Drop for KeyFollower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Following {
+    decoder: Arc<Decoder>,
+    url: Url,
+    rsa: Option<Algorithm>,
+    transport: Arc<dyn Transport>,
+    missed: Arc<Notify>,
+    etag: Option<HeaderValue>,
+}
+
+impl Following {
+    async fn run(mut self, progress: watch::Sender<Progress>) {
+        let mut retry = FIRST_RETRY;
+        let mut failing = false;
+        let mut confirmed_at = None;
+        loop {
+            let asked_at = Instant::now();
+            match self.fetch().await {
+                Ok(age) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(url = %self.url, "the issuer's keys can be read again");
+                    }
+                    retry = FIRST_RETRY;
+                    confirmed_at = Some(asked_at);
+                    let due = asked_at + age;
+                    progress.send_replace(Progress::Ready(due));
+                    tokio::select! {
+                        () = tokio::time::sleep_until(due) => {}
+                        () = self.missed.notified() => tokio::time::sleep_until(due.min(asked_at + PAUSE)).await,
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            url = %self.url, error = &error as &dyn std::error::Error,
+                            "the issuer's keys can't be read; those that are known stay"
+                        );
+                    }
+                    if confirmed_at.is_some_and(|at| at.elapsed() > MAX_UNCONFIRMED) {
+                        confirmed_at = None;
+                        tracing::error!(url = %self.url, "the issuer's keys were not read for a day and are not believed any more");
+                        self.etag = None;
+                        self.decoder.replace_keys(KeySet::awaited());
+                        progress.send_replace(Progress::Failing(error));
+                    } else if !matches!(*progress.borrow(), Progress::Ready(_)) {
+                        progress.send_replace(Progress::Failing(error));
+                    }
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(SLOWEST_RETRY);
+                }
+            }
+        }
+    }
+
+    /// Asks once, and says for how long the answer is good.
+    async fn fetch(&mut self) -> Result<Duration, Error> {
+        let mut request = Request::builder()
+            .uri(self.url.as_str())
+            .header(header::ACCEPT, "application/jwk-set+json, application/json")
+            .body(Vec::new())
+            .map_err(|error| Error::Setting(error.to_string()))?;
+        if let Some(etag) = &self.etag {
+            request.headers_mut().insert(header::IF_NONE_MATCH, etag.clone());
+        }
+        let answer = send_within(&*self.transport, request, MAX_DOCUMENT_BYTES, PATIENCE).await?;
+        match answer.status() {
+            StatusCode::NOT_MODIFIED if self.etag.is_some() => {}
+            StatusCode::OK => {
+                let keys: KeySet = Jwks::key_set(answer.body(), self.rsa)?;
+                self.decoder.replace_keys(keys.notifying(Arc::clone(&self.missed)));
+                self.etag = answer.headers().get(header::ETAG).cloned();
+            }
+            status => return Err(Error::unavailable(format!("the issuer answered with status {}", status.as_u16()))),
+        }
+        Ok(age(answer.headers()))
+    }
+}
+
+/// `max-age` (RFC 9111 §5.2.2.1), within limits.
+fn age(headers: &HeaderMap) -> Duration {
+    let said = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok()).and_then(|directives| {
+        let mut directives = directives.split(',').map(str::trim);
+        directives.find_map(|directive| directive.strip_prefix("max-age=")?.parse().ok())
+    });
+    said.map_or(USUAL_AGE, Duration::from_secs).clamp(LEAST_AGE, MOST_AGE)
+}

@@ -1,0 +1,21 @@
+//! Follows an Adieu node over HTTP, for a service that has no store of its own.
+//!
+//! A [`Service`] keeps an index of everything that a node has revoked, and the keys of the issuers that it trusts, up to date
+//! in the background. It verifies tokens locally, and it rejects a token within `max_staleness` after its logout was answered
+//! anywhere, or it rejects every token because it cannot know.
+//!
+//! * [`Service`]: the log of a node, the index, the keys and the verifier, put together;
+//! * [`Remote`]: a [`RevocationLog`](adieu::revocation::RevocationLog) that is kept by another node;
+//! * [`KeyFollower`]: keeps the keys of an issuer in sync with its JWKS document;
+//! * [`wire`]: the encodings of the feed;
+//! * [`transport`]: how requests are sent, for a service that has an HTTP client of its own.
+
+mod key_follower;
+mod remote;
+mod service;
+pub mod transport;
+pub mod wire;
+
+pub use key_follower::{KeyFollower, KeySource};
+pub use remote::{Remote, RemoteBuilder};
+pub use service::{Service, ServiceBuilder};

@@ -1,0 +1,316 @@
+//! The log of another node, over HTTP.
+//!
+//! 1. **A late answer does not lie.** Whoever reads takes the moment before asking ([`Follower`]); an answer says what was
+//!    so then, less the age that the node itself adds.
+//! 2. **A lost network does not hang.** Each request has a limit; what is not answered by then is asked again.
+//! 3. **The node knows us.** Each request says who we are, for how long we believe what we know, and what has been
+//!    [acknowledged](RevocationLog::acknowledge): `?wait=everywhere` counts on it.
+//! 4. **Durable is what the node made durable.** An append returns when the node has said so, and may be repeated until
+//!    then: a revocation twice is one.
+//!
+//! It does not keep anything: a process that starts reads the whole log.
+//!
+//! [`Follower`]: adieu::revocation::Follower
+
+mod request;
+mod settings;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use adieu::{
+    Error, Issuer,
+    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
+    time::{Clock, Timestamp},
+};
+
+use crate::{
+    transport::{Transport, send_within},
+    wire::{self, FeedPage},
+};
+
+pub use settings::RemoteBuilder;
+
+/// The longest that a node holds a request.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long an answer may take beside the time that the node was asked to wait: a quarter of the bound, so that one lost
+/// request can be repeated within it, but not so little that nobody could answer.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for the first page of all, which takes a new connection, and for those that are read without waiting: they are
+/// long.
+const PATIENCE_FOR_THE_FIRST_PAGE: Duration = Duration::from_secs(10);
+const PATIENCE_FOR_PAGES: Duration = Duration::from_secs(2);
+
+/// How long an append may take. A node that has to hash, sync and queue takes its time.
+const PATIENCE_FOR_APPENDS: Duration = Duration::from_secs(5);
+/// How often an append is sent, and how long to wait in between.
+const APPEND_TRIES: u32 = 3;
+const APPEND_PAUSE: Duration = Duration::from_millis(100);
+
+/// Enough for a refusal and for what was revoked.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// The log of the node at a URL.
+///
+/// Holds no connection open but those of its [`Transport`]. Pruning is the node's own business.
+pub struct Remote {
+    transport: Arc<dyn Transport>,
+    base: Url,
+    authorization: HeaderValue,
+    name: String,
+    follower: String,
+    max_staleness: Duration,
+    accepts_when_stale: bool,
+    clock: Arc<dyn Clock>,
+    settled: watch::Sender<Option<Cursor>>,
+    /// The node's own, once it has told.
+    issuer: OnceLock<Issuer>,
+    /// That the node will have none of us was logged, and nothing else has been answered since.
+    refused: AtomicBool,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Remote")
+            .field("base", &self.base.as_str())
+            .field("name", &self.name)
+            .field("follower", &self.follower)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The envelope of a refusal.
+#[derive(Deserialize)]
+struct Refused {
+    message: Option<String>,
+    errors: Option<serde_json::Value>,
+}
+
+impl Remote {
+    /// The node's own issuer; `None` before its log has been read.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.issuer.get()
+    }
+
+    /// What the node knows this process by.
+    #[must_use]
+    pub fn follower_id(&self) -> &str {
+        &self.follower
+    }
+
+    /// Where the node publishes its keys.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when its URL can't be extended.
+    pub fn keys_url(&self) -> Result<String, Error> {
+        self.url(".well-known/jwks.json").map(String::from)
+    }
+
+    /// Revokes a token of the node's own, and with a refresh token its whole session.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the node did not say that it is done, [`Error::Setting`] when the token is none of its
+    /// own, [`Error::Refused`] when it does not let us.
+    pub async fn revoke_token(&self, token: &str) -> Result<(), Error> {
+        self.post(&serde_json::json!({ "token": token })).await
+    }
+
+    /// Ends a session of the node's own.
+    ///
+    /// # Errors
+    /// As [`Remote::revoke_token`].
+    pub async fn end_session(&self, session: &adieu::SessionId) -> Result<(), Error> {
+        self.post(&serde_json::json!({ "session": session })).await
+    }
+
+    /// Ends a session of any issuer, for as long as the node knows that tokens of it live.
+    ///
+    /// # Errors
+    /// As [`Remote::revoke_token`].
+    pub(crate) async fn end_session_of(&self, issuer: &Issuer, session: &adieu::SessionId) -> Result<(), Error> {
+        self.post(&serde_json::json!({ "issuer": issuer, "session": session })).await
+    }
+
+    /// One page, and what the node says with it.
+    async fn ask(&self, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) -> Result<FeedPage, Error> {
+        let wait = wait.min(LONGEST_WAIT);
+        let patience = match after {
+            None => PATIENCE_FOR_THE_FIRST_PAGE,
+            Some(_) if wait.is_zero() => self.max_staleness.clamp(PATIENCE_FOR_PAGES, MOST_PATIENCE),
+            Some(_) => (self.max_staleness / 4).clamp(LEAST_PATIENCE, MOST_PATIENCE),
+        };
+        let mut url = self.url("revocations")?;
+        request::query(&mut url, self, after, wait, settled);
+        let request = self.request(Method::GET, &url, wire::BINARY, Vec::new())?;
+        let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + patience).await?;
+        let page = self.understand(answer)?;
+        // What a node is called does not change while it runs, and whatever it says later is about other tokens.
+        self.issuer.get_or_init(|| page.issuer.clone());
+        Ok(page)
+    }
+
+    fn understand(&self, answer: Response<Vec<u8>>) -> Result<FeedPage, Error> {
+        let answer = self.succeeded(answer)?;
+        let media_type = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let page = match media_type.and_then(|value| value.split(';').next()).map(str::trim) {
+            Some(wire::BINARY) => wire::from_binary(answer.body()),
+            Some(wire::JSON) => wire::from_json(answer.body()),
+            _ => return Err(Error::unavailable("the answer is not a page of a feed")),
+        };
+        page.map_err(Error::unavailable)
+    }
+
+    async fn post(&self, body: &serde_json::Value) -> Result<(), Error> {
+        let url = self.url("revocations")?;
+        let body = serde_json::to_vec(body).map_err(Error::unavailable)?;
+        let mut tries = 0;
+        loop {
+            let mut request = self.request(Method::POST, &url, wire::JSON, body.clone())?;
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
+            let answer = send_within(&*self.transport, request, MAX_ANSWER_BYTES, PATIENCE_FOR_APPENDS).await;
+            match answer.and_then(|answer| self.succeeded(answer)) {
+                Err(Error::Unavailable(_)) if tries < APPEND_TRIES - 1 => {
+                    tokio::time::sleep(APPEND_PAUSE * 2_u32.pow(tries)).await;
+                    tries += 1;
+                }
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Error> {
+        self.base.join(path).map_err(|error| Error::Setting(format!("not a URL: {error}")))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        accept: &'static str,
+        body: Vec<u8>,
+    ) -> Result<http::Request<Vec<u8>>, Error> {
+        let mut authorization = self.authorization.clone();
+        authorization.set_sensitive(true);
+        http::Request::builder()
+            .method(method)
+            .uri(url.as_str())
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::ACCEPT, accept)
+            .body(body)
+            .map_err(|error| Error::Setting(error.to_string()))
+    }
+
+    /// A success, or what to make of the refusal.
+    fn succeeded(&self, answer: Response<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
+        let status = answer.status();
+        if status.is_success() {
+            self.refused.store(false, Ordering::Relaxed);
+            return Ok(answer);
+        }
+        let error = match status {
+            StatusCode::UNAUTHORIZED => Error::Refused(format!(
+                "the node does not know the client `{}` with this secret",
+                self.name.escape_debug()
+            )),
+            StatusCode::FORBIDDEN => {
+                Error::Refused(format!("the node does not let the client `{}` do this", self.name.escape_debug()))
+            }
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Error::Setting(reason(answer.body())),
+            _ => return Err(Error::unavailable(format!("the node answered with status {}", status.as_u16()))),
+        };
+        // Once, not with every try: the follower goes on asking.
+        if !self.refused.swap(true, Ordering::Relaxed) {
+            tracing::error!(node = %self.base, error = &error as &dyn std::error::Error, "the node refuses");
+        }
+        Err(error)
+    }
+}
+
+/// What the node says against a request, cut short.
+fn reason(body: &[u8]) -> String {
+    const LONGEST: usize = 300;
+    let said = serde_json::from_slice(body).ok().and_then(|refused: Refused| match refused.errors {
+        Some(errors) => Some(errors.to_string()),
+        None => refused.message,
+    });
+    let said: String = said.unwrap_or_default().chars().take(LONGEST).collect();
+    // Whatever it is, it is one line of a log.
+    let said = said.replace(char::is_control, " ");
+    format!("the node refuses the request: {said}")
+}
+
+#[async_trait]
+impl RevocationLog for Remote {
+    /// The node tells no position: the answer is [`Position::START`]. More than 500, or more than fit into what a node takes at
+    /// once, go in several requests, of which the first may be there when a later one fails.
+    ///
+    /// Its interface can't express everything that another engine keeps: [`Error::Setting`] for a revocation of
+    /// [everything](adieu::revocation::Target::Everything), which is an administrator's; for a session of another issuer;
+    /// and for a subject with a cut-off that is not now, since the node puts its own now.
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        let bodies: Vec<serde_json::Value> = revocations
+            .iter()
+            .map(|revocation| request::body(revocation, self.issuer.get(), self.clock.now()))
+            .collect::<Result<_, _>>()?;
+        for batch in request::batches(&bodies) {
+            self.post(&serde_json::json!({ "revocations": batch })).await?;
+        }
+        Ok(Position::START)
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let mut settled = self.settled.subscribe();
+        let now_settled = settled.borrow_and_update().clone();
+        let asking = self.ask(after, wait, now_settled.as_ref());
+        // Who follows us may acknowledge while we wait. Whoever waits for that learns it at once, not with our next read.
+        let telling = async {
+            loop {
+                if wait.is_zero() || settled.changed().await.is_err() {
+                    std::future::pending::<Infallible>().await;
+                }
+                let now_settled = settled.borrow_and_update().clone();
+                let _ = self.ask(after, Duration::ZERO, now_settled.as_ref()).await;
+            }
+        };
+        let page = tokio::select! {
+            biased;
+            answer = asking => answer?.page,
+            never = telling => match never {},
+        };
+        if page.from_start && after.is_some() {
+            // Of this log nothing has been acknowledged, also when one that was put back has the name of the one before.
+            self.settled.send_replace(None);
+        }
+        Ok(page)
+    }
+
+    /// Does nothing: the node prunes its own log.
+    async fn prune(&self, _now: Timestamp) -> Result<Pruned, Error> {
+        Ok(Pruned { removed: 0, complete: true })
+    }
+
+    fn acknowledge(&self, cursor: &Cursor) {
+        self.settled.send_if_modified(|settled| {
+            let changes = settled.as_ref() != Some(cursor);
+            *settled = Some(cursor.clone());
+            changes
+        });
+    }
+}

@@ -1,0 +1,108 @@
+//! What is asked of a node, in its words.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::{Map, Value, json};
+
+use super::Remote;
+use adieu::{
+    Error, Issuer,
+    revocation::{Cursor, Position, Revocation, Target},
+    time::{Timestamp, milliseconds_up},
+};
+
+/// The most revocations in one request, and the most bytes of them: a node takes 64 KiB unless it is set otherwise.
+const MOST_AT_ONCE: usize = 500;
+const MOST_BYTES: usize = 60_000;
+
+/// How long ago a cut-off may be that is called "now".
+const ABOUT_NOW: Duration = Duration::from_secs(60);
+
+/// What a page is asked for with.
+pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) {
+    let mut query = url.query_pairs_mut();
+    if let Some(after) = after {
+        query.append_pair("after", &after.to_string());
+    }
+    query.append_pair("wait", &wait.as_millis().to_string());
+    query.append_pair("follower", &remote.follower);
+    // Rounded up: the node must not forget us while we still accept.
+    query.append_pair("max_staleness", &milliseconds_up(remote.max_staleness).to_string());
+    if remote.accepts_when_stale {
+        query.append_pair("when_stale", "accept");
+    }
+    // Always said: what is left out means that everything before `after` has been taken in. A position of another log says
+    // nothing about this one, and none says anything about what has not been read.
+    let settled = match (after, settled) {
+        (Some(after), Some(settled)) if after.log == settled.log => settled.position.min(after.position),
+        _ => Position::START,
+    };
+    query.append_pair("settled", &settled.get().to_string());
+}
+
+/// A revocation as a request has it.
+pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp) -> Result<Value, Error> {
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
+    match &revocation.target {
+        Target::Token { id, expires_at } => {
+            put("issuer", json!(revocation.issuer));
+            put("token_id", json!(id));
+            match expires_at {
+                Some(expires_at) => put("expires_at", json!(expires_at)),
+                None => put("keep_until", json!(last_expiry(revocation.lapses_at))),
+            };
+        }
+        Target::Session { id } => {
+            if revocation.issuer != *own.ok_or_else(issuer_unknown)? {
+                return Err(inexpressible("a session of another issuer than the node's own"));
+            }
+            put("session", json!(id));
+        }
+        Target::Subject { id, issued_until } => {
+            if *issued_until > now || issued_until.plus(ABOUT_NOW) < now {
+                return Err(inexpressible("a cut-off of a subject that is not now"));
+            }
+            put("issuer", json!(revocation.issuer));
+            put("subject", json!(id));
+            // Of its own tokens the node knows how long they live.
+            if revocation.issuer != *own.ok_or_else(issuer_unknown)? {
+                put("keep_until", json!(last_expiry(revocation.lapses_at)));
+            }
+        }
+        _ => return Err(inexpressible("a revocation of everything")),
+    }
+    Ok(Value::Object(body))
+}
+
+/// What goes in one request each, in order. One revocation always fits.
+pub(super) fn batches(bodies: &[Value]) -> Vec<Vec<&Value>> {
+    let mut batches: Vec<Vec<&Value>> = Vec::new();
+    let mut bytes = 0;
+    for body in bodies {
+        let length = body.to_string().len() + 1;
+        bytes += length;
+        match batches.last_mut().filter(|batch| batch.len() < MOST_AT_ONCE && bytes <= MOST_BYTES) {
+            Some(batch) => batch.push(body),
+            None => {
+                batches.push(vec![body]);
+                bytes = length;
+            }
+        }
+    }
+    batches
+}
+
+/// The other way round of [`Revocation::lapse_for`].
+fn last_expiry(lapses_at: Timestamp) -> Timestamp {
+    lapses_at.minus(Revocation::lapse_for(Timestamp::ZERO).since(Timestamp::ZERO))
+}
+
+fn issuer_unknown() -> Error {
+    Error::unavailable("the node has not said yet who its issuer is")
+}
+
+fn inexpressible(what: &str) -> Error {
+    Error::Setting(format!("{what} can't be sent to a node"))
+}

@@ -1,0 +1,54 @@
+//! Numbers, texts and times, written.
+
+use uuid::Uuid;
+
+use adieu::time::Timestamp;
+
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// LEB128.
+    pub(super) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes(text.as_bytes());
+    }
+
+    /// How much later a time is than another: twice that, or twice that less one when it is earlier (zigzag).
+    pub(super) fn difference(&mut self, time: Timestamp, than: Timestamp) {
+        let (time, than) = (time.as_unix(), than.as_unix());
+        self.number(if time >= than { (time - than) << 1 } else { ((than - time) << 1) - 1 });
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// The UUID whose usual text form (RFC 9562 §4, in small letters) is exactly this.
+pub(super) fn usual_uuid(text: &str) -> Option<Uuid> {
+    if text.len() != uuid::fmt::Hyphenated::LENGTH {
+        return None;
+    }
+    let uuid = Uuid::try_parse(text).ok()?;
+    (*uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(uuid)
+}

@@ -1,0 +1,146 @@
+//! The form for everybody.
+
+use std::{fmt, time::Duration};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
+
+use super::{FeedPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, WireError, milliseconds_down};
+use adieu::{
+    Issuer,
+    revocation::{Page, Revocation, Target},
+    time::{Timestamp, milliseconds_up},
+};
+
+/// What is only said beside the entries, in the order in which it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    cursor: String,
+    complete: bool,
+    from_start: bool,
+    age_ms: u64,
+    pruned_through: Timestamp,
+    issuer: &'a Issuer,
+    max_staleness_ms: u64,
+    entries: &'a [Revocation],
+}
+
+#[derive(Deserialize)]
+struct Read {
+    cursor: String,
+    complete: bool,
+    from_start: bool,
+    age_ms: u64,
+    pruned_through: Timestamp,
+    issuer: Issuer,
+    max_staleness_ms: u64,
+    #[serde(deserialize_with = "entries")]
+    entries: Vec<Revocation>,
+}
+
+/// A revocation, read member by member: what is not known is skipped, and not kept until the kind has been read.
+#[derive(Deserialize)]
+struct Entry {
+    issuer: Issuer,
+    kind: Kind,
+    id: Option<String>,
+    expires_at: Option<Timestamp>,
+    issued_until: Option<Timestamp>,
+    lapses_at: Timestamp,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Token,
+    Session,
+    Subject,
+    Everything,
+}
+
+impl Entry {
+    fn into_revocation<E: serde::de::Error>(self) -> Result<Revocation, E> {
+        let Self { issuer, kind, id, expires_at, issued_until, lapses_at } = self;
+        let id = || id.ok_or_else(|| E::missing_field("id"));
+        let issued_until = || issued_until.ok_or_else(|| E::missing_field("issued_until"));
+        let target = match kind {
+            Kind::Token => Target::Token { id: id()?.try_into().map_err(E::custom)?, expires_at },
+            Kind::Session => Target::Session { id: id()?.try_into().map_err(E::custom)? },
+            Kind::Subject => {
+                Target::Subject { id: id()?.try_into().map_err(E::custom)?, issued_until: issued_until()? }
+            }
+            Kind::Everything => Target::Everything { issued_until: issued_until()? },
+        };
+        Ok(Revocation { issuer, target, lapses_at })
+    }
+}
+
+fn entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Revocation>, D::Error> {
+    struct Entries;
+
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<Revocation>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "at most {MAX_PAGE_ENTRIES} revocations")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = from.next_element::<Entry>()? {
+                if entries.len() == MAX_PAGE_ENTRIES {
+                    return Err(A::Error::invalid_length(MAX_PAGE_ENTRIES + 1, &self));
+                }
+                entries.push(entry.into_revocation()?);
+            }
+            Ok(entries)
+        }
+    }
+
+    from.deserialize_seq(Entries)
+}
+
+/// A page as JSON.
+#[must_use]
+pub fn to_json(answer: &FeedPage) -> Vec<u8> {
+    let page = &answer.page;
+    let written = Written {
+        cursor: page.cursor.to_string(),
+        complete: page.complete,
+        from_start: page.from_start,
+        age_ms: milliseconds_up(page.age),
+        pruned_through: page.pruned_through,
+        issuer: &answer.issuer,
+        max_staleness_ms: milliseconds_down(answer.max_staleness),
+        entries: &page.entries,
+    };
+    // Texts, numbers and flags in memory: there is nothing that JSON has no form for.
+    serde_json::to_vec(&written).unwrap_or_default()
+}
+
+/// A page from JSON. Members that are not known are skipped, kinds of revocations that are not known are not.
+///
+/// # Errors
+/// When it is not exactly that, or has more than [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`].
+pub fn from_json(bytes: &[u8]) -> Result<FeedPage, WireError> {
+    if bytes.len() > MAX_PAGE_BYTES {
+        return Err(WireError::new("it is too long"));
+    }
+    // Only where it is wrong: what stands there may be of anybody.
+    let read: Read = serde_json::from_slice(bytes)
+        .map_err(|error| WireError::new(format!("wrong JSON at line {}, column {}", error.line(), error.column())))?;
+    Ok(FeedPage {
+        issuer: read.issuer,
+        max_staleness: Duration::from_millis(read.max_staleness_ms),
+        page: Page {
+            entries: read.entries,
+            cursor: read.cursor.parse().map_err(|_| WireError::new("the cursor is none"))?,
+            complete: read.complete,
+            from_start: read.from_start,
+            age: Duration::from_millis(read.age_ms),
+            pruned_through: read.pruned_through,
+        },
+    })
+}

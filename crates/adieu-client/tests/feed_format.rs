@@ -1,0 +1,235 @@
+//! A page of the feed, in both forms: what was written once is read for ever, and nothing else is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use adieu::{
+    Issuer, SessionId, Subject, TokenId,
+    revocation::{Cursor, LogId, Page, Position, Revocation, Target},
+    time::Timestamp,
+};
+use adieu_client::wire::{FeedPage, MAX_PAGE_ENTRIES, from_binary, from_json, to_binary, to_json};
+use proptest::prelude::*;
+
+const JSON: &str = include_str!("fixtures/feed/v1.json");
+
+/// The bytes that are written in `v1.binary.hex`, each line of which says what they mean.
+fn binary() -> Vec<u8> {
+    let text = include_str!("fixtures/feed/v1.binary.hex");
+    let digits: String = text.lines().map(|line| line.split('#').next().unwrap()).collect();
+    hex::decode(digits.replace(' ', "")).unwrap()
+}
+
+fn expected() -> FeedPage {
+    let adieu = Issuer::new("adieu").unwrap();
+    let other = Issuer::new("https://other.example").unwrap();
+    let at = Timestamp::from_unix;
+    let entry = |issuer: &Issuer, target, lapses_at| Revocation { issuer: issuer.clone(), target, lapses_at };
+    FeedPage {
+        issuer: adieu.clone(),
+        max_staleness: Duration::from_secs(2),
+        page: Page {
+            entries: vec![
+                entry(
+                    &adieu,
+                    Target::Session { id: SessionId::new("01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22").unwrap() },
+                    at(1_800_001_020),
+                ),
+                entry(
+                    &adieu,
+                    Target::Token {
+                        id: TokenId::new("5d1f0a52-2f3b-4a40-9d0c-1d6f3f9b0e11").unwrap(),
+                        expires_at: Some(at(1_800_000_910)),
+                    },
+                    at(1_800_001_030),
+                ),
+                entry(
+                    &other,
+                    Target::Token { id: TokenId::new("a-jti").unwrap(), expires_at: None },
+                    at(1_802_592_120),
+                ),
+                entry(
+                    &other,
+                    Target::Subject { id: Subject::new("josé").unwrap(), issued_until: at(1_800_000_100) },
+                    at(1_802_592_220),
+                ),
+                entry(&adieu, Target::Everything { issued_until: at(1_800_000_101) }, at(1_802_592_221)),
+            ],
+            cursor: "0f2d7c1a5b9e4e0f8a6d3c2b1a098765.1234567".parse().unwrap(),
+            complete: true,
+            from_start: false,
+            age: Duration::from_millis(7),
+            pruned_through: at(1_800_000_000),
+        },
+    }
+}
+
+#[test]
+fn pages_of_version_1_are_still_read() {
+    assert_eq!(from_json(JSON.as_bytes()), Ok(expected()));
+    assert_eq!(from_binary(&binary()), Ok(expected()));
+}
+
+#[test]
+fn and_still_written() {
+    let compact: serde_json::Value = serde_json::from_str(JSON).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&to_json(&expected())).unwrap(), compact);
+    assert_eq!(hex::encode(to_binary(&expected())), hex::encode(binary()));
+}
+
+#[test]
+fn an_age_is_rounded_up() {
+    let mut page = expected();
+    page.page.age = Duration::from_micros(7_001);
+    assert_eq!(from_json(&to_json(&page)).unwrap().page.age, Duration::from_millis(8));
+    assert_eq!(from_binary(&to_binary(&page)).unwrap().page.age, Duration::from_millis(8));
+}
+
+#[test]
+fn a_member_that_is_not_known_is_skipped_and_a_kind_is_not() {
+    assert!(from_json(JSON.replace("\"complete\"", "\"new\": [], \"complete\"").as_bytes()).is_ok());
+    assert!(from_json(JSON.replace("\"kind\": \"everything\"", "\"kind\": \"device\"").as_bytes()).is_err());
+    let mut unknown = binary();
+    let everything = unknown.iter().rposition(|byte| *byte == 4).unwrap();
+    unknown[everything] = 5;
+    assert!(from_binary(&unknown).unwrap_err().to_string().contains("unknown kind"));
+}
+
+#[test]
+fn another_version_is_named() {
+    let mut newer = binary();
+    newer[4] = 2;
+    assert_eq!(
+        from_binary(&newer).unwrap_err().to_string(),
+        "not a page of the feed: it is of version 2, and 1 is what this program reads"
+    );
+}
+
+#[test]
+fn a_page_that_ends_early_or_late_is_none() {
+    let whole = binary();
+    for length in 0..whole.len() {
+        assert!(from_binary(&whole[..length]).is_err(), "{length} bytes");
+    }
+    assert!(from_binary(&[whole, vec![0]].concat()).is_err());
+}
+
+#[test]
+fn what_is_wrong_with_json_is_told_without_what_stands_there() {
+    let wrong = JSON.replace("\"complete\": true", "\"complete\": \"secret\"");
+    let error = from_json(wrong.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("line 3") && !error.contains("secret"), "{error}");
+}
+
+/// Room is made for what can be there, not for what a peer says is there.
+#[test]
+fn a_count_that_is_a_lie_is_found_out() {
+    let mut page = expected();
+    page.page.entries.clear();
+    let mut lie = to_binary(&page);
+    assert_eq!(lie.pop(), Some(0));
+    lie.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+    assert!(from_binary(&lie).is_err());
+}
+
+#[test]
+fn a_page_of_too_many_entries_is_none() {
+    let mut page = expected();
+    let entry = page.page.entries[0].clone();
+    page.page.entries = vec![entry; MAX_PAGE_ENTRIES];
+    assert_eq!(from_binary(&to_binary(&page)).as_ref(), Ok(&page));
+    assert_eq!(from_json(&to_json(&page)).as_ref(), Ok(&page));
+    page.page.entries.push(page.page.entries[0].clone());
+    assert!(from_binary(&to_binary(&page)).is_err());
+    assert!(from_json(&to_json(&page)).is_err());
+}
+
+#[test]
+fn of_an_entry_as_json_every_member_that_it_needs_must_be_there() {
+    let entry = |text: &str| from_json(JSON.replace("\"kind\": \"everything\"", text).as_bytes());
+    assert!(entry(r#""kind": "everything", "new": {"id": [1]}"#).is_ok());
+    for wrong in [r#""kind": "session""#, r#""kind": "subject""#, r#""kind": "token", "id": """#, r#""kind": 4"#] {
+        assert!(entry(wrong).is_err(), "{wrong}");
+    }
+    assert!(from_json(JSON.replace("\"issued_until\"", "\"until\"").as_bytes()).is_err());
+}
+
+fn id() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<[u8; 16]>().prop_map(|bytes| uuid::Uuid::from_bytes(bytes).to_string()),
+        any::<[u8; 16]>().prop_map(|bytes| uuid::Uuid::from_bytes(bytes).to_string().to_uppercase()),
+        "\\PC{1,40}",
+    ]
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![1_800_000_000..1_800_100_000_u64, 0..=Timestamp::MAX.as_unix()].prop_map(Timestamp::from_unix)
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        (id(), proptest::option::of(time()))
+            .prop_map(|(id, expires_at)| Target::Token { id: TokenId::new(id).unwrap(), expires_at }),
+        id().prop_map(|id| Target::Session { id: SessionId::new(id).unwrap() }),
+        (id(), time()).prop_map(|(id, issued_until)| Target::Subject { id: Subject::new(id).unwrap(), issued_until }),
+        time().prop_map(|issued_until| Target::Everything { issued_until }),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Revocation> {
+    ("[ab]", target(), time()).prop_map(|(issuer, target, lapses_at)| Revocation {
+        issuer: Issuer::new(issuer).unwrap(),
+        target,
+        lapses_at,
+    })
+}
+
+fn page() -> impl Strategy<Value = FeedPage> {
+    let entries = proptest::collection::vec(entry(), 0..20);
+    (entries, any::<u64>(), any::<(bool, bool)>(), any::<(u32, u32)>(), time()).prop_map(
+        |(entries, position, (complete, from_start), (age, max_staleness), pruned_through)| FeedPage {
+            issuer: Issuer::new("a").unwrap(),
+            max_staleness: Duration::from_millis(max_staleness.into()),
+            page: Page {
+                entries,
+                cursor: Cursor { log: LogId::random(), position: Position::new(position) },
+                complete,
+                from_start,
+                age: Duration::from_millis(age.into()),
+                pruned_through,
+            },
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(page in page()) {
+        let (json, binary) = (from_json(&to_json(&page)), from_binary(&to_binary(&page)));
+        prop_assert_eq!(json.as_ref(), Ok(&page));
+        prop_assert_eq!(binary.as_ref(), Ok(&page));
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = from_json(&bytes);
+        let _ = from_binary(&bytes);
+        let _ = from_binary(&[b"ADRV\x01\x01".as_slice(), &bytes].concat());
+    }
+
+    /// What is read from a damaged page is a page: it can be written and read once more.
+    #[test]
+    fn a_damaged_page_is_an_error_or_another_page(page in page(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        for (bytes, read) in [
+            (to_json(&page), from_json as fn(&[u8]) -> _),
+            (to_binary(&page), from_binary as fn(&[u8]) -> _),
+        ] {
+            let mut damaged = bytes;
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+            if let Ok(other) = read(&damaged) {
+                prop_assert_eq!(from_binary(&to_binary(&other)), Ok(other));
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What every [`KeyStore`] promises.
+
+use super::{
+    Place, open,
+    sample::{NOON, after, key},
+};
+use adieu::token::{KeyStore, StoredKey};
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __conformance_keys {
+    () => {
+        $crate::__conformance_tests! { keys:
+            of_many_first_keys_one_is_kept
+            a_key_is_kept_as_it_was
+            keys_are_added_and_removed_in_one_step
+            what_is_there_is_not_added_again
+            they_come_in_the_order_in_which_they_sign
+            keys_are_there_after_a_restart
+        }
+    };
+}
+
+fn ids(keys: &[StoredKey]) -> Vec<&str> {
+    keys.iter().map(|key| key.id.as_str()).collect()
+}
+
+fn assert_same(kept: &StoredKey, key: &StoredKey) {
+    assert_eq!((&kept.id, kept.algorithm), (&key.id, key.algorithm));
+    assert_eq!(kept.private_key.as_slice(), key.private_key.as_slice());
+    assert_eq!((kept.created_at, kept.signs_from), (key.created_at, key.signs_from));
+}
+
+/// Of nodes that start at once, each with a key that it has made, all sign with the same one.
+pub async fn of_many_first_keys_one_is_kept<P: Place<Store: KeyStore>>() {
+    let place = P::empty().await;
+    assert!(place.open().await.keys().await.unwrap().is_empty());
+    let mut nodes = Vec::new();
+    for _ in 0..8 {
+        let store = open(&place).await;
+        nodes.push(tokio::spawn(async move { store.add_first_key(key(NOON)).await.unwrap() }));
+    }
+    let mut kept = None;
+    for node in nodes {
+        let keys = node.await.unwrap();
+        assert_eq!(keys.len(), 1);
+        assert_same(kept.get_or_insert_with(|| keys[0].clone()), &keys[0]);
+    }
+    let (store, kept) = (place.open().await, kept.unwrap());
+    assert_same(&store.keys().await.unwrap()[0], &kept);
+    assert_eq!(ids(&store.add_first_key(key(NOON)).await.unwrap()), [&kept.id]);
+}
+
+/// Bytes, algorithm and times come back as they were, of unusual ids too.
+pub async fn a_key_is_kept_as_it_was<P: Place<Store: KeyStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let bytes: Vec<u8> = (0..=255).collect();
+    let unusual = StoredKey { id: "'\\\"\u{10ffff} %".to_owned(), private_key: bytes.into(), ..key(after(60)) };
+    let ordinary = key(NOON);
+    store.add_first_key(ordinary.clone()).await.unwrap();
+    let keys = store.replace_keys(Some(unusual.clone()), vec![]).await.unwrap();
+    for keys in [keys, place.open().await.keys().await.unwrap()] {
+        assert_eq!(keys.len(), 2);
+        assert_same(&keys[0], &ordinary);
+        assert_same(&keys[1], &unusual);
+    }
+}
+
+/// Whoever looks meanwhile never finds none, nor both.
+pub async fn keys_are_added_and_removed_in_one_step<P: Place<Store: KeyStore>>() {
+    const REPLACED: usize = 40;
+    let place = P::empty().await;
+    let (store, other) = (open(&place).await, open(&place).await);
+    let mut current = store.add_first_key(key(NOON)).await.unwrap().remove(0);
+    let (looks, mut looked) = tokio::sync::watch::channel(0_u64);
+    let looking = tokio::spawn(async move {
+        // Until nobody waits for it any more.
+        while !looks.is_closed() {
+            assert_eq!(other.keys().await.unwrap().len(), 1);
+            looks.send_modify(|looks| *looks += 1);
+        }
+    });
+    for _ in 0..REPLACED {
+        let next = key(NOON);
+        let removed = vec![current.id.clone(), "not there".to_owned()];
+        let keys = store.replace_keys(Some(next.clone()), removed).await.unwrap();
+        assert_eq!(ids(&keys), [&next.id]);
+        current = next;
+        // An error is one of who looks, who tells it below.
+        let _ = looked.changed().await;
+    }
+    drop(looked);
+    looking.await.unwrap();
+    // Removing alone, down to none; and a first key is one again.
+    assert!(store.replace_keys(None, vec![current.id]).await.unwrap().is_empty());
+    assert_eq!(store.add_first_key(key(NOON)).await.unwrap().len(), 1);
+}
+
+/// The same step twice is as good as once, and an id that is there is not given another key.
+pub async fn what_is_there_is_not_added_again<P: Place<Store: KeyStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let first = store.add_first_key(key(NOON)).await.unwrap().remove(0);
+    let next = key(after(60));
+    for _ in 0..2 {
+        let keys = store.replace_keys(Some(next.clone()), vec![first.id.clone()]).await.unwrap();
+        assert_eq!(ids(&keys), [&next.id]);
+    }
+    let impostor = StoredKey { id: next.id.clone(), ..key(after(90)) };
+    let keys = store.replace_keys(Some(impostor), vec![]).await.unwrap();
+    assert_eq!(keys.len(), 1);
+    assert_same(&keys[0], &next);
+    assert_eq!(ids(&store.replace_keys(None, vec![]).await.unwrap()), [&next.id], "nothing is asked for");
+}
+
+/// By when they begin to sign; at the same time by their ids, byte by byte.
+pub async fn they_come_in_the_order_in_which_they_sign<P: Place<Store: KeyStore>>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    // No alphabet's order but that of the bytes.
+    let named = |id: &str, seconds| StoredKey { id: id.to_owned(), ..key(after(seconds)) };
+    let mut expected = vec![named("z", 0)];
+    store.add_first_key(expected[0].clone()).await.unwrap();
+    for (id, seconds) in [("a", 30), ("é", 20), ("B", 20), ("a-b", 20), ("ab", 20), ("Z", 10), ("_", 20)] {
+        expected.push(named(id, seconds));
+        store.replace_keys(expected.last().cloned(), vec![]).await.unwrap();
+    }
+    expected.sort_by(|one, other| (one.signs_from, &one.id).cmp(&(other.signs_from, &other.id)));
+    assert_eq!(ids(&store.keys().await.unwrap()), ids(&expected));
+    assert_eq!(ids(&store.replace_keys(None, vec!["é".to_owned()]).await.unwrap()).len(), expected.len() - 1);
+}
+
+/// What was kept is there for who opens the place later.
+pub async fn keys_are_there_after_a_restart<P: Place<Store: KeyStore>>() {
+    let place = P::empty().await;
+    let (first, next) = (key(NOON), key(after(60)));
+    {
+        let store = place.open().await;
+        store.add_first_key(first.clone()).await.unwrap();
+        store.replace_keys(Some(next.clone()), vec![]).await.unwrap();
+    }
+    place.crash().await;
+    let keys = place.open().await.keys().await.unwrap();
+    assert_same(&keys[0], &first);
+    assert_same(&keys[1], &next);
+}

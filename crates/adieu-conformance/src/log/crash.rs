@@ -1,0 +1,140 @@
+//! What is promised of an append that was acknowledged, and of one that was not.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{LONG, once, token, tokens, whole};
+use crate::{Custody, Identity, Place, open};
+use adieu::revocation::{Revocation, RevocationLog};
+
+/// How many facts are in an append.
+const BATCH: u64 = 25;
+
+/// Which batches of these are there: each whole and in its order, or not at all.
+fn batches<P: Place>(entries: &[Revocation], asked: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
+    let mut there = BTreeSet::new();
+    let mut counted = 0;
+    for batch in asked {
+        let facts = tokens::<P>(batch * BATCH..(batch + 1) * BATCH);
+        let Some(start) = entries.iter().position(|entry| *entry == facts[0]) else { continue };
+        assert_eq!(entries[start..][..facts.len()], facts, "an append is in the log in one piece");
+        there.insert(batch);
+        counted += facts.len();
+    }
+    assert_eq!(entries.len(), counted, "nothing is there that nobody appended, or a part of something");
+    there
+}
+
+/// Whatever was going on when it crashed: what was answered is there, and of the rest nothing in part.
+pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: RevocationLog>>() {
+    const WRITERS: u64 = 4;
+    const MOST: u64 = 1_000;
+    let place = P::empty().await;
+    let (told, mut acknowledged) = tokio::sync::mpsc::unbounded_channel();
+    let (stop, stopped) = tokio::sync::watch::channel(());
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let (log, told, stopped) = (open(&place).await, told.clone(), stopped.clone());
+        writers.push(tokio::spawn(async move {
+            let mut batch = writer * MOST;
+            while stopped.has_changed().is_ok() && batch < (writer + 1) * MOST {
+                // What fails is not tried again, since it may have been written.
+                if log.append(tokens::<P>(batch * BATCH..(batch + 1) * BATCH)).await.is_ok() {
+                    let _ = told.send(batch);
+                }
+                batch += 1;
+            }
+        }));
+    }
+    drop(told);
+    let mut known = BTreeSet::new();
+    while known.len() < 20 {
+        known.insert(acknowledged.recv().await.unwrap());
+    }
+    place.crash().await;
+    drop(stop);
+    for writer in writers {
+        // It may wait for long for what does not answer any more.
+        if tokio::time::timeout(Duration::from_secs(20), writer).await.is_err() {
+            continue;
+        }
+    }
+    acknowledged.close();
+    while let Some(batch) = acknowledged.recv().await {
+        known.insert(batch);
+    }
+    let log = place.open().await;
+    let there = batches::<P>(&whole::<P>(&log, None).await.entries, 0..WRITERS * MOST);
+    assert!(there.is_superset(&known), "{:?} was acknowledged", known.difference(&there));
+}
+
+/// It is the same log: who has read it before need not begin again. An engine that says that it is [another](Identity::Changes)
+/// says so to the reader as well, who gets all of it.
+pub async fn a_cursor_from_before_a_crash_reads_on<P: Place<Store: RevocationLog>>() {
+    let place = P::empty().await;
+    let cursor = {
+        let log = place.open().await;
+        log.append(vec![token::<P>("a")]).await.unwrap();
+        whole::<P>(&log, None).await.cursor
+    };
+    place.crash().await;
+    let log = place.open().await;
+    log.append(vec![token::<P>("b")]).await.unwrap();
+    let page = whole::<P>(&log, Some(&cursor)).await;
+    match P::IDENTITY {
+        Identity::Stays => {
+            assert_eq!(once::<P>(&[token::<P>("a")], page.entries), [token::<P>("b")]);
+            assert!(!page.from_start);
+            assert_eq!(page.cursor.log, cursor.log);
+        }
+        Identity::Changes => {
+            assert_eq!((page.entries, page.from_start), (vec![token::<P>("a"), token::<P>("b")], true));
+            assert_ne!(page.cursor.log, cursor.log);
+            let again = whole::<P>(&log, Some(&page.cursor)).await;
+            assert!(!again.from_start, "once, not each time");
+        }
+    }
+}
+
+/// Of a caller that does not wait for its answer, an append is there whole or not at all, sooner or later; and all others go on.
+pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Place<Store: RevocationLog>>() {
+    const ROUNDS: u64 = 60;
+    let place = P::empty().await;
+    let (log, other) = (open(&place).await, open(&place).await);
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..ROUNDS {
+        let batch = |batch: u64| tokens::<P>(batch * BATCH..(batch + 1) * BATCH);
+        let (store, facts) = (log.clone(), batch(2 * round));
+        let given_up = tokio::spawn(async move { store.append(facts).await.map(drop) });
+        match round % 6 {
+            // At once, at some point of it, and after some time.
+            0 => {}
+            early @ 1..=3 => {
+                for _ in 0..early {
+                    tokio::task::yield_now().await;
+                }
+            }
+            late => tokio::time::sleep(Duration::from_micros(late * 200)).await,
+        }
+        given_up.abort();
+        if matches!(given_up.await, Ok(Ok(()))) {
+            acknowledged.insert(2 * round);
+        }
+        let store = if round % 2 == 0 { &log } else { &other };
+        store.append(batch(2 * round + 1)).await.unwrap();
+        acknowledged.insert(2 * round + 1);
+    }
+    // What was given up may still be under way: behind what comes after it in the same process, and for no longer.
+    let last = ROUNDS * 2;
+    log.append(tokens::<P>(last * BATCH..(last + 1) * BATCH)).await.unwrap();
+    acknowledged.insert(last);
+    if P::LOG == Custody::OfAnother {
+        // Nobody knows how long a request is on its way.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let entries = whole::<P>(&*other, None).await.entries;
+    let there = batches::<P>(&entries, 0..=last);
+    assert!(there.is_superset(&acknowledged));
+    // Who follows has the same, in the same order.
+    let page = log.read(None, LONG).await.unwrap();
+    assert!(entries.starts_with(&page.entries) || page.entries.starts_with(&entries));
+}

@@ -1,0 +1,309 @@
+//! Connections, and a few of them kept for those who read.
+//!
+//! 1. **Bounded in time.** Whatever is asked of a connection, and waiting for one, ends at a deadline. A connection that did
+//!    not answer in time, or failed, is dropped and never lent again.
+//! 2. **Tried before it is lent.** One that died while nobody used it, because the server was restarted for instance, is
+//!    nobody's failure.
+//! 3. **Judged.** Every new connection asks the server whether it still is one that anything can be entrusted to.
+//! 4. **Its own.** A connection is served by one process of the server and that process serves no other, which is looked at with
+//!    every new connection, whenever one is lent, and in every transaction that writes.
+//!
+//! Not the pool of sqlx: it goes on trying to connect to a server that has refused until its time is up, so that readers
+//! would find out late, and it takes back a connection in the middle of an answer by waiting for the rest of it.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row as _,
+    postgres::{PgArguments, PgConnectOptions, PgRow},
+    query::Query,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    server::{Durability, Server},
+    url,
+};
+use adieu::{Error, revocation::LogId};
+
+/// How long it may take to connect, and how long at the start.
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const FIRST_CONNECT: Duration = Duration::from_secs(10);
+
+/// What every connection is told. `tcp_user_timeout`: a client that no longer takes what it has asked for is given up.
+/// `plan_cache_mode`: a plan that was made when a table was empty would be kept, and read all of it for each row, until somebody
+/// analyzes it.
+const SETTINGS: &str = "SET search_path = adieu; SET jit = off; SET client_min_messages = warning; \
+                        SET plan_cache_mode = force_custom_plan; \
+                        SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+                        SET tcp_user_timeout = 3000; SET statement_timeout = 4000; SET lock_timeout = 3000; \
+                        SET idle_in_transaction_session_timeout = 2000";
+
+/// How often each of two connections looks for its mark.
+const LOOKS: usize = 3;
+/// What is said when it is not there.
+const POOLED: &str = "a pooler gives the transactions of one connection to several processes of the server, which would undo \
+                      logouts: let it pool sessions (`pool_mode = session` of PgBouncer), or connect without it";
+
+/// What a connection is told besides whose few statements are asked all the time: they find each row by its key, whatever the tables
+/// were like when they were planned, so that they need not be planned each time.
+pub(super) const BY_KEY: &str = "SET plan_cache_mode = auto; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+                                 SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+/// Where the database is, and how to connect to it.
+#[derive(Clone)]
+pub(super) struct Address {
+    options: PgConnectOptions,
+    shown: String,
+    durability: Durability,
+}
+
+/// Without the password.
+impl fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Address").field(&self.shown).finish()
+    }
+}
+
+/// Why there is no connection.
+pub(super) enum NotConnected {
+    /// Nobody is there, or lets us in.
+    Unavailable(Error),
+    /// A server is there that nothing can be entrusted to.
+    Refused(String),
+}
+
+impl From<sqlx::Error> for NotConnected {
+    fn from(error: sqlx::Error) -> Self {
+        // The server will not have another certificate in a moment.
+        let refused = |why: &dyn fmt::Display| {
+            Self::Refused(format!(
+                "the server does not encrypt as it must ({why}): `sslrootcert` in its URL names the certificates to trust, and \
+                 `sslmode` says what must be so"
+            ))
+        };
+        match &error {
+            sqlx::Error::Tls(why) => refused(why),
+            // So is what the handshake finds wrong, a certificate for one.
+            sqlx::Error::Io(why) if why.kind() == std::io::ErrorKind::InvalidData => refused(why),
+            _ => Self::Unavailable(Error::unavailable(error)),
+        }
+    }
+}
+
+impl From<NotConnected> for Error {
+    fn from(why: NotConnected) -> Self {
+        match why {
+            NotConnected::Unavailable(error) => error,
+            NotConnected::Refused(why) => Self::unavailable(why),
+        }
+    }
+}
+
+impl Address {
+    pub(super) fn parse(url: &str, durability: Durability) -> Result<Self, Error> {
+        let options = url::parse(url)?;
+        let host = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => options.get_host().to_owned(),
+        };
+        let database = options.get_database().unwrap_or(options.get_username());
+        let shown = format!("{host}:{}/{database}", options.get_port());
+        let options = options.disable_statement_logging();
+        let options =
+            if options.get_application_name().is_some() { options } else { options.application_name("adieu") };
+        Ok(Self { options, shown, durability })
+    }
+
+    /// Host, port and database.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// A new connection, ready to be used.
+    ///
+    /// A pooler that gives a connection's transactions to several processes of the server is found out by a second one: of two
+    /// connections that share processes, one finds the mark of the other, or none.
+    pub(super) async fn connect(&self) -> Result<Marked, NotConnected> {
+        self.connect_within(CONNECT).await
+    }
+
+    /// The same, by whoever has the patience.
+    pub(super) async fn connect_within(&self, patience: Duration) -> Result<Marked, NotConnected> {
+        let connect = async {
+            let mut connected = self.connect_once().await?;
+            let mut other = self.connect_once().await?;
+            for _ in 0..LOOKS {
+                connected.is_served_by_one().await?;
+                other.is_served_by_one().await?;
+            }
+            let _ = other.connection.close().await;
+            Ok(connected)
+        };
+        timeout_at(Instant::now() + patience, connect)
+            .await
+            .map_err(|_| NotConnected::Unavailable(Error::unavailable("the server did not answer in time")))?
+    }
+
+    async fn connect_once(&self) -> Result<Marked, NotConnected> {
+        let mut connection = self.options.connect().await?;
+        let mark = LogId::random().as_str().to_owned();
+        let settings = format!("{SETTINGS}; SET adieu.connection = '{mark}'");
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
+        let server = Server::ask(&mut connection).await?;
+        if let Some(why) = server.refusal(self.durability) {
+            return Err(NotConnected::Refused(format!("{} {why}", self.shown)));
+        }
+        if self.durability == Durability::Full && server.answers_too_early() {
+            sqlx::raw_sql("SET synchronous_commit = on").execute(&mut connection).await?;
+        }
+        Ok(Marked { connection, mark })
+    }
+}
+
+/// A connection, and the mark that it has left with the process that serves it.
+pub(super) struct Marked {
+    pub(super) connection: PgConnection,
+    mark: String,
+}
+
+impl Marked {
+    /// Makes sure that the process that serves this connection is the one that was set up, and was set up by no other since.
+    async fn is_served_by_one(&mut self) -> Result<(), NotConnected> {
+        const MARK: &str = "SELECT current_setting('adieu.connection', true)";
+        // By the simple protocol: nothing is prepared, which another one may have under the same name.
+        let row = sqlx::raw_sql(MARK).fetch_one(&mut self.connection).await?;
+        self.is_marked(&row, 0)
+    }
+
+    /// The same, where the mark has come with something else.
+    pub(super) fn is_marked(&self, row: &PgRow, column: usize) -> Result<(), NotConnected> {
+        match row.try_get::<Option<&str>, _>(column)? {
+            Some(mark) if mark == self.mark => Ok(()),
+            _ => Err(NotConnected::Refused(POOLED.to_owned())),
+        }
+    }
+}
+
+/// A few connections. Clones share them.
+#[derive(Clone)]
+pub(super) struct Connections {
+    address: Arc<Address>,
+    idle: Arc<Mutex<VecDeque<Marked>>>,
+    free: Arc<Semaphore>,
+    patience: Duration,
+    settings: Option<&'static str>,
+}
+
+/// A statement, as `sqlx::query` makes it, with what is bound to it.
+pub type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
+
+impl Connections {
+    /// At most `most` at once; none is opened before it is needed. Whoever asks something has an answer within `patience`.
+    pub(super) fn new(address: Arc<Address>, most: usize, patience: Duration) -> Self {
+        Self { address, idle: Arc::default(), free: Arc::new(Semaphore::new(most)), patience, settings: None }
+    }
+
+    /// For few statements, which are asked often: see [`BY_KEY`].
+    pub(super) fn by_key(self) -> Self {
+        Self { settings: Some(BY_KEY), ..self }
+    }
+
+    pub(super) async fn fetch_all(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
+        self.ask(async |connection| statement.fetch_all(connection).await).await
+    }
+
+    pub(super) async fn fetch_optional(&self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
+        self.ask(async |connection| statement.fetch_optional(connection).await).await
+    }
+
+    pub(super) async fn execute(&self, statement: Statement<'_>) -> Result<u64, Error> {
+        self.ask(async |connection| Ok(statement.execute(connection).await?.rows_affected())).await
+    }
+
+    async fn ask<T>(&self, question: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> Result<T, Error> {
+        let asked = async {
+            let _permit = self.free.acquire().await.map_err(Error::unavailable)?;
+            // Owned here: when the time is up, or nobody waits any more, it is dropped with the rest.
+            let mut connection = self.lend().await?;
+            match question(&mut connection.connection).await {
+                Ok(answer) => {
+                    self.keep(connection);
+                    Ok(answer)
+                }
+                Err(error) => {
+                    if leaves_the_connection_usable(&error) {
+                        self.keep(connection);
+                    }
+                    Err(Error::unavailable(error))
+                }
+            }
+        };
+        timeout_at(Instant::now() + self.patience, asked).await.unwrap_or_else(|_| {
+            // What else lies idle leads to the same place.
+            self.idle().clear();
+            Err(Error::unavailable("the server did not answer in time"))
+        })
+    }
+
+    /// Keeps a connection for the next who asks.
+    pub(super) fn keep(&self, connection: Marked) {
+        self.idle().push_back(connection);
+    }
+
+    /// Makes a new connection one that can be kept here.
+    pub(super) async fn prepare(&self, connection: &mut Marked) -> Result<(), Error> {
+        if let Some(settings) = self.settings {
+            sqlx::raw_sql(settings).execute(&mut connection.connection).await.map_err(Error::unavailable)?;
+        }
+        Ok(())
+    }
+
+    async fn lend(&self) -> Result<Marked, Error> {
+        loop {
+            // In a statement of its own, so that nobody waits while it is locked.
+            let idle = self.idle().pop_back();
+            let Some(mut connection) = idle else {
+                let mut connection = self.address.connect().await?;
+                self.prepare(&mut connection).await?;
+                return Ok(connection);
+            };
+            match connection.is_served_by_one().await {
+                Ok(()) => return Ok(connection),
+                Err(NotConnected::Unavailable(_)) => {}
+                Err(why) => return Err(why.into()),
+            }
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<Marked>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an error is about one statement, and leaves the connection, and a transaction up to a savepoint, as they were.
+/// What concerns the server as a whole (its disk is full, it shuts down, it takes too long) is not of that kind.
+pub(super) fn leaves_the_connection_usable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code();
+            let class = code.as_deref().and_then(|code| code.get(..2));
+            // Data, integrity, syntax and missing tables, limits.
+            matches!(class, Some("21" | "22" | "23" | "42" | "54"))
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,
+        _ => false,
+    }
+}

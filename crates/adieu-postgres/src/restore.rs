@@ -1,0 +1,102 @@
+//! What a database says when a copy of it may have been put in its place.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+
+use super::{Postgres, from_time, invalid, log, sessions, to_text, to_time};
+use adieu::{
+    Error,
+    restore::{LogState, Renewal, Restorable, Witness},
+    revocation::{LogId, Position},
+    session::Ended,
+    time::Timestamp,
+};
+
+#[async_trait]
+impl Restorable for Postgres {
+    fn witness(&self) -> &Witness {
+        &self.inner.witness
+    }
+
+    async fn look(&self, at: Position) -> Result<LogState, Error> {
+        // One statement sees one moment. The first row is the state of the log, in the columns of an entry.
+        const LOOK: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
+             FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
+             SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
+             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
+             AS id, head AS moment, pruned_through AS lapses_at FROM state \
+             UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
+             WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
+        let at = log::from_position(at);
+        let rows = self.fetch_all(sqlx::query(LOOK).bind(at)).await?;
+        let read = || {
+            let [state, entries @ ..] = rows.as_slice() else { return Err(invalid("a log without a state")) };
+            let (restored_at, head): (i64, i64) = (state.try_get(1)?, state.try_get(4)?);
+            let mut found = LogState {
+                log: LogId::new(state.try_get(2)?).map_err(invalid)?,
+                lineage: LogId::new(state.try_get(3)?).map_err(invalid)?,
+                head: log::to_position(head),
+                pruned_through: to_time(state.try_get(5)?),
+                restored_at: (restored_at >= 0).then(|| to_time(restored_at)),
+                entry: None,
+                last: None,
+            };
+            for row in entries {
+                let (position, entry) = (row.try_get::<i64, _>(0)?, log::entry(row, &mut None)?);
+                if position == at {
+                    found.entry = Some(entry.clone());
+                }
+                if position == head {
+                    found.last = Some(entry);
+                }
+            }
+            Ok(found)
+        };
+        read().map_err(Error::unavailable)
+    }
+
+    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+        const RENAME: &str = "UPDATE revocation_log_state SET log_id = $1, restored_at = $2 WHERE log_id = $3";
+        let ending = renewal.ending.clone();
+        let mut ended = self
+            .run(move |connection, changes| {
+                let renewal = renewal.clone();
+                Box::pin(async move {
+                    let rename = sqlx::query(RENAME).bind(to_text(renewal.log.as_str())).bind(from_time(renewal.at));
+                    let rename = rename.bind(to_text(renewal.seen.as_str()));
+                    if rename.execute(&mut *connection).await?.rows_affected() == 0 {
+                        return Ok(None);
+                    }
+                    let ended = sessions::end_everything(connection, &renewal.ending, renewal.at).await?;
+                    // The first one by itself, at its place; what follows goes on from there.
+                    let mut revocations = ended.revocations.iter().cloned();
+                    if let Some(first) = revocations.next() {
+                        log::insert_after(connection, renewal.after, &first).await?;
+                    }
+                    changes.append(revocations);
+                    Ok(Some(ended))
+                })
+            })
+            .await?;
+        if let Some(ended) = &mut ended {
+            self.end_the_rest(&ending, ended).await?;
+        }
+        Ok(ended)
+    }
+
+    async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {
+        const RESTORED_AT: &str = "SELECT restored_at FROM revocation_log_state";
+        const ACCEPT: &str = "UPDATE revocation_log_state SET restored_at = NULL";
+        self.run(|connection, _| {
+            Box::pin(async move {
+                let restored_at: Option<i64> =
+                    sqlx::query(RESTORED_AT).fetch_one(&mut *connection).await?.try_get(0)?;
+                if restored_at.is_some() {
+                    sqlx::query(ACCEPT).execute(connection).await?;
+                }
+                Ok(restored_at.map(to_time))
+            })
+        })
+        .await
+    }
+}

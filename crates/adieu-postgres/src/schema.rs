@@ -1,0 +1,160 @@
+//! The tables, and whether what is there is ours at all.
+//!
+//! Everything is in a schema named `adieu`, and all of it is made or changed in one transaction under the writers' lock: of
+//! several nodes that start at once one does it, and the others find it done. The version of our own tables is kept like that
+//! of a component, under the name `adieu`.
+
+use sqlx::{PgConnection, Row};
+
+use adieu::{Error, revocation::LogId};
+
+/// One step a version.
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+
+/// The name under which the version of these tables is kept.
+const OURSELVES: &str = "adieu";
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = 30000; \
+                     SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(418380178805)";
+
+/// How a database that is in the way is told of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'p>(pub(super) &'p str);
+
+impl Place<'_> {
+    fn foreign(self, what: &str) -> Error {
+        Error::Foreign(format!("{}: {what}; it was left as it is", self.0))
+    }
+
+    fn newer(self, component: &str, version: i64) -> Error {
+        self.foreign(&format!("was written by a newer version of adieu ({component} schema {version})"))
+    }
+}
+
+/// Makes the tables, or brings them up to date. Several nodes may do so at once.
+pub(super) async fn migrate(connection: &mut PgConnection, place: Place<'_>) -> Result<(), Error> {
+    // Mostly there is nothing to do, which needs no lock: whoever has it may hold it for long.
+    let last = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if identify(connection, place).await? == Some(last) {
+        return Ok(());
+    }
+    begin(connection).await?;
+    let done = match identify(connection, place).await? {
+        Some(version) => version,
+        None => {
+            make(connection).await?;
+            0
+        }
+    };
+    advance(connection, OURSELVES, done, MIGRATIONS, place).await?;
+    if done == 0 {
+        const STATE: &str = "INSERT INTO revocation_log_state (log_id, pruned_through) VALUES ($1, 0)";
+        let log = LogId::random();
+        sqlx::query(STATE).bind(log.as_str()).execute(&mut *connection).await.map_err(Error::unavailable)?;
+    }
+    execute(connection, "COMMIT").await
+}
+
+/// Brings the tables of a component up to date.
+pub(super) async fn migrate_component(
+    connection: &mut PgConnection,
+    component: &str,
+    steps: &[&'static str],
+    place: Place<'_>,
+) -> Result<(), Error> {
+    begin(connection).await?;
+    let done = version_of(connection, component).await.map_err(Error::unavailable)?;
+    advance(connection, component, done, steps, place).await?;
+    execute(connection, "COMMIT").await
+}
+
+/// How many steps of a component have been run.
+pub(super) async fn version_of(connection: &mut PgConnection, component: &str) -> sqlx::Result<i64> {
+    const VERSION: &str = "SELECT version FROM adieu.component WHERE name = $1";
+    let row = sqlx::query(VERSION).persistent(false).bind(component).fetch_optional(connection).await?;
+    row.map_or(Ok(0), |row| row.try_get(0))
+}
+
+async fn advance(
+    connection: &mut PgConnection,
+    component: &str,
+    done: i64,
+    steps: &[&'static str],
+    place: Place<'_>,
+) -> Result<(), Error> {
+    const SET_VERSION: &str = "INSERT INTO component (name, version) VALUES ($1, $2) \
+                               ON CONFLICT (name) DO UPDATE SET version = excluded.version";
+    let last = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    if done > last {
+        return Err(place.newer(component, done));
+    }
+    for step in steps.iter().skip(usize::try_from(done).unwrap_or(0)) {
+        execute(connection, step).await?;
+    }
+    if done < last {
+        let set = sqlx::query(SET_VERSION).persistent(false).bind(component).bind(last);
+        set.execute(connection).await.map_err(Error::unavailable)?;
+    }
+    Ok(())
+}
+
+/// The version of our tables; `None` when there is nothing yet.
+async fn identify(connection: &mut PgConnection, place: Place<'_>) -> Result<Option<i64>, Error> {
+    const CONTENTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = namespace.oid), \
+                            to_regclass('adieu.component') IS NOT NULL AND (SELECT count(*) FROM pg_attribute \
+                            WHERE attrelid = to_regclass('adieu.component') AND attname IN ('name', 'version')) = 2, \
+                            has_schema_privilege(namespace.oid, 'USAGE') \
+                            FROM pg_namespace AS namespace WHERE nspname = 'adieu'";
+    let found = sqlx::query(CONTENTS).persistent(false).fetch_optional(&mut *connection).await;
+    let found = found.map_err(Error::unavailable)?;
+    let Some(found) = found else { return Ok(None) };
+    let flag = |column: usize| found.try_get::<bool, _>(column).map_err(Error::unavailable);
+    if !flag(2)? {
+        return Err(place.foreign("the schema adieu is there, and this user may not use it"));
+    }
+    if !flag(0)? {
+        // Made by an administrator for a user who may make none.
+        return Ok(None);
+    }
+    let version = if flag(1)? { version_of(connection, OURSELVES).await } else { Ok(0) };
+    match version {
+        Ok(1..) => version.map(Some).map_err(Error::unavailable),
+        Ok(_) => Err(place.foreign("the schema adieu is another program's")),
+        Err(error) => Err(why(error, place)),
+    }
+}
+
+fn why(error: sqlx::Error, place: Place<'_>) -> Error {
+    let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+    match code.as_deref() {
+        Some("42501") => place.foreign("this user may not read the tables of the schema adieu"),
+        // Of other types, or no table.
+        Some(code) if code.starts_with("42") || code.starts_with("22") => {
+            place.foreign("the schema adieu is another program's")
+        }
+        _ if matches!(error, sqlx::Error::ColumnDecode { .. }) => {
+            place.foreign("the schema adieu is another program's")
+        }
+        _ => Error::unavailable(error),
+    }
+}
+
+async fn make(connection: &mut PgConnection) -> Result<(), Error> {
+    const COMPONENT: &str =
+        "CREATE TABLE adieu.component (name TEXT COLLATE \"C\" PRIMARY KEY, version BIGINT NOT NULL)";
+    const IS_THERE: &str = "SELECT 1 FROM pg_namespace WHERE nspname = 'adieu'";
+    // Also with IF NOT EXISTS this asks for the right to make schemas.
+    let there = sqlx::query(IS_THERE).persistent(false).fetch_optional(&mut *connection).await;
+    if there.map_err(Error::unavailable)?.is_none() {
+        execute(connection, "CREATE SCHEMA adieu").await?;
+    }
+    execute(connection, COMPONENT).await
+}
+
+async fn begin(connection: &mut PgConnection) -> Result<(), Error> {
+    execute(connection, BEGIN).await
+}
+
+async fn execute(connection: &mut PgConnection, statements: &'static str) -> Result<(), Error> {
+    sqlx::raw_sql(statements).execute(connection).await.map(drop).map_err(Error::unavailable)
+}

@@ -1,0 +1,463 @@
+//! Sessions in PostgreSQL.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::{
+    Postgres,
+    batch::{Changes, Key},
+    from_text, from_time, invalid, to_text, to_time,
+};
+use adieu::{
+    Error, SessionId, Subject, TokenId,
+    engine::{Found, everything},
+    revocation::Pruned,
+    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh},
+    time::Timestamp,
+};
+
+/// Sessions that one step of tidying up removes, and of which it is asked at once when they expire.
+const FORGET_STEP: i64 = 256;
+const LATEST_STEP: i64 = 50_000;
+
+/// Every column, in the order in which [`session`] reads them and [`put`] writes them.
+macro_rules! columns {
+    () => {
+        "session.id, session.subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
+         refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at"
+    };
+}
+
+/// The sessions of these names, each found by its key. A plain join would be planned by what the table was like at the time, and might
+/// read all of it.
+macro_rules! named {
+    () => {
+        "FROM unnest($1::text[], $2::text[]) AS named (subject, id), LATERAL (SELECT session.ctid, session.* FROM session \
+         WHERE session.subject = named.subject AND session.id = named.id OFFSET 0) AS session"
+    };
+}
+
+#[async_trait]
+impl SessionStore for Postgres {
+    async fn create(&self, session: Session) -> Result<(), Error> {
+        self.decide(vec![], move |changes| changes.put(session.clone())).await
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
+        let key = (rotation.subject.clone(), rotation.session.clone());
+        self.decide(vec![key.clone()], move |changes| {
+            let rotated = rotation.decide(changes.find(&key).cloned());
+            match &rotated {
+                Rotated::Fresh(session) | Rotated::Again(session) => changes.put(session.clone()),
+                Rotated::Reused(_, revocation) => {
+                    changes.remove(&key);
+                    changes.append([revocation.clone()]);
+                }
+                Rotated::Ended => {}
+            }
+            rotated
+        })
+        .await
+    }
+
+    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+        Ok(self.end_all(vec![ending]).await?.pop().flatten())
+    }
+
+    async fn end_all(&self, mut endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+        self.find_owners(&mut endings).await?;
+        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
+        let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
+        let outcome = match endings.iter().map(keys).collect::<Option<Vec<_>>>() {
+            Some(keys) => {
+                let keys = keys.into_iter().flatten().collect();
+                let end =
+                    move |changes: &mut Changes| endings.iter().map(|ending| end_known(changes, ending)).collect();
+                self.inner.writer.decide(keys, end)?.await
+            }
+            None => {
+                let end = self.inner.writer.run(move |connection, changes| {
+                    let endings = endings.clone();
+                    Box::pin(async move {
+                        let mut ended = Vec::with_capacity(endings.len());
+                        for ending in &endings {
+                            ended.push(end(connection, changes, ending).await?);
+                        }
+                        Ok(ended)
+                    })
+                });
+                end?.await
+            }
+        };
+        let mut ended: Vec<Option<Ended>> = self.written(outcome)?.0;
+        if let Some((place, ending)) = everything
+            && let Some(Some(ended)) = ended.get_mut(place)
+        {
+            self.end_the_rest(&ending, ended).await?;
+        }
+        Ok(ended)
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
+        Ok(self.search(vec![id.clone()]).await?.get(id).cloned())
+    }
+
+    async fn sessions_of(
+        &self,
+        subject: &Subject,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Error> {
+        const LIST_OF_SUBJECT: &str =
+            concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3");
+        let after = to_text(after.map_or("", SessionId::as_str));
+        let list = sqlx::query(LIST_OF_SUBJECT).bind(to_text(subject.as_str())).bind(after);
+        let rows = self.fetch_all(list.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await?;
+        rows.iter().map(session).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
+        // A range of the primary key.
+        const LIST: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM session WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $3"
+        );
+        let (subject, id) = after.map_or(("", ""), |key| (key.subject.as_str(), key.id.as_str()));
+        let list = sqlx::query(LIST).bind(to_text(subject)).bind(to_text(id));
+        let rows = self.fetch_all(list.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await?;
+        rows.iter().map(session).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn oldest(&self) -> Result<Option<Session>, Error> {
+        const OLDEST: &str = concat!("SELECT ", columns!(), " FROM session ORDER BY id LIMIT 1");
+        let found = self.fetch_optional(sqlx::query(OLDEST)).await?;
+        found.as_ref().map(session).transpose().map_err(Error::unavailable)
+    }
+
+    async fn latest_expiry(&self) -> Result<Timestamp, Error> {
+        // In steps, each of which is soon done.
+        const LATEST: &str = "WITH step AS MATERIALIZED (SELECT subject, id, greatest(refresh_expires_at, access_expires_at) \
+             AS expires_at FROM session WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $3) \
+             SELECT subject, id, (SELECT max(expires_at) FROM step) FROM step ORDER BY subject DESC, id DESC LIMIT 1";
+        let (mut latest, mut last) = (Timestamp::ZERO, (String::new(), String::new()));
+        loop {
+            let step = sqlx::query(LATEST).bind(last.0).bind(last.1).bind(LATEST_STEP);
+            let Some(row) = self.fetch_optional(step).await? else { return Ok(latest) };
+            let read = || Ok((row.try_get(2)?, (row.try_get(0)?, row.try_get(1)?)));
+            let (expires_at, end) = read().map_err(|error: sqlx::Error| Error::unavailable(error))?;
+            (latest, last) = (latest.max(to_time(expires_at)), end);
+        }
+    }
+
+    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+        const SEEN: &str = "UPDATE session SET last_seen_at = used.at \
+                            FROM (SELECT subject, id, max(at) AS at \
+                                  FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (subject, id, at) \
+                                  GROUP BY subject, id) AS used \
+                            WHERE session.subject = used.subject AND session.id = used.id \
+                            AND session.last_seen_at < used.at";
+        if seen.is_empty() {
+            return Ok(());
+        }
+        self.run(move |connection, _| {
+            let subjects: Vec<_> = seen.iter().map(|(_, subject, _)| to_text(subject.as_str()).into_owned()).collect();
+            let ids: Vec<_> = seen.iter().map(|(id, ..)| to_text(id.as_str()).into_owned()).collect();
+            let times: Vec<_> = seen.iter().map(|(.., at)| from_time(*at)).collect();
+            // Planned each time, for what the table is like.
+            let update = sqlx::query(SEEN).persistent(false).bind(subjects).bind(ids).bind(times);
+            Box::pin(async move { update.execute(connection).await.map(drop) })
+        })
+        .await
+    }
+
+    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+        const EXPIRED: &str = "SELECT subject, id FROM session WHERE (subject, id) > ($1, $2) \
+                               AND greatest(refresh_expires_at, access_expires_at) < $3 ORDER BY subject, id LIMIT $4";
+        const FORGET: &str = concat!(
+            "DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ",
+            named!(),
+            ")) AND greatest(refresh_expires_at, access_expires_at) < $3"
+        );
+
+        // As with the log: looking is the readers' work, and each step goes on where the last one ended.
+        let (subject, id) = self.forgotten_up_to().clone();
+        let expired = sqlx::query(EXPIRED).bind(subject).bind(id).bind(from_time(now)).bind(FORGET_STEP);
+        let expired = self.fetch_all(expired).await?;
+        let names = |row: &PgRow| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?));
+        let expired: Vec<_> = expired.iter().map(names).collect::<sqlx::Result<_>>().map_err(Error::unavailable)?;
+        let complete = i64::try_from(expired.len()).is_ok_and(|expired| expired < FORGET_STEP);
+        let next = if complete { Default::default() } else { expired.last().cloned().unwrap_or_default() };
+        let removed = match expired.as_slice() {
+            [] => 0,
+            [..] => {
+                // Some may have been refreshed since.
+                self.run(move |connection, _| {
+                    let (subjects, ids): (Vec<_>, Vec<_>) = expired.iter().cloned().unzip();
+                    let forget = sqlx::query(FORGET).bind(subjects).bind(ids).bind(from_time(now));
+                    Box::pin(async move { Ok(forget.execute(connection).await?.rows_affected()) })
+                })
+                .await?
+            }
+        };
+        *self.forgotten_up_to() = next;
+        Ok(Pruned { removed: usize::try_from(removed).unwrap_or(usize::MAX), complete })
+    }
+}
+
+impl Postgres {
+    /// Looks up whose the sessions are that are named by their ids alone. Whose one is never changes, so a reader can do it.
+    async fn find_owners(&self, endings: &mut [Ending]) -> Result<(), Error> {
+        let wanted = |ending: &Ending| match &ending.selection {
+            Selection::One(id) => Some(id.clone()),
+            _ => None,
+        };
+        let ids: Vec<SessionId> = endings.iter().filter_map(wanted).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let found = self.search(ids).await?;
+        for ending in endings {
+            if let Selection::One(id) = &ending.selection {
+                ending.selection = match found.get(id) {
+                    Some(session) => Selection::Owned(id.clone(), session.subject.clone()),
+                    None => Selection::Nothing,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks through all sessions, for these.
+    async fn search(&self, ids: Vec<SessionId>) -> Result<Found, Error> {
+        const SEARCH: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = ANY($1)");
+        let search = async |ids: Vec<SessionId>| {
+            let ids: Vec<_> = ids.iter().map(|id| to_text(id.as_str()).into_owned()).collect();
+            let rows = self.fetch_all(sqlx::query(SEARCH).bind(ids)).await?;
+            let found = rows.iter().map(|row| session(row).map(|session| (session.id.clone(), session)));
+            found.collect::<sqlx::Result<_>>().map_err(Error::unavailable)
+        };
+        self.inner.searches.find(ids, search).await
+    }
+
+    /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.
+    pub(super) async fn end_the_rest(&self, ending: &Ending, ended: &mut Ended) -> Result<(), Error> {
+        let Selection::All { issued_until } = ending.selection else { return Ok(()) };
+        let mut from = <(String, String)>::default();
+        loop {
+            let (ending, before, start) = (ending.clone(), ended.clone(), from);
+            let step = self.inner.writer.run(move |connection, changes| {
+                let (ending, before, start) = (ending.clone(), before.clone(), start.clone());
+                Box::pin(async move {
+                    let removed = remove_some(connection, issued_until, start).await?;
+                    let step = everything::later_step(&ending, &removed.fetched, &before);
+                    Ok((append(changes, Ended { sessions: removed.count, ..step }), removed.end))
+                })
+            })?;
+            let ((step, end), _) = self.written(step.await)?;
+            let Some(end) = end else { return Ok(()) };
+            everything::add(ended, step);
+            from = end;
+        }
+    }
+
+    fn forgotten_up_to(&self) -> MutexGuard<'_, (String, String)> {
+        self.inner.forgotten_up_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sessions that an ending looks at, if it says which.
+fn keys(ending: &Ending) -> Option<Vec<Key>> {
+    let mut keys: Vec<Key> = ending.provided.iter().map(|(id, subject)| (subject.clone(), id.clone())).collect();
+    match &ending.selection {
+        Selection::Owned(id, subject) => keys.push((subject.clone(), id.clone())),
+        Selection::Nothing => {}
+        Selection::One(_) | Selection::OfSubject(_) | Selection::Others(..) | Selection::All { .. } => return None,
+    }
+    Some(keys)
+}
+
+/// An ending that says which sessions it looks at.
+fn end_known(changes: &mut Changes, ending: &Ending) -> Option<Ended> {
+    if let Some((id, subject)) = &ending.provided {
+        changes.find(&(subject.clone(), id.clone()))?;
+    }
+    let removed = match &ending.selection {
+        Selection::Owned(id, subject) => changes.remove(&(subject.clone(), id.clone())),
+        _ => None,
+    };
+    let ended = ending.revocations(removed.as_slice());
+    Some(append(changes, ended))
+}
+
+/// Appends what goes with an ending.
+fn append(changes: &mut Changes, ended: Ended) -> Ended {
+    changes.append(ended.revocations.iter().cloned());
+    ended
+}
+
+/// Any ending, by itself.
+async fn end(connection: &mut PgConnection, changes: &mut Changes, ending: &Ending) -> sqlx::Result<Option<Ended>> {
+    const EXISTS: &str = "SELECT 1 FROM session WHERE subject = $1 AND id = $2";
+    if let Some((id, subject)) = &ending.provided {
+        let exists = sqlx::query(EXISTS).bind(to_text(subject.as_str())).bind(to_text(id.as_str()));
+        if exists.fetch_optional(&mut *connection).await?.is_none() {
+            return Ok(None);
+        }
+    }
+    let ended = match ending.selection {
+        Selection::All { issued_until } => end_everything(connection, ending, issued_until).await?,
+        _ => ending.revocations(&delete(connection, &ending.selection).await?),
+    };
+    Ok(Some(append(changes, ended)))
+}
+
+/// The first step of ending all there are.
+pub(super) async fn end_everything(
+    connection: &mut PgConnection,
+    ending: &Ending,
+    issued_until: Timestamp,
+) -> sqlx::Result<Ended> {
+    let removed = remove_some(connection, issued_until, Default::default()).await?;
+    Ok(Ended { sessions: removed.count, ..ending.revocations(&removed.fetched) })
+}
+
+/// Some of all there are, and where the next ones begin.
+#[derive(Default)]
+struct Removed {
+    count: usize,
+    fetched: Vec<Session>,
+    end: Option<(String, String)>,
+}
+
+/// Of those that one step removes, only those that get a revocation of their own are fetched, and the one that a cut-off has to outlive.
+async fn remove_some(
+    connection: &mut PgConnection,
+    issued_until: Timestamp,
+    (subject, id): (String, String),
+) -> sqlx::Result<Removed> {
+    const REMOVE: &str = concat!(
+        "WITH step AS MATERIALIZED (SELECT ctid, subject, id FROM session WHERE (subject, id) > ($2, $3) \
+         ORDER BY subject, id LIMIT $4), \
+         last AS (SELECT subject, id FROM step ORDER BY subject DESC, id DESC LIMIT 1), \
+         session AS (DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT ctid FROM step)) RETURNING *) SELECT ",
+        columns!(),
+        ", (SELECT count(*) FROM session) AS removed, last.subject AS last_subject, last.id AS last_id FROM session, last WHERE refreshed_at > $1 \
+         OR (session.subject, session.id) = (SELECT subject, id FROM session ORDER BY access_expires_at DESC LIMIT 1)"
+    );
+    let step = i64::try_from(everything::STEP).unwrap_or(i64::MAX);
+    let remove = sqlx::query(REMOVE).bind(from_time(issued_until)).bind(subject).bind(id).bind(step);
+    let rows = remove.fetch_all(connection).await?;
+    let Some(first) = rows.first() else { return Ok(Removed::default()) };
+    Ok(Removed {
+        count: usize::try_from(first.try_get::<i64, _>("removed")?).unwrap_or(usize::MAX),
+        fetched: rows.iter().map(session).collect::<sqlx::Result<_>>()?,
+        end: Some((first.try_get("last_subject")?, first.try_get("last_id")?)),
+    })
+}
+
+/// The sessions of these names.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    keys: impl IntoIterator<Item = &Key>,
+) -> sqlx::Result<Vec<Session>> {
+    const FIND: &str = concat!("SELECT ", columns!(), " ", named!());
+    let (subjects, ids) = columns_of(keys);
+    sqlx::query(FIND).bind(subjects).bind(ids).fetch_all(connection).await?.iter().map(session).collect()
+}
+
+/// Removes the sessions of these names.
+pub(super) async fn remove(connection: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<()> {
+    const REMOVE: &str = concat!("DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ", named!(), "))");
+    let (subjects, ids) = columns_of(keys.iter().copied());
+    sqlx::query(REMOVE).bind(subjects).bind(ids).execute(connection).await.map(drop)
+}
+
+fn columns_of<'k>(keys: impl IntoIterator<Item = &'k Key>) -> (Vec<String>, Vec<String>) {
+    let column = |text| to_text(text).into_owned();
+    keys.into_iter().map(|(subject, id)| (column(subject.as_str()), column(id.as_str()))).unzip()
+}
+
+/// Writes sessions down, each once, in place of what was there.
+pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) -> sqlx::Result<()> {
+    const PUT: &str = "INSERT INTO session (id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
+         previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at) \
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], \
+         $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
+         $13::text[], $14::bigint[]) \
+         ON CONFLICT (subject, id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
+         previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
+         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at, \
+         used_refresh_id = excluded.used_refresh_id, used_at = excluded.used_at";
+
+    fn column<T>(sessions: &[&Session], value: impl Fn(&Session) -> T) -> Vec<T> {
+        sessions.iter().map(|session| value(session)).collect()
+    }
+    let text = |text: &str| to_text(text).into_owned();
+    sqlx::query(PUT)
+        .bind(column(sessions, |session| text(session.id.as_str())))
+        .bind(column(sessions, |session| text(session.subject.as_str())))
+        .bind(column(sessions, |session| from_time(session.created_at)))
+        .bind(column(sessions, |session| from_time(session.last_seen_at)))
+        .bind(column(sessions, |session| session.origin.address.map(|address| address.to_string())))
+        .bind(column(sessions, |session| session.origin.user_agent.as_deref().map(text)))
+        .bind(column(sessions, |session| text(session.refresh_id.as_str())))
+        .bind(column(sessions, |session| session.previous_refresh_id.as_ref().map(|id| text(id.as_str()))))
+        .bind(column(sessions, |session| from_time(session.refreshed_at)))
+        .bind(column(sessions, |session| from_time(session.refresh_expires_at)))
+        .bind(column(sessions, |session| from_time(session.expires_at)))
+        .bind(column(sessions, |session| from_time(session.access_expires_at)))
+        .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| text(used.id.as_str()))))
+        .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| from_time(used.at))))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Removes sessions and gives what they were.
+async fn delete(connection: &mut PgConnection, selection: &Selection) -> sqlx::Result<Vec<Session>> {
+    const OWNED: &str = concat!("DELETE FROM session WHERE subject = $1 AND id = $2 RETURNING ", columns!());
+    const OF_SUBJECT: &str = concat!("DELETE FROM session WHERE subject = $1 RETURNING ", columns!());
+    const OTHERS: &str = concat!("DELETE FROM session WHERE subject = $1 AND id <> $2 RETURNING ", columns!());
+    const ONE: &str = concat!("DELETE FROM session WHERE id = $1 RETURNING ", columns!());
+    let query = match selection {
+        Selection::One(id) => sqlx::query(ONE).bind(to_text(id.as_str())),
+        Selection::Owned(id, subject) => sqlx::query(OWNED).bind(to_text(subject.as_str())).bind(to_text(id.as_str())),
+        Selection::OfSubject(subject) => sqlx::query(OF_SUBJECT).bind(to_text(subject.as_str())),
+        Selection::Others(subject, id) => {
+            sqlx::query(OTHERS).bind(to_text(subject.as_str())).bind(to_text(id.as_str()))
+        }
+        // The first is ended by `end_everything`.
+        Selection::All { .. } | Selection::Nothing => return Ok(vec![]),
+    };
+    query.fetch_all(connection).await?.iter().map(session).collect()
+}
+
+fn session(row: &PgRow) -> sqlx::Result<Session> {
+    let text = |column: usize| from_text(row.try_get(column)?);
+    let time = |column: usize| row.try_get(column).map(to_time);
+    let optional = |column: usize| row.try_get::<Option<&str>, _>(column)?.map(from_text).transpose();
+    Ok(Session {
+        id: SessionId::new(text(0)?).map_err(invalid)?,
+        subject: Subject::new(text(1)?).map_err(invalid)?,
+        created_at: time(2)?,
+        last_seen_at: time(3)?,
+        origin: Origin {
+            // An address that can't be read is one that can't be shown: no reason to lose the session.
+            address: optional(4)?.and_then(|text| text.parse().ok()),
+            user_agent: optional(5)?.map(|text| text.into_owned()),
+        },
+        refresh_id: TokenId::new(text(6)?).map_err(invalid)?,
+        previous_refresh_id: optional(7)?.map(TokenId::new).transpose().map_err(invalid)?,
+        refreshed_at: time(8)?,
+        refresh_expires_at: time(9)?,
+        expires_at: time(10)?,
+        access_expires_at: time(11)?,
+        used_refresh: match (optional(12)?, row.try_get::<Option<i64>, _>(13)?) {
+            (Some(id), Some(at)) => Some(UsedRefresh { id: TokenId::new(id).map_err(invalid)?, at: to_time(at) }),
+            _ => None,
+        },
+    })
+}

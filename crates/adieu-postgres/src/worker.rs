@@ -1,0 +1,455 @@
+//! The task that writes, and the queue in front of it.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::PgConnection;
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    batch::{self, Appended, Changes, Key},
+    connections::{Address, BY_KEY, Marked, NotConnected, leaves_the_connection_usable},
+};
+use adieu::{Error, restore::Witness, revocation::Position};
+
+/// How many operations may wait.
+const QUEUE: usize = 16_384;
+/// How many operations one commit takes at most, so that the first of them does not wait for all of a flood.
+const BATCH: usize = 1_024;
+/// How long a commit is put off at most for callers that are expected: less than a round trip to the server.
+const PATIENCE: Duration = Duration::from_micros(50);
+/// How long a caller waits at most. Longer than [`AT_THE_SERVER`], so that mostly the true reason is told.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long the server may take for a batch, the lock and a new connection included: more than a node that is frozen
+/// while it holds the lock can take (`idle_in_transaction_session_timeout`).
+const AT_THE_SERVER: Duration = Duration::from_secs(4);
+
+/// READ COMMITTED, whatever the database's default is: what follows the lock must see what was committed before it was
+/// had. The number is that of all of adieu, in one database ("adieu" in ASCII).
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+                     SELECT current_setting('adieu.connection', true) FROM pg_advisory_xact_lock(418380178805)";
+const COMMIT: &str = "COMMIT";
+/// Whoever has the lock for longer than any caller waits, because its commit waits for a standby that is not there, and whose node
+/// has given up or died: the server would not notice. What it has written is there already, and stays.
+const RELEASE: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) \
+                       WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+                       AND (classid::bigint << 32) + objid::bigint = 418380178805 \
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                       AND wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '5 seconds'";
+/// How long after a failure it is looked for those.
+const UNTIL_RELEASE: Duration = Duration::from_secs(2);
+
+/// The answer of something that is asked of a connection.
+pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
+
+/// Something to be done, and somebody who waits for it.
+pub(super) enum Job {
+    /// Decided in memory, from sessions that are read, and written, for many at once.
+    Keyed(Box<dyn Keyed>),
+    /// With statements of its own.
+    Alone(Box<dyn Alone>),
+}
+
+/// See [`Job::Keyed`]. May be run again after a rollback.
+pub(super) trait Keyed: Send {
+    /// The sessions that it looks at.
+    fn keys(&self) -> &[Key];
+    fn decide(&mut self, changes: &mut Changes);
+    fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
+    fn deadline(&self) -> Instant;
+}
+
+/// See [`Job::Alone`]. May be run again after a rollback.
+pub(super) trait Alone: Send {
+    /// What it appends to the log it adds to the changes.
+    fn run<'c>(&'c mut self, connection: &'c mut PgConnection, changes: &'c mut Changes) -> Answer<'c, ()>;
+    fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
+    fn deadline(&self) -> Instant;
+}
+
+/// What a commit says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Committed {
+    /// The last position before what it appended, if it did.
+    pub(super) head_before: Position,
+}
+
+impl Committed {
+    fn after(appended: &Option<Appended>) -> Self {
+        Self { head_before: appended.as_ref().map_or(Position::START, |appended| appended.head_before) }
+    }
+}
+
+struct Operation<F, T> {
+    keys: Vec<Key>,
+    operation: F,
+    output: Option<T>,
+    reply: oneshot::Sender<Result<(T, Committed), Error>>,
+    deadline: Instant,
+}
+
+impl<F, T> Operation<F, T> {
+    fn tell(self, outcome: Result<Committed, Error>) {
+        let output = self.output.ok_or_else(|| Error::unavailable("the operation did not run"));
+        // A caller that has gone away does not want to know.
+        let _ = self.reply.send(outcome.and_then(|committed| Ok((output?, committed))));
+    }
+}
+
+impl<F, T> Keyed for Operation<F, T>
+where
+    F: FnMut(&mut Changes) -> T + Send,
+    T: Send,
+{
+    fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    fn decide(&mut self, changes: &mut Changes) {
+        self.output = Some((self.operation)(changes));
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<Committed, Error>) {
+        self.tell(outcome);
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl<F, T> Alone for Operation<F, T>
+where
+    F: for<'c> FnMut(&'c mut PgConnection, &'c mut Changes) -> Answer<'c, T> + Send,
+    T: Send,
+{
+    fn run<'c>(&'c mut self, connection: &'c mut PgConnection, changes: &'c mut Changes) -> Answer<'c, ()> {
+        let answer = (self.operation)(connection, changes);
+        let output = &mut self.output;
+        Box::pin(async move {
+            *output = Some(answer.await?);
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<Committed, Error>) {
+        self.tell(outcome);
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl Job {
+    fn answer(self, outcome: Result<Committed, Error>) {
+        match self {
+            Self::Keyed(job) => job.answer(outcome),
+            Self::Alone(job) => job.answer(outcome),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        match self {
+            Self::Keyed(job) => job.deadline(),
+            Self::Alone(job) => job.deadline(),
+        }
+    }
+}
+
+/// A queue, and the task that serves it, which ends when the last clone is dropped and the queue is empty.
+#[derive(Clone)]
+pub(super) struct Worker {
+    queue: mpsc::Sender<Job>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Starts the task, which connects when there is something to do. `appended` goes up with every commit that appends, and
+    /// `to_announce` is notified of it.
+    pub(super) fn start(
+        address: Arc<Address>,
+        appended: watch::Sender<u64>,
+        to_announce: Arc<Notify>,
+        witness: Witness,
+    ) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let shared = Shared { address, appended, to_announce, witness, releasing: Arc::default() };
+        tokio::spawn(write(Writer { shared, connection: None }, jobs));
+        Self { queue }
+    }
+
+    /// Queues what is decided from these sessions, and gives what waits for its outcome. Fails at once when the queue is
+    /// full.
+    pub(super) fn decide<T, F>(
+        &self,
+        keys: Vec<Key>,
+        operation: F,
+    ) -> Result<impl Future<Output = Result<(T, Committed), Error>> + use<T, F>, Error>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Changes) -> T + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let deadline = Instant::now() + ANSWER;
+        let job = Job::Keyed(Box::new(Operation { keys, operation, output: None, reply, deadline }));
+        self.queue(job)?;
+        Ok(wait(answer, deadline))
+    }
+
+    /// Queues what has statements of its own.
+    pub(super) fn run<T, F>(
+        &self,
+        operation: F,
+    ) -> Result<impl Future<Output = Result<(T, Committed), Error>> + use<T, F>, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnMut(&'c mut PgConnection, &'c mut Changes) -> Answer<'c, T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let deadline = Instant::now() + ANSWER;
+        let job = Job::Alone(Box::new(Operation { keys: vec![], operation, output: None, reply, deadline }));
+        self.queue(job)?;
+        Ok(wait(answer, deadline))
+    }
+
+    fn queue(&self, job: Job) -> Result<(), Error> {
+        self.queue.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::unavailable("too many operations are waiting for the store"),
+            mpsc::error::TrySendError::Closed(_) => ended(),
+        })
+    }
+}
+
+fn ended() -> Error {
+    Error::unavailable("the store's task has ended")
+}
+
+fn too_late() -> Error {
+    Error::unavailable("the server did not answer in time")
+}
+
+async fn wait<T>(answer: oneshot::Receiver<Result<T, Error>>, deadline: Instant) -> Result<T, Error> {
+    timeout_at(deadline, answer).await.map_err(|_| too_late())?.map_err(|_| ended())?
+}
+
+type Batch = Vec<Job>;
+
+async fn write(mut writer: Writer, mut jobs: mpsc::Receiver<Job>) {
+    let mut expected = 1;
+    while let Some(first) = jobs.recv().await {
+        let batch = gather(first, &mut jobs, expected).await;
+        expected = batch.len();
+        let now = Instant::now();
+        // Whoever has been told that it was too late must not find it done much later.
+        let (batch, late): (Batch, Batch) = batch.into_iter().partition(|job| job.deadline() > now);
+        late.into_iter().for_each(|job| job.answer(Err(too_late())));
+        if !batch.is_empty() {
+            // In a task of its own: when an operation panics, its batch has failed and the rest goes on.
+            let shared = writer.shared.clone();
+            let committing = tokio::spawn(async move {
+                writer.commit(batch).await;
+                writer
+            });
+            writer = committing.await.unwrap_or(Writer { shared, connection: None });
+        }
+    }
+}
+
+/// Takes what is queued. Callers that were answered together come back together, but not all at the same instant: a
+/// commit that begins with the first of them makes all others wait for the next. So when there were several in the last
+/// batch, as many are awaited, for a moment. A caller that is alone never waits.
+async fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>, expected: usize) -> Batch {
+    let mut batch = Vec::with_capacity(expected);
+    batch.push(first);
+    let started = Instant::now();
+    loop {
+        while batch.len() < BATCH
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        if batch.len() >= expected || started.elapsed() >= PATIENCE {
+            return batch;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Writer {
+    shared: Shared,
+    connection: Option<Marked>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    address: Arc<Address>,
+    appended: watch::Sender<u64>,
+    to_announce: Arc<Notify>,
+    witness: Witness,
+    /// Whether somebody looks for a lock that is to be released.
+    releasing: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// Looks, a moment later, for whoever holds the lock and has been given up.
+    fn release_the_lock(&self) {
+        if self.releasing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (address, releasing) = (Arc::clone(&self.address), Arc::clone(&self.releasing));
+        tokio::spawn(async move {
+            tokio::time::sleep(UNTIL_RELEASE).await;
+            if let Ok(mut connected) = address.connect().await {
+                let release = sqlx::raw_sql(RELEASE).execute(&mut connected.connection);
+                let _ = timeout_at(Instant::now() + UNTIL_RELEASE, release).await;
+            }
+            releasing.store(false, Ordering::Relaxed);
+        });
+    }
+}
+
+/// Why a transaction came to nothing, as far as is known.
+pub(super) enum Failure {
+    /// An operation failed; the connection is good, and its transaction is to be rolled back.
+    OfOne(sqlx::Error),
+    /// Everything did, and the connection is of no more use.
+    OfAll(Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        if leaves_the_connection_usable(&error) { Self::OfOne(error) } else { Self::OfAll(Error::unavailable(error)) }
+    }
+}
+
+/// What became of each operation of a batch.
+type Outcomes = Vec<Result<Committed, Error>>;
+
+impl Writer {
+    /// Runs a batch in one transaction and answers everybody, after it is durable.
+    async fn commit(&mut self, mut batch: Batch) {
+        let limit = Instant::now() + AT_THE_SERVER;
+        // Taken: unless all goes well, or fails in a way that is understood, it is not put back and so is closed.
+        let connection = self.connection.take();
+        let committed = timeout_at(limit, self.all_or_each(connection, &mut batch)).await;
+        let outcomes = match committed {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(error)) => vec![Err(error); batch.len()],
+            Err(_) => vec![Err(too_late()); batch.len()],
+        };
+        if self.connection.is_none() {
+            self.shared.release_the_lock();
+        }
+        for (job, outcome) in batch.into_iter().zip(outcomes) {
+            job.answer(outcome);
+        }
+    }
+
+    async fn all_or_each(&mut self, held: Option<Marked>, batch: &mut [Job]) -> Result<Outcomes, Error> {
+        let mut connected = self.begin(held).await?;
+        let connection = &mut connected.connection;
+        let outcomes = match all_or_none(connection, batch, &self.shared.witness).await {
+            Ok(done) => Ok(done),
+            Err(Failure::OfAll(error)) => Err(error),
+            Err(Failure::OfOne(error)) => {
+                execute(connection, "ROLLBACK").await?;
+                if let [_] = batch {
+                    self.connection = Some(connected);
+                    return Err(Error::unavailable(error));
+                }
+                begin(&mut connected).await?;
+                each_for_itself(&mut connected.connection, batch, &self.shared.witness).await
+            }
+        };
+        let (outcomes, appended) = outcomes?;
+        // From here on, without an answer nobody knows.
+        execute(&mut connected.connection, COMMIT).await?;
+        if let Some(appended) = appended {
+            appended.note(&self.shared.witness)?;
+            self.shared.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
+            self.shared.to_announce.notify_one();
+        }
+        self.connection = Some(connected);
+        Ok(outcomes)
+    }
+
+    /// Begins a transaction and takes the lock; on a new connection, when there is none or it has died meanwhile.
+    async fn begin(&mut self, held: Option<Marked>) -> Result<Marked, Error> {
+        if let Some(mut connected) = held {
+            match begin(&mut connected).await {
+                Ok(()) => return Ok(connected),
+                Err(NotConnected::Unavailable(_)) => {}
+                Err(why) => return Err(why.into()),
+            }
+        }
+        let mut connected = self.shared.address.connect().await?;
+        execute(&mut connected.connection, BY_KEY).await?;
+        begin(&mut connected).await?;
+        Ok(connected)
+    }
+}
+
+/// Begins a transaction and takes the lock.
+async fn begin(connected: &mut Marked) -> Result<(), NotConnected> {
+    let mark = sqlx::raw_sql(BEGIN).fetch_one(&mut connected.connection).await?;
+    connected.is_marked(&mark, 0)
+}
+
+async fn execute(connection: &mut PgConnection, statements: &'static str) -> Result<(), Error> {
+    // By the simple protocol: several statements, one round trip.
+    sqlx::raw_sql(statements).execute(connection).await.map(drop).map_err(Error::unavailable)
+}
+
+/// The fast way: nothing is kept apart, so one failure fails them all.
+async fn all_or_none(
+    connection: &mut PgConnection,
+    batch: &mut [Job],
+    witness: &Witness,
+) -> Result<(Outcomes, Option<Appended>), Failure> {
+    let appended = batch::run(connection, batch, witness).await?;
+    Ok((vec![Ok(Committed::after(&appended)); batch.len()], appended))
+}
+
+/// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
+async fn each_for_itself(
+    connection: &mut PgConnection,
+    batch: &mut [Job],
+    witness: &Witness,
+) -> Result<(Outcomes, Option<Appended>), Error> {
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let mut last = None;
+    for job in batch {
+        execute(connection, "SAVEPOINT operation").await?;
+        let outcome = match batch::run(connection, std::slice::from_mut(job), witness).await {
+            Ok(appended) => {
+                let committed = Committed::after(&appended);
+                last = appended.or(last);
+                Ok(committed)
+            }
+            Err(Failure::OfAll(error)) => return Err(error),
+            Err(Failure::OfOne(error)) => {
+                execute(connection, "ROLLBACK TO operation").await?;
+                Err(Error::unavailable(error))
+            }
+        };
+        execute(connection, "RELEASE operation").await?;
+        outcomes.push(outcome);
+    }
+    Ok((outcomes, last))
+}

@@ -1,0 +1,86 @@
+//! Rows that logouts remove leave room that later logins and logouts use again.
+//!
+//! By itself this runs a few thousand logouts and says `VACUUM` where the server would. With `ADIEU_LOGOUTS` set it runs as many as that
+//! and leaves it to autovacuum, with the server's own settings; `scripts/prove bloat` does so and prints the sizes.
+
+use std::{num::NonZeroUsize, time::Instant};
+
+use adieu_conformance::sample::{after, issuer, session};
+use adieu::{revocation::RevocationLog, session::{Ending, Selection, Session, SessionStore}};
+use adieu_postgres::Postgres;
+use tokio::task::JoinSet;
+
+use crate::engine::connected;
+
+/// Sessions that stay.
+const LIVE: usize = 1_000;
+/// As many callers as share commits.
+const AT_ONCE: usize = 256;
+
+/// Kilobytes of the tables of sessions and of revocations, with their indexes.
+const SIZES: [&str; 2] = [
+    "SELECT pg_total_relation_size('adieu.session') / 1024",
+    "SELECT pg_total_relation_size('adieu.revocation') / 1024",
+];
+
+async fn all_at_once<F: Future<Output = ()> + Send + 'static>(calls: impl IntoIterator<Item = F>) {
+    let mut running = JoinSet::new();
+    for call in calls {
+        if running.len() == AT_ONCE {
+            running.join_next().await.unwrap().unwrap();
+        }
+        running.spawn(call);
+    }
+    running.join_all().await;
+}
+
+async fn log_in(store: &Postgres, count: usize) -> Vec<Session> {
+    let sessions: Vec<Session> = (0..count).map(|number| session(&format!("user-{number}"))).collect();
+    let creates = sessions.iter().cloned().map(|session| {
+        let store = store.clone();
+        async move { store.create(session).await.unwrap() }
+    });
+    all_at_once(creates).await;
+    sessions
+}
+
+async fn log_out(store: &Postgres, sessions: Vec<Session>) {
+    let ends = sessions.into_iter().map(|session| {
+        let store = store.clone();
+        let selection = Selection::Owned(session.id, session.subject);
+        async move {
+            let ending = Ending { issuer: issuer(), selection, provided: None, also: vec![] };
+            assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
+        }
+    });
+    all_at_once(ends).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_were_removed_leave_room_for_others() {
+    let asked_for: Option<NonZeroUsize> = std::env::var("ADIEU_LOGOUTS").ok().map(|number| number.parse().unwrap());
+    let (logouts, wave) = asked_for.map_or((8_000, 2_000), |number| (number.get(), number.get().min(20_000)));
+    let server = test_servers::Postgres::start().await;
+    let store = Postgres::connect(&server.url()).await.unwrap();
+    let mut other = connected(&server.url()).await;
+    log_in(&store, LIVE).await;
+    let (started, mut sizes) = (Instant::now(), Vec::new());
+    for done in (wave..=logouts).step_by(wave) {
+        let sessions = log_in(&store, wave).await;
+        log_out(&store, sessions).await;
+        // All of them have lapsed by then, as after a day.
+        while !store.prune(after(10_000_000)).await.unwrap().complete {}
+        if asked_for.is_none() {
+            other.execute("VACUUM adieu.session").await;
+            other.execute("VACUUM adieu.revocation").await;
+        }
+        let found = [other.number(SIZES[0]).await, other.number(SIZES[1]).await];
+        println!("{done} logouts: sessions {} KiB, revocations {} KiB", found[0], found[1]);
+        sizes.push(found);
+    }
+    println!("took {:?}; {LIVE} sessions live", started.elapsed());
+    for (first, last) in sizes[0].into_iter().zip(sizes[sizes.len() - 1]) {
+        let bound = if asked_for.is_some() { first * 10 } else { first * 3 / 2 };
+        assert!(last <= bound, "from {first} to {last} KiB");
+    }
+}

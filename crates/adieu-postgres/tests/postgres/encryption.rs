@@ -1,0 +1,87 @@
+//! The way to a server on another machine is encrypted and its certificate verified, unless the URL says otherwise: a password goes
+//! nowhere else.
+//!
+//! `0.0.0.0` leads to this machine, and nobody who does not look it up knows that: it stands for another one.
+
+use std::{fs, path::Path, process::Command};
+
+use adieu::Error;
+use adieu_postgres::Postgres;
+
+use crate::engine::{behind_its_back, connected};
+
+fn elsewhere(server: &test_servers::Postgres, parameters: &str) -> String {
+    format!("{}?{parameters}", server.url().replace("127.0.0.1", "0.0.0.0"))
+}
+
+async fn refusal(url: &str) -> String {
+    match Postgres::connect(url).await {
+        Err(Error::Setting(sentence)) => sentence,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A certificate for that other machine that vouches for itself, and its key.
+fn make_certificate(folder: &Path) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=adieu.test", "-addext", "subjectAltName=IP:0.0.0.0"])
+        // One that vouches for others is refused as that of a server.
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "certificate.pem"])
+        .current_dir(folder)
+        .output()
+        .expect("openssl is needed: run scripts/test, or apt-get install openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// As an attacker on the way would: it offers no encryption, and asks for the password as it is.
+#[tokio::test]
+async fn a_password_is_not_sent_to_a_server_that_does_not_encrypt() {
+    let server = test_servers::Postgres::start_with(&[("log_connections", "on"), ("ssl", "off")]).await;
+    for parameters in ["", "sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"] {
+        let before = server.log().matches("connection authenticated").count();
+        let sentence = refusal(&elsewhere(&server, parameters)).await;
+        assert!(sentence.contains("does not encrypt") && sentence.contains("sslmode"), "{sentence}");
+        assert_eq!(server.log().matches("connection authenticated").count(), before, "{parameters}");
+    }
+    // Who says so can have it, and on this machine nobody listens on the way.
+    for url in [elsewhere(&server, "sslmode=disable"), elsewhere(&server, "sslmode=prefer"), server.url()] {
+        Postgres::connect(&url).await.unwrap().check().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_verified_unless_the_url_says_otherwise() {
+    let server = test_servers::Postgres::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    make_certificate(folder.path());
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    // The server reads them as the user that it runs as.
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let user = format!("--reference=/proc/{}", server.pid().unwrap());
+    let given = Command::new("chown").arg(user).args([file("key.pem"), file("certificate.pem")]).status().unwrap();
+    assert!(given.success());
+    for (name, value) in
+        [("ssl_cert_file", file("certificate.pem")), ("ssl_key_file", file("key.pem")), ("ssl", "on".to_owned())]
+    {
+        behind_its_back(&server.url(), &format!("ALTER SYSTEM SET {name} = '{value}'")).await;
+    }
+    behind_its_back(&server.url(), "SELECT pg_reload_conf()").await;
+    let ready = "SELECT count(*) FROM pg_settings WHERE name = 'ssl' AND setting = 'on'";
+    while connected(&server.url()).await.number(ready).await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+
+    let root = format!("sslrootcert={}", file("certificate.pem"));
+    for parameters in [root.clone(), format!("sslmode=require&{root}"), "sslmode=require".to_owned()] {
+        Postgres::connect(&elsewhere(&server, &parameters)).await.unwrap().check().await.unwrap();
+    }
+    // An authority that has not signed it.
+    let other = tempfile::tempdir().unwrap();
+    make_certificate(other.path());
+    let other = format!("sslrootcert={}", other.path().join("certificate.pem").display());
+    for parameters in [String::new(), other.clone(), format!("sslmode=require&{other}")] {
+        let sentence = refusal(&elsewhere(&server, &parameters)).await;
+        assert!(sentence.contains("certificate"), "{sentence}");
+    }
+}

@@ -1,0 +1,174 @@
+//! A connection that comes back.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, ScriptInvocation, aio::MultiplexedConnection,
+};
+use tokio::{sync::Mutex as AsyncMutex, time::timeout};
+
+use super::durability;
+use adieu::Error;
+
+/// Requests that are on their way to the socket; whoever is behind them waits.
+const BUFFER: usize = 1_024;
+
+/// After how long without an answer a connection is tried before something is asked on it: less than any `timeout` that a server
+/// can have.
+const IDLE: Duration = Duration::from_millis(900);
+
+/// What is asked of the server.
+#[derive(Clone, Copy)]
+pub(super) enum Ask<'a> {
+    Pipeline(&'a Pipeline),
+    Script(&'a ScriptInvocation<'a>),
+}
+
+/// One connection, shared by whoever asks: what is asked at the same time travels together, and the server answers it in one
+/// turn, with one sync of its file. It is made anew when it has failed, by whoever asks next.
+pub(super) struct Connection {
+    client: Client,
+    patience: Duration,
+    allow_weaker_durability: bool,
+    /// Held while connecting, so that one does and the others wait.
+    connecting: AsyncMutex<()>,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    number: u64,
+    connection: Option<MultiplexedConnection>,
+    /// When it was last answered on.
+    answered: Option<Instant>,
+}
+
+enum Failure {
+    Redis(RedisError),
+    Other(Error),
+}
+
+impl Connection {
+    pub(super) fn new(client: Client, patience: Duration, allow_weaker_durability: bool) -> Self {
+        Self { client, patience, allow_weaker_durability, connecting: AsyncMutex::default(), current: Mutex::default() }
+    }
+
+    /// Connects, and says what is wrong with the server if anything is.
+    pub(super) async fn open(&self) -> Result<(), Error> {
+        match timeout(self.patience, self.connection()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(Failure::Other(error))) => Err(error),
+            Ok(Err(Failure::Redis(error))) => Err(Error::unavailable(error)),
+            Err(_) => Err(self.too_late()),
+        }
+    }
+
+    /// Asks, up to so many times if the connection is lost before the answer, all within the patience.
+    pub(super) async fn ask<T: FromRedisValue>(&self, ask: Ask<'_>, tries: u32) -> Result<T, Error> {
+        let asked = async {
+            let mut left = tries;
+            loop {
+                left = left.saturating_sub(1);
+                match self.ask_once(ask).await {
+                    Err(Failure::Redis(error)) if left > 0 && error.is_io_error() => {}
+                    outcome => return outcome,
+                }
+            }
+        };
+        match timeout(self.patience, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failure::Redis(error))) => Err(Error::unavailable(error)),
+            // What is a mistake in the settings when a process starts is a failure later.
+            Ok(Err(Failure::Other(Error::Setting(sentence)))) => Err(Error::unavailable(sentence)),
+            Ok(Err(Failure::Other(error))) => Err(error),
+            Err(_) => {
+                // Whether the server or the way to it has gone is not known, and a new connection will show it.
+                self.forget();
+                Err(self.too_late())
+            }
+        }
+    }
+
+    /// Has whoever asks next connect anew.
+    pub(super) fn forget(&self) {
+        self.current().connection = None;
+    }
+
+    async fn ask_once<T: FromRedisValue>(&self, ask: Ask<'_>) -> Result<T, Failure> {
+        let (number, mut connection) = self.connection().await?;
+        let answer: Result<T, RedisError> = match ask {
+            Ask::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,
+            Ask::Script(script) => script.invoke_async(&mut connection).await,
+        };
+        let mut current = self.current();
+        if current.number == number {
+            match &answer {
+                Ok(_) => current.answered = Some(Instant::now()),
+                // Also when the server has said what is wrong: it may have become a replica, and the name may have moved on.
+                Err(_) => current.connection = None,
+            }
+        }
+        answer.map_err(Failure::Redis)
+    }
+
+    async fn connection(&self) -> Result<(u64, MultiplexedConnection), Failure> {
+        if let Some(current) = self.there() {
+            return Ok(current);
+        }
+        let _alone = self.connecting.lock().await;
+        if let Some(current) = self.there() {
+            return Ok(current);
+        }
+        // One that has been idle may have been closed by the server meanwhile. To find that out by something that is asked once would
+        // be to fail.
+        let idle = self.current().connection.clone();
+        if let Some(mut connection) = idle
+            && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
+        {
+            let mut current = self.current();
+            current.answered = Some(Instant::now());
+            return Ok((current.number, connection));
+        }
+        let mut connection = connect(&self.client).await.map_err(Failure::Redis)?;
+        durability::inspect(&mut connection, self.allow_weaker_durability).await.map_err(Failure::Other)?;
+        let mut current = self.current();
+        current.number = current.number.wrapping_add(1);
+        current.connection = Some(connection.clone());
+        current.answered = Some(Instant::now());
+        Ok((current.number, connection))
+    }
+
+    /// The connection, if it has not been idle.
+    fn there(&self) -> Option<(u64, MultiplexedConnection)> {
+        let current = self.current();
+        current.answered.filter(|answered| answered.elapsed() < IDLE)?;
+        current.connection.clone().map(|connection| (current.number, connection))
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn too_late(&self) -> Error {
+        Error::unavailable(format!("Redis did not answer within {:?}", self.patience))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+/// A new connection. It has no patience of its own: whoever asks has.
+pub(super) async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(BUFFER);
+    client.get_multiplexed_async_connection_with_config(&config).await
+}

@@ -1,0 +1,294 @@
+//! The revocation log in Redis: a stream, whose entries are named by their positions.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use redis::Value;
+use tokio::time::Instant;
+
+use super::{Redis, commit::Commit, connection::Ask, durability::incarnation, invalid};
+use adieu::{
+    Error, Issuer,
+    restore::{LogState, Restorable},
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, TargetKind, TargetParts},
+    time::Timestamp,
+};
+
+/// Entries a page: enough to hide the cost of a call, few enough that the server is never busy with one for long.
+const PAGE: usize = 2_048;
+/// Entries one step of pruning removes.
+const PRUNE_STEP: usize = 256;
+/// How often a waiting reader looks by itself, should nobody wake it.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What was found: the state of the log, and entries.
+struct Found {
+    state: LogState,
+    entries: Vec<(Position, Revocation)>,
+}
+
+#[async_trait]
+impl RevocationLog for Redis {
+    async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        let done = self.commit(&Commit::append(revocations)).await?;
+        done.map(|done| done.head).ok_or_else(|| invalid("an append that depends on nothing was refused"))
+    }
+
+    async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
+        let started = Instant::now();
+        let mut woken = self.shared.woken.subscribe();
+        loop {
+            woken.borrow_and_update();
+            // Each look is a question that is asked after the call began. That somebody was woken proves nothing.
+            let page = self.read_now(after).await?;
+            let left = wait.saturating_sub(started.elapsed());
+            if !page.entries.is_empty() || page.from_start || left.is_zero() {
+                return Ok(page);
+            }
+            // Either way it is time to look again.
+            let _ = tokio::time::timeout(left.min(POLL), woken.changed()).await;
+        }
+    }
+
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
+        let keys = &self.shared.keys;
+        let mut script = self.shared.scripts.prune.prepare_invoke();
+        script.key(&keys.state).key(&keys.log).key(&keys.lapses).arg(now.as_unix()).arg(PRUNE_STEP);
+        let removed: usize = self.write(Ask::Script(&script)).await?;
+        let complete = removed < PRUNE_STEP;
+        if complete {
+            self.look_at_memory().await?;
+        }
+        Ok(Pruned { removed, complete })
+    }
+}
+
+impl Redis {
+    async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
+        let from = after.map_or(Position::START, |cursor| cursor.position);
+        let mut found = self.find(from).await?;
+        let known =
+            after.is_some_and(|cursor| cursor.log == found.state.lineage && cursor.position <= found.state.head);
+        if !known && from != Position::START {
+            found = self.find(Position::START).await?;
+        }
+        let complete = found.entries.len() < PAGE;
+        let end = found.entries.last().filter(|_| !complete).map_or(found.state.head, |(position, _)| *position);
+        Ok(Page {
+            entries: found.entries.into_iter().map(|(_, revocation)| revocation).collect(),
+            cursor: Cursor { log: found.state.lineage, position: end },
+            complete,
+            from_start: !known,
+            age: Duration::ZERO,
+            pruned_through: found.state.pruned_through,
+        })
+    }
+
+    /// What is asked is carried out in this order, by one server, but not in one step: what is in a transaction is denied when the memory
+    /// of the server is full. So that all of it belongs together all the same, the log must be the same before and after, the head is
+    /// that of before the entries were read, and the mark that of after.
+    async fn find(&self, after: Position) -> Result<Found, Error> {
+        let keys = &self.shared.keys;
+        let mark = self.shared.witness.mark();
+        let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
+        let found = loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&BEFORE);
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(format!("({}-0", after.get())).arg("+").arg("COUNT").arg(PAGE);
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(name(anchor)).arg(name(anchor));
+            pipeline.cmd("INFO").arg("server");
+            pipeline.cmd("INFO").arg("replication");
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&AFTER);
+            let (before, entries, entry, server, replication, after): (Before, Value, Value, String, String, After) =
+                self.read(&pipeline).await?;
+            let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
+            let Some(state) = self.to_state(before, after, &incarnation).await? else { continue };
+            let entries = from_stream(entries)?;
+            let head = entries.last().map_or(state.head, |(position, _)| state.head.max(*position));
+            let entry = from_stream(entry)?.pop().map(|(_, entry)| entry);
+            let last = entries.last().filter(|(position, _)| *position == head).map(|(_, last)| last.clone());
+            break Found { state: LogState { head, entry, last, ..state }, entries };
+        };
+        if let Some(mark) = mark {
+            self.shared.witness.hold(&mark, &found.state)?;
+            let noted = match (&found.state.last, found.entries.last()) {
+                // Only what has been read, and with its entry.
+                (None, Some((position, last))) => {
+                    LogState { head: *position, last: Some(last.clone()), ..found.state.clone() }
+                }
+                _ => found.state.clone(),
+            };
+            self.shared.witness.note(&mark, &noted)?;
+        }
+        Ok(found)
+    }
+
+    /// What the log is like, with its last entry and that at a position; likewise.
+    pub(super) async fn state(&self, at: Position) -> Result<LogState, Error> {
+        let keys = &self.shared.keys;
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&BEFORE);
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(name(at)).arg(name(at));
+            pipeline.cmd("XREVRANGE").arg(&keys.log).arg("+").arg("-").arg("COUNT").arg(1);
+            pipeline.cmd("INFO").arg("server");
+            pipeline.cmd("INFO").arg("replication");
+            pipeline.cmd("HMGET").arg(&keys.state).arg(&AFTER);
+            let (before, entry, last, server, replication, after): (Before, Value, Value, String, String, After) =
+                self.read(&pipeline).await?;
+            let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
+            let Some(state) = self.to_state(before, after, &incarnation).await? else { continue };
+            let entry = from_stream(entry)?.pop().map(|(_, entry)| entry);
+            let last = from_stream(last)?.pop();
+            let head = last.as_ref().map_or(state.head, |(position, _)| state.head.max(*position));
+            let last = last.filter(|(position, _)| *position == head).map(|(_, last)| last);
+            return Ok(LogState { head, entry, last, ..state });
+        }
+    }
+
+    /// Without entries; `None` when the log was another one after than before, or none has been begun.
+    async fn to_state(
+        &self,
+        [log, head]: Before,
+        [same_log, pruned_through, restored_at]: After,
+        incarnation: &str,
+    ) -> Result<Option<LogState>, Error> {
+        if log != same_log {
+            return Ok(None);
+        }
+        let Some(log) = log else {
+            self.draw_identity().await?;
+            return Ok(None);
+        };
+        let number = |text: String| text.parse::<u64>().map_err(invalid);
+        Ok(Some(LogState {
+            lineage: lineage(&log, incarnation)?,
+            head: Position::new(head.map_or(Ok(0), number)?),
+            pruned_through: Timestamp::from_unix(pruned_through.map_or(Ok(0), number)?),
+            restored_at: restored_at.map(number).transpose()?.map(Timestamp::from_unix),
+            ..LogState::empty(LogId::new(&log).map_err(invalid)?)
+        }))
+    }
+
+    /// For a server where nothing has been kept yet, or that has been emptied.
+    pub(super) async fn draw_identity(&self) -> Result<(), Error> {
+        let mut draw = redis::pipe();
+        draw.cmd("HSETNX").arg(&self.shared.keys.state).arg("log").arg(LogId::random().as_str()).ignore();
+        self.write(Ask::Pipeline(&draw)).await
+    }
+
+    pub(super) fn forget_connections(&self) {
+        self.shared.reader.forget();
+        self.shared.writer.forget();
+    }
+}
+
+/// The fields of the state of the log that are asked for before the entries, and those that are after.
+const BEFORE: [&str; 2] = ["log", "head"];
+const AFTER: [&str; 3] = ["log", "pruned_through", "restored_at"];
+type Before = [Option<String>; 2];
+type After = [Option<String>; 3];
+
+/// The identity that cursors carry.
+pub(super) fn lineage(log: &str, incarnation: &str) -> Result<LogId, Error> {
+    LogId::new(&format!("{log}-{incarnation}")).map_err(invalid)
+}
+
+/// What an entry is named in the stream. None is at the start, which is no name, but a range without entries.
+fn name(position: Position) -> String {
+    format!("{}-0", position.get())
+}
+
+/// A kind, when it lapses, its own time if it has one, how many bytes of issuer, and after a space the issuer and the id.
+pub(super) fn to_text(revocation: &Revocation) -> String {
+    let TargetParts { kind, id, time } = revocation.target.parts();
+    let kind = kind.name();
+    let moment = time.map_or_else(|| "-".to_owned(), |moment| moment.as_unix().to_string());
+    let issuer = revocation.issuer.as_str();
+    format!("{kind} {} {moment} {} {issuer}{id}", revocation.lapses_at.as_unix(), issuer.len())
+}
+
+/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
+fn from_text(text: &str, previous: &mut Option<Issuer>) -> Option<Revocation> {
+    let mut parts = text.splitn(5, ' ');
+    let kind = TargetKind::from_name(parts.next()?)?;
+    let lapses_at = Timestamp::from_unix(parts.next()?.parse().ok()?);
+    let time = match parts.next()? {
+        "-" => None,
+        seconds => Some(Timestamp::from_unix(seconds.parse().ok()?)),
+    };
+    let length = parts.next()?.parse().ok()?;
+    let (issuer, id) = parts.next()?.split_at_checked(length)?;
+    let issuer = match previous {
+        Some(previous) if previous.as_str() == issuer => previous.clone(),
+        _ => previous.insert(Issuer::new(issuer).ok()?).clone(),
+    };
+    let target = TargetParts { kind, id, time }.try_into().ok()?;
+    Some(Revocation { issuer, target, lapses_at })
+}
+
+/// Entries as `XRANGE` gives them: the name of each, and its one field with what it holds.
+fn from_stream(entries: Value) -> Result<Vec<(Position, Revocation)>, Error> {
+    let Value::Array(entries) = entries else { return Err(invalid("the log is no stream")) };
+    let mut issuer = None;
+    entries.iter().map(|entry| from_entry(entry, &mut issuer).ok_or_else(|| invalid("an entry of the log"))).collect()
+}
+
+fn from_entry(entry: &Value, issuer: &mut Option<Issuer>) -> Option<(Position, Revocation)> {
+    let Value::Array(entry) = entry else { return None };
+    let [Value::BulkString(name), Value::Array(fields)] = entry.as_slice() else { return None };
+    let [_, Value::BulkString(fact)] = fields.as_slice() else { return None };
+    let position = str::from_utf8(name).ok()?.strip_suffix("-0")?.parse().ok()?;
+    Some((Position::new(position), from_text(str::from_utf8(fact).ok()?, issuer)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use adieu::{SessionId, Subject, TokenId, revocation::Target};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_stays_readable() {
+        let issuer = Issuer::new("https://adieu.test").unwrap();
+        let time = Timestamp::from_unix;
+        let cases = [
+            (
+                "token 12 11 18 https://adieu.testa b",
+                Target::Token { id: TokenId::new("a b").unwrap(), expires_at: Some(time(11)) },
+            ),
+            ("token 12 - 18 https://adieu.testa", Target::Token { id: TokenId::new("a").unwrap(), expires_at: None }),
+            ("session 12 - 18 https://adieu.test\0", Target::Session { id: SessionId::new("\0").unwrap() }),
+            (
+                "subject 12 0 18 https://adieu.testé",
+                Target::Subject { id: Subject::new("é").unwrap(), issued_until: time(0) },
+            ),
+            ("everything 12 9 18 https://adieu.test", Target::Everything { issued_until: time(9) }),
+        ];
+        for (text, target) in cases {
+            let revocation = Revocation { issuer: issuer.clone(), target, lapses_at: time(12) };
+            assert_eq!(to_text(&revocation), text);
+            assert_eq!(from_text(text, &mut None), Some(revocation));
+        }
+    }
+
+    #[test]
+    fn what_is_no_entry_is_none() {
+        for text in [
+            "",
+            "token",
+            "token 12 - 18 https",
+            "token 12 - 1 aé",
+            "token 12 - 2 aé",
+            "subject 12 - 1 ab",
+            "x 1 1 1 ab",
+        ] {
+            assert_eq!(from_text(text, &mut None).is_some(), text == "token 12 - 1 aé", "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The nodes that share a Redis server.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Redis, connection::Ask, durability::incarnation, invalid, log::lineage};
+use adieu::{
+    Error,
+    revocation::LogId,
+    store::{Members, Membership, Standing},
+    time::milliseconds_up,
+};
+
+/// What is kept of a node, beside its id and its beat: those stand in front.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    settled: Option<String>,
+    followers: u32,
+    unbounded: u32,
+    max_staleness: u64,
+}
+
+#[async_trait]
+impl Membership for Redis {
+    async fn tell(&self, standing: &Standing) -> Result<LogId, Error> {
+        let mut script = self.shared.scripts.tell.prepare_invoke();
+        script.key(&self.shared.keys.nodes).key(&self.shared.keys.state);
+        script.arg(&standing.node).arg(to_text(standing)?).arg(LogId::random().as_str());
+        let (log, incarnation): (String, String) = self.write(Ask::Script(&script)).await?;
+        lineage(&log, &incarnation)
+    }
+
+    async fn members(&self) -> Result<Members, Error> {
+        // In this order, by one server: the identity is that of before.
+        let mut all = redis::pipe();
+        all.cmd("INFO").arg("server");
+        all.cmd("INFO").arg("replication");
+        all.cmd("HGET").arg(&self.shared.keys.state).arg("log");
+        all.cmd("HGETALL").arg(&self.shared.keys.nodes);
+        let (log, incarnation, nodes) = loop {
+            let (server, replication, log, nodes): (String, String, Option<String>, HashMap<String, String>) =
+                self.read(&all).await?;
+            let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
+            match log {
+                Some(log) => break (log, incarnation, nodes),
+                None => self.draw_identity().await?,
+            }
+        };
+        let mut nodes = nodes.into_iter().collect::<Vec<_>>();
+        nodes.sort();
+        let nodes = nodes.into_iter().map(|(node, text)| from_text(node, &text).ok_or_else(|| invalid("a node")));
+        Ok(Members { lineage: lineage(&log, &incarnation)?, nodes: nodes.collect::<Result<_, _>>()? })
+    }
+
+    async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {
+        let mut script = self.shared.scripts.suspect_node.prepare_invoke();
+        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{beat} "));
+        self.write(Ask::Script(&script)).await
+    }
+
+    async fn forget(&self, node: &str, beat: u64) -> Result<(), Error> {
+        let mut script = self.shared.scripts.forget_node.prepare_invoke();
+        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{beat} "));
+        self.write(Ask::Script(&script)).await
+    }
+}
+
+fn to_text(standing: &Standing) -> Result<String, Error> {
+    let kept = Kept {
+        settled: standing.settled.as_ref().map(ToString::to_string),
+        followers: standing.followers,
+        unbounded: standing.unbounded,
+        max_staleness: milliseconds_up(standing.max_staleness),
+    };
+    let json = serde_json::to_string(&kept).map_err(Error::unavailable)?;
+    Ok(format!("{} {json}", standing.beat))
+}
+
+fn from_text(node: String, text: &str) -> Option<Standing> {
+    let (beat, json) = text.split_once(' ')?;
+    let kept: Kept = serde_json::from_str(json).ok()?;
+    Some(Standing {
+        node,
+        beat: beat.parse().ok()?,
+        settled: kept.settled.map(|cursor| cursor.parse()).transpose().ok()?,
+        followers: kept.followers,
+        unbounded: kept.unbounded,
+        max_staleness: Duration::from_millis(kept.max_staleness),
+    })
+}

@@ -1,0 +1,72 @@
+//! How full the server's memory is.
+
+use std::sync::PoisonError;
+
+use super::Redis;
+use adieu::Error;
+
+/// From this part of the limit on there is a warning.
+const HIGH: (u64, u64) = (4, 5);
+
+/// What a server has in memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RedisMemory {
+    /// What is used (`used_memory`).
+    pub used: u64,
+    /// How much may be (`maxmemory`); `0` when there is no limit.
+    pub limit: u64,
+}
+
+impl RedisMemory {
+    fn is_high(self) -> bool {
+        self.limit > 0 && self.used / HIGH.0 > self.limit / HIGH.1
+    }
+
+    fn of(info: &str) -> Option<Self> {
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        Some(Self { used: field("used_memory:")?, limit: field("maxmemory:")? })
+    }
+}
+
+impl Redis {
+    /// How full the memory of the server was when the log was last pruned, which housekeeping does every half a minute.
+    #[must_use]
+    pub fn memory(&self) -> RedisMemory {
+        *self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks how full it is, and warns when that has become too much.
+    pub(super) async fn look_at_memory(&self) -> Result<(), Error> {
+        let mut ask = redis::pipe();
+        ask.cmd("INFO").arg("memory");
+        let (info,): (String,) = self.read(&ask).await?;
+        let Some(found) = RedisMemory::of(&info) else { return Ok(()) };
+        let mut memory = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.is_high() && !memory.is_high() {
+            tracing::warn!(
+                address = self.shared.address,
+                used = found.used,
+                maxmemory = found.limit,
+                "the memory of the Redis server is nearly full; when it is, nobody can log in"
+            );
+        }
+        *memory = found;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_high_from_four_fifths_on() {
+        for (used, limit, high) in
+            [(0, 0, false), (u64::MAX, 0, false), (800, 1_000, false), (804, 1_000, true), (2_000, 1_000, true)]
+        {
+            assert_eq!(RedisMemory { used, limit }.is_high(), high, "{used} of {limit}");
+        }
+        let info = "# RedisMemory\r\nused_memory:1024\r\nused_memory_human:1K\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n";
+        assert_eq!(RedisMemory::of(info), Some(RedisMemory { used: 1_024, limit: 0 }));
+    }
+}

@@ -1,0 +1,62 @@
+//! What a Redis server says when an older copy of what it keeps may have been put in its place, as by a replica that takes over.
+
+use async_trait::async_trait;
+
+use super::{
+    Redis,
+    commit::Anew,
+    connection::Ask,
+    sessions::{View, in_time, pause},
+};
+use adieu::{
+    Error,
+    restore::{LogState, Renewal, Restorable, Witness},
+    revocation::Position,
+    session::Ended,
+    time::Timestamp,
+};
+
+#[async_trait]
+impl Restorable for Redis {
+    fn witness(&self) -> &Witness {
+        &self.shared.witness
+    }
+
+    async fn look(&self, at: Position) -> Result<LogState, Error> {
+        self.state(at).await
+    }
+
+    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+        let Renewal { seen, log, after, at, ending } = renewal;
+        let anew = Anew { seen, log, after, at };
+        in_time(async {
+            // Of several nodes the first does it; the others need not find out from what.
+            while self.state(Position::START).await?.log == anew.seen {
+                let mut view = View::new(self);
+                let mut ended = view.end(&ending).await?;
+                let mut commit = view.commit();
+                commit.revocations = ended.iter().flat_map(|ended| ended.revocations.iter().cloned()).collect();
+                commit.renewal = Some(anew.clone());
+                if let Some(committed) = self.commit(&commit).await? {
+                    if let Some(ended) = &mut ended {
+                        ended.sessions = committed.ended;
+                    }
+                    return Ok(ended);
+                }
+                pause().await;
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {
+        let state = &self.shared.keys.state;
+        let mut accept = redis::pipe();
+        accept.atomic();
+        accept.cmd("HGET").arg(state).arg("restored_at");
+        accept.cmd("HDEL").arg(state).arg("restored_at").ignore();
+        let (restored_at,): (Option<u64>,) = self.write(Ask::Pipeline(&accept)).await?;
+        Ok(restored_at.map(Timestamp::from_unix))
+    }
+}

@@ -1,0 +1,402 @@
+//! Sessions in Redis: a hash of them by id, and indexes by id, subject, and the times that matter.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use redis::{FromRedisValue, Pipeline};
+use tokio::time::timeout;
+
+use super::{
+    PATIENCE_FOR_WRITES, Redis,
+    commit::{Commit, Everything},
+    connection::Ask,
+    invalid,
+};
+use adieu::{
+    Error, SessionId, Subject,
+    revocation::Pruned,
+    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    time::Timestamp,
+};
+
+/// Sessions that one step of tidying up removes, and that are noted as seen at once.
+const FORGET_STEP: usize = 256;
+const SEEN_STEP: usize = 256;
+/// How long to wait before what has changed meanwhile is decided again, at most: a random part of it, so that those who
+/// disturbed each other do so no longer.
+const PAUSE: Duration = Duration::from_millis(2);
+
+#[async_trait]
+impl SessionStore for Redis {
+    async fn create(&self, session: Session) -> Result<(), Error> {
+        self.commit(&Commit::put(session)).await.map(drop)
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
+        in_time(async {
+            loop {
+                let mut view = View::new(self);
+                let session = view.find(&rotation.session).await?.filter(|session| session.subject == rotation.subject);
+                let rotated = rotation.decide(session.clone());
+                let mut commit = view.commit();
+                match &rotated {
+                    Rotated::Fresh(new) | Rotated::Again(new) if session.as_ref() != Some(new) => {
+                        commit.put.push(new.clone())
+                    }
+                    Rotated::Fresh(_) | Rotated::Again(_) | Rotated::Ended => return Ok(rotated),
+                    Rotated::Reused(session, revocation) => {
+                        commit.removed.push(session.id.clone());
+                        commit.revocations.push(revocation.clone());
+                    }
+                }
+                if self.commit(&commit).await?.is_some() {
+                    return Ok(rotated);
+                }
+                pause().await;
+            }
+        })
+        .await
+    }
+
+    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+        Ok(self.end_all(vec![ending]).await?.pop().flatten())
+    }
+
+    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+        // Of several, the first ends them.
+        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
+        in_time(async {
+            loop {
+                let mut view = View::new(self);
+                view.prefetch(&endings).await?;
+                let mut ended = Vec::with_capacity(endings.len());
+                for ending in &endings {
+                    ended.push(view.end(ending).await?);
+                }
+                let mut commit = view.commit();
+                commit.revocations =
+                    ended.iter().flatten().flat_map(|ended| ended.revocations.iter().cloned()).collect();
+                if commit.revocations.is_empty() && commit.removed.is_empty() && commit.everything.is_none() {
+                    return Ok(ended);
+                }
+                if let Some(committed) = self.commit(&commit).await? {
+                    if let Some(Some(ended)) = everything.and_then(|place| ended.get_mut(place)) {
+                        ended.sessions = committed.ended.saturating_sub(commit.removed.len());
+                    }
+                    return Ok(ended);
+                }
+                pause().await;
+            }
+        })
+        .await
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
+        let mut get = redis::pipe();
+        get.cmd("HGET").arg(&self.shared.keys.sessions).arg(id.as_str());
+        let (found,): (Option<Vec<u8>>,) = self.read(&get).await?;
+        found.as_deref().map(from_bytes).transpose()
+    }
+
+    async fn sessions_of(
+        &self,
+        subject: &Subject,
+        after: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, Error> {
+        let found = self.list_of(subject, after, limit, Asker::Reader).await?;
+        found.iter().map(|session| from_bytes(session)).collect()
+    }
+
+    async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
+        let from = match after {
+            Some(key) => [b"(", owner(&key.subject).as_slice(), key.id.as_str().as_bytes()].concat(),
+            None => b"-".to_vec(),
+        };
+        let found = self.list(&from, b"+", limit, Asker::Reader).await?;
+        found.iter().map(|session| from_bytes(session)).collect()
+    }
+
+    async fn oldest(&self) -> Result<Option<Session>, Error> {
+        let mut script = self.shared.scripts.oldest.prepare_invoke();
+        script.key(&self.shared.keys.sessions).key(&self.shared.keys.ids);
+        let found: Option<Vec<u8>> = self.shared.reader.ask(Ask::Script(&script), 2).await?;
+        found.as_deref().map(from_bytes).transpose()
+    }
+
+    async fn latest_expiry(&self) -> Result<Timestamp, Error> {
+        let mut latest = redis::pipe();
+        latest.cmd("ZREVRANGE").arg(&self.shared.keys.expiry).arg(0).arg(0).arg("WITHSCORES");
+        let (latest,): (Vec<(String, u64)>,) = self.read(&latest).await?;
+        Ok(latest.first().map_or(Timestamp::ZERO, |(_, expiry)| Timestamp::from_unix(*expiry)))
+    }
+
+    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+        for seen in seen.chunks(SEEN_STEP) {
+            // Several may be of one session.
+            let mut latest = HashMap::new();
+            for (id, subject, at) in seen {
+                let latest = latest.entry((id.clone(), subject.clone())).or_insert(*at);
+                *latest = (*latest).max(*at);
+            }
+            in_time(async {
+                while !self.note_seen(&latest).await? {
+                    pause().await
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+        let mut script = self.shared.scripts.forget.prepare_invoke();
+        for key in self.shared.keys.of_sessions() {
+            script.key(key);
+        }
+        script.arg(now.as_unix()).arg(FORGET_STEP);
+        let removed: usize = self.write(Ask::Script(&script)).await?;
+        Ok(Pruned { removed, complete: removed < FORGET_STEP })
+    }
+}
+
+/// What reads, decides and commits until nothing that was read has changed in between. Of those that want the same, one succeeds
+/// each time; this is the end of it for the others.
+pub(super) async fn in_time<T>(attempts: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(PATIENCE_FOR_WRITES, attempts)
+        .await
+        .unwrap_or_else(|_| Err(Error::unavailable("sessions in Redis were changed by others all the time")))
+}
+
+pub(super) async fn pause() {
+    let mut byte = [0];
+    // Without a random number it is the longest.
+    let _ = getrandom::fill(&mut byte).inspect_err(|_| byte = [u8::MAX]);
+    tokio::time::sleep(PAUSE * u32::from(byte[0]) / 256).await;
+}
+
+/// Sessions as they were read, and what becomes of them.
+pub(super) struct View<'a> {
+    store: &'a Redis,
+    found: HashMap<SessionId, Option<(Vec<u8>, Session)>>,
+    /// The sessions of subjects that were all read.
+    subjects: HashMap<Subject, Vec<SessionId>>,
+    removed: HashSet<SessionId>,
+    everything: Option<Everything>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(store: &'a Redis) -> Self {
+        Self { store, found: HashMap::new(), subjects: HashMap::new(), removed: HashSet::new(), everything: None }
+    }
+
+    /// What must still be so, and the removals.
+    pub(super) fn commit(self) -> Commit {
+        let subjects = self.subjects.iter().map(|(subject, ids)| (owner(subject), ids.len()));
+        Commit {
+            subjects: subjects.collect(),
+            sessions: self.found.into_iter().map(|(id, found)| (id, found.map(|(bytes, _)| bytes))).collect(),
+            everything: self.everything,
+            removed: self.removed.into_iter().collect(),
+            ..Commit::default()
+        }
+    }
+
+    /// Reads at once what will be looked at one by one.
+    async fn prefetch(&mut self, endings: &[Ending]) -> Result<(), Error> {
+        let selected = |ending: &'_ Ending| match &ending.selection {
+            Selection::One(id) | Selection::Owned(id, _) => Some(id.clone()),
+            _ => None,
+        };
+        let provided = |ending: &Ending| ending.provided.as_ref().map(|(id, _)| id.clone());
+        self.fetch(endings.iter().flat_map(|ending| selected(ending).into_iter().chain(provided(ending))).collect())
+            .await
+    }
+
+    async fn fetch(&mut self, mut ids: HashSet<SessionId>) -> Result<(), Error> {
+        ids.retain(|id| !self.found.contains_key(id));
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut get = redis::pipe();
+        get.cmd("HMGET").arg(&self.store.shared.keys.sessions);
+        for id in &ids {
+            get.arg(id.as_str());
+        }
+        let (found,): (Vec<Option<Vec<u8>>>,) = self.ask(&get).await?;
+        for (id, bytes) in ids.into_iter().zip(found) {
+            let found = match bytes {
+                Some(bytes) => Some((from_bytes(&bytes)?, bytes)).map(|(session, bytes)| (bytes, session)),
+                None => None,
+            };
+            self.found.insert(id, found);
+        }
+        Ok(())
+    }
+
+    /// By the connection that writes, which has the patience of a write.
+    async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
+        self.store.write(Ask::Pipeline(pipeline)).await
+    }
+
+    async fn find(&mut self, id: &SessionId) -> Result<Option<Session>, Error> {
+        self.fetch(HashSet::from([id.clone()])).await?;
+        if self.everything.is_some() || self.removed.contains(id) {
+            return Ok(None);
+        }
+        Ok(self.found.get(id).and_then(Option::as_ref).map(|(_, session)| session.clone()))
+    }
+
+    async fn of_subject(&mut self, subject: &Subject) -> Result<Vec<Session>, Error> {
+        if !self.subjects.contains_key(subject) {
+            let mut ids = Vec::new();
+            for bytes in self.store.list_of(subject, None, usize::MAX, Asker::Writer).await? {
+                let session = from_bytes(&bytes)?;
+                ids.push(session.id.clone());
+                // What was read first is what decisions have been made from; if it differs, the commit will be refused.
+                self.found.entry(session.id.clone()).or_insert(Some((bytes, session)));
+            }
+            self.subjects.insert(subject.clone(), ids);
+        }
+        let mut sessions = Vec::new();
+        for id in self.subjects.get(subject).cloned().unwrap_or_default() {
+            sessions.extend(self.find(&id).await?);
+        }
+        Ok(sessions)
+    }
+
+    /// Those that were refreshed after a time, and the one with the longest access: the others get no revocation of their own.
+    async fn all(&mut self, since: Timestamp) -> Result<Vec<Session>, Error> {
+        if self.everything.is_some() {
+            return Ok(Vec::new());
+        }
+        let keys = &self.store.shared.keys;
+        let mut look = redis::pipe();
+        look.cmd("ZRANGEBYSCORE").arg(&keys.refreshed).arg(format!("({}", since.as_unix())).arg("+inf");
+        look.cmd("ZREVRANGE").arg(&keys.access).arg(0).arg(0);
+        let (refreshed, longest): (Vec<String>, Vec<String>) = self.ask(&look).await?;
+        let ids =
+            refreshed.iter().chain(&longest).map(SessionId::new).collect::<Result<HashSet<_>, _>>().map_err(invalid)?;
+        self.fetch(ids.clone()).await?;
+        let mut sessions = Vec::with_capacity(ids.len());
+        for id in &ids {
+            sessions.extend(self.find(id).await?);
+        }
+        let longest = sessions.iter().map(|session| session.access_expires_at).max().unwrap_or_default();
+        self.everything = Some(Everything { since, refreshed: refreshed.len(), longest });
+        Ok(sessions)
+    }
+
+    pub(super) async fn end(&mut self, ending: &Ending) -> Result<Option<Ended>, Error> {
+        if let Some((id, subject)) = &ending.provided
+            && self.find(id).await?.is_none_or(|session| session.subject != *subject)
+        {
+            return Ok(None);
+        }
+        let sessions = match &ending.selection {
+            Selection::One(id) => self.find(id).await?.into_iter().collect(),
+            Selection::Owned(id, subject) => {
+                self.find(id).await?.into_iter().filter(|session| session.subject == *subject).collect()
+            }
+            Selection::OfSubject(subject) => self.of_subject(subject).await?,
+            Selection::Others(subject, id) => {
+                self.of_subject(subject).await?.into_iter().filter(|session| session.id != *id).collect()
+            }
+            Selection::All { issued_until } => {
+                let sessions = self.all(*issued_until).await?;
+                // How many there were is known when they are gone.
+                return Ok(Some(Ended { sessions: 0, ..ending.revocations(&sessions) }));
+            }
+            Selection::Nothing => Vec::new(),
+        };
+        let ended = ending.revocations(&sessions);
+        self.removed.extend(sessions.into_iter().map(|session| session.id));
+        Ok(Some(ended))
+    }
+}
+
+/// Which connection asks.
+#[derive(Clone, Copy)]
+enum Asker {
+    Reader,
+    Writer,
+}
+
+impl Redis {
+    /// Whether all that were there are noted; not those that have changed meanwhile.
+    async fn note_seen(&self, latest: &HashMap<(SessionId, Subject), Timestamp>) -> Result<bool, Error> {
+        let mut view = View::new(self);
+        view.fetch(latest.keys().map(|(id, _)| id.clone()).collect()).await?;
+        let mut script = self.shared.scripts.seen.prepare_invoke();
+        script.key(&self.shared.keys.sessions);
+        let mut anything = false;
+        for ((id, subject), at) in latest {
+            let Some(Some((bytes, session))) = view.found.get(id) else { continue };
+            if session.subject == *subject && session.last_seen_at < *at {
+                let session = Session { last_seen_at: *at, ..session.clone() };
+                script.arg(id.as_str()).arg(bytes.as_slice()).arg(to_bytes(&session)?);
+                anything = true;
+            }
+        }
+        if !anything {
+            return Ok(true);
+        }
+        let changed: Vec<String> = self.write(Ask::Script(&script)).await?;
+        Ok(changed.is_empty())
+    }
+
+    /// The sessions of a subject in the order of their ids, as they are kept.
+    async fn list_of(
+        &self,
+        subject: &Subject,
+        after: Option<&SessionId>,
+        limit: usize,
+        asker: Asker,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let owner = owner(subject);
+        let from = match after {
+            Some(after) => [b"(", owner.as_slice(), after.as_str().as_bytes()].concat(),
+            None => [b"[", owner.as_slice()].concat(),
+        };
+        // No id has this byte, since none is UTF-8 with it.
+        let to = [b"(", owner.as_slice(), b"\xff"].concat();
+        self.list(&from, &to, limit, asker).await
+    }
+
+    /// A range of the index of subjects, which is in the order of [`owner`] and id: sessions as they are kept.
+    async fn list(&self, from: &[u8], to: &[u8], limit: usize, asker: Asker) -> Result<Vec<Vec<u8>>, Error> {
+        let mut script = self.shared.scripts.list.prepare_invoke();
+        script.key(&self.shared.keys.sessions).key(&self.shared.keys.subjects);
+        script.arg(from).arg(to).arg(i64::try_from(limit).unwrap_or(-1));
+        match asker {
+            Asker::Reader => self.shared.reader.ask(Ask::Script(&script), 2).await,
+            Asker::Writer => self.write(Ask::Script(&script)).await,
+        }
+    }
+}
+
+/// What stands in front of a session as it is kept, and of its id in the index of subjects.
+pub(super) fn owner(subject: &Subject) -> Vec<u8> {
+    format!("{}:{}", subject.as_str().len(), subject.as_str()).into_bytes()
+}
+
+/// Its owner, and after that all of it as JSON.
+pub(super) fn to_bytes(session: &Session) -> Result<Vec<u8>, Error> {
+    let mut bytes = owner(&session.subject);
+    serde_json::to_writer(&mut bytes, session).map_err(Error::unavailable)?;
+    Ok(bytes)
+}
+
+fn from_bytes(bytes: &[u8]) -> Result<Session, Error> {
+    let kept = || {
+        let colon = bytes.iter().position(|&byte| byte == b':')?;
+        let length: usize = str::from_utf8(bytes.get(..colon)?).ok()?.parse().ok()?;
+        bytes.get(colon.checked_add(1)?.checked_add(length)?..)
+    };
+    let json = kept().ok_or_else(|| invalid("a session"))?;
+    serde_json::from_slice(json).map_err(|error| invalid(format_args!("a session ({error})")))
+}

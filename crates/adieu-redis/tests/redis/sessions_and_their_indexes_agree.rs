@@ -1,0 +1,153 @@
+//! Whatever changes sessions at the same time, they end together with their revocations, and nothing is left in an index.
+
+use std::{collections::HashSet, time::Duration};
+
+use adieu::{
+    TokenId,
+    revocation::Target,
+    session::{Ending, Rotation, Selection, Session, SessionStore},
+};
+use adieu_conformance::sample::{NOON, after, issuer, read_all, session, subject};
+use adieu_redis::Redis;
+use test_servers::Redis as Server;
+
+use crate::support::with_server;
+
+fn ending(selection: Selection) -> Ending {
+    Ending { issuer: issuer(), selection, provided: None, also: vec![] }
+}
+
+fn rotation(session: &Session) -> Rotation {
+    Rotation {
+        issuer: issuer(),
+        subject: session.subject.clone(),
+        session: session.id.clone(),
+        presented: session.refresh_id.clone().into(),
+        successor: TokenId::random(),
+        now: after(10),
+        forgiven_since: None,
+        access_expires_at: after(910),
+        refresh_expires_at: after(86_000),
+    }
+}
+
+async fn size(server: &Server, command: &str, key: &str) -> usize {
+    let answer = server.command(&[command, &format!("{{adieu}}:{key}")]).await;
+    answer.strip_prefix(':').unwrap_or_else(|| panic!("{answer}")).parse().unwrap()
+}
+
+/// As many in each index as there are, and whoever has been revoked is not among them.
+async fn agree(server: &Server, store: &Redis) -> HashSet<adieu::SessionId> {
+    let left: HashSet<_> =
+        store.sessions(None, usize::MAX).await.unwrap().into_iter().map(|session| session.id).collect();
+    assert_eq!(size(server, "HLEN", "sessions").await, left.len());
+    for index in ["ids", "subjects", "refreshed", "access", "expiry"] {
+        assert_eq!(size(server, "ZCARD", index).await, left.len(), "{index}");
+    }
+    for fact in read_all(store, None).await.0 {
+        let Target::Session { id } = fact.target else { panic!("{fact:?}") };
+        assert!(!left.contains(&id), "a session is revoked, and there");
+    }
+    left
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_everything_happens_at_once() {
+    const SUBJECTS: usize = 4;
+    let (server, store) = with_server().await;
+    let other = Redis::connect(&server.url()).await.unwrap();
+    let tasks: Vec<_> = (0..16)
+        .map(|task| {
+            let store = if task % 2 == 0 { store.clone() } else { other.clone() };
+            tokio::spawn(async move {
+                for number in 0..30 {
+                    let of = format!("{}", (task + number) % SUBJECTS);
+                    let session = session(&of);
+                    store.create(session.clone()).await.unwrap();
+                    store.rotate(rotation(&session)).await.unwrap();
+                    store.seen(vec![(session.id.clone(), session.subject.clone(), after(20))]).await.unwrap();
+                    let selection = match number % 6 {
+                        0 => Selection::OfSubject(subject(&of)),
+                        1 => Selection::Others(subject(&of), session.id.clone()),
+                        2 => Selection::One(session.id.clone()),
+                        3 if task == 0 => Selection::All { issued_until: NOON },
+                        // Its refresh token has been rotated: that ends it.
+                        4 => {
+                            store.rotate(rotation(&session)).await.unwrap();
+                            continue;
+                        }
+                        _ => continue,
+                    };
+                    store.end(ending(selection)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    agree(&server, &store).await;
+    let all = store.end(ending(Selection::All { issued_until: NOON })).await.unwrap().unwrap();
+    let revoked = all.revocations.len();
+    assert_eq!(all.sessions, revoked, "all of them had been refreshed after the cut-off");
+    assert!(agree(&server, &store).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_endings_are_one_step() {
+    let (server, store) = with_server().await;
+    let mut sessions = Vec::new();
+    for of in ["ana", "ana", "jose", "jose", "kim"] {
+        let session = session(of);
+        store.create(session.clone()).await.unwrap();
+        sessions.push(session);
+    }
+    let commits = async || {
+        let stats = server.command(&["INFO", "commandstats"]).await;
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_hincrby:")).unwrap().to_owned();
+        line.split_once("calls=").unwrap().1.split(',').next().unwrap().parse::<usize>().unwrap()
+    };
+    let before = commits().await;
+    let provided = |session: &Session| Some((session.id.clone(), session.subject.clone()));
+    let endings = vec![
+        ending(Selection::One(sessions[0].id.clone())),
+        // Ended by the one before.
+        Ending { provided: provided(&sessions[0]), ..ending(Selection::OfSubject(subject("kim"))) },
+        ending(Selection::OfSubject(subject("ana"))),
+        ending(Selection::Others(subject("jose"), sessions[2].id.clone())),
+        ending(Selection::All { issued_until: NOON }),
+        ending(Selection::OfSubject(subject("jose"))),
+    ];
+    let ended = store.end_all(endings).await.unwrap();
+    let counts: Vec<_> = ended.iter().map(|ended| ended.as_ref().map(|ended| ended.sessions)).collect();
+    assert_eq!(counts, [Some(1), None, Some(1), Some(1), Some(2), Some(0)]);
+    assert_eq!(commits().await, before + 1);
+    assert!(agree(&server, &store).await.is_empty());
+    // Those that the cut-off covers get none of their own.
+    assert_eq!(read_all(&store, None).await.0.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_they_are_forgotten() {
+    let (server, store) = with_server().await;
+    for number in 0..600 {
+        let mut session = session(&format!("{}", number % 7));
+        if number % 2 == 0 {
+            session.refresh_expires_at = NOON;
+        }
+        store.create(session).await.unwrap();
+    }
+    while !store.forget_expired(after(901)).await.unwrap().complete {}
+    assert_eq!(agree(&server, &store).await.len(), 300);
+    let page = store.sessions_of(&subject("1"), None, 5).await.unwrap();
+    let rest = store.sessions_of(&subject("1"), Some(&page[4].id), usize::MAX).await.unwrap();
+    let mut ids: Vec<_> = page.iter().chain(&rest).map(|session| session.id.clone()).collect();
+    let of_one = ids.len();
+    ids.dedup();
+    assert!(ids.is_sorted() && ids.len() == of_one && of_one > 40);
+    tokio::time::timeout(Duration::from_secs(5), store.end(ending(Selection::OfSubject(subject("1")))))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(agree(&server, &store).await.len(), 300 - of_one);
+}

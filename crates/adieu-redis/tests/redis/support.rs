@@ -1,0 +1,80 @@
+//! Servers, and what is tried with them.
+
+use std::{
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use adieu::revocation::{Cursor, RevocationLog};
+use adieu_conformance::{Identity, Place};
+use adieu_redis::Redis;
+use test_servers::Redis as Server;
+use tokio::sync::Mutex;
+
+/// A server of its own, since the suite has it crash.
+pub(crate) struct OnServer(Mutex<Server>);
+
+impl Place for OnServer {
+    type Store = Redis;
+
+    const IDENTITY: Identity = Identity::Changes;
+
+    async fn empty() -> Self {
+        Self(Mutex::new(Server::start().await))
+    }
+
+    async fn open(&self) -> Redis {
+        Redis::connect(&self.0.lock().await.url()).await.unwrap()
+    }
+
+    async fn crash(&self) {
+        let mut server = self.0.lock().await;
+        server.kill();
+        server.start_again().await;
+    }
+}
+
+/// A server, and what is kept there.
+pub(crate) async fn with_server() -> (Server, Redis) {
+    let server = Server::start().await;
+    let store = Redis::connect(&server.url()).await.unwrap();
+    (server, store)
+}
+
+/// A place on the server that tests share, for those that do it no harm.
+pub(crate) async fn shared() -> Redis {
+    Redis::connect(&test_servers::redis_database().await).await.unwrap()
+}
+
+/// Where the log ends now.
+pub(crate) async fn cursor(log: &Redis) -> Cursor {
+    log.read(None, Duration::ZERO).await.unwrap().cursor
+}
+
+/// The first success, which must come soon.
+pub(crate) async fn recovers<T, E: std::fmt::Debug>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let started = Instant::now();
+    loop {
+        match attempt().await {
+            Ok(success) => return success,
+            Err(error) => assert!(started.elapsed() < Duration::from_secs(20), "it does not recover: {error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Asks a future once, and leaves it waiting.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) {
+    poll_fn(|context| {
+        let _ = std::pin::Pin::new(&mut *future).poll(context);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Whether a replica has what its primary has.
+pub(crate) async fn replicated(replica: &Server) -> Result<(), String> {
+    let info = replica.command(&["INFO", "replication"]).await;
+    if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }
+}

@@ -1,0 +1,152 @@
+//! Whether the file that is open still is the one of its name.
+//!
+//! One that was removed or replaced takes commits as before, and whoever starts after that finds nothing of them. So each commit is
+//! answered only if, after it, the file, its write-ahead log and the index of that still are where they were; and so is each read, since
+//! a follower would otherwise go on with a log to which nobody else appends.
+//!
+//! None is opened for that: to close it again would drop the locks that SQLite has on it (see `schema`).
+
+use std::{
+    fs::Metadata,
+    path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{schema, wal_index};
+use adieu::Error;
+
+/// The device and the number of a file.
+type Identity = (u64, u64);
+
+/// A database, its write-ahead log and the index of that beside it, and which files these were when they were opened.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    opened: Identity,
+    log: Beside,
+    index: Beside,
+    /// Set once a commit was not found where it was written, or the file was written to by another program.
+    lost: OnceLock<Error>,
+    /// Bytes of the file when that was last looked at. It only grows, but for a `VACUUM`.
+    length: AtomicU64,
+}
+
+/// A file that SQLite makes with the first read, and that stays as long as anybody has the database open.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
+    opened: OnceLock<Identity>,
+    /// The greatest length that was seen.
+    length: AtomicU64,
+}
+
+impl File {
+    /// That is open already.
+    pub(super) fn of(path: &Path) -> Result<Self, Error> {
+        let metadata = look_at(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            opened: identity(&metadata),
+            log: Beside::of(path, "-wal"),
+            index: Beside::of(path, "-shm"),
+            lost: OnceLock::new(),
+            length: AtomicU64::new(metadata.len()),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From now on it is not what was opened, and nothing is answered any more.
+    pub(super) fn lose(&self, error: Error) {
+        // The first cause explains the others.
+        let _ = self.lost.set(error);
+    }
+
+    /// Makes sure that it is still what was opened.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it was removed, replaced, truncated or overwritten.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let metadata = look_at(&self.path)?;
+        if identity(&metadata) != self.opened {
+            return Err(lost(&self.path, "was replaced"));
+        }
+        let length = metadata.len();
+        if length < self.length.load(Ordering::Relaxed) && !schema::is_whole(&self.path, length) {
+            return Err(lost(&self.path, "was truncated"));
+        }
+        self.length.store(length, Ordering::Relaxed);
+        self.log.check()?;
+        self.check_index()
+    }
+
+    /// Makes sure that the index of the write-ahead log is as long as it was. Every connection has it mapped into memory, and would end
+    /// the process (SIGBUS) where there is nothing any more; so this is asked before SQLite is.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it was removed, replaced or truncated, or when all was lost before.
+    pub(super) fn check_index(&self) -> Result<(), Error> {
+        if let Some(error) = self.lost.get() {
+            return Err(error.clone());
+        }
+        let length = self.index.check()?.map_or(0, |metadata| metadata.len());
+        // As long as anybody has it open it only grows.
+        match length < self.index.length.fetch_max(length, Ordering::Relaxed) {
+            true => Err(lost(&self.index.path, "was truncated")),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`check`](Self::check), and that it can be written as far as its file system goes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it can't.
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        self.check()?;
+        wal_index::check(&self.path)
+    }
+}
+
+impl Beside {
+    fn of(path: &Path, suffix: &str) -> Self {
+        let mut path = path.as_os_str().to_owned();
+        path.push(suffix);
+        Self { path: path.into(), opened: OnceLock::new(), length: AtomicU64::new(0) }
+    }
+
+    fn check(&self) -> Result<Option<Metadata>, Error> {
+        match (look_at(&self.path), self.opened.get()) {
+            (Ok(metadata), _) if identity(&metadata) == *self.opened.get_or_init(|| identity(&metadata)) => {
+                Ok(Some(metadata))
+            }
+            (Ok(_), _) => Err(lost(&self.path, "was replaced")),
+            (Err(_), None) => Ok(None),
+            (Err(error), Some(_)) => Err(error),
+        }
+    }
+}
+
+fn look_at(path: &Path) -> Result<Metadata, Error> {
+    std::fs::metadata(path).map_err(|error| lost(path, &format!("can't be found: {error}")))
+}
+
+pub(super) fn lost(path: &Path, what: &str) -> Error {
+    Error::unavailable(format!("{} {what}, while it was in use", path.display()))
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt as _;
+    (metadata.dev(), metadata.ino())
+}
+
+/// A system on which a file that is open can't be removed.
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Identity {
+    (0, 0)
+}

@@ -1,0 +1,9 @@
+//! The engines: one suite that all of them pass, and what is promised of a file beyond it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod broken;
+mod engines;
+mod files;
+mod group_commit;
+mod long_reads;
+mod lost_files;

@@ -1,0 +1,6 @@
+//! Building blocks for engines: what more than one of them needs, beside the contracts.
+
+pub mod everything;
+mod search;
+
+pub use search::{Found, Searches};
