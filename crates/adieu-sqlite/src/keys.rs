@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
-use super::{Sqlite, from_time, log, to_time};
+use super::{Sqlite, from_time, rows, to_time};
 use adieu::{
     Error,
     token::{KeyStore, StoredKey},
@@ -62,7 +62,7 @@ fn all(connection: &Connection) -> rusqlite::Result<Vec<StoredKey>> {
 fn key(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
     Ok(StoredKey {
         id: row.get(0)?,
-        algorithm: row.get::<_, String>(1)?.parse().map_err(|_| log::invalid("an unknown algorithm"))?,
+        algorithm: row.get::<_, String>(1)?.parse().map_err(|_| rows::invalid("an unknown algorithm"))?,
         private_key: row.get::<_, Vec<u8>>(2)?.into(),
         created_at: to_time(row.get(3)?),
         signs_from: to_time(row.get(4)?),

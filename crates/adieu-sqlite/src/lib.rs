@@ -18,6 +18,7 @@ mod keys;
 mod log;
 mod network;
 mod restore;
+mod rows;
 mod schema;
 mod sessions;
 mod wal_index;

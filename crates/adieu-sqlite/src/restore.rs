@@ -1,13 +1,13 @@
 //! What an SQLite file says when a copy of it may have been put in its place.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
-use super::{Sqlite, from_time, log, sessions, to_time};
+use super::{Sqlite, from_time, rows, to_time};
 use adieu::{
     Error,
     restore::{LogState, Renewal, Restorable, Witness},
-    revocation::{LogId, Position},
+    revocation::Position,
     session::Ended,
     time::Timestamp,
 };
@@ -19,7 +19,7 @@ impl Restorable for Sqlite {
     }
 
     async fn look(&self, at: Position) -> Result<LogState, Error> {
-        self.query(move |connection| state(&*connection.unchecked_transaction()?, at)).await
+        self.query(move |connection| rows::state(&*connection.unchecked_transaction()?, at)).await
     }
 
     async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
@@ -27,14 +27,14 @@ impl Restorable for Sqlite {
         let ending = renewal.ending.clone();
         let mut ended = self
             .transact(move |connection| {
-                if log_id(connection)? != renewal.seen.as_str() {
+                if rows::log_id(connection)? != renewal.seen.as_str() {
                     return Ok(None);
                 }
-                let ended = renewal.ending.revocations(&sessions::delete(connection, &renewal.ending.selection)?);
-                let mut last = renewal.after.max(log::head(connection)?);
+                let ended = renewal.ending.revocations(&rows::delete(connection, &renewal.ending.selection)?);
+                let mut last = renewal.after.max(rows::head(connection)?);
                 for revocation in &ended.revocations {
                     last = Position::new(last.get().saturating_add(1));
-                    log::insert_at(connection, Some(last), revocation)?;
+                    rows::insert_at(connection, Some(last), revocation)?;
                 }
                 connection.execute(RENAME, params![renewal.log.as_str(), from_time(renewal.at)])?;
                 Ok(Some(ended))
@@ -59,29 +59,4 @@ impl Restorable for Sqlite {
         })
         .await
     }
-}
-
-/// What the log is like, and the entry at a position, in the caller's transaction.
-pub(super) fn state(connection: &Connection, at: Position) -> rusqlite::Result<LogState> {
-    const STATE: &str = "SELECT log_id, pruned_through, restored_at FROM revocation_log_state";
-    let (log, pruned_through, restored_at) = connection.prepare_cached(STATE)?.query_row([], |row| {
-        Ok((row.get::<_, String>(0)?, to_time(row.get(1)?), row.get::<_, Option<i64>>(2)?.map(to_time)))
-    })?;
-    let head = log::head(connection)?;
-    let entry = log::entry_at(connection, at)?;
-    let log = LogId::new(&log).map_err(log::invalid)?;
-    Ok(LogState {
-        lineage: log.clone(),
-        log,
-        head,
-        pruned_through,
-        restored_at,
-        last: if head == at { entry.clone() } else { log::entry_at(connection, head)? },
-        entry,
-    })
-}
-
-pub(super) fn log_id(connection: &Connection) -> rusqlite::Result<String> {
-    const ID: &str = "SELECT log_id FROM revocation_log_state";
-    connection.query_row(ID, [], |row| row.get(0))
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{
     file::File,
-    log, restore, wal_index,
+    rows, wal_index,
     write_ahead_log::{Unacknowledged, WriteAheadLog},
 };
 use adieu::{
@@ -303,17 +303,17 @@ fn transaction(writer: &mut Writer<'_>, body: impl FnOnce() -> Result<(), Failur
         let mark = witness.mark();
         execute(connection, "BEGIN IMMEDIATE")?;
         write_ahead.begin_commit();
-        let before = ask(|| log::head(connection))?;
+        let before = ask(|| rows::head(connection))?;
         let emptied = match &mark {
             Some(mark) if before < mark.position() && before == Position::START => {
-                Some(ask(|| restore::log_id(connection))?)
+                Some(ask(|| rows::log_id(connection))?)
             }
             _ => None,
         };
         body()?;
         let found = match &mark {
-            Some(mark) if ask(|| log::head(connection))? > before => {
-                let found = ask(|| restore::state(connection, mark.anchor()))?;
+            Some(mark) if ask(|| rows::head(connection))? > before => {
+                let found = ask(|| rows::state(connection, mark.anchor()))?;
                 // With the same identity, this is no log that begins anew.
                 let was_empty = emptied.is_some_and(|log| log == found.log.as_str());
                 let head = if was_empty { before } else { found.head };
