@@ -11,6 +11,7 @@ use adieu::{
     restore::{HighWater, LogState, Renewal, Restorable, WentBack},
     revocation::{LogId, Position, Revocation, RevocationLog, Target},
     session::{Ending, Rotated, Rotation, Selection, Session, SessionStore},
+    store::Store,
     time::Timestamp,
 };
 
@@ -50,7 +51,7 @@ fn renewal(seen: &LogId, position: u64) -> Renewal {
 }
 
 /// The identity, the head, the mark of pruning, and entries by their places, also the last one when it has lapsed.
-pub async fn a_look_shows_what_a_read_hides<P: Place<Store: RevocationLog + Restorable>>() {
+pub async fn a_look_shows_what_a_read_hides<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert!(store.restorable().is_some());
@@ -73,7 +74,7 @@ pub async fn a_look_shows_what_a_read_hides<P: Place<Store: RevocationLog + Rest
 }
 
 /// Another identity, no sessions, what was asked for at the end, positions after the one that was named.
-pub async fn a_log_begins_anew_in_one_step<P: Place<Store: RevocationLog + SessionStore + Restorable>>() {
+pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let head = store.append(vec![token("before")]).await.unwrap();
@@ -104,7 +105,7 @@ pub async fn a_log_begins_anew_in_one_step<P: Place<Store: RevocationLog + Sessi
 }
 
 /// Several nodes notice at once: one acts, and the others are told that there is nothing left to do.
-pub async fn it_does_so_once_whoever_asks<P: Place<Store: RevocationLog + SessionStore + Restorable>>() {
+pub async fn it_does_so_once_whoever_asks<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let seen = place.open().await.look(Position::START).await.unwrap().log;
     let mut nodes = Vec::new();
@@ -121,7 +122,7 @@ pub async fn it_does_so_once_whoever_asks<P: Place<Store: RevocationLog + Sessio
 }
 
 /// What was revoked stays so.
-pub async fn a_restore_is_accepted_once<P: Place<Store: RevocationLog + SessionStore + Restorable>>() {
+pub async fn a_restore_is_accepted_once<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert_eq!(store.accept_restore().await.unwrap(), None);
@@ -153,7 +154,7 @@ impl Drop for Marked {
 }
 
 /// Before it is answered, whoever appends and for whatever reason; and what a read finds, too.
-pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: RevocationLog + SessionStore + Restorable>>() {
+pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let marked = Marked::new(&store);
@@ -192,9 +193,7 @@ pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: RevocationLog +
 }
 
 /// Not even when it has grown since, and whoever asks: otherwise new entries would take the place of those that were lost.
-pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<
-    P: Place<Store: RevocationLog + SessionStore + Restorable>,
->() {
+pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let before = store.append(vec![token("a"), token("b")]).await.unwrap();

@@ -10,10 +10,7 @@
 //! recovery to a point in time, and when a dump has been put back, nobody's cursor is of use, and all read the log from the
 //! beginning once.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -22,7 +19,7 @@ use tokio::time::Instant;
 use super::{Postgres, batch::Changes, from_text, from_time, invalid, to_text, to_time};
 use adieu::{
     Error, Issuer,
-    restore::{LogState, Restorable},
+    restore::LogState,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, TargetKind, TargetParts},
     time::Timestamp,
 };
@@ -123,10 +120,6 @@ impl RevocationLog for Postgres {
                 tokio::time::sleep(left.min(BURST)).await;
             }
         }
-    }
-
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        Some(Arc::new(self.clone()))
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {

@@ -1,6 +1,6 @@
 //! The revocation log in Redis: a stream, whose entries are named by their positions.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Value;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Redis, commit::Commit, connection::Ask, durability::incarnation, invalid};
 use adieu::{
     Error, Issuer,
-    restore::{LogState, Restorable},
+    restore::LogState,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, TargetKind, TargetParts},
     time::Timestamp,
 };
@@ -48,10 +48,6 @@ impl RevocationLog for Redis {
             // Either way it is time to look again.
             let _ = tokio::time::timeout(left.min(POLL), woken.changed()).await;
         }
-    }
-
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        Some(Arc::new(self.clone()))
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {

@@ -1,5 +1,7 @@
 //! What a Redis server says when an older copy of what it keeps may have been put in its place, as by a replica that takes over.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{
@@ -13,8 +15,15 @@ use adieu::{
     restore::{LogState, Renewal, Restorable, Witness},
     revocation::Position,
     session::Ended,
+    store::Store,
     time::Timestamp,
 };
+
+impl Store for Redis {
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
+    }
+}
 
 #[async_trait]
 impl Restorable for Redis {

@@ -387,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn what_went_wrong_inside_is_not_told() {
         let secret = || std::io::Error::other("/var/lib/adieu: disk full");
-        let went_back = adieu::Error::WentBack(adieu::restore::WentBack::Shorter);
+        let went_back = adieu::Error::WentBack(adieu::WentBack::Shorter);
         for error in [adieu::Error::unavailable(secret()), went_back] {
             let (status, body, response) = rendered(error.into()).await;
             assert_eq!(

@@ -11,7 +11,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use adieu::{session::Sessions, token::Verifier};
+use adieu::{restore::HighWater, session::Sessions, token::Verifier};
 use adieu_axum::RefusalKind;
 use axum::{
     Router,
@@ -92,7 +92,7 @@ struct Cause {
 impl Metrics {
     /// All of them at zero, of a server that verifies with this; a relay has no sessions.
     #[must_use]
-    pub fn new(verifier: Arc<Verifier>, sessions: Option<Arc<Sessions>>) -> Self {
+    pub fn new(verifier: Arc<Verifier>, sessions: Option<Arc<Sessions>>, high_water: Option<Arc<HighWater>>) -> Self {
         let mut registry = Registry::with_prefix("adieu");
         let mut metrics = Self {
             logins: Counter::default(),
@@ -115,7 +115,7 @@ impl Metrics {
             "Revocations by clients, and those beyond their quota",
             metrics.client_revocations.clone(),
         );
-        registry.register_collector(Box::new(Known { verifier, sessions }));
+        registry.register_collector(Box::new(Known { verifier, sessions, high_water }));
         metrics.registry = registry;
         metrics
     }
@@ -225,6 +225,7 @@ impl Collector for ClientLimits {
 struct Known {
     verifier: Arc<Verifier>,
     sessions: Option<Arc<Sessions>>,
+    high_water: Option<Arc<HighWater>>,
 }
 
 impl Collector for Known {
@@ -256,7 +257,7 @@ impl Collector for Known {
             None,
             &ConstCounter::new(appended),
         )?;
-        let restored = self.sessions.as_ref().and_then(|sessions| sessions.high_water()?.restored_at());
+        let restored = self.high_water.as_ref().and_then(|mark| mark.restored_at());
         put(
             &mut encoder,
             "restored_backup",

@@ -6,9 +6,8 @@ use std::{
 };
 
 use adieu::{
-    Issuer,
+    Housekeeping, Issuer,
     session::{SessionSettings, Sessions},
-    store::Housekeeping,
     time::{Clock, SystemClock},
     token::{CacheLimits, WhenStale},
 };
@@ -153,7 +152,8 @@ impl Node {
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let joining = joining.map(|joining| (joining, core.settled()));
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
-        let metrics = Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)));
+        let metrics =
+            Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)), core.high_water().cloned());
         let metrics = metrics.with_clients(clients.clone(), settings.clone());
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
         let is_leaving = AtomicBool::new(false);

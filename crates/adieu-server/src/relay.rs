@@ -148,7 +148,7 @@ impl Relay {
             Verifier::new(Arc::clone(&decoder), index, freshness, Arc::clone(&clock), max_staleness, when_stale);
         let revocations = format!("{base}revocations").parse().context("follow")?;
         let verifier = Arc::new(verifier);
-        let metrics = Arc::new(Metrics::new(Arc::clone(&verifier), None));
+        let metrics = Arc::new(Metrics::new(Arc::clone(&verifier), None, None));
         Ok(Self {
             verifier,
             metrics,

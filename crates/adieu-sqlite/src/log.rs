@@ -1,9 +1,6 @@
 //! The revocation log in SQLite.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use rusqlite::params;
@@ -12,7 +9,6 @@ use tokio::time::Instant;
 use super::{Sqlite, from_time, rows};
 use adieu::{
     Error,
-    restore::Restorable,
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
 };
@@ -60,10 +56,6 @@ impl RevocationLog for Sqlite {
                 tokio::time::sleep(left.min(BURST)).await;
             }
         }
-    }
-
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        Some(Arc::new(self.clone()))
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {

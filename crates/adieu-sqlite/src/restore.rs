@@ -1,5 +1,7 @@
 //! What an SQLite file says when a copy of it may have been put in its place.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rusqlite::params;
 
@@ -9,8 +11,15 @@ use adieu::{
     restore::{LogState, Renewal, Restorable, Witness},
     revocation::Position,
     session::Ended,
+    store::Store,
     time::Timestamp,
 };
+
+impl Store for Sqlite {
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
+    }
+}
 
 #[async_trait]
 impl Restorable for Sqlite {

@@ -25,7 +25,7 @@ use adieu::{
     Issuer, Subject, TokenId,
     revocation::{Follower, Index, Revocation, RevocationLog, Target},
     session::{Origin, Scope, SessionSettings, Sessions},
-    store::tidy_up,
+    tidy_up,
     time::{Clock, SystemClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale},
 };

@@ -1,8 +1,8 @@
 //! What can go wrong that is nobody's token's fault.
 
-use std::{error::Error as StdError, sync::Arc};
+use std::{error::Error as StdError, fmt, sync::Arc};
 
-use crate::{IdError, restore::WentBack};
+use crate::IdError;
 
 /// Why something could not be done. Why a *token* is refused is a [`Refusal`](crate::token::Refusal).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -36,5 +36,36 @@ impl Error {
     /// An [`Error::Unavailable`] with its cause.
     pub fn unavailable(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Unavailable(Arc::from(cause.into()))
+    }
+}
+
+/// How it shows that a log went back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WentBack {
+    /// It ends before the mark.
+    Shorter,
+    /// At the place of an entry that is remembered there is another.
+    OtherEntry,
+    /// An entry that is remembered is not there, and has not lapsed.
+    MissingEntry,
+    /// It was pruned further before.
+    LessPruned,
+    /// It has an identity that was left behind.
+    Former,
+    /// It is empty and has another identity, and entries were seen before: the store was emptied, or an empty one is in its place.
+    Emptied,
+}
+
+impl fmt::Display for WentBack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Shorter => "the log ends before an entry that was seen in it",
+            Self::OtherEntry => "the log has another entry where one was seen",
+            Self::MissingEntry => "the log has lost an entry that was seen in it",
+            Self::LessPruned => "the log was pruned further before",
+            Self::Former => "the log has an identity that it had before it was last put back",
+            Self::Emptied => "the log is empty and has another identity, and entries were seen in the one before",
+        })
     }
 }

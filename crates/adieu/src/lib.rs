@@ -27,6 +27,6 @@ pub mod store;
 pub mod time;
 pub mod token;
 
-pub use error::Error;
+pub use error::{Error, WentBack};
 pub use id::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId};
-pub use node::{DEFAULT_MAX_STALENESS, Node, NodeBuilder};
+pub use node::{DEFAULT_MAX_STALENESS, Housekeeping, Limit, Node, NodeBuilder, tidy_up};

@@ -16,22 +16,36 @@
 //! # }
 //! ```
 
+mod guard;
+mod housekeeping;
+mod kept_keys;
+mod limited;
+mod watched;
+
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{
     Error, Issuer,
-    restore::{Guard, Watched, WatchedKeys},
-    revocation::{Cursor, Follower, Index, Limit, Limited, RevocationLog},
+    restore::HighWater,
+    revocation::{Cursor, Follower, Index, RevocationLog},
     session::{SessionSettings, Sessions},
-    store::{Housekeeping, Store},
+    store::Store,
     time::{Clock, SystemClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, DEFAULT_SKEW, Decoder, FirstKeys, KeptKeys, KeySet, KeyStore, RemovedKey, Rules,
-        SigningKey, SigningKeys, StoredKey, Verifier, WhenStale, WithKeys, remove_key, rotate_key,
+        Algorithm, CacheLimits, DEFAULT_SKEW, Decoder, KeySet, KeyStore, RemovedKey, Rules, SigningKey, SigningKeys,
+        StoredKey, Verifier, WhenStale, remove_key, rotate_key,
     },
 };
+
+pub use housekeeping::{Housekeeping, tidy_up};
+pub use limited::Limit;
+
+use guard::Guard;
+use kept_keys::{FirstKeys, KeptKeys, WithKeys};
+use limited::Limited;
+use watched::{Watched, WatchedKeys};
 
 /// By default, the longest that a node may be behind the log before its verifier refuses.
 pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(2);
@@ -157,6 +171,12 @@ impl Node {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Returns the mark that the log of the store is held against; `None` unless a [file](NodeBuilder::high_water) was set.
+    #[must_use]
+    pub fn high_water(&self) -> Option<&Arc<HighWater>> {
+        self.guard.as_deref().map(Guard::high_water)
     }
 
     /// When it was noticed that a backup had been put back, until that is [accepted](Node::accept_restore); see
@@ -387,8 +407,7 @@ impl NodeBuilder {
             verifier = verifier.with_issuer(issuer)?;
         }
         let verifier = Arc::new(verifier);
-        let sessions = Sessions::new(store, Arc::clone(&verifier), keys.clone(), settings, Arc::clone(&clock))?
-            .with_high_water(guard.as_ref().map(|guard| Arc::clone(guard.high_water())));
+        let sessions = Sessions::new(store, Arc::clone(&verifier), keys.clone(), settings, Arc::clone(&clock))?;
         follower.ready().await?;
         Ok(Node { sessions: Arc::new(sessions), verifier, log, keys, kept_keys, clock, guard, follower })
     }

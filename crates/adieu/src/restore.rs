@@ -22,16 +22,12 @@
 //! What is not noticed: a copy that is put back together with the mark; and one that others, without a mark, went on with until
 //! the entry that the mark remembers has lapsed and been forgotten. Accounts and clients are as they were in the copy.
 
-mod guard;
 mod high_water;
 mod mark;
 mod store;
-mod watched;
 mod witness;
 
-pub(crate) use guard::Guard;
 pub use high_water::HighWater;
-pub use mark::{Mark, Verdict, WentBack};
+pub use mark::{Mark, Verdict};
 pub use store::{LogState, Renewal, Restorable};
-pub(crate) use watched::{Watched, WatchedKeys};
 pub use witness::Witness;

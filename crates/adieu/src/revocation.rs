@@ -3,12 +3,9 @@
 mod fact;
 mod follower;
 mod index;
-mod limited;
 mod log;
 
 pub use fact::{InvalidTarget, MAX_LEEWAY, Revocation, Target, TargetKind, TargetParts};
 pub use follower::{Follower, Freshness};
 pub use index::{Index, IndexStats, RevokedBy, TokenFacts};
-pub use limited::Limit;
-pub(crate) use limited::Limited;
 pub use log::{Cursor, CursorError, LogId, Page, Position, Pruned, RevocationLog};

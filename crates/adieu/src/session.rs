@@ -12,6 +12,7 @@
 //! Refresh tokens are judged here only, against the session: a verifier elsewhere accepts access tokens alone, since
 //! it can't know which refresh tokens have been rotated.
 
+mod keys;
 mod last_seen;
 mod named;
 mod options;
@@ -30,6 +31,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
+pub use keys::{forget_lapsed_keys, kept_until};
 pub use named::{Name, Named};
 pub use options::TokenOptions;
 pub use settings::SessionSettings;
@@ -41,7 +43,6 @@ use last_seen::LastSeen;
 
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
-    restore::HighWater,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::{Clock, Timestamp},
     token::{Claims, Expiry, Fresh, Refusal, Rules, SigningKey, SigningKeys, TokenType, Verifier, encode_with_header},
@@ -134,7 +135,6 @@ pub struct Sessions {
     clock: Arc<dyn Clock>,
     last_seen: LastSeen,
     appended: Arc<AtomicU64>,
-    high_water: Option<Arc<HighWater>>,
 }
 
 impl fmt::Debug for Sessions {
@@ -165,20 +165,7 @@ impl Sessions {
             clock,
             last_seen: LastSeen::default(),
             appended: Arc::default(),
-            high_water: None,
         })
-    }
-
-    /// The mark that the log of the store is held against; see [`restore`](crate::restore).
-    #[must_use]
-    pub(crate) fn with_high_water(self, high_water: Option<Arc<HighWater>>) -> Self {
-        Self { high_water, ..self }
-    }
-
-    /// The mark that the log of the store is held against, if there is one.
-    #[must_use]
-    pub fn high_water(&self) -> Option<&HighWater> {
-        self.high_water.as_deref()
     }
 
     /// What every path asks whether a token is good.

@@ -12,17 +12,21 @@
 //! [`SessionStore`] and [`KeyStore`], as those say, and passes the suite
 //! in `conformance`, which is there with the feature of that name.
 
-mod housekeeping;
 mod membership;
 mod memory;
 
-pub use housekeeping::{Housekeeping, tidy_up};
 pub use membership::{Members, Membership, Standing};
 pub use memory::Memory;
 
-use crate::{revocation::RevocationLog, session::SessionStore, token::KeyStore};
+use std::sync::Arc;
 
-/// All that a [`Node`](crate::Node) keeps, in one place; whatever keeps the three is one.
-pub trait Store: RevocationLog + SessionStore + KeyStore {}
+use crate::{restore::Restorable, revocation::RevocationLog, session::SessionStore, token::KeyStore};
 
-impl<S: RevocationLog + SessionStore + KeyStore> Store for S {}
+/// Everything that a [`Node`](crate::Node) keeps, in one place: the log, the sessions and the signing keys.
+pub trait Store: RevocationLog + SessionStore + KeyStore {
+    /// Returns this store if an older copy of it may be put in its place under the same identity; see
+    /// [`restore`](crate::restore). `None`, the default, for a store with which that cannot happen.
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        None
+    }
+}

@@ -73,7 +73,7 @@ async fn the_end_of_a_session_is_remembered_for_as_long_as_its_longest_token_liv
     node.sessions().log_out(&pair.access, Scope::This).await.unwrap();
     clock.advance(24 * HOUR - Duration::from_secs(1));
     while node.verifier().index().drop_lapsed(clock.now()) {}
-    adieu::store::tidy_up(&**node.log(), node.sessions().store(), clock.now()).await.unwrap();
+    adieu::tidy_up(&**node.log(), node.sessions().store(), clock.now()).await.unwrap();
     let page = node.log().read(None, Duration::ZERO).await.unwrap();
     assert_eq!(page.entries.len(), 1);
     assert!(matches!(node.verifier().verify(&pair.access), Err(Refusal::Revoked(_) | Refusal::Stale)));

@@ -6,7 +6,7 @@ use adieu::{
     Error,
     revocation::RevocationLog,
     session::{Ending, Selection, SessionStore},
-    store::tidy_up,
+    tidy_up,
     token::KeyStore,
 };
 use adieu_conformance::sample::{after, issuer, key, session, token};

@@ -6,7 +6,8 @@ use adieu::{
     Error, TokenId,
     revocation::RevocationLog,
     session::{Ending, Presented, Rotated, Rotation, Selection, Session, SessionStore},
-    store::{Membership, Standing, tidy_up},
+    store::{Membership, Standing},
+    tidy_up,
     token::KeyStore,
 };
 use adieu_conformance::sample::{after, issuer, key, lapsing, read_all, session, subject, token};

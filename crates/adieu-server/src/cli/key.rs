@@ -3,8 +3,9 @@
 use std::{process::ExitCode, time::Duration};
 
 use adieu::{
+    session::kept_until,
     time::{Clock as _, SystemClock, Timestamp},
-    token::{Algorithm, PUBLISHED_FOR, StoredKey, kept_until, key_at, remove_key, rotate_key},
+    token::{Algorithm, PUBLISHED_FOR, StoredKey, key_at, remove_key, rotate_key},
 };
 use anyhow::bail;
 use clap::{Args, Subcommand};

@@ -35,7 +35,7 @@ impl Drop for AxumApp {
 impl AxumApp {
     pub(crate) async fn start<S>(key: &SharedKey, store: S) -> Self
     where
-        S: adieu::revocation::RevocationLog + adieu::session::SessionStore + adieu::token::KeyStore + Clone,
+        S: adieu::store::Store + Clone,
     {
         let node = Node::builder(Issuer::new(ISSUER).unwrap())
             .signing_key(key.signing_key())

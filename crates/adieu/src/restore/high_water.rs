@@ -178,7 +178,7 @@ impl HighWater {
     }
 
     /// The mark as this process knows it, without a look at the file.
-    pub(super) fn known(&self) -> Option<Arc<Mark>> {
+    pub(crate) fn known(&self) -> Option<Arc<Mark>> {
         self.state().mark.clone()
     }
 
@@ -209,12 +209,12 @@ impl HighWater {
     }
 
     /// Has the guard look at the log at once.
-    pub(super) fn raise_alarm(&self) {
+    pub(crate) fn raise_alarm(&self) {
         self.alarm.notify_one();
     }
 
     /// Returns when an engine has found that its log went back, also if that was before the call.
-    pub(super) async fn alarmed(&self) {
+    pub(crate) async fn alarmed(&self) {
         self.alarm.notified().await;
     }
 
@@ -225,13 +225,13 @@ impl HighWater {
     }
 
     /// Keeps when that was noticed; gives what was kept before.
-    pub(super) fn note_restored(&self, at: Option<Timestamp>) -> Option<Timestamp> {
+    pub(crate) fn note_restored(&self, at: Option<Timestamp>) -> Option<Timestamp> {
         let at = at.map_or(0, |at| at.as_unix().saturating_add(1));
         self.restored_at.swap(at, Ordering::Relaxed).checked_sub(1).map(Timestamp::from_unix)
     }
 
     /// Takes note of the signing keys in the store.
-    pub(super) fn see_keys(&self, mut keys: Vec<String>) {
+    pub(crate) fn see_keys(&self, mut keys: Vec<String>) {
         keys.sort_unstable();
         if self.known().is_none_or(|mark| mark.has_keys(&keys)) {
             return;
@@ -244,14 +244,14 @@ impl HighWater {
     }
 
     /// Writes what could not be written when it was noted, since another process held the file.
-    pub(super) fn write_pending(&self) {
+    pub(crate) fn write_pending(&self) {
         if self.state().pending {
             self.change(|_| ());
         }
     }
 
     /// Whether there is something to be forced to the disk.
-    pub(super) fn is_unsynced(&self) -> bool {
+    pub(crate) fn is_unsynced(&self) -> bool {
         self.state().unsynced
     }
 

@@ -1,11 +1,12 @@
 //! What is remembered of a log, and what it says about the log that is found.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    WentBack,
     restore::LogState,
     revocation::{LogId, Position, Revocation, TargetParts},
     time::Timestamp,
@@ -59,37 +60,6 @@ pub enum Verdict {
     Another,
     /// It is an older state of what the mark knows.
     WentBack(WentBack),
-}
-
-/// How it shows that a log went back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WentBack {
-    /// It ends before the mark.
-    Shorter,
-    /// At the place of an entry that is remembered there is another.
-    OtherEntry,
-    /// An entry that is remembered is not there, and has not lapsed.
-    MissingEntry,
-    /// It was pruned further before.
-    LessPruned,
-    /// It has an identity that was left behind.
-    Former,
-    /// It is empty and has another identity, and entries were seen before: the store was emptied, or an empty one is in its place.
-    Emptied,
-}
-
-impl fmt::Display for WentBack {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Shorter => "the log ends before an entry that was seen in it",
-            Self::OtherEntry => "the log has another entry where one was seen",
-            Self::MissingEntry => "the log has lost an entry that was seen in it",
-            Self::LessPruned => "the log was pruned further before",
-            Self::Former => "the log has an identity that it had before it was last put back",
-            Self::Emptied => "the log is empty and has another identity, and entries were seen in the one before",
-        })
-    }
 }
 
 impl Mark {
@@ -234,7 +204,7 @@ impl Mark {
     }
 
     /// Takes note of the signing keys that are in the store now.
-    pub(super) fn see_keys(&mut self, keys: Vec<String>) {
+    pub(crate) fn see_keys(&mut self, keys: Vec<String>) {
         let gone = self.keys.iter().filter(|key| !keys.contains(key) && !self.removed_keys.contains(key));
         let gone: Vec<String> = gone.cloned().collect();
         self.removed_keys.extend(gone);
@@ -243,7 +213,7 @@ impl Mark {
     }
 
     /// Whether this key was in the store once and was removed.
-    pub(super) fn has_removed(&self, key: &str) -> bool {
+    pub(crate) fn has_removed(&self, key: &str) -> bool {
         self.removed_keys.iter().any(|removed| removed == key)
     }
 

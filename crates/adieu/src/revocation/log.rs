@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::{Error, IdError, restore::Restorable, revocation::Revocation, time::Timestamp};
+use crate::{Error, IdError, revocation::Revocation, time::Timestamp};
 
 /// Which log this is: drawn at random when it is made, and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -196,12 +196,6 @@ pub trait RevocationLog: Send + Sync + 'static {
     ///
     /// Called by a [`Follower`](crate::revocation::Follower), never before it is true. Most engines have nobody to tell.
     fn acknowledge(&self, _cursor: &Cursor) {}
-
-    /// The store of this log, if an older copy of it may be put in its place under the same identity; see
-    /// [`restore`](crate::restore). `None` when that can't be, or when the log is another's.
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        None
-    }
 }
 
 /// What one step of [`RevocationLog::prune`] did.

@@ -16,6 +16,7 @@ use crate::{
     restore::{LogState, Mark, Renewal, Restorable, Witness},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    store::Store,
     time::Timestamp,
     token::{KeyStore, StoredKey},
 };
@@ -177,10 +178,6 @@ impl RevocationLog for Memory {
         self.read_now(after)
     }
 
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        Some(Arc::new(self.clone()))
-    }
-
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
         let mut kept = self.kept();
         let before = kept.log.len();
@@ -297,6 +294,12 @@ impl KeyStore for Memory {
         kept.keys.retain(|key| !removed.contains(&key.id));
         kept.keys.sort_by(|one, other| (one.signs_from, &one.id).cmp(&(other.signs_from, &other.id)));
         Ok(kept.keys.clone())
+    }
+}
+
+impl Store for Memory {
+    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
+        Some(Arc::new(self.clone()))
     }
 }
 

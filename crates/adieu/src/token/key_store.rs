@@ -102,7 +102,7 @@ pub async fn load_or_make_keys(
 }
 
 /// The keys that are kept; the first one is made if there is none.
-pub(super) async fn keep_one(
+pub(crate) async fn keep_one(
     store: &dyn KeyStore,
     algorithm: Algorithm,
     now: Timestamp,

@@ -4,7 +4,7 @@
 //!    time that it is given on. If that is later than every node and service has read the set, no token is refused
 //!    because its key is not known yet.
 //! 2. **Kept until its last token has lapsed.** What a key has signed stays good until it expires, for as long as the
-//!    key is there; [`forget_lapsed_keys`] removes it when none of it can be left.
+//!    key is there; [`forget_lapsed_keys`](crate::session::forget_lapsed_keys) removes it when none of it can be left.
 //! 3. **Removing is revoking.** Every node of the store refuses what a removed key has signed within its
 //!    `max_staleness`, or refuses everything because it can't know.
 //! 4. **There is always one that signs.** Who removes the one that does puts another in its place, in the same step.
@@ -16,8 +16,6 @@ use std::time::Duration;
 
 use crate::{
     Error,
-    revocation::Revocation,
-    session::SessionStore,
     time::Timestamp,
     token::{Algorithm, KeyStore, MAX_KEYS, StoredKey},
 };
@@ -28,9 +26,6 @@ pub const PUBLISHED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The most keys that a rotation leaves. Several at once go beyond it, and must not go beyond what a set can hold.
 const MOST_KEPT: usize = MAX_KEYS / 2;
-
-/// For how long after its successor's time a key may have signed all the same: on a node that could not read the keys.
-const LATE_SIGNING: Duration = Duration::from_secs(60 * 60);
 
 /// What [`remove_key`] did.
 #[derive(Debug, Clone)]
@@ -92,56 +87,4 @@ pub async fn remove_key(store: &dyn KeyStore, id: &str, now: Timestamp) -> Resul
 #[must_use]
 pub fn key_at(keys: &[StoredKey], now: Timestamp) -> Option<&StoredKey> {
     keys.iter().rev().find(|key| key.signs_from <= now).or_else(|| keys.first())
-}
-
-/// Until when the key with this id is kept, if no session lives for longer than `session_lifetime`; `None` for one that
-/// has no successor yet, and for one that is not there. Nothing that the sessions of the store sign lives for longer
-/// than its session.
-#[must_use]
-pub fn kept_until(keys: &[StoredKey], id: &str, session_lifetime: Duration) -> Option<Timestamp> {
-    let successor = keys.iter().skip_while(|key| key.id != id).nth(1)?;
-    Some(Revocation::lapse_for(last_signed(successor).plus(session_lifetime)))
-}
-
-/// Removes the keys that can have signed nothing that is still good, and gives how many there were. `now` must be a
-/// time that can be trusted, since nothing brings a key back.
-///
-/// Beside [`kept_until`] it asks for the oldest session of the store: one from before the successor's time may have
-/// been given a longer life by earlier settings, and its key stays for as long as it is there.
-///
-/// # Errors
-/// [`Error::Unavailable`] when the store could not be read or written; what is left will go the next time.
-pub async fn forget_lapsed_keys(
-    store: &dyn KeyStore,
-    sessions: &dyn SessionStore,
-    session_lifetime: Duration,
-    now: Timestamp,
-) -> Result<usize, Error> {
-    let kept = store.keys().await?;
-    let mut lapsed = Vec::new();
-    let mut oldest_session = None;
-    for (key, successor) in kept.iter().zip(kept.iter().skip(1)) {
-        if kept_until(&kept, &key.id, session_lifetime).is_none_or(|until| now < until) {
-            break;
-        }
-        // Asked only when there is something to forget: a store may have to look at all sessions.
-        let oldest = match &oldest_session {
-            Some(known) => known,
-            None => &*oldest_session.insert(sessions.oldest().await?),
-        };
-        if oldest.as_ref().is_some_and(|session| session.created_at <= last_signed(successor)) {
-            break;
-        }
-        lapsed.push(key.id.clone());
-    }
-    let count = lapsed.len();
-    if count > 0 {
-        store.replace_keys(None, lapsed).await?;
-    }
-    Ok(count)
-}
-
-/// The last time at which the key before this one may have signed.
-fn last_signed(successor: &StoredKey) -> Timestamp {
-    successor.signs_from.plus(LATE_SIGNING)
 }

@@ -50,7 +50,7 @@ impl SigningKeys {
     }
 
     /// The name of the key to sign with now.
-    pub(super) fn id_at(&self, now: Timestamp) -> Option<KeyId> {
+    pub(crate) fn id_at(&self, now: Timestamp) -> Option<KeyId> {
         self.0.load().at(now).key_id().cloned()
     }
 
@@ -59,7 +59,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// When there are none, or when one can't be used: then nothing changes.
-    pub(super) fn replace(&self, kept: &[StoredKey], publish: impl FnOnce(KeySet)) -> Result<(), Error> {
+    pub(crate) fn replace(&self, kept: &[StoredKey], publish: impl FnOnce(KeySet)) -> Result<(), Error> {
         let (schedule, set) = Schedule::read(kept)?;
         publish(set);
         self.0.store(Arc::new(schedule));

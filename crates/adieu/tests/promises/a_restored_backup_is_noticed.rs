@@ -13,7 +13,7 @@ use adieu::{
     restore::{HighWater, LogState, Restorable as _},
     revocation::{LogId, Position, Revocation, RevocationLog as _, RevokedBy, Target},
     session::{RefreshToken, Scope, SessionStore as _, TokenPair},
-    store::tidy_up,
+    tidy_up,
     time::{Clock as _, ManualClock, SystemClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, KeyStore as _, Refusal, Rules, SigningKey, StoredKey, VerifyingKey},
 };

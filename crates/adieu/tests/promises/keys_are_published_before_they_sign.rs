@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use adieu::{
     Error, Node, Subject,
-    session::{Scope, SessionSettings},
-    store::{Memory, tidy_up},
+    session::{Scope, SessionSettings, forget_lapsed_keys, kept_until},
+    store::Memory,
+    tidy_up,
     time::{Clock as _, Timestamp},
-    token::{
-        Algorithm, KeyStore as _, Refusal, SigningKey, forget_lapsed_keys, kept_until, load_or_make_keys, rotate_key,
-    },
+    token::{Algorithm, KeyStore as _, Refusal, SigningKey, load_or_make_keys, rotate_key},
 };
 use adieu_sqlite::Sqlite;
 

@@ -12,7 +12,7 @@ use adieu::{
     Error, Node, NodeBuilder, SessionId, Subject,
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
     session::{Ended, Ending, Rotated, Rotation, Session, SessionError, SessionKey, SessionStore, TokenPair},
-    store::Memory,
+    store::{Memory, Store},
     time::{Clock as _, ManualClock, Timestamp},
     token::{KeyStore, Refusal, StoredKey},
 };
@@ -56,6 +56,8 @@ impl Faulty {
         self.reads.store(reads as u8, Ordering::SeqCst);
     }
 }
+
+impl Store for Faulty {}
 
 #[async_trait]
 impl KeyStore for Faulty {
@@ -163,7 +165,7 @@ impl Time {
 
     pub(crate) async fn node<S>(&self, store: &S) -> Node
     where
-        S: RevocationLog + SessionStore + KeyStore + Clone,
+        S: Store + Clone,
     {
         self.builder().start(store.clone()).await.unwrap()
     }

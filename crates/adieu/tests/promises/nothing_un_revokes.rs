@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
     session::{Name, Scope},
-    store::tidy_up,
+    tidy_up,
     time::{Clock, Timestamp},
     token::Refusal,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
     session::{Scope, SessionError, SessionSettings},
-    store::tidy_up,
+    tidy_up,
     time::Clock,
     token::Refusal,
 };

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use crate::{
-    Error, Issuer,
-    restore::{HighWater, LogState, Mark, Renewal, Restorable, Verdict, WentBack},
+    Error, Issuer, WentBack,
+    restore::{HighWater, LogState, Mark, Renewal, Restorable, Verdict},
     revocation::{LogId, Position, Revocation, Target},
     session::{Ending, Selection, Session, SessionSettings, SessionStore},
     store::Store,

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
+use super::Guard;
 use crate::{
     Error,
-    restore::{Guard, Restorable},
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
     token::{KeyStore, StoredKey},
@@ -56,10 +56,6 @@ impl RevocationLog for Watched {
 
     fn acknowledge(&self, cursor: &Cursor) {
         self.log.acknowledge(cursor);
-    }
-
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        self.log.restorable()
     }
 }
 

@@ -7,10 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog};
 use crate::{
     Error,
-    restore::Restorable,
+    revocation::{Cursor, Freshness, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::{Clock, Moment, Timestamp},
 };
 
@@ -80,9 +79,5 @@ impl RevocationLog for Limited {
 
     fn acknowledge(&self, cursor: &Cursor) {
         self.log.acknowledge(cursor);
-    }
-
-    fn restorable(&self) -> Option<Arc<dyn Restorable>> {
-        self.log.restorable()
     }
 }

@@ -7,9 +7,9 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use crate::{
     Error,
     revocation::{MAX_LEEWAY, RevocationLog},
-    session::{SessionStore, Sessions},
+    session::{SessionStore, Sessions, forget_lapsed_keys},
     time::{Clock, Timestamp, TrustedTime},
-    token::{KeyStore, forget_lapsed_keys},
+    token::KeyStore,
 };
 
 /// How often the store is tidied up.

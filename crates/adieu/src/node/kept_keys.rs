@@ -24,7 +24,7 @@ use crate::{
     Error,
     revocation::{Cursor, Freshness, Page, Position, Pruned, Revocation, RevocationLog},
     time::{Clock, Moment, Timestamp},
-    token::{Algorithm, Decoder, KeyId, KeySet, KeyStore, SigningKeys, StoredKey, key_store::keep_one},
+    token::{Algorithm, Decoder, KeyId, KeySet, KeyStore, SigningKeys, StoredKey, keep_one},
 };
 
 /// Where what an auditor wants to know goes.
