@@ -7,8 +7,8 @@ use super::{
     sample::{NOON, after, issuer, lapsing, read_all, session, token},
 };
 use adieu::{
-    Error, SessionId, TokenId,
-    restore::{HighWater, LogState, Renewal, Restorable, WentBack},
+    Error, SessionId, TokenId, WentBack,
+    restore::{HighWater, LogState, Renewal, Restorable},
     revocation::{LogId, Position, Revocation, RevocationLog, Target},
     session::{Ending, Rotated, Rotation, Selection, Session, SessionStore},
     store::Store,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use adieu::{Subject, time::Timestamp};
 use adieu_postgres::Postgres;
-use adieu_sqlite::Sqlite;
 use adieu_server::{
     accounts::{self, Account, AccountStore, Change, KnownAddress},
     clients::{self, Capability, Client, ClientName, ClientStore, Limits},

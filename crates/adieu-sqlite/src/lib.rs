@@ -273,7 +273,7 @@ impl Sqlite {
         let path = Arc::clone(&self.path);
         // By a reader, since the writer's operations are in a transaction.
         self.query(move |connection| {
-            WriteAheadLog::check_all(&path, connection).map_err(|error| log::invalid(format!("{error:?}")))?;
+            WriteAheadLog::check_all(&path, connection).map_err(|error| rows::invalid(format!("{error:?}")))?;
             connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
         })
         .await

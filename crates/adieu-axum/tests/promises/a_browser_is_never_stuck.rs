@@ -2,8 +2,8 @@
 //! a logout leaves none of them.
 
 use adieu::{session::Scope, time::Clock as _};
-use adieu_sqlite::Sqlite;
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken, dangerous};
+use adieu_sqlite::Sqlite;
 use axum::{
     Router,
     routing::{get, post},

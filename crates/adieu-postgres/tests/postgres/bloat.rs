@@ -5,8 +5,11 @@
 
 use std::{num::NonZeroUsize, time::Instant};
 
+use adieu::{
+    revocation::RevocationLog,
+    session::{Ending, Selection, Session, SessionStore},
+};
 use adieu_conformance::sample::{after, issuer, session};
-use adieu::{revocation::RevocationLog, session::{Ending, Selection, Session, SessionStore}};
 use adieu_postgres::Postgres;
 use tokio::task::JoinSet;
 

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use adieu::{Issuer, Node, Subject, revocation::{Cursor, Position, Revocation, RevocationLog, RevokedBy}, session::Scope, token::{Algorithm, Refusal, SigningKey}};
+use adieu::{
+    Issuer, Node, Subject,
+    revocation::{Cursor, Position, Revocation, RevocationLog, RevokedBy},
+    session::Scope,
+    token::{Algorithm, Refusal, SigningKey},
+};
 use adieu_conformance::sample::{read_all, token};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;

@@ -6,7 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adieu::{Error, Issuer, Node, Subject, restore::{HighWater, Restorable as _}, revocation::{Position, RevocationLog as _, RevokedBy}, session::{Scope, SessionError, TokenPair}, token::Refusal};
+use adieu::{
+    Error, Issuer, Node, Subject,
+    restore::{HighWater, Restorable as _},
+    revocation::{Position, RevocationLog as _, RevokedBy},
+    session::{Scope, SessionError, TokenPair},
+    token::Refusal,
+};
 use adieu_conformance::sample::{read_all, token};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;

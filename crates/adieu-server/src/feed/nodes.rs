@@ -21,8 +21,8 @@ use std::{
 };
 
 use adieu::{
-    Error,
-    revocation::{Cursor, Limit, LogId},
+    Error, Limit,
+    revocation::{Cursor, LogId},
     store::{Members, Membership, Standing},
     time::{Clock, Moment},
     token::WhenStale,

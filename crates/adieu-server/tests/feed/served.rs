@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use adieu::{
-    revocation::{Cursor, Follower, Index, Limit, RevocationLog},
+    Limit,
+    revocation::{Cursor, Follower, Index, RevocationLog},
     time::Clock as _,
     token::WhenStale,
 };

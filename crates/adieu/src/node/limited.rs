@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::{
     Error,
-    revocation::{Cursor, Freshness, LogId, Page, Position, Pruned, Revocation, RevocationLog},
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::{Clock, Moment, Timestamp},
 };
 

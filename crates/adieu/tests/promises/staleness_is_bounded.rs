@@ -9,8 +9,8 @@ use std::{
 };
 
 use adieu::{
-    Error,
-    revocation::{Cursor, Limit, LogId, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
+    Error, Limit,
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
     session::Scope,
     store::Memory,
     time::{Clock as _, Moment, SystemClock, Timestamp},
