@@ -1,6 +1,6 @@
 //! The removal of a signing key, which is a revocation of all that it has signed.
 //!
-//! *Faithful to:* `token::kept_keys` (one read of the keys at a time; they are taken in before their moment counts) with `WithKeys`
+//! *Faithful to:* `node::kept_keys` (one read of the keys at a time; they are taken in before their moment counts) with `WithKeys`
 //! (an index is no fresher than the keys are), and `Verifier`, which reads the freshness before the keys.
 //!
 //! *Abstractions:* one node, one key, which is removed once and not put back (see [`staged_restore`](crate::staged_restore)). Reads

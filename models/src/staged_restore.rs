@@ -1,7 +1,7 @@
 //! A backup that is put back table by table while a node runs, as `pg_restore` does without `--single-transaction`.
 //!
 //! *Faithful to:* `restore::Guard` (`check`, `begin_anew`, the removal of keys that came back, the end of sessions from before) and
-//! `token::kept_keys`. The state of the log, the sessions and the signing keys appear one after the other, in any order.
+//! `node::kept_keys`. The state of the log, the sessions and the signing keys appear one after the other, in any order.
 //!
 //! *Abstractions:* one node, one session from before the restore, one that begins after it, one key that had been removed. An operator
 //! accepts a restore once all tables are there.

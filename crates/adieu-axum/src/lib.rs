@@ -3,8 +3,9 @@
 //! A handler that takes an [`AccessToken`] is protected, and that is all. This is a whole application:
 //!
 //! ```
-//! use adieu::{Issuer, Node, Subject, session::Scope, store::Sqlite};
+//! use adieu::{Issuer, Node, Subject, session::Scope};
 //! use adieu_axum::{AccessToken, Auth, LoggedOut, PresentedToken, Refused, Tokens};
+//! use adieu_sqlite::Sqlite;
 //! use axum::{Json, Router, routing::{get, post}};
 //!
 //! #[derive(serde::Deserialize)]

@@ -1,7 +1,8 @@
 //! A process that verifies tokens of a node elsewhere: no store, no sessions, and no request to anybody for a check.
 //!
 //! ```no_run
-//! use adieu::{Issuer, Service};
+//! use adieu::Issuer;
+//! use adieu_client::Service;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {

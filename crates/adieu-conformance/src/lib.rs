@@ -1,4 +1,4 @@
-//! One suite of tests that every engine passes, for whoever writes one; with the feature `conformance`.
+//! One suite of tests that every engine passes, for those who write another one.
 //!
 //! An engine keeps revocations ([`RevocationLog`]), and if it is for a server also sessions ([`SessionStore`]) and signing
 //! keys ([`KeyStore`]). What it has to promise stands with those traits; here it is tried:
@@ -14,13 +14,14 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! adieu = { version = "0.1", features = ["conformance"] }
+//! adieu-conformance = "0.1"
 //! ```
 //!
 //! A file in `tests/` of the engine's crate, here with the engine that forgets everything in the place of one's own:
 //!
 //! ```
-//! use adieu::{conformance::Place, store::Memory};
+//! use adieu::store::Memory;
+//! use adieu_conformance::Place;
 //!
 //! /// Where it keeps things: a folder, a database of a server, or as here this process. What has to be cleaned up is, when
 //! /// this is dropped.
@@ -142,7 +143,7 @@ pub enum Custody {
 }
 
 /// Makes a module of tests for an engine: `suite!(name: Place, part, part…)`, where the parts are `log`, `sessions`,
-/// `keys` and `restore`, those of the modules [here](adieu_conformance). An attribute before it, as `#[cfg(…)]`, is for all of them.
+/// `keys` and `restore`, those of the modules [here](crate). An attribute before it, as `#[cfg(…)]`, is for all of them.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! conformance_suite {

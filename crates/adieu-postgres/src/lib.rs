@@ -1,4 +1,16 @@
-//! The engine for several nodes: one PostgreSQL database that all of them share.
+//! A store of [`adieu`] for several nodes: one PostgreSQL database that all of them share.
+//!
+//! ```no_run
+//! use adieu::{Issuer, Node};
+//! use adieu_postgres::Postgres;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Postgres::connect("postgres://adieu@localhost/adieu").await?;
+//! let node = Node::builder(Issuer::new("https://example.org")?).start(store).await?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! 1. **Durable.** A call returns when the server has answered the commit, and the server is one that answers when its disk
 //!    has it: at the start, and with every new connection, `fsync` and `full_page_writes` are looked at, and

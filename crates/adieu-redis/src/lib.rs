@@ -1,4 +1,16 @@
-//! The engine for several nodes that share a Redis or Valkey server.
+//! A store of [`adieu`] for several nodes that share a Redis or Valkey server.
+//!
+//! ```no_run
+//! use adieu::{Issuer, Node};
+//! use adieu_redis::Redis;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Redis::connect("redis://localhost/").await?;
+//! let node = Node::builder(Issuer::new("https://example.org")?).start(store).await?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! 1. **Durable.** The server has to sync its file before it answers (`appendfsync always`), which is looked at whenever a
 //!    connection is made. One that does not is refused, unless [`RedisBuilder::allow_weaker_durability`] says otherwise.

@@ -1,4 +1,19 @@
-//! The embedded engine: one SQLite file, shared by every process on the machine that opens it.
+//! The embedded store of [`adieu`]: one SQLite file, shared by every process on the machine that opens it.
+//!
+//! ```
+//! use adieu::{Issuer, Node};
+//! use adieu_sqlite::Sqlite;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let file = folder.path().join("adieu.sqlite");
+//! # let file = file.as_path();
+//! let node = Node::builder(Issuer::new("https://example.org")?).start(Sqlite::open(file).await?).await?;
+//! # drop(node);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! 1. **Durable.** `journal_mode=WAL`, `synchronous=FULL`: what was answered survives kill -9 and power loss.
 //! 2. **Group commit.** One thread writes. It takes whatever is queued, runs it in one transaction, commits once and

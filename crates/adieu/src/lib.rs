@@ -9,12 +9,34 @@
 //!   [index](revocation::Index) that every verification asks;
 //! * [`restore`]: noticing that a backup was put back, which has forgotten what was revoked after it was made;
 //! * [`session`]: log in, refresh with rotation and reuse detection, log out;
-//! * [`store`]: where the log and the sessions are kept;
-//! * [`Node`]: all of it, put together;
-//! * `Service`, with the feature `remote`: a process that has no store and follows a node;
-//! * `conformance`, with the feature of that name: the tests that every engine passes, for whoever writes one.
+//! * [`store`]: what a store keeps, and the [one in memory](store::Memory);
+//! * [`engine`]: what more than one engine needs, for those who write another;
+//! * [`Node`]: all of it, put together.
 //!
-//! It knows no web framework, and it is not a user database: an application hands in a [`Subject`].
+//! ```
+//! use adieu::{Issuer, Node, Subject, session::Scope, store::Memory};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::builder(Issuer::new("https://example.org")?).start(Memory::new()).await?;
+//!
+//! let tokens = node.sessions().log_in(Subject::new("jose")?, Default::default(), Default::default()).await?;
+//! assert!(node.verifier().verify(&tokens.access).is_ok());
+//!
+//! node.sessions().log_out(&tokens.access, Scope::This).await?;
+//! assert!(node.verifier().verify(&tokens.access).is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It has no SQL, no HTTP and no web framework, and it is not a user database: an application hands in a [`Subject`].
+//!
+//! | crate | adds |
+//! |---|---|
+//! | `adieu-axum` | extractors, layers, cookies and CSRF protection for axum |
+//! | `adieu-sqlite`, `adieu-postgres`, `adieu-redis` | a store each, durable and shared by several processes or nodes |
+//! | `adieu-client` | a service without a store, which follows a node over HTTP |
+//! | `adieu-conformance` | the tests that every store passes |
 
 pub mod engine;
 mod error;

@@ -1,16 +1,14 @@
-//! Where things are kept: one engine a module, each behind the same traits.
+//! What a store keeps, and the store in memory.
 //!
-//! | engine | log | sessions | keys | durable |
-//! |---|---|---|---|---|
-//! | [`Memory`] | yes | yes | yes | never |
-//! | [`Sqlite`] | yes | yes | yes | when a call returns |
-//! | `Postgres`, with the feature `postgres` | yes | yes | yes | when a call returns |
-//! | `Redis`, with the feature `redis` | yes | yes | yes | when a call returns, on a server that syncs every write |
-//! | `Remote`, with the feature `remote` | yes | no | no | when the node that it follows says so |
+//! | store | crate | shared by | durable |
+//! |---|---|---|---|
+//! | [`Memory`] | this one | one process | never |
+//! | `Sqlite` | `adieu-sqlite` | the processes of one machine | when a call returns |
+//! | `Postgres` | `adieu-postgres` | several nodes | when a call returns |
+//! | `Redis` | `adieu-redis` | several nodes | when a call returns, on a server that syncs every write |
 //!
-//! Another one is whatever implements [`RevocationLog`], and for a server also
-//! [`SessionStore`] and [`KeyStore`], as those say, and passes the suite
-//! in `conformance`, which is there with the feature of that name.
+//! Another store implements [`RevocationLog`], [`SessionStore`], [`KeyStore`] and [`Store`] as those say, and passes the suite in
+//! `adieu-conformance`.
 
 mod membership;
 mod memory;

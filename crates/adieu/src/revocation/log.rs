@@ -143,7 +143,7 @@ pub struct Page {
 /// included; a [`Timestamp`] goes to [`Timestamp::MAX`], which is the year 9999. No revocation is refused for being there: who
 /// was not told how an append went tries again, and an index takes two for one.
 ///
-/// `adieu_conformance`, with the feature of that name, tries all of this with an engine of yours.
+/// `adieu-conformance` tries all of this with an engine of yours.
 #[async_trait]
 pub trait RevocationLog: Send + Sync + 'static {
     /// Appends all of them or none, and returns when they are durable: when they are found again after a crash of this process,

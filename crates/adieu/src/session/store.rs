@@ -277,8 +277,7 @@ impl Ending {
 /// 4. **As it was.** Every field comes back as it was; ids may have any characters, NUL included, and are compared and ordered
 ///    byte by byte, whatever the collation of a database.
 ///
-/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu_conformance`, with the feature of
-/// that name, tries all of this with an engine of yours.
+/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu-conformance` tries all of this with an engine of yours.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// Keeps a new session. Its id is new, since ids are drawn at random; the same session again, as of a caller who tries

@@ -64,8 +64,7 @@ impl fmt::Debug for PrivateKey {
 /// 4. **As it was.** The bytes of a key are any bytes, and its id is any text without NUL; ids are compared and ordered byte by
 ///    byte. None of the bytes appear in a log, an error or a `Debug`.
 ///
-/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu_conformance`, with the feature of
-/// that name, tries all of this with an engine of yours.
+/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu-conformance` tries all of this with an engine of yours.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
     /// All keys, in the order in which they sign: by [`StoredKey::signs_from`], then by id.
