@@ -45,12 +45,15 @@
 //!   as it was. All sessions of all subjects end in several steps.
 
 mod batch;
+mod changes;
 mod connections;
+mod job;
 mod keys;
 mod listener;
 mod log;
 mod membership;
 mod restore;
+mod rows;
 mod schema;
 mod server;
 mod sessions;
@@ -79,11 +82,13 @@ pub use sqlx;
 pub use text::{from_text, to_text};
 
 use adieu::{Error, engine::Searches, restore::Witness, revocation::LogId, time::Timestamp};
-use batch::{Changes, Key};
+use changes::Changes;
 use connections::{Address, Connections, FIRST_CONNECT, NotConnected};
+use job::Answer;
+use rows::Key;
 use schema::Place;
 use server::Durability;
-use worker::{Answer, Worker};
+use worker::Worker;
 
 /// Connections for following the log: the node's own follower and the one for all others. And how long a read may take,
 /// which is below what any sensible `max_staleness` is.

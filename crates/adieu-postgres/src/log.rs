@@ -13,14 +13,14 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{Row, postgres::PgRow};
 use tokio::time::Instant;
 
-use super::{Postgres, batch::Changes, from_text, from_time, invalid, to_text, to_time};
+use super::{Postgres, changes::Changes, from_time, invalid, rows, to_text, to_time};
 use adieu::{
-    Error, Issuer,
+    Error,
     restore::LogState,
-    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, TargetKind, TargetParts},
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
 };
 
@@ -33,66 +33,6 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long a waiting reader lets appends add up: to read after every commit of a burst would take the time of those who
 /// append.
 const BURST: Duration = Duration::from_millis(2);
-
-/// Appends, in a transaction that has the lock; gives what the log was like before, with the entry at a position.
-pub(super) async fn insert(
-    connection: &mut PgConnection,
-    revocations: &[Revocation],
-    at: Position,
-) -> sqlx::Result<LogState> {
-    // One statement sees one moment, which is before it appends anything itself.
-    const INSERT: &str = "WITH head AS (SELECT coalesce(max(position), 0) AS position FROM revocation), \
-         appended AS (INSERT INTO revocation (position, kind, issuer, id, moment, lapses_at) \
-         SELECT head.position + fact.number, fact.kind, fact.issuer, fact.id, fact.moment, fact.lapses_at \
-         FROM head, unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
-         WITH ORDINALITY AS fact (kind, issuer, id, moment, lapses_at, number)) \
-         SELECT head.position, entry.kind, entry.issuer, entry.id, entry.moment, entry.lapses_at, log_id, pruned_through, \
-         log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
-         FROM head CROSS JOIN revocation_log_state LEFT JOIN revocation AS entry ON entry.position = $6";
-    let most = revocations.len();
-    let (mut kinds, mut issuers, mut ids) =
-        (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
-    let (mut moments, mut lapses_at) = (Vec::with_capacity(most), Vec::with_capacity(most));
-    for revocation in revocations {
-        let TargetParts { kind, id, time } = revocation.target.parts();
-        kinds.push(i64::from(kind.code()));
-        issuers.push(to_text(revocation.issuer.as_str()));
-        ids.push(to_text(id));
-        moments.push(time.map(from_time));
-        lapses_at.push(from_time(revocation.lapses_at));
-    }
-    let insert = sqlx::query(INSERT).bind(kinds).bind(issuers).bind(ids).bind(moments).bind(lapses_at);
-    let row = insert.bind(from_position(at)).fetch_one(connection).await?;
-    let entry = match row.try_get::<Option<i64>, _>(1)? {
-        Some(_) => Some(entry(&row, &mut None)?),
-        None => None,
-    };
-    Ok(LogState {
-        log: LogId::new(row.try_get(6)?).map_err(invalid)?,
-        lineage: LogId::new(row.try_get(8)?).map_err(invalid)?,
-        head: to_position(row.try_get(0)?),
-        pruned_through: to_time(row.try_get(7)?),
-        restored_at: None,
-        entry,
-        last: None,
-    })
-}
-
-/// Appends one, in a transaction that has the lock, at a position after this one.
-pub(super) async fn insert_after(
-    connection: &mut PgConnection,
-    after: Position,
-    revocation: &Revocation,
-) -> sqlx::Result<()> {
-    const MOVE: &str = "UPDATE revocation SET position = $1 WHERE position = $2";
-    let before = insert(connection, std::slice::from_ref(revocation), Position::START).await?.head;
-    let inserted = from_position(before).saturating_add(1);
-    let wanted = inserted.max(from_position(after).saturating_add(1));
-    if wanted > inserted {
-        sqlx::query(MOVE).bind(wanted).bind(inserted).execute(connection).await?;
-    }
-    Ok(())
-}
 
 #[async_trait]
 impl RevocationLog for Postgres {
@@ -163,7 +103,7 @@ impl Postgres {
     async fn head(&self) -> Result<Position, Error> {
         const HEAD: &str = "SELECT coalesce(max(position), 0) FROM revocation";
         let row = self.fetch_optional(sqlx::query(HEAD)).await?;
-        Ok(to_position(row.map_or(Ok(0), |row| row.try_get(0)).map_err(Error::unavailable)?))
+        Ok(rows::to_position(row.map_or(Ok(0), |row| row.try_get(0)).map_err(Error::unavailable)?))
     }
 
     async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
@@ -187,10 +127,10 @@ impl Postgres {
         let mark = self.inner.witness.mark();
         // Without a cursor: one of no log.
         let log = after.map_or_else(Default::default, |cursor| to_text(cursor.log.as_str()));
-        let position = after.map_or(0, |cursor| from_position(cursor.position));
+        let position = after.map_or(0, |cursor| rows::from_position(cursor.position));
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
-        let read = sqlx::query(READ).bind(log).bind(position).bind(limit).bind(from_position(anchor));
+        let read = sqlx::query(READ).bind(log).bind(position).bind(limit).bind(rows::from_position(anchor));
         let rows = self.inner.followers.fetch_all(read).await?;
         let (page, mut found) = page(&rows).map_err(Error::unavailable)?;
         if let Some(mark) = mark {
@@ -208,14 +148,14 @@ impl Postgres {
 fn page(rows: &[PgRow]) -> sqlx::Result<(Page, LogState)> {
     let [state, rows @ ..] = rows else { return Err(invalid("a log without a state")) };
     let (anchor, rows) = match rows {
-        [first, rest @ ..] if first.try_get::<i32, _>(6)? == 1 => (Some(entry(first, &mut None)?), rest),
+        [first, rest @ ..] if first.try_get::<i32, _>(6)? == 1 => (Some(rows::entry(first, &mut None)?), rest),
         _ => (None, rows),
     };
     let (head, pruned_through) = (state.try_get(4)?, to_time(state.try_get(5)?));
     let mut entries = Vec::with_capacity(rows.len());
     let mut issuer = None;
     for row in rows {
-        entries.push(entry(row, &mut issuer)?);
+        entries.push(rows::entry(row, &mut issuer)?);
     }
     let complete = rows.len() < PAGE;
     let end = rows.last().map_or(Ok(head), |last| last.try_get(0))?;
@@ -223,7 +163,7 @@ fn page(rows: &[PgRow]) -> sqlx::Result<(Page, LogState)> {
     let found = LogState {
         log: LogId::new(state.try_get(3)?).map_err(invalid)?,
         lineage: lineage.clone(),
-        head: to_position(head),
+        head: rows::to_position(head),
         pruned_through,
         restored_at: None,
         entry: anchor,
@@ -234,39 +174,11 @@ fn page(rows: &[PgRow]) -> sqlx::Result<(Page, LogState)> {
     }
     let page = Page {
         entries,
-        cursor: Cursor { log: lineage, position: to_position(if complete { head } else { end }) },
+        cursor: Cursor { log: lineage, position: rows::to_position(if complete { head } else { end }) },
         complete,
         from_start: state.try_get::<i64, _>(1)? == 0,
         age: Duration::ZERO,
         pruned_through,
     };
     Ok((page, found))
-}
-
-pub(super) fn to_position(number: i64) -> Position {
-    Position::new(u64::try_from(number).unwrap_or(0))
-}
-
-pub(super) fn from_position(position: Position) -> i64 {
-    i64::try_from(position.get()).unwrap_or(i64::MAX)
-}
-
-/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
-pub(super) fn entry<'r>(row: &'r PgRow, previous: &mut Option<(&'r str, Issuer)>) -> sqlx::Result<Revocation> {
-    let written: &str = row.try_get(2)?;
-    let issuer = match previous {
-        Some((text, issuer)) if *text == written => issuer.clone(),
-        _ => {
-            let issuer = Issuer::new(from_text(written)?).map_err(invalid)?;
-            *previous = Some((written, issuer.clone()));
-            issuer
-        }
-    };
-    let id = from_text(row.try_get(3)?)?;
-    let code: i64 = row.try_get(1)?;
-    let kind = u8::try_from(code).ok().and_then(TargetKind::from_code);
-    let kind = kind.ok_or_else(|| invalid(format!("a revocation of an unknown kind ({code})")))?;
-    let time = row.try_get::<Option<i64>, _>(4)?.map(to_time);
-    let target = TargetParts { kind, id: &id, time }.try_into().map_err(invalid)?;
-    Ok(Revocation { issuer, target, lapses_at: to_time(row.try_get(5)?) })
 }

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 
 use super::{
     Postgres, from_text, invalid,
-    log::{from_position, to_position},
+    rows::{from_position, to_position},
     to_text,
 };
 use adieu::{

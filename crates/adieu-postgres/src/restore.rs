@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::Row as _;
 
-use super::{Postgres, from_time, invalid, log, sessions, to_text, to_time};
+use super::{Postgres, from_time, invalid, rows, to_text, to_time};
 use adieu::{
     Error,
     restore::{LogState, Renewal, Restorable, Witness},
@@ -36,7 +36,7 @@ impl Restorable for Postgres {
              AS id, head AS moment, pruned_through AS lapses_at FROM state \
              UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
              WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
-        let at = log::from_position(at);
+        let at = rows::from_position(at);
         let rows = self.fetch_all(sqlx::query(LOOK).bind(at)).await?;
         let read = || {
             let [state, entries @ ..] = rows.as_slice() else { return Err(invalid("a log without a state")) };
@@ -44,14 +44,14 @@ impl Restorable for Postgres {
             let mut found = LogState {
                 log: LogId::new(state.try_get(2)?).map_err(invalid)?,
                 lineage: LogId::new(state.try_get(3)?).map_err(invalid)?,
-                head: log::to_position(head),
+                head: rows::to_position(head),
                 pruned_through: to_time(state.try_get(5)?),
                 restored_at: (restored_at >= 0).then(|| to_time(restored_at)),
                 entry: None,
                 last: None,
             };
             for row in entries {
-                let (position, entry) = (row.try_get::<i64, _>(0)?, log::entry(row, &mut None)?);
+                let (position, entry) = (row.try_get::<i64, _>(0)?, rows::entry(row, &mut None)?);
                 if position == at {
                     found.entry = Some(entry.clone());
                 }
@@ -76,11 +76,11 @@ impl Restorable for Postgres {
                     if rename.execute(&mut *connection).await?.rows_affected() == 0 {
                         return Ok(None);
                     }
-                    let ended = sessions::end_everything(connection, &renewal.ending, renewal.at).await?;
+                    let ended = rows::end_everything(connection, &renewal.ending, renewal.at).await?;
                     // The first one by itself, at its place; what follows goes on from there.
                     let mut revocations = ended.revocations.iter().cloned();
                     if let Some(first) = revocations.next() {
-                        log::insert_after(connection, renewal.after, &first).await?;
+                        rows::insert_after(connection, renewal.after, &first).await?;
                     }
                     changes.append(revocations);
                     Ok(Some(ended))

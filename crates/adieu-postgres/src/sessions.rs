@@ -7,37 +7,22 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
     Postgres,
-    batch::{Changes, Key},
-    from_text, from_time, invalid, to_text, to_time,
+    changes::Changes,
+    from_time,
+    rows::{self, Key, columns, named},
+    to_text, to_time,
 };
 use adieu::{
-    Error, SessionId, Subject, TokenId,
+    Error, SessionId, Subject,
     engine::{Found, everything},
     revocation::Pruned,
-    session::{Ended, Ending, Origin, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh},
+    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
 /// Sessions that one step of tidying up removes, and of which it is asked at once when they expire.
 const FORGET_STEP: i64 = 256;
 const LATEST_STEP: i64 = 50_000;
-
-/// Every column, in the order in which [`session`] reads them and [`put`] writes them.
-macro_rules! columns {
-    () => {
-        "session.id, session.subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
-         refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at"
-    };
-}
-
-/// The sessions of these names, each found by its key. A plain join would be planned by what the table was like at the time, and might
-/// read all of it.
-macro_rules! named {
-    () => {
-        "FROM unnest($1::text[], $2::text[]) AS named (subject, id), LATERAL (SELECT session.ctid, session.* FROM session \
-         WHERE session.subject = named.subject AND session.id = named.id OFFSET 0) AS session"
-    };
-}
 
 #[async_trait]
 impl SessionStore for Postgres {
@@ -115,7 +100,7 @@ impl SessionStore for Postgres {
         let after = to_text(after.map_or("", SessionId::as_str));
         let list = sqlx::query(LIST_OF_SUBJECT).bind(to_text(subject.as_str())).bind(after);
         let rows = self.fetch_all(list.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await?;
-        rows.iter().map(session).collect::<Result<_, _>>().map_err(Error::unavailable)
+        rows.iter().map(rows::session).collect::<Result<_, _>>().map_err(Error::unavailable)
     }
 
     async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
@@ -128,13 +113,13 @@ impl SessionStore for Postgres {
         let (subject, id) = after.map_or(("", ""), |key| (key.subject.as_str(), key.id.as_str()));
         let list = sqlx::query(LIST).bind(to_text(subject)).bind(to_text(id));
         let rows = self.fetch_all(list.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await?;
-        rows.iter().map(session).collect::<Result<_, _>>().map_err(Error::unavailable)
+        rows.iter().map(rows::session).collect::<Result<_, _>>().map_err(Error::unavailable)
     }
 
     async fn oldest(&self) -> Result<Option<Session>, Error> {
         const OLDEST: &str = concat!("SELECT ", columns!(), " FROM session ORDER BY id LIMIT 1");
         let found = self.fetch_optional(sqlx::query(OLDEST)).await?;
-        found.as_ref().map(session).transpose().map_err(Error::unavailable)
+        found.as_ref().map(rows::session).transpose().map_err(Error::unavailable)
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {
@@ -236,7 +221,7 @@ impl Postgres {
         let search = async |ids: Vec<SessionId>| {
             let ids: Vec<_> = ids.iter().map(|id| to_text(id.as_str()).into_owned()).collect();
             let rows = self.fetch_all(sqlx::query(SEARCH).bind(ids)).await?;
-            let found = rows.iter().map(|row| session(row).map(|session| (session.id.clone(), session)));
+            let found = rows.iter().map(|row| rows::session(row).map(|session| (session.id.clone(), session)));
             found.collect::<sqlx::Result<_>>().map_err(Error::unavailable)
         };
         self.inner.searches.find(ids, search).await
@@ -251,7 +236,7 @@ impl Postgres {
             let step = self.inner.writer.run(move |connection, changes| {
                 let (ending, before, start) = (ending.clone(), before.clone(), start.clone());
                 Box::pin(async move {
-                    let removed = remove_some(connection, issued_until, start).await?;
+                    let removed = rows::remove_some(connection, issued_until, start).await?;
                     let step = everything::later_step(&ending, &removed.fetched, &before);
                     Ok((append(changes, Ended { sessions: removed.count, ..step }), removed.end))
                 })
@@ -308,156 +293,8 @@ async fn end(connection: &mut PgConnection, changes: &mut Changes, ending: &Endi
         }
     }
     let ended = match ending.selection {
-        Selection::All { issued_until } => end_everything(connection, ending, issued_until).await?,
-        _ => ending.revocations(&delete(connection, &ending.selection).await?),
+        Selection::All { issued_until } => rows::end_everything(connection, ending, issued_until).await?,
+        _ => ending.revocations(&rows::delete(connection, &ending.selection).await?),
     };
     Ok(Some(append(changes, ended)))
-}
-
-/// The first step of ending all there are.
-pub(super) async fn end_everything(
-    connection: &mut PgConnection,
-    ending: &Ending,
-    issued_until: Timestamp,
-) -> sqlx::Result<Ended> {
-    let removed = remove_some(connection, issued_until, Default::default()).await?;
-    Ok(Ended { sessions: removed.count, ..ending.revocations(&removed.fetched) })
-}
-
-/// Some of all there are, and where the next ones begin.
-#[derive(Default)]
-struct Removed {
-    count: usize,
-    fetched: Vec<Session>,
-    end: Option<(String, String)>,
-}
-
-/// Of those that one step removes, only those that get a revocation of their own are fetched, and the one that a cut-off has to outlive.
-async fn remove_some(
-    connection: &mut PgConnection,
-    issued_until: Timestamp,
-    (subject, id): (String, String),
-) -> sqlx::Result<Removed> {
-    const REMOVE: &str = concat!(
-        "WITH step AS MATERIALIZED (SELECT ctid, subject, id FROM session WHERE (subject, id) > ($2, $3) \
-         ORDER BY subject, id LIMIT $4), \
-         last AS (SELECT subject, id FROM step ORDER BY subject DESC, id DESC LIMIT 1), \
-         session AS (DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT ctid FROM step)) RETURNING *) SELECT ",
-        columns!(),
-        ", (SELECT count(*) FROM session) AS removed, last.subject AS last_subject, last.id AS last_id FROM session, last WHERE refreshed_at > $1 \
-         OR (session.subject, session.id) = (SELECT subject, id FROM session ORDER BY access_expires_at DESC LIMIT 1)"
-    );
-    let step = i64::try_from(everything::STEP).unwrap_or(i64::MAX);
-    let remove = sqlx::query(REMOVE).bind(from_time(issued_until)).bind(subject).bind(id).bind(step);
-    let rows = remove.fetch_all(connection).await?;
-    let Some(first) = rows.first() else { return Ok(Removed::default()) };
-    Ok(Removed {
-        count: usize::try_from(first.try_get::<i64, _>("removed")?).unwrap_or(usize::MAX),
-        fetched: rows.iter().map(session).collect::<sqlx::Result<_>>()?,
-        end: Some((first.try_get("last_subject")?, first.try_get("last_id")?)),
-    })
-}
-
-/// The sessions of these names.
-pub(super) async fn find(
-    connection: &mut PgConnection,
-    keys: impl IntoIterator<Item = &Key>,
-) -> sqlx::Result<Vec<Session>> {
-    const FIND: &str = concat!("SELECT ", columns!(), " ", named!());
-    let (subjects, ids) = columns_of(keys);
-    sqlx::query(FIND).bind(subjects).bind(ids).fetch_all(connection).await?.iter().map(session).collect()
-}
-
-/// Removes the sessions of these names.
-pub(super) async fn remove(connection: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<()> {
-    const REMOVE: &str = concat!("DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ", named!(), "))");
-    let (subjects, ids) = columns_of(keys.iter().copied());
-    sqlx::query(REMOVE).bind(subjects).bind(ids).execute(connection).await.map(drop)
-}
-
-fn columns_of<'k>(keys: impl IntoIterator<Item = &'k Key>) -> (Vec<String>, Vec<String>) {
-    let column = |text| to_text(text).into_owned();
-    keys.into_iter().map(|(subject, id)| (column(subject.as_str()), column(id.as_str()))).unzip()
-}
-
-/// Writes sessions down, each once, in place of what was there.
-pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) -> sqlx::Result<()> {
-    const PUT: &str = "INSERT INTO session (id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
-         previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at) \
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], \
-         $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
-         $13::text[], $14::bigint[]) \
-         ON CONFLICT (subject, id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
-         previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
-         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at, \
-         used_refresh_id = excluded.used_refresh_id, used_at = excluded.used_at";
-
-    fn column<T>(sessions: &[&Session], value: impl Fn(&Session) -> T) -> Vec<T> {
-        sessions.iter().map(|session| value(session)).collect()
-    }
-    let text = |text: &str| to_text(text).into_owned();
-    sqlx::query(PUT)
-        .bind(column(sessions, |session| text(session.id.as_str())))
-        .bind(column(sessions, |session| text(session.subject.as_str())))
-        .bind(column(sessions, |session| from_time(session.created_at)))
-        .bind(column(sessions, |session| from_time(session.last_seen_at)))
-        .bind(column(sessions, |session| session.origin.address.map(|address| address.to_string())))
-        .bind(column(sessions, |session| session.origin.user_agent.as_deref().map(text)))
-        .bind(column(sessions, |session| text(session.refresh_id.as_str())))
-        .bind(column(sessions, |session| session.previous_refresh_id.as_ref().map(|id| text(id.as_str()))))
-        .bind(column(sessions, |session| from_time(session.refreshed_at)))
-        .bind(column(sessions, |session| from_time(session.refresh_expires_at)))
-        .bind(column(sessions, |session| from_time(session.expires_at)))
-        .bind(column(sessions, |session| from_time(session.access_expires_at)))
-        .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| text(used.id.as_str()))))
-        .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| from_time(used.at))))
-        .execute(connection)
-        .await
-        .map(drop)
-}
-
-/// Removes sessions and gives what they were.
-async fn delete(connection: &mut PgConnection, selection: &Selection) -> sqlx::Result<Vec<Session>> {
-    const OWNED: &str = concat!("DELETE FROM session WHERE subject = $1 AND id = $2 RETURNING ", columns!());
-    const OF_SUBJECT: &str = concat!("DELETE FROM session WHERE subject = $1 RETURNING ", columns!());
-    const OTHERS: &str = concat!("DELETE FROM session WHERE subject = $1 AND id <> $2 RETURNING ", columns!());
-    const ONE: &str = concat!("DELETE FROM session WHERE id = $1 RETURNING ", columns!());
-    let query = match selection {
-        Selection::One(id) => sqlx::query(ONE).bind(to_text(id.as_str())),
-        Selection::Owned(id, subject) => sqlx::query(OWNED).bind(to_text(subject.as_str())).bind(to_text(id.as_str())),
-        Selection::OfSubject(subject) => sqlx::query(OF_SUBJECT).bind(to_text(subject.as_str())),
-        Selection::Others(subject, id) => {
-            sqlx::query(OTHERS).bind(to_text(subject.as_str())).bind(to_text(id.as_str()))
-        }
-        // The first is ended by `end_everything`.
-        Selection::All { .. } | Selection::Nothing => return Ok(vec![]),
-    };
-    query.fetch_all(connection).await?.iter().map(session).collect()
-}
-
-fn session(row: &PgRow) -> sqlx::Result<Session> {
-    let text = |column: usize| from_text(row.try_get(column)?);
-    let time = |column: usize| row.try_get(column).map(to_time);
-    let optional = |column: usize| row.try_get::<Option<&str>, _>(column)?.map(from_text).transpose();
-    Ok(Session {
-        id: SessionId::new(text(0)?).map_err(invalid)?,
-        subject: Subject::new(text(1)?).map_err(invalid)?,
-        created_at: time(2)?,
-        last_seen_at: time(3)?,
-        origin: Origin {
-            // An address that can't be read is one that can't be shown: no reason to lose the session.
-            address: optional(4)?.and_then(|text| text.parse().ok()),
-            user_agent: optional(5)?.map(|text| text.into_owned()),
-        },
-        refresh_id: TokenId::new(text(6)?).map_err(invalid)?,
-        previous_refresh_id: optional(7)?.map(TokenId::new).transpose().map_err(invalid)?,
-        refreshed_at: time(8)?,
-        refresh_expires_at: time(9)?,
-        expires_at: time(10)?,
-        access_expires_at: time(11)?,
-        used_refresh: match (optional(12)?, row.try_get::<Option<i64>, _>(13)?) {
-            (Some(id), Some(at)) => Some(UsedRefresh { id: TokenId::new(id).map_err(invalid)?, at: to_time(at) }),
-            _ => None,
-        },
-    })
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,10 +16,13 @@ use tokio::{
 };
 
 use super::{
-    batch::{self, Appended, Changes, Key},
-    connections::{Address, BY_KEY, Marked, NotConnected, leaves_the_connection_usable},
+    batch,
+    changes::Changes,
+    connections::{Address, BY_KEY, Marked, NotConnected},
+    job::{Alone, Answer, Appended, Committed, Failure, Job, Keyed},
+    rows::Key,
 };
-use adieu::{Error, restore::Witness, revocation::Position};
+use adieu::{Error, restore::Witness};
 
 /// How many operations may wait.
 const QUEUE: usize = 16_384;
@@ -48,47 +50,6 @@ const RELEASE: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_st
                        AND wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '5 seconds'";
 /// How long after a failure it is looked for those.
 const UNTIL_RELEASE: Duration = Duration::from_secs(2);
-
-/// The answer of something that is asked of a connection.
-pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
-
-/// Something to be done, and somebody who waits for it.
-pub(super) enum Job {
-    /// Decided in memory, from sessions that are read, and written, for many at once.
-    Keyed(Box<dyn Keyed>),
-    /// With statements of its own.
-    Alone(Box<dyn Alone>),
-}
-
-/// See [`Job::Keyed`]. May be run again after a rollback.
-pub(super) trait Keyed: Send {
-    /// The sessions that it looks at.
-    fn keys(&self) -> &[Key];
-    fn decide(&mut self, changes: &mut Changes);
-    fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
-    fn deadline(&self) -> Instant;
-}
-
-/// See [`Job::Alone`]. May be run again after a rollback.
-pub(super) trait Alone: Send {
-    /// What it appends to the log it adds to the changes.
-    fn run<'c>(&'c mut self, connection: &'c mut PgConnection, changes: &'c mut Changes) -> Answer<'c, ()>;
-    fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
-    fn deadline(&self) -> Instant;
-}
-
-/// What a commit says.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Committed {
-    /// The last position before what it appended, if it did.
-    pub(super) head_before: Position,
-}
-
-impl Committed {
-    fn after(appended: &Option<Appended>) -> Self {
-        Self { head_before: appended.as_ref().map_or(Position::START, |appended| appended.head_before) }
-    }
-}
 
 struct Operation<F, T> {
     keys: Vec<Key>,
@@ -148,22 +109,6 @@ where
 
     fn deadline(&self) -> Instant {
         self.deadline
-    }
-}
-
-impl Job {
-    fn answer(self, outcome: Result<Committed, Error>) {
-        match self {
-            Self::Keyed(job) => job.answer(outcome),
-            Self::Alone(job) => job.answer(outcome),
-        }
-    }
-
-    fn deadline(&self) -> Instant {
-        match self {
-            Self::Keyed(job) => job.deadline(),
-            Self::Alone(job) => job.deadline(),
-        }
     }
 }
 
@@ -321,20 +266,6 @@ impl Shared {
             }
             releasing.store(false, Ordering::Relaxed);
         });
-    }
-}
-
-/// Why a transaction came to nothing, as far as is known.
-pub(super) enum Failure {
-    /// An operation failed; the connection is good, and its transaction is to be rolled back.
-    OfOne(sqlx::Error),
-    /// Everything did, and the connection is of no more use.
-    OfAll(Error),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        if leaves_the_connection_usable(&error) { Self::OfOne(error) } else { Self::OfAll(Error::unavailable(error)) }
     }
 }
 

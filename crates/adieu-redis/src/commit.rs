@@ -5,7 +5,7 @@
 
 use redis::ScriptInvocation;
 
-use super::{Redis, connection::Ask, invalid, log, log::lineage, sessions};
+use super::{Redis, codec, connection::Ask, invalid};
 use adieu::{
     Error, SessionId,
     restore::{LogState, Mark},
@@ -19,7 +19,7 @@ use adieu::{
 pub(super) struct Commit {
     /// Sessions as they were read, or that there were none.
     pub(super) sessions: Vec<(SessionId, Option<Vec<u8>>)>,
-    /// How many sessions there were of subjects, each as [`sessions::owner`] has it.
+    /// How many sessions there were of subjects, each as [`codec::owner`] has it.
     pub(super) subjects: Vec<(Vec<u8>, usize)>,
     /// All sessions end.
     pub(super) everything: Option<Everything>,
@@ -119,7 +119,7 @@ impl Commit {
         script.arg(LogId::random().as_str());
         script.arg(self.revocations.len());
         for revocation in &self.revocations {
-            script.arg(log::to_text(revocation)).arg(revocation.lapses_at.as_unix());
+            script.arg(codec::revocation_to_text(revocation)).arg(revocation.lapses_at.as_unix());
         }
         script.arg(self.removed.len());
         for id in &self.removed {
@@ -127,7 +127,7 @@ impl Commit {
         }
         script.arg(self.put.len());
         for session in &self.put {
-            script.arg(session.id.as_str()).arg(sessions::to_bytes(session)?);
+            script.arg(session.id.as_str()).arg(codec::session_to_bytes(session)?);
             script.arg(session.refreshed_at.as_unix()).arg(session.access_expires_at.as_unix());
             script.arg(session.last_expiry().as_unix());
         }
@@ -153,7 +153,7 @@ impl Redis {
                 Outcome::Done { committed, incarnation } => {
                     if let Some(mark) = mark {
                         let state = LogState {
-                            lineage: lineage(mark.log(), &incarnation)?,
+                            lineage: codec::lineage(mark.log(), &incarnation)?,
                             head: committed.head,
                             last: commit.revocations.last().cloned(),
                             ..LogState::empty(LogId::new(mark.log()).map_err(invalid)?)
@@ -193,7 +193,7 @@ impl Redis {
     /// The entry that the mark remembers, as it is written in the log; empty when there is none any more.
     async fn fact_at_anchor(&self, mark: &Mark) -> Result<String, Error> {
         if let Some(entry) = mark.anchor_entry() {
-            return Ok(log::to_text(entry));
+            return Ok(codec::revocation_to_text(entry));
         }
         if mark.anchor() == Position::START {
             return Ok(String::new());
@@ -201,6 +201,6 @@ impl Redis {
         let found = self.state(mark.anchor()).await?;
         self.shared.witness.hold(mark, &found)?;
         self.shared.witness.note(mark, &found)?;
-        Ok(found.entry.as_ref().map(log::to_text).unwrap_or_default())
+        Ok(found.entry.as_ref().map(codec::revocation_to_text).unwrap_or_default())
     }
 }

@@ -35,6 +35,7 @@
 //! (`RESTORE`) into a running server has to remove the field `log` of the state as well. What is lost when is told in
 //! `docs/redis.md`.
 
+mod codec;
 mod commit;
 mod connection;
 mod durability;

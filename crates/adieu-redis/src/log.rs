@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use redis::Value;
 use tokio::time::Instant;
 
-use super::{Redis, commit::Commit, connection::Ask, durability::incarnation, invalid};
+use super::{Redis, codec, commit::Commit, connection::Ask, durability::incarnation, invalid};
 use adieu::{
-    Error, Issuer,
+    Error,
     restore::LogState,
-    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, TargetKind, TargetParts},
+    revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
 };
 
@@ -95,7 +95,7 @@ impl Redis {
             let mut pipeline = redis::pipe();
             pipeline.cmd("HMGET").arg(&keys.state).arg(&BEFORE);
             pipeline.cmd("XRANGE").arg(&keys.log).arg(format!("({}-0", after.get())).arg("+").arg("COUNT").arg(PAGE);
-            pipeline.cmd("XRANGE").arg(&keys.log).arg(name(anchor)).arg(name(anchor));
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(codec::entry_name(anchor)).arg(codec::entry_name(anchor));
             pipeline.cmd("INFO").arg("server");
             pipeline.cmd("INFO").arg("replication");
             pipeline.cmd("HMGET").arg(&keys.state).arg(&AFTER);
@@ -103,9 +103,9 @@ impl Redis {
                 self.read(&pipeline).await?;
             let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
             let Some(state) = self.to_state(before, after, &incarnation).await? else { continue };
-            let entries = from_stream(entries)?;
+            let entries = codec::from_stream(entries)?;
             let head = entries.last().map_or(state.head, |(position, _)| state.head.max(*position));
-            let entry = from_stream(entry)?.pop().map(|(_, entry)| entry);
+            let entry = codec::from_stream(entry)?.pop().map(|(_, entry)| entry);
             let last = entries.last().filter(|(position, _)| *position == head).map(|(_, last)| last.clone());
             break Found { state: LogState { head, entry, last, ..state }, entries };
         };
@@ -129,7 +129,7 @@ impl Redis {
         loop {
             let mut pipeline = redis::pipe();
             pipeline.cmd("HMGET").arg(&keys.state).arg(&BEFORE);
-            pipeline.cmd("XRANGE").arg(&keys.log).arg(name(at)).arg(name(at));
+            pipeline.cmd("XRANGE").arg(&keys.log).arg(codec::entry_name(at)).arg(codec::entry_name(at));
             pipeline.cmd("XREVRANGE").arg(&keys.log).arg("+").arg("-").arg("COUNT").arg(1);
             pipeline.cmd("INFO").arg("server");
             pipeline.cmd("INFO").arg("replication");
@@ -138,8 +138,8 @@ impl Redis {
                 self.read(&pipeline).await?;
             let incarnation = incarnation(&server, &replication).inspect_err(|_| self.forget_connections())?;
             let Some(state) = self.to_state(before, after, &incarnation).await? else { continue };
-            let entry = from_stream(entry)?.pop().map(|(_, entry)| entry);
-            let last = from_stream(last)?.pop();
+            let entry = codec::from_stream(entry)?.pop().map(|(_, entry)| entry);
+            let last = codec::from_stream(last)?.pop();
             let head = last.as_ref().map_or(state.head, |(position, _)| state.head.max(*position));
             let last = last.filter(|(position, _)| *position == head).map(|(_, last)| last);
             return Ok(LogState { head, entry, last, ..state });
@@ -162,7 +162,7 @@ impl Redis {
         };
         let number = |text: String| text.parse::<u64>().map_err(invalid);
         Ok(Some(LogState {
-            lineage: lineage(&log, incarnation)?,
+            lineage: codec::lineage(&log, incarnation)?,
             head: Position::new(head.map_or(Ok(0), number)?),
             pruned_through: Timestamp::from_unix(pruned_through.map_or(Ok(0), number)?),
             restored_at: restored_at.map(number).transpose()?.map(Timestamp::from_unix),
@@ -188,103 +188,3 @@ const BEFORE: [&str; 2] = ["log", "head"];
 const AFTER: [&str; 3] = ["log", "pruned_through", "restored_at"];
 type Before = [Option<String>; 2];
 type After = [Option<String>; 3];
-
-/// The identity that cursors carry.
-pub(super) fn lineage(log: &str, incarnation: &str) -> Result<LogId, Error> {
-    LogId::new(&format!("{log}-{incarnation}")).map_err(invalid)
-}
-
-/// What an entry is named in the stream. None is at the start, which is no name, but a range without entries.
-fn name(position: Position) -> String {
-    format!("{}-0", position.get())
-}
-
-/// A kind, when it lapses, its own time if it has one, how many bytes of issuer, and after a space the issuer and the id.
-pub(super) fn to_text(revocation: &Revocation) -> String {
-    let TargetParts { kind, id, time } = revocation.target.parts();
-    let kind = kind.name();
-    let moment = time.map_or_else(|| "-".to_owned(), |moment| moment.as_unix().to_string());
-    let issuer = revocation.issuer.as_str();
-    format!("{kind} {} {moment} {} {issuer}{id}", revocation.lapses_at.as_unix(), issuer.len())
-}
-
-/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
-fn from_text(text: &str, previous: &mut Option<Issuer>) -> Option<Revocation> {
-    let mut parts = text.splitn(5, ' ');
-    let kind = TargetKind::from_name(parts.next()?)?;
-    let lapses_at = Timestamp::from_unix(parts.next()?.parse().ok()?);
-    let time = match parts.next()? {
-        "-" => None,
-        seconds => Some(Timestamp::from_unix(seconds.parse().ok()?)),
-    };
-    let length = parts.next()?.parse().ok()?;
-    let (issuer, id) = parts.next()?.split_at_checked(length)?;
-    let issuer = match previous {
-        Some(previous) if previous.as_str() == issuer => previous.clone(),
-        _ => previous.insert(Issuer::new(issuer).ok()?).clone(),
-    };
-    let target = TargetParts { kind, id, time }.try_into().ok()?;
-    Some(Revocation { issuer, target, lapses_at })
-}
-
-/// Entries as `XRANGE` gives them: the name of each, and its one field with what it holds.
-fn from_stream(entries: Value) -> Result<Vec<(Position, Revocation)>, Error> {
-    let Value::Array(entries) = entries else { return Err(invalid("the log is no stream")) };
-    let mut issuer = None;
-    entries.iter().map(|entry| from_entry(entry, &mut issuer).ok_or_else(|| invalid("an entry of the log"))).collect()
-}
-
-fn from_entry(entry: &Value, issuer: &mut Option<Issuer>) -> Option<(Position, Revocation)> {
-    let Value::Array(entry) = entry else { return None };
-    let [Value::BulkString(name), Value::Array(fields)] = entry.as_slice() else { return None };
-    let [_, Value::BulkString(fact)] = fields.as_slice() else { return None };
-    let position = str::from_utf8(name).ok()?.strip_suffix("-0")?.parse().ok()?;
-    Some((Position::new(position), from_text(str::from_utf8(fact).ok()?, issuer)?))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use adieu::{SessionId, Subject, TokenId, revocation::Target};
-
-    use super::*;
-
-    #[test]
-    fn what_was_written_stays_readable() {
-        let issuer = Issuer::new("https://adieu.test").unwrap();
-        let time = Timestamp::from_unix;
-        let cases = [
-            (
-                "token 12 11 18 https://adieu.testa b",
-                Target::Token { id: TokenId::new("a b").unwrap(), expires_at: Some(time(11)) },
-            ),
-            ("token 12 - 18 https://adieu.testa", Target::Token { id: TokenId::new("a").unwrap(), expires_at: None }),
-            ("session 12 - 18 https://adieu.test\0", Target::Session { id: SessionId::new("\0").unwrap() }),
-            (
-                "subject 12 0 18 https://adieu.testé",
-                Target::Subject { id: Subject::new("é").unwrap(), issued_until: time(0) },
-            ),
-            ("everything 12 9 18 https://adieu.test", Target::Everything { issued_until: time(9) }),
-        ];
-        for (text, target) in cases {
-            let revocation = Revocation { issuer: issuer.clone(), target, lapses_at: time(12) };
-            assert_eq!(to_text(&revocation), text);
-            assert_eq!(from_text(text, &mut None), Some(revocation));
-        }
-    }
-
-    #[test]
-    fn what_is_no_entry_is_none() {
-        for text in [
-            "",
-            "token",
-            "token 12 - 18 https",
-            "token 12 - 1 aé",
-            "token 12 - 2 aé",
-            "subject 12 - 1 ab",
-            "x 1 1 1 ab",
-        ] {
-            assert_eq!(from_text(text, &mut None).is_some(), text == "token 12 - 1 aé", "{text}");
-        }
-    }
-}

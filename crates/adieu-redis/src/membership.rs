@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Redis, connection::Ask, durability::incarnation, invalid, log::lineage};
+use super::{Redis, codec, connection::Ask, durability::incarnation, invalid};
 use adieu::{
     Error,
     revocation::LogId,
@@ -29,7 +29,7 @@ impl Membership for Redis {
         script.key(&self.shared.keys.nodes).key(&self.shared.keys.state);
         script.arg(&standing.node).arg(to_text(standing)?).arg(LogId::random().as_str());
         let (log, incarnation): (String, String) = self.write(Ask::Script(&script)).await?;
-        lineage(&log, &incarnation)
+        codec::lineage(&log, &incarnation)
     }
 
     async fn members(&self) -> Result<Members, Error> {
@@ -51,7 +51,7 @@ impl Membership for Redis {
         let mut nodes = nodes.into_iter().collect::<Vec<_>>();
         nodes.sort();
         let nodes = nodes.into_iter().map(|(node, text)| from_text(node, &text).ok_or_else(|| invalid("a node")));
-        Ok(Members { lineage: lineage(&log, &incarnation)?, nodes: nodes.collect::<Result<_, _>>()? })
+        Ok(Members { lineage: codec::lineage(&log, &incarnation)?, nodes: nodes.collect::<Result<_, _>>()? })
     }
 
     async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {

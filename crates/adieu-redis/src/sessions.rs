@@ -10,7 +10,7 @@ use redis::{FromRedisValue, Pipeline};
 use tokio::time::timeout;
 
 use super::{
-    PATIENCE_FOR_WRITES, Redis,
+    PATIENCE_FOR_WRITES, Redis, codec,
     commit::{Commit, Everything},
     connection::Ask,
     invalid,
@@ -98,7 +98,7 @@ impl SessionStore for Redis {
         let mut get = redis::pipe();
         get.cmd("HGET").arg(&self.shared.keys.sessions).arg(id.as_str());
         let (found,): (Option<Vec<u8>>,) = self.read(&get).await?;
-        found.as_deref().map(from_bytes).transpose()
+        found.as_deref().map(codec::session_from_bytes).transpose()
     }
 
     async fn sessions_of(
@@ -108,23 +108,23 @@ impl SessionStore for Redis {
         limit: usize,
     ) -> Result<Vec<Session>, Error> {
         let found = self.list_of(subject, after, limit, Asker::Reader).await?;
-        found.iter().map(|session| from_bytes(session)).collect()
+        found.iter().map(|session| codec::session_from_bytes(session)).collect()
     }
 
     async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
         let from = match after {
-            Some(key) => [b"(", owner(&key.subject).as_slice(), key.id.as_str().as_bytes()].concat(),
+            Some(key) => [b"(", codec::owner(&key.subject).as_slice(), key.id.as_str().as_bytes()].concat(),
             None => b"-".to_vec(),
         };
         let found = self.list(&from, b"+", limit, Asker::Reader).await?;
-        found.iter().map(|session| from_bytes(session)).collect()
+        found.iter().map(|session| codec::session_from_bytes(session)).collect()
     }
 
     async fn oldest(&self) -> Result<Option<Session>, Error> {
         let mut script = self.shared.scripts.oldest.prepare_invoke();
         script.key(&self.shared.keys.sessions).key(&self.shared.keys.ids);
         let found: Option<Vec<u8>> = self.shared.reader.ask(Ask::Script(&script), 2).await?;
-        found.as_deref().map(from_bytes).transpose()
+        found.as_deref().map(codec::session_from_bytes).transpose()
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {
@@ -196,7 +196,7 @@ impl<'a> View<'a> {
 
     /// What must still be so, and the removals.
     pub(super) fn commit(self) -> Commit {
-        let subjects = self.subjects.iter().map(|(subject, ids)| (owner(subject), ids.len()));
+        let subjects = self.subjects.iter().map(|(subject, ids)| (codec::owner(subject), ids.len()));
         Commit {
             subjects: subjects.collect(),
             sessions: self.found.into_iter().map(|(id, found)| (id, found.map(|(bytes, _)| bytes))).collect(),
@@ -230,7 +230,9 @@ impl<'a> View<'a> {
         let (found,): (Vec<Option<Vec<u8>>>,) = self.ask(&get).await?;
         for (id, bytes) in ids.into_iter().zip(found) {
             let found = match bytes {
-                Some(bytes) => Some((from_bytes(&bytes)?, bytes)).map(|(session, bytes)| (bytes, session)),
+                Some(bytes) => {
+                    Some((codec::session_from_bytes(&bytes)?, bytes)).map(|(session, bytes)| (bytes, session))
+                }
                 None => None,
             };
             self.found.insert(id, found);
@@ -255,7 +257,7 @@ impl<'a> View<'a> {
         if !self.subjects.contains_key(subject) {
             let mut ids = Vec::new();
             for bytes in self.store.list_of(subject, None, usize::MAX, Asker::Writer).await? {
-                let session = from_bytes(&bytes)?;
+                let session = codec::session_from_bytes(&bytes)?;
                 ids.push(session.id.clone());
                 // What was read first is what decisions have been made from; if it differs, the commit will be refused.
                 self.found.entry(session.id.clone()).or_insert(Some((bytes, session)));
@@ -338,7 +340,7 @@ impl Redis {
             let Some(Some((bytes, session))) = view.found.get(id) else { continue };
             if session.subject == *subject && session.last_seen_at < *at {
                 let session = Session { last_seen_at: *at, ..session.clone() };
-                script.arg(id.as_str()).arg(bytes.as_slice()).arg(to_bytes(&session)?);
+                script.arg(id.as_str()).arg(bytes.as_slice()).arg(codec::session_to_bytes(&session)?);
                 anything = true;
             }
         }
@@ -357,7 +359,7 @@ impl Redis {
         limit: usize,
         asker: Asker,
     ) -> Result<Vec<Vec<u8>>, Error> {
-        let owner = owner(subject);
+        let owner = codec::owner(subject);
         let from = match after {
             Some(after) => [b"(", owner.as_slice(), after.as_str().as_bytes()].concat(),
             None => [b"[", owner.as_slice()].concat(),
@@ -377,26 +379,4 @@ impl Redis {
             Asker::Writer => self.write(Ask::Script(&script)).await,
         }
     }
-}
-
-/// What stands in front of a session as it is kept, and of its id in the index of subjects.
-pub(super) fn owner(subject: &Subject) -> Vec<u8> {
-    format!("{}:{}", subject.as_str().len(), subject.as_str()).into_bytes()
-}
-
-/// Its owner, and after that all of it as JSON.
-pub(super) fn to_bytes(session: &Session) -> Result<Vec<u8>, Error> {
-    let mut bytes = owner(&session.subject);
-    serde_json::to_writer(&mut bytes, session).map_err(Error::unavailable)?;
-    Ok(bytes)
-}
-
-fn from_bytes(bytes: &[u8]) -> Result<Session, Error> {
-    let kept = || {
-        let colon = bytes.iter().position(|&byte| byte == b':')?;
-        let length: usize = str::from_utf8(bytes.get(..colon)?).ok()?.parse().ok()?;
-        bytes.get(colon.checked_add(1)?.checked_add(length)?..)
-    };
-    let json = kept().ok_or_else(|| invalid("a session"))?;
-    serde_json::from_slice(json).map_err(|error| invalid(format_args!("a session ({error})")))
 }

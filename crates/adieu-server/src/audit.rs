@@ -25,7 +25,7 @@ use tracing::field;
 
 pub use trail::{Trail, Via, durable};
 
-use crate::clients::ClientName;
+use crate::client_name::ClientName;
 
 /// The target of these lines.
 pub const AUDIT_LOG_TARGET: &str = "adieu::audit";

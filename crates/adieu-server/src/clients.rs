@@ -10,7 +10,6 @@
 //! 4. Nobody is turned away by a copy that is older than the request, so a client that was added can call at once. Strangers
 //!    who guess make the store be read at most every [`PAUSE`].
 
-mod name;
 mod secret;
 mod store;
 
@@ -36,7 +35,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub use name::{ClientName, NameError};
+pub use crate::client_name::{ClientName, NameError};
 pub use secret::{Secret, SecretHash};
 pub use store::{ClientStore, migrate, migrate_postgres};
 

@@ -8,6 +8,7 @@ pub mod address;
 pub mod api;
 pub mod audit;
 pub mod cli;
+mod client_name;
 pub mod clients;
 pub mod config;
 pub mod error;
