@@ -9,10 +9,7 @@
 //! use axum::{Json, Router, routing::{get, post}};
 //!
 //! #[derive(serde::Deserialize)]
-//! struct Credentials {
-//!     username: String,
-//!     password: String,
-//! }
+//! struct Credentials { username: String, password: String }
 //!
 //! async fn log_in(auth: Auth, Json(given): Json<Credentials>) -> Result<Tokens, Refused> {
 //!     if given.password != "the one in your table of users" {
