@@ -6,7 +6,7 @@ use adieu::{
     Subject,
     session::{Origin, Scope, Selection, SessionError, Sessions, TokenOptions, TokenPair},
     time::{Clock as _, SystemClock, Timestamp},
-    token::Refusal,
+    token::TokenError,
 };
 use axum::{
     Json,
@@ -17,7 +17,7 @@ use axum::{
 use serde_json::json;
 
 use crate::{
-    Guard, PresentedToken, Reason, RefreshToken, Refused, SessionState, SetCookies,
+    AuthRejection, Guard, PresentedToken, RefreshToken, RejectionReason, SessionState, SetCookies,
     csrf::{ACCESS_CSRF_CLAIM, CsrfValues},
 };
 
@@ -63,7 +63,7 @@ impl Auth {
     ///
     /// # Errors
     /// When the store could not be written, or the tokens are longer than browsers keep in cookies: nobody is logged in.
-    pub async fn log_in(&self, subject: Subject) -> Result<Tokens, Refused> {
+    pub async fn log_in(&self, subject: Subject) -> Result<Tokens, AuthRejection> {
         self.log_in_with(subject, TokenOptions::default()).await
     }
 
@@ -71,12 +71,12 @@ impl Auth {
     ///
     /// # Errors
     /// As [`Auth::log_in`]; when the options have no meaning.
-    pub async fn log_in_with(&self, subject: Subject, options: TokenOptions) -> Result<Tokens, Refused> {
+    pub async fn log_in_with(&self, subject: Subject, options: TokenOptions) -> Result<Tokens, AuthRejection> {
         let log_in = async {
             let options = self.guard.complete(&subject, options, CsrfValues::random()).await?;
             Ok(self.sessions.log_in_with(subject, self.origin.clone(), &options).await?)
         };
-        let pair = log_in.await.map_err(|reason: Reason| self.guard.refuse(reason))?;
+        let pair = log_in.await.map_err(|reason: RejectionReason| self.guard.refuse(reason))?;
         let claims = pair.claims.clone();
         let tokens = self.tokens(pair);
         if let (Err(_), Some(session)) = (&tokens, claims.session) {
@@ -91,7 +91,7 @@ impl Auth {
     ///
     /// # Errors
     /// When the session has ended, or ends now because the token had been used up before.
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<Tokens, Refused> {
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<Tokens, AuthRejection> {
         self.refresh_with(token, TokenOptions::default()).await
     }
 
@@ -99,13 +99,13 @@ impl Auth {
     ///
     /// # Errors
     /// As [`Auth::refresh`]; when the options have no meaning.
-    pub async fn refresh_with(&self, token: &RefreshToken, options: TokenOptions) -> Result<Tokens, Refused> {
+    pub async fn refresh_with(&self, token: &RefreshToken, options: TokenOptions) -> Result<Tokens, AuthRejection> {
         let refresh = async {
             let csrf = CsrfValues::of(token.token.claims(), ACCESS_CSRF_CLAIM);
             let options = self.guard.complete(token.token.subject(), options, csrf).await?;
             Ok(self.sessions.refresh_with(&token.token, &options).await?)
         };
-        self.tokens(refresh.await.map_err(|reason: Reason| self.guard.refuse(reason))?)
+        self.tokens(refresh.await.map_err(|reason: RejectionReason| self.guard.refuse(reason))?)
     }
 
     /// Logs out, with either token, also an expired one: this session, the others or all. When this returns, the end is
@@ -114,17 +114,17 @@ impl Auth {
     /// # Errors
     /// When the token is none of ours, or its session has ended already: the answer removes the cookies all the same, which
     /// are of no use. When the store could not be written, and nobody may be told that the session has ended.
-    pub async fn log_out(&self, token: &PresentedToken, scope: Scope) -> Result<LoggedOut, Refused> {
+    pub async fn log_out(&self, token: &PresentedToken, scope: Scope) -> Result<LoggedOut, AuthRejection> {
         let verifier = self.guard.verifier();
         let ended = self.sessions.log_out(token.as_str(), scope).await.map_err(|error| match error {
             // Others may know that key.
-            SessionError::Refused(Refusal::UnknownKey) if !verifier.is_fresh() => Refusal::Stale.into(),
+            SessionError::Refused(TokenError::UnknownKey) if !verifier.is_fresh() => TokenError::Stale.into(),
             error => error,
         });
         let is_useless = match &ended {
             Ok(_) => scope != Scope::Others,
-            Err(SessionError::Refused(Refusal::Stale) | SessionError::Failed(_)) => false,
-            Err(SessionError::Refused(refusal)) => scope != Scope::Others || matches!(refusal, Refusal::Revoked(_)),
+            Err(SessionError::Refused(TokenError::Stale) | SessionError::Failed(_)) => false,
+            Err(SessionError::Refused(refusal)) => scope != Scope::Others || matches!(refusal, TokenError::Revoked(_)),
             Err(_) => false,
         };
         if is_useless {
@@ -141,7 +141,7 @@ impl Auth {
     }
 
     /// Ends the sessions of all other tokens in the cookies of a browser, or it would be logged in with one of them.
-    async fn log_out_others(&self, token: &PresentedToken) -> Result<(), Refused> {
+    async fn log_out_others(&self, token: &PresentedToken) -> Result<(), AuthRejection> {
         for other in token.others() {
             match self.sessions.log_out(other, Scope::This).await {
                 Ok(_) | Err(SessionError::Refused(_)) => {}
@@ -153,11 +153,11 @@ impl Auth {
 
     /// The refusal of a login whose credentials are wrong. The same for an unknown user and for a wrong password.
     #[must_use]
-    pub fn wrong_credentials(&self) -> Refused {
-        self.guard.refuse(Reason::WrongCredentials)
+    pub fn wrong_credentials(&self) -> AuthRejection {
+        self.guard.refuse(RejectionReason::WrongCredentials)
     }
 
-    fn tokens(&self, pair: TokenPair) -> Result<Tokens, Refused> {
+    fn tokens(&self, pair: TokenPair) -> Result<Tokens, AuthRejection> {
         let cookies = if self.guard.uses_cookies() {
             let access = self.guard.set_access_cookie(&pair.access)?;
             let refresh = self.guard.set_refresh_cookie(&pair.refresh)?;

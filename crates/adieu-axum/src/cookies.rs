@@ -43,7 +43,7 @@ const MAX_COOKIE_BYTES: usize = 4096;
 /// ```
 /// # use std::{sync::Arc, time::Duration};
 /// # use adieu::{Error, session::{Scope, Sessions}};
-/// # use adieu_axum::{AccessToken, Auth, Cookies, Guard, LoggedOut, PresentedToken, Refused};
+/// # use adieu_axum::{AccessToken, Auth, Cookies, Guard, LoggedOut, PresentedToken, AuthRejection};
 /// # use axum::{Router, extract::FromRef, routing::{get, post}};
 /// #[derive(Clone, FromRef)]
 /// struct App {
@@ -51,7 +51,7 @@ const MAX_COOKIE_BYTES: usize = 4096;
 ///     sessions: Arc<Sessions>,
 /// }
 ///
-/// async fn log_out(auth: Auth, token: PresentedToken) -> Result<LoggedOut, Refused> {
+/// async fn log_out(auth: Auth, token: PresentedToken) -> Result<LoggedOut, AuthRejection> {
 ///     auth.log_out(&token, Scope::This).await // and the cookies are removed
 /// }
 ///

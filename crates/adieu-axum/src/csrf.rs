@@ -5,7 +5,7 @@ use adieu::{TokenId, token::Claims};
 use axum::http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use subtle::ConstantTimeEq;
 
-use crate::{Cookies, Place, Reason, cookies::may_change_something, location::ReadBody};
+use crate::{Cookies, Place, RejectionReason, cookies::may_change_something, location::ReadBody};
 
 /// The claim with the value.
 pub(crate) const CSRF_CLAIM: &str = "csrf";
@@ -57,9 +57,9 @@ pub(crate) fn is_needed(parts: &Parts, place: Place, cookies: &Cookies) -> bool 
 /// Holds the value that a request repeats against the one in its token.
 ///
 /// # Errors
-/// [`Reason::Csrf`] when the token has none, the request has none or two, or another; and when another site asks for an
+/// [`RejectionReason::Csrf`] when the token has none, the request has none or two, or another; and when another site asks for an
 /// upgrade.
-pub(crate) fn check(parts: &Parts, place: Place, cookies: &Cookies, claims: &Claims) -> Result<(), Reason> {
+pub(crate) fn check(parts: &Parts, place: Place, cookies: &Cookies, claims: &Claims) -> Result<(), RejectionReason> {
     if !is_needed(parts, place, cookies) {
         return Ok(());
     }
@@ -71,7 +71,7 @@ pub(crate) fn check(parts: &Parts, place: Place, cookies: &Cookies, claims: &Cla
             return Ok(());
         }
     }
-    let expected = value_of(claims).ok_or(Reason::Csrf("the token in the cookie has no claim `csrf`"))?;
+    let expected = value_of(claims).ok_or(RejectionReason::Csrf("the token in the cookie has no claim `csrf`"))?;
     let cookie = if place == Place::RefreshCookie { &cookies.refresh } else { &cookies.access };
 
     let mut headers = parts.headers.get_all(&cookie.csrf_header).iter();
@@ -81,14 +81,14 @@ pub(crate) fn check(parts: &Parts, place: Place, cookies: &Cookies, claims: &Cla
     };
     let given = match (headers.next(), headers.next()) {
         (Some(value), None) => Some(value.as_bytes().to_vec()),
-        (Some(_), Some(_)) => return Err(Reason::Csrf("there is more than one CSRF header")),
+        (Some(_), Some(_)) => return Err(RejectionReason::Csrf("there is more than one CSRF header")),
         (None, _) => in_form(),
     };
-    let given = given.ok_or(Reason::Csrf("the request does not repeat the CSRF value"))?;
+    let given = given.ok_or(RejectionReason::Csrf("the request does not repeat the CSRF value"))?;
     if bool::from(given.ct_eq(expected.as_bytes())) {
         Ok(())
     } else {
-        Err(Reason::Csrf("the request repeats another CSRF value than that of the token"))
+        Err(RejectionReason::Csrf("the request repeats another CSRF value than that of the token"))
     }
 }
 
@@ -99,8 +99,9 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// Holds the page that an upgrade is asked for by against the host that it is asked of, and against the origins that are
 /// allowed (RFC 6455 §10.2).
-fn check_origin(parts: &Parts, cookies: &Cookies) -> Result<(), Reason> {
-    let origin = one(&parts.headers, &header::ORIGIN).ok_or(Reason::Csrf("the upgrade does not say its origin"))?;
+fn check_origin(parts: &Parts, cookies: &Cookies) -> Result<(), RejectionReason> {
+    let origin =
+        one(&parts.headers, &header::ORIGIN).ok_or(RejectionReason::Csrf("the upgrade does not say its origin"))?;
     let is_allowed = cookies.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
     let host = one(&parts.headers, &header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
     let is_own = host.is_some_and(|host| {
@@ -109,7 +110,7 @@ fn check_origin(parts: &Parts, cookies: &Cookies) -> Result<(), Reason> {
         let is_safe = scheme == "https" || (scheme == "http" && (!cookies.secure || is_this_machine(of_page)));
         is_safe && of_page.eq_ignore_ascii_case(host)
     });
-    if is_allowed || is_own { Ok(()) } else { Err(Reason::Csrf("the upgrade comes from another origin")) }
+    if is_allowed || is_own { Ok(()) } else { Err(RejectionReason::Csrf("the upgrade comes from another origin")) }
 }
 
 /// The value of a header that is there once.

@@ -9,7 +9,7 @@ use std::{ops::Deref, sync::Arc};
 
 use adieu::{
     Subject, session,
-    token::{Claims, Refusal, Verifier},
+    token::{Claims, TokenError, Verifier},
 };
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -18,7 +18,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Guard, GuardedState, Place, Reason, RefusalKind, Refused, SessionState, csrf,
+    AuthRejection, Guard, GuardedState, Place, RejectionKind, RejectionReason, SessionState, csrf,
     location::{Candidates, Found, Wanted},
 };
 
@@ -141,12 +141,12 @@ pub(crate) trait Judged<S>: Sized {
         parts: &Parts,
         state: &S,
         found: Found<'_>,
-    ) -> impl Future<Output = Result<Self, Reason>> + Send;
+    ) -> impl Future<Output = Result<Self, RejectionReason>> + Send;
 }
 
 /// Why there is no good token.
 pub(crate) struct Failure {
-    pub(crate) reason: Reason,
+    pub(crate) reason: RejectionReason,
     /// Where the token was, if there was one.
     place: Option<Place>,
 }
@@ -157,12 +157,12 @@ impl Failure {
     pub(crate) fn is_a_useless_cookie(&self) -> bool {
         let is_useless = matches!(
             self.reason.kind(),
-            RefusalKind::Expired
-                | RefusalKind::NotYetValid
-                | RefusalKind::Revoked
-                | RefusalKind::Invalid
-                | RefusalKind::ClaimsRejected
-                | RefusalKind::UnknownUser
+            RejectionKind::Expired
+                | RejectionKind::NotYetValid
+                | RejectionKind::Revoked
+                | RejectionKind::Invalid
+                | RejectionKind::ClaimsRejected
+                | RejectionKind::UnknownUser
         );
         is_useless && self.place.is_some_and(Place::is_cookie)
     }
@@ -194,7 +194,7 @@ async fn first_good<S: Sync, J: Judged<S>>(
     parts: &Parts,
     state: &S,
     candidates: Candidates<'_>,
-) -> Result<J, Reason> {
+) -> Result<J, RejectionReason> {
     let mut refused = None;
     for found in guard.newest_first(candidates) {
         match J::judge(guard, parts, state, found).await {
@@ -202,29 +202,29 @@ async fn first_good<S: Sync, J: Judged<S>>(
             Err(reason) => refused = refused.or(Some(reason)),
         }
     }
-    Err(refused.unwrap_or(Refusal::Missing.into()))
+    Err(refused.unwrap_or(TokenError::Missing.into()))
 }
 
 /// Both forms of an extractor: with `Option` a token that is absent is fine, and so is a useless cookie.
 macro_rules! extractor {
     ($token:ident $(<$typed:ident>)?, $state:ident) => {
         impl<S: $state $(, $typed: DeserializeOwned + Send)?> FromRequestParts<S> for $token $(<$typed>)? {
-            type Rejection = Refused;
+            type Rejection = AuthRejection;
 
-            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AuthRejection> {
                 let guard = state.guard();
                 match judged(&guard, parts, state).await {
                     Ok(Some(token)) => Ok(token),
-                    Ok(None) => Err(guard.refuse(Refusal::Missing)),
+                    Ok(None) => Err(guard.refuse(TokenError::Missing)),
                     Err(failure) => Err(guard.refuse(failure.reason)),
                 }
             }
         }
 
         impl<S: $state $(, $typed: DeserializeOwned + Send)?> OptionalFromRequestParts<S> for $token $(<$typed>)? {
-            type Rejection = Refused;
+            type Rejection = AuthRejection;
 
-            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Refused> {
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, AuthRejection> {
                 let guard = state.guard();
                 match judged(&guard, parts, state).await {
                     Ok(token) => Ok(token),
@@ -253,8 +253,8 @@ impl Access {
         guard: &Guard,
         parts: &Parts,
         Found { token, place }: &Found<'_>,
-        verify: impl FnOnce(&Verifier, &str) -> Result<Arc<Claims>, Refusal>,
-    ) -> Result<Self, Reason> {
+        verify: impl FnOnce(&Verifier, &str) -> Result<Arc<Claims>, TokenError>,
+    ) -> Result<Self, RejectionReason> {
         let claims = verify(guard.verifier(), token)?;
         guard.accept(parts, *place, &claims).await?;
         Ok(Self { claims, place: *place })
@@ -264,7 +264,7 @@ impl Access {
 impl<S: Sync> Judged<S> for Access {
     const WANTED: Wanted = Wanted::Access;
 
-    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, Reason> {
+    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, RejectionReason> {
         Self::accept(guard, parts, &found, Verifier::verify).await
     }
 }
@@ -272,7 +272,7 @@ impl<S: Sync> Judged<S> for Access {
 impl<S: GuardedState, C: DeserializeOwned + Send> Judged<S> for AccessToken<C> {
     const WANTED: Wanted = Wanted::Access;
 
-    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, Reason> {
+    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, RejectionReason> {
         let Access { claims, place } = Access::accept(guard, parts, &found, Verifier::verify).await?;
         Ok(Self { typed: typed::read(&claims)?, claims, place })
     }
@@ -281,7 +281,7 @@ impl<S: GuardedState, C: DeserializeOwned + Send> Judged<S> for AccessToken<C> {
 impl<S: GuardedState, C: DeserializeOwned + Send> Judged<S> for FreshAccessToken<C> {
     const WANTED: Wanted = Wanted::Access;
 
-    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, Reason> {
+    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, RejectionReason> {
         let Access { claims, place } = Access::accept(guard, parts, &found, Verifier::verify_fresh).await?;
         Ok(Self { typed: typed::read(&claims)?, claims, place })
     }
@@ -290,7 +290,7 @@ impl<S: GuardedState, C: DeserializeOwned + Send> Judged<S> for FreshAccessToken
 impl<S: SessionState> Judged<S> for RefreshToken {
     const WANTED: Wanted = Wanted::Refresh;
 
-    async fn judge(guard: &Guard, parts: &Parts, state: &S, found: Found<'_>) -> Result<Self, Reason> {
+    async fn judge(guard: &Guard, parts: &Parts, state: &S, found: Found<'_>) -> Result<Self, RejectionReason> {
         let Found { token, place } = found;
         let sessions = state.sessions();
         let cookies = guard.cookies_used();
@@ -307,10 +307,10 @@ impl<S: SessionState> Judged<S> for RefreshToken {
 impl<S: SessionState> Judged<S> for AnyToken {
     const WANTED: Wanted = Wanted::Either;
 
-    async fn judge(guard: &Guard, parts: &Parts, state: &S, found: Found<'_>) -> Result<Self, Reason> {
+    async fn judge(guard: &Guard, parts: &Parts, state: &S, found: Found<'_>) -> Result<Self, RejectionReason> {
         let place = found.place;
         let claims = match guard.verifier().verify(&found.token) {
-            Err(Refusal::WrongTokenType { .. }) => {
+            Err(TokenError::WrongTokenType { .. }) => {
                 let RefreshToken { token, .. } = RefreshToken::judge(guard, parts, state, found).await?;
                 return Ok(Self { claims: Arc::clone(token.claims()), place });
             }

@@ -11,14 +11,14 @@ use std::{
 use adieu::{
     Error, Node, Subject,
     session::{Sessions, TokenOptions},
-    token::{Claims, Refusal, TokenType, Verifier},
+    token::{Claims, TokenError, TokenType, Verifier},
 };
 use axum::{extract::FromRef, http::request::Parts};
 use serde_json::{Map, Value};
 
 use crate::{
-    Cookies, CourseAnswers, Location, Place, Protect, ReadBodies, Reason, RefusalAnswers, Refused, RenewCookies,
-    SetCookies,
+    AuthRejection, Cookies, FlaskJwtExtendedResponses, Location, Place, Protect, ReadBodies, RejectionReason,
+    RejectionResponses, RenewCookies, SetCookies,
     csrf::{self, ACCESS_CSRF_CLAIM, CSRF_CLAIM, CsrfValues},
     location::{Candidates, Found, Wanted, find},
 };
@@ -70,7 +70,7 @@ enum Source {
 struct Settings {
     locations: Vec<Location>,
     cookies: Cookies,
-    answers: Arc<dyn RefusalAnswers>,
+    answers: Arc<dyn RejectionResponses>,
     checks: Vec<Check>,
     claims_of: Option<Arc<ClaimsOf>>,
     notes_use: bool,
@@ -93,7 +93,7 @@ impl Settings {
             Arc::new(Settings {
                 locations: vec![Location::bearer()],
                 cookies: Cookies::new(),
-                answers: Arc::new(CourseAnswers),
+                answers: Arc::new(FlaskJwtExtendedResponses),
                 checks: Vec::new(),
                 claims_of: None,
                 notes_use: true,
@@ -137,8 +137,8 @@ impl Guard {
         Ok(self)
     }
 
-    /// How refusals are answered: [`CourseAnswers`] unless something else is set.
-    pub fn answer_refusals(mut self, answers: impl RefusalAnswers) -> Self {
+    /// How refusals are answered: [`FlaskJwtExtendedResponses`] unless something else is set.
+    pub fn rejection_responses(mut self, answers: impl RejectionResponses) -> Self {
         self.change().answers = Arc::new(answers);
         self
     }
@@ -195,8 +195,8 @@ impl Guard {
 
     /// The refusal of a request for this reason, to be answered as this guard has it.
     #[must_use]
-    pub fn refuse(&self, reason: impl Into<Reason>) -> Refused {
-        Refused::new(reason.into(), Arc::clone(&self.settings.answers))
+    pub fn refuse(&self, reason: impl Into<RejectionReason>) -> AuthRejection {
+        AuthRejection::new(reason.into(), Arc::clone(&self.settings.answers))
     }
 
     /// A layer that lets nobody in without a good access token; see [`Protect`].
@@ -219,7 +219,7 @@ impl Guard {
     /// # Errors
     /// When it is no authentic access token, has no such claim although these cookies need it, or is longer than browsers
     /// keep.
-    pub fn set_access_cookie(&self, token: &str) -> Result<SetCookies, Refused> {
+    pub fn set_access_cookie(&self, token: &str) -> Result<SetCookies, AuthRejection> {
         self.set_cookie(token, TokenType::Access)
     }
 
@@ -228,7 +228,7 @@ impl Guard {
     /// # Errors
     /// When it is no authentic refresh token, has no such claim although these cookies need it, or is longer than browsers
     /// keep.
-    pub fn set_refresh_cookie(&self, token: &str) -> Result<SetCookies, Refused> {
+    pub fn set_refresh_cookie(&self, token: &str) -> Result<SetCookies, AuthRejection> {
         self.set_cookie(token, TokenType::Refresh)
     }
 
@@ -254,7 +254,7 @@ impl Guard {
         subject: &Subject,
         mut options: TokenOptions,
         csrf: CsrfValues,
-    ) -> Result<TokenOptions, Reason> {
+    ) -> Result<TokenOptions, RejectionReason> {
         if let Some(claims_of) = &self.settings.claims_of {
             for (name, value) in claims_of(subject.clone()).await? {
                 options.access_claims.entry(name).or_insert(value);
@@ -285,7 +285,7 @@ impl Guard {
     }
 
     /// The token that a request carries, in the first place that has one.
-    pub(crate) fn find<'r>(&self, parts: &'r Parts, wanted: Wanted) -> Result<Option<Candidates<'r>>, Reason> {
+    pub(crate) fn find<'r>(&self, parts: &'r Parts, wanted: Wanted) -> Result<Option<Candidates<'r>>, RejectionReason> {
         find(parts, &self.settings.locations, &self.settings.cookies, wanted)
     }
 
@@ -309,7 +309,7 @@ impl Guard {
 
     /// What is asked of a token beside what the verifier asks: that the browser sent it for our own pages, and what the
     /// application demands. Notes that it was used.
-    pub(crate) async fn accept(&self, parts: &Parts, place: Place, claims: &Claims) -> Result<(), Reason> {
+    pub(crate) async fn accept(&self, parts: &Parts, place: Place, claims: &Claims) -> Result<(), RejectionReason> {
         csrf::check(parts, place, &self.settings.cookies, claims)?;
         self.check(claims).await?;
         if let Source::Sessions(sessions) = &self.source
@@ -326,9 +326,9 @@ impl Guard {
     }
 
     /// What the application demands.
-    pub(crate) async fn check(&self, claims: &Claims) -> Result<(), Reason> {
+    pub(crate) async fn check(&self, claims: &Claims) -> Result<(), RejectionReason> {
         if self.settings.own_tokens_only && !self.is_own(claims) {
-            return Err(Refusal::WrongIssuer.into());
+            return Err(TokenError::WrongIssuer.into());
         }
         for check in &self.settings.checks {
             let accepted = match check {
@@ -336,13 +336,13 @@ impl Guard {
                 Check::Later(check) => check(claims.clone()).await?,
             };
             if !accepted {
-                return Err(Reason::ClaimsRejected("a check of the guard".to_owned()));
+                return Err(RejectionReason::ClaimsRejected("a check of the guard".to_owned()));
             }
         }
         Ok(())
     }
 
-    fn set_cookie(&self, token: &str, expected: TokenType) -> Result<SetCookies, Refused> {
+    fn set_cookie(&self, token: &str, expected: TokenType) -> Result<SetCookies, AuthRejection> {
         let refuse = |refusal| self.refuse(refusal);
         let cookies = &self.settings.cookies;
         let (claims, _) = self.verifier().read(token).map_err(refuse)?;

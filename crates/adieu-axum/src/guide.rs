@@ -11,7 +11,7 @@ use adieu::{
 
 #[cfg(doc)]
 use crate::{
-    AccessToken, AfterBody, AnyToken, Auth, Cookies, CourseAnswers, CurrentUser, FreshAccessToken, Guard, LoadUser,
-    Location, Place, PresentedToken, Protect, REFUSAL_LOG_TARGET, RefreshToken, RefusalKind, RenewCookies,
-    Rfc6750Answers, TokenCookie, TokenEnd, dangerous, only_in,
+    AccessToken, AfterBody, AnyToken, Auth, Cookies, CurrentUser, FlaskJwtExtendedResponses, FreshAccessToken, Guard,
+    LoadUser, Location, Place, PresentedToken, Protect, REJECTION_LOG_TARGET, RefreshToken, RejectionKind,
+    RenewCookies, Rfc6750Answers, TokenCookie, TokenEnd, dangerous, only_in,
 };

@@ -4,14 +4,14 @@
 //!
 //! ```
 //! use adieu::{Issuer, Node, Subject, session::Scope};
-//! use adieu_axum::{AccessToken, Auth, LoggedOut, PresentedToken, Refused, Tokens};
+//! use adieu_axum::{AccessToken, Auth, LoggedOut, PresentedToken, AuthRejection, Tokens};
 //! use adieu_sqlite::Sqlite;
 //! use axum::{Json, Router, routing::{get, post}};
 //!
 //! #[derive(serde::Deserialize)]
 //! struct Credentials { username: String, password: String }
 //!
-//! async fn log_in(auth: Auth, Json(given): Json<Credentials>) -> Result<Tokens, Refused> {
+//! async fn log_in(auth: Auth, Json(given): Json<Credentials>) -> Result<Tokens, AuthRejection> {
 //!     if given.password != "the one in your table of users" {
 //!         return Err(auth.wrong_credentials());
 //!     }
@@ -22,7 +22,7 @@
 //!     format!("hello, {}", token.subject())
 //! }
 //!
-//! async fn log_out(auth: Auth, token: PresentedToken) -> Result<LoggedOut, Refused> {
+//! async fn log_out(auth: Auth, token: PresentedToken) -> Result<LoggedOut, AuthRejection> {
 //!     auth.log_out(&token, Scope::This).await
 //! }
 //!
@@ -103,7 +103,7 @@
 //! 4. Tokens are looked for in the `Authorization` header, or where [`Guard::look_in`] says. The first place with a token
 //!    decides: a bad one there is refused, whatever is in the places after it.
 //! 5. A token in a cookie does not let another site act for its user: see [`Cookies`].
-//! 6. What is refused is answered as [`Guard::answer_refusals`] has it, and logged once, at [`REFUSAL_LOG_TARGET`], with its
+//! 6. What is refused is answered as [`Guard::rejection_responses`] has it, and logged once, at [`REJECTION_LOG_TARGET`], with its
 //!    true cause.
 //! 7. A client decides when it sends the body of a request. Below [`Guard::protect`], and with [`AfterBody`], a token is judged
 //!    again when the body has come; an extractor alone has judged the head.
@@ -128,7 +128,7 @@ pub mod guide;
 mod layer;
 mod location;
 mod protect;
-mod refused;
+mod rejection;
 mod renew;
 mod watched;
 
@@ -143,6 +143,9 @@ pub use guard::{Guard, GuardedState, SessionState};
 pub use layer::Wrapped;
 pub use location::{BearerToken, DEFAULT_MAX_BODY_BYTES, Location, Locations, Place, ReadBodies, only_in};
 pub use protect::Protect;
-pub use refused::{CourseAnswers, REFUSAL_LOG_TARGET, Reason, RefusalAnswers, RefusalKind, Refused, Rfc6750Answers};
+pub use rejection::{
+    AuthRejection, FlaskJwtExtendedResponses, REJECTION_LOG_TARGET, RejectionKind, RejectionReason, RejectionResponses,
+    Rfc6750Answers,
+};
 pub use renew::RenewCookies;
 pub use watched::DEFAULT_BODY_TIMEOUT;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adieu::token::Refusal;
+use adieu::token::TokenError;
 use axum::{
     body::{Body, HttpBody as _},
     extract::{MatchedPath, Request},
@@ -144,7 +144,7 @@ impl Around for Protect {
         match judgement {
             Ok(Some(None)) => next(request).await,
             Ok(Some(Some(token))) => watch(request, token, self.reading.timeout, next).await,
-            Ok(None) => Ok(self.guard.refuse(Refusal::Missing).into_response()),
+            Ok(None) => Ok(self.guard.refuse(TokenError::Missing).into_response()),
             Err(failure) => Ok(self.guard.refuse(failure.reason).into_response()),
         }
     }

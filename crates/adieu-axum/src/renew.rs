@@ -6,7 +6,7 @@ use adieu::session::{Sessions, TokenOptions};
 use axum::{extract::Request, http::Method, response::Response};
 
 use crate::{
-    Guard, Reason, SetCookies,
+    Guard, RejectionReason, SetCookies,
     csrf::{CSRF_CLAIM, CsrfValues},
     layer::{Around, Wrapped},
     location::{Wanted, in_cookies, sets_cookie},
@@ -37,7 +37,7 @@ impl RenewCookies {
     }
 
     /// Other cookies for who came with this token, if it is about to expire.
-    async fn renew(&self, token: &str) -> Result<Option<SetCookies>, Reason> {
+    async fn renew(&self, token: &str) -> Result<Option<SetCookies>, RejectionReason> {
         let claims = self.guard.verifier().verify(token)?;
         if claims.session.is_none() || claims.expires_at.since(self.guard.verifier().now()) > self.within {
             return Ok(None);
@@ -84,7 +84,7 @@ impl Around for RenewCookies {
         match self.renew(&token).await {
             Ok(Some(set)) => set.append_to(response.headers_mut()),
             Ok(None) => {}
-            Err(reason) => tracing::debug!(target: crate::REFUSAL_LOG_TARGET, cause = %reason, "not renewed"),
+            Err(reason) => tracing::debug!(target: crate::REJECTION_LOG_TARGET, cause = %reason, "not renewed"),
         }
         Ok(response)
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use adieu::token::Refusal;
+use adieu::token::TokenError;
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
@@ -28,7 +28,7 @@ pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why a body is not handed on.
 enum End {
     /// The token is no longer good.
-    Refused(Refusal),
+    Refused(TokenError),
     /// Nothing came for too long.
     TimedOut,
 }
@@ -61,7 +61,7 @@ where
 
 /// The response to a request whose body does not come.
 pub(crate) fn too_slow() -> Response {
-    tracing::debug!(target: crate::REFUSAL_LOG_TARGET, "the body did not come in time");
+    tracing::debug!(target: crate::REJECTION_LOG_TARGET, "the body did not come in time");
     StatusCode::REQUEST_TIMEOUT.into_response()
 }
 

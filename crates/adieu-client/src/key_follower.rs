@@ -103,7 +103,7 @@ enum Progress {
 
 impl KeyFollower {
     /// Starts to follow. Until the first set is there, the decoder keeps what it was made with: give it
-    /// [`KeySet::awaited`], and it says that it does not know.
+    /// [`KeySet::pending`], and it says that it does not know.
     ///
     /// # Errors
     /// [`Error::Setting`] when HTTP can't be used on this system.
@@ -197,7 +197,7 @@ impl Following {
                         confirmed_at = None;
                         tracing::error!(url = %self.url, "the issuer's keys were not read for a day and are not believed any more");
                         self.etag = None;
-                        self.decoder.replace_keys(KeySet::awaited());
+                        self.decoder.replace_keys(KeySet::pending());
                         progress.send_replace(Progress::Failing(error));
                     } else if !matches!(*progress.borrow(), Progress::Ready(_)) {
                         progress.send_replace(Progress::Failing(error));

@@ -28,7 +28,7 @@ use adieu::{
     DEFAULT_MAX_STALENESS, Error, Issuer,
     revocation::{Follower, Freshness, Index, Revocation, RevocationLog, Target},
     time::{Clock, SystemClock},
-    token::{Algorithm, Claims, Decoder, KeySet, Rules, Verifier, WhenStale},
+    token::{Algorithm, Claims, Decoder, KeySet, Rules, StalePolicy, Verifier},
 };
 
 use crate::{
@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A verifier that follows a node: its keys and its revocations.
 ///
 /// 1. Until both are known, and whenever it can't prove that it knows recent revocations, it refuses with
-///    [`Refusal::Stale`](adieu::token::Refusal::Stale); a process that has just started accepts nothing by mistake.
+///    [`TokenError::Stale`](adieu::token::TokenError::Stale); a process that has just started accepts nothing by mistake.
 /// 2. No token is accepted later than `max_staleness` after its logout was answered anywhere.
 /// 3. It accepts access tokens only: which refresh tokens have been rotated, the node alone knows.
 ///
@@ -82,7 +82,7 @@ impl Service {
             leeway: Duration::ZERO,
             rules: |rules| rules,
             max_staleness: DEFAULT_MAX_STALENESS,
-            when_stale: WhenStale::default(),
+            when_stale: StalePolicy::default(),
             transport: None,
             clock: Arc::new(SystemClock),
         }
@@ -182,7 +182,7 @@ pub struct ServiceBuilder {
     leeway: Duration,
     rules: fn(Rules) -> Rules,
     max_staleness: Duration,
-    when_stale: WhenStale,
+    when_stale: StalePolicy,
     transport: Option<Arc<dyn Transport>>,
     clock: Arc<dyn Clock>,
 }
@@ -222,7 +222,7 @@ impl ServiceBuilder {
     }
 
     /// What happens when this can't be known: it refuses, unless something else is set.
-    pub fn when_stale(self, when_stale: WhenStale) -> Self {
+    pub fn when_stale(self, when_stale: StalePolicy) -> Self {
         Self { when_stale, ..self }
     }
 
@@ -280,7 +280,7 @@ impl ServiceBuilder {
         if let Some(algorithm) = self.rsa {
             keys = keys.assume_for_rsa(algorithm);
         }
-        let decoder = Arc::new(Decoder::new(rules, KeySet::awaited()));
+        let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
         let keys = KeyFollower::start(Arc::clone(&decoder), keys)?;
 
         let clock = self.clock;

@@ -10,7 +10,7 @@ use std::{
 use adieu::{
     Error, Issuer, Subject,
     time::Timestamp,
-    token::{Algorithm, Claims, Decoder, Jwks, KeyId, KeySet, Refusal, Rules, SigningKey, TokenType, encode},
+    token::{Algorithm, Claims, Decoder, Jwks, KeyId, KeySet, Rules, SigningKey, TokenError, TokenType, encode},
 };
 use adieu_client::{KeyFollower, KeySource, transport::Transport};
 use async_trait::async_trait;
@@ -81,13 +81,13 @@ struct Here {
 impl Here {
     fn start(publisher: Publisher) -> Self {
         let publisher = Arc::new(publisher);
-        let decoder = Arc::new(Decoder::new(Rules::new(issuer()), KeySet::awaited()));
+        let decoder = Arc::new(Decoder::new(Rules::new(issuer()), KeySet::pending()));
         let source = KeySource::new("https://auth.example/jwks.json").unwrap().transport(publisher.clone());
         let follower = KeyFollower::start(Arc::clone(&decoder), source).unwrap();
         Self { publisher, decoder, follower }
     }
 
-    fn accepts(&self, key: &SigningKey) -> Result<(), Refusal> {
+    fn accepts(&self, key: &SigningKey) -> Result<(), TokenError> {
         let claims =
             Claims::new(issuer(), Subject::new("jose").unwrap(), TokenType::Access, NOON, Duration::from_secs(900));
         self.decoder.decode(&encode(key, &claims).unwrap(), NOON).map(drop)
@@ -104,7 +104,7 @@ async fn before_they_are_known_nobody_can_tell() {
     publisher.0.lock().unwrap().is_down = true;
     let here = Here::start(publisher);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(here.accepts(&key()), Err(Refusal::Stale));
+    assert_eq!(here.accepts(&key()), Err(TokenError::Stale));
     assert!(!here.follower.is_ready() && here.follower.failure().is_some());
 
     let key = key();
@@ -123,14 +123,14 @@ async fn an_unknown_key_is_asked_for_and_a_stranger_can_not_make_it_often() {
     here.follower.ready().await;
 
     here.publisher.publish(&[&old, &new]);
-    assert_eq!(here.accepts(&new), Err(Refusal::UnknownKey));
+    assert_eq!(here.accepts(&new), Err(TokenError::UnknownKey));
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(here.accepts(&new), Ok(()));
     assert_eq!(here.publisher.asked(), 2);
 
     // A minute of invented names.
     for _ in 0..600 {
-        assert_eq!(here.accepts(&forged), Err(Refusal::UnknownKey));
+        assert_eq!(here.accepts(&forged), Err(TokenError::UnknownKey));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(here.publisher.asked() <= 2 + 13, "asked {} times", here.publisher.asked());
@@ -163,7 +163,7 @@ async fn an_issuer_that_publishes_no_key_has_none() {
 
         here.publisher.0.lock().unwrap().document = none.to_string().into();
         tokio::time::sleep(Duration::from_secs(301)).await;
-        assert_eq!(here.accepts(&key), Err(Refusal::UnknownKey), "{none}");
+        assert_eq!(here.accepts(&key), Err(TokenError::UnknownKey), "{none}");
         assert!(here.follower.is_ready());
 
         here.publisher.publish(&[&key]);
@@ -183,7 +183,7 @@ async fn keys_that_were_not_confirmed_for_a_day_are_not_believed() {
     tokio::time::sleep(Duration::from_secs(24 * 60 * 60 - 60)).await;
     assert_eq!(here.accepts(&key), Ok(()));
     tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(here.accepts(&key), Err(Refusal::Stale));
+    assert_eq!(here.accepts(&key), Err(TokenError::Stale));
     assert!(!here.follower.is_ready() && here.follower.failure().is_some());
 
     here.publisher.0.lock().unwrap().is_down = false;
@@ -204,7 +204,7 @@ async fn the_day_begins_when_they_were_read_last() {
     tokio::time::sleep(DAY - Duration::from_secs(600)).await;
     assert_eq!(here.accepts(&key), Ok(()));
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(here.accepts(&key), Err(Refusal::Stale));
+    assert_eq!(here.accepts(&key), Err(TokenError::Stale));
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +214,7 @@ async fn that_nothing_has_changed_is_no_answer_where_nothing_is_known() {
     let here = Here::start(publisher);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!here.follower.is_ready() && here.follower.failure().is_some());
-    assert_eq!(here.accepts(&key()), Err(Refusal::Stale));
+    assert_eq!(here.accepts(&key()), Err(TokenError::Stale));
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +229,7 @@ async fn a_key_that_is_taken_back_is_gone_when_the_answer_has_aged() {
     tokio::time::sleep(Duration::from_secs(119)).await;
     assert_eq!(here.accepts(&old), Ok(()));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(here.accepts(&old), Err(Refusal::UnknownKey));
+    assert_eq!(here.accepts(&old), Err(TokenError::UnknownKey));
     assert_eq!(here.accepts(&new), Ok(()));
 }
 

@@ -89,13 +89,13 @@ pub trait Place: Sized + 'static {
     type Store: Send + Sync + 'static;
 
     /// Whose the log is.
-    const LOG: Custody = Custody::Own;
+    const LOG: LogOwnership = LogOwnership::Own;
 
     /// What becomes of the log's identity in a [crash](Self::crash).
     const IDENTITY: Identity = Identity::Stays;
 
     /// What time it is there. It matters only where there is a clock of its own behind the engine, as with one whose log is
-    /// [another's](Custody::OfAnother): then it is about now, and the same whenever it is asked for.
+    /// [another's](LogOwnership::Remote): then it is about now, and the same whenever it is asked for.
     #[must_use]
     fn noon() -> Timestamp {
         sample::NOON
@@ -126,7 +126,7 @@ pub enum Identity {
 
 /// Whose the log is that an engine gives access to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Custody {
+pub enum LogOwnership {
     /// The engine keeps it, and promises everything.
     Own,
     /// Another process keeps it and has a will of its own, as the node that [`Remote`](adieu_client::Remote) asks. What such
@@ -139,7 +139,7 @@ pub enum Custody {
     /// * of facts only those about single tokens are taken for certain;
     /// * pages may be as old as they [say](adieu::revocation::Page::age): before it reads, the suite waits until
     ///   nothing that was acknowledged can be missing.
-    OfAnother,
+    Remote,
 }
 
 /// Makes a module of tests for an engine: `suite!(name: Place, part, part…)`, where the parts are `log`, `sessions`,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Custody, Place, open, sample::issuer};
+use super::{LogOwnership, Place, open, sample::issuer};
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
     revocation::{Cursor, Index, LogId, Page, Position, Revocation, RevocationLog, Target},
@@ -90,9 +90,9 @@ async fn whole<P: Place>(log: &impl RevocationLog, after: Option<&Cursor>) -> Pa
 }
 
 /// What is new to somebody who knows these facts, without what comes once more: as it may where the log is
-/// [another's](Custody::OfAnother), and nowhere else. Only for facts of which none was appended twice.
+/// [another's](LogOwnership::Remote), and nowhere else. Only for facts of which none was appended twice.
 fn once<P: Place>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Revocation> {
-    if P::LOG == Custody::OfAnother {
+    if P::LOG == LogOwnership::Remote {
         let name = |fact: &Revocation| format!("{fact:?}");
         let mut known: HashSet<_> = known.iter().map(name).collect();
         entries.retain(|entry| known.insert(name(entry)));
@@ -103,8 +103,8 @@ fn once<P: Place>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Rev
 /// Fails unless the position that an append told comes after that of one before it; as far as an append tells one.
 fn assert_later<P: Place>(position: Position, than: Position) {
     match P::LOG {
-        Custody::Own => assert!(position > than, "{position:?} is not after {than:?}"),
-        Custody::OfAnother => assert_eq!(position, Position::START),
+        LogOwnership::Own => assert!(position > than, "{position:?} is not after {than:?}"),
+        LogOwnership::Remote => assert_eq!(position, Position::START),
     }
 }
 
@@ -120,7 +120,7 @@ pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: Revocati
     let page = whole::<P>(&log, None).await;
     assert_eq!(page.entries, [b, a, c]);
     assert!(page.complete && page.from_start);
-    if P::LOG == Custody::Own {
+    if P::LOG == LogOwnership::Own {
         assert_eq!(page.cursor.position, second);
         assert!(page.age.is_zero(), "it asks its storage");
     }
@@ -316,7 +316,7 @@ pub async fn ten_thousand_in_one_append_come_whole<P: Place<Store: RevocationLog
     assert_eq!(page.entries.len(), facts.len());
     assert!(page.entries == facts);
     assert!(whole::<P>(&other, Some(&cursor)).await.entries == facts, "as another process reads on");
-    if P::LOG == Custody::Own {
+    if P::LOG == LogOwnership::Own {
         assert_eq!(page.cursor.position, position);
     }
 }
@@ -342,7 +342,7 @@ pub async fn unusual_facts_come_back_as_they_were<P: Place<Store: RevocationLog>
         let of_a_token = token::<P>(&text);
         facts.push(Revocation { issuer: issuer.clone(), ..of_a_token.clone() });
         facts.push(of_a_token);
-        if P::LOG == Custody::OfAnother {
+        if P::LOG == LogOwnership::Remote {
             continue;
         }
         for time in [Timestamp::ZERO, P::noon(), Timestamp::MAX] {
@@ -369,7 +369,7 @@ pub async fn it_is_all_there_after_a_restart<P: Place<Store: RevocationLog>>() {
     let before = {
         let log = place.open().await;
         log.append(vec![token::<P>("a"), token::<P>("b")]).await.unwrap();
-        if P::LOG == Custody::Own {
+        if P::LOG == LogOwnership::Own {
             let lapses_at = after::<P>(1);
             log.append(vec![super::sample::lapsing("c", lapses_at)]).await.unwrap();
             let target = Target::Everything { issued_until: P::noon() };
@@ -380,7 +380,7 @@ pub async fn it_is_all_there_after_a_restart<P: Place<Store: RevocationLog>>() {
     };
     let after = whole::<P>(&place.open().await, None).await;
     assert_eq!(after.entries, before.entries);
-    assert_eq!(after.entries.len(), if P::LOG == Custody::Own { 3 } else { 2 });
+    assert_eq!(after.entries.len(), if P::LOG == LogOwnership::Own { 3 } else { 2 });
     assert_eq!(after.cursor, before.cursor);
     assert_eq!(after.pruned_through, before.pruned_through);
 }

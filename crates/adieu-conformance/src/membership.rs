@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adieu::{
     revocation::{Cursor, LogId, Position},
-    store::{Membership, Standing},
+    store::{Membership, NodeStatus},
 };
 
 use super::Place;
@@ -21,8 +21,8 @@ macro_rules! __conformance_membership {
     };
 }
 
-fn standing(node: &str) -> Standing {
-    Standing {
+fn standing(node: &str) -> NodeStatus {
+    NodeStatus {
         node: node.to_owned(),
         beat: 1,
         settled: None,
@@ -40,7 +40,7 @@ pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Me
     here.tell(&standing("a")).await.unwrap();
     there.tell(&standing("b")).await.unwrap();
     let settled = Some(Cursor { log: LogId::new("log").unwrap(), position: Position::new(7) });
-    let later = Standing { beat: 2, settled, followers: 3, unbounded: 1, ..standing("a") };
+    let later = NodeStatus { beat: 2, settled, followers: 3, unbounded: 1, ..standing("a") };
     here.tell(&later).await.unwrap();
     assert_eq!(there.members().await.unwrap().nodes, [later.clone(), standing("b")]);
 
@@ -51,8 +51,8 @@ pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Me
     there.forget("nobody", 0).await.unwrap();
     assert_eq!(here.members().await.unwrap().nodes, [standing("b")]);
     // It was only slow.
-    here.tell(&Standing { beat: 3, ..later.clone() }).await.unwrap();
-    assert_eq!(there.members().await.unwrap().nodes, [Standing { beat: 3, ..later }, standing("b")]);
+    here.tell(&NodeStatus { beat: 3, ..later.clone() }).await.unwrap();
+    assert_eq!(there.members().await.unwrap().nodes, [NodeStatus { beat: 3, ..later }, standing("b")]);
 }
 
 /// A suspected node stays a member until it is forgotten, and says something when it was only slow.
@@ -61,16 +61,16 @@ pub async fn a_node_is_suspected_until_it_says_something<P: Place<Store: Members
     let (here, there) = (place.open().await, place.open().await);
     let beat_of =
         async || there.members().await.unwrap().nodes.into_iter().find(|one| one.node == "silent").map(|one| one.beat);
-    let silent = Standing { beat: 7, followers: 3, ..standing("silent") };
+    let silent = NodeStatus { beat: 7, followers: 3, ..standing("silent") };
     here.tell(&silent).await.unwrap();
     there.suspect("silent", 6).await.unwrap();
     assert_eq!(beat_of().await, Some(7), "it has said something since");
     there.suspect("silent", 7).await.unwrap();
     there.suspect("nobody", 0).await.unwrap();
     let suspected = there.members().await.unwrap().nodes.into_iter().find(|one| one.node == "silent");
-    assert_eq!(suspected, Some(Standing { beat: 0, ..silent.clone() }));
+    assert_eq!(suspected, Some(NodeStatus { beat: 0, ..silent.clone() }));
 
-    here.tell(&Standing { beat: 8, ..silent }).await.unwrap();
+    here.tell(&NodeStatus { beat: 8, ..silent }).await.unwrap();
     there.forget("silent", 0).await.unwrap();
     assert_eq!(beat_of().await, Some(8), "it was only slow");
     there.suspect("silent", 8).await.unwrap();
@@ -82,7 +82,7 @@ pub async fn a_node_is_suspected_until_it_says_something<P: Place<Store: Members
 pub async fn a_bound_is_kept_in_full<P: Place<Store: Membership>>() {
     let place = P::empty().await;
     let here = place.open().await;
-    let fraction = Standing { max_staleness: Duration::from_micros(1_500_001), ..standing("fraction") };
+    let fraction = NodeStatus { max_staleness: Duration::from_micros(1_500_001), ..standing("fraction") };
     here.tell(&fraction).await.unwrap();
     let kept = here.members().await.unwrap().nodes.into_iter().find(|member| member.node == "fraction").unwrap();
     // Waited for too short a time, it would still accept.

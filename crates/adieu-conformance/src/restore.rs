@@ -7,10 +7,10 @@ use super::{
     sample::{NOON, after, issuer, lapsing, read_all, session, token},
 };
 use adieu::{
-    Error, SessionId, TokenId, WentBack,
+    Error, RollbackCause, SessionId, TokenId,
     restore::{HighWater, LogState, Renewal, Restorable},
     revocation::{LogId, Position, Revocation, RevocationLog, Target},
-    session::{Ending, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{EndSessions, Rotated, Rotation, Selection, Session, SessionStore},
     store::Store,
     time::Timestamp,
 };
@@ -41,7 +41,7 @@ fn renewal(seen: &LogId, position: u64) -> Renewal {
         log: LogId::random(),
         after: Position::new(position),
         at: NOON,
-        ending: Ending {
+        ending: EndSessions {
             issuer: issuer(),
             selection: Selection::All { issued_until: NOON },
             provided: None,
@@ -84,7 +84,7 @@ pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>(
     store.create(later.clone()).await.unwrap();
 
     let renewal = renewal(&seen, head.get() + 1_000);
-    let ended = store.begin_anew(renewal.clone()).await.unwrap().unwrap();
+    let ended = store.reset(renewal.clone()).await.unwrap().unwrap();
     assert_eq!(ended.sessions, 2);
     assert_eq!(ended.revocations, [later.revocation(&issuer()), cut_off(), token("another")]);
 
@@ -111,7 +111,7 @@ pub async fn it_does_so_once_whoever_asks<P: Place<Store: Restorable + Store>>()
     let mut nodes = Vec::new();
     for _ in 0..8 {
         let (store, renewal) = (open(&place).await, renewal(&seen, 10));
-        nodes.push(tokio::spawn(async move { store.begin_anew(renewal).await.unwrap().is_some() }));
+        nodes.push(tokio::spawn(async move { store.reset(renewal).await.unwrap().is_some() }));
     }
     let mut acted = 0;
     for node in nodes {
@@ -127,7 +127,7 @@ pub async fn a_restore_is_accepted_once<P: Place<Store: Restorable + Store>>() {
     let store = place.open().await;
     assert_eq!(store.accept_restore().await.unwrap(), None);
     let seen = store.look(Position::START).await.unwrap().log;
-    store.begin_anew(renewal(&seen, 0)).await.unwrap().unwrap();
+    store.reset(renewal(&seen, 0)).await.unwrap().unwrap();
     let other = place.open().await;
     assert_eq!(other.accept_restore().await.unwrap(), Some(NOON));
     assert_eq!(store.accept_restore().await.unwrap(), None);
@@ -205,7 +205,7 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store
     for (head, last) in [(before.get() + 2, token("lost")), (before.get(), token("other"))] {
         let marked = Marked::new(&store);
         marked.1.see(&LogState { head: Position::new(head), last: Some(last), ..found.clone() });
-        let went_back = |outcome: Option<Error>| assert!(matches!(outcome, Some(Error::WentBack(_))), "{outcome:?}");
+        let went_back = |outcome: Option<Error>| assert!(matches!(outcome, Some(Error::RolledBack(_))), "{outcome:?}");
         went_back(store.read(None, Duration::ZERO).await.err());
         for _ in 0..4 {
             went_back(store.append(vec![token("new")]).await.err());
@@ -218,7 +218,7 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store
     }
     // It begins anew, and goes on.
     let log = store.look(Position::START).await.unwrap().log;
-    store.begin_anew(renewal(&log, before.get() + 2)).await.unwrap().unwrap();
+    store.reset(renewal(&log, before.get() + 2)).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0.pop(), Some(token("new")));
 }
@@ -238,20 +238,20 @@ pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLo
     first.append(vec![token("told")]).await.unwrap();
     store.witness().keep_to(&marked.1);
     let went_back = |outcome: Option<Error>| {
-        assert!(matches!(outcome, Some(Error::WentBack(WentBack::Emptied))), "{outcome:?}");
+        assert!(matches!(outcome, Some(Error::RolledBack(RollbackCause::Emptied))), "{outcome:?}");
     };
     went_back(store.read(None, Duration::ZERO).await.err());
     went_back(store.append(vec![token("new")]).await.err());
     let found = store.look(Position::START).await.unwrap();
     assert_eq!(found.head, Position::START, "nothing was appended");
     // It begins anew, and goes on.
-    store.begin_anew(renewal(&found.log, marked.1.mark().unwrap().position().get())).await.unwrap().unwrap();
+    store.reset(renewal(&found.log, marked.1.mark().unwrap().position().get())).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0, [cut_off(), token("another"), token("new")]);
 }
 
-fn ending(selection: Selection) -> Ending {
-    Ending { issuer: issuer(), selection, provided: None, also: vec![] }
+fn ending(selection: Selection) -> EndSessions {
+    EndSessions { issuer: issuer(), selection, provided: None, also: vec![] }
 }
 
 /// What becomes of a session when this refresh token is presented.

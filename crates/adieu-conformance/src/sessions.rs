@@ -8,7 +8,7 @@ use adieu::{
     SessionId, Subject, TokenId,
     revocation::{Revocation, RevocationLog, Target},
     session::{
-        Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
+        EndSessions, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
     },
     time::Timestamp,
 };
@@ -60,8 +60,8 @@ pub use races::{
     whoever_finds_a_session_gone_finds_its_revocation,
 };
 
-fn ending(selection: Selection) -> Ending {
-    Ending { issuer: issuer(), selection, provided: None, also: vec![] }
+fn ending(selection: Selection) -> EndSessions {
+    EndSessions { issuer: issuer(), selection, provided: None, also: vec![] }
 }
 
 fn rotation(of: &Session, presented: &TokenId) -> Rotation {
@@ -138,7 +138,7 @@ pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: Revoca
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let end = || {
-        store.end(Ending {
+        store.end(EndSessions {
             provided: Some((session.id.clone(), session.subject.clone())),
             also: vec![token("also")],
             ..ending(Selection::One(session.id.clone()))
@@ -207,7 +207,7 @@ pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: Revo
     let target = Target::Everything { issued_until: after(1) };
     let cut_off = Revocation { issuer: issuer(), target, lapses_at: after(2) };
     let everything = ending(Selection::All { issued_until: after(1) });
-    store.end(Ending { also: vec![cut_off], ..everything }).await.unwrap();
+    store.end(EndSessions { also: vec![cut_off], ..everything }).await.unwrap();
     let (entries, _) = read_all(&store, None).await;
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].lapses_at, Revocation::lapse_for(after(900)));
@@ -220,7 +220,7 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Sto
     let sessions = with_sessions(&store, &["jose", "jose"]).await;
     let all = ending(Selection::OfSubject(subject("jose")));
     for provided in [(SessionId::random(), subject("jose")), (sessions[0].id.clone(), subject("nobody"))] {
-        let ending = Ending { provided: Some(provided), also: vec![token("also")], ..all.clone() };
+        let ending = EndSessions { provided: Some(provided), also: vec![token("also")], ..all.clone() };
         assert!(store.end(ending).await.unwrap().is_none());
     }
     assert_eq!(everybodys(&store).await, sessions);
@@ -233,7 +233,7 @@ pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Place<Store:
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let revocation = Revocation { lapses_at: after(5000), ..session.revocation(&issuer()) };
-    let ending = Ending { also: vec![revocation.clone()], ..ending(Selection::One(session.id.clone())) };
+    let ending = EndSessions { also: vec![revocation.clone()], ..ending(Selection::One(session.id.clone())) };
     for (sessions, expected) in [(1, session.revocation(&issuer())), (0, revocation)] {
         let ended = store.end(ending.clone()).await.unwrap().unwrap();
         assert_eq!((ended.sessions, ended.revocations), (sessions, vec![expected.clone()]));
@@ -250,10 +250,10 @@ pub async fn several_endings_are_carried_out_in_order<P: Place<Store: Revocation
     let provided = Some((ana.id.clone(), ana.subject.clone()));
     let endings = vec![
         ending(Selection::One(ana.id.clone())),
-        Ending { also: vec![token("also")], ..ending(Selection::Nothing) },
+        EndSessions { also: vec![token("also")], ..ending(Selection::Nothing) },
         ending(Selection::One(SessionId::random())),
         // Which has just ended.
-        Ending { provided, ..ending(Selection::OfSubject(subject("jose"))) },
+        EndSessions { provided, ..ending(Selection::OfSubject(subject("jose"))) },
         ending(Selection::OfSubject(subject("jose"))),
     ];
     let ended = store.end_all(endings).await.unwrap();
@@ -279,7 +279,9 @@ pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionS
     let again = rotation(&session, &session.refresh_id);
     // However late: nobody has used its successor.
     let again = Rotation { forgiven_since: Some(after(70)), ..again };
-    let Rotated::Again(forgiven) = store.rotate(again).await.unwrap() else { panic!("its successor is not used") };
+    let Rotated::WithinGrace(forgiven) = store.rotate(again).await.unwrap() else {
+        panic!("its successor is not used")
+    };
     assert_eq!(forgiven.refresh_id, first.successor);
     assert_eq!(store.session(&session.id).await.unwrap(), Some(forgiven));
 
@@ -287,7 +289,7 @@ pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionS
     let Rotated::Fresh(rotated) = store.rotate(second.clone()).await.unwrap() else { panic!("it was the current one") };
     assert_eq!(store.session(&session.id).await.unwrap(), Some(rotated));
     let again = rotation(&session, &session.refresh_id);
-    let Rotated::Again(forgiven) = store.rotate(again).await.unwrap() else { panic!("it is within the grace") };
+    let Rotated::WithinGrace(forgiven) = store.rotate(again).await.unwrap() else { panic!("it is within the grace") };
     assert_eq!(forgiven.refresh_id, second.successor);
 
     let unknown = rotation(&super::sample::session("jose"), &session.refresh_id);
@@ -302,7 +304,9 @@ pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Sto
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let renewal = Rotation { presented: Presented::Access, ..rotation(&session, &session.refresh_id) };
-    let Rotated::Again(renewed) = store.rotate(renewal.clone()).await.unwrap() else { panic!("the session is there") };
+    let Rotated::WithinGrace(renewed) = store.rotate(renewal.clone()).await.unwrap() else {
+        panic!("the session is there")
+    };
     let access_expires_at = renewal.access_expires_at.max(session.access_expires_at);
     assert_eq!(renewed, Session { access_expires_at, ..session.clone() });
     assert_eq!(store.session(&session.id).await.unwrap(), Some(renewed));

@@ -13,13 +13,13 @@ use super::{
 use adieu::{
     Error,
     revocation::{Cursor, LogId},
-    store::{Members, Membership, Standing},
+    store::{Members, Membership, NodeStatus},
     time::milliseconds_up,
 };
 
 #[async_trait]
 impl Membership for Postgres {
-    async fn tell(&self, standing: &Standing) -> Result<LogId, Error> {
+    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error> {
         // A row that is there already need not be on the disk at once: the commit does not wait for it.
         const AGAIN: &str = "WITH unhurried AS (SELECT set_config('synchronous_commit', 'off', true)) \
              UPDATE member SET beat = $2, log_id = $3, settled = $4, followers = $5, unbounded = $6, max_staleness = $7 \
@@ -58,7 +58,7 @@ impl Membership for Postgres {
              || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
              FROM revocation_log_state AS log LEFT JOIN member ON true ORDER BY node";
         let rows = self.fetch_all(sqlx::query(ALL)).await?;
-        let member = |row: &sqlx::postgres::PgRow| -> sqlx::Result<Standing> {
+        let member = |row: &sqlx::postgres::PgRow| -> sqlx::Result<NodeStatus> {
             let count = |column: usize| row.try_get::<i64, _>(column);
             let settled = match (row.try_get::<Option<&str>, _>(2)?, row.try_get::<Option<i64>, _>(3)?) {
                 (Some(log), Some(position)) => {
@@ -66,7 +66,7 @@ impl Membership for Postgres {
                 }
                 _ => None,
             };
-            Ok(Standing {
+            Ok(NodeStatus {
                 node: from_text(row.try_get(0)?)?.into_owned(),
                 beat: u64::try_from(count(1)?).unwrap_or(0),
                 settled,

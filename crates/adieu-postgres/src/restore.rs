@@ -64,7 +64,7 @@ impl Restorable for Postgres {
         read().map_err(Error::unavailable)
     }
 
-    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
         const RENAME: &str = "UPDATE revocation_log_state SET log_id = $1, restored_at = $2 WHERE log_id = $3";
         let ending = renewal.ending.clone();
         let mut ended = self

@@ -5,7 +5,7 @@ use adieu::{
     engine::everything,
     restore::LogState,
     revocation::{LogId, Position, Revocation, TargetKind, TargetParts},
-    session::{Ended, Ending, Origin, Selection, Session, UsedRefresh},
+    session::{EndSessions, Ended, Origin, Selection, Session, UsedRefresh},
     time::Timestamp,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -157,7 +157,7 @@ pub(super) async fn remove_some(
 /// The first step of ending all there are.
 pub(super) async fn end_everything(
     connection: &mut PgConnection,
-    ending: &Ending,
+    ending: &EndSessions,
     issued_until: Timestamp,
 ) -> sqlx::Result<Ended> {
     let removed = remove_some(connection, issued_until, Default::default()).await?;

@@ -16,7 +16,7 @@ use adieu::{
     Error, SessionId, Subject,
     engine::{Found, everything},
     revocation::Pruned,
-    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
@@ -35,7 +35,7 @@ impl SessionStore for Postgres {
         self.decide(vec![key.clone()], move |changes| {
             let rotated = rotation.decide(changes.find(&key).cloned());
             match &rotated {
-                Rotated::Fresh(session) | Rotated::Again(session) => changes.put(session.clone()),
+                Rotated::Fresh(session) | Rotated::WithinGrace(session) => changes.put(session.clone()),
                 Rotated::Reused(_, revocation) => {
                     changes.remove(&key);
                     changes.append([revocation.clone()]);
@@ -47,11 +47,11 @@ impl SessionStore for Postgres {
         .await
     }
 
-    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+    async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error> {
         Ok(self.end_all(vec![ending]).await?.pop().flatten())
     }
 
-    async fn end_all(&self, mut endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+    async fn end_all(&self, mut endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
         self.find_owners(&mut endings).await?;
         let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
         let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
@@ -194,8 +194,8 @@ impl SessionStore for Postgres {
 
 impl Postgres {
     /// Looks up whose the sessions are that are named by their ids alone. Whose one is never changes, so a reader can do it.
-    async fn find_owners(&self, endings: &mut [Ending]) -> Result<(), Error> {
-        let wanted = |ending: &Ending| match &ending.selection {
+    async fn find_owners(&self, endings: &mut [EndSessions]) -> Result<(), Error> {
+        let wanted = |ending: &EndSessions| match &ending.selection {
             Selection::One(id) => Some(id.clone()),
             _ => None,
         };
@@ -228,7 +228,7 @@ impl Postgres {
     }
 
     /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.
-    pub(super) async fn end_the_rest(&self, ending: &Ending, ended: &mut Ended) -> Result<(), Error> {
+    pub(super) async fn end_the_rest(&self, ending: &EndSessions, ended: &mut Ended) -> Result<(), Error> {
         let Selection::All { issued_until } = ending.selection else { return Ok(()) };
         let mut from = <(String, String)>::default();
         loop {
@@ -254,7 +254,7 @@ impl Postgres {
 }
 
 /// The sessions that an ending looks at, if it says which.
-fn keys(ending: &Ending) -> Option<Vec<Key>> {
+fn keys(ending: &EndSessions) -> Option<Vec<Key>> {
     let mut keys: Vec<Key> = ending.provided.iter().map(|(id, subject)| (subject.clone(), id.clone())).collect();
     match &ending.selection {
         Selection::Owned(id, subject) => keys.push((subject.clone(), id.clone())),
@@ -265,7 +265,7 @@ fn keys(ending: &Ending) -> Option<Vec<Key>> {
 }
 
 /// An ending that says which sessions it looks at.
-fn end_known(changes: &mut Changes, ending: &Ending) -> Option<Ended> {
+fn end_known(changes: &mut Changes, ending: &EndSessions) -> Option<Ended> {
     if let Some((id, subject)) = &ending.provided {
         changes.find(&(subject.clone(), id.clone()))?;
     }
@@ -284,7 +284,11 @@ fn append(changes: &mut Changes, ended: Ended) -> Ended {
 }
 
 /// Any ending, by itself.
-async fn end(connection: &mut PgConnection, changes: &mut Changes, ending: &Ending) -> sqlx::Result<Option<Ended>> {
+async fn end(
+    connection: &mut PgConnection,
+    changes: &mut Changes,
+    ending: &EndSessions,
+) -> sqlx::Result<Option<Ended>> {
     const EXISTS: &str = "SELECT 1 FROM session WHERE subject = $1 AND id = $2";
     if let Some((id, subject)) = &ending.provided {
         let exists = sqlx::query(EXISTS).bind(to_text(subject.as_str())).bind(to_text(id.as_str()));

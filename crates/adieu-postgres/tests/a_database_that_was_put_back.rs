@@ -10,7 +10,7 @@ use adieu::{
     Issuer, Node, Subject,
     revocation::RevokedBy,
     session::{Scope, SessionError, TokenPair},
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_conformance::{Place, suite};
 use adieu_postgres::Postgres;
@@ -54,14 +54,14 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
     node.sessions().log_out(&tokens.access, Scope::This).await.unwrap();
 }
 
-fn refusal(node: &Node, tokens: &TokenPair) -> Option<Refusal> {
+fn refusal(node: &Node, tokens: &TokenPair) -> Option<TokenError> {
     node.verifier().verify(&tokens.access).err()
 }
 
 async fn assert_all_is_revoked(node: &Node, before: &[&TokenPair]) {
     assert!(node.restored_at().is_some());
     for tokens in before {
-        assert_eq!(refusal(node, tokens), Some(Refusal::Revoked(RevokedBy::Everything)));
+        assert_eq!(refusal(node, tokens), Some(TokenError::Revoked(RevokedBy::Everything)));
         let renewed = match node.sessions().inspect(&tokens.refresh) {
             Ok(token) => node.sessions().refresh(&token, Default::default()).await.is_ok(),
             Err(_) => false,
@@ -132,13 +132,15 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
                 let tokens = log_in(&other).await;
                 // The node may notice as soon as there is an entry, and have ended this session as well.
                 let ended = other.sessions().log_out(&tokens.access, Scope::This).await;
-                assert!(matches!(ended, Ok(1) | Err(SessionError::Refused(Refusal::Revoked(_)))), "{ended:?}");
+                assert!(matches!(ended, Ok(1) | Err(SessionError::Refused(TokenError::Revoked(_)))), "{ended:?}");
             }
         } else {
             server.start_again().await;
         }
         let started = Instant::now();
-        while node.restored_at().is_none() || refusal(&node, &stayed) != Some(Refusal::Revoked(RevokedBy::Everything)) {
+        while node.restored_at().is_none()
+            || refusal(&node, &stayed) != Some(TokenError::Revoked(RevokedBy::Everything))
+        {
             assert!(started.elapsed() < PATIENCE, "grown: {grown}");
             assert!(refusal(&node, &left).is_some(), "what was known stays revoked");
             tokio::time::sleep(Duration::from_millis(5)).await;

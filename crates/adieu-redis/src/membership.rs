@@ -9,7 +9,7 @@ use super::{Redis, codec, connection::Ask, durability::incarnation, invalid};
 use adieu::{
     Error,
     revocation::LogId,
-    store::{Members, Membership, Standing},
+    store::{Members, Membership, NodeStatus},
     time::milliseconds_up,
 };
 
@@ -24,7 +24,7 @@ struct Kept {
 
 #[async_trait]
 impl Membership for Redis {
-    async fn tell(&self, standing: &Standing) -> Result<LogId, Error> {
+    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error> {
         let mut script = self.shared.scripts.tell.prepare_invoke();
         script.key(&self.shared.keys.nodes).key(&self.shared.keys.state);
         script.arg(&standing.node).arg(to_text(standing)?).arg(LogId::random().as_str());
@@ -67,7 +67,7 @@ impl Membership for Redis {
     }
 }
 
-fn to_text(standing: &Standing) -> Result<String, Error> {
+fn to_text(standing: &NodeStatus) -> Result<String, Error> {
     let kept = Kept {
         settled: standing.settled.as_ref().map(ToString::to_string),
         followers: standing.followers,
@@ -78,10 +78,10 @@ fn to_text(standing: &Standing) -> Result<String, Error> {
     Ok(format!("{} {json}", standing.beat))
 }
 
-fn from_text(node: String, text: &str) -> Option<Standing> {
+fn from_text(node: String, text: &str) -> Option<NodeStatus> {
     let (beat, json) = text.split_once(' ')?;
     let kept: Kept = serde_json::from_str(json).ok()?;
-    Some(Standing {
+    Some(NodeStatus {
         node,
         beat: beat.parse().ok()?,
         settled: kept.settled.map(|cursor| cursor.parse()).transpose().ok()?,

@@ -35,7 +35,7 @@ impl Restorable for Redis {
         self.state(at).await
     }
 
-    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
         let Renewal { seen, log, after, at, ending } = renewal;
         let anew = Anew { seen, log, after, at };
         in_time(async {

@@ -18,7 +18,7 @@ use super::{
 use adieu::{
     Error, SessionId, Subject,
     revocation::Pruned,
-    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
@@ -43,10 +43,10 @@ impl SessionStore for Redis {
                 let rotated = rotation.decide(session.clone());
                 let mut commit = view.commit();
                 match &rotated {
-                    Rotated::Fresh(new) | Rotated::Again(new) if session.as_ref() != Some(new) => {
+                    Rotated::Fresh(new) | Rotated::WithinGrace(new) if session.as_ref() != Some(new) => {
                         commit.put.push(new.clone())
                     }
-                    Rotated::Fresh(_) | Rotated::Again(_) | Rotated::Ended => return Ok(rotated),
+                    Rotated::Fresh(_) | Rotated::WithinGrace(_) | Rotated::Ended => return Ok(rotated),
                     Rotated::Reused(session, revocation) => {
                         commit.removed.push(session.id.clone());
                         commit.revocations.push(revocation.clone());
@@ -61,11 +61,11 @@ impl SessionStore for Redis {
         .await
     }
 
-    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+    async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error> {
         Ok(self.end_all(vec![ending]).await?.pop().flatten())
     }
 
-    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+    async fn end_all(&self, endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
         // Of several, the first ends them.
         let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
         in_time(async {
@@ -207,12 +207,12 @@ impl<'a> View<'a> {
     }
 
     /// Reads at once what will be looked at one by one.
-    async fn prefetch(&mut self, endings: &[Ending]) -> Result<(), Error> {
-        let selected = |ending: &'_ Ending| match &ending.selection {
+    async fn prefetch(&mut self, endings: &[EndSessions]) -> Result<(), Error> {
+        let selected = |ending: &'_ EndSessions| match &ending.selection {
             Selection::One(id) | Selection::Owned(id, _) => Some(id.clone()),
             _ => None,
         };
-        let provided = |ending: &Ending| ending.provided.as_ref().map(|(id, _)| id.clone());
+        let provided = |ending: &EndSessions| ending.provided.as_ref().map(|(id, _)| id.clone());
         self.fetch(endings.iter().flat_map(|ending| selected(ending).into_iter().chain(provided(ending))).collect())
             .await
     }
@@ -293,7 +293,7 @@ impl<'a> View<'a> {
         Ok(sessions)
     }
 
-    pub(super) async fn end(&mut self, ending: &Ending) -> Result<Option<Ended>, Error> {
+    pub(super) async fn end(&mut self, ending: &EndSessions) -> Result<Option<Ended>, Error> {
         if let Some((id, subject)) = &ending.provided
             && self.find(id).await?.is_none_or(|session| session.subject != *subject)
         {

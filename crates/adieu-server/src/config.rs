@@ -21,7 +21,7 @@ pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, LONGEST_SESSION, SettingError};
-pub use value::{LogFormat, Rate, Registration, WhenStale};
+pub use value::{LogFormat, Rate, Registration, StalePolicy};
 use value::{Value as _, text};
 
 /// A duration, as it is written in a setting: "1h30m".
@@ -139,7 +139,7 @@ pub struct Settings {
 
     /// What to do with a token when that can't be promised: "refuse" it (503), or "accept" it.
     #[config(env = "ADIEU_WHEN_STALE", default = "refuse", deserialize_with = text)]
-    pub when_stale: WhenStale,
+    pub when_stale: StalePolicy,
 
     /// The URL of a node to follow. Then this server is a relay: it has no accounts of its own, verifies the node's tokens and
     /// serves those who follow it. `issuer` must be the node's, and `max_staleness` not more than the node's.

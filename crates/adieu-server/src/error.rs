@@ -7,8 +7,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError, time::Duration};
 
-use adieu::{session::SessionError, token::Refusal};
-use adieu_axum::Refused;
+use adieu::{session::SessionError, token::TokenError};
+use adieu_axum::AuthRejection;
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -55,9 +55,9 @@ pub enum ApiError {
     /// The token is good, and lacks a claim that is required.
     #[error("the token lacks a claim that is required")]
     ClaimRequired,
-    /// The request's token is no good; answered in the words of [`Refused`].
+    /// The request's token is no good; answered in the words of [`AuthRejection`].
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] AuthRejection),
     /// There is no such thing.
     #[error("not found")]
     NotFound,
@@ -303,14 +303,14 @@ impl IntoResponse for ApiError {
 impl From<adieu::Error> for ApiError {
     fn from(error: adieu::Error) -> Self {
         match error {
-            adieu::Error::Unavailable(_) | adieu::Error::WentBack(_) => Self::Unavailable(error.into()),
+            adieu::Error::Unavailable(_) | adieu::Error::RolledBack(_) => Self::Unavailable(error.into()),
             other => Self::Internal(other.into()),
         }
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
+impl From<TokenError> for ApiError {
+    fn from(refusal: TokenError) -> Self {
         Self::Refused(refusal.into())
     }
 }
@@ -387,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn what_went_wrong_inside_is_not_told() {
         let secret = || std::io::Error::other("/var/lib/adieu: disk full");
-        let went_back = adieu::Error::WentBack(adieu::WentBack::Shorter);
+        let went_back = adieu::Error::RolledBack(adieu::RollbackCause::Shorter);
         for error in [adieu::Error::unavailable(secret()), went_back] {
             let (status, body, response) = rendered(error.into()).await;
             assert_eq!(

@@ -29,7 +29,7 @@ pub fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<De
             let source = KeySource::new(url)
                 .with_context(|| format!("jwks_url {url:?}"))?
                 .assume_for_rsa(issuer.algorithm.unwrap_or(Algorithm::RS256));
-            let decoder = decoder(KeySet::awaited())?;
+            let decoder = decoder(KeySet::pending())?;
             let follower = KeyFollower::start(Arc::clone(&decoder), source)?;
             Ok((decoder, Some(follower)))
         }

@@ -12,7 +12,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use adieu::{restore::HighWater, session::Sessions, token::Verifier};
-use adieu_axum::RefusalKind;
+use adieu_axum::RejectionKind;
 use axum::{
     Router,
     http::{Method, header},
@@ -121,7 +121,7 @@ impl Metrics {
     }
 
     /// Counts an answered request. `route` is the template of the router; empty when there is no such route.
-    pub(crate) fn answered(&self, method: &Method, route: &str, status: u16, refused: Option<RefusalKind>) {
+    pub(crate) fn answered(&self, method: &Method, route: &str, status: u16, refused: Option<RejectionKind>) {
         let method = if METHODS.contains(method) { method.as_str() } else { "other" };
         let route = if route.is_empty() { "none" } else { route };
         let labels = Request { method: method.to_owned(), route: route.to_owned(), status };
@@ -173,16 +173,16 @@ pub fn router(metrics: Arc<Metrics>) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
 }
 
-const fn cause(kind: RefusalKind) -> &'static str {
+const fn cause(kind: RejectionKind) -> &'static str {
     match kind {
-        RefusalKind::Missing => "missing",
-        RefusalKind::Expired => "expired",
-        RefusalKind::NotYetValid => "not_yet_valid",
-        RefusalKind::Revoked => "revoked",
-        RefusalKind::NotFresh => "not_fresh",
-        RefusalKind::TwoHeaders | RefusalKind::TwoTokens => "ambiguous",
-        RefusalKind::Stale => "stale",
-        RefusalKind::Unavailable => "unavailable",
+        RejectionKind::Missing => "missing",
+        RejectionKind::Expired => "expired",
+        RejectionKind::NotYetValid => "not_yet_valid",
+        RejectionKind::Revoked => "revoked",
+        RejectionKind::NotFresh => "not_fresh",
+        RejectionKind::TwoHeaders | RejectionKind::TwoTokens => "ambiguous",
+        RejectionKind::Stale => "stale",
+        RejectionKind::Unavailable => "unavailable",
         _ => "invalid",
     }
 }

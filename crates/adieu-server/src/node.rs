@@ -9,7 +9,7 @@ use adieu::{
     Housekeeping, Issuer,
     session::{SessionSettings, Sessions},
     time::{Clock, SystemClock},
-    token::{CacheLimits, WhenStale},
+    token::{CacheLimits, StalePolicy},
 };
 use adieu_client::KeyFollower;
 use anyhow::Context as _;
@@ -197,9 +197,9 @@ impl Node {
 
 /// The setting, in the words of the core.
 #[must_use]
-pub fn token_when_stale(settings: &Settings) -> WhenStale {
+pub fn token_when_stale(settings: &Settings) -> StalePolicy {
     match settings.when_stale {
-        config::WhenStale::Refuse => WhenStale::Refuse,
-        config::WhenStale::Accept => WhenStale::Accept,
+        config::StalePolicy::Refuse => StalePolicy::Refuse,
+        config::StalePolicy::Accept => StalePolicy::Accept,
     }
 }

@@ -140,7 +140,7 @@ impl Relay {
         if let Some(audience) = &settings.audience {
             rules = rules.with_audience(audience);
         }
-        let decoder = Arc::new(Decoder::new(rules, KeySet::awaited()));
+        let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
         let source = KeySource::new(&format!("{base}.well-known/jwks.json"))?.transport(Arc::clone(&transport));
         let keys = KeyFollower::start(Arc::clone(&decoder), source)?;
         let freshness = follower.freshness();

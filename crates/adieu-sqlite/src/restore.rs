@@ -31,7 +31,7 @@ impl Restorable for Sqlite {
         self.query(move |connection| rows::state(&*connection.unchecked_transaction()?, at)).await
     }
 
-    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
         const RENAME: &str = "UPDATE revocation_log_state SET log_id = $1, restored_at = $2";
         let ending = renewal.ending.clone();
         let mut ended = self

@@ -10,7 +10,7 @@ use adieu::{
     Error, SessionId, Subject,
     engine::{Found, everything},
     revocation::Pruned,
-    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
 };
 
@@ -29,7 +29,7 @@ impl SessionStore for Sqlite {
                 let session = rows::find(connection, &rotation.session, &rotation.subject)?;
                 let rotated = rotation.decide(session);
                 match &rotated {
-                    Rotated::Fresh(session) | Rotated::Again(session) => rows::put(connection, session)?,
+                    Rotated::Fresh(session) | Rotated::WithinGrace(session) => rows::put(connection, session)?,
                     Rotated::Reused(session, revocation) => {
                         rows::delete_one(connection, &session.id, &session.subject)?;
                         rows::insert(connection, revocation)?;
@@ -45,11 +45,11 @@ impl SessionStore for Sqlite {
         Ok(rotated)
     }
 
-    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+    async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error> {
         Ok(self.end_all(vec![ending]).await?.pop().flatten())
     }
 
-    async fn end_all(&self, mut endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+    async fn end_all(&self, mut endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
         self.find_owners(&mut endings).await?;
         let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
         let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
@@ -154,8 +154,8 @@ impl SessionStore for Sqlite {
 
 impl Sqlite {
     /// Looks up whose the sessions are that are named by their ids alone. Whose one is never changes, so a reader can do it.
-    async fn find_owners(&self, endings: &mut [Ending]) -> Result<(), Error> {
-        let wanted = |ending: &Ending| match &ending.selection {
+    async fn find_owners(&self, endings: &mut [EndSessions]) -> Result<(), Error> {
+        let wanted = |ending: &EndSessions| match &ending.selection {
             Selection::One(id) => Some(id.clone()),
             _ => None,
         };
@@ -182,7 +182,7 @@ impl Sqlite {
     }
 
     /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.
-    pub(super) async fn end_the_rest(&self, ending: &Ending, ended: &mut Ended) -> Result<(), Error> {
+    pub(super) async fn end_the_rest(&self, ending: &EndSessions, ended: &mut Ended) -> Result<(), Error> {
         let mut from = <(String, String)>::default();
         loop {
             let (ending, before, start) = (ending.clone(), ended.clone(), from);
@@ -205,7 +205,7 @@ impl Sqlite {
     }
 }
 
-fn end(connection: &Connection, ending: &Ending) -> rusqlite::Result<Option<Ended>> {
+fn end(connection: &Connection, ending: &EndSessions) -> rusqlite::Result<Option<Ended>> {
     let sessions = match &ending.provided {
         // To remove it is to find out whether it is there.
         Some((id, subject)) if ending.selection == Selection::Owned(id.clone(), subject.clone()) => {

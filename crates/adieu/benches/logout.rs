@@ -24,10 +24,10 @@ use std::{
 use adieu::{
     Issuer, Subject, TokenId,
     revocation::{Follower, Index, Revocation, RevocationLog, Target},
+    run_maintenance,
     session::{Origin, Scope, SessionSettings, Sessions},
-    tidy_up,
     time::{Clock, SystemClock, Timestamp},
-    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale},
+    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
 };
 use adieu_sqlite::{
     Sqlite,
@@ -105,7 +105,7 @@ async fn print_pruning(node: &Node) {
     let store = node.store.clone();
     let pruning = tokio::spawn(async move {
         let start = Instant::now();
-        tidy_up(&store, &store, now).await.unwrap();
+        run_maintenance(&store, &store, now).await.unwrap();
         start.elapsed()
     });
     let mut while_pruning = Samples::default();
@@ -224,7 +224,7 @@ impl Node {
         let issuer = Issuer::new(ISSUER).unwrap();
         let decoder = Decoder::new(Rules::new(issuer.clone()), KeySet::new([key.verifying_key().clone()]).unwrap());
         let verifier =
-            Verifier::new(decoder, index, follower.freshness(), Arc::clone(&clock), STALENESS, WhenStale::Refuse);
+            Verifier::new(decoder, index, follower.freshness(), Arc::clone(&clock), STALENESS, StalePolicy::Refuse);
         let settings = SessionSettings::new(issuer);
         let sessions = Sessions::new(Arc::new(store.clone()), Arc::new(verifier), key, settings, clock).unwrap();
         let plain = Connection::open(path).unwrap();

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 
 use crate::IdError;
 
-/// Why something could not be done. Why a *token* is refused is a [`Refusal`](crate::token::Refusal).
+/// Why something could not be done. Why a *token* is refused is a [`TokenError`](crate::token::TokenError).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +14,7 @@ pub enum Error {
     /// The log of the store is an older state of itself: a backup was put back, or a standby took over without the last
     /// entries. Nothing was done. The node acts upon it at once; the caller may try again then.
     #[error("the revocation log went back: {0}")]
-    WentBack(WentBack),
+    RolledBack(RollbackCause),
     /// What the store holds is not what this version wrote: another program's file, a newer schema, or damage.
     #[error("{0}")]
     Foreign(String),
@@ -42,7 +42,7 @@ impl Error {
 /// How it shows that a log went back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WentBack {
+pub enum RollbackCause {
     /// It ends before the mark.
     Shorter,
     /// At the place of an entry that is remembered there is another.
@@ -57,7 +57,7 @@ pub enum WentBack {
     Emptied,
 }
 
-impl fmt::Display for WentBack {
+impl fmt::Display for RollbackCause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Shorter => "the log ends before an entry that was seen in it",

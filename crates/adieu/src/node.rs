@@ -35,11 +35,11 @@ use crate::{
     time::{Clock, SystemClock, Timestamp},
     token::{
         Algorithm, CacheLimits, DEFAULT_SKEW, Decoder, KeySet, KeyStore, RemovedKey, Rules, SigningKey, SigningKeys,
-        StoredKey, Verifier, WhenStale, remove_key, rotate_key,
+        StalePolicy, StoredKey, Verifier, remove_key, rotate_key,
     },
 };
 
-pub use housekeeping::{Housekeeping, tidy_up};
+pub use housekeeping::{Housekeeping, run_maintenance};
 pub use limited::Limit;
 
 use guard::Guard;
@@ -81,7 +81,7 @@ impl Node {
             rules: |rules| rules,
             leeway: Duration::ZERO,
             max_staleness: DEFAULT_MAX_STALENESS,
-            when_stale: WhenStale::default(),
+            when_stale: StalePolicy::default(),
             token_cache: Some(CacheLimits::default()),
             issuers: Vec::new(),
             high_water: None,
@@ -130,7 +130,7 @@ impl Node {
     /// Makes another signing key, of the same algorithm as the last: every node of the store publishes it as soon as it
     /// has read of it, which is within its `max_staleness`, and signs with it when `publish_for` is over.
     ///
-    /// [`PUBLISHED_FOR`](crate::token::PUBLISHED_FOR) is long enough for whoever takes the keys from the URL of a
+    /// [`DEFAULT_PUBLICATION_DELAY`](crate::token::DEFAULT_PUBLICATION_DELAY) is long enough for whoever takes the keys from the URL of a
     /// server. If it is less than `max_staleness`, another node may refuse what this one has signed until it knows the
     /// key. The old key stays for as long as anything that it has signed can be good.
     ///
@@ -220,7 +220,7 @@ pub struct NodeBuilder {
     rules: fn(Rules) -> Rules,
     leeway: Duration,
     max_staleness: Duration,
-    when_stale: WhenStale,
+    when_stale: StalePolicy,
     token_cache: Option<CacheLimits>,
     issuers: Vec<Arc<Decoder>>,
     high_water: Option<PathBuf>,
@@ -284,7 +284,7 @@ impl NodeBuilder {
     }
 
     /// What happens when this node can't know enough: it refuses, unless something else is set.
-    pub fn when_stale(self, when_stale: WhenStale) -> Self {
+    pub fn when_stale(self, when_stale: StalePolicy) -> Self {
         Self { when_stale, ..self }
     }
 

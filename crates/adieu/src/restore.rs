@@ -7,7 +7,7 @@
 //!    appends to it ([`Witness`]), the log is held against the mark. It went back if it is shorter than the mark says, if another entry is at the place of one that the mark remembers (or none, though it has not
 //!    lapsed), if it has forgotten how far it was pruned, if it has an identity that this node has already left behind, or if it is
 //!    empty and has an identity that this node does not know.
-//! 2. **Acted upon, once.** Then the store takes one durable step ([`Restorable::begin_anew`]): its log gets another identity, every
+//! 2. **Acted upon, once.** Then the store takes one durable step ([`Restorable::reset`]): its log gets another identity, every
 //!    token that was issued until then is revoked, and every session ends. Of several nodes that notice, the first does it. A
 //!    node that can't do it does not become ready, or, when it runs, does not go on reading, and so refuses when it is stale.
 //! 3. **Told**, in the log at the targets `adieu::restore` and `adieu::audit`, when it happens and at each start until somebody

@@ -31,12 +31,12 @@ use std::{
 
 use serde_json::{Map, Value};
 
-pub use keys::{forget_lapsed_keys, kept_until};
+pub use keys::{forget_lapsed_keys, retained_until};
 pub use named::{Name, Named};
 pub use options::TokenOptions;
 pub use settings::SessionSettings;
 pub use store::{
-    Ended, Ending, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
+    EndSessions, Ended, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
 };
 
 use last_seen::LastSeen;
@@ -45,7 +45,9 @@ use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::{Clock, Timestamp},
-    token::{Claims, Expiry, Fresh, Refusal, Rules, SigningKey, SigningKeys, TokenType, Verifier, encode_with_header},
+    token::{
+        Claims, Expiry, Fresh, Rules, SigningKey, SigningKeys, TokenError, TokenType, Verifier, encode_with_header,
+    },
 };
 
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
@@ -85,7 +87,7 @@ pub enum Scope {
 pub enum SessionError {
     /// The token is not good for it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] TokenError),
     /// The token is good, and no others can be ended with it: they are known to its issuer alone, or it is of no session.
     #[error("the other sessions of the token's subject are not known here")]
     UnknownSessions,
@@ -98,7 +100,7 @@ impl SessionError {
     /// The session of the token has ended.
     #[must_use]
     pub const fn ended() -> Self {
-        Self::Refused(Refusal::Revoked(RevokedBy::Session))
+        Self::Refused(TokenError::Revoked(RevokedBy::Session))
     }
 }
 
@@ -245,15 +247,15 @@ impl Sessions {
     /// Finds out whether a refresh token may be used, without using it.
     ///
     /// # Errors
-    /// The [`Refusal`]: also when it is not a refresh token of a session.
-    pub fn inspect(&self, token: &str) -> Result<RefreshToken, Refusal> {
+    /// The [`TokenError`]: also when it is not a refresh token of a session.
+    pub fn inspect(&self, token: &str) -> Result<RefreshToken, TokenError> {
         self.verifier.verify_refresh(token).map(RefreshToken)
     }
 
     /// Uses a refresh token up and gives its successor, with an access token that is not fresh.
     ///
     /// # Errors
-    /// [`Refusal::Revoked`] when the session has ended, or ends now because the token had been used up before.
+    /// [`TokenError::Revoked`] when the session has ended, or ends now because the token had been used up before.
     pub async fn refresh(&self, token: &RefreshToken, custom: Map<String, Value>) -> Result<TokenPair, SessionError> {
         self.refresh_with(token, &TokenOptions::with_access_claims(custom)).await
     }
@@ -264,7 +266,7 @@ impl Sessions {
     /// As [`Sessions::refresh`]; [`Error::Setting`] when the options have no meaning.
     pub async fn refresh_with(&self, token: &RefreshToken, options: &TokenOptions) -> Result<TokenPair, SessionError> {
         let RefreshToken(presented) = token;
-        let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
+        let session = presented.session.clone().ok_or(TokenError::MissingClaim("sid"))?;
         let used = Presented::Refresh(presented.token_id.clone());
         let rotation = self.rotation(&presented.subject, session, used, options)?;
         let now = rotation.now;
@@ -278,7 +280,7 @@ impl Sessions {
             Ok(rotated)
         });
         match rotated.await? {
-            Rotated::Fresh(session) | Rotated::Again(session) => {
+            Rotated::Fresh(session) | Rotated::WithinGrace(session) => {
                 Ok(self.mint(&session, now, options.fresh.unwrap_or(Fresh::No), options)?)
             }
             Rotated::Reused(session, _) => {
@@ -304,15 +306,15 @@ impl Sessions {
     /// number of sessions that have.
     ///
     /// # Errors
-    /// [`Refusal::Revoked`] when the session had ended already; [`SessionError::UnknownSessions`] when which others there are is
+    /// [`TokenError::Revoked`] when the session had ended already; [`SessionError::UnknownSessions`] when which others there are is
     /// not known. Nothing has changed then.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, SessionError> {
         let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
         match expiry {
             _ if scope == Scope::This => {}
             Expiry::Live => {}
-            Expiry::Expired => return Err(Refusal::Expired.into()),
-            Expiry::NotYetValid => return Err(Refusal::NotYetValid.into()),
+            Expiry::Expired => return Err(TokenError::Expired.into()),
+            Expiry::NotYetValid => return Err(TokenError::NotYetValid.into()),
         }
         let ours = claims.issuer == self.settings.issuer;
         let Some(session) = claims.session.clone().filter(|_| ours) else {
@@ -341,7 +343,7 @@ impl Sessions {
         let token = RefreshToken(Arc::new(claims.clone()));
         match self.foresee(&token).await? {
             Rotated::Reused(..) => self.refresh(&token, Map::new()).await.map(drop),
-            Rotated::Fresh(_) | Rotated::Again(_) | Rotated::Ended => Ok(()),
+            Rotated::Fresh(_) | Rotated::WithinGrace(_) | Rotated::Ended => Ok(()),
         }
     }
 
@@ -407,7 +409,7 @@ impl Sessions {
         provided: Option<(SessionId, Subject)>,
         also: Vec<Revocation>,
     ) -> Result<Option<usize>, Error> {
-        let ending = Ending { issuer: self.settings.issuer.clone(), selection, provided, also };
+        let ending = EndSessions { issuer: self.settings.issuer.clone(), selection, provided, also };
         let (store, verifier, appended) = self.shared();
         to_its_end(async move {
             let Some(ended) = store.end(ending).await? else { return Ok(None) };

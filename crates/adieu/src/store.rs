@@ -13,7 +13,7 @@
 mod membership;
 mod memory;
 
-pub use membership::{Members, Membership, Standing};
+pub use membership::{Members, Membership, NodeStatus};
 pub use memory::Memory;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@
 //! 4. A header with `crit` or `b64`, or one that brings its own key (`jwk`) or is encrypted (`enc`, `zip`), is refused;
 //!    `jku`, `x5u` and `x5c` are never followed.
 //! 5. All input is bounded: the token, its ids, its `kid`, the number and the nesting of its members.
-//! 6. No key and no secret appears in a `Debug`, an [`Error`](crate::Error) or a [`Refusal`].
+//! 6. No key and no secret appears in a `Debug`, an [`Error`](crate::Error) or a [`TokenError`].
 //!
 //! Nothing here knows about revocation: a token that decodes is authentic and in time, which is not yet to say that
 //! nobody has logged out.
@@ -41,6 +41,7 @@ pub mod dangerous;
 mod decoder;
 mod der;
 mod encode;
+mod error;
 mod header;
 mod hmac;
 mod issuers;
@@ -50,7 +51,6 @@ mod key_id;
 mod key_set;
 mod key_store;
 mod parsed;
-mod refusal;
 mod rotation;
 mod rules;
 mod signing_key;
@@ -64,17 +64,17 @@ pub use cache::{CacheLimits, CacheStats};
 pub use claims::{Claims, Fresh, TokenType};
 pub use decoder::{Decoder, Expiry, Scratch};
 pub use encode::{encode, encode_with_header};
+pub use error::TokenError;
 pub use jwk::{Jwk, Jwks, PublicKey};
 pub use key_id::{KeyId, MAX_KEY_ID_BYTES};
 pub use key_set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
 pub(crate) use key_store::keep_one;
 pub use key_store::{KeyStore, PrivateKey, StoredKey, load_or_make_keys};
 pub use parsed::ParsedClaims;
-pub use refusal::Refusal;
-pub use rotation::{PUBLISHED_FOR, RemovedKey, key_at, remove_key, rotate_key};
+pub use rotation::{DEFAULT_PUBLICATION_DELAY, RemovedKey, active_key_at, remove_key, rotate_key};
 pub use rules::{DEFAULT_MAX_TOKEN_BYTES, DEFAULT_SKEW, Rules};
 pub use signing_key::SigningKey;
 pub use signing_keys::SigningKeys;
-pub use staleness::{JudgedWhileStale, WhenStale};
+pub use staleness::{StaleDecisions, StalePolicy};
 pub use verifier::Verifier;
 pub use verifying_key::VerifyingKey;

@@ -6,7 +6,7 @@ use adieu::{
     session::Scope,
     store::Memory,
     time::{Clock as _, SystemClock},
-    token::{Algorithm, KeyStore as _, Refusal, Rules, SigningKey},
+    token::{Algorithm, KeyStore as _, Rules, SigningKey, TokenError},
 };
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
@@ -43,7 +43,7 @@ async fn it_signs_with_the_key_and_does_not_write_it_down() {
     let other = builder().start(store).await.unwrap();
     assert!(other.verifier().verify(&pair.access).is_ok());
     other.sessions().log_out(&pair.refresh, Scope::This).await.unwrap();
-    assert!(matches!(other.verifier().verify(&pair.access), Err(Refusal::Revoked(_))));
+    assert!(matches!(other.verifier().verify(&pair.access), Err(TokenError::Revoked(_))));
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn tokens_from_before_are_accepted_when_the_rules_say_so_and_can_be_logged
     let node = node.start(Memory::new()).await.unwrap();
     assert_eq!(node.verifier().verify(&token).unwrap().subject.as_str(), "jose");
     node.sessions().log_out(&token, Scope::This).await.unwrap();
-    assert!(matches!(node.verifier().verify(&token), Err(Refusal::Revoked(_))));
+    assert!(matches!(node.verifier().verify(&token), Err(TokenError::Revoked(_))));
 }
 
 #[tokio::test]

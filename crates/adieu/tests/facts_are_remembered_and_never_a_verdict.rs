@@ -10,8 +10,8 @@ use adieu::{
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, Claims, Decoder, Fresh, KeyId, KeySet, Refusal, Rules, SigningKey, TokenType, Verifier,
-        WhenStale, encode,
+        Algorithm, CacheLimits, Claims, Decoder, Fresh, KeyId, KeySet, Rules, SigningKey, StalePolicy, TokenError,
+        TokenType, Verifier, encode,
     },
 };
 
@@ -157,7 +157,7 @@ fn it_never_outlives_exp() {
 
         let end = claims.expires_at.plus(leeway);
         assert!(decoder.decode_shared(&token, end.minus(Duration::from_secs(1))).is_ok());
-        assert_eq!(decoder.decode_shared(&token, end), Err(Refusal::Expired));
+        assert_eq!(decoder.decode_shared(&token, end), Err(TokenError::Expired));
         assert_eq!(decoder.cache_stats().entries, 0, "and it is gone");
     }
 }
@@ -168,7 +168,7 @@ fn a_clock_that_goes_back_makes_a_remembered_token_one_from_the_future() {
     let decoder = decoder(&key);
     let token = encode(&key, &claims()).unwrap();
     remember(&decoder, &token, NOON);
-    assert_eq!(decoder.decode_shared(&token, NOON.minus(MINUTE)), Err(Refusal::NotYetValid));
+    assert_eq!(decoder.decode_shared(&token, NOON.minus(MINUTE)), Err(TokenError::NotYetValid));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn it_never_outlives_its_key() {
 
     decoder.replace_keys(keys([&new]));
     assert_eq!(decoder.cache_stats().entries, 0, "its key has gone, and so has it");
-    assert_eq!(decoder.decode_shared(&token, NOON), Err(Refusal::UnknownKey));
+    assert_eq!(decoder.decode_shared(&token, NOON), Err(TokenError::UnknownKey));
 }
 
 #[test]
@@ -195,12 +195,12 @@ fn a_key_of_the_same_name_is_another_key() {
     let token = encode(&old, &claims()).unwrap();
     remember(&decoder, &token, NOON);
     decoder.replace_keys(keys([&new]));
-    assert_eq!(decoder.decode_shared(&token, NOON), Err(Refusal::BadSignature));
+    assert_eq!(decoder.decode_shared(&token, NOON), Err(TokenError::BadSignature));
 
     decoder.replace_keys(keys([&old]));
     remember(&decoder, &token, NOON);
     decoder.replace_keys(keys([&old.with_key_id(KeyId::new("another name").unwrap())]));
-    assert_eq!(decoder.decode_shared(&token, NOON), Err(Refusal::UnknownKey));
+    assert_eq!(decoder.decode_shared(&token, NOON), Err(TokenError::UnknownKey));
 }
 
 #[test]
@@ -236,7 +236,7 @@ async fn a_verdict_is_never_remembered() {
         follower.freshness(),
         shared,
         MAX_STALENESS,
-        WhenStale::Refuse,
+        StalePolicy::Refuse,
     );
     let good = |claims: &Claims| {
         let token = encode(&key, claims).unwrap();
@@ -259,7 +259,7 @@ async fn a_verdict_is_never_remembered() {
         };
         let lapses_at = Revocation::lapse_for(claims.expires_at);
         index.insert(&Revocation { issuer: issuer(), target, lapses_at });
-        assert_eq!(verifier.verify(&token), Err(Refusal::Revoked(by)));
+        assert_eq!(verifier.verify(&token), Err(TokenError::Revoked(by)));
     }
 
     // No longer fresh.
@@ -275,12 +275,12 @@ async fn a_verdict_is_never_remembered() {
     while !verifier.is_fresh() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(verifier.verify_fresh(&token), Err(Refusal::NotFresh));
+    assert_eq!(verifier.verify_fresh(&token), Err(TokenError::NotFresh));
 
     // Nobody knows any more.
     drop(follower);
     clock.advance(MAX_STALENESS * 2);
-    assert_eq!(verifier.verify(&token), Err(Refusal::Stale));
+    assert_eq!(verifier.verify(&token), Err(TokenError::Stale));
 }
 
 #[test]

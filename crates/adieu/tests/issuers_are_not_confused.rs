@@ -14,7 +14,7 @@ use adieu::{
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, Claims, DEFAULT_SKEW, Decoder, Fresh, KeyId, KeySet, Refusal, Rules, SigningKey,
+        Algorithm, CacheLimits, Claims, DEFAULT_SKEW, Decoder, Fresh, KeyId, KeySet, Rules, SigningKey, TokenError,
         TokenType, VerifyingKey, encode,
     },
 };
@@ -85,13 +85,13 @@ impl Setup {
         self.node.signing_key()
     }
 
-    fn verify(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
+    fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let first = self.node.verifier().verify(token);
         assert_eq!(first, self.node.verifier().verify(token), "remembered or not");
         first
     }
 
-    async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, Refusal> {
+    async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, TokenError> {
         self.node.sessions().log_out(token, scope).await.map_err(|error| match error {
             SessionError::Refused(refusal) => refusal,
             other => panic!("{other}"),
@@ -127,8 +127,8 @@ async fn each_issuer_signs_for_itself_and_for_nobody_else() {
             }
         }
         let unknown = encode(key, &claims("nobody")).unwrap();
-        assert_eq!(setup.verify(&unknown), Err(Refusal::WrongIssuer));
-        assert_eq!(setup.log_out(&unknown, Scope::This).await, Err(Refusal::WrongIssuer));
+        assert_eq!(setup.verify(&unknown), Err(TokenError::WrongIssuer));
+        assert_eq!(setup.log_out(&unknown, Scope::This).await, Err(TokenError::WrongIssuer));
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_public_key_is_no_secret() {
             let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
             let tag = aws_lc_rs::hmac::sign(&key, input.as_bytes());
             let refusal = setup.verify(&format!("{input}.{}", base64url(tag.as_ref())));
-            assert_eq!(refusal, Err(Refusal::AlgorithmMismatch), "{header}");
+            assert_eq!(refusal, Err(TokenError::AlgorithmMismatch), "{header}");
         }
         assert!(setup.verify(&format!("{input}.")).is_err());
     }
@@ -171,7 +171,7 @@ async fn two_issuers_may_call_their_keys_the_same() {
         for (key, name, other) in [(&a, "a", "b"), (&b, "b", "a")] {
             assert!(node.verifier().verify(&encode(key, &claims(name)).unwrap()).is_ok());
             let refusal = node.verifier().verify(&encode(key, &claims(other)).unwrap());
-            assert_eq!(refusal, Err(Refusal::BadSignature));
+            assert_eq!(refusal, Err(TokenError::BadSignature));
         }
     }
 }
@@ -189,10 +189,10 @@ async fn what_names_nobody_is_the_issuers_whose_key_signed_it() {
     assert!(setup.verify(&format!("{input}.{}", base64url(&[7; 64]))).is_err());
     // Two names are none.
     let twice = format!(r#"{{"iss":"flask","sub":"jose","exp":{exp},"jti":"1","type":"access","iss":"them"}}"#);
-    assert!(matches!(setup.verify(&flask(&twice)), Err(Refusal::Malformed(_))));
+    assert!(matches!(setup.verify(&flask(&twice)), Err(TokenError::Malformed(_))));
     assert_eq!(
         setup.verify(&flask(&json!({"iss":7,"sub":"jose","exp":exp}).to_string())),
-        Err(Refusal::InvalidClaim("iss"))
+        Err(TokenError::InvalidClaim("iss"))
     );
 }
 
@@ -206,11 +206,11 @@ async fn a_revocation_is_of_one_issuer() {
     assert!(setup.verify(&theirs).is_ok());
 
     assert_eq!(setup.log_out(&theirs, Scope::This).await, Ok(0));
-    assert_eq!(setup.verify(&theirs), Err(Refusal::Revoked(RevokedBy::Token)));
+    assert_eq!(setup.verify(&theirs), Err(TokenError::Revoked(RevokedBy::Token)));
     assert!(setup.verify(&ours).is_ok(), "ours has the same id, and is another token");
     assert_eq!(
         setup.log_out(&theirs, Scope::This).await,
-        Err(Refusal::Revoked(RevokedBy::Token)),
+        Err(TokenError::Revoked(RevokedBy::Token)),
         "a second time is told so"
     );
 }
@@ -228,11 +228,11 @@ async fn a_foreign_session_is_not_one_of_ours() {
     let [forged, refresh] = [forged, refresh].map(|claims| encode(&setup.theirs, &claims).unwrap());
 
     assert!(setup.node.sessions().inspect(&refresh).is_err(), "only our own refresh tokens are exchanged here");
-    assert_eq!(setup.verify(&refresh), Err(Refusal::WrongTokenType { expected: TokenType::Access }));
+    assert_eq!(setup.verify(&refresh), Err(TokenError::WrongTokenType { expected: TokenType::Access }));
     setup.node.sessions().note_use(&setup.verify(&forged).unwrap());
     assert_eq!(setup.log_out(&forged, Scope::This).await, Ok(0));
     // It is one of theirs.
-    assert_eq!(setup.log_out(&refresh, Scope::This).await, Err(Refusal::Revoked(RevokedBy::Session)));
+    assert_eq!(setup.log_out(&refresh, Scope::This).await, Err(TokenError::Revoked(RevokedBy::Session)));
     assert!(setup.verify(&ours.access).is_ok());
     let theirs = encode(&setup.theirs, &claims("them")).unwrap();
     let others = setup.node.sessions().log_out(&theirs, Scope::Others).await;
@@ -252,14 +252,14 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
 
     assert_eq!(setup.log_out(&first, Scope::All).await, Ok(0));
     for token in [&first, &second] {
-        assert!(matches!(setup.verify(token), Err(Refusal::Revoked(_))));
+        assert!(matches!(setup.verify(token), Err(TokenError::Revoked(_))));
     }
     assert!(setup.verify(&other).is_ok() && setup.verify(&ours).is_ok());
 
     // Their clock may be ahead: what it says to be a little later may be from before.
     let ahead = NOON.plus(DEFAULT_SKEW);
     let ahead = Claims { issued_at: Some(ahead), not_before: Some(ahead), ..claims("them") };
-    assert!(matches!(setup.verify(&encode(&setup.theirs, &ahead).unwrap()), Err(Refusal::Revoked(_))));
+    assert!(matches!(setup.verify(&encode(&setup.theirs, &ahead).unwrap()), Err(TokenError::Revoked(_))));
 
     setup.clock.advance(DEFAULT_SKEW + Duration::from_secs(1));
     while !setup.node.verifier().is_fresh() {
@@ -274,7 +274,7 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
     let longest = revocations.iter().map(|revocation| revocation.lapses_at).max().unwrap();
     assert!(longest >= NOON.plus(HOUR * 24) && longest <= NOON.plus(HOUR * 25), "{longest:?}");
     let immortal = Claims { expires_at: now.plus(HOUR * 25), ..later };
-    assert_eq!(setup.verify(&encode(&setup.theirs, &immortal).unwrap()), Err(Refusal::InvalidClaim("exp")));
+    assert_eq!(setup.verify(&encode(&setup.theirs, &immortal).unwrap()), Err(TokenError::InvalidClaim("exp")));
 }
 
 /// The clock of this test stands still, so each waits for as long as it may.
@@ -361,7 +361,7 @@ async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
         session: session("new"),
         ..claims("them")
     };
-    for (claims, refusal) in [(&old, Refusal::Expired), (&coming, Refusal::NotYetValid)] {
+    for (claims, refusal) in [(&old, TokenError::Expired), (&coming, TokenError::NotYetValid)] {
         for scope in [Scope::All, Scope::Others] {
             assert_eq!(setup.log_out(&sign(claims), scope).await, Err(refusal.clone()));
         }
@@ -369,7 +369,7 @@ async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
 
         assert_eq!(setup.log_out(&sign(claims), Scope::This).await, Ok(0));
         let same_session = Claims { session: claims.session.clone(), token_id: TokenId::random(), ..live.clone() };
-        assert_eq!(setup.verify(&sign(&same_session)), Err(Refusal::Revoked(RevokedBy::Session)));
+        assert_eq!(setup.verify(&sign(&same_session)), Err(TokenError::Revoked(RevokedBy::Session)));
         assert!(setup.verify(&sign(&live)).is_ok());
     }
 }
@@ -415,7 +415,7 @@ async fn without_an_id_what_is_signed_stands_for_it() {
     let claims = |sub: &str| json!({"sub":sub,"exp":NOON.as_unix() + 60,"type":"access"}).to_string();
     let (token, other) = (flask(&claims("jose")), flask(&claims("ana")));
     assert_eq!(setup.log_out(&token, Scope::This).await, Ok(0));
-    assert_eq!(setup.verify(&token), Err(Refusal::Revoked(RevokedBy::Token)));
+    assert_eq!(setup.verify(&token), Err(TokenError::Revoked(RevokedBy::Token)));
     assert!(setup.verify(&other).is_ok());
 }
 
@@ -434,11 +434,11 @@ async fn what_says_nothing_of_its_type_is_for_issuers_that_sign_nothing_else() {
     let decode =
         |rules: Rules, token: &str| decoder(rules, &secret()).decode(token, NOON).map(|claims| claims.token_type);
     let rules = || Rules::new(issuer("flask"));
-    assert_eq!(decode(rules(), &token), Err(Refusal::UnknownType));
-    assert_eq!(decode(rules().accept_generic_type(), &token), Err(Refusal::MissingClaim("type")));
+    assert_eq!(decode(rules(), &token), Err(TokenError::UnknownType));
+    assert_eq!(decode(rules().accept_generic_type(), &token), Err(TokenError::MissingClaim("type")));
     assert_eq!(decode(rules().accept_missing_type(), &token), Ok(TokenType::Access));
     assert_eq!(decode(rules().accept_missing_type(), &refresh), Ok(TokenType::Refresh));
-    assert_eq!(decode(rules().accept_missing_type(), &identity), Err(Refusal::UnknownType));
+    assert_eq!(decode(rules().accept_missing_type(), &identity), Err(TokenError::UnknownType));
 }
 
 #[tokio::test]
@@ -464,14 +464,14 @@ async fn what_can_not_be_told_apart_is_refused_when_it_is_built() {
 async fn rubbish_is_refused_as_ever() {
     let setup = Setup::start().await;
     for (token, refusal) in [
-        ("", Refusal::Missing),
-        ("a", Refusal::Malformed("there are not three parts")),
-        ("a.b", Refusal::Malformed("a part is not canonical base64url")),
-        ("!.!.!", Refusal::Malformed("a part is not canonical base64url")),
-        (&"a".repeat(10_000), Refusal::TooLong),
+        ("", TokenError::Missing),
+        ("a", TokenError::Malformed("there are not three parts")),
+        ("a.b", TokenError::Malformed("a part is not canonical base64url")),
+        ("!.!.!", TokenError::Malformed("a part is not canonical base64url")),
+        (&"a".repeat(10_000), TokenError::TooLong),
         (
             &sign(&format!("{}.{}", base64url(b"{}"), base64url(b"[]"))),
-            Refusal::Malformed("the claims are not a JSON object"),
+            TokenError::Malformed("the claims are not a JSON object"),
         ),
     ] {
         assert_eq!(setup.verify(token), Err(refusal), "{token}");

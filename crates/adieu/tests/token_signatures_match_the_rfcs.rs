@@ -8,7 +8,7 @@
 use adieu::{
     Issuer,
     time::Timestamp,
-    token::{Algorithm, Decoder, Jwk, KeySet, Refusal, Rules, SigningKey, VerifyingKey},
+    token::{Algorithm, Decoder, Jwk, KeySet, Rules, SigningKey, TokenError, VerifyingKey},
 };
 use serde_json::json;
 
@@ -27,14 +27,14 @@ fn jwk(json: serde_json::Value) -> Jwk {
     serde_json::from_value(json).unwrap()
 }
 
-fn refusal(key: VerifyingKey, token: &str) -> Refusal {
+fn refusal(key: VerifyingKey, token: &str) -> TokenError {
     let rules = Rules::new(Issuer::new("joe").unwrap()).accept_generic_type();
     let decoder = Decoder::new(rules, KeySet::new([key]).unwrap());
     decoder.decode(token, Timestamp::from_unix(1_300_819_000)).unwrap_err()
 }
 
 /// Refused for `after`, which comes after the signature; with any one character of the signature changed, for that.
-fn assert_signed(key: VerifyingKey, token: &str, after: Refusal) {
+fn assert_signed(key: VerifyingKey, token: &str, after: TokenError) {
     assert_eq!(refusal(key.clone(), token), after);
 
     let start = token.rfind('.').unwrap() + 1;
@@ -42,7 +42,7 @@ fn assert_signed(key: VerifyingKey, token: &str, after: Refusal) {
     for at in (start..token.len() - 1).step_by(7) {
         let other = if &token[at..=at] == "A" { "B" } else { "A" };
         let forged = format!("{}{other}{}", &token[..at], &token[at + 1..]);
-        assert_eq!(refusal(key.clone(), &forged), Refusal::BadSignature, "{forged}");
+        assert_eq!(refusal(key.clone(), &forged), TokenError::BadSignature, "{forged}");
     }
 }
 
@@ -53,14 +53,14 @@ fn hs256_of_rfc_7515_a_1() {
     let key = VerifyingKey::from_secret(Algorithm::HS256, &hex::decode(secret).unwrap()).unwrap();
     let token =
         format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{JOES_CLAIMS}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
-    assert_signed(key, &token, Refusal::MissingClaim("type"));
+    assert_signed(key, &token, TokenError::MissingClaim("type"));
 }
 
 #[test]
 fn rs256_of_rfc_7515_a_2() {
     let key =
         VerifyingKey::from_jwk(&jwk(json!({"kty": "RSA", "n": A2_MODULUS, "e": "AQAB", "alg": "RS256"}))).unwrap();
-    assert_signed(key, &format!("eyJhbGciOiJSUzI1NiJ9.{JOES_CLAIMS}.{A2_SIGNATURE}"), Refusal::MissingClaim("type"));
+    assert_signed(key, &format!("eyJhbGciOiJSUzI1NiJ9.{JOES_CLAIMS}.{A2_SIGNATURE}"), TokenError::MissingClaim("type"));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn es256_of_rfc_7515_a_3() {
         "eyJhbGciOiJFUzI1NiJ9.{JOES_CLAIMS}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqP\
          P3-Kg6NU1Q"
     );
-    assert_signed(key, &token, Refusal::MissingClaim("type"));
+    assert_signed(key, &token, TokenError::MissingClaim("type"));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn ed25519_of_rfc_8037_a_4() {
     .unwrap();
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhi\
                  jcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
-    assert_signed(key, token, Refusal::Malformed("the claims are not a JSON object"));
+    assert_signed(key, token, TokenError::Malformed("the claims are not a JSON object"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use adieu::{
     Issuer, SessionId, Subject,
     time::{Clock, SystemClock},
     token::{
-        Algorithm, Claims, Decoder, Fresh, Jwk, KeySet, Refusal, Rules, SigningKey, TokenType, VerifyingKey, encode,
+        Algorithm, Claims, Decoder, Fresh, Jwk, KeySet, Rules, SigningKey, TokenError, TokenType, VerifyingKey, encode,
     },
 };
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
@@ -142,7 +142,7 @@ fn the_newer_name_of_ed25519_is_read() {
     assert!(decoder.decode(&format!("{signing_input}.{signature}"), now).is_ok());
     assert_eq!(
         decoder.decode(&format!("{}.{signature}", signing_input.replacen("eyJh", "eyJi", 1)), now),
-        Err(Refusal::Malformed("the header names no algorithm"))
+        Err(TokenError::Malformed("the header names no algorithm"))
     );
 }
 

@@ -10,7 +10,7 @@ use adieu::{
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
-        Algorithm, Claims, Decoder, Expiry, Fresh, KeySet, Refusal, Rules, SigningKey, TokenType, dangerous, encode,
+        Algorithm, Claims, Decoder, Expiry, Fresh, KeySet, Rules, SigningKey, TokenError, TokenType, dangerous, encode,
         encode_with_header,
     },
 };
@@ -73,10 +73,10 @@ async fn the_end_of_a_session_is_remembered_for_as_long_as_its_longest_token_liv
     node.sessions().log_out(&pair.access, Scope::This).await.unwrap();
     clock.advance(24 * HOUR - Duration::from_secs(1));
     while node.verifier().index().drop_lapsed(clock.now()) {}
-    adieu::tidy_up(&**node.log(), node.sessions().store(), clock.now()).await.unwrap();
+    adieu::run_maintenance(&**node.log(), node.sessions().store(), clock.now()).await.unwrap();
     let page = node.log().read(None, Duration::ZERO).await.unwrap();
     assert_eq!(page.entries.len(), 1);
-    assert!(matches!(node.verifier().verify(&pair.access), Err(Refusal::Revoked(_) | Refusal::Stale)));
+    assert!(matches!(node.verifier().verify(&pair.access), Err(TokenError::Revoked(_) | TokenError::Stale)));
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ fn what_an_unverified_header_says_is_bounded_and_no_panic() {
     ] {
         assert!(dangerous::unverified_header(token).unwrap_err().to_string().contains(refusal), "{token}");
     }
-    assert_eq!(dangerous::unverified_header(&"x".repeat(9000)), Err(Refusal::TooLong));
+    assert_eq!(dangerous::unverified_header(&"x".repeat(9000)), Err(TokenError::TooLong));
     assert_eq!(dangerous::unverified_header("e30.forged.forged"), Ok(Map::new()));
 }
 
@@ -143,14 +143,14 @@ async fn an_access_token_is_renewed_only_while_its_session_is_there() {
     assert_eq!((claims.session, claims.fresh), (pair.claims.session, Fresh::No));
     assert!(matches!(
         node.sessions().renew(&pair.refresh, &TokenOptions::default()).await,
-        Err(SessionError::Refused(Refusal::WrongTokenType { .. }))
+        Err(SessionError::Refused(TokenError::WrongTokenType { .. }))
     ));
     node.sessions().log_out(&pair.refresh, Scope::This).await.unwrap();
-    assert!(matches!(node.verifier().verify(&renewed), Err(Refusal::Revoked(_))));
+    assert!(matches!(node.verifier().verify(&renewed), Err(TokenError::Revoked(_))));
     for token in [&pair.access, &renewed] {
         assert!(matches!(
             node.sessions().renew(token, &TokenOptions::default()).await,
-            Err(SessionError::Refused(Refusal::Revoked(_)))
+            Err(SessionError::Refused(TokenError::Revoked(_)))
         ));
     }
 }
@@ -160,7 +160,7 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
     use adieu::{
         revocation::{Freshness, Index},
         session::Sessions,
-        token::{Decoder, KeySet, Rules, Verifier, WhenStale},
+        token::{Decoder, KeySet, Rules, StalePolicy, Verifier},
     };
     let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
     let freshness = Freshness::never();
@@ -177,7 +177,7 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
         freshness,
         Arc::new(clock.clone()),
         Duration::from_secs(2),
-        WhenStale::Refuse,
+        StalePolicy::Refuse,
     )
     .with_issuer(decoder(&other, &theirs))
     .unwrap();
@@ -194,7 +194,7 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
     assert!(sessions.verifier().verify(&forged).is_ok());
     assert!(matches!(
         sessions.renew(&forged, &TokenOptions::default()).await,
-        Err(SessionError::Refused(Refusal::WrongIssuer))
+        Err(SessionError::Refused(TokenError::WrongIssuer))
     ));
 }
 

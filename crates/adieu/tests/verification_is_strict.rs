@@ -14,7 +14,7 @@ use adieu::{
     time::Timestamp,
     token::{
         Algorithm, Claims, DEFAULT_MAX_TOKEN_BYTES, Decoder, Expiry, Fresh, KeyId, KeySet, MAX_KEYS_TRIED,
-        ParsedClaims, Refusal, Rules, Scratch, SigningKey, TokenType, VerifyingKey, encode,
+        ParsedClaims, Rules, Scratch, SigningKey, TokenError, TokenType, VerifyingKey, encode,
     },
 };
 use forge::{SECRET, base64url, forge, sign};
@@ -38,20 +38,20 @@ fn decoder(rules: Rules) -> Decoder {
 }
 
 /// Decodes in every way there is, and makes sure that they agree.
-fn decode_with(decoder: &Decoder, token: &str) -> Result<Claims, Refusal> {
+fn decode_with(decoder: &Decoder, token: &str) -> Result<Claims, TokenError> {
     let result = decoder.decode(token, NOW);
     let borrowed = decoder.decode_in(token, NOW, &mut Scratch::default()).and_then(ParsedClaims::into_claims);
     assert_eq!(result, borrowed);
-    match decoder.decode_even_expired(token, NOW) {
-        Ok((_, Expiry::Expired)) => assert_eq!(result, Err(Refusal::Expired)),
-        Ok((_, Expiry::NotYetValid)) => assert_eq!(result, Err(Refusal::NotYetValid)),
+    match decoder.decode_ignoring_expiry(token, NOW) {
+        Ok((_, Expiry::Expired)) => assert_eq!(result, Err(TokenError::Expired)),
+        Ok((_, Expiry::NotYetValid)) => assert_eq!(result, Err(TokenError::NotYetValid)),
         Ok((claims, Expiry::Live)) => assert_eq!(result, Ok(claims)),
         Err(refusal) => assert_eq!(result, Err(refusal)),
     }
     result
 }
 
-fn decode(token: &str) -> Result<Claims, Refusal> {
+fn decode(token: &str) -> Result<Claims, TokenError> {
     decode_with(&decoder(rules()), token)
 }
 
@@ -99,10 +99,10 @@ fn the_compact_serialisation_has_one_spelling() {
     ] {
         let refusal = decode(&token).unwrap_err();
         let reasons = ["there are not three parts", "a part is not canonical base64url"];
-        let malformed = reasons.map(Refusal::Malformed);
+        let malformed = reasons.map(TokenError::Malformed);
         assert!(malformed.contains(&refusal), "{what}: {refusal:?}");
     }
-    assert_eq!(decode(""), Err(Refusal::Missing));
+    assert_eq!(decode(""), Err(TokenError::Missing));
 }
 
 /// The same bytes for a decoder that does not look at the bits which are left over at the end.
@@ -119,16 +119,16 @@ fn a_signature_has_the_length_of_its_algorithm() {
     let good = forge(HEADER, CLAIMS);
     let (signing_input, signature) = good.rsplit_once('.').unwrap();
     for signature in ["", &signature[..40], &format!("{signature}AAAA"), &"A".repeat(2000)] {
-        assert_eq!(decode(&format!("{signing_input}.{signature}")), Err(Refusal::BadSignature));
+        assert_eq!(decode(&format!("{signing_input}.{signature}")), Err(TokenError::BadSignature));
     }
 }
 
 #[test]
 fn the_header_chooses_a_key_and_nothing_else() {
-    let malformed = |_| Refusal::Malformed("");
-    let unsupported = |_| Refusal::UnsupportedCritical;
-    let mismatch = |_| Refusal::AlgorithmMismatch;
-    type Kind = fn(()) -> Refusal;
+    let malformed = |_| TokenError::Malformed("");
+    let unsupported = |_| TokenError::UnsupportedCritical;
+    let mismatch = |_| TokenError::AlgorithmMismatch;
+    type Kind = fn(()) -> TokenError;
     for (header, kind) in [
         (r#"{"alg":"none","typ":"at+jwt"}"#, mismatch as Kind),
         (r#"{"alg":"None","typ":"at+jwt"}"#, mismatch),
@@ -145,8 +145,8 @@ fn the_header_chooses_a_key_and_nothing_else() {
         (r#"{"alg":"HS256","typ":"at+jwt","x":1,"x":1}"#, malformed),
         (r#"{"alg":"HS256","typ":"at+jwt","x":1,"\u0078":1}"#, malformed),
         (r#"{"alg":"HS256","typ":"at+jwt","kid":7}"#, malformed),
-        (r#"{"alg":"HS256","typ":"at+jwt","kid":"theirs"}"#, |_| Refusal::UnknownKey),
-        (r#"{"alg":"HS256","typ":"at+jwt","kid":"../../etc/passwd"}"#, |_| Refusal::UnknownKey),
+        (r#"{"alg":"HS256","typ":"at+jwt","kid":"theirs"}"#, |_| TokenError::UnknownKey),
+        (r#"{"alg":"HS256","typ":"at+jwt","kid":"../../etc/passwd"}"#, |_| TokenError::UnknownKey),
         (r#"{"alg":"HS256","typ":"at+jwt","crit":[]}"#, unsupported as Kind),
         (r#"{"alg":"HS256","typ":"at+jwt","crit":["exp"],"exp":1}"#, unsupported),
         (r#"{"alg":"HS256","typ":"at+jwt","b64":true}"#, unsupported),
@@ -167,7 +167,7 @@ fn the_header_chooses_a_key_and_nothing_else() {
     }
 
     let long_key_id = format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{}"}}"#, "k".repeat(257));
-    assert_eq!(decode(&forge(&long_key_id, CLAIMS)), Err(Refusal::UnknownKey));
+    assert_eq!(decode(&forge(&long_key_id, CLAIMS)), Err(TokenError::UnknownKey));
     let elsewhere = r#"{"typ":"at+jwt","jku":"https://evil.example/jwks","x5c":["MII"],"alg":"HS256"}"#;
     assert!(decode(&forge(elsewhere, CLAIMS)).is_ok(), "where to find a key is not followed");
 }
@@ -175,55 +175,55 @@ fn the_header_chooses_a_key_and_nothing_else() {
 #[test]
 fn claims_are_there_and_have_their_type() {
     for (from, to, refusal) in [
-        (r#""iss":"us","#, "", Refusal::MissingClaim("iss")),
-        (r#""sub":"jose","#, "", Refusal::MissingClaim("sub")),
-        (r#""exp":2000,"#, "", Refusal::MissingClaim("exp")),
-        (r#""jti":"1","#, "", Refusal::MissingClaim("jti")),
-        (r#""us""#, r#""them""#, Refusal::WrongIssuer),
-        (r#""us""#, r#""US""#, Refusal::WrongIssuer),
-        (r#""us""#, r#"["us"]"#, Refusal::InvalidClaim("iss")),
-        (r#""us""#, "null", Refusal::InvalidClaim("iss")),
-        (r#""jose""#, "1", Refusal::InvalidClaim("sub")),
-        (r#""jose""#, r#""""#, Refusal::InvalidClaim("sub")),
-        (r#""jti":"1""#, r#""jti":1"#, Refusal::InvalidClaim("jti")),
-        (r#""jti":"1""#, r#""jti":"""#, Refusal::InvalidClaim("jti")),
-        (r#""sid":"s""#, r#""sid":{}"#, Refusal::InvalidClaim("sid")),
-        ("2000", r#""2000""#, Refusal::InvalidClaim("exp")),
-        ("2000", "-2000", Refusal::InvalidClaim("exp")),
-        ("2000", "-0.5", Refusal::InvalidClaim("exp")),
-        ("2000", "null", Refusal::InvalidClaim("exp")),
-        ("2000", "true", Refusal::InvalidClaim("exp")),
-        ("2000", "253402300800", Refusal::InvalidClaim("exp")),
-        ("2000", "1e300", Refusal::InvalidClaim("exp")),
-        ("2000", "18446744073709551616", Refusal::InvalidClaim("exp")),
-        (r#""nbf":1000"#, r#""nbf":"now""#, Refusal::InvalidClaim("nbf")),
-        (r#""iat":1000"#, r#""iat":[]"#, Refusal::InvalidClaim("iat")),
-        (r#""access""#, r#""admin""#, Refusal::InvalidClaim("type")),
-        (r#""access""#, r#""refresh""#, Refusal::InvalidClaim("type")),
-        (r#""access""#, "1", Refusal::InvalidClaim("type")),
-        (r#""fresh":true"#, r#""fresh":"yes""#, Refusal::InvalidClaim("fresh")),
-        (r#""fresh":true"#, r#""fresh":null"#, Refusal::InvalidClaim("fresh")),
-        ("2000", "1e400", Refusal::Malformed("the claims are not a JSON object")),
-        (r#""jose""#, r#""\ud800""#, Refusal::Malformed("the claims are not a JSON object")),
-        (r#""sid":"s""#, r#""x":"\ud800""#, Refusal::Malformed("the claims are not a JSON object")),
-        (r#""sid":"s""#, r#""x":1e400"#, Refusal::Malformed("the claims are not a JSON object")),
-        (r#""sid":"s""#, r#""sub":"eve""#, Refusal::Malformed("a name appears twice")),
-        (r#""sid":"s""#, r#""s\u0075b":"eve""#, Refusal::Malformed("a name appears twice")),
-        (r#""sid":"s""#, r#""admin":0,"admin":1"#, Refusal::Malformed("a name appears twice")),
-        (r#""sid":"s""#, r#""admin":0,"\u0061dmin":1"#, Refusal::Malformed("a name appears twice")),
-        (r#""s"}"#, r#""s"}}"#, Refusal::Malformed("the claims are not a JSON object")),
-        (r#""s"}"#, r#""s",}"#, Refusal::Malformed("the claims are not a JSON object")),
+        (r#""iss":"us","#, "", TokenError::MissingClaim("iss")),
+        (r#""sub":"jose","#, "", TokenError::MissingClaim("sub")),
+        (r#""exp":2000,"#, "", TokenError::MissingClaim("exp")),
+        (r#""jti":"1","#, "", TokenError::MissingClaim("jti")),
+        (r#""us""#, r#""them""#, TokenError::WrongIssuer),
+        (r#""us""#, r#""US""#, TokenError::WrongIssuer),
+        (r#""us""#, r#"["us"]"#, TokenError::InvalidClaim("iss")),
+        (r#""us""#, "null", TokenError::InvalidClaim("iss")),
+        (r#""jose""#, "1", TokenError::InvalidClaim("sub")),
+        (r#""jose""#, r#""""#, TokenError::InvalidClaim("sub")),
+        (r#""jti":"1""#, r#""jti":1"#, TokenError::InvalidClaim("jti")),
+        (r#""jti":"1""#, r#""jti":"""#, TokenError::InvalidClaim("jti")),
+        (r#""sid":"s""#, r#""sid":{}"#, TokenError::InvalidClaim("sid")),
+        ("2000", r#""2000""#, TokenError::InvalidClaim("exp")),
+        ("2000", "-2000", TokenError::InvalidClaim("exp")),
+        ("2000", "-0.5", TokenError::InvalidClaim("exp")),
+        ("2000", "null", TokenError::InvalidClaim("exp")),
+        ("2000", "true", TokenError::InvalidClaim("exp")),
+        ("2000", "253402300800", TokenError::InvalidClaim("exp")),
+        ("2000", "1e300", TokenError::InvalidClaim("exp")),
+        ("2000", "18446744073709551616", TokenError::InvalidClaim("exp")),
+        (r#""nbf":1000"#, r#""nbf":"now""#, TokenError::InvalidClaim("nbf")),
+        (r#""iat":1000"#, r#""iat":[]"#, TokenError::InvalidClaim("iat")),
+        (r#""access""#, r#""admin""#, TokenError::InvalidClaim("type")),
+        (r#""access""#, r#""refresh""#, TokenError::InvalidClaim("type")),
+        (r#""access""#, "1", TokenError::InvalidClaim("type")),
+        (r#""fresh":true"#, r#""fresh":"yes""#, TokenError::InvalidClaim("fresh")),
+        (r#""fresh":true"#, r#""fresh":null"#, TokenError::InvalidClaim("fresh")),
+        ("2000", "1e400", TokenError::Malformed("the claims are not a JSON object")),
+        (r#""jose""#, r#""\ud800""#, TokenError::Malformed("the claims are not a JSON object")),
+        (r#""sid":"s""#, r#""x":"\ud800""#, TokenError::Malformed("the claims are not a JSON object")),
+        (r#""sid":"s""#, r#""x":1e400"#, TokenError::Malformed("the claims are not a JSON object")),
+        (r#""sid":"s""#, r#""sub":"eve""#, TokenError::Malformed("a name appears twice")),
+        (r#""sid":"s""#, r#""s\u0075b":"eve""#, TokenError::Malformed("a name appears twice")),
+        (r#""sid":"s""#, r#""admin":0,"admin":1"#, TokenError::Malformed("a name appears twice")),
+        (r#""sid":"s""#, r#""admin":0,"\u0061dmin":1"#, TokenError::Malformed("a name appears twice")),
+        (r#""s"}"#, r#""s"}}"#, TokenError::Malformed("the claims are not a JSON object")),
+        (r#""s"}"#, r#""s",}"#, TokenError::Malformed("the claims are not a JSON object")),
     ] {
         assert_eq!(decode(&claims_with(from, to)), Err(refusal), "{from} -> {to}");
     }
     let long_id = claims_with(r#""jose""#, &format!(r#""{}""#, "j".repeat(513)));
-    assert_eq!(decode(&long_id), Err(Refusal::InvalidClaim("sub")));
+    assert_eq!(decode(&long_id), Err(TokenError::InvalidClaim("sub")));
     let deep = claims_with(r#""sid":"s""#, &format!(r#""x":{}{}"#, "[".repeat(1000), "]".repeat(1000)));
-    assert_eq!(decode(&deep), Err(Refusal::Malformed("the claims are not a JSON object")));
+    assert_eq!(decode(&deep), Err(TokenError::Malformed("the claims are not a JSON object")));
     let many: String = (0..200).map(|number| format!(r#""{number}":0,"#)).collect();
     assert_eq!(
         decode(&claims_with(r#""sid""#, &format!(r#"{many}"sid""#))),
-        Err(Refusal::Malformed("there are too many members"))
+        Err(TokenError::Malformed("there are too many members"))
     );
 }
 
@@ -231,17 +231,17 @@ fn claims_are_there_and_have_their_type() {
 fn time_is_to_the_second_and_a_fraction_never_lengthens_a_life() {
     for (from, to, expected) in [
         ("2000", "1001", None),
-        ("2000", "1000", Some(Refusal::Expired)),
-        ("2000", "1000.9", Some(Refusal::Expired)),
+        ("2000", "1000", Some(TokenError::Expired)),
+        ("2000", "1000.9", Some(TokenError::Expired)),
         ("2000", "1001.0", None),
         ("2000", "1.001e3", None),
-        (r#""nbf":1000"#, r#""nbf":1001"#, Some(Refusal::NotYetValid)),
+        (r#""nbf":1000"#, r#""nbf":1001"#, Some(TokenError::NotYetValid)),
         // Perhaps it has passed: the time that it is compared with has no fraction.
         (r#""nbf":1000"#, r#""nbf":1000.9"#, None),
-        (r#""nbf":1000"#, r#""nbf":1001.1"#, Some(Refusal::NotYetValid)),
+        (r#""nbf":1000"#, r#""nbf":1001.1"#, Some(TokenError::NotYetValid)),
         (r#""iat":1000"#, r#""iat":1000.9"#, None),
-        (r#""iat":1000"#, r#""iat":1001"#, Some(Refusal::NotYetValid)),
-        (r#""iat":1000"#, r#""iat":9999999999"#, Some(Refusal::NotYetValid)),
+        (r#""iat":1000"#, r#""iat":1001"#, Some(TokenError::NotYetValid)),
+        (r#""iat":1000"#, r#""iat":9999999999"#, Some(TokenError::NotYetValid)),
     ] {
         assert_eq!(decode(&claims_with(from, to)).err(), expected, "{from} -> {to}");
     }
@@ -249,11 +249,11 @@ fn time_is_to_the_second_and_a_fraction_never_lengthens_a_life() {
     let lenient = decoder(rules().with_leeway(Duration::from_secs(10)).unwrap());
     for (from, to, expected) in [
         ("2000", "991", None),
-        ("2000", "990", Some(Refusal::Expired)),
+        ("2000", "990", Some(TokenError::Expired)),
         (r#""nbf":1000"#, r#""nbf":1010"#, None),
-        (r#""nbf":1000"#, r#""nbf":1011"#, Some(Refusal::NotYetValid)),
+        (r#""nbf":1000"#, r#""nbf":1011"#, Some(TokenError::NotYetValid)),
         (r#""iat":1000"#, r#""iat":1010"#, None),
-        (r#""iat":1000"#, r#""iat":1011"#, Some(Refusal::NotYetValid)),
+        (r#""iat":1000"#, r#""iat":1011"#, Some(TokenError::NotYetValid)),
     ] {
         assert_eq!(decode_with(&lenient, &claims_with(from, to)).err(), expected, "{from} -> {to} with leeway");
     }
@@ -265,24 +265,24 @@ fn the_clock_of_an_issuer_may_be_a_few_seconds_ahead() {
     let usual = decoder(Rules::new(Issuer::new("us").unwrap()));
     for (from, to, expected) in [
         (r#""nbf":1000"#, r#""nbf":1003.9"#, None),
-        (r#""nbf":1000"#, r#""nbf":1004"#, Some(Refusal::NotYetValid)),
+        (r#""nbf":1000"#, r#""nbf":1004"#, Some(TokenError::NotYetValid)),
         (r#""iat":1000"#, r#""iat":1003"#, None),
-        (r#""iat":1000"#, r#""iat":1004"#, Some(Refusal::NotYetValid)),
-        ("2000", "1000", Some(Refusal::Expired)),
+        (r#""iat":1000"#, r#""iat":1004"#, Some(TokenError::NotYetValid)),
+        ("2000", "1000", Some(TokenError::Expired)),
     ] {
         assert_eq!(decode_with(&usual, &claims_with(from, to)).err(), expected, "{from} -> {to}");
     }
-    assert_eq!(Refusal::NotYetValid.code(), "token_not_yet_valid", "nothing is wrong with its signature");
+    assert_eq!(TokenError::NotYetValid.code(), "token_not_yet_valid", "nothing is wrong with its signature");
     assert!(rules().with_skew(Duration::from_secs(61)).is_err());
 }
 
 #[test]
 fn what_is_wrong_for_ever_is_told_before_what_is_wrong_for_now() {
     let expired_and_foreign = forge(HEADER, &CLAIMS.replace("2000", "1").replace(r#""us""#, r#""them""#));
-    assert_eq!(decode(&expired_and_foreign), Err(Refusal::WrongIssuer));
+    assert_eq!(decode(&expired_and_foreign), Err(TokenError::WrongIssuer));
     let token = claims_with("2000", "1");
     let forged = format!("{}A", &token[..token.len() - 1]);
-    assert_eq!(decode(&forged), Err(Refusal::BadSignature));
+    assert_eq!(decode(&forged), Err(TokenError::BadSignature));
 }
 
 #[test]
@@ -290,16 +290,16 @@ fn the_audience_is_ours() {
     let with_audience = |aud: &str| claims_with(r#""sid":"s""#, &format!(r#""aud":{aud}"#));
     let ours = decoder(rules().with_audience("api").with_audience("admin"));
 
-    assert_eq!(decode_with(&ours, &forge(HEADER, CLAIMS)), Err(Refusal::MissingClaim("aud")));
+    assert_eq!(decode_with(&ours, &forge(HEADER, CLAIMS)), Err(TokenError::MissingClaim("aud")));
     for aud in [r#""api""#, r#"["api"]"#, r#"["x","admin"]"#] {
         assert!(decode_with(&ours, &with_audience(aud)).is_ok(), "{aud}");
-        assert_eq!(decode(&with_audience(aud)), Err(Refusal::WrongAudience), "{aud} while we are nobody");
+        assert_eq!(decode(&with_audience(aud)), Err(TokenError::WrongAudience), "{aud} while we are nobody");
     }
     for aud in [r#""API""#, r#""""#, "[]", r#"["x"]"#] {
-        assert_eq!(decode_with(&ours, &with_audience(aud)), Err(Refusal::WrongAudience), "{aud}");
+        assert_eq!(decode_with(&ours, &with_audience(aud)), Err(TokenError::WrongAudience), "{aud}");
     }
     for aud in ["null", "1", "{}", r#"["api",1]"#, r#"[["api"]]"#] {
-        assert_eq!(decode_with(&ours, &with_audience(aud)), Err(Refusal::InvalidClaim("aud")), "{aud}");
+        assert_eq!(decode_with(&ours, &with_audience(aud)), Err(TokenError::InvalidClaim("aud")), "{aud}");
     }
 }
 
@@ -317,14 +317,14 @@ fn each_kind_of_token_says_what_it_is() {
         (r#","typ":"AT+JWT""#, ACCESS, Ok(TokenType::Access), Ok(TokenType::Access)),
         (r#","typ":"application/at+jwt""#, "", Ok(TokenType::Access), Ok(TokenType::Access)),
         (r#","typ":"rt+jwt""#, REFRESH, Ok(TokenType::Refresh), Ok(TokenType::Refresh)),
-        (r#","typ":"rt+jwt""#, ACCESS, Err(Refusal::InvalidClaim("type")), Err(Refusal::InvalidClaim("type"))),
-        (r#","typ":"at+jwt""#, REFRESH, Err(Refusal::InvalidClaim("type")), Err(Refusal::InvalidClaim("type"))),
-        (r#","typ":"JWT""#, ACCESS, Err(Refusal::UnknownType), Ok(TokenType::Access)),
-        (r#","typ":"JWT""#, REFRESH, Err(Refusal::UnknownType), Ok(TokenType::Refresh)),
-        (r#","typ":"JWT""#, "", Err(Refusal::UnknownType), Err(Refusal::MissingClaim("type"))),
-        ("", ACCESS, Err(Refusal::UnknownType), Ok(TokenType::Access)),
-        (r#","typ":"logout+jwt""#, ACCESS, Err(Refusal::UnknownType), Err(Refusal::UnknownType)),
-        (r#","typ":"""#, ACCESS, Err(Refusal::UnknownType), Err(Refusal::UnknownType)),
+        (r#","typ":"rt+jwt""#, ACCESS, Err(TokenError::InvalidClaim("type")), Err(TokenError::InvalidClaim("type"))),
+        (r#","typ":"at+jwt""#, REFRESH, Err(TokenError::InvalidClaim("type")), Err(TokenError::InvalidClaim("type"))),
+        (r#","typ":"JWT""#, ACCESS, Err(TokenError::UnknownType), Ok(TokenType::Access)),
+        (r#","typ":"JWT""#, REFRESH, Err(TokenError::UnknownType), Ok(TokenType::Refresh)),
+        (r#","typ":"JWT""#, "", Err(TokenError::UnknownType), Err(TokenError::MissingClaim("type"))),
+        ("", ACCESS, Err(TokenError::UnknownType), Ok(TokenType::Access)),
+        (r#","typ":"logout+jwt""#, ACCESS, Err(TokenError::UnknownType), Err(TokenError::UnknownType)),
+        (r#","typ":"""#, ACCESS, Err(TokenError::UnknownType), Err(TokenError::UnknownType)),
     ] {
         let token = of_type(typ, claim);
         let token_type = |decoder| decode_with(decoder, &token).map(|claims| claims.token_type);
@@ -333,7 +333,10 @@ fn each_kind_of_token_says_what_it_is() {
     }
 
     let refresh = decode(&of_type(r#","typ":"rt+jwt""#, REFRESH)).unwrap();
-    assert_eq!(refresh.require_type(TokenType::Access), Err(Refusal::WrongTokenType { expected: TokenType::Access }));
+    assert_eq!(
+        refresh.require_type(TokenType::Access),
+        Err(TokenError::WrongTokenType { expected: TokenType::Access })
+    );
     assert_eq!(refresh.require_type(TokenType::Refresh), Ok(()));
 }
 
@@ -348,7 +351,7 @@ fn freshness_ends() {
     assert_eq!(decode(&claims_with(r#","fresh":true"#, "")).unwrap().fresh, Fresh::No);
     assert!(!Fresh::Until(NOW).is_fresh(NOW));
     let claims = decode(&claims_with("true", "false")).unwrap();
-    assert_eq!(claims.require_fresh(NOW), Err(Refusal::NotFresh));
+    assert_eq!(claims.require_fresh(NOW), Err(TokenError::NotFresh));
 }
 
 /// As Flask-JWT-Extended 4.7 makes them: `typ` JWT, no issuer, no session.
@@ -364,10 +367,10 @@ fn a_flask_token_is_accepted_where_the_rules_say_so() {
     assert_eq!(claims.session, None);
     assert_eq!(claims.custom["csrf"], "x");
 
-    assert_eq!(decode(&token), Err(Refusal::MissingClaim("iss")));
-    assert_eq!(decode_with(&decoder(rules().accept_missing_issuer()), &token), Err(Refusal::UnknownType));
+    assert_eq!(decode(&token), Err(TokenError::MissingClaim("iss")));
+    assert_eq!(decode_with(&decoder(rules().accept_missing_issuer()), &token), Err(TokenError::UnknownType));
     let foreign = forge(r#"{"alg":"HS256","typ":"JWT"}"#, &CLAIMS.replace(r#""us""#, r#""them""#));
-    assert_eq!(decode_with(&flask, &foreign), Err(Refusal::WrongIssuer));
+    assert_eq!(decode_with(&flask, &foreign), Err(TokenError::WrongIssuer));
 }
 
 #[test]
@@ -386,10 +389,10 @@ fn a_token_has_a_length() {
     let padded = |bytes: usize| claims_with(r#""sid":"s""#, &format!(r#""x":"{}""#, "x".repeat(bytes)));
     assert!(decode(&padded(5_000)).is_ok());
     assert!(padded(6_100).len() > DEFAULT_MAX_TOKEN_BYTES);
-    assert_eq!(decode(&padded(6_100)), Err(Refusal::TooLong));
-    assert_eq!(decode(&"a".repeat(1 << 20)), Err(Refusal::TooLong));
+    assert_eq!(decode(&padded(6_100)), Err(TokenError::TooLong));
+    assert_eq!(decode(&"a".repeat(1 << 20)), Err(TokenError::TooLong));
     let small = decoder(rules().with_max_token_bytes(100));
-    assert_eq!(decode_with(&small, &forge(HEADER, CLAIMS)), Err(Refusal::TooLong));
+    assert_eq!(decode_with(&small, &forge(HEADER, CLAIMS)), Err(TokenError::TooLong));
 
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let mut claims = decode(&forge(HEADER, CLAIMS)).unwrap();
@@ -420,7 +423,7 @@ fn custom_claims_are_what_the_token_says() {
     }
     for twice in [r#""x":1,"x":1"#, r#""a":1,"b":2,"c":3,"d":4,"e":5,"e":6"#, r#""x":1,"\u0078":1"#] {
         let refusal = decode(&claims_with("}", &format!(",{twice}}}")));
-        assert_eq!(refusal, Err(Refusal::Malformed("a name appears twice")), "{twice}");
+        assert_eq!(refusal, Err(TokenError::Malformed("a name appears twice")), "{twice}");
     }
 }
 
@@ -455,7 +458,7 @@ fn a_key_that_was_removed_is_unknown_at_once() {
     assert_eq!(decode_with(&decoder, &encode(&new, &claims).unwrap()), Ok(claims));
 
     decoder.replace_keys(KeySet::new([new.verifying_key().clone()]).unwrap());
-    assert_eq!(decode_with(&decoder, &token), Err(Refusal::UnknownKey));
+    assert_eq!(decode_with(&decoder, &token), Err(TokenError::UnknownKey));
 }
 
 #[test]
@@ -498,19 +501,19 @@ fn a_public_key_is_not_a_secret() {
     let claims = decode(&forge(HEADER, CLAIMS)).unwrap();
 
     let decoder = Decoder::new(rules(), KeySet::new([pair.verifying_key().clone()]).unwrap());
-    assert_eq!(decode_with(&decoder, &encode(&forger, &claims).unwrap()), Err(Refusal::AlgorithmMismatch));
+    assert_eq!(decode_with(&decoder, &encode(&forger, &claims).unwrap()), Err(TokenError::AlgorithmMismatch));
 }
 
 #[test]
 fn refusals_have_the_codes_of_the_api() {
     for (refusal, code) in [
-        (Refusal::Missing, "authorization_required"),
-        (Refusal::Expired, "token_expired"),
-        (Refusal::NotFresh, "fresh_token_required"),
-        (Refusal::Revoked(adieu::revocation::RevokedBy::Session), "token_revoked"),
-        (Refusal::Stale, "revocation_state_stale"),
-        (Refusal::BadSignature, "invalid_token"),
-        (Refusal::WrongTokenType { expected: TokenType::Access }, "invalid_token"),
+        (TokenError::Missing, "authorization_required"),
+        (TokenError::Expired, "token_expired"),
+        (TokenError::NotFresh, "fresh_token_required"),
+        (TokenError::Revoked(adieu::revocation::RevokedBy::Session), "token_revoked"),
+        (TokenError::Stale, "revocation_state_stale"),
+        (TokenError::BadSignature, "invalid_token"),
+        (TokenError::WrongTokenType { expected: TokenType::Access }, "invalid_token"),
     ] {
         assert_eq!(refusal.code(), code);
     }

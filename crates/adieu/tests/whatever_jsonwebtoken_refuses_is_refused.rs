@@ -11,7 +11,7 @@ mod forge;
 use adieu::{
     Issuer,
     time::{Clock, SystemClock},
-    token::{Algorithm, Claims, Decoder, Expiry, KeySet, Refusal, Rules, VerifyingKey},
+    token::{Algorithm, Claims, Decoder, Expiry, KeySet, Rules, TokenError, VerifyingKey},
 };
 use forge::{SECRET, base64url, forge, sign};
 use jsonwebtoken::{DecodingKey, Validation};
@@ -257,15 +257,15 @@ fn theirs(token: &str) -> Result<Map<String, Value>, jsonwebtoken::errors::Error
     jsonwebtoken::decode(token, &DecodingKey::from_secret(SECRET), &validation).map(|data| data.claims)
 }
 
-fn ours(token: &str) -> Result<Claims, Refusal> {
+fn ours(token: &str) -> Result<Claims, TokenError> {
     let key = VerifyingKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let rules = Rules::new(Issuer::new("us").unwrap()).with_skew(std::time::Duration::ZERO).unwrap();
     let decoder = Decoder::new(rules, KeySet::new([key]).unwrap());
     let now = SystemClock.now();
     let result = decoder.decode(token, now);
-    match decoder.decode_even_expired(token, now) {
-        Ok((_, Expiry::Expired)) => assert_eq!(result, Err(Refusal::Expired)),
-        Ok((_, Expiry::NotYetValid)) => assert_eq!(result, Err(Refusal::NotYetValid)),
+    match decoder.decode_ignoring_expiry(token, now) {
+        Ok((_, Expiry::Expired)) => assert_eq!(result, Err(TokenError::Expired)),
+        Ok((_, Expiry::NotYetValid)) => assert_eq!(result, Err(TokenError::NotYetValid)),
         Ok((claims, Expiry::Live)) => assert_eq!(result.as_ref(), Ok(&claims)),
         Err(refusal) => assert_eq!(result, Err(refusal)),
     }
@@ -273,25 +273,27 @@ fn ours(token: &str) -> Result<Claims, Refusal> {
 }
 
 /// The rules that are ours alone: why we refuse what they accept.
-fn rule_of_ours(refusal: &Refusal) -> Option<&'static str> {
+fn rule_of_ours(refusal: &TokenError) -> Option<&'static str> {
     match refusal {
-        Refusal::Malformed("a name appears twice") => Some("names are unique, those of others too"),
-        Refusal::Malformed("the header brings its own key") => Some("a token does not bring its key"),
-        Refusal::Malformed("the header is that of an encrypted token") => Some("an encrypted token is another thing"),
-        Refusal::Malformed("a header parameter has the wrong type") => Some("null is not the same as nothing"),
-        Refusal::UnsupportedCritical => Some("no extension is understood"),
-        Refusal::UnknownKey => Some("a key that is named is a key that is known"),
-        Refusal::UnknownType => Some("the header says what kind of token it is"),
-        Refusal::MissingClaim("jti") => Some("a token has a name, to be revoked by"),
-        Refusal::InvalidClaim("iss") => Some("there is one issuer, not a list"),
-        Refusal::InvalidClaim("aud") => Some("an audience is a text or a list of texts"),
-        Refusal::InvalidClaim("sub" | "jti" | "sid") => Some("an id is a text between 1 and 512 bytes"),
-        Refusal::InvalidClaim("type" | "token_type" | "token_use" | "typ") => {
+        TokenError::Malformed("a name appears twice") => Some("names are unique, those of others too"),
+        TokenError::Malformed("the header brings its own key") => Some("a token does not bring its key"),
+        TokenError::Malformed("the header is that of an encrypted token") => {
+            Some("an encrypted token is another thing")
+        }
+        TokenError::Malformed("a header parameter has the wrong type") => Some("null is not the same as nothing"),
+        TokenError::UnsupportedCritical => Some("no extension is understood"),
+        TokenError::UnknownKey => Some("a key that is named is a key that is known"),
+        TokenError::UnknownType => Some("the header says what kind of token it is"),
+        TokenError::MissingClaim("jti") => Some("a token has a name, to be revoked by"),
+        TokenError::InvalidClaim("iss") => Some("there is one issuer, not a list"),
+        TokenError::InvalidClaim("aud") => Some("an audience is a text or a list of texts"),
+        TokenError::InvalidClaim("sub" | "jti" | "sid") => Some("an id is a text between 1 and 512 bytes"),
+        TokenError::InvalidClaim("type" | "token_type" | "token_use" | "typ") => {
             Some("a claim names no other type than the header")
         }
-        Refusal::InvalidClaim("fresh") => Some("fresh is yes, no, or until when"),
-        Refusal::InvalidClaim("exp" | "nbf" | "iat") => Some("a date is a number between 1970 and 9999"),
-        Refusal::NotYetValid => Some("a token is not from the future"),
+        TokenError::InvalidClaim("fresh") => Some("fresh is yes, no, or until when"),
+        TokenError::InvalidClaim("exp" | "nbf" | "iat") => Some("a date is a number between 1970 and 9999"),
+        TokenError::NotYetValid => Some("a token is not from the future"),
         _ => None,
     }
 }
@@ -304,7 +306,7 @@ fn compare(token: &str) -> Result<(), TestCaseError> {
         }
         // "On or after" `exp` is too late (RFC 7519 §4.1.4); they take that second for good. The clock may have gone on between
         // the two.
-        (Ok(theirs), Err(Refusal::Expired)) => {
+        (Ok(theirs), Err(TokenError::Expired)) => {
             let expired_at = theirs["exp"].as_f64().unwrap().floor() as u64;
             let now = SystemClock.now().as_unix();
             prop_assert!((expired_at..=expired_at + 1).contains(&now), "{token}\nexpired before {now} for us alone");

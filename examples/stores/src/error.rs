@@ -1,9 +1,9 @@
 //! Every answer that is not what was asked for: `{"code":404,"status":"Not Found"}`, with `message` or `errors` where there
-//! is something to say. Tokens that are refused are answered by [`Refused`].
+//! is something to say. Tokens that are refused are answered by [`AuthRejection`].
 
 use std::collections::BTreeMap;
 
-use adieu_axum::Refused;
+use adieu_axum::AuthRejection;
 use axum::{
     Json,
     extract::rejection::{JsonRejection, PathRejection},
@@ -25,7 +25,7 @@ pub(crate) enum Error {
     #[error("the method is not allowed")]
     MethodNotAllowed,
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] AuthRejection),
     /// With a status and a sentence for the client.
     #[error("{1}")]
     Because(StatusCode, &'static str),

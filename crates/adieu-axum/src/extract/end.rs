@@ -2,13 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use adieu::token::{Refusal, Verifier};
+use adieu::token::{TokenError, Verifier};
 use axum::http::request::Parts;
 use tokio::time::sleep;
 
 use super::{Access, Judged};
 use crate::{
-    Guard, Reason,
+    Guard, RejectionReason,
     location::{Found, Wanted},
 };
 
@@ -47,7 +47,7 @@ impl TokenEnd {
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped and called again on a clone.
-    pub async fn wait(self) -> Refusal {
+    pub async fn wait(self) -> TokenError {
         loop {
             if let Err(refusal) = self.check() {
                 return refusal;
@@ -58,7 +58,7 @@ impl TokenEnd {
 
     /// # Errors
     /// When it is no longer good.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
+    pub(crate) fn check(&self) -> Result<(), TokenError> {
         self.guard.verifier().verify(&self.token).map(drop)
     }
 
@@ -76,7 +76,7 @@ impl fmt::Debug for TokenEnd {
 impl<S: Sync> Judged<S> for TokenEnd {
     const WANTED: Wanted = Wanted::Access;
 
-    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, Reason> {
+    async fn judge(guard: &Guard, parts: &Parts, _: &S, found: Found<'_>) -> Result<Self, RejectionReason> {
         Access::accept(guard, parts, &found, Verifier::verify).await?;
         Ok(Self { guard: guard.clone(), token: found.token.into_owned() })
     }

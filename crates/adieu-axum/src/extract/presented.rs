@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use adieu::token::Refusal;
+use adieu::token::TokenError;
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::request::Parts,
 };
 
 use crate::{
-    Guard, GuardedState, Place, Reason, Refused, csrf,
+    AuthRejection, Guard, GuardedState, Place, RejectionReason, csrf,
     location::{Wanted, in_cookies},
 };
 
@@ -38,7 +38,7 @@ impl PresentedToken {
         &self.others
     }
 
-    fn find(guard: &Guard, parts: &Parts) -> Result<Option<Self>, Reason> {
+    fn find(guard: &Guard, parts: &Parts) -> Result<Option<Self>, RejectionReason> {
         let Some(candidates) = guard.find(parts, Wanted::Either)? else { return Ok(None) };
         let place = candidates.first.place;
         if !place.is_cookie() {
@@ -71,7 +71,7 @@ impl PresentedToken {
 }
 
 fn is_revoked(guard: &Guard, token: &str) -> bool {
-    matches!(guard.verifier().verify(token), Err(Refusal::Revoked(_)))
+    matches!(guard.verifier().verify(token), Err(TokenError::Revoked(_)))
 }
 
 impl fmt::Debug for PresentedToken {
@@ -81,19 +81,19 @@ impl fmt::Debug for PresentedToken {
 }
 
 impl<S: GuardedState> FromRequestParts<S> for PresentedToken {
-    type Rejection = Refused;
+    type Rejection = AuthRejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AuthRejection> {
         let guard = state.guard();
         let found = Self::find(&guard, parts).map_err(|reason| guard.refuse(reason))?;
-        found.ok_or_else(|| guard.refuse(Refusal::Missing))
+        found.ok_or_else(|| guard.refuse(TokenError::Missing))
     }
 }
 
 impl<S: GuardedState> OptionalFromRequestParts<S> for PresentedToken {
-    type Rejection = Refused;
+    type Rejection = AuthRejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, AuthRejection> {
         let guard = state.guard();
         Self::find(&guard, parts).map_err(|reason| guard.refuse(reason))
     }

@@ -6,7 +6,7 @@ use serde::{
     de::{DeserializeOwned, IntoDeserializer},
 };
 
-use crate::Reason;
+use crate::RejectionReason;
 
 /// Claims of the application that nobody has asked for as a type. They are in [`Claims::custom`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,8 +23,8 @@ impl<'de> Deserialize<'de> for Untyped {
 /// Reads them.
 ///
 /// # Errors
-/// [`Reason::ClaimsRejected`] when they are not there, or not of that type.
-pub(super) fn read<C: DeserializeOwned>(claims: &Claims) -> Result<C, Reason> {
+/// [`RejectionReason::ClaimsRejected`] when they are not there, or not of that type.
+pub(super) fn read<C: DeserializeOwned>(claims: &Claims) -> Result<C, RejectionReason> {
     C::deserialize((&claims.custom).into_deserializer())
-        .map_err(|error| Reason::ClaimsRejected(format!("they are not what the handler takes: {error}")))
+        .map_err(|error| RejectionReason::ClaimsRejected(format!("they are not what the handler takes: {error}")))
 }

@@ -1,6 +1,6 @@
 //! The application's own user, loaded for the subject of a token.
 
-use adieu::token::{Claims, Refusal};
+use adieu::token::{Claims, TokenError};
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::request::Parts,
@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{Access, Failure, judged};
-use crate::{Guard, GuardedState, Reason, Refused};
+use crate::{AuthRejection, Guard, GuardedState, RejectionReason};
 
 /// A user of the application, who can be loaded for the token of a request.
 ///
@@ -62,7 +62,7 @@ pub struct CurrentUser<U>(pub U);
 #[derive(Debug)]
 pub enum UserRejection<E> {
     /// Because of the token, or because there is no user for it.
-    Refused(Refused),
+    Refused(AuthRejection),
     /// The users could not be asked.
     Failed(E),
 }
@@ -84,7 +84,7 @@ impl<S: GuardedState, U: LoadUser<S>> FromRequestParts<S> for CurrentUser<U> {
         match load(&guard, parts, state).await? {
             Some(Ok(user)) => Ok(Self(user)),
             Some(Err(failure)) => Err(UserRejection::Refused(guard.refuse(failure.reason))),
-            None => Err(UserRejection::Refused(guard.refuse(Refusal::Missing))),
+            None => Err(UserRejection::Refused(guard.refuse(TokenError::Missing))),
         }
     }
 }
@@ -116,11 +116,11 @@ async fn load<S: GuardedState, U: LoadUser<S>>(
         Err(failure) => return Ok(Some(Err(failure))),
     };
     if !U::OF_OTHER_ISSUERS && !guard.is_own(&access.claims) {
-        return Ok(Some(Err(Failure { reason: Refusal::WrongIssuer.into(), place: Some(access.place) })));
+        return Ok(Some(Err(Failure { reason: TokenError::WrongIssuer.into(), place: Some(access.place) })));
     }
     match U::load_user(&access.claims, state).await {
         Ok(Some(user)) => Ok(Some(Ok(user))),
-        Ok(None) => Ok(Some(Err(Failure { reason: Reason::UnknownUser, place: Some(access.place) }))),
+        Ok(None) => Ok(Some(Err(Failure { reason: RejectionReason::UnknownUser, place: Some(access.place) }))),
         Err(error) => Err(UserRejection::Failed(error)),
     }
 }

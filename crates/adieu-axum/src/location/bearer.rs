@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use adieu::token::Refusal;
+use adieu::token::TokenError;
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::{header, request::Parts},
 };
 
 use super::find::in_header;
-use crate::Refused;
+use crate::AuthRejection;
 
 /// The bearer token that a request carries, not verified, whatever the state of the router.
 ///
@@ -37,18 +37,18 @@ impl fmt::Debug for BearerToken {
 }
 
 impl<S: Sync> FromRequestParts<S> for BearerToken {
-    type Rejection = Refused;
+    type Rejection = AuthRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AuthRejection> {
         let token = in_header(&parts.headers, &header::AUTHORIZATION, "Bearer")?;
-        Ok(Self(token.ok_or(Refusal::Missing)?.to_owned()))
+        Ok(Self(token.ok_or(TokenError::Missing)?.to_owned()))
     }
 }
 
 impl<S: Sync> OptionalFromRequestParts<S> for BearerToken {
-    type Rejection = Refused;
+    type Rejection = AuthRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, AuthRejection> {
         Ok(in_header(&parts.headers, &header::AUTHORIZATION, "Bearer")?.map(|token| Self(token.to_owned())))
     }
 }

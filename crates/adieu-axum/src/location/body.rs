@@ -177,6 +177,6 @@ async fn in_time<T>(reading: &Reading, read: impl Future<Output = T>) -> Result<
 fn unreadable(error: BoxError) -> Response {
     let is_too_long = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| error.source())
         .any(|error| error.is::<http_body_util::LengthLimitError>());
-    tracing::debug!(target: crate::REFUSAL_LOG_TARGET, error = &*error as &dyn std::error::Error, "the body could not be read for a token");
+    tracing::debug!(target: crate::REJECTION_LOG_TARGET, error = &*error as &dyn std::error::Error, "the body could not be read for a token");
     if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }.into_response()
 }

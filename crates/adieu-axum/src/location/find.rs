@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, iter};
 
-use adieu::token::Refusal;
+use adieu::token::TokenError;
 use axum::http::{HeaderMap, HeaderName, header, request::Parts};
 use memchr::memchr;
 
 use super::{Location, Locations, Place, ReadBody};
-use crate::{Cookies, Reason};
+use crate::{Cookies, RejectionReason};
 
 /// Which token is looked for, where there is a place for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) fn find<'r>(
     usual: &[Location],
     cookies: &Cookies,
     wanted: Wanted,
-) -> Result<Option<Candidates<'r>>, Reason> {
+) -> Result<Option<Candidates<'r>>, RejectionReason> {
     let locations = parts.extensions.get::<Locations>().map_or(usual, |locations| &locations.0);
     for location in locations {
         let found = match location {
@@ -58,7 +58,7 @@ pub(crate) fn find<'r>(
             Location::JsonBody { access, refresh } => match parts.extensions.get::<ReadBody>() {
                 Some(body) => in_body(body, access, refresh, wanted)?,
                 None => {
-                    tracing::debug!(target: crate::REFUSAL_LOG_TARGET, "no layer has read the body for a token");
+                    tracing::debug!(target: crate::REJECTION_LOG_TARGET, "no layer has read the body for a token");
                     None
                 }
             },
@@ -75,11 +75,11 @@ pub(super) fn in_header<'r>(
     headers: &'r HeaderMap,
     name: &HeaderName,
     scheme: &str,
-) -> Result<Option<&'r str>, Reason> {
+) -> Result<Option<&'r str>, RejectionReason> {
     let mut all = headers.get_all(name).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(Reason::Ambiguous(Place::Header));
+        return Err(RejectionReason::Ambiguous(Place::Header));
     }
     let bytes = value.as_bytes().trim_ascii();
     let token = if scheme.is_empty() {
@@ -95,7 +95,7 @@ pub(super) fn in_header<'r>(
     match str::from_utf8(token) {
         Ok("") => Ok(None),
         Ok(token) => Ok(Some(token)),
-        Err(_) => Err(Refusal::Malformed("it is not text").into()),
+        Err(_) => Err(TokenError::Malformed("it is not text").into()),
     }
 }
 
@@ -159,12 +159,12 @@ fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-fn in_query<'r>(query: &'r str, name: &str, prefix: &str) -> Result<Option<Candidates<'r>>, Reason> {
+fn in_query<'r>(query: &'r str, name: &str, prefix: &str) -> Result<Option<Candidates<'r>>, RejectionReason> {
     let mut values =
         form_urlencoded::parse(query.as_bytes()).filter(|(named, _)| named == name).map(|(_, value)| value);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Reason::Ambiguous(Place::Query));
+        return Err(RejectionReason::Ambiguous(Place::Query));
     }
     let token = match value {
         Cow::Borrowed(value) => value.strip_prefix(prefix).map(Cow::Borrowed),
@@ -179,7 +179,7 @@ fn in_body<'r>(
     access: &str,
     refresh: &str,
     wanted: Wanted,
-) -> Result<Option<Candidates<'r>>, Reason> {
+) -> Result<Option<Candidates<'r>>, RejectionReason> {
     let names: &[&str] = match wanted {
         Wanted::Access => &[access],
         Wanted::Refresh => &[refresh],
@@ -190,13 +190,13 @@ fn in_body<'r>(
         let Some(value) = values.next() else { continue };
         // Two readers would take two different ones.
         if values.next().is_some() {
-            return Err(Reason::Ambiguous(Place::JsonBody));
+            return Err(RejectionReason::Ambiguous(Place::JsonBody));
         }
         match value {
             serde_json::Value::Null => {}
             serde_json::Value::String(token) if token.is_empty() => {}
             serde_json::Value::String(token) => return Ok(Some(Candidates::one(token.as_str(), Place::JsonBody))),
-            _ => return Err(Refusal::Malformed("it is not text").into()),
+            _ => return Err(TokenError::Malformed("it is not text").into()),
         }
     }
     Ok(None)

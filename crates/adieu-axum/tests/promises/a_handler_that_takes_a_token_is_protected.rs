@@ -13,9 +13,9 @@ use adieu::{
     session::{Origin, Scope, SessionSettings, Sessions, TokenPair},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
-    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale},
+    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
 };
-use adieu_axum::{AccessToken, BearerToken, FreshAccessToken, REFUSAL_LOG_TARGET};
+use adieu_axum::{AccessToken, BearerToken, FreshAccessToken, REJECTION_LOG_TARGET};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -47,7 +47,7 @@ impl App {
             freshness.clone(),
             Arc::new(clock.clone()),
             MAX_STALENESS,
-            WhenStale::Refuse,
+            StalePolicy::Refuse,
         );
         let sessions = Sessions::new(
             Arc::new(Memory::new()),
@@ -235,6 +235,6 @@ async fn a_refusal_is_logged_once_with_its_true_cause_and_without_the_token() {
     app.get_with("/access", &pair.refresh).await;
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
-    assert!(log.contains(REFUSAL_LOG_TARGET) && log.contains("the token is no access token"), "{log}");
+    assert!(log.contains(REJECTION_LOG_TARGET) && log.contains("the token is no access token"), "{log}");
     assert!(!log.contains(&pair.refresh) && !log.contains(pair.refresh.rsplit('.').next().unwrap()), "{log}");
 }

@@ -180,7 +180,7 @@ async fn a_logout_elsewhere_that_this_node_has_not_heard_of_wins() {
     app.pass(11 * MINUTE);
     // The row goes without this node's index hearing of it, as when another process ends it.
     let session = app.sessions.store().sessions(None, 1).await.unwrap().remove(0);
-    let ending = adieu::session::Ending {
+    let ending = adieu::session::EndSessions {
         issuer: app.sessions.issuer().clone(),
         selection: adieu::session::Selection::Owned(session.id, session.subject),
         provided: None,

@@ -9,7 +9,7 @@ use adieu::{
     time::{Clock as _, SystemClock},
     token::{Algorithm, Claims, Decoder, Fresh, KeySet, Rules, SigningKey, TokenType, encode},
 };
-use adieu_axum::{AccessToken, Auth, CurrentUser, FreshAccessToken, Guard, LoadUser, Refused, Tokens};
+use adieu_axum::{AccessToken, Auth, AuthRejection, CurrentUser, FreshAccessToken, Guard, LoadUser, Tokens};
 use axum::{
     Router,
     http::StatusCode,
@@ -126,7 +126,7 @@ async fn an_application_may_demand_more_of_claims_at_once_or_later() {
     }
 }
 
-async fn log_in(auth: Auth) -> Result<Tokens, Refused> {
+async fn log_in(auth: Auth) -> Result<Tokens, AuthRejection> {
     let options = TokenOptions {
         access_claims: Map::from_iter([("is_admin".to_owned(), true.into())]),
         access_lifetime: Some(Duration::from_secs(60)),

@@ -8,7 +8,7 @@ use adieu::{
     store::Memory,
     token::Verifier,
 };
-use adieu_axum::{AccessToken, Auth, Guard, LoggedOut, PresentedToken, Refused};
+use adieu_axum::{AccessToken, Auth, AuthRejection, Guard, LoggedOut, PresentedToken};
 use axum::{
     Extension, Router,
     extract::{ConnectInfo, Path},
@@ -17,7 +17,7 @@ use axum::{
 
 use crate::support::{App, log_in, refresh, send, send_with, subject};
 
-async fn log_out(auth: Auth, Path(scope): Path<String>, token: PresentedToken) -> Result<LoggedOut, Refused> {
+async fn log_out(auth: Auth, Path(scope): Path<String>, token: PresentedToken) -> Result<LoggedOut, AuthRejection> {
     let scope = match scope.as_str() {
         "this" => Scope::This,
         "others" => Scope::Others,

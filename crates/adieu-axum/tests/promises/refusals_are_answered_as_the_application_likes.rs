@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use adieu::session::Scope;
 use adieu_axum::{
-    AccessToken, Auth, CourseAnswers, FreshAccessToken, Guard, Location, Reason, RefusalAnswers, RefusalKind, Refused,
-    Rfc6750Answers, Tokens,
+    AccessToken, Auth, AuthRejection, FlaskJwtExtendedResponses, FreshAccessToken, Guard, Location, RejectionKind,
+    RejectionReason, RejectionResponses, Rfc6750Answers, Tokens,
 };
 use axum::{
     Router,
@@ -20,7 +20,7 @@ fn router(app: &App, guard: Guard) -> Router {
     Router::new()
         .route("/", any(async |token: AccessToken| token.subject().to_string()))
         .route("/fresh", get(async |token: FreshAccessToken| token.subject().to_string()))
-        .route("/login", get(async |auth: Auth| -> Result<Tokens, Refused> { Err(auth.wrong_credentials()) }))
+        .route("/login", get(async |auth: Auth| -> Result<Tokens, AuthRejection> { Err(auth.wrong_credentials()) }))
         .route("/layer", get(async || "in").layer(guard.protect()))
         .with_state(app.state(guard))
 }
@@ -55,7 +55,7 @@ async fn answers(guard: impl FnOnce(Guard) -> Guard) -> Vec<String> {
 #[tokio::test]
 async fn in_the_words_of_the_standard() {
     assert_eq!(
-        answers(|guard| guard.answer_refusals(Rfc6750Answers)).await,
+        answers(|guard| guard.rejection_responses(Rfc6750Answers)).await,
         [
             r#"401 {} | Bearer"#,
             r#"401 {} | Bearer"#,
@@ -72,15 +72,15 @@ async fn in_the_words_of_the_standard() {
 
 #[tokio::test]
 async fn in_words_of_ones_own_and_the_rest_in_the_usual_ones() {
-    let own = |reason: &Reason| match reason.kind() {
-        RefusalKind::Missing => (StatusCode::FORBIDDEN, "who are you?").into_response(),
-        RefusalKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "what is this?").into_response(),
-        RefusalKind::Expired => (StatusCode::IM_A_TEAPOT, "too late").into_response(),
-        RefusalKind::NotFresh => (StatusCode::FORBIDDEN, "password, please").into_response(),
-        RefusalKind::WrongCredentials => (StatusCode::UNAUTHORIZED, "no").into_response(),
-        _ => CourseAnswers.answer(reason),
+    let own = |reason: &RejectionReason| match reason.kind() {
+        RejectionKind::Missing => (StatusCode::FORBIDDEN, "who are you?").into_response(),
+        RejectionKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "what is this?").into_response(),
+        RejectionKind::Expired => (StatusCode::IM_A_TEAPOT, "too late").into_response(),
+        RejectionKind::NotFresh => (StatusCode::FORBIDDEN, "password, please").into_response(),
+        RejectionKind::WrongCredentials => (StatusCode::UNAUTHORIZED, "no").into_response(),
+        _ => FlaskJwtExtendedResponses.answer(reason),
     };
-    let answers = answers(|guard| guard.answer_refusals(own)).await;
+    let answers = answers(|guard| guard.rejection_responses(own)).await;
     assert_eq!(
         answers,
         [
@@ -100,17 +100,17 @@ async fn in_words_of_ones_own_and_the_rest_in_the_usual_ones() {
 #[tokio::test]
 async fn every_body_is_json_and_tells_nothing_of_the_cause() {
     let reasons = [
-        Reason::Ambiguous(adieu_axum::Place::Query),
-        Reason::Csrf("the cause"),
-        Reason::ClaimsRejected("the cause".into()),
-        Reason::UnknownUser,
-        Reason::WrongCredentials,
-        Reason::Failed(adieu::Error::unavailable("the cause")),
-        Reason::Failed(adieu::Error::Setting("the cause".into())),
-        Reason::Token(adieu::token::Refusal::Malformed("the cause")),
+        RejectionReason::Ambiguous(adieu_axum::Place::Query),
+        RejectionReason::Csrf("the cause"),
+        RejectionReason::ClaimsRejected("the cause".into()),
+        RejectionReason::UnknownUser,
+        RejectionReason::WrongCredentials,
+        RejectionReason::Failed(adieu::Error::unavailable("the cause")),
+        RejectionReason::Failed(adieu::Error::Setting("the cause".into())),
+        RejectionReason::Token(adieu::token::TokenError::Malformed("the cause")),
     ];
     for reason in reasons {
-        for answers in [&CourseAnswers as &dyn RefusalAnswers, &Rfc6750Answers] {
+        for answers in [&FlaskJwtExtendedResponses as &dyn RejectionResponses, &Rfc6750Answers] {
             let response = answers.answer(&reason);
             assert!(response.status().is_client_error() || response.status().is_server_error());
             let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();

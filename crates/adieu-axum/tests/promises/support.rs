@@ -8,9 +8,9 @@ use adieu::{
     session::{Origin, SessionSettings, SessionStore, Sessions, TokenPair},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
-    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, Verifier, WhenStale},
+    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
 };
-use adieu_axum::{Guard, LoggedOut, PresentedToken, RefreshToken, Refused, Tokens};
+use adieu_axum::{AuthRejection, Guard, LoggedOut, PresentedToken, RefreshToken, Tokens};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -51,7 +51,7 @@ impl App {
             freshness.clone(),
             Arc::new(clock.clone()),
             Duration::from_secs(2),
-            WhenStale::Refuse,
+            StalePolicy::Refuse,
         ));
         let sessions = Sessions::new(
             Arc::new(store),
@@ -87,15 +87,15 @@ pub(crate) fn subject(name: &str) -> Subject {
 }
 
 /// Handlers that most tests need.
-pub(crate) async fn log_in(auth: adieu_axum::Auth) -> Result<Tokens, Refused> {
+pub(crate) async fn log_in(auth: adieu_axum::Auth) -> Result<Tokens, AuthRejection> {
     auth.log_in(subject("jose")).await
 }
 
-pub(crate) async fn refresh(auth: adieu_axum::Auth, token: RefreshToken) -> Result<Tokens, Refused> {
+pub(crate) async fn refresh(auth: adieu_axum::Auth, token: RefreshToken) -> Result<Tokens, AuthRejection> {
     auth.refresh(&token).await
 }
 
-pub(crate) async fn log_out(auth: adieu_axum::Auth, token: PresentedToken) -> Result<LoggedOut, Refused> {
+pub(crate) async fn log_out(auth: adieu_axum::Auth, token: PresentedToken) -> Result<LoggedOut, AuthRejection> {
     auth.log_out(&token, adieu::session::Scope::This).await
 }
 

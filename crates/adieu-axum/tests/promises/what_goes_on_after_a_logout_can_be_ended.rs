@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adieu::{session::Scope, token::Refusal};
+use adieu::{session::Scope, token::TokenError};
 use adieu_axum::TokenEnd;
 use axum::{Extension, Router, routing::get};
 use tokio::sync::mpsc;
@@ -29,17 +29,17 @@ async fn by_a_logout_or_by_the_end_of_the_token() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!going_on.is_finished());
     app.sessions.log_out(&pair.refresh, Scope::This).await.unwrap();
-    assert!(matches!(going_on.await.unwrap(), Refusal::Revoked(_)));
+    assert!(matches!(going_on.await.unwrap(), TokenError::Revoked(_)));
 
     let pair = app.log_in().await;
     assert_eq!(send_with(&router, "GET /", &pair.access).await.status, 200);
     let going_on = tokio::spawn(ends.recv().await.unwrap().wait());
     app.pass(Duration::from_secs(900));
-    assert_eq!(going_on.await.unwrap(), Refusal::Expired);
+    assert_eq!(going_on.await.unwrap(), TokenError::Expired);
 
     let pair = app.log_in().await;
     assert_eq!(send_with(&router, "GET /", &pair.access).await.status, 200);
     let going_on = tokio::spawn(ends.recv().await.unwrap().wait());
     app.clock.advance(Duration::from_secs(3));
-    assert_eq!(going_on.await.unwrap(), Refusal::Stale);
+    assert_eq!(going_on.await.unwrap(), TokenError::Stale);
 }

@@ -18,7 +18,7 @@ use super::Remote;
 use adieu::{
     DEFAULT_MAX_STALENESS, Error,
     time::{Clock, SystemClock},
-    token::WhenStale,
+    token::StalePolicy,
 };
 
 use crate::transport::{Http, Transport, parse_url};
@@ -33,7 +33,7 @@ pub struct RemoteBuilder {
     name: String,
     secret: SecretString,
     max_staleness: Duration,
-    when_stale: WhenStale,
+    when_stale: StalePolicy,
     transport: Option<Arc<dyn Transport>>,
     clock: Arc<dyn Clock>,
 }
@@ -57,7 +57,7 @@ impl Remote {
             name: name.into(),
             secret,
             max_staleness: DEFAULT_MAX_STALENESS,
-            when_stale: WhenStale::default(),
+            when_stale: StalePolicy::default(),
             transport: None,
             clock: Arc::new(SystemClock),
         }
@@ -72,7 +72,7 @@ impl RemoteBuilder {
     }
 
     /// What they do then. The node can't count on one that accepts.
-    pub fn when_stale(self, when_stale: WhenStale) -> Self {
+    pub fn when_stale(self, when_stale: StalePolicy) -> Self {
         Self { when_stale, ..self }
     }
 
@@ -110,7 +110,7 @@ impl RemoteBuilder {
             name: self.name,
             follower: Uuid::new_v4().simple().to_string(),
             max_staleness: self.max_staleness,
-            accepts_when_stale: self.when_stale == WhenStale::Accept,
+            accepts_when_stale: self.when_stale == StalePolicy::Accept,
             clock: self.clock,
             settled: watch::Sender::new(None),
             issuer: OnceLock::new(),

@@ -17,7 +17,7 @@ use std::{
 use adieu::{
     Subject,
     revocation::{Revocation, RevocationLog, Target},
-    token::{Algorithm, Claims, Refusal, SigningKey, TokenType, encode},
+    token::{Algorithm, Claims, SigningKey, TokenError, TokenType, encode},
 };
 use tokio::time::Instant;
 
@@ -393,7 +393,7 @@ impl World {
             }
             match service.verifier.verify(&TOKEN[TOKENS - 1].text) {
                 Ok(_) => self.outcome.accepted += 1,
-                Err(Refusal::Stale) => self.outcome.refused_as_stale += 1,
+                Err(TokenError::Stale) => self.outcome.refused_as_stale += 1,
                 Err(refusal) => panic!("{}: a live token is refused: {refusal}\n{}", service.name, whole()),
             }
             for (token, text) in TOKEN.iter().take(self.next_token).map(|token| &token.text).enumerate() {
@@ -414,7 +414,7 @@ impl World {
                         answered_at.map(|answered_at| now - *answered_at),
                         whole()
                     ),
-                    Err(Refusal::Revoked(_)) => {
+                    Err(TokenError::Revoked(_)) => {
                         service.seen_revoked.insert(token);
                     }
                     Err(_) => {}

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{LONG, once, token, tokens, whole};
-use crate::{Custody, Identity, Place, open};
+use crate::{Identity, LogOwnership, Place, open};
 use adieu::revocation::{Revocation, RevocationLog};
 
 /// How many facts are in an append.
@@ -127,7 +127,7 @@ pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Place<Store: Revo
     let last = ROUNDS * 2;
     log.append(tokens::<P>(last * BATCH..(last + 1) * BATCH)).await.unwrap();
     acknowledged.insert(last);
-    if P::LOG == Custody::OfAnother {
+    if P::LOG == LogOwnership::Remote {
         // Nobody knows how long a request is on its way.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{after, assert_later, token, whole};
-use crate::{Custody, Identity, Place, open, sample::lapsing};
+use crate::{Identity, LogOwnership, Place, open, sample::lapsing};
 use adieu::{
     revocation::{Pruned, Revocation, RevocationLog},
     time::Timestamp,
@@ -41,7 +41,7 @@ async fn leaves_all<P: Place<Store: RevocationLog>>() {
 
 /// At `lapses_at` and not before; whatever stands between goes on standing, in its order.
 pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog>>() {
-    if P::LOG == Custody::OfAnother {
+    if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
     let place = P::empty().await;
@@ -63,7 +63,7 @@ pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog
 
 /// From the first thing that is forgotten, for every reader, for ever: the mark never goes back.
 pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
-    if P::LOG == Custody::OfAnother {
+    if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
     let place = P::empty().await;
@@ -93,7 +93,7 @@ pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
 /// One removes what has lapsed, step by step, while others append and others read from the beginning. Whatever a page lacks
 /// is covered by the mark that comes with it, or by that of a later page: a reader that believes the marks misses nothing.
 pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<Store: RevocationLog>>() {
-    if P::LOG == Custody::OfAnother {
+    if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
     const WRITERS: u64 = 3;
@@ -179,7 +179,7 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
 /// Also when everything that was there has gone, and whoever gives positions has been started again since. Otherwise what comes
 /// next would be behind the cursors of those who have read before.
 pub async fn a_position_is_never_given_twice<P: Place<Store: RevocationLog>>() {
-    if P::LOG == Custody::OfAnother {
+    if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
     let place = P::empty().await;

@@ -11,7 +11,7 @@ use crate::{
 };
 use adieu::{
     revocation::{Revocation, RevocationLog},
-    session::{Ending, Rotated, Selection, Session, SessionStore},
+    session::{EndSessions, Rotated, Selection, Session, SessionStore},
 };
 
 /// Of tabs and nodes that refresh with one token at once one gets a new one, and all others get the same: the chain of refresh
@@ -35,7 +35,7 @@ pub async fn one_of_many_rotations_wins<P: Place<Store: RevocationLog + SessionS
                     fresh += 1;
                     successors.insert(session.refresh_id);
                 }
-                Rotated::Again(session) => drop(successors.insert(session.refresh_id)),
+                Rotated::WithinGrace(session) => drop(successors.insert(session.refresh_id)),
                 other => panic!("{other:?}"),
             }
         }
@@ -99,10 +99,10 @@ pub async fn whoever_finds_a_session_gone_finds_its_revocation<P: Place<Store: R
 const MANY: usize = 60;
 
 /// An ending for each of these, and something that is appended without a session.
-fn endings(of: &[Session], also: &str) -> Vec<Ending> {
+fn endings(of: &[Session], also: &str) -> Vec<EndSessions> {
     let mut endings: Vec<_> =
         of.iter().map(|one| ending(Selection::Owned(one.id.clone(), one.subject.clone()))).collect();
-    endings.push(Ending { also: vec![token(also)], ..ending(Selection::Nothing) });
+    endings.push(EndSessions { also: vec![token(also)], ..ending(Selection::Nothing) });
     endings
 }
 

@@ -7,7 +7,7 @@ use std::{num::NonZeroUsize, time::Instant};
 
 use adieu::{
     revocation::RevocationLog,
-    session::{Ending, Selection, Session, SessionStore},
+    session::{EndSessions, Selection, Session, SessionStore},
 };
 use adieu_conformance::sample::{after, issuer, session};
 use adieu_postgres::Postgres;
@@ -52,7 +52,7 @@ async fn log_out(store: &Postgres, sessions: Vec<Session>) {
         let store = store.clone();
         let selection = Selection::Owned(session.id, session.subject);
         async move {
-            let ending = Ending { issuer: issuer(), selection, provided: None, also: vec![] };
+            let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
             assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
         }
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adieu::{
     revocation::{Revocation, RevocationLog, Target},
-    session::{Ending, Selection, SessionStore},
+    session::{EndSessions, Selection, SessionStore},
 };
 use adieu_conformance::{
     Place,
@@ -37,7 +37,7 @@ async fn the_cut_off_comes_first_and_no_number_of_sessions_is_too_great() {
     other.execute(&fill).await;
     let cut_off =
         |lapses_at| Revocation { issuer: issuer(), target: Target::Everything { issued_until: after(10) }, lapses_at };
-    let all = Ending {
+    let all = EndSessions {
         issuer: issuer(),
         selection: Selection::All { issued_until: after(10) },
         provided: None,

@@ -11,7 +11,7 @@ use adieu::{
     restore::{HighWater, Restorable as _},
     revocation::{Position, RevocationLog as _, RevokedBy},
     session::{Scope, SessionError, TokenPair},
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_conformance::sample::{read_all, token};
 use adieu_postgres::Postgres;
@@ -39,8 +39,8 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
     let started = Instant::now();
     loop {
         match node.sessions().log_out(&tokens.access, Scope::This).await {
-            Ok(_) | Err(SessionError::Refused(Refusal::Revoked(_))) => return,
-            Err(SessionError::Refused(Refusal::Stale) | SessionError::Failed(_)) => {}
+            Ok(_) | Err(SessionError::Refused(TokenError::Revoked(_))) => return,
+            Err(SessionError::Refused(TokenError::Stale) | SessionError::Failed(_)) => {}
             Err(error) => panic!("{error:?}"),
         }
         assert!(started.elapsed() < PATIENCE);
@@ -48,7 +48,7 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
     }
 }
 
-fn refusal(node: &Node, tokens: &TokenPair) -> Option<Refusal> {
+fn refusal(node: &Node, tokens: &TokenPair) -> Option<TokenError> {
     node.verifier().verify(&tokens.access).err()
 }
 
@@ -61,7 +61,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 fn is_revoked(node: &Node, tokens: &TokenPair) -> bool {
-    matches!(refusal(node, tokens), Some(Refusal::Revoked(_)))
+    matches!(refusal(node, tokens), Some(TokenError::Revoked(_)))
 }
 
 /// New entries take the places of those that were lost. Whoever has read further than the standby was must not read on from there.
@@ -106,7 +106,7 @@ async fn what_was_revoked_after_it_reaches_whoever_had_read_further() {
             until("the node notices", || node.restored_at().is_some()).await;
             let late = start(&primary, None).await;
             for tokens in lost.iter().chain(stays) {
-                assert_eq!(refusal(&late, tokens), Some(Refusal::Revoked(RevokedBy::Everything)));
+                assert_eq!(refusal(&late, tokens), Some(TokenError::Revoked(RevokedBy::Everything)));
             }
             let new = log_in(&node).await;
             assert_eq!((refusal(&node, &new), refusal(&late, &new)), (None, None));
@@ -184,7 +184,7 @@ async fn the_first_look_after_it_notices_whichever_it_is() {
     // Until the connections of before are given up.
     let started = Instant::now();
     let is_noticed = |outcome: Result<(), Error>| match outcome {
-        Err(Error::WentBack(_)) => true,
+        Err(Error::RolledBack(_)) => true,
         Err(_) => false,
         Ok(()) => panic!("nothing was noticed"),
     };

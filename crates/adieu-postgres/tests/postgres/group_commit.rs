@@ -5,7 +5,7 @@ use std::{future::poll_fn, task::Poll};
 use adieu::{
     Error,
     revocation::RevocationLog,
-    session::{Ended, Ending, Presented, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{EndSessions, Ended, Presented, Rotated, Rotation, Selection, Session, SessionStore},
 };
 use adieu_conformance::{
     Place,
@@ -18,9 +18,9 @@ use crate::engine::{InDatabase, Other, connected};
 
 const TRANSACTIONS: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
 
-fn logout(session: &Session) -> Ending {
+fn logout(session: &Session) -> EndSessions {
     let (id, subject) = (session.id.clone(), session.subject.clone());
-    Ending {
+    EndSessions {
         issuer: issuer(),
         selection: Selection::Owned(id.clone(), subject.clone()),
         provided: Some((id, subject)),
@@ -107,7 +107,7 @@ async fn what_concerns_one_session_has_an_order_within_a_batch() {
     let gone = queued(store.rotate(refresh(&new))).await;
     let first = queued(store.end(logout(&known))).await;
     let others = Selection::OfSubject(known.subject.clone());
-    let wide = queued(store.end(Ending { selection: others, provided: None, ..logout(&known) })).await;
+    let wide = queued(store.end(EndSessions { selection: others, provided: None, ..logout(&known) })).await;
     let second = queued(store.end(logout(&known))).await;
     let again = queued(store.create(known.clone())).await;
     let third = queued(store.end(logout(&known))).await;
@@ -207,7 +207,7 @@ async fn everything_that_can_be_ended_ends_with_the_right_revocations() {
         target: adieu::revocation::Target::Everything { issued_until: after(10) },
         lapses_at: after(11),
     };
-    let all = Ending {
+    let all = EndSessions {
         issuer: issuer(),
         selection: Selection::All { issued_until: after(10) },
         provided: None,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adieu::{
     revocation::RevocationLog,
-    session::{Ending, Selection, SessionStore},
+    session::{EndSessions, Selection, SessionStore},
 };
 use adieu_conformance::sample::{issuer, session, token};
 use adieu_postgres::Postgres;
@@ -18,7 +18,7 @@ async fn log_in_and_out(store: &Postgres, times: usize) {
         store.create(session.clone()).await.unwrap();
         store.seen(vec![(session.id.clone(), session.subject.clone(), session.created_at)]).await.unwrap();
         let selection = Selection::Owned(session.id, session.subject);
-        let ending = Ending { issuer: issuer(), selection, provided: None, also: vec![] };
+        let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
         assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use adieu::{
     Error,
     revocation::RevocationLog,
-    session::{Ending, Selection, SessionStore},
+    session::{EndSessions, Selection, SessionStore},
 };
 use adieu_conformance::{
     Place,
@@ -77,7 +77,7 @@ async fn one_that_begins_to_pool_transactions_loses_nothing_that_was_acknowledge
     while refused < 20 {
         let session = session("ana");
         let selection = Selection::Owned(session.id.clone(), session.subject.clone());
-        let ending = Ending { issuer: issuer(), selection, provided: None, also: vec![] };
+        let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
         match store.create(session.clone()).await {
             Ok(()) => {
                 let ended = store.end(ending).await;

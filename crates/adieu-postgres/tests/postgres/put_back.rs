@@ -10,7 +10,7 @@ use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionStore as _, TokenPair},
     time::{Clock as _, SystemClock},
-    token::{Algorithm, Claims, KeyStore as _, Refusal, SigningKey, encode},
+    token::{Algorithm, Claims, KeyStore as _, SigningKey, TokenError, encode},
 };
 use adieu_postgres::Postgres;
 use test_servers::Postgres as Server;
@@ -162,7 +162,7 @@ async fn an_empty_database_forgets_no_logout() {
         let (same, late) = (start(Some(&mark)).await, start(None).await);
         for node in [&same, &late] {
             let refusal = node.verifier().verify(&left.access).unwrap_err();
-            assert_eq!(refusal, Refusal::Revoked(RevokedBy::Everything), "{statement}");
+            assert_eq!(refusal, TokenError::Revoked(RevokedBy::Everything), "{statement}");
         }
         let new = log_in(&same).await;
         assert!(same.verifier().verify(&new.access).is_ok());

@@ -145,10 +145,10 @@ async fn killed_under_load_it_has_kept_all_that_was_acknowledged() {
 }
 
 async fn end(store: &Redis, session: &adieu::session::Session) -> Result<(), Error> {
-    use adieu::session::{Ending, Selection};
+    use adieu::session::{EndSessions, Selection};
     let selection = Selection::Owned(session.id.clone(), session.subject.clone());
     let issuer = adieu_conformance::sample::issuer();
-    let ended = store.end(Ending { issuer, selection, provided: None, also: vec![] }).await?.unwrap();
+    let ended = store.end(EndSessions { issuer, selection, provided: None, also: vec![] }).await?.unwrap();
     assert_eq!(ended.sessions, 1);
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use adieu::{
     Error,
     revocation::RevocationLog,
-    session::{Ending, Selection, SessionStore},
-    tidy_up,
+    run_maintenance,
+    session::{EndSessions, Selection, SessionStore},
     token::KeyStore,
 };
 use adieu_conformance::sample::{after, issuer, key, session, token};
@@ -125,7 +125,7 @@ async fn the_rights_in_the_documentation_are_enough() {
     let store = Redis::connect(&format!("redis://adieu:password@127.0.0.1:{}/1", server.port())).await.unwrap();
     let session = session("ana");
     store.create(session.clone()).await.unwrap();
-    let ending = |selection| Ending { issuer: issuer(), selection, provided: None, also: vec![] };
+    let ending = |selection| EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
     store.seen(vec![(session.id.clone(), session.subject.clone(), after(1))]).await.unwrap();
     assert_eq!(store.session(&session.id).await.unwrap().unwrap().id, session.id);
     assert_eq!(store.sessions_of(&session.subject, None, 10).await.unwrap().len(), 1);
@@ -138,7 +138,7 @@ async fn the_rights_in_the_documentation_are_enough() {
     assert_eq!(store.keys().await.unwrap().len(), 1);
     store.append(vec![token("a")]).await.unwrap();
     let cursor = crate::support::cursor(&store).await;
-    tidy_up(&store, &store, after(1_000_000)).await.unwrap();
+    run_maintenance(&store, &store, after(1_000_000)).await.unwrap();
     store.check().await.unwrap();
     // What waits for news may do so as well.
     let waiting = store.read(Some(&cursor), Duration::from_secs(60));

@@ -6,7 +6,7 @@ use adieu::{
     Issuer, Node, Subject,
     revocation::{Cursor, Position, Revocation, RevocationLog, RevokedBy},
     session::Scope,
-    token::{Algorithm, Refusal, SigningKey},
+    token::{Algorithm, SigningKey, TokenError},
 };
 use adieu_conformance::sample::{read_all, token};
 use adieu_redis::Redis;
@@ -70,7 +70,7 @@ async fn emptied_under_a_node_it_forgets_no_logout() {
         let (same, late) = (start("mark").await, start(turn).await);
         for node in [&same, &late] {
             let refusal = node.verifier().verify(&left.access).unwrap_err();
-            assert_eq!(refusal, Refusal::Revoked(RevokedBy::Everything), "{turn}");
+            assert_eq!(refusal, TokenError::Revoked(RevokedBy::Everything), "{turn}");
         }
         assert!(same.accept_restore().await.unwrap().is_some());
     }

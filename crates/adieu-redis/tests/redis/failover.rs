@@ -11,7 +11,7 @@ use adieu::{
     restore::{HighWater, Restorable as _},
     revocation::{Position, RevocationLog as _, RevokedBy},
     session::{Scope, SessionError, TokenPair},
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_conformance::sample::{read_all, token};
 use adieu_redis::Redis;
@@ -41,8 +41,8 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
     let started = Instant::now();
     loop {
         match node.sessions().log_out(&tokens.access, Scope::This).await {
-            Ok(_) | Err(SessionError::Refused(Refusal::Revoked(_))) => return,
-            Err(SessionError::Refused(Refusal::Stale) | SessionError::Failed(_)) => {}
+            Ok(_) | Err(SessionError::Refused(TokenError::Revoked(_))) => return,
+            Err(SessionError::Refused(TokenError::Stale) | SessionError::Failed(_)) => {}
             Err(error) => panic!("{error:?}"),
         }
         assert!(started.elapsed() < PATIENCE);
@@ -50,7 +50,7 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
     }
 }
 
-fn refusal(node: &Node, tokens: &TokenPair) -> Option<Refusal> {
+fn refusal(node: &Node, tokens: &TokenPair) -> Option<TokenError> {
     node.verifier().verify(&tokens.access).err()
 }
 
@@ -108,12 +108,12 @@ async fn what_it_had_not_got_is_noticed_and_everything_from_before_is_refused() 
         until("it is noticed", || node.restored_at().is_some()).await;
         let late = start(&primary, None).await;
         for node in [&node, &late] {
-            until("it has read that", || refusal(node, &stays[0]).is_some_and(|why| why != Refusal::Stale)).await;
+            until("it has read that", || refusal(node, &stays[0]).is_some_and(|why| why != TokenError::Stale)).await;
             for tokens in &tokens {
-                assert!(matches!(refusal(node, tokens), Some(Refusal::Revoked(_))), "{stays_up}");
+                assert!(matches!(refusal(node, tokens), Some(TokenError::Revoked(_))), "{stays_up}");
                 assert!(!refresh(node, tokens).await);
             }
-            assert_eq!(refusal(node, &stays[0]), Some(Refusal::Revoked(RevokedBy::Everything)));
+            assert_eq!(refusal(node, &stays[0]), Some(TokenError::Revoked(RevokedBy::Everything)));
         }
         let new = log_in(&node).await;
         assert!(refusal(&node, &new).is_none() && refresh(&node, &new).await);
@@ -143,7 +143,7 @@ async fn with_nothing_lost_nobody_is_logged_out() {
     log_out(&node, &also).await;
     let late = start(&primary, Some(&mark)).await;
     for node in [&node, &late] {
-        until("it is fresh again", || refusal(node, &stays) != Some(Refusal::Stale)).await;
+        until("it is fresh again", || refusal(node, &stays) != Some(TokenError::Stale)).await;
         assert_eq!((node.restored_at(), refusal(node, &stays)), (None, None));
         assert!(refusal(node, &left).is_some() && refusal(node, &also).is_some());
     }
@@ -181,7 +181,7 @@ async fn the_first_look_after_it_notices_whichever_it_is() {
     // Until the connections of before are given up.
     let started = Instant::now();
     let is_noticed = |outcome: Result<(), Error>| match outcome {
-        Err(Error::WentBack(_)) => true,
+        Err(Error::RolledBack(_)) => true,
         Err(_) => false,
         Ok(()) => panic!("nothing was noticed"),
     };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use adieu::{
     Error, TokenId,
     revocation::RevocationLog,
-    session::{Ending, Presented, Rotated, Rotation, Selection, Session, SessionStore},
-    store::{Membership, Standing},
-    tidy_up,
+    run_maintenance,
+    session::{EndSessions, Presented, Rotated, Rotation, Selection, Session, SessionStore},
+    store::{Membership, NodeStatus},
     token::KeyStore,
 };
 use adieu_conformance::sample::{after, issuer, key, lapsing, read_all, session, subject, token};
@@ -22,7 +22,7 @@ async fn fill(server: &Server) {
 }
 
 async fn end(store: &Redis, selection: Selection) -> usize {
-    let ending = Ending { issuer: issuer(), selection, provided: None, also: vec![] };
+    let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
     store.end(ending).await.unwrap().unwrap().sessions
 }
 
@@ -66,7 +66,7 @@ async fn logouts_and_whatever_frees_memory_are_taken_when_it_is_full() {
     };
     assert!(matches!(store.rotate(rotation.clone()).await.unwrap(), Rotated::Fresh(_)));
     assert!(matches!(store.rotate(rotation).await.unwrap(), Rotated::Reused(..)));
-    let standing = Standing {
+    let standing = NodeStatus {
         node: "node".to_owned(),
         beat: 1,
         settled: None,
@@ -78,7 +78,7 @@ async fn logouts_and_whatever_frees_memory_are_taken_when_it_is_full() {
     assert_eq!(store.replace_keys(Some(key(after(9))), vec![keys[0].id.clone()]).await.unwrap().len(), 1);
 
     // What has lapsed and expired goes, and nothing else.
-    tidy_up(&store, &store, after(1_000_000)).await.unwrap_or_else(|error| panic!("{error:?}"));
+    run_maintenance(&store, &store, after(1_000_000)).await.unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(store.sessions(None, 1_000).await.unwrap(), []);
     assert_eq!(read_all(&store, None).await.0, []);
     assert_eq!(store.memory().limit, 100 * 1_024);
@@ -111,7 +111,7 @@ async fn it_recovers_by_itself_when_what_is_kept_has_expired() {
     for session in some {
         assert_eq!(end(&store, Selection::Owned(session.id, session.subject)).await, 1);
     }
-    tidy_up(&store, &store, after(1_000_000)).await.unwrap();
+    run_maintenance(&store, &store, after(1_000_000)).await.unwrap();
     store.create(session("ana")).await.unwrap();
 }
 
@@ -125,6 +125,6 @@ async fn sessions_are_forgotten_also_when_the_log_can_not_be_pruned() {
     // Of another type, so that whatever touches it fails.
     server.command(&["DEL", "{adieu}:lapses"]).await;
     server.command(&["SET", "{adieu}:lapses", "in the way"]).await;
-    tidy_up(&store, &store, after(1_000_000)).await.unwrap_err();
+    run_maintenance(&store, &store, after(1_000_000)).await.unwrap_err();
     assert_eq!(store.sessions(None, 10).await.unwrap(), []);
 }

@@ -6,7 +6,7 @@ use adieu::{
     Issuer, Node, Subject,
     revocation::RevocationLog,
     session::{Scope, SessionStore},
-    token::{KeyStore, Refusal},
+    token::{KeyStore, TokenError},
 };
 use adieu_conformance::sample::{after, session, token};
 use adieu_redis::Redis;
@@ -29,7 +29,7 @@ async fn a_logout_on_one_is_known_to_the_others() {
     other.sessions().log_out(&pair.access, Scope::This).await.unwrap();
     let started = Instant::now();
     recovers(async || match one.verifier().verify(&pair.access) {
-        Err(Refusal::Revoked(_)) => Ok(()),
+        Err(TokenError::Revoked(_)) => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use adieu::{
     TokenId,
     revocation::Target,
-    session::{Ending, Rotation, Selection, Session, SessionStore},
+    session::{EndSessions, Rotation, Selection, Session, SessionStore},
 };
 use adieu_conformance::sample::{NOON, after, issuer, read_all, session, subject};
 use adieu_redis::Redis;
@@ -13,8 +13,8 @@ use test_servers::Redis as Server;
 
 use crate::support::with_server;
 
-fn ending(selection: Selection) -> Ending {
-    Ending { issuer: issuer(), selection, provided: None, also: vec![] }
+fn ending(selection: Selection) -> EndSessions {
+    EndSessions { issuer: issuer(), selection, provided: None, also: vec![] }
 }
 
 fn rotation(session: &Session) -> Rotation {
@@ -112,7 +112,7 @@ async fn several_endings_are_one_step() {
     let endings = vec![
         ending(Selection::One(sessions[0].id.clone())),
         // Ended by the one before.
-        Ending { provided: provided(&sessions[0]), ..ending(Selection::OfSubject(subject("kim"))) },
+        EndSessions { provided: provided(&sessions[0]), ..ending(Selection::OfSubject(subject("kim"))) },
         ending(Selection::OfSubject(subject("ana"))),
         ending(Selection::Others(subject("jose"), sessions[2].id.clone())),
         ending(Selection::All { issued_until: NOON }),

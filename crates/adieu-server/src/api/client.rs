@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
 };
 
-use adieu::{Issuer, session::Origin, token::Refusal};
+use adieu::{Issuer, session::Origin, token::TokenError};
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Path},
     http::{header, request::Parts},
@@ -67,7 +67,7 @@ impl FromRequestParts<Api> for AccessToken {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let token = <adieu_axum::AccessToken as FromRequestParts<Api>>::from_request_parts(parts, api).await?;
-        if token.issuer == *api.node.sessions.issuer() { Ok(Self(token)) } else { Err(Refusal::WrongIssuer.into()) }
+        if token.issuer == *api.node.sessions.issuer() { Ok(Self(token)) } else { Err(TokenError::WrongIssuer.into()) }
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use adieu::{
     revocation::{Cursor, Position},
-    token::WhenStale,
+    token::StalePolicy,
 };
-use adieu_axum::RefusalKind;
+use adieu_axum::RejectionKind;
 use axum::{
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -174,7 +174,7 @@ struct FeedRequest {
 struct LeaseRequest {
     id: String,
     max_staleness: Duration,
-    when_stale: WhenStale,
+    when_stale: StalePolicy,
     settled: Option<Position>,
 }
 
@@ -198,8 +198,8 @@ impl FeedRequest {
             _ => Err(TextError::new(format!("Must be at most {}, the bound of this node.", bound.as_millis()))),
         });
         let when_stale = fields.optional("when_stale", |text| match text.as_str() {
-            "refuse" => Ok(WhenStale::Refuse),
-            "accept" => Ok(WhenStale::Accept),
+            "refuse" => Ok(StalePolicy::Refuse),
+            "accept" => Ok(StalePolicy::Accept),
             _ => Err(TextError::new("Must be one of: refuse, accept.")),
         });
         let settled = fields.optional("settled", |text| number(&text).map(Position::new));
@@ -306,7 +306,7 @@ pub(super) async fn also_when_it_has_ended_before(State(api): State<Api>, reques
     let time: Option<MoreTime> = request.extensions().get().cloned();
     let response = next.run(request).await;
     let has_ended =
-        response.status() == StatusCode::NOT_FOUND || response.extensions().get() == Some(&RefusalKind::Revoked);
+        response.status() == StatusCode::NOT_FOUND || response.extensions().get() == Some(&RejectionKind::Revoked);
     if !is_wanted || !has_ended {
         return response;
     }

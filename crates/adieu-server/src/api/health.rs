@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use adieu::token::{Jwks, Verifier, WhenStale};
+use adieu::token::{Jwks, StalePolicy, Verifier};
 use axum::{
     Json,
     extract::State,
@@ -84,8 +84,8 @@ impl Knowledge {
             staleness_ms: verifier.staleness().map(millis),
             max_staleness_ms: millis(verifier.max_staleness()),
             when_stale: match verifier.when_stale() {
-                WhenStale::Refuse => "refuse",
-                WhenStale::Accept => "accept",
+                StalePolicy::Refuse => "refuse",
+                StalePolicy::Accept => "accept",
             },
             entries: verifier.index().stats().entries,
         }

@@ -2,9 +2,9 @@
 
 use adieu::{
     session::{RefreshToken, Rotated},
-    token::{Claims, Refusal, TokenType},
+    token::{Claims, TokenError, TokenType},
 };
-use adieu_axum::REFUSAL_LOG_TARGET;
+use adieu_axum::REJECTION_LOG_TARGET;
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -54,7 +54,7 @@ pub(super) async fn introspect(
 ) -> Result<Json<Value>, OAuthError> {
     let sessions = &api.node.sessions;
     let judged = match sessions.verifier().verify(&token) {
-        Err(Refusal::WrongTokenType { expected: TokenType::Access }) => match sessions.inspect(&token) {
+        Err(TokenError::WrongTokenType { expected: TokenType::Access }) => match sessions.inspect(&token) {
             Ok(token) => judge(&api, &token).await?.map(|()| token.claims().clone()),
             Err(refusal) => Err(refusal),
         },
@@ -67,19 +67,19 @@ pub(super) async fn introspect(
             }
             Ok(Json(describe(&claims, api.node.clock.now())))
         }
-        Err(Refusal::Stale) => Err(OAuthError::Other(Refusal::Stale.into())),
+        Err(TokenError::Stale) => Err(OAuthError::Other(TokenError::Stale.into())),
         Err(refusal) => {
-            tracing::info!(target: REFUSAL_LOG_TARGET, client = %client.name, cause = %refusal, "introspected");
+            tracing::info!(target: REJECTION_LOG_TARGET, client = %client.name, cause = %refusal, "introspected");
             Ok(Json(json!({ "active": false })))
         }
     }
 }
 
 /// What would become of a refresh token if it were used now.
-async fn judge(api: &Api, token: &RefreshToken) -> Result<Result<(), Refusal>, ApiError> {
+async fn judge(api: &Api, token: &RefreshToken) -> Result<Result<(), TokenError>, ApiError> {
     Ok(match api.node.sessions.foresee(token).await? {
-        Rotated::Fresh(_) | Rotated::Again(_) => Ok(()),
-        Rotated::Reused(..) | Rotated::Ended => Err(Refusal::Revoked(adieu::revocation::RevokedBy::Session)),
+        Rotated::Fresh(_) | Rotated::WithinGrace(_) => Ok(()),
+        Rotated::Reused(..) | Rotated::Ended => Err(TokenError::Revoked(adieu::revocation::RevokedBy::Session)),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Ending things by name.
+//! EndSessions things by name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use adieu::{
     Issuer, SessionId, Subject, TokenId,
     session::{Name, Named, Sessions},
     time::Timestamp,
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_axum::{AfterBody, BearerToken};
 use axum::{
@@ -190,7 +190,7 @@ pub(super) async fn revoke(
     audit::durable().await;
     let own_token_revoked = match &revoker {
         Revoker::Admin(_, token) => {
-            Some(matches!(sessions.verifier().verify(token.as_str()), Err(Refusal::Revoked(_))))
+            Some(matches!(sessions.verifier().verify(token.as_str()), Err(TokenError::Revoked(_))))
         }
         Revoker::Client(_) => None,
     };

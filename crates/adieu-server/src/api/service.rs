@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, marker::PhantomData, sync::Arc};
 
-use adieu_axum::{Place, Reason, Refused};
+use adieu_axum::{AuthRejection, Place, RejectionReason};
 use axum::{
     Json,
     extract::{FromRef, FromRequest, FromRequestParts, Request},
@@ -210,11 +210,11 @@ impl IntoResponse for OAuthError {
 ///
 /// # Errors
 /// When there is more than one `Authorization` header.
-fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refused> {
+fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, AuthRejection> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(Reason::Ambiguous(Place::Header).into());
+        return Err(RejectionReason::Ambiguous(Place::Header).into());
     }
     Ok(value.to_str().ok().and_then(|value| {
         let (scheme, credentials) = value.trim().split_once(' ')?;
@@ -279,6 +279,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::AUTHORIZATION, value.clone());
         headers.append(header::AUTHORIZATION, value);
-        assert!(matches!(basic(&headers).unwrap_err().reason(), Reason::Ambiguous(_)));
+        assert!(matches!(basic(&headers).unwrap_err().reason(), RejectionReason::Ambiguous(_)));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adieu::{
     Issuer,
     time::Clock,
-    token::{Claims, Refusal},
+    token::{Claims, TokenError},
 };
 use adieu_axum::AccessToken;
 use axum::{
@@ -171,10 +171,10 @@ impl Wanted {
     /// Whether the token is all of it.
     fn of(&self, token: &AccessToken, realm: &Realm) -> Result<(), ApiError> {
         if self.audience.as_ref().is_some_and(|audience| !token.audience.contains(audience)) {
-            return Err(Refusal::WrongAudience.into());
+            return Err(TokenError::WrongAudience.into());
         }
         if self.issuer.as_ref().is_some_and(|issuer| token.issuer.as_str() != issuer) {
-            return Err(Refusal::WrongIssuer.into());
+            return Err(TokenError::WrongIssuer.into());
         }
         if self.admin && !is_admin(token, &realm.issuer) {
             return Err(ApiError::AdminOnly);

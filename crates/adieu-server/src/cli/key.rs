@@ -3,9 +3,9 @@
 use std::{process::ExitCode, time::Duration};
 
 use adieu::{
-    session::kept_until,
+    session::retained_until,
     time::{Clock as _, SystemClock, Timestamp},
-    token::{Algorithm, PUBLISHED_FOR, StoredKey, key_at, remove_key, rotate_key},
+    token::{Algorithm, DEFAULT_PUBLICATION_DELAY, StoredKey, active_key_at, remove_key, rotate_key},
 };
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -64,7 +64,7 @@ impl Arguments {
         match self.command {
             Command::List => list(&store.keys().await?, now, &settings, &mut output)?,
             Command::Rotate { algorithm, after } => {
-                let after = after.unwrap_or(PUBLISHED_FOR);
+                let after = after.unwrap_or(DEFAULT_PUBLICATION_DELAY);
                 let key = rotate_key(&*store, algorithm, now, now.plus(after)).await?;
                 record(Event::KeyAdded, &key.id).await;
                 let from = if after.is_zero() { "now".to_owned() } else { written(key.signs_from) };
@@ -86,7 +86,7 @@ impl Arguments {
                 if let Some(successor) = &removed.successor {
                     record(Event::KeyAdded, &successor.id).await;
                 }
-                let signs = key_at(&removed.keys, now).map(|key| key.id.clone());
+                let signs = active_key_at(&removed.keys, now).map(|key| key.id.clone());
                 let in_its_place = match (&removed.successor, &signs) {
                     (Some(_), Some(signs)) => format!("; the new key {signs} signs from now on"),
                     _ => String::new(),
@@ -123,12 +123,12 @@ fn publishable(name: &str) -> Result<Algorithm, String> {
 
 fn list(keys: &[StoredKey], now: Timestamp, settings: &Settings, output: &mut Output) -> anyhow::Result<()> {
     let mut table = Table::new(["ID", "ALGORITHM", "CREATED", "SIGNS", "KEPT UNTIL"]);
-    let signing = key_at(keys, now).map(|key| key.id.as_str());
+    let signing = active_key_at(keys, now).map(|key| key.id.as_str());
     let mut is_old = true;
     for key in keys {
         let signs = signing == Some(key.id.as_str());
         is_old &= !signs;
-        let until = kept_until(keys, &key.id, settings.session_lifetime);
+        let until = retained_until(keys, &key.id, settings.session_lifetime);
         match output.reader() {
             Reader::Machine => output.object(&json!({
                 "id": key.id,

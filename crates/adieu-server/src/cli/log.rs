@@ -62,7 +62,7 @@ impl Arguments {
         };
         let went_back = match (&mark, &state) {
             (Some(mark), Some(state)) => match mark.judge(state) {
-                Verdict::WentBack(why) => Some(why.to_string()),
+                Verdict::RolledBack(why) => Some(why.to_string()),
                 _ => None,
             },
             _ => None,

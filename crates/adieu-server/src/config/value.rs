@@ -216,7 +216,7 @@ macro_rules! choice {
 
 choice! {
     /// What to do with a token while nothing proves that the index is fresh enough.
-    WhenStale: r#""refuse" or "accept""# {
+    StalePolicy: r#""refuse" or "accept""# {
         /// Answer 503.
         Refuse = "refuse",
         /// Go by what is known.

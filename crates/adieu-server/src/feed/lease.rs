@@ -9,7 +9,7 @@ use std::{
 use adieu::{
     revocation::{Cursor, LogId, Position},
     time::{Clock, Moment},
-    token::WhenStale,
+    token::StalePolicy,
 };
 use serde::Serialize;
 use tokio::{sync::watch, time::sleep};
@@ -33,7 +33,7 @@ pub struct Follower<'a> {
     /// How long after a revocation it may accept what was revoked. Not greater than the bound of the node.
     pub max_staleness: Duration,
     /// What it does after that.
-    pub when_stale: WhenStale,
+    pub when_stale: StalePolicy,
 }
 
 /// A client has more followers than are kept in mind.
@@ -50,7 +50,7 @@ struct Known {
     /// When its last request came.
     arrived: Moment,
     max_staleness: Duration,
-    when_stale: WhenStale,
+    when_stale: StalePolicy,
     /// Up to where it has taken everything in, and all that follow it.
     settled: Option<Cursor>,
 }
@@ -222,7 +222,7 @@ impl Leases {
     #[must_use]
     pub fn unbounded(&self) -> u32 {
         let live = self.live(self.clock.moment());
-        let unbounded = live.iter().filter(|lease| lease.known().when_stale == WhenStale::Accept).count();
+        let unbounded = live.iter().filter(|lease| lease.known().when_stale == StalePolicy::Accept).count();
         u32::try_from(unbounded).unwrap_or(u32::MAX)
     }
 
@@ -248,7 +248,7 @@ impl Leases {
                     result.acknowledged += 1;
                     return false;
                 }
-                let is_bounded = known.when_stale == WhenStale::Refuse;
+                let is_bounded = known.when_stale == StalePolicy::Refuse;
                 let since = if is_bounded { known.arrived.min(revoked_at) } else { revoked_at };
                 let until = later(since, known.max_staleness);
                 if now < until {

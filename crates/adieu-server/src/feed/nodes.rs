@@ -23,9 +23,9 @@ use std::{
 use adieu::{
     Error, Limit,
     revocation::{Cursor, LogId},
-    store::{Members, Membership, Standing},
+    store::{Members, Membership, NodeStatus},
     time::{Clock, Moment},
-    token::WhenStale,
+    token::StalePolicy,
 };
 use tokio::{
     sync::{Mutex, Notify, watch},
@@ -55,7 +55,7 @@ pub struct Nodes {
     clock: Arc<dyn Clock>,
     id: String,
     /// What was asked last, and when: many who wait ask once.
-    members: Mutex<Option<(Moment, Arc<[Standing]>)>>,
+    members: Mutex<Option<(Moment, Arc<[NodeStatus]>)>>,
     heard: Heard,
     stop: Arc<Notify>,
     telling: Mutex<JoinHandle<()>>,
@@ -85,7 +85,7 @@ pub struct Joining {
 struct Announced {
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
-    standing: Standing,
+    standing: NodeStatus,
     limit: Limit,
     heard: Heard,
 }
@@ -175,10 +175,10 @@ impl Joining {
         membership: Arc<dyn Membership>,
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
-        when_stale: WhenStale,
+        when_stale: StalePolicy,
     ) -> Result<Self, Error> {
-        let accepts = u32::from(when_stale == WhenStale::Accept);
-        let standing = Standing {
+        let accepts = u32::from(when_stale == StalePolicy::Accept);
+        let standing = NodeStatus {
             node: Uuid::new_v4().simple().to_string(),
             beat: 1,
             settled: None,
@@ -233,7 +233,7 @@ impl Nodes {
         let over_at = later(revoked_at, bound);
         let mut result = Everywhere::default();
         let mut decided = HashSet::new();
-        let mut known: Option<Arc<[Standing]>> = None;
+        let mut known: Option<Arc<[NodeStatus]>> = None;
         loop {
             let now = self.clock.moment();
             let asking = self.members(revoked_at.max(now.minus(LOOK)));
@@ -267,7 +267,7 @@ impl Nodes {
     }
 
     /// What the nodes of the store had said at this moment, or later.
-    async fn members(&self, since: Moment) -> Result<Arc<[Standing]>, Error> {
+    async fn members(&self, since: Moment) -> Result<Arc<[NodeStatus]>, Error> {
         let mut known = self.members.lock().await;
         if let Some((asked_at, members)) = &*known
             && *asked_at >= since
@@ -277,7 +277,7 @@ impl Nodes {
         let asked_at = self.clock.moment();
         let members = self.membership.members().await?;
         self.heard.of_members(&members, self.clock.moment());
-        let members: Arc<[Standing]> = members.nodes.into();
+        let members: Arc<[NodeStatus]> = members.nodes.into();
         *known = Some((asked_at, Arc::clone(&members)));
         Ok(members)
     }
@@ -289,13 +289,13 @@ impl Nodes {
     }
 }
 
-fn has_settled(member: &Standing, head: Option<&Cursor>) -> bool {
+fn has_settled(member: &NodeStatus, head: Option<&Cursor>) -> bool {
     let (Some(settled), Some(head)) = (&member.settled, head) else { return false };
     settled.log == head.log && settled.position >= head.position
 }
 
 impl Everywhere {
-    fn count(&mut self, member: &Standing, has_settled: bool) {
+    fn count(&mut self, member: &NodeStatus, has_settled: bool) {
         let all = usize::try_from(member.followers).unwrap_or(usize::MAX).saturating_add(1);
         let unbounded = usize::try_from(member.unbounded).unwrap_or(usize::MAX).min(all);
         if has_settled {

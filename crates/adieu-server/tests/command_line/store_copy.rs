@@ -7,7 +7,7 @@ use adieu::{
     revocation::{Revocation, Target},
     session::{Origin, Selection},
     time::{Clock as _, SystemClock},
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_server::{
     accounts::Role,
@@ -67,7 +67,7 @@ async fn old_store(settings: &Settings, sessions: usize) -> Before {
 async fn is_complete(settings: &Settings, before: &Before, sessions: usize) {
     let node = Node::open(settings).await.unwrap();
     assert_eq!(node.core.verifier().verify(&before.live.access).unwrap().subject, before.live.claims.subject);
-    assert!(matches!(node.core.verifier().verify(&before.ended.access), Err(Refusal::Revoked(_))));
+    assert!(matches!(node.core.verifier().verify(&before.ended.access), Err(TokenError::Revoked(_))));
     let ended = node.sessions.inspect(&before.ended.refresh);
     assert!(ended.is_err() || node.sessions.refresh(&ended.unwrap(), Default::default()).await.is_err());
     assert!(node.core.verifier().index().stats().entries > sessions);
@@ -111,7 +111,7 @@ async fn everything_arrives_in_postgres_and_comes_back() {
     let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
     assert!(copied.before && copied.sessions == 0);
     let node = Node::open(&settings(&url)).await.unwrap();
-    assert!(matches!(node.core.verifier().verify(&before.live.access), Err(Refusal::Revoked(_))));
+    assert!(matches!(node.core.verifier().verify(&before.live.access), Err(TokenError::Revoked(_))));
 }
 
 #[tokio::test]

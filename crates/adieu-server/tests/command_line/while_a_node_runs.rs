@@ -1,12 +1,12 @@
 //! What a command ends, a node that is running refuses within `max_staleness`.
 
-use adieu::token::Refusal;
+use adieu::token::TokenError;
 use adieu_server::node::Node;
 
 use crate::support::{Place, log_in, session_of};
 
 /// Asks until the token is refused, a bounded number of times; in between another command takes a moment.
-fn refusal(place: &Place, node: &Node, token: &str) -> Option<Refusal> {
+fn refusal(place: &Place, node: &Node, token: &str) -> Option<TokenError> {
     const TRIES: usize = 200;
     for _ in 0..TRIES {
         if let Err(refusal) = node.sessions.verifier().verify(token) {
@@ -25,10 +25,10 @@ async fn a_session_that_a_command_ends_is_refused() {
     node.sessions.verifier().verify(&ends.access).unwrap();
 
     place.run(&["session", "end", &session_of(&ends)]).succeeded();
-    assert!(matches!(refusal(&place, &node, &ends.access), Some(Refusal::Revoked(_))));
+    assert!(matches!(refusal(&place, &node, &ends.access), Some(TokenError::Revoked(_))));
     node.sessions.verifier().verify(&stays.access).unwrap();
     let refresh = node.sessions.inspect(&ends.refresh);
-    assert!(matches!(refresh, Err(Refusal::Revoked(_))), "{refresh:?}");
+    assert!(matches!(refresh, Err(TokenError::Revoked(_))), "{refresh:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,6 +48,6 @@ async fn so_is_whatever_else_a_command_ends() {
         let id = pair.claims.token_id.as_str();
         let command: Vec<_> = command.iter().map(|word| if *word == "JTI" { id } else { word }).collect();
         place.run_with(&command, input.replace("TOKEN", &pair.access).as_bytes()).succeeded();
-        assert!(matches!(refusal(&place, &node, &pair.access), Some(Refusal::Revoked(_))), "{command:?}");
+        assert!(matches!(refusal(&place, &node, &pair.access), Some(TokenError::Revoked(_))), "{command:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use adieu::time::{Clock as _, SystemClock, Timestamp};
 use adieu_client::Remote;
-use adieu_conformance::{Custody, Place, suite};
+use adieu_conformance::{LogOwnership, Place, suite};
 use tokio::sync::Mutex;
 
 use super::processes::{Credentials, Server};
@@ -24,7 +24,7 @@ impl Place for Node {
     /// The node prunes when it is time, and takes revocations of single tokens as they are; see [`Remote::append`] for the rest.
     ///
     /// [`Remote::append`]: adieu::revocation::RevocationLog::append
-    const LOG: Custody = Custody::OfAnother;
+    const LOG: LogOwnership = LogOwnership::Remote;
 
     /// The node has a clock, and forgets by it.
     fn noon() -> Timestamp {

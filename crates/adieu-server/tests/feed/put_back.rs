@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adieu::{Issuer, token::Refusal};
+use adieu::{Issuer, token::TokenError};
 use adieu_client::Service;
 use reqwest::Method;
 use tempfile::TempDir;
@@ -50,7 +50,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 fn is_revoked(service: &Service, token: &str) -> bool {
-    matches!(service.verifier().verify(token), Err(Refusal::Revoked(_)))
+    matches!(service.verifier().verify(token), Err(TokenError::Revoked(_)))
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use adieu::{
     Limit,
     revocation::{Cursor, Follower, Index, RevocationLog},
     time::Clock as _,
-    token::WhenStale,
+    token::StalePolicy,
 };
 use adieu_server::feed::{Answer, Feed, Joining};
 use tokio::{sync::watch, time::sleep};
@@ -67,7 +67,7 @@ struct Node {
 
 impl Node {
     async fn join(log: Log, clock: &Arc<RuntimeClock>, members: Members, bound: Duration) -> Self {
-        let joining = Joining::begin(Arc::new(members), clock.clone(), bound, WhenStale::Refuse).await.unwrap();
+        let joining = Joining::begin(Arc::new(members), clock.clone(), bound, StalePolicy::Refuse).await.unwrap();
         let (own, limit) = (watch::Sender::new(None), joining.limit());
         let joining = Some((joining, own.subscribe()));
         let feed = Feed::start_among(Arc::new(log.clone()), clock.clone(), issuer(), bound, joining);

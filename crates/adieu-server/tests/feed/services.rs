@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use adieu::{
     Error, Issuer,
     revocation::{Revocation, Target},
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_client::{Service, ServiceBuilder};
 
@@ -60,17 +60,17 @@ async fn a_secret_is_taken_as_a_file_has_it() {
     }
 }
 
-fn refusal(service: &Service, token: &str) -> Option<Refusal> {
+fn refusal(service: &Service, token: &str) -> Option<TokenError> {
     service.verifier().verify(token).err()
 }
 
 /// Asks until the service says that it was revoked. Gives what it said in between; what it accepted, it accepted in time.
-async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> Vec<Option<Refusal>> {
+async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> Vec<Option<TokenError>> {
     let mut said = Vec::new();
     loop {
         let asked_at = Instant::now();
         match refusal(service, token) {
-            Some(Refusal::Revoked(_)) => return said,
+            Some(TokenError::Revoked(_)) => return said,
             None => assert!(asked_at <= answered_at + BOUND, "accepted {:?} after the logout", answered_at.elapsed()),
             other if said.last() != Some(&other) => said.push(other),
             Some(_) => {}
@@ -98,14 +98,14 @@ async fn a_service_that_is_cut_off_refuses_in_time() {
     world.proxy.cut();
     let answered_at = world.log_out(&token).await;
     let started = Instant::now();
-    while refusal(&service, &token) != Some(Refusal::Stale) {
+    while refusal(&service, &token) != Some(TokenError::Stale) {
         assert!(started.elapsed() <= BOUND * 3 / 2, "the service is cut off and does not notice");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert!(!service.is_ready());
 
     world.proxy.heal();
-    assert_eq!(until_revoked(&service, &token, answered_at).await, [Some(Refusal::Stale)]);
+    assert_eq!(until_revoked(&service, &token, answered_at).await, [Some(TokenError::Stale)]);
     accepts(&service, &other).await;
     assert!(service.is_ready());
 }
@@ -151,7 +151,7 @@ async fn a_node_that_is_started_again_is_followed_again_and_so_is_another_log() 
     let answered_at = world.log_out(&newer).await;
     until_revoked(&service, &newer, answered_at).await;
     accepts(&service, &other).await;
-    assert!(matches!(refusal(&service, &old), Some(Refusal::Revoked(_))), "what was known is known");
+    assert!(matches!(refusal(&service, &old), Some(TokenError::Revoked(_))), "what was known is known");
 }
 
 #[tokio::test]
@@ -159,9 +159,9 @@ async fn a_service_that_knows_nothing_yet_refuses_and_says_so() {
     let world = World::start().await;
     let token = world.node.log_in("jose").await;
     world.proxy.cut();
-    let service = world.service().when_stale(adieu::token::WhenStale::Accept).start().unwrap();
+    let service = world.service().when_stale(adieu::token::StalePolicy::Accept).start().unwrap();
     for _ in 0..20 {
-        assert_eq!(refusal(&service, &token), Some(Refusal::Stale));
+        assert_eq!(refusal(&service, &token), Some(TokenError::Stale));
         assert!(!service.is_ready());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -187,7 +187,7 @@ async fn what_a_service_revokes_holds_at_once_here_and_at_the_node() {
         } else {
             service.log_out(&claims).await.unwrap();
         }
-        assert!(matches!(refusal(&service, &token), Some(Refusal::Revoked(_))));
+        assert!(matches!(refusal(&service, &token), Some(TokenError::Revoked(_))));
         assert_eq!(world.node.verify(&token).await, (401, "token_revoked".to_owned()));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use adieu::{
     Error, Issuer, SessionId,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, Target},
-    store::{Membership, Memory, Standing},
+    store::{Membership, Memory, NodeStatus},
     time::{Clock, Moment, Timestamp},
 };
 use adieu_server::feed::{Answer, Feed, Leases};
@@ -148,7 +148,7 @@ impl RevocationLog for Log {
 /// Where nodes in this process say how far they are; one of them may be unable to.
 #[derive(Clone, Default)]
 pub(crate) struct Members {
-    standings: Arc<Mutex<BTreeMap<String, Standing>>>,
+    standings: Arc<Mutex<BTreeMap<String, NodeStatus>>>,
     takeovers: Arc<AtomicUsize>,
     /// It can't say anything.
     silent: Arc<AtomicBool>,
@@ -197,7 +197,7 @@ impl Members {
 
 #[async_trait]
 impl Membership for Members {
-    async fn tell(&self, standing: &Standing) -> Result<LogId, Error> {
+    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error> {
         self.reach()?;
         self.standings.lock().unwrap().insert(standing.node.clone(), standing.clone());
         Ok(self.lineage())

@@ -6,7 +6,7 @@ use adieu::{
     Issuer, Node, Subject,
     session::{Origin, Scope, Sessions},
 };
-use adieu_axum::{AccessToken, BearerToken, FreshAccessToken, Refused};
+use adieu_axum::{AccessToken, AuthRejection, BearerToken, FreshAccessToken};
 use axum::{
     Json, Router,
     extract::State,
@@ -59,18 +59,18 @@ fn claims() -> Map<String, Value> {
     Map::from_iter([("is_admin".to_owned(), true.into())])
 }
 
-async fn log_in(State(sessions): State<Arc<Sessions>>) -> Result<Json<Value>, Refused> {
+async fn log_in(State(sessions): State<Arc<Sessions>>) -> Result<Json<Value>, AuthRejection> {
     let tokens = sessions.log_in(Subject::new("1").unwrap(), Origin::default(), claims()).await?;
     Ok(Json(json!({ "access_token": tokens.access, "refresh_token": tokens.refresh })))
 }
 
-async fn refresh(State(sessions): State<Arc<Sessions>>, token: BearerToken) -> Result<Json<Value>, Refused> {
+async fn refresh(State(sessions): State<Arc<Sessions>>, token: BearerToken) -> Result<Json<Value>, AuthRejection> {
     let token = sessions.inspect(token.as_str())?;
     let tokens = sessions.refresh(&token, claims()).await?;
     Ok(Json(json!({ "access_token": tokens.access, "refresh_token": tokens.refresh })))
 }
 
-async fn log_out(State(sessions): State<Arc<Sessions>>, token: BearerToken) -> Result<Json<Value>, Refused> {
+async fn log_out(State(sessions): State<Arc<Sessions>>, token: BearerToken) -> Result<Json<Value>, AuthRejection> {
     sessions.log_out(token.as_str(), Scope::This).await?;
     Ok(Json(json!({ "message": "Successfully logged out" })))
 }

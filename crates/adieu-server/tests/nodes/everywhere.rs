@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adieu::{Issuer, token::Refusal};
+use adieu::{Issuer, token::TokenError};
 use adieu_client::Service;
 use reqwest::Method;
 use serde_json::json;
@@ -60,7 +60,7 @@ async fn a_follower_of_another_node_is_waited_for() {
             json!({ "acknowledged": 2, "waited_out": 0, "unbounded": 0 }),
             "a node, and its follower"
         );
-        assert!(matches!(service.verifier().verify(&token), Err(Refusal::Revoked(_))));
+        assert!(matches!(service.verifier().verify(&token), Err(TokenError::Revoked(_))));
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use adieu::{
     revocation::{Revocation, RevocationLog, Target},
-    session::{Ending, Selection, Session, SessionStore},
+    session::{EndSessions, Selection, Session, SessionStore},
 };
 use adieu_conformance::{
     Place,
@@ -71,7 +71,7 @@ async fn all_of_many_sessions_end_with_the_right_revocations() {
     creating.join_all().await.into_iter().for_each(|created| created.unwrap());
     let cut_off =
         |lapses_at| Revocation { issuer: issuer(), target: Target::Everything { issued_until: after(10) }, lapses_at };
-    let all = Ending {
+    let all = EndSessions {
         issuer: issuer(),
         selection: Selection::All { issued_until: after(10) },
         provided: None,

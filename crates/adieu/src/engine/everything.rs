@@ -1,11 +1,11 @@
-//! Ending all sessions, however many there are.
+//! EndSessions all sessions, however many there are.
 //!
 //! What revokes them is the cut-off, which goes into the log first. The rows go after it, in steps that hold nobody up and that no
 //! number of sessions makes too long. A call that fails between two of them has revoked every token already.
 
 use crate::{
     revocation::{Revocation, Target},
-    session::{Ended, Ending, Session},
+    session::{EndSessions, Ended, Session},
     time::Timestamp,
 };
 
@@ -14,7 +14,7 @@ pub const STEP: usize = 4_096;
 
 /// What is to be appended with a later step that removes these sessions, after what was done `before`: revocations of their own where
 /// they need one, and the cut-off again if it has to be kept for longer than it would be.
-pub fn later_step(ending: &Ending, removed: &[Session], before: &Ended) -> Ended {
+pub fn later_step(ending: &EndSessions, removed: &[Session], before: &Ended) -> Ended {
     let longest = removed.iter().map(|session| Revocation::lapse_for(session.access_expires_at)).max();
     let also = match kept_until(before) {
         Some(until) if longest.is_some_and(|longest| longest > until) => {
@@ -22,7 +22,7 @@ pub fn later_step(ending: &Ending, removed: &[Session], before: &Ended) -> Ended
         }
         _ => vec![],
     };
-    Ending { also, ..ending.clone() }.revocations(removed)
+    EndSessions { also, ..ending.clone() }.revocations(removed)
 }
 
 /// Adds what a later step has done.

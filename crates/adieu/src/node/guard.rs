@@ -8,10 +8,10 @@ use tokio::{
 };
 
 use crate::{
-    Error, Issuer, WentBack,
+    Error, Issuer, RollbackCause,
     restore::{HighWater, LogState, Mark, Renewal, Restorable, Verdict},
     revocation::{LogId, Position, Revocation, Target},
-    session::{Ending, Selection, Session, SessionSettings, SessionStore},
+    session::{EndSessions, Selection, Session, SessionSettings, SessionStore},
     store::Store,
     time::{Clock, Timestamp},
     token::{Algorithm, Decoder, KeyStore, Rules, SigningKey, StoredKey},
@@ -48,7 +48,7 @@ struct CutOffs {
 impl CutOffs {
     /// Ends everything. `latest_expiry` is that of the sessions in the backup; later ones are not known, but they began before
     /// now.
-    fn ending(&self, now: Timestamp, latest_expiry: Timestamp) -> Ending {
+    fn ending(&self, now: Timestamp, latest_expiry: Timestamp) -> EndSessions {
         let cut_off = |issuer: &Issuer, issued_until, last_expiry| Revocation {
             issuer: issuer.clone(),
             target: Target::Everything { issued_until },
@@ -59,7 +59,7 @@ impl CutOffs {
             let issued_until = now.plus(rules.skew());
             cut_off(rules.issuer(), issued_until, issued_until.plus(rules.longest_lifetime()))
         });
-        Ending {
+        EndSessions {
             issuer: self.issuer.clone(),
             selection: Selection::All { issued_until: now },
             provided: None,
@@ -151,8 +151,8 @@ impl Guard {
             let mark = self.high_water.mark();
             let found = self.store.look(mark.as_ref().map_or(Position::START, Mark::anchor)).await?;
             match mark.as_ref().map(|mark| (mark, mark.judge(&found))) {
-                Some((mark, Verdict::WentBack(why))) => {
-                    acted |= self.begin_anew(mark, &found, why).await?;
+                Some((mark, Verdict::RolledBack(why))) => {
+                    acted |= self.reset(mark, &found, why).await?;
                     continue;
                 }
                 Some((mark, Verdict::Another)) if !acted => tracing::warn!(
@@ -173,7 +173,7 @@ impl Guard {
     }
 
     /// Does what has to be done once; whether it was done here, and not by another node.
-    async fn begin_anew(&self, mark: &Mark, found: &LogState, why: WentBack) -> Result<bool, Error> {
+    async fn reset(&self, mark: &Mark, found: &LogState, why: RollbackCause) -> Result<bool, Error> {
         // The keys come first: done again after a crash, that does no harm, and after the other step nobody would do it.
         let removed_keys = self.remove_keys_again(mark).await?;
         let latest_expiry = self.sessions.latest_expiry().await?;
@@ -186,7 +186,7 @@ impl Guard {
             ending: self.cut_offs.ending(now, latest_expiry),
         };
         let log = renewal.log.clone();
-        let Some(ended) = self.store.begin_anew(renewal).await? else { return Ok(false) };
+        let Some(ended) = self.store.reset(renewal).await? else { return Ok(false) };
         self.high_water.see(&LogState::empty(log.clone()));
         tracing::error!(
             target: LOG_TARGET, cause = %why, seen_up_to = mark.position().get(), ends_at = found.head.get(),
@@ -257,13 +257,13 @@ impl Guard {
         loop {
             let page = self.sessions.sessions(after.as_ref(), PAGE).await?;
             after = page.last().map(Session::key);
-            let endings = page.iter().filter(|session| is_from_before(session)).map(|session| Ending {
+            let endings = page.iter().filter(|session| is_from_before(session)).map(|session| EndSessions {
                 issuer: self.cut_offs.issuer.clone(),
                 selection: Selection::Owned(session.id.clone(), session.subject.clone()),
                 provided: None,
                 also: vec![],
             });
-            let endings: Vec<Ending> = endings.collect();
+            let endings: Vec<EndSessions> = endings.collect();
             if !endings.is_empty() {
                 ended +=
                     self.sessions.end_all(endings).await?.iter().flatten().map(|ended| ended.sessions).sum::<usize>();

@@ -55,7 +55,7 @@ impl Housekeeping {
                 ticks.tick().await;
                 let written = sessions.write_last_seen().await;
                 let forgotten = match time.now(&*clock) {
-                    Some(now) => tidy_up(&*log, sessions.store(), now).await.map(|()| Some(now)),
+                    Some(now) => run_maintenance(&*log, sessions.store(), now).await.map(|()| Some(now)),
                     None => Ok(None),
                 };
                 // After the sessions, which keep the keys that they were signed with.
@@ -85,7 +85,11 @@ impl Drop for Housekeeping {
 ///
 /// # Errors
 /// When the store could not be read or written; what is left will go the next time.
-pub async fn tidy_up(log: &dyn RevocationLog, sessions: &dyn SessionStore, now: Timestamp) -> Result<(), Error> {
+pub async fn run_maintenance(
+    log: &dyn RevocationLog,
+    sessions: &dyn SessionStore,
+    now: Timestamp,
+) -> Result<(), Error> {
     let pruned = async {
         while !log.prune(now).await?.complete {}
         Ok(())

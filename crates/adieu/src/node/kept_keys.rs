@@ -116,12 +116,12 @@ impl KeptKeys {
         let mut known = self.known.lock().await;
         let asked_at = self.clock.moment();
         let kept = keep_one(&*self.store, self.algorithm, self.clock.now()).await?;
-        self.take_in(&mut known, &kept)?;
+        self.apply(&mut known, &kept)?;
         self.freshness.complete_at(asked_at);
         Ok(())
     }
 
-    fn take_in(&self, known: &mut Known, kept: &[StoredKey]) -> Result<(), Error> {
+    fn apply(&self, known: &mut Known, kept: &[StoredKey]) -> Result<(), Error> {
         let keys = list(kept);
         if keys != known.keys {
             self.signing.replace(kept, |set| self.decoder.replace_keys(set))?;

@@ -41,7 +41,7 @@ impl RevocationLog for Watched {
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
         match self.log.read(after, wait).await {
-            Err(Error::WentBack(_)) => {
+            Err(Error::RolledBack(_)) => {
                 self.guard.check().await?;
                 // Of the log as it is after that.
                 self.log.read(after, Duration::ZERO).await

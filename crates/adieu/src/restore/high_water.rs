@@ -279,7 +279,7 @@ impl HighWater {
     fn change(&self, change: impl FnOnce(&mut Option<Mark>)) {
         let mut state = self.state();
         let is_held = !self.lock();
-        let taken_in = if is_held { Ok(()) } else { self.take_in(&mut state) };
+        let taken_in = if is_held { Ok(()) } else { self.apply(&mut state) };
         let mut mark = state.mark.as_deref().cloned();
         change(&mut mark);
         if mark.as_ref() != state.mark.as_deref() {
@@ -297,7 +297,7 @@ impl HighWater {
     }
 
     /// Adds what another process has written since this one last looked.
-    fn take_in(&self, state: &mut State) -> io::Result<()> {
+    fn apply(&self, state: &mut State) -> io::Result<()> {
         if self.newest()?.is_none_or(|(_, number)| number == state.number) {
             return Ok(());
         }

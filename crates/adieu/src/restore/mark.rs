@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    WentBack,
+    RollbackCause,
     restore::LogState,
     revocation::{LogId, Position, Revocation, TargetParts},
     time::Timestamp,
@@ -55,11 +55,11 @@ struct Anchor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is the log that the mark is of, and it went on.
-    WentOn,
+    Continued,
     /// It is a log that the mark does not know.
     Another,
     /// It is an older state of what the mark knows.
-    WentBack(WentBack),
+    RolledBack(RollbackCause),
 }
 
 impl Mark {
@@ -106,27 +106,27 @@ impl Mark {
     #[must_use]
     pub fn judge(&self, found: &LogState) -> Verdict {
         if self.has_left(&found.log) {
-            return Verdict::WentBack(WentBack::Former);
+            return Verdict::RolledBack(RollbackCause::Former);
         }
         if found.log.as_str() != self.log {
             // Whoever copies a store to another copies its revocations: one without any has forgotten them.
             let is_emptied = self.position > 0 && found.head == Position::START;
-            return if is_emptied { Verdict::WentBack(WentBack::Emptied) } else { Verdict::Another };
+            return if is_emptied { Verdict::RolledBack(RollbackCause::Emptied) } else { Verdict::Another };
         }
         if found.head.get() < self.position {
-            return Verdict::WentBack(WentBack::Shorter);
+            return Verdict::RolledBack(RollbackCause::Shorter);
         }
         if found.pruned_through < self.pruned_through {
-            return Verdict::WentBack(WentBack::LessPruned);
+            return Verdict::RolledBack(RollbackCause::LessPruned);
         }
         match (&self.anchor, &found.entry) {
             (Some(anchor), Some(entry)) if fingerprint(entry) != anchor.fingerprint => {
-                Verdict::WentBack(WentBack::OtherEntry)
+                Verdict::RolledBack(RollbackCause::OtherEntry)
             }
             (Some(anchor), None) if anchor.lapses_at > found.pruned_through => {
-                Verdict::WentBack(WentBack::MissingEntry)
+                Verdict::RolledBack(RollbackCause::MissingEntry)
             }
-            _ => Verdict::WentOn,
+            _ => Verdict::Continued,
         }
     }
 
@@ -314,19 +314,19 @@ mod tests {
 
     #[test]
     fn a_log_is_held_against_the_mark() {
-        let went_back = Verdict::WentBack;
+        let went_back = Verdict::RolledBack;
         for (found, verdict) in [
-            (state("one", 7, Some(entry("a", 100)), 40), Verdict::WentOn),
-            (state("one", 900, Some(entry("a", 100)), 99), Verdict::WentOn),
-            (state("one", 900, None, 100), Verdict::WentOn),
-            (state("one", 900, None, 99), went_back(WentBack::MissingEntry)),
-            (state("one", 900, Some(entry("b", 100)), 40), went_back(WentBack::OtherEntry)),
-            (state("one", 900, Some(entry("a", 101)), 40), went_back(WentBack::OtherEntry)),
-            (state("one", 6, None, 1000), went_back(WentBack::Shorter)),
-            (state("one", 7, Some(entry("a", 100)), 39), went_back(WentBack::LessPruned)),
+            (state("one", 7, Some(entry("a", 100)), 40), Verdict::Continued),
+            (state("one", 900, Some(entry("a", 100)), 99), Verdict::Continued),
+            (state("one", 900, None, 100), Verdict::Continued),
+            (state("one", 900, None, 99), went_back(RollbackCause::MissingEntry)),
+            (state("one", 900, Some(entry("b", 100)), 40), went_back(RollbackCause::OtherEntry)),
+            (state("one", 900, Some(entry("a", 101)), 40), went_back(RollbackCause::OtherEntry)),
+            (state("one", 6, None, 1000), went_back(RollbackCause::Shorter)),
+            (state("one", 7, Some(entry("a", 100)), 39), went_back(RollbackCause::LessPruned)),
             (state("two", 900, Some(entry("a", 100)), 40), Verdict::Another),
             (state("two", 1, None, 0), Verdict::Another),
-            (state("two", 0, None, 0), went_back(WentBack::Emptied)),
+            (state("two", 0, None, 0), went_back(RollbackCause::Emptied)),
         ] {
             assert_eq!(mark().judge(&found), verdict, "{found:?}");
         }
@@ -339,7 +339,7 @@ mod tests {
         let mut mark = mark();
         mark.raise(&log("two"), Position::new(3));
         assert_eq!((mark.log(), mark.position().get(), mark.anchor().get()), ("two", 3, 0));
-        assert_eq!(mark.judge(&state("one", 900, None, 1000)), Verdict::WentBack(WentBack::Former));
+        assert_eq!(mark.judge(&state("one", 900, None, 1000)), Verdict::RolledBack(RollbackCause::Former));
         let before = mark.clone();
         mark.raise(&log("one"), Position::new(900));
         mark.see(&state("one", 900, Some(entry("a", 100)), 40));

@@ -6,7 +6,7 @@ use crate::{
     Error,
     restore::Witness,
     revocation::{LogId, Position, Revocation},
-    session::{Ended, Ending},
+    session::{EndSessions, Ended},
     time::Timestamp,
 };
 
@@ -58,7 +58,7 @@ pub struct Renewal {
     /// When this happens: the new [`LogState::restored_at`].
     pub at: Timestamp,
     /// The sessions that end and the cut-offs that are appended, as in [`SessionStore::end`](crate::session::SessionStore::end).
-    pub ending: Ending,
+    pub ending: EndSessions,
 }
 
 /// A store whose log can go back, because a copy of it can be put in its place with the identity of the original.
@@ -78,7 +78,7 @@ pub trait Restorable: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
-    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error>;
+    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error>;
 
     /// Clears [`LogState::restored_at`] and gives what it was; `None` when there was nothing to accept.
     ///

@@ -38,18 +38,18 @@ impl Witness {
     /// [`Mark::anchor`].
     ///
     /// # Errors
-    /// [`Error::WentBack`] when it went back.
+    /// [`Error::RolledBack`] when it went back.
     pub fn hold(&self, mark: &Mark, found: &LogState) -> Result<(), Error> {
         let verdict = mark.judge(found);
         // The guard of the node does what has to be done, or finds out that another node has.
-        if verdict != Verdict::WentOn
+        if verdict != Verdict::Continued
             && let Some(high_water) = self.high_water()
         {
             high_water.raise_alarm();
         }
         match verdict {
-            Verdict::WentBack(why) => Err(Error::WentBack(why)),
-            Verdict::WentOn | Verdict::Another => Ok(()),
+            Verdict::RolledBack(why) => Err(Error::RolledBack(why)),
+            Verdict::Continued | Verdict::Another => Ok(()),
         }
     }
 

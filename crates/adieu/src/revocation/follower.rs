@@ -251,7 +251,7 @@ impl Following {
             asked_at = self.clock.moment();
             // The read comes first, so that it has been sent when taking in begins.
             let next = tokio::join!(biased; self.log.read(Some(&page.cursor), Duration::ZERO), async {
-                self.take_in(&page);
+                self.apply(&page);
             });
             self.settle(page.cursor.clone());
             let next = next.0?;
@@ -260,7 +260,7 @@ impl Following {
             }
             page = next;
         }
-        self.take_in(&page);
+        self.apply(&page);
         let age = page.age;
         self.settle(page.cursor);
         // Of the last read: whatever was acknowledged before it was sent is in its page or in one before it.
@@ -275,7 +275,7 @@ impl Following {
         self.cursor.send_if_modified(|known| known.replace(cursor) != *known);
     }
 
-    fn take_in(&self, page: &Page) {
+    fn apply(&self, page: &Page) {
         if let Some(cursor) = &*self.cursor.borrow()
             && page.from_start
         {

@@ -17,7 +17,7 @@ const LATE_SIGNING: Duration = Duration::from_secs(60 * 60);
 /// has no successor yet, and for one that is not there. Nothing that the sessions of the store sign lives for longer
 /// than its session.
 #[must_use]
-pub fn kept_until(keys: &[StoredKey], id: &str, session_lifetime: Duration) -> Option<Timestamp> {
+pub fn retained_until(keys: &[StoredKey], id: &str, session_lifetime: Duration) -> Option<Timestamp> {
     let successor = keys.iter().skip_while(|key| key.id != id).nth(1)?;
     Some(Revocation::lapse_for(last_signed(successor).plus(session_lifetime)))
 }
@@ -25,7 +25,7 @@ pub fn kept_until(keys: &[StoredKey], id: &str, session_lifetime: Duration) -> O
 /// Removes the keys that can have signed nothing that is still good, and gives how many there were. `now` must be a
 /// time that can be trusted, since nothing brings a key back.
 ///
-/// Beside [`kept_until`] it asks for the oldest session of the store: one from before the successor's time may have
+/// Beside [`retained_until`] it asks for the oldest session of the store: one from before the successor's time may have
 /// been given a longer life by earlier settings, and its key stays for as long as it is there.
 ///
 /// # Errors
@@ -40,7 +40,7 @@ pub async fn forget_lapsed_keys(
     let mut lapsed = Vec::new();
     let mut oldest_session = None;
     for (key, successor) in kept.iter().zip(kept.iter().skip(1)) {
-        if kept_until(&kept, &key.id, session_lifetime).is_none_or(|until| now < until) {
+        if retained_until(&kept, &key.id, session_lifetime).is_none_or(|until| now < until) {
             break;
         }
         // Asked only when there is something to forget: a store may have to look at all sessions.

@@ -1,13 +1,13 @@
-//! Ending things by their names, several in one step, also what another issuer has given.
+//! EndSessions things by their names, several in one step, also what another issuer has given.
 
 use std::time::Duration;
 
-use super::{Ended, Ending, Selection, SessionError, Sessions, count, to_its_end};
+use super::{EndSessions, Ended, Selection, SessionError, Sessions, count, to_its_end};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::Timestamp,
-    token::{DEFAULT_SKEW, Refusal, Rules, TokenType},
+    token::{DEFAULT_SKEW, Rules, TokenError, TokenType},
 };
 
 /// Something to be revoked.
@@ -66,7 +66,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When it is no authentic token.
-    pub fn name(&self, token: &str) -> Result<Named, Refusal> {
+    pub fn name(&self, token: &str) -> Result<Named, TokenError> {
         let claims = self.verifier.verify_to_revoke(token)?;
         let is_own = claims.issuer == self.settings.issuer;
         let what = match (claims.token_type, claims.session) {
@@ -111,7 +111,7 @@ impl Sessions {
     /// have expired or been revoked before.
     ///
     /// # Errors
-    /// The [`Refusal`] when it is no authentic token of these sessions.
+    /// The [`TokenError`] when it is no authentic token of these sessions.
     pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
         Ok(self.revoke_one(self.name(token)?).await?)
     }
@@ -215,7 +215,7 @@ impl Sessions {
         vec![Revocation { issuer, target: Target::Session { id }, lapses_at: Revocation::lapse_for(last_expiry) }]
     }
 
-    fn ending(&self, named: Named, now: Timestamp, latest: Timestamp) -> Ending {
+    fn ending(&self, named: Named, now: Timestamp, latest: Timestamp) -> EndSessions {
         let is_own = self.is_own(&named);
         let Named { what, issuer, keep_until } = named;
         let issuer = issuer.unwrap_or_else(|| self.settings.issuer.clone());
@@ -253,6 +253,6 @@ impl Sessions {
                 (selection, until_now(Target::Everything { issued_until }))
             }
         };
-        Ending { issuer: self.settings.issuer.clone(), selection, provided: None, also }
+        EndSessions { issuer: self.settings.issuer.clone(), selection, provided: None, also }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Presented, RefreshToken, Rotated, Rotation, Session, SessionError, Sessions, TokenOptions, to_its_end};
 use crate::{
     Error, SessionId, Subject, TokenId,
-    token::{Claims, Fresh, Refusal},
+    token::{Claims, Fresh, TokenError},
 };
 
 /// How many sessions are read at once when one is looked for.
@@ -19,19 +19,19 @@ impl Sessions {
     /// session; nor does the session last any longer for it.
     ///
     /// # Errors
-    /// As [`Verifier::verify`](crate::token::Verifier::verify); [`Refusal::Revoked`] when the session has ended.
+    /// As [`Verifier::verify`](crate::token::Verifier::verify); [`TokenError::Revoked`] when the session has ended.
     pub async fn renew(&self, access_token: &str, options: &TokenOptions) -> Result<(String, Claims), SessionError> {
         let presented = self.verifier.verify(access_token)?;
         // The session of another issuer may have the same id.
         if presented.issuer != self.settings.issuer {
-            return Err(Refusal::WrongIssuer.into());
+            return Err(TokenError::WrongIssuer.into());
         }
-        let session = presented.session.clone().ok_or(Refusal::MissingClaim("sid"))?;
+        let session = presented.session.clone().ok_or(TokenError::MissingClaim("sid"))?;
         let rotation = self.rotation(&presented.subject, session, Presented::Access, options)?;
         let now = rotation.now;
         let store = Arc::clone(&self.store);
         match to_its_end(async move { store.rotate(rotation).await }).await? {
-            Rotated::Fresh(session) | Rotated::Again(session) => {
+            Rotated::Fresh(session) | Rotated::WithinGrace(session) => {
                 let fresh = options.fresh.unwrap_or(Fresh::No);
                 Ok(self.mint_access(&self.signing_key(), &session, now, fresh, options)?)
             }
@@ -43,11 +43,11 @@ impl Sessions {
     /// before ends its session, as with [`Sessions::refresh`].
     ///
     /// # Errors
-    /// The [`Refusal`]; or when the store could not be read.
+    /// The [`TokenError`]; or when the store could not be read.
     pub async fn verify_refresh(&self, token: &str) -> Result<RefreshToken, SessionError> {
         let token = self.inspect(token)?;
         match self.foresee(&token).await? {
-            Rotated::Fresh(_) | Rotated::Again(_) => Ok(token),
+            Rotated::Fresh(_) | Rotated::WithinGrace(_) => Ok(token),
             // Decided once more by the store itself.
             Rotated::Reused(..) => match self.refresh(&token, serde_json::Map::new()).await {
                 Ok(_) => Err(self.ended(token.claims()).await),

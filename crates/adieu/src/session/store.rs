@@ -144,7 +144,7 @@ pub enum Rotated {
     /// The presented token was the current one; the successor is now.
     Fresh(Session),
     /// The presented token is forgiven, or an access token: the current refresh token still is.
-    Again(Session),
+    WithinGrace(Session),
     /// The presented token was rotated before: somebody else has it. The session has ended, by this revocation.
     Reused(Box<Session>, Revocation),
     /// There is no such session, or it has expired.
@@ -153,7 +153,7 @@ pub enum Rotated {
 
 impl Rotation {
     /// Decides it. Every store asks this one function, inside whatever makes its step atomic, and writes down the
-    /// session that comes with [`Rotated::Fresh`] or [`Rotated::Again`].
+    /// session that comes with [`Rotated::Fresh`] or [`Rotated::WithinGrace`].
     ///
     /// Of the tokens that were used up, the last two can be forgiven. The grace is shorter than an access token lives, so that
     /// no client that waits for one to expire comes back with an older one; a thief would (RFC 9700 §4.14.2).
@@ -166,7 +166,7 @@ impl Rotation {
         let access_expires_at = self.access_expires_at.min(session.expires_at);
         let Presented::Refresh(presented) = &self.presented else {
             session.access_expires_at = session.access_expires_at.max(access_expires_at);
-            return Rotated::Again(session);
+            return Rotated::WithinGrace(session);
         };
         if session.refresh_id == *presented {
             let used = std::mem::replace(&mut session.refresh_id, self.successor.clone());
@@ -184,7 +184,7 @@ impl Rotation {
         });
         if is_forgiven {
             session.access_expires_at = session.access_expires_at.max(access_expires_at);
-            return Rotated::Again(session);
+            return Rotated::WithinGrace(session);
         }
         let revocation = session.revocation(&self.issuer);
         Rotated::Reused(Box::new(session), revocation)
@@ -203,18 +203,18 @@ pub enum Selection {
     /// All of a subject's but one.
     Others(Subject, SessionId),
     /// All there are. Only those that were refreshed after `issued_until` get a revocation of their own; a cut-off
-    /// among [`Ending::also`] covers the rest.
+    /// among [`EndSessions::also`] covers the rest.
     All {
         /// The cut-off.
         issued_until: Timestamp,
     },
-    /// None: only what is in [`Ending::also`].
+    /// None: only what is in [`EndSessions::also`].
     Nothing,
 }
 
 /// Sessions to be ended, in one step.
 #[derive(Debug, Clone)]
-pub struct Ending {
+pub struct EndSessions {
     /// The `iss` of the revocations.
     pub issuer: Issuer,
     /// Which.
@@ -227,7 +227,7 @@ pub struct Ending {
     pub also: Vec<Revocation>,
 }
 
-/// What an [`Ending`] did.
+/// What an [`EndSessions`] did.
 #[derive(Debug, Clone, Default)]
 pub struct Ended {
     /// How many sessions ended.
@@ -236,7 +236,7 @@ pub struct Ended {
     pub revocations: Vec<Revocation>,
 }
 
-impl Ending {
+impl EndSessions {
     /// The revocations that go with ending these sessions.
     #[must_use]
     pub fn revocations(&self, ended: &[Session]) -> Ended {
@@ -273,7 +273,7 @@ impl Ending {
 /// 2. **Together with the log.** A session is gone and its revocation there in one commit, in the log that is the same store's.
 ///    There is no moment, and no crash, between the two.
 /// 3. **Nothing of its own.** What a rotation does is what [`Rotation::decide`] says, and what is appended is what
-///    [`Ending::revocations`] says, both asked inside the step. No clock is asked: times are handed in.
+///    [`EndSessions::revocations`] says, both asked inside the step. No clock is asked: times are handed in.
 /// 4. **As it was.** Every field comes back as it was; ids may have any characters, NUL included, and are compared and ordered
 ///    byte by byte, whatever the collation of a database.
 ///
@@ -294,20 +294,20 @@ pub trait SessionStore: Send + Sync + 'static {
     /// [`Error::Unavailable`] when the store could not be written.
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error>;
 
-    /// Removes sessions and appends their revocations, as [`Ending::revocations`] has them, in one step. `None` when
+    /// Removes sessions and appends their revocations, as [`EndSessions::revocations`] has them, in one step. `None` when
     /// the session that it was provided on is not there.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written: then nothing is promised, and nobody may be told
     /// that the session has ended.
-    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error>;
+    async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error>;
 
     /// Carries out several [`SessionStore::end`]s, in order and in one step: each sees what those before it did, and nobody sees
     /// some of them done and others not. They may be thousands.
     ///
     /// # Errors
     /// As [`SessionStore::end`], for all of them: none is done, or nobody knows and then all are or none.
-    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error>;
+    async fn end_all(&self, endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error>;
 
     /// One session, whoever it is of; which a store may have to search for.
     ///

@@ -11,7 +11,7 @@ use crate::{
 
 /// What a node says of itself, and of all who follow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct NodeStatus {
     /// Which node: an id that it drew at random when it started.
     pub node: String,
     /// Goes up each time that it says something, from one. Zero while it is [suspected](Membership::suspect) to be gone.
@@ -32,7 +32,7 @@ pub struct Members {
     /// The identity that cursors of the log carry there, as [`Membership::tell`] gives it.
     pub lineage: LogId,
     /// What each node said last.
-    pub nodes: Vec<Standing>,
+    pub nodes: Vec<NodeStatus>,
 }
 
 /// Where the nodes of a store say how far they are, so that one of them can find out when all of them have a revocation.
@@ -55,7 +55,7 @@ pub trait Membership: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the engine could not be written.
-    async fn tell(&self, standing: &Standing) -> Result<LogId, Error>;
+    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error>;
 
     /// The nodes, the one that asks included.
     ///

@@ -15,7 +15,7 @@ use crate::{
     Error, SessionId, Subject,
     restore::{LogState, Mark, Renewal, Restorable, Witness},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
-    session::{Ended, Ending, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
+    session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     store::Store,
     time::Timestamp,
     token::{KeyStore, StoredKey},
@@ -106,7 +106,7 @@ impl Memory {
         self.head.send_replace(position);
     }
 
-    fn end_in(&self, kept: &mut Kept, ending: &Ending) -> Option<Ended> {
+    fn end_in(&self, kept: &mut Kept, ending: &EndSessions) -> Option<Ended> {
         if ending.provided.as_ref().is_some_and(|(id, subject)| kept.find(id, subject).is_none()) {
             return None;
         }
@@ -202,7 +202,7 @@ impl SessionStore for Memory {
         let mark = self.hold(&kept)?;
         let rotated = rotation.decide(kept.find(&rotation.session, &rotation.subject).cloned());
         match &rotated {
-            Rotated::Fresh(session) | Rotated::Again(session) => {
+            Rotated::Fresh(session) | Rotated::WithinGrace(session) => {
                 kept.sessions.insert(session.key(), session.clone());
             }
             Rotated::Reused(session, revocation) => {
@@ -215,11 +215,11 @@ impl SessionStore for Memory {
         Ok(rotated)
     }
 
-    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+    async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error> {
         Ok(self.end_all(vec![ending]).await?.pop().flatten())
     }
 
-    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+    async fn end_all(&self, endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
         let mut kept = self.kept();
         let mark = self.hold(&kept)?;
         let ended = endings.iter().map(|ending| self.end_in(&mut kept, ending)).collect();
@@ -313,7 +313,7 @@ impl Restorable for Memory {
         Ok(self.state(&self.kept(), at))
     }
 
-    async fn begin_anew(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
         let mut kept = self.kept();
         if kept.log_id != renewal.seen {
             return Ok(None);

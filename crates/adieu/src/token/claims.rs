@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{Issuer, SessionId, Subject, TokenId, time::Timestamp};
 
-use super::Refusal;
+use super::TokenError;
 
 /// The claims that have a field of their own; all others are [`Claims::custom`].
 pub(super) const REGISTERED: [&str; 10] = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "type", "fresh"];
@@ -87,16 +87,16 @@ impl Claims {
     /// Passes on a token of the type that is needed.
     ///
     /// # Errors
-    /// [`Refusal::WrongTokenType`].
-    pub fn require_type(&self, expected: TokenType) -> Result<(), Refusal> {
+    /// [`TokenError::WrongTokenType`].
+    pub fn require_type(&self, expected: TokenType) -> Result<(), TokenError> {
         self.token_type.require(expected)
     }
 
     /// Passes on a token that is fresh now.
     ///
     /// # Errors
-    /// [`Refusal::NotFresh`].
-    pub fn require_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
+    /// [`TokenError::NotFresh`].
+    pub fn require_fresh(&self, now: Timestamp) -> Result<(), TokenError> {
         self.fresh.require(now)
     }
 }
@@ -122,8 +122,8 @@ impl TokenType {
         }
     }
 
-    pub(super) fn require(self, expected: Self) -> Result<(), Refusal> {
-        if self == expected { Ok(()) } else { Err(Refusal::WrongTokenType { expected }) }
+    pub(super) fn require(self, expected: Self) -> Result<(), TokenError> {
+        if self == expected { Ok(()) } else { Err(TokenError::WrongTokenType { expected }) }
     }
 }
 
@@ -172,7 +172,7 @@ impl Fresh {
         }
     }
 
-    pub(super) fn require(self, now: Timestamp) -> Result<(), Refusal> {
-        if self.is_fresh(now) { Ok(()) } else { Err(Refusal::NotFresh) }
+    pub(super) fn require(self, now: Timestamp) -> Result<(), TokenError> {
+        if self.is_fresh(now) { Ok(()) } else { Err(TokenError::NotFresh) }
     }
 }

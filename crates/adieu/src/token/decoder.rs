@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::time::Timestamp;
 
 use super::{
-    CacheLimits, CacheStats, Claims, KeySet, ParsedClaims, Refusal, Rules, TokenType, VerifyingKey, base64url,
+    CacheLimits, CacheStats, Claims, KeySet, ParsedClaims, Rules, TokenError, TokenType, VerifyingKey, base64url,
     cache::{Cache, Epoch},
     header::{Declares, Header},
     verifying_key::{KeyPrint, MAX_SIGNATURE_BYTES},
@@ -101,8 +101,8 @@ impl Decoder {
     /// What a token says, if it is authentic and in time.
     ///
     /// # Errors
-    /// The first rule that it breaks. [`Refusal::Expired`] comes last: whoever sees it knows that nothing else is wrong.
-    pub fn decode(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
+    /// The first rule that it breaks. [`TokenError::Expired`] comes last: whoever sees it knows that nothing else is wrong.
+    pub fn decode(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         self.decode_in(token, now, &mut Scratch::default())?.into_claims()
     }
 
@@ -110,12 +110,12 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::decode`].
-    pub fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
+    pub fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
         self.recall(token, now).unwrap_or_else(|| self.decode_and_remember(token, now, |_| ()))
     }
 
     /// What is remembered of a token, judged anew; `None` when nothing is.
-    pub(super) fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Claims>, Refusal>> {
+    pub(super) fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Claims>, TokenError>> {
         let (cache, epoch) = self.remembering(token)?;
         let claims = cache.get(epoch, token, now)?;
         let live = self.rules.require_live(claims.issued_at, claims.not_before, claims.expires_at, now);
@@ -128,7 +128,7 @@ impl Decoder {
         token: &str,
         now: Timestamp,
         change: impl Fn(&mut Claims),
-    ) -> Result<Arc<Claims>, Refusal> {
+    ) -> Result<Arc<Claims>, TokenError> {
         // Before the keys are looked at: then its key is one of this epoch, or it is not found.
         let remembering = self.remembering(token);
         let mut scratch = Scratch::default();
@@ -159,7 +159,7 @@ impl Decoder {
         token: &str,
         now: Timestamp,
         scratch: &'a mut Scratch,
-    ) -> Result<ParsedClaims<'a>, Refusal> {
+    ) -> Result<ParsedClaims<'a>, TokenError> {
         let (claims, _) = self.authenticate(token, scratch)?;
         self.require_live(&claims, now)?;
         Ok(claims)
@@ -169,8 +169,8 @@ impl Decoder {
     /// set back since the token was issued.
     ///
     /// # Errors
-    /// As [`Decoder::decode`], but for [`Refusal::Expired`] and [`Refusal::NotYetValid`].
-    pub fn decode_even_expired(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), Refusal> {
+    /// As [`Decoder::decode`], but for [`TokenError::Expired`] and [`TokenError::NotYetValid`].
+    pub fn decode_ignoring_expiry(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), TokenError> {
         let mut scratch = Scratch::default();
         let (claims, expiry) = self.decode_even_expired_in(token, now, &mut scratch)?;
         Ok((claims.into_claims()?, expiry))
@@ -179,17 +179,17 @@ impl Decoder {
     /// The same without copying: what it returns borrows from `scratch`.
     ///
     /// # Errors
-    /// As [`Decoder::decode_even_expired`].
+    /// As [`Decoder::decode_ignoring_expiry`].
     pub fn decode_even_expired_in<'a>(
         &'a self,
         token: &str,
         now: Timestamp,
         scratch: &'a mut Scratch,
-    ) -> Result<(ParsedClaims<'a>, Expiry), Refusal> {
+    ) -> Result<(ParsedClaims<'a>, Expiry), TokenError> {
         let (claims, _) = self.authenticate(token, scratch)?;
         let expiry = match self.require_live(&claims, now) {
             Ok(()) => Expiry::Live,
-            Err(Refusal::Expired) => Expiry::Expired,
+            Err(TokenError::Expired) => Expiry::Expired,
             // Also one without `iat` that has longer to live than its issuer's tokens do.
             Err(_) => Expiry::NotYetValid,
         };
@@ -197,7 +197,7 @@ impl Decoder {
     }
 
     #[inline]
-    fn require_live(&self, claims: &ParsedClaims<'_>, now: Timestamp) -> Result<(), Refusal> {
+    fn require_live(&self, claims: &ParsedClaims<'_>, now: Timestamp) -> Result<(), TokenError> {
         self.rules.require_live(claims.issued_at(), claims.not_before(), claims.expires_at(), now)
     }
 
@@ -208,12 +208,12 @@ impl Decoder {
         &'a self,
         token: &str,
         scratch: &'a mut Scratch,
-    ) -> Result<(ParsedClaims<'a>, Option<KeyPrint>), Refusal> {
+    ) -> Result<(ParsedClaims<'a>, Option<KeyPrint>), TokenError> {
         if token.is_empty() {
-            return Err(Refusal::Missing);
+            return Err(TokenError::Missing);
         }
         if token.len() > self.rules.max_token_bytes {
-            return Err(Refusal::TooLong);
+            return Err(TokenError::TooLong);
         }
         let (signing_input, signature) = token.rsplit_once('.').ok_or(NOT_THREE_PARTS)?;
         let (header, claims) = signing_input.split_once('.').ok_or(NOT_THREE_PARTS)?;
@@ -243,11 +243,11 @@ impl Decoder {
     }
 }
 
-pub(super) const NOT_THREE_PARTS: Refusal = Refusal::Malformed("there are not three parts");
-pub(super) const NOT_BASE64URL: Refusal = Refusal::Malformed("a part is not canonical base64url");
+pub(super) const NOT_THREE_PARTS: TokenError = TokenError::Malformed("there are not three parts");
+pub(super) const NOT_BASE64URL: TokenError = TokenError::Malformed("a part is not canonical base64url");
 
 /// Decodes a signature on the stack; only those of RSA are long.
-fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, Refusal>) -> Result<T, Refusal> {
+fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, TokenError>) -> Result<T, TokenError> {
     const SHORT: usize = 96;
     let length = base64url::decoded_len(text.len()).ok_or(NOT_BASE64URL)?;
     let decode = |buffer: &mut [u8]| match base64url::decode_into(text.as_bytes(), buffer) {
@@ -259,10 +259,10 @@ fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, Refusal>) -> 
     } else if length <= MAX_SIGNATURE_BYTES {
         decode(&mut [0; MAX_SIGNATURE_BYTES])
     } else {
-        Err(Refusal::BadSignature)
+        Err(TokenError::BadSignature)
     }
 }
 
-fn check(key: &VerifyingKey, signing_input: &str, signature: &[u8]) -> Result<(), Refusal> {
-    key.verify(signing_input.as_bytes(), signature).map_err(|_| Refusal::BadSignature)
+fn check(key: &VerifyingKey, signing_input: &str, signature: &[u8]) -> Result<(), TokenError> {
+    key.verify(signing_input.as_bytes(), signature).map_err(|_| TokenError::BadSignature)
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde_json::Map;
 
 use super::{
-    Algorithm, MAX_KEY_ID_BYTES, Refusal, TokenType, VerifyingKey, base64url,
+    Algorithm, MAX_KEY_ID_BYTES, TokenError, TokenType, VerifyingKey, base64url,
     json::{Members, Others, Value, once, read_object},
 };
 
@@ -48,25 +48,25 @@ impl Declares {
 
 impl<'a> Header<'a> {
     /// Reads a decoded header.
-    pub(super) fn parse(json: &'a [u8]) -> Result<Self, Refusal> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
         let mut raw = RawHeader::default();
         read_object(json, "the header is not a JSON object", &mut raw)?;
         let RawHeader { alg, kid, typ, others: _ } = raw;
 
         let algorithm = match alg {
-            Some(Value::Text(name)) => name.parse().map_err(|_| Refusal::AlgorithmMismatch)?,
-            Some(_) => return Err(Refusal::Malformed("a header parameter has the wrong type")),
-            None => return Err(Refusal::Malformed("the header names no algorithm")),
+            Some(Value::Text(name)) => name.parse().map_err(|_| TokenError::AlgorithmMismatch)?,
+            Some(_) => return Err(TokenError::Malformed("a header parameter has the wrong type")),
+            None => return Err(TokenError::Malformed("the header names no algorithm")),
         };
         let key_id = match kid {
             Some(Value::Text(id)) if id.len() <= MAX_KEY_ID_BYTES => Some(id),
-            Some(Value::Text(_)) => return Err(Refusal::UnknownKey),
-            Some(_) => return Err(Refusal::Malformed("a header parameter has the wrong type")),
+            Some(Value::Text(_)) => return Err(TokenError::UnknownKey),
+            Some(_) => return Err(TokenError::Malformed("a header parameter has the wrong type")),
             None => None,
         };
         let declares = match typ {
             Some(Value::Text(typ)) => Declares::from_typ(&typ),
-            Some(_) => return Err(Refusal::Malformed("a header parameter has the wrong type")),
+            Some(_) => return Err(TokenError::Malformed("a header parameter has the wrong type")),
             None => Declares::Generic,
         };
         Ok(Self { algorithm, key_id, declares })
@@ -87,19 +87,19 @@ impl<'a> Members<'a> for RawHeader<'a> {
         false
     }
 
-    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal> {
+    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), TokenError> {
         match &*name {
             "alg" => once(&mut self.alg, value),
             "kid" => once(&mut self.kid, value),
             "typ" => once(&mut self.typ, value),
-            "crit" | "b64" => Err(Refusal::UnsupportedCritical),
-            "jwk" => Err(Refusal::Malformed("the header brings its own key")),
-            "enc" | "zip" => Err(Refusal::Malformed("the header is that of an encrypted token")),
+            "crit" | "b64" => Err(TokenError::UnsupportedCritical),
+            "jwk" => Err(TokenError::Malformed("the header brings its own key")),
+            "enc" | "zip" => Err(TokenError::Malformed("the header is that of an encrypted token")),
             "cty" | "jku" | "nonce" | "url" | "x5t" | "x5t#S256" | "x5u" if !matches!(value, Value::Text(_)) => {
-                Err(Refusal::Malformed("a header parameter has the wrong type"))
+                Err(TokenError::Malformed("a header parameter has the wrong type"))
             }
             "x5c" if !matches!(value, Value::Texts(_)) => {
-                Err(Refusal::Malformed("a header parameter has the wrong type"))
+                Err(TokenError::Malformed("a header parameter has the wrong type"))
             }
             _ => self.others.insert(name, &value),
         }

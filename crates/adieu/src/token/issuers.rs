@@ -10,7 +10,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{Error, time::Timestamp};
 
 use super::{
-    Claims, Decoder, Expiry, Refusal, base64url,
+    Claims, Decoder, Expiry, TokenError, base64url,
     decoder::{NOT_BASE64URL, NOT_THREE_PARTS},
     json::{Members, Value, read_object},
 };
@@ -55,7 +55,7 @@ impl Issuers {
     }
 
     /// As [`Decoder::decode_shared`], by the rules of the issuer that the token names.
-    pub(super) fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
+    pub(super) fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
         if self.others.is_empty() {
             return self.own.decode_shared(token, now);
         }
@@ -68,13 +68,13 @@ impl Issuers {
         })
     }
 
-    /// As [`Decoder::decode_even_expired`], by the rules of the issuer that the token names.
-    pub(super) fn decode_even_expired(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), Refusal> {
+    /// As [`Decoder::decode_ignoring_expiry`], by the rules of the issuer that the token names.
+    pub(super) fn decode_ignoring_expiry(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), TokenError> {
         if self.others.is_empty() {
-            return self.own.decode_even_expired(token, now);
+            return self.own.decode_ignoring_expiry(token, now);
         }
         self.with_named(token, |decoder| {
-            let (mut claims, expiry) = decoder.decode_even_expired(token, now)?;
+            let (mut claims, expiry) = decoder.decode_ignoring_expiry(token, now)?;
             self.restrict(decoder, &mut claims);
             Ok((claims, expiry))
         })
@@ -91,25 +91,25 @@ impl Issuers {
         self.all().filter(|decoder| decoder.rules().missing_issuer)
     }
 
-    fn with_named<T>(&self, token: &str, decode: impl Fn(&Decoder) -> Result<T, Refusal>) -> Result<T, Refusal> {
+    fn with_named<T>(&self, token: &str, decode: impl Fn(&Decoder) -> Result<T, TokenError>) -> Result<T, TokenError> {
         let most_bytes = self.all().map(|decoder| decoder.rules().max_token_bytes).max().unwrap_or(0);
         if token.is_empty() {
-            return Err(Refusal::Missing);
+            return Err(TokenError::Missing);
         }
         if token.len() > most_bytes {
-            return Err(Refusal::TooLong);
+            return Err(TokenError::TooLong);
         }
         let mut buffer = Vec::new();
         if let Some(name) = name(token, &mut buffer)? {
             let named = self.all().find(|decoder| decoder.rules().issuer().as_str() == name);
-            return decode(named.ok_or(Refusal::WrongIssuer)?);
+            return decode(named.ok_or(TokenError::WrongIssuer)?);
         }
-        let mut result = Err(Refusal::MissingClaim("iss"));
+        let mut result = Err(TokenError::MissingClaim("iss"));
         for decoder in self.nameless() {
             result = decode(decoder);
             match &result {
                 // Not signed by them; perhaps by the next.
-                Err(Refusal::BadSignature | Refusal::AlgorithmMismatch | Refusal::UnknownKey) => {}
+                Err(TokenError::BadSignature | TokenError::AlgorithmMismatch | TokenError::UnknownKey) => {}
                 _ => break,
             }
         }
@@ -118,7 +118,7 @@ impl Issuers {
 }
 
 /// Whose a token says that it is. Nothing is known about it yet but that.
-fn name<'b>(token: &str, buffer: &'b mut Vec<u8>) -> Result<Option<Cow<'b, str>>, Refusal> {
+fn name<'b>(token: &str, buffer: &'b mut Vec<u8>) -> Result<Option<Cow<'b, str>>, TokenError> {
     let claims = token.split('.').nth(1).ok_or(NOT_THREE_PARTS)?;
     let claims = base64url::decode_reusing(claims.as_bytes(), buffer).map_err(|_| NOT_BASE64URL)?;
     let mut found = Name::default();
@@ -126,7 +126,7 @@ fn name<'b>(token: &str, buffer: &'b mut Vec<u8>) -> Result<Option<Cow<'b, str>>
     match found.0 {
         None => Ok(None),
         Some(Value::Text(name)) => Ok(Some(name)),
-        Some(_) => Err(Refusal::InvalidClaim("iss")),
+        Some(_) => Err(TokenError::InvalidClaim("iss")),
     }
 }
 
@@ -139,7 +139,7 @@ impl<'a> Members<'a> for Name<'a> {
         false
     }
 
-    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal> {
+    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), TokenError> {
         if name == "iss" && self.0.is_none() {
             self.0 = Some(value);
         }

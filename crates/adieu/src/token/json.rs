@@ -12,7 +12,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Map;
 
-use super::Refusal;
+use super::TokenError;
 
 mod plain;
 
@@ -39,20 +39,20 @@ pub(super) trait Members<'a>: Default {
     fn keeps_texts(name: &str) -> bool;
 
     /// Takes a member, or says why there must not be one like it.
-    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal>;
+    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), TokenError>;
 }
 
 /// Reads an object into `members`, in place: they are large.
 ///
 /// # Errors
-/// [`Refusal::Malformed`] with `reason` when it is not one valid JSON object, and whatever [`Members::insert`] refuses.
+/// [`TokenError::Malformed`] with `reason` when it is not one valid JSON object, and whatever [`Members::insert`] refuses.
 #[inline]
 pub(super) fn read_object<'a, M: Members<'a>>(
     json: &'a [u8],
     reason: &'static str,
     members: &mut M,
-) -> Result<(), Refusal> {
-    let json = std::str::from_utf8(json).map_err(|_| Refusal::Malformed(reason))?;
+) -> Result<(), TokenError> {
+    let json = std::str::from_utf8(json).map_err(|_| TokenError::Malformed(reason))?;
     plain::read_members(json, members).or_else(|plain::NotPlain| {
         *members = M::default();
         read_any_object(json, reason, members)
@@ -60,18 +60,18 @@ pub(super) fn read_object<'a, M: Members<'a>>(
 }
 
 /// Reads any object: the one definition of what is accepted.
-fn read_any_object<'a, M: Members<'a>>(json: &'a str, reason: &'static str, members: &mut M) -> Result<(), Refusal> {
+fn read_any_object<'a, M: Members<'a>>(json: &'a str, reason: &'static str, members: &mut M) -> Result<(), TokenError> {
     let mut refusal = None;
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer
         .deserialize_map(Object { members, refusal: &mut refusal })
         .and_then(|()| deserializer.end())
-        .map_err(|_| refusal.unwrap_or(Refusal::Malformed(reason)))
+        .map_err(|_| refusal.unwrap_or(TokenError::Malformed(reason)))
 }
 
 /// Keeps the first value and refuses a second one.
 #[inline]
-pub(super) fn once<'a>(slot: &mut Option<Value<'a>>, value: Value<'a>) -> Result<(), Refusal> {
+pub(super) fn once<'a>(slot: &mut Option<Value<'a>>, value: Value<'a>) -> Result<(), TokenError> {
     if slot.is_some() {
         return Err(DUPLICATE);
     }
@@ -79,7 +79,7 @@ pub(super) fn once<'a>(slot: &mut Option<Value<'a>>, value: Value<'a>) -> Result
     Ok(())
 }
 
-const DUPLICATE: Refusal = Refusal::Malformed("a name appears twice");
+const DUPLICATE: TokenError = TokenError::Malformed("a name appears twice");
 
 /// Members that have no place of their own. Most tokens have few: those cost no allocation.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +102,7 @@ enum Scalar<'a> {
 
 impl<'a> Others<'a> {
     /// Remembers a member and refuses one whose name is known.
-    pub(super) fn insert(&mut self, name: Cow<'a, str>, value: &Value<'a>) -> Result<(), Refusal> {
+    pub(super) fn insert(&mut self, name: Cow<'a, str>, value: &Value<'a>) -> Result<(), TokenError> {
         if self.few.iter().take(self.count).any(|(known, _)| *known == name) || self.more.contains(&name) {
             return Err(DUPLICATE);
         }
@@ -151,7 +151,7 @@ impl<'a> Scalar<'a> {
 
 struct Object<'r, M> {
     members: &'r mut M,
-    refusal: &'r mut Option<Refusal>,
+    refusal: &'r mut Option<TokenError>,
 }
 
 impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
@@ -170,7 +170,7 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
         while let Some(Text(name)) = members.next_key()? {
             count += 1;
             if count > MAX_MEMBERS {
-                return Err(refuse(Refusal::Malformed("there are too many members")));
+                return Err(refuse(TokenError::Malformed("there are too many members")));
             }
             let value = members.next_value_seed(ValueOf { keeps_texts: M::keeps_texts(&name) })?;
             self.members.insert(name, value).map_err(&mut refuse)?;

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use crate::Error;
 
 use super::{
-    Algorithm, Jwks, Refusal, TokenType, VerifyingKey,
+    Algorithm, Jwks, TokenError, TokenType, VerifyingKey,
     header::{EncodedHeaders, Header},
     verifying_key::KeyPrint,
 };
@@ -75,10 +75,10 @@ impl KeySet {
         Ok(Self { keys, known_headers, awaited: false, missed: None })
     }
 
-    /// The set of an issuer whose keys are not known yet: every token is refused with [`Refusal::Stale`], since nobody can
+    /// The set of an issuer whose keys are not known yet: every token is refused with [`TokenError::Stale`], since nobody can
     /// tell.
     #[must_use]
-    pub fn awaited() -> Self {
+    pub fn pending() -> Self {
         Self { keys: Vec::new(), known_headers: Vec::new(), awaited: true, missed: None }
     }
 
@@ -119,9 +119,9 @@ impl KeySet {
     }
 
     /// The keys that a header allows: the one that it names, or else the first few that have its algorithm.
-    pub(super) fn candidates(&self, header: &Header<'_>) -> Result<Candidates<'_>, Refusal> {
+    pub(super) fn candidates(&self, header: &Header<'_>) -> Result<Candidates<'_>, TokenError> {
         if self.awaited {
-            return Err(Refusal::Stale);
+            return Err(TokenError::Stale);
         }
         match header.key_id.as_deref() {
             Some(id) => {
@@ -130,18 +130,18 @@ impl KeySet {
                     if let Some(missed) = &self.missed {
                         missed.notify_one();
                     }
-                    return Err(Refusal::UnknownKey);
+                    return Err(TokenError::UnknownKey);
                 };
                 if key.algorithm() == header.algorithm {
                     Ok(Candidates::Named(key))
                 } else {
-                    Err(Refusal::AlgorithmMismatch)
+                    Err(TokenError::AlgorithmMismatch)
                 }
             }
             None if self.keys.iter().any(|key| key.algorithm() == header.algorithm) => {
                 Ok(Candidates::Any(&self.keys, header.algorithm))
             }
-            None => Err(Refusal::AlgorithmMismatch),
+            None => Err(TokenError::AlgorithmMismatch),
         }
     }
 }
@@ -157,19 +157,19 @@ impl<'k> Candidates<'k> {
     /// signed.
     pub(super) fn try_each(
         &self,
-        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
-    ) -> Result<&'k VerifyingKey, Refusal> {
+        check: impl Fn(&VerifyingKey) -> Result<(), TokenError>,
+    ) -> Result<&'k VerifyingKey, TokenError> {
         match *self {
             Self::Named(key) => check(key).map(|()| key),
             Self::Any(keys, algorithm) => {
                 let fit = |key: &&VerifyingKey| key.algorithm() == algorithm;
                 let unnamed = keys.iter().filter(fit).filter(|key| key.key_id().is_none());
                 let named = keys.iter().filter(fit).filter(|key| key.key_id().is_some());
-                let mut result = Err(Refusal::AlgorithmMismatch);
+                let mut result = Err(TokenError::AlgorithmMismatch);
                 for key in unnamed.chain(named).take(MAX_KEYS_TRIED) {
                     match check(key) {
                         Ok(()) => return Ok(key),
-                        Err(Refusal::BadSignature) => result = Err(Refusal::BadSignature),
+                        Err(TokenError::BadSignature) => result = Err(TokenError::BadSignature),
                         Err(refusal) => return Err(refusal),
                     }
                 }

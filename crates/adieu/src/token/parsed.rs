@@ -9,7 +9,7 @@ use serde_json::Map;
 use crate::{MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
 
 use super::{
-    Claims, Fresh, Refusal, Rules, TokenType, base64url,
+    Claims, Fresh, Rules, TokenError, TokenType, base64url,
     claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
     header::Declares,
     json::{Members, Others, Text, Value, once, read_object},
@@ -95,35 +95,35 @@ impl<'a> ParsedClaims<'a> {
     /// Passes on a token of the type that is needed.
     ///
     /// # Errors
-    /// [`Refusal::WrongTokenType`].
-    pub fn require_type(&self, expected: TokenType) -> Result<(), Refusal> {
+    /// [`TokenError::WrongTokenType`].
+    pub fn require_type(&self, expected: TokenType) -> Result<(), TokenError> {
         self.token_type.require(expected)
     }
 
     /// Passes on a token that is fresh now.
     ///
     /// # Errors
-    /// [`Refusal::NotFresh`].
-    pub fn require_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
+    /// [`TokenError::NotFresh`].
+    pub fn require_fresh(&self, now: Timestamp) -> Result<(), TokenError> {
         self.fresh.require(now)
     }
 
     /// The same, to keep.
     ///
     /// # Errors
-    /// [`Refusal::Malformed`] when a custom claim can't be kept; that was checked when the token was read.
-    pub fn into_claims(self) -> Result<Claims, Refusal> {
-        let malformed = |_| Refusal::Malformed(NOT_AN_OBJECT);
+    /// [`TokenError::Malformed`] when a custom claim can't be kept; that was checked when the token was read.
+    pub fn into_claims(self) -> Result<Claims, TokenError> {
+        let malformed = |_| TokenError::Malformed(NOT_AN_OBJECT);
         Ok(Claims {
             issuer: self.rules.issuer.clone(),
-            subject: Subject::new(&self.subject).map_err(|_| Refusal::InvalidClaim("sub"))?,
+            subject: Subject::new(&self.subject).map_err(|_| TokenError::InvalidClaim("sub"))?,
             audience: self.audience.into_iter().map(Cow::into_owned).collect(),
             issued_at: self.issued_at,
             not_before: self.not_before,
             expires_at: self.expires_at,
-            token_id: TokenId::new(&self.token_id).map_err(|_| Refusal::InvalidClaim("jti"))?,
+            token_id: TokenId::new(&self.token_id).map_err(|_| TokenError::InvalidClaim("jti"))?,
             session: match &self.session {
-                Some(session) => Some(SessionId::new(session).map_err(|_| Refusal::InvalidClaim("sid"))?),
+                Some(session) => Some(SessionId::new(session).map_err(|_| TokenError::InvalidClaim("sid"))?),
                 None => None,
             },
             token_type: self.token_type,
@@ -145,16 +145,16 @@ impl<'a> ParsedClaims<'a> {
         signing_input: &[u8],
         declares: Declares,
         rules: &'a Rules,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, TokenError> {
         let mut raw = RawClaims::default();
         read_object(json, NOT_AN_OBJECT, &mut raw)?;
 
         match raw.iss {
             Some(Value::Text(issuer)) if issuer == rules.issuer.as_str() => {}
-            Some(Value::Text(_)) => return Err(Refusal::WrongIssuer),
-            Some(_) => return Err(Refusal::InvalidClaim("iss")),
+            Some(Value::Text(_)) => return Err(TokenError::WrongIssuer),
+            Some(_) => return Err(TokenError::InvalidClaim("iss")),
             None if rules.missing_issuer => {}
-            None => return Err(Refusal::MissingClaim("iss")),
+            None => return Err(TokenError::MissingClaim("iss")),
         }
         let audience = audience(raw.aud, rules)?;
         let token_type = token_type(declares, raw.token_type.as_ref(), raw.siblings, rules)?;
@@ -165,7 +165,7 @@ impl<'a> ParsedClaims<'a> {
             None if rules.missing_token_id => {
                 Cow::Owned(base64url::encode(digest::digest(&digest::SHA256, signing_input).as_ref()))
             }
-            None => return Err(Refusal::MissingClaim("jti")),
+            None => return Err(TokenError::MissingClaim("jti")),
         };
         let fresh = match raw.fresh {
             None | Some(Value::Bool(false)) => Fresh::No,
@@ -173,7 +173,7 @@ impl<'a> ParsedClaims<'a> {
             Some(value) => Fresh::Until(numeric_date("fresh", &value)?),
         };
         let date = |name, value: Option<Value<'_>>| value.map(|value| numeric_date(name, &value)).transpose();
-        let expires_at = date("exp", raw.exp)?.ok_or(Refusal::MissingClaim("exp"))?;
+        let expires_at = date("exp", raw.exp)?.ok_or(TokenError::MissingClaim("exp"))?;
         let not_before = date("nbf", raw.nbf)?;
         let issued_at = date("iat", raw.iat)?;
         if let Some(issued_at) = issued_at {
@@ -222,7 +222,7 @@ impl<'a> Members<'a> for RawClaims<'a> {
     }
 
     #[inline]
-    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal> {
+    fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), TokenError> {
         match self.slot(&name) {
             Some(slot) => once(slot, value),
             None => {
@@ -278,16 +278,16 @@ impl<'a> RawClaims<'a> {
     }
 }
 
-fn id<'a>(name: &'static str, value: Option<Value<'a>>) -> Result<Option<Cow<'a, str>>, Refusal> {
+fn id<'a>(name: &'static str, value: Option<Value<'a>>) -> Result<Option<Cow<'a, str>>, TokenError> {
     match value {
         None => Ok(None),
         Some(Value::Text(id)) if (1..=MAX_ID_BYTES).contains(&id.len()) => Ok(Some(id)),
-        Some(_) => Err(Refusal::InvalidClaim(name)),
+        Some(_) => Err(TokenError::InvalidClaim(name)),
     }
 }
 
 /// Who a token speaks for: an id, or a whole number in decimal digits where the rules accept one.
-fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, Refusal> {
+fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, TokenError> {
     /// The largest up to which every reader of JSON sees the same number (RFC 8259 §6).
     const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
@@ -296,38 +296,38 @@ fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, 
         Some(Value::Negative(number)) if rules.integer_subject => Some(number),
         // Exact within the limit, and what is beyond it stays so.
         Some(Value::Float(number)) if rules.integer_subject && number.fract() == 0.0 => Some(number as i64),
-        value => return id("sub", value)?.ok_or(Refusal::MissingClaim("sub")),
+        value => return id("sub", value)?.ok_or(TokenError::MissingClaim("sub")),
     };
     match number.filter(|number| number.unsigned_abs() <= MAX_SAFE_INTEGER) {
         Some(number) => Ok(Cow::Owned(number.to_string())),
-        None => Err(Refusal::InvalidClaim("sub")),
+        None => Err(TokenError::InvalidClaim("sub")),
     }
 }
 
 /// A `NumericDate` (RFC 7519 §2) between 1970 and 9999, in whole seconds as the time that it is compared with: a fraction
 /// neither puts the end off nor makes anyone wait. Later ones are milliseconds by mistake.
-fn numeric_date(name: &'static str, value: &Value<'_>) -> Result<Timestamp, Refusal> {
+fn numeric_date(name: &'static str, value: &Value<'_>) -> Result<Timestamp, TokenError> {
     let latest = Timestamp::MAX.as_unix();
     match *value {
         Value::Unsigned(seconds) if seconds <= latest => Ok(Timestamp::from_unix(seconds)),
         // Exact: the latest is far below 2^53.
         Value::Float(seconds) if seconds >= 0.0 && seconds <= latest as f64 => Ok(Timestamp::from_unix(seconds as u64)),
-        _ => Err(Refusal::InvalidClaim(name)),
+        _ => Err(TokenError::InvalidClaim(name)),
     }
 }
 
-fn audience<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Vec<Cow<'a, str>>, Refusal> {
+fn audience<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Vec<Cow<'a, str>>, TokenError> {
     let audience = match value {
         None if rules.audience.is_empty() => return Ok(Vec::new()),
-        None => return Err(Refusal::MissingClaim("aud")),
+        None => return Err(TokenError::MissingClaim("aud")),
         Some(Value::Text(one)) => vec![one],
         Some(Value::Texts(several)) => several,
-        Some(_) => return Err(Refusal::InvalidClaim("aud")),
+        Some(_) => return Err(TokenError::InvalidClaim("aud")),
     };
     if audience.iter().any(|theirs| rules.audience.iter().any(|ours| ours == theirs)) {
         Ok(audience)
     } else {
-        Err(Refusal::WrongAudience)
+        Err(TokenError::WrongAudience)
     }
 }
 
@@ -337,21 +337,21 @@ fn token_type(
     claim: Option<&Value<'_>>,
     siblings: TypeClaims,
     rules: &Rules,
-) -> Result<TokenType, Refusal> {
+) -> Result<TokenType, TokenError> {
     let mut claims = siblings;
     if let Some(value) = claim {
         claims.add("type", value);
     }
     if let Some(wrong) = claims.wrong {
-        return Err(Refusal::InvalidClaim(wrong));
+        return Err(TokenError::InvalidClaim(wrong));
     }
     match (declares, claims.token_type) {
-        (Declares::Explicit(declared), Some(claimed)) if declared != claimed => Err(Refusal::InvalidClaim("type")),
+        (Declares::Explicit(declared), Some(claimed)) if declared != claimed => Err(TokenError::InvalidClaim("type")),
         (Declares::Explicit(declared), _) => Ok(declared),
         (Declares::Generic, Some(claimed)) if rules.generic_type => Ok(claimed),
         (Declares::Generic, None) if rules.missing_type => Ok(TokenType::Access),
-        (Declares::Generic, None) if rules.generic_type => Err(Refusal::MissingClaim("type")),
-        (Declares::Generic | Declares::Other, _) => Err(Refusal::UnknownType),
+        (Declares::Generic, None) if rules.generic_type => Err(TokenError::MissingClaim("type")),
+        (Declares::Generic | Declares::Other, _) => Err(TokenError::UnknownType),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
 
 /// How long a key is published before it signs, unless something else is wanted: longer than what follows a node's keys
 /// from its URL believes what it has read, through dozens of relays.
-pub const PUBLISHED_FOR: Duration = Duration::from_secs(60 * 60);
+pub const DEFAULT_PUBLICATION_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// The most keys that a rotation leaves. Several at once go beyond it, and must not go beyond what a set can hold.
 const MOST_KEPT: usize = MAX_KEYS / 2;
@@ -69,7 +69,7 @@ pub async fn remove_key(store: &dyn KeyStore, id: &str, now: Timestamp) -> Resul
     let kept = store.keys().await?;
     let Some(key) = kept.iter().find(|key| key.id == id) else { return Ok(None) };
     let successor = StoredKey { signs_from: now, ..StoredKey::generate(key.algorithm, now)? };
-    let signs = key_at(&kept, now).is_some_and(|signs| signs.id == id);
+    let signs = active_key_at(&kept, now).is_some_and(|signs| signs.id == id);
     let added = signs.then(|| successor.clone());
     let mut keys = store.replace_keys(added.clone(), vec![id.to_owned()]).await?;
     let mut successor = Some(successor);
@@ -85,6 +85,6 @@ pub async fn remove_key(store: &dyn KeyStore, id: &str, now: Timestamp) -> Resul
 /// Of keys in the order in which they sign, the one that signs at this time: of those whose time has come the last one,
 /// and the first if none has. `None` if there are none.
 #[must_use]
-pub fn key_at(keys: &[StoredKey], now: Timestamp) -> Option<&StoredKey> {
+pub fn active_key_at(keys: &[StoredKey], now: Timestamp) -> Option<&StoredKey> {
     keys.iter().rev().find(|key| key.signs_from <= now).or_else(|| keys.first())
 }

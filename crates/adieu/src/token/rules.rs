@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{Error, Issuer, revocation::MAX_LEEWAY, time::Timestamp};
 
-use super::{Claims, Fresh, Refusal};
+use super::{Claims, Fresh, TokenError};
 
 /// The longest token that is accepted unless something else is set, in bytes.
 pub const DEFAULT_MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -178,9 +178,9 @@ impl Rules {
     }
 
     /// Passes on a token that does not live longer than its issuer's tokens do from `begin`.
-    pub(super) fn require_short_life(&self, begin: Timestamp, expires_at: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn require_short_life(&self, begin: Timestamp, expires_at: Timestamp) -> Result<(), TokenError> {
         match self.longest_lifetime {
-            Some(longest) if expires_at > begin.plus(longest) => Err(Refusal::InvalidClaim("exp")),
+            Some(longest) if expires_at > begin.plus(longest) => Err(TokenError::InvalidClaim("exp")),
             _ => Ok(()),
         }
     }
@@ -192,16 +192,16 @@ impl Rules {
         not_before: Option<Timestamp>,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), TokenError> {
         if issued_at.is_none() {
             self.require_short_life(now, expires_at)?;
         }
         if issued_at.max(not_before).is_some_and(|begin| begin > now.plus(self.skew())) {
-            return Err(Refusal::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
         // RFC 7519 §4.1.4: on or after `exp` is too late.
         if now >= expires_at.plus(self.leeway) {
-            return Err(Refusal::Expired);
+            return Err(TokenError::Expired);
         }
         Ok(())
     }

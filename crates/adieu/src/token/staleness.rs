@@ -7,8 +7,8 @@ use std::{
 
 /// What a verifier does when its index is staler than `max_staleness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenStale {
-    /// Refuse every token with [`Refusal::Stale`](super::Refusal::Stale): no token is accepted later than the bound after its
+pub enum StalePolicy {
+    /// Refuse every token with [`TokenError::Stale`](super::TokenError::Stale): no token is accepted later than the bound after its
     /// logout.
     #[default]
     Refuse,
@@ -18,7 +18,7 @@ pub enum WhenStale {
 
 /// How many tokens a verifier has judged by an index that was too stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct JudgedWhileStale {
+pub struct StaleDecisions {
     /// Refused for that reason alone.
     pub refused: u64,
     /// Accepted all the same.
@@ -29,14 +29,14 @@ pub struct JudgedWhileStale {
 #[derive(Debug)]
 pub(super) struct Staleness {
     pub(super) longest: Duration,
-    pub(super) policy: WhenStale,
+    pub(super) policy: StalePolicy,
     has_told: AtomicBool,
     refused: AtomicU64,
     accepted: AtomicU64,
 }
 
 impl Staleness {
-    pub(super) fn new(longest: Duration, policy: WhenStale) -> Self {
+    pub(super) fn new(longest: Duration, policy: StalePolicy) -> Self {
         Self {
             longest,
             policy,
@@ -46,8 +46,8 @@ impl Staleness {
         }
     }
 
-    pub(super) fn judged(&self) -> JudgedWhileStale {
-        JudgedWhileStale { refused: self.refused.load(Relaxed), accepted: self.accepted.load(Relaxed) }
+    pub(super) fn judged(&self) -> StaleDecisions {
+        StaleDecisions { refused: self.refused.load(Relaxed), accepted: self.accepted.load(Relaxed) }
     }
 
     /// A token is being judged by a fresh index. Nothing is written, or processors would fight over it, but after a change.

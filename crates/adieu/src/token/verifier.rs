@@ -16,7 +16,7 @@ use crate::{
     revocation::{Freshness, Index, Revocation, RevokedBy, TokenFacts},
     time::{Clock, Moment, Timestamp},
     token::{
-        Claims, Decoder, Expiry, JudgedWhileStale, Refusal, TokenType, WhenStale, issuers::Issuers,
+        Claims, Decoder, Expiry, StaleDecisions, StalePolicy, TokenError, TokenType, issuers::Issuers,
         staleness::Staleness,
     },
 };
@@ -41,7 +41,7 @@ impl Verifier {
         freshness: Freshness,
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
-        when_stale: WhenStale,
+        when_stale: StalePolicy,
     ) -> Self {
         let issuers = Issuers::new(decoder.into());
         Self { issuers, index, freshness, clock, staleness: Staleness::new(max_staleness, when_stale) }
@@ -75,7 +75,7 @@ impl Verifier {
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
+    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.decode_shared(token, self.clock.now());
         self.judge(self.unless_stale(decoded, complete_at)?, TokenType::Access, complete_at)
@@ -84,15 +84,15 @@ impl Verifier {
     /// Verifies an access token that must come from a recent login with credentials.
     ///
     /// # Errors
-    /// As [`Verifier::verify`], and [`Refusal::NotFresh`] when that is all that is wrong with it.
-    pub fn verify_fresh(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
+    /// As [`Verifier::verify`], and [`TokenError::NotFresh`] when that is all that is wrong with it.
+    pub fn verify_fresh(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let claims = self.verify(token)?;
         claims.require_fresh(self.clock.now())?;
         Ok(claims)
     }
 
     /// Verifies a refresh token as far as that can be done without its session.
-    pub(crate) fn verify_refresh(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
+    pub(crate) fn verify_refresh(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         // Another issuer's is for that issuer to exchange.
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.own().decode(token, self.clock.now());
@@ -101,11 +101,11 @@ impl Verifier {
 
     /// Verifies a token of either type at any time of its life: whoever can show one may end its session. A stale index
     /// does not matter, since the store decides.
-    pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), Refusal> {
-        let (claims, expiry) = self.issuers.decode_even_expired(token, self.clock.now())?;
+    pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
+        let (claims, expiry) = self.issuers.decode_ignoring_expiry(token, self.clock.now())?;
         match self.refuse_revoked(&facts(&claims)) {
             // Nothing is known of it any more, but for what the store says of its session.
-            Err(Refusal::Expired) => Ok((claims, Expiry::Expired)),
+            Err(TokenError::Expired) => Ok((claims, Expiry::Expired)),
             Ok(()) => Ok((claims, expiry)),
             Err(refusal) => Err(refusal),
         }
@@ -115,13 +115,13 @@ impl Verifier {
     /// this is for reading a token, not for letting anyone in.
     ///
     /// # Errors
-    /// As [`Decoder::decode_even_expired`].
-    pub fn read(&self, token: &str) -> Result<(Claims, Expiry), Refusal> {
-        self.issuers.decode_even_expired(token, self.clock.now())
+    /// As [`Decoder::decode_ignoring_expiry`].
+    pub fn read(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
+        self.issuers.decode_ignoring_expiry(token, self.clock.now())
     }
 
     /// Verifies no more than that the token is an authentic one.
-    pub(crate) fn verify_to_revoke(&self, token: &str) -> Result<Claims, Refusal> {
+    pub(crate) fn verify_to_revoke(&self, token: &str) -> Result<Claims, TokenError> {
         self.read(token).map(|(claims, _)| claims)
     }
 
@@ -151,14 +151,14 @@ impl Verifier {
 
     /// What happens when it is staler.
     #[must_use]
-    pub fn when_stale(&self) -> WhenStale {
+    pub fn when_stale(&self) -> StalePolicy {
         self.staleness.policy
     }
 
     /// How many tokens were judged while it was, since this verifier was made. When that begins and when it ends is logged, once
     /// each.
     #[must_use]
-    pub fn judged_while_stale(&self) -> JudgedWhileStale {
+    pub fn judged_while_stale(&self) -> StaleDecisions {
         self.staleness.judged()
     }
 
@@ -173,13 +173,13 @@ impl Verifier {
     }
 
     /// A token whose key is not known may be good: a key that others know is no news to whoever is fresh.
-    fn unless_stale<T>(&self, decoded: Result<T, Refusal>, complete_at: Option<Moment>) -> Result<T, Refusal> {
+    fn unless_stale<T>(&self, decoded: Result<T, TokenError>, complete_at: Option<Moment>) -> Result<T, TokenError> {
         decoded.map_err(|refusal| {
-            if refusal != Refusal::UnknownKey || self.is_recent(complete_at) {
+            if refusal != TokenError::UnknownKey || self.is_recent(complete_at) {
                 return refusal;
             }
             self.staleness.refused();
-            Refusal::Stale
+            TokenError::Stale
         })
     }
 
@@ -192,15 +192,15 @@ impl Verifier {
         claims: Arc<Claims>,
         expected: TokenType,
         complete_at: Option<Moment>,
-    ) -> Result<Arc<Claims>, Refusal> {
+    ) -> Result<Arc<Claims>, TokenError> {
         self.refuse_revoked(&facts(&claims))?;
         // An index that was never complete is no stale one: nothing is known at all.
         let is_recent = self.is_recent(complete_at);
         if is_recent {
             self.staleness.fresh();
-        } else if self.staleness.policy == WhenStale::Refuse || complete_at.is_none() {
+        } else if self.staleness.policy == StalePolicy::Refuse || complete_at.is_none() {
             self.staleness.refused();
-            return Err(Refusal::Stale);
+            return Err(TokenError::Stale);
         }
         claims.require_type(expected)?;
         if !is_recent {
@@ -214,14 +214,14 @@ impl Verifier {
         self.index.check(&facts(claims))
     }
 
-    fn refuse_revoked(&self, facts: &TokenFacts<'_>) -> Result<(), Refusal> {
+    fn refuse_revoked(&self, facts: &TokenFacts<'_>) -> Result<(), TokenError> {
         if let Some(by) = self.index.check(facts) {
-            return Err(Refusal::Revoked(by));
+            return Err(TokenError::Revoked(by));
         }
         // A token whose revocation may have been forgotten has expired, also when the clock has gone back. Asked after
         // the check: what was forgotten between the two is seen here.
         if Revocation::lapse_for(facts.expires_at) <= self.index.pruned_through() {
-            return Err(Refusal::Expired);
+            return Err(TokenError::Expired);
         }
         Ok(())
     }

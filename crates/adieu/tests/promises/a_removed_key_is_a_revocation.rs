@@ -16,8 +16,8 @@ use adieu::{
     store::Memory,
     time::{Clock as _, ManualClock},
     token::{
-        Algorithm, Claims, Decoder, KeySet, KeyStore as _, Refusal, Rules, SigningKey, StoredKey, TokenType, Verifier,
-        WhenStale, encode, key_at, remove_key, rotate_key,
+        Algorithm, Claims, Decoder, KeySet, KeyStore as _, Rules, SigningKey, StalePolicy, StoredKey, TokenError,
+        TokenType, Verifier, active_key_at, encode, remove_key, rotate_key,
     },
 };
 use adieu_sqlite::Sqlite;
@@ -41,8 +41,8 @@ async fn the_node_that_removed_it_refuses_at_once_also_what_it_remembers() {
     let old = signs(&node);
     let removed = node.remove_key(&old).await.unwrap().unwrap();
     assert_eq!(decoder.cache_stats().entries, 0);
-    assert_eq!(refusal(&node, &tokens.access), Some(Refusal::UnknownKey));
-    assert_eq!(node.sessions().inspect(&tokens.refresh).err(), Some(Refusal::UnknownKey));
+    assert_eq!(refusal(&node, &tokens.access), Some(TokenError::UnknownKey));
+    assert_eq!(node.sessions().inspect(&tokens.refresh).err(), Some(TokenError::UnknownKey));
 
     // Another signs in its place.
     assert_eq!(signs(&node), removed.successor.unwrap().id);
@@ -67,13 +67,13 @@ async fn every_other_node_refuses_it_within_the_bound() {
         let asked_at = Instant::now();
         match refusal(&there, &tokens.access) {
             None => assert!(asked_at <= answered_at + MAX_STALENESS, "accepted {:?} later", answered_at.elapsed()),
-            Some(Refusal::Stale) => {}
+            Some(TokenError::Stale) => {}
             Some(refused) => break refused,
         }
         assert!(answered_at.elapsed() < Duration::from_secs(60), "it does not hear of it");
         tokio::time::sleep(Duration::from_millis(2)).await;
     };
-    assert_eq!(refused, Refusal::UnknownKey);
+    assert_eq!(refused, TokenError::UnknownKey);
     println!("the other node knew after {:?}", answered_at.elapsed());
     // What it signs with changes a moment after what it believes.
     while signs(&there) != signs(&here) {
@@ -96,17 +96,17 @@ async fn a_node_that_can_not_read_the_keys_is_stale_after_the_bound_and_recovers
         store.set(reads);
         let bound = MAX_STALENESS + Duration::from_millis(1);
         here.remove_key(&signs(&here)).await.unwrap().unwrap();
-        assert_eq!(refusal(&here, &tokens.access), Some(Refusal::UnknownKey));
+        assert_eq!(refusal(&here, &tokens.access), Some(TokenError::UnknownKey));
         time.pass(bound).await;
-        assert_eq!(refusal(&there, &tokens.access), Some(Refusal::Stale), "{reads:?}");
+        assert_eq!(refusal(&there, &tokens.access), Some(TokenError::Stale), "{reads:?}");
         let new = log_in(&here).await;
         assert_eq!(refusal(&here, &new.access), None);
         // Nor can it know that this is no good token: others do, and it may by the next time.
-        assert_eq!(refusal(&there, &new.access), Some(Refusal::Stale), "{reads:?}");
+        assert_eq!(refusal(&there, &new.access), Some(TokenError::Stale), "{reads:?}");
 
         store.set(Reads::Work);
         time.pass(MAX_STALENESS * 2).await;
-        assert_eq!(refusal(&there, &tokens.access), Some(Refusal::UnknownKey), "{reads:?}");
+        assert_eq!(refusal(&there, &tokens.access), Some(TokenError::UnknownKey), "{reads:?}");
         assert_eq!(refusal(&there, &new.access), None, "{reads:?}");
     }
 }
@@ -132,13 +132,13 @@ async fn what_was_revoked_is_known_also_while_the_keys_can_not_be_read() {
         let (time, memory) = (Time::at_noon(), Memory::new());
         let store = Faulty::on(&memory);
         let here = time.node(&memory).await;
-        let there = time.builder().when_stale(WhenStale::Accept).start(store.clone()).await.unwrap();
+        let there = time.builder().when_stale(StalePolicy::Accept).start(store.clone()).await.unwrap();
         let tokens = log_in(&here).await;
         store.set(reads);
         time.pass(MAX_STALENESS).await;
         here.sessions().log_out(&tokens.access, Scope::This).await.unwrap();
         time.pass(MAX_STALENESS * 3).await;
-        assert!(matches!(refusal(&there, &tokens.access), Some(Refusal::Revoked(_))), "{reads:?}");
+        assert!(matches!(refusal(&there, &tokens.access), Some(TokenError::Revoked(_))), "{reads:?}");
     }
 }
 
@@ -168,11 +168,11 @@ async fn an_answer_that_comes_late_does_not_bring_it_back() {
     removing.await.unwrap();
     // Whoever takes the late answer in does so at one of these steps.
     for _ in 0..100 {
-        assert_eq!(refusal(&node, &tokens.access), Some(Refusal::UnknownKey));
+        assert_eq!(refusal(&node, &tokens.access), Some(TokenError::UnknownKey));
         tokio::task::yield_now().await;
     }
     time.pass(MAX_STALENESS).await;
-    assert_eq!(refusal(&node, &tokens.access), Some(Refusal::UnknownKey));
+    assert_eq!(refusal(&node, &tokens.access), Some(TokenError::UnknownKey));
 }
 
 /// A check that begins while a node is stale, and ends when it has just learned that the key is gone, must not take the
@@ -192,7 +192,7 @@ fn a_node_that_becomes_fresh_during_a_check_does_not_let_it_through() {
         freshness.clone(),
         Arc::new(clock.clone()),
         MAX_STALENESS,
-        WhenStale::Refuse,
+        StalePolicy::Refuse,
     );
     let lifetime = Duration::from_secs(1_000_000);
     let token = encode(&key, &Claims::new(issuer(), jose(), TokenType::Access, NOON, lifetime)).unwrap();
@@ -258,7 +258,7 @@ async fn who_removes_the_key_that_signs_puts_another_in_its_place() {
     let removed = remove_key(&store, &signing, later).await.unwrap().unwrap();
     let successor = removed.successor.unwrap().id;
     assert_eq!(ids(&store).await, [successor.clone(), planned.id]);
-    assert_eq!(key_at(&removed.keys, later).unwrap().id, successor);
+    assert_eq!(active_key_at(&removed.keys, later).unwrap().id, successor);
 
     assert!(remove_key(&store, "nobody", later).await.unwrap().is_none());
 }
@@ -281,7 +281,7 @@ async fn a_store_that_has_lost_its_keys_gets_another_and_believes_no_old_one() {
     let tokens = log_in(&here).await;
     store.replace_keys(None, ids(&store).await).await.unwrap();
     time.pass(MAX_STALENESS * 2).await;
-    assert_eq!(refusal(&here, &tokens.access), Some(Refusal::UnknownKey));
+    assert_eq!(refusal(&here, &tokens.access), Some(TokenError::UnknownKey));
     assert_eq!(ids(&store).await.len(), 1);
     let tokens = log_in(&here).await;
     assert_eq!(refusal(&there, &tokens.access), None);
@@ -299,7 +299,7 @@ async fn a_key_that_can_not_be_used_makes_a_node_stale_and_not_blind() {
     };
     store.replace_keys(Some(damaged), vec![]).await.unwrap();
     time.pass(MAX_STALENESS * 2).await;
-    assert_eq!(refusal(&node, &tokens.access), Some(Refusal::Stale));
+    assert_eq!(refusal(&node, &tokens.access), Some(TokenError::Stale));
     store.replace_keys(None, vec!["damaged".to_owned()]).await.unwrap();
     time.pass(MAX_STALENESS * 2).await;
     assert_eq!(refusal(&node, &tokens.access), None);
@@ -326,6 +326,6 @@ async fn whoever_has_logged_out_is_still_told_so_and_others_log_in_again() {
     assert_eq!(key_of(&later.access), next.id);
 
     node.remove_key(&key_of(&tokens.access)).await.unwrap().unwrap();
-    assert!(matches!(refresh(&node, &tokens.refresh).await, Err(SessionError::Refused(Refusal::UnknownKey))));
+    assert!(matches!(refresh(&node, &tokens.refresh).await, Err(SessionError::Refused(TokenError::UnknownKey))));
     assert!(refresh(&node, &later.refresh).await.is_ok());
 }

@@ -12,10 +12,10 @@ use adieu::{
     Error, Issuer, Node, NodeBuilder, SessionId,
     restore::{HighWater, LogState, Restorable as _},
     revocation::{LogId, Position, Revocation, RevocationLog as _, RevokedBy, Target},
+    run_maintenance,
     session::{RefreshToken, Scope, SessionStore as _, TokenPair},
-    tidy_up,
     time::{Clock as _, ManualClock, SystemClock, Timestamp},
-    token::{Algorithm, Decoder, KeySet, KeyStore as _, Refusal, Rules, SigningKey, StoredKey, VerifyingKey},
+    token::{Algorithm, Decoder, KeySet, KeyStore as _, Rules, SigningKey, StoredKey, TokenError, VerifyingKey},
 };
 use adieu_sqlite::{Sqlite, rusqlite::Connection};
 
@@ -93,7 +93,7 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
     node.sessions().log_out(&tokens.access, Scope::This).await.unwrap();
 }
 
-fn refusal(node: &Node, token: &str) -> Option<Refusal> {
+fn refusal(node: &Node, token: &str) -> Option<TokenError> {
     node.verifier().verify(token).err()
 }
 
@@ -105,7 +105,7 @@ async fn refresh(node: &Node, tokens: &TokenPair) -> bool {
 async fn assert_all_is_revoked(node: &Node, before: &[&TokenPair]) {
     assert!(node.restored_at().is_some());
     for tokens in before {
-        assert_eq!(refusal(node, &tokens.access), Some(Refusal::Revoked(RevokedBy::Everything)));
+        assert_eq!(refusal(node, &tokens.access), Some(TokenError::Revoked(RevokedBy::Everything)));
         assert!(!refresh(node, tokens).await);
     }
     let tokens = log_in(node).await;
@@ -139,7 +139,7 @@ async fn every_token_from_before_is_refused() {
     let node = place.start().await;
     assert_eq!(node.restored_at(), None);
     assert_eq!(refusal(&node, &new.access), None, "noticed once, not at every start");
-    assert_eq!(refusal(&node, &left.access), Some(Refusal::Revoked(RevokedBy::Everything)));
+    assert_eq!(refusal(&node, &left.access), Some(TokenError::Revoked(RevokedBy::Everything)));
 }
 
 /// The shortest way back: by the one entry that was acknowledged just before the process was gone, with nothing written in
@@ -550,7 +550,7 @@ async fn nothing_else_is_taken_for_it() {
             match random.u8(..8) {
                 0 => {
                     clock.advance(Duration::from_secs(random.u64(1..100_000)));
-                    tidy_up(&**node.log(), sessions.store(), clock.now()).await.unwrap();
+                    run_maintenance(&**node.log(), sessions.store(), clock.now()).await.unwrap();
                 }
                 // Hidden from the start: it lapsed before it came.
                 1 => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
     session::{Scope, SessionError},
-    token::Refusal,
+    token::TokenError,
 };
 
 use crate::support::{NOON, Node, issuer, jose};
@@ -32,7 +32,7 @@ async fn whatever_revoked_it_every_path_refuses() {
         // In the log only: the session's row is still there, so no path can hide behind it.
         node.sessions.revoke(revocations.collect()).await.unwrap();
 
-        let refusal = Refusal::Revoked(by);
+        let refusal = TokenError::Revoked(by);
         assert_eq!(node.refusal(&tokens.access), Some(refusal.clone()), "verify, {by:?}");
         assert_eq!(node.sessions.inspect(&tokens.refresh).unwrap_err(), refusal, "refresh, {by:?}");
         let logout = node.sessions.log_out(&tokens.access, Scope::This).await;

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use adieu::{
-    Error, Node, Subject,
-    session::{Scope, SessionSettings, forget_lapsed_keys, kept_until},
+    Error, Node, Subject, run_maintenance,
+    session::{Scope, SessionSettings, forget_lapsed_keys, retained_until},
     store::Memory,
-    tidy_up,
     time::{Clock as _, Timestamp},
-    token::{Algorithm, KeyStore as _, Refusal, SigningKey, load_or_make_keys, rotate_key},
+    token::{Algorithm, KeyStore as _, SigningKey, TokenError, load_or_make_keys, rotate_key},
 };
 use adieu_sqlite::Sqlite;
 
@@ -56,7 +55,7 @@ async fn a_rotation_on_one_node_is_honoured_by_the_others_and_refuses_nobody() {
     assert_eq!(key_of(&renewed), new.id);
     here.sessions().log_out(&refreshed.refresh, Scope::This).await.unwrap();
     time.pass(MAX_STALENESS).await;
-    assert!(matches!(refusal(&there, &refreshed.access), Some(Refusal::Revoked(_))));
+    assert!(matches!(refusal(&there, &refreshed.access), Some(TokenError::Revoked(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +96,7 @@ async fn two_rotations_at_once_are_harmless() {
     assert!(made.contains(&signs(&here)));
     for tokens in [before.access, log_in(&here).await.access, log_in(&there).await.access] {
         // An hour is longer than an access token lives.
-        let expected = (key_of(&tokens) != signs(&here)).then_some(Refusal::Expired);
+        let expected = (key_of(&tokens) != signs(&here)).then_some(TokenError::Expired);
         assert_eq!((refusal(&here, &tokens), refusal(&there, &tokens)), (expected.clone(), expected));
     }
 }
@@ -126,9 +125,9 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
     let old = signs(&node);
     let new = node.rotate_key(HOUR).await.unwrap();
     let keys = store.keys().await.unwrap();
-    assert_eq!(kept_until(&keys, &new.id, lifetime), None);
-    assert_eq!(kept_until(&keys, "nobody", lifetime), None);
-    let until = kept_until(&keys, &old, lifetime).unwrap();
+    assert_eq!(retained_until(&keys, &new.id, lifetime), None);
+    assert_eq!(retained_until(&keys, "nobody", lifetime), None);
+    let until = retained_until(&keys, &old, lifetime).unwrap();
     assert!(until > new.signs_from.plus(lifetime));
 
     // In its last second it signs a refresh token that lives for as long as any can.
@@ -141,7 +140,7 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
     assert_eq!(key_of(&tokens.refresh), old);
     let sessions = node.sessions().store();
     let forget = async |now| {
-        tidy_up(&**node.log(), sessions, now).await.unwrap();
+        run_maintenance(&**node.log(), sessions, now).await.unwrap();
         forget_lapsed_keys(&store, sessions, lifetime, now).await.unwrap()
     };
     time.jump(lifetime - Duration::from_secs(10)).await;
@@ -178,7 +177,7 @@ async fn a_session_of_longer_lived_settings_keeps_its_key() {
     node.sessions().log_in(Subject::new("ana").unwrap(), Default::default(), Default::default()).await.unwrap();
     let sessions = node.sessions().store();
     let forget = async || {
-        tidy_up(&**node.log(), sessions, node.clock().now()).await.unwrap();
+        run_maintenance(&**node.log(), sessions, node.clock().now()).await.unwrap();
         forget_lapsed_keys(&store, sessions, lifetime, node.clock().now()).await.unwrap()
     };
     assert_eq!(forget().await, 0);

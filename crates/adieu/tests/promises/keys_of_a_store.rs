@@ -11,10 +11,10 @@ use std::{
 use adieu::{
     Error, Node, NodeBuilder, SessionId, Subject,
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
-    session::{Ended, Ending, Rotated, Rotation, Session, SessionError, SessionKey, SessionStore, TokenPair},
+    session::{EndSessions, Ended, Rotated, Rotation, Session, SessionError, SessionKey, SessionStore, TokenPair},
     store::{Memory, Store},
     time::{Clock as _, ManualClock, Timestamp},
-    token::{KeyStore, Refusal, StoredKey},
+    token::{KeyStore, StoredKey, TokenError},
 };
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -109,11 +109,11 @@ impl SessionStore for Faulty {
         self.memory.rotate(rotation).await
     }
 
-    async fn end(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+    async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error> {
         self.memory.end(ending).await
     }
 
-    async fn end_all(&self, endings: Vec<Ending>) -> Result<Vec<Option<Ended>>, Error> {
+    async fn end_all(&self, endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
         self.memory.end_all(endings).await
     }
 
@@ -202,7 +202,7 @@ pub(crate) async fn refresh(node: &Node, token: &str) -> Result<TokenPair, Sessi
 }
 
 /// Why an access token is refused; `None` when it is good.
-pub(crate) fn refusal(node: &Node, token: &str) -> Option<Refusal> {
+pub(crate) fn refusal(node: &Node, token: &str) -> Option<TokenError> {
     node.verifier().verify(token).err()
 }
 

@@ -7,12 +7,12 @@ use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionError, SessionSettings},
     store::Memory,
-    token::Refusal,
+    token::TokenError,
 };
 
 use crate::support::{NOON, Node, Setup, issuer, jose};
 
-const REVOKED: Refusal = Refusal::Revoked(RevokedBy::Session);
+const REVOKED: TokenError = TokenError::Revoked(RevokedBy::Session);
 
 fn is_revoked<T>(outcome: Result<T, SessionError>) -> bool {
     matches!(outcome, Err(SessionError::Refused(REVOKED)))
@@ -47,7 +47,7 @@ async fn so_will_an_expired_token() {
     let tokens = node.log_in(jose()).await;
     node.clock.advance(Duration::from_secs(60 * 60));
     node.catch_up().await;
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Expired));
 
     node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
 
@@ -63,7 +63,7 @@ async fn an_expired_token_ends_no_other_session() {
     node.catch_up().await;
     for scope in [Scope::Others, Scope::All] {
         let outcome = node.sessions.log_out(&tokens.access, scope).await;
-        assert!(matches!(outcome, Err(SessionError::Refused(Refusal::Expired))));
+        assert!(matches!(outcome, Err(SessionError::Refused(TokenError::Expired))));
     }
     assert!(node.refresh(&tokens.refresh).await.is_ok() && node.refresh(&other.refresh).await.is_ok());
 }
@@ -74,7 +74,7 @@ async fn so_will_one_from_before_the_clock_was_set_back() {
     let tokens = node.log_in(jose()).await;
     node.clock.set_wall(NOON.minus(Duration::from_secs(60 * 60)));
     node.catch_up().await;
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::NotYetValid));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::NotYetValid));
 
     node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
 

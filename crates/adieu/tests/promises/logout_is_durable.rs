@@ -3,7 +3,7 @@
 //! That it also outlives `kill -9`, and that a store that can't write never answers success, is shown on the server,
 //! whose tests end real processes and fill real disks.
 
-use adieu::{revocation::RevokedBy, session::Scope, token::Refusal};
+use adieu::{revocation::RevokedBy, session::Scope, token::TokenError};
 use adieu_sqlite::Sqlite;
 
 use crate::support::{Node, Setup, jose};
@@ -21,7 +21,7 @@ async fn a_restarted_node_still_refuses() {
     };
 
     let node = Node::on_file(&file, Setup::default()).await;
-    assert_eq!(node.refusal(&ended.access), Some(Refusal::Revoked(RevokedBy::Session)));
+    assert_eq!(node.refusal(&ended.access), Some(TokenError::Revoked(RevokedBy::Session)));
     assert!(node.refresh(&ended.refresh).await.is_err());
     assert_eq!(node.refusal(&kept.access), None);
     assert!(node.refresh(&kept.refresh).await.is_ok());

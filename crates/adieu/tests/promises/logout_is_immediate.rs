@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adieu::{
     revocation::RevokedBy,
     session::{Scope, Selection},
-    token::Refusal,
+    token::TokenError,
 };
 
 use crate::support::{Node, Setup, jose};
@@ -18,7 +18,7 @@ async fn the_next_check_refuses() {
         let tokens = node.log_in(jose()).await;
         assert_eq!(node.refusal(&tokens.access), None);
         node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
-        assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Session)));
+        assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Session)));
     }
 }
 
@@ -38,7 +38,7 @@ async fn a_client_that_hung_up_and_asks_again_is_told_the_truth() {
         first.abort();
         // Logged out now or before: either way the token is refused from here on.
         let _ = node.sessions.log_out(&tokens.access, Scope::This).await;
-        assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Session)), "round {round}");
+        assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Session)), "round {round}");
     }
 }
 
@@ -56,6 +56,6 @@ async fn what_another_process_ended_is_refused_as_soon_as_this_one_says_so() {
         } else {
             assert!(here.sessions.log_out(&tokens.access, Scope::This).await.is_err());
         }
-        assert_eq!(here.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Session)));
+        assert_eq!(here.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Session)));
     }
 }

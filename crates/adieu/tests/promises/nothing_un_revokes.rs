@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
+    run_maintenance,
     session::{Name, Scope},
-    tidy_up,
     time::{Clock, Timestamp},
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_sqlite::Sqlite;
 use tokio::sync::Barrier;
@@ -41,7 +41,7 @@ async fn a_refresh_that_races_a_logout_leaves_no_live_token() {
         match refresh.await.unwrap() {
             Ok(minted) => {
                 refreshed += 1;
-                assert_eq!(node.refusal(&minted.access), Some(Refusal::Revoked(RevokedBy::Session)));
+                assert_eq!(node.refusal(&minted.access), Some(TokenError::Revoked(RevokedBy::Session)));
                 assert!(node.refresh(&minted.refresh).await.is_err());
             }
             Err(_) => refused += 1,
@@ -90,7 +90,7 @@ async fn a_second_answer_to_a_refresh_is_no_later_than_the_first() {
     node.clock.set_wall(NOON);
     node.sessions.revoke_everything().await.unwrap();
     node.clock.set_wall(NOON.plus(Duration::from_secs(10)));
-    assert_eq!(node.refusal(&again.access), Some(Refusal::Revoked(RevokedBy::Everything)));
+    assert_eq!(node.refusal(&again.access), Some(TokenError::Revoked(RevokedBy::Everything)));
 }
 
 #[tokio::test]
@@ -103,9 +103,9 @@ async fn an_earlier_cut_off_does_not_weaken_a_later_one() {
         lapses_at: Revocation::lapse_for(NOON.plus(Duration::from_secs(900))),
     };
     node.sessions.revoke(vec![cut_off(NOON)]).await.unwrap();
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Subject)));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Subject)));
     node.sessions.revoke(vec![cut_off(NOON.minus(Duration::from_secs(60)))]).await.unwrap();
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Subject)));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Subject)));
 }
 
 #[tokio::test]
@@ -116,17 +116,17 @@ async fn a_clock_that_goes_back_revives_nothing() {
     let tokens = node.log_in(jose()).await;
     node.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
     node.clock.advance(Duration::from_secs(60 * 60));
-    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
     node.catch_up().await;
     assert_eq!(node.index.stats().entries, 0);
 
     node.clock.set_wall(NOON);
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Expired));
 
     // Nor on a node that starts with the wrong time and has never known the revocation.
     let node = Node::on_file(&file, Setup::default()).await;
     assert_eq!(node.clock.now(), NOON);
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Expired));
 }
 
 #[tokio::test]

@@ -7,12 +7,12 @@ use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionError, SessionSettings},
     store::Memory,
-    token::Refusal,
+    token::TokenError,
 };
 
 use crate::support::{Node, Setup, issuer, jose};
 
-const REVOKED: Refusal = Refusal::Revoked(RevokedBy::Session);
+const REVOKED: TokenError = TokenError::Revoked(RevokedBy::Session);
 
 #[tokio::test]
 async fn two_tabs_get_the_same_successor() {

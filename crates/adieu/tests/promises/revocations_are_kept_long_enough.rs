@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
+    run_maintenance,
     session::{Scope, SessionError, SessionSettings},
-    tidy_up,
     time::Clock,
-    token::Refusal,
+    token::TokenError,
 };
 
 use crate::support::{NOON, Node, Setup, issuer, jose};
@@ -24,15 +24,15 @@ async fn it_outlives_the_last_access_token_and_is_then_forgotten() {
 
     // One second before the last token expires.
     node.clock.advance(Duration::from_secs(15 * 60 - 1));
-    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
     node.catch_up().await;
-    assert_eq!(node.refusal(&last.access), Some(Refusal::Revoked(RevokedBy::Session)));
+    assert_eq!(node.refusal(&last.access), Some(TokenError::Revoked(RevokedBy::Session)));
     assert_eq!(node.index.stats().entries, 1);
 
     node.clock.advance(Duration::from_secs(60 * 60));
-    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
     node.catch_up().await;
-    assert_eq!(node.refusal(&last.access), Some(Refusal::Expired));
+    assert_eq!(node.refusal(&last.access), Some(TokenError::Expired));
     assert_eq!(node.log.read(None, Duration::ZERO).await.unwrap().entries, vec![]);
     assert_eq!(node.index.stats().entries, 0);
 }
@@ -49,9 +49,9 @@ async fn it_outlives_an_access_token_that_a_second_answer_gave() {
     node.sessions.log_out(&again.access, Scope::This).await.unwrap();
 
     node.clock.advance(Duration::from_secs(15 * 60 - 1));
-    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
     node.catch_up().await;
-    assert_eq!(node.refusal(&again.access), Some(Refusal::Revoked(RevokedBy::Session)));
+    assert_eq!(node.refusal(&again.access), Some(TokenError::Revoked(RevokedBy::Session)));
 }
 
 /// Nothing is known any more of what has ended of a token that old, so it counts as expired, whatever the clock says.
@@ -61,14 +61,14 @@ async fn once_it_may_be_forgotten_its_token_ends_its_own_session_at_most() {
     let (tokens, forgotten) = (node.log_in(jose()).await, node.log_in(jose()).await);
     node.sessions.log_out(&forgotten.access, Scope::This).await.unwrap();
     node.clock.advance(Duration::from_secs(60 * 60));
-    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
     node.catch_up().await;
     node.clock.set_wall(NOON);
-    assert_eq!(node.refusal(&forgotten.access), Some(Refusal::Expired));
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Expired));
+    assert_eq!(node.refusal(&forgotten.access), Some(TokenError::Expired));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Expired));
     for scope in [Scope::All, Scope::Others] {
         let refused = node.sessions.log_out(&tokens.access, scope).await;
-        assert!(matches!(refused, Err(SessionError::Refused(Refusal::Expired))), "{refused:?}");
+        assert!(matches!(refused, Err(SessionError::Refused(TokenError::Expired))), "{refused:?}");
     }
     assert_eq!(node.sessions.log_out(&tokens.access, Scope::This).await.unwrap(), 1);
 }
@@ -88,12 +88,12 @@ async fn it_outlives_tokens_that_were_minted_when_they_lived_longer() {
     let node = Node::on_file(&file, Setup::default()).await;
     node.sessions.log_out(&tokens.refresh, Scope::This).await.unwrap();
     node.clock.advance(hour - Duration::from_secs(1));
-    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
     drop(node.follower);
 
     let setup = Setup { clock: node.clock.clone(), ..Setup::default() };
     let node = Node::on_file(&file, setup).await;
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Session)));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Session)));
 }
 
 #[tokio::test]
@@ -109,10 +109,10 @@ async fn so_does_one_of_a_token_of_which_only_the_id_is_known() {
     let node = Node::on_file(&file, Setup { settings: short, ..Setup::default() }).await;
     node.sessions.revoke_token_id(tokens.claims.token_id.clone(), None).await.unwrap();
     node.clock.advance(day - Duration::from_secs(1));
-    tidy_up(&*node.log, &*node.store, node.clock.now()).await.unwrap();
+    run_maintenance(&*node.log, &*node.store, node.clock.now()).await.unwrap();
 
     let node = Node::on_file(&file, Setup { clock: node.clock.clone(), ..Setup::default() }).await;
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Token)));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Token)));
 }
 
 #[tokio::test]

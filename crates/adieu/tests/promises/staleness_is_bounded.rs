@@ -14,7 +14,7 @@ use adieu::{
     session::Scope,
     store::Memory,
     time::{Clock as _, Moment, SystemClock, Timestamp},
-    token::{Algorithm, Refusal, SigningKey, WhenStale},
+    token::{Algorithm, SigningKey, StalePolicy, TokenError},
 };
 use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
@@ -31,7 +31,7 @@ async fn what_another_process_revokes_is_refused_here() {
     there.sessions.log_out(&tokens.access, Scope::This).await.unwrap();
 
     here.catch_up().await;
-    assert_eq!(here.refusal(&tokens.access), Some(Refusal::Revoked(RevokedBy::Session)));
+    assert_eq!(here.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Session)));
 }
 
 /// A log that can be cut off.
@@ -56,7 +56,7 @@ impl RevocationLog for Severable {
     }
 }
 
-async fn severable(when_stale: WhenStale) -> (Node, Arc<AtomicBool>) {
+async fn severable(when_stale: StalePolicy) -> (Node, Arc<AtomicBool>) {
     let (log, cut) = (Memory::new(), Arc::new(AtomicBool::new(false)));
     let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
     let severable = Severable { log: log.clone(), cut: Arc::clone(&cut) };
@@ -66,7 +66,7 @@ async fn severable(when_stale: WhenStale) -> (Node, Arc<AtomicBool>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_cut_off_refuses_after_the_bound_and_recovers() {
-    let (node, cut) = severable(WhenStale::Refuse).await;
+    let (node, cut) = severable(StalePolicy::Refuse).await;
     let tokens = node.log_in(jose()).await;
     node.catch_up().await;
     cut.store(true, Ordering::SeqCst);
@@ -74,7 +74,7 @@ async fn a_node_that_is_cut_off_refuses_after_the_bound_and_recovers() {
     node.clock.advance(MAX_STALENESS - Duration::from_millis(10));
     assert_eq!(node.refusal(&tokens.access), None);
     node.clock.advance(Duration::from_millis(20));
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Stale));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Stale));
 
     cut.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -83,7 +83,7 @@ async fn a_node_that_is_cut_off_refuses_after_the_bound_and_recovers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_told_to_accept_does() {
-    let (node, cut) = severable(WhenStale::Accept).await;
+    let (node, cut) = severable(StalePolicy::Accept).await;
     let tokens = node.log_in(jose()).await;
     cut.store(true, Ordering::SeqCst);
     node.clock.advance(Duration::from_secs(600));
@@ -92,13 +92,13 @@ async fn a_node_that_was_told_to_accept_does() {
 
 #[tokio::test]
 async fn a_wall_clock_that_jumps_does_not_make_a_node_look_fresh() {
-    let (node, cut) = severable(WhenStale::Refuse).await;
+    let (node, cut) = severable(StalePolicy::Refuse).await;
     let tokens = node.log_in(jose()).await;
     node.catch_up().await;
     cut.store(true, Ordering::SeqCst);
     node.clock.advance(Duration::from_secs(60));
     node.clock.set_wall(crate::support::NOON);
-    assert_eq!(node.refusal(&tokens.access), Some(Refusal::Stale));
+    assert_eq!(node.refusal(&tokens.access), Some(TokenError::Stale));
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn what_is_read_under_an_identity_that_has_no_limit_proves_nothing() {
     let (log, another) = (store.read(None, Duration::ZERO).await.unwrap().cursor.log, LogId::new("another").unwrap());
     let tokens = node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap();
     let refusal = || node.verifier().verify(&tokens.access).err();
-    let becomes = async |expected: Option<Refusal>| {
+    let becomes = async |expected: Option<TokenError>| {
         while refusal() != expected {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -130,11 +130,11 @@ async fn what_is_read_under_an_identity_that_has_no_limit_proves_nothing() {
     limit.raise(&another, in_an_hour);
     // Long enough to be read often.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(refusal(), Some(Refusal::Stale));
+    assert_eq!(refusal(), Some(TokenError::Stale));
     limit.raise(&log, in_an_hour);
     becomes(None).await;
     limit.raise(&another, in_an_hour);
-    becomes(Some(Refusal::Stale)).await;
+    becomes(Some(TokenError::Stale)).await;
     limit.raise(&log, in_an_hour);
     becomes(None).await;
 }

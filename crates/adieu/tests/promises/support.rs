@@ -9,7 +9,7 @@ use adieu::{
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, Decoder, KeySet, KeyStore, Refusal, Rules, SigningKey, Verifier, WhenStale,
+        Algorithm, CacheLimits, Decoder, KeySet, KeyStore, Rules, SigningKey, StalePolicy, TokenError, Verifier,
         load_or_make_keys,
     },
 };
@@ -34,12 +34,12 @@ pub(crate) struct Node {
 pub(crate) struct Setup {
     pub(crate) clock: ManualClock,
     pub(crate) settings: SessionSettings,
-    pub(crate) when_stale: WhenStale,
+    pub(crate) when_stale: StalePolicy,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { clock: ManualClock::at(NOON), settings: SessionSettings::new(issuer()), when_stale: WhenStale::Refuse }
+        Self { clock: ManualClock::at(NOON), settings: SessionSettings::new(issuer()), when_stale: StalePolicy::Refuse }
     }
 }
 
@@ -107,7 +107,7 @@ impl Node {
     }
 
     /// Why an access token is refused; `None` when it is good.
-    pub(crate) fn refusal(&self, token: &str) -> Option<Refusal> {
+    pub(crate) fn refusal(&self, token: &str) -> Option<TokenError> {
         self.sessions.verifier().verify(token).err()
     }
 

@@ -4,7 +4,7 @@
 use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionError, TokenPair},
-    token::Refusal,
+    token::TokenError,
 };
 use adieu_sqlite::Sqlite;
 
@@ -50,7 +50,7 @@ async fn a_session_that_was_lost_is_revoked_before_anybody_is_told_that_it_is() 
         assert_eq!(store.transact(lose).await.unwrap(), 1);
         assert_eq!(node.refusal(&tokens.access), None);
 
-        let told = Some(Refusal::Revoked(RevokedBy::Session));
+        let told = Some(TokenError::Revoked(RevokedBy::Session));
         let is_told = |error: Option<SessionError>| match error {
             Some(SessionError::Refused(refusal)) => assert_eq!(Some(refusal), told, "{how:?}"),
             other => panic!("{how:?}: {other:?}"),

@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use adieu::{
     revocation::{Follower, Index},
     time::Clock,
-    token::{Algorithm, Decoder, KeySet, Rules, Verifier, VerifyingKey, WhenStale},
+    token::{Algorithm, Decoder, KeySet, Rules, StalePolicy, Verifier, VerifyingKey},
 };
 use adieu_client::{Remote, transport::Transport};
 
@@ -47,7 +47,7 @@ impl Service {
             follower.freshness(),
             machine,
             MAX_STALENESS,
-            WhenStale::Refuse,
+            StalePolicy::Refuse,
         );
         Self { name, process, remote, verifier, seen_revoked: HashSet::new(), transport, clock, follower }
     }

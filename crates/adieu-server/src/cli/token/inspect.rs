@@ -7,7 +7,7 @@ use adieu::{
     revocation::RevokedBy,
     session::{RefreshToken, Rotated},
     time::Timestamp,
-    token::{Refusal, TokenType},
+    token::{TokenError, TokenType},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -76,7 +76,7 @@ async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
     let sessions = &node.sessions;
     // Either type is asked what it would be asked by the server.
     let (outcome, refresh) = match sessions.verifier().verify(token) {
-        Err(Refusal::WrongTokenType { expected: TokenType::Access }) => {
+        Err(TokenError::WrongTokenType { expected: TokenType::Access }) => {
             let refresh = sessions.inspect(token);
             (refresh.as_ref().map(drop).map_err(Clone::clone), refresh.ok())
         }
@@ -97,7 +97,7 @@ async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
         (Err(refusal), _) => (Some(refusal.code()), Some(refusal.to_string())),
         (Ok(()), Some(refresh)) => {
             let reason = refused_by_session(&refresh, node).await?;
-            (reason.map(|_| Refusal::Revoked(RevokedBy::Session).code()), reason.map(str::to_owned))
+            (reason.map(|_| TokenError::Revoked(RevokedBy::Session).code()), reason.map(str::to_owned))
         }
         (Ok(()), None) => (None, None),
     };
@@ -108,29 +108,29 @@ async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
 /// What its session would decide about a refresh token, without deciding it.
 async fn refused_by_session(token: &RefreshToken, node: &Node) -> anyhow::Result<Option<&'static str>> {
     Ok(match node.sessions.foresee(token).await? {
-        Rotated::Fresh(_) | Rotated::Again(_) => None,
+        Rotated::Fresh(_) | Rotated::WithinGrace(_) => None,
         Rotated::Reused(..) => Some("the refresh token has been used already; using it again ends its session"),
         Rotated::Ended => Some("its session has ended"),
     })
 }
 
 /// Everything that is looked at after the signature means that it was good.
-fn signature(outcome: &Result<(), Refusal>) -> Signature {
+fn signature(outcome: &Result<(), TokenError>) -> Signature {
     match outcome {
         Ok(())
         | Err(
-            Refusal::WrongIssuer
-            | Refusal::WrongAudience
-            | Refusal::UnknownType
-            | Refusal::MissingClaim(_)
-            | Refusal::InvalidClaim(_)
-            | Refusal::WrongTokenType { .. }
-            | Refusal::NotYetValid
-            | Refusal::Expired
-            | Refusal::Revoked(_)
-            | Refusal::Stale,
+            TokenError::WrongIssuer
+            | TokenError::WrongAudience
+            | TokenError::UnknownType
+            | TokenError::MissingClaim(_)
+            | TokenError::InvalidClaim(_)
+            | TokenError::WrongTokenType { .. }
+            | TokenError::NotYetValid
+            | TokenError::Expired
+            | TokenError::Revoked(_)
+            | TokenError::Stale,
         ) => Signature::Good,
-        Err(Refusal::BadSignature) => Signature::Wrong,
+        Err(TokenError::BadSignature) => Signature::Wrong,
         Err(_) => Signature::NotChecked,
     }
 }

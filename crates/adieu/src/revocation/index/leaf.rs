@@ -348,7 +348,7 @@ impl<K: Kind> Leaf<K> {
     /// The same entries in more room.
     pub(super) fn grown(&self) -> Self {
         let copy = Self::with_buckets(self.larger(), self.depth);
-        copy.take_in(self.entries());
+        copy.apply(self.entries());
         copy
     }
 
@@ -359,7 +359,7 @@ impl<K: Kind> Leaf<K> {
             return None;
         }
         let rest = Self::for_entries(kept, self.depth);
-        rest.take_in(self.entries().filter(|&(_, value)| keep(value)));
+        rest.apply(self.entries().filter(|&(_, value)| keep(value)));
         Some(rest)
     }
 
@@ -370,20 +370,20 @@ impl<K: Kind> Leaf<K> {
         let right = self.entries().filter(goes_right).count();
         let halves = [self.len() - right, right].map(|entries| Self::for_entries(entries, self.depth + 1));
         let [left, right] = &halves;
-        left.take_in(self.entries().filter(|entry| !goes_right(entry)));
-        right.take_in(self.entries().filter(goes_right));
+        left.apply(self.entries().filter(|entry| !goes_right(entry)));
+        right.apply(self.entries().filter(goes_right));
         halves
     }
 
     /// One leaf with the entries of some, closer to the root.
     pub(super) fn joined<'l>(leaves: impl Iterator<Item = &'l Self> + Clone, depth: u32) -> Self {
         let joined = Self::for_entries(leaves.clone().map(Self::len).sum(), depth);
-        joined.take_in(leaves.flat_map(Self::entries));
+        joined.apply(leaves.flat_map(Self::entries));
         joined
     }
 
     /// Of a leaf made large enough for them, entries that are all different.
-    fn take_in(&self, entries: impl Iterator<Item = (Fingerprint, K::Value)>) {
+    fn apply(&self, entries: impl Iterator<Item = (Fingerprint, K::Value)>) {
         for (fingerprint, value) in entries {
             let taken = self.append(fingerprint, value);
             debug_assert_eq!(taken, Some(()), "a leaf made for so many entries has room for them");

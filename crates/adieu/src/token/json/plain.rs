@@ -175,7 +175,7 @@ mod tests {
     use crate::{
         Issuer, SessionId, Subject,
         time::Timestamp,
-        token::{Algorithm, Claims, Fresh, Refusal, SigningKey, TokenType, base64url, encode},
+        token::{Algorithm, Claims, Fresh, SigningKey, TokenError, TokenType, base64url, encode},
     };
 
     #[derive(Debug, Default, PartialEq)]
@@ -186,9 +186,9 @@ mod tests {
             name == "aud"
         }
 
-        fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Refusal> {
+        fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) -> Result<(), TokenError> {
             if self.0.iter().any(|(known, _)| *known == name) {
-                return Err(Refusal::Malformed("a name appears twice"));
+                return Err(TokenError::Malformed("a name appears twice"));
             }
             self.0.push((name, value));
             Ok(())

@@ -5,33 +5,33 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Reason, RefusalKind};
+use super::{RejectionKind, RejectionReason};
 
-/// Answers refused requests. A closure is one; it may leave the rest to [`CourseAnswers`] or [`Rfc6750Answers`].
+/// Answers refused requests. A closure is one; it may leave the rest to [`FlaskJwtExtendedResponses`] or [`Rfc6750Answers`].
 ///
-/// Whoever implements it tells the client no more than the [`RefusalKind`]: the [`Reason`] is for the log, which has it
+/// Whoever implements it tells the client no more than the [`RejectionKind`]: the [`RejectionReason`] is for the log, which has it
 /// already.
 ///
 /// ```
-/// # use adieu_axum::{CourseAnswers, Guard, Reason, RefusalAnswers, RefusalKind};
+/// # use adieu_axum::{FlaskJwtExtendedResponses, Guard, RejectionReason, RejectionResponses, RejectionKind};
 /// # use axum::{http::StatusCode, response::IntoResponse};
 /// # fn guard(guard: Guard) -> Guard {
-/// guard.answer_refusals(|reason: &Reason| match reason.kind() {
-///     RefusalKind::Missing => (StatusCode::UNAUTHORIZED, "log in first").into_response(),
-///     _ => CourseAnswers.answer(reason),
+/// guard.rejection_responses(|reason: &RejectionReason| match reason.kind() {
+///     RejectionKind::Missing => (StatusCode::UNAUTHORIZED, "log in first").into_response(),
+///     _ => FlaskJwtExtendedResponses.answer(reason),
 /// })
 /// # }
 /// ```
-pub trait RefusalAnswers: Send + Sync + 'static {
+pub trait RejectionResponses: Send + Sync + 'static {
     /// The answer.
-    fn answer(&self, reason: &Reason) -> Response;
+    fn answer(&self, reason: &RejectionReason) -> Response;
 }
 
-impl<F> RefusalAnswers for F
+impl<F> RejectionResponses for F
 where
-    F: Fn(&Reason) -> Response + Send + Sync + 'static,
+    F: Fn(&RejectionReason) -> Response + Send + Sync + 'static,
 {
-    fn answer(&self, reason: &Reason) -> Response {
+    fn answer(&self, reason: &RejectionReason) -> Response {
         self(reason)
     }
 }
@@ -39,28 +39,28 @@ where
 /// The answers of the course "REST APIs with Flask and Python", to the letter, where it has one; with a challenge as
 /// RFC 6750 §3 has it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CourseAnswers;
+pub struct FlaskJwtExtendedResponses;
 
 /// Answers in the words of RFC 6750 §3.1: `error` and `error_description`, in the challenge and as JSON.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rfc6750Answers;
 
-impl RefusalAnswers for CourseAnswers {
-    fn answer(&self, reason: &Reason) -> Response {
+impl RejectionResponses for FlaskJwtExtendedResponses {
+    fn answer(&self, reason: &RejectionReason) -> Response {
         let words = Words::of(reason.kind());
         respond(&words, words.course)
     }
 }
 
-impl RefusalAnswers for Rfc6750Answers {
-    fn answer(&self, reason: &Reason) -> Response {
+impl RejectionResponses for Rfc6750Answers {
+    fn answer(&self, reason: &RejectionReason) -> Response {
         let words = Words::of(reason.kind());
         respond(&words, words.rfc6750)
     }
 }
 
 /// The status of a kind of refusal.
-pub(super) const fn status(kind: RefusalKind) -> StatusCode {
+pub(super) const fn status(kind: RejectionKind) -> StatusCode {
     Words::of(kind).status
 }
 
@@ -97,75 +97,75 @@ macro_rules! invalid_request {
 }
 
 impl Words {
-    const fn of(kind: RefusalKind) -> Self {
+    const fn of(kind: RejectionKind) -> Self {
         match kind {
-            RefusalKind::Missing => Self {
+            RejectionKind::Missing => Self {
                 status: StatusCode::UNAUTHORIZED,
                 // Without an error code when there was no token (§3.1).
                 challenge: Some("Bearer"),
                 course: r#"{"description":"Request does not contain an access token.","error":"authorization_required"}"#,
                 rfc6750: "{}",
             },
-            RefusalKind::Expired => invalid_token!(
+            RejectionKind::Expired => invalid_token!(
                 "The token has expired.",
                 r#"{"message":"The token has expired.","error":"token_expired"}"#
             ),
-            RefusalKind::NotYetValid => invalid_token!(
+            RejectionKind::NotYetValid => invalid_token!(
                 "The token is not valid yet.",
                 r#"{"message":"The token is not valid yet.","error":"token_not_yet_valid"}"#
             ),
-            RefusalKind::Revoked => invalid_token!(
+            RejectionKind::Revoked => invalid_token!(
                 "The token has been revoked.",
                 r#"{"description":"The token has been revoked.","error":"token_revoked"}"#
             ),
-            RefusalKind::NotFresh => invalid_token!(
+            RejectionKind::NotFresh => invalid_token!(
                 "The token is not fresh.",
                 r#"{"description":"The token is not fresh.","error":"fresh_token_required"}"#
             ),
-            RefusalKind::Invalid => invalid_token!(
+            RejectionKind::Invalid => invalid_token!(
                 "Signature verification failed.",
                 r#"{"message":"Signature verification failed.","error":"invalid_token"}"#
             ),
-            RefusalKind::TwoHeaders => invalid_request!("Send one Authorization header only."),
-            RefusalKind::TwoTokens => invalid_request!("Send one token only."),
-            RefusalKind::UnknownSessions => invalid_request!("The other sessions of this user are not known here."),
-            RefusalKind::Csrf => Self {
+            RejectionKind::TwoHeaders => invalid_request!("Send one Authorization header only."),
+            RejectionKind::TwoTokens => invalid_request!("Send one token only."),
+            RejectionKind::UnknownSessions => invalid_request!("The other sessions of this user are not known here."),
+            RejectionKind::Csrf => Self {
                 status: StatusCode::UNAUTHORIZED,
                 challenge: Some("Bearer"),
                 course: r#"{"description":"The CSRF value is missing or wrong.","error":"csrf_failed"}"#,
                 rfc6750: r#"{"error":"csrf_failed","error_description":"The CSRF value is missing or wrong."}"#,
             },
-            RefusalKind::ClaimsRejected => Self {
+            RejectionKind::ClaimsRejected => Self {
                 status: StatusCode::BAD_REQUEST,
                 challenge: None,
                 course: r#"{"description":"The token's claims are not accepted.","error":"claims_rejected"}"#,
                 rfc6750: r#"{"error":"claims_rejected","error_description":"The token's claims are not accepted."}"#,
             },
-            RefusalKind::UnknownUser => {
+            RejectionKind::UnknownUser => {
                 invalid_token!(
                     "There is no such user.",
                     r#"{"description":"There is no such user.","error":"user_not_found"}"#
                 )
             }
-            RefusalKind::WrongCredentials => Self {
+            RejectionKind::WrongCredentials => Self {
                 status: StatusCode::UNAUTHORIZED,
                 challenge: Some("Bearer"),
                 course: r#"{"code":401,"message":"Invalid credentials.","status":"Unauthorized"}"#,
                 rfc6750: r#"{"error":"invalid_grant","error_description":"Invalid credentials."}"#,
             },
-            RefusalKind::Stale => Self {
+            RejectionKind::Stale => Self {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 challenge: None,
                 course: r#"{"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"}"#,
                 rfc6750: r#"{"error":"temporarily_unavailable","error_description":"Whether the token has been revoked is not known just now. Try again."}"#,
             },
-            RefusalKind::Unavailable => Self {
+            RejectionKind::Unavailable => Self {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 challenge: None,
                 course: r#"{"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#,
                 rfc6750: r#"{"error":"temporarily_unavailable","error_description":"Temporarily unavailable. Try again."}"#,
             },
-            RefusalKind::Internal => Self {
+            RejectionKind::Internal => Self {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 challenge: None,
                 course: r#"{"code":500,"status":"Internal Server Error"}"#,

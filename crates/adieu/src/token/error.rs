@@ -5,10 +5,10 @@ use crate::revocation::RevokedBy;
 
 /// Why a token is refused: the true cause, so that a log can tell what a stranger is not told.
 ///
-/// [`Refusal::code`] is what the stranger is told.
+/// [`TokenError::code`] is what the stranger is told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum TokenError {
     /// There was no token.
     #[error("there is no token")]
     Missing,
@@ -68,7 +68,7 @@ pub enum Refusal {
     Stale,
 }
 
-impl Refusal {
+impl TokenError {
     /// The error code of the API. Coarse on purpose: it helps a client decide what to do, and nobody to forge.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -1,10 +1,10 @@
 //! What a request gets whose token is refused.
 
-mod answers;
+mod responses;
 
 use std::{fmt, sync::Arc};
 
-use adieu::{Error, IdError, session::SessionError, token::Refusal};
+use adieu::{Error, IdError, session::SessionError, token::TokenError};
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -12,18 +12,18 @@ use axum::{
 
 use crate::{Place, SetCookies};
 
-pub use answers::{CourseAnswers, RefusalAnswers, Rfc6750Answers};
+pub use responses::{FlaskJwtExtendedResponses, RejectionResponses, Rfc6750Answers};
 
 /// The target of the log line that each refusal gets, with its true cause and without the token.
-pub const REFUSAL_LOG_TARGET: &str = "adieu::refusal";
+pub const REJECTION_LOG_TARGET: &str = "adieu::refusal";
 
 /// Why a request is refused: the true cause, for the log and for whoever answers.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RejectionReason {
     /// Because of the token.
     #[error(transparent)]
-    Token(#[from] Refusal),
+    Token(#[from] TokenError),
     /// There is more than one token in a place where there must be one.
     #[error("there is more than one token in a {0}")]
     Ambiguous(Place),
@@ -50,7 +50,7 @@ pub enum Reason {
 /// What a client is told, in coarse: the answer depends on nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum RefusalKind {
+pub enum RejectionKind {
     /// There is no token.
     Missing,
     /// The token has expired.
@@ -85,40 +85,40 @@ pub enum RefusalKind {
     Internal,
 }
 
-impl Reason {
+impl RejectionReason {
     /// What the client is told.
     #[must_use]
-    pub const fn kind(&self) -> RefusalKind {
+    pub const fn kind(&self) -> RejectionKind {
         match self {
-            Self::Ambiguous(Place::Header) => RefusalKind::TwoHeaders,
-            Self::Ambiguous(_) => RefusalKind::TwoTokens,
-            Self::Csrf(_) => RefusalKind::Csrf,
-            Self::ClaimsRejected(_) => RefusalKind::ClaimsRejected,
-            Self::UnknownUser => RefusalKind::UnknownUser,
-            Self::UnknownSessions => RefusalKind::UnknownSessions,
-            Self::WrongCredentials => RefusalKind::WrongCredentials,
-            Self::Failed(Error::Unavailable(_) | Error::WentBack(_)) => RefusalKind::Unavailable,
-            Self::Failed(_) => RefusalKind::Internal,
+            Self::Ambiguous(Place::Header) => RejectionKind::TwoHeaders,
+            Self::Ambiguous(_) => RejectionKind::TwoTokens,
+            Self::Csrf(_) => RejectionKind::Csrf,
+            Self::ClaimsRejected(_) => RejectionKind::ClaimsRejected,
+            Self::UnknownUser => RejectionKind::UnknownUser,
+            Self::UnknownSessions => RejectionKind::UnknownSessions,
+            Self::WrongCredentials => RejectionKind::WrongCredentials,
+            Self::Failed(Error::Unavailable(_) | Error::RolledBack(_)) => RejectionKind::Unavailable,
+            Self::Failed(_) => RejectionKind::Internal,
             Self::Token(refusal) => match refusal {
-                Refusal::Missing => RefusalKind::Missing,
-                Refusal::Expired => RefusalKind::Expired,
-                Refusal::NotYetValid => RefusalKind::NotYetValid,
-                Refusal::Revoked(_) => RefusalKind::Revoked,
-                Refusal::NotFresh => RefusalKind::NotFresh,
-                Refusal::Stale => RefusalKind::Stale,
-                _ => RefusalKind::Invalid,
+                TokenError::Missing => RejectionKind::Missing,
+                TokenError::Expired => RejectionKind::Expired,
+                TokenError::NotYetValid => RejectionKind::NotYetValid,
+                TokenError::Revoked(_) => RejectionKind::Revoked,
+                TokenError::NotFresh => RejectionKind::NotFresh,
+                TokenError::Stale => RejectionKind::Stale,
+                _ => RejectionKind::Invalid,
             },
         }
     }
 }
 
-impl From<IdError> for Reason {
+impl From<IdError> for RejectionReason {
     fn from(error: IdError) -> Self {
         Error::from(error).into()
     }
 }
 
-impl From<SessionError> for Reason {
+impl From<SessionError> for RejectionReason {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Refused(refusal) => refusal.into(),
@@ -132,16 +132,16 @@ impl From<SessionError> for Reason {
 /// A refused request: why, and how that is answered.
 ///
 /// The answer is one of a few, whatever the cause, so that it helps nobody to forge. When it is made into a response, one
-/// line is logged at [`REFUSAL_LOG_TARGET`], with the true cause. The response has its [`RefusalKind`] as an extension.
+/// line is logged at [`REJECTION_LOG_TARGET`], with the true cause. The response has its [`RejectionKind`] as an extension.
 #[derive(Clone)]
-pub struct Refused {
-    reason: Reason,
-    answers: Option<Arc<dyn RefusalAnswers>>,
+pub struct AuthRejection {
+    reason: RejectionReason,
+    answers: Option<Arc<dyn RejectionResponses>>,
     unset: SetCookies,
 }
 
-impl Refused {
-    pub(crate) fn new(reason: Reason, answers: Arc<dyn RefusalAnswers>) -> Self {
+impl AuthRejection {
+    pub(crate) fn new(reason: RejectionReason, answers: Arc<dyn RejectionResponses>) -> Self {
         Self { reason, answers: Some(answers), unset: SetCookies::default() }
     }
 
@@ -152,13 +152,13 @@ impl Refused {
 
     /// Why.
     #[must_use]
-    pub fn reason(&self) -> &Reason {
+    pub fn reason(&self) -> &RejectionReason {
         &self.reason
     }
 
     /// What the client is told.
     #[must_use]
-    pub fn kind(&self) -> RefusalKind {
+    pub fn kind(&self) -> RejectionKind {
         self.reason.kind()
     }
 
@@ -168,54 +168,54 @@ impl Refused {
         self.unset
     }
 
-    /// The status that [`CourseAnswers`] gives it.
+    /// The status that [`FlaskJwtExtendedResponses`] gives it.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        answers::status(self.kind())
+        responses::status(self.kind())
     }
 }
 
-/// Answered by [`CourseAnswers`]; what a [`Guard`](crate::Guard) refuses is answered as the guard has it.
-impl<R: Into<Reason>> From<R> for Refused {
+/// Answered by [`FlaskJwtExtendedResponses`]; what a [`Guard`](crate::Guard) refuses is answered as the guard has it.
+impl<R: Into<RejectionReason>> From<R> for AuthRejection {
     fn from(reason: R) -> Self {
         Self { reason: reason.into(), answers: None, unset: SetCookies::default() }
     }
 }
 
-impl fmt::Debug for Refused {
+impl fmt::Debug for AuthRejection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Refused").field(&self.reason).finish()
+        formatter.debug_tuple("AuthRejection").field(&self.reason).finish()
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for AuthRejection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(formatter)
     }
 }
 
-impl std::error::Error for Refused {
+impl std::error::Error for AuthRejection {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.reason.source()
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for AuthRejection {
     fn into_response(self) -> Response {
         let mut response = match &self.answers {
             Some(answers) => answers.answer(&self.reason),
-            None => CourseAnswers.answer(&self.reason),
+            None => FlaskJwtExtendedResponses.answer(&self.reason),
         };
         // For a layer that counts.
         response.extensions_mut().insert(self.kind());
         self.unset.append_to(response.headers_mut());
         let status = response.status().as_u16();
         match &self.reason {
-            Reason::Failed(error) => {
+            RejectionReason::Failed(error) => {
                 let error = error as &dyn std::error::Error;
-                tracing::warn!(target: REFUSAL_LOG_TARGET, status, error, "refused");
+                tracing::warn!(target: REJECTION_LOG_TARGET, status, error, "refused");
             }
-            reason => tracing::info!(target: REFUSAL_LOG_TARGET, status, cause = %reason, "refused"),
+            reason => tracing::info!(target: REJECTION_LOG_TARGET, status, cause = %reason, "refused"),
         }
         response
     }
