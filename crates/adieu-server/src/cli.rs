@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use adieu::store::sqlite::wait_until_closed;
+use adieu_sqlite::wait_until_closed;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::{
