@@ -129,7 +129,7 @@ pub enum Identity {
 pub enum LogOwnership {
     /// The engine keeps it, and promises everything.
     Own,
-    /// Another process keeps it and has a will of its own, as the node that [`Remote`](adieu_client::Remote) asks. What such
+    /// Another process keeps it and has a will of its own, as the node that `Remote` of `adieu-client` asks. What such
     /// an engine does not promise is tried to be just that, and nothing else:
     ///
     /// * an append tells no position: it answers [`Position::START`](adieu::revocation::Position::START);
