@@ -72,15 +72,17 @@ impl File {
     /// # Errors
     /// [`Error::Unavailable`] when it was removed, replaced, truncated or overwritten.
     pub(super) fn check(&self) -> Result<(), Error> {
+        // Read before the file is looked at: another thread may look at it later, and find it longer.
+        let before = self.length.load(Ordering::Acquire);
         let metadata = look_at(&self.path)?;
         if identity(&metadata) != self.opened {
             return Err(lost(&self.path, "was replaced"));
         }
         let length = metadata.len();
-        if length < self.length.load(Ordering::Relaxed) && !schema::is_whole(&self.path, length) {
+        if length < before && !schema::is_whole(&self.path, length) {
             return Err(lost(&self.path, "was truncated"));
         }
-        self.length.store(length, Ordering::Relaxed);
+        self.length.store(length, Ordering::Release);
         self.log.check()?;
         self.check_index()
     }
@@ -94,12 +96,14 @@ impl File {
         if let Some(error) = self.lost.get() {
             return Err(error.clone());
         }
+        let before = self.index.length.load(Ordering::Acquire);
         let length = self.index.check()?.map_or(0, |metadata| metadata.len());
         // As long as anybody has it open it only grows.
-        match length < self.index.length.fetch_max(length, Ordering::Relaxed) {
-            true => Err(lost(&self.index.path, "was truncated")),
-            false => Ok(()),
+        if length < before {
+            return Err(lost(&self.index.path, "was truncated"));
         }
+        self.index.length.fetch_max(length, Ordering::Release);
+        Ok(())
     }
 
     /// As [`check`](Self::check), and that it can be written as far as its file system goes.
@@ -149,4 +153,35 @@ fn identity(metadata: &Metadata) -> Identity {
 #[cfg(not(unix))]
 fn identity(_: &Metadata) -> Identity {
     (0, 0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, sync::atomic::AtomicBool, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_while_many_look_at_it_is_not_taken_for_truncated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adieu.sqlite");
+        let growing = fs::File::create(&path).unwrap();
+        let index = fs::File::create(folder.path().join("adieu.sqlite-shm")).unwrap();
+        let (file, is_over) = (File::of(&path).unwrap(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let look = || {
+                while !is_over.load(Ordering::Relaxed) {
+                    file.check().unwrap();
+                }
+            };
+            let looking: Vec<_> = (0..3).map(|_| scope.spawn(look)).collect();
+            for length in 1..50_000 {
+                growing.set_len(length).unwrap();
+                index.set_len(length).unwrap();
+            }
+            is_over.store(true, Ordering::Relaxed);
+            looking.into_iter().for_each(|looking| looking.join().unwrap());
+        });
+    }
 }

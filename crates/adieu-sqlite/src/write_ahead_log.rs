@@ -2,9 +2,9 @@
 //!
 //! SQLite does not look at the write-ahead log again once it is open. Where another program has truncated it or written into it, commits
 //! succeed and are lost: recovery stops at the first frame whose checksum does not continue those before it. So after each commit, and
-//! before it is acknowledged, the log is read from where it was read last, as recovery would: header, salts, and the chain of checksums
-//! (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>). It is read from its beginning when something has changed it, and
-//! nobody else has committed. The database file is written to by checkpoints alone: where it has changed and none was begun, nothing is
+//! before it is acknowledged, the log is looked at from where it was read last: its length, its header, and the salts of each frame
+//! (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>). When something has changed it since the last commit, it is read as recovery
+//! would, with the chain of checksums; and from its beginning when nobody else has committed. The database file is written to by checkpoints alone: where it has changed and none was begun, nothing is
 //! acknowledged either.
 //!
 //! Other processes may append to the log, move it into the file, restart it and truncate it, as SQLite does, at any time.
@@ -178,7 +178,11 @@ impl WriteAheadLog {
             }
             None => (0, header.checksum),
         };
-        let (mut checksum, commits) = header.read_frames(file, start, counts.frames)?;
+        let (mut checksum, commits) = match last {
+            // These frames are of this connection, which has just written them.
+            Some(_) if !self.was_changed => header.skim_frames(file, start, counts.frames)?,
+            _ => header.read_frames(file, start, counts.frames)?,
+        };
         // Whether nobody but this connection has written, neither to the log nor to the database file.
         let is_alone = commits <= 1
             && match (last, self.seen) {
@@ -297,10 +301,13 @@ impl Header {
         Ok(Self { page_size: page_size as usize, salts: (first_salt, second_salt), checksum, is_big_endian })
     }
 
-    /// Goes to where a frame begins, counted from zero.
+    /// Where a frame begins, counted from zero.
+    fn place(&self, frame: u64) -> u64 {
+        HEADER + frame.saturating_mul((FRAME_HEADER + self.page_size) as u64)
+    }
+
     fn seek(&self, mut file: &File, frame: u64) -> io::Result<()> {
-        let place = HEADER + frame.saturating_mul((FRAME_HEADER + self.page_size) as u64);
-        file.seek(SeekFrom::Start(place)).map(drop)
+        file.seek(SeekFrom::Start(self.place(frame))).map(drop)
     }
 
     /// Makes sure that the last frame that was read before is there.
@@ -310,6 +317,25 @@ impl Header {
         match frame.salts == self.salts && frame.checksum == checksum {
             true => Ok(()),
             false => Err(Failure::Lost("was overwritten")),
+        }
+    }
+
+    /// Like [`read_frames`](Self::read_frames), but looks only at what stands before each page, and that the file is long enough.
+    fn skim_frames(&self, mut file: &File, after: (u64, Checksum), frames: u64) -> Result<(Checksum, u64), Failure> {
+        let (after, mut checksum) = after;
+        let mut commits = 0;
+        for frame in after..frames {
+            self.seek(file, frame)?;
+            let frame = FrameHeader::read(&mut file)?;
+            if frame.salts != self.salts {
+                return Err(Failure::Lost("was overwritten"));
+            }
+            checksum = frame.checksum;
+            commits += u64::from(frame.ends_commit);
+        }
+        match file.metadata()?.len() < self.place(frames) {
+            true => Err(Failure::Lost("was truncated")),
+            false => Ok((checksum, commits)),
         }
     }
 
