@@ -28,20 +28,20 @@ use crate::transport::{Http, Transport, parse_url, send_within};
 
 /// How long a set is believed before the issuer is asked again, when it says nothing, less, or more.
 const USUAL_AGE: Duration = Duration::from_secs(5 * 60);
-const LEAST_AGE: Duration = Duration::from_secs(60);
-const MOST_AGE: Duration = Duration::from_secs(60 * 60);
+const MIN_AGE: Duration = Duration::from_secs(60);
+const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// For how long a set is believed while no other can be read.
 const MAX_UNCONFIRMED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The least time between two requests for a key that is not known.
-const PAUSE: Duration = Duration::from_secs(5);
+const MIN_REQUEST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long to wait after a request that failed; doubled up to [`SLOWEST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const SLOWEST_RETRY: Duration = Duration::from_secs(30);
+/// How long to wait after a request that failed; doubled up to [`MAX_RETRY_DELAY`].
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(250);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const MAX_DOCUMENT_BYTES: usize = 256 << 10;
 
@@ -167,7 +167,7 @@ struct Following {
 
 impl Following {
     async fn run(mut self, progress: watch::Sender<Progress>) {
-        let mut retry = FIRST_RETRY;
+        let mut retry = MIN_RETRY_DELAY;
         let mut failing = false;
         let mut confirmed_at = None;
         loop {
@@ -177,13 +177,13 @@ impl Following {
                     if std::mem::take(&mut failing) {
                         tracing::info!(url = %self.url, "the issuer's keys can be read again");
                     }
-                    retry = FIRST_RETRY;
+                    retry = MIN_RETRY_DELAY;
                     confirmed_at = Some(asked_at);
                     let due = asked_at + age;
                     progress.send_replace(Progress::Ready(due));
                     tokio::select! {
                         () = tokio::time::sleep_until(due) => {}
-                        () = self.missed.notified() => tokio::time::sleep_until(due.min(asked_at + PAUSE)).await,
+                        () = self.missed.notified() => tokio::time::sleep_until(due.min(asked_at + MIN_REQUEST_INTERVAL)).await,
                     }
                 }
                 Err(error) => {
@@ -203,7 +203,7 @@ impl Following {
                         progress.send_replace(Progress::Failing(error));
                     }
                     tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(SLOWEST_RETRY);
+                    retry = (retry * 2).min(MAX_RETRY_DELAY);
                 }
             }
         }
@@ -219,7 +219,7 @@ impl Following {
         if let Some(etag) = &self.etag {
             request.headers_mut().insert(header::IF_NONE_MATCH, etag.clone());
         }
-        let answer = send_within(&*self.transport, request, MAX_DOCUMENT_BYTES, PATIENCE).await?;
+        let answer = send_within(&*self.transport, request, MAX_DOCUMENT_BYTES, REQUEST_TIMEOUT).await?;
         match answer.status() {
             StatusCode::NOT_MODIFIED if self.etag.is_some() => {}
             StatusCode::OK => {
@@ -239,5 +239,5 @@ fn age(headers: &HeaderMap) -> Duration {
         let mut directives = directives.split(',').map(str::trim);
         directives.find_map(|directive| directive.strip_prefix("max-age=")?.parse().ok())
     });
-    said.map_or(USUAL_AGE, Duration::from_secs).clamp(LEAST_AGE, MOST_AGE)
+    said.map_or(USUAL_AGE, Duration::from_secs).clamp(MIN_AGE, MAX_AGE)
 }

@@ -45,19 +45,19 @@ use crate::{
 pub use settings::RemoteBuilder;
 
 /// The longest that a node holds a request.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// How long an answer may take beside the time that the node was asked to wait: a quarter of the bound, so that one lost
 /// request can be repeated within it, but not so little that nobody could answer.
-const LEAST_PATIENCE: Duration = Duration::from_millis(500);
-const MOST_PATIENCE: Duration = Duration::from_secs(10);
+const MIN_TIMEOUT: Duration = Duration::from_millis(500);
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for the first page of all, which takes a new connection, and for those that are read without waiting: they are
 /// long.
-const PATIENCE_FOR_THE_FIRST_PAGE: Duration = Duration::from_secs(10);
-const PATIENCE_FOR_PAGES: Duration = Duration::from_secs(2);
+const FIRST_PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an append may take. A node that has to hash, sync and queue takes its time.
-const PATIENCE_FOR_APPENDS: Duration = Duration::from_secs(5);
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an append is sent, and how long to wait in between.
 const APPEND_TRIES: u32 = 3;
 const APPEND_PAUSE: Duration = Duration::from_millis(100);
@@ -150,11 +150,11 @@ impl Remote {
 
     /// One page, and what the node says with it.
     async fn ask(&self, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) -> Result<FeedPage, Error> {
-        let wait = wait.min(LONGEST_WAIT);
+        let wait = wait.min(MAX_WAIT);
         let patience = match after {
-            None => PATIENCE_FOR_THE_FIRST_PAGE,
-            Some(_) if wait.is_zero() => self.max_staleness.clamp(PATIENCE_FOR_PAGES, MOST_PATIENCE),
-            Some(_) => (self.max_staleness / 4).clamp(LEAST_PATIENCE, MOST_PATIENCE),
+            None => FIRST_PAGE_TIMEOUT,
+            Some(_) if wait.is_zero() => self.max_staleness.clamp(PAGE_TIMEOUT, MAX_TIMEOUT),
+            Some(_) => (self.max_staleness / 4).clamp(MIN_TIMEOUT, MAX_TIMEOUT),
         };
         let mut url = self.url("revocations")?;
         request::query(&mut url, self, after, wait, settled);
@@ -184,7 +184,7 @@ impl Remote {
         loop {
             let mut request = self.request(Method::POST, &url, wire::JSON, body.clone())?;
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
-            let answer = send_within(&*self.transport, request, MAX_ANSWER_BYTES, PATIENCE_FOR_APPENDS).await;
+            let answer = send_within(&*self.transport, request, MAX_ANSWER_BYTES, APPEND_TIMEOUT).await;
             match answer.and_then(|answer| self.succeeded(answer)) {
                 Err(Error::Unavailable(_)) if tries < APPEND_TRIES - 1 => {
                     tokio::time::sleep(APPEND_PAUSE * 2_u32.pow(tries)).await;
@@ -245,12 +245,12 @@ impl Remote {
 
 /// What the node says against a request, cut short.
 fn reason(body: &[u8]) -> String {
-    const LONGEST: usize = 300;
+    const MAX_REASON_BYTES: usize = 300;
     let said = serde_json::from_slice(body).ok().and_then(|refused: Refused| match refused.errors {
         Some(errors) => Some(errors.to_string()),
         None => refused.message,
     });
-    let said: String = said.unwrap_or_default().chars().take(LONGEST).collect();
+    let said: String = said.unwrap_or_default().chars().take(MAX_REASON_BYTES).collect();
     // Whatever it is, it is one line of a log.
     let said = said.replace(char::is_control, " ");
     format!("the node refuses the request: {said}")

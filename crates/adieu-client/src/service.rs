@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How often somebody who waits for a service looks why it is not ready.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A verifier that follows a node: its keys and its revocations.
 ///
@@ -125,7 +125,7 @@ impl Service {
                 if let Some(error @ (Error::Refused(_) | Error::Setting(_))) = self.follower.failure() {
                     return error;
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {

@@ -8,7 +8,7 @@
 //! 3. **Several at once.** Much of what an engine can get wrong shows only between processes. The suite opens a place
 //!    several times, and nothing that is opened knows of the others but by what is kept there.
 //! 4. **No clock decides.** Times are handed in, and nothing is slept for. That something waits for ever is
-//!    [noticed](PATIENCE).
+//!    [noticed](TEST_TIMEOUT).
 //!
 //! # An engine of one's own
 //!
@@ -80,7 +80,7 @@ use adieu::{revocation::RevocationLog, session::SessionStore, token::KeyStore};
 pub use crate::conformance_suite as suite;
 
 /// How long a test may take before it is taken for one that waits for ever.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Where an engine keeps things.
 #[expect(async_fn_in_trait, reason = "tests await it where they are, and an engine may do in it whatever it likes")]
@@ -196,10 +196,10 @@ macro_rules! __conformance_tests {
 /// Runs a test of the suite to its end.
 ///
 /// # Panics
-/// When what it tries is not so, or when that can't be said within [`PATIENCE`].
+/// When what it tries is not so, or when that can't be said within [`TEST_TIMEOUT`].
 pub fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let outcome = runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await });
+    let outcome = runtime.block_on(async { tokio::time::timeout(TEST_TIMEOUT, test).await });
     // What a store still does in the background is not waited for.
     runtime.shutdown_background();
     assert!(outcome.is_ok(), "it waits for something that does not come");

@@ -36,7 +36,7 @@ use adieu::{Error, revocation::LogId};
 
 /// How long it may take to connect, and how long at the start.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
-pub(super) const FIRST_CONNECT: Duration = Duration::from_secs(10);
+pub(super) const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every connection is told. `tcp_user_timeout`: a client that no longer takes what it has asked for is given up.
 /// `plan_cache_mode`: a plan that was made when a table was empty would be kept, and read all of it for each row, until somebody
@@ -48,7 +48,7 @@ const SETTINGS: &str = "SET search_path = adieu; SET jit = off; SET client_min_m
                         SET idle_in_transaction_session_timeout = 2000";
 
 /// How often each of two connections looks for its mark.
-const LOOKS: usize = 3;
+const MAX_LOOKS: usize = 3;
 /// What is said when it is not there.
 const POOLED: &str = "a pooler gives the transactions of one connection to several processes of the server, which would undo \
                       logouts: let it pool sessions (`pool_mode = session` of PgBouncer), or connect without it";
@@ -145,7 +145,7 @@ impl Address {
         let connect = async {
             let mut connected = self.connect_once().await?;
             let mut other = self.connect_once().await?;
-            for _ in 0..LOOKS {
+            for _ in 0..MAX_LOOKS {
                 connected.is_served_by_one().await?;
                 other.is_served_by_one().await?;
             }

@@ -83,7 +83,7 @@ pub use text::{from_text, to_text};
 
 use adieu::{Error, engine::Searches, restore::Witness, revocation::LogId, time::Timestamp};
 use changes::Changes;
-use connections::{Address, Connections, FIRST_CONNECT, NotConnected};
+use connections::{Address, Connections, FIRST_CONNECT_TIMEOUT, NotConnected};
 use job::Answer;
 use rows::Key;
 use schema::Place;
@@ -184,7 +184,7 @@ impl Postgres {
     }
 
     async fn open(address: Arc<Address>) -> Result<Self, Error> {
-        let mut connected = address.connect_within(FIRST_CONNECT).await.map_err(|why| match why {
+        let mut connected = address.connect_within(FIRST_CONNECT_TIMEOUT).await.map_err(|why| match why {
             NotConnected::Refused(why) => Error::Setting(why),
             NotConnected::Unavailable(error) => error,
         })?;
@@ -283,7 +283,7 @@ impl Postgres {
     /// [`Error::Foreign`] when more steps have been run than there are: a newer version was here. [`Error::Unavailable`]
     /// when one failed.
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
-        let mut connection = self.inner.address.connect_within(FIRST_CONNECT).await?.connection;
+        let mut connection = self.inner.address.connect_within(FIRST_CONNECT_TIMEOUT).await?.connection;
         let migrating = async {
             // Mostly there is nothing to do, which needs no lock.
             let version = schema::version_of(&mut connection, component).await.map_err(Error::unavailable)?;

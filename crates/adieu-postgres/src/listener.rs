@@ -27,7 +27,7 @@ const CHANNEL: &str = "adieu_revocations";
 /// How long it may take to tell others: there is no hurry, and one connection.
 const TELL: Duration = Duration::from_secs(4);
 /// How long after a failure it is tried again.
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// How long it may be silent before it is asked whether it is still there: a connection can die without a word.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -57,7 +57,7 @@ pub(super) async fn listen(address: Arc<Address>, name: String, appended: watch:
         if let Err(error) = listen_once(&address, &name, &appended).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "not told of what other nodes append");
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 

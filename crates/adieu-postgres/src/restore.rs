@@ -29,7 +29,7 @@ impl Restorable for Postgres {
 
     async fn look(&self, at: Position) -> Result<LogState, Error> {
         // One statement sees one moment. The first row is the state of the log, in the columns of an entry.
-        const LOOK: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
+        const INSPECT: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
              FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
              SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
              log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
@@ -37,7 +37,7 @@ impl Restorable for Postgres {
              UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
              WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
         let at = rows::from_position(at);
-        let rows = self.fetch_all(sqlx::query(LOOK).bind(at)).await?;
+        let rows = self.fetch_all(sqlx::query(INSPECT).bind(at)).await?;
         let read = || {
             let [state, entries @ ..] = rows.as_slice() else { return Err(invalid("a log without a state")) };
             let (restored_at, head): (i64, i64) = (state.try_get(1)?, state.try_get(4)?);

@@ -29,12 +29,12 @@ const QUEUE: usize = 16_384;
 /// How many operations one commit takes at most, so that the first of them does not wait for all of a flood.
 const BATCH: usize = 1_024;
 /// How long a commit is put off at most for callers that are expected: less than a round trip to the server.
-const PATIENCE: Duration = Duration::from_micros(50);
-/// How long a caller waits at most. Longer than [`AT_THE_SERVER`], so that mostly the true reason is told.
-const ANSWER: Duration = Duration::from_secs(5);
+const BATCH_WINDOW: Duration = Duration::from_micros(50);
+/// How long a caller waits at most. Longer than [`SERVER_TIMEOUT`], so that mostly the true reason is told.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the server may take for a batch, the lock and a new connection included: more than a node that is frozen
 /// while it holds the lock can take (`idle_in_transaction_session_timeout`).
-const AT_THE_SERVER: Duration = Duration::from_secs(4);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// READ COMMITTED, whatever the database's default is: what follows the lock must see what was committed before it was
 /// had. The number is that of all of adieu, in one database ("adieu" in ASCII).
@@ -151,7 +151,7 @@ impl Worker {
         F: FnMut(&mut Changes) -> T + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let job = Job::Keyed(Box::new(Operation { keys, operation, output: None, reply, deadline }));
         self.queue(job)?;
         Ok(wait(answer, deadline))
@@ -167,7 +167,7 @@ impl Worker {
         F: for<'c> FnMut(&'c mut PgConnection, &'c mut Changes) -> Answer<'c, T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let job = Job::Alone(Box::new(Operation { keys: vec![], operation, output: None, reply, deadline }));
         self.queue(job)?;
         Ok(wait(answer, deadline))
@@ -229,7 +229,7 @@ async fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>, expected: usize) -> 
         {
             batch.push(job);
         }
-        if batch.len() >= expected || started.elapsed() >= PATIENCE {
+        if batch.len() >= expected || started.elapsed() >= BATCH_WINDOW {
             return batch;
         }
         tokio::task::yield_now().await;
@@ -275,7 +275,7 @@ type Outcomes = Vec<Result<Committed, Error>>;
 impl Writer {
     /// Runs a batch in one transaction and answers everybody, after it is durable.
     async fn commit(&mut self, mut batch: Batch) {
-        let limit = Instant::now() + AT_THE_SERVER;
+        let limit = Instant::now() + SERVER_TIMEOUT;
         // Taken: unless all goes well, or fails in a way that is understood, it is not put back and so is closed.
         let connection = self.connection.take();
         let committed = timeout_at(limit, self.all_or_each(connection, &mut batch)).await;

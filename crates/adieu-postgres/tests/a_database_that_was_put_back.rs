@@ -32,7 +32,7 @@ impl Place for Server {
 
 suite!(postgres: Server, restore);
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &test_servers::Postgres, mark: &Path) -> Node {
     let store = Postgres::connect(&server.url()).await.unwrap();
@@ -45,7 +45,7 @@ async fn log_in(node: &Node) -> TokenPair {
         let subject = Subject::new("jose").unwrap();
         match node.sessions().log_in(subject, Default::default(), Default::default()).await {
             Ok(tokens) => return tokens,
-            Err(error) => assert!(started.elapsed() < PATIENCE, "{error:?}"),
+            Err(error) => assert!(started.elapsed() < TEST_TIMEOUT, "{error:?}"),
         }
     }
 }
@@ -82,7 +82,7 @@ async fn while_every_node_was_down() {
     log_out(&nodes[0], &left).await;
     let started = Instant::now();
     while refusal(&nodes[1], &left).is_none() {
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     drop(nodes);
@@ -116,7 +116,7 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
         log_out(&node, &left).await;
         let started = Instant::now();
         while refusal(&late, &left).is_none() {
-            assert!(started.elapsed() < PATIENCE);
+            assert!(started.elapsed() < TEST_TIMEOUT);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // The entry is remembered.
@@ -141,7 +141,7 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
         while node.restored_at().is_none()
             || refusal(&node, &stayed) != Some(TokenError::Revoked(RevokedBy::Everything))
         {
-            assert!(started.elapsed() < PATIENCE, "grown: {grown}");
+            assert!(started.elapsed() < TEST_TIMEOUT, "grown: {grown}");
             assert!(refusal(&node, &left).is_some(), "what was known stays revoked");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

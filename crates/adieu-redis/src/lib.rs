@@ -65,9 +65,9 @@ pub use settings::RedisBuilder;
 
 /// How long a read may take in all, with a new connection if it needs one: well within the shortest bound that anybody would
 /// set.
-const PATIENCE_FOR_READS: Duration = Duration::from_millis(700);
+const READ_TIMEOUT: Duration = Duration::from_millis(700);
 /// How long a write may take in all.
-const PATIENCE_FOR_WRITES: Duration = Duration::from_secs(4);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A Redis or Valkey server. Clones share its connections, which end with the last of them.
 #[derive(Clone)]

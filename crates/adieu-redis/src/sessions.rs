@@ -10,7 +10,7 @@ use redis::{FromRedisValue, Pipeline};
 use tokio::time::timeout;
 
 use super::{
-    PATIENCE_FOR_WRITES, Redis, codec,
+    Redis, WRITE_TIMEOUT, codec,
     commit::{Commit, Everything},
     connection::Ask,
     invalid,
@@ -27,7 +27,7 @@ const FORGET_STEP: usize = 256;
 const SEEN_STEP: usize = 256;
 /// How long to wait before what has changed meanwhile is decided again, at most: a random part of it, so that those who
 /// disturbed each other do so no longer.
-const PAUSE: Duration = Duration::from_millis(2);
+const RETRY_DELAY: Duration = Duration::from_millis(2);
 
 #[async_trait]
 impl SessionStore for Redis {
@@ -167,7 +167,7 @@ impl SessionStore for Redis {
 /// What reads, decides and commits until nothing that was read has changed in between. Of those that want the same, one succeeds
 /// each time; this is the end of it for the others.
 pub(super) async fn in_time<T>(attempts: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(PATIENCE_FOR_WRITES, attempts)
+    timeout(WRITE_TIMEOUT, attempts)
         .await
         .unwrap_or_else(|_| Err(Error::unavailable("sessions in Redis were changed by others all the time")))
 }
@@ -176,7 +176,7 @@ pub(super) async fn pause() {
     let mut byte = [0];
     // Without a random number it is the longest.
     let _ = getrandom::fill(&mut byte).inspect_err(|_| byte = [u8::MAX]);
-    tokio::time::sleep(PAUSE * u32::from(byte[0]) / 256).await;
+    tokio::time::sleep(RETRY_DELAY * u32::from(byte[0]) / 256).await;
 }
 
 /// Sessions as they were read, and what becomes of them.

@@ -9,9 +9,7 @@ use redis::{Client, ConnectionInfo, IntoConnectionInfo, TlsCertificates, io::tcp
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
-use super::{
-    Keys, PATIENCE_FOR_READS, PATIENCE_FOR_WRITES, Redis, Scripts, Shared, connection::Connection, watch::watch,
-};
+use super::{Keys, READ_TIMEOUT, Redis, Scripts, Shared, WRITE_TIMEOUT, connection::Connection, watch::watch};
 use adieu::Error;
 
 /// What [`Redis::builder`] gives.
@@ -57,7 +55,7 @@ impl RedisBuilder {
         let keys = Keys::with_prefix(&prefix);
         let client = self.client(connection_info)?;
         let connection = |patience| Arc::new(Connection::new(client.clone(), patience, self.allow_weaker_durability));
-        let (reader, writer) = (connection(PATIENCE_FOR_READS), connection(PATIENCE_FOR_WRITES));
+        let (reader, writer) = (connection(READ_TIMEOUT), connection(WRITE_TIMEOUT));
         writer.open().await?;
 
         let woken = watch::Sender::new(());

@@ -15,9 +15,9 @@ use super::connection::{Connection, connect};
 
 /// How long the server is asked to hold the question, and how long an answer may take then.
 const BLOCK: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to try to connect again.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long appends are let add up: to read after each one of a burst would take the time of those who append.
 const BURST: Duration = Duration::from_millis(2);
 
@@ -25,12 +25,12 @@ const BURST: Duration = Duration::from_millis(2);
 /// made anew as well, so that nobody has to find out by a request that fails.
 pub(super) async fn watch(client: Client, log: String, woken: watch::Sender<()>, others: [Arc<Connection>; 2]) {
     loop {
-        if let Ok(Ok(mut connection)) = timeout(PATIENCE, connect(&client)).await {
+        if let Ok(Ok(mut connection)) = timeout(ANSWER_TIMEOUT, connect(&client)).await {
             let Err(error) = watch_with(&mut connection, &log, &woken).await;
             tracing::debug!(error = &error as &dyn std::error::Error, "the connection that watches Redis was lost");
             others.iter().for_each(|connection| connection.forget());
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
@@ -48,7 +48,7 @@ async fn watch_with(
         let mut wait = redis::cmd("XREAD");
         wait.arg("COUNT").arg(1).arg("BLOCK").arg(BLOCK.as_millis() as u64);
         wait.arg("STREAMS").arg(log).arg(&last);
-        let news: Value = timeout(PATIENCE, wait.query_async(connection)).await.map_err(late)??;
+        let news: Value = timeout(ANSWER_TIMEOUT, wait.query_async(connection)).await.map_err(late)??;
         known = Some(last);
         if news != Value::Nil {
             woken.send_replace(());
@@ -61,7 +61,7 @@ async fn watch_with(
 async fn last(connection: &mut MultiplexedConnection, log: &str) -> Result<String, RedisError> {
     let mut last = redis::cmd("XREVRANGE");
     last.arg(log).arg("+").arg("-").arg("COUNT").arg(1);
-    let entries: Vec<(String, Value)> = timeout(PATIENCE, last.query_async(connection)).await.map_err(late)??;
+    let entries: Vec<(String, Value)> = timeout(ANSWER_TIMEOUT, last.query_async(connection)).await.map_err(late)??;
     Ok(entries.into_iter().next().map_or_else(|| "0-0".to_owned(), |(position, _)| position))
 }
 

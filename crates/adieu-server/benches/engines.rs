@@ -49,7 +49,7 @@ use tower::util::ServiceExt as _;
 
 const CALLERS: [usize; 3] = [1, 64, 512];
 /// At most so many are logged out in one row, and for so long.
-const MOST: usize = 20_000;
+const MAX_LOGOUTS: usize = 20_000;
 const SECONDS: u64 = 5;
 const SUBJECTS: usize = 1_000;
 
@@ -116,7 +116,7 @@ async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Sto
     };
     let (here, there) = (start().await, start().await);
     for callers in CALLERS {
-        let tokens = Arc::new(log_in(&here, MOST).await);
+        let tokens = Arc::new(log_in(&here, MAX_LOGOUTS).await);
         let next = Arc::new(AtomicUsize::new(0));
         let started = Instant::now();
         let mut working = JoinSet::new();

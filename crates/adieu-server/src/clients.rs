@@ -3,12 +3,12 @@
 //! 1. A secret is 256 random bits, shown once; the store keeps its SHA-256. That is enough for a text that nobody can
 //!    guess: hashing slowly is for passwords.
 //! 2. Secrets are compared in constant time. What an unknown name, a wrong secret and none at all are answered is the same.
-//! 3. A request is judged by a copy in memory that was read at most [`LONGEST_AGE`] ago. So a client that was removed is
+//! 3. A request is judged by a copy in memory that was read at most [`MAX_AGE`] ago. So a client that was removed is
 //!    cut off by then, whichever process removed it. When the store can't be read, who was a client the last time is one still,
 //!    until it is known to have been removed: what follows this node needs no accounts, and would have to stop otherwise. Nobody
 //!    else is let in, nor turned away as unknown.
 //! 4. Nobody is turned away by a copy that is older than the request, so a client that was added can call at once. Strangers
-//!    who guess make the store be read at most every [`PAUSE`].
+//!    who guess make the store be read at most every [`MIN_READ_INTERVAL`].
 
 mod secret;
 mod store;
@@ -45,10 +45,10 @@ use crate::{
 };
 
 /// How old the copy may be that lets somebody in.
-pub const LONGEST_AGE: Duration = Duration::from_millis(500);
+pub const MAX_AGE: Duration = Duration::from_millis(500);
 
 /// How long the store is left alone after it was read.
-pub const PAUSE: Duration = Duration::from_millis(50);
+pub const MIN_READ_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long a client that is known waits for a store that does not answer.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
@@ -215,11 +215,11 @@ impl Clients {
         let arrived_at = self.0.clock.moment();
         let secret = SecretHash::of(secret);
         let recent = match self.0.copy.load().find(name, &secret) {
-            Some(known) => match self.0.read_in_time(arrived_at.minus(LONGEST_AGE)).await {
+            Some(known) => match self.0.read_in_time(arrived_at.minus(MAX_AGE)).await {
                 Some(recent) => recent,
                 None => return Ok(known),
             },
-            None => self.0.read_since(arrived_at.minus(LONGEST_AGE)).await?,
+            None => self.0.read_since(arrived_at.minus(MAX_AGE)).await?,
         };
         if let Some(client) = recent.find(name, &secret) {
             return Ok(client);
@@ -239,7 +239,7 @@ impl Clients {
                 }
                 // Also what is written down without a request, here and by the core.
                 audit::durable().await;
-                sleep(LONGEST_AGE).await;
+                sleep(MAX_AGE).await;
             }
         }))
     }
@@ -279,7 +279,7 @@ impl Shared {
             return Ok(copy);
         }
         if let Some(asked_at) = copy.asked_at {
-            sleep(PAUSE.saturating_sub(self.clock.moment().since(asked_at))).await;
+            sleep(MIN_READ_INTERVAL.saturating_sub(self.clock.moment().since(asked_at))).await;
         }
         let asked_at = Some(self.clock.moment());
         let clients = self.store.clients().await;

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
-pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, LONGEST_SESSION, SettingError};
+pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SettingError};
 pub use value::{LogFormat, Rate, Registration, StalePolicy};
 use value::{Value as _, text};
 

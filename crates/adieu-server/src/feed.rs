@@ -45,10 +45,10 @@ pub use nodes::{Joining, Nodes};
 use lease::later;
 
 /// How many requests of one client may wait at once.
-const MOST_WAITING: usize = 5_000;
+const MAX_WAITING: usize = 5_000;
 
 /// The longest that one read of the log waits: as often is the log's engine asked whether it is still there.
-const LONGEST_READ: Duration = Duration::from_millis(100);
+const MAX_READ: Duration = Duration::from_millis(100);
 
 /// Of a page with more entries than this the bytes are made once for many followers, whose ages are rounded up together.
 const LARGE: usize = 4;
@@ -133,7 +133,7 @@ impl Feed {
         joining: Option<(Joining, watch::Receiver<Option<Cursor>>)>,
     ) -> Self {
         let leases = Arc::new(Leases::start(Arc::clone(&clock), max_staleness));
-        let read_wait = LONGEST_READ.min(max_staleness / 4);
+        let read_wait = MAX_READ.min(max_staleness / 4);
         let hub = Hub::start(log, Arc::clone(&clock), Arc::clone(&leases), read_wait);
         let nodes = joining.map(|(joining, settled)| joining.join(settled, hub.progress()));
         Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Mutex::default() }))
@@ -163,7 +163,7 @@ impl Feed {
     pub fn let_wait(&self, client: &str) -> Option<WaitsFor> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.entry(client.to_owned()).or_default();
-        if *count >= MOST_WAITING {
+        if *count >= MAX_WAITING {
             return None;
         }
         *count += 1;

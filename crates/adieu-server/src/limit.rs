@@ -38,7 +38,7 @@ const KNOWN_ANEW: Duration = Duration::from_secs(29 * 86_400);
 const RESERVE: u32 = 2;
 
 /// How many accounts, addresses and pairs of them are kept of each; 16 bytes each, and as much again for the table.
-pub const MOST_ENTRIES: usize = 200_000;
+pub const MAX_ENTRIES: usize = 200_000;
 
 /// The next attempt may be made after this long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -74,7 +74,7 @@ impl LoginLimits {
     /// No failures so far.
     #[must_use]
     pub fn new(per_account: Rate, per_address: Rate, clock: Arc<dyn Clock>) -> Self {
-        let [accounts, addresses, reserves, known, registrations] = [(); 5].map(|()| Expiring::new(MOST_ENTRIES));
+        let [accounts, addresses, reserves, known, registrations] = [(); 5].map(|()| Expiring::new(MAX_ENTRIES));
         let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations });
         Self { clock, hasher: RandomState::new(), per_account, per_address, counts }
     }
@@ -225,7 +225,7 @@ impl ClientQuotas {
     /// Nothing revoked so far.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MOST_ENTRIES)) }
+        Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
     }
 
     /// Counts so many revocations of a client that has this quota.

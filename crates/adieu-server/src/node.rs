@@ -20,7 +20,7 @@ use crate::{
     config::{self, Settings},
     feed::{Feed, Joining},
     high_water, issuers,
-    limit::{ClientQuotas, LoginLimits, MOST_ENTRIES},
+    limit::{ClientQuotas, LoginLimits, MAX_ENTRIES},
     metrics::Metrics,
     password::Hasher,
     store::{Stores, address},
@@ -146,7 +146,7 @@ impl Node {
         let (per_account, per_address) = (settings.login_attempts_per_account, settings.login_attempts_per_address);
         let limits = LoginLimits::new(per_account, per_address, Arc::clone(&clock));
         if purpose == Purpose::Serve {
-            limits.remember(accounts.store().known_addresses(clock.now(), MOST_ENTRIES).await?);
+            limits.remember(accounts.store().known_addresses(clock.now(), MAX_ENTRIES).await?);
         }
         let quotas = ClientQuotas::new(Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);

@@ -48,16 +48,16 @@ use crate::{
 pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
 
 /// How often it is looked whose lease has run out.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The same for how fresh the index is, while a call waits for that.
 const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
 
 /// How long followers may go on saying how far they are before the node is told.
-const GATHER: Duration = Duration::from_millis(2);
+const BATCH_WINDOW: Duration = Duration::from_millis(2);
 
 /// Beside the time that a call may wait at the node, what it may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest answer to a forwarded call.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -225,7 +225,7 @@ impl Relay {
             .header(PREFER, prefer)
             .body(body)
             .map_err(Error::unavailable)?;
-        match timeout(PATIENCE + wait, self.transport.send(request, MAX_ANSWER_BYTES)).await {
+        match timeout(REQUEST_TIMEOUT + wait, self.transport.send(request, MAX_ANSWER_BYTES)).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::unavailable("the node does not answer")),
         }
@@ -296,9 +296,9 @@ async fn settle(remote: Arc<Remote>, mut progress: Progress, mut own: watch::Rec
         tokio::select! {
             changed = own.changed() => if changed.is_err() { return },
             () = progress.changed() => {}
-            () = sleep(LOOK) => {}
+            () = sleep(POLL_INTERVAL) => {}
         }
-        sleep(GATHER + Duration::from_micros(10) * count).await;
+        sleep(BATCH_WINDOW + Duration::from_micros(10) * count).await;
     }
 }
 

@@ -66,7 +66,7 @@ use write_ahead_log::WriteAheadLog;
 /// How often, and for how long, a statement looks whether another process has done with writing; for longer on a machine that is so
 /// busy that it has not looked as often by then.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
-const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_TRIES: i32 = 5_000;
 /// Kibibytes of the file that each connection keeps in memory.
 const CACHE: i64 = 16 * 1024;
@@ -367,7 +367,7 @@ fn wait_for_another_process(tries: i32) -> bool {
     let now = Instant::now();
     let since = SINCE.get().filter(|_| tries > 0).unwrap_or(now);
     SINCE.set(Some(since));
-    let goes_on = now.duration_since(since) < BUSY_PATIENCE || tries < BUSY_TRIES;
+    let goes_on = now.duration_since(since) < BUSY_TIMEOUT || tries < BUSY_TRIES;
     if goes_on {
         thread::sleep(BUSY_PAUSE);
     }
@@ -407,8 +407,8 @@ mod tests {
         for _ in 0..2 {
             let started = Instant::now();
             let tries = (0..).find(|tries| !wait_for_another_process(*tries)).unwrap_or_default();
-            assert!(started.elapsed() >= BUSY_PATIENCE && tries >= BUSY_TRIES);
-            let most = BUSY_PATIENCE.as_micros() / BUSY_PAUSE.as_micros();
+            assert!(started.elapsed() >= BUSY_TIMEOUT && tries >= BUSY_TRIES);
+            let most = BUSY_TIMEOUT.as_micros() / BUSY_PAUSE.as_micros();
             assert!(u128::from(tries.unsigned_abs()) < most, "a pause takes longer than it is meant to");
         }
     }

@@ -31,7 +31,7 @@ const QUEUE: usize = 16_384;
 /// How many operations one commit takes at most, so that the first of them does not wait for all of a flood.
 const BATCH: usize = 1_024;
 /// How long a commit is put off at most for callers that are expected, and no longer than the last one took.
-const PATIENCE: Duration = Duration::from_micros(100);
+const BATCH_WINDOW: Duration = Duration::from_micros(100);
 
 /// Held while a connection is closed. The last to close takes in the write-ahead log and removes it; of two that close at the
 /// same moment neither finds itself the last, and it would stay.
@@ -201,7 +201,7 @@ fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
         let _ = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
     }
     let mut expected = 1;
-    let mut patience = PATIENCE;
+    let mut patience = BATCH_WINDOW;
     while let Some(first) = next(&jobs, patience) {
         let batch = gather(first, &jobs, expected, patience);
         expected = batch.len();
@@ -210,7 +210,7 @@ fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
             Ok(()) => commit(&mut writer, batch),
             Err(error) => batch.into_iter().for_each(|job| job.answer(Err(error.clone()))),
         }
-        patience = started.elapsed().min(PATIENCE);
+        patience = started.elapsed().min(BATCH_WINDOW);
     }
 }
 

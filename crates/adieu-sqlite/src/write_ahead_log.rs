@@ -32,8 +32,8 @@ const READ_AT_ONCE: usize = 64 * 1024;
 const MAGIC: u32 = 0x377f_0682;
 /// How often another process may change the log while it is read, and how often and with which pause it is looked whether one that writes
 /// to the database file is a checkpoint, which is counted at its end.
-const TRIES: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(10);
+const MAX_ATTEMPTS: u32 = 100;
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// Two numbers in the header that are repeated in each frame; others when the log begins anew.
 type Salts = (u32, u32);
@@ -121,9 +121,9 @@ impl WriteAheadLog {
                     let _ = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
                     self.seen = None;
                 }
-                Failure::Overwritten if tries < TRIES => thread::sleep(PAUSE),
+                Failure::Overwritten if tries < MAX_ATTEMPTS => thread::sleep(RETRY_DELAY),
                 // Another process may have restarted it meanwhile, which it does only once all is in the database file.
-                _ if tries < TRIES && (Counts::of(connection)? != counts || self.stamp() != before) => {}
+                _ if tries < MAX_ATTEMPTS && (Counts::of(connection)? != counts || self.stamp() != before) => {}
                 failure => {
                     // In front of it there may be commits that were not acknowledged.
                     self.seen = None;

@@ -222,12 +222,12 @@ impl Sessions {
         origin: Origin,
         options: &TokenOptions,
     ) -> Result<TokenPair, Error> {
-        const TRIES: u32 = 30;
-        const PAUSE: Duration = Duration::from_millis(100);
+        const MAX_ATTEMPTS: u32 = 30;
+        const RETRY_DELAY: Duration = Duration::from_millis(100);
 
         // A cut-off covers the whole of its second. A login in that second would be born revoked, so it waits for the
         // next; also when the cut-off came while the session was being written down.
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.new_session(subject.clone(), origin.clone(), options)?;
             if !self.is_revoked(&session) {
                 let fresh = options.fresh.unwrap_or(Fresh::Yes);
@@ -239,7 +239,7 @@ impl Sessions {
                 }
                 self.end_sessions(Selection::Owned(session.id, session.subject)).await?;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
         Err(Error::unavailable("tokens are revoked up to a time that the wall clock has not reached"))
     }

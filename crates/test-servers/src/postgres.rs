@@ -20,7 +20,7 @@ pub(crate) const USER: &str = "adieu";
 pub(crate) const PASSWORD: &str = "postgres-password";
 
 /// Only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL server of one's own; gone when dropped.
 #[derive(Debug)]
@@ -187,7 +187,7 @@ impl Postgres {
     async fn until(&self, question: &str) {
         let started = Instant::now();
         while self.sql(question).await != "t" {
-            assert!(started.elapsed() < PATIENCE, "never: {question}: {}", self.log());
+            assert!(started.elapsed() < TIMEOUT, "never: {question}: {}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

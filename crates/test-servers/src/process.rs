@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use crate::{folder, port::Port};
 
 /// How long a server may take to start or to stop. Long, for machines that do much else.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(5);
+const TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits for the end of whoever holds the other end of its standard input, however it ends, and then leaves nothing behind. Servers
 /// are known by the folder that they work in, not by a number that may be another process's by then. The folder can't be removed
@@ -108,8 +108,8 @@ impl Process {
                 self.child = None;
                 panic!("the server has ended ({status}): {}", self.log());
             }
-            assert!(started.elapsed() < PATIENCE, "the server does not answer: {}", self.log());
-            tokio::time::sleep(PAUSE).await;
+            assert!(started.elapsed() < TIMEOUT, "the server does not answer: {}", self.log());
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -119,11 +119,11 @@ impl Process {
         send(child.id(), signal);
         let started = Instant::now();
         while child.try_wait().expect("the state of a child").is_none() {
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 self.child = Some(child);
                 panic!("the server does not stop: {}", self.log());
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -181,8 +181,8 @@ fn wait_until_stopped(child: u32) {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z']))
     };
     while is_running() {
-        assert!(started.elapsed() < PATIENCE, "the server does not stop");
-        std::thread::sleep(PAUSE);
+        assert!(started.elapsed() < TIMEOUT, "the server does not stop");
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A Redis server of one's own (or Valkey, when that is what is installed); gone when dropped.
 #[derive(Debug)]
@@ -219,7 +219,7 @@ impl Redis {
             if fields.iter().all(|field| info.contains(field)) {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "never: {fields:?}: {info}");
+            assert!(started.elapsed() < TIMEOUT, "never: {fields:?}: {info}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -47,7 +47,7 @@ use error::Error;
 use password::Hasher;
 
 /// Longer than anything that a client of this API has to say.
-const LONGEST_BODY: usize = 16 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 
 /// A REST API of stores, items and tags.
 #[derive(Parser)]
@@ -104,7 +104,7 @@ fn router(app: App) -> Router {
         .merge(tags::routes())
         .fallback(async || Error::NotFound)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
 }
 

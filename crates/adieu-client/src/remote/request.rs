@@ -13,8 +13,8 @@ use adieu::{
 };
 
 /// The most revocations in one request, and the most bytes of them: a node takes 64 KiB unless it is set otherwise.
-const MOST_AT_ONCE: usize = 500;
-const MOST_BYTES: usize = 60_000;
+const MAX_AT_ONCE: usize = 500;
+const MAX_BYTES: usize = 60_000;
 
 /// How long ago a cut-off may be that is called "now".
 const ABOUT_NOW: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ pub(super) fn batches(bodies: &[Value]) -> Vec<Vec<&Value>> {
     for body in bodies {
         let length = body.to_string().len() + 1;
         bytes += length;
-        match batches.last_mut().filter(|batch| batch.len() < MOST_AT_ONCE && bytes <= MOST_BYTES) {
+        match batches.last_mut().filter(|batch| batch.len() < MAX_AT_ONCE && bytes <= MAX_BYTES) {
             Some(batch) => batch.push(body),
             None => {
                 batches.push(vec![body]);

@@ -24,7 +24,7 @@ use adieu::{
 use crate::transport::{Http, Transport, parse_url};
 
 /// With less, asking would be all that is done.
-const LEAST_STALENESS: Duration = Duration::from_millis(100);
+const MIN_STALENESS: Duration = Duration::from_millis(100);
 
 /// Which node is followed, and as whom.
 #[must_use]
@@ -96,7 +96,7 @@ impl RemoteBuilder {
         {
             return Err(Error::Setting("a client's name has no colon and no space in it".to_owned()));
         }
-        if self.max_staleness < LEAST_STALENESS {
+        if self.max_staleness < MIN_STALENESS {
             return Err(Error::Setting("`max_staleness` must not be shorter than 100 ms over a network".to_owned()));
         }
         let transport = match self.transport {

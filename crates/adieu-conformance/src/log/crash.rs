@@ -27,7 +27,7 @@ fn batches<P: Place>(entries: &[Revocation], asked: impl IntoIterator<Item = u64
 /// Whatever was going on when it crashed: what was answered is there, and of the rest nothing in part.
 pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: RevocationLog>>() {
     const WRITERS: u64 = 4;
-    const MOST: u64 = 1_000;
+    const MAX_APPENDS: u64 = 1_000;
     let place = P::empty().await;
     let (told, mut acknowledged) = tokio::sync::mpsc::unbounded_channel();
     let (stop, stopped) = tokio::sync::watch::channel(());
@@ -35,8 +35,8 @@ pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: Revoca
     for writer in 0..WRITERS {
         let (log, told, stopped) = (open(&place).await, told.clone(), stopped.clone());
         writers.push(tokio::spawn(async move {
-            let mut batch = writer * MOST;
-            while stopped.has_changed().is_ok() && batch < (writer + 1) * MOST {
+            let mut batch = writer * MAX_APPENDS;
+            while stopped.has_changed().is_ok() && batch < (writer + 1) * MAX_APPENDS {
                 // What fails is not tried again, since it may have been written.
                 if log.append(tokens::<P>(batch * BATCH..(batch + 1) * BATCH)).await.is_ok() {
                     let _ = told.send(batch);
@@ -63,7 +63,7 @@ pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: Revoca
         known.insert(batch);
     }
     let log = place.open().await;
-    let there = batches::<P>(&whole::<P>(&log, None).await.entries, 0..WRITERS * MOST);
+    let there = batches::<P>(&whole::<P>(&log, None).await.entries, 0..WRITERS * MAX_APPENDS);
     assert!(there.is_superset(&known), "{:?} was acknowledged", known.difference(&there));
 }
 

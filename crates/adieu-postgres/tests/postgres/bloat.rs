@@ -18,7 +18,7 @@ use crate::engine::connected;
 /// Sessions that stay.
 const LIVE: usize = 1_000;
 /// As many callers as share commits.
-const AT_ONCE: usize = 256;
+const CONCURRENCY: usize = 256;
 
 /// Kilobytes of the tables of sessions and of revocations, with their indexes.
 const SIZES: [&str; 2] = [
@@ -29,7 +29,7 @@ const SIZES: [&str; 2] = [
 async fn all_at_once<F: Future<Output = ()> + Send + 'static>(calls: impl IntoIterator<Item = F>) {
     let mut running = JoinSet::new();
     for call in calls {
-        if running.len() == AT_ONCE {
+        if running.len() == CONCURRENCY {
             running.join_next().await.unwrap().unwrap();
         }
         running.spawn(call);

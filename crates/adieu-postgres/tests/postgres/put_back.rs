@@ -16,7 +16,7 @@ use adieu_postgres::Postgres;
 use test_servers::Postgres as Server;
 
 /// Only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &Server, mark: &Path) -> Node {
     let store = Postgres::connect(&server.url()).await.unwrap();
@@ -31,7 +31,7 @@ async fn log_in(node: &Node) -> TokenPair {
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !is_so().await {
-        assert!(started.elapsed() < PATIENCE, "never: {what}");
+        assert!(started.elapsed() < TEST_TIMEOUT, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -20,7 +20,7 @@ use test_servers::Redis as Server;
 use crate::support::recovers;
 
 /// Only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &Server, mark: Option<&Path>) -> Node {
     let builder = Node::builder(Issuer::new("https://adieu.test").unwrap());
@@ -45,7 +45,7 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
             Err(SessionError::Refused(TokenError::Stale) | SessionError::Failed(_)) => {}
             Err(error) => panic!("{error:?}"),
         }
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -62,7 +62,7 @@ async fn refresh(node: &Node, tokens: &TokenPair) -> bool {
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "never: {what}");
+        assert!(started.elapsed() < TEST_TIMEOUT, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -186,11 +186,11 @@ async fn the_first_look_after_it_notices_whichever_it_is() {
         Ok(()) => panic!("nothing was noticed"),
     };
     while !is_noticed(reads.read(None, Duration::ZERO).await.map(drop)) {
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     while !is_noticed(appends.append(vec![token("after")]).await.map(drop)) {
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(read_all(&other, None).await.0.len(), 6, "and nothing was appended");

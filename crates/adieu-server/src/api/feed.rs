@@ -30,12 +30,12 @@ use crate::{
 };
 
 /// The longest that a follower may be kept waiting.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Beside the bound itself, what a call may take that waits until a revocation holds everywhere.
 const MARGIN: Duration = Duration::from_secs(1);
 
-const LONGEST_FOLLOWER: usize = 64;
+const MAX_FOLLOWER: usize = 64;
 
 /// The field of a query that says what to wait for, and the one thing that there is.
 const WAIT: &str = "wait";
@@ -182,12 +182,12 @@ impl FeedRequest {
     fn read(mut fields: Fields, bound: Duration) -> Result<Self, ApiError> {
         let after = fields.optional("after", |text| text.parse().map_err(|_| TextError::new("Not a cursor.")));
         let wait = fields.optional("wait", |text| match number(&text)? {
-            millis if Duration::from_millis(millis) <= LONGEST_WAIT => Ok(Duration::from_millis(millis)),
-            _ => Err(TextError::new(format!("Must be at most {}.", LONGEST_WAIT.as_millis()))),
+            millis if Duration::from_millis(millis) <= MAX_WAIT => Ok(Duration::from_millis(millis)),
+            _ => Err(TextError::new(format!("Must be at most {}.", MAX_WAIT.as_millis()))),
         });
         let follower = fields.optional("follower", |text| {
             let fits = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_' || letter == b'-';
-            match (1..=LONGEST_FOLLOWER).contains(&text.len()) && text.bytes().all(fits) {
+            match (1..=MAX_FOLLOWER).contains(&text.len()) && text.bytes().all(fits) {
                 true => Ok(text),
                 false => Err(TextError::new("Must be 1 to 64 of A-Z, a-z, 0-9, _ and -.")),
             }

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     audit::{self, Event},
     clients,
-    config::LONGEST_SESSION,
+    config::MAX_SESSION,
     error::{ApiError, FieldErrors},
     feed::Everywhere,
     input::Fields,
@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How many things one request may name.
-const MOST: usize = 500;
+const MAX_ITEMS: usize = 500;
 
 /// What to revoke: exactly one of `token`, `token_id`, `session`, `subject` and `everything`.
 #[derive(Deserialize, ToSchema)]
@@ -158,7 +158,7 @@ pub(super) async fn revoke(
     let now = api.node.clock.now();
     let kept_until = match &revoker {
         // Not by today's settings: the token may be from when tokens lived longer.
-        Revoker::Admin(..) => Latest { time: now.plus(LONGEST_SESSION), wrong: "Later than any token of this server." },
+        Revoker::Admin(..) => Latest { time: now.plus(MAX_SESSION), wrong: "Later than any token of this server." },
         Revoker::Client(service) => {
             let wrong = "Later than the client's client_revocation_horizon from now.";
             let (_, horizon) = service.limits.or_else(&api.settings);
@@ -215,7 +215,7 @@ struct Latest {
 }
 
 fn read(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result<Vec<Item>, ApiError> {
-    let Some(list) = fields.take_list("revocations", MOST)? else {
+    let Some(list) = fields.take_list("revocations", MAX_ITEMS)? else {
         return Ok(vec![read_item(fields, sessions, latest)?]);
     };
     fields.finish(())?;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     audit::{Entry, Event},
     clients::{Capability, Client, ClientName, Limits},
-    config::{LONGEST_SESSION, Rate, Settings, parse_duration, written_duration},
+    config::{MAX_SESSION, Rate, Settings, parse_duration, written_duration},
     store::Stores,
 };
 
@@ -85,10 +85,10 @@ impl FromStr for Horizon {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let horizon = parse_duration(text)?;
-        let possible = Duration::from_secs(1)..=LONGEST_SESSION;
+        let possible = Duration::from_secs(1)..=MAX_SESSION;
         match possible.contains(&horizon) {
             true => Ok(Self(horizon)),
-            false => Err(format!("must be between 1s and {}", written_duration(LONGEST_SESSION))),
+            false => Err(format!("must be between 1s and {}", written_duration(MAX_SESSION))),
         }
     }
 }

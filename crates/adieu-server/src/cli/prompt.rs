@@ -54,10 +54,10 @@ pub(super) fn hidden(question: &str) -> anyhow::Result<SecretString> {
 }
 
 fn password_from(input: impl io::Read) -> anyhow::Result<SecretString> {
-    const MOST: usize = MAX_PASSWORD_BYTES + "\r\n".len();
-    let mut bytes = Vec::with_capacity(MOST + 1);
-    input.take(MOST as u64 + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
-    ensure!(bytes.len() <= MOST, "the password is refused: longer than maximum length {MAX_PASSWORD_BYTES}");
+    const MAX_BYTES: usize = MAX_PASSWORD_BYTES + "\r\n".len();
+    let mut bytes = Vec::with_capacity(MAX_BYTES + 1);
+    input.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+    ensure!(bytes.len() <= MAX_BYTES, "the password is refused: longer than maximum length {MAX_PASSWORD_BYTES}");
     let text = SecretString::from(String::from_utf8(bytes).map_err(|_| anyhow!("the password is not UTF-8"))?);
     let line = text.expose_secret();
     let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    config::{LONGEST_SESSION, Settings},
+    config::{MAX_SESSION, Settings},
 };
 
 #[derive(Debug, Args)]
@@ -108,7 +108,7 @@ async fn revoke_id(
     ensure!(expires_at.is_none_or(|time| time > now), "nothing was revoked: a token with this `exp` has expired");
     // One in milliseconds would be kept for ever.
     ensure!(
-        expires_at.is_none_or(|time| time <= now.plus(LONGEST_SESSION)),
+        expires_at.is_none_or(|time| time <= now.plus(MAX_SESSION)),
         "nothing was revoked: no token lives that long; `exp` is in seconds since 1970"
     );
     let entry = Entry { token_id: Some(id.clone()), scope: Some("token_id"), ..Entry::default() };

@@ -21,7 +21,7 @@ type SettingsLayer = <Settings as confique::Config>::Layer;
 pub const CONFIG_VARIABLE: &str = "ADIEU_CONFIG";
 
 /// The most that `session_lifetime` may be, and so the longest that any token lives.
-pub const LONGEST_SESSION: Duration = Duration::from_secs(3660 * 86_400);
+pub const MAX_SESSION: Duration = Duration::from_secs(3660 * 86_400);
 
 /// The greatest `max_staleness` that a node may have.
 pub const GREATEST_STALENESS: Duration = Duration::from_secs(86_400);
@@ -164,11 +164,11 @@ impl Settings {
         let day = Duration::from_secs(86_400);
         for (key, value, least, most) in [
             ("access_lifetime", self.access_lifetime, second, 30 * day),
-            ("refresh_lifetime", self.refresh_lifetime, second, LONGEST_SESSION),
-            ("session_lifetime", self.session_lifetime, second, LONGEST_SESSION),
+            ("refresh_lifetime", self.refresh_lifetime, second, MAX_SESSION),
+            ("session_lifetime", self.session_lifetime, second, MAX_SESSION),
             ("leeway", self.leeway, Duration::ZERO, 60 * second),
             ("max_staleness", self.max_staleness, Duration::from_millis(50), GREATEST_STALENESS),
-            ("client_revocation_horizon", self.client_horizon(), second, LONGEST_SESSION),
+            ("client_revocation_horizon", self.client_horizon(), second, MAX_SESSION),
             ("header_timeout", self.header_timeout, Duration::from_millis(1), day),
             ("keep_alive_timeout", self.keep_alive_timeout, Duration::from_millis(1), day),
             ("request_timeout", self.request_timeout, Duration::from_millis(1), day),

@@ -33,9 +33,9 @@ const SLOWEST_PACE: Duration = Duration::from_millis(250);
 /// How many followers that are behind the tail have a page read for them at the same time.
 const READERS: usize = 32;
 
-/// How long to wait after a read that failed; doubled up to [`SLOWEST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_millis(20);
-const SLOWEST_RETRY: Duration = Duration::from_millis(500);
+/// How long to wait after a read that failed; doubled up to [`MAX_RETRY_DELAY`].
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(20);
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// A read that was to wait and is answered by so much too early, with nothing new, counts as one that does not wait.
 const EARLY: Duration = Duration::from_millis(10);
@@ -360,7 +360,7 @@ impl Shared {
     }
 
     async fn run(self: Arc<Self>) {
-        let mut retry = FIRST_RETRY;
+        let mut retry = MIN_RETRY_DELAY;
         let mut failing = false;
         let mut followers = 0;
         // Nothing is shown before.
@@ -384,7 +384,7 @@ impl Shared {
                     let left = wait.saturating_sub(self.clock.moment().since(asked_at));
                     let is_early = page.entries.is_empty() && !page.from_start && left > EARLY;
                     if !is_early {
-                        retry = FIRST_RETRY;
+                        retry = MIN_RETRY_DELAY;
                     }
                     if self.take(&cursor, page, asked_at, due) {
                         // Those who are still being told count as well, so that a slow machine is not asked for more.
@@ -395,7 +395,7 @@ impl Shared {
                     }
                     if is_early {
                         sleep(retry.min(left)).await;
-                        retry = (retry * 2).min(SLOWEST_RETRY);
+                        retry = (retry * 2).min(MAX_RETRY_DELAY);
                     }
                 }
                 Err(error) => {
@@ -407,7 +407,7 @@ impl Shared {
                         );
                     }
                     sleep(retry).await;
-                    retry = (retry * 2).min(SLOWEST_RETRY);
+                    retry = (retry * 2).min(MAX_RETRY_DELAY);
                 }
             }
         }

@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::sleep};
 use utoipa::ToSchema;
 
 /// How many followers one client may have at once.
-const MOST_FOLLOWERS: usize = 10_000;
+const MAX_FOLLOWERS: usize = 10_000;
 
 /// After a follower has said something, this much goes by, and so much more for each that is still awaited, before it is
 /// looked who has settled: thousands say something at about the same time.
@@ -145,11 +145,11 @@ impl Leases {
             return Ok(lease.clone());
         }
         let count = table.by_client.get(client).map_or(0, HashMap::len);
-        if arrived.since(table.swept) >= self.bound || count >= MOST_FOLLOWERS {
+        if arrived.since(table.swept) >= self.bound || count >= MAX_FOLLOWERS {
             table.forget_run_out(arrived);
         }
         let followers = table.by_client.entry(client.to_owned()).or_default();
-        if followers.len() >= MOST_FOLLOWERS {
+        if followers.len() >= MAX_FOLLOWERS {
             return Err(TooManyFollowers);
         }
         let known = Known { arrived, max_staleness, when_stale, settled: None };

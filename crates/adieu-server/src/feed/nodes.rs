@@ -37,10 +37,10 @@ use uuid::Uuid;
 use super::{Everywhere, Progress, lease::later};
 
 /// How long changes are gathered before the others are told.
-const GATHER: Duration = Duration::from_millis(20);
+const BATCH_WINDOW: Duration = Duration::from_millis(20);
 
 /// How often it is looked how far the others are, while somebody waits.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a node may be silent before it is suspected to be gone, unless its bound is longer.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -236,9 +236,9 @@ impl Nodes {
         let mut known: Option<Arc<[NodeStatus]>> = None;
         loop {
             let now = self.clock.moment();
-            let asking = self.members(revoked_at.max(now.minus(LOOK)));
+            let asking = self.members(revoked_at.max(now.minus(POLL_INTERVAL)));
             // Of a store that hangs, those that it has named are waited out.
-            let patience = if known.is_some() { LOOK } else { over_at.since(now).max(LOOK) };
+            let patience = if known.is_some() { POLL_INTERVAL } else { over_at.since(now).max(POLL_INTERVAL) };
             let told = timeout(patience, asking).await.unwrap_or_else(|late| Err(Error::unavailable(late)));
             match (told, &known) {
                 (Ok(members), _) => known = Some(members),
@@ -262,7 +262,7 @@ impl Nodes {
             if !is_pending {
                 return Ok(result);
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -336,7 +336,7 @@ impl Telling {
                 () = self.stop.notified() => return self.leave().await,
                 () = sleep(idle) => self.forget_silent(&mut beats).await,
             }
-            sleep(GATHER).await;
+            sleep(BATCH_WINDOW).await;
         }
     }
 

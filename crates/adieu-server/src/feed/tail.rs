@@ -15,8 +15,8 @@ use axum::body::Bytes;
 use super::Form;
 
 /// What is kept at most. A follower that is behind all of it reads the log itself.
-const MOST_ENTRIES: usize = 32_768;
-const MOST_BYTES: usize = 16 << 20;
+const MAX_ENTRIES: usize = 32_768;
+const MAX_BYTES: usize = 16 << 20;
 
 /// Pages that were read one by one are given out together up to so many entries.
 const PAGE: usize = 2_048;
@@ -150,7 +150,7 @@ impl Tail {
                 (self.shown_to, self.shown_at) = (self.read_to, self.read_at);
             }
         }
-        while self.entries > MOST_ENTRIES || self.bytes > MOST_BYTES {
+        while self.entries > MAX_ENTRIES || self.bytes > MAX_BYTES {
             let Some(oldest) = self.pages.pop_front() else { break };
             self.entries -= oldest.entries.len();
             self.bytes -= oldest.bytes;

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adieu::time::{ManualClock, Timestamp};
-use adieu_server::clients::{
-    Capability, Client, ClientError, ClientName, ClientStore as _, Clients, LONGEST_AGE, migrate,
-};
+use adieu_server::clients::{Capability, Client, ClientError, ClientName, ClientStore as _, Clients, MAX_AGE, migrate};
 use adieu_sqlite::Sqlite;
 use insta::assert_snapshot;
 
@@ -60,7 +58,7 @@ impl Fixture {
         let (client, secret) = Client::new(shop(), &Capability::ALL, Timestamp::from_unix(1)).unwrap();
         store.add_client(client).await.unwrap();
         let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
-        clock.advance(LONGEST_AGE * 10);
+        clock.advance(MAX_AGE * 10);
         let clients = Clients::new(Arc::new(store.clone()), Arc::new(clock.clone()));
         let file = rusqlite::Connection::open(&path).unwrap();
         Self { clock, clients, store, secret: secret.expose().to_owned(), file, _folder: folder }
@@ -81,8 +79,8 @@ async fn a_client_that_was_removed_is_cut_off_within_a_second() {
     server.ask().await.unwrap();
     assert!(server.store.remove_client(&shop()).await.unwrap());
 
-    const { assert!(LONGEST_AGE.as_millis() < 1_000) };
-    server.clock.advance(LONGEST_AGE + Duration::from_nanos(1));
+    const { assert!(MAX_AGE.as_millis() < 1_000) };
+    server.clock.advance(MAX_AGE + Duration::from_nanos(1));
     assert!(matches!(server.ask().await, Err(ClientError::Wrong)));
 }
 
@@ -116,7 +114,7 @@ async fn while_the_store_can_not_be_read_a_client_stays_one_and_nobody_else_is_l
     assert!(server.store.remove_client(&shop()).await.unwrap());
     // Whoever tries to read it does so without a caller.
     while server.ask().await.is_ok() {
-        server.clock.advance(LONGEST_AGE + Duration::from_nanos(1));
+        server.clock.advance(MAX_AGE + Duration::from_nanos(1));
         tokio::task::yield_now().await;
     }
     assert!(matches!(server.ask().await, Err(ClientError::Wrong)));

@@ -14,7 +14,7 @@ use tokio::{io::AsyncReadExt as _, task::JoinSet, time::timeout};
 use crate::support::{Credentials, PASSWORD, TestApp, credentials, first_line};
 
 /// Less than the defaults, and more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn issuer_and_audience() {
@@ -139,7 +139,7 @@ async fn request_timeout() {
 async fn header_timeout() {
     let app = TestApp::with(&[("header_timeout", "50ms")]).await;
     let mut stream = app.send("GET /livez HTTP/1.1\r\n").await;
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+    let ended = timeout(TEST_TIMEOUT, stream.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "the connection is closed");
 }
 
@@ -151,7 +151,7 @@ async fn max_connections() {
     assert_eq!(first_line(&mut first).await, "HTTP/1.1 200 OK");
     let mut second = app.send("GET /livez HTTP/1.1\r\nhost: adieu\r\n\r\n").await;
     assert_eq!(first_line(&mut second).await, "HTTP/1.1 200 OK");
-    let ended = timeout(PATIENCE, first.read_to_end(&mut Vec::new())).await;
+    let ended = timeout(TEST_TIMEOUT, first.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "of one address's share of one the idle one is closed");
 }
 
@@ -188,7 +188,7 @@ async fn keep_alive_timeout() {
     let app = TestApp::with(&[("keep_alive_timeout", "50ms")]).await;
     let mut stream = app.send("GET /livez HTTP/1.1\r\nhost: adieu\r\n\r\n").await;
     assert_eq!(first_line(&mut stream).await, "HTTP/1.1 200 OK");
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+    let ended = timeout(TEST_TIMEOUT, stream.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "the connection is closed");
 }
 

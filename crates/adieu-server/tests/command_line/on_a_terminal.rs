@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{Place, can_log_in, log_in};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A command on a terminal of its own, made by script(1).
 struct Terminal {
@@ -62,7 +62,7 @@ impl Terminal {
             if String::from_utf8_lossy(&state.stdout).split([' ', ';']).any(|setting| setting == "-echo") {
                 break;
             }
-            assert!(started.elapsed() < PATIENCE, "what is typed is shown");
+            assert!(started.elapsed() < TEST_TIMEOUT, "what is typed is shown");
             std::thread::yield_now();
         }
         self.type_line(line);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::Place;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `adieu serve`, running in the folder; killed when it is dropped.
 pub(crate) struct Server {
@@ -50,7 +50,7 @@ impl Server {
                 written.lock().unwrap().push_str(&format!("{line}\n"));
             }
         });
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
         let server = Self { process, address, log, http };
         becomes("ready", async || server.ask(Method::GET, "/readyz", None, None).await.0 == 200).await;
         server
@@ -113,7 +113,7 @@ impl Server {
 pub(crate) async fn becomes(what: &str, is_so: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !is_so().await {
-        assert!(started.elapsed() < PATIENCE, "it does not become so: {what}");
+        assert!(started.elapsed() < TEST_TIMEOUT, "it does not become so: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -7,8 +7,8 @@ use crate::support::{Place, log_in, session_of};
 
 /// Asks until the token is refused, a bounded number of times; in between another command takes a moment.
 fn refusal(place: &Place, node: &Node, token: &str) -> Option<TokenError> {
-    const TRIES: usize = 200;
-    for _ in 0..TRIES {
+    const MAX_ATTEMPTS: usize = 200;
+    for _ in 0..MAX_ATTEMPTS {
         if let Err(refusal) = node.sessions.verifier().verify(token) {
             return Some(refusal);
         }

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 /// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "correct horse battery staple";
 
 /// What a client shows: its name and its secret.
@@ -102,7 +102,7 @@ impl Server {
         }
         drop(store);
         let (process, address) = serve(&folder, &environment).await;
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
         (Self { process, address, folder, environment, http }, credentials)
     }
 
@@ -134,7 +134,7 @@ impl Server {
     pub(crate) async fn becomes(&self, what: &str, is_so: impl AsyncFn() -> bool) {
         let started = Instant::now();
         while !is_so().await {
-            assert!(started.elapsed() < PATIENCE, "{} does not become {what}", self.address);
+            assert!(started.elapsed() < TEST_TIMEOUT, "{} does not become {what}", self.address);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -271,7 +271,7 @@ impl Server {
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn stop(mut self) {
         self.signal(Signal::TERM);
-        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, self.process.wait()).await;
         assert!(ended.expect("it ends when it is asked to").unwrap().success());
     }
 
@@ -298,7 +298,7 @@ fn both(tokens: &Value) -> (String, String) {
 /// The status of the answer on this connection.
 pub(crate) async fn status(mut stream: TcpStream) -> u16 {
     let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
@@ -321,7 +321,7 @@ async fn serve(folder: &TempDir, environment: &[(&'static str, String)]) -> (Chi
         .kill_on_drop(true);
     let mut process = command.spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let address = tokio::time::timeout(PATIENCE, async {
+    let address = tokio::time::timeout(TEST_TIMEOUT, async {
         loop {
             let line = lines.next_line().await.unwrap().expect("the server says where it listens");
             if let Some((_, address)) = line.split_once("listens on http://") {

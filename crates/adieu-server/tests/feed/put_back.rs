@@ -13,7 +13,7 @@ use reqwest::Method;
 use tempfile::TempDir;
 
 use super::{
-    processes::{Credentials, PATIENCE, Server},
+    processes::{Credentials, Server, TEST_TIMEOUT},
     proxy::Proxy,
 };
 
@@ -44,7 +44,7 @@ async fn service(proxy: &Proxy, client: &Credentials) -> Service {
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "never: {what}");
+        assert!(started.elapsed() < TEST_TIMEOUT, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -120,7 +120,7 @@ fn a_long_list(bytes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_hostile_node_takes_no_more_memory_of_a_relay_than_a_page_may_have() {
-    const MOST: usize = 128 << 20;
+    const MAX_BYTES: usize = 128 << 20;
     // Nothing but the length is wrong with them.
     wire::from_binary(&many_small_entries(1_000)).unwrap();
     wire::from_json(&a_long_list(1_000)).unwrap();
@@ -149,7 +149,7 @@ async fn a_hostile_node_takes_no_more_memory_of_a_relay_than_a_page_may_have() {
         // Each is asked for when the one before has been judged.
         relay.becomes("sent some pages", async || sent.load(Ordering::SeqCst) >= 5).await;
         let peak = relay.peak_memory();
-        assert!(peak < MOST, "{} MiB", peak >> 20);
+        assert!(peak < MAX_BYTES, "{} MiB", peak >> 20);
         relay.stop().await;
         serving.abort();
     }

@@ -10,7 +10,7 @@ use adieu::{
 use adieu_client::{Service, ServiceBuilder};
 
 use super::{
-    processes::{Credentials, PATIENCE, Server},
+    processes::{Credentials, Server, TEST_TIMEOUT},
     proxy::Proxy,
 };
 
@@ -75,7 +75,7 @@ async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> 
             other if said.last() != Some(&other) => said.push(other),
             Some(_) => {}
         }
-        assert!(answered_at.elapsed() < PATIENCE, "it does not hear of it");
+        assert!(answered_at.elapsed() < TEST_TIMEOUT, "it does not hear of it");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -83,7 +83,7 @@ async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> 
 async fn accepts(service: &Service, token: &str) {
     let started = Instant::now();
     while let Some(refusal) = refusal(service, token) {
-        assert!(started.elapsed() < PATIENCE, "still refused: {refusal}");
+        assert!(started.elapsed() < TEST_TIMEOUT, "still refused: {refusal}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -6,7 +6,7 @@ use reqwest::{Client, Method};
 use serde_json::Value;
 
 /// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Api {
     pub(crate) name: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Tokens {
 
 impl Api {
     pub(crate) fn new(name: &'static str, address: String) -> Self {
-        Self { name, address, client: Client::builder().timeout(PATIENCE).build().unwrap() }
+        Self { name, address, client: Client::builder().timeout(TEST_TIMEOUT).build().unwrap() }
     }
 
     async fn ask(&self, method: Method, path: &str, token: &str) -> (u16, Value) {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{Api, PATIENCE},
+    api::{Api, TEST_TIMEOUT},
     key::SharedKey,
 };
 
@@ -50,7 +50,7 @@ impl FlaskApp {
         let line = format!("{settings}\n");
         process.stdin.take().unwrap().write_all(line.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
+        let line = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
         let address = line.strip_prefix("listening on ").unwrap().to_owned();
         Self { api: Api::new("flask", address), process }
     }

@@ -8,7 +8,7 @@ use adieu_sqlite::Sqlite;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    api::{Api, PATIENCE},
+    api::{Api, TEST_TIMEOUT},
     axum_app::AxumApp,
     flask::FlaskApp,
     key::SharedKey,
@@ -106,5 +106,5 @@ async fn hears_of_the_end_of(api: &Api, token: &str) {
             }
         }
     };
-    timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("{} does not hear of it", api.name));
+    timeout(TEST_TIMEOUT, heard).await.unwrap_or_else(|_| panic!("{} does not hear of it", api.name));
 }

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{api::PATIENCE, axum_app::ISSUER};
+use crate::{api::TEST_TIMEOUT, axum_app::ISSUER};
 
 pub(crate) struct AdieuNode {
     data: PathBuf,
@@ -31,7 +31,7 @@ impl AdieuNode {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let address = timeout(PATIENCE, async {
+        let address = timeout(TEST_TIMEOUT, async {
             loop {
                 let line = lines.next_line().await.unwrap().expect("it says where it listens");
                 if let Some((_, rest)) = line.split_once("http://127.0.0.1:") {

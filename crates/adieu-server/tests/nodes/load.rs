@@ -8,7 +8,7 @@ use std::{
 use reqwest::Method;
 use tokio::task::JoinSet;
 
-use super::{processes::PATIENCE, processes::Server, three_nodes::BOUND};
+use super::{processes::Server, processes::TEST_TIMEOUT, three_nodes::BOUND};
 
 /// A token whose logout was answered with success.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ impl Load {
         let before: Vec<usize> = (0..nodes).map(answered).collect();
         let started = Instant::now();
         while (0..nodes).any(|node| answered(node) < before[node] + count) {
-            assert!(started.elapsed() < PATIENCE, "logouts are not answered any more");
+            assert!(started.elapsed() < TEST_TIMEOUT, "logouts are not answered any more");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

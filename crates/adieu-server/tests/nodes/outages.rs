@@ -13,12 +13,12 @@ use tokio::{
 };
 
 use super::{
-    processes::{PATIENCE, Server},
+    processes::{Server, TEST_TIMEOUT},
     three_nodes::{BOUND, nodes_on},
 };
 
 /// A write that can't be done is answered within this.
-const PATIENCE_FOR_WRITES: Duration = Duration::from_secs(8);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
@@ -114,13 +114,13 @@ async fn it_is_survived(mut engine: Engine) {
         let asked_at = Instant::now();
         // What becomes of it is not known: a server that is only frozen may do it later.
         assert_eq!(node.ask(Method::POST, "/logout", Some(&spare), None).await.0, 503, "{fault:?}");
-        assert!(asked_at.elapsed() < PATIENCE_FOR_WRITES, "{fault:?}: {:?}", asked_at.elapsed());
+        assert!(asked_at.elapsed() < WRITE_TIMEOUT, "{fault:?}: {:?}", asked_at.elapsed());
 
         engine.recover(fault).await;
         let back_at = Instant::now();
         node.becomes("ready again", async || node.get("/readyz", None).await == 200).await;
         println!("{fault:?}: ready again {:?} after the engine was", back_at.elapsed());
-        let acknowledged = tokio::time::timeout(PATIENCE, load.join_next()).await.unwrap().unwrap().unwrap();
+        let acknowledged = tokio::time::timeout(TEST_TIMEOUT, load.join_next()).await.unwrap().unwrap().unwrap();
         assert!(!acknowledged.is_empty());
         assert_eq!(node.verify(&live).await.0, 204);
         for token in acknowledged.iter().chain([&ended]) {
@@ -217,7 +217,7 @@ async fn a_server_waits_for_its_engine_at_the_start() {
 
         engine.recover(Fault::Stopped).await;
         let mut printed = BufReader::new(waiting.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(PATIENCE, printed.next_line()).await.unwrap().unwrap().unwrap();
+        let line = tokio::time::timeout(TEST_TIMEOUT, printed.next_line()).await.unwrap().unwrap().unwrap();
         assert!(line.contains(" listens on "), "{line}");
     }
 }

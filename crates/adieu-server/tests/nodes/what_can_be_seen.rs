@@ -8,7 +8,7 @@ use adieu_server::{
     node::Node,
 };
 
-use super::processes::PATIENCE;
+use super::processes::TEST_TIMEOUT;
 
 async fn node(folder: &tempfile::TempDir, setting: &str, url: &str) -> Node {
     let flags = Flags { data: Some(folder.path().join("data").to_str().unwrap().to_owned()), ..Flags::default() };
@@ -27,7 +27,7 @@ async fn becomes(node: &Node, name: &str, will_do: impl Fn(f64) -> bool) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{name} is {:?}", value());
+    assert!(tokio::time::timeout(TEST_TIMEOUT, waiting).await.is_ok(), "{name} is {:?}", value());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

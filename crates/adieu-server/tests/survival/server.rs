@@ -14,7 +14,7 @@ use tokio::{
 };
 
 /// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 pub(crate) struct Server {
@@ -66,7 +66,7 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let address = tokio::time::timeout(PATIENCE, async {
+        let address = tokio::time::timeout(TEST_TIMEOUT, async {
             loop {
                 let line = lines.next_line().await.unwrap()?;
                 if let Some((_, url)) = line.split_once("http://127.0.0.1:") {
@@ -79,14 +79,14 @@ impl Server {
         .unwrap()?;
         // Keep reading, so that the server never waits for room in the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let client = Client::builder().timeout(PATIENCE).build().unwrap();
+        let client = Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
         let mut server = Self { process, address, client, ready_after: Duration::ZERO };
         loop {
             if server.get("/readyz", None).await == Some(StatusCode::OK) {
                 server.ready_after = started.elapsed();
                 return Some(server);
             }
-            assert!(started.elapsed() < PATIENCE, "the server is not ready");
+            assert!(started.elapsed() < TEST_TIMEOUT, "the server is not ready");
         }
     }
 

@@ -28,9 +28,9 @@ const SESSIONS: u32 = 5;
 /// How many sessions are looked at, and ended, at once.
 const PAGE: usize = 1_000;
 /// How long nothing is done after a look that has failed.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How often in a row others may be faster.
-const TRIES: u32 = 10;
+const MAX_ATTEMPTS: u32 = 10;
 
 /// What is needed to say until when tokens from before a restore could be good.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Guard {
     pub(crate) async fn check(&self) -> Result<(), Error> {
         let _one = self.checking.lock().await;
         let mut acted = false;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             // First the mark, then the log: others go on appending, and raising it.
             let mark = self.high_water.mark();
             let found = self.store.look(mark.as_ref().map_or(Position::START, Mark::anchor)).await?;
@@ -305,7 +305,7 @@ impl Guard {
                 if outcome.is_err() {
                     // Until it succeeds: no reader may be there to notice again.
                     self.high_water.raise_alarm();
-                    sleep(PAUSE).await;
+                    sleep(RETRY_DELAY).await;
                 }
             } else {
                 ticks = ticks.wrapping_add(1);

@@ -41,8 +41,8 @@ const DIGITS: usize = 20;
 const CHECKSUM: usize = 16;
 
 /// How often, and with which pause, it is tried to get at a file that another process holds: it does for microseconds.
-const TRIES: u32 = 50;
-const PAUSE: Duration = Duration::from_micros(20);
+const MAX_ATTEMPTS: u32 = 50;
+const RETRY_DELAY: Duration = Duration::from_micros(20);
 
 /// How far the log of a store has been, in a file. See the [module](super).
 #[derive(Debug)]
@@ -378,9 +378,9 @@ impl HighWater {
         let mut tries = 0;
         loop {
             match self.file.try_lock() {
-                Err(TryLockError::WouldBlock) if tries < TRIES => {
+                Err(TryLockError::WouldBlock) if tries < MAX_ATTEMPTS => {
                     tries += 1;
-                    thread::sleep(PAUSE);
+                    thread::sleep(RETRY_DELAY);
                 }
                 Err(TryLockError::WouldBlock) => return false,
                 // A file system without locks is not one that several processes share.

@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// How many identities that were left behind are remembered, and how many removed keys.
-const MOST_FORMER: usize = 16;
-const MOST_REMOVED: usize = 32;
+const MAX_FORMER: usize = 16;
+const MAX_REMOVED: usize = 32;
 
 /// Bytes of the digest that are kept of an entry: nobody chooses both histories.
 const FINGERPRINT: usize = 16;
@@ -167,7 +167,7 @@ impl Mark {
         }
         if self.log != log.as_str() {
             self.former.push(std::mem::replace(&mut self.log, log.as_str().to_owned()));
-            self.former.drain(..self.former.len().saturating_sub(MOST_FORMER));
+            self.former.drain(..self.former.len().saturating_sub(MAX_FORMER));
             self.position = 0;
             self.pruned_through = Timestamp::ZERO;
             self.anchor = None;
@@ -208,7 +208,7 @@ impl Mark {
         let gone = self.keys.iter().filter(|key| !keys.contains(key) && !self.removed_keys.contains(key));
         let gone: Vec<String> = gone.cloned().collect();
         self.removed_keys.extend(gone);
-        self.removed_keys.drain(..self.removed_keys.len().saturating_sub(MOST_REMOVED));
+        self.removed_keys.drain(..self.removed_keys.len().saturating_sub(MAX_REMOVED));
         self.keys = keys;
     }
 

@@ -21,16 +21,16 @@ use crate::{
     time::{Clock, Moment, Timestamp, TrustedTime},
 };
 
-/// How long to wait after a read that failed; doubled up to [`SLOWEST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_millis(20);
-const SLOWEST_RETRY: Duration = Duration::from_millis(500);
+/// How long to wait after a read that failed; doubled up to [`MAX_RETRY_DELAY`].
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(20);
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// A read that was to wait and is answered by so much too early, with nothing new, counts as one that does not wait.
 const EARLY: Duration = Duration::from_millis(10);
 
 /// After each read, memory of what lapsed is given back in at most so many steps of less than a millisecond: the next
 /// read, which keeps the index fresh, does not wait for all of it.
-const MOST_STEPS: usize = 32;
+const MAX_STEPS: usize = 32;
 
 /// How long ago an index was certainly complete. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -186,7 +186,7 @@ struct Following {
 impl Following {
     async fn run(mut self, progress: watch::Sender<Progress>) {
         let mut time = TrustedTime::start(&*self.clock);
-        let mut retry = FIRST_RETRY;
+        let mut retry = MIN_RETRY_DELAY;
         loop {
             match self.catch_up().await {
                 Ok(left) => {
@@ -197,9 +197,9 @@ impl Following {
                     if left > EARLY {
                         // A node that is about to stop answers at once, and must not be asked at once again.
                         tokio::time::sleep(retry.min(left)).await;
-                        retry = (retry * 2).min(SLOWEST_RETRY);
+                        retry = (retry * 2).min(MAX_RETRY_DELAY);
                     } else {
-                        retry = FIRST_RETRY;
+                        retry = MIN_RETRY_DELAY;
                     }
                 }
                 Err(error) => {
@@ -216,7 +216,7 @@ impl Following {
                         progress.send_replace(Progress::Failing(error));
                     }
                     tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(SLOWEST_RETRY);
+                    retry = (retry * 2).min(MAX_RETRY_DELAY);
                 }
             }
             if let Some(now) = time.now(&*self.clock) {
@@ -227,7 +227,7 @@ impl Following {
 
     /// In short steps, with others let in between, and not so many that the next read waits for them.
     async fn drop_lapsed(&self, now: Timestamp) {
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             if !self.index.drop_lapsed(now) {
                 break;
             }

@@ -140,10 +140,10 @@ impl Sessions {
     /// no clock may be further [ahead](crate::token::Rules::with_skew).
     pub async fn until_next_second(&self, reach: Duration) {
         const SECOND: Duration = Duration::from_secs(1);
-        const LOOK: Duration = Duration::from_millis(10);
+        const POLL_INTERVAL: Duration = Duration::from_millis(10);
         let (second, began_at) = (self.clock.now().plus(reach), tokio::time::Instant::now());
         while self.clock.now() <= second && began_at.elapsed() <= SECOND + reach {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The most issuers that may leave out their name: a token without one is tried with each.
-const MOST_NAMELESS: usize = 4;
+const MAX_NAMELESS: usize = 4;
 
 /// Our own decoder, and those of the other issuers whose tokens are accepted beside.
 #[derive(Debug)]
@@ -38,9 +38,9 @@ impl Issuers {
             return Err(Error::Setting(format!("the issuer `{issuer}` is there twice")));
         }
         self.others.push(other);
-        if self.nameless().count() > MOST_NAMELESS {
+        if self.nameless().count() > MAX_NAMELESS {
             return Err(Error::Setting(format!(
-                "no more than {MOST_NAMELESS} issuers may accept tokens without an issuer, as each is tried"
+                "no more than {MAX_NAMELESS} issuers may accept tokens without an issuer, as each is tried"
             )));
         }
         Ok(())

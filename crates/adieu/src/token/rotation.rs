@@ -25,7 +25,7 @@ use crate::{
 pub const DEFAULT_PUBLICATION_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// The most keys that a rotation leaves. Several at once go beyond it, and must not go beyond what a set can hold.
-const MOST_KEPT: usize = MAX_KEYS / 2;
+const MAX_KEPT: usize = MAX_KEYS / 2;
 
 /// What [`remove_key`] did.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub async fn rotate_key(
     signs_from: Timestamp,
 ) -> Result<StoredKey, Error> {
     let kept = store.keys().await?;
-    if kept.len() >= MOST_KEPT {
+    if kept.len() >= MAX_KEPT {
         return Err(Error::Key(format!(
             "there are {} keys already; an old one goes when the last token that it has signed has expired",
             kept.len()

@@ -22,7 +22,7 @@ use adieu_sqlite::{Sqlite, rusqlite::Connection};
 use crate::support::{NOON, issuer, jose};
 
 /// Only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A store, and beside it what is not backed up.
 struct Place(tempfile::TempDir);
@@ -80,7 +80,7 @@ async fn stop(place: &Place, node: Node) {
     let log = place.store().with_extension("sqlite-wal");
     let started = Instant::now();
     while log.exists() {
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -193,7 +193,7 @@ async fn settle(place: &Place, node: &Node) {
         if mark.anchor() == head && mark.position() == head {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "{mark:?}, {:?}", node.restored_at());
+        assert!(started.elapsed() < TEST_TIMEOUT, "{mark:?}, {:?}", node.restored_at());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -210,7 +210,7 @@ async fn of_several_nodes_the_first_acts_and_all_know() {
     log_out(&node, &left).await;
     let started = Instant::now();
     while others.iter().any(|other| refusal(other, &left.access).is_none()) {
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     drop(others);
@@ -236,7 +236,7 @@ fn go_back_under_it(place: &Place, copy: &Path, then: &str) {
         copy.display()
     );
     let connection = Connection::open(place.store()).unwrap();
-    connection.busy_timeout(PATIENCE).unwrap();
+    connection.busy_timeout(TEST_TIMEOUT).unwrap();
     connection.execute_batch(&statement).unwrap();
 }
 
@@ -257,7 +257,7 @@ async fn while_the_node_runs() {
         go_back_under_it(&place, &copy, then);
         let started = Instant::now();
         while node.restored_at().is_none() || refusal(&node, &stayed.access).is_none() {
-            assert!(started.elapsed() < PATIENCE, "{then}");
+            assert!(started.elapsed() < TEST_TIMEOUT, "{then}");
             assert!(refusal(&node, &left.access).is_some(), "what was known stays revoked");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 /// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
     process: Child,
@@ -36,9 +36,9 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
+        let line = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
         let address = line.strip_prefix("listening on ").unwrap().to_owned();
-        Self { process, address, client: Client::builder().timeout(PATIENCE).build().unwrap() }
+        Self { process, address, client: Client::builder().timeout(TEST_TIMEOUT).build().unwrap() }
     }
 
     /// As a crash would.

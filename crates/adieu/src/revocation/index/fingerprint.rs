@@ -25,7 +25,7 @@ use crate::MAX_ID_BYTES;
 const WORD_BYTES: usize = 7;
 
 /// The words of the longest text and its end.
-const MOST_WORDS: usize = (MAX_ID_BYTES + 1).div_ceil(WORD_BYTES);
+const MAX_WORDS: usize = (MAX_ID_BYTES + 1).div_ceil(WORD_BYTES);
 
 /// An id, or what takes its place, seen from one issuer: 72 bits of its hash.
 ///
@@ -44,8 +44,8 @@ pub(super) struct Fingerprint {
 /// The multipliers of every fingerprint in one index. Without them ids can't be chosen to collide or to fill one bucket.
 pub(super) struct Secret {
     start: u128,
-    of_issuers: [u128; MOST_WORDS],
-    of_ids: [u128; MOST_WORDS],
+    of_issuers: [u128; MAX_WORDS],
+    of_ids: [u128; MAX_WORDS],
 }
 
 /// An issuer's part of the sum, and the issuer by itself.
@@ -60,7 +60,7 @@ pub(super) struct IssuerSum {
 pub(super) struct IssuerSecret<'s> {
     start: u128,
     own: Fingerprint,
-    of_ids: &'s [u128; MOST_WORDS],
+    of_ids: &'s [u128; MAX_WORDS],
 }
 
 impl Secret {
@@ -112,7 +112,7 @@ impl IssuerSecret<'_> {
 
 impl Fingerprint {
     #[inline]
-    fn of(start: u128, of_ids: &[u128; MOST_WORDS], id: &str) -> Self {
+    fn of(start: u128, of_ids: &[u128; MAX_WORDS], id: &str) -> Self {
         let [_, _, _, _, _, _, _, check, word @ ..] = sum(start, of_ids, id).to_le_bytes();
         let mut word = mixed(u64::from_le_bytes(word));
         let check = (check ^ word as u8).max(1);
@@ -127,7 +127,7 @@ impl Fingerprint {
 ///
 /// Not inlined: a check has three of them, and each needs all registers.
 #[inline(never)]
-fn sum(start: u128, multipliers: &[u128; MOST_WORDS], text: &str) -> u128 {
+fn sum(start: u128, multipliers: &[u128; MAX_WORDS], text: &str) -> u128 {
     debug_assert!(text.len() <= MAX_ID_BYTES, "a text that is too long would be cut");
     let text = text.as_bytes();
     let (words, rest) = text.as_chunks::<WORD_BYTES>();

@@ -183,7 +183,7 @@ impl<K: Kind> Leaf<K> {
     const WORDS_OF_A_BUCKET: usize = 1 + PLACES + if K::TIMED { PLACES } else { 0 };
 
     /// How many buckets it has at most before it is split. To copy so many takes a fraction of a millisecond.
-    pub(super) const MOST_BUCKETS: usize = LEAF_BYTES.div_ceil(Self::WORDS_OF_A_BUCKET * size_of::<u64>());
+    pub(super) const MAX_BUCKETS: usize = LEAF_BYTES.div_ceil(Self::WORDS_OF_A_BUCKET * size_of::<u64>());
 
     /// With room for some entries, as if it had just grown.
     pub(super) fn for_entries(entries: usize, depth: u32) -> Self {

@@ -98,7 +98,7 @@ pub(super) struct Dates {
 impl Calendar {
     const WIDTHS: [u32; 9] = [NARROWEST, 10, 14, 18, 22, 26, 30, 34, WIDEST];
     /// Side by side in one width, counted from the first to the last.
-    const LONGEST_PAGE: u64 = 256;
+    const MAX_PAGE: u64 = 256;
 
     pub(super) fn new() -> Self {
         Self(Vec::new())
@@ -189,7 +189,7 @@ impl Page {
 
     fn can_reach(&self, number: u64) -> bool {
         let last = self.first + self.slots.len().saturating_sub(1) as u64;
-        number.max(last) - number.min(self.first) < Calendar::LONGEST_PAGE
+        number.max(last) - number.min(self.first) < Calendar::MAX_PAGE
     }
 
     fn slot_or_new(&mut self, number: u64) -> &mut Slot {

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// By how many bits a fork tells its children apart at most.
-const MOST_BITS: u32 = 7;
+const MAX_BITS: u32 = 7;
 
 /// A leaf takes the lower half of a word to choose a bucket, the forks above it the upper 24 bits: what lies between is
 /// for tags.
@@ -139,7 +139,7 @@ impl<K: Kind> Node<K> {
         });
         let entries = leaves.clone().try_fold(0, |sum, leaf| Some(sum + leaf?.len()))?;
         // Far from where it would split again.
-        (entries <= Leaf::<K>::MOST_BUCKETS).then(|| Self::Leaf(Leaf::joined(leaves.flatten(), depth)))
+        (entries <= Leaf::<K>::MAX_BUCKETS).then(|| Self::Leaf(Leaf::joined(leaves.flatten(), depth)))
     }
 
     /// In which places of its fork this is that is in the chosen one, when so many bits choose among them.
@@ -171,7 +171,7 @@ enum Larger<K> {
 }
 
 fn larger<K: Kind>(leaf: &Leaf<K>) -> Larger<K> {
-    if leaf.larger() > Leaf::<K>::MOST_BUCKETS && leaf.depth() < DEEPEST {
+    if leaf.larger() > Leaf::<K>::MAX_BUCKETS && leaf.depth() < DEEPEST {
         Larger::Two(leaf.split())
     } else {
         Larger::One(leaf.grown())
@@ -194,7 +194,7 @@ fn grown_below<K: Kind>(children: &Arc<[Node<K>]>, word: u64, depth: u32) -> Arc
             let middle = places.start + places.len() / 2;
             with(children, places, |place| Node::Leaf(if place < middle { left.clone() } else { right.clone() }))
         }
-        Larger::Two(halves) if bits(children) == MOST_BITS => {
+        Larger::Two(halves) if bits(children) == MAX_BITS => {
             let fork = Node::Fork(Arc::new(halves.map(Node::Leaf)));
             with(children, places, |_| fork.clone())
         }
@@ -239,7 +239,7 @@ fn after(word: u64, depth: u32) -> Option<u64> {
 }
 
 /// To give back a small leaf takes as long as so many bytes of a large one.
-const LEAST_COST: usize = 4096;
+const MIN_COST: usize = 4096;
 
 /// Trees that nobody looks into any more, given back a few leaves at a time: to unmap a gigabyte at once takes tens of
 /// milliseconds.
@@ -268,7 +268,7 @@ impl<K: Kind> Rubble<K> {
                     self.0.extend(distinct(&children, depth).map(|child| (below, child.clone())));
                 }
                 Some((depth, leaf)) => {
-                    taken += leaf.size(depth).1.max(LEAST_COST);
+                    taken += leaf.size(depth).1.max(MIN_COST);
                     leaves.push((depth, leaf));
                 }
             }
