@@ -1,21 +1,22 @@
-//! What is taken from the head of a request, and holds after its body has been read.
+//! Extractors that must still succeed after the body has been read.
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
 
-/// Extracts `T` from the head of a request, then `E` from its body, then `T` again: the handler runs only if `T` holds after
-/// the body has been read.
+/// Extracts `T` from the head of a request, then `E` from its body, then `T` again: the handler runs only if `T` succeeds
+/// both times.
 ///
-/// A client decides when it sends a body. A token that was judged by the head alone may have been logged out, or may have
-/// expired, before the body comes; a thief can even open requests in advance. So a handler that takes a token and a body
-/// takes both with `AfterBody`, or is below a [`Protect`](crate::Protect) layer, which judges its token again as well.
+/// A client decides when it sends a body. A token that was valid when the head arrived may have been revoked or expired
+/// before the body arrives; an attacker with a stolen token can open requests in advance. A handler that takes a token and a
+/// body therefore takes both with `AfterBody`, or is below a [`Protect`](crate::Protect) layer, which also verifies the token
+/// again.
 ///
-/// It waits for the body for as long as `E` does; `tower_http::timeout::RequestBodyTimeoutLayer` sets a limit to that, as
+/// `AfterBody` waits for the body as long as `E` does; `tower_http::timeout::RequestBodyTimeoutLayer` limits that, as
 /// `Protect` does by itself.
 ///
-/// `T` can be any extractor of the head, also one of the application, an `Option`, or several in a tuple. A request whose
+/// `T` can be any extractor of the head, including the application's own, an `Option`, or several in a tuple. A request whose
 /// head is rejected is answered before its body is read.
 ///
 /// ```
@@ -45,7 +46,7 @@ where
     T: FromRequestParts<S> + Send,
     E: FromRequest<S> + Send,
 {
-    /// That of `T` or of `E`, as it is answered.
+    /// The rejection of `T` or of `E`, as a response.
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {

@@ -1,4 +1,4 @@
-//! Logging in, refreshing and logging out, with answers ready to be sent.
+//! Login, refresh and logout, with responses ready to send.
 
 use std::net::SocketAddr;
 
@@ -24,35 +24,35 @@ use crate::{
 /// The longest `User-Agent` that is kept with a session, in characters.
 const MAX_USER_AGENT: usize = 256;
 
-/// Logs in, refreshes and logs out, for the request that it was extracted from.
+/// Logs in, refreshes and logs out for the request that it was extracted from.
 ///
-/// An application with a table of users of its own hands in a [`Subject`], once it has checked who asks. What is kept of the
-/// request with a new session is its `User-Agent`, and its address if the server was started with
-/// [`ConnectInfo`]; behind a proxy that is the proxy's, so say it with [`Auth::from_address`].
+/// The application checks the credentials against its own user table and passes a [`Subject`]. A new session records the
+/// request's `User-Agent`, and its address if the server was started with [`ConnectInfo`]. Behind a proxy that is the proxy's
+/// address: set the client's with [`Auth::from_address`].
 ///
-/// Tokens are answered as JSON, or as cookies where the [`Guard`] looks for them there.
+/// Tokens are returned as JSON, or as cookies if the [`Guard`] looks for tokens in cookies.
 #[derive(Debug, Clone)]
 pub struct Auth {
     guard: Guard,
     sessions: std::sync::Arc<Sessions>,
     origin: Origin,
-    /// What removes the cookies that the request has several of.
+    /// Removes the cookies that the request carries more than once.
     unset_repeated: SetCookies,
 }
 
 impl Auth {
-    /// The sessions, for everything else: listing them, ending single ones.
+    /// Returns the sessions, for all other operations: listing sessions, ending single ones.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    /// The guard.
+    /// Returns the guard.
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// The client's address, where the connection is not the client's own.
+    /// Sets the client's address, for connections that come through a proxy.
     #[must_use]
     pub fn from_address(mut self, address: std::net::IpAddr) -> Self {
         self.origin.address = Some(address.to_canonical());
@@ -62,15 +62,15 @@ impl Auth {
     /// Starts a session for a subject whose credentials the caller has checked.
     ///
     /// # Errors
-    /// When the store could not be written, or the tokens are longer than browsers keep in cookies: nobody is logged in.
+    /// If the store cannot be written, or the tokens exceed what browsers keep in cookies; the subject is not logged in.
     pub async fn log_in(&self, subject: Subject) -> Result<Tokens, AuthRejection> {
         self.log_in_with(subject, TokenOptions::default()).await
     }
 
-    /// The same, with claims, headers or lifetimes of their own for the tokens.
+    /// Like [`Auth::log_in`], with claims, headers or lifetimes for the tokens.
     ///
     /// # Errors
-    /// As [`Auth::log_in`]; when the options have no meaning.
+    /// Those of [`Auth::log_in`], and invalid options.
     pub async fn log_in_with(&self, subject: Subject, options: TokenOptions) -> Result<Tokens, AuthRejection> {
         let log_in = async {
             let options = self.guard.complete(&subject, options, CsrfValues::random()).await?;
@@ -80,25 +80,25 @@ impl Auth {
         let claims = pair.claims.clone();
         let tokens = self.tokens(pair);
         if let (Err(_), Some(session)) = (&tokens, claims.session) {
-            // Nobody will ever have its tokens.
+            // No client will ever have its tokens.
             let session = Selection::Owned(session, claims.subject);
             self.sessions.end_sessions(session).await.map_err(|error| self.guard.refuse(error))?;
         }
         tokens
     }
 
-    /// Uses a refresh token up and gives its successor, with an access token that is not fresh.
+    /// Rotates a refresh token and returns its successor with an access token that is not fresh.
     ///
     /// # Errors
-    /// When the session has ended, or ends now because the token had been used up before.
+    /// If the session has ended, or ends now because the token was used before.
     pub async fn refresh(&self, token: &RefreshToken) -> Result<Tokens, AuthRejection> {
         self.refresh_with(token, TokenOptions::default()).await
     }
 
-    /// The same, with claims, headers or lifetimes of their own for the tokens.
+    /// Like [`Auth::refresh`], with claims, headers or lifetimes for the tokens.
     ///
     /// # Errors
-    /// As [`Auth::refresh`]; when the options have no meaning.
+    /// Those of [`Auth::refresh`], and invalid options.
     pub async fn refresh_with(&self, token: &RefreshToken, options: TokenOptions) -> Result<Tokens, AuthRejection> {
         let refresh = async {
             let csrf = CsrfValues::of(token.token.claims(), ACCESS_CSRF_CLAIM);
@@ -108,16 +108,16 @@ impl Auth {
         self.tokens(refresh.await.map_err(|reason: RejectionReason| self.guard.refuse(reason))?)
     }
 
-    /// Logs out, with either token, also an expired one: this session, the others or all. When this returns, the end is
-    /// durable, and this node refuses every token of it.
+    /// Logs out with a token of either type, even an expired one: this session, the others, or all. When this returns, the
+    /// logout is durable and this node rejects every token of the ended sessions.
     ///
     /// # Errors
-    /// When the token is none of ours, or its session has ended already: the answer removes the cookies all the same, which
-    /// are of no use. When the store could not be written, and nobody may be told that the session has ended.
+    /// If the token is not one of ours or its session has already ended: the response still removes the useless cookies. If
+    /// the store cannot be written: the client must not assume that the session has ended.
     pub async fn log_out(&self, token: &PresentedToken, scope: Scope) -> Result<LoggedOut, AuthRejection> {
         let verifier = self.guard.verifier();
         let ended = self.sessions.log_out(token.as_str(), scope).await.map_err(|error| match error {
-            // Others may know that key.
+            // The key may be known to other nodes.
             SessionError::Refused(TokenError::UnknownKey) if !verifier.is_fresh() => TokenError::Stale.into(),
             error => error,
         });
@@ -140,7 +140,8 @@ impl Auth {
         }
     }
 
-    /// Ends the sessions of all other tokens in the cookies of a browser, or it would be logged in with one of them.
+    /// Ends the sessions of all other tokens in the browser's cookies; otherwise one of them would keep the browser logged
+    /// in.
     async fn log_out_others(&self, token: &PresentedToken) -> Result<(), AuthRejection> {
         for other in token.others() {
             match self.sessions.log_out(other, Scope::This).await {
@@ -151,7 +152,7 @@ impl Auth {
         Ok(())
     }
 
-    /// The refusal of a login whose credentials are wrong. The same for an unknown user and for a wrong password.
+    /// Returns the rejection of a login with wrong credentials. It is the same for an unknown user and for a wrong password.
     #[must_use]
     pub fn wrong_credentials(&self) -> AuthRejection {
         self.guard.refuse(RejectionReason::WrongCredentials)
@@ -191,37 +192,37 @@ impl<S: SessionState> FromRequestParts<S> for Auth {
     }
 }
 
-/// What a login or a refresh gives, to be sent as it is: `{"access_token": …, "refresh_token": …, "expires_in": …,
-/// "refresh_expires_in": …}`, with seconds, or cookies where the [`Guard`] looks for tokens there, and then no token in the
-/// body. `Debug` shows no token.
+/// Tokens from a login or a refresh, as a response: `{"access_token": …, "refresh_token": …, "expires_in": …,
+/// "refresh_expires_in": …}`, in seconds. If the [`Guard`] looks for tokens in cookies, the tokens are in cookies and not in
+/// the body. `Debug` shows no token.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Tokens {
     pair: TokenPair,
     cookies: Option<SetCookies>,
-    /// When they were made.
+    /// When the tokens were issued.
     now: Timestamp,
 }
 
 impl Tokens {
-    /// The tokens themselves.
+    /// Returns the tokens themselves.
     #[must_use]
     pub fn pair(&self) -> &TokenPair {
         &self.pair
     }
 
-    /// As JSON, wherever the guard looks for tokens: for clients that are no browsers.
+    /// Returns the tokens as JSON wherever the guard looks for tokens, for clients that are not browsers.
     pub fn as_json(self) -> Self {
         Self { cookies: None, ..self }
     }
 
-    /// The cookies alone, for an answer of the application's own; nothing where the guard does not look for cookies.
+    /// Returns only the cookies, for a response of the application's own; empty if the guard does not look for cookies.
     pub fn into_cookies(self) -> SetCookies {
         self.cookies.unwrap_or_default()
     }
 }
 
-/// Always as JSON. Answered by [`Auth`] they may be cookies.
+/// Always JSON. From [`Auth`], the tokens may be cookies.
 impl From<TokenPair> for Tokens {
     fn from(pair: TokenPair) -> Self {
         Self { pair, cookies: None, now: SystemClock.now() }
@@ -249,17 +250,17 @@ impl IntoResponse for Tokens {
     }
 }
 
-/// That it was done; removes the cookies that are of no use any more.
+/// The response to a logout; removes the cookies that have become useless.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct LoggedOut {
-    /// How many sessions ended.
+    /// The number of sessions that ended.
     pub sessions_ended: usize,
     unset: SetCookies,
 }
 
 impl LoggedOut {
-    /// What removes the cookies, for an answer of the application's own.
+    /// Returns the headers that remove the cookies, for a response of the application's own.
     pub fn into_cookies(self) -> SetCookies {
         self.unset
     }

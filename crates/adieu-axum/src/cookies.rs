@@ -11,34 +11,34 @@ use cookie::Cookie;
 
 pub use set::SetCookies;
 
-/// Whether a browser sends a cookie with requests that other sites make it send.
+/// Whether a browser sends a cookie with cross-site requests.
 pub use cookie::SameSite;
 
-/// The longest name and value that browsers keep, together (RFC 6265bis §5.7).
+/// The maximum length of name and value together that browsers keep (RFC 6265bis §5.7), in bytes.
 const MAX_COOKIE_BYTES: usize = 4096;
 
-/// How tokens are kept in cookies, and what guards them against requests that other sites make a browser send.
+/// The settings of cookies for tokens, and their protection against cross-site requests.
 ///
 /// 1. A cookie with a token has `Secure` and `HttpOnly`. Access tokens have `SameSite=Lax`, refresh tokens `Strict`.
-/// 2. The names begin with `__Host-`, so that no neighbouring domain can set them (RFC 6265bis §4.1.3.2). Then the path is
-///    `/` and there is no domain; whoever wants another path or a domain gives them other names.
+/// 2. The names begin with `__Host-`, so that no neighbouring domain can set them (RFC 6265bis §4.1.3.2). The prefix requires
+///    the path `/` and no domain; for another path or a domain, set other names.
 /// 3. A request that may change something (any method but GET, HEAD, OPTIONS and TRACE) must repeat a random value that is
-///    signed into the token as its claim `csrf`. Scripts of the same origin find it in a second cookie, and send it in a
+///    signed into the token as its claim `csrf`. Scripts of the same origin read it from a second cookie and send it in a
 ///    header; see [`TokenCookie::csrf_header`]. The value belongs to the session: renewals and refreshes do not change it, so
 ///    that forms in open pages stay valid.
-/// 4. An upgrade, as to a WebSocket, can't have such a header. It must come from a page of the same origin, or of one that
-///    [`Cookies::allow_origin`] names.
-/// 5. They end with the browser, unless [`Cookies::persistent`] is set.
-/// 6. A token that is longer than browsers keep fails the login, with an error that says so.
-/// 7. If a browser sends several cookies of one name, as after a change of domain or path, the good one counts; of several
-///    good ones, the one that was issued last. Logging in and logging out remove the others. A name with `__Host-` can't be
-///    set by a neighbouring domain, any other name can.
+/// 4. An upgrade, as to a WebSocket, cannot have such a header. It must come from a page of the same origin, or of one that
+///    [`Cookies::allow_origin`] adds.
+/// 5. The cookies end with the browser session, unless [`Cookies::persistent`] is set.
+/// 6. A token that is longer than browsers keep fails the login with an error that says so.
+/// 7. If a browser sends several cookies of one name, as after a change of domain or path, the valid one counts; of several
+///    valid ones, the most recently issued. Login and logout remove the others. A neighbouring domain cannot set a name with
+///    `__Host-`; it can set any other name.
 ///
-/// What weakens this is in [`dangerous`](crate::dangerous). What is contradictory is refused by
-/// [`Guard::cookies`](crate::Guard::cookies).
+/// Options that weaken this protection are in [`dangerous`](crate::dangerous). [`Guard::cookies`](crate::Guard::cookies)
+/// rejects contradictory settings.
 ///
-/// Not guarded against: another site that logs a browser in as somebody else. A login that takes JSON can't be made by a
-/// form of another site.
+/// The cookies do not protect against login CSRF, in which another site logs a browser in as a different user. A form of
+/// another site cannot send a login that takes JSON.
 ///
 /// ```
 /// # use std::{sync::Arc, time::Duration};
@@ -78,7 +78,7 @@ pub struct Cookies {
     pub(crate) origins: Vec<String>,
 }
 
-/// The cookie of one kind of token, and the one with its CSRF value.
+/// The cookie of one type of token, and the cookie with its CSRF value.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TokenCookie {
@@ -98,7 +98,8 @@ impl Default for Cookies {
 }
 
 impl Cookies {
-    /// `__Host-access_token` and `__Host-refresh_token`, with `__Host-csrf_access_token` and `__Host-csrf_refresh_token`.
+    /// Creates the cookies `__Host-access_token` and `__Host-refresh_token`, with `__Host-csrf_access_token` and
+    /// `__Host-csrf_refresh_token`.
     pub fn new() -> Self {
         Self::named(
             "__Host-access_token",
@@ -108,7 +109,7 @@ impl Cookies {
         )
     }
 
-    /// The names that Flask-JWT-Extended gives its cookies, for services that share them with such an application.
+    /// Creates the cookies with Flask-JWT-Extended's names, for services that share them with a Flask application.
     pub fn of_flask() -> Self {
         Self::named("access_token_cookie", "refresh_token_cookie", "csrf_access_token", "csrf_refresh_token")
     }
@@ -139,37 +140,37 @@ impl Cookies {
         self
     }
 
-    /// `Domain`: all hosts of this domain get them as well.
+    /// Sets `Domain`: all hosts of this domain receive the cookies.
     pub fn domain(self, domain: impl Into<String>) -> Self {
         Self { domain: Some(domain.into()), ..self }
     }
 
-    /// `Partitioned`: one for each site that ours is embedded in.
+    /// Sets `Partitioned`: each site that embeds ours has cookies of its own.
     pub fn partitioned(self) -> Self {
         Self { partitioned: true, ..self }
     }
 
-    /// `Max-Age`, as long as the token is good: they outlast the browser.
+    /// Sets `Max-Age` to the lifetime of the token: the cookies survive a restart of the browser.
     pub fn persistent(self) -> Self {
         Self { persistent: true, ..self }
     }
 
-    /// Takes the CSRF value from a field of a form as well: `application/x-www-form-urlencoded`, or `multipart/form-data`
-    /// when the field comes before the files. Needs a layer that reads the body first:
+    /// Also accepts the CSRF value in a form field: `application/x-www-form-urlencoded`, or `multipart/form-data` if the
+    /// field comes before the files. It requires a layer that reads the body first:
     /// [`Guard::read_bodies`](crate::Guard::read_bodies) or [`Guard::protect`](crate::Guard::protect).
     pub fn csrf_in_forms(self) -> Self {
         Self { csrf_in_forms: true, ..self }
     }
 
-    /// Lets pages of this origin, such as `https://app.example`, open WebSockets with the cookies. Those of the same host
-    /// may without.
+    /// Allows pages of this origin, such as `https://app.example`, to open WebSockets with the cookies. Pages of the same
+    /// host are always allowed.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.push(origin.into());
         self
     }
 
     /// # Errors
-    /// [`Error::Setting`], naming what contradicts what.
+    /// [`Error::Setting`], naming the settings that contradict each other.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Setting(what));
         let (access, refresh) = (&self.access, &self.refresh);
@@ -211,10 +212,10 @@ impl Cookies {
         Ok(())
     }
 
-    /// The cookie with a token, and the one with its CSRF value.
+    /// Returns the cookie with a token, and the one with its CSRF value.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the token is too long for a cookie.
+    /// [`Error::Setting`] if the token is too long for a cookie.
     pub(crate) fn set(
         &self,
         cookie: &TokenCookie,
@@ -239,7 +240,7 @@ impl Cookies {
         Ok(set)
     }
 
-    /// Removes both.
+    /// Removes both cookies.
     pub(crate) fn unset(&self, cookie: &TokenCookie) -> SetCookies {
         let mut set = SetCookies::default();
         set.push(&self.cookie(&cookie.name, "", &cookie.path, cookie.same_site, true, Some(0)));
@@ -287,44 +288,43 @@ impl TokenCookie {
         }
     }
 
-    /// Its name.
+    /// Sets the cookie's name.
     pub fn name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// `Path`: `/` unless something else is set.
+    /// Sets `Path`; the default is `/`.
     pub fn path(self, path: impl Into<String>) -> Self {
         Self { path: path.into(), ..self }
     }
 
-    /// `SameSite`.
+    /// Sets `SameSite`.
     pub fn same_site(self, same_site: SameSite) -> Self {
         Self { same_site, ..self }
     }
 
-    /// The name of the cookie with the CSRF value, which scripts can read.
+    /// Sets the name of the cookie with the CSRF value, which scripts can read.
     pub fn csrf_name(self, csrf_name: impl Into<String>) -> Self {
         Self { csrf_name: csrf_name.into(), ..self }
     }
 
-    /// The path of the cookie with the CSRF value: that of the pages whose scripts read it.
+    /// Sets the path of the cookie with the CSRF value: the path of the pages whose scripts read it.
     pub fn csrf_path(self, csrf_path: impl Into<String>) -> Self {
         Self { csrf_path: csrf_path.into(), ..self }
     }
 
-    /// The header that must repeat the CSRF value: `X-CSRF-TOKEN` unless something else is set.
+    /// Sets the header that must repeat the CSRF value; the default is `X-CSRF-TOKEN`.
     pub fn csrf_header(self, csrf_header: HeaderName) -> Self {
         Self { csrf_header, ..self }
     }
 
-    /// The field of a form that may repeat it instead, with [`Cookies::csrf_in_forms`]: `csrf_token` unless something
-    /// else is set.
+    /// Sets the form field that may repeat the CSRF value, with [`Cookies::csrf_in_forms`]; the default is `csrf_token`.
     pub fn csrf_field(self, csrf_field: impl Into<String>) -> Self {
         Self { csrf_field: csrf_field.into(), ..self }
     }
 }
 
-/// Whether a request with this method must prove that it comes from our own pages.
+/// Returns whether a request with this method must prove that it comes from our own pages.
 pub(crate) fn may_change_something(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
@@ -343,7 +343,7 @@ fn is_value_byte(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte) && byte != b';'
 }
 
-/// What the host of an origin is written with, its port included.
+/// Returns whether a byte may occur in the host of an origin, including its port.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)
 }

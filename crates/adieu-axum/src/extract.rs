@@ -1,4 +1,4 @@
-//! Tokens that have been verified, as arguments of handlers.
+//! Extractors for verified tokens.
 
 mod end;
 mod presented;
@@ -27,17 +27,17 @@ pub use presented::PresentedToken;
 pub use typed::Untyped;
 pub use user::{CurrentUser, LoadUser, UserRejection};
 
-/// What the request's access token says: a handler that takes one is protected.
+/// The request's access token, verified: a handler that takes one is protected.
 ///
-/// The `Option` of it is `None` without a token, and still refuses a bad one; but a cookie that is no good is as none, since
-/// a browser goes on sending it.
+/// `Option<AccessToken>` is `None` without a token and still rejects an invalid one; but an invalid cookie counts as none,
+/// since a browser keeps sending it.
 ///
-/// It is judged when it is taken, before the body of the request is read. A handler that takes a body as well takes both with
-/// [`AfterBody`](crate::AfterBody), or is below a [`Protect`](crate::Protect) layer. What goes on after the handler has
-/// returned, as a WebSocket does, takes a [`TokenEnd`] too.
+/// The token is verified when it is extracted, before the body of the request is read. A handler that also takes a body takes
+/// both with [`AfterBody`](crate::AfterBody), or is below a [`Protect`](crate::Protect) layer. A handler whose work continues
+/// after it has returned, such as a WebSocket, also takes a [`TokenEnd`].
 ///
-/// `C` is what the handler needs to know from the claims of the application, read into a type of its own; a token that
-/// does not have them is refused with 400. Without it they are in [`Claims::custom`], as they are.
+/// `C` is a type of the application that the token's custom claims are deserialized into; a token without these claims is
+/// rejected with 400. Without `C` the claims are in [`Claims::custom`], unchanged.
 ///
 /// ```
 /// # use adieu_axum::AccessToken;
@@ -53,47 +53,49 @@ pub use user::{CurrentUser, LoadUser, UserRejection};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct AccessToken<C = Untyped> {
-    /// What it says.
+    /// The token's claims.
     pub claims: Arc<Claims>,
-    /// The claims of the application, as the type that was asked for.
+    /// The application's claims, deserialized.
     pub typed: C,
-    /// Where it was found.
+    /// The place where the token was found.
     pub place: Place,
 }
 
-/// An [`AccessToken`] from a recent login with credentials, for what must not be done with a token from a refresh.
+/// An [`AccessToken`] from a recent login with credentials, for operations that a token from a refresh must not allow.
 ///
-/// A revoked token is refused as revoked, fresh or not.
+/// A revoked token is rejected as revoked, fresh or not.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FreshAccessToken<C = Untyped> {
-    /// What it says.
+    /// The token's claims.
     pub claims: Arc<Claims>,
-    /// The claims of the application, as the type that was asked for.
+    /// The application's claims, deserialized.
     pub typed: C,
-    /// Where it was found.
+    /// The place where the token was found.
     pub place: Place,
 }
 
-/// A refresh token that is good now, and no access token. Not used up by it: that is what [`Auth::refresh`](crate::Auth::refresh) does.
+/// A valid refresh token; access tokens are rejected. Extracting it does not rotate it:
+/// [`Auth::refresh`](crate::Auth::refresh) does.
 ///
-/// Which refresh tokens are good is known to the store alone, so it is asked. One that was used up before ends its session.
+/// Only the store knows which refresh tokens are valid, so the extractor queries it. A token that was used before ends its
+/// session.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RefreshToken {
     /// The token, to refresh with.
     pub token: session::RefreshToken,
-    /// Where it was found.
+    /// The place where the token was found.
     pub place: Place,
 }
 
-/// A good token of either type: an [`AccessToken`] or a [`RefreshToken`], as [`Claims::token_type`] says.
+/// A valid token of either type: an access token or a refresh token, as [`Claims::token_type`] says.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct AnyToken {
-    /// What it says.
+    /// The token's claims.
     pub claims: Arc<Claims>,
-    /// Where it was found.
+    /// The place where the token was found.
     pub place: Place,
 }
 
@@ -108,7 +110,7 @@ impl Deref for RefreshToken {
 macro_rules! claims_of {
     ($token:ident $(<$typed:ident>)?) => {
         impl $(<$typed>)? $token $(<$typed>)? {
-            /// Who it speaks for.
+            /// Returns the token's subject.
             #[must_use]
             pub fn subject(&self) -> &Subject {
                 &self.claims.subject
@@ -129,13 +131,13 @@ claims_of!(AccessToken<C>);
 claims_of!(FreshAccessToken<C>);
 claims_of!(AnyToken);
 
-/// How a token that was found is judged.
+/// Verification of a token that was found.
 pub(crate) trait Judged<S>: Sized {
-    /// Which tokens it can be.
+    /// The type of token that it accepts.
     const WANTED: Wanted;
 
     /// # Errors
-    /// When it is not good.
+    /// If the token is not valid.
     fn judge(
         guard: &Guard,
         parts: &Parts,
@@ -144,16 +146,16 @@ pub(crate) trait Judged<S>: Sized {
     ) -> impl Future<Output = Result<Self, RejectionReason>> + Send;
 }
 
-/// Why there is no good token.
+/// Why there is no valid token.
 pub(crate) struct Failure {
     pub(crate) reason: RejectionReason,
-    /// Where the token was, if there was one.
+    /// The place of the token, if there was one.
     place: Option<Place>,
 }
 
 impl Failure {
-    /// Whether it is as if there were no token, to a handler that does without. A browser goes on sending a cookie that is
-    /// no good, and can do nothing about it; whoever writes a header can.
+    /// Returns whether an optional extractor treats the failure as the absence of a token. A browser keeps sending an invalid
+    /// cookie and cannot avoid it; a client that writes a header can.
     pub(crate) fn is_a_useless_cookie(&self) -> bool {
         let is_useless = matches!(
             self.reason.kind(),
@@ -168,10 +170,10 @@ impl Failure {
     }
 }
 
-/// The token of a request, judged; `None` when there is none. Of several cookies it is the first good one.
+/// Returns the verified token of a request; `None` if there is none. Of several cookies it returns the first valid one.
 ///
 /// # Errors
-/// When none is good: why the first is not.
+/// If no token is valid: the reason for the first one.
 pub(crate) async fn judged<S: Sync, J: Judged<S>>(
     guard: &Guard,
     parts: &Parts,
@@ -183,7 +185,7 @@ pub(crate) async fn judged<S: Sync, J: Judged<S>>(
     let judged = if candidates.others.is_empty() {
         J::judge(guard, parts, state, candidates.first).await
     } else {
-        // Rare, and kept out of the future that every request has.
+        // Rare, so it is kept out of the future of every request.
         Box::pin(first_good(guard, parts, state, candidates)).await
     };
     judged.map(Some).map_err(|reason| Failure { reason, place })
@@ -205,7 +207,7 @@ async fn first_good<S: Sync, J: Judged<S>>(
     Err(refused.unwrap_or(TokenError::Missing.into()))
 }
 
-/// Both forms of an extractor: with `Option` a token that is absent is fine, and so is a useless cookie.
+/// Implements both forms of an extractor: `Option` accepts the absence of a token and an invalid cookie.
 macro_rules! extractor {
     ($token:ident $(<$typed:ident>)?, $state:ident) => {
         impl<S: $state $(, $typed: DeserializeOwned + Send)?> FromRequestParts<S> for $token $(<$typed>)? {
@@ -242,7 +244,7 @@ extractor!(RefreshToken, SessionState);
 extractor!(AnyToken, SessionState);
 extractor!(TokenEnd, GuardedState);
 
-/// What a good access token says, and where it was.
+/// The claims of a valid access token, and its place.
 pub(crate) struct Access {
     claims: Arc<Claims>,
     place: Place,
@@ -295,7 +297,7 @@ impl<S: SessionState> Judged<S> for RefreshToken {
         let sessions = state.sessions();
         let cookies = guard.cookies_used();
         if csrf::is_needed(parts, place, cookies) {
-            // First: to show one that was used up ends its session, which is not for other sites to do.
+            // First, because presenting a used token ends its session, and another site must not cause that.
             csrf::check(parts, place, cookies, sessions.inspect(&token)?.claims())?;
         }
         let token = sessions.verify_refresh(&token).await?;

@@ -1,4 +1,4 @@
-//! What the extractors of a router ask.
+//! The configuration that the extractors of a router share.
 
 use std::{
     cmp::Reverse,
@@ -23,14 +23,14 @@ use crate::{
     location::{Candidates, Found, Wanted, find},
 };
 
-/// How many cookies of one name are looked at beside the first: more than a browser comes to have by itself, and few enough
-/// for that many signatures to be checked.
+/// How many cookies of one name are examined beside the first: more than a browser collects by itself, and few enough to
+/// check that many signatures.
 const MAX_CANDIDATES: usize = 31;
 
-/// What every extractor of a router asks: what verifies, and how a refusal is answered. Cheap to clone.
+/// The configuration of a router's extractors: the verifier, and how rejections are answered. Cheap to clone.
 ///
-/// A router whose state gives one ([`FromRef`]) can have handlers that take tokens. These give one as they are: an
-/// `Arc<Sessions>`, an `Arc<Node>`, an `Arc<Verifier>` (of a service that only follows another node), and a `Guard`.
+/// A router whose state provides one ([`FromRef`]) can have handlers that take tokens. These states provide one directly:
+/// `Arc<Sessions>`, `Arc<Node>`, `Arc<Verifier>` (of a service that only follows another node), and `Guard`.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -87,7 +87,7 @@ enum Check {
 }
 
 impl Settings {
-    /// Those of every guard that nobody has changed.
+    /// The default settings, shared by all guards that do not change them.
     fn usual() -> Arc<Self> {
         static USUAL: LazyLock<Arc<Settings>> = LazyLock::new(|| {
             Arc::new(Settings {
@@ -105,28 +105,28 @@ impl Settings {
 }
 
 impl Guard {
-    /// A guard of a node that only verifies: it follows another one and has no sessions.
+    /// Creates a guard that only verifies, for a service that follows another node and has no sessions.
     pub fn new(verifier: Arc<Verifier>) -> Self {
         Self { source: Source::Verifier(verifier), settings: Settings::usual() }
     }
 
-    /// A guard of a node with sessions. Also notes when a session is used; see [`Sessions::note_use`].
+    /// Creates a guard of a node with sessions. It also records when a session is used; see [`Sessions::note_use`].
     pub fn of(sessions: &Arc<Sessions>) -> Self {
         Self { source: Source::Sessions(Arc::clone(sessions)), settings: Settings::usual() }
     }
 
-    /// Where tokens may be, in order: [`Location::bearer`] alone unless something else is set. [`only_in`](crate::only_in) sets others
-    /// for some routes.
+    /// Sets the places where tokens are looked for, in order; the default is [`Location::bearer`] alone.
+    /// [`only_in`](crate::only_in) sets others for some routes.
     pub fn look_in(mut self, locations: impl IntoIterator<Item = Location>) -> Self {
         self.change().locations = locations.into_iter().collect();
         self
     }
 
-    /// Which cookies tokens are kept in, and that they are looked for there as well, after the other places. With
-    /// [`Location::Cookies`] among the places, logging in sets cookies and logging out removes them.
+    /// Sets the cookies for tokens, and adds [`Location::Cookies`] after the other places. With [`Location::Cookies`] among
+    /// the places, a login sets cookies and a logout removes them.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the cookies contradict each other, or what browsers demand.
+    /// [`Error::Setting`] if the cookie settings contradict each other or the browsers' rules.
     pub fn cookies(mut self, cookies: Cookies) -> Result<Self, Error> {
         cookies.validate()?;
         let settings = self.change();
@@ -137,20 +137,19 @@ impl Guard {
         Ok(self)
     }
 
-    /// How refusals are answered: [`FlaskJwtExtendedResponses`] unless something else is set.
+    /// Sets how rejections are answered; the default is [`FlaskJwtExtendedResponses`].
     pub fn rejection_responses(mut self, answers: impl RejectionResponses) -> Self {
         self.change().answers = Arc::new(answers);
         self
     }
 
-    /// What an application demands of the claims of good tokens, access and refresh alike, beside what is demanded
-    /// already. A token that does not have it is refused with 400.
+    /// Adds a check of the claims of every valid token, access and refresh alike. A token that fails it is rejected with 400.
     pub fn check_claims(mut self, check: impl Fn(&Claims) -> bool + Send + Sync + 'static) -> Self {
         self.change().checks.push(Check::Now(Arc::new(check)));
         self
     }
 
-    /// The same, for what has to be waited for; on every request with a token.
+    /// Like [`Guard::check_claims`], for an async check; it runs on every request with a token.
     pub fn check_claims_async<F, A>(mut self, check: F) -> Self
     where
         F: Fn(Claims) -> A + Send + Sync + 'static,
@@ -160,8 +159,8 @@ impl Guard {
         self
     }
 
-    /// What every access token of a subject claims beside the usual, asked for by [`Auth`](crate::Auth) at each login,
-    /// refresh and renewal.
+    /// Sets the custom claims of a subject's access tokens; [`Auth`](crate::Auth) calls this at each login, refresh and
+    /// renewal.
     pub fn claims_of<F, A>(mut self, claims_of: F) -> Self
     where
         F: Fn(Subject) -> A + Send + Sync + 'static,
@@ -171,20 +170,20 @@ impl Guard {
         self
     }
 
-    /// Refuses tokens of other issuers that the [verifier accepts](Verifier::with_issuer), for handlers that look a subject
-    /// up: the same subject of another issuer is somebody else.
+    /// Rejects tokens of other issuers that the [verifier accepts](Verifier::with_issuer), for handlers that look up a
+    /// subject: the same subject of another issuer is a different user.
     pub fn own_tokens_only(mut self) -> Self {
         self.change().own_tokens_only = true;
         self
     }
 
-    /// Does not note when a session is used: its `last_seen_at` then tells of refreshes only.
+    /// Does not record when a session is used: its `last_seen_at` then shows refreshes only.
     pub fn without_noting_use(mut self) -> Self {
         self.change().notes_use = false;
         self
     }
 
-    /// What verifies.
+    /// Returns the verifier.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
         match &self.source {
@@ -193,41 +192,41 @@ impl Guard {
         }
     }
 
-    /// The refusal of a request for this reason, to be answered as this guard has it.
+    /// Returns the rejection of a request for this reason, answered as this guard is configured.
     #[must_use]
     pub fn refuse(&self, reason: impl Into<RejectionReason>) -> AuthRejection {
         AuthRejection::new(reason.into(), Arc::clone(&self.settings.answers))
     }
 
-    /// A layer that lets nobody in without a good access token; see [`Protect`].
+    /// Returns a layer that rejects requests without a valid access token; see [`Protect`].
     pub fn protect(&self) -> Protect {
         Protect::new(self.clone())
     }
 
-    /// A layer that reads bodies before the handlers do, for [`Location::JsonBody`] and [`Cookies::csrf_in_forms`].
+    /// Returns a layer that reads bodies before the handlers do, for [`Location::JsonBody`] and [`Cookies::csrf_in_forms`].
     pub fn read_bodies(&self) -> ReadBodies {
         ReadBodies::new(self.cookies_used())
     }
 
-    /// A layer that renews access tokens in cookies before they expire; see [`RenewCookies`].
+    /// Returns a layer that renews access tokens in cookies before they expire; see [`RenewCookies`].
     pub fn renew_cookies(&self, sessions: &Arc<Sessions>, within: Duration) -> RenewCookies {
         RenewCookies::new(self.clone(), Arc::clone(sessions), within)
     }
 
-    /// The cookies for an access token that has the claim `csrf`, as those of [`Auth`](crate::Auth) have.
+    /// Returns the cookies for an access token. The token needs the claim `csrf`, which [`Auth`](crate::Auth) adds.
     ///
     /// # Errors
-    /// When it is no authentic access token, has no such claim although these cookies need it, or is longer than browsers
-    /// keep.
+    /// If the token is not an authentic access token, lacks the claim although these cookies need it, or exceeds what
+    /// browsers keep.
     pub fn set_access_cookie(&self, token: &str) -> Result<SetCookies, AuthRejection> {
         self.set_cookie(token, TokenType::Access)
     }
 
-    /// The cookies for a refresh token that has the claim `csrf`.
+    /// Returns the cookies for a refresh token. The token needs the claim `csrf`.
     ///
     /// # Errors
-    /// When it is no authentic refresh token, has no such claim although these cookies need it, or is longer than browsers
-    /// keep.
+    /// If the token is not an authentic refresh token, lacks the claim although these cookies need it, or exceeds what
+    /// browsers keep.
     pub fn set_refresh_cookie(&self, token: &str) -> Result<SetCookies, AuthRejection> {
         self.set_cookie(token, TokenType::Refresh)
     }
@@ -242,13 +241,13 @@ impl Guard {
         self.settings.cookies.unset(&self.settings.cookies.refresh)
     }
 
-    /// Whether tokens are looked for in cookies.
+    /// Returns whether tokens are looked for in cookies.
     #[must_use]
     pub fn uses_cookies(&self) -> bool {
         self.settings.locations.contains(&Location::Cookies)
     }
 
-    /// The claims of the application for new tokens of this subject, and the values against CSRF where they are needed.
+    /// Adds the application's claims for new tokens of this subject, and the CSRF values where they are needed.
     pub(crate) async fn complete(
         &self,
         subject: &Subject,
@@ -269,12 +268,12 @@ impl Guard {
         Ok(options)
     }
 
-    /// Whether the application says itself what new tokens claim.
+    /// Returns whether the application sets the claims of new tokens.
     pub(crate) fn asks_for_claims(&self) -> bool {
         self.settings.claims_of.is_some()
     }
 
-    /// Whether a token or a CSRF value may be in a body.
+    /// Returns whether a token or a CSRF value may be in a body.
     pub(crate) fn reads_bodies(&self) -> bool {
         let in_body = |location: &Location| matches!(location, Location::JsonBody { .. });
         self.settings.locations.iter().any(in_body) || self.settings.cookies.csrf_in_forms
@@ -284,12 +283,12 @@ impl Guard {
         &self.settings.cookies
     }
 
-    /// The token that a request carries, in the first place that has one.
+    /// Returns the token of a request, from the first place that has one.
     pub(crate) fn find<'r>(&self, parts: &'r Parts, wanted: Wanted) -> Result<Option<Candidates<'r>>, RejectionReason> {
         find(parts, &self.settings.locations, &self.settings.cookies, wanted)
     }
 
-    /// The tokens of one place, that which was issued last before the others, and what is not authentic after all.
+    /// Returns the tokens of one place, the most recently issued first and tokens that are not authentic last.
     pub(crate) fn newest_first<'r>(&self, candidates: Candidates<'r>) -> impl Iterator<Item = Found<'r>> + use<'r> {
         let Candidates { mut first, mut others } = candidates;
         if !others.is_empty() {
@@ -302,13 +301,12 @@ impl Guard {
         iter::once(first).chain(others)
     }
 
-    /// What removes the cookies of both tokens, for a browser that sent this request.
+    /// Removes the cookies of both tokens from the browser that sent this request.
     pub(crate) fn unset_cookies(&self, repeated: SetCookies) -> SetCookies {
         repeated.and(self.unset_access_cookie()).and(self.unset_refresh_cookie())
     }
 
-    /// What is asked of a token beside what the verifier asks: that the browser sent it for our own pages, and what the
-    /// application demands. Notes that it was used.
+    /// Checks what the verifier does not: the CSRF proof and the application's own checks. Records the use of the session.
     pub(crate) async fn accept(&self, parts: &Parts, place: Place, claims: &Claims) -> Result<(), RejectionReason> {
         csrf::check(parts, place, &self.settings.cookies, claims)?;
         self.check(claims).await?;
@@ -320,12 +318,12 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether a token is of our own issuer, and not of one that is accepted beside it.
+    /// Returns whether a token is from our own issuer, and not from another accepted one.
     pub(crate) fn is_own(&self, claims: &Claims) -> bool {
         claims.issuer == *self.verifier().decoder().rules().issuer()
     }
 
-    /// What the application demands.
+    /// Runs the application's checks.
     pub(crate) async fn check(&self, claims: &Claims) -> Result<(), RejectionReason> {
         if self.settings.own_tokens_only && !self.is_own(claims) {
             return Err(TokenError::WrongIssuer.into());
@@ -394,10 +392,10 @@ impl FromRef<Arc<Verifier>> for Guard {
     }
 }
 
-/// A state of a router that has a [`Guard`] to give: whatever `Guard` implements [`FromRef`] for.
+/// A router state that provides a [`Guard`]: every type that `Guard` implements [`FromRef`] for.
 ///
-/// A router without one does not compile. axum says only that the function is no handler;
-/// `#[axum::debug_handler]` on it makes the compiler say what is missing:
+/// A router without one does not compile. axum only reports that the function is not a handler; `#[axum::debug_handler]` on
+/// it makes the compiler say what is missing:
 ///
 /// ```compile_fail,E0277
 /// # use adieu_axum::AccessToken;
@@ -418,7 +416,7 @@ impl FromRef<Arc<Verifier>> for Guard {
     note = "`#[derive(axum::extract::FromRef)]` on the state writes that for each of its fields"
 )]
 pub trait GuardedState: Send + Sync {
-    /// The guard.
+    /// Returns the guard.
     fn guard(&self) -> Guard;
 }
 
@@ -433,7 +431,7 @@ where
     }
 }
 
-/// A state of a router that has sessions to give: whatever `Arc<Sessions>` implements [`FromRef`] for.
+/// A router state that provides sessions: every type that `Arc<Sessions>` implements [`FromRef`] for.
 #[diagnostic::on_unimplemented(
     message = "the state `{Self}` has no `Arc<Sessions>` to give, which is needed for logging in, refreshing and logging out",
     label = "this state has no `Arc<Sessions>`",
@@ -441,7 +439,7 @@ where
             `impl FromRef<{Self}> for Arc<Sessions>`; a node that only follows another one has none"
 )]
 pub trait SessionState: GuardedState {
-    /// The sessions.
+    /// Returns the sessions.
     fn sessions(&self) -> Arc<Sessions>;
 }
 

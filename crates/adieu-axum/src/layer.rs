@@ -1,4 +1,4 @@
-//! What the layers have in common.
+//! Code shared by the layers.
 
 use std::{
     pin::Pin,
@@ -14,9 +14,9 @@ use axum::{
 };
 use tower::Service;
 
-/// Something that is done around a request.
+/// A middleware that wraps the handling of a request.
 pub trait Around: Clone + Send + Sync + 'static {
-    /// Does it, and lets the request through to `next`, or not.
+    /// Handles the request: passes it to `next` or answers it.
     fn around<F, N, E>(self, request: Request, next: N) -> impl Future<Output = Result<Response, E>> + Send
     where
         N: FnOnce(Request) -> F + Send,
@@ -24,9 +24,9 @@ pub trait Around: Clone + Send + Sync + 'static {
         E: Send;
 }
 
-/// A service with one of this crate's layers around it.
+/// A service wrapped in one of this crate's layers.
 ///
-/// Whatever the bodies of requests and responses are, and whatever the error: it can be anywhere in a
+/// It accepts any request and response body and any error type, so it can be anywhere in a
 /// [`ServiceBuilder`](tower::ServiceBuilder).
 #[derive(Debug, Clone)]
 pub struct Wrapped<L, S> {
@@ -60,7 +60,7 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let layer = self.layer.clone();
-        // The one that is ready is used up; its clone takes its place.
+        // The service that is ready is consumed; its clone replaces it.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let request = request.map(Body::new);

@@ -1,6 +1,6 @@
-//! axum applications that can log out: extractors, cookies and refusals for [`adieu`].
+//! Logout for axum applications: extractors, layers, cookies and rejections on top of [`adieu`].
 //!
-//! A handler that takes an [`AccessToken`] is protected, and that is all. This is a whole application:
+//! A handler that takes an [`AccessToken`] is protected. This is a whole application:
 //!
 //! ```
 //! use adieu::{Issuer, Node, Subject, session::Scope};
@@ -73,49 +73,49 @@
 //! # }
 //! ```
 //!
-//! What has become of the session is known to this process at once, to others on the same store within a stated bound, and
-//! it survives a crash; [`adieu`] says how.
+//! This process sees a logout at once, other processes on the same store within a stated bound, and the logout survives a
+//! crash; [`adieu`] explains how.
 //!
-//! # What a handler can take
+//! # Extractors
 //!
-//! | argument | lets in |
+//! | argument | accepts |
 //! |---|---|
-//! | [`AccessToken`] | whoever has a good access token; as [`AccessToken<C>`] with the claims of the application as a type |
-//! | `Option<AccessToken>` | whoever has one or none; a bad one is refused, but a bad cookie is as none. So with all others |
-//! | [`FreshAccessToken`] | whoever has typed a password recently |
-//! | [`RefreshToken`], [`AnyToken`] | whoever has a good refresh token, or a good token of either type |
-//! | [`CurrentUser`] | whoever has a good access token and is known to the application |
-//! | [`PresentedToken`] | whoever has a token, good or not: to log out with |
-//! | [`AfterBody`] | whoever is still let in when the body has come: takes one of these and the body |
-//! | [`TokenEnd`] | whoever has a good access token; says when it is no longer good, to end a WebSocket |
-//! | [`Auth`] | everyone; logs in, refreshes and logs out |
+//! | [`AccessToken`] | a valid access token; [`AccessToken<C>`] also deserializes the application's claims into `C` |
+//! | `Option<AccessToken>` | a valid access token or none. An invalid token is rejected, but an invalid cookie counts as none; so with every `Option` |
+//! | [`FreshAccessToken`] | an access token from a recent login with credentials |
+//! | [`RefreshToken`], [`AnyToken`] | a valid refresh token, or a valid token of either type |
+//! | [`CurrentUser`] | a valid access token whose user the application knows |
+//! | [`PresentedToken`] | any token, valid or not, for a logout |
+//! | [`AfterBody`] | one of these extractors and the body, if the extractor still succeeds after the body has been read |
+//! | [`TokenEnd`] | a valid access token; reports when it stops being valid, to close a WebSocket |
+//! | [`Auth`] | every request; logs in, refreshes and logs out |
 //!
-//! [`Guard::protect`] is a layer that protects a whole router; [`Protect::except`] leaves a route open.
+//! [`Guard::protect`] is a layer that protects a whole router; [`Protect::except`] exempts a route.
 //!
-//! # What can be relied on
+//! # Guarantees
 //!
-//! 1. Every extractor asks the one evaluator, [`adieu::token::Verifier`], on every request; nothing remembers a verdict.
-//! 2. The state of the router has a [`Guard`] to give ([`FromRef`](axum::extract::FromRef)); an
-//!    [`Arc<Sessions>`](adieu::session::Sessions) does as it is. A router without one does not compile; put
-//!    `#[axum::debug_handler]` on the handler to read why.
-//! 3. `Option` of an extractor is `None` only when there is no token, or one in a cookie that is no good. A bad one in a
-//!    header is refused.
-//! 4. Tokens are looked for in the `Authorization` header, or where [`Guard::look_in`] says. The first place with a token
-//!    decides: a bad one there is refused, whatever is in the places after it.
+//! 1. Every extractor asks the same [`adieu::token::Verifier`] on every request; no result is cached.
+//! 2. The router's state must provide a [`Guard`] ([`FromRef`](axum::extract::FromRef)); an
+//!    [`Arc<Sessions>`](adieu::session::Sessions) does. A router without one does not compile; put `#[axum::debug_handler]`
+//!    on the handler to see why.
+//! 3. `Option` of an extractor is `None` only without a token, or with an invalid token in a cookie. An invalid token in a
+//!    header is rejected.
+//! 4. The extractors look for tokens in the `Authorization` header, or in the places that [`Guard::look_in`] sets. The first
+//!    place with a token decides: an invalid token there is rejected, whatever the later places contain.
 //! 5. A token in a cookie does not let another site act for its user: see [`Cookies`].
-//! 6. What is refused is answered as [`Guard::rejection_responses`] has it, and logged once, at [`REJECTION_LOG_TARGET`], with its
+//! 6. Each rejection is answered as [`Guard::rejection_responses`] sets, and logged once at [`REJECTION_LOG_TARGET`] with its
 //!    true cause.
-//! 7. A client decides when it sends the body of a request. Below [`Guard::protect`], and with [`AfterBody`], a token is judged
-//!    again when the body has come; an extractor alone has judged the head.
-//! 8. There is no way to leave the check for revoked tokens out.
+//! 7. A client decides when it sends the body of a request. Below [`Guard::protect`], and with [`AfterBody`], the token is
+//!    verified again when the body arrives; an extractor alone verifies it when the head arrives.
+//! 8. The revocation check cannot be disabled.
 //!
-//! # What goes on after a logout
+//! # Requests that outlive a logout
 //!
-//! After a logout no request is let in. A handler that was let in before goes on: a WebSocket, a stream of events. It takes
-//! a [`TokenEnd`], and ends when that says so. The body of a request that is still being sent is cut off by
-//! [`Guard::protect`].
+//! After a logout every new request is rejected. A handler that has already started, such as a WebSocket or a stream of
+//! events, continues. Such a handler takes a [`TokenEnd`] and ends when the token ends. [`Guard::protect`] cuts off
+//! request bodies that are still being sent.
 //!
-//! Whoever knows Flask-JWT-Extended finds every part of it in the [`guide`].
+//! The [`guide`] maps every part of Flask-JWT-Extended to this crate.
 
 mod after_body;
 mod auth;

@@ -1,4 +1,4 @@
-//! Where a token is in a request.
+//! The places in a request where tokens are looked for.
 
 mod bearer;
 mod body;
@@ -13,30 +13,30 @@ pub(crate) use find::{Candidates, Found, Wanted, count_cookies, find, in_cookies
 
 /// A place in a request where a token may be.
 ///
-/// A [`Guard`](crate::Guard) looks into its places in order, and the first one with a token decides: a bad token in it is
-/// refused, whatever is in the places after it. Two tokens in one place are refused as ambiguous; but for cookies, of which
-/// see [`Cookies`](crate::Cookies).
+/// A [`Guard`](crate::Guard) searches its places in order, and the first one with a token decides: an invalid token there is
+/// rejected, whatever the later places contain. Two tokens in one place are rejected as ambiguous, except in cookies; see
+/// [`Cookies`](crate::Cookies).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Location {
-    /// A header, with a scheme before the token. The scheme is compared without regard to case (RFC 9110 §11.1); a value
-    /// with another one is no token. Without a scheme the whole value is the token.
+    /// A header, with a scheme before the token. The scheme is compared case-insensitively (RFC 9110 §11.1); a value with
+    /// another scheme is not a token. With an empty scheme the whole value is the token.
     Header {
         /// The header's name.
         name: HeaderName,
-        /// The scheme; none when empty.
+        /// The scheme; empty for none.
         scheme: String,
     },
     /// The cookies of the guard's [`Cookies`](crate::Cookies).
     Cookies,
-    /// A parameter of the query string. Addresses end up in logs and histories: only for what can't send a header.
+    /// A parameter of the query string. URLs end up in logs and histories: use it only for clients that cannot send a header.
     Query {
         /// The parameter's name.
         name: String,
-        /// What its value begins with, before the token. A value without it is no token.
+        /// The prefix of the value, before the token. A value without the prefix is not a token.
         prefix: String,
     },
-    /// A member of the JSON object in the body. Needs a layer that reads the body before the handler does:
+    /// A member of the JSON object in the body. It requires a layer that reads the body before the handler does:
     /// [`Guard::read_bodies`](crate::Guard::read_bodies) or [`Guard::protect`](crate::Guard::protect).
     JsonBody {
         /// The name of the member with an access token.
@@ -47,44 +47,44 @@ pub enum Location {
 }
 
 impl Location {
-    /// `Authorization: Bearer …` (RFC 6750 §2.1).
+    /// Returns the header `Authorization: Bearer …` (RFC 6750 §2.1).
     #[must_use]
     pub fn bearer() -> Self {
         Self::header(header::AUTHORIZATION, "Bearer")
     }
 
-    /// Another header; no scheme when it is empty.
+    /// Returns another header; an empty `scheme` means none.
     #[must_use]
     pub fn header(name: HeaderName, scheme: impl Into<String>) -> Self {
         Self::Header { name, scheme: scheme.into() }
     }
 
-    /// A parameter of the query string, without a prefix.
+    /// Returns a parameter of the query string, without a prefix.
     #[must_use]
     pub fn query(name: impl Into<String>) -> Self {
         Self::Query { name: name.into(), prefix: String::new() }
     }
 
-    /// The members `access_token` and `refresh_token` of a JSON body.
+    /// Returns the members `access_token` and `refresh_token` of a JSON body.
     #[must_use]
     pub fn json_body() -> Self {
         Self::JsonBody { access: "access_token".to_owned(), refresh: "refresh_token".to_owned() }
     }
 }
 
-/// Where a token was found.
+/// The kind of place where a token was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Place {
-    /// In a header.
+    /// A header.
     Header,
-    /// In the cookie for access tokens.
+    /// The cookie for access tokens.
     AccessCookie,
-    /// In the cookie for refresh tokens.
+    /// The cookie for refresh tokens.
     RefreshCookie,
-    /// In the query string.
+    /// The query string.
     Query,
-    /// In the JSON body.
+    /// The JSON body.
     JsonBody,
 }
 
@@ -100,18 +100,18 @@ impl std::fmt::Display for Place {
 }
 
 impl Place {
-    /// Whether a browser sends it by itself, so that another site can make it do so.
+    /// Returns whether a browser sends the token by itself, so that another site can cause it to.
     #[must_use]
     pub const fn is_cookie(self) -> bool {
         matches!(self, Self::AccessCookie | Self::RefreshCookie)
     }
 }
 
-/// The places of some routes, instead of those of the guard; see [`only_in`].
+/// The places of some routes, in place of the guard's; see [`only_in`].
 #[derive(Debug, Clone)]
 pub struct Locations(pub(crate) Vec<Location>);
 
-/// A layer for routes whose tokens are elsewhere than those of the others.
+/// Returns a layer that sets the places of tokens for some routes, in place of the guard's.
 ///
 /// ```
 /// # use std::sync::Arc;

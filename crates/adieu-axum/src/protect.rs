@@ -18,17 +18,17 @@ use crate::{
     watched::watch,
 };
 
-/// A layer that lets nobody in without a good access token.
+/// A layer that rejects requests without a valid access token.
 ///
-/// 1. Every route below it needs one, also a fallback, unless it is named with [`Protect::except`].
-/// 2. A preflight passes: a browser asks that way whether it may ask, and has no token to show (Fetch §4.8). It is an
-///    OPTIONS request with `Origin` and `Access-Control-Request-Method` that announces no body, and it gets none; any other
-///    OPTIONS request needs a token. A handler for every method ([`any`](axum::routing::any)) gets preflights as well,
-///    unless a CORS layer answers them.
-/// 3. It reads the body for a token first, where the guard looks for one there; see [`ReadBodies`](crate::ReadBodies).
-/// 4. A token that is not good any more when the body comes is refused, however long the client has held the body back: it
-///    is judged again with all that comes of a body. See [`Protect::body_timeout`] for how long may pass between.
-/// 5. Handlers take the token as they do without it.
+/// 1. Every route below it needs a token, including the fallback, unless [`Protect::except`] names the route.
+/// 2. A preflight passes: a browser sends it to learn whether it may send the request, without a token (Fetch §4.8). It is an
+///    OPTIONS request with `Origin` and `Access-Control-Request-Method` that announces no body, and it is passed on without
+///    one; any other OPTIONS request needs a token. A handler for every method ([`any`](axum::routing::any)) receives
+///    preflights as well, unless a CORS layer answers them.
+/// 3. If the guard looks for tokens in bodies, the layer reads the body first; see [`ReadBodies`](crate::ReadBodies).
+/// 4. A token that is no longer valid when the body arrives is rejected, however long the client has held the body back: the
+///    token is verified again with every part of the body. [`Protect::body_timeout`] limits the time between parts.
+/// 5. Handlers extract the token as they do without the layer.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -60,34 +60,34 @@ impl Protect {
         Self { guard, open: Vec::new(), reading }
     }
 
-    /// Leaves this route open, whatever the method: its whole path as the router has it, with `{…}` and with the paths that
-    /// it is nested below. A path that is no route opens nothing.
+    /// Exempts this route for every method. The route is the whole path as the router has it, with `{…}` and with the paths
+    /// that it is nested below. A path that is not a route exempts nothing.
     pub fn except(mut self, route: impl Into<String>) -> Self {
         self.open.push((None, route.into()));
         self
     }
 
-    /// The same for one method.
+    /// Like [`except`](Self::except), but only for one method.
     pub fn except_method(mut self, method: Method, route: impl Into<String>) -> Self {
         self.open.push((Some(method), route.into()));
         self
     }
 
-    /// The longest body that is read for a token, in bytes.
+    /// Sets the maximum size of a body that is read for a token, in bytes.
     pub fn max_body_bytes(mut self, max_body_bytes: usize) -> Self {
         self.reading.max_bytes = max_body_bytes;
         self
     }
 
-    /// How long nothing may come of a body before the response is 408: 30 seconds unless something else is set. A body that
-    /// is read for a token has to come as a whole within that time.
+    /// Sets how long the layer waits for more of a body before the response is 408; the default is 30 seconds. A body that is
+    /// read for a token must arrive completely within that time.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.reading.timeout = timeout;
         self
     }
 
     fn lets_through(&self, request: &Request) -> bool {
-        // What the router says, not what the client wrote: there are many ways to write a path.
+        // Compares the router's path, not the client's: there are many ways to write a path.
         let Some(matched) = request.extensions().get::<MatchedPath>() else { return false };
         self.open.iter().any(|(method, route)| {
             route == matched.as_str() && method.as_ref().is_none_or(|method| method == request.method())
@@ -122,7 +122,7 @@ impl Around for Protect {
         E: Send,
     {
         if is_preflight(&request) {
-            // Over HTTP/2 a body may come that nothing in the head has announced.
+            // Over HTTP/2 a body may arrive that the head has not announced.
             return next(request.map(|_| Body::empty())).await;
         }
         if self.lets_through(&request) {

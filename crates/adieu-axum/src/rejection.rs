@@ -1,4 +1,4 @@
-//! What a request gets whose token is refused.
+//! Rejections: why a request is rejected, and how that is answered.
 
 mod responses;
 
@@ -14,40 +14,40 @@ use crate::{Place, SetCookies};
 
 pub use responses::{FlaskJwtExtendedResponses, RejectionResponses, Rfc6750Answers};
 
-/// The target of the log line that each refusal gets, with its true cause and without the token.
+/// The target of the log line for each rejection, with its true cause and without the token.
 pub const REJECTION_LOG_TARGET: &str = "adieu::refusal";
 
-/// Why a request is refused: the true cause, for the log and for whoever answers.
+/// Why a request is rejected: the true cause, for the log and for [`RejectionResponses`].
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RejectionReason {
-    /// Because of the token.
+    /// The token was rejected.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// There is more than one token in a place where there must be one.
+    /// There is more than one token in a place that allows only one.
     #[error("there is more than one token in a {0}")]
     Ambiguous(Place),
-    /// A cookie came without proof that our own pages made the browser send it.
+    /// A cookie came without proof that one of our own pages sent it.
     #[error("{0}")]
     Csrf(&'static str),
-    /// The token is good, and the application does not accept what it claims.
+    /// The token is valid, but the application does not accept its claims.
     #[error("the application does not accept the token's claims: {0}")]
     ClaimsRejected(String),
-    /// The token is good, and the application knows nobody by its subject.
+    /// The token is valid, but the application has no user for its subject.
     #[error("there is no user for the token's subject")]
     UnknownUser,
     /// The credentials of a login are wrong.
     #[error("the credentials are wrong")]
     WrongCredentials,
-    /// The token is good, and the sessions that it should end beside its own are not known here.
+    /// The token is valid, but this node does not know the other sessions that it should end.
     #[error("the other sessions of the token's subject are not known here")]
     UnknownSessions,
-    /// Nothing is known, because something failed that is nobody's token's fault.
+    /// The request could not be checked, because of a failure that has nothing to do with the token.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// What a client is told, in coarse: the answer depends on nothing else.
+/// The category of a rejection, which alone decides the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -61,32 +61,32 @@ pub enum RejectionKind {
     Revoked,
     /// The token does not come from a recent login.
     NotFresh,
-    /// The token is bad in any other way. Which is for the log: it would only help to forge.
+    /// The token is invalid in another way. Only the log has the details, since they would help an attacker.
     Invalid,
     /// There is more than one header with a token.
     TwoHeaders,
-    /// There is more than one token elsewhere.
+    /// There is more than one token in another place.
     TwoTokens,
     /// The CSRF value is missing or wrong.
     Csrf,
-    /// The application does not accept what the token claims.
+    /// The application does not accept the token's claims.
     ClaimsRejected,
-    /// There is no such user any more.
+    /// The user no longer exists.
     UnknownUser,
-    /// Which other sessions the user has is not known here.
+    /// This node does not know the user's other sessions.
     UnknownSessions,
-    /// The user's name or password is wrong.
+    /// The user name or password is wrong.
     WrongCredentials,
-    /// Whether the token has been revoked is not known just now.
+    /// This node cannot currently tell whether the token has been revoked.
     Stale,
     /// The store is not available.
     Unavailable,
-    /// Something is wrong with us.
+    /// An internal error.
     Internal,
 }
 
 impl RejectionReason {
-    /// What the client is told.
+    /// Returns the category, which decides the response.
     #[must_use]
     pub const fn kind(&self) -> RejectionKind {
         match self {
@@ -129,10 +129,11 @@ impl From<SessionError> for RejectionReason {
     }
 }
 
-/// A refused request: why, and how that is answered.
+/// The rejection of a request: the reason, and how it is answered.
 ///
-/// The answer is one of a few, whatever the cause, so that it helps nobody to forge. When it is made into a response, one
-/// line is logged at [`REJECTION_LOG_TARGET`], with the true cause. The response has its [`RejectionKind`] as an extension.
+/// The response depends only on the [`RejectionKind`], so that it does not help an attacker. Converting the rejection into a
+/// response logs one line at [`REJECTION_LOG_TARGET`], with the true cause. The response carries its [`RejectionKind`] as an
+/// extension.
 #[derive(Clone)]
 pub struct AuthRejection {
     reason: RejectionReason,
@@ -145,37 +146,38 @@ impl AuthRejection {
         Self { reason, answers: Some(answers), unset: SetCookies::default() }
     }
 
-    /// Removes these cookies, which are of no use any more.
+    /// Removes these cookies, which have become useless.
     pub(crate) fn unsetting(self, unset: SetCookies) -> Self {
         Self { unset, ..self }
     }
 
-    /// Why.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> &RejectionReason {
         &self.reason
     }
 
-    /// What the client is told.
+    /// Returns the category, which decides the response.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.reason.kind()
     }
 
-    /// What removes the cookies that are of no use any more, for an answer of the application's own: those of a session that
-    /// could not be logged out because it had ended already. Nothing with any other refusal.
+    /// Returns the headers that remove useless cookies, for a response of the application's own: the cookies of a session
+    /// that could not be logged out because it had already ended. Empty for any other rejection.
     pub fn into_cookies(self) -> SetCookies {
         self.unset
     }
 
-    /// The status that [`FlaskJwtExtendedResponses`] gives it.
+    /// Returns the status that [`FlaskJwtExtendedResponses`] uses.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         responses::status(self.kind())
     }
 }
 
-/// Answered by [`FlaskJwtExtendedResponses`]; what a [`Guard`](crate::Guard) refuses is answered as the guard has it.
+/// Answered by [`FlaskJwtExtendedResponses`]; the rejections of a [`Guard`](crate::Guard) are answered as the guard is
+/// configured.
 impl<R: Into<RejectionReason>> From<R> for AuthRejection {
     fn from(reason: R) -> Self {
         Self { reason: reason.into(), answers: None, unset: SetCookies::default() }
@@ -206,7 +208,7 @@ impl IntoResponse for AuthRejection {
             Some(answers) => answers.answer(&self.reason),
             None => FlaskJwtExtendedResponses.answer(&self.reason),
         };
-        // For a layer that counts.
+        // For layers that count rejections.
         response.extensions_mut().insert(self.kind());
         self.unset.append_to(response.headers_mut());
         let status = response.status().as_u16();

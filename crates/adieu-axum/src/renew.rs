@@ -1,4 +1,4 @@
-//! Access tokens in cookies, renewed before they expire.
+//! Renewal of access tokens in cookies before they expire.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,17 +12,18 @@ use crate::{
     location::{Wanted, in_cookies, sets_cookie},
 };
 
-/// A layer that gives a browser another access token when that in its cookie is about to expire, so that who is at work
-/// is not interrupted.
+/// A layer that renews the access token in a browser's cookie shortly before it expires, so that an active user is not
+/// interrupted.
 ///
-/// 1. It can't undo a logout. The new token is of the same session, and the store gives it only while the session is
-///    there, in one step with refreshes and logouts. After a logout there is none; and a logout that comes later ends
-///    the new token as well, whatever cookie the browser ends up with.
-/// 2. A response that sets or removes the cookie itself is left as it is.
-/// 3. The new token is not fresh, and the session lasts no longer for it: who does not log in again is out in the end.
-/// 4. The CSRF value stays as it is: what a page has of it is good with the new token too.
-/// 5. A response with a new cookie is not for a cache: `Cache-Control` becomes `no-store`.
-/// 6. What goes wrong is logged, and the response goes out without a new cookie.
+/// 1. A renewal cannot undo a logout. The new token belongs to the same session, and the store issues it only while the
+///    session exists, atomically with refreshes and logouts. After a logout there is no renewal; and a later logout revokes
+///    the new token as well, whichever cookie the browser ends up with.
+/// 2. A response that sets or removes the cookie itself is left unchanged.
+/// 3. The new token is not fresh, and the renewal does not extend the session: a user who does not log in again is logged out
+///    in the end.
+/// 4. The CSRF value does not change: the value that a page already has works with the new token too.
+/// 5. A response with a new cookie must not be cached: `Cache-Control` becomes `no-store`.
+/// 6. An error is logged, and the response is sent without a new cookie.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct RenewCookies {
@@ -36,7 +37,7 @@ impl RenewCookies {
         Self { guard, sessions, within }
     }
 
-    /// Other cookies for who came with this token, if it is about to expire.
+    /// Returns new cookies if this token is about to expire.
     async fn renew(&self, token: &str) -> Result<Option<SetCookies>, RejectionReason> {
         let claims = self.guard.verifier().verify(token)?;
         if claims.session.is_none() || claims.expires_at.since(self.guard.verifier().now()) > self.within {
@@ -80,7 +81,7 @@ impl Around for RenewCookies {
         let Some(token) = token.filter(|_| !sets_cookie(response.headers(), &cookies.access.name)) else {
             return Ok(response);
         };
-        // After the handler: what it has ended is not renewed.
+        // Runs after the handler, so that a session that the handler has ended is not renewed.
         match self.renew(&token).await {
             Ok(Some(set)) => set.append_to(response.headers_mut()),
             Ok(None) => {}

@@ -1,4 +1,4 @@
-//! A body that is handed on for as long as the token of its request is good.
+//! A request body that is passed on only while the request's token is valid.
 
 use std::{
     convert::Infallible,
@@ -22,18 +22,19 @@ use tokio::{
 
 use crate::TokenEnd;
 
-/// How long a layer waits for more of a body, unless something else is set.
+/// The default time that a layer waits for more of a body.
 pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a body is not handed on.
+/// Why a body is cut off.
 enum End {
-    /// The token is no longer good.
+    /// The token is no longer valid.
     Refused(TokenError),
-    /// Nothing came for too long.
+    /// Nothing arrived within the timeout.
     TimedOut,
 }
 
-/// Judges the token again whenever some of the body comes, and answers for `next` when it is no longer good.
+/// Verifies the token again whenever part of the body arrives, and answers instead of `next` when the token is no longer
+/// valid.
 pub(crate) async fn watch<F, E>(
     request: Request,
     token: TokenEnd,
@@ -48,7 +49,7 @@ where
     let guard = token.guard().clone();
     let watched = |body| Watched { body, token, timeout, idle: None, end: Some(end), answered: Some(answered) };
     let response = next(request.map(|body| Body::new(watched(body))));
-    // A handler that waits for a body is never told that it ends here, since it might go on without. It is dropped.
+    // A handler that waits for the body gets no error, since it might continue without the body. It is dropped.
     tokio::select! {
         biased;
         Ok(end) = &mut ended => Ok(match end {
@@ -59,7 +60,7 @@ where
     }
 }
 
-/// The response to a request whose body does not come.
+/// Returns the response to a request whose body does not arrive in time.
 pub(crate) fn too_slow() -> Response {
     tracing::debug!(target: crate::REJECTION_LOG_TARGET, "the body did not come in time");
     StatusCode::REQUEST_TIMEOUT.into_response()
@@ -71,7 +72,7 @@ struct Watched {
     timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
     end: Option<oneshot::Sender<End>>,
-    /// Closed once the request has been answered.
+    /// Closed after the request has been answered.
     answered: Option<oneshot::Receiver<Infallible>>,
 }
 
@@ -80,13 +81,13 @@ type NextFrame = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 impl Watched {
     fn end(&mut self, why: End, context: &mut Context<'_>) -> NextFrame {
         if let Some(end) = self.end.take() {
-            // Nobody listens when the request has been answered.
+            // After the request has been answered, there is no receiver.
             let _answered = end.send(why);
         }
         self.after_end(context)
     }
 
-    /// Whoever reads this elsewhere than in the handler must not wait forever.
+    /// A reader outside the handler must not wait forever.
     fn after_end(&mut self, context: &mut Context<'_>) -> NextFrame {
         let Some(answered) = &mut self.answered else { return Poll::Ready(None) };
         match Pin::new(answered).poll(context) {
@@ -117,7 +118,7 @@ impl HttpBody for Watched {
             };
         };
         this.idle = None;
-        // After the wait for it, so that what is handed on came with a good token.
+        // Checked after the body part arrives, so that every part passed on came with a valid token.
         match this.token.check() {
             Ok(()) => Poll::Ready(frame),
             Err(refusal) => this.end(End::Refused(refusal), context),

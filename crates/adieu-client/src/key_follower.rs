@@ -1,13 +1,13 @@
-//! The keys that an issuer publishes, kept up to date.
+//! Keeps a set of keys in sync with the keys that an issuer publishes.
 //!
-//! 1. **Only public keys.** A secret from a URL could sign, and is no key here.
-//! 2. **What the issuer publishes counts**, also when that is an empty set. While it is down or publishes nonsense, the
-//!    last good set stays for a day: what was signed is still what it was; after that nobody can tell. So a key that the
-//!    issuer has removed is believed for as long as its last answer lasts, and while nothing more can be read; not so on
-//!    the nodes of its store, which go by their bound.
-//! 3. **Asked seldom.** For as long as the answer says that it lasts, within a minute and an hour, and then with its `ETag`. A
-//!    token that names an unknown key makes it be asked sooner, but a stranger who invents names can't make it be asked more
-//!    often than every few seconds.
+//! 1. **Public keys only.** A symmetric key from a URL could sign, so it is not accepted.
+//! 2. **The issuer's latest answer counts**, even an empty set. While the issuer is down or its answer is invalid, the last
+//!    valid set is used for a day and then no longer trusted. A key that the issuer has removed is therefore trusted for as
+//!    long as the last answer is valid, and while no new answer can be read. The nodes on the issuer's store do not follow
+//!    this rule; their own bound applies.
+//! 3. **Few requests.** An answer is used for as long as it says, between a minute and an hour, and then requested again with
+//!    its `ETag`. A token with an unknown key causes an earlier request, but at most one every few seconds, so that invented
+//!    key ids cannot cause more.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -26,18 +26,18 @@ use adieu::{
 
 use crate::transport::{Http, Transport, parse_url, send_within};
 
-/// How long a set is believed before the issuer is asked again, when it says nothing, less, or more.
+/// How long a set is used before the next request: by default, at least, and at most.
 const USUAL_AGE: Duration = Duration::from_secs(5 * 60);
 const MIN_AGE: Duration = Duration::from_secs(60);
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// For how long a set is believed while no other can be read.
+/// How long a set is used while no other can be read.
 const MAX_UNCONFIRMED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The least time between two requests for a key that is not known.
+/// The minimum time between two requests for an unknown key.
 const MIN_REQUEST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long to wait after a request that failed; doubled up to [`MAX_RETRY_DELAY`].
+/// The delay after a failed request; doubled up to [`MAX_RETRY_DELAY`].
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(250);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
@@ -45,7 +45,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const MAX_DOCUMENT_BYTES: usize = 256 << 10;
 
-/// Where an issuer publishes its keys.
+/// The URL where an issuer publishes its keys.
 #[derive(Clone)]
 pub struct KeySource {
     url: Url,
@@ -64,29 +64,29 @@ impl fmt::Debug for KeySource {
 }
 
 impl KeySource {
-    /// A URL of a JWK set (RFC 7517 §5), such as `https://auth.example.com/.well-known/jwks.json`. Use HTTPS wherever somebody
-    /// else could answer in its place: who can change the keys can sign.
+    /// Creates a source from the URL of a JWK set (RFC 7517 §5), such as `https://auth.example.com/.well-known/jwks.json`.
+    /// Use HTTPS unless the network is trusted: an attacker who can change the keys can sign tokens.
     ///
     /// # Errors
-    /// [`Error::Setting`] when it is no such URL.
+    /// [`Error::Setting`] if it is not such a URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Ok(Self { url: parse_url(url)?, rsa: None, transport: None })
     }
 
-    /// What an RSA key is for that does not say it: RS256, with most issuers that leave it out. Otherwise it is not used.
+    /// Sets the algorithm of RSA keys that name none: RS256, for most issuers that omit it. Otherwise such keys are not used.
     #[must_use]
     pub fn assume_for_rsa(self, algorithm: Algorithm) -> Self {
         Self { rsa: Some(algorithm), ..self }
     }
 
-    /// Another way there than a pool of connections of its own.
+    /// Sets a transport in place of a connection pool of its own.
     #[must_use]
     pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 }
 
-/// A task that keeps the keys of a decoder up to date; it ends when this is dropped.
+/// A task that keeps the keys of a decoder in sync; dropping it ends the task.
 #[derive(Debug)]
 pub struct KeyFollower {
     task: JoinHandle<()>,
@@ -97,16 +97,16 @@ pub struct KeyFollower {
 enum Progress {
     Starting,
     Failing(Error),
-    /// The set is good until then.
+    /// The set is valid until then.
     Ready(Instant),
 }
 
 impl KeyFollower {
-    /// Starts to follow. Until the first set is there, the decoder keeps what it was made with: give it
-    /// [`KeySet::pending`], and it says that it does not know.
+    /// Starts to follow. Until the first set arrives, the decoder keeps its initial keys: start it with [`KeySet::pending`],
+    /// which reports that the keys are not known yet.
     ///
     /// # Errors
-    /// [`Error::Setting`] when HTTP can't be used on this system.
+    /// [`Error::Setting`] if HTTP cannot be used on this system.
     pub fn start(decoder: Arc<Decoder>, source: KeySource) -> Result<Self, Error> {
         let transport = match source.transport {
             Some(transport) => transport,
@@ -118,14 +118,14 @@ impl KeyFollower {
         Ok(Self { task: tokio::spawn(following.run(announce)), progress })
     }
 
-    /// Whether the issuer's keys have been read once.
+    /// Returns whether the issuer's keys have been read at least once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         matches!(*self.progress.borrow(), Progress::Ready(_))
     }
 
-    /// For how long the set is good before the issuer is asked again; zero when it is not known yet, or should have
-    /// been read again by now. Whoever passes it on must not promise more.
+    /// Returns how long the set is valid before the next request; zero if no set has been read, or a newer one should have
+    /// been read by now. A caller that passes the set on must not promise a longer validity.
     #[must_use]
     pub fn good_for(&self) -> Duration {
         match &*self.progress.borrow() {
@@ -134,13 +134,13 @@ impl KeyFollower {
         }
     }
 
-    /// Returns when the issuer's keys have been read once.
+    /// Waits until the issuer's keys have been read once.
     pub async fn ready(&self) {
         let mut progress = self.progress.clone();
         let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready(_))).await;
     }
 
-    /// Why there are no keys yet.
+    /// Returns why there are no keys yet.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
         match &*self.progress.borrow() {
@@ -209,7 +209,7 @@ impl Following {
         }
     }
 
-    /// Asks once, and says for how long the answer is good.
+    /// Sends one request, and returns how long its answer is valid.
     async fn fetch(&mut self) -> Result<Duration, Error> {
         let mut request = Request::builder()
             .uri(self.url.as_str())
@@ -233,7 +233,7 @@ impl Following {
     }
 }
 
-/// `max-age` (RFC 9111 §5.2.2.1), within limits.
+/// Returns `max-age` (RFC 9111 §5.2.2.1), within limits.
 fn age(headers: &HeaderMap) -> Duration {
     let said = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok()).and_then(|directives| {
         let mut directives = directives.split(',').map(str::trim);

@@ -4,11 +4,11 @@
 //! in the background. It verifies tokens locally, and it rejects a token within `max_staleness` after its logout was answered
 //! anywhere, or it rejects every token because it cannot know.
 //!
-//! * [`Service`]: the log of a node, the index, the keys and the verifier, put together;
-//! * [`Remote`]: a [`RevocationLog`](adieu::revocation::RevocationLog) that is kept by another node;
+//! * [`Service`]: the remote log, the index, the keys and the verifier in one;
+//! * [`Remote`]: a [`RevocationLog`](adieu::revocation::RevocationLog) that another node keeps;
 //! * [`KeyFollower`]: keeps the keys of an issuer in sync with its JWKS document;
 //! * [`wire`]: the encodings of the feed;
-//! * [`transport`]: how requests are sent, for a service that has an HTTP client of its own.
+//! * [`transport`]: how requests are sent, for a service that has its own HTTP client.
 
 mod key_follower;
 mod remote;

@@ -1,14 +1,14 @@
 //! The log of another node, over HTTP.
 //!
-//! 1. **A late answer does not lie.** Whoever reads takes the moment before asking ([`Follower`]); an answer says what was
-//!    so then, less the age that the node itself adds.
-//! 2. **A lost network does not hang.** Each request has a limit; what is not answered by then is asked again.
-//! 3. **The node knows us.** Each request says who we are, for how long we believe what we know, and what has been
-//!    [acknowledged](RevocationLog::acknowledge): `?wait=everywhere` counts on it.
-//! 4. **Durable is what the node made durable.** An append returns when the node has said so, and may be repeated until
-//!    then: a revocation twice is one.
+//! 1. **A late answer is dated correctly.** The reader records the time before the request ([`Follower`]); the answer
+//!    describes the state at that time, less the age that the node reports.
+//! 2. **A lost network does not block.** Each request has a timeout and is then sent again.
+//! 3. **The node knows its followers.** Each request contains the follower's name, its `max_staleness`, and what it has
+//!    [acknowledged](RevocationLog::acknowledge): `?wait=everywhere` relies on it.
+//! 4. **The node guarantees durability.** An append returns when the node has confirmed it, and may be sent again until then:
+//!    appending a revocation twice has the effect of one.
 //!
-//! It does not keep anything: a process that starts reads the whole log.
+//! Nothing is stored locally: a process that starts reads the whole log.
 //!
 //! [`Follower`]: adieu::revocation::Follower
 
@@ -44,30 +44,30 @@ use crate::{
 
 pub use settings::RemoteBuilder;
 
-/// The longest that a node holds a request.
+/// The maximum time that a node holds a request.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How long an answer may take beside the time that the node was asked to wait: a quarter of the bound, so that one lost
-/// request can be repeated within it, but not so little that nobody could answer.
+/// The minimum timeout beside the time that the node is asked to wait. The timeout is a quarter of the bound, so that one
+/// lost request can be repeated within it, but never too short for an answer.
 const MIN_TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for the first page of all, which takes a new connection, and for those that are read without waiting: they are
+/// The timeout of the very first page, which needs a new connection, and of pages that are read without waiting: they are
 /// long.
 const FIRST_PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an append may take. A node that has to hash, sync and queue takes its time.
+/// The timeout of an append. The node has to hash, sync and queue.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an append is sent, and how long to wait in between.
+/// The number of attempts of an append, and the delay between them.
 const APPEND_TRIES: u32 = 3;
 const APPEND_PAUSE: Duration = Duration::from_millis(100);
 
-/// Enough for a refusal and for what was revoked.
+/// Enough for an error response and for the response to a revocation.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// The log of the node at a URL.
 ///
-/// Holds no connection open but those of its [`Transport`]. Pruning is the node's own business.
+/// Holds no connections but those of its [`Transport`]. The node prunes its own log.
 pub struct Remote {
     transport: Arc<dyn Transport>,
     base: Url,
@@ -78,9 +78,9 @@ pub struct Remote {
     accepts_when_stale: bool,
     clock: Arc<dyn Clock>,
     settled: watch::Sender<Option<Cursor>>,
-    /// The node's own, once it has told.
+    /// The node's own issuer, once it is known.
     issuer: OnceLock<Issuer>,
-    /// That the node will have none of us was logged, and nothing else has been answered since.
+    /// Whether the node's rejection of this client has been logged, with no other answer since.
     refused: AtomicBool,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// The envelope of a refusal.
+/// The body of an error response.
 #[derive(Deserialize)]
 struct Refused {
     message: Option<String>,
@@ -103,52 +103,52 @@ struct Refused {
 }
 
 impl Remote {
-    /// The node's own issuer; `None` before its log has been read.
+    /// Returns the node's own issuer; `None` before its log has been read.
     #[must_use]
     pub fn issuer(&self) -> Option<&Issuer> {
         self.issuer.get()
     }
 
-    /// What the node knows this process by.
+    /// Returns the name by which the node knows this process.
     #[must_use]
     pub fn follower_id(&self) -> &str {
         &self.follower
     }
 
-    /// Where the node publishes its keys.
+    /// Returns the URL where the node publishes its keys.
     ///
     /// # Errors
-    /// [`Error::Setting`] when its URL can't be extended.
+    /// [`Error::Setting`] if its URL cannot be extended.
     pub fn keys_url(&self) -> Result<String, Error> {
         self.url(".well-known/jwks.json").map(String::from)
     }
 
-    /// Revokes a token of the node's own, and with a refresh token its whole session.
+    /// Revokes a token that the node has issued; with a refresh token, its whole session.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the node did not say that it is done, [`Error::Setting`] when the token is none of its
-    /// own, [`Error::Refused`] when it does not let us.
+    /// [`Error::Unavailable`] if the node did not confirm the revocation, [`Error::Setting`] if the node has not issued the
+    /// token, [`Error::Refused`] if the node rejects this client.
     pub async fn revoke_token(&self, token: &str) -> Result<(), Error> {
         self.post(&serde_json::json!({ "token": token })).await
     }
 
-    /// Ends a session of the node's own.
+    /// Ends a session of the node's own issuer.
     ///
     /// # Errors
-    /// As [`Remote::revoke_token`].
+    /// Those of [`Remote::revoke_token`].
     pub async fn end_session(&self, session: &adieu::SessionId) -> Result<(), Error> {
         self.post(&serde_json::json!({ "session": session })).await
     }
 
-    /// Ends a session of any issuer, for as long as the node knows that tokens of it live.
+    /// Ends a session of any issuer, for as long as the node knows that its tokens can live.
     ///
     /// # Errors
-    /// As [`Remote::revoke_token`].
+    /// Those of [`Remote::revoke_token`].
     pub(crate) async fn end_session_of(&self, issuer: &Issuer, session: &adieu::SessionId) -> Result<(), Error> {
         self.post(&serde_json::json!({ "issuer": issuer, "session": session })).await
     }
 
-    /// One page, and what the node says with it.
+    /// Requests one page, and returns it with the node's metadata.
     async fn ask(&self, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) -> Result<FeedPage, Error> {
         let wait = wait.min(MAX_WAIT);
         let patience = match after {
@@ -161,7 +161,7 @@ impl Remote {
         let request = self.request(Method::GET, &url, wire::BINARY, Vec::new())?;
         let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + patience).await?;
         let page = self.understand(answer)?;
-        // What a node is called does not change while it runs, and whatever it says later is about other tokens.
+        // A node's issuer does not change while it runs; any later value is about other tokens.
         self.issuer.get_or_init(|| page.issuer.clone());
         Ok(page)
     }
@@ -217,7 +217,7 @@ impl Remote {
             .map_err(|error| Error::Setting(error.to_string()))
     }
 
-    /// A success, or what to make of the refusal.
+    /// Returns a successful response, or the error that an error response stands for.
     fn succeeded(&self, answer: Response<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         let status = answer.status();
         if status.is_success() {
@@ -235,7 +235,7 @@ impl Remote {
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Error::Setting(reason(answer.body())),
             _ => return Err(Error::unavailable(format!("the node answered with status {}", status.as_u16()))),
         };
-        // Once, not with every try: the follower goes on asking.
+        // Logged once, not with every attempt: the follower keeps retrying.
         if !self.refused.swap(true, Ordering::Relaxed) {
             tracing::error!(node = %self.base, error = &error as &dyn std::error::Error, "the node refuses");
         }
@@ -243,7 +243,7 @@ impl Remote {
     }
 }
 
-/// What the node says against a request, cut short.
+/// Returns the node's error message, shortened.
 fn reason(body: &[u8]) -> String {
     const MAX_REASON_BYTES: usize = 300;
     let said = serde_json::from_slice(body).ok().and_then(|refused: Refused| match refused.errors {
@@ -251,19 +251,20 @@ fn reason(body: &[u8]) -> String {
         None => refused.message,
     });
     let said: String = said.unwrap_or_default().chars().take(MAX_REASON_BYTES).collect();
-    // Whatever it is, it is one line of a log.
+    // The message must fit on one line of a log.
     let said = said.replace(char::is_control, " ");
     format!("the node refuses the request: {said}")
 }
 
 #[async_trait]
 impl RevocationLog for Remote {
-    /// The node tells no position: the answer is [`Position::START`]. More than 500, or more than fit into what a node takes at
-    /// once, go in several requests, of which the first may be there when a later one fails.
+    /// Appends through the node, which returns no position: the result is [`Position::START`]. More than 500 revocations, or
+    /// more than the node accepts at once, are sent in several requests; if one of them fails, earlier ones may have been
+    /// appended.
     ///
-    /// Its interface can't express everything that another engine keeps: [`Error::Setting`] for a revocation of
-    /// [everything](adieu::revocation::Target::Everything), which is an administrator's; for a session of another issuer;
-    /// and for a subject with a cut-off that is not now, since the node puts its own now.
+    /// The node's interface cannot express everything that other engines keep. These are [`Error::Setting`]: a revocation of
+    /// [everything](adieu::revocation::Target::Everything), which requires an administrator; a session of another issuer; and
+    /// a subject with a cut-off other than now, since the node sets its own.
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
         let bodies: Vec<serde_json::Value> = revocations
             .iter()
@@ -279,7 +280,7 @@ impl RevocationLog for Remote {
         let mut settled = self.settled.subscribe();
         let now_settled = settled.borrow_and_update().clone();
         let asking = self.ask(after, wait, now_settled.as_ref());
-        // Who follows us may acknowledge while we wait. Whoever waits for that learns it at once, not with our next read.
+        // Followers of this process may acknowledge during the wait. The node learns that at once, not with the next read.
         let telling = async {
             loop {
                 if wait.is_zero() || settled.changed().await.is_err() {
@@ -295,7 +296,7 @@ impl RevocationLog for Remote {
             never = telling => match never {},
         };
         if page.from_start && after.is_some() {
-            // Of this log nothing has been acknowledged, also when one that was put back has the name of the one before.
+            // Nothing of this log has been acknowledged, even if it is a restored log with the same identity.
             self.settled.send_replace(None);
         }
         Ok(page)

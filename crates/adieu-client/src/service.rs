@@ -1,4 +1,4 @@
-//! A process that verifies tokens of a node elsewhere: no store, no sessions, and no request to anybody for a check.
+//! A process that verifies tokens of a node elsewhere: no store, no sessions, and no request per check.
 //!
 //! ```no_run
 //! use adieu::Issuer;
@@ -36,17 +36,17 @@ use crate::{
     transport::{Http, Transport},
 };
 
-/// How often somebody who waits for a service looks why it is not ready.
+/// How often a caller that waits for a service checks why it is not ready.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A verifier that follows a node: its keys and its revocations.
 ///
-/// 1. Until both are known, and whenever it can't prove that it knows recent revocations, it refuses with
+/// 1. Until both are known, and whenever it cannot prove that it knows recent revocations, it rejects every token with
 ///    [`TokenError::Stale`](adieu::token::TokenError::Stale); a process that has just started accepts nothing by mistake.
 /// 2. No token is accepted later than `max_staleness` after its logout was answered anywhere.
-/// 3. It accepts access tokens only: which refresh tokens have been rotated, the node alone knows.
+/// 3. It accepts access tokens only: only the node knows which refresh tokens have been rotated.
 ///
-/// What runs in the background ends when it is dropped.
+/// Dropping the service ends its background tasks.
 pub struct Service {
     verifier: Arc<Verifier>,
     remote: Arc<Remote>,
@@ -63,8 +63,8 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// A service that accepts tokens of `issuer`, and follows the node at `url` as the client `name`, whose secret
-    /// `adieu client add --can follow,revoke` has printed. Everything else has a default.
+    /// Returns a builder of a service that accepts tokens of `issuer`, and follows the node at `url` as the client `name`,
+    /// with the secret that `adieu client add --can follow,revoke` has printed. Everything else has a default.
     pub fn builder(
         issuer: Issuer,
         url: impl Into<String>,
@@ -88,36 +88,36 @@ impl Service {
         }
     }
 
-    /// What to ask whether a token is good.
+    /// Returns the verifier.
     #[must_use]
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
     }
 
-    /// The node's log.
+    /// Returns the node's log.
     #[must_use]
     pub fn log(&self) -> &Arc<Remote> {
         &self.remote
     }
 
-    /// How recent what is known of revocations is.
+    /// Returns how recent the known revocations are.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         self.follower.freshness()
     }
 
-    /// Whether a good token would be accepted now: the keys are known, and what is known of revocations is recent enough. For
-    /// a readiness probe.
+    /// Returns whether a valid token would be accepted now: the keys are known, and the known revocations are recent enough.
+    /// For a readiness probe.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.keys.is_ready() && self.verifier.is_fresh()
     }
 
-    /// Returns when the keys and all revocations are known for the first time. A node that is away is waited for.
+    /// Waits until the keys and all revocations are known for the first time. It also waits for a node that is not reachable.
     ///
     /// # Errors
-    /// When waiting would not help: [`Error::Refused`] for wrong credentials, [`Error::Setting`] for what the node does not
-    /// allow. The service goes on trying; once somebody has put that right, it becomes ready all the same.
+    /// If waiting would not help: [`Error::Refused`] for wrong credentials, [`Error::Setting`] for settings that the node
+    /// does not allow. The service keeps retrying, and still becomes ready once the operator has fixed the cause.
     pub async fn ready(&self) -> Result<(), Error> {
         let known = async { tokio::join!(self.follower.caught_up(), self.keys.ready()) };
         let refused = async {
@@ -135,20 +135,20 @@ impl Service {
         }
     }
 
-    /// Revokes on the node, durably, and here at once.
+    /// Revokes durably on the node, and locally at once.
     ///
     /// # Errors
-    /// As [`Remote`]'s append.
+    /// Those of [`Remote`]'s append.
     pub async fn revoke(&self, revocations: Vec<Revocation>) -> Result<(), Error> {
         self.remote.append(revocations.clone()).await?;
         self.index.extend(&revocations);
         Ok(())
     }
 
-    /// Logs out whoever has shown a token: ends its session, or the token alone when it has none.
+    /// Logs out with a verified token: ends its session, or revokes the token alone if it has none.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the node did not say that it is done.
+    /// [`Error::Unavailable`] if the node did not confirm the logout.
     pub async fn log_out(&self, claims: &Claims) -> Result<(), Error> {
         let lapses_at = Revocation::lapse_for(claims.expires_at);
         let revocation = |target| Revocation { issuer: claims.issuer.clone(), target, lapses_at };
@@ -157,19 +157,19 @@ impl Service {
             return self.revoke(vec![revocation(Target::Token { id, expires_at: Some(claims.expires_at) })]).await;
         };
         self.remote.end_session_of(&claims.issuer, &id).await?;
-        // The node knows until when tokens of the session live. This is until the next page brings what it knows.
+        // The node knows how long tokens of the session live. This entry covers the time until the next page arrives.
         self.index.extend(&[revocation(Target::Session { id })]);
         Ok(())
     }
 
-    /// What time it is here.
+    /// Returns the current time of the service's clock.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 }
 
-/// What a service is to be like.
+/// The settings of a [`Service`].
 #[must_use]
 pub struct ServiceBuilder {
     issuer: Issuer,
@@ -198,51 +198,51 @@ impl fmt::Debug for ServiceBuilder {
 }
 
 impl ServiceBuilder {
-    /// We are this audience (once more: this one as well); see [`Rules::with_audience`].
+    /// Adds an audience of this service; see [`Rules::with_audience`].
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience.push(audience.into());
         self
     }
 
-    /// How far the issuer's clock may be from ours; see [`Rules::with_leeway`].
+    /// Sets the accepted difference between the issuer's clock and this one; see [`Rules::with_leeway`].
     pub fn leeway(self, leeway: Duration) -> Self {
         Self { leeway, ..self }
     }
 
-    /// Changes what a token must be like, starting from rules as strict as they are made for the issuer, the audience and
-    /// the leeway of this service: for tokens of an issuer that came before RFC 9068.
+    /// Changes the rules for tokens, for an issuer that predates RFC 9068. `rules` receives the strict rules made from the
+    /// issuer, the audience and the leeway of this service.
     pub fn rules(self, rules: fn(Rules) -> Rules) -> Self {
         Self { rules, ..self }
     }
 
-    /// How long after a logout was answered the token may still be accepted here: [`DEFAULT_MAX_STALENESS`] unless something
-    /// else is set. Not more than the node's own.
+    /// Sets how long after an answered logout this service may still accept the token; the default is
+    /// [`DEFAULT_MAX_STALENESS`]. It must not exceed the node's own.
     pub fn max_staleness(self, max_staleness: Duration) -> Self {
         Self { max_staleness, ..self }
     }
 
-    /// What happens when this can't be known: it refuses, unless something else is set.
+    /// Sets how to decide when this bound cannot be guaranteed; by default every token is rejected.
     pub fn when_stale(self, when_stale: StalePolicy) -> Self {
         Self { when_stale, ..self }
     }
 
-    /// Where the issuer publishes its keys, when not at `/.well-known/jwks.json` of the node: the node may be no more than
-    /// where tokens of another issuer are revoked.
+    /// Sets the URL of the issuer's keys, if it is not `/.well-known/jwks.json` of the node: the node may only keep the
+    /// revocations of another issuer's tokens.
     pub fn keys_url(self, url: impl Into<String>) -> Self {
         Self { keys_url: Some(url.into()), ..self }
     }
 
-    /// See [`KeySource::assume_for_rsa`].
+    /// Sets the algorithm of RSA keys that name none; see [`KeySource::assume_for_rsa`].
     pub fn assume_for_rsa(self, algorithm: Algorithm) -> Self {
         Self { rsa: Some(algorithm), ..self }
     }
 
-    /// Another way to the node than a pool of connections of its own.
+    /// Sets a transport to the node, in place of a connection pool of its own.
     pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 
-    /// A clock other than the system's, for tests.
+    /// Sets a clock other than the system's, for tests.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
@@ -250,7 +250,7 @@ impl ServiceBuilder {
     /// Starts to follow, and returns at once: see [`Service::ready`]. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a setting has no meaning.
+    /// [`Error::Setting`] if a setting is invalid.
     pub fn start(self) -> Result<Service, Error> {
         let mut rules = Rules::new(self.issuer).with_leeway(self.leeway)?;
         for audience in self.audience {

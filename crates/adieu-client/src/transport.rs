@@ -1,4 +1,4 @@
-//! How requests get to another process: [`Http`], or whatever a test puts in its place.
+//! How requests are sent to another process: by [`Http`], or by another transport in a test.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -8,37 +8,38 @@ use reqwest::{Client, Url, redirect};
 
 use adieu::Error;
 
-/// How long it may take to reach a host. A lost network is found out by the limit of the whole request; this is for one
-/// that is there and has nobody at the address.
+/// The timeout of a connection attempt, for a network that works and an address without a host. The timeout of the whole
+/// request covers a lost network.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long a connection is kept that nobody uses.
+/// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Brings a request to whoever its URI names, and the whole answer back.
+/// Sends a request to the host in its URI, and returns the whole response.
 ///
-/// An implementation gives up when its future is dropped: whoever asks decides how long to wait.
+/// Dropping the future cancels the request: the caller decides how long to wait.
 #[async_trait]
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
-    /// The answer, whatever its status, with a body of at most `max_body` bytes.
+    /// Returns the response, whatever its status, with a body of at most `max_body` bytes.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when there is none, or a longer one. The request may have been taken in all the same.
+    /// [`Error::Unavailable`] if there is no response, or a longer one. The server may have processed the request
+    /// nevertheless.
     async fn send(&self, request: Request<Vec<u8>>, max_body: usize) -> Result<Response<Vec<u8>>, Error>;
 }
 
-/// HTTP and HTTPS, with the certificates that the system trusts. Follows no redirect, which could lead a secret
-/// elsewhere, and asks no proxy.
+/// HTTP and HTTPS, with the system's trusted certificates. It follows no redirects, which could send a secret elsewhere, and
+/// uses no proxy.
 #[derive(Debug, Clone)]
 pub struct Http {
     client: Client,
 }
 
 impl Http {
-    /// A pool of connections.
+    /// Creates a connection pool.
     ///
     /// # Errors
-    /// When TLS can't be set up on this system.
+    /// If TLS cannot be set up on this system.
     pub fn new() -> Result<Self, Error> {
         let client = Client::builder()
             .user_agent(concat!("adieu/", env!("CARGO_PKG_VERSION")))
@@ -62,7 +63,7 @@ impl Transport for Http {
         if !body.is_empty() {
             request = request.body(body);
         }
-        // Without the address, which is for the caller to name.
+        // Without the URL: the caller adds it.
         let unavailable = |error: reqwest::Error| Error::unavailable(error.without_url());
         let mut answer = request.send().await.map_err(unavailable)?;
         let mut response = Response::new(Vec::new());
@@ -78,10 +79,10 @@ impl Transport for Http {
     }
 }
 
-/// A URL that can be asked.
+/// Parses the URL of a server.
 ///
 /// # Errors
-/// [`Error::Setting`] when it is none, or not one of HTTP, or has a name and password in it, which would end up in logs.
+/// [`Error::Setting`] if it is not an HTTP or HTTPS URL, or contains a name and password, which would end up in logs.
 pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     let url = Url::parse(text).map_err(|error| Error::Setting(format!("not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -93,7 +94,7 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
-/// Answers, or gives up after a while.
+/// Sends a request with a timeout.
 pub(crate) async fn send_within(
     transport: &dyn Transport,
     request: Request<Vec<u8>>,

@@ -1,14 +1,13 @@
-//! A page of the feed as bytes: what a node sends to those who follow it over a network.
+//! The encodings of a page of the feed, which a node sends to its followers over a network.
 //!
-//! There are two forms of the same. JSON is for everybody; the compact binary form is for large snapshots, about 22
-//! bytes a revocation whose id is a UUID. `docs/feed.md` describes both to the byte.
+//! There are two encodings of the same content. JSON is for every client; the compact binary form is for large snapshots,
+//! about 22 bytes a revocation whose id is a UUID. `docs/feed.md` describes both to the byte.
 //!
-//! 1. **Whole or not at all.** Bytes that are not exactly a page give an error, never a part of one: a reader who skips
-//!    what it does not understand would accept what has been revoked.
-//! 2. **Bounded.** Nothing that a peer sends makes decoding panic, or take more memory than a small multiple of what
-//!    was sent.
-//! 3. **Stable.** What one version wrote, every later one reads. The binary form begins with its version; in JSON,
-//!    members may be added that change the meaning of none that are there.
+//! 1. **All or nothing.** Bytes that are not exactly a page give an error, never a part of one: a reader that skips what it
+//!    does not understand would accept revoked tokens.
+//! 2. **Bounded.** No input makes decoding panic, or use more memory than a small multiple of its size.
+//! 3. **Stable.** Every later version reads what an earlier one wrote. The binary form begins with its version; in JSON,
+//!    members may be added that do not change the meaning of existing ones.
 
 mod binary;
 mod json;
@@ -20,31 +19,31 @@ use adieu::{Issuer, revocation::Page};
 pub use binary::{from_binary, to_binary};
 pub use json::{from_json, to_json};
 
-/// The media type of JSON.
+/// The media type of the JSON form.
 pub const JSON: &str = "application/json";
 
 /// The media type of the binary form.
 pub const BINARY: &str = "application/vnd.adieu.revocations";
 
-/// The most bytes of one page that a reader has to take; a node sends no longer ones.
+/// The maximum size of a page in bytes that a reader must accept; a node sends no longer ones.
 pub const MAX_PAGE_BYTES: usize = 16 << 20;
 
-/// The most entries of one page that a reader has to take. An entry takes more memory than its bytes, so those alone are no bound;
-/// a node sends far fewer.
+/// The maximum number of entries of a page that a reader must accept. An entry takes more memory than its bytes, so the size
+/// alone is not a bound; a node sends far fewer.
 pub const MAX_PAGE_ENTRIES: usize = 1 << 16;
 
-/// What a node answers when it is asked for its feed.
+/// The response to a request for the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedPage {
-    /// The node's own issuer, which is meant by a revocation that is sent to it and names none.
+    /// The node's own issuer, which applies to revocations sent to it that name no issuer.
     pub issuer: Issuer,
-    /// The node's own bound: nobody who follows it may promise a longer one to it. Whole milliseconds are sent.
+    /// The node's own bound: a follower must not announce a longer one. Sent in whole milliseconds.
     pub max_staleness: Duration,
-    /// What was read. Its age is sent in whole milliseconds, rounded up.
+    /// The page that was read. Its age is sent in whole milliseconds, rounded up.
     pub page: Page,
 }
 
-/// Why bytes are no page of the feed.
+/// Why bytes are not a page of the feed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a page of the feed: {0}")]
 pub struct WireError(String);

@@ -1,4 +1,4 @@
-//! A page of the feed, in both forms: what was written once is read for ever, and nothing else is.
+//! A page of the feed, in both formats: every version that was ever written stays readable, and invalid input is rejected.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 const JSON: &str = include_str!("fixtures/feed/v1.json");
 
-/// The bytes that are written in `v1.binary.hex`, each line of which says what they mean.
+/// Returns the bytes in `v1.binary.hex`, which explains each of them.
 fn binary() -> Vec<u8> {
     let text = include_str!("fixtures/feed/v1.binary.hex");
     let digits: String = text.lines().map(|line| line.split('#').next().unwrap()).collect();
@@ -121,7 +121,7 @@ fn what_is_wrong_with_json_is_told_without_what_stands_there() {
     assert!(error.contains("line 3") && !error.contains("secret"), "{error}");
 }
 
-/// Room is made for what can be there, not for what a peer says is there.
+/// Memory is allocated for the entries that can be there, not for the count that a peer claims.
 #[test]
 fn a_count_that_is_a_lie_is_found_out() {
     let mut page = expected();
@@ -217,7 +217,7 @@ proptest! {
         let _ = from_binary(&[b"ADRV\x01\x01".as_slice(), &bytes].concat());
     }
 
-    /// What is read from a damaged page is a page: it can be written and read once more.
+    /// A damaged page that can be read is a valid page: it can be written and read again.
     #[test]
     fn a_damaged_page_is_an_error_or_another_page(page in page(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         for (bytes, read) in [

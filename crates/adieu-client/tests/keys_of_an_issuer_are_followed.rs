@@ -1,4 +1,4 @@
-//! The keys that an issuer publishes: read, kept while it is away, asked for seldom.
+//! The keys that an issuer publishes: fetched, kept while the issuer is unreachable, and requested rarely.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
@@ -23,7 +23,7 @@ fn issuer() -> Issuer {
     Issuer::new("https://auth.example").unwrap()
 }
 
-/// An issuer that publishes what it is told to, as it is told to.
+/// An issuer whose published keys and behaviour the test sets.
 #[derive(Debug, Default)]
 struct Publisher(Mutex<State>);
 
@@ -128,7 +128,7 @@ async fn an_unknown_key_is_asked_for_and_a_stranger_can_not_make_it_often() {
     assert_eq!(here.accepts(&new), Ok(()));
     assert_eq!(here.publisher.asked(), 2);
 
-    // A minute of invented names.
+    // A minute of unknown key ids.
     for _ in 0..600 {
         assert_eq!(here.accepts(&forged), Err(TokenError::UnknownKey));
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -273,7 +273,7 @@ fn what_is_not_for_us_is_left_out() {
     ] {
         assert_eq!(names(&with(other.clone()), None), 1, "{other}");
     }
-    // The same name twice: the first.
+    // If a key id occurs twice, the first key counts.
     assert_eq!(names(&document(|keys| keys.push(keys[0].clone())), None), 1);
     assert_eq!(names(&document(|keys| keys[0]["use"] = json!("enc")), None), 0);
 }

@@ -1,4 +1,4 @@
-//! What the remote engine sends, and what it makes of answers.
+//! The requests of the remote engine, and its handling of responses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
@@ -27,7 +27,7 @@ use tokio::{
 
 const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 
-/// A node that answers with empty pages once it has waited, and keeps what it was asked.
+/// A node that waits and then answers with empty pages, and records the requests.
 #[derive(Debug, Default)]
 struct Recorder {
     asked: Mutex<Vec<Request<Vec<u8>>>>,
@@ -136,7 +136,7 @@ async fn of_a_log_that_went_back_nothing_is_acknowledged() {
     let remote = remote(&recorder);
     remote.acknowledge(&cursor(9));
     *recorder.from_start.lock().unwrap() = true;
-    // Of one that is read from its beginning because somebody asked for that, it stays.
+    // If the caller asked for a read from the beginning, the flag stays.
     remote.read(None, Duration::ZERO).await.unwrap();
     remote.read(Some(&cursor(9)), Duration::ZERO).await.unwrap();
     remote.read(Some(&cursor(5)), Duration::ZERO).await.unwrap();

@@ -1,4 +1,4 @@
-//! What every [`KeyStore`] promises.
+//! The guarantees of every [`KeyStore`].
 
 use super::{
     Place, open,
@@ -31,7 +31,7 @@ fn assert_same(kept: &StoredKey, key: &StoredKey) {
     assert_eq!((kept.created_at, kept.signs_from), (key.created_at, key.signs_from));
 }
 
-/// Of nodes that start at once, each with a key that it has made, all sign with the same one.
+/// Nodes that start at once, each with a key of its own, all sign with the same key.
 pub async fn of_many_first_keys_one_is_kept<P: Place<Store: KeyStore>>() {
     let place = P::empty().await;
     assert!(place.open().await.keys().await.unwrap().is_empty());
@@ -51,7 +51,7 @@ pub async fn of_many_first_keys_one_is_kept<P: Place<Store: KeyStore>>() {
     assert_eq!(ids(&store.add_first_key(key(NOON)).await.unwrap()), [&kept.id]);
 }
 
-/// Bytes, algorithm and times come back as they were, of unusual ids too.
+/// Bytes, algorithm and times are returned unchanged, also for unusual ids.
 pub async fn a_key_is_kept_as_it_was<P: Place<Store: KeyStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -67,7 +67,7 @@ pub async fn a_key_is_kept_as_it_was<P: Place<Store: KeyStore>>() {
     }
 }
 
-/// Whoever looks meanwhile never finds none, nor both.
+/// A concurrent reader never finds no key, nor both.
 pub async fn keys_are_added_and_removed_in_one_step<P: Place<Store: KeyStore>>() {
     const REPLACED: usize = 40;
     let place = P::empty().await;
@@ -75,7 +75,7 @@ pub async fn keys_are_added_and_removed_in_one_step<P: Place<Store: KeyStore>>()
     let mut current = store.add_first_key(key(NOON)).await.unwrap().remove(0);
     let (looks, mut looked) = tokio::sync::watch::channel(0_u64);
     let looking = tokio::spawn(async move {
-        // Until nobody waits for it any more.
+        // Until the receiver is gone.
         while !looks.is_closed() {
             assert_eq!(other.keys().await.unwrap().len(), 1);
             looks.send_modify(|looks| *looks += 1);
@@ -87,17 +87,17 @@ pub async fn keys_are_added_and_removed_in_one_step<P: Place<Store: KeyStore>>()
         let keys = store.replace_keys(Some(next.clone()), removed).await.unwrap();
         assert_eq!(ids(&keys), [&next.id]);
         current = next;
-        // An error is one of who looks, who tells it below.
+        // An error here is an error of the reader, which reports it below.
         let _ = looked.changed().await;
     }
     drop(looked);
     looking.await.unwrap();
-    // Removing alone, down to none; and a first key is one again.
+    // Removing alone, down to no key; then a first key can be set again.
     assert!(store.replace_keys(None, vec![current.id]).await.unwrap().is_empty());
     assert_eq!(store.add_first_key(key(NOON)).await.unwrap().len(), 1);
 }
 
-/// The same step twice is as good as once, and an id that is there is not given another key.
+/// Repeating a step changes nothing, and an existing id keeps its key.
 pub async fn what_is_there_is_not_added_again<P: Place<Store: KeyStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -114,11 +114,11 @@ pub async fn what_is_there_is_not_added_again<P: Place<Store: KeyStore>>() {
     assert_eq!(ids(&store.replace_keys(None, vec![]).await.unwrap()), [&next.id], "nothing is asked for");
 }
 
-/// By when they begin to sign; at the same time by their ids, byte by byte.
+/// Ordered by the time when they begin to sign; for equal times by their ids, byte by byte.
 pub async fn they_come_in_the_order_in_which_they_sign<P: Place<Store: KeyStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
-    // No alphabet's order but that of the bytes.
+    // The order of bytes, not of any alphabet.
     let named = |id: &str, seconds| StoredKey { id: id.to_owned(), ..key(after(seconds)) };
     let mut expected = vec![named("z", 0)];
     store.add_first_key(expected[0].clone()).await.unwrap();
@@ -131,7 +131,7 @@ pub async fn they_come_in_the_order_in_which_they_sign<P: Place<Store: KeyStore>
     assert_eq!(ids(&store.replace_keys(None, vec!["é".to_owned()]).await.unwrap()).len(), expected.len() - 1);
 }
 
-/// What was kept is there for who opens the place later.
+/// A later opening of the place finds the keys.
 pub async fn keys_are_there_after_a_restart<P: Place<Store: KeyStore>>() {
     let place = P::empty().await;
     let (first, next) = (key(NOON), key(after(60)));

@@ -1,23 +1,22 @@
-//! One suite of tests that every engine passes, for those who write another one.
+//! The test suite that every engine passes, for authors of another engine.
 //!
-//! An engine keeps revocations ([`RevocationLog`]), and if it is for a server also sessions ([`SessionStore`]) and signing
-//! keys ([`KeyStore`]). What it has to promise stands with those traits; here it is tried:
+//! An engine keeps revocations ([`RevocationLog`]), and for a server also sessions ([`SessionStore`]) and signing keys
+//! ([`KeyStore`]). Those traits state its guarantees; this suite tests them:
 //!
-//! 1. **Each promise is a test of its own**, with a name that says it, so that a test runner shows which one is broken.
-//! 2. **Each test has a place of its own** ([`Place`]): all of them can run at once.
-//! 3. **Several at once.** Much of what an engine can get wrong shows only between processes. The suite opens a place
-//!    several times, and nothing that is opened knows of the others but by what is kept there.
-//! 4. **No clock decides.** Times are handed in, and nothing is slept for. That something waits for ever is
-//!    [noticed](TEST_TIMEOUT).
+//! 1. **Each guarantee is a test of its own**, named after it, so that a test runner shows which one is broken.
+//! 2. **Each test has its own [`Place`]**, so that all of them can run at once.
+//! 3. **Several processes.** Many mistakes of an engine show only between processes. The suite opens a place several times,
+//!    and the openings share nothing but the place.
+//! 4. **No dependence on a clock.** Times are arguments, and tests wait for events. A test that hangs [fails](TEST_TIMEOUT).
 //!
-//! # An engine of one's own
+//! # Testing an engine
 //!
 //! ```toml
 //! [dev-dependencies]
 //! adieu-conformance = "0.1"
 //! ```
 //!
-//! A file in `tests/` of the engine's crate, here with the engine that forgets everything in the place of one's own:
+//! Add a file to `tests/` of the engine's crate. This one tests the memory engine:
 //!
 //! ```
 //! use adieu::store::Memory;
@@ -47,13 +46,13 @@
 //! # }
 //! ```
 //!
-//! An engine that keeps revocations only asks for `log` alone; one of which an older copy may be put back
-//! ([`Restorable`](adieu::restore::Restorable)) for `restore` as well.
+//! An engine that only keeps revocations needs `log` alone; an engine whose older copy may be restored
+//! ([`Restorable`](adieu::restore::Restorable)) needs `restore` as well.
 //!
-//! # What it can't try
+//! # What it cannot test
 //!
-//! That what was acknowledged survives a loss of power; and an engine's own dangers, as what a damaged file does. Those need
-//! tests of their own, for which [`sample`] may be of use.
+//! The suite cannot test that acknowledged data survives a power failure, or risks of a single engine, such as a damaged
+//! file. An engine needs its own tests for them; [`sample`] has values for those.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -79,71 +78,72 @@ use adieu::{revocation::RevocationLog, session::SessionStore, token::KeyStore};
 #[doc(inline)]
 pub use crate::conformance_suite as suite;
 
-/// How long a test may take before it is taken for one that waits for ever.
+/// The time after which a test counts as hanging.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Where an engine keeps things.
+/// A place where an engine keeps its data.
 #[expect(async_fn_in_trait, reason = "tests await it where they are, and an engine may do in it whatever it likes")]
 pub trait Place: Sized + 'static {
-    /// The engine. It implements the traits of those parts of the [`suite`] that it is asked for.
+    /// The engine. It implements the traits of the [`suite`]'s parts that it is tested with.
     type Store: Send + Sync + 'static;
 
-    /// Whose the log is.
+    /// Which process keeps the log.
     const LOG: LogOwnership = LogOwnership::Own;
 
-    /// What becomes of the log's identity in a [crash](Self::crash).
+    /// Whether the log's identity survives a [crash](Self::crash).
     const IDENTITY: Identity = Identity::Stays;
 
-    /// What time it is there. It matters only where there is a clock of its own behind the engine, as with one whose log is
-    /// [another's](LogOwnership::Remote): then it is about now, and the same whenever it is asked for.
+    /// Returns the current time at the place. It matters only if the engine is backed by a process with its own clock, as in
+    /// [`LogOwnership::Remote`]: then it is close to the real time, and the same on every call.
     #[must_use]
     fn noon() -> Timestamp {
         sample::NOON
     }
 
-    /// A place where nothing has been kept yet, and that no other test knows. It may start a server or make a database, and
-    /// lives until the end of the test: what is to be cleaned up is to be cleaned up when it is dropped.
+    /// Creates an empty place that no other test uses. It may start a server or create a database. It lives until the end of
+    /// the test, and cleans up when it is dropped.
     async fn empty() -> Self;
 
-    /// What is kept there, as another process would open it, or this one after a restart: what it learns of others that are
-    /// open it learns from the place.
+    /// Opens the place, as another process would, or this one after a restart: the opening learns of others only through the
+    /// place.
     async fn open(&self) -> Self::Store;
 
-    /// Stops what keeps things, without warning, as a crash would, and starts it again; returns when it takes part again.
-    /// Nothing, for an engine that is all in this process.
+    /// Stops the storage without warning, as a crash would, and starts it again; returns when it is available again. Does
+    /// nothing for an engine that lives in this process.
     async fn crash(&self) {}
 }
 
-/// What becomes of a log's identity when what keeps it has crashed and was started again, with nothing lost.
+/// Whether a log keeps its identity when its storage has crashed and restarted without loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// It is the same log, and a cursor from before reads on.
+    /// It is the same log, and an earlier cursor stays valid.
     Stays,
-    /// It counts as another one, since the engine could not tell it from one that has lost something: whoever has read it before
-    /// reads it from the beginning, once. Positions go on all the same.
+    /// It counts as another log, since the engine could not distinguish it from one that has lost data: an earlier reader
+    /// reads it once from the beginning. Positions continue nevertheless.
     Changes,
 }
 
-/// Whose the log is that an engine gives access to.
+/// Which process keeps the log that an engine gives access to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogOwnership {
-    /// The engine keeps it, and promises everything.
+    /// The engine keeps the log, and gives every guarantee.
     Own,
-    /// Another process keeps it and has a will of its own, as the node that `Remote` of `adieu-client` asks. What such
-    /// an engine does not promise is tried to be just that, and nothing else:
+    /// Another process keeps the log, as the node that `Remote` of `adieu-client` asks. The suite tests that such an
+    /// engine differs in exactly these ways:
     ///
-    /// * an append tells no position: it answers [`Position::START`](adieu::revocation::Position::START);
-    /// * `prune` removes nothing and says that it is complete: what has lapsed is the other process's business;
-    /// * after a cursor some of what was before it may come once more, in its order: the other process need not remember where
-    ///   each of its readers was;
-    /// * of facts only those about single tokens are taken for certain;
-    /// * pages may be as old as they [say](adieu::revocation::Page::age): before it reads, the suite waits until
-    ///   nothing that was acknowledged can be missing.
+    /// * an append returns no position: the result is [`Position::START`](adieu::revocation::Position::START);
+    /// * `prune` removes nothing and reports that it is complete: the other process prunes;
+    /// * after a cursor, earlier entries may be repeated in order: the other process need not remember the position of each
+    ///   reader;
+    /// * only facts about single tokens are guaranteed to be accepted;
+    /// * pages may be as old as they [say](adieu::revocation::Page::age): before it reads, the suite waits until every
+    ///   acknowledged entry must be visible.
     Remote,
 }
 
-/// Makes a module of tests for an engine: `suite!(name: Place, part, part…)`, where the parts are `log`, `sessions`,
-/// `keys` and `restore`, those of the modules [here](crate). An attribute before it, as `#[cfg(…)]`, is for all of them.
+/// Creates a module of tests for an engine: `suite!(name: Place, part, part…)`, where the parts are `log`, `sessions`, `keys`
+/// and `restore`, after the modules of [this crate](crate). An attribute before it, such as `#[cfg(…)]`, applies to all of
+/// them.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! conformance_suite {
@@ -196,16 +196,16 @@ macro_rules! __conformance_tests {
 /// Runs a test of the suite to its end.
 ///
 /// # Panics
-/// When what it tries is not so, or when that can't be said within [`TEST_TIMEOUT`].
+/// If the test fails, or does not end within [`TEST_TIMEOUT`].
 pub fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let outcome = runtime.block_on(async { tokio::time::timeout(TEST_TIMEOUT, test).await });
-    // What a store still does in the background is not waited for.
+    // Does not wait for background work of a store.
     runtime.shutdown_background();
     assert!(outcome.is_ok(), "it waits for something that does not come");
 }
 
-/// What is kept at a place, opened once more, to be shared by what runs at once.
+/// Opens a place once more, to be shared by concurrent tasks.
 async fn open<P: Place>(place: &P) -> Arc<P::Store> {
     Arc::new(place.open().await)
 }

@@ -1,4 +1,4 @@
-//! What every [`RevocationLog`] promises.
+//! The guarantees of every [`RevocationLog`].
 
 mod crash;
 mod pruning;
@@ -66,15 +66,15 @@ macro_rules! __conformance_log {
     };
 }
 
-/// Longer than any wait that is meant to end by something that happens.
+/// Longer than any wait that an event is meant to end.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// So many seconds after [`Place::noon`].
+/// Returns the time this many seconds after [`Place::noon`].
 fn after<P: Place>(seconds: u64) -> Timestamp {
     P::noon().plus(Duration::from_secs(seconds))
 }
 
-/// The revocation of a token of this name, which lapses in an hour.
+/// Returns the revocation of a token with this name, which lapses in an hour.
 fn token<P: Place>(name: impl AsRef<str>) -> Revocation {
     super::sample::lapsing(name, after::<P>(3_600))
 }
@@ -83,14 +83,14 @@ fn tokens<P: Place>(names: impl IntoIterator<Item = u64>) -> Vec<Revocation> {
     names.into_iter().map(|name| token::<P>(name.to_string())).collect()
 }
 
-/// Everything after the cursor as one page, as [`sample::whole`](super::sample::whole) has it, without what comes once more.
+/// Returns everything after the cursor as one page, like [`sample::whole`](super::sample::whole), without repeated entries.
 async fn whole<P: Place>(log: &impl RevocationLog, after: Option<&Cursor>) -> Page {
     let page = super::sample::whole(log, after).await;
     Page { entries: once::<P>(&[], page.entries), ..page }
 }
 
-/// What is new to somebody who knows these facts, without what comes once more: as it may where the log is
-/// [another's](LogOwnership::Remote), and nowhere else. Only for facts of which none was appended twice.
+/// Returns the entries that are new to a reader who knows these facts, without repeated ones. Entries may be repeated only
+/// where the log is [remote](LogOwnership::Remote). Only for facts of which none was appended twice.
 fn once<P: Place>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Revocation> {
     if P::LOG == LogOwnership::Remote {
         let name = |fact: &Revocation| format!("{fact:?}");
@@ -100,7 +100,7 @@ fn once<P: Place>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Rev
     entries
 }
 
-/// Fails unless the position that an append told comes after that of one before it; as far as an append tells one.
+/// Fails unless an append's position is later than an earlier one's, if appends return positions.
 fn assert_later<P: Place>(position: Position, than: Position) {
     match P::LOG {
         LogOwnership::Own => assert!(position > than, "{position:?} is not after {than:?}"),
@@ -108,7 +108,7 @@ fn assert_later<P: Place>(position: Position, than: Position) {
     }
 }
 
-/// In one append as they were given, and of two appends the first one's first.
+/// Within one append in the given order, and across two appends in the order of the appends.
 pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -126,7 +126,7 @@ pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: Revocati
     }
 }
 
-/// Nothing twice, nothing left out.
+/// No entry is repeated or left out.
 pub async fn a_cursor_reads_on_where_it_left_off<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -145,7 +145,7 @@ pub async fn a_cursor_reads_on_where_it_left_off<P: Place<Store: RevocationLog>>
     assert_eq!((once::<P>(&known, page.entries), page.cursor, page.from_start), (vec![], cursor, false));
 }
 
-/// Whoever opens the place finds the same log: what one appends the other reads, and each reads on from the other's cursor.
+/// Every opening of the place is the same log: each reads what the other appends, and continues from the other's cursor.
 pub async fn every_opening_is_the_same_log<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
@@ -160,7 +160,7 @@ pub async fn every_opening_is_the_same_log<P: Place<Store: RevocationLog>>() {
     assert_eq!(whole::<P>(&late, None).await.entries, [token::<P>("a"), token::<P>("b")]);
 }
 
-/// To somebody without a cursor, that there is nothing is an answer.
+/// For a reader without a cursor, an empty log is an answer.
 pub async fn an_empty_log_answers_at_once<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -170,7 +170,7 @@ pub async fn an_empty_log_answers_at_once<P: Place<Store: RevocationLog>>() {
     assert_eq!(page.pruned_through, Timestamp::ZERO);
 }
 
-/// It leaves the log as it is, and tells where that ends.
+/// It leaves the log unchanged, and returns the log's end.
 pub async fn an_append_of_nothing_is_none<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -180,7 +180,7 @@ pub async fn an_append_of_nothing_is_none<P: Place<Store: RevocationLog>>() {
     assert_eq!(whole::<P>(&log, None).await.entries, [token::<P>("a")]);
 }
 
-/// That of its own process.
+/// An append in the same process.
 pub async fn a_read_waits_for_an_append<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -190,7 +190,7 @@ pub async fn a_read_waits_for_an_append<P: Place<Store: RevocationLog>>() {
     appended.unwrap();
 }
 
-/// Which nobody tells it of but the place.
+/// Which it learns only through the place.
 pub async fn a_read_notices_what_another_process_appends<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
@@ -200,7 +200,7 @@ pub async fn a_read_notices_what_another_process_appends<P: Place<Store: Revocat
     appended.unwrap();
 }
 
-/// Within a quarter of a second, mostly: followers ask with waits of a second and more, and have a bound to keep.
+/// Usually within a quarter of a second: followers ask with waits of a second and more, and have a bound to keep.
 pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: RevocationLog>>() {
     const SOON: Duration = Duration::from_millis(250);
     let place = P::empty().await;
@@ -213,7 +213,7 @@ pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: Re
             let page = log.read(Some(&from), LONG).await.unwrap();
             (page, Instant::now())
         });
-        // So that it does wait, and at a time that no rhythm of its own fits.
+        // So that the read does wait, and the append comes at a time that matches no polling rhythm.
         tokio::time::sleep(Duration::from_millis(20 + round * 17)).await;
         let fact = token::<P>(format!("{round}"));
         there.append(vec![fact.clone()]).await.unwrap();
@@ -224,12 +224,12 @@ pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: Re
         cursor = page.cursor;
         taken.push(noticed_at.saturating_duration_since(appended_at));
     }
-    // Not each of them: a busy machine lets anybody wait now and then.
+    // Not every one: on a busy machine a single read may take longer.
     taken.sort();
     assert!(taken[taken.len() / 2] < SOON, "it took {taken:?}");
 }
 
-/// Not at once, since its caller would ask without a pause; and with where to read on.
+/// Not at once, since its caller would then ask without a pause; and with a cursor to continue from.
 pub async fn a_read_that_waits_in_vain_ends<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -241,7 +241,7 @@ pub async fn a_read_that_waits_in_vain_ends<P: Place<Store: RevocationLog>>() {
     assert!(started.elapsed() > wait / 2, "it has not waited");
 }
 
-/// [`Duration::MAX`] overflows nothing.
+/// [`Duration::MAX`] causes no overflow.
 pub async fn the_longest_wait_is_no_mistake<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -252,14 +252,14 @@ pub async fn the_longest_wait_is_no_mistake<P: Place<Store: RevocationLog>>() {
     appended.unwrap();
 }
 
-/// Also when its position would fit here.
+/// Even if its position is valid here.
 pub async fn a_cursor_of_another_log_starts_over<P: Place<Store: RevocationLog>>() {
     let (place, elsewhere) = (P::empty().await, P::empty().await);
     let (log, other) = (place.open().await, elsewhere.open().await);
     log.append(vec![token::<P>("a")]).await.unwrap();
     other.append(vec![token::<P>("x"), token::<P>("y")]).await.unwrap();
     let cursor = whole::<P>(&log, None).await.cursor;
-    // Let this log settle, so that what follows is its one answer.
+    // Lets this log settle, so that its next answer is the only one.
     let own = whole::<P>(&other, None).await.cursor;
     assert_ne!(own.log, cursor.log);
     let page = other.read(Some(&cursor), LONG).await.unwrap();
@@ -276,7 +276,8 @@ pub async fn a_cursor_of_another_log_starts_over<P: Place<Store: RevocationLog>>
     }
 }
 
-/// The log went back: what the reader knows is not what this log knows. It does not wait until the head is there.
+/// The log was rolled back: the reader knows entries that this log does not have. The read does not wait until the head is
+/// reached.
 pub async fn a_cursor_ahead_of_the_head_starts_over<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -290,7 +291,7 @@ pub async fn a_cursor_ahead_of_the_head_starts_over<P: Place<Store: RevocationLo
     }
 }
 
-/// As it does when a caller tries again who was not told how the first time went. No entry is refused for being there.
+/// As when a caller retries without knowing the first result. No entry is rejected as a duplicate.
 pub async fn a_revocation_may_come_twice<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (log, other) = (place.open().await, place.open().await);
@@ -305,7 +306,7 @@ pub async fn a_revocation_may_come_twice<P: Place<Store: RevocationLog>>() {
     assert_eq!(index.stats().entries, 2);
 }
 
-/// And in their order.
+/// And in order.
 pub async fn ten_thousand_in_one_append_come_whole<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (log, other) = (place.open().await, place.open().await);
@@ -331,14 +332,14 @@ pub async fn the_longest_facts_come_whole<P: Place<Store: RevocationLog>>() {
     assert!(whole::<P>(&log, None).await.entries == facts);
 }
 
-/// Whatever an id may consist of, and whatever time there is.
+/// With any content of an id, and any time.
 pub async fn unusual_facts_come_back_as_they_were<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     let mut facts = Vec::new();
     for text in super::sample::unusual_texts() {
         let (issuer, subject) = (Issuer::new(&text).unwrap(), Subject::new(&text).unwrap());
-        // What every engine takes.
+        // What every engine accepts.
         let of_a_token = token::<P>(&text);
         facts.push(Revocation { issuer: issuer.clone(), ..of_a_token.clone() });
         facts.push(of_a_token);
@@ -363,7 +364,7 @@ pub async fn unusual_facts_come_back_as_they_were<P: Place<Store: RevocationLog>
     assert_eq!(whole::<P>(&log, None).await.entries, facts);
 }
 
-/// Entries, mark, identity and cursor.
+/// Entries, pruning mark, identity and cursor.
 pub async fn it_is_all_there_after_a_restart<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let before = {

@@ -1,4 +1,4 @@
-//! What every [`Membership`] promises.
+//! The guarantees of every [`Membership`].
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn standing(node: &str) -> NodeStatus {
     }
 }
 
-/// What a node says replaces what it said before, for every node.
+/// A node's new status replaces its previous one, for every node.
 pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Membership>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
@@ -44,18 +44,18 @@ pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Me
     here.tell(&later).await.unwrap();
     assert_eq!(there.members().await.unwrap().nodes, [later.clone(), standing("b")]);
 
-    // Whoever has said something meanwhile stays.
+    // A node that has published a status in the meantime stays.
     there.forget("a", 1).await.unwrap();
     assert_eq!(here.members().await.unwrap().nodes.len(), 2);
     there.forget("a", 2).await.unwrap();
     there.forget("nobody", 0).await.unwrap();
     assert_eq!(here.members().await.unwrap().nodes, [standing("b")]);
-    // It was only slow.
+    // The node was only slow.
     here.tell(&NodeStatus { beat: 3, ..later.clone() }).await.unwrap();
     assert_eq!(there.members().await.unwrap().nodes, [NodeStatus { beat: 3, ..later }, standing("b")]);
 }
 
-/// A suspected node stays a member until it is forgotten, and says something when it was only slow.
+/// A suspected node stays a member until it is forgotten, and publishes a status again if it was only slow.
 pub async fn a_node_is_suspected_until_it_says_something<P: Place<Store: Membership>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
@@ -85,7 +85,7 @@ pub async fn a_bound_is_kept_in_full<P: Place<Store: Membership>>() {
     let fraction = NodeStatus { max_staleness: Duration::from_micros(1_500_001), ..standing("fraction") };
     here.tell(&fraction).await.unwrap();
     let kept = here.members().await.unwrap().nodes.into_iter().find(|member| member.node == "fraction").unwrap();
-    // Waited for too short a time, it would still accept.
+    // If others waited for too short a time, the node would still accept.
     assert!(kept.max_staleness >= fraction.max_staleness, "{:?}", kept.max_staleness);
     here.forget("fraction", 1).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What every [`Restorable`] store promises.
+//! The guarantees of every [`Restorable`] store.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -50,7 +50,7 @@ fn renewal(seen: &LogId, position: u64) -> Renewal {
     }
 }
 
-/// The identity, the head, the mark of pruning, and entries by their places, also the last one when it has lapsed.
+/// The identity, the head, the pruning mark, and entries by position, including the last one if it has lapsed.
 pub async fn a_look_shows_what_a_read_hides<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -73,7 +73,7 @@ pub async fn a_look_shows_what_a_read_hides<P: Place<Store: Restorable + Store>>
     assert!(pruned.pruned_through >= found.pruned_through && pruned.pruned_through >= after(1));
 }
 
-/// Another identity, no sessions, what was asked for at the end, positions after the one that was named.
+/// A new identity, no sessions, the requested revocations at the end, and positions after the given one.
 pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -99,12 +99,12 @@ pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>(
         (found.log, found.restored_at, found.entry),
         (renewal.log, Some(NOON), Some(later.revocation(&issuer())))
     );
-    // And it goes on from there.
+    // And it continues from there.
     assert!(store.append(vec![token("after")]).await.unwrap() > page.cursor.position);
     assert_eq!(read_all(&other, Some(&page.cursor)).await.0, [token("after")]);
 }
 
-/// Several nodes notice at once: one acts, and the others are told that there is nothing left to do.
+/// Several nodes notice at once: one acts, and the others learn that there is nothing left to do.
 pub async fn it_does_so_once_whoever_asks<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let seen = place.open().await.look(Position::START).await.unwrap().log;
@@ -121,7 +121,7 @@ pub async fn it_does_so_once_whoever_asks<P: Place<Store: Restorable + Store>>()
     assert_eq!(read_all(&place.open().await, None).await.0, [cut_off(), token("another")]);
 }
 
-/// What was revoked stays so.
+/// Revocations stay in place.
 pub async fn a_restore_is_accepted_once<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -135,7 +135,7 @@ pub async fn a_restore_is_accepted_once<P: Place<Store: Restorable + Store>>() {
     assert_eq!(read_all(&store, None).await.0, [cut_off(), token("another")]);
 }
 
-/// A mark in a file that is gone when the test is over.
+/// A high-water mark in a file that is removed at the end of the test.
 struct Marked(PathBuf, Arc<HighWater>);
 
 impl Marked {
@@ -153,7 +153,7 @@ impl Drop for Marked {
     }
 }
 
-/// Before it is answered, whoever appends and for whatever reason; and what a read finds, too.
+/// Entries are in the mark before the append returns, for every append; entries found by a read are too.
 pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -178,13 +178,13 @@ pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: Restorable + St
     assert!(matches!(store.rotate(stolen).await.unwrap(), Rotated::Reused(..)));
     assert!(is_at_the_end().await > head);
 
-    // By another process, which keeps no mark or one of its own; also one that had lapsed before it came.
+    // From another process, with no mark or a mark of its own; also an entry that had lapsed before it arrived.
     for entry in [token("c"), lapsing("d", Timestamp::from_unix(1))] {
         place.open().await.append(vec![entry]).await.unwrap();
         read_all(&store, None).await;
         is_at_the_end().await;
     }
-    // A page that is not the last notes what has been read and no more: a position only ever with its entry.
+    // A page that is not the last one records only what has been read: a position always comes with its entry.
     let cursor = read_all(&store, None).await.1;
     place.open().await.append((0..5_000).map(|number| token(format!("many {number}"))).collect()).await.unwrap();
     store.read(Some(&cursor), Duration::ZERO).await.unwrap();
@@ -192,7 +192,7 @@ pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: Restorable + St
     assert!(noted.position() > cursor.position && noted.anchor() == noted.position());
 }
 
-/// Not even when it has grown since, and whoever asks: otherwise new entries would take the place of those that were lost.
+/// Not even after it has grown, for any caller: otherwise new entries would take the place of lost ones.
 pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -201,7 +201,7 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store
     store.create(one.clone()).await.unwrap();
     store.create(two.clone()).await.unwrap();
     let found = store.look(Position::START).await.unwrap();
-    // Shorter than it was, and with another entry where one was seen.
+    // Shorter than before, and with a different entry at a known position.
     for (head, last) in [(before.get() + 2, token("lost")), (before.get(), token("other"))] {
         let marked = Marked::new(&store);
         marked.1.see(&LogState { head: Position::new(head), last: Some(last), ..found.clone() });
@@ -216,19 +216,19 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store
         assert_eq!((now.head, now.last), (before, Some(token("b"))), "nothing was appended");
         assert_eq!(place.open().await.sessions_of(&one.subject, None, 9).await.unwrap().len(), 2, "nor removed");
     }
-    // It begins anew, and goes on.
+    // After a reset it continues.
     let log = store.look(Position::START).await.unwrap().log;
     store.reset(renewal(&log, before.get() + 2)).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0.pop(), Some(token("new")));
 }
 
-/// An empty store in the place of one in which something was revoked: emptied by mistake, or a new server at the same address.
+/// An empty store in place of one with revocations: emptied by mistake, or a new server at the same address.
 pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLog + SessionStore + Restorable>>() {
     let (before, place) = (P::empty().await, P::empty().await);
     let (first, store) = (before.open().await, place.open().await);
     let marked = Marked::new(&first);
-    // Of a store in which nothing was revoked, nothing can be forgotten.
+    // A store without revocations has nothing to forget.
     marked.1.see(&first.look(Position::START).await.unwrap());
     store.witness().keep_to(&marked.1);
     assert!(read_all(&store, None).await.0.is_empty());
@@ -244,7 +244,7 @@ pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLo
     went_back(store.append(vec![token("new")]).await.err());
     let found = store.look(Position::START).await.unwrap();
     assert_eq!(found.head, Position::START, "nothing was appended");
-    // It begins anew, and goes on.
+    // After a reset it continues.
     store.reset(renewal(&found.log, marked.1.mark().unwrap().position().get())).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0, [cut_off(), token("another"), token("new")]);
@@ -254,7 +254,7 @@ fn ending(selection: Selection) -> EndSessions {
     EndSessions { issuer: issuer(), selection, provided: None, also: vec![] }
 }
 
-/// What becomes of a session when this refresh token is presented.
+/// Returns the rotation that presenting this refresh token asks for.
 fn rotation(of: &Session, presented: TokenId) -> Rotation {
     Rotation {
         issuer: issuer(),

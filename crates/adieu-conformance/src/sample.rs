@@ -1,4 +1,4 @@
-//! What the suite's tests are made of; also of use to the tests of an engine beyond it.
+//! Sample values for the suite's tests, and for an engine's own tests.
 
 use std::time::{Duration, Instant};
 
@@ -10,35 +10,36 @@ use adieu::{
     token::{Algorithm, SigningKey, StoredKey},
 };
 
-/// What time it is in the tests. An engine asks no clock, so it need not be near; but see [`Place::noon`](super::Place::noon).
+/// The current time in the tests. An engine reads no clock, so it need not be near the real time; but see
+/// [`Place::noon`](super::Place::noon).
 pub const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 
-/// So many seconds after [`NOON`].
+/// Returns the time this many seconds after [`NOON`].
 #[must_use]
 pub fn after(seconds: u64) -> Timestamp {
     NOON.plus(Duration::from_secs(seconds))
 }
 
-/// Whose tokens they all are.
+/// Returns the issuer of all tokens.
 #[must_use]
 pub fn issuer() -> Issuer {
     Issuer::new("https://adieu.test").unwrap()
 }
 
-/// The subject with this name.
+/// Returns the subject with this name.
 #[must_use]
 pub fn subject(name: &str) -> Subject {
     Subject::new(name).unwrap()
 }
 
-/// The revocation of a token of this name, which lapses in an hour.
+/// Returns the revocation of a token with this name, which lapses in an hour.
 #[must_use]
 pub fn token(name: impl AsRef<str>) -> Revocation {
     lapsing(name, after(3_600))
 }
 
-/// The revocation of a token of this name, which lapses then, because the token expires as long before as a revocation is
-/// kept on.
+/// Returns the revocation of a token with this name, which lapses at this time: the token expires earlier, by the time for
+/// which a revocation is kept on.
 #[must_use]
 pub fn lapsing(name: impl AsRef<str>, lapses_at: Timestamp) -> Revocation {
     let kept_on = Revocation::lapse_for(Timestamp::ZERO).since(Timestamp::ZERO);
@@ -46,7 +47,7 @@ pub fn lapsing(name: impl AsRef<str>, lapses_at: Timestamp) -> Revocation {
     Revocation { issuer: issuer(), target: Target::Token { id: TokenId::new(name).unwrap(), expires_at }, lapses_at }
 }
 
-/// A session that has just begun, whose access token lives for a quarter of an hour and which lives for a day.
+/// Returns a session that has just begun; its access token lives for a quarter of an hour, the session for a day.
 #[must_use]
 pub fn session(of: &str) -> Session {
     Session {
@@ -65,14 +66,14 @@ pub fn session(of: &str) -> Session {
     }
 }
 
-/// A new key that signs from then on.
+/// Returns a new key that signs from this time on.
 #[must_use]
 pub fn key(signs_from: Timestamp) -> StoredKey {
     let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
     StoredKey { signs_from, ..StoredKey::of(&key, NOON).unwrap() }
 }
 
-/// Whatever an id may consist of: nothing in them means anything.
+/// Returns ids with unusual content, none of which has a meaning.
 #[must_use]
 pub fn unusual_texts() -> Vec<String> {
     let texts = [
@@ -96,16 +97,16 @@ pub fn unusual_texts() -> Vec<String> {
     texts.map(str::to_owned).into_iter().chain(long).collect()
 }
 
-/// Everything after the cursor, page by page, and where it ends; see [`whole`].
+/// Returns everything after the cursor, page by page, and the final cursor; see [`whole`].
 pub async fn read_all(log: &impl RevocationLog, after: Option<&Cursor>) -> (Vec<Revocation>, Cursor) {
     let page = whole(log, after).await;
     (page.entries, page.cursor)
 }
 
-/// Everything after the cursor as one page. It is complete: where pages have an [age](Page::age), it is read on until nothing
-/// can be missing that was acknowledged before the call.
+/// Returns everything after the cursor as one page. It is complete: if pages have an [age](Page::age), it reads on until
+/// everything that was acknowledged before the call must be visible.
 pub async fn whole(log: &impl RevocationLog, after: Option<&Cursor>) -> Page {
-    /// So that nobody asks without a pause.
+    /// The delay between two reads.
     const PAUSE: Duration = Duration::from_millis(5);
     let called_at = Instant::now();
     let mut whole: Option<Page> = None;

@@ -1,4 +1,4 @@
-//! What every [`SessionStore`] promises.
+//! The guarantees of every [`SessionStore`].
 
 mod races;
 
@@ -87,14 +87,14 @@ async fn with_sessions<S: SessionStore>(store: &S, of: &[&str]) -> Vec<Session> 
     sessions
 }
 
-/// All there are, in the order of their ids: how engines order subjects is their own affair.
+/// Returns all sessions, in the order of their ids: each engine may order subjects in its own way.
 async fn everybodys<S: SessionStore>(store: &S) -> Vec<Session> {
     let mut sessions = store.sessions(None, 1_000).await.unwrap();
     sessions.sort_by(|one, other| one.id.cmp(&other.id));
     sessions
 }
 
-/// Every field, whatever an id may consist of.
+/// Every field, with any content of an id.
 pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (store, other) = (place.open().await, place.open().await);
@@ -123,7 +123,7 @@ pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + Session
         }
     }
     assert_eq!(store.session(&SessionId::random()).await.unwrap(), None);
-    // And as unusual as they are, each ends alone.
+    // Unusual as they are, each one ends on its own.
     for session in &unusual {
         let owned = Selection::Owned(session.id.clone(), session.subject.clone());
         assert_eq!(other.end(ending(owned)).await.unwrap().unwrap().sessions, 1, "{:?}", session.id);
@@ -157,11 +157,11 @@ pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: Revoca
     assert_eq!(read_all(&store, None).await.0, [expected, token("also")]);
 }
 
-/// And gives it a revocation, but where a cut-off stands for it.
+/// Each ended session gets a revocation, unless a cut-off covers it.
 pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + SessionStore>>() {
     let all = ["ana", "ana", "jose", "jose", "jose"];
     type Choose = fn(&[Session]) -> Selection;
-    // Of the sessions in order, which selection leaves which.
+    // Which selection leaves which of the sessions, in order.
     let cases: [(Choose, &[usize]); 8] = [
         (|of| Selection::One(of[2].id.clone()), &[0, 1, 3, 4]),
         (|_| Selection::One(SessionId::random()), &[0, 1, 2, 3, 4]),
@@ -184,7 +184,7 @@ pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + Se
         let ended = store.end(ending(selection.clone())).await.unwrap().unwrap();
         assert_eq!(everybodys(&store).await, left, "case {number}");
         assert_eq!(ended.sessions, all.len() - left.len());
-        // A cut-off that covers them stands for their own revocations.
+        // A cut-off that covers the sessions replaces their own revocations.
         let revocations = if matches!(selection, Selection::All { .. }) { 0 } else { ended.sessions };
         assert_eq!(ended.revocations.len(), revocations);
         assert_eq!(read_all(&store, None).await.0, ended.revocations);
@@ -199,7 +199,7 @@ pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + Se
     assert_eq!(everybodys(&store).await, left);
 }
 
-/// However soon it was said to lapse.
+/// Whatever lapse time was given.
 pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -213,7 +213,7 @@ pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: Revo
     assert_eq!(entries[0].lapses_at, Revocation::lapse_for(after(900)));
 }
 
-/// Nor when it is somebody else's.
+/// Nor if the session belongs to a different subject.
 pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -227,7 +227,7 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Sto
     assert_eq!(read_all(&store, None).await.0, []);
 }
 
-/// One that is there has a revocation of its own.
+/// An existing session has a revocation of its own.
 pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -241,7 +241,7 @@ pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Place<Store:
     }
 }
 
-/// Each sees what those before it have done.
+/// Each sees the results of those before it.
 pub async fn several_endings_are_carried_out_in_order<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -252,7 +252,7 @@ pub async fn several_endings_are_carried_out_in_order<P: Place<Store: Revocation
         ending(Selection::One(ana.id.clone())),
         EndSessions { also: vec![token("also")], ..ending(Selection::Nothing) },
         ending(Selection::One(SessionId::random())),
-        // Which has just ended.
+        // This session has just ended.
         EndSessions { provided, ..ending(Selection::OfSubject(subject("jose"))) },
         ending(Selection::OfSubject(subject("jose"))),
     ];
@@ -266,7 +266,7 @@ pub async fn several_endings_are_carried_out_in_order<P: Place<Store: Revocation
     assert!(store.end_all(vec![]).await.unwrap().is_empty());
 }
 
-/// What was decided is what is kept.
+/// The decision is stored.
 pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -277,7 +277,7 @@ pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionS
     assert_eq!(store.session(&session.id).await.unwrap(), Some(rotated.clone()));
 
     let again = rotation(&session, &session.refresh_id);
-    // However late: nobody has used its successor.
+    // At any later time: the successor has not been used.
     let again = Rotation { forgiven_since: Some(after(70)), ..again };
     let Rotated::WithinGrace(forgiven) = store.rotate(again).await.unwrap() else {
         panic!("its successor is not used")
@@ -298,7 +298,7 @@ pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionS
     assert!(matches!(store.rotate(not_theirs).await.unwrap(), Rotated::Ended));
 }
 
-/// It only lengthens the time for which a revocation would have to be kept.
+/// It only extends the time for which a revocation would have to be kept.
 pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -315,7 +315,7 @@ pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Sto
     assert!(matches!(store.rotate(renewal).await.unwrap(), Rotated::Ended));
 }
 
-/// With its revocation, in the step that found it out.
+/// With its revocation, in the step that detected the reuse.
 pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -329,7 +329,7 @@ pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore
     assert!(matches!(store.rotate(late).await.unwrap(), Rotated::Ended));
 }
 
-/// A subject's, oldest first.
+/// One subject's sessions, oldest first.
 pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -346,15 +346,15 @@ pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog
     assert_eq!(store.sessions_of(&subject("nobody"), None, 100).await.unwrap(), []);
 }
 
-/// Everybody's, subject by subject, so that a page may end inside one and between two. Those that are there all the time come
-/// once each, although others come and go, the one that the last page ended with among them.
+/// All sessions, subject by subject, so that a page may end within a subject and between two. Sessions that exist all the
+/// time are listed exactly once although others come and go, including the one that the last page ended with.
 pub async fn everybodys_are_listed_in_pages_while_they_come_and_go<P: Place<Store: RevocationLog + SessionStore>>() {
     let subjects = ["a", "ab", "b", "jo", "jose", "josé", "kim", "0123456789", "\0", "a\0b", "\u{10ffff}"];
     for limit in [1, 2, 3, 4, 100] {
         let place = P::empty().await;
         let store = place.open().await;
         assert_eq!(store.sessions(None, limit).await.unwrap(), []);
-        // Three of each, begun in turns, so that their ids are in another order than their subjects.
+        // Three of each subject, begun in turns, so that their ids are in another order than their subjects.
         let all = with_sessions(&store, &[subjects; 3].concat()).await;
         let in_order = store.sessions(None, 100).await.unwrap();
         assert!(in_order.chunks(3).all(|of_one| {
@@ -366,7 +366,7 @@ pub async fn everybodys_are_listed_in_pages_while_they_come_and_go<P: Place<Stor
             let Some(end) = page.last() else { break };
             assert!(page.len() <= limit);
             last = Some(end.key());
-            // One of the same subject comes and one of another, and the place to go on from goes.
+            // A session of the same subject and one of another are added, and the session at the cursor is removed.
             if all.contains(end) {
                 store.create(session(end.subject.as_str())).await.unwrap();
                 store.create(session("new")).await.unwrap();
@@ -381,7 +381,7 @@ pub async fn everybodys_are_listed_in_pages_while_they_come_and_go<P: Place<Stor
     }
 }
 
-/// Whoever it is of.
+/// Of any subject.
 pub async fn the_oldest_is_found<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -395,7 +395,7 @@ pub async fn the_oldest_is_found<P: Place<Store: RevocationLog + SessionStore>>(
     assert_eq!(store.oldest().await.unwrap(), None);
 }
 
-/// Once its every token has expired, and without a revocation.
+/// After all of its tokens have expired, and without a revocation.
 pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -405,7 +405,7 @@ pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: Revo
         match number % 3 {
             0 => session.refresh_expires_at = NOON,
             1 => {
-                // Its refresh token has expired, an access token has not.
+                // The refresh token has expired, an access token has not.
                 session.refresh_expires_at = NOON;
                 session.access_expires_at = after(1_000);
             }
@@ -417,7 +417,7 @@ pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: Revo
         store.create(session).await.unwrap();
     }
     assert_eq!(store.forget_expired(after(900)).await.unwrap().removed, 0, "it expires after its exp");
-    // Twice: the second time starts over from the beginning.
+    // Twice: the second run starts from the beginning.
     for expected in [200, 0] {
         let mut removed = 0;
         loop {
@@ -434,7 +434,7 @@ pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: Revo
     assert_eq!(read_all(&store, None).await.0, [], "what has expired needs no revocation");
 }
 
-/// As they were, also after a crash.
+/// Unchanged, also after a crash.
 pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let sessions = {
@@ -449,7 +449,7 @@ pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + Sess
     assert_eq!(store.read(None, Duration::ZERO).await.unwrap().entries.len(), 1);
 }
 
-/// Which is no alphabet's order: a database may have to be told.
+/// Not an alphabetical order: a database may have to be configured for it.
 pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Place<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -458,7 +458,7 @@ pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Place<Store: SessionSt
     for id in ids.iter().rev() {
         store.create(Session { id: SessionId::new(id).unwrap(), ..session("jose") }).await.unwrap();
     }
-    // By pages of each size, so that every id is a place to go on from.
+    // In pages of each size, so that every id is the end of a page.
     let jose = subject("jose");
     for (of, limit) in [(None, 1), (Some(&jose), 2), (None, 7), (Some(&jose), 100)] {
         let (mut listed, mut last) = (Vec::new(), None::<SessionKey>);
@@ -475,7 +475,7 @@ pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Place<Store: SessionSt
     }
 }
 
-/// As when a caller tries again who was not told how the first time went.
+/// As when a caller retries without knowing the first result.
 pub async fn one_that_is_created_again_is_one<P: Place<Store: SessionStore>>() {
     let place = P::empty().await;
     let (store, other) = (place.open().await, place.open().await);
@@ -487,7 +487,7 @@ pub async fn one_that_is_created_again_is_one<P: Place<Store: SessionStore>>() {
     }
 }
 
-/// Of any session, be it an access token or a refresh token; so long a revocation is kept of what nobody knows better.
+/// Of any session, for access tokens and refresh tokens: a revocation is kept that long if its expiry is unknown.
 pub async fn when_the_last_token_expires_is_known<P: Place<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -501,7 +501,7 @@ pub async fn when_the_last_token_expires_is_known<P: Place<Store: SessionStore>>
     assert_eq!(store.latest_expiry().await.unwrap(), Timestamp::ZERO);
 }
 
-/// Whoever tells it, in whatever order; and it makes no session.
+/// For any caller, in any order; and it creates no session.
 pub async fn last_seen_only_goes_forward<P: Place<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -521,7 +521,7 @@ pub async fn last_seen_only_goes_forward<P: Place<Store: SessionStore>>() {
     assert_eq!(store.sessions(None, 100).await.unwrap().len(), 1);
 }
 
-/// More than an engine's statement may have parameters, with some twice and most not there.
+/// More than the parameters of an engine's statement, with duplicates, and most of them absent.
 pub async fn thousands_are_seen_at_once<P: Place<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
@@ -541,7 +541,7 @@ pub async fn thousands_are_seen_at_once<P: Place<Store: SessionStore>>() {
     assert_eq!(listed.iter().map(|session| Some(session.last_seen_at)).collect::<Vec<_>>(), expected);
 }
 
-/// More than an engine's statement may have parameters, by an id alone, which is what takes searching.
+/// More than the parameters of an engine's statement, each by an id alone, which requires a search.
 pub async fn thousands_of_endings_are_no_mistake<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;

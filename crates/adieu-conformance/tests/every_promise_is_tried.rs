@@ -1,7 +1,7 @@
 //! The suite is complete.
 #![allow(clippy::unwrap_used)]
 
-/// What is written as a promise and not named in its macro would be tried by nobody.
+/// A test that is not named in its macro would never run.
 #[test]
 fn every_promise_is_tried() {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");

@@ -1,4 +1,4 @@
-//! An older copy of a database is put in its place, while nodes run and while none does: every token from before is refused.
+//! An older copy replaces a database, while nodes run and while none does: every token from before is rejected.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::{
@@ -15,7 +15,7 @@ use adieu::{
 use adieu_conformance::{Place, suite};
 use adieu_postgres::Postgres;
 
-/// A server of its own for each test.
+/// A separate server for each test.
 struct Server(test_servers::Postgres);
 
 impl Place for Server {
@@ -119,7 +119,7 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
             assert!(started.elapsed() < TEST_TIMEOUT);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // The entry is remembered.
+        // Time for the mark to record the entry.
         tokio::time::sleep(Duration::from_secs(1)).await;
         server.stop().await;
         server.put_back(&copy);
@@ -130,7 +130,7 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
             let other = start(&server, &late).await;
             for _ in 0..5 {
                 let tokens = log_in(&other).await;
-                // The node may notice as soon as there is an entry, and have ended this session as well.
+                // The node may notice as soon as there is an entry, and may have ended this session as well.
                 let ended = other.sessions().log_out(&tokens.access, Scope::This).await;
                 assert!(matches!(ended, Ok(1) | Err(SessionError::Refused(TokenError::Revoked(_)))), "{ended:?}");
             }

@@ -1,12 +1,12 @@
-//! What a durable logout costs on each engine, how soon a second node refuses the token, and what `/verify` costs; beside the two
+//! The cost of a durable logout on each engine, the delay until a second node rejects the token, and the cost of `/verify`; beside the two
 //! recipes of Flask-JWT-Extended's documentation on the same servers.
 //!
 //! `cargo bench -p adieu-server --bench engines` prints two tables. It starts a PostgreSQL and a Redis of its own, with files that
 //! are synced before an answer, beside each other and the SQLite file on the same disk.
 //!
-//! * *Logouts*: so many callers at once end sessions on one node (of this process), each waiting for the answer. The delay is
-//!   measured for one in a hundred, or fewer: from when its logout was answered until the second node, which follows the same
-//!   store, refuses the token.
+//! * *Logouts*: this many concurrent callers end sessions on one node (of this process), each waiting for the response. The delay is
+//!   measured for one in a hundred, or fewer: from the response to its logout until the second node, which follows the same
+//!   store, rejects the token.
 //! * *The recipes*: a row inserted and committed for each logout, with as many connections as there are callers, at most 64;
 //!   and `SET jti "" EX 900` on a connection that all callers share. They end one token, and not the session.
 //! * */verify*: the whole router without a socket, asked by two tasks; and the recipes' check on every request: the signature,
@@ -48,7 +48,7 @@ use tokio::task::JoinSet;
 use tower::util::ServiceExt as _;
 
 const CALLERS: [usize; 3] = [1, 64, 512];
-/// At most so many are logged out in one row, and for so long.
+/// Maximum number of logouts in one row, and maximum duration of a row.
 const MAX_LOGOUTS: usize = 20_000;
 const SECONDS: u64 = 5;
 const SUBJECTS: usize = 1_000;
@@ -104,7 +104,7 @@ async fn main() {
     println!("| a look-up in Redis for each request | {rate_of_keys:.0} |");
 }
 
-/// One row for each number of callers.
+/// Prints one row for each number of callers.
 async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Store>) {
     let start = async || {
         let settings = SessionSettings {
@@ -132,7 +132,7 @@ async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Sto
                     here.sessions().log_out(token, Scope::This).await.unwrap();
                     answered.push(asked_at.elapsed());
                     if number % 100 == 0 || callers == 1 && number % 10 == 0 {
-                        // Beside the next logouts.
+                        // Concurrently with the next logouts.
                         let (verifier, token) = (Arc::clone(there.verifier()), token.clone());
                         refused.push(tokio::spawn(async move { until_refused(&verifier, &token).await }));
                     }
@@ -169,7 +169,7 @@ async fn until_refused(verifier: &Verifier, token: &str) -> Duration {
     answered_at.elapsed()
 }
 
-/// Access tokens of new sessions.
+/// Returns access tokens of new sessions.
 async fn log_in(node: &Arc<adieu::Node>, count: usize) -> Vec<String> {
     let mut working = JoinSet::new();
     for worker in 0..64 {
@@ -226,7 +226,7 @@ async fn set(mut connection: redis::aio::MultiplexedConnection, id: String) {
     redis::cmd("SET").arg(id).arg("").arg("EX").arg(900).query_async::<()>(&mut connection).await.unwrap();
 }
 
-/// A node, what answers its requests, and the token of somebody who is logged in.
+/// Returns a node with its router, and the token of a logged-in user.
 async fn served(mut settings: Vec<(&str, String)>) -> (Router, String, Arc<Node>) {
     let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep().join("data");
     settings.push(("ADIEU_DATA", data.to_str().unwrap().to_owned()));
@@ -238,7 +238,7 @@ async fn served(mut settings: Vec<(&str, String)>) -> (Router, String, Arc<Node>
     (api::router(Arc::clone(&node), settings).unwrap(), pair.access, node)
 }
 
-/// How often a second it is done by so many tasks at once.
+/// Returns the operations per second of this many concurrent tasks.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     tasks: usize,
     seconds: u64,
@@ -253,7 +253,7 @@ async fn rate<F: Future<Output = ()> + Send + 'static>(
             while started.elapsed() < Duration::from_secs(seconds) {
                 request().await;
                 count += 1;
-                // What never waits would keep the followers from their turn.
+                // A task that never waits would starve the followers.
                 if count.is_multiple_of(32) {
                     tokio::task::yield_now().await;
                 }

@@ -1,11 +1,11 @@
-//! How soon a logout reaches thousands of followers of one node, and what that costs.
+//! The delay until a logout reaches thousands of followers of one node, and its cost.
 //!
-//! `cargo bench -p adieu-server --bench feed` prints the table. The server is the real binary on a store of its own; in this
-//! process there are the followers, each on a connection of its own that is kept (they wait 500 ms at a time, as followers with
-//! `max_staleness` = 2 s do, and hold a lease), and somebody who logs sessions out at an even pace. So both share the machine.
+//! `cargo bench -p adieu-server --bench feed` prints the table. The server is the real binary on a store of its own. This process runs
+//! the followers, each on its own persistent connection (they wait 500 ms at a time, as followers with `max_staleness` = 2 s do, and
+//! hold a lease), and a client that logs sessions out at an even pace. So both share the machine.
 //!
 //! A delivery is one logout at one follower: from when the logout was *sent* until that follower has read the page with it.
-//! `ADIEU_BENCH_ONLY=2000x100` measures one row, `ADIEU_BENCH_SECONDS` for how long.
+//! `ADIEU_BENCH_ONLY=2000x100` measures one row, `ADIEU_BENCH_SECONDS` sets for how long.
 //!
 //! Then, or with `ADIEU_BENCH_ONLY=snapshot` alone, how long a service takes until it is ready: from when it starts until its
 //! index has a million live revocations, read over HTTP from a node that is running.
@@ -41,11 +41,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// Followers and logouts a second.
+/// Followers, and logouts per second.
 const ROWS: [(usize, usize); 6] = [(10, 100), (500, 100), (1_000, 100), (2_000, 1), (2_000, 10), (2_000, 100)];
-/// Connections that log out: as many logouts are under way at once.
+/// Connections that log out, which is the number of concurrent logouts.
 const CALLERS: usize = 8;
-/// The kernel counts processor time in ticks of this length, on every Linux there is.
+/// The kernel counts processor time in this many ticks per second, on every Linux.
 const TICKS_A_SECOND: f64 = 100.0;
 
 #[tokio::main]
@@ -67,7 +67,7 @@ async fn main() {
     }
 }
 
-/// How long a service takes until it knows this many revocations.
+/// Measures how long a service takes until it has this many revocations.
 async fn measure_snapshot(entries: usize) {
     const ROUNDS: usize = 5;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -111,7 +111,7 @@ fn settings(data: &Path) -> Settings {
     Settings::load(&Flags { data: Some(data.to_str().unwrap().to_owned()), ..Flags::default() }, []).unwrap()
 }
 
-/// Gives the secret.
+/// Adds a client and returns its secret.
 async fn add_client(node: &Node) -> String {
     let (client, secret) =
         Client::new(ClientName::new("bench").unwrap(), &[Capability::Follow], node.clock.now()).unwrap();
@@ -119,7 +119,7 @@ async fn add_client(node: &Node) -> String {
     secret.expose().to_owned()
 }
 
-/// What everybody knows of the logouts.
+/// The logouts, shared by all tasks.
 struct Logouts {
     by_session: HashMap<Vec<u8>, usize>,
     tokens: Vec<String>,
@@ -216,7 +216,7 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
     drop(server);
 }
 
-/// A store with a client and sessions, whose tokens are returned.
+/// Creates a store with a client and sessions, and returns their tokens.
 async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
     let node = Node::open(&settings(data)).await.unwrap();
     let secret = add_client(&node).await;
@@ -261,7 +261,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// Follows until it is over; which logouts came, and when.
+    /// Follows until the end; returns which logouts arrived, and when.
     async fn run(
         mut self,
         logouts: Arc<Logouts>,
@@ -293,14 +293,14 @@ impl Follower {
     }
 }
 
-/// The text in quotes that `name` begins.
+/// Returns the quoted text that follows `name`.
 fn text_after<'a>(body: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let start = body.windows(name.len()).position(|window| window == name)? + name.len();
     let end = body[start..].iter().position(|byte| *byte == b'"')?;
     Some(&body[start..start + end])
 }
 
-/// The body of a successful answer.
+/// Reads a successful response and returns its body.
 async fn answer(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
     let mut length = 0;
     let mut line = Vec::with_capacity(128);
@@ -322,7 +322,7 @@ async fn answer(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
     body
 }
 
-/// Ticks of processor time that a process has used.
+/// Returns the ticks of processor time that a process has used.
 fn cpu(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();

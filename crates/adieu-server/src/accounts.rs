@@ -126,7 +126,7 @@ impl Accounts {
         if verdict == Verdict::Wrong || account.is_disabled {
             return Err(ApiError::InvalidCredentials);
         }
-        // What finds no place in the queue is hashed anew the next time.
+        // A password that finds no place in the queue is hashed again the next time.
         if verdict == Verdict::RightButOutdated
             && let Ok(hash) = self.hasher.hash(password, address).await
         {

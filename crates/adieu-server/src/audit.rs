@@ -33,9 +33,9 @@ pub const AUDIT_LOG_TARGET: &str = "adieu::audit";
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody logged in.
+    /// A user logged in.
     Login,
-    /// Somebody could not, or typed a wrong password to change it.
+    /// A login failed, or a wrong password was given for a password change.
     LoginFailed,
     /// A token was used to log out.
     Logout,

@@ -131,7 +131,7 @@ impl Arguments {
         match outcome {
             Ok(status) => status,
             Err(error) => {
-                // There is nobody left to tell when standard error is gone.
+                // Without standard error there is no place to report this.
                 let _told = writeln!(io::stderr(), "error: {}", output::visible(&redacted(&format!("{error:#}"))));
                 ExitCode::FAILURE
             }

@@ -266,14 +266,14 @@ impl Shared {
         None
     }
 
-    /// A copy that was asked for at this moment or later.
+    /// Returns a copy whose read started at this moment or later.
     async fn read_since(&self, moment: Moment) -> Result<Arc<Copy>, Error> {
         let copy = self.copy.load_full();
         if copy.is_of(moment) {
             return Ok(copy);
         }
         let _one_at_a_time = self.reading.lock().await;
-        // Somebody else may have read it meanwhile.
+        // Another caller may have read it meanwhile.
         let copy = self.copy.load_full();
         if copy.is_of(moment) {
             return Ok(copy);

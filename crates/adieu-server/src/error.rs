@@ -3,7 +3,7 @@
 //!
 //! 1. The status of each is in [`ApiError::status`], and nowhere else.
 //! 2. What went wrong inside is logged here, once, under the target [`LOG_TARGET`], and never told to the client.
-//! 3. Whoever should come back later is told when (`Retry-After`, in whole seconds).
+//! 3. A response that asks the client to retry later says when (`Retry-After`, in whole seconds).
 
 use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError, time::Duration};
 
@@ -37,7 +37,7 @@ pub enum ApiError {
     /// The request makes no sense; with a sentence for the client.
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
-    /// The user is unknown or the password wrong; which of the two is nobody's business.
+    /// The user is unknown or the password wrong; the response does not tell which.
     #[error("the credentials are wrong")]
     InvalidCredentials,
     /// The caller is known, and may not; with a sentence for the client.
@@ -46,7 +46,7 @@ pub enum ApiError {
     /// The caller is known, and no administrator.
     #[error("the caller is no administrator")]
     AdminOnly,
-    /// There is no such client with this secret, or there are no credentials; which of them is nobody's business.
+    /// There is no such client with this secret, or there are no credentials; the response does not tell which.
     #[error("the client's credentials are wrong")]
     InvalidClient,
     /// The client is known, and may not.
@@ -125,7 +125,7 @@ impl FieldErrors {
         errors
     }
 
-    /// Adds what is wrong with a field.
+    /// Adds the error of a field.
     pub fn add(&mut self, field: impl Into<Cow<'static, str>>, message: impl ToString) {
         self.0.entry(field.into()).or_default().push(message.to_string());
     }

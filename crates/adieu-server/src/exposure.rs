@@ -108,7 +108,7 @@ fn exposed(name: &str, path: &Path, readers: Readers) -> Option<String> {
     let mode_of = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.permissions().mode()).ok();
     let mode = mode_of(path)?;
     let folder = mode_of(folder_of(path)).unwrap_or(0);
-    // Whoever may not pass through the folder does not get to it.
+    // Without permission to pass through the folder, a user cannot reach it.
     let may_pass = |class: u32| if path.is_dir() || folder & class != 0 { class * 0o007 } else { 0 };
     let mode = mode & (may_pass(1) | may_pass(0o010));
     let (others, group, what, remedy) = match readers {

@@ -1,8 +1,8 @@
-//! Where the file is that remembers how far the log has been; see [`adieu::restore`].
+//! Locates the file that stores the high-water mark of the log; see [`adieu::restore`].
 //!
-//! Unless the settings name a place, it is beside the data folder and not in it: whoever copies the folder and puts the copy back
-//! would take it along, and nothing would be noticed. It is in the folder only where nothing can be kept beside it: where that may not be
-//! written to, or where the folder is a file system of its own, as the volume of a container is; the log says so.
+//! By default the file is beside the data folder, not in it: a backup of the folder would contain the file, and restoring that backup
+//! would then go unnoticed. The file is in the data folder only if it can't be kept beside it: if the parent folder is not writable, or
+//! if the data folder is a file system of its own, such as the volume of a container. The server logs that.
 
 use std::path::{Path, PathBuf};
 
@@ -11,18 +11,18 @@ use anyhow::Context as _;
 
 use crate::{config::Settings, store::prepare_folder};
 
-/// In the data folder.
+/// The file name inside the data folder.
 const FILE: &str = "high-water";
-/// What follows the name of the data folder, beside it.
+/// The suffix appended to the name of the data folder for the file beside it.
 const SUFFIX: &str = ".high-water";
 
-/// The file of the settings, which may not be there.
+/// Returns the path of the high-water file that the settings imply. The file may not exist.
 #[must_use]
 pub fn file(settings: &Settings) -> PathBuf {
     let Some(file) = &settings.high_water else {
         let inside = settings.data.join(FILE);
         return match beside(&settings.data) {
-            // One that is empty was about to take over from the other.
+            // An empty file beside the folder was about to replace the one inside.
             Some(beside) if has_content(&beside) || !has_content(&inside) => beside,
             _ => inside,
         };
@@ -30,11 +30,11 @@ pub fn file(settings: &Settings) -> PathBuf {
     file.clone()
 }
 
-/// The file that a node is to use, in a folder that is there. A command makes none: where no server runs, it would be
-/// somewhere else with each command.
+/// Returns the high-water file that a node uses; the data folder must exist. With `makes_one`, the file's location is chosen and
+/// prepared. Commands pass `false`: where no server runs, each command could otherwise choose a different location.
 ///
 /// # Errors
-/// When its folder can't be made, or a file can't be used that is there.
+/// Fails if the folder of the file can't be created, or if an existing file can't be used.
 pub fn of(settings: &Settings, makes_one: bool) -> anyhow::Result<Option<PathBuf>> {
     if makes_one {
         return match &settings.high_water {
@@ -46,7 +46,7 @@ pub fn of(settings: &Settings, makes_one: bool) -> anyhow::Result<Option<PathBuf
     Ok(file.exists().then_some(file))
 }
 
-/// Makes the file beside the data folder, or in it, and moves there what is in the other.
+/// Creates the file beside the data folder, or inside it, and moves the content of the other one there.
 fn default_of(data: &Path) -> anyhow::Result<PathBuf> {
     let inside = data.join(FILE);
     prepare_folder(&inside).context("high_water")?;
@@ -67,7 +67,7 @@ fn default_of(data: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The file beside the data folder, or why there can be none.
+/// Opens the file beside the data folder, or returns the reason why it can't be there.
 fn open_beside(data: &Path) -> anyhow::Result<Result<HighWater, String>> {
     let Some(file) = beside(data) else { return Ok(Err("there is nothing beside it".to_owned())) };
     if file.exists() {
@@ -80,7 +80,7 @@ fn open_beside(data: &Path) -> anyhow::Result<Result<HighWater, String>> {
 }
 
 fn beside(data: &Path) -> Option<PathBuf> {
-    // `.`, `..` and `/` are no names.
+    // `.`, `..` and `/` have no file name.
     let folder = if data.file_name().is_some() { data.to_owned() } else { data.canonicalize().ok()? };
     let mut name = folder.file_name()?.to_owned();
     name.push(SUFFIX);

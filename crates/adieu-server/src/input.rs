@@ -1,13 +1,11 @@
-//! Reading the body of a request: one JSON object, of which every field is known and has the right type. The query is
-//! read in the same way.
+//! Reads request bodies: one JSON object in which every field is known and has the right type. Queries are read in the same way.
 //!
-//! 1. A body that is not JSON is answered 400. So is one that names a field twice, because two readers would take two
-//!    different values.
-//! 2. Missing, unknown and wrong fields are answered 422, all of them at once, in marshmallow's words, which clients
-//!    of a Flask API know.
-//! 3. A body that is longer than the limit is answered 413, and one that is not labelled as JSON 415: also one with two
-//!    labels, of which two readers would take two different ones, or in another character set than UTF-8. (webargs would
-//!    read an unlabelled one as an empty object and call every field missing, which misleads.)
+//! 1. A body that is not JSON gets 400. So does one with a duplicate field, because two parsers could choose different values.
+//! 2. Missing, unknown and invalid fields get 422, all in one response, in the wording of marshmallow, which clients of a Flask API
+//!    know.
+//! 3. A body over the size limit gets 413. A body without a JSON content type gets 415; so does one with two content types, which two
+//!    parsers could read differently, and one in a character set other than UTF-8. (webargs would read a body without a content type
+//!    as an empty object and report every field as missing, which is misleading.)
 //!
 //! ```
 //! use adieu_server::{input::Fields, text::Username};
@@ -36,9 +34,9 @@ use crate::{
     text::TextError,
 };
 
-/// The fields of a body that nobody has asked for yet, and what is wrong with those that somebody has.
+/// The fields of a body that have not been read yet, and the errors of those that have.
 ///
-/// As an axum extractor it reads the body of the request, up to the limit of the router
+/// As an axum extractor, it reads the request body up to the limit of the router
 /// ([`DefaultBodyLimit`](axum::extract::DefaultBodyLimit)).
 pub struct Fields {
     rest: BTreeMap<String, Value>,
@@ -46,27 +44,27 @@ pub struct Fields {
     place: Place,
 }
 
-/// Where the fields are.
+/// The part of the request that holds the fields.
 #[derive(Clone, Copy)]
 enum Place {
     Body,
     Query,
 }
 
-/// The fields of the query, as an axum extractor.
+/// An axum extractor for the fields of the query.
 pub struct Query(pub Fields);
 
-/// The fields of a form, as an axum extractor that reads the body up to the limit of the router.
+/// An axum extractor for the fields of a form; it reads the body up to the limit of the router.
 pub struct Form(pub FormFields);
 
-/// What is in a form, in its order.
+/// The name-value pairs of a form, in their order.
 pub struct FormFields(Vec<(String, String)>);
 
 impl FormFields {
-    /// The value of a parameter, if it is there. Others are nobody's business here.
+    /// Removes and returns the value of a parameter, if present. Unknown parameters are ignored.
     ///
     /// # Errors
-    /// [`ApiError::RepeatedParameter`] when it is there twice.
+    /// [`ApiError::RepeatedParameter`] if the parameter occurs twice.
     pub fn take(&mut self, name: &'static str) -> Result<Option<String>, ApiError> {
         let mut values = self.0.extract_if(.., |(other, _)| other == name).map(|(_, value)| value);
         match (values.next(), values.next()) {
@@ -76,15 +74,14 @@ impl FormFields {
     }
 }
 
-/// A field that was asked for; its value is had from [`Fields::finish`].
+/// A field that was read; [`Fields::finish`] returns its value.
 pub struct Field<T>(Option<T>);
 
 impl Fields {
-    /// Takes a body apart. An empty body is an object without fields.
+    /// Parses a body. An empty body is an object without fields.
     ///
     /// # Errors
-    /// [`ApiError::InvalidJson`] when it is not JSON or names a field twice; [`ApiError::Invalid`] when it is not an
-    /// object.
+    /// [`ApiError::InvalidJson`] if the body is not JSON or has a duplicate field; [`ApiError::Invalid`] if it is not an object.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let errors = FieldErrors::default();
         if body.is_empty() {
@@ -99,10 +96,10 @@ impl Fields {
         }
     }
 
-    /// Takes the fields of a query apart.
+    /// Parses the fields of a query.
     ///
     /// # Errors
-    /// [`ApiError::InvalidQuery`] when one is there twice.
+    /// [`ApiError::InvalidQuery`] if a field occurs twice.
     pub fn from_query(pairs: Vec<(String, String)>) -> Result<Self, ApiError> {
         let (mut rest, mut errors) = (BTreeMap::new(), FieldErrors::default());
         for (name, value) in pairs {
@@ -117,7 +114,7 @@ impl Fields {
         }
     }
 
-    /// A text that must be there, read by `read`.
+    /// Reads a required text with `read`.
     pub fn required<T>(&mut self, name: &'static str, read: impl FnOnce(String) -> Result<T, TextError>) -> Field<T> {
         match self.rest.remove(name) {
             Some(value) => self.read(name, value, read),
@@ -128,7 +125,7 @@ impl Fields {
         }
     }
 
-    /// A text that may be left out, read by `read` when it is there.
+    /// Reads an optional text with `read`, if present.
     pub fn optional<T>(
         &mut self,
         name: &'static str,
@@ -140,21 +137,21 @@ impl Fields {
         }
     }
 
-    /// A number that may be left out.
+    /// Reads an optional number.
     pub fn optional_number(&mut self, name: &'static str) -> Field<Option<u64>> {
         self.optional_value(name, "Not a valid integer.", Value::as_u64)
     }
 
-    /// A truth value that may be left out.
+    /// Reads an optional boolean.
     pub fn optional_flag(&mut self, name: &'static str) -> Field<Option<bool>> {
         self.optional_value(name, "Not a valid boolean.", Value::as_bool)
     }
 
-    /// A list of objects that may be left out, of 1 to `most`; each is read by itself. Taken at once, because what else there
-    /// may be depends on it.
+    /// Removes and returns an optional list of 1 to `most` objects, each with its own fields. The list is read at once, because it
+    /// determines which other fields are allowed.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] when it is no list, or too short or too long.
+    /// [`ApiError::Invalid`] if the value is not a list, or is too short or too long.
     pub fn take_list(
         &mut self,
         name: &'static str,
@@ -202,11 +199,10 @@ impl Fields {
         Field(outcome.map_err(|message| self.errors.add(name, message)).ok())
     }
 
-    /// The values of the fields that were asked for.
+    /// Returns the values of the fields that were read.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] or [`ApiError::InvalidQuery`] with everything that is wrong, fields that nobody asked for
-    /// included.
+    /// [`ApiError::Invalid`] or [`ApiError::InvalidQuery`] with every error, including fields that were not read.
     pub fn finish<F: Finish>(mut self, fields: F) -> Result<F::Values, ApiError> {
         for name in self.rest.into_keys() {
             self.errors.add(name, "Unknown field.");
@@ -221,12 +217,12 @@ impl Fields {
     }
 }
 
-/// Several [`Field`]s at once.
+/// Several [`Field`]s, finished together.
 pub trait Finish {
-    /// Their values.
+    /// The values of the fields.
     type Values;
 
-    /// All values, when every field has one.
+    /// Returns all values, if every field has one.
     fn values(self) -> Option<Self::Values>;
 }
 
@@ -287,7 +283,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// What a body can be.
+/// The media type of a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MediaType {
     /// `application/json` or `application/…+json` (RFC 6839 §3.1).
@@ -304,7 +300,7 @@ impl MediaType {
         }
     }
 
-    /// The body of a request, up to the limit of the router.
+    /// Reads the request body, up to the limit of the router.
     async fn read<S: Send + Sync>(self, request: Request, state: &S) -> Result<Bytes, ApiError> {
         let labelled = self.check(request.headers());
         let is_unlabelled = !request.headers().contains_key(header::CONTENT_TYPE);
@@ -312,14 +308,14 @@ impl MediaType {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
             _ => ApiError::BadRequest("The body could not be read.".into()),
         })?;
-        // Without a body there is nothing to label.
+        // A request without a body needs no content type.
         if is_unlabelled && body.is_empty() { Ok(body) } else { labelled.map(|()| body) }
     }
 
-    /// Whether the label says so, and nothing else.
+    /// Checks that the content type is this media type, and that there is only one.
     ///
     /// # Errors
-    /// [`ApiError::UnsupportedMediaType`] when it does not.
+    /// [`ApiError::UnsupportedMediaType`] otherwise.
     pub(crate) fn check(self, headers: &HeaderMap) -> Result<(), ApiError> {
         let mut labels = headers.get_all(header::CONTENT_TYPE).iter();
         match (labels.next().and_then(|label| label.to_str().ok()), labels.next()) {
@@ -341,13 +337,13 @@ impl MediaType {
     }
 }
 
-/// With the suffix of RFC 6839 §3.1, and no other characters than those of RFC 6838 §4.2.
+/// Checks for the suffix of RFC 6839 §3.1, with only the characters of RFC 6838 §4.2.
 fn is_json_of_a_kind(essence: &str) -> bool {
     let kind = essence.strip_prefix("application/").and_then(|subtype| subtype.strip_suffix("+json"));
     kind.is_some_and(|kind| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte)))
 }
 
-/// A JSON value in which no object names a field twice, at any depth. (What `serde_json` reads by itself keeps the last.)
+/// A JSON value in which no object has a duplicate field, at any depth. (By default, `serde_json` keeps the last one.)
 struct Unambiguous(Value);
 
 impl<'de> Deserialize<'de> for Unambiguous {

@@ -1,4 +1,4 @@
-//! Issuers beside this server's own: their keys, and what decodes their tokens.
+//! Trusted issuers other than this server: their keys, and the decoders of their tokens.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -12,14 +12,14 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::config::TrustedIssuer;
 
-/// What a public key may be for, when nobody says it. Only RSA leaves a choice.
+/// The algorithm assumed for a public key if the settings name none. Only RSA keys fit several.
 const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::RS256];
 
-/// What decodes the tokens of an issuer, and, if it publishes its keys, what follows them. Until they have been read once,
-/// nobody can tell what its tokens are worth, and they are refused as that.
+/// Builds the decoder for an issuer's tokens, and the key follower if the issuer publishes its keys. Until the keys have been fetched
+/// once, its tokens can't be verified and are rejected for that reason.
 ///
 /// # Errors
-/// When its key can't be read or used, in one line that names the issuer.
+/// Fails if a key can't be read or used; the error is one line that names the issuer.
 pub fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
     let decoder =
         |keys| anyhow::Ok(Arc::new(Decoder::new(rules(issuer, leeway)?, keys).with_cache(CacheLimits::default())));
@@ -55,7 +55,7 @@ fn key(issuer: &TrustedIssuer) -> anyhow::Result<KeySet> {
 fn secret(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKey> {
     let secret = SecretSlice::from(std::fs::read(file)?);
     let secret = secret.expose_secret();
-    // The mark that editors put at the beginning of a text is none of it; random bytes are no text.
+    // The byte order mark that editors put at the beginning of a text is not part of the secret; random bytes are no text.
     let text = secret.strip_prefix("\u{feff}".as_bytes()).filter(|rest| str::from_utf8(rest).is_ok());
     let secret = text.unwrap_or(secret);
     let secret = secret.strip_suffix(b"\n").unwrap_or(secret);

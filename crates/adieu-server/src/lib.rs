@@ -1,7 +1,7 @@
-//! What the binary `adieu` is made of, as a library so that tests can reach it.
+//! The library behind the binary `adieu`, so that tests can reach it.
 //!
-//! The rules of tokens, sessions and revocations are in the crate `adieu`; here is what a server adds: settings,
-//! passwords, input, limits and sockets.
+//! The rules of tokens, sessions and revocations are in the crate `adieu`; this crate adds the parts of a server: settings, passwords,
+//! input, limits and sockets.
 
 pub mod accounts;
 pub mod address;

@@ -1,14 +1,14 @@
-//! How often a login may fail, per account and per address, how many accounts one address may register, and how much one
-//! client may revoke.
+//! Rate limits: failed logins per account and per address, registrations per address, and revocations per client.
 //!
-//! 1. An attempt is counted before the password is looked at, and given back when it was right: many guesses at the
-//!    same moment are no more than as many one after another.
-//! 2. Nobody can lock a user out. An address from which the user has logged in has a count of its own, which strangers can't
-//!    use up. What all others share they can; then each party that has not failed lately still has `RESERVE` attempts.
-//! 3. Memory is bounded, whatever names and addresses are tried; names are not kept, only a hash of them.
+//! 1. An attempt is counted before the password is verified, and the count is undone if the password was right. Many concurrent guesses
+//!    therefore count the same as consecutive ones.
+//! 2. Strangers can't lock a user out. An address from which the user has logged in has its own count, which strangers can't exhaust.
+//!    They can exhaust the count that all other addresses share; then each party that has not failed lately still has `RESERVE`
+//!    attempts.
+//! 3. Memory is bounded, whatever names and addresses are tried. Names are stored only as hashes.
 //!
-//! Counts are this process's own and are forgotten when it ends; addresses from which users have logged in are kept in the store.
-//! A refused attempt is not looked at and costs nothing, so whoever keeps trying is not refused for longer.
+//! Counts belong to this process and end with it; addresses from which users have logged in are kept in the store.
+//! A rejected attempt costs nothing and is not counted, so repeating it does not extend the rejection.
 
 mod expiring;
 
@@ -27,20 +27,20 @@ use crate::{
     accounts::KnownAddress, address::party, clients::ClientName, config::Rate, error::ApiError, text::Username,
 };
 
-/// For how long an address from which a user logged in keeps its own count.
+/// How long an address from which a user logged in keeps its own count.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 86_400);
 
-/// How much of that must be left not to write it down again.
+/// If more than this remains of [`KNOWN_FOR`], a login does not write the address to the store again.
 const KNOWN_ANEW: Duration = Duration::from_secs(29 * 86_400);
 
-/// How many attempts at an account each party has when the others have used up what all share: enough for a slip of the
-/// fingers, and few for one of many addresses that guess together.
+/// Attempts at an account that each party has after the shared count is exhausted: enough for a typing error, and few for one of many
+/// addresses that guess together.
 const RESERVE: u32 = 2;
 
-/// How many accounts, addresses and pairs of them are kept of each; 16 bytes each, and as much again for the table.
+/// Maximum number of entries in each table: accounts, addresses and pairs of the two. An entry takes 16 bytes, plus as much for the table.
 pub const MAX_ENTRIES: usize = 200_000;
 
-/// The next attempt may be made after this long.
+/// The time until the next attempt is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("too many failed attempts")]
 pub struct RetryAfter(pub Duration);
@@ -71,7 +71,7 @@ struct Counts {
 }
 
 impl LoginLimits {
-    /// No failures so far.
+    /// Creates limits without any failures counted.
     #[must_use]
     pub fn new(per_account: Rate, per_address: Rate, clock: Arc<dyn Clock>) -> Self {
         let [accounts, addresses, reserves, known, registrations] = [(); 5].map(|()| Expiring::new(MAX_ENTRIES));
@@ -79,7 +79,7 @@ impl LoginLimits {
         Self { clock, hasher: RandomState::new(), per_account, per_address, counts }
     }
 
-    /// Takes in from where users have logged in before this process began.
+    /// Adds the addresses from which users logged in before this process started.
     pub fn remember(&self, known: impl IntoIterator<Item = KnownAddress>) {
         let (now, wall_clock) = (self.now(), self.clock.now());
         let mut counts = self.counts();
@@ -89,11 +89,11 @@ impl LoginLimits {
         }
     }
 
-    /// Counts an attempt to log in, before the password is looked at. It stays counted as a failure unless
-    /// [`Attempt::succeeded`] or [`Attempt::give_back`] is called.
+    /// Counts a login attempt, before the password is verified. It stays counted as a failure unless [`Attempt::succeeded`] or
+    /// [`Attempt::give_back`] is called.
     ///
     /// # Errors
-    /// When the account or the address has had too many; nothing is counted then.
+    /// [`RetryAfter`] if the account or the address has had too many attempts; this one is not counted then.
     pub fn attempt(&self, account: &Username, address: IpAddr) -> Result<Attempt<'_>, RetryAfter> {
         let pair = pair(account, party(address));
         let address = self.hasher.hash_one(party(address));
@@ -128,11 +128,11 @@ impl LoginLimits {
         Rate { burst: RESERVE.min(self.per_account.burst), per: self.per_account.per }
     }
 
-    /// Counts a registration, before the password is hashed, which costs as much as a failed login: so an address may
-    /// register as many as it may fail.
+    /// Counts a registration, before the password is hashed. Hashing costs as much as a failed login, so an address may register as many
+    /// accounts as it may fail logins.
     ///
     /// # Errors
-    /// When the address has had too many; nothing is counted then.
+    /// [`RetryAfter`] if the address has had too many; this one is not counted then.
     pub fn registration(&self, address: IpAddr) -> Result<(), RetryAfter> {
         let address = self.hasher.hash_one(party(address));
         let now = self.now();
@@ -148,7 +148,7 @@ impl LoginLimits {
     }
 }
 
-/// An attempt that counts as failed when it is dropped.
+/// A login attempt; it counts as failed when dropped.
 #[derive(Debug)]
 #[must_use = "an attempt that is dropped counts as failed"]
 pub struct Attempt<'a> {
@@ -158,20 +158,20 @@ pub struct Attempt<'a> {
     shared: Shared,
 }
 
-/// What an attempt has taken beside what its party has for itself.
+/// The count that an attempt used in addition to the count of its own party.
 #[derive(Debug)]
 enum Shared {
-    /// Nothing, since the address is known.
+    /// No other count, because the address is known.
     Nothing,
-    /// Of what all strangers share.
+    /// The count shared by all unknown addresses.
     Account(u64),
-    /// Of what is left to each when that is used up.
+    /// The party's reserve, because the shared count is exhausted.
     Reserve,
 }
 
 impl Attempt<'_> {
-    /// The password was right: nothing is counted, and this address is known from now on. Returns what is to be kept in the
-    /// store, if it is not there yet.
+    /// Undoes the count, because the password was right, and marks this address as known. Returns the entry to write to the store, if the
+    /// store needs it.
     pub fn succeeded(self) -> Option<KnownAddress> {
         let (limits, pair) = (self.limits, self.pair);
         self.give_back();
@@ -184,7 +184,7 @@ impl Attempt<'_> {
         Some(KnownAddress { pair, until: limits.clock.now().plus(KNOWN_FOR) })
     }
 
-    /// The password was not looked at: nothing is counted.
+    /// Undoes the count, because the password was not verified.
     pub fn give_back(self) {
         self.give_back_to(&mut self.limits.counts());
     }
@@ -201,8 +201,8 @@ impl Attempt<'_> {
     }
 }
 
-/// Of a name and a party; the same in each process, since it is kept in the store. That it tells nothing by itself is all that
-/// is asked of it: one that collides gives an address a count of its own.
+/// Hashes a name and a party. The hash is the same in every process, since it is kept in the store. A collision is harmless: it only
+/// gives an address a count of its own.
 fn pair(account: &Username, party: IpAddr) -> u64 {
     let mut context = Context::new(&SHA256);
     context.update(b"adieu known address\0");
@@ -213,7 +213,7 @@ fn pair(account: &Username, party: IpAddr) -> u64 {
     digest.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// How much each client may revoke.
+/// The revocation quota of each client.
 #[derive(Debug)]
 pub struct ClientQuotas {
     clock: Arc<dyn Clock>,
@@ -222,16 +222,16 @@ pub struct ClientQuotas {
 }
 
 impl ClientQuotas {
-    /// Nothing revoked so far.
+    /// Creates quotas without any revocations counted.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, hasher: RandomState::new(), used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
     }
 
-    /// Counts so many revocations of a client that has this quota.
+    /// Counts `revocations` of a client against its `quota`.
     ///
     /// # Errors
-    /// When that is more than it may; nothing is counted then.
+    /// [`RetryAfter`] if the quota would be exceeded; nothing is counted then.
     pub fn take(&self, client: &ClientName, quota: Rate, revocations: usize) -> Result<(), RetryAfter> {
         let revocations = u32::try_from(revocations).unwrap_or(u32::MAX);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,8 +239,7 @@ impl ClientQuotas {
     }
 }
 
-/// The generic cell rate algorithm (ITU-T I.371): of each key only the moment is kept at which all its attempts will
-/// have come back.
+/// The generic cell rate algorithm (ITU-T I.371): a key stores only the time at which all its attempts are available again.
 fn take(table: &mut Expiring, key: u64, rate: Rate, count: u32, now: u64) -> Result<(), RetryAfter> {
     let all_back = table.get(key).max(now).saturating_add(interval(rate).saturating_mul(u64::from(count)));
     let allowed_at = all_back.saturating_sub(interval(rate).saturating_mul(u64::from(rate.burst)));
@@ -316,7 +315,7 @@ mod tests {
     #[test]
     fn strangers_never_use_up_the_only_allowance() {
         let fixture = Fixture::new();
-        // One who keeps asking, and many who ask once.
+        // One address asks many times, and many addresses ask once.
         let mut guesses = 0;
         for second in 0..600 {
             guesses += usize::from(fixture.fail("jose", "203.0.113.6").is_ok());

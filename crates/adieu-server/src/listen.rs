@@ -1,19 +1,18 @@
-//! Sockets: taking connections, and letting go of them.
+//! Sockets: accepts connections and closes them.
 //!
-//! 1. A client that sends the head of its request slowly, or nothing at all, is disconnected after
-//!    [`Bounds::header_timeout`]; so is a connection that is idle between two requests for
-//!    [`Bounds::keep_alive_timeout`], and one that takes nothing of its answer for [`Bounds::write_timeout`]. (How long a
-//!    request may take is the router's to say.)
-//! 2. A head over 32 KiB is answered 431.
-//! 3. At most [`Bounds::max_connections`] are open. An idle connection costs a file descriptor and a few KiB, and holds
-//!    nobody else up: when there are no more, it is closed for another. One party ([`party`](crate::address::party)) gets
-//!    a quarter of them, so that no stranger has them all, and a quarter is kept for trusted proxies, who speak for many,
-//!    and for this machine. Who gets none is hung up on; when they are all taken, further clients wait until one is free.
-//! 4. When it is told to stop, it accepts nothing more, answers every request that it has begun to read, and is done;
-//!    after [`Bounds::drain_timeout`] it gives up on the rest.
+//! 1. A client that sends the head of its request slowly, or sends nothing, is disconnected after [`Bounds::header_timeout`]. So is a
+//!    connection that is idle between two requests for [`Bounds::keep_alive_timeout`], and one that reads nothing of its response for
+//!    [`Bounds::write_timeout`]. (The router limits how long a request may take.)
+//! 2. A head over 32 KiB gets 431.
+//! 3. At most [`Bounds::max_connections`] are open. An idle connection costs a file descriptor and a few KiB; when the limit is reached,
+//!    it is closed in favour of a new one. One party ([`party`](crate::address::party)) gets at most a quarter of the connections, so
+//!    that a stranger can't hold them all. A quarter is reserved for trusted proxies, which act for many clients, and for this machine.
+//!    A client over its share is disconnected; when all connections are in use, further clients wait until one is free.
+//! 4. On shutdown, the server accepts no more connections, answers every request that it has begun to read, and returns; after
+//!    [`Bounds::drain_timeout`] it closes the remaining connections.
 //!
-//! HTTP/1.1 only: it is what proxies speak to what is behind them, and hyper can't yet give a client that has not said
-//! which version it speaks a time limit. `axum::serve` sets no time limits at all.
+//! HTTP/1.1 only: proxies speak it to the servers behind them, and hyper does not yet support a timeout for a client that has not shown
+//! which version it speaks. `axum::serve` sets no timeouts at all.
 
 mod activity;
 mod room;
@@ -55,39 +54,39 @@ use self::{
 };
 use crate::config::Settings;
 
-/// Enough for cookies and a token or two of the largest size that is verified.
+/// Enough for cookies and one or two tokens of the largest size that is verified.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// For how long a connection that has not sent a whole head yet is kept after the end was announced.
+/// After shutdown begins, how long a connection is kept that has not sent a complete head.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// How long to wait when the system has no descriptor or memory for another connection.
+/// How long to wait if the system has no descriptor or memory for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a client may take.
+/// The limits for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// For the head of a request, from when the connection was opened or the first of it came.
+    /// For the head of a request, from the opening of the connection or the first byte of the head.
     pub header_timeout: Duration,
-    /// For the next request, from when the answer before was sent.
+    /// For the next request, from the end of the previous response.
     pub keep_alive_timeout: Duration,
-    /// For taking some more of an answer.
+    /// For reading another part of a response.
     pub write_timeout: Duration,
-    /// For the requests that are under way when the server is told to stop.
+    /// For the requests in progress when the server shuts down.
     pub drain_timeout: Duration,
-    /// How many connections are open at once.
+    /// Maximum number of open connections.
     pub max_connections: usize,
-    /// The networks of those who may have more than a share of them.
+    /// The networks of trusted proxies, which may have more than one party's share.
     pub trusted_proxies: Vec<IpNet>,
-    /// Others for whom a part of them is kept.
+    /// Other networks for which connections are reserved.
     pub reserved_for: Vec<IpNet>,
 }
 
-/// Descriptors that are needed for other things than connections: the store, its readers, the runtime.
+/// Descriptors needed for purposes other than connections: the store, its readers, the runtime.
 const OTHER_DESCRIPTORS: usize = 64;
 
 impl Bounds {
-    /// With no more connections than a process that may open so many files can have.
+    /// Limits the connections to the number that a process with this many open files can have.
     #[must_use]
     pub fn within(mut self, descriptors: Option<u64>) -> Self {
         let most = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
@@ -121,15 +120,15 @@ impl From<&Settings> for Bounds {
     }
 }
 
-/// How a server ended.
+/// The outcome of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// How many connections were cut off because they took longer than [`Bounds::drain_timeout`].
+    /// Connections closed because they took longer than [`Bounds::drain_timeout`].
     pub abandoned: usize,
 }
 
-/// Serves `router` on `listener` until `stop` is ready, and then until what was begun is answered. Handlers get the
-/// peer's address as [`ConnectInfo<SocketAddr>`].
+/// Serves `router` on `listener` until `stop` is ready, and then until the requests in progress are answered. Handlers get the peer's
+/// address as [`ConnectInfo<SocketAddr>`].
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: impl Future<Output = ()>) -> Drained {
     let room = Room::new(bounds.max_connections, bounds.trusted_proxies.clone(), bounds.reserved_for.clone());
     let (announce_end, end) = watch::channel(());
@@ -141,7 +140,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             listener.accept().await
         };
         tokio::select! {
-            // Stopping comes first, or a busy server would go on accepting.
+            // `stop` is polled first; otherwise a busy server would go on accepting.
             biased;
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
@@ -185,7 +184,7 @@ async fn connection(
     bounds: Bounds,
     mut end: watch::Receiver<()>,
 ) {
-    // Answers are small and written whole; waiting for more of them would only delay them.
+    // Responses are small and written whole; waiting for more data would only delay them.
     let _set = stream.set_nodelay(true);
     let (has_begun, activity) = (AtomicBool::new(false), seated.activity());
     let service = service_fn(|request: Request<Incoming>| {
@@ -201,7 +200,7 @@ async fn connection(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            // It knows one limit for a head and for the pause before it, and does not keep it after a request without a body.
+            // hyper has one timeout for both the head and the pause before it, and does not apply it after a request without a body.
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(
@@ -214,7 +213,7 @@ async fn connection(
         outcome = connection.as_mut() => outcome,
         () = activity.silence(bounds.header_timeout, bounds.keep_alive_timeout) => Ok(()),
         () = seated.evicted() => {
-            // A request may have come meanwhile.
+            // A request may have arrived in the meantime.
             connection.as_mut().graceful_shutdown();
             if activity.idle_for().is_none() { connection.as_mut().await } else { Ok(()) }
         }
@@ -222,7 +221,7 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 outcome = connection.as_mut() => outcome,
-                // hyper closes what is idle between two requests, and waits for what has not sent its first.
+                // hyper closes connections that are idle between two requests, but waits for those that have not sent their first.
                 () = sleep(LAST_CALL.min(bounds.drain_timeout)), if !has_begun.load(Ordering::Relaxed) => {
                     if has_begun.load(Ordering::Relaxed) { connection.as_mut().await } else { Ok(()) }
                 }
@@ -230,7 +229,7 @@ async fn connection(
         }
     };
     if let Err(error) = outcome {
-        // Clients that hang up or dawdle are everyday life.
+        // Clients that hang up or are slow are normal.
         tracing::debug!(%peer, %error, "connection ended early");
     }
 }
@@ -241,7 +240,7 @@ async fn answer(
     mut router: Router,
 ) -> Result<Response<Body>, Infallible> {
     if head_bytes(&request) > MAX_HEAD_BYTES {
-        // hyper counts what it has buffered, and takes a head that comes in one piece.
+        // hyper counts the bytes that it has buffered, and accepts a head that arrives in one piece.
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Ok(response);
@@ -250,24 +249,24 @@ async fn answer(
     request.extensions_mut().insert(ConnectInfo(peer));
     let mut response = router.call(request).await?;
     if response.status() == StatusCode::NO_CONTENT {
-        // axum sets it, and hyper leaves it in an answer to HEAD; there must be none with this status (RFC 9110 §8.6).
+        // axum sets it, and hyper leaves it in a response to HEAD; this status must not have it (RFC 9110 §8.6).
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     Ok(response)
 }
 
-/// About as many bytes as it was on the wire.
+/// Estimates the size of the head on the wire, in bytes.
 fn head_bytes<B>(request: &Request<B>) -> usize {
     let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + headers.sum::<usize>()
 }
 
-/// Ready when the process is asked to end: SIGTERM, or Ctrl-C. From this call on, not from when it is first awaited,
-/// these no longer end the process by themselves.
+/// Returns a future that is ready when the process is asked to stop, by SIGTERM or Ctrl-C. From this call on, not from the first poll,
+/// these signals no longer end the process by themselves.
 ///
 /// # Errors
-/// When the system does not let us listen for it.
+/// Fails if the system does not allow listening for the signals.
 #[cfg(unix)]
 pub fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -281,10 +280,10 @@ pub fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ready when the process is asked to end, by Ctrl-C.
+/// Returns a future that is ready when the process is asked to stop, by Ctrl-C.
 ///
 /// # Errors
-/// When the system does not let us listen for it.
+/// Fails if the system does not allow listening for it.
 #[cfg(windows)]
 pub fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = tokio::signal::windows::ctrl_c()?;
@@ -293,8 +292,8 @@ pub fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Raises the number of files that this process may open as far as it may by itself, and returns it when there is one:
-/// the customary 1024 is less than the connections that a server holds.
+/// Raises the limit of open files of this process as far as it may, and returns the limit if there is one: the usual 1024 is fewer than
+/// the connections that a server holds.
 pub fn raise_descriptor_limit() -> Option<u64> {
     #[cfg(unix)]
     {
@@ -310,16 +309,16 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     None
 }
 
-/// Makes a write beyond the limit on the size of files (`RLIMIT_FSIZE`) an error like a full disk, which is answered 503,
-/// instead of the end of the process, which is what SIGXFSZ means unless somebody listens for it. From this call on.
+/// Turns a write beyond the limit on file size (`RLIMIT_FSIZE`) into an error, which is answered 503 like a full disk. Without a
+/// listener, SIGXFSZ ends the process. Takes effect from this call on.
 ///
 /// # Errors
-/// When the system does not let us listen for it.
+/// Fails if the system does not allow listening for the signal.
 pub fn outlive_file_size_limit() -> io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        // Once listened for, a signal never gets its default meaning back.
+        // After the first listener, a signal never returns to its default action.
         signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
     }
     #[cfg(not(unix))]

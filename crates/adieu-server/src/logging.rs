@@ -1,8 +1,8 @@
-//! Where log lines go: to standard error, so that standard output stays for what was asked for; and those for an auditor also
-//! to a file of their own, if there is one.
+//! Destination of log lines: standard error, so that standard output contains only the requested output; lines for an auditor also go to
+//! a file of their own, if configured.
 //!
-//! Whoever sends an id or a name does not write the log: what ends a line, what a terminal would obey, and what would look
-//! like another field is escaped or quoted here, for all fields of all events.
+//! A client that sends an id or a name can't forge log lines: characters that end a line, control a terminal or look like another field
+//! are escaped or quoted here, for all fields of all events.
 
 use std::{
     fmt::{self, Write as _},
@@ -39,7 +39,7 @@ pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) {
         LogFormat::Json => layer().with_writer(|| JsonLines(io::stderr())).json().flatten_event(true).boxed(),
     };
     let cannot = trail.as_ref().and_then(|trail| trail.check().err());
-    // The trail comes last: what it says of itself is an event within an event.
+    // The trail comes last: its own messages are events within an event.
     let lines = registry().with(lines.with_filter(LevelFilter::from_level(level)));
     let _first = lines.with(trail.map(Trail::layer)).try_init();
     if let Some(cannot) = cannot {
@@ -47,7 +47,7 @@ pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) {
     }
 }
 
-/// Starts it for a command, which tells what it does by itself: only the trail is written.
+/// Starts logging for a command, which reports its results itself: only the trail is written.
 pub fn start_for_command(trail: Trail) {
     let _first = registry().with(trail.layer()).try_init();
 }
@@ -89,7 +89,7 @@ impl Visit for Written {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.put(field, value),
-            // Always quoted, as it is usual.
+            // Always quoted, as is usual.
             _ => {
                 let separator = if self.0.is_empty() { "" } else { " " };
                 let _infallible = write!(self.0, "{separator}{}={}", field.name(), visible(&format!("{value:?}")));
@@ -104,11 +104,11 @@ impl Visit for Written {
     }
 }
 
-/// Escapes in JSON what `serde_json` leaves as it is: characters that can't be seen, or that turn the direction of the text.
+/// Escapes characters that `serde_json` leaves in JSON as they are: invisible ones, and those that change the direction of the text.
 struct JsonLines<W>(W);
 
 impl<W: io::Write> io::Write for JsonLines<W> {
-    /// A whole line comes at once.
+    /// Receives a whole line at once.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let line = text.strip_suffix('\n').unwrap_or(&text);

@@ -1,13 +1,12 @@
-//! What this server counts, for Prometheus, in the text form of OpenMetrics 1.0.
+//! The metrics of this server, for Prometheus, in the text format of OpenMetrics 1.0.
 //!
-//! 1. Each server has its own numbers: there is no registry of the process.
-//! 2. No label is a stranger's to choose: routes are the templates of the router, methods those of the standard.
-//! 3. They are served at `GET /metrics` on an address of their own (`metrics_listen`), and by default nowhere. What they tell
-//!    about the traffic is nobody's business who may log in; and when the connections for clients are used up, this is where
-//!    an operator looks.
+//! 1. Each server has its own metrics: there is no process-wide registry.
+//! 2. A client can't choose the value of a label: routes are the templates of the router, methods the standard ones.
+//! 3. They are served at `GET /metrics` on a separate address (`metrics_listen`), and by default nowhere. Users who may log in have no
+//!    access to the traffic figures; and when the connections for clients are exhausted, the operator can still read them.
 //!
-//! Whatever else there is to count is registered in [`Metrics::new`]: counters of handlers as fields, and what is known
-//! elsewhere in `Known`, which is asked when somebody looks.
+//! Every other metric is registered in [`Metrics::new`]: counters of handlers as fields, and values known elsewhere in `Known`, which
+//! reads them at each scrape.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -37,10 +36,10 @@ use crate::{
     store::Stores,
 };
 
-/// The media type of what is served.
+/// The content type of the response.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The methods that are told apart (RFC 9110 §9.3, RFC 5789).
+/// The methods with a label of their own (RFC 9110 §9.3, RFC 5789).
 const METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,
@@ -56,11 +55,11 @@ const METHODS: [Method; 9] = [
 /// The counters of one server.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Logins.
+    /// Successful logins.
     pub logins: Counter,
-    /// Failed ones, and wrong passwords typed to change a password.
+    /// Failed logins, and wrong passwords given to change a password.
     pub failed_logins: Counter,
-    /// Refresh tokens that were exchanged.
+    /// Exchanged refresh tokens.
     pub refreshes: Counter,
     /// Logouts.
     pub logouts: Counter,
@@ -77,7 +76,7 @@ struct Request {
     status: u16,
 }
 
-/// Clients are the operator's to name.
+/// The operator chooses the names of clients.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByClient {
     client: String,
@@ -90,7 +89,7 @@ struct Cause {
 }
 
 impl Metrics {
-    /// All of them at zero, of a server that verifies with this; a relay has no sessions.
+    /// Creates all metrics, at zero, for a server that verifies with this verifier. A relay has no sessions.
     #[must_use]
     pub fn new(verifier: Arc<Verifier>, sessions: Option<Arc<Sessions>>, high_water: Option<Arc<HighWater>>) -> Self {
         let mut registry = Registry::with_prefix("adieu");
@@ -120,7 +119,7 @@ impl Metrics {
         metrics
     }
 
-    /// Counts an answered request. `route` is the template of the router; empty when there is no such route.
+    /// Counts an answered request. `route` is the template of the router; empty if no route matched.
     pub(crate) fn answered(&self, method: &Method, route: &str, status: u16, refused: Option<RejectionKind>) {
         let method = if METHODS.contains(method) { method.as_str() } else { "other" };
         let route = if route.is_empty() { "none" } else { route };
@@ -131,29 +130,29 @@ impl Metrics {
         }
     }
 
-    /// Counts revocations that a client asked for, within its quota or not.
+    /// Counts revocations requested by a client, within its quota or not.
     pub(crate) fn client_revoked(&self, client: &ClientName, count: usize, within_quota: bool) {
         let outcome = if within_quota { "accepted" } else { "over_quota" };
         let labels = ByClient { client: client.as_str().to_owned(), outcome };
         self.client_revocations.get_or_create(&labels).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// Says what each client may revoke.
+    /// Adds the quota of each client.
     pub(crate) fn with_clients(mut self, clients: Clients, settings: Settings) -> Self {
         self.registry.register_collector(Box::new(ClientLimits { clients, settings }));
         self
     }
 
-    /// Says how the engines are.
+    /// Adds the measurements of the engines.
     pub(crate) fn with_stores(mut self, stores: Stores) -> Self {
         self.registry.register_collector(Box::new(stores));
         self
     }
 
-    /// As they are now.
+    /// Renders the current values.
     ///
     /// # Errors
-    /// When one can't be written, which is a fault.
+    /// Fails if a value can't be written, which is a bug.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut written = String::new();
         text::encode(&mut written, &self.registry)?;
@@ -161,7 +160,7 @@ impl Metrics {
     }
 }
 
-/// What `metrics_listen` serves.
+/// Returns the router that `metrics_listen` serves.
 pub fn router(metrics: Arc<Metrics>) -> Router {
     let render = async move || match metrics.render() {
         Ok(text) => Ok(([(header::CONTENT_TYPE, OPEN_METRICS), (header::CACHE_CONTROL, "no-store")], text)),
@@ -187,7 +186,7 @@ const fn cause(kind: RejectionKind) -> &'static str {
     }
 }
 
-/// What each client that may revoke may at most.
+/// The quota of each client that may revoke.
 #[derive(Debug)]
 struct ClientLimits {
     clients: Clients,
@@ -220,7 +219,7 @@ impl Collector for ClientLimits {
     }
 }
 
-/// What is known without being counted here.
+/// Values that are known elsewhere and read at each scrape.
 #[derive(Debug)]
 struct Known {
     verifier: Arc<Verifier>,
@@ -233,7 +232,7 @@ impl Collector for Known {
         let verifier = &self.verifier;
         let index = verifier.index().stats();
         let judged = verifier.judged_while_stale();
-        // Before the first time it was complete it is as stale as can be.
+        // Before the index is complete for the first time, the staleness is infinite.
         let staleness = verifier.staleness().map_or(f64::INFINITY, |age| age.as_secs_f64());
         let longest = verifier.max_staleness().as_secs_f64();
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -289,6 +288,6 @@ pub(crate) fn put(
     unit: Option<&Unit>,
     metric: &impl EncodeMetric,
 ) -> Result<(), fmt::Error> {
-    // Collectors write their help as it is; the registry adds a full stop to that of the others.
+    // Collectors write their help text unchanged; the registry adds a full stop to the help of other metrics.
     metric.encode(encoder.encode_descriptor(name, &format!("{help}."), unit, metric.metric_type())?)
 }

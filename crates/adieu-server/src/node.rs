@@ -1,4 +1,4 @@
-//! A node: the store, what follows it, and everything that answers requests, put together from the settings.
+//! A node, assembled from the settings: the store, the follower of its log, and the parts that answer requests.
 
 use std::{
     num::NonZeroUsize,
@@ -26,28 +26,28 @@ use crate::{
     store::{Stores, address},
 };
 
-/// Everything that a server or a command needs, running. What runs in the background ends when it is dropped.
+/// The running parts that a server or a command needs. Background tasks end when it is dropped.
 #[derive(Debug)]
 pub struct Node {
-    /// Sessions and revocations, and the verifier that every path asks.
+    /// Sessions and revocations, with the verifier that every path uses.
     pub sessions: Arc<Sessions>,
-    /// Who can log in.
+    /// The accounts that can log in.
     pub accounts: Accounts,
-    /// Which services may call, and what each may do.
+    /// The services that may call the API, and their permissions.
     pub clients: Clients,
-    /// What followers of this node read, and who they are.
+    /// The feed that followers of this node read, and the registry of those followers.
     pub feed: Feed,
-    /// The index, what keeps it up to date, and the keys.
+    /// The index, its follower, and the keys.
     pub core: adieu::Node,
-    /// How often logins may fail.
+    /// Limits of failed logins.
     pub limits: LoginLimits,
-    /// How much clients may revoke.
+    /// The revocation quotas of clients.
     pub quotas: ClientQuotas,
-    /// What it counts.
+    /// The metrics of this server.
     pub metrics: Arc<Metrics>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Whether it has been told to stop, and should get no more requests.
+    /// Whether the node is shutting down and should get no more requests.
     pub is_leaving: AtomicBool,
     stores: Stores,
     #[expect(dead_code, reason = "follow the keys of other issuers for as long as the node is there")]
@@ -61,15 +61,15 @@ enum Purpose {
 }
 
 impl Node {
-    /// Opens the store of the settings, which is made if it is not there, and reads what has been revoked.
+    /// Opens the store of the settings, creating it if it does not exist, and reads the revocations.
     ///
     /// # Errors
-    /// When the store can't be used, or a setting has no meaning.
+    /// Fails if the store can't be used or a setting is invalid.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         Self::open_as(Purpose::Serve, settings).await
     }
 
-    /// The same, for a command, which accepts no tokens and which nobody waits for.
+    /// Like [`Node::open`], for a command, which accepts no tokens and for which no other node waits.
     ///
     /// # Errors
     /// As [`Node::open`].
@@ -80,7 +80,7 @@ impl Node {
     async fn open_as(purpose: Purpose, settings: &Settings) -> anyhow::Result<Self> {
         let stores = Stores::open_while_checking(settings).await?;
         let node = Self::start(purpose, settings, stores.clone()).await;
-        // Damage explains whatever else went wrong.
+        // Damage explains any other error.
         stores.checked(&address(settings)).await?;
         node
     }
@@ -107,7 +107,7 @@ impl Node {
             builder = builder.issuer(decoder);
             key_followers.extend(follower);
         }
-        // Before the log is read, so that nobody who revokes something later overlooks this node.
+        // Before the log is read, so that later revocations wait for this node too.
         let joining = match stores.membership().filter(|_| purpose == Purpose::Serve) {
             Some(nodes) => {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -129,7 +129,7 @@ impl Node {
             .max_staleness(settings.max_staleness)
             .when_stale(token_when_stale(settings))
             .start_on(stores.core());
-        // Of a damaged file a node may never be ready.
+        // With a damaged file, a node may never become ready.
         let checked = async {
             stores.checked(&address(settings)).await?;
             std::future::pending().await
@@ -173,13 +173,12 @@ impl Node {
         })
     }
 
-    /// Where everything is kept.
+    /// Returns the engines.
     pub(crate) fn stores(&self) -> &Stores {
         &self.stores
     }
 
-    /// Writes down what is only in memory, and leaves the store as one whole file. What can't be is logged: nothing that was
-    /// promised depends on it.
+    /// Writes data that is only in memory, and leaves the store as one complete file. Failures are logged; no guarantee depends on it.
     pub async fn close(&self) {
         self.feed.leave().await;
         let written = self.sessions.write_last_seen().await;
@@ -188,14 +187,14 @@ impl Node {
         }
     }
 
-    /// Starts to tidy up the store in the background, for as long as the answer is kept.
+    /// Starts the maintenance of the store in the background; it runs until the returned value is dropped.
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
         self.core.start_housekeeping()
     }
 }
 
-/// The setting, in the words of the core.
+/// Converts the setting to the core's type.
 #[must_use]
 pub fn token_when_stale(settings: &Settings) -> StalePolicy {
     match settings.when_stale {

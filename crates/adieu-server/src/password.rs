@@ -1,18 +1,17 @@
-//! Passwords are kept as hashes that are slow to guess, and checked without letting logins starve anything else.
+//! Passwords: stored as hashes that are slow to guess, and verified without starving other logins.
 //!
 //! 1. A new password is hashed with argon2id (19 MiB, 2 passes, 1 lane: the first choice of the OWASP cheat sheet).
-//! 2. Hashes of other software are verified too, so that users can come along: argon2 with other parameters,
-//!    passlib's `pbkdf2_sha256`, and bcrypt. Such a user's verdict says that the password should be hashed anew.
-//! 3. Hashing has threads of its own, fewer than there are cores, each with memory that it keeps; only so many
-//!    passwords wait, and a further one is told [`HasherError::Busy`] at once.
-//! 4. Nothing secret is in an error, a log or a `Debug`, and digests are compared in constant time.
+//! 2. Hashes of other software are verified too, so that users can be imported: argon2 with other parameters, passlib's
+//!    `pbkdf2_sha256`, and bcrypt. The verdict for such a user says that the password should be hashed again.
+//! 3. Hashing has its own threads, fewer than there are cores, each with memory that it reuses. The queue is bounded; when it is full,
+//!    a further password gets [`HasherError::Busy`] at once.
+//! 4. Errors, logs and `Debug` contain no secrets, and digests are compared in constant time.
 //!
-//! # How much time tells
+//! # Timing
 //!
-//! [`Hasher::verify_nobody`] does the same work for a user that does not exist as [`Hasher::verify`] does for one
-//! whose password is stored by us, so the two can't be told apart. An imported user can, until the first login:
-//! verifying takes as long as the other software's hash takes. It would need every login to be as slow as the slowest
-//! hash that was ever imported to hide that.
+//! [`Hasher::verify_nobody`] does the same work for an unknown user as [`Hasher::verify`] does for a user whose password was hashed by
+//! this server, so the two can't be distinguished. An imported user can be, until the first login: verifying takes as long as the other
+//! software's hash does. Hiding that would make every login as slow as the slowest hash that was ever imported.
 
 mod hash;
 mod pool;

@@ -1,12 +1,12 @@
-//! A relay: a server without accounts that follows a node, and serves those who follow it in turn.
+//! A relay: a server without accounts that follows a node and serves followers of its own.
 //!
-//! 1. It reads the node's log once for all who follow it, and gives them its positions and its id: they can move between
-//!    relays and the node.
-//! 2. What it says upwards to be settled is the least of what its own index has and what its live followers say that they
-//!    have. So `?wait=everywhere` at the node goes through any number of relays. For as long after its start as followers from
-//!    before may be live, it says nothing.
-//! 3. It verifies by itself, and refuses when it can't know enough, as every node does.
-//! 4. What is revoked here is revoked at the node, and in this relay's own index before it is answered.
+//! 1. It reads the node's log once for all its followers, and passes on the node's positions and log id. Followers can therefore move
+//!    between relays and the node.
+//! 2. The position that it reports to the node as applied is the minimum of its own index and of those that its live followers report.
+//!    `?wait=everywhere` at the node therefore covers any number of relays. After a start, the relay reports nothing for as long as
+//!    followers from before the start may be live.
+//! 3. It verifies tokens itself, and rejects them when its index is too stale, as every node does.
+//! 4. A revocation sent to the relay is made at the node and is in the relay's own index before the response is sent.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -44,39 +44,39 @@ use crate::{
     store::Stores,
 };
 
-/// The environment variable with the secret, when it is in no file.
+/// The environment variable that holds the secret, if no file does.
 pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
 
-/// How often it is looked whose lease has run out.
+/// How often to check for expired leases.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The same for how fresh the index is, while a call waits for that.
+/// How often a call that waits for the index checks its freshness.
 const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
 
-/// How long followers may go on saying how far they are before the node is told.
+/// How long reports of followers are collected before one report is sent to the node.
 const BATCH_WINDOW: Duration = Duration::from_millis(2);
 
-/// Beside the time that a call may wait at the node, what it may take.
+/// Maximum duration of a forwarded call, in addition to the time that the call may wait at the node.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest answer to a forwarded call.
+/// Maximum size of the response to a forwarded call, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// A relay, running. What runs in the background ends when it is dropped.
+/// A running relay. Background tasks end when it is dropped.
 pub struct Relay {
-    /// Says which tokens are good.
+    /// Verifies tokens.
     pub verifier: Arc<Verifier>,
-    /// What those who follow it read, and who they are.
+    /// The feed that followers read, and the registry of those followers.
     pub feed: Feed,
-    /// Which services may call, and what each may do.
+    /// The services that may call the API, and their permissions.
     pub clients: Clients,
     /// The issuer whose tokens it verifies.
     pub issuer: Issuer,
-    /// What it counts.
+    /// The metrics of this server.
     pub metrics: Arc<Metrics>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Whether it has been told to stop, and should get no more requests.
+    /// Whether the relay is shutting down and should get no more requests.
     pub is_leaving: AtomicBool,
     decoder: Arc<Decoder>,
     keys: KeyFollower,
@@ -102,10 +102,10 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// Starts to follow the node at `url`. It need not be there yet: until it is, everything is refused.
+    /// Starts to follow the node at `url`. The node need not be reachable yet: until it is, the relay rejects every token.
     ///
     /// # Errors
-    /// When a setting has no meaning, the secret can't be read, or the store of the relay's own clients can't be used.
+    /// Fails if a setting is invalid, the secret can't be read, or the store of the relay's own clients can't be used.
     pub async fn open(settings: &Settings, url: &str) -> anyhow::Result<Self> {
         let name = settings.follow_client.clone().context("follow needs follow_client")?;
         let secret = read_secret(settings)?;
@@ -169,19 +169,19 @@ impl Relay {
         })
     }
 
-    /// The node's public keys, as they were last read.
+    /// Returns the node's public keys, as last fetched.
     #[must_use]
     pub fn keys(&self) -> Arc<KeySet> {
         self.decoder.keys()
     }
 
-    /// For how long these are good: what the node said, less what has gone by since.
+    /// Returns how long these keys may be cached: the node's value, minus the time since they were fetched.
     #[must_use]
     pub fn keys_good_for(&self) -> Duration {
         self.keys.good_for()
     }
 
-    /// Why this relay can't do its work just now, if it can't.
+    /// Returns the reason why this relay is not ready, if it is not.
     pub fn not_ready(&self) -> Option<&'static str> {
         if !self.verifier.is_fresh() {
             return Some("The revocations known here are not up to date.");
@@ -195,17 +195,16 @@ impl Relay {
         None
     }
 
-    /// Where its own clients are kept.
+    /// Returns the engines that hold its own clients.
     pub(crate) fn stores(&self) -> &Stores {
         &self.stores
     }
 
-    /// Passes a call that revokes on to the node, as the client that this relay is there. `query` begins with `?` or is
-    /// empty; the caller would wait as long as it has `preferred` for a cut-off to be over; the call may take `wait` beside
-    /// what calls take.
+    /// Forwards a revocation call to the node, with the client credentials that this relay has there. `query` is empty or begins with `?`.
+    /// `preferred` is how long the caller is ready to wait for a cut-off to pass; `wait` is added to the timeout of the call.
     ///
     /// # Errors
-    /// When the node does not answer, or does not let this relay revoke.
+    /// Fails if the node does not answer, or does not allow this relay to revoke.
     pub async fn forward(
         &self,
         query: &str,
@@ -231,11 +230,11 @@ impl Relay {
         }
     }
 
-    /// Returns once everything is in this relay's index that the node has answered before the call: when it is as far as
-    /// `cursor`, which the node has sent with its answer, or complete as of now.
+    /// Returns once this relay's index contains everything that the node acknowledged before the call: once it has applied `cursor`, which
+    /// the node sent with its response, or is complete as of now.
     ///
     /// # Errors
-    /// When neither is so within the bound.
+    /// Fails if neither happens within the bound.
     pub async fn catch_up(&self, cursor: Option<Cursor>) -> Result<(), Error> {
         let answered_at = self.clock.moment();
         let (freshness, mut settled) = (self.follower.freshness(), self.follower.settled());
@@ -250,16 +249,16 @@ impl Relay {
             if self.clock.moment().since(answered_at) > self.feed.leases.bound() {
                 return Err(Error::unavailable("the node has revoked it, and can't be followed"));
             }
-            // Both when the follower has ended and when nothing comes, it is looked again.
+            // Checks again at intervals, in case the follower has ended or nothing arrives.
             let _ = timeout(CATCH_UP_LOOK, settled.changed()).await;
         }
     }
 }
 
-/// The node to follow, if this is to be a relay.
+/// Returns the URL of the node to follow, if this server is a relay.
 ///
 /// # Errors
-/// When something is set that only a relay needs, and no node to follow.
+/// Fails if settings that only a relay uses are set without a node to follow.
 pub fn followed(settings: &Settings) -> anyhow::Result<Option<&str>> {
     let alone = [
         ("follow_client", settings.follow_client.is_some()),
@@ -278,11 +277,11 @@ fn read_secret(settings: &Settings) -> anyhow::Result<SecretString> {
         None => std::env::var(SECRET_VARIABLE)
             .with_context(|| format!("follow needs follow_secret_file or {SECRET_VARIABLE}"))?,
     };
-    // Editors put a mark at the beginning, and an end of line at the end.
+    // Editors add a byte order mark at the beginning and a newline at the end.
     Ok(SecretString::from(text.trim_start_matches('\u{feff}').trim().to_owned()))
 }
 
-/// Tells the node how far this relay and all who follow it have got.
+/// Reports to the node the position that this relay and all its followers have applied.
 async fn settle(remote: Arc<Remote>, mut progress: Progress, mut own: watch::Receiver<Option<Cursor>>) {
     loop {
         let settled = own.borrow_and_update().clone();
@@ -292,7 +291,7 @@ async fn settle(remote: Arc<Remote>, mut progress: Progress, mut own: watch::Rec
             remote.acknowledge(&settled);
             count = followers;
         }
-        // Leases run out without a word.
+        // A lease expires without an event, so check at intervals.
         tokio::select! {
             changed = own.changed() => if changed.is_err() { return },
             () = progress.changed() => {}
@@ -302,7 +301,7 @@ async fn settle(remote: Arc<Remote>, mut progress: Progress, mut own: watch::Rec
     }
 }
 
-/// The node's log, read through the hub that reads it for everybody.
+/// The node's log, read through the hub that reads it for all followers.
 struct Through {
     feed: Feed,
     remote: Arc<Remote>,

@@ -1,4 +1,4 @@
-//! How much of something scarce each party has: connections, or places in a queue.
+//! Shares of a scarce resource by party: connections, or places in a queue.
 
 use std::{
     collections::HashMap,
@@ -8,29 +8,29 @@ use std::{
 
 use crate::address::party;
 
-/// Counts how many of something each [`party`] has. As large as there are parties that have one.
+/// Counts how many units each [`party`] holds. Its size is the number of parties that hold at least one.
 #[derive(Debug)]
 pub(crate) struct Shares {
     most: usize,
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One that is counted until this is dropped.
+/// One unit, counted until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Share(Arc<Shares>, IpAddr);
 
 impl Shares {
-    /// At most a quarter of `all` for each party, and at least one.
+    /// Allows each party a quarter of `all`, and at least one.
     pub(crate) fn of(all: usize) -> Arc<Self> {
         Arc::new(Self { most: all.div_ceil(4).max(1), counts: Mutex::default() })
     }
 
-    /// How many each party may have.
+    /// Returns the maximum for each party.
     pub(crate) fn most(&self) -> usize {
         self.most
     }
 
-    /// Counts one more of this address, unless its party has as many as it may.
+    /// Counts one more unit for this address, unless its party has reached the maximum.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
         let party = party(address);
         let mut counts = self.counts();

@@ -1,7 +1,7 @@
-//! Where a server keeps things, as the settings have it.
+//! The engines of a server, as configured in the settings.
 //!
-//! Accounts and clients are in the *store*; sessions, signing keys and revocations beside them, or in an engine of their own.
-//! What ends a session is one step of one engine either way, since the three are never apart.
+//! Accounts and clients are in the *store*; sessions, signing keys and revocations are in the same store or in an engine of their own.
+//! Either way, ending a session is one operation of one engine, because the three are always together.
 
 pub mod copy;
 mod measured;
@@ -26,18 +26,18 @@ use crate::{
     config::{RedisAddress, Settings, StoreAddress},
 };
 
-/// The file in the data folder.
+/// The file name in the data folder.
 pub(crate) const FILE: &str = "adieu.sqlite";
 
-/// The engines of one server, open. Clones share them.
+/// The open engines of one server. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Stores {
     main: Main,
-    /// Where sessions, keys and revocations are, if not there.
+    /// The engine for sessions, keys and revocations, if it is a separate one.
     revocations: Option<Redis>,
 }
 
-/// Where accounts and clients are.
+/// The engine for accounts and clients.
 #[derive(Debug, Clone)]
 enum Main {
     Sqlite(Sqlite),
@@ -45,10 +45,10 @@ enum Main {
 }
 
 impl Stores {
-    /// Opens what the settings name, and makes what is not there.
+    /// Opens the engines of the settings, creating missing ones.
     ///
     /// # Errors
-    /// When it can't be used.
+    /// Fails if an engine can't be used.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let stores = Self::open_while_checking(settings).await?;
         stores.checked(&address(settings)).await?;
@@ -56,11 +56,11 @@ impl Stores {
         Ok(stores)
     }
 
-    /// The same, but returns while a file is still being looked through for damage; to be followed by [`Stores::checked`] and
+    /// Like [`Stores::open`], but returns while a file is still being checked for damage. The caller must then call [`Stores::checked`] and
     /// [`Stores::migrate`].
     ///
     /// # Errors
-    /// When it can't be used.
+    /// Fails if an engine can't be used.
     pub async fn open_while_checking(settings: &Settings) -> anyhow::Result<Self> {
         Self::open_at(&address(settings), settings.revocations.as_ref(), settings.allow_weaker_durability).await
     }
@@ -94,10 +94,10 @@ impl Stores {
         Ok(Self { main, revocations })
     }
 
-    /// Returns when what was opened is known to be sound.
+    /// Returns when the check for damage has passed.
     ///
     /// # Errors
-    /// When it is damaged.
+    /// Fails if the store is damaged.
     pub async fn checked(&self, address: &StoreAddress) -> anyhow::Result<()> {
         match &self.main {
             Main::Sqlite(store) => store.checked().await.with_context(|| cannot_open(address)),
@@ -105,10 +105,10 @@ impl Stores {
         }
     }
 
-    /// Brings the tables that the server adds up to date.
+    /// Migrates the tables that the server adds.
     ///
     /// # Errors
-    /// When that fails, or a newer version has written there.
+    /// Fails if the migration fails, or if a newer version has written to the store.
     pub async fn migrate(&self) -> Result<(), Error> {
         match &self.main {
             Main::Sqlite(store) => {
@@ -122,7 +122,7 @@ impl Stores {
         }
     }
 
-    /// Sessions, keys and revocations.
+    /// Returns the store of sessions, keys and revocations.
     #[must_use]
     pub fn core(&self) -> Arc<dyn Store> {
         match (&self.revocations, &self.main) {
@@ -132,7 +132,7 @@ impl Stores {
         }
     }
 
-    /// Where the nodes of this store let each other know how far they are; none when it is for one node.
+    /// Returns the registry in which the nodes of this store report their positions; `None` if the store is for one node.
     #[must_use]
     pub fn membership(&self) -> Option<Arc<dyn Membership>> {
         match (&self.revocations, &self.main) {
@@ -142,7 +142,7 @@ impl Stores {
         }
     }
 
-    /// Who can log in.
+    /// Returns the store of accounts.
     #[must_use]
     pub fn accounts(&self) -> Arc<dyn AccountStore> {
         match &self.main {
@@ -151,7 +151,7 @@ impl Stores {
         }
     }
 
-    /// Which services may call.
+    /// Returns the store of clients.
     #[must_use]
     pub fn clients(&self) -> Arc<dyn ClientStore> {
         match &self.main {
@@ -160,10 +160,10 @@ impl Stores {
         }
     }
 
-    /// Makes sure that sessions, keys and revocations can be read, and written when they could not be the last time.
+    /// Checks that sessions, keys and revocations can be read, and written if the last write failed.
     ///
     /// # Errors
-    /// When they can't.
+    /// Fails if they can't.
     pub async fn check(&self) -> Result<(), Error> {
         match &self.revocations {
             Some(store) => store.check().await,
@@ -171,10 +171,10 @@ impl Stores {
         }
     }
 
-    /// The same for accounts and clients.
+    /// Like [`Stores::check`], for accounts and clients.
     ///
     /// # Errors
-    /// When they can't.
+    /// Fails if they can't be read or written.
     pub async fn check_accounts(&self) -> Result<(), Error> {
         match &self.main {
             Main::Sqlite(store) => store.check().await,
@@ -182,10 +182,10 @@ impl Stores {
         }
     }
 
-    /// Leaves a file that is whole by itself.
+    /// Closes the store, leaving a file that is complete by itself.
     ///
     /// # Errors
-    /// When that failed: nothing is lost.
+    /// Fails if that was not possible; no data is lost.
     pub async fn close(&self) -> Result<(), Error> {
         match &self.main {
             Main::Sqlite(store) => store.checkpoint().await,
@@ -194,13 +194,13 @@ impl Stores {
     }
 }
 
-/// Where the store is.
+/// Returns the address of the store.
 #[must_use]
 pub fn address(settings: &Settings) -> StoreAddress {
     settings.store.clone().unwrap_or_else(|| StoreAddress::Sqlite(settings.data.join(FILE)))
 }
 
-/// The file that the store is, if it is one.
+/// Returns the file of the store, if the store is a file.
 pub(crate) fn store_file(settings: &Settings) -> Option<PathBuf> {
     match address(settings) {
         StoreAddress::Sqlite(file) => Some(file),
@@ -210,13 +210,13 @@ pub(crate) fn store_file(settings: &Settings) -> Option<PathBuf> {
 
 fn cannot_open(address: &StoreAddress) -> String {
     match address {
-        // As it is written in the settings, where there is no scheme.
+        // As written in the settings, where there is no scheme.
         StoreAddress::Sqlite(file) => format!("cannot open {}", file.display()),
         StoreAddress::Postgres(address) => format!("cannot open {address}"),
     }
 }
 
-/// Makes the folder of a file, such that only its owner can look into it.
+/// Creates the folder of a file, accessible only to its owner.
 pub(crate) fn prepare_folder(file: &Path) -> anyhow::Result<()> {
     let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     let mut builder = std::fs::DirBuilder::new();

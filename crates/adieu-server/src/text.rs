@@ -1,8 +1,8 @@
-//! Names and passwords as people type them.
+//! Usernames and passwords as people type them.
 //!
-//! 1. Both are brought into Unicode's normalisation form NFC, because the same key press gives different code points
-//!    on different systems: "é" is one code point on Windows and may be two on a Mac, and must be the same user.
-//! 2. Nothing else is changed silently. What can't be accepted is refused, with a message for the person.
+//! 1. Both are converted to Unicode's normalisation form NFC, because the same key press gives different code points on different
+//!    systems: "é" is one code point on Windows and may be two on a Mac, and must be the same user.
+//! 2. Nothing else is changed silently. Invalid texts are rejected with a message for the user.
 //!
 //! Two names that merely look alike (Latin "a" and Cyrillic "а") are two names, as are "José" and "josé".
 
@@ -11,34 +11,34 @@ use std::fmt::{self, Write as _};
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// The longest username, in characters.
+/// Maximum length of a username, in characters.
 pub const MAX_USERNAME_CHARACTERS: usize = 80;
 
-/// The longest password, in bytes of UTF-8. Long enough for any passphrase; a bound, because hashing reads it all.
+/// Maximum length of a password, in bytes of UTF-8. Long enough for any passphrase, but bounded, because hashing reads all of it.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// Why a text is refused: a sentence for the person who typed it.
+/// The reason why a text is rejected: a sentence for the person who typed it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TextError(String);
 
 impl TextError {
-    /// A refusal with this sentence.
+    /// Creates an error with this sentence.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }
 
-/// The name that a user logs in with: 1 to [`MAX_USERNAME_CHARACTERS`] characters in NFC, without control characters
-/// and without white space around it. As with [`Password`], what is typed to log in may be what a new one may not be.
+/// A username: 1 to [`MAX_USERNAME_CHARACTERS`] characters in NFC, without control characters and without surrounding white space. As with
+/// [`Password`], a login accepts names that a new account may not have.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Username(String);
 
 impl Username {
-    /// A new name: one that nobody can take for another because of what can't be seen in it.
+    /// Checks a name for a new account. It may not contain invisible characters, which would make two names look the same.
     ///
     /// # Errors
-    /// As [`Username::new`], and when it contains a character that is not shown.
+    /// As [`Username::new`], and if the name contains an invisible character.
     pub fn chosen(typed: &str) -> Result<Self, TextError> {
         let name = Self::new(typed)?;
         if name.0.chars().any(is_invisible) {
@@ -47,13 +47,12 @@ impl Username {
         Ok(name)
     }
 
-    /// A name that may be somebody's, as it was typed or kept.
+    /// Reads a name that may belong to an existing account, as typed or stored.
     ///
     /// # Errors
-    /// When it is empty or too long, has white space around it, or contains a control character.
+    /// Fails if the name is empty or too long, has surrounding white space, or contains a control character.
     pub fn new(typed: &str) -> Result<Self, TextError> {
-        // What becomes one character in NFC is at most four code points of three bytes, or one of four: this bounds the
-        // work before it is done.
+        // One character in NFC comes from at most four code points of three bytes, or one of four: this bounds the work in advance.
         if typed.len() > MAX_USERNAME_CHARACTERS * 12 {
             return Err(too_long(MAX_USERNAME_CHARACTERS));
         }
@@ -73,7 +72,7 @@ impl Username {
         Ok(Self(name))
     }
 
-    /// The name in NFC.
+    /// Returns the name in NFC.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -92,16 +91,16 @@ impl fmt::Debug for Username {
     }
 }
 
-/// Control characters, and those that turn the direction of the text around them (which makes one name look like
+/// Returns whether the character is a control character or changes the direction of the surrounding text (which makes one name look like
 /// another in a list).
 fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// What can't be seen: [`is_control`], and the rest of Unicode's `Default_Ignorable_Code_Point`, such as the soft hyphen,
-/// joiners and fillers. Some have a use within words of some scripts, but two names that differ in them alone can't be
-/// told apart.
+/// Returns whether the character is invisible: [`is_control`], and the rest of Unicode's `Default_Ignorable_Code_Point`, such as the soft
+/// hyphen, joiners and fillers. Some have a use within words of some scripts, but two names that differ only in them can't be
+/// distinguished.
 pub(crate) fn is_invisible(character: char) -> bool {
     is_control(character)
         || matches!(character,
@@ -111,7 +110,7 @@ pub(crate) fn is_invisible(character: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text with nothing in it that a terminal would obey, and in one line.
+/// Returns the text in one line, with characters escaped that a terminal would interpret.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -124,7 +123,7 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// The same for a JSON document, where such a character is in a string or white space nowhere.
+/// Like [`visible`], for a JSON document, where such characters occur only within strings.
 pub(crate) fn escaped_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for character in json.chars() {
@@ -139,7 +138,7 @@ pub(crate) fn escaped_json(json: &str) -> String {
     shown
 }
 
-/// A password as it was typed. Wiped from memory when dropped; never shown by `Debug`.
+/// A password as typed. It is wiped from memory when dropped and never shown by `Debug`.
 #[derive(Clone)]
 pub struct Password {
     typed: SecretString,
@@ -147,10 +146,10 @@ pub struct Password {
 }
 
 impl Password {
-    /// A password to compare with a stored one. It may be shorter than a new one would have to be.
+    /// Reads a password to compare with a stored one. It may be shorter than a new password must be.
     ///
     /// # Errors
-    /// When it is longer than [`MAX_PASSWORD_BYTES`] or contains a null character, which bcrypt would stop at.
+    /// Fails if it is longer than [`MAX_PASSWORD_BYTES`] or contains a null character, at which bcrypt would stop.
     pub fn typed(typed: SecretString) -> Result<Self, TextError> {
         let text = typed.expose_secret();
         if text.len() > MAX_PASSWORD_BYTES {
@@ -163,10 +162,10 @@ impl Password {
         Ok(Self { typed, normalised })
     }
 
-    /// A password to be stored: at least `minimum` characters.
+    /// Checks a password to be stored: at least `minimum` characters.
     ///
     /// # Errors
-    /// As [`Password::typed`], and when it is shorter.
+    /// As [`Password::typed`], and if it is too short.
     pub fn chosen(typed: SecretString, minimum: usize) -> Result<Self, TextError> {
         let password = Self::typed(typed)?;
         if password.normalised().chars().count() < minimum {
@@ -175,12 +174,12 @@ impl Password {
         Ok(password)
     }
 
-    /// In NFC: what is hashed.
+    /// Returns the password in NFC, as this server hashes it.
     pub(crate) fn normalised(&self) -> &str {
         self.normalised.expose_secret()
     }
 
-    /// As it was typed: what other software hashed, which does not normalise.
+    /// Returns the password as typed, as other software hashed it, which does not normalise.
     pub(crate) fn as_typed(&self) -> &str {
         self.typed.expose_secret()
     }

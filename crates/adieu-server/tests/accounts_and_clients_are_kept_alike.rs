@@ -1,4 +1,4 @@
-//! What the stores of accounts and of clients promise, on every engine.
+//! The contract of the stores of accounts and clients, tested on every engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use adieu_server::{
 use adieu_sqlite::Sqlite;
 use tokio::task::JoinSet;
 
-/// Makes a test of each function for each engine.
+/// Defines a test of each function for each engine.
 macro_rules! every_engine {
     ($($test:ident)*) => {
         every_engine!(sqlite: crate::OnFile, $($test)*);
@@ -46,7 +46,7 @@ every_engine! {
     all_of_it_is_there_when_it_is_opened_again
 }
 
-/// Where an engine keeps things.
+/// The database of an engine.
 trait Place: Sized {
     type Store: AccountStore + ClientStore + Clone;
 
@@ -110,7 +110,7 @@ fn account(id: &str, name: &str) -> Account {
     }
 }
 
-/// What can be compared of an account.
+/// The comparable fields of an account.
 fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timestamp) {
     (
         account.id.to_string(),
@@ -145,7 +145,7 @@ async fn an_account_comes_back_as_it_was<P: Place>() {
     }
     assert!(store.by_id(&Subject::new("2").unwrap()).await.unwrap().is_none());
     assert!(store.by_id(&Subject::new("\0").unwrap()).await.unwrap().is_none());
-    // Names are compared as they are.
+    // Names are compared byte by byte.
     assert!(store.by_username(&Username::new("Jose").unwrap()).await.unwrap().is_none());
 }
 
@@ -157,7 +157,7 @@ async fn names_are_taken_once<P: Place>() {
     assert_eq!(store.add(vec![account("5", "ana"), account("6", "zoe")]).await.unwrap(), [false, true]);
     let jose = store.by_username(&Username::new("jose").unwrap()).await.unwrap().unwrap();
     assert_eq!(jose.id.as_str(), "3");
-    // An id that is taken is a mistake of whoever drew it, and none of that step is kept.
+    // An id that is taken is the caller's mistake, and the whole operation is rolled back.
     assert!(store.add(vec![account("7", "new"), account("3", "other")]).await.is_err());
     assert!(store.by_username(&Username::new("new").unwrap()).await.unwrap().is_none());
 }
@@ -181,7 +181,7 @@ async fn of_many_that_take_a_name_at_once_one_gets_it<P: Place>() {
 async fn accounts_are_listed_by_id_and_in_pages<P: Place>() {
     let place = P::empty().await;
     let store = place.open().await;
-    // By the bytes of their ids, whatever the language of the database.
+    // Sorted by the bytes of their ids, whatever the language of the database.
     let ids = ["\0", "\u{1}", "B", "_", "a", "b", "é", "漢"];
     let accounts = ids.iter().rev().enumerate().map(|(number, id)| account(id, &format!("user {number}"))).collect();
     store.add(accounts).await.unwrap();

@@ -1,4 +1,4 @@
-//! Malformed JSON is 400; missing, unknown and wrong fields are 422, all at once; too much is 413; not JSON is 415.
+//! Malformed JSON is 400; missing, unknown and invalid fields are 422, all in one response; a body over the limit is 413; not JSON is 415.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use adieu_server::{

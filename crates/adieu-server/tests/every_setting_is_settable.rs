@@ -1,12 +1,12 @@
-//! Every setting in the sample file can be set in the file and in the environment, and arrives; a wrong one stops the
-//! start with one line that names it.
+//! Every setting in the sample file can be set in the file and in the environment, and takes effect; an invalid one stops the start with
+//! one line that names it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use adieu_server::config::{Flags, Settings, sample};
 
-/// A value other than the default for every setting: its key, how a file writes it, and how the environment does.
+/// A value other than the default for every setting: its key, the value in a file, and the value in the environment.
 const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("listen", r#""[::1]:9000""#, "[::1]:9000"),
     ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
@@ -172,7 +172,7 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
         Start::new().file("issuer = \"a\"\nissuer = \"b\""),
         Start::new().file("access_lifetime = \"5m\"").variable("ADIEU_ROTATION_GRACE", "10m"),
         Start::new().file("refresh_lifetime = \"200d\""),
-        // What is wrong may have a password in it.
+        // An invalid value may contain a password.
         Start::new().variable("ADIEU_STORE", "mysql://root:secret@localhost/adieu"),
         Start::new().variable("ADIEU_REVOCATIONS", "redis:secret@localhost"),
         Start::new().variable("ADIEU_REVOCATIONS", "redis://localhost").variable("ADIEU_FOLLOW", "http://localhost"),
@@ -183,7 +183,7 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
     insta::assert_snapshot!(refusals);
 }
 
-/// In its own form and in that of Docker's links, which each container gets for each Service of its namespace.
+/// In the plain form and in that of Docker's links; each container gets both for each Service of its namespace.
 #[test]
 fn what_kubernetes_says_of_a_service_of_the_same_name_is_no_setting() {
     let variables = [
@@ -218,7 +218,7 @@ fn what_kubernetes_says_of_a_service_of_the_same_name_is_no_setting() {
     }
 }
 
-/// What the core would refuse is refused here, in a line that says where it comes from.
+/// Values that the core would reject are rejected here, in a line that names the setting.
 #[test]
 fn what_contradicts_another_setting_is_refused_before_anything_is_opened() {
     for (key, value, other, bound, how) in [
@@ -237,7 +237,7 @@ fn what_contradicts_another_setting_is_refused_before_anything_is_opened() {
     assert!(start.variable("ADIEU_SESSION_LIFETIME", "1h").load().is_ok(), "equal ones do not contradict each other");
 }
 
-/// A list of tables has a spelling of its own in the file.
+/// A list of tables has its own syntax in the file.
 #[test]
 fn an_issuer_is_a_table_of_the_file() {
     let start = Start::new().file(

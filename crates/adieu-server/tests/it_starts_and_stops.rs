@@ -1,5 +1,5 @@
-//! The binary starts with nothing configured, says where it is, refuses a wrong setting in one line, and ends with
-//! status 0 when it is told to stop. Settings that only a process can show are shown here.
+//! The binary starts without configuration, prints its address, rejects an invalid setting in one line, and exits with status 0 when asked
+//! to stop. Settings whose effect only a process can show are tested here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
@@ -14,7 +14,7 @@ fn adieu(arguments: &[&str]) -> Command {
     command
 }
 
-/// Ended even when a test fails half-way.
+/// A process that is killed even if a test fails half-way.
 struct Running(Child);
 
 impl Drop for Running {
@@ -105,7 +105,7 @@ fn the_sample_is_printed() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), adieu_server::config::sample());
 }
 
-/// Starts the binary, waits until it listens, asks it one thing, stops it, and gives what it wrote to standard error.
+/// Starts the binary, waits until it listens, sends it one request, stops it, and returns its standard error.
 fn log_of(settings: &[(&str, &str)], ask: impl FnOnce(SocketAddr)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = adieu(&["--listen", "127.0.0.1:0"]);
@@ -159,7 +159,7 @@ fn log_format_says_how_a_line_is_written() {
     }
 }
 
-/// On an address of its own, and nowhere else.
+/// Served on a separate address, and nowhere else.
 #[test]
 fn metrics_listen_says_where_the_metrics_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ fn without_metrics_listen_there_are_none() {
     assert!(lines.iter().all(|line| !line.contains("metrics")), "{lines:?}");
 }
 
-/// The request has begun, because its body is waited for; it never comes, and would be waited for half a minute.
+/// The request has begun, because the server awaits its body; the body never arrives, and the timeout is half a minute.
 #[test]
 fn drain_timeout_says_how_long_what_was_begun_is_waited_for() {
     let mut stream = None;
@@ -207,7 +207,7 @@ fn drain_timeout_says_how_long_what_was_begun_is_waited_for() {
     assert!(log.contains("abandoned=1"), "{log}");
 }
 
-/// A load balancer asks `/readyz` and takes this server out, while those that it has sent here are still answered.
+/// A load balancer polls `/readyz` and removes this server, while the requests that it has already sent are still answered.
 #[test]
 fn shutdown_delay_says_how_long_a_server_that_is_not_ready_goes_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Hashes made by passlib, bcrypt and argon2-cffi verify, and what can't be verified is named.
+//! Hashes made by passlib, bcrypt and argon2-cffi verify; unsupported hashes get an error that names the reason.
 //!
 //! The hashes were made with Python (passlib 1.7.4, bcrypt 5.0.0, argon2-cffi 25.1.0):
 //! `pbkdf2_sha256.hash("1234")`, `bcrypt.hashpw(b"1234", bcrypt.gensalt(6, prefix=b"2a"))`,
-//! `argon2.PasswordHasher(type=argon2.Type.I).hash("1234")` and so on; none is from our own encoder.
+//! `argon2.PasswordHasher(type=argon2.Type.I).hash("1234")` and so on; none comes from this project's own encoder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::num::NonZeroUsize;

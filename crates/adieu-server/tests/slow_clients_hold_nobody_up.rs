@@ -1,5 +1,5 @@
-//! Slow, silent and half-open clients are disconnected, and those that never read; one party can't take every connection; a thousand idle ones do not stop a request, and a server that
-//! is told to stop answers what it has begun.
+//! Clients that are slow, silent, half-open or never read are disconnected. One party can't take every connection, a thousand idle
+//! connections do not stop a request, and a server that shuts down answers the requests in progress.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Long enough never to pass in a test.
+/// Long enough never to expire in a test.
 const NEVER: Duration = Duration::from_secs(3600);
 /// Short enough to wait for.
 const SOON: Duration = Duration::from_millis(100);
@@ -36,14 +36,14 @@ const PATIENT: Bounds = Bounds {
     reserved_for: Vec::new(),
 };
 
-/// More than the buffers of a connection hold.
+/// More than the buffers of a connection can hold.
 const LARGE: usize = 8 * 1024 * 1024;
 
 struct Server {
     address: SocketAddr,
-    /// Told when a request has reached `/held`.
+    /// Notified when a request has reached `/held`.
     reached: Arc<Notify>,
-    /// Lets the request at `/held` go on.
+    /// Lets the request at `/held` continue.
     release: Arc<Notify>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Drained>,
@@ -84,7 +84,7 @@ impl Server {
     }
 }
 
-/// Everything until the server closes the connection.
+/// Reads until the server closes the connection.
 async fn rest(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     match stream.read_to_end(&mut text).await {
@@ -135,13 +135,13 @@ async fn a_connection_that_is_idle_after_a_request_is_closed() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
-/// Proxies keep theirs for longer than a client may take for a head.
+/// Proxies keep connections open for longer than a client may take to send a head.
 #[tokio::test]
 async fn the_pause_between_two_requests_may_be_longer_than_a_head_may_take() {
     let server = Server::start(Bounds { header_timeout: SOON, ..PATIENT }).await;
     let mut idle = server.send("POST /echo HTTP/1.1\r\nhost: adieu\r\ncontent-length: 2\r\n\r\nhi").await;
     read_until(&mut idle, "\r\n\r\nhi").await;
-    // By when one that has sent nothing is disconnected, twice.
+    // In this time a connection that has sent nothing is disconnected, twice.
     for _ in 0..2 {
         assert_eq!(rest(server.connect().await).await, "");
     }
@@ -153,7 +153,7 @@ async fn the_pause_between_two_requests_may_be_longer_than_a_head_may_take() {
     assert_eq!(rest(idle).await, "", "half a head is not waited for");
 }
 
-/// It asks for more than fits into the buffers on both sides, again and again, and reads nothing.
+/// The client requests more than fits into the buffers on both sides, repeatedly, and reads nothing.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_disconnected() {
     let server = Server::start(Bounds { write_timeout: SOON, ..PATIENT }).await;
@@ -161,7 +161,7 @@ async fn a_client_that_does_not_read_is_disconnected() {
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(server.address).await.unwrap();
     stream.write_all("GET /large HTTP/1.1\r\nhost: adieu\r\n\r\n".repeat(20).as_bytes()).await.unwrap();
-    // That the server has let go of its end is seen on this one without reading: what is written comes back as a reset.
+    // The test sees that the server has closed the connection without reading from it: a write gets a reset.
     let hung_up = async {
         while stream.write_all(b" ").await.is_ok() {
             yield_now().await
@@ -170,7 +170,7 @@ async fn a_client_that_does_not_read_is_disconnected() {
     timeout(Duration::from_secs(20), hung_up).await.expect("the server lets go");
 }
 
-/// Slowly is not never.
+/// A client that reads slowly is not disconnected.
 #[tokio::test]
 async fn a_client_that_reads_slowly_gets_all_of_its_answer() {
     let server = Server::start(Bounds { write_timeout: Duration::from_secs(20), ..PATIENT }).await;
@@ -199,7 +199,7 @@ async fn nobody_gets_more_than_a_share_of_the_connections() {
     assert!(rest(neighbour).await.starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
-/// An agent on the server's own machine whose pool is too large, say, and its health check. Nothing is waited for in between.
+/// For example, an agent with too large a pool on the server's own machine, and its health check. There is no wait in between.
 #[tokio::test]
 async fn who_holds_a_whole_share_with_idle_connections_is_answered_on_another() {
     let server = Server::start(Bounds { max_connections: 8, ..PATIENT }).await;
@@ -228,7 +228,7 @@ async fn a_trusted_proxy_gets_as_many_as_there_are() {
     }
 }
 
-/// Heads that never end, from more addresses than a share each would leave room for.
+/// Heads that never end, from more addresses than have room for a full share each.
 #[tokio::test]
 async fn strangers_do_not_lock_out_a_proxy_nor_this_machine_nor_each_other() {
     let networks = |network: &str| vec![network.parse().unwrap()];
@@ -239,7 +239,7 @@ async fn strangers_do_not_lock_out_a_proxy_nor_this_machine_nor_each_other() {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("127.0.0.{}:0", 20 + number % 10).parse().unwrap()).unwrap();
         let mut stream = socket.connect(server.address).await.unwrap();
-        // It may have been hung up on.
+        // The server may have closed the connection.
         let _sent = stream.write_all(b"GET /peer HTTP/1.1\r\nhost").await;
         half_open.push(stream);
     }
@@ -252,7 +252,7 @@ async fn strangers_do_not_lock_out_a_proxy_nor_this_machine_nor_each_other() {
     };
     assert!(asks("127.0.0.9").await, "a proxy");
     assert!(asks("127.0.0.1").await, "a health check");
-    // The others get the places of those who have been idle for long enough.
+    // Other clients replace those that have been idle for long enough.
     while !asks("127.0.0.77").await {}
     while !asks("127.0.0.20").await {}
 }
@@ -276,7 +276,7 @@ async fn a_head_without_end_is_answered_431() {
     assert_eq!(answer, "HTTP/1.1 431 Request Header Fields Too Large\r\n");
 }
 
-/// Whole, in one piece, and by any measure: one long header, many, or a long target.
+/// The head arrives in one piece and is too long in different ways: one long header, many headers, or a long target.
 #[tokio::test]
 async fn a_head_over_the_limit_is_answered_431_also_when_it_comes_at_once() {
     let server = Server::start(PATIENT).await;
@@ -311,7 +311,7 @@ async fn who_finds_every_connection_taken_waits_for_a_free_one() {
     server.reached.notified().await;
     let second = server.send(&format!("GET /held HTTP/1.1\r\n{CLOSING}")).await;
 
-    // Whatever was going to reach the handler would have done so while another server was asked something.
+    // A request that was going to reach the handler would have reached it while another server answers a request.
     let other = Server::start(PATIENT).await;
     rest(other.send(&format!("GET /peer HTTP/1.1\r\n{CLOSING}")).await).await;
     assert!(timeout(Duration::ZERO, server.reached.notified()).await.is_err(), "the second waits");

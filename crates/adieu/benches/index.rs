@@ -1,16 +1,16 @@
-//! The index beside the concurrent sets that could stand in its place.
+//! The index, compared with concurrent sets that could replace it.
 //!
-//! `cargo bench -p adieu --bench index` prints what criterion finds, and then one table; `ADIEU_BENCH_ENTRIES=100000000`
+//! `cargo bench -p adieu --bench index` prints criterion's results, and then one table; `ADIEU_BENCH_ENTRIES=100000000`
 //! sets how many ids are revoked (above ten million only Adieu runs: the others would need the strings in memory),
-//! `ADIEU_BENCH_ONLY` names one line.
+//! `ADIEU_BENCH_ONLY` selects one line.
 //!
-//! Every structure runs in a process of its own, so that memory is the process's own and nobody inherits a warm heap. A
+//! Every structure runs in its own process, so that the memory measured is its own and no structure inherits a warm heap. A
 //! writer adds 10 000 facts a second beside the readers. Look-ups go through a million prepared tokens in random order, each
-//! of which has been read just before, as a server has.
+//! of which has been read just before, as on a server.
 //!
-//! Criterion says how long a look-up takes with one reader. The table has the median of rounds of 1 000, in brackets the 5th
-//! percentile (what a busy machine leaves undisturbed). Pauses are counted in the thread's processor time, because what the
-//! scheduler takes away is not the structure's doing; of growing, the first ten million entries.
+//! Criterion measures a look-up with one reader. The table has the median of rounds of 1 000, in brackets the 5th
+//! percentile (rounds that a busy machine has not disturbed). Pauses are measured in the thread's processor time, because time taken
+//! by the scheduler is not caused by the structure; pauses of growing, over the first ten million entries.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -70,7 +70,7 @@ fn main() {
 const NAMES: [&str; 6] =
     ["adieu, whole check", "adieu, token id", "one read of memory", "scc::HashIndex", "DashSet", "RwLock<HashSet>"];
 
-/// What a process of its own prints that does this with a structure.
+/// Returns the output of a separate process that runs this task with a structure.
 fn in_a_process(name: &str, task: &str) -> String {
     let done = Command::new(env::current_exe().expect("this program"))
         .envs([("ADIEU_BENCH_CASE", name), ("ADIEU_BENCH_TASK", task)])
@@ -108,17 +108,17 @@ trait Candidate: Sync {
     const HITS: bool = true;
 
     fn start(entries: u64) -> Self;
-    /// Says how late it is before the next inserts.
+    /// Sets the current time before the next inserts.
     fn tick(&self, _now: u64) {}
     fn insert(&self, number: u64);
     fn contains(&self, token: &Token) -> bool;
-    /// One step of dropping what has lapsed by `now`, if it can.
+    /// Runs one step of dropping entries that have expired by `now`, if supported.
     fn drop_step(&self, _now: u64) -> bool {
         false
     }
 }
 
-/// One text, cut where it is used, as a token's claims are: no check for UTF-8 and no pointer to chase is measured.
+/// One text, sliced where it is used, as a token's claims are: neither UTF-8 checks nor pointer chasing are measured.
 struct Token {
     text: String,
     expires_at: u64,
@@ -133,7 +133,7 @@ impl Token {
         Self { text: String::from_utf8(text.to_vec()).expect("hexadecimal"), expires_at: expires_at(number) }
     }
 
-    /// Brings it into the processor's cache, where a token that has just been verified is.
+    /// Reads it into the processor's cache, where a token that has just been verified is.
     fn read(&self) -> u8 {
         self.text.bytes().fold(self.expires_at as u8, u8::wrapping_add)
     }
@@ -214,7 +214,7 @@ fn facts(token: &Token) -> TokenFacts<'_> {
     }
 }
 
-/// Facts of every kind: of 20, 14 tokens, 5 sessions and 1 subject; and one "everything until" of long ago.
+/// Facts of every kind: of 20, 14 tokens, 5 sessions and 1 subject; and one "everything until" with an old time.
 struct WholeCheck {
     index: Index,
     now: AtomicU64,
@@ -239,7 +239,7 @@ impl Candidate for WholeCheck {
     }
 
     fn insert(&self, number: u64) {
-        // Nobody knows when the session's last token was minted: the fact lives for a whole life from now.
+        // The issue time of the session's last token is unknown: the fact lives for a whole lifetime from now.
         let lapses_at = Timestamp::from_unix(self.now.load(Ordering::Relaxed) + LIFE + 60);
         let target = match number % 20 {
             0..14 => return self.index.insert(&token_fact(number)),
@@ -262,7 +262,7 @@ impl Candidate for WholeCheck {
     }
 }
 
-/// Tokens only: the same question as the others are asked.
+/// Tokens only: the same look-up as in the other structures.
 struct TokenIds(Index);
 
 impl Candidate for TokenIds {
@@ -284,8 +284,8 @@ impl Candidate for TokenIds {
     }
 }
 
-/// What the machine itself takes to read one word of as much memory as the index has, and to write one: nothing that looks
-/// anything up can be faster, unless it has less to look through.
+/// The machine's time to read one word of as much memory as the index has, and to write one: no look-up can be faster, unless it has
+/// less memory to search.
 struct Memory(Vec<AtomicU64>);
 
 impl Memory {
@@ -311,7 +311,7 @@ impl Candidate for Memory {
     fn contains(&self, token: &Token) -> bool {
         let id = token.id().as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         LAST.with(|last| {
-            // Added to the place, it makes each read wait for the one before; it is zero.
+            // Added to the position, it makes each read wait for the previous one; it is zero.
             let read = self.word(id.wrapping_add(last.get() >> 63)).load(Ordering::Relaxed);
             last.set(read);
             read.is_multiple_of(2)
@@ -372,7 +372,7 @@ fn look_up_by_criterion<C: Candidate>(name: &str, entries: u64) {
             bencher.iter_custom(|look_ups| {
                 let rounds = rounds.by_ref().take((look_ups as usize).div_ceil(ROUND));
                 let took: Duration = rounds.map(|round| look_up_round(&candidate, round)).sum();
-                // As many as were asked for, of whole rounds.
+                // Scaled from whole rounds to the requested number.
                 took.mul_f64(look_ups as f64 / ((look_ups as usize).div_ceil(ROUND) * ROUND) as f64)
             });
         });
@@ -400,7 +400,7 @@ fn print_row<C: Candidate>(name: &str, entries: u64) {
         longest_drop = longest_drop.max(processor_time() - start);
     }
     drop(candidate);
-    // Again in a process of its own: an allocator that has just been given all of this back is busy with it for a while.
+    // Again in a separate process: an allocator that has just received all this memory is busy with it for a while.
     let longest_insert = in_a_process(name, "growing");
     let drop = if drops { format!("{:.0} µs", longest_drop.as_secs_f64() * 1e6) } else { "—".to_owned() };
     println!(
@@ -410,7 +410,7 @@ fn print_row<C: Candidate>(name: &str, entries: u64) {
     );
 }
 
-/// Grows a structure from nothing, and returns what the slowest single insert took.
+/// Grows an empty structure, and returns the duration of the slowest insert.
 fn longest_insert<C: Candidate>(entries: u64) -> Duration {
     let candidate = C::start(entries);
     let mut longest = Duration::ZERO;
@@ -435,7 +435,7 @@ fn fill<C: Candidate>(candidate: &C, entries: u64, mut after_each: impl FnMut())
     candidate.tick(NOW);
 }
 
-/// Half of them are of numbers that were inserted, half are not; or none, for tokens that are all live.
+/// Half of the numbers were inserted, half were not; or none was, for tokens that are all live.
 fn queries<C: Candidate>(entries: u64) -> Vec<Token> {
     let number = |query| match query % 2 {
         0 if C::HITS => mix(query) % entries,
@@ -444,7 +444,7 @@ fn queries<C: Candidate>(entries: u64) -> Vec<Token> {
     (0..QUERIES).map(|query| Token::new(number(query))).collect()
 }
 
-/// How long it takes to look up tokens of which each has just been read.
+/// Measures look-ups of tokens, each of which has just been read.
 fn look_up_round<C: Candidate>(candidate: &C, round: &[Token]) -> Duration {
     black_box(round.iter().map(Token::read).fold(0, u8::wrapping_add));
     let start = Instant::now();
@@ -454,7 +454,7 @@ fn look_up_round<C: Candidate>(candidate: &C, round: &[Token]) -> Duration {
     took
 }
 
-/// Adds 10 000 facts a second meanwhile.
+/// Adds 10 000 facts a second while the readers run.
 fn beside_a_writer<C: Candidate, T>(candidate: &C, inserted: &AtomicU64, readers: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -497,7 +497,7 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Bytes of this process in memory.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number of pages") * 4096

@@ -1,14 +1,14 @@
-//! What a durable logout costs, beside one commit each and beside the disk itself.
+//! The cost of a durable logout, compared with one commit per logout and with the disk itself.
 //!
 //! `cargo bench -p adieu --bench logout` prints the tables that the README quotes: acknowledged appends to the log, whole
-//! logouts (token verified, session removed, fact appended, index told), the same by a plain connection that commits
-//! each by itself, and the disk's `fdatasync`. Everything runs on one file below the folder for build products, which is
-//! to be on the disk that is measured. `ADIEU_BENCH_ONLY` names a part: `appends`,
+//! logouts (token verified, session removed, fact appended, index updated), the same by a plain connection that commits
+//! each one separately, and the disk's `fdatasync`. Everything runs on one file below the folder for build products, which must
+//! be on the disk to measure. `ADIEU_BENCH_ONLY` names a part: `appends`,
 //! `logouts`, `random` (in no order that the file knows) or `pruning`.
 //!
-//! Callers are tasks on a runtime of many threads, each of which waits for its answer before it asks again. The plain
-//! connection is behind a fair lock, so that its latencies are as even as they can be. Ours and theirs take turns, so
-//! that whatever else the machine does hits both.
+//! Callers are tasks on a multi-threaded runtime; each waits for its response before its next call. The plain
+//! connection is behind a fair lock, so that its latencies are as even as possible. The two sides take turns, so
+//! that other load on the machine affects both.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -38,13 +38,13 @@ use tokio::sync::Mutex;
 
 const ISSUER: &str = "https://auth.example.com";
 const CALLERS: [usize; 4] = [1, 16, 64, 512];
-/// Ours and theirs take turns so many times.
+/// The number of rounds in which the two sides take turns.
 const ROUNDS: usize = 3;
-/// Operations a round.
+/// Operations per round.
 const APPENDS: [usize; 4] = [3_000, 20_000, 60_000, 80_000];
 const LOGOUTS: [usize; 4] = [2_000, 10_000, 16_000, 16_000];
 const SINGLE: usize = 3_000;
-/// Lapsed revocations that are pruned while people log out.
+/// Expired revocations that are pruned while users log out.
 const LAPSED: u64 = 1_000_000;
 
 #[tokio::main]
@@ -89,7 +89,7 @@ fn print_row(what: &str, callers: usize, together: &Samples, single: &Samples) {
     println!("| {what} | {callers} | {together} | {single} | {:.1} |", together.rate() / single.rate());
 }
 
-/// Logouts while a million lapsed revocations are forgotten, beside logouts while none are.
+/// Measures logouts while a million expired revocations are pruned, and logouts while none are.
 async fn print_pruning(node: &Node) {
     const CALLERS: usize = 16;
     println!("\n| {CALLERS} callers log out | /s | p50 | p99 |\n|---|---|---|---|");
@@ -119,7 +119,7 @@ async fn print_pruning(node: &Node) {
     println!("\nPruned in {:.1} s.", pruning.await.unwrap().as_secs_f64());
 }
 
-/// In which order sessions end. In random order every logout changes pages of its own, of the sessions and of the index by
+/// The order in which sessions end. In random order every logout changes different pages, of the sessions and of the index by
 /// subject, which no commit can share.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -127,7 +127,7 @@ enum Order {
     Random,
 }
 
-/// How long each of many operations took, and all of them together.
+/// The durations of many operations, and the total time.
 #[derive(Default)]
 struct Samples {
     latencies: Vec<Duration>,
@@ -154,7 +154,7 @@ impl std::fmt::Display for Samples {
     }
 }
 
-/// Lets every caller do its share of the work, one piece after the other.
+/// Runs every caller's share of the work, one piece after the other.
 async fn concurrently<T, F>(callers: usize, work: Vec<T>, operation: impl Fn(T) -> F) -> Samples
 where
     T: Send + 'static,
@@ -187,7 +187,7 @@ where
     samples
 }
 
-/// How often a second four kilobytes can be appended and synced.
+/// Returns how many times per second four kilobytes can be appended and synced.
 fn fdatasync(path: &Path) -> f64 {
     const TIMES: u32 = 5_000;
     let mut file = File::create(path).unwrap();
@@ -204,7 +204,7 @@ fn revocation(lapses_at: Timestamp) -> Revocation {
     Revocation { issuer: Issuer::new(ISSUER).unwrap(), target, lapses_at }
 }
 
-/// Everything that a server has without its network, and the plain connection beside it.
+/// All parts of a server except its network, and the plain connection.
 struct Node {
     store: Sqlite,
     sessions: Arc<Sessions>,
@@ -234,7 +234,7 @@ impl Node {
         Self { store, sessions: Arc::new(sessions), plain: Arc::new(Mutex::new(plain)), _follower: follower }
     }
 
-    /// Access tokens of new sessions.
+    /// Returns access tokens of new sessions.
     async fn log_in(&self, count: usize, order: Order) -> Vec<String> {
         let tokens = Arc::new(Mutex::new(Vec::with_capacity(count)));
         concurrently(512, (0..count).collect(), |number| {
@@ -250,7 +250,7 @@ impl Node {
         .await;
         let mut tokens = std::mem::take(&mut *tokens.lock().await);
         if order == Order::Random {
-            // By their signatures, which no tree of the file is sorted by.
+            // By their signatures, by which no tree in the file is sorted.
             tokens.sort_unstable_by(|one, other| one.rsplit('.').next().cmp(&other.rsplit('.').next()));
         }
         tokens

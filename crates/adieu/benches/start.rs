@@ -1,7 +1,7 @@
-//! How long a start takes: a store with a million live revocations is opened, checked and read into the index.
+//! The duration of a start: a store with a million live revocations is opened, checked and read into the index.
 //!
 //! `cargo bench -p adieu --bench start` prints one table. The file is in the page cache, as it is after a crash or an
-//! upgrade; after a reboot, add what the disk takes to read it once. `ADIEU_BENCH_ENTRIES` sets how many there are.
+//! upgrade; after a reboot, add the disk's time to read it once. `ADIEU_BENCH_ENTRIES` sets the number of revocations.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -58,7 +58,7 @@ async fn main() {
     );
 }
 
-/// What all threads have used: what else the machine does shows in the time that passes, not here.
+/// Returns the processor time of all threads: other load on the machine affects the wall time, but not this.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
@@ -99,7 +99,7 @@ async fn fill(store: &Sqlite, entries: u64) {
                     expires_at,
                     access_expires_at: expires_at,
                 };
-                // The queue is bounded, and all of them are asked for at once.
+                // The queue is bounded, and all calls are made at once.
                 while store.create(session.clone()).await.is_err() {
                     tokio::task::yield_now().await;
                 }

@@ -1,7 +1,7 @@
-//! What it costs to verify a token: the bare signature check, this crate, and `jsonwebtoken`, on the same tokens.
+//! The cost of verifying a token: the signature check alone, this crate, and `jsonwebtoken`, on the same tokens.
 //!
 //! `cargo bench -p adieu --bench verify` prints criterion's figures and, at the end, the table that the README
-//! quotes; with `-- nothing`, which no benchmark is called, only the table.
+//! quotes; with `-- nothing`, which matches no benchmark, only the table.
 
 #![allow(
     missing_docs,
@@ -35,7 +35,7 @@ use serde::Deserialize;
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 const WAYS: [&str; 4] = ["bare signature", "adieu borrowed", "adieu owned", "jsonwebtoken"];
 
-/// What an application would read with `jsonwebtoken`, so that it does the same work as we do.
+/// The claims that an application would read with `jsonwebtoken`, so that both sides do the same work.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "read to be measured")]
 struct TheirClaims {
@@ -54,7 +54,7 @@ struct TheirClaims {
 
 type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
 
-/// The signature check alone, with a key that was parsed before.
+/// Runs the signature check alone, with a parsed key.
 fn bare(key: &SigningKey) -> Check {
     let public = |algorithm, bytes: &[u8]| -> Check {
         let key = ParsedPublicKey::new(algorithm, bytes).unwrap();
@@ -95,7 +95,7 @@ fn their_key(key: &SigningKey) -> DecodingKey {
 
 fn signing_key(algorithm: Algorithm) -> SigningKey {
     match algorithm {
-        // 2048 bits, as most issuers have, rather than the 3072 that we make.
+        // 2048 bits, as most issuers use, rather than the 3072 that this crate generates.
         Algorithm::RS256 => {
             let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
             let pkcs8: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
@@ -149,8 +149,8 @@ fn measure(criterion: &mut Criterion, algorithm: Algorithm) -> [f64; 4] {
     interleaved(&mut ways)
 }
 
-/// Nanoseconds for each way: the median of many short rounds in which they take turns, so that whatever else the machine
-/// does meanwhile slows all of them alike.
+/// Returns nanoseconds for each way: the median of many short rounds in which they take turns, so that other load on the machine
+/// slows all of them equally.
 fn interleaved(ways: &mut [Box<dyn FnMut() + '_>; 4]) -> [f64; 4] {
     const ROUNDS: usize = 501;
     const CALLS: u32 = 50;

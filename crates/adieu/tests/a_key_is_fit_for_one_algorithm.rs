@@ -1,4 +1,4 @@
-//! A key has one algorithm, and is looked at when it is made: what is weak, damaged or of another kind never signs or
+//! A key has one algorithm and is checked when it is created: a key that is weak, damaged or of another kind never signs or
 //! verifies anything.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -67,7 +67,7 @@ fn a_published_key_is_for_verifying_and_public() {
         let error = serde_json::from_value::<Jwk>(with(private, json!("AAAA"))).unwrap_err();
         assert!(error.to_string().contains("private part"), "{private}: {error}");
     }
-    // RFC 8037, appendix A.1: whoever publishes a key with `d` has told everyone how to sign.
+    // RFC 8037, appendix A.1: an issuer that publishes a key with `d` has told everyone how to sign.
     let document = json!({"keys": [key, {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
         "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]});
     assert_eq!(Jwks::key_set(document.to_string().as_bytes(), None).unwrap().iter().count(), 1);

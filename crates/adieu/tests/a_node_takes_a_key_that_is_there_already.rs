@@ -1,4 +1,4 @@
-//! An application that has a key, and tokens from before, puts a node together around them.
+//! An application that already has a key and tokens builds a node around them.
 #![allow(clippy::unwrap_used)]
 
 use adieu::{
@@ -39,7 +39,7 @@ async fn it_signs_with_the_key_and_does_not_write_it_down() {
     assert_eq!(node.signing_keys().len(), 1);
     assert!(store.keys().await.unwrap().is_empty());
 
-    // Another node with the same key on the same store goes on with the same sessions.
+    // Another node with the same key on the same store continues the same sessions.
     let other = builder().start(store).await.unwrap();
     assert!(other.verifier().verify(&pair.access).is_ok());
     other.sessions().log_out(&pair.refresh, Scope::This).await.unwrap();

@@ -1,5 +1,5 @@
-//! What a decoder remembers of tokens that it found good: that the signature was, and what the claims say. Whatever can
-//! change is judged each time.
+//! A decoder caches only two facts about a valid token: that its signature was valid, and its claims. Everything that can change is
+//! checked each time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -45,7 +45,7 @@ fn decoder(key: &SigningKey) -> Decoder {
     Decoder::new(Rules::new(issuer()), keys([key])).with_cache(CacheLimits::default())
 }
 
-/// Decodes a token so that it is remembered, and makes sure that it is.
+/// Decodes a token so that it is cached, and checks that it is.
 fn remember(decoder: &Decoder, token: &str, now: Timestamp) {
     decoder.decode_shared(token, now).unwrap();
     let hits = decoder.cache_stats().hits;
@@ -247,7 +247,7 @@ async fn a_verdict_is_never_remembered() {
         token
     };
 
-    // Revoked: at the very next check, whatever revoked it.
+    // Revoked: rejected at the very next check, whatever revoked it.
     for by in [RevokedBy::Token, RevokedBy::Session, RevokedBy::Subject, RevokedBy::Everything] {
         let claims = Claims { subject: Subject::new(format!("{by:?}")).unwrap(), ..claims() };
         let token = good(&claims);
@@ -262,7 +262,7 @@ async fn a_verdict_is_never_remembered() {
         assert_eq!(verifier.verify(&token), Err(TokenError::Revoked(by)));
     }
 
-    // No longer fresh.
+    // Too stale.
     clock.advance(Duration::from_secs(1));
     let now = clock.now();
     let later = |fresh| Claims { issued_at: Some(now), not_before: Some(now), fresh, ..claims() };
@@ -277,7 +277,7 @@ async fn a_verdict_is_never_remembered() {
     }
     assert_eq!(verifier.verify_fresh(&token), Err(TokenError::NotFresh));
 
-    // Nobody knows any more.
+    // Without a follower, the index is never fresh again.
     drop(follower);
     clock.advance(MAX_STALENESS * 2);
     assert_eq!(verifier.verify(&token), Err(TokenError::Stale));

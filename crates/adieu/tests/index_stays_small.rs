@@ -1,5 +1,5 @@
-//! Promise 6, of the index: it keeps a revocation for as long as it must and not much longer, and takes little room for
-//! many, for few, and for what lives long.
+//! Promise 6, of the index: it keeps a revocation for as long as it must and not much longer, and needs little memory for many entries,
+//! for few entries, and for long-lived ones.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -48,7 +48,7 @@ fn knows(index: &Index, name: &str, expires_at: Timestamp) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Tokens that live for a minute to a month, revoked at any moment of it, among each other.
+    /// Tokens that live for a minute to a month, revoked at any moment of their lives, in mixed order.
     #[test]
     fn a_lapsed_token_is_gone_after_a_quarter_of_its_life_or_a_minute(
         lives in prop::collection::vec((0..5_000_u64, prop_oneof![60..1_000_u64, 1_000..DAY, DAY..30 * DAY]), 1..50),
@@ -77,7 +77,7 @@ proptest! {
         }
     }
 
-    /// What is looked for everywhere is kept in few slots, so it may stay up to two thirds of its life longer.
+    /// Facts that every look-up searches are kept in few slots, so they may stay for up to two thirds of their life longer.
     #[test]
     fn a_lapsed_session_is_gone_after_two_thirds_of_its_life_or_four_minutes(
         lives in prop::collection::vec((0..500_u64, 30..20_000_u64), 1..50),
@@ -144,15 +144,15 @@ fn thirty_days_do_not_cost_a_table_a_minute() {
         index.insert(&token_fact(&minute.to_string(), now.plus(Duration::from_secs(30 * DAY))));
         most = most.max(index.stats().slots);
     }
-    // A slot of three days holds what expires within it; nothing is left of what lapsed before.
+    // A slot of three days holds what expires within it; nothing that expired before is left.
     assert!(most <= 12, "{most} slots");
     let stats = index.stats();
     assert!(stats.entries <= 34 * 24 * 60, "{stats:?}");
     assert!(stats.bytes <= stats.entries * 16, "{stats:?}");
 }
 
-/// Somebody who may revoke chooses the worst times there are: each of a hundred thousand ids has another `exp`, from
-/// 1970 to 9999, and every sort of life after it.
+/// A client that may revoke chooses the worst expiry times: each of a hundred thousand ids has a different `exp`, from 1970 to
+/// 9999, with lifetimes of every kind.
 #[test]
 fn no_choice_of_times_costs_a_table_each() {
     let index = Index::new(at(0));

@@ -1,7 +1,7 @@
 //! The index under thousands of schedules: its own source, compiled here a second time with shuttle's primitives in
-//! the place of `index/sync.rs`, and with leaves small enough to grow and split within a story.
+//! place of `index/sync.rs`, and with leaves small enough to grow and split within a scenario.
 //!
-//! `ADIEU_SCHEDULES=1000000 cargo test --release -p adieu --test index_under_every_schedule` looks longer than the
+//! `ADIEU_SCHEDULES=1000000 cargo test --release -p adieu --test index_under_every_schedule` runs more schedules than the
 //! test run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -66,7 +66,7 @@ mod index {
         /// Two buckets.
         pub(super) const LEAF_BYTES: usize = 128;
 
-        /// What `ArcSwap` promises, in the plainest way.
+        /// The guarantees of `ArcSwap`, in the simplest implementation.
         pub(super) struct Published<T>(Mutex<Arc<T>>);
 
         impl<T> Published<T> {
@@ -84,7 +84,7 @@ mod index {
         }
     }
 
-    /// The byte of the second place is one of those that only seem to be the wanted one, because that of the first is.
+    /// The byte in the second place is a false match, caused by a match in the first place.
     #[test]
     fn an_entry_is_told_apart_by_its_byte_as_well() {
         use fingerprint::Fingerprint;
@@ -106,7 +106,7 @@ mod index {
     }
 
     impl Index {
-        /// With a secret that is the same in every run: a schedule that fails can be played again.
+        /// Uses the same secret in every run, so that a failed schedule can be replayed.
         pub(crate) fn repeatable(now: crate::time::Timestamp) -> Self {
             let mut number = 1_u128;
             Self::with_secret(
@@ -199,7 +199,7 @@ fn what_was_inserted_is_found_while_tables_grow_and_split() {
     });
 }
 
-/// So many that forks are below forks, and that a pass of sweeping goes through all of them.
+/// So many entries that there are forks below forks, and that one sweep visits all of them.
 #[test]
 fn nothing_is_lost_in_a_deep_tree() {
     const FACTS: u64 = 3_000;
@@ -235,7 +235,7 @@ fn nothing_is_lost_in_a_deep_tree() {
     });
 }
 
-/// A slot lapses and is freed under a reader's eyes, beside one that lives on.
+/// A slot expires and is freed while a reader uses it, next to one that stays.
 #[test]
 fn what_is_dropped_is_behind_the_mark_and_the_rest_stays() {
     under_every_schedule(|| {
@@ -272,8 +272,8 @@ fn what_is_dropped_is_behind_the_mark_and_the_rest_stays() {
     });
 }
 
-/// Sessions lapse in two groups of one table: the first is swept out of it while facts of the second come in and the
-/// table grows, and one of the first is revoked once more for longer.
+/// Sessions expire in two groups of one table: the first is swept out of it while facts of the second are inserted and the
+/// table grows, and one session of the first is revoked again for longer.
 #[test]
 fn what_is_swept_out_takes_nothing_else_with_it() {
     let session = |number: u64, lapses_at| {
@@ -324,7 +324,7 @@ fn what_is_swept_out_takes_nothing_else_with_it() {
     });
 }
 
-/// A cut-off only ever goes forward, and no half of one is seen.
+/// A cut-off only moves forward, and no reader sees half of one.
 #[test]
 fn the_latest_cut_off_wins_in_any_order() {
     under_every_schedule(|| {

@@ -1,5 +1,5 @@
-//! Promise 2, of the index, on real threads and the real primitives: whoever has taken in a revocation finds it at
-//! once, and so does everybody whom it tells, while tables grow, split, lapse and are freed.
+//! Promise 2, of the index, on real threads and the real primitives: a thread that has applied a revocation finds it at once, and so does
+//! every thread that it notifies, while tables grow, split, expire and are freed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -42,7 +42,7 @@ fn check(index: &Index, name: &str) -> Option<RevokedBy> {
 #[test]
 fn what_one_thread_revoked_every_thread_refuses() {
     let index = Index::new(at(0));
-    // How many of each writer's revocations have returned: from then on they must be found.
+    // How many of each writer's revocations have been applied: from then on they must be found.
     let returned = [const { AtomicU64::new(0) }; WRITERS as usize];
     let done = AtomicBool::new(false);
 
@@ -64,7 +64,7 @@ fn what_one_thread_revoked_every_thread_refuses() {
             })
             .collect();
 
-        // Slots come and go beside the ones that are asked for.
+        // Slots come and go beside the ones that are looked up.
         scope.spawn(|| {
             let mut now = 0;
             while !done.load(Ordering::Acquire) && at(now + 1_000) < EXPIRES_AT {
@@ -86,7 +86,7 @@ fn what_one_thread_revoked_every_thread_refuses() {
                     turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let writer = (turn >> 33) % WRITERS;
                     let known = returned[writer as usize].load(Ordering::Acquire);
-                    // The newest one every other time: that is where the races are.
+                    // Every other time the newest one, because the races are there.
                     let number = match known {
                         0 => continue,
                         _ if turn & (1 << 40) == 0 => known - 1,

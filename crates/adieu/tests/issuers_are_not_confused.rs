@@ -1,5 +1,5 @@
-//! One verifier, tokens of several issuers: each is held against the keys and the rules of the issuer that it names, and
-//! what is revoked for one is not for another.
+//! One verifier for tokens of several issuers: each token is verified with the keys and the rules of the issuer that it names, and a
+//! revocation for one issuer does not apply to another.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "support/forge.rs"]
@@ -41,7 +41,7 @@ fn secret() -> VerifyingKey {
     VerifyingKey::from_secret(Algorithm::HS256, SECRET).unwrap()
 }
 
-/// Ourselves, and two others that sign with Ed25519 and with a secret.
+/// The node's own issuer, and two others that sign with Ed25519 and with a secret.
 struct Setup {
     node: Node,
     clock: ManualClock,
@@ -69,7 +69,7 @@ impl Setup {
         Self { node, clock, theirs }
     }
 
-    /// That so many cut-offs are in the log, and none of them is about what is issued now.
+    /// Checks that the log has this many cut-offs, and that none of them applies to tokens issued now.
     async fn has_cut_off_until_before_now(&self, count: usize) {
         let entries = self.node.log().read(None, Duration::ZERO).await.unwrap().entries;
         let cut_offs = entries.iter().filter_map(|entry| match entry.target {
@@ -118,7 +118,7 @@ async fn each_issuer_signs_for_itself_and_for_nobody_else() {
             } else {
                 assert!(result.is_err(), "{signer} signed for {named}");
             }
-            // Also when it says that it was signed with the other's key.
+            // Also when it names the other issuer's key.
             if signer != named
                 && let Some(id) = its_key.key_id()
             {
@@ -132,7 +132,7 @@ async fn each_issuer_signs_for_itself_and_for_nobody_else() {
     }
 }
 
-/// The public key of one issuer is no secret: whoever takes it for one must not be believed.
+/// The public key of an issuer is not secret: a token signed with it as an HMAC secret must be rejected.
 #[tokio::test]
 async fn a_public_key_is_no_secret() {
     let setup = Setup::start().await;
@@ -182,12 +182,12 @@ async fn what_names_nobody_is_the_issuers_whose_key_signed_it() {
     let exp = NOON.as_unix() + 60;
     let token = flask(&json!({"sub":"jose","exp":exp,"jti":"1","type":"access"}).to_string());
     assert_eq!(setup.verify(&token).unwrap().issuer, issuer("flask"));
-    // Of the others, none may leave it out.
+    // No other issuer may leave `iss` out.
     let header = json!({"alg":"EdDSA","typ":"at+jwt"}).to_string();
     let nameless = json!({"sub":"jose","exp":exp,"jti":"1"}).to_string();
     let input = format!("{}.{}", base64url(header.as_bytes()), base64url(nameless.as_bytes()));
     assert!(setup.verify(&format!("{input}.{}", base64url(&[7; 64]))).is_err());
-    // Two names are none.
+    // Two issuers count as none.
     let twice = format!(r#"{{"iss":"flask","sub":"jose","exp":{exp},"jti":"1","type":"access","iss":"them"}}"#);
     assert!(matches!(setup.verify(&flask(&twice)), Err(TokenError::Malformed(_))));
     assert_eq!(
@@ -221,7 +221,7 @@ async fn a_foreign_session_is_not_one_of_ours() {
     let ours =
         setup.node.sessions().log_in(Subject::new("jose").unwrap(), Default::default(), Default::default()).await;
     let ours = ours.unwrap();
-    // The same subject and the same session, says another issuer.
+    // Another issuer claims the same subject and the same session.
     let mut forged = claims("them");
     forged.session = ours.claims.session.clone();
     let refresh = Claims { token_type: TokenType::Refresh, token_id: TokenId::random(), ..forged.clone() };
@@ -231,7 +231,7 @@ async fn a_foreign_session_is_not_one_of_ours() {
     assert_eq!(setup.verify(&refresh), Err(TokenError::WrongTokenType { expected: TokenType::Access }));
     setup.node.sessions().note_use(&setup.verify(&forged).unwrap());
     assert_eq!(setup.log_out(&forged, Scope::This).await, Ok(0));
-    // It is one of theirs.
+    // The session belongs to that issuer.
     assert_eq!(setup.log_out(&refresh, Scope::This).await, Err(TokenError::Revoked(RevokedBy::Session)));
     assert!(setup.verify(&ours.access).is_ok());
     let theirs = encode(&setup.theirs, &claims("them")).unwrap();
@@ -256,7 +256,7 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
     }
     assert!(setup.verify(&other).is_ok() && setup.verify(&ours).is_ok());
 
-    // Their clock may be ahead: what it says to be a little later may be from before.
+    // The issuer's clock may be ahead: a token with a slightly later `iat` may be from before.
     let ahead = NOON.plus(DEFAULT_SKEW);
     let ahead = Claims { issued_at: Some(ahead), not_before: Some(ahead), ..claims("them") };
     assert!(matches!(setup.verify(&encode(&setup.theirs, &ahead).unwrap()), Err(TokenError::Revoked(_))));
@@ -269,7 +269,7 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
     let later = Claims { issued_at: Some(now), not_before: Some(now), ..claims("them") };
     assert!(setup.verify(&encode(&setup.theirs, &later).unwrap()).is_ok(), "a new login does not inherit it");
 
-    // It is remembered for as long as a token from before may live, and one that lives longer is refused.
+    // The cut-off is kept for as long as a token from before may live, and a token that lives longer is rejected.
     let revocations = setup.node.log().read(None, Duration::ZERO).await.unwrap().entries;
     let longest = revocations.iter().map(|revocation| revocation.lapses_at).max().unwrap();
     assert!(longest >= NOON.plus(HOUR * 24) && longest <= NOON.plus(HOUR * 25), "{longest:?}");
@@ -277,7 +277,7 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
     assert_eq!(setup.verify(&encode(&setup.theirs, &immortal).unwrap()), Err(TokenError::InvalidClaim("exp")));
 }
 
-/// The clock of this test stands still, so each waits for as long as it may.
+/// The clock of this test does not move, so each call waits for its maximum.
 #[tokio::test(start_paused = true)]
 async fn logging_out_everywhere_returns_when_what_is_issued_next_is_good() {
     const SECOND: Duration = Duration::from_secs(1);
@@ -307,11 +307,11 @@ async fn a_revoked_subject_is_cut_off_as_far_ahead_as_its_issuers_clock_may_be()
         Target::Subject { issued_until, .. } => issued_until.since(NOON),
         other => panic!("{other:?}"),
     });
-    // A session of ours ends by its name, whatever its clock says, and a login must not have to wait.
+    // A session of this node's own issuer ends by its id, whatever the issuer's clock says, and a login must not have to wait.
     assert_eq!(Vec::from_iter(until), [DEFAULT_SKEW, FLASK_SKEW, DEFAULT_SKEW, Duration::ZERO]);
 }
 
-/// However far ahead its issuer's clock may be: who has been told that everything of somebody has ended can log in anew at once.
+/// However far ahead the issuer's clock may be: after the response that everything of a subject has ended, the user can log in at once.
 #[tokio::test(start_paused = true)]
 async fn who_logs_in_after_a_call_that_cuts_off_is_not_cut_off() {
     for skew in [0, 1, 3, 7, 30, 60] {
@@ -337,7 +337,7 @@ async fn who_logs_in_after_a_call_that_cuts_off_is_not_cut_off() {
     }
 }
 
-/// From a log file, say: whoever finds one may end what it was for, and nothing else.
+/// A token from a log file, for example: its finder may end the session of that token, and nothing else.
 #[tokio::test]
 async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -374,7 +374,7 @@ async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
     }
 }
 
-/// What an issuer says beside who somebody is would count as ours.
+/// Claims of a foreign issuer other than the subject must not count as the node's own.
 #[tokio::test]
 async fn another_issuer_is_believed_who_somebody_is_and_what_it_is_trusted_with() {
     let theirs = SigningKey::generate(Algorithm::EdDSA).unwrap();
@@ -404,7 +404,7 @@ async fn another_issuer_is_believed_who_somebody_is_and_what_it_is_trusted_with(
             let identity = Claims { custom: said.custom.clone(), fresh: said.fresh, ..Claims::clone(&claims) };
             assert_eq!(identity, said);
         }
-        // A process whose only issuer it is has nobody to confuse it with.
+        // A process with only this issuer can't confuse it with another.
         assert_eq!(decoder(rules, theirs.verifying_key()).decode(&token, NOON), Ok(said.clone()));
     }
 }

@@ -1,11 +1,11 @@
-//! The engine that keeps everything in memory, in the suite that every engine passes.
+//! The in-memory engine, in the suite that every engine passes.
 
 use adieu::store::Memory;
 use adieu_conformance::{Place, suite};
 
 suite!(memory: InMemory, log, sessions, keys, restore);
 
-/// The process is the place: whoever opens it again shares it.
+/// The place is the process: opening it again shares the same store.
 struct InMemory(Memory);
 
 impl Place for InMemory {

@@ -1,5 +1,5 @@
-//! Promises 7 and 9, of the index: whatever is taken in and dropped, and wherever the clock jumps, a token that was
-//! revoked is never accepted, and one that was not is never refused.
+//! Promises 7 and 9, of the index: whatever is inserted and dropped, and wherever the clock jumps, a revoked token is never
+//! accepted, and a token that was not revoked is never rejected.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -15,7 +15,7 @@ use proptest::{collection::vec, prelude::*};
 const START: u64 = 1_800_000_000;
 const LEEWAY: Duration = Duration::from_secs(60);
 
-/// Few enough of everything that most facts are about some token.
+/// Few enough different values that most facts apply to some token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Token {
     issuer: u8,
@@ -40,7 +40,7 @@ impl Token {
         }
     }
 
-    /// What a fact ends it as, if it does.
+    /// Returns the kind of revocation that a fact is for this token, if it applies.
     fn ended_by(&self, fact: &Revocation) -> Option<RevokedBy> {
         let token = self.facts();
         let cut_off = |until: Timestamp| token.issued_at.is_none_or(|issued_at| issued_at <= until);
@@ -69,9 +69,9 @@ impl Token {
 #[derive(Clone, Debug)]
 enum Step {
     Insert(Revocation),
-    /// The clock is set, forward or back, and what has lapsed is dropped.
+    /// The clock is set, forward or back, and expired facts are dropped.
     Drop(Timestamp),
-    /// The log says that it forgot what lapsed until then.
+    /// The log reports that it has pruned everything that expired until then.
     Raise(Timestamp),
 }
 
@@ -162,7 +162,7 @@ proptest! {
                 prop_assert!(token.refused_by(&index) || !must, "after {step:?}, {token:?} is accepted");
 
                 if let Some(by) = index.check(&token.facts()) {
-                    // A slot may hold a token's id with another `exp` too; that is the same token to its issuer.
+                    // A slot may also hold a token's id with another `exp`; to its issuer, that is the same token.
                     let same_id = |fact: &Revocation| Token { expires_at: expiry_of(fact, token), ..*token }.ended_by(fact);
                     prop_assert!(facts.iter().any(|fact| same_id(fact) == Some(by)), "{token:?} is refused as {by:?}");
                 }
@@ -222,7 +222,7 @@ fn a_clock_that_jumps_back_after_dropping_revives_nothing() {
     index.drop_lapsed(at(0));
     assert_eq!(index.check(&session_token("any")), None);
     assert!(at(900).plus(LEEWAY) <= index.pruned_through());
-    // And a clock that was wrong for a moment costs no token its life that was never revoked.
+    // A clock that was wrong for a moment does not cause the rejection of a token that was never revoked.
     assert!(index.pruned_through() < at(1_100));
 }
 

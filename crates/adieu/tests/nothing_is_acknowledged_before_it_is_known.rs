@@ -1,4 +1,4 @@
-//! Who acknowledges a revocation refuses its token. Asking for what comes after it is no acknowledgement.
+//! A node that acknowledges a revocation rejects its token. A request for later entries is not an acknowledgement.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
@@ -18,7 +18,7 @@ use async_trait::async_trait;
 const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 const ENTRIES: u64 = 20;
 
-/// A log of tokens named after their positions, each in a page of its own.
+/// A log of tokens named after their positions, one per page.
 struct Numbered {
     id: LogId,
     index: Arc<Index>,

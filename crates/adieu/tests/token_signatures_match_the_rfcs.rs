@@ -1,7 +1,7 @@
 //! The examples of RFC 7515, 7638 and 8037, as they are printed there.
 //!
-//! Their claims are not those of a login, so each is refused; but for its claims, which are not looked at before the
-//! signature is known to be good. The same token with another signature is refused for that.
+//! Their claims are not those of a login, so each is rejected, but for its claims, which are not checked before the
+//! signature is known to be valid. The same token with another signature is rejected for the signature.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -33,7 +33,7 @@ fn refusal(key: VerifyingKey, token: &str) -> TokenError {
     decoder.decode(token, Timestamp::from_unix(1_300_819_000)).unwrap_err()
 }
 
-/// Refused for `after`, which comes after the signature; with any one character of the signature changed, for that.
+/// Checks that the token is rejected for `after`, a later check than the signature; and for the signature, if any character of it changes.
 fn assert_signed(key: VerifyingKey, token: &str, after: TokenError) {
     assert_eq!(refusal(key.clone(), token), after);
 

@@ -1,4 +1,4 @@
-//! What we sign, `jsonwebtoken` accepts, and what it signs, we accept: for every algorithm.
+//! `jsonwebtoken` accepts the tokens of this crate, and this crate accepts those of `jsonwebtoken`, for every algorithm.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -50,7 +50,7 @@ fn their_signing_key(key: &SigningKey) -> EncodingKey {
     match key.algorithm() {
         Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_der(pkcs8),
         Algorithm::EdDSA => EncodingKey::from_ed_der(pkcs8),
-        // They want the PKCS#1 key that PKCS#8 is wrapped around.
+        // `jsonwebtoken` expects the PKCS#1 key inside the PKCS#8 wrapper.
         _ => EncodingKey::from_rsa_der(&pkcs8[26..]),
     }
 }
@@ -126,7 +126,7 @@ fn theirs_are_accepted_by_us() {
     }
 }
 
-/// The newer name of the algorithm (RFC 9864), which they do not know.
+/// The newer name of the algorithm (RFC 9864), which `jsonwebtoken` does not know.
 #[test]
 fn the_newer_name_of_ed25519_is_read() {
     let now = SystemClock.now();

@@ -1,5 +1,5 @@
-//! A token can have a life, claims and a header of its own; what says how it is read, and how long its session lasts, is
-//! not for it to say.
+//! A token can have its own lifetime, claims and header; the members that determine how it is read, and how long its session lasts, can't
+//! be overridden.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{sync::Arc, time::Duration};
@@ -59,7 +59,7 @@ async fn both_tokens_are_as_the_options_have_them() {
         assert_eq!(header["tenant"], "shop");
         assert_eq!(header.len(), 4, "{header:?}");
     }
-    // Nothing of it is remembered.
+    // None of it is stored.
     let token = node.sessions().inspect(&pair.refresh).unwrap();
     let next = node.sessions().refresh(&token, Map::new()).await.unwrap();
     assert_eq!((next.claims.custom, next.claims.fresh), (Map::new(), Fresh::No));

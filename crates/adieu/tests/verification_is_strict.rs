@@ -1,4 +1,4 @@
-//! What is refused, and why: one line for each rule.
+//! The rules for rejection, one line for each rule and its error.
 //!
 //! Every token here is signed with the right key, unless the line is about the signature.
 
@@ -37,7 +37,7 @@ fn decoder(rules: Rules) -> Decoder {
     Decoder::new(rules, KeySet::new([key()]).unwrap())
 }
 
-/// Decodes in every way there is, and makes sure that they agree.
+/// Decodes in every way there is, and checks that they agree.
 fn decode_with(decoder: &Decoder, token: &str) -> Result<Claims, TokenError> {
     let result = decoder.decode(token, NOW);
     let borrowed = decoder.decode_in(token, NOW, &mut Scratch::default()).and_then(ParsedClaims::into_claims);
@@ -55,7 +55,7 @@ fn decode(token: &str) -> Result<Claims, TokenError> {
     decode_with(&decoder(rules()), token)
 }
 
-/// The good claims with one part of their text replaced.
+/// Returns the valid claims with one part of their text replaced.
 fn claims_with(from: &str, to: &str) -> String {
     assert!(CLAIMS.contains(from), "{from} is not in {CLAIMS}");
     forge(HEADER, &CLAIMS.replacen(from, to, 1))
@@ -76,7 +76,7 @@ fn a_good_token_is_accepted() {
 
 #[test]
 fn the_compact_serialisation_has_one_spelling() {
-    // A space more, where it is needed for a length that leaves bits over.
+    // One more space, where it is needed for a length with unused bits at the end.
     let good = forge(HEADER, &format!("{CLAIMS}{}", if CLAIMS.len().is_multiple_of(3) { " " } else { "" }));
     assert!(decode(&good).is_ok());
     let (signing_input, signature) = good.rsplit_once('.').unwrap();
@@ -105,7 +105,7 @@ fn the_compact_serialisation_has_one_spelling() {
     assert_eq!(decode(""), Err(TokenError::Missing));
 }
 
-/// The same bytes for a decoder that does not look at the bits which are left over at the end.
+/// Returns a text with the same bytes for a decoder that ignores the unused bits at the end.
 fn other_spelling(text: &str) -> String {
     assert!(!text.len().is_multiple_of(4), "no bits are left over");
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -236,7 +236,7 @@ fn time_is_to_the_second_and_a_fraction_never_lengthens_a_life() {
         ("2000", "1001.0", None),
         ("2000", "1.001e3", None),
         (r#""nbf":1000"#, r#""nbf":1001"#, Some(TokenError::NotYetValid)),
-        // Perhaps it has passed: the time that it is compared with has no fraction.
+        // It may have passed: the time that it is compared with has no fraction.
         (r#""nbf":1000"#, r#""nbf":1000.9"#, None),
         (r#""nbf":1000"#, r#""nbf":1001.1"#, Some(TokenError::NotYetValid)),
         (r#""iat":1000"#, r#""iat":1000.9"#, None),
@@ -400,7 +400,7 @@ fn a_token_has_a_length() {
     assert!(encode(&key, &claims).is_err(), "what nobody accepts is not issued");
 }
 
-/// Few and simple ones are kept as they are read, others are read once more: it must make no difference.
+/// Few simple claims are kept as read, others are parsed again: that must make no difference.
 #[test]
 fn custom_claims_are_what_the_token_says() {
     let simple = [r#""x":"y""#, r#""x":true"#, r#""x":0"#, r#""x":18446744073709551615"#];

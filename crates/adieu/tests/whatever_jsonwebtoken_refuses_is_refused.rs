@@ -1,7 +1,7 @@
-//! Tokens that are almost good, held against `jsonwebtoken` set as strictly as it goes.
+//! Almost valid tokens, compared with `jsonwebtoken` at its strictest settings.
 //!
-//! Whatever it refuses, we refuse. What it accepts and we refuse is one of our documented rules, never a matter of the
-//! signature. What both accept says the same. `PROPTEST_CASES=1000000` makes a long run of it.
+//! This crate rejects everything that `jsonwebtoken` rejects. If only this crate rejects a token, the reason is one of its documented
+//! rules, never the signature. If both accept it, the claims are equal. `PROPTEST_CASES=1000000` makes a long run of it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -50,7 +50,7 @@ fn object(members: &Members) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// One change to an object: in a member that it has, or a member more.
+/// One change to an object: in an existing member, or an additional member.
 #[derive(Debug, Clone)]
 enum Change {
     Replace(usize, String),
@@ -118,7 +118,7 @@ fn names() -> impl Strategy<Value = String> {
 
 fn values() -> impl Strategy<Value = String> {
     let now = SystemClock.now().as_unix();
-    // Not so near to now that the two could disagree about what time it is.
+    // Not so close to the present that the two could disagree about the time.
     let around_now = prop_oneof![Just(-1_000_i64), Just(-60), Just(60), Just(1_000)]
         .prop_map(move |offset| now.saturating_add_signed(offset).to_string());
     static FIXED: &[&str] = &[
@@ -217,7 +217,7 @@ fn signed() -> impl Strategy<Value = String> {
     })
 }
 
-/// A token of which bytes were changed, cut or added after it was signed, or before.
+/// A token of which bytes were changed, cut or added before or after it was signed.
 fn damaged() -> impl Strategy<Value = String> {
     let edit = (any::<prop::sample::Index>(), 0..5_u8, any::<char>(), select(&b"AZaz09-_=+/. \n"[..]));
     (vec(edit, 1..4), any::<bool>()).prop_map(|(edits, before_signing)| {
@@ -272,7 +272,7 @@ fn ours(token: &str) -> Result<Claims, TokenError> {
     result
 }
 
-/// The rules that are ours alone: why we refuse what they accept.
+/// Returns the rule that only this crate has, if that is why it rejects what `jsonwebtoken` accepts.
 fn rule_of_ours(refusal: &TokenError) -> Option<&'static str> {
     match refusal {
         TokenError::Malformed("a name appears twice") => Some("names are unique, those of others too"),
@@ -304,8 +304,8 @@ fn compare(token: &str) -> Result<(), TestCaseError> {
         (Err(error), Ok(claims)) => {
             Err(TestCaseError::fail(format!("{token}\nis refused by jsonwebtoken ({error}), but not here: {claims:?}")))
         }
-        // "On or after" `exp` is too late (RFC 7519 §4.1.4); they take that second for good. The clock may have gone on between
-        // the two.
+        // "On or after" `exp` is too late (RFC 7519 §4.1.4); `jsonwebtoken` accepts that second. The clock may have advanced between the
+        // two checks.
         (Ok(theirs), Err(TokenError::Expired)) => {
             let expired_at = theirs["exp"].as_f64().unwrap().floor() as u64;
             let now = SystemClock.now().as_unix();

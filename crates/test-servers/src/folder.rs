@@ -7,7 +7,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A copy of all that a server had stored; see `copy_data` of each server.
+/// A copy of all data that a server had stored; see `copy_data` of each server.
 #[derive(Debug)]
 pub struct Copy(TempDir);
 
@@ -44,14 +44,14 @@ pub(crate) fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}: {stderr}", output.status);
 }
 
-/// The program of this name in one of the folders of `PATH`, or of these.
+/// Returns the program of this name in one of the folders of `PATH`, or of these.
 pub(crate) fn program(name: &str, folders: Vec<PathBuf>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain(folders).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
-/// The user that a server runs as when the tests run as root: PostgreSQL and PgBouncer refuse to. The numbers of the user and of
-/// its group.
+/// Returns the user and group ids that a server runs as when the tests run as root: PostgreSQL and PgBouncer refuse to run as
+/// root.
 fn server_user() -> (String, String) {
     let users = std::fs::read_to_string("/etc/passwd").expect("the list of users");
     let named = |name: &str| users.lines().find(|user| user.starts_with(&format!("{name}:")));
@@ -60,7 +60,7 @@ fn server_user() -> (String, String) {
     (field(), field())
 }
 
-/// A command that runs a server, as [`server_user`] if this is root.
+/// Returns a command that runs a server, as [`server_user`] if this process is root.
 pub(crate) fn as_server_user(program: &Path) -> Command {
     if !rustix::process::getuid().is_root() {
         return Command::new(program);

@@ -1,5 +1,5 @@
-//! Starts the servers that the tests share, says where they are as lines for a shell, and ends them when its standard input
-//! ends or it does.
+//! Starts the servers that the tests share, prints their URLs as lines for a shell, and stops them when its standard input
+//! closes or the process ends.
 #![allow(clippy::print_stdout)]
 
 use std::io::Read;
@@ -11,6 +11,6 @@ async fn main() {
     let (postgres, redis) = tokio::join!(Postgres::start(), Redis::start());
     println!("{POSTGRES_URL}={}", postgres.url());
     println!("{REDIS_URL}={}", redis.url());
-    // An error is an end as well.
+    // An error counts as the end.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }

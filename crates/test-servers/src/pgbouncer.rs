@@ -14,24 +14,24 @@ use crate::{
     process::Process,
 };
 
-/// A PgBouncer of one's own; gone when dropped.
+/// A PgBouncer for one test; stopped when dropped.
 #[derive(Debug)]
 pub struct PgBouncer {
     process: Process,
-    /// Its port.
+    /// The server's port.
     server: String,
 }
 
 impl PgBouncer {
-    /// Starts one in front of the server at this URL, with these settings of its section `[pgbouncer]`.
+    /// Starts a PgBouncer in front of the server at this URL, with these settings of its section `[pgbouncer]`.
     ///
     /// # Panics
-    /// When PgBouncer is not installed or does not start.
+    /// If PgBouncer is not installed or does not start.
     pub async fn start(server: &str, settings: &[(&str, &str)]) -> Self {
         let process = Process::new();
         fs::set_permissions(process.folder(), Permissions::from_mode(0o777)).expect("the folder's mode");
         fs::write(process.folder().join("users"), format!("\"{USER}\" \"{PASSWORD}\"\n")).expect("a list of users");
-        // By its folder the process is known to be this one's.
+        // The process is recognized by its folder.
         fs::create_dir(process.folder().join("data")).expect("a folder");
         let (_, place) = server.rsplit_once('@').expect("a URL with a user");
         let (place, _) = place.split_once('/').expect("a URL with a database");
@@ -43,7 +43,7 @@ impl PgBouncer {
     /// Starts it on the same port, with other settings.
     ///
     /// # Panics
-    /// When it is running, or does not start.
+    /// If it is running, or does not start.
     pub async fn start_again(&mut self, settings: &[(&str, &str)]) {
         let program = folder::program("pgbouncer", vec!["/usr/sbin".into()]).unwrap_or_else(|| {
             panic!("PgBouncer is needed and not installed: run scripts/test, or apt-get install pgbouncer")
@@ -69,17 +69,17 @@ impl PgBouncer {
         self.process.ready(async || TcpStream::connect(address).await.is_ok()).await;
     }
 
-    /// Where a database of the server is to be found behind it.
+    /// Returns the URL of a server's database behind this PgBouncer.
     ///
     /// # Panics
-    /// When that is no URL of a database.
+    /// If `database` is not the URL of a database.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let (_, name) = database.rsplit_once('/').expect("a URL with a database");
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}", self.process.port.number())
     }
 
-    /// What it has logged.
+    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()

@@ -5,14 +5,14 @@ use std::{
     net::{Ipv4Addr, TcpListener},
 };
 
-/// Below what systems give to outgoing connections, so that a server that is stopped finds its port free when it starts again.
+/// Below the ports for outgoing connections, so that a stopped server finds its port free when it starts again.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// A port that no other test gets as long as this is kept, also while nobody listens there.
+/// A port that no other test gets while this value lives, even while no process listens on it.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// Locked. Files that are opened here are not inherited by servers.
+    /// Locked. Servers do not inherit files that are opened here.
     _claim: File,
 }
 

@@ -15,14 +15,14 @@ use crate::{
     process::Process,
 };
 
-/// Its superuser. Connections need the password, so that a test can see that it is shown to nobody.
+/// The superuser. Connections need the password, so that a test can check that it is never shown.
 pub(crate) const USER: &str = "adieu";
 pub(crate) const PASSWORD: &str = "postgres-password";
 
-/// Only a test that hangs meets it.
+/// Only reached by a test that hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A PostgreSQL server of one's own; gone when dropped.
+/// A PostgreSQL server for one test; stopped when dropped.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
@@ -30,23 +30,23 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one.
+    /// Starts a server.
     ///
     /// # Panics
-    /// When PostgreSQL is not installed or does not start.
+    /// If PostgreSQL is not installed or does not start.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with these settings of `postgresql.conf`.
+    /// Starts a server with these settings of `postgresql.conf`.
     ///
     /// # Panics
-    /// As [`Postgres::start`].
+    /// Those of [`Postgres::start`].
     pub async fn start_with(configuration: &[(&str, &str)]) -> Self {
         let process = Process::new();
         let configuration = configuration.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let template = tokio::task::spawn_blocking(template).await.expect("a template");
-        // The server is another user than whoever made the folder.
+        // The server runs as another user than the owner of the folder.
         fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
         folder::copy(&template, &process.folder().join("data"));
         let mut postgres = Self { process, configuration };
@@ -54,16 +54,16 @@ impl Postgres {
         postgres
     }
 
-    /// Where it is, with name and password, and a database that is there.
+    /// Returns its URL, with name, password and an existing database.
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", self.port())
     }
 
-    /// Its version, as a number: 150013 is 15.13.
+    /// Returns its version as a number: 150013 is 15.13.
     ///
     /// # Panics
-    /// When its program does not say it.
+    /// If its program does not report it.
     #[must_use]
     pub fn version(&self) -> u32 {
         let output = Command::new(installed("postgres")).arg("--version").output().expect("a version");
@@ -74,55 +74,55 @@ impl Postgres {
         number(major) * 10_000 + number(minor)
     }
 
-    /// Its port.
+    /// Returns its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.process.port.number()
     }
 
-    /// Its first process; none while it is stopped.
+    /// Returns its first process; `None` while it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.pid()
     }
 
-    /// What it has logged.
+    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Stops it in order, without waiting for clients.
+    /// Stops it cleanly, without waiting for clients.
     pub async fn stop(&mut self) {
         self.process.stop(Signal::INT).await;
     }
 
-    /// Ends all its processes by SIGKILL.
+    /// Kills all its processes by SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Stops all its processes in the midst of what they do; its port still takes connections.
+    /// Freezes all its processes; its port still accepts connections.
     pub fn freeze(&self) {
         self.process.freeze();
     }
 
-    /// Lets them go on.
+    /// Resumes all its processes.
     pub fn thaw(&self) {
         self.process.thaw();
     }
 
-    /// Starts it on the same port, with the data that it has.
+    /// Starts it on the same port, with its existing data.
     ///
     /// # Panics
-    /// When it is running, or does not start.
+    /// If it is running, or does not start.
     pub async fn start_again(&mut self) {
         let mut command = as_server_user(&installed("postgres"));
         command.arg("-D").arg(self.data()).args(["-p", &self.port().to_string()]);
         let fixed = [
             ("listen_addresses", "127.0.0.1"),
             ("unix_socket_directories", ""),
-            // Many tests at once, each with pools.
+            // For many concurrent tests, each with pools.
             ("max_connections", "400"),
         ];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -134,7 +134,7 @@ impl Postgres {
         self.process.ready(async || answers(&url).await).await;
     }
 
-    /// A copy of its data as of one moment, also while it runs: as a power failure would leave them.
+    /// Returns a copy of its data as of one moment, even while it runs: as a power failure would leave it.
     #[must_use]
     pub fn copy_data(&self) -> Copy {
         self.freeze();
@@ -143,20 +143,20 @@ impl Postgres {
         copy
     }
 
-    /// Puts a copy in place of its data.
+    /// Replaces its data with a copy.
     ///
     /// # Panics
-    /// When it is running.
+    /// If it is running.
     pub fn put_back(&mut self, copy: &Copy) {
         assert!(self.pid().is_none(), "the server is running");
         copy.put_back(&self.data());
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
     }
 
-    /// A standby that streams from this server.
+    /// Starts a standby that streams from this server.
     ///
     /// # Panics
-    /// When it does not start, or does not catch up.
+    /// If it does not start, or does not catch up.
     pub async fn standby(&self) -> Self {
         let process = Process::new();
         fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
@@ -174,16 +174,16 @@ impl Postgres {
         standby
     }
 
-    /// Returns when every standby has all that has been committed until now.
+    /// Waits until every standby has everything that has been committed so far.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// If that takes too long.
     pub async fn caught_up(&self) {
         let end = self.sql("SELECT pg_current_wal_lsn()").await;
         self.until(&format!("SELECT bool_and(flush_lsn >= '{end}') FROM pg_stat_replication")).await;
     }
 
-    /// Waits until the answer to a question is yes.
+    /// Waits until a query returns true.
     async fn until(&self, question: &str) {
         let started = Instant::now();
         while self.sql(question).await != "t" {
@@ -192,51 +192,51 @@ impl Postgres {
         }
     }
 
-    /// Kills the server and has a standby of it take over, under the address of this one.
+    /// Kills the server and promotes a standby of it, under this server's address.
     ///
     /// # Panics
-    /// When the standby can't be promoted, or does not start.
+    /// If the standby cannot be promoted, or does not start.
     pub async fn fail_over_to(&mut self, mut standby: Self) {
         self.kill();
         if standby.pid().is_none() {
             standby.start_again().await;
         }
         assert_eq!(standby.sql("SELECT pg_promote()").await, "t");
-        // In the files, too.
+        // Also in the files.
         standby.sql("CHECKPOINT").await;
         standby.stop().await;
         self.put_back(&Copy::of(&standby.data()));
         self.start_again().await;
     }
 
-    /// What a statement gives, as text.
+    /// Returns the result of a statement as text.
     ///
     /// # Panics
-    /// When it fails.
+    /// If it fails.
     pub async fn sql(&self, statement: &str) -> String {
         let options = ["--no-psqlrc", "--tuples-only", "--no-align", "--command", statement];
         String::from_utf8(self.client("psql", &options).await).expect("text").trim_end().to_owned()
     }
 
-    /// The schema with its data, as `pg_dump` writes them to a file.
+    /// Dumps the schema with its data to a file, by `pg_dump`.
     ///
     /// # Panics
-    /// When it fails.
+    /// If it fails.
     pub async fn dump(&self, schema: &str, file: &Path) {
         let file = file.to_str().expect("a path that is text");
         self.client("pg_dump", &["--format=custom", "--schema", schema, "--file", file]).await;
     }
 
-    /// Puts a dump back, as `pg_restore` does it with these options.
+    /// Restores a dump by `pg_restore` with these options.
     ///
     /// # Panics
-    /// When it fails.
+    /// If it fails.
     pub async fn restore(&self, file: &Path, options: &[&str]) {
         let options = [options, &[file.to_str().expect("a path that is text")]].concat();
         self.client("pg_restore", &options).await;
     }
 
-    /// Like [`restore`](Self::restore), but returns whether everything could be put back.
+    /// Like [`restore`](Self::restore), but returns whether everything could be restored.
     pub async fn try_restore(&self, file: &Path, options: &[&str]) -> bool {
         let options = [options, &[file.to_str().expect("a path that is text")]].concat();
         self.run("pg_restore", &options).await.status.success()
@@ -263,15 +263,15 @@ async fn answers(url: &str) -> bool {
     asked.await.expect("pg_isready").success()
 }
 
-/// Makes a database on the server at a URL.
+/// Creates a database on the server at a URL.
 pub(crate) async fn create_database(url: &str, name: &str) {
     let mut command = Command::new(installed("createdb"));
     command.arg("--maintenance-db").arg(url).arg(name);
     tokio::task::spawn_blocking(move || folder::run(&mut command)).await.expect("a new database");
 }
 
-/// The data of a server that has never been started. To make them takes seconds, so they are made once for each version and
-/// user, and kept beside what is built.
+/// Returns the data of a server that has never been started. Creating it takes seconds, so it is created once for each
+/// version and user, and kept in the build folder.
 fn template() -> PathBuf {
     let initdb = installed("initdb");
     let output = Command::new(&initdb).arg("--version").output().expect("initdb");
@@ -298,7 +298,7 @@ fn template() -> PathBuf {
                 .arg(&password)
                 .current_dir("/"),
         );
-        // Whole or not at all.
+        // Atomically.
         let half = template.with_extension("new");
         let _ = fs::remove_dir_all(&half);
         folder::copy(&data, &half);
@@ -307,15 +307,15 @@ fn template() -> PathBuf {
     template
 }
 
-/// Cargo's target folder, which is where this program is; a temporary one if it has been moved elsewhere.
+/// Returns Cargo's target folder, which contains this program; a temporary one if the program has been moved.
 fn build_folder() -> PathBuf {
     let program = std::env::current_exe().expect("the path of this program");
     let built = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
     built.map_or_else(std::env::temp_dir, Path::to_owned)
 }
 
-/// The variable that names the folder of the PostgreSQL programs that are to be used: `postgres` and `initdb` of another version
-/// than the installed one. Clients that are not there (`createdb`, `pg_isready`) are those of the installed version.
+/// The variable that names the folder of the PostgreSQL programs to use: `postgres` and `initdb` of another version than the
+/// installed one. Missing clients (`createdb`, `pg_isready`) are taken from the installed version.
 pub const POSTGRES_PROGRAMS: &str = "ADIEU_TEST_POSTGRES_PROGRAMS";
 
 fn installed(name: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! A server as a process, or as several.
+//! A server as one process or several.
 
 use std::{
     fs::{self, File},
@@ -18,13 +18,13 @@ use tempfile::TempDir;
 
 use crate::{folder, port::Port};
 
-/// How long a server may take to start or to stop. Long, for machines that do much else.
+/// The timeout of starting or stopping a server. Long, for busy machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits for the end of whoever holds the other end of its standard input, however it ends, and then leaves nothing behind. Servers
-/// are known by the folder that they work in, not by a number that may be another process's by then. The folder can't be removed
-/// while a server that has been told to end still writes there.
+/// Waits until the process at the other end of its standard input ends, in whatever way, and then cleans up. It recognizes
+/// servers by their working folder, not by a process id, which may have been reused. The folder cannot be removed while a
+/// server that is shutting down still writes there.
 const GUARD: &str = r#"
 cat >/dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -38,7 +38,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 done
 "#;
 
-/// A folder, a port, and what is running there.
+/// A folder, a port, and the server that runs there.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) port: Port,
@@ -57,7 +57,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Otherwise whoever ends a whole group would end it as well.
+            // Otherwise a signal to the whole group would end it as well.
             .process_group(0)
             .spawn()
             .expect("a shell");
@@ -72,7 +72,7 @@ impl Process {
         self.folder().join("log")
     }
 
-    /// What the server has said so far.
+    /// Returns the server's output so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
     }
@@ -113,7 +113,7 @@ impl Process {
         }
     }
 
-    /// Asks the server to end, and waits until it has.
+    /// Asks the server to end, and waits until it has ended.
     pub(crate) async fn stop(&mut self, signal: Signal) {
         let Some(mut child) = self.child.take() else { return };
         send(child.id(), signal);
@@ -127,23 +127,23 @@ impl Process {
         }
     }
 
-    /// Ends all its processes at once.
+    /// Kills all its processes at once.
     pub(crate) fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // Whoever is stopped can't start another. The signal alone is not enough: it is acted upon later.
+        // A stopped process cannot start another. Sending the signal is not enough: it takes effect later.
         send(child.id(), Signal::STOP);
         wait_until_stopped(child.id());
         let others = children(child.id());
         send(child.id(), Signal::KILL);
         child.wait().expect("the state of a child");
         for other in &others {
-            // Who has ended meanwhile needs no signal.
+            // A process that has ended meanwhile needs no signal.
             let _ = pidfd_send_signal(other, Signal::KILL);
         }
         others.iter().for_each(wait_for_the_end);
     }
 
-    /// Stops all its processes in the midst of what they do.
+    /// Freezes all its processes.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -152,7 +152,7 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// The first process before those that it started: when it has been stopped there will be no more.
+    /// Signals the first process before its children: once it is stopped, it starts no more.
     fn signal(&self, signal: Signal) {
         let Some(first) = self.pid() else { return };
         send(first, signal);
@@ -165,14 +165,14 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        // Its standard input closes, it finds nobody to kill, and removes the folder as well.
+        // This closes its standard input: it finds no process to kill, and removes the folder as well.
         drop(self.guard.stdin.take());
         let _ = self.guard.kill();
         let _ = self.guard.wait();
     }
 }
 
-/// Returns once a child of this process has stopped or ended.
+/// Waits until a child of this process has stopped or ended.
 fn wait_until_stopped(child: u32) {
     let started = Instant::now();
     let is_running = || {
@@ -186,9 +186,9 @@ fn wait_until_stopped(child: u32) {
     }
 }
 
-/// To a child of this process, whose number is nobody else's until it has been waited for.
+/// Sends a signal to a child of this process, whose id cannot be reused before it has been waited for.
 fn send(child: u32, signal: Signal) {
-    // Who has ended meanwhile needs no signal.
+    // A process that has ended meanwhile needs no signal.
     let _ = kill_process(number(child), signal);
 }
 
@@ -196,22 +196,22 @@ fn number(pid: u32) -> Pid {
     i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
-/// The processes whose parent this one is. PostgreSQL gives each of its own a session and a group, so that these can't be
-/// signalled as a group. Each is held by a descriptor: its number may be another process's as soon as it has ended, which is nobody
-/// that a test may freeze.
+/// Returns the children of a process. PostgreSQL gives each of its processes a session and a group, so they cannot be
+/// signalled as a group. Each is held by a descriptor: its id may be reused as soon as it has ended, by a process that a test
+/// must not freeze.
 fn children(parent: u32) -> Vec<OwnedFd> {
     let numbers =
         fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let held = numbers.filter(|&pid| parent_of(pid) == Some(parent)).filter_map(|pid| {
         let held = pidfd_open(number(pid), PidfdFlags::empty()).ok()?;
-        // What was opened may be another one already.
+        // The opened process may already be another one.
         (parent_of(pid) == Some(parent)).then_some(held)
     });
     held.collect()
 }
 
 fn wait_for_the_end(process: &OwnedFd) {
-    // Readable once it has ended, whoever is to wait for it.
+    // Readable once it has ended, whichever process has to wait for it.
     let mut ends = [PollFd::new(process, PollFlags::IN)];
     while poll(&mut ends, None).is_err_and(|error| error == Errno::INTR) {}
 }

@@ -17,10 +17,10 @@ use crate::{
     process::Process,
 };
 
-/// Only a test that hangs meets it.
+/// Only reached by a test that hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A Redis server of one's own (or Valkey, when that is what is installed); gone when dropped.
+/// A Redis server for one test (or Valkey, if that is installed); stopped when dropped.
 #[derive(Debug)]
 pub struct Redis {
     process: Process,
@@ -28,18 +28,18 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one that syncs every write to its append-only file.
+    /// Starts a server that syncs every write to its append-only file.
     ///
     /// # Panics
-    /// When neither Redis nor Valkey is installed, or it does not start.
+    /// If neither Redis nor Valkey is installed, or it does not start.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with these settings of `redis.conf`, after those that make it durable.
+    /// Starts a server with these settings of `redis.conf`, after those that make it durable.
     ///
     /// # Panics
-    /// As [`Redis::start`].
+    /// Those of [`Redis::start`].
     pub async fn start_with(configuration: &[(&str, &str)]) -> Self {
         let process = Process::new();
         std::fs::create_dir(process.folder().join("data")).expect("a folder for data");
@@ -49,7 +49,7 @@ impl Redis {
         redis
     }
 
-    /// Where it is, with the password if `requirepass` was set.
+    /// Returns its URL, with the password if `requirepass` was set.
     #[must_use]
     pub fn url(&self) -> String {
         match self.setting("requirepass") {
@@ -58,48 +58,48 @@ impl Redis {
         }
     }
 
-    /// Its port.
+    /// Returns its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.process.port.number()
     }
 
-    /// Its process; none while it is stopped.
+    /// Returns its process; `None` while it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.pid()
     }
 
-    /// What it has logged.
+    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Stops it in order.
+    /// Stops it cleanly.
     pub async fn stop(&mut self) {
         self.process.stop(Signal::TERM).await;
     }
 
-    /// Ends it by SIGKILL.
+    /// Kills it by SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Stops it in the midst of what it does; its port still takes connections.
+    /// Freezes it; its port still accepts connections.
     pub fn freeze(&self) {
         self.process.freeze();
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn thaw(&self) {
         self.process.thaw();
     }
 
-    /// Starts it on the same port, with the data that it has.
+    /// Starts it on the same port, with its existing data.
     ///
     /// # Panics
-    /// When it is running, or does not start.
+    /// If it is running, or does not start.
     pub async fn start_again(&mut self) {
         self.spawn();
         self.answers().await;
@@ -118,7 +118,7 @@ impl Redis {
         ];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
         for (name, value) in fixed.iter().chain(&self.configuration) {
-            // Word by word: Redis 6.2 does not take a value apart.
+            // One argument per word: Redis 6.2 does not split a value.
             command.arg(format!("--{name}")).args(value.split(' '));
         }
         self.process.spawn(command);
@@ -130,14 +130,14 @@ impl Redis {
         self.process.ready(async || says(address, password.as_deref(), "+PONG").await).await;
     }
 
-    /// Starts it on the same port, with the data that it has, and returns while it loads that: a minute for a thousand keys, or until
-    /// [`loads_at_once`](Self::loads_at_once).
+    /// Starts it on the same port, with its existing data, and returns while it is loading: for a minute per thousand keys,
+    /// or until [`loads_at_once`](Self::loads_at_once).
     ///
     /// # Panics
-    /// When it is running, or does not start.
+    /// If it is running, or does not start.
     pub async fn start_loading(&mut self) {
         let before = self.configuration.clone();
-        // Microseconds a key; and requests are answered after each kilobyte.
+        // Microseconds per key; and requests are answered after each kilobyte.
         for (name, value) in [("key-load-delay", "60000"), ("loading-process-events-interval-bytes", "1024")] {
             self.configuration.push((name.to_owned(), value.to_owned()));
         }
@@ -147,23 +147,23 @@ impl Redis {
         self.process.ready(async || says(address, None, "-LOADING").await).await;
     }
 
-    /// Has it write its data anew, as a snapshot that is loaded key by key.
+    /// Makes it rewrite its data as a snapshot that is loaded key by key.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// If that takes too long.
     pub async fn write_snapshot(&self) {
         self.command(&["CONFIG", "SET", "rdbcompression", "no"]).await;
         self.command(&["BGREWRITEAOF"]).await;
         self.until("persistence", &["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]).await;
     }
 
-    /// Ends the delay of [`start_loading`](Self::start_loading), and returns when all is loaded.
+    /// Ends the delay of [`start_loading`](Self::start_loading), and returns when everything is loaded.
     pub async fn loads_at_once(&mut self) {
         self.command(&["CONFIG", "SET", "key-load-delay", "0"]).await;
         self.answers().await;
     }
 
-    /// A copy of its data as of one moment, also while it runs: as a power failure would leave them.
+    /// Returns a copy of its data as of one moment, even while it runs: as a power failure would leave it.
     #[must_use]
     pub fn copy_data(&self) -> Copy {
         self.freeze();
@@ -172,38 +172,38 @@ impl Redis {
         copy
     }
 
-    /// Puts a copy in place of its data.
+    /// Replaces its data with a copy.
     ///
     /// # Panics
-    /// When it is running.
+    /// If it is running.
     pub fn put_back(&mut self, copy: &Copy) {
         assert!(self.pid().is_none(), "the server is running");
         copy.put_back(&self.data());
     }
 
-    /// A replica of this server that has all of it now, and goes on receiving.
+    /// Starts a replica of this server that has all of its data now, and keeps receiving.
     ///
     /// # Panics
-    /// When it does not start, or does not catch up.
+    /// If it does not start, or does not catch up.
     pub async fn replica(&self) -> Self {
         let replica = Self::start().await;
         replica.command(&["REPLICAOF", "127.0.0.1", &self.port().to_string()]).await;
         replica.until("replication", &["master_link_status:up"]).await;
         self.command(&["WAIT", "1", "0"]).await;
-        // What it was given is in its own file, too.
+        // The received data is in its own file, too.
         replica.until("persistence", &["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]).await;
         replica
     }
 
-    /// Cuts the link of a replica: what its primary is told from now on, it does not get.
+    /// Cuts a replica's link: it no longer receives its primary's writes.
     pub async fn leave(&self) {
         self.command(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
-    /// Kills the server and has a replica of it take over, under the address of this one.
+    /// Kills the server and lets a replica of it take over, under this server's address.
     ///
     /// # Panics
-    /// When the replica can't be stopped, or does not start.
+    /// If the replica cannot be stopped, or does not start.
     pub async fn fail_over_to(&mut self, mut replica: Self) {
         self.kill();
         replica.stop().await;
@@ -211,7 +211,7 @@ impl Redis {
         self.start_again().await;
     }
 
-    /// Waits until a section of `INFO` has all of these.
+    /// Waits until a section of `INFO` has all of these fields.
     async fn until(&self, section: &str, fields: &[&str]) {
         let started = Instant::now();
         loop {
@@ -224,7 +224,7 @@ impl Redis {
         }
     }
 
-    /// The answer to a command, as the protocol has it: without its end for a short one.
+    /// Returns the response to a command in protocol form; a short one without its line end.
     pub async fn command(&self, words: &[&str]) -> String {
         let mut lines = String::new();
         if let Some(password) = self.setting("requirepass") {
@@ -234,7 +234,7 @@ impl Redis {
         for word in words {
             lines.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        // An error, after everything, shows that nothing more will come.
+        // An error, after everything else, shows that nothing more will come.
         lines.push_str("QUIT\r\n");
         let mut stream = TcpStream::connect(self.process.address()).await.expect("a connection");
         stream.write_all(lines.as_bytes()).await.expect("a command");
@@ -267,14 +267,14 @@ async fn says(address: std::net::SocketAddr, password: Option<&str>, expected: &
             let _ = stream.read(&mut answer).await?;
         }
         stream.write_all(b"PING\r\n").await?;
-        // While it loads its data it answers that it does.
+        // While it is loading its data, it answers with an error.
         let length = stream.read(&mut answer).await?;
         std::io::Result::Ok(answer[..length].starts_with(expected.as_bytes()))
     };
     matches!(tokio::time::timeout(Duration::from_secs(10), ask).await, Ok(Ok(true)))
 }
 
-/// The variable that names the program to be used, a `redis-server` or `valkey-server` of another version than the installed one.
+/// The variable that names the program to use, a `redis-server` or `valkey-server` of another version than the installed one.
 pub const REDIS_PROGRAM: &str = "ADIEU_TEST_REDIS_PROGRAM";
 
 fn installed() -> PathBuf {

@@ -4,16 +4,16 @@ use tokio::sync::OnceCell;
 
 use crate::{Postgres, Redis, postgres::create_database};
 
-/// The variable that names the PostgreSQL server that tests share, as a superuser's URL.
+/// The variable with the superuser's URL of the PostgreSQL server that tests share.
 pub const POSTGRES_URL: &str = "ADIEU_TEST_POSTGRES_URL";
-/// The variable that names the Redis server that tests share.
+/// The variable with the URL of the Redis server that tests share.
 pub const REDIS_URL: &str = "ADIEU_TEST_REDIS_URL";
 
-/// The URL of a new, empty database on the server that [`POSTGRES_URL`] names, or else on one that this process shares and
-/// that ends with it. The database is not removed.
+/// Returns the URL of a new, empty database on the server that [`POSTGRES_URL`] names, or else on one that this process
+/// shares and that ends with it. The database is not removed.
 ///
 /// # Panics
-/// When there is no server, or it makes no database.
+/// If there is no server, or it cannot create the database.
 pub async fn postgres_database() -> String {
     static OWN: OnceCell<Postgres> = OnceCell::const_new();
     let server = match std::env::var(POSTGRES_URL) {
@@ -27,11 +27,11 @@ pub async fn postgres_database() -> String {
     if options.is_empty() { format!("{server}/{name}") } else { format!("{server}/{name}?{options}") }
 }
 
-/// The URL of an empty place on the server that [`REDIS_URL`] names, or else on one that this process shares and that ends
-/// with it: a prefix that no other key there has. What is written there is not removed.
+/// Returns the URL of an empty place on the server that [`REDIS_URL`] names, or else on one that this process shares and that
+/// ends with it: a prefix that no other key there has. Keys written there are not removed.
 ///
 /// # Panics
-/// When there is no server.
+/// If there is no server.
 pub async fn redis_database() -> String {
     static OWN: OnceCell<Redis> = OnceCell::const_new();
     let server = match std::env::var(REDIS_URL) {

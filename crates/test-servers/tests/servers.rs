@@ -1,4 +1,4 @@
-//! That the servers are what the tests of others count on.
+//! The servers have the properties on which other tests rely.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 use test_servers::{Postgres, Redis, postgres_database, redis_database};
 
-/// What a statement gives, a line for each row.
+/// Returns the result of a statement, one line per row.
 async fn postgres(url: &str, statement: &str) -> Result<Vec<String>, String> {
     let psql = tokio::process::Command::new("psql")
         .args(["--no-psqlrc", "--tuples-only", "--no-align", "--command", statement, url])
@@ -98,11 +98,11 @@ fn nothing_is_left_when_the_process_is_killed() {
     let servers = descendants(program.id());
     let folders: Vec<_> = servers.iter().filter_map(|pid| folder_of(*pid)).collect();
     assert_eq!((urls.len(), folders.len()), (2, 2), "{servers:?}");
-    // Also those that can't notice anything by themselves.
+    // Also processes that can't notice anything by themselves.
     for pid in servers.iter().copied().chain(servers.iter().flat_map(|pid| descendants(*pid))) {
         Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap();
     }
-    // But for the guards, which nobody freezes.
+    // Except the guards, which are never frozen.
     for pid in servers.iter().filter(|pid| command_line(**pid).starts_with("sh")) {
         Command::new("kill").args(["-CONT", &pid.to_string()]).status().unwrap();
         for pid in descendants(*pid) {
@@ -129,7 +129,7 @@ fn command_line(pid: u32) -> String {
     String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ")
 }
 
-/// The temporary folder, as a guard has it on its command line.
+/// Returns the temporary folder, as named on a guard's command line.
 fn folder_of(pid: u32) -> Option<String> {
     let line = command_line(pid);
     line.starts_with("sh").then(|| line.split_whitespace().last().unwrap().to_owned())

@@ -6,32 +6,32 @@ use axum::{
 };
 use cookie::Cookie;
 
-/// Headers that shared caches obey in place of `Cache-Control`, beside the targeted ones of RFC 9213, which end with its name:
-/// those of Fastly and Varnish, of Akamai, and of nginx.
+/// Headers that override `Cache-Control` in shared caches: those of Fastly and Varnish, of Akamai, and of nginx. The targeted
+/// headers of RFC 9213 end with `-cache-control` and are matched by that.
 const OVERRIDES_CACHE_CONTROL: [&str; 3] = ["surrogate-control", "edge-control", "x-accel-expires"];
 
-/// Cookies to be set by a response; part of one, as in `(cookies, Json(…))`.
+/// Cookies for a response to set; a part of one, as in `(cookies, Json(…))`.
 ///
-/// A response that sets any is not for a cache, whatever its headers said before: `Cache-Control` becomes `no-store`.
+/// A response that sets cookies must not be cached, whatever its headers said before: `Cache-Control` becomes `no-store`.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct SetCookies(Vec<HeaderValue>);
 
 impl SetCookies {
-    /// These as well.
+    /// Adds these cookies.
     pub fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);
         self
     }
 
     pub(super) fn push(&mut self, cookie: &Cookie<'_>) {
-        // A token is base64url and dots, and all else was looked at when the guard was made.
+        // A token is base64url and dots; the guard has validated everything else.
         if let Ok(value) = HeaderValue::try_from(cookie.to_string()) {
             self.0.push(value);
         }
     }
 
-    /// Adds them to headers, and keeps the response out of caches if there are any.
+    /// Appends the cookies to headers. If there are any, it also keeps the response out of caches.
     pub fn append_to(self, headers: &mut HeaderMap) {
         if self.0.is_empty() {
             return;

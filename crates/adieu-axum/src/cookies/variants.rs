@@ -1,5 +1,5 @@
-//! Cookies of one name that a browser has several of: of which domain and path they are it does not tell, so all that they
-//! can be of are removed.
+//! Removal of cookies that a browser has more than once. It does not send their domain and path, so they are removed for
+//! every domain and path that they can have.
 
 use std::net::IpAddr;
 
@@ -12,12 +12,12 @@ use cookie::{Cookie, SameSite};
 use super::{Cookies, SetCookies, has_prefix, is_host_byte, is_value_byte};
 use crate::location::count_cookies;
 
-/// How many domains, and how many paths, are gone through.
+/// The maximum numbers of domains and paths.
 const MAX_DOMAINS: usize = 4;
 const MAX_PATHS: usize = 12;
 
 impl Cookies {
-    /// Removes the cookies that this request has several of, whatever their domains and paths.
+    /// Removes the cookies that this request carries more than once, whatever their domains and paths.
     pub(crate) fn unset_repeated(&self, parts: &Parts) -> SetCookies {
         let mut set = SetCookies::default();
         for cookie in [&self.access, &self.refresh] {
@@ -56,7 +56,7 @@ impl Cookies {
                     cookie.set_partitioned(partitioned);
                     cookie.set_max_age(cookie::time::Duration::ZERO);
                     if same_site == SameSite::None {
-                        // Without it, a page of another site may not even remove it.
+                        // Without it, a page of another site could not remove the cookie.
                         cookie.set_same_site(same_site);
                     }
                     if let Some(domain) = domain {
@@ -69,7 +69,7 @@ impl Cookies {
     }
 }
 
-/// The host that a request was sent to, without its port.
+/// Returns the host of a request, without its port.
 fn host_of(parts: &Parts) -> &str {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str())).unwrap_or_default();
@@ -79,7 +79,7 @@ fn host_of(parts: &Parts) -> &str {
     }
 }
 
-/// A host, and the domains above it that have cookies: all but the last.
+/// Returns a host and the domains above it that can have cookies: all but the last.
 fn domains_of(host: &str) -> impl Iterator<Item = &str> {
     let is_name = !host.starts_with('[') && host.parse::<IpAddr>().is_err() && host.bytes().all(is_host_byte);
     let first = Some(host).filter(|_| is_name);
@@ -88,7 +88,7 @@ fn domains_of(host: &str) -> impl Iterator<Item = &str> {
         .take(MAX_DOMAINS)
 }
 
-/// The paths whose cookies come with a request for `path`, but for `/` (RFC 6265 §5.1.4).
+/// Returns the paths whose cookies are sent with a request for `path`, except `/` (RFC 6265 §5.1.4).
 fn paths_of(path: &str) -> impl Iterator<Item = &str> {
     let ends = path.char_indices().skip(1).filter(|(_, letter)| *letter == '/').map(|(at, _)| at);
     let below = ends.flat_map(move |at| [path.get(..at), path.get(..=at)]).chain([Some(path)]);

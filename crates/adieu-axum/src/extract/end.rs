@@ -1,4 +1,4 @@
-//! When the token of a request that goes on is no longer good.
+//! The end of a token's validity, for requests that outlive it.
 
 use std::{fmt, time::Duration};
 
@@ -12,13 +12,15 @@ use crate::{
     location::{Found, Wanted},
 };
 
-/// How often a token is judged.
+/// How often the token is verified.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The end of a good access token, for what goes on after the handler has returned: a WebSocket, or a stream of events.
+/// Reports the end of a valid access token, for work that continues after the handler has returned: a WebSocket, or a stream
+/// of events.
 ///
-/// Whoever logs out is let in no more, but what was let in before goes on until the application ends it. So a handler that
-/// starts such a thing takes this as well, and ends it when [`TokenEnd::wait`] returns. A handler that takes it is protected.
+/// After a logout new requests are rejected, but work that has already started continues until the application ends it. A
+/// handler that starts such work takes this extractor as well, and ends the work when [`TokenEnd::wait`] returns. A handler
+/// that takes it is protected.
 ///
 /// ```
 /// # use adieu_axum::TokenEnd;
@@ -41,12 +43,13 @@ pub struct TokenEnd {
 }
 
 impl TokenEnd {
-    /// Returns once the token is no longer good, and why: within a second after this node would refuse a request with it.
+    /// Waits until the token is no longer valid and returns the reason, within a second after this node would reject a
+    /// request with it.
     ///
-    /// That is also when this node can't know any more whether it has been revoked.
+    /// It also returns when this node can no longer know whether the token has been revoked.
     ///
     /// # Cancel safety
-    /// Nothing is lost when it is dropped and called again on a clone.
+    /// Dropping the future and calling this again on a clone loses nothing.
     pub async fn wait(self) -> TokenError {
         loop {
             if let Err(refusal) = self.check() {
@@ -57,7 +60,7 @@ impl TokenEnd {
     }
 
     /// # Errors
-    /// When it is no longer good.
+    /// If the token is no longer valid.
     pub(crate) fn check(&self) -> Result<(), TokenError> {
         self.guard.verifier().verify(&self.token).map(drop)
     }

@@ -1,4 +1,4 @@
-//! A token as it was sent, to log out with.
+//! A token as it was sent, for a logout.
 
 use std::fmt;
 
@@ -13,27 +13,27 @@ use crate::{
     location::{Wanted, in_cookies},
 };
 
-/// The token that a request carries, of either type, as it was sent: to log out with. An expired token is enough for that.
+/// The request's token of either type, unverified, for a logout. An expired token is enough for that.
 ///
-/// The token is not verified. A good one from a cookie was sent by one of our own pages, unless CSRF protection is off.
+/// If a valid token comes from a cookie, one of our own pages sent it, unless CSRF protection is off.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PresentedToken {
     token: String,
-    /// The other tokens in the cookies of the request.
+    /// The other tokens in the request's cookies.
     others: Vec<String>,
-    /// Where it was found.
+    /// The place where the token was found.
     pub place: Place,
 }
 
 impl PresentedToken {
-    /// The token as it was sent.
+    /// Returns the token as it was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.token
     }
 
-    /// The other tokens in the cookies of the request, if it is from one.
+    /// Returns the other tokens in the request's cookies, if this token is from a cookie.
     pub(crate) fn others(&self) -> &[String] {
         &self.others
     }
@@ -49,8 +49,8 @@ impl PresentedToken {
         let all = all.filter_map(|wanted| in_cookies(&parts.headers, cookies, wanted));
         let mut all: Vec<_> = all.flat_map(|candidates| guard.newest_first(candidates)).collect();
 
-        // A token that came with a proof is chosen. Without a proof, only cookies that are of no use any more are passed on:
-        // that a logout removes them harms nobody.
+        // A token with a CSRF proof is preferred. Without a proof, only useless cookies are passed on: removing them at a
+        // logout does no harm.
         let (mut proven, mut unproven) = (None, None);
         for (index, found) in all.iter().enumerate() {
             let Ok((claims, _)) = guard.verifier().read(&found.token) else { continue };

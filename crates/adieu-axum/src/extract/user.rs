@@ -1,4 +1,4 @@
-//! The application's own user, loaded for the subject of a token.
+//! The application's user, loaded for the subject of a token.
 
 use adieu::token::{Claims, TokenError};
 use axum::{
@@ -10,7 +10,7 @@ use axum::{
 use super::{Access, Failure, judged};
 use crate::{AuthRejection, Guard, GuardedState, RejectionReason};
 
-/// A user of the application, who can be loaded for the token of a request.
+/// A user of the application that can be loaded for the token of a request.
 ///
 /// ```
 /// # use std::{collections::HashMap, convert::Infallible, sync::Arc};
@@ -36,34 +36,34 @@ use crate::{AuthRejection, Guard, GuardedState, RejectionReason};
 /// }
 /// ```
 pub trait LoadUser<S>: Sized {
-    /// What goes wrong when the users can't be asked, and how that is answered.
+    /// The error of a failed user lookup, as a response.
     type Error: IntoResponse;
 
-    /// Whether there are users of other issuers too. Unless there are, their tokens are refused: the same subject of another
-    /// issuer is somebody else, and whoever looks one up looks at [`Claims::issuer`] as well.
+    /// Whether the application has users of other issuers. If not, their tokens are rejected: the same subject of another
+    /// issuer is a different user. If so, the lookup must also use [`Claims::issuer`].
     const OF_OTHER_ISSUERS: bool = false;
 
-    /// Loads the user that a verified access token speaks for; `None`, and with it 401, when there is none any more, or the
-    /// user may not be here.
+    /// Loads the user of a verified access token. `None` is answered with 401: the user no longer exists, or must not have
+    /// access.
     ///
     /// # Errors
-    /// When the users can't be asked.
+    /// If the user lookup fails.
     fn load_user(claims: &Claims, state: &S) -> impl Future<Output = Result<Option<Self>, Self::Error>> + Send;
 }
 
-/// The user that the request's access token speaks for: a handler that takes one is protected.
+/// The user of the request's access token: a handler that takes one is protected.
 ///
-/// The `Option` of it is `None` without a token, and still refuses a bad one, and one without a user; but a cookie with such
-/// a token is as none.
+/// `Option<CurrentUser>` is `None` without a token. It still rejects an invalid token and a token without a user, but a
+/// cookie with such a token counts as none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CurrentUser<U>(pub U);
 
 /// Why there is no [`CurrentUser`].
 #[derive(Debug)]
 pub enum UserRejection<E> {
-    /// Because of the token, or because there is no user for it.
+    /// The token was rejected, or there is no user for it.
     Refused(AuthRejection),
-    /// The users could not be asked.
+    /// The user lookup failed.
     Failed(E),
 }
 
@@ -104,7 +104,7 @@ impl<S: GuardedState, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUse
     }
 }
 
-/// The user, if there is a token, or why there is none.
+/// Loads the user if there is a token.
 async fn load<S: GuardedState, U: LoadUser<S>>(
     guard: &Guard,
     parts: &Parts,

@@ -1,4 +1,4 @@
-//! The `Authorization` header (RFC 6750 §2.1), and nothing else.
+//! The bearer token of the `Authorization` header (RFC 6750 §2.1).
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use axum::{
 use super::find::in_header;
 use crate::AuthRejection;
 
-/// The bearer token that a request carries, not verified, whatever the state of the router.
+/// The bearer token of a request, unverified; works with any router state.
 ///
-/// 1. The scheme `Bearer` may be written in any case (RFC 9110 §11.1). Credentials of another scheme are no token.
-/// 2. With more than one `Authorization` header nobody can tell which is meant, so the request is refused with 400
-///    (`invalid_request`, RFC 6750 §3.1).
-/// 3. Its length is bounded by the rules of the verifier, before anything of it is read.
+/// 1. The scheme `Bearer` is matched case-insensitively (RFC 9110 §11.1). Credentials of another scheme are not a token.
+/// 2. A request with more than one `Authorization` header is ambiguous and is rejected with 400 (`invalid_request`, RFC 6750
+///    §3.1).
+/// 3. The verifier's rules limit its length before any of it is parsed.
 ///
-/// For a token wherever the guard looks for one there is [`PresentedToken`](crate::PresentedToken).
+/// [`PresentedToken`](crate::PresentedToken) extracts a token from wherever the guard looks for one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BearerToken(String);
 
 impl BearerToken {
-    /// The token as it was sent.
+    /// Returns the token as it was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

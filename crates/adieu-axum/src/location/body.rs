@@ -1,4 +1,4 @@
-//! Bodies that are read before the handler reads them, because there may be a token in them, or a CSRF value.
+//! Bodies that are read before the handler reads them, for a token or a CSRF value.
 
 mod members;
 mod multipart;
@@ -22,17 +22,17 @@ use crate::{
     watched::{DEFAULT_BODY_TIMEOUT, too_slow},
 };
 
-/// The longest body that is read for a token, unless something else is set.
+/// The default maximum size of a body that is read for a token, in bytes.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// A layer that looks for tokens and CSRF values in bodies; see [`Guard::read_bodies`](crate::Guard::read_bodies).
 ///
-/// 1. Only a body that says that it is JSON or a form is read; all others pass untouched.
+/// 1. It reads only bodies whose content type is JSON or a form; all others pass unchanged.
 /// 2. The handler gets the body as it was sent.
-/// 3. A body that is longer than the limit is refused with 413, since nobody knows what is in it. A form with files
-///    (`multipart/form-data`) may be longer. It is read up to the field with the CSRF value, and never past the limit, so
-///    that field must come before the files.
-/// 4. A body that has not come in time is refused with 408; see [`ReadBodies::body_timeout`].
+/// 3. A body above the limit is rejected with 413, since its content is unknown. A form with files (`multipart/form-data`)
+///    may be longer. It is read up to the field with the CSRF value, and never past the limit, so that field must come before
+///    the files.
+/// 4. A body that does not arrive in time is rejected with 408; see [`ReadBodies::body_timeout`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ReadBodies {
@@ -44,7 +44,7 @@ pub struct ReadBodies {
 pub(crate) struct Reading {
     pub(crate) max_bytes: usize,
     pub(crate) timeout: Duration,
-    /// The fields of a form with files that are looked for.
+    /// The form fields to look for in `multipart/form-data`.
     fields: Vec<String>,
 }
 
@@ -63,13 +63,13 @@ impl ReadBodies {
         Self { reading: Reading::of(cookies) }
     }
 
-    /// The longest body that is read, in bytes.
+    /// Sets the maximum size of a body that is read, in bytes.
     pub fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.reading.max_bytes = max_bytes;
         self
     }
 
-    /// How long a body that is read may take to come: 30 seconds unless something else is set.
+    /// Sets the time within which a body must arrive completely; the default is 30 seconds.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.reading.timeout = timeout;
         self
@@ -98,18 +98,18 @@ impl Around for ReadBodies {
     }
 }
 
-/// What was in a body.
+/// The content of a body.
 #[derive(Debug, Clone)]
 pub(crate) enum ReadBody {
     Json(Arc<Members>),
     Form(Bytes),
-    /// The first of the fields that were looked for, and its value.
+    /// The first matching field, and its value.
     Multipart(Option<(String, String)>),
     Other,
 }
 
 impl ReadBody {
-    /// The values of the members of this name.
+    /// Returns the values of all members with this name.
     pub(super) fn members(&self, name: &str) -> impl Iterator<Item = &Value> {
         let members = match self {
             Self::Json(members) => Some(&**members),
@@ -118,7 +118,7 @@ impl ReadBody {
         members.into_iter().flat_map(move |members| members.named(name))
     }
 
-    /// The value of a field of a form that is there once.
+    /// Returns the value of a form field that is present exactly once.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         match self {
             Self::Form(form) => {
@@ -132,10 +132,10 @@ impl ReadBody {
     }
 }
 
-/// Reads the body once, unless that was done before.
+/// Reads the body, unless another layer has already read it.
 ///
 /// # Errors
-/// The answer when it is too long, or does not come to its end.
+/// The response, if the body is too long or incomplete.
 pub(crate) async fn read_body(request: Request, reading: &Reading) -> Result<Request, Response> {
     if request.extensions().get::<ReadBody>().is_some() {
         return Ok(request);
@@ -148,7 +148,7 @@ pub(crate) async fn read_body(request: Request, reading: &Reading) -> Result<Req
         let bytes =
             in_time(reading, to_bytes(body, reading.max_bytes)).await?.map_err(|error| unreadable(error.into()))?;
         let read = if is_json {
-            // For the handler to complain about when it is none.
+            // If it is not JSON, the handler reports that.
             serde_json::from_slice(&bytes).map_or(ReadBody::Other, |members| ReadBody::Json(Arc::new(members)))
         } else {
             ReadBody::Form(bytes.clone())

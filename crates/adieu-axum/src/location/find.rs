@@ -1,4 +1,4 @@
-//! Looking for a token, without believing anything of it.
+//! The search for a token in a request, without verifying it.
 
 use std::{borrow::Cow, iter};
 
@@ -9,7 +9,7 @@ use memchr::memchr;
 use super::{Location, Locations, Place, ReadBody};
 use crate::{Cookies, RejectionReason};
 
-/// Which token is looked for, where there is a place for each.
+/// The type of token to look for, where each type has its own place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Access,
@@ -25,7 +25,7 @@ pub(crate) struct Found<'r> {
     pub(crate) place: Place,
 }
 
-/// What was found in one place: a token, or several where a browser can have several.
+/// The tokens that were found in one place: one, or several where a browser can have several.
 pub(crate) struct Candidates<'r> {
     pub(crate) first: Found<'r>,
     pub(crate) others: Vec<Found<'r>>,
@@ -37,10 +37,10 @@ impl<'r> Candidates<'r> {
     }
 }
 
-/// The token in the first of these places that has one, or of those that the route has instead.
+/// Returns the token in the first of these places that has one, or in the route's own places.
 ///
 /// # Errors
-/// When there are two in one place that can have one only, or something that can't be one.
+/// If there are two tokens in a place that allows only one, or a value that cannot be a token.
 pub(crate) fn find<'r>(
     parts: &'r Parts,
     usual: &[Location],
@@ -70,7 +70,7 @@ pub(crate) fn find<'r>(
     Ok(None)
 }
 
-/// The token in this header, if there is one.
+/// Returns the token in this header, if there is one.
 pub(super) fn in_header<'r>(
     headers: &'r HeaderMap,
     name: &HeaderName,
@@ -99,8 +99,8 @@ pub(super) fn in_header<'r>(
     }
 }
 
-/// The tokens in the cookies of one kind. A browser has several of one name after the guard was given another domain or
-/// path, or when a neighbouring domain has set one.
+/// Returns the tokens in the cookies of one type. A browser has several of one name after the guard's domain or path has
+/// changed, or when a neighbouring domain has set one.
 pub(crate) fn in_cookies<'r>(headers: &'r HeaderMap, cookies: &Cookies, wanted: Wanted) -> Option<Candidates<'r>> {
     let in_access = || tokens(headers, &cookies.access.name, Place::AccessCookie);
     let in_refresh = || tokens(headers, &cookies.refresh.name, Place::RefreshCookie);
@@ -113,24 +113,24 @@ pub(crate) fn in_cookies<'r>(headers: &'r HeaderMap, cookies: &Cookies, wanted: 
 
 fn tokens<'r>(headers: &'r HeaderMap, name: &str, place: Place) -> Option<Candidates<'r>> {
     let tokens = cookies_of(headers).filter(|(named, token)| *named == name.as_bytes() && !token.is_empty());
-    // What is not text is no token, and is refused as none.
+    // A value that is not text is not a token, and is rejected as invalid.
     let mut found = tokens.map(|(_, token)| Found { token: String::from_utf8_lossy(token), place });
     Some(Candidates { first: found.next()?, others: found.collect() })
 }
 
-/// How often a request has a cookie of this name.
+/// Returns how many cookies of this name a request has.
 pub(crate) fn count_cookies(headers: &HeaderMap, name: &str) -> usize {
     cookies_of(headers).filter(|(named, _)| *named == name.as_bytes()).count()
 }
 
-/// The names and values of the cookies that a request has, byte by byte: browsers compare the prefixes of names so
-/// (RFC 6265bis §5.7), and would let a neighbouring domain set a name that only begins with another kind of white space.
+/// Returns the names and values of a request's cookies as bytes: browsers compare the prefixes of names that way (RFC 6265bis
+/// §5.7), and would let a neighbouring domain set a name that begins with some other white space.
 fn cookies_of(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     // The specification allows one `Cookie` header; HTTP/2 may split it (RFC 9113 §8.2.3).
     headers.get_all(header::COOKIE).iter().flat_map(|value| pairs(value.as_bytes())).filter_map(name_and_value)
 }
 
-/// What is between semicolons.
+/// Splits at semicolons.
 fn pairs(cookies: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(cookies);
     iter::from_fn(move || {
@@ -151,7 +151,7 @@ fn split_once(at: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((before, after.get(1..)?))
 }
 
-/// Without the white space of HTTP at both ends (RFC 9110 §5.6.3), and no other.
+/// Removes HTTP white space at both ends (RFC 9110 §5.6.3), and no other.
 fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
@@ -188,7 +188,7 @@ fn in_body<'r>(
     for name in names {
         let mut values = body.members(name);
         let Some(value) = values.next() else { continue };
-        // Two readers would take two different ones.
+        // Two parsers could choose different ones.
         if values.next().is_some() {
             return Err(RejectionReason::Ambiguous(Place::JsonBody));
         }
@@ -202,7 +202,7 @@ fn in_body<'r>(
     Ok(None)
 }
 
-/// Whether a response sets or removes this cookie.
+/// Returns whether a response sets or removes this cookie.
 pub(crate) fn sets_cookie(headers: &HeaderMap, name: &str) -> bool {
     let set = headers.get_all(header::SET_COOKIE).iter();
     set.filter_map(|value| name_and_value(value.as_bytes())).any(|(named, _)| named == name.as_bytes())

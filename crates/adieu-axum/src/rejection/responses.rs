@@ -1,4 +1,4 @@
-//! The words in which a refusal is answered.
+//! The responses to rejected requests.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -7,10 +7,11 @@ use axum::{
 
 use super::{RejectionKind, RejectionReason};
 
-/// Answers refused requests. A closure is one; it may leave the rest to [`FlaskJwtExtendedResponses`] or [`Rfc6750Answers`].
+/// Answers rejected requests. A closure implements it, and may delegate to [`FlaskJwtExtendedResponses`] or
+/// [`Rfc6750Answers`].
 ///
-/// Whoever implements it tells the client no more than the [`RejectionKind`]: the [`RejectionReason`] is for the log, which has it
-/// already.
+/// An implementation must not reveal more to the client than the [`RejectionKind`]: the [`RejectionReason`] is for the log,
+/// which already has it.
 ///
 /// ```
 /// # use adieu_axum::{FlaskJwtExtendedResponses, Guard, RejectionReason, RejectionResponses, RejectionKind};
@@ -23,7 +24,7 @@ use super::{RejectionKind, RejectionReason};
 /// # }
 /// ```
 pub trait RejectionResponses: Send + Sync + 'static {
-    /// The answer.
+    /// Returns the response to this rejection.
     fn answer(&self, reason: &RejectionReason) -> Response;
 }
 
@@ -36,12 +37,12 @@ where
     }
 }
 
-/// The answers of the course "REST APIs with Flask and Python", to the letter, where it has one; with a challenge as
-/// RFC 6750 §3 has it.
+/// The responses of the course "REST APIs with Flask and Python", word for word where it has one, with a challenge as in RFC
+/// 6750 §3.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FlaskJwtExtendedResponses;
 
-/// Answers in the words of RFC 6750 §3.1: `error` and `error_description`, in the challenge and as JSON.
+/// The responses of RFC 6750 §3.1: `error` and `error_description`, in the challenge and as JSON.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rfc6750Answers;
 
@@ -59,12 +60,12 @@ impl RejectionResponses for Rfc6750Answers {
     }
 }
 
-/// The status of a kind of refusal.
+/// Returns the status of this kind of rejection.
 pub(super) const fn status(kind: RejectionKind) -> StatusCode {
     Words::of(kind).status
 }
 
-/// An answer, word for word.
+/// A response, word for word.
 struct Words {
     status: StatusCode,
     challenge: Option<&'static str>,
@@ -72,7 +73,7 @@ struct Words {
     rfc6750: &'static str,
 }
 
-/// What RFC 6750 calls `invalid_token`, with the same words in the challenge and in the body.
+/// The error `invalid_token` of RFC 6750, with the same description in the challenge and in the body.
 macro_rules! invalid_token {
     ($says:literal, $course:literal) => {
         Words {
@@ -84,7 +85,7 @@ macro_rules! invalid_token {
     };
 }
 
-/// What RFC 6750 calls `invalid_request`.
+/// The error `invalid_request` of RFC 6750.
 macro_rules! invalid_request {
     ($says:literal) => {
         Words {
@@ -101,7 +102,7 @@ impl Words {
         match kind {
             RejectionKind::Missing => Self {
                 status: StatusCode::UNAUTHORIZED,
-                // Without an error code when there was no token (§3.1).
+                // No error code if there was no token (§3.1).
                 challenge: Some("Bearer"),
                 course: r#"{"description":"Request does not contain an access token.","error":"authorization_required"}"#,
                 rfc6750: "{}",

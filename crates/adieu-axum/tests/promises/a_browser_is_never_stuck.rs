@@ -1,5 +1,5 @@
-//! A browser sends what cookies it has, good or not, and several of one name: none of that locks its user out for good, and
-//! a logout leaves none of them.
+//! A browser sends all its cookies, valid or not, and several of one name: none of that locks its user out for good, and a logout
+//! removes all of them.
 
 use adieu::{session::Scope, time::Clock as _};
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, PresentedToken, dangerous};
@@ -30,7 +30,7 @@ fn router(app: &App, guard: Guard) -> Router {
         .with_state(app.state(guard))
 }
 
-/// Names that neighbours can set too.
+/// Uses cookie names that neighbouring domains can set too.
 fn of_flask(app: &App) -> Router {
     router(app, app.guard().cookies(Cookies::of_flask()).unwrap())
 }
@@ -51,7 +51,7 @@ impl Browser {
     }
 }
 
-/// The cookies that an answer removes.
+/// Returns the cookies that a response removes.
 fn removed(answer: &Answer) -> Vec<String> {
     let is_removal = |cookie: &String| cookie.contains("Max-Age=0");
     let cookies = answer.set_cookies().into_iter().filter(is_removal);
@@ -71,7 +71,7 @@ async fn a_logout_of_what_has_ended_already_removes_the_cookies() {
         assert_eq!(removed(&out), NAMES, "{line}");
         assert_eq!(out.header("cache-control"), "no-store");
     }
-    // It needs no proof: the cookies are of no use to anybody.
+    // It needs no CSRF value: the cookies are useless.
     let out = send(&router, "POST /account/logout", &[("cookie", &browser.cookies)], "").await;
     assert_eq!(removed(&out), NAMES);
 }
@@ -97,23 +97,23 @@ async fn a_logout_that_is_not_done_leaves_the_cookies() {
     let app = App::new();
     let router = of_flask(&app);
     let browser = Browser::after(&send(&router, "POST /login", &[], "").await);
-    // Another site asks for it, with or without the cookies.
+    // Another site sends the request, with or without the cookies.
     for headers in [&[("cookie", browser.cookies.as_str())][..], &[]] {
         let out = send(&router, "POST /account/logout", headers, "").await;
         assert_eq!((out.status, out.set_cookies().len()), (401, 0), "{}", out.text());
     }
     assert_eq!(browser.send(&router, "GET /me").await.text(), "200 jose");
-    // The access token has expired, and its session has not.
+    // The access token has expired, but its session has not.
     app.pass(std::time::Duration::from_secs(3600));
     let out = send(&router, "POST /account/logout", &[("cookie", &browser.cookies)], "").await;
     assert_eq!((out.status, out.set_cookies().len()), (401, 0), "{}", out.text());
-    // Of others it ends none, and its own goes on.
+    // It ends no other session, and its own continues.
     let out = browser.send(&router, "POST /others").await;
     assert!(out.status == 401 && out.body.contains("token_expired"), "{}", out.text());
     assert_eq!(out.set_cookies().len(), 0);
     let out = browser.send(&router, "POST /account/logout").await;
     assert_eq!((out.status, removed(&out).len()), (200, 4));
-    // A node that has heard nothing for too long does not know all keys.
+    // A stale node does not know all keys.
     app.clock.advance(std::time::Duration::from_secs(5));
     let cookie = format!("access_token_cookie={}", App::new().log_in().await.access);
     let out = send(&router, "POST /account/logout", &[("cookie", &cookie)], "").await;
@@ -154,7 +154,7 @@ async fn a_page_for_everybody_is_shown_also_with_a_cookie_that_is_no_good() {
         let cookie = format!("access_token_cookie={token}");
         assert_eq!(send(&router, "GET /page", &[("cookie", &cookie)], "").await.text(), "200 anybody");
         assert_eq!(send(&router, "GET /me", &[("cookie", &cookie)], "").await.status, 401);
-        // Whoever writes a header can leave it out.
+        // A client that writes the header itself can leave it out.
         let header = format!("Bearer {token}");
         assert_eq!(send(&router, "GET /page", &[("authorization", &header)], "").await.status, 401);
     }
@@ -165,7 +165,7 @@ async fn a_page_for_everybody_is_shown_also_with_a_cookie_that_is_no_good() {
     assert_eq!(browser.send(&router, "GET /page").await.text(), "200 anybody");
     assert_eq!(browser.send(&router, "GET /me").await.status, 401);
     app.clock.set_wall(now);
-    // That nobody knows is not to be taken for that there is none.
+    // If the node can't know the session, it must not conclude that there is none.
     let browser = Browser::after(&send(&router, "POST /login", &[], "").await);
     app.clock.advance(std::time::Duration::from_secs(5));
     assert_eq!(browser.send(&router, "GET /page").await.status, 503);

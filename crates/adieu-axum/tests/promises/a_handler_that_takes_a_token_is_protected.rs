@@ -1,5 +1,5 @@
-//! A handler that takes a token is protected; what it does not get, the client is told in one of a few answers, and the
-//! operator in a line of the log.
+//! A handler that takes a token is protected: a request without a valid one gets one of a few responses, and the operator gets a line in
+//! the log.
 
 use std::{
     io,
@@ -76,13 +76,13 @@ impl App {
         self.sessions.refresh(&token, serde_json::Map::new()).await.unwrap()
     }
 
-    /// Lets time pass, in which this node goes on hearing of every logout.
+    /// Advances time, while this node keeps up with every logout.
     fn pass(&self, time: Duration) {
         self.clock.advance(time);
         self.freshness.complete_at(self.clock.moment());
     }
 
-    /// Status, body and challenge.
+    /// Returns status, body and challenge.
     async fn get(&self, path: &str, authorization: &[&str]) -> String {
         let method = if path == "/bearer" { "POST" } else { "GET" };
         let mut request = Request::builder().method(method).uri(path);

@@ -1,4 +1,4 @@
-//! Everything below the layer needs a token, except what is named, and preflights.
+//! Every route below the layer needs a token, except the named ones and preflights.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ async fn a_preflight_needs_no_token_and_every_other_options_request_does() {
             assert_eq!(send(&router, line, &[origin, method, body], "x").await.status, 401, "{line}");
         }
     }
-    // As HTTP/2 may have it: no handler gets what came without a token.
+    // A request that HTTP/2 allows: no handler gets a body that came without a token.
     let unannounced = send(&router, "OPTIONS /echo", &[origin, method], "x").await;
     assert_eq!((unannounced.text(), send(&router, "OPTIONS /echo", &[], "x").await.status), ("200 ".to_owned(), 401));
     for line in ["GET /api/users", "POST /api/users", "HEAD /api/users"] {
@@ -91,7 +91,7 @@ async fn a_preflight_needs_no_token_and_every_other_options_request_does() {
     assert_eq!(send_with(&router, "OPTIONS /api/users", &token).await.text(), "200 users");
 }
 
-/// Between layers that change what the bodies and the errors are, as axum's own.
+/// Between layers that change the types of bodies and errors, as axum's own do.
 #[tokio::test]
 async fn it_can_be_anywhere_among_other_layers() {
     let app = App::new();

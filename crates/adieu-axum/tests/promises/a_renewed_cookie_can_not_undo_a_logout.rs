@@ -1,4 +1,4 @@
-//! Whoever is at work gets another access token in time; whoever has logged out gets none, whichever comes first.
+//! An active user gets a new access token in time; a logged-out user gets none, whichever request arrives first.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ fn guard(app: &App) -> Guard {
     app.guard().cookies(Cookies::new()).unwrap()
 }
 
-/// What caches obey in place of `Cache-Control`.
+/// Headers that caches obey in place of `Cache-Control`.
 const OVERRIDES: [&str; 5] =
     ["cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "edge-control", "x-accel-expires"];
 
@@ -39,7 +39,7 @@ fn router(app: &App, guard: Guard) -> Router {
         )
         .route(
             "/quietly",
-            // Logs out, and leaves the cookies to be what they are.
+            // Logs out without removing the cookies.
             post(async |auth: Auth, token: PresentedToken| {
                 auth.log_out(&token, Scope::This).await.map(|done| done.sessions_ended.to_string())
             }),
@@ -65,7 +65,7 @@ async fn a_cookie_that_is_about_to_expire_is_renewed() {
     let renewed = with_cookie_of(&router, "GET /me", &login).await;
     assert_eq!(renewed.text(), "200 Yes");
     assert_eq!(renewed.set_cookies().len(), 2);
-    // The form in this very page, and those in other tabs, have the value from before.
+    // The form in this page, and those in other tabs, have the previous value.
     assert_eq!(renewed.cookie(CSRF), login.cookie(CSRF));
 
     app.pass(10 * MINUTE);
@@ -106,7 +106,7 @@ async fn the_session_lasts_no_longer_for_it_and_its_refresh_token_stays() {
     assert!(after[0].access_expires_at >= app.clock.now().plus(15 * MINUTE));
     assert!(app.sessions.verify_refresh(&refresh).await.is_ok());
 
-    // An idle session ends, whoever renews: refresh tokens live for 30 days.
+    // An idle session ends, whichever side renews: refresh tokens live for 30 days.
     for _ in 0..(30 * 24 * 6) {
         app.pass(10 * MINUTE);
         let next = with_cookie_of(&router, "GET /me", &last).await;
@@ -133,8 +133,8 @@ async fn a_logout_in_the_same_request_wins() {
     }
 }
 
-/// On both sides of a logout on every schedule that two threads come to: whatever cookie a request came back with, it is
-/// of no use afterwards.
+/// Before and after a logout, on every schedule that two threads produce: whichever cookie a response set, it is useless
+/// afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logout_that_races_wins() {
     let app = App::new();
@@ -178,7 +178,7 @@ async fn a_logout_elsewhere_that_this_node_has_not_heard_of_wins() {
     let router = router(&app, guard(&app));
     let login = send(&router, "POST /login", &[], "").await;
     app.pass(11 * MINUTE);
-    // The row goes without this node's index hearing of it, as when another process ends it.
+    // The row is deleted without an entry in this node's index, as when another process ends the session.
     let session = app.sessions.store().sessions(None, 1).await.unwrap().remove(0);
     let ending = adieu::session::EndSessions {
         issuer: app.sessions.issuer().clone(),

@@ -1,4 +1,4 @@
-//! A client decides when it sends a body. Whoever has logged out meanwhile, or whose token has expired, does nothing with it.
+//! A client decides when it sends a body. If it has logged out meanwhile, or its token has expired, the request has no effect.
 
 use std::{
     pin::Pin,
@@ -31,7 +31,7 @@ use crate::support::{Answer, App, receive};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A body that comes when the test sends it.
+/// A body that arrives when the test sends it.
 struct Withheld {
     asked: Option<oneshot::Sender<()>>,
     parts: mpsc::UnboundedReceiver<&'static str>,
@@ -53,7 +53,7 @@ impl HttpBody for Withheld {
     }
 }
 
-/// A request whose head has been judged, and whose body is waited for.
+/// A request whose head has been checked, and whose body is awaited.
 struct Opened {
     body: mpsc::UnboundedSender<&'static str>,
     answer: JoinHandle<Answer>,
@@ -75,7 +75,7 @@ impl Opened {
 
     async fn finish(self, parts: &[&'static str]) -> String {
         for part in parts {
-            // Nobody may listen any more.
+            // The receiver may be gone.
             let _ = self.body.send(part);
         }
         drop(self.body);
@@ -83,7 +83,7 @@ impl Opened {
     }
 }
 
-/// How often a handler has done something.
+/// How often a handler has run.
 #[derive(Clone, Default)]
 struct Done(Arc<AtomicUsize>);
 
@@ -110,7 +110,7 @@ fn router(app: &App, done: &Done) -> Router {
         )
         .route(
             "/layer/whatever-comes",
-            // It would go on without a body.
+            // The handler would continue without a body.
             post(async move |_: Result<Bytes, BytesRejection>| two.once()),
         )
         .layer(guard.protect());
@@ -185,7 +185,7 @@ async fn a_body_that_comes_in_parts_with_a_good_token_is_handed_on_whole() {
     assert_eq!(done.times(), PATHS.len());
 }
 
-/// A client that is told to go on with the body knows that its head has been judged.
+/// A client that gets `100 Continue` knows that its head has been checked.
 #[tokio::test]
 async fn a_real_client_can_withhold_a_body_too() {
     let (app, done) = (App::new(), Done::default());
@@ -215,7 +215,7 @@ async fn a_real_client_can_withhold_a_body_too() {
     serving.abort();
 }
 
-/// A body that is read elsewhere than in the handler ends with an error, once the request has been answered.
+/// A body that is read outside the handler ends with an error, once the request has been answered.
 #[tokio::test]
 async fn who_reads_on_after_the_answer_is_stopped_too() {
     let app = App::new();

@@ -1,4 +1,4 @@
-//! Claims are read into the application's own type, its users are loaded for their tokens, and it may demand more.
+//! Claims are read into the application's own type, its users are loaded for their tokens, and it may require more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -167,8 +167,7 @@ async fn a_token_has_the_life_the_claims_and_the_header_that_it_was_given() {
     assert_eq!(send_with(&router, "GET /", access).await.text(), r#"200 false "JOSE""#);
 }
 
-/// What another issuer says of somebody counts for nothing here, unless it is trusted with that; and the same subject is not
-/// the same user.
+/// Claims of another issuer do not count here, unless it is trusted with them; and the same subject is not the same user.
 #[tokio::test]
 async fn what_another_issuer_claims_is_not_ours() {
     let key = SigningKey::generate(Algorithm::EdDSA).unwrap();

@@ -1,4 +1,4 @@
-//! The library alone: an application with users of its own hands in a subject.
+//! The library alone: an application with its own users passes a subject to it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -114,7 +114,7 @@ async fn sessions_are_there_to_be_listed_and_ended() {
     assert!(send_with(&router, "GET /me", &device.access).await.body.contains("token_revoked"));
 }
 
-/// A socket that listens on `[::]` says so of every client that comes over IPv4.
+/// A socket that listens on `[::]` reports IPv4 clients as mapped addresses.
 #[tokio::test]
 async fn an_ipv4_address_is_kept_as_such() {
     let app = App::new();

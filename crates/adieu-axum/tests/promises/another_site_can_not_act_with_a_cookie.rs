@@ -1,4 +1,4 @@
-//! A browser sends cookies by itself, so a request that changes something must repeat what only our own pages can read.
+//! A browser sends cookies by itself, so a request that changes something must repeat a value that only the application's pages can read.
 
 use adieu::{session::TokenOptions, token::TokenType};
 use adieu_axum::{AccessToken, Auth, Cookies, Guard, Location, RefreshToken, SameSite, SetCookies, dangerous};
@@ -30,7 +30,7 @@ fn with_cookies(app: &App) -> Router {
     router(app, app.guard().cookies(Cookies::new()).unwrap())
 }
 
-/// What a browser sends back of the cookies that were set, and the two CSRF values.
+/// Returns the cookies that a browser sends back, and the two CSRF values.
 fn jar(answer: &Answer) -> (String, String, String) {
     let cookie = |name: &str| answer.cookie(name).unwrap();
     let jar = ["__Host-access_token", "__Host-refresh_token", "__Host-csrf_access_token", "__Host-csrf_refresh_token"]
@@ -92,7 +92,7 @@ async fn a_wrong_proof_is_none() {
         let proof = [("cookie", jar_of_one.as_str()), ("x-csrf-token", wrong)];
         assert_eq!(send(&router, "POST /me", &proof, "").await.text(), REFUSED, "{wrong}");
     }
-    // The cookie alone is sent by any page; a second header may be anybody's.
+    // Any page can send the cookie alone; another party may have added a second header.
     let twice = [("cookie", jar_of_one.as_str()), ("x-csrf-token", &csrf), ("x-csrf-token", &csrf)];
     assert_eq!(send(&router, "POST /me", &twice, "").await.text(), REFUSED);
     let form = [("cookie", jar_of_one.as_str()), ("content-type", "application/x-www-form-urlencoded")];
@@ -118,7 +118,7 @@ async fn a_token_that_was_not_made_for_a_cookie_is_none() {
     let cookie = format!("__Host-access_token={}", pair.access);
     let proof = [("cookie", cookie.as_str()), ("x-csrf-token", "")];
     assert_eq!(send(&router, "POST /me", &proof, "").await.text(), REFUSED);
-    // In a header it is as good as ever: no other site can write one.
+    // In a header the token stays valid: no other site can set one.
     let header = [("authorization", format!("Bearer {}", pair.access))];
     assert_eq!(send(&router, "POST /me", &[(header[0].0, &header[0].1)], "").await.text(), "200 jose");
 }
@@ -214,7 +214,7 @@ async fn a_form_with_files_can_carry_the_proof_before_them() {
     }
 }
 
-/// A page keeps the value from when it was loaded, in its forms; other tabs go on meanwhile.
+/// A page keeps in its forms the value from when it was loaded, while other tabs continue.
 #[tokio::test]
 async fn the_value_is_good_for_as_long_as_the_session() {
     let app = App::new();
@@ -232,7 +232,7 @@ async fn the_value_is_good_for_as_long_as_the_session() {
         assert_eq!(send(&router, "POST /me", &proof, "").await.text(), "200 jose");
         cookies = newer;
     }
-    // Another session has values of its own.
+    // Another session has its own values.
     assert_ne!(jar(&send(&router, "POST /login", &[], "").await).1, csrf);
 }
 
@@ -274,7 +274,7 @@ async fn a_websocket_is_opened_by_our_own_pages_only() {
         assert_eq!(open("GET /me", origin).await, REFUSED, "{origin:?}");
         assert!(open("CONNECT /me", origin).await.starts_with("401 "), "{origin:?}");
     }
-    // No page can write a header to it, and what is no upgrade of the connection to something else is as ever.
+    // A page can't add a header to it; a request that is not an upgrade is handled as usual.
     let token = app.log_in().await.access;
     let bearer = [("authorization", format!("Bearer {token}")), ("upgrade", "websocket".to_owned())];
     let bearer = bearer.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -295,7 +295,7 @@ async fn a_page_of_this_machine_needs_no_tls_to_open_a_websocket() {
     }
 }
 
-/// Browsers leave a longer one out without a word, and nobody would know why a login does not last.
+/// Browsers silently drop a longer cookie, and the application could not find out why a login does not last.
 #[tokio::test]
 async fn a_token_that_browsers_do_not_keep_fails_the_login() {
     let app = App::new();

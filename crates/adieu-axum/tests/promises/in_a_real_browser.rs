@@ -1,4 +1,4 @@
-//! What Chromium does with the cookies, also with those that a neighbour plants.
+//! Cookies in Chromium, also those that a neighbouring domain plants.
 
 use std::{
     process::Stdio,
@@ -17,7 +17,7 @@ use tokio::{net::TcpListener, process::Command, sync::mpsc};
 
 use crate::support::{App, log_in, log_out, subject};
 
-/// What a page of ours does, and reports.
+/// A page of the application, which acts and reports.
 const PAGE: &str = r"<!DOCTYPE html><body><script>
 const log = [];
 const csrf = () => (document.cookie.match(/(?:^|; )csrf_access_token=([^;]*)/) || [])[1] || '';
@@ -69,7 +69,7 @@ const neighbour = () => new Promise((done) => {
 })();
 </script>";
 
-/// A page of a neighbour, to which a browser sends cookies as to us.
+/// A page of a neighbouring domain, to which a browser sends the same cookies.
 const NEIGHBOUR: &str = r"<!DOCTYPE html><script>
 new WebSocket(`ws://www.shop.example:${location.port}/account/socket`).onclose = () => parent.postMessage('done', '*');
 </script>";
@@ -157,7 +157,7 @@ async fn it_is_never_stuck_and_a_neighbour_opens_no_socket() {
     assert_eq!(*let_in.lock().unwrap(), [format!("http://www.shop.example:{port}")]);
 }
 
-/// In order, each as often as it is there.
+/// Returns the names in order, each as often as it occurs.
 fn names_of_cookies(headers: &HeaderMap) -> String {
     let cookies = headers.get(header::COOKIE).map_or("", |cookies| cookies.to_str().unwrap());
     let mut names: Vec<_> = cookies.split("; ").filter_map(|cookie| cookie.split('=').next()).collect();

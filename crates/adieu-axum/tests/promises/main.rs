@@ -1,4 +1,4 @@
-//! What an application can rely on, one file for each promise.
+//! The promises to applications, each in its own file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;

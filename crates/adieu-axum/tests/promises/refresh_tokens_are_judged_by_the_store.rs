@@ -1,4 +1,4 @@
-//! A handler that takes a refresh token gets one that is good now: which ones are, the index does not know.
+//! A handler that takes a refresh token gets one that is valid now, which only the store knows, not the index.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn each_type_is_taken_for_what_it_is() {
     for line in ["GET /refresh", "GET /any"] {
         assert_eq!(send(&router, line, &[], "").await.status, 401);
     }
-    // Taking it has not used it up.
+    // Extracting it has not used it up.
     let token = app.sessions.inspect(&pair.refresh).unwrap();
     assert!(app.sessions.refresh(&token, serde_json::Map::new()).await.is_ok());
 }
@@ -45,7 +45,7 @@ async fn long_after_a_logout_it_is_still_refused() {
     let router = router(&app);
     let pair = app.log_in().await;
     app.sessions.log_out(&pair.access, Scope::This).await.unwrap();
-    // The revocation has lapsed with the access tokens; the refresh token would live for weeks.
+    // The revocation has expired with the access tokens; the refresh token would live for weeks.
     app.pass(7 * DAY);
     while app.verifier.index().drop_lapsed(app.verifier.now()) {}
     for line in ["GET /refresh", "GET /any", "GET /optional"] {

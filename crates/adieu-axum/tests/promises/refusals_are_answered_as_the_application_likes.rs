@@ -1,4 +1,4 @@
-//! In the course's words, in those of RFC 6750, or in the application's own, each with its own status.
+//! Rejections use the course's wording, that of RFC 6750, or the application's own, each with its own status.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn router(app: &App, guard: Guard) -> Router {
         .with_state(app.state(guard))
 }
 
-/// What each kind of refusal that a bearer token can have is answered with.
+/// Returns the response to each kind of rejection that a bearer token can have.
 async fn answers(guard: impl FnOnce(Guard) -> Guard) -> Vec<String> {
     let app = App::new();
     let router = router(&app, guard(app.guard()));

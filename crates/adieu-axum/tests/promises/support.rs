@@ -1,4 +1,4 @@
-//! An application whose clock stands still until it is told otherwise.
+//! An application with a manual clock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use axum::{
 };
 use tower::ServiceExt as _;
 
-/// What a router of these tests has for its state.
+/// The state of the routers in these tests.
 #[derive(Clone, FromRef)]
 pub(crate) struct State {
     pub(crate) guard: Guard,
@@ -71,7 +71,7 @@ impl App {
         State { guard, sessions: Arc::clone(&self.sessions) }
     }
 
-    /// Lets time pass, in which this node goes on hearing of every logout.
+    /// Advances time, while this node keeps up with every logout.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.advance(time);
         self.freshness.complete_at(self.clock.moment());
@@ -86,7 +86,7 @@ pub(crate) fn subject(name: &str) -> Subject {
     Subject::new(name).unwrap()
 }
 
-/// Handlers that most tests need.
+/// Logs a user in; most tests need this handler.
 pub(crate) async fn log_in(auth: adieu_axum::Auth) -> Result<Tokens, AuthRejection> {
     auth.log_in(subject("jose")).await
 }
@@ -99,7 +99,7 @@ pub(crate) async fn log_out(auth: adieu_axum::Auth, token: PresentedToken) -> Re
     auth.log_out(&token, adieu::session::Scope::This).await
 }
 
-/// What came back.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -107,7 +107,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Status and body.
+    /// Returns status and body.
     pub(crate) fn text(&self) -> String {
         format!("{} {}", self.status, self.body)
     }
@@ -120,12 +120,12 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// The cookies that it sets, as they are written.
+    /// Returns the cookies that it sets, as written.
     pub(crate) fn set_cookies(&self) -> Vec<String> {
         self.headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
     }
 
-    /// The value of a cookie that it sets.
+    /// Returns the value of a cookie that it sets.
     pub(crate) fn cookie(&self, name: &str) -> Option<String> {
         let start = format!("{name}=");
         let cookies = self.set_cookies();
@@ -134,7 +134,7 @@ impl Answer {
     }
 }
 
-/// Sends `GET /path` or the like, with headers and a body.
+/// Sends a request such as `GET /path`, with headers and a body.
 pub(crate) async fn send(router: &Router, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let (method, path) = line.split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(path);
@@ -144,7 +144,7 @@ pub(crate) async fn send(router: &Router, line: &str, headers: &[(&str, &str)], 
     receive(router.clone(), request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
-/// The same with one header, which need not be text.
+/// Like [`send`], with one header whose value need not be text.
 pub(crate) async fn send_bytes(router: &Router, line: &str, name: &str, value: &[u8]) -> Answer {
     let (method, path) = line.split_once(' ').unwrap();
     let request = Request::builder().method(method).uri(path).header(name, value);
@@ -158,7 +158,7 @@ pub(crate) async fn receive(router: Router, request: Request<Body>) -> Answer {
     Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
 }
 
-/// The same with a bearer token.
+/// Like [`send`], with a bearer token.
 pub(crate) async fn send_with(router: &Router, line: &str, token: &str) -> Answer {
     send(router, line, &[("authorization", &format!("Bearer {token}"))], "").await
 }

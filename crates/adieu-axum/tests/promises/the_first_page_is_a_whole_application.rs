@@ -1,5 +1,5 @@
-//! The first page of the documentation is an application of at most 40 lines; that it runs is what its doctest shows. The
-//! guide has a line for whatever is looked for.
+//! The first page of the documentation is an application of at most 40 lines; its doctest shows that it runs. The guide has a line for
+//! each topic.
 
 const PAGE: &str = include_str!("../../src/lib.rs");
 const GUIDE: &str = include_str!("../../docs/coming-from-flask-jwt-extended.md");

@@ -1,4 +1,4 @@
-//! In order; the first place with a token decides; two in one place are none.
+//! Locations are searched in order; the first one with a token decides; two tokens in one location count as none.
 
 use adieu_axum::{AccessToken, AnyToken, Cookies, Guard, Location, Place, only_in};
 use axum::{
@@ -92,7 +92,7 @@ async fn two_tokens_in_one_place_are_none() {
     }
 }
 
-/// Of two members with one name most readers take the last, and some the first.
+/// If two members have one name, most parsers take the last, and some the first.
 #[tokio::test]
 async fn a_token_that_is_in_a_body_twice_is_none() {
     let app = App::new();
@@ -108,7 +108,7 @@ async fn a_token_that_is_in_a_body_twice_is_none() {
         let answer = send(&router, "POST /body", &json, &body).await;
         assert_eq!(answer.status, 400, "{body} {}", answer.text());
     }
-    // Two of another name are the handler's business.
+    // Duplicates of other names are left to the handler.
     let body = format!(r#"{{"a":1,"access_token":"{token}","a":2}}"#);
     assert_eq!(send(&router, "POST /body", &json, &body).await.status, 200);
 }
@@ -177,7 +177,7 @@ async fn a_token_in_a_body_leaves_the_body_to_the_handler() {
     assert_eq!(send(&router, "POST /any", &json, &refresh).await.text(), "200 JsonBody refresh");
     assert_eq!(send(&router, "POST /any", &json, &body).await.text(), "200 JsonBody access");
 
-    // Not what it says, not a token, not for a handler that wants an access token, or too much.
+    // A wrong content type, a value that is no token, a token that is no access token, or a body that is too long.
     for (content_type, body, status) in [
         ("text/plain", body.as_str(), 401),
         ("application/json", "[1]", 401),

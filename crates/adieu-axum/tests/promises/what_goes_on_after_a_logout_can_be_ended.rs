@@ -1,4 +1,4 @@
-//! What was let in before a logout, as a WebSocket or a stream of events, is told when to end.
+//! Work that began before a logout, such as a WebSocket or a stream of events, is notified when it must end.
 
 use std::time::Duration;
 

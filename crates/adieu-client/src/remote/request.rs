@@ -1,4 +1,4 @@
-//! What is asked of a node, in its words.
+//! The requests to a node.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use adieu::{
     time::{Timestamp, milliseconds_up},
 };
 
-/// The most revocations in one request, and the most bytes of them: a node takes 64 KiB unless it is set otherwise.
+/// The maximum number and bytes of revocations in one request: a node accepts 64 KiB unless configured otherwise.
 const MAX_AT_ONCE: usize = 500;
 const MAX_BYTES: usize = 60_000;
 
-/// How long ago a cut-off may be that is called "now".
+/// How old a cut-off may be to count as "now".
 const ABOUT_NOW: Duration = Duration::from_secs(60);
 
-/// What a page is asked for with.
+/// Adds the query parameters of a request for a page.
 pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) {
     let mut query = url.query_pairs_mut();
     if let Some(after) = after {
@@ -27,13 +27,13 @@ pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait
     }
     query.append_pair("wait", &wait.as_millis().to_string());
     query.append_pair("follower", &remote.follower);
-    // Rounded up: the node must not forget us while we still accept.
+    // Rounded up: the node must not forget this follower while it still accepts tokens.
     query.append_pair("max_staleness", &milliseconds_up(remote.max_staleness).to_string());
     if remote.accepts_when_stale {
         query.append_pair("when_stale", "accept");
     }
-    // Always said: what is left out means that everything before `after` has been taken in. A position of another log says
-    // nothing about this one, and none says anything about what has not been read.
+    // Always sent: without it, the node assumes that everything before `after` has been applied. A position of another log
+    // says nothing about this one, and no position says anything about what has not been read.
     let settled = match (after, settled) {
         (Some(after), Some(settled)) if after.log == settled.log => settled.position.min(after.position),
         _ => Position::START,
@@ -41,7 +41,7 @@ pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait
     query.append_pair("settled", &settled.get().to_string());
 }
 
-/// A revocation as a request has it.
+/// Returns a revocation in the form of a request.
 pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp) -> Result<Value, Error> {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
@@ -66,7 +66,7 @@ pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp
             }
             put("issuer", json!(revocation.issuer));
             put("subject", json!(id));
-            // Of its own tokens the node knows how long they live.
+            // The node knows how long its own tokens live.
             if revocation.issuer != *own.ok_or_else(issuer_unknown)? {
                 put("keep_until", json!(last_expiry(revocation.lapses_at)));
             }
@@ -76,7 +76,7 @@ pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp
     Ok(Value::Object(body))
 }
 
-/// What goes in one request each, in order. One revocation always fits.
+/// Splits revocations into requests, in order. One revocation always fits.
 pub(super) fn batches(bodies: &[Value]) -> Vec<Vec<&Value>> {
     let mut batches: Vec<Vec<&Value>> = Vec::new();
     let mut bytes = 0;
@@ -94,7 +94,7 @@ pub(super) fn batches(bodies: &[Value]) -> Vec<Vec<&Value>> {
     batches
 }
 
-/// The other way round of [`Revocation::lapse_for`].
+/// The inverse of [`Revocation::lapse_for`].
 fn last_expiry(lapses_at: Timestamp) -> Timestamp {
     lapses_at.minus(Revocation::lapse_for(Timestamp::ZERO).since(Timestamp::ZERO))
 }

@@ -1,4 +1,4 @@
-//! What it takes to follow a node.
+//! The settings of a [`Remote`].
 
 use std::{
     fmt,
@@ -23,10 +23,10 @@ use adieu::{
 
 use crate::transport::{Http, Transport, parse_url};
 
-/// With less, asking would be all that is done.
+/// A shorter bound would leave time for nothing but requests.
 const MIN_STALENESS: Duration = Duration::from_millis(100);
 
-/// Which node is followed, and as whom.
+/// The node to follow, and the client's credentials.
 #[must_use]
 pub struct RemoteBuilder {
     url: String,
@@ -49,8 +49,8 @@ impl fmt::Debug for RemoteBuilder {
 }
 
 impl Remote {
-    /// The log of the node at `url`, asked as the client `name` with its secret; a byte order mark and the end of a line, as
-    /// files have them, are not part of it. Everything else has a default.
+    /// Returns a builder of the log of the node at `url`, requested as the client `name` with its secret. A byte order mark
+    /// and a line end, as files have them, are removed from the secret. Everything else has a default.
     pub fn builder(url: impl Into<String>, name: impl Into<String>, secret: SecretString) -> RemoteBuilder {
         RemoteBuilder {
             url: url.into(),
@@ -65,31 +65,31 @@ impl Remote {
 }
 
 impl RemoteBuilder {
-    /// For how long the verifiers here believe what they know. The node forgets this follower that long after its last
-    /// request, so it must not be less than it is; nor may it be more than the node's own bound.
+    /// Sets the `max_staleness` of the local verifiers. The node forgets this follower that long after its last request, so
+    /// it must not be less than theirs, nor more than the node's own bound.
     pub fn max_staleness(self, max_staleness: Duration) -> Self {
         Self { max_staleness, ..self }
     }
 
-    /// What they do then. The node can't count on one that accepts.
+    /// Sets what the verifiers do when they are stale. The node cannot rely on a follower that accepts.
     pub fn when_stale(self, when_stale: StalePolicy) -> Self {
         Self { when_stale, ..self }
     }
 
-    /// Another way to the node than a pool of connections of its own.
+    /// Sets a transport to the node, in place of a connection pool of its own.
     pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 
-    /// A clock other than the system's, for tests.
+    /// Sets a clock other than the system's, for tests.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The log. Nothing is sent yet.
+    /// Creates the log. No request is sent yet.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the URL or the name is none, or the bound is not a time.
+    /// [`Error::Setting`] if the URL, the name or the bound is invalid.
     pub fn build(self) -> Result<Remote, Error> {
         if self.name.is_empty()
             || self.name.contains(|character: char| character == ':' || !character.is_ascii_graphic())
@@ -119,7 +119,7 @@ impl RemoteBuilder {
     }
 }
 
-/// With a slash at its end, so that paths are put after it rather than in place of its last part.
+/// Parses a base URL, with a slash at its end, so that paths are appended to it and do not replace its last part.
 pub(crate) fn base(url: &str) -> Result<Url, Error> {
     let mut url = parse_url(url)?;
     url.set_query(None);
@@ -132,7 +132,7 @@ pub(crate) fn base(url: &str) -> Result<Url, Error> {
 
 /// RFC 7617.
 fn basic(name: &str, secret: &SecretString) -> Result<HeaderValue, Error> {
-    // As a file has it: with a byte order mark before it, and the end of the line after it.
+    // As read from a file: with a byte order mark at the start, and a line end.
     let secret = secret.expose_secret().trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     let pair = Zeroizing::new(format!("{name}:{secret}"));
     let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));

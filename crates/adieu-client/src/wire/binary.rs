@@ -1,14 +1,14 @@
-//! The compact form.
+//! The compact binary form.
 //!
 //! ```text
 //! page   = "ADRV" version flags age_ms pruned_through max_staleness_ms issuer log position count entry*
 //! entry  = kind issuer-number [issuer] [id] lapses_at [moment]
 //! ```
 //!
-//! Whole numbers are LEB128, in as few bytes as they take; differences are zigzag first. A text is its length and its
-//! UTF-8. `lapses_at` is told as the difference to that of the entry before, the moment of an entry (`expires_at`,
-//! `issued_until`) as the difference to its own `lapses_at`: neighbours are near to each other, so most take a byte or
-//! two. Issuer 0 is the node's own, and each number that is one more than the last brings its text along.
+//! Integers are LEB128, in as few bytes as possible; differences are zigzag-encoded first. A text is its length and its
+//! UTF-8. `lapses_at` is the difference to the previous entry's, and the moment of an entry (`expires_at`, `issued_until`) is
+//! the difference to its own `lapses_at`: neighbours are close to each other, so most differences take a byte or two. Issuer
+//! 0 is the node's own, and each issuer number that is one more than the last is followed by its text.
 
 mod reader;
 mod writer;
@@ -34,7 +34,7 @@ const TOKEN_OF_UNKNOWN_EXPIRY: u8 = 1;
 const SESSION: u8 = 2;
 const SUBJECT: u8 = 3;
 const EVERYTHING: u8 = 4;
-/// With any of them that has an id: it is a UUID in its usual text form, and sixteen bytes stand for it.
+/// A flag of any kind with an id: the id is a UUID in its usual text form, encoded as sixteen bytes.
 const UUID: u8 = 0x80;
 
 /// Returns the code of an entry. This format has one more for a token of unknown expiry, so that all others are one higher.
@@ -45,7 +45,7 @@ const fn code(kind: TargetKind, has_time: bool) -> u8 {
     }
 }
 
-/// A page in the binary form.
+/// Encodes a page in the binary form.
 #[must_use]
 pub fn to_binary(answer: &FeedPage) -> Vec<u8> {
     let page = &answer.page;
@@ -71,7 +71,7 @@ pub fn to_binary(answer: &FeedPage) -> Vec<u8> {
         let uuid = id.and_then(writer::usual_uuid);
         to.byte(code(kind, time.is_some()) | if uuid.is_some() { UUID } else { 0 });
 
-        // Neighbours mostly have the same one.
+        // Neighbouring entries mostly have the same issuer.
         if *previous.0 != entry.issuer {
             let next = issuers.len() as u64;
             previous = (&entry.issuer, *issuers.entry(&entry.issuer).or_insert(next));
@@ -97,10 +97,10 @@ pub fn to_binary(answer: &FeedPage) -> Vec<u8> {
     to.finish()
 }
 
-/// A page from the binary form.
+/// Decodes a page from the binary form.
 ///
 /// # Errors
-/// When it is not exactly that, of another version, or has more than [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`].
+/// If the bytes are not exactly a page, are of another version, or exceed [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`].
 pub fn from_binary(bytes: &[u8]) -> Result<FeedPage, WireError> {
     if bytes.len() > MAX_PAGE_BYTES {
         return Err(WireError::new("it is too long"));
@@ -140,7 +140,8 @@ pub fn from_binary(bytes: &[u8]) -> Result<FeedPage, WireError> {
 }
 
 fn entries(from: &mut Reader<'_>, own: &Issuer) -> Result<Vec<Revocation>, WireError> {
-    /// What most entries take; room is made for as many as there can be of those, whatever their number is said to be.
+    /// The usual size of an entry. Memory is reserved for as many entries of this size as the bytes can hold, whatever count
+    /// they declare.
     const USUAL_BYTES: usize = 20;
 
     let count = usize::try_from(from.number()?).ok().filter(|count| *count <= MAX_PAGE_ENTRIES);

@@ -1,4 +1,4 @@
-//! The form for everybody.
+//! The JSON form.
 
 use std::{fmt, time::Duration};
 
@@ -14,7 +14,7 @@ use adieu::{
     time::{Timestamp, milliseconds_up},
 };
 
-/// What is only said beside the entries, in the order in which it is written.
+/// The members beside the entries, in the order in which they are written.
 #[derive(Serialize)]
 struct Written<'a> {
     cursor: String,
@@ -40,7 +40,7 @@ struct Read {
     entries: Vec<Revocation>,
 }
 
-/// A revocation, read member by member: what is not known is skipped, and not kept until the kind has been read.
+/// A revocation, read member by member: unknown members are skipped, and not kept until the kind has been read.
 #[derive(Deserialize)]
 struct Entry {
     issuer: Issuer,
@@ -102,7 +102,7 @@ fn entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Revocation>, D::Err
     from.deserialize_seq(Entries)
 }
 
-/// A page as JSON.
+/// Encodes a page as JSON.
 #[must_use]
 pub fn to_json(answer: &FeedPage) -> Vec<u8> {
     let page = &answer.page;
@@ -116,19 +116,19 @@ pub fn to_json(answer: &FeedPage) -> Vec<u8> {
         max_staleness_ms: milliseconds_down(answer.max_staleness),
         entries: &page.entries,
     };
-    // Texts, numbers and flags in memory: there is nothing that JSON has no form for.
+    // Texts, numbers and flags in memory: JSON can represent all of them.
     serde_json::to_vec(&written).unwrap_or_default()
 }
 
-/// A page from JSON. Members that are not known are skipped, kinds of revocations that are not known are not.
+/// Decodes a page from JSON. Unknown members are skipped; unknown kinds of revocations are an error.
 ///
 /// # Errors
-/// When it is not exactly that, or has more than [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`].
+/// If the bytes are not exactly a page, or exceed [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`].
 pub fn from_json(bytes: &[u8]) -> Result<FeedPage, WireError> {
     if bytes.len() > MAX_PAGE_BYTES {
         return Err(WireError::new("it is too long"));
     }
-    // Only where it is wrong: what stands there may be of anybody.
+    // Reports only where the error is: the content may come from anyone.
     let read: Read = serde_json::from_slice(bytes)
         .map_err(|error| WireError::new(format!("wrong JSON at line {}, column {}", error.line(), error.column())))?;
     Ok(FeedPage {

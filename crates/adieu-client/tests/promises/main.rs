@@ -1,4 +1,4 @@
-//! The promises that hold also over a network.
+//! The promises that also hold over a network.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod simulation;

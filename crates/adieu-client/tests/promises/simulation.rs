@@ -1,7 +1,7 @@
 //! Processes and a network on tokio's paused time: one seed, one schedule.
 //!
-//! What runs on it is the engine itself (`Remote`, `Follower`, `Verifier`, the wire); only what carries its requests and
-//! who answers them is of the simulation.
+//! The engine under test is the real one (`Remote`, `Follower`, `Verifier`, the wire format); only the transport and the servers are
+//! simulated.
 
 pub(crate) mod log;
 pub(crate) mod network;
@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::support::NOON;
 
-/// Chance, the same for the same seed.
+/// A random source, deterministic for a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(Arc<Mutex<fastrand::Rng>>);
 
@@ -29,7 +29,7 @@ impl Dice {
         Self(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
-    /// True once in `times`.
+    /// Returns true once in `times`.
     pub(crate) fn once_in(&self, times: u32) -> bool {
         self.0.lock().unwrap().u32(0..times) == 0
     }
@@ -43,7 +43,7 @@ impl Dice {
     }
 }
 
-/// A value that can be waited for. Whoever has waited longest goes on first, which a `watch` leaves to chance.
+/// A value whose changes can be awaited. The longest waiter continues first, which a `watch` leaves to chance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Signal<T>(Arc<(Mutex<T>, Notify)>);
 
@@ -72,7 +72,7 @@ impl<T: Copy> Signal<T> {
     }
 }
 
-/// The clocks of one machine: the steady one started some time, the wall clock is off by some seconds.
+/// The clocks of one machine: the monotonic clock has an arbitrary start, the wall clock is off by some seconds.
 #[derive(Debug, Clone)]
 pub(crate) struct MachineClock {
     started: Instant,
@@ -97,7 +97,7 @@ impl Clock for MachineClock {
     }
 }
 
-/// What happened, to be shown when a schedule breaks a promise.
+/// The events so far, printed when a schedule breaks a promise.
 #[derive(Clone, Default)]
 pub(crate) struct Story(Rc<RefCell<Vec<String>>>);
 

@@ -1,7 +1,7 @@
-//! No service accepts a token later than `max_staleness` after its logout was answered, whatever the network and the
-//! processes do; and once they are well again, so is the service.
+//! No service accepts a token later than `max_staleness` after its logout was acknowledged, whatever the network and the processes do;
+//! and after the faults end, the service recovers.
 //!
-//! `ADIEU_SCHEDULES` says how many schedules are run, `ADIEU_SEED` runs one alone and tells what happens in it.
+//! `ADIEU_SCHEDULES` sets how many schedules run; `ADIEU_SEED` runs a single one and prints its events.
 #![allow(clippy::print_stdout)]
 
 use std::{
@@ -35,10 +35,10 @@ use crate::{
 const SCHEDULES: u64 = 2_000;
 const FIRST_SEED: u64 = 1;
 const TOKENS: usize = 24;
-/// How long things go wrong, and how often something happens.
+/// How long faults last, and the interval between events.
 const TROUBLE: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(43);
-/// When all is well again, a service may still wait for the answer to its first request.
+/// After the faults end, a service may still wait for the response to its first request.
 const RECOVERY: Duration = Duration::from_secs(13);
 
 struct Token {
@@ -96,11 +96,11 @@ fn in_thousands_of_schedules() {
     });
     let total = total.into_inner().unwrap();
     println!("{count} schedules, seeds {FIRST_SEED} to {}: {total:?}", FIRST_SEED + count - 1);
-    // That it holds is worth nothing if it was not put to the test.
+    // The result means nothing if the schedules did not test it.
     assert!(total.checks_past_the_bound > count * 50 && total.refused_as_stale > count && total.accepted > count * 50);
 }
 
-/// Otherwise a seed that was printed would be of no use.
+/// Otherwise a printed seed would be useless.
 #[test]
 fn a_seed_tells_the_same_story_again() {
     for seed in [3, 716] {
@@ -109,7 +109,7 @@ fn a_seed_tells_the_same_story_again() {
     }
 }
 
-/// What a schedule had in it.
+/// The events of a schedule.
 #[derive(Default)]
 struct Outcome {
     logouts: u64,
@@ -153,10 +153,10 @@ struct World {
     services: Vec<Service>,
     weather: Vec<Arc<Mutex<Weather>>>,
     messages: Messages,
-    /// When the logout of a token was answered; those that a restored backup has lost are not among them any more.
+    /// When the logout of a token was acknowledged; logouts that a restored backup has lost are removed.
     logged_out: Arc<Mutex<BTreeMap<usize, Instant>>>,
     next_token: usize,
-    /// The log went back and kept its name: nothing may be appended before all have seen it.
+    /// The log was rolled back and kept its id: nothing may be appended before all nodes have seen it.
     is_final: bool,
     outcome: Outcome,
 }
@@ -213,7 +213,7 @@ impl World {
         }
     }
 
-    /// A chain of up to three relays, and services anywhere along it.
+    /// Builds a chain of up to three relays, with services anywhere along it.
     fn build(&mut self) {
         let mut nodes: Vec<Arc<dyn Node>> = vec![self.origin.clone()];
         for _ in 0..self.dice.below(4) {
@@ -306,7 +306,7 @@ impl World {
         self.tell(format!("token {token} is logged out"));
     }
 
-    /// Over the network, as often as it takes; what counts is when the answer has come.
+    /// Logs out over the network, with retries; the time of the response counts.
     fn log_out_by_a_service(&mut self) {
         if self.is_final || self.next_token == TOKENS - 1 {
             return;
@@ -318,7 +318,7 @@ impl World {
         let before = life.get();
         tokio::spawn(async move {
             let answer = remote.append(vec![TOKEN[token].revocation.clone()]).await;
-            // What a backup of meanwhile has in it, nobody here knows.
+            // The content of a backup from the meantime is unknown here.
             if answer.is_ok() && life.get() == before {
                 logged_out.lock().unwrap().insert(token, Instant::now());
             }
@@ -348,7 +348,7 @@ impl World {
         self.origin.writes.store(as_another, Ordering::Relaxed);
     }
 
-    /// Whatever is wrong is put right, most of the time: otherwise nobody would be fresh for long.
+    /// Repairs faults, most of the time: otherwise no process would be fresh for long.
     fn heal_something(&self) {
         if self.dice.once_in(3) {
             self.all_is_well();
@@ -377,8 +377,8 @@ impl World {
         }
     }
 
-    /// Whatever a service says at this moment must be right. One that is stopped says nothing; the first moment after it
-    /// goes on is as good as any.
+    /// Checks that every service's verdict at this moment is right. A paused service gives none; the first moment after it continues is as
+    /// good as any.
     fn check(&mut self) {
         let now = Instant::now();
         let logged_out = self.logged_out.lock().unwrap().clone();
@@ -399,7 +399,7 @@ impl World {
             for (token, text) in TOKEN.iter().take(self.next_token).map(|token| &token.text).enumerate() {
                 let answered_at = logged_out.get(&token);
                 let must_refuse = answered_at.is_some_and(|answered_at| now - *answered_at > MAX_STALENESS);
-                // What was refused once is unlikely to be interesting, and most of what there is.
+                // Tokens rejected before are unlikely to be interesting, and are the majority.
                 let is_news = answered_at.is_some_and(|answered_at| now - *answered_at < MAX_STALENESS * 3 / 2);
                 let seen = service.seen_revoked.contains(&token);
                 let is_due = (must_refuse || seen) && (is_news && !seen || self.dice.once_in(16));

@@ -1,10 +1,10 @@
-//! What every test here is about.
+//! Values shared by all tests here.
 
 use std::time::Duration;
 
 use adieu::{Issuer, time::Timestamp};
 
-/// The start of every test's time.
+/// The start time of every test.
 pub(crate) const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(2);
 

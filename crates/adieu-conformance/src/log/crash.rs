@@ -1,4 +1,4 @@
-//! What is promised of an append that was acknowledged, and of one that was not.
+//! The guarantees for acknowledged appends and for unacknowledged ones.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,10 +6,10 @@ use super::{LONG, once, token, tokens, whole};
 use crate::{Identity, LogOwnership, Place, open};
 use adieu::revocation::{Revocation, RevocationLog};
 
-/// How many facts are in an append.
+/// The number of facts in an append.
 const BATCH: u64 = 25;
 
-/// Which batches of these are there: each whole and in its order, or not at all.
+/// Returns which of these batches are there: each complete and in order, or not at all.
 fn batches<P: Place>(entries: &[Revocation], asked: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
     let mut there = BTreeSet::new();
     let mut counted = 0;
@@ -24,7 +24,7 @@ fn batches<P: Place>(entries: &[Revocation], asked: impl IntoIterator<Item = u64
     there
 }
 
-/// Whatever was going on when it crashed: what was answered is there, and of the rest nothing in part.
+/// At any point of a crash: acknowledged appends are there, and no other append is there in part.
 pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: RevocationLog>>() {
     const WRITERS: u64 = 4;
     const MAX_APPENDS: u64 = 1_000;
@@ -37,7 +37,7 @@ pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: Revoca
         writers.push(tokio::spawn(async move {
             let mut batch = writer * MAX_APPENDS;
             while stopped.has_changed().is_ok() && batch < (writer + 1) * MAX_APPENDS {
-                // What fails is not tried again, since it may have been written.
+                // A failed append is not retried, since it may have been written.
                 if log.append(tokens::<P>(batch * BATCH..(batch + 1) * BATCH)).await.is_ok() {
                     let _ = told.send(batch);
                 }
@@ -53,7 +53,7 @@ pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: Revoca
     place.crash().await;
     drop(stop);
     for writer in writers {
-        // It may wait for long for what does not answer any more.
+        // An unanswered append may wait for long.
         if tokio::time::timeout(Duration::from_secs(20), writer).await.is_err() {
             continue;
         }
@@ -67,8 +67,8 @@ pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: Revoca
     assert!(there.is_superset(&known), "{:?} was acknowledged", known.difference(&there));
 }
 
-/// It is the same log: who has read it before need not begin again. An engine that says that it is [another](Identity::Changes)
-/// says so to the reader as well, who gets all of it.
+/// It is the same log: earlier readers need not start over. An engine that reports [another log](Identity::Changes) reports
+/// it to the reader as well, who then reads everything.
 pub async fn a_cursor_from_before_a_crash_reads_on<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let cursor = {
@@ -95,7 +95,8 @@ pub async fn a_cursor_from_before_a_crash_reads_on<P: Place<Store: RevocationLog
     }
 }
 
-/// Of a caller that does not wait for its answer, an append is there whole or not at all, sooner or later; and all others go on.
+/// If its caller does not wait for the result, an append is there completely or not at all, sooner or later; other appends
+/// continue.
 pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Place<Store: RevocationLog>>() {
     const ROUNDS: u64 = 60;
     let place = P::empty().await;
@@ -106,7 +107,7 @@ pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Place<Store: Revo
         let (store, facts) = (log.clone(), batch(2 * round));
         let given_up = tokio::spawn(async move { store.append(facts).await.map(drop) });
         match round % 6 {
-            // At once, at some point of it, and after some time.
+            // At once, at some point of the append, and after some time.
             0 => {}
             early @ 1..=3 => {
                 for _ in 0..early {
@@ -123,18 +124,18 @@ pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Place<Store: Revo
         store.append(batch(2 * round + 1)).await.unwrap();
         acknowledged.insert(2 * round + 1);
     }
-    // What was given up may still be under way: behind what comes after it in the same process, and for no longer.
+    // A cancelled append may still be in progress: behind later ones in the same process, but no longer.
     let last = ROUNDS * 2;
     log.append(tokens::<P>(last * BATCH..(last + 1) * BATCH)).await.unwrap();
     acknowledged.insert(last);
     if P::LOG == LogOwnership::Remote {
-        // Nobody knows how long a request is on its way.
+        // There is no bound on how long a request is in transit.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let entries = whole::<P>(&*other, None).await.entries;
     let there = batches::<P>(&entries, 0..=last);
     assert!(there.is_superset(&acknowledged));
-    // Who follows has the same, in the same order.
+    // A follower sees the same entries, in the same order.
     let page = log.read(None, LONG).await.unwrap();
     assert!(entries.starts_with(&page.entries) || page.entries.starts_with(&entries));
 }

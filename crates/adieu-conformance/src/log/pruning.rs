@@ -1,4 +1,4 @@
-//! Forgetting what has lapsed, and saying so.
+//! Pruning of lapsed entries, and the pruning mark.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use adieu::{
     time::Timestamp,
 };
 
-/// Prunes to the end, and gives how many went.
+/// Prunes to the end, and returns how many entries were removed.
 async fn prune(log: &impl RevocationLog, now: Timestamp) -> usize {
     let mut removed = 0;
     loop {
@@ -27,7 +27,7 @@ async fn prune(log: &impl RevocationLog, now: Timestamp) -> usize {
     }
 }
 
-/// What pruning is where the log is another's: nothing at all.
+/// Checks that pruning a remote log removes nothing.
 async fn leaves_all<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
@@ -39,14 +39,14 @@ async fn leaves_all<P: Place<Store: RevocationLog>>() {
     assert_eq!(after.pruned_through, before.pruned_through);
 }
 
-/// At `lapses_at` and not before; whatever stands between goes on standing, in its order.
+/// At `lapses_at` and not before; the entries between stay, in order.
 pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
     let place = P::empty().await;
     let log = place.open().await;
-    // Now and then one that stays, so that no step is a stretch without exceptions.
+    // Some entries stay, so that no pruning step covers a range without exceptions.
     let stays = |number: u64| number.is_multiple_of(7);
     let fact = |number: u64| lapsing(format!("{number}"), after::<P>(if stays(number) { 61 } else { 60 }));
     log.append((0..2_000).map(fact).collect()).await.unwrap();
@@ -61,7 +61,7 @@ pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog
     assert_eq!((page.cursor.position, page.pruned_through), (head, after::<P>(60)));
 }
 
-/// From the first thing that is forgotten, for every reader, for ever: the mark never goes back.
+/// From the first pruned entry on, for every reader: the mark never moves back.
 pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
@@ -80,7 +80,7 @@ pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
             assert_eq!((page.entries, &page.cursor), (vec![], &cursor));
         }
     }
-    // A clock that goes back takes nothing back, also when there is something for it to prune.
+    // A clock that goes back does not move the mark back, even if there is something to prune.
     log.append(vec![lapsing("late", after::<P>(5)), token::<P>("d")]).await.unwrap();
     for log in [&log, &other] {
         prune(log, after::<P>(6)).await;
@@ -90,8 +90,8 @@ pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
     assert_eq!(whole::<P>(&place.open().await, None).await.pruned_through, after::<P>(25));
 }
 
-/// One removes what has lapsed, step by step, while others append and others read from the beginning. Whatever a page lacks
-/// is covered by the mark that comes with it, or by that of a later page: a reader that believes the marks misses nothing.
+/// One process removes lapsed entries, step by step, while others append and others read from the beginning. Every entry that
+/// a page lacks is covered by its pruning mark, or by that of a later page: a reader that trusts the marks misses nothing.
 pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
@@ -99,7 +99,7 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
     const WRITERS: u64 = 3;
     const APPENDS: u64 = 60;
     let place = P::empty().await;
-    // A third lapses while it is being written, a third does so in the end, and a third stays.
+    // A third lapses while it is being written, a third at the end, and a third stays.
     let lapses_at = |number: u64| match number % 3 {
         0 => after::<P>(1 + number % 50),
         1 => after::<P>(100),
@@ -127,7 +127,7 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
         let (log, is_over, before) = (open(&place).await, is_over.clone(), before.clone());
         others.push(tokio::spawn(async move {
             while !is_over.load(Ordering::Relaxed) {
-                // An engine that never has to wait would leave no room for those who write.
+                // An engine that never waits would otherwise starve the writers.
                 tokio::task::yield_now().await;
                 let page = whole::<P>(&*log, None).await;
                 let mut entries = page.entries.iter();
@@ -155,7 +155,7 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
     }
 
     let log = place.open().await;
-    // Twice: each opening may have its own idea of how far it has come, and starts over when it is at the end.
+    // Twice: each opening may track its own progress, and starts over at the end.
     for _ in 0..2 {
         prune(&log, after::<P>(100)).await;
     }
@@ -176,8 +176,8 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
     }
 }
 
-/// Also when everything that was there has gone, and whoever gives positions has been started again since. Otherwise what comes
-/// next would be behind the cursors of those who have read before.
+/// Even if all entries have been removed, and the process that assigns positions has restarted since. Otherwise new entries
+/// would be behind the cursors of earlier readers.
 pub async fn a_position_is_never_given_twice<P: Place<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;

@@ -1,4 +1,4 @@
-//! Those who follow while others append.
+//! Readers that follow while others append.
 
 use std::{
     sync::{
@@ -17,8 +17,8 @@ use adieu::{
     revocation::{Cursor, Position, Revocation, RevocationLog},
 };
 
-/// Follows from the beginning, asking with this wait, until it is told that everything has been appended, and then to the end.
-/// Gives what it has seen.
+/// Follows from the beginning, with this wait per read, until everything has been appended, and then to the end. Returns the
+/// entries that it has read.
 fn follow<P: Place<Store: RevocationLog>>(
     log: Arc<P::Store>,
     mut done: Done,
@@ -31,7 +31,7 @@ fn follow<P: Place<Store: RevocationLog>>(
                 page = log.read(cursor.as_ref(), wait) => page,
                 _ = done.wait_for(|done| *done) => break,
             };
-            // On a busy machine an engine may have said that it can't tell just now: then it is asked again.
+            // On a busy machine an engine may report that it cannot answer now: retry.
             let Ok(page) = page else { continue };
             assert_eq!(page.from_start, cursor.is_none(), "it is one log all the time");
             if let Some(cursor) = &cursor {
@@ -49,15 +49,15 @@ fn follow<P: Place<Store: RevocationLog>>(
 /// Whether everything has been appended.
 type Done = watch::Receiver<bool>;
 
-/// An entry that appears behind a reader's cursor is lost to that reader: a token stays good that was revoked. That is what a
-/// sequence alone does, whose numbers are given out before the transactions commit, in another order.
+/// An entry that appears behind a reader's cursor is lost to that reader: a revoked token stays valid. A plain sequence has
+/// this fault, since its numbers are assigned before the transactions commit, in another order.
 ///
 /// Six processes append, in transactions of very different length; two of them and two others follow with cursors. Each must
-/// have seen everything exactly once, in the order that a read from the beginning finds in the end.
+/// see every entry exactly once, in the order of a final read from the beginning.
 pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog>>() {
     const WRITERS: u64 = 6;
-    /// How many facts there are in the appends of a writer. No two neighbours are alike, so that short transactions run
-    /// while long ones do.
+    /// The numbers of facts in a writer's appends. No two neighbours are equal, so that short transactions run during long
+    /// ones.
     const LENGTHS: [u64; 10] = [1, 2, 200, 1, 40, 1, 1, 400, 3, 20];
     const ROUNDS: u64 = 1;
     let facts_of_a_writer = ROUNDS * LENGTHS.iter().sum::<u64>();
@@ -86,7 +86,7 @@ pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog
                 let (mut last, mut number) = (Position::START, writer * 1_000_000);
                 for length in lengths {
                     let facts = tokens::<P>(number..number + length);
-                    // What was not acknowledged is tried again, and may be there twice then.
+                    // An unacknowledged append is retried, and its entries may then be there twice.
                     let position = loop {
                         match log.append(facts.clone()).await {
                             Ok(position) => break position,
@@ -112,7 +112,7 @@ pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog
     for reader in readers {
         assert!(reader.await.unwrap() == entries, "a reader has seen something else than there is");
     }
-    // Of each writer in the order in which it has written.
+    // Each writer's entries are in the order of its appends.
     for writer in 0..WRITERS {
         let facts = tokens::<P>(writer * 1_000_000..writer * 1_000_000 + facts_of_a_writer);
         let mut facts = facts.iter().peekable();
@@ -123,7 +123,8 @@ pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog
     }
 }
 
-/// The same with one transaction that takes long and many short ones, which begin after it and could commit before.
+/// Like [`readers_see_no_gaps_while_many_append`], with one long transaction and many short ones, which begin after it and
+/// could commit before it.
 pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Place<Store: RevocationLog>>() {
     const ROUNDS: u64 = 6;
     const LONG_ONE: u64 = 1_500;
@@ -149,7 +150,7 @@ pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Place<Store: Revo
     assert!(reader.await.unwrap() == entries, "the reader has seen something else than there is");
 }
 
-/// One append answers all who wait for it, however many they are.
+/// One append answers all waiting readers, however many.
 pub async fn many_wait_at_once<P: Place<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
@@ -161,14 +162,14 @@ pub async fn many_wait_at_once<P: Place<Store: RevocationLog>>() {
         })
         .collect();
     tokio::task::yield_now().await;
-    // Two hundred who wait leave room for one who appends.
+    // Two hundred waiting readers do not block a writer.
     here.append(vec![token::<P>("a")]).await.unwrap();
     for reader in waiting {
         assert_eq!(reader.await.unwrap(), [token::<P>("a")]);
     }
 }
 
-/// Whoever stops waiting takes nothing with him: no connection, no lock, no entry.
+/// A cancelled read leaves nothing behind: no connection, no lock, no entry.
 pub async fn reads_that_are_given_up_harm_nobody<P: Place<Store: RevocationLog>>() {
     const APPENDS: u64 = 60;
     let place = P::empty().await;
@@ -183,7 +184,7 @@ pub async fn reads_that_are_given_up_harm_nobody<P: Place<Store: RevocationLog>>
                 tokio::spawn(async move { log.read(Some(&cursor), LONG).await.map(drop) })
             })
             .collect();
-        // At whatever point each of them is by then.
+        // At any point that each of them has reached.
         for _ in 0..number % 4 {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! What several processes do to one session, or one to several.
+//! Concurrent operations of several processes on one session or several.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,8 +14,8 @@ use adieu::{
     session::{EndSessions, Rotated, Selection, Session, SessionStore},
 };
 
-/// Of tabs and nodes that refresh with one token at once one gets a new one, and all others get the same: the chain of refresh
-/// tokens never forks. Whoever comes with the old one later has stolen it.
+/// Of tabs and nodes that refresh with the same token at once, one gets a new token, and the others get the same one: the
+/// chain of refresh tokens never forks. A later use of the old token counts as theft.
 pub async fn one_of_many_rotations_wins<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
@@ -54,7 +54,7 @@ pub async fn one_of_many_rotations_wins<P: Place<Store: RevocationLog + SessionS
     assert_eq!(read_all(&*here, None).await.0.len(), 8);
 }
 
-/// Whichever comes first, the session is over, and its revocation is kept until the last token that it was given expires.
+/// In either order, the session is over, and its revocation is kept until the last token that was issued expires.
 pub async fn a_rotation_and_an_ending_have_an_order<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
@@ -76,8 +76,7 @@ pub async fn a_rotation_and_an_ending_have_an_order<P: Place<Store: RevocationLo
     }
 }
 
-/// Never a moment in which a session is gone and its revocation is not there: a crash would have to be no later than that for a
-/// logout to be half done.
+/// A session is never gone without its revocation being there: a crash at such a moment would leave a logout half done.
 pub async fn whoever_finds_a_session_gone_finds_its_revocation<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
@@ -95,10 +94,10 @@ pub async fn whoever_finds_a_session_gone_finds_its_revocation<P: Place<Store: R
     }
 }
 
-/// How many sessions there are when all of them are to end.
+/// The number of sessions when all of them are to end.
 const MANY: usize = 60;
 
-/// An ending for each of these, and something that is appended without a session.
+/// Returns an ending for each of these sessions, and one revocation without a session.
 fn endings(of: &[Session], also: &str) -> Vec<EndSessions> {
     let mut endings: Vec<_> =
         of.iter().map(|one| ending(Selection::Owned(one.id.clone(), one.subject.clone()))).collect();
@@ -106,7 +105,7 @@ fn endings(of: &[Session], also: &str) -> Vec<EndSessions> {
     endings
 }
 
-/// What their endings append.
+/// Returns the revocations that these endings append.
 fn revocations(of: &[Session], also: &str) -> Vec<Revocation> {
     of.iter().map(|one| one.revocation(&issuer())).chain([token(also)]).collect()
 }
@@ -116,7 +115,7 @@ async fn many<S: SessionStore>(store: &S, round: usize) -> Vec<Session> {
     with_sessions(store, &names.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
-/// Fails unless all of these are over and all is appended, or nothing has happened. Gives which.
+/// Returns whether all of these sessions are over and all revocations appended; fails if only some are.
 async fn are_over<S: RevocationLog + SessionStore>(store: &S, sessions: &[Session], also: &str) -> bool {
     let left = store.sessions(None, 10 * MANY).await.unwrap();
     let left = left.iter().filter(|one| sessions.contains(one)).count();
@@ -131,7 +130,7 @@ async fn are_over<S: RevocationLog + SessionStore>(store: &S, sessions: &[Sessio
     left == 0
 }
 
-/// Nobody sees some of them done and others not.
+/// No reader sees only some of them done.
 pub async fn several_endings_are_one_step<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
@@ -153,7 +152,7 @@ pub async fn several_endings_are_one_step<P: Place<Store: RevocationLog + Sessio
     }
 }
 
-/// A caller that goes away leaves all of it done, or nothing.
+/// Cancelling the call leaves all of it done, or nothing.
 pub async fn several_endings_that_are_given_up_are_one_step<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
@@ -164,7 +163,7 @@ pub async fn several_endings_that_are_given_up_are_one_step<P: Place<Store: Revo
         tokio::time::sleep(Duration::from_micros(150 * round as u64)).await;
         given_up.abort();
         let _ = given_up.await;
-        // Behind which it can't be under way any more.
+        // After this, the endings cannot still be in progress.
         here.append(vec![token("after it")]).await.unwrap();
         let were_over = are_over(&*there, &sessions, &also).await;
         here.end_all(self::endings(&sessions, "again")).await.unwrap();
@@ -172,7 +171,7 @@ pub async fn several_endings_that_are_given_up_are_one_step<P: Place<Store: Revo
     }
 }
 
-/// So does whatever keeps them, when it stops in the middle. What had been answered is done.
+/// The same holds for a crash of the storage in the middle. An acknowledged ending is done.
 pub async fn several_endings_in_a_crash_are_one_step<P: Place<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (sessions, was_answered) = {
@@ -182,7 +181,7 @@ pub async fn several_endings_in_a_crash_are_one_step<P: Place<Store: RevocationL
         let ending = tokio::spawn(async move { store.end_all(endings).await.is_ok() });
         tokio::task::yield_now().await;
         place.crash().await;
-        // It may wait for long for what does not answer any more.
+        // An unanswered call may wait for long.
         let was_answered = tokio::time::timeout(Duration::from_secs(20), ending).await;
         (sessions, matches!(was_answered, Ok(Ok(true))))
     };

@@ -1,7 +1,7 @@
-//! Rows that logouts remove leave room that later logins and logouts use again.
+//! Later logins and logouts reuse the space of rows that logouts remove.
 //!
-//! By itself this runs a few thousand logouts and says `VACUUM` where the server would. With `ADIEU_LOGOUTS` set it runs as many as that
-//! and leaves it to autovacuum, with the server's own settings; `scripts/prove bloat` does so and prints the sizes.
+//! By default this runs a few thousand logouts and issues `VACUUM` where the server would. With `ADIEU_LOGOUTS` set, it runs that many
+//! and leaves cleaning to autovacuum, with the server's own settings; `scripts/prove bloat` does so and prints the sizes.
 
 use std::{num::NonZeroUsize, time::Instant};
 
@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 
 use crate::engine::connected;
 
-/// Sessions that stay.
+/// Sessions that are not ended.
 const LIVE: usize = 1_000;
-/// As many callers as share commits.
+/// The number of callers that share commits.
 const CONCURRENCY: usize = 256;
 
-/// Kilobytes of the tables of sessions and of revocations, with their indexes.
+/// Queries for the kilobytes of the tables of sessions and of revocations, with their indexes.
 const SIZES: [&str; 2] = [
     "SELECT pg_total_relation_size('adieu.session') / 1024",
     "SELECT pg_total_relation_size('adieu.revocation') / 1024",
@@ -71,7 +71,7 @@ async fn rows_that_were_removed_leave_room_for_others() {
     for done in (wave..=logouts).step_by(wave) {
         let sessions = log_in(&store, wave).await;
         log_out(&store, sessions).await;
-        // All of them have lapsed by then, as after a day.
+        // All of them have expired by then, as after a day.
         while !store.prune(after(10_000_000)).await.unwrap().complete {}
         if asked_for.is_none() {
             other.execute("VACUUM adieu.session").await;

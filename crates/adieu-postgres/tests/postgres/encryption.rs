@@ -1,7 +1,7 @@
-//! The way to a server on another machine is encrypted and its certificate verified, unless the URL says otherwise: a password goes
-//! nowhere else.
+//! The connection to a server on another machine is encrypted and its certificate verified, unless the URL says otherwise: the password
+//! is sent to no other server.
 //!
-//! `0.0.0.0` leads to this machine, and nobody who does not look it up knows that: it stands for another one.
+//! `0.0.0.0` leads to this machine, but only a lookup shows that: it stands for another machine.
 
 use std::{fs, path::Path, process::Command};
 
@@ -21,12 +21,12 @@ async fn refusal(url: &str) -> String {
     }
 }
 
-/// A certificate for that other machine that vouches for itself, and its key.
+/// Makes a self-signed certificate for that other machine, and its key.
 fn make_certificate(folder: &Path) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
         .args(["-subj", "/CN=adieu.test", "-addext", "subjectAltName=IP:0.0.0.0"])
-        // One that vouches for others is refused as that of a server.
+        // A CA certificate is rejected as a server's.
         .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "certificate.pem"])
         .current_dir(folder)
         .output()
@@ -34,7 +34,7 @@ fn make_certificate(folder: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-/// As an attacker on the way would: it offers no encryption, and asks for the password as it is.
+/// The server acts as a man in the middle: it offers no encryption, and asks for the password in plain text.
 #[tokio::test]
 async fn a_password_is_not_sent_to_a_server_that_does_not_encrypt() {
     let server = test_servers::Postgres::start_with(&[("log_connections", "on"), ("ssl", "off")]).await;
@@ -44,7 +44,7 @@ async fn a_password_is_not_sent_to_a_server_that_does_not_encrypt() {
         assert!(sentence.contains("does not encrypt") && sentence.contains("sslmode"), "{sentence}");
         assert_eq!(server.log().matches("connection authenticated").count(), before, "{parameters}");
     }
-    // Who says so can have it, and on this machine nobody listens on the way.
+    // The URL can allow it; and on this machine there is no network to listen on.
     for url in [elsewhere(&server, "sslmode=disable"), elsewhere(&server, "sslmode=prefer"), server.url()] {
         Postgres::connect(&url).await.unwrap().check().await.unwrap();
     }
@@ -56,7 +56,7 @@ async fn a_certificate_is_verified_unless_the_url_says_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     make_certificate(folder.path());
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    // The server reads them as the user that it runs as.
+    // The server reads the files as the user that it runs as.
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let user = format!("--reference=/proc/{}", server.pid().unwrap());
     let given = Command::new("chown").arg(user).args([file("key.pem"), file("certificate.pem")]).status().unwrap();
@@ -76,7 +76,7 @@ async fn a_certificate_is_verified_unless_the_url_says_otherwise() {
     for parameters in [root.clone(), format!("sslmode=require&{root}"), "sslmode=require".to_owned()] {
         Postgres::connect(&elsewhere(&server, &parameters)).await.unwrap().check().await.unwrap();
     }
-    // An authority that has not signed it.
+    // An authority that has not signed the certificate.
     let other = tempfile::tempdir().unwrap();
     make_certificate(other.path());
     let other = format!("sslrootcert={}", other.path().join("certificate.pem").display());

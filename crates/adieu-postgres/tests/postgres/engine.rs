@@ -1,4 +1,4 @@
-//! The engine in the suite, and what the other tests here are made of.
+//! The engine in the suite, and the fixtures of the other tests here.
 
 use adieu_conformance::{Place, suite};
 use adieu_postgres::{
@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 suite!(postgres: InDatabase, log, sessions, keys, membership);
 
-/// A database of its own.
+/// A separate database.
 pub(crate) struct InDatabase(pub(crate) String);
 
 impl Place for InDatabase {
@@ -24,7 +24,7 @@ impl Place for InDatabase {
     }
 }
 
-/// A server of its own, which can be killed.
+/// A separate server, which can be killed.
 struct OnItsServer(Mutex<test_servers::Postgres>);
 
 impl Place for OnItsServer {
@@ -45,7 +45,7 @@ impl Place for OnItsServer {
     }
 }
 
-/// Those of the suite in which the server crashes; the others would only take longer.
+/// The tests of the suite in which the server crashes; the others would only take longer.
 macro_rules! in_a_crash {
     ($($part:ident::$test:ident)*) => {
         mod in_a_crash {
@@ -69,7 +69,7 @@ in_a_crash! {
     keys::keys_are_there_after_a_restart
 }
 
-/// Does something to a database behind the engine's back.
+/// Runs statements on a database without the engine's knowledge.
 pub(crate) async fn behind_its_back(url: &str, statements: &str) {
     connected(url).await.execute(statements).await;
 }
@@ -78,7 +78,7 @@ pub(crate) async fn connected(url: &str) -> Other {
     Other(PgConnection::connect(url).await.unwrap())
 }
 
-/// Somebody else with a connection to the same database.
+/// Another client connected to the same database.
 pub(crate) struct Other(pub(crate) PgConnection);
 
 impl Other {

@@ -1,4 +1,4 @@
-//! All sessions end, however many there are: what revokes them comes first, and the rows go in steps.
+//! All sessions end, however many there are: the revocation is written first, and the rows are deleted in steps.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use adieu_postgres::sqlx::{self, Executor as _};
 
 use crate::engine::{InDatabase, connected};
 
-/// Every fifth row takes a millisecond or a little more, so that all of them take longer than one statement may, as millions would.
+/// Every fifth row takes a millisecond or more, so that all of them together exceed the statement timeout, as millions would.
 const SLOWLY: &str = "CREATE FUNCTION adieu.slowly() RETURNS TRIGGER LANGUAGE plpgsql AS \
                       $$BEGIN PERFORM pg_sleep(0.001); RETURN OLD; END$$; \
                       CREATE TRIGGER slowly BEFORE DELETE ON adieu.session FOR EACH ROW WHEN (OLD.last_seen_at = 1) \
@@ -26,7 +26,7 @@ async fn the_cut_off_comes_first_and_no_number_of_sessions_is_too_great() {
     let place = InDatabase::empty().await;
     let store = place.open().await;
     let mut other = connected(&place.0).await;
-    // Two were refreshed after the cut-off, and one lives for longest: none of them in the first step.
+    // Two were refreshed after the cut-off, and one lives longest: none of them is in the first step.
     let fill = format!(
         "INSERT INTO adieu.session SELECT lpad(n::text, 8, '0'), 'session ' || n, 0, (n % 5 = 0)::integer, NULL, NULL, 'refresh ' || n, \
          NULL,          {early} + (n = 20000 OR n = 24000)::integer * 100, {late}, {late}, {early} + 900 + (n = 24500)::integer * 86400 \
@@ -67,7 +67,7 @@ async fn the_cut_off_comes_first_and_no_number_of_sessions_is_too_great() {
     assert_eq!(read_all(&store, None).await.0, ended.revocations);
 }
 
-/// The last expiry is asked for when a backup was put back, and of as many.
+/// The last expiry is queried after a restore, over as many rows.
 #[tokio::test]
 async fn the_last_expiry_is_found_among_any_number() {
     let place = InDatabase::empty().await;

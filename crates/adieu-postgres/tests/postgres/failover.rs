@@ -1,4 +1,4 @@
-//! A standby takes over, with all that was acknowledged or without the last of it.
+//! A standby takes over, with everything that was acknowledged or without the last writes.
 
 use std::{
     path::Path,
@@ -17,7 +17,7 @@ use adieu_conformance::sample::{read_all, token};
 use adieu_postgres::Postgres;
 use test_servers::Postgres as Server;
 
-/// Only a test that hangs meets it.
+/// Only a test that hangs reaches it.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &Server, mark: Option<&Path>) -> Node {
@@ -34,7 +34,7 @@ async fn log_in(node: &Node) -> TokenPair {
     node.sessions().log_in(subject, Default::default(), Default::default()).await.unwrap()
 }
 
-/// Logs out, as often as it takes to be told that this token is revoked now.
+/// Logs out, and retries until the response says that this token is revoked.
 async fn log_out(node: &Node, tokens: &TokenPair) {
     let started = Instant::now();
     loop {
@@ -64,7 +64,7 @@ fn is_revoked(node: &Node, tokens: &TokenPair) -> bool {
     matches!(refusal(node, tokens), Some(TokenError::Revoked(_)))
 }
 
-/// New entries take the places of those that were lost. Whoever has read further than the standby was must not read on from there.
+/// New entries reuse the positions of the lost ones. A reader that has read further than the standby must not continue from there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_revoked_after_it_reaches_whoever_had_read_further() {
     for has_mark in [true, false] {
@@ -72,7 +72,7 @@ async fn what_was_revoked_after_it_reaches_whoever_had_read_further() {
         let mark = folder.path().join("mark");
         let mut primary = Server::start().await;
         let node = start(&primary, has_mark.then_some(&mark)).await;
-        // One that knows nothing but what it reads.
+        // A follower that knows only what it reads.
         let follower = start(&primary, None).await;
         let mut tokens = Vec::new();
         for _ in 0..12 {
@@ -102,7 +102,7 @@ async fn what_was_revoked_after_it_reaches_whoever_had_read_further() {
         }
 
         if has_mark {
-            // What was lost is known to have been lost, so everything from before is refused, also by whoever starts now.
+            // The mark shows the loss, so everything from before is rejected, also by a node that starts now.
             until("the node notices", || node.restored_at().is_some()).await;
             let late = start(&primary, None).await;
             for tokens in lost.iter().chain(stays) {
@@ -114,7 +114,7 @@ async fn what_was_revoked_after_it_reaches_whoever_had_read_further() {
     }
 }
 
-/// Commits wait for the standby, so it has all that was acknowledged: nobody has to log in again.
+/// Commits wait for the standby, so it has everything that was acknowledged: no user has to log in again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_nothing_lost_nobody_is_logged_out() {
     let folder = tempfile::tempdir().unwrap();
@@ -153,8 +153,8 @@ async fn with_nothing_lost_nobody_is_logged_out() {
     }
 }
 
-/// Nobody has read in between: neither a read nor an append goes on, also when others have given new entries the places of those that
-/// were lost.
+/// There were no reads in between: neither a read nor an append continues, even if other clients' new entries have reused the positions
+/// of the lost ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_look_after_it_notices_whichever_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,10 +178,10 @@ async fn the_first_look_after_it_notices_whichever_it_is() {
     primary.fail_over_to(standby).await;
     let other = Postgres::connect(&primary.url()).await.unwrap();
     other.append((0..5).map(|number| token(format!("new {number}"))).collect()).await.unwrap();
-    // Also without a mark, nobody goes on from there.
+    // Also without a mark, no reader continues from there.
     let page = other.read(Some(&before), Duration::ZERO).await.unwrap();
     assert!(page.from_start && page.cursor.position > before.position, "read on from {before} to {}", page.cursor);
-    // Until the connections of before are given up.
+    // Until the old connections are abandoned.
     let started = Instant::now();
     let is_noticed = |outcome: Result<(), Error>| match outcome {
         Err(Error::RolledBack(_)) => true,

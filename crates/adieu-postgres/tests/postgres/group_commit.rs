@@ -42,16 +42,16 @@ fn refresh(session: &Session) -> Rotation {
     }
 }
 
-/// Somebody who has the lock, so that whatever is asked meanwhile comes to be one batch.
+/// Returns another client that holds the lock, so that all operations queued meanwhile form one batch.
 async fn hold(place: &InDatabase, store: &Postgres) -> Other {
-    // The writer has its connection, and has begun to wait with a batch of one.
+    // The writer has its connection, and waits with a batch of one.
     store.append(vec![token("first")]).await.unwrap();
     let mut holder = connected(&place.0).await;
     holder.execute("BEGIN; SELECT pg_advisory_xact_lock(418380178805)").await;
     holder
 }
 
-/// Waits until the writer stands before the lock.
+/// Waits until the writer waits for the lock.
 async fn waits_for_the_lock(place: &InDatabase) {
     let mut other = connected(&place.0).await;
     while other.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").await == 0 {
@@ -69,7 +69,7 @@ async fn sixty_four_logouts_cost_a_few_commits() {
         store.create(session.clone()).await.unwrap();
         sessions.push(session);
     }
-    // Every transaction that writes has a number, whatever is in it.
+    // Every writing transaction has a number, whatever its content.
     let mut other = connected(&place.0).await;
     let before = other.number(TRANSACTIONS).await;
     let mut logouts = JoinSet::new();
@@ -79,13 +79,13 @@ async fn sixty_four_logouts_cost_a_few_commits() {
     }
     assert_eq!(logouts.join_all().await, [1; 64]);
     let transactions = other.number(TRANSACTIONS).await - before;
-    // Other databases of the server count as well, when other tests run; alone there are two or three.
+    // Other databases of the server count as well, if other tests run; alone there are two or three.
     let ours = commits_of_the_log(&mut other).await;
     assert!(ours <= 16, "{ours} commits for 64 logouts ({transactions} on the whole server)");
     assert_eq!(read_all(&store, None).await.0.len(), 64);
 }
 
-/// How many transactions the entries of the log are of.
+/// Counts the transactions that wrote the entries of the log.
 async fn commits_of_the_log(other: &mut Other) -> i64 {
     other.number("SELECT count(DISTINCT xmin::text) FROM adieu.revocation").await
 }
@@ -126,7 +126,7 @@ async fn what_concerns_one_session_has_an_order_within_a_batch() {
     assert_eq!(sessions_of(third.await.unwrap()), Some(1));
     let (entries, cursor) = read_all(&store, None).await;
     assert_eq!(position.await.unwrap(), cursor.position);
-    // Twice for the one that was created again, once for the reuse, and the three tokens.
+    // Two for the session that was created again, one for the reuse, and the three tokens.
     assert_eq!(entries.len(), 6);
     assert_eq!(store.sessions(None, 10).await.unwrap(), []);
     assert_eq!(commits_of_the_log(&mut connected(&place.0).await).await, 3, "first, what waited, and the batch");
@@ -145,7 +145,7 @@ async fn a_failure_is_its_own() {
         store.create(session.clone()).await.unwrap();
     }
     let mut holder = hold(&place, &store).await;
-    // What can't be read fails whoever needs it, and nobody else.
+    // An unreadable row fails only the operations that need it.
     let spoil = "UPDATE adieu.session SET refresh_id = '' WHERE subject = 'broken'";
     let waiting = queued(store.append(vec![token("waits for the lock")])).await;
     waits_for_the_lock(&place).await;
@@ -166,7 +166,7 @@ async fn a_failure_is_its_own() {
     assert_eq!(appended.await.unwrap(), cursor.position);
     assert_eq!(entries[4..], [token("one"), token("two")]);
     assert_eq!(entries.len(), 6);
-    // The writer goes on, and what failed is found to.
+    // The writer continues, and the failed operations are known to have failed.
     store.append(vec![token("after")]).await.unwrap();
     store.check().await.unwrap();
 }
@@ -187,7 +187,7 @@ async fn a_full_queue_is_told_at_once() {
     assert!(matches!(refused, Err(Error::Unavailable(_))));
     holder.execute("COMMIT").await;
     for asked in waiting {
-        // Late ones, on a slow machine, are told so.
+        // Late ones, on a slow machine, get an error.
         let _ = asked.await;
     }
     store.append(vec![token("after")]).await.unwrap();
@@ -220,7 +220,7 @@ async fn everything_that_can_be_ended_ends_with_the_right_revocations() {
     assert_eq!(store.sessions_of(&subject("jose"), None, 10).await.unwrap(), []);
 }
 
-/// Asks a future for the first time, which queues its operation or finds that it can't be: its outcome in that case.
+/// Polls a future once, which queues its operation; returns its outcome if it could not be queued.
 async fn asked_once<F: Future>(future: F) -> Result<F::Output, std::pin::Pin<Box<F>>> {
     let mut future = Box::pin(future);
     poll_fn(|context| {
@@ -233,7 +233,7 @@ async fn asked_once<F: Future>(future: F) -> Result<F::Output, std::pin::Pin<Box
     .ok_or(future)
 }
 
-/// An operation that has been queued while somebody else has the lock.
+/// Queues an operation while another client holds the lock.
 async fn queued<F: Future>(future: F) -> std::pin::Pin<Box<F>> {
     match asked_once(future).await {
         Err(future) => future,

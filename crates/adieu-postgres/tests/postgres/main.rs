@@ -1,4 +1,4 @@
-//! The engine on PostgreSQL: the suite that all engines pass, and what is promised of it beyond that.
+//! The engine on PostgreSQL: the suite that all engines pass, and its further promises.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod bloat;

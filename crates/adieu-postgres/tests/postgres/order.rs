@@ -1,4 +1,4 @@
-//! Positions have no gaps, whoever appends.
+//! Positions have no gaps, whichever store appends.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,8 +16,8 @@ const STORES: usize = 6;
 const WRITERS: usize = 4;
 const APPENDS: usize = 25;
 
-/// Each store has a connection of its own to write with, as each node has. Without the lock two of them give the same
-/// position, or a reader passes over the one that commits later.
+/// Each store has its own writing connection, as each node has. Without the lock, two of them would assign the same position, or a
+/// reader would skip the one that commits later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reader_misses_nothing_while_many_connections_append() {
     let place = InDatabase::empty().await;
@@ -32,7 +32,7 @@ async fn a_reader_misses_nothing_while_many_connections_append() {
         readers.spawn(async move {
             let (mut seen, mut cursor) = (Vec::new(), None);
             while seen.len() < ALL {
-                // As a follower does: a read that was late, on a busy machine, is asked again.
+                // As a follower does: a read that was late, on a busy machine, is retried.
                 let Ok(page) = store.read(cursor.as_ref(), Duration::from_secs(1)).await else { continue };
                 seen.extend(page.entries);
                 cursor = Some(page.cursor);
@@ -53,7 +53,7 @@ async fn a_reader_misses_nothing_while_many_connections_append() {
     for seen in readers.join_all().await {
         assert_eq!(seen, entries);
     }
-    // None twice, and none left out.
+    // No duplicates, and no gaps.
     let mut sorted: Vec<_> = positions.iter().map(|position| position.get()).collect();
     sorted.sort_unstable();
     sorted.dedup();
@@ -70,7 +70,7 @@ async fn append(store: Postgres, name: String) -> Vec<Position> {
     positions
 }
 
-/// Whoever holds the lock has a position that nobody can see yet: others must not go past it.
+/// The holder of the lock has a position that is not visible yet: others must not pass it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_passes_a_commit_that_is_under_way() {
     let place = InDatabase::empty().await;
@@ -100,7 +100,7 @@ async fn nobody_passes_a_commit_that_is_under_way() {
     assert_eq!(entries[1], token("fast"));
 }
 
-/// A notification is faster than the next look.
+/// A notification is faster than the next poll.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_elsewhere_are_told() {
     let place = InDatabase::empty().await;

@@ -1,4 +1,4 @@
-//! The server goes away, or another node freezes: calls fail in bounded time, and everything goes on when it is over.
+//! The server goes away, or another node freezes: calls fail in bounded time, and everything recovers afterwards.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -19,11 +19,11 @@ use tokio::task::JoinSet;
 
 use crate::engine::{InDatabase, behind_its_back, connected};
 
-/// What a read of the log may take, and a write, with something for a busy machine.
+/// Maximum duration of a read of the log, and of a write, with some margin for a busy machine.
 const READ: Duration = Duration::from_millis(2_200);
 const WRITE: Duration = Duration::from_millis(6_000);
 
-/// Appends and reads without end, and remembers what was acknowledged.
+/// Appends and reads continuously, and records what was acknowledged.
 struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
@@ -75,7 +75,7 @@ impl Load {
         Self { stop, acknowledged, tasks, follower }
     }
 
-    /// Returns when more has been acknowledged.
+    /// Returns when more entries have been acknowledged.
     async fn goes_on(&self) {
         let before = self.acknowledged.load(Ordering::Relaxed);
         let waiting = async {
@@ -93,7 +93,7 @@ impl Load {
     }
 }
 
-/// Nothing that was acknowledged is missing.
+/// Checks that nothing that was acknowledged is missing.
 async fn all_there(store: &Postgres, acknowledged: Vec<String>) {
     let entries = read_all(store, None).await.0;
     for name in acknowledged {
@@ -141,7 +141,7 @@ async fn a_server_that_is_stopped_killed_and_frozen_under_load() {
     all_there(&store, acknowledged).await;
 }
 
-/// Every connection is cut, one moment after another: what was queued is done on a new one.
+/// Every connection is cut, one moment after another: queued operations run on a new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_die_while_they_are_idle_are_nobodys_failure() {
     let place = InDatabase::empty().await;
@@ -167,7 +167,7 @@ async fn connections_that_die_while_they_are_idle_are_nobodys_failure() {
     assert_eq!(read_all(&store, None).await.0.len(), 3);
 }
 
-/// Names the database to the other process of the test below.
+/// The environment variable that names the database to the other process of the test below.
 const GIVEN: &str = "ADIEU_TEST_APPENDS_UNTIL_IT_IS_KILLED";
 
 /// Another node, as a process.
@@ -201,7 +201,7 @@ async fn appends_until_it_is_killed() {
     for writer in 0..8 {
         let store = store.clone();
         writers.spawn(async move {
-            // What fails, because it was frozen meanwhile, is left.
+            // Operations that fail because the node was frozen are not retried.
             for number in 0_u64.. {
                 let _ = store.append(vec![token(format!("{writer} {number}"))]).await;
             }
@@ -217,7 +217,7 @@ async fn a_node_that_freezes_while_it_has_the_lock_stops_nobody_for_long() {
     let place = InDatabase::empty().await;
     let store = place.open().await;
     let node = Node::start(&place.0);
-    // While it starts it has the lock as well; that is not what is tried here.
+    // The node holds the lock during its start as well; that is not tested here.
     let empty = read_all(&store, None).await.1;
     assert!(!store.read(Some(&empty), Duration::from_secs(60)).await.unwrap().entries.is_empty());
     let mut other = connected(&place.0).await;
@@ -226,7 +226,7 @@ async fn a_node_that_freezes_while_it_has_the_lock_stops_nobody_for_long() {
         assert!(Instant::now() < deadline, "it never froze at the right moment");
         tokio::time::sleep(Duration::from_millis(3)).await;
         node.signal("-STOP");
-        // What it had sent is done by now, or will be.
+        // Everything that it had sent is done by now, or will be.
         tokio::time::sleep(Duration::from_millis(30)).await;
         if other.number(HOLDS).await == 1 {
             break;
@@ -236,25 +236,25 @@ async fn a_node_that_freezes_while_it_has_the_lock_stops_nobody_for_long() {
     let started = Instant::now();
     store.append(vec![token("here")]).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    // And the other one goes on when it is let.
+    // The other node continues when it is resumed.
     let head = read_all(&store, None).await.1;
     node.signal("-CONT");
     let page = store.read(Some(&head), Duration::from_secs(30)).await.unwrap();
     assert!(!page.entries.is_empty());
 }
 
-/// From now on commits wait for a standby that is not there, but for those of a connection that is told not to.
+/// Makes commits wait for a missing standby, except on connections with a setting of their own.
 async fn miss_a_standby(server: &test_servers::Postgres) {
     behind_its_back(&server.url(), "ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
     behind_its_back(&server.url(), "SELECT pg_reload_conf()").await;
 }
 
-/// The URL for a node whose commits do not wait for a standby.
+/// Returns the URL for a node whose commits do not wait for a standby.
 fn locally(server: &test_servers::Postgres) -> String {
     format!("{}?options[synchronous_commit]=local", server.url())
 }
 
-/// The first success, which must come.
+/// Retries until the first success, which must come.
 async fn soon<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -266,14 +266,14 @@ async fn soon<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-/// The writes are refused, as they must be; but what waits at the server, when its node has given up, has the lock.
+/// Writes are rejected, as they must be; but a commit that waits at the server after its node has given up still holds the lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_waits_for_a_standby_keeps_the_lock_from_nobody() {
     let server = test_servers::Postgres::start().await;
     let store = Postgres::connect(&server.url()).await.unwrap();
     miss_a_standby(&server).await;
     soon(async || store.append(vec![token("given up")]).await.err()).await;
-    // As if its process had died as well.
+    // As if the node's process had ended as well.
     drop(store);
     Postgres::connect(&server.url()).await.expect("a node starts without the lock");
     let other = Postgres::connect(&locally(&server)).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_commit_that_waits_for_a_standby_keeps_the_lock_from_nobody() {
     assert!(entries.contains(&token("given up")), "what was written stays");
 }
 
-/// All who notify, in whatever database, wait for one of them whose commit waits, and fail when the queue is full.
+/// In all databases, notifying transactions wait for one whose commit waits, and fail when the queue is full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_who_hinders_notifications_hinders_a_logout() {
     let server = test_servers::Postgres::start().await;

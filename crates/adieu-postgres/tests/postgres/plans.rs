@@ -1,5 +1,5 @@
-//! A logout reads the rows that it concerns and no others, also when its statements were planned while the tables were empty and
-//! nobody has analyzed them since.
+//! A logout reads only the rows that it concerns, even if its statements were planned while the tables were empty and the tables have
+//! not been analyzed since.
 
 use std::time::{Duration, Instant};
 
@@ -32,12 +32,12 @@ async fn what_a_logout_reads_does_not_depend_on_how_many_sessions_there_are() {
     let server = test_servers::Postgres::start_with(&[("autovacuum", "off")]).await;
     let store = Postgres::connect(&server.url()).await.unwrap();
     let mut other = connected(&server.url()).await;
-    // A plan that is kept is made by the sixth time.
+    // A cached plan is made by the sixth execution.
     log_in_and_out(&store, 10).await;
     let fill = "INSERT INTO adieu.session SELECT 'subject ' || n, 'session ' || n, 0, 0, NULL, NULL, 'refresh', NULL, 0, \
                 2000000000, 2000000000, 0 FROM generate_series(1, 20000) AS n";
     other.execute(fill).await;
-    // What a connection has counted is shown when it has done something a second later.
+    // A connection's statistics become visible when it does something a second later.
     let counted = async |deleted: i64| {
         let started = Instant::now();
         let mut other = connected(&server.url()).await;

@@ -1,5 +1,5 @@
-//! PgBouncer in front of the server: one that pools sessions passes the suite, and one that pools transactions is refused, because
-//! behind it a statement of one node may be carried out as that of another.
+//! PgBouncer in front of the server: one in session mode passes the suite, and one in transaction mode is rejected, because it may run a
+//! statement of one node as that of another.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use adieu_postgres::Postgres;
 use test_servers::PgBouncer;
 use tokio::sync::OnceCell;
 
-/// A database behind a pooler of sessions, which the tests of this process share.
+/// A database behind a session-mode pooler, shared by the tests of this process.
 struct BehindSessionPooler(String);
 
 impl Place for BehindSessionPooler {
@@ -63,7 +63,7 @@ async fn a_pooler_of_transactions_is_refused() {
     }
 }
 
-/// It takes the place of one of sessions while a node runs: nothing that is answered gets lost, and soon nothing is answered.
+/// A transaction-mode pooler replaces one in session mode while a node runs: nothing acknowledged is lost, and soon all calls fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_begins_to_pool_transactions_loses_nothing_that_was_acknowledged() {
     let server = test_servers::Postgres::start().await;

@@ -1,4 +1,4 @@
-//! A dump is put back by `pg_restore` while a node runs, in one transaction or table by table.
+//! `pg_restore` restores a dump while a node runs, in one transaction or table by table.
 
 use std::{
     path::Path,
@@ -15,7 +15,7 @@ use adieu::{
 use adieu_postgres::Postgres;
 use test_servers::Postgres as Server;
 
-/// Only a test that hangs meets it.
+/// Only a test that hangs reaches it.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &Server, mark: &Path) -> Node {
@@ -40,7 +40,7 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 enum How {
     OneTransaction,
     TableByTable,
-    /// And so slowly that the node has done all that it can do before the last tables come.
+    /// So slowly that the node has done all that it can do before the last tables are restored.
     Slowly,
 }
 
@@ -60,7 +60,7 @@ async fn put_back(server: &Server, dump: &Path, node: &Node, how: How) {
     }
 }
 
-/// A token that whoever has the key signs now.
+/// Signs a token now, as a holder of the key could.
 fn forged(key: &SigningKey, like: &TokenPair) -> String {
     let now = SystemClock.now();
     let claims = Claims {
@@ -127,8 +127,8 @@ async fn no_key_and_no_session_comes_back_with_it() {
     }
 }
 
-/// An empty database at the same address, or one whose tables were emptied: what was revoked is forgotten, so everything from before is
-/// refused.
+/// An empty database at the same address, or one whose tables were emptied: the revocations are lost, so everything from before is
+/// rejected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_database_forgets_no_logout() {
     for statement in [
@@ -154,7 +154,7 @@ async fn an_empty_database_forgets_no_logout() {
         node.sessions().log_out(&left.access, Scope::This).await.unwrap();
         server.sql(statement).await;
         if statement.starts_with("DROP") {
-            // It makes its tables when it starts.
+            // A node creates its tables when it starts.
             drop(node);
         } else {
             until("it is noticed", async || node.restored_at().is_some()).await;

@@ -1,4 +1,4 @@
-//! A server or a schema that nothing can be entrusted to is refused, with a sentence that says why, and left as it is.
+//! An unsuitable server or schema is rejected, with a message that names the reason, and left unchanged.
 
 use adieu::{Error, revocation::RevocationLog};
 use adieu_conformance::{

@@ -1,5 +1,5 @@
-//! A server that does not answer is an error in bounded time, nothing that was acknowledged is lost, and when it is back
-//! everything goes on by itself.
+//! When a server does not answer, calls fail in bounded time, nothing that was acknowledged is lost, and everything recovers by itself
+//! when the server is back.
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ use adieu_redis::Redis;
 
 use crate::support::{cursor, poll_once, recovers, with_server};
 
-/// That reads and writes fail, and soon enough.
+/// Checks that reads and writes fail, and soon enough.
 async fn all_is_refused_in_time(store: &Redis) {
     let started = Instant::now();
     assert!(matches!(store.read(None, Duration::ZERO).await, Err(Error::Unavailable(_))));
@@ -51,12 +51,12 @@ async fn nothing_has_to_fail_for_a_restart_to_be_noticed() {
     assert_eq!(read_all(&store, None).await.0.len(), 3);
 }
 
-/// What it says meanwhile is no answer: neither that the log is empty nor that anything was done.
+/// Its replies while it loads are errors: they neither mean that the log is empty nor that a write was done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loading_its_data() {
     let (mut server, store) = with_server().await;
     store.append(vec![token("before")]).await.unwrap();
-    // What others keep there, which takes a minute.
+    // Data of other applications, which takes a minute to load.
     let fill = "for number = 1, 1000 do redis.call('SET', 'other ' .. number, string.rep('x', 1000)) end";
     server.command(&["EVAL", fill, "0"]).await;
     server.write_snapshot().await;
@@ -166,14 +166,14 @@ async fn a_connection_that_is_lost_is_made_anew_and_reads_on() {
     }
 }
 
-/// It closes connections that are idle, also those that the next write would go to.
+/// The server closes idle connections, also those that the next write would use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_closes_idle_connections_fails_no_write() {
     let server = test_servers::Redis::start_with(&[("timeout", "1")]).await;
     let store = Redis::connect(&server.url()).await.unwrap();
     for number in 0..3 {
         store.append(vec![token(format!("{number}"))]).await.unwrap();
-        // What is left is the connection that waits for news, and the one that asks.
+        // The remaining connections are the one that waits for news, and the one that counts.
         recovers(async || {
             let clients = server.command(&["CLIENT", "LIST"]).await;
             if clients.matches("cmd=").count() <= 2 { Ok(()) } else { Err(clients) }
@@ -184,7 +184,7 @@ async fn a_server_that_closes_idle_connections_fails_no_write() {
     assert_eq!(read_all(&store, None).await.0.len(), 6);
 }
 
-/// It refuses writes while it can't save its snapshots.
+/// The server rejects writes while it can't save its snapshots.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_refuses_writes_is_an_error_until_it_takes_them() {
     let server = test_servers::Redis::start_with(&[("save", "3600 1000000"), ("dbfilename", "snapshot")]).await;

@@ -1,4 +1,4 @@
-//! A server that would lose what it has answered is refused, by the name of the setting.
+//! A server that could lose acknowledged writes is rejected, with the name of the setting.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use test_servers::Redis as Server;
 
 const PASSWORD: &str = "redis-password-4711";
 
-/// What is said of a server with these settings, and whether it can be used when that is allowed.
+/// Returns the error for a server with these settings, and checks whether it can be used when that is allowed.
 async fn refused(settings: &[(&str, &str)]) -> String {
     let server = Server::start_with(settings).await;
     let refused = Redis::connect(&server.url()).await.unwrap_err();
@@ -114,7 +114,7 @@ async fn one_that_becomes_weaker_is_refused_when_it_comes_back() {
     crate::support::recovers(async || store.check().await).await;
 }
 
-/// What the documentation lists is enough: all of it is done by a user who may do nothing else.
+/// The permissions that the documentation lists are enough: a user with only these runs everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rights_in_the_documentation_are_enough() {
     let documentation = include_str!("../../../../docs/redis.md");
@@ -140,12 +140,12 @@ async fn the_rights_in_the_documentation_are_enough() {
     let cursor = crate::support::cursor(&store).await;
     run_maintenance(&store, &store, after(1_000_000)).await.unwrap();
     store.check().await.unwrap();
-    // What waits for news may do so as well.
+    // Waiting for news is allowed as well.
     let waiting = store.read(Some(&cursor), Duration::from_secs(60));
     let (page, _) = tokio::join!(waiting, store.append(vec![token("b")]));
     assert_eq!(page.unwrap().entries, [token("b")]);
     assert_eq!(store.memory().limit, 0);
-    // All but what the client library says of itself, which it does not need to.
+    // Except the client library's report about itself, which is not necessary.
     let denied = server.command(&["ACL", "LOG"]).await;
     let objects = denied.split("object\r\n").skip(1).filter_map(|entry| entry.lines().nth(1));
     assert!(objects.into_iter().all(|object| object.starts_with("client")), "{denied}");

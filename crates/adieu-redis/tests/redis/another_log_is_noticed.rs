@@ -1,4 +1,4 @@
-//! A server that no longer has what it had is noticed as another log, also when it has grown past the cursor since.
+//! Data loss at the server is noticed as another log, even if the log has grown past the cursor since.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn facts(name: &str, count: usize) -> Vec<Revocation> {
     (0..count).map(|number| token(format!("{name} {number}"))).collect()
 }
 
-/// Whoever reads on from the cursor is told that this is another log, and gets all of it.
+/// Checks that a read from the cursor reports another log, and returns all of it.
 async fn noticed(store: &Redis, before: &Cursor, expected: &[Revocation]) {
     let page = store.read(Some(before), Duration::ZERO).await.unwrap();
     assert!(page.from_start, "read on from {before} to {}", page.cursor);
@@ -37,14 +37,14 @@ async fn emptied() {
     let empty = store.read(Some(&before), Duration::ZERO).await.unwrap();
     assert!(empty.from_start && empty.entries.is_empty());
     assert_eq!(empty.cursor.position, Position::START);
-    // And again, when the first entry comes before anybody has looked.
+    // And again, if the first entry is appended before the next read.
     server.command(&["FLUSHALL"]).await;
     store.append(facts("new", 5)).await.unwrap();
     noticed(&store, &before, &facts("new", 5)).await;
     assert!(store.read(Some(&empty.cursor), Duration::ZERO).await.unwrap().from_start);
 }
 
-/// A node that keeps a mark had seen what was revoked: it refuses everything from before, also what is signed with a key of its own.
+/// A node with a mark had seen the revocations: it rejects everything from before, even tokens signed with its own key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn emptied_under_a_node_it_forgets_no_logout() {
     let folder = tempfile::tempdir().unwrap();
@@ -62,7 +62,7 @@ async fn emptied_under_a_node_it_forgets_no_logout() {
         node.sessions().log_out(&left.access, Scope::This).await.unwrap();
         server.command(&["FLUSHALL"]).await;
         if turn == "it appends first" {
-            // 503 until the log has begun anew.
+            // 503 until the log has been reset.
             recovers(async || node.sessions().revoke(facts(turn, 1)).await).await;
         }
         recovers(async || node.restored_at().ok_or("it has not noticed")).await;
@@ -103,8 +103,8 @@ async fn restarted_with_nothing_lost_it_is_read_once_more() {
     assert_eq!(cursor(&store).await.position, before.position, "positions go on");
 }
 
-/// A replica that has not got the last entries takes over under the address of the primary, which a port of its own stands for;
-/// here the primary takes over the replica's data and is a primary again: the same process, at the same address.
+/// A replica that lacks the last entries takes over at the address of the primary. To keep the port, the test lets the primary copy the
+/// replica's data and become a primary again: the same process, at the same address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_over_to_a_replica_without_the_tail_and_back() {
     let (primary, store) = with_server().await;
@@ -113,7 +113,7 @@ async fn failed_over_to_a_replica_without_the_tail_and_back() {
     store.append(facts("kept", 3)).await.unwrap();
     replica.command(&["REPLICAOF", "127.0.0.1", &port(&primary)]).await;
     recovers(async || replicated(&replica).await).await;
-    // The replica loses its primary, and does not get what comes then.
+    // The replica is disconnected from its primary, and does not get the next entries.
     replica.command(&["REPLICAOF", "NO", "ONE"]).await;
     store.append(facts("lost", 3)).await.unwrap();
     let before = cursor(&store).await;

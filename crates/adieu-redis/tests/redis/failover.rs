@@ -1,4 +1,4 @@
-//! A replica takes over, with all that was acknowledged or without the last of it.
+//! A replica takes over, with everything that was acknowledged or without the last writes.
 
 use std::{
     path::Path,
@@ -19,7 +19,7 @@ use test_servers::Redis as Server;
 
 use crate::support::recovers;
 
-/// Only a test that hangs meets it.
+/// Only a test that hangs reaches it.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &Server, mark: Option<&Path>) -> Node {
@@ -36,7 +36,7 @@ async fn log_in(node: &Node) -> TokenPair {
     node.sessions().log_in(subject, Default::default(), Default::default()).await.unwrap()
 }
 
-/// Logs out, as often as it takes to be told that this token is revoked now.
+/// Logs out, and retries until the response says that this token is revoked.
 async fn log_out(node: &Node, tokens: &TokenPair) {
     let started = Instant::now();
     loop {
@@ -101,7 +101,7 @@ async fn what_it_had_not_got_is_noticed_and_everything_from_before_is_refused() 
                 start(&primary, Some(&mark)).await
             }
         };
-        // New entries take the place of the one that was lost.
+        // New entries reuse the position of the lost one.
         for tokens in after {
             log_out(&node, tokens).await;
         }
@@ -150,8 +150,8 @@ async fn with_nothing_lost_nobody_is_logged_out() {
     assert!(refresh(&late, &stays).await);
 }
 
-/// Nobody has read in between: neither a read nor an append goes on, also when others have given new entries the places of those that
-/// were lost.
+/// There were no reads in between: neither a read nor an append continues, even if other clients' new entries have reused the positions
+/// of the lost ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_look_after_it_notices_whichever_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -175,10 +175,10 @@ async fn the_first_look_after_it_notices_whichever_it_is() {
     primary.fail_over_to(replica).await;
     let other = Redis::connect(&primary.url()).await.unwrap();
     other.append((0..5).map(|number| token(format!("new {number}"))).collect()).await.unwrap();
-    // Also without a mark, nobody goes on from there.
+    // Also without a mark, no reader continues from there.
     let page = other.read(Some(&before), Duration::ZERO).await.unwrap();
     assert!(page.from_start && page.cursor.position > before.position, "read on from {before} to {}", page.cursor);
-    // Until the connections of before are given up.
+    // Until the old connections are abandoned.
     let started = Instant::now();
     let is_noticed = |outcome: Result<(), Error>| match outcome {
         Err(Error::RolledBack(_)) => true,

@@ -1,5 +1,5 @@
-//! The engine for Redis: the suite that all engines pass, and what is promised beyond it, with real servers that are stopped,
-//! frozen, killed, emptied and replaced.
+//! The engine for Redis: the suite that all engines pass, and its further promises, with real servers that are stopped, frozen, killed,
+//! emptied and replaced.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod a_server_goes_away;

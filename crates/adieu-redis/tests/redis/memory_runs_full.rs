@@ -1,4 +1,4 @@
-//! A server whose memory is full takes no logins. It takes logouts, and what frees memory, so that it recovers by itself.
+//! A server whose memory is full rejects logins. It accepts logouts and operations that free memory, so it recovers by itself.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use test_servers::Redis as Server;
 
 use crate::support::with_server;
 
-/// From now on whatever would use more memory is denied.
+/// Makes the server reject all commands that would use more memory.
 async fn fill(server: &Server) {
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "100kb"]).await, "+OK");
 }
@@ -77,19 +77,19 @@ async fn logouts_and_whatever_frees_memory_are_taken_when_it_is_full() {
     store.tell(&standing).await.unwrap();
     assert_eq!(store.replace_keys(Some(key(after(9))), vec![keys[0].id.clone()]).await.unwrap().len(), 1);
 
-    // What has lapsed and expired goes, and nothing else.
+    // Only expired data is removed.
     run_maintenance(&store, &store, after(1_000_000)).await.unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(store.sessions(None, 1_000).await.unwrap(), []);
     assert_eq!(read_all(&store, None).await.0, []);
     assert_eq!(store.memory().limit, 100 * 1_024);
 
-    // And with memory to be had, as after that there is on a server that holds more than its own buffers.
+    // Now with free memory, as a server with more data than its own buffers has after that.
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "1gb"]).await, "+OK");
     store.create(session("ana")).await.unwrap();
     assert_eq!(end(&store, Selection::All { issued_until: after(0) }).await, 1);
 }
 
-/// It counts what a server really frees: nobody has to change a setting.
+/// Uses the memory that a server really frees: the operator need not change a setting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_recovers_by_itself_when_what_is_kept_has_expired() {
     let (server, store) = with_server().await;
@@ -122,7 +122,7 @@ async fn sessions_are_forgotten_also_when_the_log_can_not_be_pruned() {
     let past = Session { refresh_expires_at: after(5), access_expires_at: after(5), ..session("past") };
     store.create(past).await.unwrap();
     store.append(vec![lapsing("a", after(5))]).await.unwrap();
-    // Of another type, so that whatever touches it fails.
+    // Replaced by another type, so that every command on it fails.
     server.command(&["DEL", "{adieu}:lapses"]).await;
     server.command(&["SET", "{adieu}:lapses", "in the way"]).await;
     run_maintenance(&store, &store, after(1_000_000)).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Nodes that have nothing but a Redis server in common.
+//! Nodes that share only a Redis server.
 
 use std::time::{Duration, Instant};
 

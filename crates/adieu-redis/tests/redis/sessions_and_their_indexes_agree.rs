@@ -1,4 +1,4 @@
-//! Whatever changes sessions at the same time, they end together with their revocations, and nothing is left in an index.
+//! Under concurrent changes, sessions end together with their revocations, and no index keeps an entry of an ended session.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -36,7 +36,7 @@ async fn size(server: &Server, command: &str, key: &str) -> usize {
     answer.strip_prefix(':').unwrap_or_else(|| panic!("{answer}")).parse().unwrap()
 }
 
-/// As many in each index as there are, and whoever has been revoked is not among them.
+/// Checks that each index has exactly the existing sessions, and no revoked one.
 async fn agree(server: &Server, store: &Redis) -> HashSet<adieu::SessionId> {
     let left: HashSet<_> =
         store.sessions(None, usize::MAX).await.unwrap().into_iter().map(|session| session.id).collect();
@@ -71,7 +71,7 @@ async fn when_everything_happens_at_once() {
                         1 => Selection::Others(subject(&of), session.id.clone()),
                         2 => Selection::One(session.id.clone()),
                         3 if task == 0 => Selection::All { issued_until: NOON },
-                        // Its refresh token has been rotated: that ends it.
+                        // Its refresh token has been rotated: using it ends the session.
                         4 => {
                             store.rotate(rotation(&session)).await.unwrap();
                             continue;
@@ -111,7 +111,7 @@ async fn several_endings_are_one_step() {
     let provided = |session: &Session| Some((session.id.clone(), session.subject.clone()));
     let endings = vec![
         ending(Selection::One(sessions[0].id.clone())),
-        // Ended by the one before.
+        // Ended by the previous operation.
         EndSessions { provided: provided(&sessions[0]), ..ending(Selection::OfSubject(subject("kim"))) },
         ending(Selection::OfSubject(subject("ana"))),
         ending(Selection::Others(subject("jose"), sessions[2].id.clone())),
@@ -123,7 +123,7 @@ async fn several_endings_are_one_step() {
     assert_eq!(counts, [Some(1), None, Some(1), Some(1), Some(2), Some(0)]);
     assert_eq!(commits().await, before + 1);
     assert!(agree(&server, &store).await.is_empty());
-    // Those that the cut-off covers get none of their own.
+    // Sessions covered by the cut-off get no revocation of their own.
     assert_eq!(read_all(&store, None).await.0.len(), 3);
 }
 

@@ -1,4 +1,4 @@
-//! Servers, and what is tried with them.
+//! Servers for the tests, and helpers.
 
 use std::{
     future::poll_fn,
@@ -12,7 +12,7 @@ use adieu_redis::Redis;
 use test_servers::Redis as Server;
 use tokio::sync::Mutex;
 
-/// A server of its own, since the suite has it crash.
+/// A separate server, since the suite makes it crash.
 pub(crate) struct OnServer(Mutex<Server>);
 
 impl Place for OnServer {
@@ -35,24 +35,24 @@ impl Place for OnServer {
     }
 }
 
-/// A server, and what is kept there.
+/// Returns a server, and a store on it.
 pub(crate) async fn with_server() -> (Server, Redis) {
     let server = Server::start().await;
     let store = Redis::connect(&server.url()).await.unwrap();
     (server, store)
 }
 
-/// A place on the server that tests share, for those that do it no harm.
+/// Returns a store on the shared server, for tests that do not harm it.
 pub(crate) async fn shared() -> Redis {
     Redis::connect(&test_servers::redis_database().await).await.unwrap()
 }
 
-/// Where the log ends now.
+/// Returns the cursor at the end of the log.
 pub(crate) async fn cursor(log: &Redis) -> Cursor {
     log.read(None, Duration::ZERO).await.unwrap().cursor
 }
 
-/// The first success, which must come soon.
+/// Retries until the first success, which must come soon.
 pub(crate) async fn recovers<T, E: std::fmt::Debug>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
     let started = Instant::now();
     loop {
@@ -64,7 +64,7 @@ pub(crate) async fn recovers<T, E: std::fmt::Debug>(mut attempt: impl AsyncFnMut
     }
 }
 
-/// Asks a future once, and leaves it waiting.
+/// Polls a future once, and leaves it pending.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) {
     poll_fn(|context| {
         let _ = std::pin::Pin::new(&mut *future).poll(context);
@@ -73,7 +73,7 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) {
     .await;
 }
 
-/// Whether a replica has what its primary has.
+/// Checks that a replica has the data of its primary.
 pub(crate) async fn replicated(replica: &Server) -> Result<(), String> {
     let info = replica.command(&["INFO", "replication"]).await;
     if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }

@@ -1,4 +1,4 @@
-//! `rediss://`: to a server whose certificate is believed, and to no other.
+//! `rediss://` connects only to a server with a trusted certificate.
 
 use std::{net::TcpListener, path::Path, process::Command};
 
@@ -6,12 +6,12 @@ use adieu::Error;
 use adieu_redis::Redis;
 use test_servers::Redis as Server;
 
-/// A certificate for this machine that vouches for itself, and its key.
+/// Makes a self-signed certificate for this machine, and its key.
 fn make_certificate(folder: &Path) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
         .args(["-subj", "/CN=adieu.test", "-addext", "subjectAltName=IP:127.0.0.1"])
-        // One that vouches for others is refused as that of a server.
+        // A CA certificate is rejected as a server's.
         .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "certificate.pem"])
         .current_dir(folder)
         .output()
@@ -37,7 +37,7 @@ async fn to_a_server_whose_certificate_is_believed_and_to_no_other() {
     let certificate = std::fs::read(file("certificate.pem")).unwrap();
     let store = Redis::builder(&url).root_certificates(certificate).connect().await.unwrap();
     store.check().await.unwrap();
-    // The system knows nothing of it.
+    // The system does not trust it.
     assert!(matches!(Redis::connect(&url).await, Err(Error::Unavailable(_))));
     let nonsense = Redis::builder(&url).root_certificates("nonsense").connect().await;
     assert!(nonsense.is_err(), "{nonsense:?}");

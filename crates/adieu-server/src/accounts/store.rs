@@ -11,7 +11,7 @@ pub use sqlite::migrate;
 
 use crate::{password::PasswordHash, text::Username};
 
-/// Somebody who can log in.
+/// A user who can log in.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// Its id, opaque: the `sub` of its tokens.
@@ -20,7 +20,7 @@ pub struct Account {
     pub username: Username,
     /// How its password is kept.
     pub password: PasswordHash,
-    /// Goes up whenever the password is changed, and stays when it is only hashed anew.
+    /// Increases whenever the password is changed, and stays when it is only rehashed.
     pub password_version: i64,
     /// Whether its tokens carry `is_admin`.
     pub is_admin: bool,
@@ -85,14 +85,14 @@ pub struct KnownAddress {
     pub until: Timestamp,
 }
 
-/// What is changed of an account.
+/// A change to an account.
 #[derive(Debug, Clone)]
 pub enum Change {
     /// A new password, whatever the old one is.
     Password(PasswordHash),
     /// A new password, if the old one is still that of this version.
     OwnPassword(PasswordHash, i64),
-    /// The same password, hashed anew, if it is still the one of this version.
+    /// The same password, rehashed, if it is still the one of this version.
     Rehash(PasswordHash, i64),
     /// It may not log in.
     Disable,

@@ -52,7 +52,7 @@ pub(super) async fn cursor(asked_with: &HeaderMap, feed: &Feed) -> Option<(Heade
     if !preferences.any(|all| all.split(',').any(|one| one.trim().eq_ignore_ascii_case(PREFERS_CURSOR))) {
         return None;
     }
-    // Without it, whoever follows finds out in another way, which takes longer.
+    // Without it, the follower finds out in another way, which takes longer.
     let head = feed.hub.head().await.ok()?;
     HeaderValue::try_from(head.to_string()).ok().map(|head| (CURSOR, head))
 }

@@ -102,7 +102,7 @@ pub(super) async fn limit_body(State(most): State<usize>, request: Request, next
     next.run(request).await
 }
 
-/// What a client is told after a panic. The panic itself has been reported by then.
+/// Builds the response after a panic. The panic itself has been reported by then.
 pub(super) fn after_panic(_: Box<dyn Any + Send>) -> Response {
     ApiError::internal("a handler panicked").into_response()
 }

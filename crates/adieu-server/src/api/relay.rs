@@ -131,7 +131,7 @@ async fn readyz(State(api): State<RelayApi>) -> Readiness {
     Readiness::new(&api.relay.verifier, problem, has_accounts(api.relay.stores()).await)
 }
 
-/// What is left of the node's own cache life, so that it does not begin anew at every relay.
+/// The rest of the node's own cache lifetime, so that the lifetime does not restart at every relay.
 async fn keys(State(api): State<RelayApi>) -> Result<([(HeaderName, String); 1], Json<Jwks>), ApiError> {
     let keys = api.relay.keys();
     if keys.iter().next().is_none() {

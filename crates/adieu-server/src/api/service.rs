@@ -153,7 +153,7 @@ where
     }
 }
 
-/// What is answered to a client in the words of RFC 6749 §5.2.
+/// The error response to a client, in the format of RFC 6749 §5.2.
 #[derive(Debug)]
 pub(super) enum OAuthError {
     /// The request makes no sense; with a sentence that says why.

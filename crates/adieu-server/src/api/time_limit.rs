@@ -69,7 +69,7 @@ pub(super) async fn end(State(limit): State<Duration>, request: Request, next: N
     }
 }
 
-/// A body that says whether somebody waits for more of it.
+/// A body that reports whether its reader waits for more of it.
 struct Watched {
     body: Body,
     awaits_client: Arc<AtomicBool>,

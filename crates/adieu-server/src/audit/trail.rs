@@ -171,7 +171,7 @@ impl Trail {
                     tracing::error!("{}; what happens meanwhile is missing from it", self.cannot(&error));
                 }
             }
-            // There is nobody left to tell when standard error is gone.
+            // Without standard error there is no place to report this.
             (Err(error), Via::CommandLine) => {
                 drop(writeln!(io::stderr(), "warning: this was done, and {}", self.cannot(&error)));
             }

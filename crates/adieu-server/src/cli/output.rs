@@ -21,7 +21,7 @@ pub(super) use crate::text::visible;
 /// Rows that are aligned together.
 const BLOCK: usize = 1_000;
 
-/// Who reads what is printed.
+/// The reader of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
     Person,
@@ -44,7 +44,7 @@ impl Output {
         self.reader
     }
 
-    /// Whether nobody reads any more, so that there is no point in going on with a list.
+    /// Returns whether the reader is gone, so that there is no point in continuing a list.
     pub(super) fn is_over(&self) -> bool {
         self.has_left
     }

@@ -20,7 +20,7 @@ impl Progress {
     pub(super) fn at(&mut self, text: &str) {
         if self.is_shown {
             let (start, end) = if self.is_terminal { ("\r", "") } else { ("", "\n") };
-            // Whoever closed standard error does not want to know.
+            // If standard error is closed, progress is not wanted.
             let _told = write!(io::stderr(), "{start}{text}{end}");
             self.line_is_open = self.is_terminal;
         }

@@ -48,7 +48,7 @@ fn ask_twice() -> anyhow::Result<SecretString> {
     Ok(first)
 }
 
-/// Asks on the terminal, without showing what is typed.
+/// Asks on the terminal, without echoing the input.
 pub(super) fn hidden(question: &str) -> anyhow::Result<SecretString> {
     rpassword::prompt_password(visible(question)).map(SecretString::from).context("cannot ask for the password")
 }

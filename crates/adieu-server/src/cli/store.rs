@@ -78,7 +78,7 @@ pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
     require(settings)?;
     let node = Node::open_for_command(settings).await?;
     if node.core.restored_at().is_some() {
-        // There is nobody left to tell when standard error is gone.
+        // Without standard error there is no place to report this.
         let _told = writeln!(
             io::stderr(),
             "warning: a backup was put back in the place of this store; see `adieu log status`, and then \
@@ -141,7 +141,7 @@ pub(super) async fn find(accounts: &dyn AccountStore, name_or_id: &str) -> anyho
 /// An error for the API in the words of the command line.
 pub(super) fn plain(error: ApiError, account: &Account) -> anyhow::Error {
     match error {
-        // Somebody else was faster.
+        // Another process was faster.
         ApiError::NotFound => anyhow::anyhow!("no user with the name or id {}", account.id),
         other => other.into(),
     }

@@ -1,4 +1,4 @@
-//! What a client shows to be let in, and what is kept of it.
+//! The client secret, and the hash of it that the store keeps.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const LENGTH: usize = 43;
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// One that nobody can guess.
+    /// Creates a secret that cannot be guessed.
     ///
     /// # Errors
     /// When the system has no randomness to give.
@@ -38,13 +38,13 @@ impl Secret {
         Ok(Self(secret.into()))
     }
 
-    /// The secret itself, to be shown to whoever has made it, once.
+    /// Returns the secret itself, to be shown once to the operator who created it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// What is kept of it.
+    /// Returns the hash that is stored.
     #[must_use]
     pub fn hash(&self) -> SecretHash {
         SecretHash::of(self.expose())

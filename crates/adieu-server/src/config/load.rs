@@ -1,4 +1,4 @@
-//! Where the values come from, and what is refused.
+//! Loads settings from their sources and rejects invalid ones.
 
 use std::{
     collections::BTreeMap,

@@ -101,7 +101,7 @@ impl Value for tracing::Level {
     const WANTED: &'static str = r#""error", "warn", "info", "debug" or "trace""#;
 
     fn read(text: &str) -> Option<Self> {
-        // Its own `FromStr` also takes numbers, which nobody would understand in a file.
+        // Its own `FromStr` also accepts numbers, which are hard to read in a file.
         text.parse().ok().filter(|_| text.chars().all(|letter| letter.is_ascii_lowercase()))
     }
 }

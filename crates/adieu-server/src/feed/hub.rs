@@ -63,7 +63,7 @@ struct Shared {
     readers: Semaphore,
 }
 
-/// What is answered from memory.
+/// The answers served from memory.
 #[derive(Debug, Default)]
 struct Served {
     /// None until a reader has read to the end: then every answer comes from the log.
@@ -189,7 +189,7 @@ impl Hub {
     pub async fn serves(&self, head: &Cursor) {
         let mut shown = self.shared.shown.subscribe();
         while self.shared.least_served(head) < head.position {
-            // Its sender is in what is borrowed here.
+            // Its sender is in the value borrowed here.
             let _ = shown.changed().await;
         }
     }
@@ -232,7 +232,7 @@ impl Progress {
 
     /// Returns when there may be news since [`settled_with`](Self::settled_with) was asked.
     pub async fn changed(&mut self) {
-        // The senders are in what is borrowed here.
+        // The senders are in the value borrowed here.
         tokio::select! {
             _ = self.shown.changed() => {}
             _ = self.followers.changed() => {}

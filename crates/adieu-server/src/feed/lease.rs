@@ -41,7 +41,7 @@ pub struct Follower<'a> {
 #[error("the client has too many followers")]
 pub struct TooManyFollowers;
 
-/// What is known of one follower. Clones share it.
+/// The state of one follower. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Lease(Arc<Mutex<Known>>);
 
@@ -202,7 +202,7 @@ impl Leases {
         Some((least, u32::try_from(live.len()).unwrap_or(u32::MAX)))
     }
 
-    /// Whether there may be somebody who has to be told what was revoked at this moment.
+    /// Returns whether there may be a follower that has to receive what was revoked at this moment.
     #[must_use]
     pub fn may_have_followers(&self, revoked_at: Moment) -> bool {
         revoked_at < later(self.started, self.bound) || !self.live(revoked_at).is_empty()

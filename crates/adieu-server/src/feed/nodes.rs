@@ -36,10 +36,10 @@ use uuid::Uuid;
 
 use super::{Everywhere, Progress, lease::later};
 
-/// How long changes are gathered before the others are told.
+/// How long changes are gathered before they are published to the other nodes.
 const BATCH_WINDOW: Duration = Duration::from_millis(20);
 
-/// How often it is looked how far the others are, while somebody waits.
+/// How often the progress of the other nodes is polled while a caller waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long a node may be silent before it is suspected to be gone, unless its bound is longer.
@@ -317,7 +317,7 @@ struct Telling {
 impl Telling {
     async fn run(mut self, mut own: watch::Receiver<Option<Cursor>>) {
         let mut beats: HashMap<String, (u64, Moment)> = HashMap::new();
-        // Often enough that a run-out lease of a follower is noticed, and that the others see that there is somebody.
+        // Often enough to notice an expired lease of a follower, and to show the other nodes that this one is alive.
         let idle = (self.announced.bound() / 2).min(SILENCE / 8);
         let mut failing = false;
         loop {

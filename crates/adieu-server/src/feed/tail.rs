@@ -14,7 +14,7 @@ use axum::body::Bytes;
 
 use super::Form;
 
-/// What is kept at most. A follower that is behind all of it reads the log itself.
+/// The most that is kept. A follower that is behind all of it reads the log itself.
 const MAX_ENTRIES: usize = 32_768;
 const MAX_BYTES: usize = 16 << 20;
 
@@ -213,7 +213,7 @@ impl Tail {
     }
 }
 
-/// About what an entry takes in memory.
+/// Returns the approximate memory size of an entry.
 fn size(revocation: &Revocation) -> usize {
     size_of::<Revocation>() + revocation.issuer.as_str().len() + revocation.target.parts().id.len()
 }

@@ -1,14 +1,14 @@
-//! Moments by key, of which those in the past mean nothing.
+//! A bounded table of times by key, in which past times have no effect.
 
 use std::collections::HashMap;
 
-/// Below this many entries it isn't worth looking for lapsed ones.
+/// Below this number of entries, expired ones are not searched for.
 const FEW: usize = 1024;
 
-/// A table of moments (nanoseconds) with a bound.
+/// A bounded table of times (in nanoseconds).
 ///
-/// When it is full, the half that lapses first is dropped: in a flood of new keys these are the ones with the fewest
-/// failures, so that what the flood was to hide stays.
+/// When the table is full, the half that expires first is dropped. In a flood of new keys, these are the keys with the fewest failures,
+/// so the entries that the flood was meant to displace stay.
 #[derive(Debug)]
 pub(super) struct Expiring {
     moments: HashMap<u64, u64>,
@@ -21,7 +21,7 @@ impl Expiring {
         Self { moments: HashMap::new(), most, sweep_at: FEW.min(most) }
     }
 
-    /// The moment of a key; zero when there is none.
+    /// Returns the time of a key, or zero if it has no entry.
     pub(super) fn get(&self, key: u64) -> u64 {
         self.moments.get(&key).copied().unwrap_or(0)
     }
@@ -33,21 +33,21 @@ impl Expiring {
         self.moments.insert(key, moment);
     }
 
-    /// Brings a moment forward by so many nanoseconds.
+    /// Moves the time of a key `nanos` nanoseconds earlier.
     pub(super) fn lower(&mut self, key: u64, nanos: u64) {
         if let Some(moment) = self.moments.get_mut(&key) {
             *moment = moment.saturating_sub(nanos);
         }
     }
 
-    /// Costs as many steps as there are entries, and happens once in half as many insertions.
+    /// Removes expired entries. Costs one step per entry, and runs once in half as many insertions.
     fn sweep(&mut self, now: u64) {
         self.moments.retain(|_, moment| *moment > now);
         if self.moments.len() >= self.most {
             let mut moments: Vec<u64> = self.moments.values().copied().collect();
             let middle = moments.len() / 2;
             let (_, &mut median, _) = moments.select_nth_unstable(middle);
-            // At most half is later than the median; of those at the median itself, which may be nearly all, some go.
+            // At most half is later than the median; of the entries at the median, which may be nearly all, some are removed.
             let later = self.moments.values().filter(|moment| **moment > median).count();
             let mut spare = (self.most / 2).saturating_sub(later);
             self.moments.retain(|_, moment| {

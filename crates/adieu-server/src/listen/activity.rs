@@ -1,4 +1,4 @@
-//! What a connection is doing, and since when.
+//! The state of a connection, and since when it has that state.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -7,23 +7,23 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-/// In one number, because it is written with each request and read by others: the nanoseconds since it was opened, and in the
-/// lowest two bits what it does.
+/// The state of a connection, in one number, because it is written with each request and read by other tasks: the nanoseconds since the
+/// connection was opened, and in the lowest two bits the state.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened_at: Instant,
     word: AtomicU64,
 }
 
-/// The head of a request is awaited, and it is the first or some of it has come.
+/// The head of a request is awaited; it is the first request, or part of the head has arrived.
 const HEAD: u64 = 0;
-/// A request is read or answered.
+/// A request is being read or answered.
 const BUSY: u64 = 1;
 /// The next request is awaited.
 const IDLE: u64 = 2;
 
 impl Activity {
-    /// Of a connection that has just been opened.
+    /// Creates the state of a connection that has just been opened.
     pub(super) fn new() -> Self {
         Self { opened_at: Instant::now(), word: AtomicU64::new(HEAD) }
     }
@@ -38,38 +38,38 @@ impl Activity {
         (word & 3, self.opened_at + Duration::from_nanos(word >> 2))
     }
 
-    /// A request begins to be answered.
+    /// Records the start of a request.
     pub(super) fn begin(&self) {
         self.set(BUSY);
     }
 
-    /// It has been answered.
+    /// Records that the request has been answered.
     pub(super) fn end(&self) {
         self.set(IDLE);
     }
 
-    /// Something has come from the client.
+    /// Records that the client has sent something.
     pub(super) fn receive(&self) {
         if self.word.load(Relaxed) & 3 == IDLE {
             self.set(HEAD);
         }
     }
 
-    /// Some of an answer has been taken by the client: one that is long is still under way.
+    /// Records that the client has read part of a response: a long response is still in progress.
     pub(super) fn send(&self) {
         if self.word.load(Relaxed) & 3 == IDLE {
             self.set(IDLE);
         }
     }
 
-    /// For how long no request has been answered; none while one is.
+    /// Returns how long the connection has had no request in progress; `None` if it has one.
     pub(super) fn idle_for(&self) -> Option<Duration> {
         let (what, since) = self.get();
         (what != BUSY).then(|| since.elapsed())
     }
 
-    /// Returns when the client has been silent for too long. It looks now and then, and not with every request, but in time: a
-    /// head that begins after it has looked may take until after it looks again.
+    /// Returns when the client has been silent for too long. The deadline is checked at intervals, not with every request: a head that
+    /// begins after one check may take until after the next.
     pub(super) async fn silence(&self, for_head: Duration, for_next: Duration) {
         loop {
             let now = Instant::now();
@@ -82,7 +82,7 @@ impl Activity {
         }
     }
 
-    /// When the client has been silent for too long; none while a request is answered.
+    /// Returns the time at which the silence is too long; `None` while a request is answered.
     fn deadline(&self, for_head: Duration, for_next: Duration) -> Option<Instant> {
         let (what, since) = self.get();
         match what {

@@ -1,10 +1,10 @@
-//! Who gets a connection when there are not enough for everybody.
+//! Decides which clients get a connection when there are too few.
 //!
-//! 1. One party gets a quarter of all, unless it is a trusted proxy.
-//! 2. A quarter of all is kept for trusted proxies and this machine itself.
-//! 3. Whoever finds none left gets that of the connection that has been idle for the longest: of its own party when the
-//!    party's share is used up, however short that is, and otherwise of anybody in its place who has been idle for
-//!    [`MIN_IDLE`]. One is idle while no request of it is being answered, so a head that never ends keeps nothing.
+//! 1. One party gets at most a quarter of all connections, unless it is a trusted proxy.
+//! 2. A quarter is reserved for trusted proxies and this machine.
+//! 3. If no connection is free, a new client replaces the one that has been idle for the longest. If its party has used up its share,
+//!    that is one of the same party, however short its idle time; otherwise it is any connection that may be replaced and has been idle
+//!    for [`MIN_IDLE`]. A connection is idle while none of its requests is being answered, so a head that never ends holds no place.
 
 use std::{
     cmp::Reverse,
@@ -23,17 +23,16 @@ use tokio::{
 use super::activity::Activity;
 use crate::shares::{Share, Shares};
 
-/// How long a connection must have been idle to be closed for another party's.
+/// How long a connection must have been idle before another party may replace it.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// How long not to look through all again for those that are idle, so that a flood of connections does not become one of
-/// searches.
+/// Minimum time between two searches for idle connections, so that a flood of connections does not cause a flood of searches.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 
-/// One in so many of all is closed at once where it matters to nobody which.
+/// One connection in this many is closed at once where it does not matter which.
 const EVICTED_PART: usize = 64;
 
-/// The connections of one listener. Clones share it.
+/// The connections of one listener. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Room(Arc<Shared>);
 
@@ -48,7 +47,7 @@ struct Shared {
     freed: Notify,
 }
 
-/// Where a connection is: beside the others of its party, in the order in which they came.
+/// The key of a connection: its party, then its number in the order of arrival.
 type Key = (IpAddr, u64);
 
 #[derive(Debug, Default)]
@@ -59,7 +58,7 @@ struct State {
     searched_at: Option<Instant>,
 }
 
-/// A connection in the room.
+/// An admitted connection.
 #[derive(Debug)]
 struct Seat {
     is_stranger: bool,
@@ -68,7 +67,7 @@ struct Seat {
     share: Mutex<Option<Share>>,
 }
 
-/// A connection that is counted until this is dropped.
+/// A connection that is counted until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Seated {
     room: Room,
@@ -77,14 +76,14 @@ pub(super) struct Seated {
 }
 
 impl Room {
-    /// With `total` connections. `trusted` may have any number of them, and a part is kept for those and `reserved_for`.
+    /// Creates room for `total` connections. Networks in `trusted` have no share limit; a part is reserved for them and `reserved_for`.
     pub(super) fn new(total: usize, trusted: Vec<IpNet>, reserved_for: Vec<IpNet>) -> Self {
         let (for_strangers, shares) = (total - total / 4, Shares::of(total));
         let state = Mutex::default();
         Self(Arc::new(Shared { total, for_strangers, shares, trusted, reserved_for, state, freed: Notify::new() }))
     }
 
-    /// Returns when there is room for one more, or one that is idle could make it.
+    /// Returns when there is room for one more connection, or an idle one could be replaced.
     pub(super) async fn wait(&self) {
         loop {
             let freed = self.0.freed.notified();
@@ -95,7 +94,7 @@ impl Room {
         }
     }
 
-    /// Lets one more connection in, unless there is no room for it.
+    /// Admits a connection, unless there is no room for it.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Seated> {
         let address = address.to_canonical();
         let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
@@ -111,7 +110,7 @@ impl Room {
             Some(match taken {
                 Some(share) => share,
                 None => {
-                    // Not one by one, or a flood from one address would be as many searches.
+                    // Several at once; otherwise a flood from one address would cause as many searches.
                     state.evict_of(party, (self.0.shares.most() / EVICTED_PART).max(1));
                     self.0.shares.take(address)?
                 }
@@ -146,13 +145,13 @@ impl State {
         self.seats.values().any(|seat| seat.activity.idle_for().is_some_and(|idle| idle >= MIN_IDLE))
     }
 
-    /// Closes up to `most` connections of a party: those that have been idle for the longest.
+    /// Closes up to `most` connections of a party, the longest idle first.
     fn evict_of(&mut self, party: IpAddr, most: usize) {
         let idle = idle(self.seats.range((party, 0)..=(party, u64::MAX)));
         self.evict_longest(idle, most);
     }
 
-    /// Closes up to `most` of those that have been idle for the longest, and for [`MIN_IDLE`].
+    /// Closes up to `most` connections that have been idle for at least [`MIN_IDLE`], the longest idle first.
     fn evict(&mut self, most: usize, which: impl Fn(&Seat) -> bool) {
         if self.searched_at.is_some_and(|searched_at| searched_at.elapsed() < SEARCH_PAUSE) {
             return;
@@ -185,12 +184,12 @@ fn idle<'a>(seats: impl Iterator<Item = (&'a Key, &'a Arc<Seat>)>) -> Vec<(Durat
 }
 
 impl Seated {
-    /// What the connection does.
+    /// Returns the state of the connection.
     pub(super) fn activity(&self) -> &Arc<Activity> {
         &self.seat.activity
     }
 
-    /// Returns when the connection has to go, because another has its place.
+    /// Returns when the connection must close, because another one has replaced it.
     pub(super) async fn evicted(&self) {
         self.seat.evicted.notified().await;
     }
@@ -249,7 +248,7 @@ mod tests {
         for other in [0, 2, 3, 4, 5] {
             assert!(timeout(MIN_IDLE, seated[other].evicted()).await.is_err(), "{other}");
         }
-        // What was evicted is not counted a second time when it has gone.
+        // An evicted connection is not counted a second time when it has closed.
         drop(seated);
         let state = room.state();
         assert_eq!((state.seats.len(), state.strangers), (1, 1));

@@ -1,4 +1,4 @@
-//! The end of a client that does not take its answer.
+//! Disconnects a client that does not read its response.
 
 use std::{
     io,
@@ -15,16 +15,16 @@ use tokio::{
 
 use super::activity::Activity;
 
-/// A stream on which a write fails once the other side has taken nothing of it for too long. Without that a client that
-/// asks for a lot and never reads would be kept for ever: what is written waits for room that nobody makes.
+/// A stream on which a write fails if the peer has read nothing for too long. Without the timeout, a client that requests a lot and
+/// never reads would be kept for ever, because the write waits for buffer space that never becomes free.
 ///
-/// What comes and goes is noted as activity of the connection.
+/// Reads and writes are recorded as activity of the connection.
 #[derive(Debug)]
 pub(super) struct Impatient<S> {
     stream: S,
     activity: Arc<Activity>,
     write_timeout: Duration,
-    /// There while a write or a flush waits.
+    /// Set while a write or a flush waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -33,7 +33,7 @@ impl<S> Impatient<S> {
         Self { stream, activity, write_timeout, deadline: None }
     }
 
-    /// What became of a write, or that it has waited for too long.
+    /// Returns the result of a write, or an error if it has waited for too long.
     fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.activity.send();
@@ -83,7 +83,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        // A flush that is done says nothing of a write that waits.
+        // A completed flush says nothing about a write that waits.
         if flushed.is_ready() { flushed } else { self.in_time(context, flushed) }
     }
 

@@ -1,4 +1,4 @@
-//! Stored hashes: reading them, and computing them.
+//! Stored password hashes: parsing and computing them.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::text::Password;
 
-/// The most memory that a hash may ask for, in KiB: a stored text must not decide how much is allocated.
+/// Maximum memory of a hash, in KiB: a stored text must not decide how much is allocated.
 const MAX_MEMORY: u32 = 256 * 1024;
 const MAX_PASSES: u32 = 10;
 const MAX_LANES: u32 = 8;
@@ -26,7 +26,7 @@ const OUR_LANES: u32 = 1;
 const OUR_SALT_BYTES: usize = 16;
 const OUR_DIGEST_BYTES: usize = 32;
 
-/// passlib writes "." where the standard alphabet has "+".
+/// passlib's alphabet, with "." where the standard alphabet has "+".
 const PASSLIB: GeneralPurpose = GeneralPurpose::new(&PASSLIB_ALPHABET, NO_PAD);
 const PASSLIB_ALPHABET: alphabet::Alphabet =
     match alphabet::Alphabet::new("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789./") {
@@ -34,29 +34,29 @@ const PASSLIB_ALPHABET: alphabet::Alphabet =
         Err(_) => alphabet::STANDARD,
     };
 
-/// What is wrong with a text that should be a password hash. The text itself is not repeated.
+/// An error in a text that should be a password hash. It does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HashError {
-    /// Not one of the schemes that are verified.
+    /// The scheme is not supported.
     #[error("not a hash of argon2id, argon2i, passlib's pbkdf2_sha256 or bcrypt")]
     Scheme,
-    /// The scheme is known, and the text does not have its form.
+    /// The scheme is supported, but the text is malformed.
     #[error("not a well-formed {0} hash")]
     Form(&'static str),
-    /// Verifying it would take more than is sensible.
+    /// Verifying the hash would cost too much.
     #[error("the {what} of this {scheme} hash is out of range; at most {most}")]
     TooCostly {
         /// The scheme.
         scheme: &'static str,
-        /// Which parameter.
+        /// The parameter out of range.
         what: &'static str,
-        /// Its bound.
+        /// The maximum of the parameter.
         most: u32,
     },
 }
 
-/// A password hash that can be verified: well-formed, of a known scheme, and not too costly.
+/// A password hash that can be verified: well-formed, of a supported scheme, and within the cost limits.
 #[derive(Clone)]
 pub struct PasswordHash {
     text: String,
@@ -71,10 +71,10 @@ enum Scheme {
 }
 
 impl PasswordHash {
-    /// Reads a stored or imported hash.
+    /// Parses a stored or imported hash.
     ///
     /// # Errors
-    /// With what is wrong: an unknown scheme, a malformed text, or parameters beyond what is sensible.
+    /// [`HashError`] if the scheme is not supported, the text is malformed, or a parameter is out of range.
     pub fn parse(text: &str) -> Result<Self, HashError> {
         if text.len() > MAX_TEXT_BYTES || !text.is_ascii() {
             return Err(HashError::Scheme);
@@ -90,13 +90,13 @@ impl PasswordHash {
         Ok(Self { text: text.to_owned(), scheme })
     }
 
-    /// The text to store.
+    /// Returns the text to store.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is what [`Hasher::hash`](super::Hasher::hash) would make today.
+    /// Returns whether [`Hasher::hash`](super::Hasher::hash) would use the same scheme and parameters today.
     #[must_use]
     pub fn is_current(&self) -> bool {
         matches!(
@@ -108,7 +108,7 @@ impl PasswordHash {
         )
     }
 
-    /// Hashes with our parameters and a new salt from the system.
+    /// Hashes with this server's parameters and a new salt from the system.
     pub(super) fn compute(password: &Password, memory: &mut Memory) -> Option<Self> {
         let mut salt = [0; OUR_SALT_BYTES];
         getrandom::fill(&mut salt).ok()?;
@@ -125,10 +125,10 @@ impl PasswordHash {
         Some(Self { text, scheme: Scheme::Argon2 { algorithm, version, params, salt: salt.to_vec(), digest } })
     }
 
-    /// Whether the password is the one that was hashed; `None` when it could not be computed.
+    /// Compares the password with the hash; `None` if the hash could not be computed.
     pub(super) fn matches(&self, password: &Password, memory: &mut Memory) -> Option<bool> {
         let normalised = self.matches_text(password.normalised(), memory)?;
-        // Other software hashes what was typed, whatever its normalisation form.
+        // Other software hashes the password as typed, without normalising it.
         if normalised || self.is_current() || password.as_typed() == password.normalised() {
             return Some(normalised);
         }
@@ -146,7 +146,7 @@ impl PasswordHash {
                 let computed: [u8; 32] = pbkdf2_hmac_array::<Sha256, 32>(password.as_bytes(), salt, *rounds);
                 Some(computed.as_slice().ct_eq(digest).into())
             }
-            // Like every bcrypt it looks at the first 72 bytes only, since that is what was hashed.
+            // Like every bcrypt, uses only the first 72 bytes, since only those were hashed.
             Scheme::Bcrypt => bcrypt::verify(password, &self.text).ok(),
         }
     }
@@ -158,7 +158,7 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// `v=19$m=…,t=…,p=…$salt$digest`; without `v=` it is version 16 (the reference implementation's rule).
+/// Parses `v=19$m=…,t=…,p=…$salt$digest`; without `v=` it is version 16 (the reference implementation's rule).
 fn read_argon2(algorithm: Algorithm, parts: Vec<&str>) -> Result<Scheme, HashError> {
     const SCHEME: &str = "argon2";
     const FORM: HashError = HashError::Form(SCHEME);
@@ -174,7 +174,7 @@ fn read_argon2(algorithm: Algorithm, parts: Vec<&str>) -> Result<Scheme, HashErr
     let lanes = cost(lanes, "p=", SCHEME, "p", MAX_LANES)?;
     let salt = STANDARD_NO_PAD.decode(salt).map_err(|_| FORM)?;
     let digest = STANDARD_NO_PAD.decode(digest).map_err(|_| FORM)?;
-    // A digest of a few bytes would be matched by many passwords.
+    // Many passwords would match a digest of a few bytes.
     if !(8..=64).contains(&salt.len()) || !(16..=64).contains(&digest.len()) {
         return Err(FORM);
     }
@@ -182,7 +182,7 @@ fn read_argon2(algorithm: Algorithm, parts: Vec<&str>) -> Result<Scheme, HashErr
     Ok(Scheme::Argon2 { algorithm, version, params, salt, digest })
 }
 
-/// passlib's `rounds$salt$digest`.
+/// Parses passlib's `rounds$salt$digest`.
 fn read_pbkdf2(parts: Vec<&str>) -> Result<Scheme, HashError> {
     const SCHEME: &str = "pbkdf2_sha256";
     const FORM: HashError = HashError::Form(SCHEME);
@@ -206,7 +206,7 @@ fn read_bcrypt(text: &str) -> Result<Scheme, HashError> {
     }
 }
 
-/// A decimal number from 1, as these formats have it: no sign, no leading zero.
+/// Parses a decimal number from 1 as these formats write it: no sign, no leading zero.
 fn cost(text: &str, prefix: &str, scheme: &'static str, what: &'static str, most: u32) -> Result<u32, HashError> {
     let digits = text.strip_prefix(prefix).ok_or(HashError::Form(scheme))?;
     if digits.is_empty() || digits.starts_with('0') || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -215,8 +215,8 @@ fn cost(text: &str, prefix: &str, scheme: &'static str, what: &'static str, most
     digits.parse().ok().filter(|number| *number <= most).ok_or(HashError::TooCostly { scheme, what, most })
 }
 
-/// The blocks that argon2 works on, kept from one password to the next: getting 19 MiB of fresh memory from the system
-/// takes more than half as long as the hashing itself.
+/// The memory blocks of argon2, reused from one password to the next: allocating 19 MiB of fresh memory takes more than half as long as
+/// the hashing itself.
 #[derive(Default)]
 pub(super) struct Memory(Vec<Block>);
 
@@ -227,7 +227,7 @@ impl Memory {
             self.0.resize(blocks, Block::new());
         }
         let hashed = argon2.hash_password_into_with_memory(password.as_bytes(), salt, digest, &mut self.0);
-        // An imported hash may have needed much more than ours do.
+        // An imported hash may have needed much more memory than this server's hashes.
         if blocks > OUR_MEMORY as usize {
             self.0.truncate(OUR_MEMORY as usize);
             self.0.shrink_to_fit();

@@ -1,4 +1,4 @@
-//! The threads that hash.
+//! The hashing threads.
 
 use std::{
     fmt, io,
@@ -20,38 +20,38 @@ use crate::{
     text::Password,
 };
 
-/// Why a password was neither hashed nor verified.
+/// The reason why a password was neither hashed nor verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HasherError {
-    /// As many as may wait are waiting. Trying again in a second is sensible.
+    /// The queue is full. Retrying after a second is sensible.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
-    /// As many as may wait of one party are waiting, whether they are right or wrong.
+    /// The party's share of the queue is full, whether its passwords are right or wrong.
     #[error("too many passwords of one address are waiting to be hashed")]
     FullShare,
-    /// The system gave no randomness or no memory.
+    /// The system provided no randomness or no memory.
     #[error("the password could not be hashed")]
     Failed,
 }
 
-/// What comparing a password with a stored hash says.
+/// The result of comparing a password with a stored hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the password.
+    /// The password matches.
     Right,
-    /// It is the password, and its hash should be replaced by a new one.
+    /// The password matches, and its hash should be replaced by a new one.
     RightButOutdated,
-    /// It is not.
+    /// The password does not match.
     Wrong,
 }
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// Hashes and verifies passwords on threads of its own. Clones share them; they end with the last clone.
+/// Hashes and verifies passwords on its own threads. Clones share the threads, which end with the last clone.
 ///
-/// Each is hashed for an address, or for none when it is the operator's own. One [`party`](crate::address::party) has a quarter of
-/// the places, those on the threads and those in the queue, so that no stranger keeps all others from logging in.
+/// Each password is hashed for an address, or for `None` if it is the operator's. One [`party`](crate::address::party) may use a quarter
+/// of the places, threads and queue together, so that a stranger can't keep all others from logging in.
 #[derive(Clone)]
 pub struct Hasher {
     queue: SyncSender<Job>,
@@ -60,10 +60,10 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// Starts `threads` threads, for which up to `waiting` passwords may wait.
+    /// Starts `threads` threads with a queue of `waiting` passwords.
     ///
     /// # Errors
-    /// When the system can't start a thread, or has no randomness.
+    /// Fails if the system can't start a thread or provide randomness.
     pub fn start(threads: NonZeroUsize, waiting: NonZeroUsize) -> io::Result<Self> {
         let password = Password::typed("nobody's password".into()).map_err(io::Error::other)?;
         let nobody = PasswordHash::compute(&password, &mut Memory::default())
@@ -79,17 +79,17 @@ impl Hasher {
         Ok(Self { queue, shares, nobody: Arc::new(nobody) })
     }
 
-    /// How many threads are sensible when nothing is configured: one fewer than there are cores, at least one.
+    /// Returns the default number of threads: one fewer than there are cores, at least one.
     #[must_use]
     pub fn default_threads() -> NonZeroUsize {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Hashes a password to be stored.
+    /// Hashes a password for storing.
     ///
     /// # Errors
-    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once when too many are waiting.
+    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once if too many are waiting.
     pub async fn hash(&self, password: &Password, address: Option<IpAddr>) -> Result<PasswordHash, HasherError> {
         let password = password.clone();
         self.run(address, move |memory| PasswordHash::compute(&password, memory)).await
@@ -98,7 +98,7 @@ impl Hasher {
     /// Compares a password with a stored hash.
     ///
     /// # Errors
-    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once when too many are waiting.
+    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once if too many are waiting.
     pub async fn verify(
         &self,
         password: &Password,
@@ -116,11 +116,10 @@ impl Hasher {
         .await
     }
 
-    /// Does what [`Hasher::verify`] does, for a user that does not exist; there is no verdict, because it is always
-    /// wrong.
+    /// Does the work of [`Hasher::verify`] for a user that does not exist. There is no verdict, because the password is always wrong.
     ///
     /// # Errors
-    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once when too many are waiting.
+    /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once if too many are waiting.
     pub async fn verify_nobody(&self, password: &Password, address: Option<IpAddr>) -> Result<(), HasherError> {
         self.verify(password, &self.nobody, address).await.map(drop)
     }
@@ -137,9 +136,9 @@ impl Hasher {
         };
         let (sender, answer) = oneshot::channel();
         let job: Job = Box::new(move |memory| {
-            // Given back with the place, also when the caller has hung up.
+            // Released together with the place, also if the caller has hung up.
             let _share: Option<Share> = share;
-            // Whoever asked may have hung up while waiting; a flood of those must not keep the threads busy.
+            // The caller may have hung up while waiting; a flood of such calls must not keep the threads busy.
             if !sender.is_closed() {
                 drop(sender.send(work(memory)));
             }
@@ -161,10 +160,10 @@ impl fmt::Debug for Hasher {
 fn work(jobs: &Mutex<Receiver<Job>>) {
     let mut memory = Memory::default();
     loop {
-        // The lock is held while waiting: the next thread in line waits for it instead.
+        // The lock is held while waiting: the next thread waits for the lock instead.
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        // One password that a hashing crate can't cope with must not take a thread away from the others.
+        // A password that makes a hashing crate panic must not end the thread.
         if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
             memory = Memory::default();
         }
@@ -238,7 +237,7 @@ mod tests {
         }
         let asked = futures_of(&mut asks).await;
         assert_eq!(asked, [None, None, Some(Err(HasherError::FullShare))]);
-        // One that hangs up keeps its place until it is its turn.
+        // A caller that hangs up keeps its place until its turn.
         drop(asks);
         assert_eq!(hasher.hash(&password, Some(neighbours[0])).await.unwrap_err(), HasherError::FullShare);
         let mut other = Box::pin(hasher.hash(&password, Some("192.0.2.1".parse().unwrap())));

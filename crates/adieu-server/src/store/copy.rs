@@ -1,12 +1,12 @@
-//! Moving to another store: everything that one holds is put into another, so that nobody is logged out and nothing that was
-//! revoked is accepted again.
+//! Migration between stores: copies everything from one store to another, so that no user is logged out and no revoked token is accepted
+//! again.
 //!
-//! 1. The store that is copied is held still meanwhile: what would write to it is answered 503.
-//! 2. Keys come last. A server that is started on a copy that is not finished can verify no token of the old one, and so accept
-//!    none whose revocation it has not got.
-//! 3. A copy that was interrupted is completed by the same command. What has been completed is not done again, since the new
-//!    store goes on from there: a session that has ended in it must not come back.
-//! 4. Nothing is copied into a store that holds something else.
+//! 1. The source is locked meanwhile: writes to it are answered 503.
+//! 2. Keys are copied last. A server started on an incomplete copy can't verify any token of the source, so it accepts no token whose
+//!    revocation has not been copied.
+//! 3. The same command resumes an interrupted copy. Completed steps are not repeated, since the target is in use from there on: a session
+//!    that has ended in it must not come back.
+//! 4. A target that holds other data is rejected.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -26,17 +26,17 @@ use tokio::{sync::oneshot, task::JoinSet};
 use super::{Main, Stores};
 use crate::config::{Address, StoreAddress};
 
-/// How many rows are read at once, and written with one commit.
+/// How many rows are read at once and written in one commit.
 const PART: usize = 500;
 
-/// How far a copy has got: everything but the keys, and these as well.
+/// The progress of a copy: everything but the keys, then the keys as well.
 const BEGUN: i64 = 0;
 const ALL_BUT_KEYS: i64 = 1;
 const DONE: i64 = 2;
 
 const SCHEMA: &[&str] = &["CREATE TABLE copy (source TEXT PRIMARY KEY, phase BIGINT NOT NULL)"];
 
-/// What was copied.
+/// The counts of copied rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Accounts.
@@ -45,19 +45,18 @@ pub struct Copied {
     pub clients: usize,
     /// Sessions.
     pub sessions: usize,
-    /// Revocations that have not lapsed.
+    /// Revocations that have not expired.
     pub revocations: usize,
     /// Signing keys.
     pub keys: usize,
-    /// Whether it had all been done before: then nothing was done now.
+    /// Whether the copy was already complete, so that this call did nothing.
     pub before: bool,
 }
 
-/// Copies everything `from` one store `to` another; `tell` is called now and then with what has been done.
+/// Copies everything `from` one store `to` another, and calls `tell` with the counts from time to time.
 ///
 /// # Errors
-/// When one of them can't be used, or the other holds something else. What has been done stays, and the same call goes on
-/// from there.
+/// Fails if a store can't be used, or if the target holds other data. Completed steps stay, and the same call resumes from there.
 pub async fn copy(from: &StoreAddress, to: &StoreAddress, mut tell: impl FnMut(&Copied)) -> anyhow::Result<Copied> {
     let (source, target) = (open(from).await?, open(to).await?);
     let (source_log, target_log) = (log_id(&source).await?, log_id(&target).await?);
@@ -105,7 +104,7 @@ async fn log_id(stores: &Stores) -> anyhow::Result<String> {
     Ok(page.cursor.log.as_str().to_owned())
 }
 
-/// But for a key, which a server makes when it is started.
+/// Returns whether the target holds nothing but a key, which a server creates at its start.
 async fn is_empty(target: &Stores) -> anyhow::Result<bool> {
     let core = target.core();
     Ok(core.read(None, Duration::ZERO).await?.entries.is_empty()
@@ -136,8 +135,8 @@ async fn revocations(
     }
 }
 
-/// A clock that goes back must not revive a token whose revocation the old store has forgotten: the new one has forgotten
-/// it as well. A mark comes with something that is forgotten.
+/// Copies the time through which revocations were pruned. If the clock goes back, a token whose revocation the source has pruned must stay
+/// rejected: the target has no revocation of it either. The mark is set by pruning an entry.
 async fn mark_pruned(target: &dyn adieu::store::Store, pruned_through: Timestamp) -> anyhow::Result<()> {
     if target.read(None, Duration::ZERO).await?.pruned_through >= pruned_through {
         return Ok(());
@@ -152,7 +151,7 @@ async fn mark_pruned(target: &dyn adieu::store::Store, pruned_through: Timestamp
 
 async fn clients(source: &Stores, target: &Stores, copied: &mut Copied) -> anyhow::Result<()> {
     for client in source.clients().clients().await? {
-        // One that is there was put there by the run before: the store was empty.
+        // A client that exists was copied by the previous run: the target was empty.
         target.clients().add_client(client).await?;
         copied.clients += 1;
     }
@@ -174,7 +173,7 @@ async fn accounts(
         copied.accounts += part.len();
         let added = target.add(part.clone()).await?;
         for (account, _) in part.iter().zip(added).filter(|(_, added)| !added) {
-            // By the run before; or else somebody else has the name.
+            // Added by the previous run; otherwise another account has the name.
             if target.by_id(&account.id).await?.is_none() {
                 bail!("there is another user with the name {}", account.username);
             }
@@ -196,7 +195,7 @@ async fn sessions(
         let Some(last) = part.last() else { return Ok(()) };
         after = Some(last.key());
         copied.sessions += part.len();
-        // At once, so that they share commits.
+        // Concurrently, so that they share commits.
         let mut writing = JoinSet::new();
         for session in part {
             let target = target.core();
@@ -235,7 +234,7 @@ async fn set_phase(target: &Stores, source: &str, phase: i64) -> Result<(), adie
     }
 }
 
-/// A store that nobody writes to until this is dropped.
+/// A store that is locked for writing until this value is dropped.
 #[expect(dead_code, reason = "it is held for as long as it is there")]
 enum HeldStill {
     Sqlite(mpsc::Sender<()>),
@@ -252,7 +251,7 @@ impl HeldStill {
     }
 }
 
-/// In a transaction that writes nothing, and lasts.
+/// Locks a file with a transaction that stays open and writes nothing.
 async fn hold_file(store: &Sqlite) -> anyhow::Result<HeldStill> {
     let (held, is_held) = oneshot::channel();
     let (release, is_released) = mpsc::channel::<()>();
@@ -261,7 +260,7 @@ async fn hold_file(store: &Sqlite) -> anyhow::Result<HeldStill> {
     tokio::spawn(async move {
         let holding = store.transact(move |_| {
             held.take().map(|held| held.send(()));
-            // An error: whoever holds it has let go.
+            // An error means that the holder has dropped it.
             let _released = is_released.recv();
             Ok(())
         });
@@ -271,7 +270,7 @@ async fn hold_file(store: &Sqlite) -> anyhow::Result<HeldStill> {
     Ok(HeldStill::Sqlite(release))
 }
 
-/// On a connection of its own. Readers go on.
+/// Locks a database on a connection of its own. Readers are not blocked.
 async fn hold_database(store: &Postgres, url: &Address) -> anyhow::Result<HeldStill> {
     const HOLD: &str = "SET lock_timeout = 10000; SET idle_in_transaction_session_timeout = 0; BEGIN; \
         LOCK TABLE adieu.account, adieu.client, adieu.session, adieu.signing_key, adieu.revocation IN SHARE MODE";

@@ -1,4 +1,4 @@
-//! What there is to measure about the engines.
+//! Measurements of the engines.
 
 use std::fmt;
 

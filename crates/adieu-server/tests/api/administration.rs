@@ -1,4 +1,4 @@
-//! What administrators may, and nobody else.
+//! Calls that only administrators may make.
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -171,7 +171,7 @@ async fn sessions_are_listed_part_by_part() {
     };
     let all = parts("limit=100").await;
     assert_eq!(all.len(), 4);
-    // A part may end inside a user's and between two users'.
+    // A page may end within the sessions of a user or between two users.
     for limit in 1..4 {
         assert_eq!(parts(&format!("limit={limit}")).await, all);
     }
@@ -179,7 +179,7 @@ async fn sessions_are_listed_part_by_part() {
     assert!(of_jose.is_sorted_by_key(|one| one["id"].as_str().unwrap().to_owned()) && of_jose.len() == 3);
     assert_eq!(parts(&format!("subject={user}&limit=1")).await, of_jose);
 
-    // What no part said, and what a part of another list said.
+    // A cursor that no page returned, and the cursor of another list.
     let next = list(format!("subject={user}&limit=1")).await.json()["next"].as_str().unwrap().to_owned();
     let refused = list(format!("subject={}&after={next}", app.user_id(&boss))).await;
     assert_snapshot!(refused, @r#"422 {"code":422,"errors":{"query":{"after":["Must be `next` of the part before."]}},"status":"Unprocessable Entity"}"#);

@@ -1,4 +1,4 @@
-//! What an auditor wants to know is in the log, once, and nothing else is.
+//! The log contains every event for an auditor once, and nothing else.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ impl io::Write for Lines {
 }
 
 impl Lines {
-    /// The fields of the events since the last time, but for the address, which is always ours.
+    /// Returns the fields of the events since the last call, without the address, which is always this machine's.
     fn take(&self) -> Vec<Value> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let text = String::from_utf8(bytes).unwrap();
@@ -40,7 +40,7 @@ impl Lines {
         audited
             .map(|line| {
                 let mut fields = line["fields"].as_object().unwrap().clone();
-                // Nobody knows from where a client was added.
+                // A client added on the command line has no address.
                 if !fields["event"].as_str().unwrap().starts_with("client_") {
                     assert_eq!(fields.remove("address"), Some(json!("127.0.0.1")));
                 }
@@ -49,7 +49,7 @@ impl Lines {
             .collect()
     }
 
-    /// How often something is in what was logged, of whatever target.
+    /// Counts the occurrences of a text in all log lines, whatever their target.
     pub(crate) fn count(&self, text: &str) -> usize {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(text).count()
     }
@@ -151,7 +151,7 @@ async fn what_administrators_do_is_written_down_with_their_id() {
     lines.has(json!({"event": "revoked", "scope": "everything", "by": by, "sessions_ended": 1}));
 }
 
-/// They come and go on the command line; a server on the same store says so when it finds out.
+/// Clients are added and removed on the command line; a server on the same store logs the change when it reads it.
 #[tokio::test(flavor = "current_thread")]
 async fn that_a_client_came_or_went_is_written_down() {
     let (lines, _capturing) = capture();
@@ -192,7 +192,7 @@ async fn what_a_client_revokes_is_written_down_with_its_name() {
     assert_eq!(lines.take(), [each("token_id", "token_id", "a"), each("session", "session", "b")]);
 }
 
-/// Somebody of the same name elsewhere is somebody else.
+/// A user of another issuer with the same name is a different user.
 #[tokio::test(flavor = "current_thread")]
 async fn whose_token_it_was_is_written_down_when_it_was_not_our_own() {
     const SECRET: &str = "a secret that is long enough for its hash";
@@ -210,7 +210,7 @@ async fn whose_token_it_was_is_written_down_when_it_was_not_our_own() {
     claims.issuer = Issuer::new("shop").unwrap();
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET.as_bytes()).unwrap();
     let named = encode(&key, &claims).unwrap();
-    // What says nothing of its issuer, as its issuer's settings let it.
+    // A token without an issuer, which the settings of its issuer allow.
     let (subject, expires_at) = (claims.subject.as_str(), claims.expires_at);
     let parts = [
         json!({"alg": "HS256", "typ": "JWT"}),
@@ -244,7 +244,7 @@ async fn whose_token_it_was_is_written_down_when_it_was_not_our_own() {
     again.token_id = adieu::TokenId::try_from("again".to_owned()).unwrap();
     app.post("/logout").token(&encode(&key, &again).unwrap()).send().await.is(200);
     lines.has(of_shop("logout", "again", json!({"scope": "this", "session": claims.session})));
-    // Our own say nothing of it.
+    // Events about this server's own tokens do not name the issuer.
     app.post("/revocations").token(&boss.access).json(json!({"session": "x", "issuer": "adieu"})).send().await.is(200);
     assert_eq!(lines.take()[0].get("issuer"), None);
 }

@@ -1,4 +1,4 @@
-//! What makes no sense is answered in one shape, and nothing is lost.
+//! Invalid input gets errors of one shape, which list every error.
 
 use adieu_server::clients::Capability;
 use insta::assert_snapshot;
@@ -29,7 +29,7 @@ async fn fields_and_labels() {
     app.post("/login").send().await.is(422);
 }
 
-/// Of two labels two readers would take two different ones, and what is not UTF-8 would be read as something else.
+/// Two parsers could choose different content types, and a body that is not UTF-8 could be misread.
 #[tokio::test]
 async fn a_body_is_labelled_once_and_in_utf_8() {
     let app = TestApp::start().await.with_user("jose").await;
@@ -63,7 +63,7 @@ async fn a_body_is_labelled_once_and_in_utf_8() {
         let revoke = labelled(app.post("/revocations"), "application/problem+json").body(r#"{"token_id":"x"}"#);
         let answer = revoke.by(&client).send().await;
         assert_eq!(answer.status, if *is_read { 200 } else { 415 }, "{labels:?}: {answer}");
-        // In the words of RFC 6749 §5.2.
+        // The error codes of RFC 6749 §5.2.
         let answer = labelled(app.post("/introspect"), FORM).body("token=x").by(&client).send().await;
         assert_eq!(answer.status, if *is_read { 200 } else { 400 }, "{labels:?}: {answer}");
     }

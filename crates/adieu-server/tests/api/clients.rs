@@ -1,4 +1,4 @@
-//! Services are let in with their own credentials, to what each may do, and for as long as they are clients.
+//! Services authenticate with their own credentials, and are limited to their capabilities while they are clients.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ async fn a_client_needs_its_secret_and_the_capability() {
     assert_snapshot!(twice, @r#"400 {"error":"invalid_request","error_description":"Send one Authorization header only."}"#);
 }
 
-/// A store with one client, and the clients of a server on it whose clock stands still.
+/// A store with one client, and the clients of a server on it with a stopped clock.
 struct Fixture {
     clock: ManualClock,
     clients: Clients,
@@ -112,7 +112,7 @@ async fn while_the_store_can_not_be_read_a_client_stays_one_and_nobody_else_is_l
     server.file.execute_batch("ALTER TABLE client_out_of_reach RENAME TO client").unwrap();
     server.ask().await.unwrap();
     assert!(server.store.remove_client(&shop()).await.unwrap());
-    // Whoever tries to read it does so without a caller.
+    // Background reads have no caller.
     while server.ask().await.is_ok() {
         server.clock.advance(MAX_AGE + Duration::from_nanos(1));
         tokio::task::yield_now().await;
@@ -120,7 +120,7 @@ async fn while_the_store_can_not_be_read_a_client_stays_one_and_nobody_else_is_l
     assert!(matches!(server.ask().await, Err(ClientError::Wrong)));
 }
 
-/// So many followers poll that asking the store for each would be felt.
+/// Many followers poll, so asking the store for each would be slow.
 #[tokio::test]
 async fn a_crowd_of_clients_does_not_ask_the_store_each_time() {
     let server = Fixture::new().await;

@@ -1,4 +1,4 @@
-//! A password change that races logins leaves no session of the old password, and of two with the same old one one wins.
+//! A password change that races logins leaves no session of the old password; of two changes with the same old password, one succeeds.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{PASSWORD, TestApp, Tokens, credentials};
 
-/// Logins wait for the one hashing thread while the password changes: what they find right by then is the old one.
+/// Logins wait for the single hashing thread while the password changes: the password that they have verified is the old one.
 #[tokio::test]
 async fn a_login_with_the_old_password_does_not_survive_its_change() {
     let settings = [("hashing_threads", "1"), ("login_attempts_per_account", "10000 per 1m")];
@@ -46,7 +46,7 @@ async fn a_login_with_the_old_password_does_not_survive_its_change() {
     }
 }
 
-/// Two sessions know the old password; one of them is told that it is no more.
+/// Two sessions know the old password; one of them is rejected, because the password has changed.
 #[tokio::test]
 async fn of_two_changes_with_the_same_old_password_one_wins() {
     let app = TestApp::with(&[("hashing_threads", "1")]).await.with_user("jose").await;

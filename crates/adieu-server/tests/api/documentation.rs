@@ -1,4 +1,4 @@
-//! The OpenAPI document says what the server does: nothing more, and nothing less.
+//! The OpenAPI document describes exactly what the server does.
 
 use std::collections::BTreeSet;
 
@@ -92,13 +92,13 @@ fn each_operation_is_described_with_its_refusals_and_every_answer_has_a_descript
             let needs_token = !operation["security"].as_array().unwrap().is_empty();
             assert!(!needs_token || (responses.contains_key("401") && responses.contains_key("400")), "{name}");
             let has_body = operation.get("requestBody").is_some();
-            // What is wrong with a form is 400 (RFC 6749 §5.2).
+            // Errors in a form are 400 (RFC 6749 §5.2).
             let is_form = operation["requestBody"]["content"].get("application/x-www-form-urlencoded").is_some();
             let wrong = if is_form { &["400", "408", "413"][..] } else { &["400", "408", "413", "415", "422"] };
             assert!(!has_body || wrong.iter().all(|status| responses.contains_key(*status)), "{name}");
             for (status, response) in responses {
                 assert!(!response["description"].as_str().unwrap().is_empty(), "{name} {status}");
-                // 431 comes before anybody knows what is asked for.
+                // 431 is sent before the route is known.
                 if status.as_str() >= "400" && status != "431" && method != "head" {
                     let examples = &response["content"]["application/json"]["examples"];
                     for (_, example) in examples.as_object().unwrap() {
@@ -111,8 +111,8 @@ fn each_operation_is_described_with_its_refusals_and_every_answer_has_a_descript
     }
 }
 
-/// Requests that provoke each documented status; that none but documented ones come is checked for every request of
-/// every test.
+/// Requests that provoke each documented status. The support code checks, for every request of every test, that only documented statuses
+/// occur.
 #[tokio::test]
 async fn each_documented_status_can_be_had() {
     let settings = [
@@ -126,10 +126,10 @@ async fn each_documented_status_can_be_had() {
 
     let (jose, boss) = (app.log_in("jose").await, app.log_in("boss").await);
     let mut missing = operations();
-    // Not to be had at will: these are provoked where the store is broken, a client slow, a head long, or a handler faulty.
+    // Not provoked here: these need a broken store, a slow client, a long head or a faulty handler.
     missing.values_mut().for_each(|statuses| statuses.retain(|status| ![408, 431, 500, 503].contains(status)));
     missing.get_mut(&("POST".into(), "/register".into())).unwrap().retain(|status| *status != 403);
-    // It takes thousands.
+    // That needs thousands of requests.
     missing.get_mut(&("GET".into(), "/revocations".into())).unwrap().retain(|status| *status != 429);
 
     let long = || json!({"username": "x".repeat(70_000)});
@@ -290,7 +290,7 @@ fn collect(value: &Value, references: &mut Vec<String>) {
     }
 }
 
-/// Whoever goes by the document sends nothing that the server does not know, and knows what it takes.
+/// A client that follows the document sends only what the server accepts, and knows which values it accepts.
 #[test]
 fn the_document_is_as_strict_as_the_server() {
     let document = serde_json::to_value(adieu_server::api::document()).unwrap();
@@ -328,7 +328,7 @@ fn the_document_is_as_strict_as_the_server() {
         let schema = parameter(path, method, name);
         assert!(schema.contains(value), "{path} {name}: {schema}");
     }
-    // A pattern is looked for anywhere, unless it says where it begins and ends.
+    // A pattern matches anywhere, unless it is anchored.
     let text = document.to_string();
     for pattern in text.split(r#""pattern":""#).skip(1) {
         assert!(pattern.starts_with('^') && pattern.split('"').next().unwrap().ends_with('$'), "{pattern:.60}");

@@ -1,4 +1,4 @@
-//! Promise 8 over HTTP: whatever ended a token, every route that takes it says so.
+//! Promise 8 over HTTP: every route that accepts a token rejects an ended one, however it was ended.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ async fn is_refused_everywhere(app: &TestApp, tokens: &Tokens) {
         if ["/register", "/login", "/refresh", "/livez", "/readyz", "/.well-known/jwks.json"].contains(&path.as_str()) {
             continue;
         }
-        // Services are told what a token is worth, and show none of their own.
+        // These calls are for services, which authenticate as clients and not with a token.
         if path == "/introspect" || (method.as_str(), path.as_str()) == ("GET", "/revocations") {
             continue;
         }

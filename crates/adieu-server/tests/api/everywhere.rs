@@ -1,4 +1,4 @@
-//! `?wait=everywhere` on every call that revokes: answered when no follower accepts what was revoked any more.
+//! `?wait=everywhere` on every revoking call: the response is sent once no follower accepts the revoked token any more.
 
 use std::{
     pin::pin,
@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 
 use super::support::{Answer, Call, Credentials, PASSWORD, TestApp};
 
-/// Long enough that a slow machine does not make a follower run out; no test waits for it.
+/// Long enough that a follower's lease does not expire on a slow machine; no test waits for it.
 const BOUND: (&str, &str) = ("max_staleness", "20s");
 
-/// Follows until it is dropped, or told to fall silent.
+/// Follows until it is dropped or stopped.
 struct Following {
     task: JoinHandle<()>,
     is_silent: Arc<AtomicBool>,
@@ -57,7 +57,7 @@ async fn started(settings: &[(&str, &str)]) -> Arc<TestApp> {
 
 #[tokio::test]
 async fn every_call_that_revokes_can_wait() {
-    // A bound of its own, because the node waits it out after its start.
+    // A shorter bound, because the node waits for the whole bound after its start.
     let app = started(&[("max_staleness", "3s")]).await;
     let client = app.follower().await;
     let _one = Following::start(&app, &client, "follower=one&max_staleness=3000").await;
@@ -94,10 +94,10 @@ async fn every_call_that_revokes_can_wait() {
     assert_eq!(everywhere(&answer), both, "{answer}");
 }
 
-/// The answer to the first call was lost, and its client asks again: what it is told then holds everywhere, too.
+/// The response to the first call was lost, and the client retries: the retry's response also holds everywhere.
 #[tokio::test]
 async fn who_is_told_that_it_had_ended_before_is_told_once_that_holds_everywhere() {
-    // Each server has only just started: there might be followers, which accept for as long as the bound.
+    // Each server has only just started: followers from before may exist, which accept tokens until the bound has passed.
     for bound in [BOUND, ("max_staleness", "1s")] {
         let app = started(&[bound]).await;
         let admin = app.log_in("ana").await.access;
@@ -123,7 +123,7 @@ async fn who_is_told_that_it_had_ended_before_is_told_once_that_holds_everywhere
         app.delete(&user).token(&admin).send().await.is(200);
         asks_again(app.delete(&format!("{user}?wait=everywhere")).token(&admin), 404).await;
 
-        // Whoever does not ask for it does not wait, nor who shows nothing of ours.
+        // Calls without `wait=everywhere` do not wait, nor do calls without a token of this server.
         let asked_at = Instant::now();
         app.post("/logout").token(&tokens.access).send().await.is(401);
         app.post("/logout?wait=everywhere").token("forged").send().await.is(401);
@@ -137,11 +137,11 @@ async fn it_does_not_wait_for_the_bound_when_all_have_said_that_they_have_it() {
     let app = started(&[BOUND]).await;
     let client = app.follower().await;
     let _one = Following::start(&app, &client, "follower=one&max_staleness=20000").await;
-    // The node has only just started: there might be others.
+    // The node has only just started: other followers may exist.
     let tokens = app.log_in("jose").await;
     let waiting = app.post("/logout?wait=everywhere").token(&tokens.access).send();
     assert!(tokio::time::timeout(Duration::from_millis(500), waiting).await.is_err(), "others are not waited for");
-    // It was durable before it waited.
+    // The revocation is durable before the call waits.
     app.verify(&tokens.access).await.is_revoked();
 }
 
@@ -175,6 +175,6 @@ async fn what_else_might_be_waited_for_is_unknown_and_nothing_is_done() {
         );
     }
     app.verify(&tokens.access).await.is(204);
-    // Nor does an answer say anything of it when nobody asked.
+    // A response without `wait=everywhere` does not mention it.
     insta::assert_snapshot!(app.post("/logout").token(&tokens.access).send().await, @r#"200 {"message":"Successfully logged out"}"#);
 }

@@ -1,5 +1,5 @@
-//! Tokens of other issuers: they are told from our own, can be logged out, and are good for nothing else here. Made by the
-//! libraries that people use, while the test runs.
+//! Tokens of other issuers: the server distinguishes them from its own, can log them out, and accepts them for nothing else. They are
+//! made by widely used libraries while the test runs.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, PASSWORD, TestApp, operations};
 
-/// What `interop/issuers.py` made: a folder with the keys, and tokens by what they are.
+/// The output of `interop/issuers.py`: a folder with the keys, and tokens by name.
 struct Issuers {
     folder: tempfile::TempDir,
     tokens: Value,
@@ -98,7 +98,7 @@ async fn they_are_told_from_our_own_and_can_be_logged_out() {
         assert_eq!(introspect(token).await, json!({"active": false}));
         app.verify(another).await.is(204);
 
-        // Everything of its subject: also what it does not know of.
+        // Everything of its subject, including sessions that this server does not know.
         log_out(&app, another, "?scope=others").await.reads(r#"422 {"code":422,"errors":{"query":{"scope":["Must be this or all with a token of another issuer, which alone knows its sessions."]}},"status":"Unprocessable Entity"}"#);
         app.verify(another).await.is(204);
         log_out(&app, issuers.token(&format!("{name} once more")), "?scope=all").await.is(200);
@@ -127,7 +127,7 @@ async fn nobody_signs_for_another() {
         let (what, token) = (bad.0, bad.1.as_str().unwrap());
         let verified = app.verify(token).await;
         assert_eq!(verified.status, 401, "{what}: {verified}");
-        // One that is not in time is authentic all the same: whoever logs out may be late, or a clock was set back.
+        // An expired or future token is authentic all the same: a logout may be late, or a clock may have been set back.
         let status = if ["expired", "of the future"].contains(&what.as_str()) { 200 } else { 401 };
         assert_eq!(log_out(&app, token, "").await.status, status, "{what}");
     }
@@ -143,7 +143,7 @@ async fn their_refresh_tokens_are_theirs() {
     log_out(&app, refresh, "").await.is(200);
 }
 
-/// Whatever a token of another issuer says, also that it is our administrator's: the same `sub` is not the same account.
+/// Whatever a token of another issuer claims, even to be this server's administrator: the same `sub` is not the same account.
 #[tokio::test]
 async fn they_are_good_for_nothing_else() {
     let issuers = Issuers::make();
@@ -174,7 +174,7 @@ async fn they_are_good_for_nothing_else() {
     app.verify(&boss.access).await.is(204);
 }
 
-/// What they say beside who somebody is would count as ours.
+/// Claims of a foreign token other than the subject must not count as this server's.
 #[tokio::test]
 async fn they_are_believed_who_somebody_is_and_what_the_settings_list() {
     let issuers = Issuers::make();
@@ -200,7 +200,7 @@ async fn they_are_believed_who_somebody_is_and_what_the_settings_list() {
 }
 
 impl Issuers {
-    /// A token of the shop, in the words of our own.
+    /// Returns a token of the shop with the claims that this server uses.
     fn forge(&self, subject: &str, session: &str) -> String {
         use adieu::{
             Issuer, SessionId, Subject,
@@ -220,7 +220,7 @@ impl Issuers {
     }
 }
 
-/// `interop/issuer.mjs`, running; it ends when its standard input does.
+/// A running `interop/issuer.mjs`; it ends when its standard input is closed.
 struct JoseIssuer {
     process: std::process::Child,
     told: Value,
@@ -257,7 +257,7 @@ async fn keys_are_taken_from_where_the_issuer_publishes_them() {
     let settings = format!(r#"[{{ name = "jose-issuer", jwks_url = "{url}" }}]"#);
     let app = TestApp::with(&[("trusted_issuer", &settings)]).await;
     let tokens = issuer.told["tokens"].as_object().unwrap();
-    // Until they have been read, nobody knows.
+    // Until the keys have been fetched once, the server can't verify the tokens.
     while app.verify(tokens["EdDSA"].as_str().unwrap()).await.status == 503 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -1,10 +1,10 @@
-//! What the head of a request must say, and what is answered when it says something else (RFC 9110, RFC 9112), to the letter.
+//! Required headers of a request, and the responses to invalid ones (RFC 9110, RFC 9112), byte for byte.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{TestApp, first_line};
 
-/// The whole answer to this, after which the connection is closed.
+/// Returns the whole response to this text, after which the connection is closed.
 async fn answer(app: &TestApp, text: &str) -> String {
     let mut stream = app.send(text).await;
     let mut answer = Vec::new();
@@ -49,7 +49,7 @@ async fn an_answer_without_content_says_no_length() {
     }
 }
 
-/// Whoever asks whether to go on is told not to, and what would be too long is not read.
+/// A client that sends `Expect: 100-continue` is rejected before its body, and a body that is too long is not read.
 #[tokio::test]
 async fn a_body_that_is_said_to_be_too_long_is_answered_413_at_once() {
     let app = TestApp::with(&[("max_body_bytes", "100")]).await;
@@ -66,7 +66,7 @@ async fn a_body_that_is_said_to_be_too_long_is_answered_413_at_once() {
     assert_eq!(first_line(&mut stream).await, "");
     stream.write_all(b"{}").await.unwrap();
     assert_eq!(first_line(&mut stream).await, "HTTP/1.1 422 Unprocessable Entity");
-    // Where no body is read, a proxy may say how long that of its client is.
+    // Where no body is read, a proxy may send the `Content-Length` of its client.
     let call = "POST /verify HTTP/1.1\r\nhost: adieu\r\ncontent-length: 101\r\n\r\n";
     assert_eq!(first_line(&mut app.send(call).await).await, "HTTP/1.1 401 Unauthorized");
 }

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::support::{PASSWORD, TestApp, credentials};
 
-/// "The blocklist is a set in one process." What is in the store is tested with the store; that this server's logouts
-/// are in it is seen by a second node on the same file.
+/// "The blocklist is a set in one process." The durability of the store is tested with the store; here a second node on the same file
+/// sees this server's logouts.
 #[tokio::test]
 async fn a_logout_is_known_to_a_second_node() {
     let app = TestApp::start().await.with_user("jose").await;

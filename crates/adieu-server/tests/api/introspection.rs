@@ -1,4 +1,4 @@
-//! What a service is told about a token (RFC 7662).
+//! Responses to token introspection by a service (RFC 7662).
 
 use adieu_server::clients::Capability;
 use insta::assert_snapshot;
@@ -92,7 +92,7 @@ async fn of_a_refresh_token_is_said_what_its_use_would_come_to() {
     }
 }
 
-/// The revocation of a session does not match its refresh token at another node: the row decides.
+/// The revocation of a session does not match its refresh token at another node: the session's row decides.
 #[tokio::test]
 async fn a_refresh_token_whose_session_is_gone_from_the_store_is_not_active() {
     let service = Service::start().await;
@@ -128,7 +128,7 @@ async fn the_form_has_one_token_and_whatever_else() {
     assert_snapshot!(json, @r#"400 {"error":"invalid_request","error_description":"Send the body as application/x-www-form-urlencoded."}"#);
 }
 
-/// As standard clients send them (RFC 6749 §2.3.1): form-encoded in the header, or in the form.
+/// Credentials as standard clients send them (RFC 6749 §2.3.1): form-encoded in the header, or in the form.
 #[tokio::test]
 async fn a_client_may_send_its_credentials_in_each_way_of_the_standard() {
     let app = TestApp::start().await.with_admin("boss").await;
@@ -143,7 +143,7 @@ async fn a_client_may_send_its_credentials_in_each_way_of_the_standard() {
         asked().by(&client).form(token.clone()),
         asked().by(&encoded).form(token.clone()),
         asked().form(in_form.clone()),
-        // Some send the name in both places.
+        // Some clients send the name in both places.
         asked().by(&client).form(format!("{token}&client_id={}", client.name)),
     ] {
         let answer = call.send().await;

@@ -1,4 +1,4 @@
-//! How often one may fail.
+//! Limits of failed logins.
 
 use insta::assert_snapshot;
 
@@ -41,7 +41,7 @@ async fn an_address_can_not_register_without_end() {
     app.log_in("one").await;
 }
 
-/// One who keeps guessing from one address, and many who guess from many.
+/// A guesser at one address, and many guessers at many addresses.
 #[tokio::test]
 async fn strangers_lock_nobody_out_not_even_after_a_restart() {
     let settings = [("trusted_proxies", "127.0.0.1/32"), ("login_attempts_per_account", "3 per 1h")];
@@ -60,7 +60,7 @@ async fn strangers_lock_nobody_out_not_even_after_a_restart() {
     for number in 2..20 {
         assert_eq!(log_in(&app, &format!("203.0.113.{number}"), "guess").await, 401);
     }
-    // At home with all attempts, and elsewhere with a few.
+    // The known address has all attempts, other addresses a few.
     for _ in 0..3 {
         assert_eq!(log_in(&app, "192.0.2.1", "a slip").await, 401);
     }

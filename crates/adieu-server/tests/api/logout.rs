@@ -1,4 +1,4 @@
-//! How much a logout ends.
+//! The scopes of a logout.
 
 use insta::assert_snapshot;
 

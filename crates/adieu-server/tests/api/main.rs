@@ -1,4 +1,4 @@
-//! The REST API over a real socket: the course's table to the letter, and what was added to it.
+//! The REST API over a real socket: the course's table to the letter, and the additions to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod administration;

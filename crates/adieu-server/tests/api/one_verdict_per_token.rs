@@ -1,5 +1,4 @@
-//! The server and a service that follows it give the verdict that every other implementation gives: the table is in
-//! `tests/verdicts.json`.
+//! The server and a service that follows it give the same verdicts as every other implementation; the table is in `tests/verdicts.json`.
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 
@@ -38,7 +37,7 @@ async fn trusting(table: &Table) -> (TestApp, tempfile::TempDir, Credentials) {
 }
 
 async fn revoke(app: &TestApp, client: &Credentials, rows: &[(&Row, String)]) {
-    // In one step: each of a subject would wait until the second of its cut-off is over.
+    // In one call: otherwise each subject would wait until the second of its cut-off is over.
     let all: Vec<_> = rows.iter().flat_map(|(row, token)| row.revocations(token)).collect();
     app.post("/revocations").by(client).json(json!({"revocations": all})).send().await.is(200);
 }
@@ -69,7 +68,7 @@ async fn the_server_judges_every_row_of_the_table_as_it_says() {
     }
 }
 
-/// The network, with the keys of the issuers on it.
+/// A network that serves the keys of the issuers.
 #[derive(Debug)]
 struct WithKeys {
     http: Http,
@@ -90,7 +89,7 @@ fn keys_url(issuer: &str) -> String {
     format!("{issuer}/jwks.json")
 }
 
-/// The rules of an issuer, for a builder that takes them without anything beside.
+/// Returns the rules of an issuer, as a function without captures.
 fn rules(issuer: &Signer) -> fn(Rules) -> Rules {
     let settings: Vec<_> = issuer.settings.keys().map(String::as_str).collect();
     match settings.as_slice() {
@@ -139,7 +138,7 @@ async fn a_service_judges_every_row_of_the_table_as_it_says() {
     }
 }
 
-/// The SHA-256 of the signing input.
+/// Returns the SHA-256 of the signing input.
 fn id_of(token: &str) -> String {
     let (signing_input, _) = token.rsplit_once('.').unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, signing_input.as_bytes());

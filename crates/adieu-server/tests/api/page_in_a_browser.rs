@@ -1,4 +1,4 @@
-//! The page of the documentation, as a browser shows it that may load nothing from elsewhere.
+//! The documentation page in a browser that may load nothing from other hosts.
 
 use std::process::Stdio;
 

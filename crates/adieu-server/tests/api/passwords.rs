@@ -1,4 +1,4 @@
-//! Changing one's password.
+//! Users change their passwords.
 
 use insta::assert_snapshot;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What a refused token gets: the body of the course and the challenge of RFC 6750, for every cause.
+//! The response to a rejected token: the body of the course and the challenge of RFC 6750, for every cause.
 
 use adieu::token::{Algorithm, Fresh, SigningKey, TokenType, encode};
 use insta::assert_snapshot;

@@ -1,4 +1,4 @@
-//! What clients may revoke, one by one and many at once, and of whom.
+//! Revocations by clients: single ones and batches, and the subjects that a client may revoke.
 
 use std::time::Duration;
 
@@ -31,12 +31,12 @@ impl Service {
         self.app.post("/revocations").by(&self.client).json(body).send().await
     }
 
-    /// What is in the log.
+    /// Returns the entries of the log.
     async fn log(&self) -> Vec<Revocation> {
         self.app.node.core.log().read(None, Duration::ZERO).await.unwrap().entries
     }
 
-    /// What a verifier of another issuer's tokens would find, on this node.
+    /// Returns the revocation that a verifier of another issuer's tokens would find on this node.
     fn of_other(&self, token_id: &str, session: &str, subject: &str) -> Option<RevokedBy> {
         let now = self.app.node.clock.now();
         self.app.node.sessions.verifier().index().check(&TokenFacts {
@@ -75,7 +75,7 @@ async fn by_token_by_id_by_session_and_by_subject() {
     }
 }
 
-/// By `keep_until` it is not looked up: services round and convert what they know of an `exp`.
+/// Lookups do not use `keep_until`: services round and convert their knowledge of an `exp`.
 #[tokio::test]
 async fn a_token_is_revoked_whatever_is_said_of_how_long_to_keep_that() {
     let service = Service::start().await;
@@ -124,7 +124,7 @@ async fn what_is_issued_after_the_answer_is_not_revoked_by_it() {
         let subject = format!("somebody-{round}");
         let keep_until = service.app.node.clock.now().plus(Duration::from_secs(600));
         service.revoke(json!({ "subject": subject, "issuer": OTHER, "keep_until": keep_until })).await.is(200);
-        // By its issuer, which knows nothing of this server.
+        // Under its issuer, which knows nothing of this server.
         let issued_at = service.app.node.clock.now();
         let issued = |issued_at| {
             let facts = TokenFacts {
@@ -142,7 +142,7 @@ async fn what_is_issued_after_the_answer_is_not_revoked_by_it() {
     }
 }
 
-/// It takes the seconds that the other issuer's clock may be ahead, which is more than requests may take here.
+/// The call takes the seconds that the other issuer's clock may be ahead, which is more than the request timeout here.
 #[tokio::test]
 async fn a_cut_off_is_waited_for_beyond_the_time_of_a_request_unless_the_caller_waits_itself() {
     let app = TestApp::with(&[("request_timeout", "1s")]).await;
@@ -177,7 +177,7 @@ async fn many_at_once() {
     assert_eq!(service.log().await.len(), 500);
 }
 
-/// An application whose tokens name no issuer has sessions of its own, and the row of one that was begun here may be lost.
+/// An application whose tokens have no issuer has its own sessions, and the row of a session that began here may be lost.
 #[tokio::test]
 async fn a_session_that_no_store_has_ends_for_all_who_follow() {
     let service = Service::start().await;
@@ -192,7 +192,7 @@ async fn a_session_that_no_store_has_ends_for_all_who_follow() {
     let log = service.log().await;
     let sessions: Vec<_> = log.iter().map(|entry| serde_json::to_value(&entry.target).unwrap()["id"].clone()).collect();
     assert_eq!(sessions, ["theirs", "long"], "once is enough");
-    // As long as a refresh token of it may live.
+    // As long as a refresh token of the session may live.
     let tokens = app.log_in("jose").await;
     let refresh = app.node.sessions.verifier().read(&tokens.refresh).unwrap().0;
     assert!(log[0].lapses_at >= Revocation::lapse_for(now.plus(refresh.expires_at.since(refresh.issued_at.unwrap()))));
@@ -263,7 +263,7 @@ async fn what_is_wrong_with_each_of_many_is_said_and_nothing_is_done() {
     app.verify(&tokens.access).await.is(204);
 }
 
-/// Two readers would take two different values.
+/// Two parsers could choose different values.
 #[tokio::test]
 async fn a_field_that_is_there_twice_is_refused_at_any_depth() {
     let service = Service::start().await;

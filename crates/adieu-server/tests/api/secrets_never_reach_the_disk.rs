@@ -84,7 +84,7 @@ async fn neither_in_the_store_nor_in_the_log() {
             assert!(!has(bytes, secret), "{secret} is in {place}");
         }
         for token in &tokens {
-            // Neither the token, nor the part of it that nobody else can make.
+            // Neither the token nor its signature, which only the server can make.
             let signature = token.rsplit('.').next().unwrap();
             assert!(!has(bytes, token) && !has(bytes, signature), "a token is in {place}");
         }

@@ -1,4 +1,4 @@
-//! Looking at one's sessions, and ending one of them.
+//! Users list their sessions and end one of them.
 
 use insta::assert_snapshot;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Every setting of the API does what it says.
+//! Every setting of the API has its documented effect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{io::AsyncReadExt as _, task::JoinSet, time::timeout};
 
 use crate::support::{Credentials, PASSWORD, TestApp, credentials, first_line};
 
-/// Less than the defaults, and more than anything here takes.
+/// Less than the default timeouts, and more than any request here takes.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn leeway() {
     }
 }
 
-/// What it does to a reused token is in `the_course.rs`.
+/// Its effect on a reused token is tested in `the_course.rs`.
 #[tokio::test]
 async fn rotation_grace() {
     for (grace, status) in [("0s", 401), ("10s", 200)] {
@@ -117,7 +117,7 @@ async fn trusted_proxies() {
     }
 }
 
-/// Whoever is late: the client with its body, or the server, whose store is busy with somebody else's transaction.
+/// Either the client is late with its body, or the server, because another transaction has locked its store.
 #[tokio::test]
 async fn request_timeout() {
     let app = TestApp::with(&[("request_timeout", "250ms")]).await.with_admin("boss").await;
@@ -143,7 +143,7 @@ async fn header_timeout() {
     assert!(ended.is_ok(), "the connection is closed");
 }
 
-/// One address gets a quarter of the connections: of four, one.
+/// One address gets a quarter of the connections: one of four.
 #[tokio::test]
 async fn max_connections() {
     let app = TestApp::with(&[("max_connections", "4")]).await;
@@ -155,7 +155,7 @@ async fn max_connections() {
     assert!(ended.is_ok(), "of one address's share of one the idle one is closed");
 }
 
-/// Of many logins at the same moment one is hashed and one waits; of those of one address, one is hashed or waits.
+/// Of many concurrent logins, one is hashed and one waits; of those of one address, one is hashed or waits.
 #[tokio::test]
 async fn hashing_queue() {
     for (addresses, too_many) in [(30, 503), (1, 429)] {
@@ -192,7 +192,7 @@ async fn keep_alive_timeout() {
     assert!(ended.is_ok(), "the connection is closed");
 }
 
-/// 3 at once; what is beyond is refused as a whole.
+/// 3 at once; a call beyond the quota is rejected as a whole.
 #[tokio::test]
 async fn client_revocation_quota() {
     let app = TestApp::with(&[("client_revocation_quota", "3 per 1h")]).await.with_admin("boss").await;
@@ -226,7 +226,7 @@ async fn client_revocation_quota() {
         assert!(metrics.lines().any(|other| other == line), "{line} in {metrics}");
     }
 
-    // One of its own, which the others do not feel.
+    // Its own quota, which does not affect the others.
     let quota = Some(Rate { burst: 5, per: Duration::from_secs(7200) });
     let limits = Limits { quota, horizon: Some(Duration::from_secs(86_400)) };
     let name = ClientName::new("till").unwrap();
@@ -257,7 +257,7 @@ async fn client_revocation_horizon() {
     const OTHER: &str = "https://other.example";
     for (settings, longest) in [
         (&[("client_revocation_horizon", "1h")][..], 3600),
-        // As long as any token lives.
+        // The lifetime of the longest token.
         (&[("session_lifetime", "40d"), ("refresh_lifetime", "20d")], 40 * 86_400),
     ] {
         let app = TestApp::with(settings).await.with_admin("boss").await;
@@ -286,7 +286,7 @@ async fn is_stale(app: &TestApp) -> bool {
     app.get("/readyz").send().await.json()["revocations"]["stale"].as_bool().unwrap()
 }
 
-/// With the log out of reach, the node soon can't know any more who has logged out.
+/// When the log is unreachable, the node's knowledge of logouts soon becomes stale.
 #[tokio::test]
 async fn max_staleness_and_when_stale() {
     for (when_stale, status) in [("refuse", 503), ("accept", 204)] {

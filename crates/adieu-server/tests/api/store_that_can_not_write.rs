@@ -1,4 +1,4 @@
-//! What can't be written is not promised, and what needs no store goes on.
+//! Writes to a broken store are not acknowledged, and calls that need no store succeed.
 
 use insta::assert_snapshot;
 use serde_json::json;

@@ -1,5 +1,4 @@
-//! A server of its own for each test. Every request of every test is held to the OpenAPI document: a status that is not
-//! documented fails the test.
+//! A server for each test. Every response in every test is checked against the OpenAPI document: an undocumented status fails the test.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +26,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Everybody's password.
+/// The password of every user.
 pub(crate) const PASSWORD: &str = "1234";
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(api::document()).unwrap());
@@ -46,14 +45,14 @@ impl Drop for TestApp {
     }
 }
 
-/// What a login or a refresh gave.
+/// The tokens of a login or a refresh.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tokens {
     pub(crate) access: String,
     pub(crate) refresh: String,
 }
 
-/// What a client shows.
+/// The credentials of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) name: String,
@@ -65,7 +64,7 @@ impl TestApp {
         Self::with(&[]).await
     }
 
-    /// With settings, by their names.
+    /// Starts a server with these settings, by name.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         Self::in_folder(tempfile::tempdir().unwrap(), settings).await
     }
@@ -88,7 +87,7 @@ impl TestApp {
         Self { node, folder, address, client: reqwest::Client::new(), server }
     }
 
-    /// Ends it, and starts another on the same store.
+    /// Stops it, and starts another on the same store.
     pub(crate) async fn start_again(mut self, settings: &[(&str, &str)]) -> Self {
         self.node.close().await;
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
@@ -142,24 +141,24 @@ impl TestApp {
         Call { method, path: path.split('?').next().unwrap().to_owned(), request }
     }
 
-    /// Opens a connection and sends this, to the letter.
+    /// Opens a connection and sends this text unchanged.
     pub(crate) async fn send(&self, text: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         stream
     }
 
-    /// What a good access token says.
+    /// Returns the claims of a valid access token.
     pub(crate) fn claims(&self, tokens: &Tokens) -> Claims {
         Arc::unwrap_or_clone(self.node.sessions.verifier().verify(&tokens.access).unwrap())
     }
 
-    /// A token that this server would have signed.
+    /// Signs a token as this server would.
     pub(crate) fn sign(&self, claims: &Claims) -> String {
         encode(&self.node.core.signing_key(), claims).unwrap()
     }
 
-    /// The same access token, as it will be after its end.
+    /// Returns the same access token with an expiry in the past.
     pub(crate) fn expired(&self, tokens: &Tokens) -> String {
         let mut claims = self.claims(tokens);
         let hour = std::time::Duration::from_secs(3600);
@@ -173,7 +172,7 @@ impl TestApp {
         self.claims(tokens).subject.to_string()
     }
 
-    /// Makes every append to the log fail, and every read of it, as a full or broken disk would.
+    /// Makes every append to the log and every read of it fail, as a full or broken disk would.
     pub(crate) fn break_log(&self) {
         self.execute("ALTER TABLE revocation RENAME TO revocation_out_of_reach");
     }
@@ -182,7 +181,7 @@ impl TestApp {
         self.execute("ALTER TABLE revocation_out_of_reach RENAME TO revocation");
     }
 
-    /// Lets nobody else write to the store until the answer is dropped.
+    /// Locks the store for other writers until the returned connection is dropped.
     pub(crate) fn lock_store(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.folder.path().join("data/adieu.sqlite")).unwrap();
         connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
@@ -190,7 +189,7 @@ impl TestApp {
         connection
     }
 
-    /// Does something to the store behind the server's back.
+    /// Runs a statement on the store without the server's knowledge.
     pub(crate) fn execute(&self, statement: &str) {
         let file = self.folder.path().join("data/adieu.sqlite");
         let connection = rusqlite::Connection::open(file).unwrap();
@@ -198,7 +197,7 @@ impl TestApp {
         connection.execute_batch(statement).unwrap();
     }
 
-    /// The status and body of `/verify` with a token.
+    /// Sends a token to `/verify`.
     pub(crate) async fn verify(&self, token: &str) -> Answer {
         self.get("/verify").token(token).send().await
     }
@@ -208,7 +207,7 @@ pub(crate) fn credentials(username: &str, password: &str) -> Value {
     json!({ "username": username, "password": password })
 }
 
-/// The first line of an answer.
+/// Reads the first line of a response.
 pub(crate) async fn first_line(stream: &mut TcpStream) -> String {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -217,7 +216,7 @@ pub(crate) async fn first_line(stream: &mut TcpStream) -> String {
     String::from_utf8(line).unwrap().trim_end().to_owned()
 }
 
-/// A request that is not sent yet.
+/// A request that has not been sent yet.
 pub(crate) struct Call {
     method: Method,
     path: String,
@@ -229,7 +228,7 @@ impl Call {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// As a client.
+    /// Authenticates as a client.
     pub(crate) fn by(mut self, client: &Credentials) -> Self {
         self.request = self.request.basic_auth(&client.name, Some(&client.secret));
         self
@@ -254,12 +253,12 @@ impl Call {
         self
     }
 
-    /// A body that is not said to be JSON.
+    /// Sets a body without a content type.
     pub(crate) fn unlabelled(self, body: &'static str) -> Self {
         self.body(body)
     }
 
-    /// A body with the labels that it has been given.
+    /// Sets a body; its content types have been set before.
     pub(crate) fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.body(body);
         self
@@ -273,7 +272,7 @@ impl Call {
     }
 }
 
-/// The documented operations of a path: of the template that it fits best.
+/// Returns the documented operations of a path, by the template that fits it best.
 pub(crate) fn documented(path: &str) -> Option<(&'static str, &'static Value)> {
     let fits = |template: &str| {
         let (template, path) = (template.split('/'), path.split('/'));
@@ -288,7 +287,7 @@ pub(crate) fn documented(path: &str) -> Option<(&'static str, &'static Value)> {
         .map(|(template, operations)| (template.as_str(), operations))
 }
 
-/// Each documented operation, as method and path, with the statuses that it may be answered with.
+/// Returns each documented operation, as method and path, with its documented statuses.
 pub(crate) fn operations() -> BTreeMap<(String, String), Vec<u16>> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let operations = paths.iter().flat_map(|(path, operations)| {
@@ -334,7 +333,7 @@ impl Answer {
         self.reads(r#"401 {"description":"The token has been revoked.","error":"token_revoked"}"#);
     }
 
-    /// For loops, in which there are no inline snapshots.
+    /// For loops, which can't use inline snapshots.
     #[track_caller]
     pub(crate) fn reads(&self, expected: &str) {
         assert_eq!(self.to_string(), expected);

@@ -103,7 +103,7 @@ async fn a_user_sees_and_deletes_itself_only() {
     app.get(&path).token(&jose.access).send().await.is_revoked();
 }
 
-/// "Fresh" is for what must not be done with a token from a refresh, and says so only when that is all that is wrong.
+/// A call that requires a fresh token rejects a refreshed one, and gives that reason only if the token is otherwise valid.
 #[tokio::test]
 async fn deleting_oneself_takes_a_fresh_token() {
     let app = TestApp::start().await.with_user("jose").await.with_admin("boss").await;

@@ -1,4 +1,4 @@
-//! What a proxy asks.
+//! Requests that a proxy sends to `/verify`.
 
 use adieu::token::Fresh;
 use insta::assert_snapshot;
@@ -30,7 +30,7 @@ async fn a_body_that_comes_along_is_not_read() {
     app.post("/verify").token(&tokens.access).text("not json {").send().await.is(204);
 }
 
-/// A proxy's subrequest has the headers of the request that it asks about, and not its body.
+/// A proxy's subrequest has the headers of the original request, but not its body.
 #[tokio::test]
 async fn a_length_that_comes_along_is_not_believed() {
     let app = TestApp::start().await.with_user("jose").await;
@@ -40,7 +40,7 @@ async fn a_length_that_comes_along_is_not_believed() {
     assert_eq!(first_line(&mut stream).await, "HTTP/1.1 204 No Content");
 }
 
-/// What an answer says about the token, in the order that proxies are told to copy.
+/// Returns the headers that describe the token, in the order that the documentation tells proxies to copy.
 fn identity(answer: &Answer) -> String {
     ["subject", "session", "issuer", "admin"]
         .map(|name| answer.header(&format!("x-adieu-{name}")).expect("every header is there").to_owned())
@@ -163,7 +163,7 @@ async fn an_audience_can_be_required() {
     app.get("/verify?audience=shop").token(&tokens.access).send().await.is(401);
 }
 
-/// A mistyped option lets nobody in, rather than everybody.
+/// A mistyped option rejects every request; it does not accept every request.
 #[tokio::test]
 async fn an_option_that_is_not_understood_is_an_error() {
     let app = TestApp::start().await.with_admin("boss").await;
@@ -183,7 +183,7 @@ async fn what_is_wrong_with_the_token_comes_before_what_it_lacks() {
     app.get("/verify?admin=true").send().await.is(401);
 }
 
-/// It appends the path and the query of the client's request to its own, and takes 200 alone for a yes.
+/// The proxy appends the path and the query of the client's request to its own, and only accepts 200.
 #[tokio::test]
 async fn envoy_asks_in_its_own_way() {
     let app = TestApp::start().await.with_user("jose").await;

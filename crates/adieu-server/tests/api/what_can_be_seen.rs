@@ -1,4 +1,4 @@
-//! How fresh a node is, and what it did, can be seen from outside: in `/readyz`, as metrics and in the log.
+//! The staleness and the activity of a node are visible from outside: in `/readyz`, as metrics and in the log.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ async fn what_is_done_while_stale_is_counted() {
     }
 }
 
-/// Once a change, and not once a request. On one thread, so that the log of this test's server alone is captured.
+/// Logged once per change, not once per request. On one thread, so that the log of this test's server alone is captured.
 #[tokio::test(flavor = "current_thread")]
 async fn that_the_policy_begins_and_ends_to_matter_is_logged_once() {
     for (when_stale, consequence) in

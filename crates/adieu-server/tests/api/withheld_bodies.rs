@@ -1,4 +1,4 @@
-//! A client decides when it sends a body. What it may do is decided once the body is there.
+//! A client decides when it sends its body. Its permissions are checked once the body has arrived.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::support::{Credentials, PASSWORD, TestApp, credentials, first_line, operations};
 
-/// A request whose head the server has judged, and whose body it waits for.
+/// A request whose head the server has checked, and whose body it awaits.
 struct Opened {
     stream: TcpStream,
     body: String,
@@ -28,7 +28,7 @@ impl Opened {
                 body.len()
             ))
             .await;
-        // Sent when the body is asked for, which comes after the head has been judged.
+        // Sent when the body is requested, which is after the head has been checked.
         assert_eq!(first_line(&mut stream).await, "HTTP/1.1 100 Continue");
         Self { stream, body }
     }
@@ -42,7 +42,7 @@ impl Opened {
         Self::with(app, path, &format!("Basic {basic}"), kind, body).await
     }
 
-    /// Sends the body; gives the status and the body of the answer.
+    /// Sends the body; returns the status and the body of the response.
     async fn finish(mut self) -> String {
         self.stream.write_all(self.body.as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! What commands change stands in the audit trail, beside what servers do; and nothing is changed that can't stand there.
+//! Changes made by commands are in the audit trail, with those of servers; a command whose change can't be recorded fails.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const TRAIL: &str = "audit.jsonl";
 
-/// A command of a place where there is a trail.
+/// Runs a command with an audit trail.
 fn audited(place: &Place, trail: &str, arguments: &[&str], input: &[u8]) -> Done {
     let mut command = place.command(arguments);
     command.env("ADIEU_AUDIT_LOG", trail);
@@ -24,7 +24,7 @@ fn lines(place: &Place, name: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-/// The lines since the last time, without when they were written, each of which is of a command.
+/// Returns the lines since the last call, without their times; each must be of a command.
 fn taken(place: &Place) -> Vec<Value> {
     let mut taken = lines(place, TRAIL);
     for line in &mut taken {
@@ -37,8 +37,8 @@ fn taken(place: &Place) -> Vec<Value> {
     taken
 }
 
-/// Commands that change something, with what they read, of a place that has the user jose with these sessions, this token and
-/// this key, the client shop, and a backup that was put back.
+/// Returns commands that change something, with their input, for a place that has the user jose with these sessions, this token and this
+/// key, the client shop, and a restored backup.
 fn that_change_something<'a>(sessions: &'a [String], token: &'a str, key: &'a str) -> Vec<(Vec<&'a str>, &'a [u8])> {
     vec![
         (vec!["user", "add", "ana", "--password-stdin"], b"secret-of-ana\n"),
@@ -120,7 +120,7 @@ async fn what_commands_change_is_written_down() {
         vec![json!({ "event": "client_added", "client": "warehouse" })],
         vec![json!({ "event": "client_removed", "client": "shop" })],
         vec![json!({ "event": "key_added", "key": id(13, "key") })],
-        // The other one did not sign yet.
+        // The other key does not sign yet.
         vec![
             json!({ "event": "key_removed", "key": key }),
             json!({ "event": "key_added", "key": written[14][1]["key"] }),
@@ -135,7 +135,7 @@ async fn what_commands_change_is_written_down() {
     for secret in ["\"jose", "ana\"", "secret", "$2b$", token.as_str()] {
         assert!(!all.contains(secret), "{secret} in {all}");
     }
-    // Nothing was done, so nothing is written.
+    // Nothing was changed, so nothing is written.
     audited(&place, TRAIL, &["user", "enable", "jose"], b"").failed();
     audited(&place, TRAIL, &["session", "end", &sessions[0]], b"").failed();
     audited(&place, TRAIL, &["user", "list"], b"").succeeded();
@@ -168,7 +168,7 @@ async fn nothing_is_changed_that_can_not_be_written_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_and_commands_share_it_and_it_can_be_renamed() {
     let place = Place::with_user("jose");
-    // What is logged is another matter.
+    // The log level does not affect the trail.
     let server = Server::start(
         &place,
         &[("ADIEU_AUDIT_LOG", TRAIL), ("ADIEU_LOG_LEVEL", "error"), ("ADIEU_ROTATION_GRACE", "0s")],
@@ -176,7 +176,7 @@ async fn a_server_and_commands_share_it_and_it_can_be_renamed() {
     .await;
     let first = server.log_in().await;
     server.refresh(&first.refresh).await;
-    // The core's own.
+    // An event of the core.
     assert_eq!(server.ask(Method::POST, "/refresh", Some(&first.refresh), None).await.0, 401);
     audited(&place, TRAIL, &["session", "end", "--user", "jose"], b"").succeeded();
     fs::rename(place.path(TRAIL), place.path("old.jsonl")).unwrap();
@@ -210,7 +210,7 @@ async fn a_server_that_can_not_write_it_says_so_and_goes_on() {
     server.log_in().await;
     becomes("told", async || says("the audit trail can be written again") == 1).await;
     assert_eq!(lines(&place, "later/audit.jsonl").len(), 1);
-    // The log has them all.
+    // The log contains all of them.
     assert_eq!(says("event=\"login\""), 3);
 }
 
@@ -218,7 +218,7 @@ async fn a_server_that_can_not_write_it_says_so_and_goes_on() {
 async fn a_line_that_had_no_room_spoils_no_other() {
     let place = Place::with_user("jose");
     let server = Server::start(&place, &[("ADIEU_AUDIT_LOG", TRAIL)]).await;
-    // Which writes nothing into the store.
+    // It writes nothing into the store.
     let fails = async || {
         let wrong = json!({ "username": "jose", "password": "wrong" });
         assert_eq!(server.ask(Method::POST, "/login", None, Some(wrong)).await.0, 401);

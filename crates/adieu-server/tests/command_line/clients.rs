@@ -54,7 +54,7 @@ fn a_client_can_have_limits_of_its_own() {
     shop  revoke  7 per 1h    90d       TIME________________
     till  revoke  500 per 1m  1d12h     TIME________________
     ");
-    // What is not named stays.
+    // Settings that are not named stay unchanged.
     change(&["till", "--revocation-quota", "default"]).succeeded();
     let changed = change(&["till", "--json"]).succeeded();
     insta::assert_snapshot!(changed.redacted(), @r#"{"can":["revoke"],"created_at":SECONDS___,"name":"till","revocations":{"again_in":3600,"at_once":10000,"kept_for":129600}}"#);

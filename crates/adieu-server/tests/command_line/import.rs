@@ -1,4 +1,4 @@
-//! `adieu user import`: users come along from other software, and a bad line costs nothing but itself.
+//! `adieu user import`: imports users from other software; an invalid line affects only itself.
 //!
 //! The hashes are some of those in `passwords_of_other_software.rs`, made with passlib, bcrypt and argon2-cffi.
 
@@ -9,7 +9,7 @@ const BCRYPT: &str = "$2b$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ
 const ARGON2: &str =
     "$argon2id$v=19$m=65536,t=3,p=4$oS/kRFvtm87PJcAxQBeeFA$WJjHFcRXy7Xm55abvbbvevNEesWsOAX0Csyt0a4WMKw";
 
-/// What was said on standard error, then standard output.
+/// Returns standard error, then standard output.
 fn import(place: &Place, status: i32, content: impl AsRef<[u8]>) -> String {
     place.write("users", content);
     let done = place.run(&["user", "import", "users", "--create"]);

@@ -33,7 +33,7 @@ fn a_rotation_is_announced_and_a_removal_puts_another_in_its_place() {
     let ids: Vec<String> = listed.objects().iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!((ids.len(), &ids[0]), (3, &old));
 
-    // One that signs no more, and the one that does.
+    // A key that no longer signs, and the one that does.
     insta::assert_snapshot!(place.run(&["key", "remove", &old]).succeeded().redacted(), @"removed the key KEY________________________________________: every running node refuses what it has signed within 2s, and services that take the keys from /.well-known/jwks.json when they read them next");
     insta::assert_snapshot!(place.run(&["key", "remove", &ids[1]]).succeeded().redacted(), @"removed the key KEY________________________________________: every running node refuses what it has signed within 2s, and services that take the keys from /.well-known/jwks.json when they read them next; the new key KEY________________________________________ signs from now on");
     let removed = place.run(&["key", "remove", &ids[2], "--json"]).succeeded().object();

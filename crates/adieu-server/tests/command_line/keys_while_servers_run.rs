@@ -10,7 +10,7 @@ use crate::{
     support::Place,
 };
 
-/// What `/verify` answers to a token that is good.
+/// The status of `/verify` for a valid token.
 const GOOD: u16 = 204;
 const MAX_STALENESS: Duration = Duration::from_secs(2);
 
@@ -36,7 +36,7 @@ async fn a_rotation_refuses_nobody_on_any_node() {
     let rotated = place.run(&["key", "rotate", "--after", "4s", "--json"]).succeeded().object();
     let new = rotated["id"].as_str().unwrap().to_owned();
     let started = Instant::now();
-    // Whoever logs in or refreshes at any time while that happens is let in everywhere at once.
+    // A token from a login or refresh at any time during the change is accepted everywhere at once.
     let (mut by_old, mut by_new) = (0, 0);
     let mut latest = before;
     while by_new < 5 {
@@ -130,7 +130,7 @@ async fn a_relay_learns_of_a_new_key_when_it_sees_one() {
     becomes("known to the relay", async || relay.verify(&tokens.access).await == GOOD).await;
     assert_eq!(relay.published().await, sorted(&[&old, new]));
 
-    // It promises no more than the node has promised it.
+    // The relay's cache lifetime is no longer than the node's.
     let url = format!("http://{}/.well-known/jwks.json", relay.address);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let answer = reqwest::get(url).await.unwrap();

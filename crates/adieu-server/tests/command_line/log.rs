@@ -1,4 +1,4 @@
-//! `adieu log`: how the log stands, and that a backup was put back.
+//! `adieu log`: the status of the log, and the restore of a backup.
 
 use std::{fs, thread, time::Duration};
 
@@ -12,7 +12,7 @@ impl Place {
         store.execute("VACUUM INTO $1", [self.path("backup").to_str().unwrap()]).unwrap();
     }
 
-    /// In the place of a store that nobody has open.
+    /// Restores the backup over a store that no process has open.
     fn put_back(&self) {
         while self.path("data/adieu.sqlite-wal").exists() {
             thread::sleep(Duration::from_millis(5));
@@ -20,7 +20,7 @@ impl Place {
         fs::copy(self.path("backup"), self.path("data/adieu.sqlite")).unwrap();
     }
 
-    /// With a mark, as a server that ran here leaves it, which has ended a session that the backup has.
+    /// With a mark, as left by a server that has ended a session which the backup still has.
     async fn with_backup() -> Self {
         let place = Self::with_user("jose");
         let node = Node::open(&place.settings()).await.unwrap();
@@ -93,7 +93,7 @@ async fn whoever_uses_the_store_is_told_until_it_is_accepted() {
     }
     let status = place.run(&["log", "status"]).succeeded().stdout;
     assert!(status.contains("not accepted yet"), "{status}");
-    // A node that runs hears of it.
+    // A running node notices it.
     let node = Node::open(&place.settings()).await.unwrap();
     assert!(node.core.restored_at().is_some());
     assert!(node.metrics.render().unwrap().contains("adieu_restored_backup 1"));
@@ -118,7 +118,7 @@ fn a_command_that_has_ended_has_closed_the_store() {
     }
 }
 
-/// What is put back in the data folder does not reach a mark that is elsewhere.
+/// Restoring the data folder does not affect a mark outside it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mark_is_where_the_settings_have_it() {
     let place = Place::with_user("jose");
@@ -135,7 +135,7 @@ async fn the_mark_is_where_the_settings_have_it() {
     assert!(node.sessions.verifier().verify(&tokens.access).is_err());
 }
 
-/// Of a server, with as many logouts as that.
+/// Creates the mark of a server after this many logouts.
 async fn mark(place: &Place, file: &str, logouts: usize) {
     let settings = Settings { high_water: Some(place.path(file)), ..place.settings() };
     let node = Node::open(&settings).await.unwrap();
@@ -146,7 +146,7 @@ async fn mark(place: &Place, file: &str, logouts: usize) {
     node.close().await;
 }
 
-/// As an earlier version left it, or a crash between taking it over and removing it: whichever is further counts.
+/// Both marks exist, as left by an earlier version or by a crash between copying and removing one: the further one counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_in_the_data_folder_moves_out_of_it_and_the_further_one_counts() {
     let [inside, beside] = ["data/high-water", "data.high-water"];
@@ -169,7 +169,7 @@ async fn a_mark_in_the_data_folder_moves_out_of_it_and_the_further_one_counts() 
         if marks.len() == 1 || marks[0].1 == 0 {
             assert_eq!(position(), 2, "{marks:?}");
         }
-        // A store without the last logout, which the further mark alone has seen.
+        // A store without the last logout, which only the further mark has recorded.
         place.put_back();
         let node = Node::open(&place.settings()).await.unwrap();
         assert!(node.core.restored_at().is_some() && !place.path(inside).exists(), "{marks:?}");
@@ -177,7 +177,7 @@ async fn a_mark_in_the_data_folder_moves_out_of_it_and_the_further_one_counts() 
     }
 }
 
-/// It would be kept beside the folder, and the one in the folder is removed only after that.
+/// The mark would be kept beside the folder, and the one in the folder is removed only after that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_that_is_damaged_stops_the_start_wherever_it_is() {
     for file in ["data/high-water", "data.high-water"] {

@@ -1,4 +1,4 @@
-//! The commands do what they say on the store of a server, also while it runs, and say so to people and to machines.
+//! Commands work on the store of a server, also while the server runs, and report results to people and to programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod audit_trail;

@@ -1,4 +1,4 @@
-//! What a person is asked who sits at a terminal: passwords, which are not shown, and whether that is meant.
+//! Prompts on a terminal: passwords, which are not shown, and confirmations.
 
 use std::{
     io::{Read as _, Write as _},
@@ -10,7 +10,7 @@ use crate::support::{Place, can_log_in, log_in};
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A command on a terminal of its own, made by script(1).
+/// A command on its own terminal, made by script(1).
 struct Terminal {
     name: String,
     process: Child,
@@ -20,7 +20,7 @@ struct Terminal {
 }
 
 impl Drop for Terminal {
-    /// Of a test that failed; with the terminal the command goes as well.
+    /// For a test that failed; closing the terminal ends the command as well.
     fn drop(&mut self) {
         let _ended = self.process.kill();
         let _ended = self.process.wait();
@@ -54,7 +54,7 @@ impl Terminal {
         writeln!(self.keyboard, "{line}").unwrap();
     }
 
-    /// Whoever types faster than the command can stop the terminal from showing it sees it.
+    /// Text typed before the command turns the echo off is visible.
     fn type_hidden(&mut self, line: &str) {
         let started = Instant::now();
         loop {
@@ -75,7 +75,7 @@ impl Terminal {
         self.type_hidden(second);
     }
 
-    /// What it showed, and its status.
+    /// Returns the output and the status.
     fn end(mut self) -> (String, i32) {
         self.screen.read_to_string(&mut self.shown).unwrap();
         let status = self.process.wait().unwrap().code().unwrap();
@@ -94,7 +94,7 @@ async fn a_new_password_is_asked_for_twice_and_not_shown() {
     assert!(can_log_in(&place.node().await, "ana", "correct horse").await);
 }
 
-/// Where nobody listens, so that what it would be used for is not done.
+/// The address has no server, so that the command does not do its work.
 #[test]
 fn the_password_of_a_database_is_asked_for_and_not_shown() {
     let place = Place::with_user("jose");

@@ -1,4 +1,4 @@
-//! Nothing that somebody else chose reaches the terminal as a command to it, and nobody has to read on.
+//! Text chosen by others can't control the terminal, and a command finishes even if its output is closed.
 
 use std::{io::Read as _, process::Stdio};
 

@@ -1,4 +1,4 @@
-//! The server, running beside the commands.
+//! A server that runs while commands do.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -94,7 +94,7 @@ impl Server {
         self.ask(Method::GET, "/verify", Some(token), None).await.0
     }
 
-    /// The ids of the keys that it publishes, in order of their names.
+    /// Returns the ids of the keys that it publishes, in order of their names.
     pub(crate) async fn published(&self) -> Vec<String> {
         let (status, set) = self.ask(Method::GET, "/.well-known/jwks.json", None, None).await;
         assert_eq!(status, 200);

@@ -1,4 +1,4 @@
-//! Moving to another store: nobody is logged out, and nothing that was revoked comes back.
+//! Migration to another store: no user is logged out, and no revoked token is accepted again.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use adieu_server::{
 
 use crate::support::Place;
 
-/// Each with a data folder of its own, as on machines of their own: what one has seen of a store is nothing to another.
+/// Each store has its own data folder, as on separate machines, so that they share no mark.
 fn settings(store: &str) -> Settings {
     let data = tempfile::tempdir().unwrap().keep().join("data");
     let environment = [("ADIEU_STORE".into(), store.into()), ("ADIEU_DATA".into(), data.into())];
@@ -31,7 +31,7 @@ struct Before {
     live: adieu::session::TokenPair,
 }
 
-/// A store with users, sessions, and logouts.
+/// Creates a store with users, sessions, and logouts.
 async fn old_store(settings: &Settings, sessions: usize) -> Before {
     let node = Node::open(settings).await.unwrap();
     let password = Password::typed("correct horse battery staple".into()).unwrap();
@@ -41,7 +41,7 @@ async fn old_store(settings: &Settings, sessions: usize) -> Before {
     let log_in = || node.sessions.log_in(jose.id.clone(), Origin::default(), Default::default());
     let (ended, live) = (log_in().await.unwrap(), log_in().await.unwrap());
     node.sessions.log_out(&ended.access, adieu::session::Scope::This).await.unwrap();
-    // Many, so that a copy takes a while.
+    // Many sessions, so that a copy takes a while.
     let template = node.sessions.store().session(live.claims.session.as_ref().unwrap()).await.unwrap().unwrap();
     let core = Stores::open(settings).await.unwrap().core();
     let mut writing = tokio::task::JoinSet::new();
@@ -63,7 +63,7 @@ async fn old_store(settings: &Settings, sessions: usize) -> Before {
     Before { ended, live }
 }
 
-/// What the new store makes of what the old one gave out.
+/// Checks the tokens that the old store issued against the new one.
 async fn is_complete(settings: &Settings, before: &Before, sessions: usize) {
     let node = Node::open(settings).await.unwrap();
     assert_eq!(node.core.verifier().verify(&before.live.access).unwrap().subject, before.live.claims.subject);
@@ -81,7 +81,7 @@ async fn is_complete(settings: &Settings, before: &Before, sessions: usize) {
     assert_eq!(count, sessions + 1);
     let ana = node.accounts.store().by_username(&Username::new("ana").unwrap()).await.unwrap().unwrap();
     assert!(ana.is_disabled, "an account is what it was");
-    // The session goes on.
+    // The session can still be refreshed.
     let refresh = node.sessions.inspect(&before.live.refresh).unwrap();
     node.sessions.refresh(&refresh, Default::default()).await.unwrap();
     node.sessions
@@ -107,7 +107,7 @@ async fn everything_arrives_in_postgres_and_comes_back() {
     is_complete(&settings(&url), &before, 700).await;
     is_complete(&settings(&back), &before, 700).await;
 
-    // It goes on from there: what has ended in the new store does not come back.
+    // The new store is in use from there: a session that has ended in it does not come back.
     let copied = copy(&address(&file), &address(&url), |_| ()).await.unwrap();
     assert!(copied.before && copied.sessions == 0);
     let node = Node::open(&settings(&url)).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_copy_that_is_interrupted_is_completed_by_the_next() {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        // A little later each time, so that it dies in every part of the work.
+        // A little later each time, so that it is killed in every part of the work.
         let patience = Duration::from_millis(100 + 150 * kills);
         match tokio::time::timeout(patience, process.wait()).await {
             Ok(status) => {
@@ -158,7 +158,7 @@ async fn a_copy_that_is_interrupted_is_completed_by_the_next() {
             Err(_) => {
                 process.kill().await.unwrap();
                 kills += 1;
-                // A node that comes too early makes nothing worse, and knows none of the tokens.
+                // A node that starts too early does no harm, and can verify none of the tokens.
                 if kills == 3 {
                     let node = Node::open_for_command(&settings(&url)).await.unwrap();
                     assert!(node.core.verifier().verify(&before.ended.access).is_err());

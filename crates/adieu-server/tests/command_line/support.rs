@@ -1,4 +1,4 @@
-//! A store in a folder of its own, and the binary that works on it.
+//! A store in its own folder, and the binary that works on it.
 
 use std::{
     io::Write as _,
@@ -21,7 +21,7 @@ pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
-/// What a command did.
+/// The result of a command.
 pub(crate) struct Done {
     pub(crate) status: i32,
     pub(crate) stdout: String,
@@ -59,7 +59,7 @@ impl Place {
         Node::open(&self.settings()).await.unwrap()
     }
 
-    /// The command, to be run in the folder, with the store in `data`.
+    /// Returns the command, to be run in the folder, with the store in `data`.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
         command.args(arguments).env_clear().env("ADIEU_DATA", "data").current_dir(self.folder.path());
@@ -75,7 +75,7 @@ impl Place {
         Self::finish(self.command(arguments), input)
     }
 
-    /// The same in a shell that has limited itself first.
+    /// Runs the command in a shell that has set this limit on itself first.
     pub(crate) fn run_under(&self, limit: &str, arguments: &[&str], input: &[u8]) -> Done {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_adieu")]).args(arguments);
@@ -86,7 +86,7 @@ impl Place {
 
     pub(crate) fn finish(mut command: Command, input: &[u8]) -> Done {
         let mut child = command.spawn().unwrap();
-        // A command that fails early does not read what it is given.
+        // A command that fails early does not read its input.
         let _unread = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap().into()
     }
@@ -112,7 +112,7 @@ impl Done {
         self
     }
 
-    /// The one line that says what went wrong.
+    /// Expects a failure and returns its one-line error message.
     pub(crate) fn failed(self) -> String {
         assert_eq!((self.status, self.stdout.as_str()), (1, ""), "{}", self.stderr);
         let message = self.stderr.strip_prefix("error: ").expect(&self.stderr).strip_suffix('\n').unwrap();
@@ -129,13 +129,13 @@ impl Done {
         object
     }
 
-    /// Standard output without what differs from run to run.
+    /// Returns standard output without the parts that differ from run to run.
     pub(crate) fn redacted(&self) -> String {
         redact(&self.stdout)
     }
 }
 
-/// Puts letters in the place of ids and digits in that of times, of the same length, so that columns stay.
+/// Replaces ids by letters and times by digits, of the same length, so that columns stay aligned.
 pub(crate) fn redact(text: &str) -> String {
     let mut redacted = String::new();
     let mut rest = text;
@@ -191,7 +191,7 @@ pub(crate) async fn can_log_in(node: &Node, name: &str, password: &str) -> bool 
     node.accounts.authenticate(&name, &password, std::net::Ipv4Addr::LOCALHOST.into()).await.is_ok()
 }
 
-/// Logs somebody in from a browser.
+/// Logs a user in from a browser.
 pub(crate) async fn log_in(node: &Node, name: &str, user_agent: &str) -> TokenPair {
     let account = account(node, name).await;
     let origin = Origin { address: Some("192.0.2.7".parse().unwrap()), user_agent: Some(user_agent.to_owned()) };

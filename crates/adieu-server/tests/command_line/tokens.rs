@@ -48,7 +48,7 @@ async fn a_refused_token_is_shown_with_the_reason_and_status_1() {
     signature    good
     session      live
     ");
-    // Within the grace it gets the same successor again.
+    // Within the grace period it gets the same successor again.
     place.write("lenient.toml", "rotation_grace = '14m'");
     place.run_with(&["token", "inspect", "--config", "lenient.toml"], pair.refresh.as_bytes()).succeeded();
 

@@ -1,4 +1,4 @@
-//! Wrong usage, settings that can't be used, and stores that are not there.
+//! Wrong usage, settings that can't be used, and stores that do not exist.
 
 use crate::support::Place;
 
@@ -126,7 +126,7 @@ fn the_settings_in_effect_are_a_file_that_says_where_they_come_from() {
     assert!(message.starts_with("the settings in nowhere can't be read: "), "{message}");
 }
 
-/// The system's way to say so is a signal that would end the command without a word.
+/// The system reports it by a signal that would end the command without a message.
 #[cfg(unix)]
 #[test]
 fn a_limit_on_file_sizes_is_one_line_and_no_signal() {
@@ -140,7 +140,7 @@ fn a_limit_on_file_sizes_is_one_line_and_no_signal() {
     assert_eq!(place.run(&["user", "list", "--json"]).succeeded().objects().len(), 1);
 }
 
-/// Neither in a list of processes, nor in what is printed when something is wrong.
+/// The password is neither in a list of processes nor in an error message.
 #[test]
 fn a_password_is_no_argument_and_in_no_error() {
     let place = Place::with_user("jose");
@@ -148,7 +148,7 @@ fn a_password_is_no_argument_and_in_no_error() {
     for url in ["postgres://ana:s3cret@127.0.0.1:1/x", "postgres://ana@127.0.0.1:1/x?password=s3cret"] {
         let refused = place.run(&[&into_postgres[..], &[url]].concat()).failed();
         assert!(refused.starts_with("a password may not be an argument, which other users"), "{refused}");
-        // From a file it is taken, and told nowhere: there is no server.
+        // From a file it is accepted, and never printed: there is no server.
         place.write("address", format!("\u{feff}{url}\n"));
         let arguments = ["store", "copy", "--from", "sqlite:data/adieu.sqlite", "--to-file", "address"];
         let failed = place.run(&arguments).failed();

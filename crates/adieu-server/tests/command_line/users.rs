@@ -1,4 +1,4 @@
-//! `adieu user`, but for `import`.
+//! `adieu user`, except `import`.
 
 use crate::support::{Place, can_log_in, redact};
 

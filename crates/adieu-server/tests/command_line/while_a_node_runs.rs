@@ -1,11 +1,11 @@
-//! What a command ends, a node that is running refuses within `max_staleness`.
+//! A running node rejects what a command has revoked within `max_staleness`.
 
 use adieu::token::TokenError;
 use adieu_server::node::Node;
 
 use crate::support::{Place, log_in, session_of};
 
-/// Asks until the token is refused, a bounded number of times; in between another command takes a moment.
+/// Verifies until the token is rejected, a bounded number of times; another command in between takes a moment.
 fn refusal(place: &Place, node: &Node, token: &str) -> Option<TokenError> {
     const MAX_ATTEMPTS: usize = 200;
     for _ in 0..MAX_ATTEMPTS {

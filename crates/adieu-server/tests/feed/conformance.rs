@@ -1,5 +1,5 @@
-//! The log of a node as a service has it, with the suite that every engine passes: a node in a process of its own, its HTTP
-//! and its file, and each follower with connections of its own.
+//! Runs the suite that every engine passes on the log that a service follows: a node in its own process, its HTTP API and its file, and
+//! followers with their own connections.
 
 use std::sync::LazyLock;
 
@@ -21,12 +21,12 @@ struct Node {
 impl Place for Node {
     type Store = Remote;
 
-    /// The node prunes when it is time, and takes revocations of single tokens as they are; see [`Remote::append`] for the rest.
+    /// The node prunes on its own schedule, and accepts revocations of single tokens unchanged; see [`Remote::append`] for the rest.
     ///
     /// [`Remote::append`]: adieu::revocation::RevocationLog::append
     const LOG: LogOwnership = LogOwnership::Remote;
 
-    /// The node has a clock, and forgets by it.
+    /// The current time, because the node prunes by its own clock.
     fn noon() -> Timestamp {
         static STARTED: LazyLock<Timestamp> = LazyLock::new(|| SystemClock.now());
         *STARTED

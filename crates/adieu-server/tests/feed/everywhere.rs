@@ -16,7 +16,7 @@ impl Served {
         lease
     }
 
-    /// Revokes, waits until it holds everywhere, and says how long that took.
+    /// Revokes, waits until the revocation holds everywhere, and returns how long that took.
     async fn revoke_everywhere(&self) -> (Everywhere, Duration) {
         self.revoke("ended").await;
         let started = Instant::now();
@@ -80,7 +80,7 @@ async fn what_was_said_of_an_earlier_position_is_no_acknowledgement() {
             served.leases.settle(&lease, before.clone());
         }
     };
-    // It goes on asking, and yet what it knows is from before: it refuses once that is as old as it allows.
+    // It still sends requests, but its knowledge is from before: it rejects tokens once that is older than its bound.
     let ((everywhere, took), ()) = tokio::join!(served.revoke_everywhere(), goes_on_asking);
     assert_eq!(everywhere, counts(0, 1, 0));
     assert!(took >= BOUND && took <= BOUND + 10 * MILLISECOND, "{took:?}");
@@ -95,11 +95,11 @@ async fn a_silent_follower_is_waited_out() {
     sleep(BOUND / 8).await;
     let (everywhere, took) = served.revoke_everywhere().await;
     assert_eq!(everywhere, counts(0, 2, 0));
-    // From its last request on, not from the revocation.
+    // Counted from its last request, not from the revocation.
     let expected = BOUND - BOUND / 8;
     assert!(took >= expected && took <= expected + 10 * MILLISECOND, "{took:?}");
 
-    // By now both are forgotten.
+    // By now both leases are removed.
     assert_eq!(served.revoke_everywhere().await, (counts(0, 0, 0), Duration::ZERO));
     assert_eq!(served.leases.count(), 0);
 }
@@ -162,7 +162,7 @@ async fn a_client_has_so_many_followers_and_no_more() {
     assert!(!renew("billing", 10_000), "one too many");
     assert!(renew("billing", 9_999), "which is known");
     assert!(renew("shipping", 1), "another client");
-    // Those that are gone make room.
+    // Expired followers make room.
     sleep(BOUND).await;
     assert!(renew("billing", 10_000));
     assert_eq!(served.leases.count(), 1);

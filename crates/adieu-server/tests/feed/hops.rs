@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::processes::{Credentials, Server, status};
 
-/// The bound of all of them, which is the default.
+/// The staleness bound of all processes, which is the default.
 const BOUND: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -24,7 +24,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// All of them, long enough after the last start that nobody reckons with followers from before.
+    /// Starts all processes, and waits until no follower from before the last start can be live.
     async fn start() -> Self {
         let (node, mut at_node) = Server::node(&["near"]).await;
         let (near, mut at_near) = Server::relay(&node, &at_node[0], &["far"]).await;
@@ -43,7 +43,7 @@ impl Chain {
     }
 }
 
-/// A service that follows: which sessions it knows to have ended.
+/// A following service, and the sessions that it knows to have ended.
 struct Service {
     known: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
@@ -99,7 +99,7 @@ async fn a_logout_that_waited_is_known_at_the_far_end() {
         let token = chain.node.log_in("jose").await;
         chain.is_accepted_everywhere(&token).await;
         let (everywhere, took) = chain.node.log_out_everywhere(&token).await;
-        // The node knows one follower, which answers for all behind it.
+        // The node knows one follower, which reports for all followers behind it.
         assert_eq!(everywhere, counts(1, 0), "after {took:?}");
         assert!(service.knows(&token), "the service was not waited for");
         for server in [&chain.node, &chain.near, &chain.far] {
@@ -121,10 +121,10 @@ async fn a_frozen_follower_is_waited_out_and_refuses_as_soon_as_it_thaws() {
         if frozen.address == chain.near.address {
             assert_eq!(everywhere, counts(0, 1));
         } else {
-            // Whoever is in between has waited it out, or the node has waited out whoever is in between.
+            // Either a relay in between has waited for the lease to expire, or the node has waited for the relay's lease to expire.
             assert!([counts(1, 0), counts(0, 1)].contains(&everywhere), "{everywhere}");
         }
-        // The first things that it finds when it goes on.
+        // The first verdicts after it continues.
         let mut asked = Vec::new();
         for _ in 0..20 {
             asked.push(frozen.ask_to_verify(&token).await);
@@ -148,7 +148,7 @@ async fn a_follower_whose_client_was_removed_is_cut_off() {
     chain.far.becomes("refusing", is_cut_off).await;
     assert_eq!(chain.far.get("/readyz", None).await, 503);
     assert_eq!(chain.near.verify(&token).await.0, 204);
-    // Nobody reckons with it any more.
+    // No server waits for it any more.
     let (everywhere, took) = chain.node.log_out_everywhere(&token).await;
     assert_eq!(everywhere, counts(1, 0));
     assert!(took < BOUND, "{took:?}");

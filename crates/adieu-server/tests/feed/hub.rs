@@ -1,4 +1,4 @@
-//! One reader of the log serves all who follow.
+//! One reader of the log serves all followers.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -112,14 +112,14 @@ async fn an_answer_is_never_younger_than_it_says() {
     let served = Served::start();
     let cursor = served.catch_up().await;
 
-    // Nothing new: what is answered at the end of the wait was true when the request came.
+    // Nothing new: the answer at the end of the wait was true when the request arrived.
     let waited = served.read(Some(&cursor), Duration::from_millis(500)).await;
     assert_eq!(waited.age, Duration::ZERO);
-    // Not waited for: as old as the hub's last read that has been answered.
+    // Without a wait, the answer is as old as the hub's last completed read.
     tokio::time::sleep(Duration::from_millis(40)).await;
     assert!(served.read(Some(&cursor), Duration::ZERO).await.age <= READ_WAIT * 2 + Duration::from_millis(10));
 
-    // When the log can't be read, the age grows with the time.
+    // While the log can't be read, the age grows with time.
     served.log.set_broken(true);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let age = served.read(Some(&cursor), Duration::ZERO).await.age;
@@ -156,7 +156,7 @@ async fn a_cursor_ahead_of_the_hub_waits_until_it_is_reached() {
     let served = Served::start();
     let start = served.catch_up().await;
     served.revoke("one").await;
-    // Read elsewhere, where it is known already.
+    // Another reader has already read the entry.
     let ahead = adieu::revocation::RevocationLog::read(&served.log, Some(&start), Duration::ZERO).await.unwrap().cursor;
     let (feed, arrived) = (served.feed.clone(), adieu::time::Clock::moment(&*served.clock));
     let waiting = tokio::spawn(async move { feed.hub.read(Some(&ahead), LONG, arrived, || ()).await.unwrap() });

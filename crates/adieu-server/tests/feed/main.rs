@@ -1,4 +1,4 @@
-//! Followers: what they are given, how they are known, and waiting until a revocation holds everywhere.
+//! Followers: the pages they get, how they are identified, and waiting until a revocation holds everywhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

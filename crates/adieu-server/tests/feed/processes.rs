@@ -1,4 +1,4 @@
-//! The binary, running: a node, and relays that follow it or each other.
+//! The running binary: a node, and relays that follow it or each other.
 
 use std::{
     ffi::OsString,
@@ -24,11 +24,11 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
+/// Longer than anything here takes on the slowest machine; only a test that hangs reaches it.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "correct horse battery staple";
 
-/// What a client shows: its name and its secret.
+/// The credentials of a client: its name and its secret.
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
     name: String,
@@ -44,7 +44,7 @@ impl Credentials {
         self.secret.clone().into()
     }
 
-    /// As a header has them.
+    /// Returns the value of the `Authorization` header.
     pub(crate) fn basic(&self) -> String {
         format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", self.name, self.secret)))
     }
@@ -63,12 +63,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A node, with clients that may do everything.
+    /// Starts a node, with clients that have every capability.
     pub(crate) async fn node(clients: &[&str]) -> (Self, Vec<Credentials>) {
         Self::start(clients, vec![]).await
     }
 
-    /// A relay that follows another server as this client.
+    /// Starts a relay that follows another server with these credentials.
     pub(crate) async fn relay(above: &Self, credentials: &Credentials, clients: &[&str]) -> (Self, Vec<Credentials>) {
         let Credentials { name, secret } = credentials;
         let follow = vec![
@@ -79,14 +79,14 @@ impl Server {
         Self::start(clients, follow).await
     }
 
-    /// A node with more settings, in the words of the environment.
+    /// Starts a node with more settings, given as environment variables.
     pub(crate) async fn start(clients: &[&str], environment: Vec<(&'static str, String)>) -> (Self, Vec<Credentials>) {
         let (server, credentials) = Self::start_unready(clients, environment).await;
         server.becomes("ready", async || server.get("/readyz", None).await == 200).await;
         (server, credentials)
     }
 
-    /// The same, without waiting until it can do its work.
+    /// Like [`start`](Self::start), without waiting until the server is ready.
     pub(crate) async fn start_unready(
         clients: &[&str],
         environment: Vec<(&'static str, String)>,
@@ -106,7 +106,7 @@ impl Server {
         (Self { process, address, folder, environment, http }, credentials)
     }
 
-    /// Kills it, changes its data, and starts it again on the same, at another address.
+    /// Kills it, changes its data, and starts it again on the same data, at another address.
     pub(crate) async fn start_again(&mut self, change: impl FnOnce(&Path)) {
         self.process.kill().await.unwrap();
         change(&self.data());
@@ -114,14 +114,14 @@ impl Server {
         self.becomes("ready", async || self.get("/readyz", None).await == 200).await;
     }
 
-    /// The most memory that it has had so far, in bytes.
+    /// Returns its peak memory so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
-    /// Where its data is.
+    /// Returns its data folder.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -130,7 +130,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     pub(crate) async fn becomes(&self, what: &str, is_so: impl AsyncFn() -> bool) {
         let started = Instant::now();
         while !is_so().await {
@@ -149,7 +149,7 @@ impl Server {
         self.try_ask(method, path, token, body).await.expect("the server answers")
     }
 
-    /// The same; none when the server went away before it answered.
+    /// Sends a request; `None` if the server ended before it answered.
     pub(crate) async fn try_ask(
         &self,
         method: Method,
@@ -173,13 +173,13 @@ impl Server {
         self.ask(Method::GET, path, token, None).await.0
     }
 
-    /// The status of `/verify`, and why.
+    /// Returns the status of `/verify`, and the reason.
     pub(crate) async fn verify(&self, token: &str) -> (u16, String) {
         let (status, body) = self.ask(Method::GET, "/verify", Some(token), None).await;
         (status, body["error"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Asks for the feed as a client.
+    /// Requests the feed as a client.
     pub(crate) async fn read_feed(&self, client: &Credentials, query: &str) -> (u16, Value) {
         let request = self.http.get(self.url(&format!("/revocations?{query}")));
         let response = request.basic_auth(&client.name, Some(&client.secret)).send().await.unwrap();
@@ -200,12 +200,12 @@ impl Server {
         assert_eq!(self.ask(Method::POST, "/register", None, Some(body)).await.0, 201);
     }
 
-    /// The access token of a new session.
+    /// Returns the access token of a new session.
     pub(crate) async fn log_in(&self, username: &str) -> String {
         self.log_in_for_both(username).await.0
     }
 
-    /// The access token and the refresh token of a new session.
+    /// Returns the access token and the refresh token of a new session.
     pub(crate) async fn log_in_for_both(&self, username: &str) -> (String, String) {
         let body = json!({ "username": username, "password": PASSWORD });
         let (status, tokens) = self.ask(Method::POST, "/login", None, Some(body)).await;
@@ -213,20 +213,20 @@ impl Server {
         both(&tokens)
     }
 
-    /// The same; none when that could not be done.
+    /// Like [`log_in_for_both`](Self::log_in_for_both); `None` if the login fails.
     pub(crate) async fn try_log_in(&self, username: &str) -> Option<(String, String)> {
         let body = json!({ "username": username, "password": PASSWORD });
         let (status, tokens) = self.try_ask(Method::POST, "/login", None, Some(body)).await?;
         (status == 200).then(|| both(&tokens))
     }
 
-    /// What a refresh token gives, or the status of the refusal.
+    /// Exchanges a refresh token; returns the new tokens or the status of the rejection.
     pub(crate) async fn refresh(&self, refresh: &str) -> Result<(String, String), u16> {
         let (status, tokens) = self.ask(Method::POST, "/refresh", Some(refresh), None).await;
         if status == 200 { Ok(both(&tokens)) } else { Err(status) }
     }
 
-    /// Runs a command of the same binary on the same store, and gives what it prints.
+    /// Runs a command of the same binary on the same store, and returns its output.
     pub(crate) async fn command(&self, words: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_adieu"))
             .args(words)
@@ -239,7 +239,7 @@ impl Server {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Logs out and waits until that holds everywhere: whom it was waited for, and how long.
+    /// Logs out and waits until that holds everywhere; returns the counts of followers, and how long it took.
     pub(crate) async fn log_out_everywhere(&self, token: &str) -> (Value, Duration) {
         let started = Instant::now();
         let (status, body) = self.ask(Method::POST, "/logout?wait=everywhere", Some(token), None).await;
@@ -253,7 +253,7 @@ impl Server {
         assert!(store.remove_client(&ClientName::new(client.name.as_str()).unwrap()).await.unwrap());
     }
 
-    /// Opens a connection and asks `/verify` on it, without waiting for the answer.
+    /// Opens a connection and sends a request to `/verify` on it, without waiting for the response.
     pub(crate) async fn ask_to_verify(&self, token: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         let request = format!(
@@ -263,19 +263,19 @@ impl Server {
         stream
     }
 
-    /// At once, as the kernel does.
+    /// Kills it at once, as the kernel does.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends the stop signal, and waits until the process has ended.
     pub(crate) async fn stop(mut self) {
         self.signal(Signal::TERM);
         let ended = tokio::time::timeout(TEST_TIMEOUT, self.process.wait()).await;
         assert!(ended.expect("it ends when it is asked to").unwrap().success());
     }
 
-    /// Stops it as a debugger or a full machine would: it can do nothing at all.
+    /// Stops the process completely, as a debugger or an overloaded machine would.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -295,7 +295,7 @@ fn both(tokens: &Value) -> (String, String) {
     (token("access_token"), token("refresh_token"))
 }
 
-/// The status of the answer on this connection.
+/// Reads the status of the response on this connection.
 pub(crate) async fn status(mut stream: TcpStream) -> u16 {
     let mut answer = String::new();
     tokio::time::timeout(TEST_TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -308,7 +308,7 @@ fn settings_of(folder: &TempDir, environment: &[(&'static str, String)]) -> Sett
     Settings::load(&flags, environment).unwrap()
 }
 
-/// The process, and where it listens.
+/// Starts the process; returns it with its address.
 async fn serve(folder: &TempDir, environment: &[(&'static str, String)]) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
     command

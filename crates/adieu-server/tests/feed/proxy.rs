@@ -1,4 +1,4 @@
-//! What is between a service and a node: it can be cut, delayed, and led elsewhere.
+//! A proxy between a service and a node: it can be cut, delayed, and redirected.
 
 use std::{
     net::SocketAddr,
@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A connection to it is a connection to a server. While it is cut nothing gets through, and nobody is told.
+/// A proxy whose connections lead to a server. While it is cut, nothing gets through, and neither side notices.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     way: Way,
@@ -59,12 +59,12 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// From now on nothing gets through.
+    /// Lets nothing through from now on.
     pub(crate) fn cut(&self) {
         self.way.open.send_replace(false);
     }
 
-    /// What was held back goes its way, late.
+    /// Delivers the data that was held back.
     pub(crate) fn heal(&self) {
         self.way.open.send_replace(true);
     }
@@ -73,7 +73,7 @@ impl Proxy {
         *self.way.delay.lock().unwrap() = delay;
     }
 
-    /// Where new connections lead.
+    /// Sets the server for new connections.
     pub(crate) fn lead_to(&self, address: &str) {
         address.clone_into(&mut self.way.to.lock().unwrap());
     }

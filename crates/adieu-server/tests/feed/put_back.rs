@@ -1,5 +1,4 @@
-//! A backup is put back in the place of a node's store, under real processes: every token from before is refused, there and
-//! by whoever follows.
+//! A backup replaces a node's store, with real processes: every token from before is rejected, by the node and by its followers.
 
 use std::{
     fs,
@@ -17,7 +16,7 @@ use super::{
     proxy::Proxy,
 };
 
-/// A copy of the store as it is now, while the node runs.
+/// Copies the store in its current state, while the node runs.
 fn copy(node: &Server) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("backup");
@@ -64,7 +63,7 @@ async fn every_token_from_before_is_refused_here_and_by_those_who_follow() {
         until("the service accepts", || early.verifier().verify(&left).is_ok()).await;
         let (_folder, copy) = copy(&node);
         assert_eq!(node.ask(Method::POST, "/logout", Some(&left), None).await.0, 200);
-        // Killed at once: what was answered is in the mark.
+        // Killed at once: the mark contains what was acknowledged.
         node.start_again(|data| put_back(&copy, data)).await;
         proxy.lead_to(&node.address);
 
@@ -72,7 +71,7 @@ async fn every_token_from_before_is_refused_here_and_by_those_who_follow() {
             assert_eq!(node.verify(token).await.0, 401, "round {round}");
         }
         until("the service refuses", || is_revoked(&early, &left) && is_revoked(&early, &stayed)).await;
-        // One that knows nothing but what the node has now.
+        // A service that knows only the node's current state.
         let late = service(&proxy, &clients[0]).await;
         assert!(is_revoked(&late, &left) && is_revoked(&late, &stayed));
 
@@ -81,7 +80,7 @@ async fn every_token_from_before_is_refused_here_and_by_those_who_follow() {
         let all_accept = || [&early, &late].iter().all(|service| service.verifier().verify(&new).is_ok());
         until("they accept who logs in again", all_accept).await;
 
-        // Nothing more happens at the next start.
+        // The next start changes nothing more.
         node.start_again(|_| ()).await;
         proxy.lead_to(&node.address);
         assert_eq!(node.verify(&new).await.0, 204);

@@ -1,4 +1,4 @@
-//! What a node or a relay has answered holds there at once: real processes.
+//! What a node or a relay has acknowledged holds there at once, with real processes.
 
 use std::{
     sync::{
@@ -60,7 +60,7 @@ async fn once_a_logout_holds_everywhere_a_follower_that_was_away_is_told_of_it()
     let mut cursor = node.read_feed(&clients[0], lease).await.1["cursor"].as_str().unwrap().to_owned();
     for round in 0..ROUNDS {
         let token = node.log_in("jose").await;
-        // Until the lease has run out.
+        // Until the lease has expired.
         tokio::time::sleep(Duration::from_millis(310)).await;
         node.log_out_everywhere(&token).await;
         let (status, page) = node.read_feed(&clients[0], &format!("{lease}&after={cursor}&wait=0")).await;
@@ -83,10 +83,10 @@ async fn a_relay_stops_while_requests_are_under_way() {
         at_relay[0].basic()
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    // The relay has read the head: it has nothing else to do.
+    // The relay has read the head, since it has nothing else to do.
     relay.becomes("ready", async || relay.get("/readyz", None).await == 200).await;
     let rest = async {
-        // Meanwhile the relay has been told to stop, and waits for the rest.
+        // Meanwhile the relay has received the stop signal, and waits for the rest.
         tokio::time::sleep(Duration::from_millis(500)).await;
         slow.write_all(b"}").await.unwrap();
         assert_eq!(status(slow).await, 422);
@@ -94,7 +94,7 @@ async fn a_relay_stops_while_requests_are_under_way() {
     tokio::join!(relay.stop(), rest);
 }
 
-/// A page of many entries of a few bytes each, in the compact form.
+/// Returns a page of many entries of a few bytes each, in the compact format.
 fn many_small_entries(bytes: usize) -> Vec<u8> {
     let entry = [2, 0, 1, b'x', 0];
     let count = bytes / entry.len();
@@ -109,7 +109,7 @@ fn many_small_entries(bytes: usize) -> Vec<u8> {
     page
 }
 
-/// A page as JSON with a list that has no meaning.
+/// Returns a page as JSON with an unknown list.
 fn a_long_list(bytes: usize) -> Vec<u8> {
     let list = "0,".repeat(bytes / 2);
     let entry = format!(r#"{{"issuer":"adieu","kind":"session","id":"x","lapses_at":0,"new":[{list}0]}}"#);
@@ -121,7 +121,7 @@ fn a_long_list(bytes: usize) -> Vec<u8> {
 #[tokio::test]
 async fn a_hostile_node_takes_no_more_memory_of_a_relay_than_a_page_may_have() {
     const MAX_BYTES: usize = 128 << 20;
-    // Nothing but the length is wrong with them.
+    // They are valid except for their length.
     wire::from_binary(&many_small_entries(1_000)).unwrap();
     wire::from_json(&a_long_list(1_000)).unwrap();
     for (media_type, page) in [
@@ -146,7 +146,7 @@ async fn a_hostile_node_takes_no_more_memory_of_a_relay_than_a_page_may_have() {
         let serving =
             tokio::spawn(async move { axum::serve(listener, Router::new().route("/revocations", get(answer))).await });
         let (relay, _) = Server::start_unready(&[], follow).await;
-        // Each is asked for when the one before has been judged.
+        // Each page is requested after the previous one has been rejected.
         relay.becomes("sent some pages", async || sent.load(Ordering::SeqCst) >= 5).await;
         let peak = relay.peak_memory();
         assert!(peak < MAX_BYTES, "{} MiB", peak >> 20);

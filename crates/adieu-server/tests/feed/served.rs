@@ -1,4 +1,4 @@
-//! What is served, and what is said of it: nobody is given what is older than what a node has said.
+//! The pages that a node serves and the age that it states: no follower gets a page older than its stated age.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ use tokio::{sync::watch, time::sleep};
 
 use super::support::{BOUND, Log, Members, READ_WAIT, RuntimeClock, Served, issuer, revocation, sessions};
 
-/// Longer than the hub's pace and its reads, and shorter than the bound.
+/// Longer than the hub's interval and its reads, and shorter than the bound.
 const BEHIND: Duration = Duration::from_millis(600);
 
-/// Whether a follower that is given this now may accept a token of this session after it.
+/// Returns whether a follower that gets this answer now may accept a token of this session afterwards.
 fn may_accept(answer: &Answer, session: &str) -> bool {
     !sessions(answer).iter().any(|known| known == session) && answer.age < BOUND
 }
@@ -24,7 +24,7 @@ fn may_accept(answer: &Answer, session: &str) -> bool {
 #[tokio::test(start_paused = true)]
 async fn once_it_holds_everywhere_no_answer_is_from_before() {
     let served = Served::long_since().await;
-    // Of a follower whose lease has run out, or that has not said who it is.
+    // As read by a follower whose lease has expired, or that has not given its name.
     let before = served.catch_up().await;
     served.log.delay_the_hub(BEHIND);
     sleep(BOUND).await;
@@ -127,7 +127,7 @@ async fn what_is_not_known_of_the_other_nodes_is_no_success() {
     here.feed.everywhere().await.unwrap();
 }
 
-/// A standby has taken over without the row of a node, which has not read anything since: it accepts until its bound is over.
+/// A standby has taken over without the row of a node, which has read nothing since: that node accepts tokens until its bound has passed.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_a_takeover_has_lost_is_waited_for() {
     let (log, clock, members) = (Log::new(), RuntimeClock::start(), Members::default());
@@ -149,7 +149,7 @@ async fn a_node_that_a_takeover_has_lost_is_waited_for() {
     assert!(members.count() <= 1, "nobody knows of it");
     let took = clock.moment().since(taken_over_at);
     assert!(took >= BOUND * 2, "answered after {took:?}, while a node that nobody knows may still accept");
-    // After that it refuses, and nobody waits for it.
+    // After that it rejects tokens, and no node waits for it.
     sleep(BOUND).await;
     let asked_at = clock.moment();
     log.append(vec![revocation("later")]).await.unwrap();
@@ -214,7 +214,7 @@ async fn an_answer_that_comes_late_takes_nothing_from_what_was_read_since() {
     let served = Served::long_since().await;
     served.revoke("old").await;
     served.catch_up().await;
-    // In the midst of a read of the hub.
+    // During a read of the hub.
     sleep(BOUND + READ_WAIT / 2).await;
 
     served.log.replace();
@@ -230,7 +230,7 @@ async fn an_answer_that_comes_late_takes_nothing_from_what_was_read_since() {
         served.revoke(session).await;
     }
     sleep(BOUND).await;
-    // It says that the log is another one, which ends where it ended then.
+    // The answer says that the log is another one, which ends where it ended then.
     release.notify_one();
     asking.await.unwrap().unwrap();
     served.revoke("three").await;
@@ -238,7 +238,7 @@ async fn an_answer_that_comes_late_takes_nothing_from_what_was_read_since() {
     assert_eq!(sessions(&served.read(Some(&start), Duration::ZERO).await), ["one", "two", "three"]);
 }
 
-/// Answers each read at once, as a node does that is about to stop.
+/// Answers each read at once, as a node does that is about to shut down.
 struct Hasty(Log);
 
 #[async_trait::async_trait]
@@ -269,7 +269,7 @@ async fn whoever_is_answered_at_once_does_not_ask_at_once_again() {
     feed.hub.head().await.unwrap();
     sleep(BOUND * 10).await;
     let reads = log.reads.load(std::sync::atomic::Ordering::SeqCst);
-    // The hub asks ten times a second, the follower twice.
+    // The hub reads ten times a second, the follower twice.
     assert!(reads < 20 * 15, "{reads} reads in 20 seconds");
     assert!(follower.freshness().age(clock.moment()).unwrap() < BOUND);
 }

@@ -1,4 +1,4 @@
-//! A service in this process that follows a node in another, over a network that fails.
+//! A service in this process that follows a node in another process, over a network that fails.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl World {
         service
     }
 
-    /// When the logout of this token was answered.
+    /// Logs out, and returns when the response arrived.
     async fn log_out(&self, token: &str) -> Instant {
         assert_eq!(self.node.ask(reqwest::Method::POST, "/logout", Some(token), None).await.0, 200);
         Instant::now()
@@ -64,7 +64,7 @@ fn refusal(service: &Service, token: &str) -> Option<TokenError> {
     service.verifier().verify(token).err()
 }
 
-/// Asks until the service says that it was revoked. Gives what it said in between; what it accepted, it accepted in time.
+/// Verifies until the service rejects the token as revoked. Returns the verdicts in between; those that accepted it were in time.
 async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> Vec<Option<TokenError>> {
     let mut said = Vec::new();
     loop {
@@ -135,13 +135,13 @@ async fn a_node_that_is_started_again_is_followed_again_and_so_is_another_log() 
     accepts(&service, &old).await;
     let answered_at = world.log_out(&old).await;
 
-    // Killed at once: what it answered, it keeps.
+    // Killed at once: an acknowledged logout is kept.
     world.node.start_again(|_| ()).await;
     world.proxy.lead_to(&world.node.address);
     until_revoked(&service, &old, answered_at).await;
     accepts(&service, &other).await;
 
-    // The same store under another name.
+    // The same store with another log id.
     let rename = |folder: &std::path::Path| {
         let store = rusqlite::Connection::open(folder.join("adieu.sqlite")).unwrap();
         assert_eq!(store.execute("UPDATE revocation_log_state SET log_id = 'another'", []).unwrap(), 1);
@@ -182,7 +182,7 @@ async fn what_a_service_revokes_holds_at_once_here_and_at_the_node() {
             let target = Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) };
             let lapses_at = Revocation::lapse_for(claims.expires_at);
             let revocation = Revocation { issuer: claims.issuer.clone(), target, lapses_at };
-            // Twice is once.
+            // Repeating a revocation has no effect.
             service.revoke(vec![revocation.clone(), revocation]).await.unwrap();
         } else {
             service.log_out(&claims).await.unwrap();

@@ -1,4 +1,4 @@
-//! A log and those who follow it, on simulated time.
+//! A log and its followers, on simulated time.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,10 @@ use tokio::{
 };
 
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
-/// What the hub waits for in one read.
+/// How long the hub waits in one read.
 pub(crate) const READ_WAIT: Duration = Duration::from_millis(100);
 
-/// A clock that goes with the time of the runtime.
+/// A clock that follows the runtime's time.
 #[derive(Debug)]
 pub(crate) struct RuntimeClock(Instant);
 
@@ -42,20 +42,20 @@ impl Clock for RuntimeClock {
     }
 
     fn moment(&self) -> Moment {
-        // Not at its very start, so that there is a before.
+        // Not zero at the start, so that earlier moments exist.
         Moment::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap() + 1_000_000_000_000)
     }
 }
 
-/// A log in memory that counts how often it is read, and can be replaced by another or be out of reach.
+/// A log in memory that counts its reads, and can be replaced by another or be unreachable.
 #[derive(Clone)]
 pub(crate) struct Log {
     memory: Arc<Mutex<Memory>>,
     pub(crate) reads: Arc<AtomicUsize>,
     reach: Arc<Mutex<Reach>>,
-    /// How late reads that wait for news are answered: those of the hub, and nobody else's.
+    /// The delay of reads that wait for news, which are only the hub's.
     delay: Arc<Mutex<Duration>>,
-    /// The next read that does not wait is answered when this is told.
+    /// The next read that does not wait is answered when this is notified.
     held: Arc<Mutex<Option<Arc<Notify>>>>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Log {
 enum Reach {
     Within,
     Out,
-    /// It takes what is asked, and never answers.
+    /// It accepts requests and never answers.
     Hanging,
 }
 
@@ -78,7 +78,7 @@ impl Log {
         }
     }
 
-    /// As if a backup of nothing had been restored.
+    /// Replaces the log, as restoring an empty backup would.
     pub(crate) fn replace(&self) {
         *self.memory.lock().unwrap() = Memory::new();
     }
@@ -87,18 +87,18 @@ impl Log {
         *self.reach.lock().unwrap() = if is_broken { Reach::Out } else { Reach::Within };
     }
 
-    /// The same log, for another node.
+    /// Returns the same log for another node, with its own delay.
     pub(crate) fn with_delay_of_its_own(&self) -> Self {
         Self { delay: Arc::default(), ..self.clone() }
     }
 
-    /// From its next read on, the hub is behind by so much.
+    /// Delays the hub by this much from its next read on.
     pub(crate) fn delay_the_hub(&self, delay: Duration) {
         *self.delay.lock().unwrap() = delay;
     }
 
-    /// The next answer to a read that does not wait, which is not the hub's own, is of when it is asked for and comes when this
-    /// is told.
+    /// Holds the next answer to a read that does not wait, which is not the hub's. The answer reflects the time of the request, and is sent
+    /// when the returned value is notified.
     pub(crate) fn hold_next_answer(&self) -> Arc<Notify> {
         let release = Arc::new(Notify::new());
         *self.held.lock().unwrap() = Some(Arc::clone(&release));
@@ -145,19 +145,19 @@ impl RevocationLog for Log {
     }
 }
 
-/// Where nodes in this process say how far they are; one of them may be unable to.
+/// The registry in which nodes in this process report their positions; one of them may be unable to.
 #[derive(Clone, Default)]
 pub(crate) struct Members {
     standings: Arc<Mutex<BTreeMap<String, NodeStatus>>>,
     takeovers: Arc<AtomicUsize>,
-    /// It can't say anything.
+    /// This node can't report.
     silent: Arc<AtomicBool>,
-    /// Nor hear of the others.
+    /// This node can't read the reports of others.
     deaf: Arc<AtomicBool>,
 }
 
 impl Members {
-    /// Can neither be written nor read.
+    /// Makes the registry unavailable for reads and writes.
     pub(crate) fn set_out_of_reach(&self, is_out: bool) {
         self.set_read_only(is_out);
         self.deaf.store(is_out, Ordering::SeqCst);
@@ -167,12 +167,12 @@ impl Members {
         self.silent.store(is_read_only, Ordering::SeqCst);
     }
 
-    /// The same nodes, for a node that is silent by itself.
+    /// Returns the same registry for a node that can be silenced separately.
     pub(crate) fn for_another(&self) -> Self {
         Self { standings: Arc::clone(&self.standings), takeovers: Arc::clone(&self.takeovers), ..Self::default() }
     }
 
-    /// Another server takes over, without what anybody has said.
+    /// Simulates a takeover by another server, which lacks all reports.
     pub(crate) fn take_over(&self) {
         self.takeovers.fetch_add(1, Ordering::SeqCst);
         self.standings.lock().unwrap().clear();
@@ -243,7 +243,7 @@ impl Served {
         Self { log, clock, leases: Arc::clone(&feed.leases), feed }
     }
 
-    /// After the time in which there might be followers from before the start.
+    /// Starts a hub, and waits until no follower from before the start can be live.
     pub(crate) async fn long_since() -> Self {
         let served = Self::start();
         sleep(BOUND).await;
@@ -258,7 +258,7 @@ impl Served {
         self.feed.hub.read(after, wait, self.clock.moment(), || ()).await.unwrap()
     }
 
-    /// Reads to the end.
+    /// Reads to the end of the log.
     pub(crate) async fn catch_up(&self) -> Cursor {
         self.read(None, Duration::ZERO).await.page().cursor
     }
@@ -276,7 +276,7 @@ pub(crate) fn revocation(session: &str) -> Revocation {
     }
 }
 
-/// The sessions in a page.
+/// Returns the sessions in a page.
 pub(crate) fn sessions(answer: &Answer) -> Vec<String> {
     let id = |revocation: &Revocation| match &revocation.target {
         Target::Session { id } => id.to_string(),

@@ -1,11 +1,11 @@
-//! What a client sees: both applications answer to the same requests.
+//! The API of both applications: they respond to the same requests.
 
 use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::Value;
 
-/// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
+/// Longer than anything here takes on the slowest machine; only a test that hangs reaches it.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Api {
@@ -43,7 +43,7 @@ impl Api {
         Tokens { access: text("access_token"), refresh: text("refresh_token") }
     }
 
-    /// A new access token.
+    /// Returns a new access token.
     pub(crate) async fn refresh(&self, token: &str) -> String {
         let (status, body) = self.ask(Method::POST, "/refresh", token).await;
         assert_eq!(status, 200, "{}: {body}", self.name);

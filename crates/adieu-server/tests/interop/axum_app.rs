@@ -1,4 +1,4 @@
-//! The application on adieu-axum, in this process.
+//! The application that uses adieu-axum, in this process.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The application with Flask-JWT-Extended, as a process.
+//! The application that uses Flask-JWT-Extended, as a process.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use crate::{
     key::SharedKey,
 };
 
-/// Says which Python has Flask-JWT-Extended.
+/// The environment variable with the Python that has Flask-JWT-Extended.
 const PYTHON_VARIABLE: &str = "ADIEU_INTEROP_PYTHON";
 
 pub(crate) struct FlaskApp {
@@ -27,12 +27,12 @@ pub(crate) struct FlaskApp {
 }
 
 impl FlaskApp {
-    /// With nobody to ask who has logged out.
+    /// Starts it without a source of revocations.
     pub(crate) async fn start(key: &SharedKey) -> Self {
         Self::start_with(json!({ "config": key.flask_config() })).await
     }
 
-    /// Following a node of Adieu, by the client for Python.
+    /// Starts it as a follower of a node, with the client for Python.
     pub(crate) async fn following(key: &SharedKey, node: Value) -> Self {
         Self::start_with(json!({ "config": key.flask_config(), "adieu": node })).await
     }

@@ -1,11 +1,11 @@
-//! A key that both applications have.
+//! A key that both applications share.
 
 use adieu::token::{Algorithm, SigningKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-/// As one would have it in a file: a secret, or a private key in PEM.
+/// The key as stored in a file: a secret, or a private key in PEM.
 #[derive(Clone)]
 pub(crate) struct SharedKey {
     algorithm: Algorithm,
@@ -22,7 +22,7 @@ impl SharedKey {
         Self { algorithm, text }
     }
 
-    /// What adieu makes of it.
+    /// Converts it to Adieu's type.
     pub(crate) fn signing_key(&self) -> SigningKey {
         if self.algorithm.is_symmetric() {
             SigningKey::from_secret(self.algorithm, self.text.as_bytes()).unwrap()
@@ -31,7 +31,7 @@ impl SharedKey {
         }
     }
 
-    /// The settings of Flask-JWT-Extended.
+    /// Returns the settings of Flask-JWT-Extended.
     pub(crate) fn flask_config(&self) -> Value {
         let name = if self.algorithm.is_symmetric() { "JWT_SECRET_KEY" } else { "JWT_PRIVATE_KEY" };
         json!({ "JWT_ALGORITHM": self.algorithm.to_string(), name: self.text })

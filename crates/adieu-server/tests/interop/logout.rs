@@ -1,5 +1,5 @@
-//! A logout at either application is honoured by both, whoever issued the token. They share one store: one has opened it,
-//! the other follows a node on it.
+//! Both applications honour a logout at either of them, whichever issued the token. They share one store: one application opens it, the
+//! other follows a node on it.
 
 use std::{path::Path, time::Duration};
 
@@ -59,7 +59,7 @@ async fn a_logout_at_either_is_honoured_by_both() {
         }
     }
 
-    // And it stays so when everything is started again.
+    // The logout still holds after a restart.
     drop(both);
     let both = Both::start(&key, &folder.path().join("data"), "flask-again").await;
     for api in both.apis() {
@@ -72,7 +72,7 @@ async fn a_logout_at_either_is_honoured_by_both() {
     }
 }
 
-/// Flask-JWT-Extended by itself would revoke the one token that it was shown.
+/// Flask-JWT-Extended alone would revoke only the presented token.
 #[tokio::test]
 async fn a_session_ends_as_a_whole_also_by_a_logout_at_the_other_application() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! An application on adieu-axum beside one with Flask-JWT-Extended, the real one, with the same key: each takes the other's
-//! tokens, and each hears of the other's logouts.
+//! An application that uses adieu-axum beside one that uses the real Flask-JWT-Extended, with the same key: each accepts the other's tokens
+//! and honours the other's logouts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod api;

@@ -1,4 +1,4 @@
-//! A node of Adieu: the binary, on the store that the application on adieu-axum has opened as well.
+//! A node of Adieu: the binary, on the store that the adieu-axum application has open too.
 
 use std::{
     path::{Path, PathBuf},
@@ -41,12 +41,12 @@ impl AdieuNode {
             }
         });
         let address = address.await.unwrap();
-        // Keep reading, so that it never waits for room in the pipe.
+        // Keep reading, so that it never blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { data: data.to_owned(), address, process }
     }
 
-    /// Makes a service of this name that may follow and revoke: what the Python client wants to know.
+    /// Adds a service with this name that may follow and revoke; returns the settings of the Python client.
     pub(crate) async fn add_service(&self, name: &str) -> Value {
         let mut command = adieu(&self.data);
         let output = command.args(["client", "add", name, "--can", "follow,revoke"]).output().await.unwrap();

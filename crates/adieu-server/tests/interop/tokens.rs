@@ -1,4 +1,4 @@
-//! Tokens of one application are tokens to the other.
+//! Each application accepts the other's tokens.
 
 use adieu::{store::Memory, token::Algorithm};
 use serde_json::json;
@@ -28,13 +28,13 @@ async fn each_takes_the_tokens_of_the_other(algorithm: Algorithm) {
         let stale = home.refresh(&tokens.refresh).await;
         for api in [home, other] {
             let what = format!("a token of {} at {}", home.name, api.name);
-            // Who it is, what is said of it, and how fresh it is.
+            // The identity, the claims, and the freshness.
             let jose = (200, json!({"identity": "1", "is_admin": true}));
             assert_eq!(api.get("/me", &tokens.access).await, jose, "{what}");
             assert_eq!(api.get("/me", &stale).await, jose, "{what}");
             assert_eq!(api.get("/fresh", &tokens.access).await.0, 200, "{what}");
             assert_eq!(api.get("/fresh", &stale).await.0, 401, "{what}");
-            // A refresh token is no access token.
+            // A refresh token is not an access token.
             is_refused(api, &tokens.refresh).await;
         }
     }
@@ -50,7 +50,7 @@ async fn with_another_key_neither_takes_the_tokens_of_the_other() {
     }
 }
 
-/// Flask-JWT-Extended says 422, and Adieu 401.
+/// Flask-JWT-Extended responds with 422, and Adieu with 401.
 async fn is_refused(api: &Api, token: &str) {
     let (status, body) = api.get("/me", token).await;
     assert!([401, 422].contains(&status), "{}: {status} {body}", api.name);

@@ -1,4 +1,4 @@
-//! `?wait=everywhere` spans the nodes of a store and whoever follows them.
+//! `?wait=everywhere` covers the nodes of a store and their followers.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
     three_nodes::{BOUND, nodes, nodes_on},
 };
 
-/// Until then a node that has just started does not know who followed it before.
+/// Waits: until then, a node that has just started does not know its earlier followers.
 async fn settle_down(nodes: &[Server]) {
     tokio::time::sleep(BOUND).await;
     for node in nodes {
@@ -95,7 +95,7 @@ async fn a_node_with_a_greater_bound_is_waited_for_as_long_as_that() {
     assert_eq!(everywhere, json!({ "acknowledged": 0, "waited_out": 1, "unbounded": 0 }));
 }
 
-/// What a node had said of itself was lost with the last of the primary, and it has read nothing since.
+/// The report of a node was lost with the primary's last writes, and the node has read nothing since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_a_failover_has_lost_is_waited_for() {
     let mut primary = test_servers::Postgres::start().await;
@@ -106,7 +106,7 @@ async fn a_node_that_a_failover_has_lost_is_waited_for() {
     let mut standby = primary.standby().await;
     standby.stop().await;
     let (b, _) = Server::start(&[], vec![store, ("ADIEU_MAX_STALENESS", "12s".to_owned())]).await;
-    // It had ended before, so nothing is written, but the other node is met.
+    // The session had already ended, so nothing is written, but the call still waits for the other node.
     assert_eq!(a.ask(Method::POST, "/logout?wait=everywhere", Some(&ended), None).await.0, 401);
     assert_eq!(b.verify(&token).await.0, 204);
     b.freeze();

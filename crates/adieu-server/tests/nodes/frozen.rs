@@ -1,4 +1,4 @@
-//! A node that stands still for longer than the others remember it.
+//! A node is frozen for longer than the others remember it.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::three_nodes::{BOUND, nodes};
 
-/// Longer than it takes until a silent node is forgotten: a minute, its bound, and a few looks.
+/// Longer than it takes to forget a silent node: a minute, its bound, and a few polls.
 const FORGOTTEN: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,7 +32,7 @@ async fn when_it_goes_on_it_accepts_nothing_that_it_does_not_know() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     println!("forgotten after {:?}", frozen_at.elapsed());
-    // Nobody waits for it any more, so it must not accept this, whatever it does first.
+    // No other node waits for it any more, so it must not accept this token, whatever it does first.
     let (everywhere, _) = here.log_out_everywhere(&last).await;
     assert_eq!(everywhere, json!({ "acknowledged": 0, "waited_out": 0, "unbounded": 0 }));
     frozen.thaw();
@@ -45,7 +45,7 @@ async fn when_it_goes_on_it_accepts_nothing_that_it_does_not_know() {
     for token in [&first, &last] {
         assert_eq!(frozen.verify(token).await, (401, "token_revoked".to_owned()));
     }
-    // It is known again, and waited for.
+    // The others know it again, and wait for it.
     let (everywhere, _) = here.log_out_everywhere(&live).await;
     assert_eq!(everywhere, json!({ "acknowledged": 1, "waited_out": 0, "unbounded": 0 }));
     assert_eq!(frozen.verify(&live).await, (401, "token_revoked".to_owned()));

@@ -10,16 +10,16 @@ use tokio::task::JoinSet;
 
 use super::{processes::Server, processes::TEST_TIMEOUT, three_nodes::BOUND};
 
-/// A token whose logout was answered with success.
+/// A token whose logout was acknowledged.
 #[derive(Debug, Clone)]
 pub(crate) struct LoggedOut {
     pub(crate) token: String,
-    /// By which node.
+    /// The node that acknowledged it.
     pub(crate) at: usize,
     pub(crate) answered_at: Instant,
 }
 
-/// A check that accepted a token after its logout had been answered.
+/// A check that accepted a token after its logout was acknowledged.
 #[derive(Debug, Clone, Copy)]
 struct Accepted {
     which: usize,
@@ -33,12 +33,12 @@ struct Notes {
     accepted: Mutex<Vec<Accepted>>,
 }
 
-/// What a failover or a restore may have lost.
+/// The window of logouts that a failover or a restore may have lost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Loss {
-    /// Logouts that were answered before this may be lost.
+    /// Logouts acknowledged before this may be lost.
     pub(crate) happened_at: Instant,
-    /// When a node was first seen to refuse what it does refuse once it has noticed.
+    /// When a node was first seen to reject tokens because of the loss.
     pub(crate) noticed_at: Instant,
 }
 
@@ -49,8 +49,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Two users at each node, who log out at this or the next one, and one client of each node that checks what has been logged
-    /// out anywhere.
+    /// Starts two users at each node, who log out at this or the next one, and one client of each node that checks all tokens that were
+    /// logged out.
     pub(crate) fn start(nodes: &[Arc<Server>]) -> Self {
         let notes = Arc::new(Notes::default());
         let mut tasks = JoinSet::new();
@@ -68,7 +68,7 @@ impl Load {
         locked(&self.notes.logged_out).clone()
     }
 
-    /// Waits until each node has answered this many more logouts.
+    /// Waits until each node has acknowledged this many more logouts.
     pub(crate) async fn goes_on(&self, nodes: usize, count: usize) {
         let answered = |node| locked(&self.notes.logged_out).iter().filter(|one| one.at == node).count();
         let before: Vec<usize> = (0..nodes).map(answered).collect();
@@ -79,7 +79,7 @@ impl Load {
         }
     }
 
-    /// Ends the load. Gives what was logged out; each check has kept the bound, but for what was lost.
+    /// Ends the load and returns the logged-out tokens. Each check has kept the bound, except for the loss.
     pub(crate) async fn stop(mut self, loss: Option<Loss>) -> Vec<LoggedOut> {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
@@ -88,7 +88,7 @@ impl Load {
         for Accepted { which, by, asked_at } in accepted {
             let LoggedOut { at, answered_at, .. } = logged_out[which];
             assert_ne!(by, at, "accepted by the node that had answered the logout");
-            // Of a node that had not read what was lost, the bound begins when a node has noticed.
+            // For a node that had not read the lost entries, the bound begins when a node has noticed the loss.
             let bound_from = match loss {
                 Some(loss) if answered_at <= loss.happened_at => answered_at.max(loss.noticed_at),
                 _ => answered_at,
@@ -107,7 +107,7 @@ async fn log_in_and_out(here: Arc<Server>, there: Arc<Server>, at: usize, notes:
         {
             locked(&notes.logged_out).push(LoggedOut { token, at, answered_at: Instant::now() });
         } else {
-            // The store is away: whoever comes back is not kept out by those who ask.
+            // The store is unreachable: the clients pause, so that they do not keep it from recovering.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -118,7 +118,7 @@ async fn check(node: Arc<Server>, by: usize, notes: Arc<Notes>) {
         let picked = {
             let logged_out = locked(&notes.logged_out);
             let which = match fastrand::bool() {
-                // Mostly the latest are in question.
+                // Usually one of the latest.
                 true => logged_out.len().checked_sub(1 + fastrand::usize(..4)),
                 false => (!logged_out.is_empty()).then(|| fastrand::usize(..logged_out.len())),
             };
@@ -134,7 +134,7 @@ async fn check(node: Arc<Server>, by: usize, notes: Arc<Notes>) {
     }
 }
 
-/// Every token is refused as revoked.
+/// Checks that the node rejects every token as revoked.
 pub(crate) async fn refuses_all(node: &Server, tokens: &[LoggedOut]) {
     for LoggedOut { token, .. } in tokens {
         assert_eq!(node.verify(token).await, (401, "token_revoked".to_owned()));

@@ -1,4 +1,4 @@
-//! Several nodes, in processes of their own, on one PostgreSQL or Redis.
+//! Several nodes, in separate processes, on one PostgreSQL or Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod everywhere;

@@ -1,5 +1,5 @@
-//! The engine goes away and comes back: nothing that was acknowledged is lost, nothing is accepted for longer than the bound, and
-//! nobody has to start anything again.
+//! The engine goes away and comes back: nothing that was acknowledged is lost, nothing is accepted for longer than the bound, and no
+//! process needs a restart.
 
 use std::{
     sync::Arc,
@@ -17,7 +17,7 @@ use super::{
     three_nodes::{BOUND, nodes_on},
 };
 
-/// A write that can't be done is answered within this.
+/// A write that can't be done gets its response within this time.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub(crate) enum Fault {
     Frozen,
 }
 
-/// A server of an engine, which only this test uses.
+/// The server of an engine, used only by this test.
 pub(crate) enum Engine {
     Postgres(test_servers::Postgres),
     Redis(test_servers::Redis),
@@ -62,7 +62,7 @@ impl Engine {
     }
 }
 
-/// Somebody logs in and out all the time. Gives the tokens whose logout was acknowledged.
+/// A user logs in and out repeatedly. Returns the tokens whose logout was acknowledged.
 fn load(node: &Arc<Server>) -> JoinSet<Vec<String>> {
     let mut load = JoinSet::new();
     let node = Arc::clone(node);
@@ -82,7 +82,7 @@ fn load(node: &Arc<Server>) -> JoinSet<Vec<String>> {
 
 async fn it_is_survived(mut engine: Engine) {
     let node = Arc::new(nodes_on(engine.settings(), 1, &[]).await.pop().unwrap());
-    // With revocations in Redis its accounts are its own, which does not matter here.
+    // With revocations in Redis, each node has its own accounts, which does not matter here.
     let lenient = Server::start(&[], vec![engine.settings(), ("ADIEU_WHEN_STALE", "accept".to_owned())]).await.0;
     let live = node.log_in("jose").await;
     let ended = node.log_in("jose").await;
@@ -96,7 +96,7 @@ async fn it_is_survived(mut engine: Engine) {
         engine.fail(fault).await;
         let failed_at = Instant::now();
 
-        // It goes on until it can't know, and then refuses; whoever was told to accept does.
+        // The node accepts tokens until it is too stale, and then rejects them; a node with `when_stale = accept` accepts them.
         assert_eq!(node.verify(&live).await.0, 204, "{fault:?}");
         loop {
             let asked_at = failed_at.elapsed();
@@ -112,7 +112,7 @@ async fn it_is_survived(mut engine: Engine) {
         assert_eq!(lenient.verify(&live).await.0, 204);
         assert_eq!(node.get("/readyz", None).await, 503);
         let asked_at = Instant::now();
-        // What becomes of it is not known: a server that is only frozen may do it later.
+        // The outcome is unknown: a server that is only frozen may do it later.
         assert_eq!(node.ask(Method::POST, "/logout", Some(&spare), None).await.0, 503, "{fault:?}");
         assert!(asked_at.elapsed() < WRITE_TIMEOUT, "{fault:?}: {:?}", asked_at.elapsed());
 
@@ -142,7 +142,7 @@ async fn of_redis() {
     it_is_survived(Engine::Redis(test_servers::Redis::start().await)).await;
 }
 
-/// Accounts in one engine and revocations in another, and the first goes away: what needs no accounts goes on.
+/// Accounts are in one engine and revocations in another, and the first goes away: calls that need no accounts still succeed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_out_of_reach_stop_no_follower() {
     let mut accounts = Engine::Postgres(test_servers::Postgres::start().await);
@@ -164,7 +164,7 @@ async fn accounts_out_of_reach_stop_no_follower() {
         accounts.fail(fault).await;
         let failed_at = Instant::now();
         node.becomes("without accounts", async || !readiness().await.1).await;
-        // For longer than anything is kept in memory, each time: the feed, a revocation, a token, and whether it is ready.
+        // For longer than anything is cached in memory: the feed, a revocation, a token, and the readiness.
         while failed_at.elapsed() < 2 * BOUND {
             let asked_at = Instant::now();
             assert_eq!(node.read_feed(shop, "").await.0, 200, "{fault:?}");
@@ -181,7 +181,7 @@ async fn accounts_out_of_reach_stop_no_follower() {
     }
 }
 
-/// Everything is started at the same time, and the database takes longer.
+/// All processes start at the same time, and the database takes longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_waits_for_its_engine_at_the_start() {
     for mut engine in
@@ -209,7 +209,7 @@ async fn a_server_waits_for_its_engine_at_the_start() {
         }
         assert!(line.contains("WARN"), "{line}");
 
-        // One that may not wait for so long says why it ends.
+        // A node with a shorter timeout reports why it exits.
         let output = start("600ms").wait_with_output().await.unwrap();
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! A node that is killed takes nothing with it that was acknowledged.
+//! Killing a node loses nothing that was acknowledged.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +27,7 @@ async fn what_was_acknowledged_outlives_every_node() {
                     note(&kept, access);
                     continue;
                 }
-                // Ended at another node than the one where it began.
+                // Ended at a different node from the one where it began.
                 let node = nodes[(turn + 1) % 3].read().await;
                 if let Some((200, _)) = node.try_ask(Method::POST, "/logout", Some(&access), None).await {
                     note(&acknowledged, access);
@@ -37,7 +37,7 @@ async fn what_was_acknowledged_outlives_every_node() {
     }
     for kill in 0..KILLS {
         tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(50..400))).await;
-        // Nobody is kept from asking while it dies; only the address has to be exchanged.
+        // Requests go on while it dies; the lock is needed only to replace the address.
         nodes[kill % 3].read().await.kill();
         nodes[kill % 3].write().await.start_again(|_| ()).await;
     }

@@ -1,5 +1,5 @@
-//! Another server takes the place of the store while users log in and out at two nodes: a standby or a replica, with all that was
-//! acknowledged or without the last of it, or a dump that is put back.
+//! Another server replaces the store while users log in and out at two nodes: a standby or a replica, with everything that was acknowledged
+//! or without the last writes, or a restored dump.
 
 use std::{sync::Arc, time::Instant};
 
@@ -9,14 +9,14 @@ use super::{
     three_nodes::nodes_on,
 };
 
-/// Logouts that each node answers between one event and the next.
+/// Logouts that each node acknowledges between two events.
 const SOME: usize = 6;
 
 struct Story {
     nodes: Vec<Arc<Server>>,
     load: Load,
     settings: (&'static str, String),
-    /// Sessions that nobody ends.
+    /// Sessions that are never ended.
     stay: Vec<String>,
 }
 
@@ -24,7 +24,7 @@ impl Story {
     async fn begin(settings: (&'static str, String)) -> Self {
         let nodes = nodes_on(settings.clone(), 2, &[]).await;
         if settings.0 == "ADIEU_REVOCATIONS" {
-            // Its accounts are its own then.
+            // Each node has its own accounts then.
             nodes[1].register("jose").await;
         }
         let nodes: Vec<Arc<Server>> = nodes.into_iter().map(Arc::new).collect();
@@ -41,7 +41,7 @@ impl Story {
         self.load.goes_on(self.nodes.len(), SOME).await;
     }
 
-    /// Something was lost after it had been answered: every node notices, and everything from before is refused everywhere.
+    /// Acknowledged writes were lost: every node notices, and everything from before is rejected everywhere.
     async fn ends_with_a_loss(self, happened_at: Instant) {
         let Self { nodes, load, settings, stay } = self;
         let has_noticed = async |node: &Server| node.verify(&stay[0]).await == (401, "token_revoked".to_owned());
@@ -53,7 +53,7 @@ impl Story {
         }
         load.goes_on(nodes.len(), SOME).await;
         let logged_out = load.stop(Some(Loss { happened_at, noticed_at })).await;
-        // One that knows nothing but what is in the store now.
+        // A node that knows only the store's current content.
         let late = Server::start(&[], vec![settings]).await.0;
         let new = nodes[0].log_in("jose").await;
         for node in nodes.iter().map(|node| &**node).chain([&late]) {
@@ -63,7 +63,7 @@ impl Story {
                 assert_eq!(node.verify(token).await, (401, "token_revoked".to_owned()));
             }
         }
-        // Accepting that revives nothing, and ends nothing.
+        // Accepting the restore revives nothing, and ends nothing.
         nodes[1].command(&["log", "accept-restore"]).await;
         for node in nodes.iter().map(|node| &**node).chain([&late]) {
             assert_eq!(node.verify(&new).await.0, 204);
@@ -71,7 +71,7 @@ impl Story {
         }
     }
 
-    /// Nothing was lost: nobody is logged out.
+    /// Nothing was lost: no user is logged out.
     async fn ends_without_a_loss(self) {
         let Self { nodes, load, settings, stay } = self;
         load.goes_on(nodes.len(), SOME).await;
@@ -146,7 +146,7 @@ async fn a_dump_is_put_back(options: &[&str]) {
     let story = Story::begin(("ADIEU_STORE", server.url())).await;
     server.dump("adieu", &dump).await;
     story.goes_on().await;
-    // Nodes that use a table which is dropped may have it fail: then it is done again, as an operator would.
+    // The restore fails if a node uses a table that it drops; then it is retried, as an operator would.
     while !server.try_restore(&dump, options).await {}
     story.ends_with_a_loss(Instant::now()).await;
 }

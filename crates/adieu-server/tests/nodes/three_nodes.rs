@@ -1,4 +1,4 @@
-//! What one node does, the others honour.
+//! All nodes honour what one of them does.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use reqwest::Method;
 
 use super::processes::Server;
 
-/// Longer than a logout may go unnoticed.
+/// The maximum time for which a logout may go unnoticed.
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
 
-/// Nodes on a store of their own, with somebody who can log in.
+/// Starts nodes on a store of their own, with a user.
 pub(crate) async fn nodes(count: usize, settings: &[(&'static str, String)]) -> Vec<Server> {
     nodes_on(("ADIEU_STORE", test_servers::postgres_database().await), count, settings).await
 }
@@ -34,7 +34,7 @@ pub(crate) async fn nodes_on(
     nodes
 }
 
-/// When this node refuses the token; none when it goes on accepting it for longer than it may.
+/// Returns how long after `since` this node rejects the token; fails if the node accepts it for longer than the bound.
 async fn refused_after(node: &Server, token: &str, since: Instant) -> Duration {
     loop {
         let asked_after = since.elapsed();
@@ -113,13 +113,13 @@ async fn accounts_and_sessions_are_the_same_everywhere() {
     let (status, sessions) = a.ask(Method::GET, "/sessions", Some(&token), None).await;
     assert_eq!((status, sessions["sessions"].as_array().map(Vec::len)), (200, Some(1)), "{sessions}");
     assert!(a.command(&["user", "list"]).await.contains("jose"));
-    // A command ends it, and both refuse.
+    // A command ends the session, and both nodes reject its tokens.
     b.command(&["session", "end", "--user", "jose"]).await;
     let ended_at = Instant::now();
     tokio::join!(refused_after(a, &token, ended_at), refused_after(b, &token, ended_at));
 }
 
-/// The `kid` of a token.
+/// Returns the `kid` of a token.
 fn key_of(token: &str) -> String {
     let header = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
     serde_json::from_slice::<serde_json::Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
@@ -132,7 +132,7 @@ async fn a_key_that_is_rotated_or_removed_at_one_is_so_at_all() {
     let old = a.log_in("jose").await;
     a.command(&["key", "rotate", "--after", "3s"]).await;
     let rotated_at = Instant::now();
-    // Whichever node signs, and with whichever key: all others know it.
+    // Whichever node signs, and with whichever key: all others know that key.
     let mut signed_by_new = Vec::new();
     for turn in 0.. {
         let token = nodes[turn % 3].log_in("jose").await;

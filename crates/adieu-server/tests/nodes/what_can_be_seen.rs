@@ -1,4 +1,4 @@
-//! What a node tells of its engine, as metrics.
+//! The metrics of a node about its engine.
 
 use std::ffi::OsString;
 
@@ -16,7 +16,7 @@ async fn node(folder: &tempfile::TempDir, setting: &str, url: &str) -> Node {
     Node::open(&settings).await.unwrap()
 }
 
-/// Waits until this metric has a value that will do.
+/// Waits until this metric has a suitable value.
 async fn becomes(node: &Node, name: &str, will_do: impl Fn(f64) -> bool) {
     let value = || -> Option<f64> {
         let text = node.metrics.render().unwrap();
@@ -36,13 +36,13 @@ async fn how_full_redis_is_can_be_seen() {
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "1gb"]).await, "+OK");
     let folder = tempfile::tempdir().unwrap();
     let node = node(&folder, "ADIEU_REVOCATIONS", &server.url()).await;
-    // As housekeeping does, now and then.
+    // As housekeeping does from time to time.
     node.core.log().prune(node.clock.now()).await.unwrap();
     becomes(&node, "adieu_redis_memory_limit_bytes", |bytes| bytes == 1_073_741_824.0).await;
     becomes(&node, "adieu_redis_memory_used_bytes", |bytes| bytes > 0.0).await;
 }
 
-/// The queue of notifications can be full; readers look all the same.
+/// The notification queue can be full; readers poll in any case.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notifications_that_failed_can_be_seen() {
     let server = test_servers::Postgres::start().await;

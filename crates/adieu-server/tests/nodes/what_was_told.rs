@@ -1,5 +1,5 @@
-//! Whoever was told that a token has been revoked finds it refused, whatever goes away right after: also when its session was lost
-//! together with its revocation, so that the engine held nothing of it when it was asked.
+//! After a client was told that a token is revoked, the token is rejected, whatever fails right after. That holds even if its session
+//! and its revocation were both lost, so that the engine held neither when it was asked.
 
 use reqwest::Method;
 
@@ -8,7 +8,7 @@ use super::{
     three_nodes::nodes_on,
 };
 
-/// How somebody is told.
+/// The calls that report the revocation.
 const WAYS: [(&str, Shown); 7] = [
     ("/logout", Shown::Access),
     ("/logout", Shown::Refresh),
@@ -26,7 +26,7 @@ enum Shown {
 }
 
 impl Engine {
-    /// Loses all sessions, as a copy from before the logins or a standby without them would.
+    /// Deletes all sessions, as a copy from before the logins or a standby without them would.
     async fn lose_sessions(&self) {
         match self {
             Self::Postgres(server) => drop(server.sql("DELETE FROM adieu.session").await),

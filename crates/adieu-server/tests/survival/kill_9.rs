@@ -1,8 +1,8 @@
 //! `kill -9` at any moment loses nothing that was acknowledged.
 //!
 //! Clients log in, refresh and log out as fast as they can; the server is killed at a random moment and started again,
-//! a hundred times. After each restart every acknowledged logout is refused, with every token that the session ever had, and
-//! every session that nobody asked to end still works.
+//! a hundred times. After each restart every acknowledged logout holds for every token that the session ever had, and
+//! every session without a logout request still works.
 
 use std::{
     sync::{
@@ -23,18 +23,18 @@ const CLIENTS: usize = 6;
 /// A session as its client knows it.
 #[derive(Debug, Clone)]
 struct Known {
-    /// Every token it was given; the last refresh token is the good one.
+    /// Every token of the session; the last refresh token is the current one.
     tokens: Vec<Tokens>,
     state: State,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody asked to end it.
+    /// No logout was requested.
     Live,
-    /// A logout was sent and not answered: it may have ended or not.
+    /// A logout was sent and not answered: the session may have ended or not.
     Unknown,
-    /// A logout was answered with success.
+    /// A logout was acknowledged.
     Ended,
 }
 
@@ -74,7 +74,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         for session in &mut this_round {
             check(&server, session).await;
         }
-        // And some from all rounds before; all of them once more at the end.
+        // And some from all earlier rounds; at the end all of them once more.
         for _ in 0..sessions.len().min(10) {
             let session = random.usize(..sessions.len());
             check(&server, &mut sessions[session]).await;
@@ -99,7 +99,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     assert!(count(State::Live) > ROUNDS / 2, "too little was left for this to show anything");
 }
 
-/// Logs in, then refreshes and logs out at random until the server is gone.
+/// Logs in, then refreshes and logs out at random until the server is killed.
 async fn use_sessions(server: &Server, killed: &AtomicBool, client: usize, seed: u64) -> Vec<Known> {
     let mut random = Rng::with_seed(seed);
     let mut sessions: Vec<Known> = Vec::new();
@@ -130,7 +130,7 @@ async fn use_sessions(server: &Server, killed: &AtomicBool, client: usize, seed:
     sessions
 }
 
-/// Holds a session against what its client knows.
+/// Compares a session with its client's knowledge.
 async fn check(server: &Server, session: &mut Known) {
     match session.state {
         State::Ended => {
@@ -150,7 +150,7 @@ async fn check(server: &Server, session: &mut Known) {
             session.tokens.push(tokens.unwrap());
         }
         State::Unknown => {
-            // Either, but the same for all of it: once it is refused, it is for good.
+            // Either outcome, but the same for all its tokens; once rejected, they stay rejected.
             let last = session.tokens.last().unwrap();
             let status = server.get("/verify", Some(&last.access)).await.unwrap();
             let (refreshed, tokens) = server.refresh(&last.refresh).await.unwrap();
@@ -168,7 +168,7 @@ async fn check(server: &Server, session: &mut Known) {
     }
 }
 
-/// SIGKILL, while requests are under way.
+/// Sends SIGKILL, while requests are in progress.
 fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

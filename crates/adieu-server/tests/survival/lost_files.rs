@@ -1,5 +1,5 @@
-//! The files of a running server are removed, replaced, truncated or overwritten: it answers 503 and stays alive, and a restart
-//! accepts no token that was logged out.
+//! The files of a running server are removed, replaced, truncated or overwritten: it answers 503 and keeps running, and after a restart
+//! it accepts no token that was logged out.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::server::{Server, Tokens};
 
-/// A server with somebody who has logged out, and is logged in elsewhere; what of that is in the write-ahead log alone.
+/// A server with a logged-out session and a live one, both only in the write-ahead log.
 struct Begun {
     server: Server,
     ended: Tokens,
@@ -24,7 +24,7 @@ async fn begun(data: &Path) -> Begun {
     Begun { server, ended, live }
 }
 
-/// By another program, with the files by name.
+/// Runs a script as another program, with the files as variables.
 fn run(data: &Path, script: &str) {
     let status = Command::new("sh")
         .args(["-ec", script])
@@ -59,7 +59,7 @@ async fn a_server_whose_files_are_lost_answers_503_and_a_restart_accepts_nothing
         let Begun { server, ended, live } = begun(&data).await;
         run(&data, damage);
 
-        // Whoever asks first, and again.
+        // The first request and later ones.
         for _ in 0..3 {
             let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
             assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true), "{damage}");
@@ -68,7 +68,7 @@ async fn a_server_whose_files_are_lost_answers_503_and_a_restart_accepts_nothing
         assert_eq!(server.get("/livez", None).await, Some(StatusCode::OK), "{damage}");
 
         server.stop().await;
-        // Only what is not whole by itself keeps it from starting; that is for an operator to restore.
+        // Only a file that is not complete by itself keeps the server from starting; the operator has to restore it.
         if damage == "truncate --size 4096 $main" {
             continue;
         }
@@ -80,7 +80,7 @@ async fn a_server_whose_files_are_lost_answers_503_and_a_restart_accepts_nothing
     }
 }
 
-/// As by somebody who puts a backup back with `cp` while the server runs, also after what another process has done.
+/// A backup is restored with `cp` while the server runs, also after another process has changed the files.
 #[tokio::test]
 async fn a_server_whose_file_was_overwritten_in_place_acknowledges_no_logout() {
     for before in ["", "another server was killed", "another process ended in the midst of a checkpoint"] {
@@ -109,14 +109,14 @@ async fn a_server_whose_file_was_overwritten_in_place_acknowledges_no_logout() {
             }
             _ => {
                 checkpoint_in_part(&server, &data).await;
-                // That is no reason not to go on.
+                // The server can go on.
                 ended.push(log_out(&server).await);
             }
         }
         run(&data, "until cat $copy > $main && test $main -nt $log; do :; done");
         let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
         assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true), "{before}");
-        // Restored properly, it is noticed by the mark.
+        // After a proper restore, the mark shows the rollback.
         server.stop().await;
         run(&data, "rm -f $log $index");
         let server = Server::start(&data).await;
@@ -126,7 +126,7 @@ async fn a_server_whose_file_was_overwritten_in_place_acknowledges_no_logout() {
     }
 }
 
-/// By a command that may not make a file longer than this one is, and ends in the midst of it.
+/// Checkpoints with a command that may not make a file longer than it is now, and so ends half-way.
 async fn checkpoint_in_part(server: &Server, data: &Path) {
     let metadata = || fs::metadata(data.join("adieu.sqlite")).unwrap();
     let before = metadata();
@@ -137,7 +137,7 @@ async fn checkpoint_in_part(server: &Server, data: &Path) {
     assert!(metadata().modified().unwrap() > before.modified().unwrap() && metadata().len() == before.len());
 }
 
-/// Everything that lies in the data folder is copied and put back, as by `cp -a` or a snapshot: the mark is not among it.
+/// Everything in the data folder is copied and restored, as by `cp -a` or a snapshot: the mark is not in the folder.
 #[tokio::test]
 async fn a_naive_copy_of_the_whole_data_folder_that_is_put_back_revives_no_token() {
     let folder = tempfile::tempdir().unwrap();
@@ -166,8 +166,8 @@ async fn a_naive_copy_of_the_whole_data_folder_that_is_put_back_revives_no_token
     assert!(status["restored_at"].is_u64(), "{status}");
 }
 
-/// The files of a running server are copied one after the other, as by `cp`, under load, and put back while it is stopped: whatever
-/// that makes of them, nothing that was logged out is accepted after it.
+/// The files of a running server are copied one after the other, as by `cp`, under load, and restored while it is stopped: whatever state
+/// that produces, no logged-out token is accepted afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_were_copied_under_load_revive_no_token() {
     let started = revives_no_token(10, |folder| {
@@ -187,7 +187,7 @@ async fn a_copy_that_sqlite_made_under_load_starts_and_revives_no_token() {
     assert_eq!(started.await, 3);
 }
 
-/// How many of the copies started.
+/// Returns how many of the copies started.
 async fn revives_no_token(rounds: usize, copy: fn(&Path)) -> usize {
     let mut started = 0;
     for round in 0..rounds {

@@ -1,4 +1,4 @@
-//! What happens when things end badly, shown on real processes: the binary is started, killed, and starved.
+//! Failures of real processes: the binary is started, killed, and starved.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod kill_9;

@@ -1,4 +1,4 @@
-//! The binary, running.
+//! The running binary.
 
 use std::{
     path::Path,
@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
+/// Longer than anything here takes on the slowest machine; only a test that hangs reaches it.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -21,11 +21,11 @@ pub(crate) struct Server {
     process: Child,
     address: String,
     client: Client,
-    /// From the start of the process until it answered that it is ready.
+    /// From the start of the process until it reports that it is ready.
     pub(crate) ready_after: Duration,
 }
 
-/// What a login or a refresh answers.
+/// The tokens of a login or a refresh.
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens {
     pub(crate) access: String,
@@ -40,14 +40,14 @@ impl Server {
         Self::start_with(command, data).await
     }
 
-    /// The same; none when it does not start.
+    /// Like [`start`](Self::start); `None` if the server does not start.
     pub(crate) async fn try_start(data: &Path) -> Option<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adieu"));
         command.arg("serve");
         Self::try_start_with(command, data).await
     }
 
-    /// Starts it by a command that ends in becoming `adieu serve`.
+    /// Starts it with a command that finally executes `adieu serve`.
     pub(crate) async fn start_with(command: Command, data: &Path) -> Self {
         Self::try_start_with(command, data).await.expect("the server says where it listens")
     }
@@ -59,7 +59,7 @@ impl Server {
             .env("ADIEU_DATA", data)
             .env("ADIEU_LOG_LEVEL", "error")
             .env("ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", "100000 per 1s")
-            // A refresh whose answer was lost is repeated after the restart, however slow that is.
+            // A refresh whose response was lost is retried after the restart, however slow that is.
             .env("ADIEU_ROTATION_GRACE", "5m")
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -77,7 +77,7 @@ impl Server {
         })
         .await
         .unwrap()?;
-        // Keep reading, so that the server never waits for room in the pipe.
+        // Keep reading, so that the server never blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let client = Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
         let mut server = Self { process, address, client, ready_after: Duration::ZERO };
@@ -94,21 +94,21 @@ impl Server {
         self.process.id().unwrap()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends the stop signal, and waits until the process has ended.
     pub(crate) async fn stop(mut self) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(self.process.wait().await.unwrap().success());
     }
 
-    /// The status of an answer, and whether it says when to try again.
+    /// Returns the status of a response, and whether it has a `Retry-After`.
     pub(crate) async fn retry_after(&self, method: Method, path: &str, token: &str) -> (StatusCode, bool) {
         let request = self.client.request(method, format!("{}{path}", self.address)).bearer_auth(token);
         let response = request.send().await.unwrap();
         (response.status(), response.headers().contains_key("retry-after"))
     }
 
-    /// Asks, and gives status and body; `None` when the server went away before it answered.
+    /// Sends a request and returns status and body; `None` if the server ended before it answered.
     pub(crate) async fn ask(
         &self,
         method: Method,

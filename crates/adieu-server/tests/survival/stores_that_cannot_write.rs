@@ -1,9 +1,9 @@
-//! A store that can't write never answers success: 503 with Retry-After, and it recovers when it can again. Tokens are
-//! verified meanwhile, since that asks memory.
+//! A store that can't write never acknowledges: the response is 503 with Retry-After, and the server recovers when the store can write
+//! again. Tokens are verified meanwhile, since that only needs memory.
 //!
-//! The disks are real: file systems in a mount namespace of their own, one of two megabytes that is filled and one that is
-//! read-only, and a limit on the size of files. No file system can be made read-only while somebody has a file of it open for
-//! writing; to meet that under a running server, the files are made immutable.
+//! The disks are real: file systems in a separate mount namespace, one of two megabytes that is filled and one that is
+//! read-only, and a limit on the size of files. A file system can't be made read-only while a process has a file on it open for
+//! writing; to test that under a running server, the files are made immutable.
 
 use std::{
     fs,
@@ -18,10 +18,10 @@ use tokio::process::Command;
 
 use crate::server::{Server, Tokens};
 
-/// A command in a mount namespace of its own.
+/// A command in its own mount namespace.
 fn privately() -> Command {
     let mut command = Command::new("unshare");
-    // Root needs no namespace of users for it; everybody else has to be root in one of their own.
+    // Root needs no user namespace for it; other users have to be root in one of their own.
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
@@ -29,7 +29,7 @@ fn privately() -> Command {
     command
 }
 
-/// A server whose data folder is a small file system, which nobody else sees.
+/// A server whose data folder is a small file system, which no other process sees.
 async fn on_a_small_disk(folder: &Path) -> Server {
     let script = r#"mount -t tmpfs -o size=2m,mode=700 adieu-test "$ADIEU_DATA" && exec "$0" serve"#;
     let mut command = privately();
@@ -37,7 +37,7 @@ async fn on_a_small_disk(folder: &Path) -> Server {
     Server::start_with(command, folder).await
 }
 
-/// A path inside the server's mount namespace, seen from here.
+/// Returns the path, as seen from here, of a path inside the server's mount namespace.
 fn inside(server: &Server, path: &Path) -> PathBuf {
     PathBuf::from(format!("/proc/{}/root", server.pid())).join(path.strip_prefix("/").unwrap())
 }
@@ -46,7 +46,7 @@ async fn log_in(server: &Server) -> Tokens {
     server.log_in("jose").await.unwrap().1.unwrap()
 }
 
-/// Writes are answered 503 with Retry-After, and tokens are verified all the same.
+/// Checks that writes get 503 with Retry-After, and that tokens are still verified.
 async fn cannot_write_but_verifies(server: &Server, tokens: &Tokens) {
     let outcome = server.retry_after(Method::POST, "/logout", &tokens.access).await;
     assert_eq!(outcome, (StatusCode::SERVICE_UNAVAILABLE, true));
@@ -58,7 +58,7 @@ async fn cannot_write_but_verifies(server: &Server, tokens: &Tokens) {
     assert_eq!(server.get("/livez", None).await, Some(StatusCode::OK));
 }
 
-/// What could not be done can be done now, and was not done before.
+/// Checks that the failed writes now succeed, and had no effect before.
 async fn recovers(server: &Server, tokens: &Tokens) {
     assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
     let (status, refreshed) = server.refresh(&tokens.refresh).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_disk_that_is_full() {
     for size in [4096, 1] {
         while file.write(&vec![1; size]).is_ok_and(|written| written > 0) {}
     }
-    // What is left of the last page of the log is used up by some writes.
+    // Some writes use up the rest of the log's last page.
     for _ in 0..1_000 {
         if server.log_in("jose").await.unwrap().0 == StatusCode::SERVICE_UNAVAILABLE {
             break;
@@ -107,8 +107,8 @@ async fn a_disk_that_is_read_only() {
     assert_eq!(told.trim_end().lines().count(), 1, "{told}");
 }
 
-/// Beside a volume that nobody else sees there is nothing that stays, and beside a folder of a service that may write nowhere else there
-/// is no place: then it is in the folder, and the log says so.
+/// Data beside a volume of a separate namespace does not persist, and beside the folder of a service that may write nowhere else there
+/// is no place for the mark: then it is in the folder, and the log says so.
 #[tokio::test]
 async fn a_mark_that_can_not_be_beside_the_data_folder_is_in_it() {
     for (prepare, why) in [
@@ -141,12 +141,12 @@ async fn a_mark_that_can_not_be_beside_the_data_folder_is_in_it() {
     }
 }
 
-/// Makes all that is in a folder immutable, and the folder; until it is dropped at the latest, or nobody could remove it.
+/// Makes a folder and its content immutable until dropped; otherwise it could not be removed.
 struct ReadOnly<'f>(&'f Path);
 
 impl<'f> ReadOnly<'f> {
     fn make(folder: &'f Path) -> Self {
-        // What is on the disk already is not written to as freely as what waits for it, also where it is mapped.
+        // Data already on the disk is not writable as freely as data waiting to be written, also where it is mapped.
         assert!(std::process::Command::new("sync").args(files(folder)).status().unwrap().success());
         let this = Self(folder);
         this.set("+i");
@@ -174,13 +174,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// The kernel refuses what is written through descriptors that were open before as well, as after an error of a disk.
+/// The kernel also rejects writes through descriptors that were open before, as after a disk error.
 #[tokio::test]
 async fn a_store_that_turns_read_only_under_a_running_server() {
     turns_read_only(|_| ()).await;
 }
 
-/// With all of the write-ahead log taken in, the next write begins the log anew, and notes that first, where it is mapped.
+/// After a complete checkpoint, the next write restarts the log, and records that first, in mapped memory.
 #[tokio::test]
 async fn a_store_that_turns_read_only_when_its_log_was_just_taken_in() {
     turns_read_only(|file| {
@@ -194,7 +194,7 @@ async fn a_store_that_turns_read_only_when_its_log_was_just_taken_in() {
 }
 
 async fn turns_read_only(before: impl Fn(&Path)) {
-    // Rather on a disk than in memory.
+    // On a disk rather than in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = folder.path().join("data");
     let server = Server::start(&data).await;
@@ -210,7 +210,7 @@ async fn turns_read_only(before: impl Fn(&Path)) {
     assert!(wal.write(b"more").is_err(), "open files can still be written: it takes a file system like ext4");
     cannot_write_but_verifies(&server, &tokens).await;
     assert_eq!(server.get("/readyz", None).await, Some(StatusCode::SERVICE_UNAVAILABLE));
-    // For longer than anything goes unnoticed.
+    // For longer than any cache lasts.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(3) {
         assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
@@ -222,7 +222,7 @@ async fn turns_read_only(before: impl Fn(&Path)) {
     recovers(&server, &tokens).await;
     assert_eq!(server.get("/readyz", None).await, Some(StatusCode::OK));
     let later = log_in(&server).await;
-    // It can also be stopped meanwhile.
+    // The server can also be stopped meanwhile.
     before(&data.join("adieu.sqlite"));
     let read_only = ReadOnly::make(&data);
     server.stop().await;
@@ -300,7 +300,7 @@ async fn damaged_database() -> Vec<u8> {
     }
     server.stop().await;
     let file = folder.path().join("data/adieu.sqlite");
-    // Whether a stopped server has left anything in the log beside the file is not what this is about.
+    // Whether a stopped server has left data in the log beside the file does not matter here.
     let connection = rusqlite::Connection::open(&file).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     connection.close().unwrap();

@@ -1,4 +1,4 @@
-//! The suite finds what an engine is likely to get wrong: each of these breaks one promise, and its test fails.
+//! The suite finds likely bugs of an engine: each engine here breaks one promise, and its test fails.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -72,7 +72,7 @@ fn not_waiting() {
     fails(log::a_read_that_waits_in_vain_ends::<Faulty<RESTLESS>>());
 }
 
-/// Each transaction takes numbers when it begins, and others see it when it is done, whichever began before.
+/// Each transaction takes numbers when it begins, and becomes visible when it is done, whichever began first.
 #[derive(Clone)]
 struct Sequence {
     next: Arc<AtomicU64>,

@@ -7,7 +7,7 @@ use adieu_sqlite::Sqlite;
 
 suite!(sqlite: OnFile, log, sessions, keys, restore);
 
-/// A file in a folder of its own.
+/// A file in its own folder.
 pub(crate) struct OnFile(tempfile::TempDir);
 
 impl OnFile {

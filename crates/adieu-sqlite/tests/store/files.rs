@@ -1,4 +1,4 @@
-//! A file that is not ours, or is damaged, stops the start with a clear message and is left as it is.
+//! A file of another program, or a damaged one, stops the start with a clear message and is left unchanged.
 
 use std::{
     collections::BTreeMap,
@@ -18,13 +18,13 @@ use adieu_conformance::{
 
 use crate::engines::OnFile;
 
-/// Every file of a folder with its bytes.
+/// Returns every file of a folder with its bytes.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
 }
 
-/// Opens it, which must fail, and returns the message. Nothing in the folder may have changed.
+/// Opens the store, which must fail, and returns the message. Nothing in the folder may have changed.
 async fn refusal(path: &Path) -> String {
     let folder = path.parent().unwrap();
     let before = contents(folder);
@@ -106,7 +106,7 @@ async fn a_folder_and_a_file_that_may_not_be_read() {
 
     let place = made_and_closed().await;
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o000)).unwrap();
-    // Nothing is kept from the superuser.
+    // The superuser can read everything.
     if fs::read(place.path()).is_err() {
         assert!(message(&place.path()).await.contains("can't be read"));
     }
@@ -121,7 +121,7 @@ async fn a_folder_that_is_not_there() {
 
 #[tokio::test]
 async fn garbage_in_the_middle() {
-    // Somewhere in every page but the first, one page at a time.
+    // Somewhere in every page except the first, one page at a time.
     let pages = fs::read(made_and_closed().await.path()).unwrap().len() / 4_096;
     assert!(pages > 20);
     let mut noticed = 0;
@@ -174,7 +174,7 @@ async fn a_file_that_was_cut_off() {
 
 #[tokio::test]
 async fn a_store_that_nobody_has_open_is_one_file() {
-    // Of threads that close it at the same moment, each may find that it is not the last.
+    // If threads close it at the same moment, each may find that it is not the last.
     for _ in 0..200 {
         let place = OnFile::empty().await;
         place.open().await.append(vec![token("a")]).await.unwrap();
@@ -201,7 +201,7 @@ async fn nobody_else_may_read_it() {
     }
 }
 
-/// Two stores on one file in one process, and another process that wants the file for itself.
+/// Two stores on one file in one process, and another process that requires exclusive use of the file.
 #[tokio::test]
 async fn a_second_store_in_the_process_leaves_the_locks_of_the_first() {
     let place = OnFile::empty().await;
@@ -220,7 +220,7 @@ async fn a_second_store_in_the_process_leaves_the_locks_of_the_first() {
     assert_eq!(read_all(&first, None).await.0, [token("a"), token("b"), token("c")]);
 }
 
-/// Names the file to the other process of the test above.
+/// The environment variable that names the file to the other process of the test above.
 const GIVEN: &str = "ADIEU_TEST_FILE_IN_USE";
 
 #[test]
@@ -244,7 +244,7 @@ async fn a_path_may_have_any_characters() {
     assert!(path.exists());
 }
 
-/// A store of some pages that nobody has open any more, in one file.
+/// Returns a closed store of some pages, in one file.
 async fn made_and_closed() -> OnFile {
     let place = OnFile::empty().await;
     {
@@ -255,7 +255,7 @@ async fn made_and_closed() -> OnFile {
     place
 }
 
-/// The threads of a store end soon after it; what they still hold open keeps the write-ahead log there.
+/// Waits until the store is closed: its threads end soon after it, and their open files keep the write-ahead log in place.
 async fn close(place: &OnFile) {
     let log = place.path().with_extension("sqlite-wal");
     let started = Instant::now();

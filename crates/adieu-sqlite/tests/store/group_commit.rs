@@ -30,7 +30,7 @@ async fn with_guests() -> (OnFile, Sqlite) {
     (place, store)
 }
 
-/// Seats a guest, unless the seat is taken; the first name is written before the seat is found to be.
+/// Seats a guest, unless the seat is taken; the first name is written before the seat is checked.
 async fn seat(store: &Sqlite, name: String, seat: i64) -> Result<(), Error> {
     store
         .transact(move |connection| {
@@ -48,7 +48,7 @@ async fn guests(store: &Sqlite) -> Vec<String> {
     store.query(guests).await.unwrap()
 }
 
-/// Holds the writer in an operation until the returned sender is dropped, so that what is asked meanwhile is one batch.
+/// Holds the writer in an operation until the returned sender is dropped, so that all operations queued meanwhile form one batch.
 async fn hold(store: &Sqlite) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Error>>) {
     let (release, released) = mpsc::channel::<()>();
     let (started, has_started) = tokio::sync::oneshot::channel();
@@ -158,7 +158,7 @@ async fn a_full_queue_is_told_at_once() {
     store.append(vec![token("after")]).await.unwrap();
 }
 
-/// Asks a future for the first time, which queues its operation or finds that it can't be: its outcome in that case.
+/// Polls a future once, which queues its operation; returns its outcome if it could not be queued.
 async fn asked_once<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>>> {
     let mut future = Box::pin(future);
     poll_fn(|context| {
@@ -171,7 +171,7 @@ async fn asked_once<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>>> {
     .ok_or(future)
 }
 
-/// An operation that has been queued while the writer is held.
+/// Queues an operation while the writer is held.
 async fn queued<F: Future>(future: F) -> Pin<Box<F>> {
     match asked_once(future).await {
         Err(future) => future,
@@ -210,7 +210,7 @@ async fn a_store_that_is_full_says_so_and_recovers() {
         };
         store.transact(set)
     };
-    // To no more than there are: whatever needs another page finds the disk full.
+    // To the current number of pages: an operation that needs another page finds the disk full.
     set_limit(1).await.unwrap();
     let many: Vec<_> = (0..1_000).map(|number| token(format!("{number:0>500}"))).collect();
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Whatever reads the store for long, the log can be followed.
+//! Long reads of the store do not block followers of the log.
 
 use std::{
     sync::{Arc, Mutex, mpsc},
@@ -22,7 +22,7 @@ async fn the_log_is_followed_while_all_readers_are_at_work() {
     let store = place.open().await;
     let (end, ends) = mpsc::channel::<()>();
     let ends = Arc::new(Mutex::new(ends));
-    // More than there can be readers.
+    // More than the maximum number of readers.
     let busy: Vec<_> = (0..40)
         .map(|_| {
             let (store, ends) = (store.clone(), Arc::clone(&ends));
@@ -51,7 +51,7 @@ async fn the_log_is_followed_while_all_readers_are_at_work() {
     }
 }
 
-/// In steps: see the same test of PostgreSQL.
+/// In steps: see the corresponding test of PostgreSQL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_of_many_sessions_end_with_the_right_revocations() {
     let place = OnFile::empty().await;

@@ -1,5 +1,5 @@
-//! A file that is removed, replaced or truncated while it is open: nothing that would be found by nobody is answered with success, and
-//! what took its place is left as it is.
+//! A file that is removed, replaced or truncated while it is open: a write that would be lost is not acknowledged, and the file in its
+//! place is left unchanged.
 
 use std::{path::Path, process::Command};
 
@@ -12,7 +12,7 @@ use adieu_sqlite::Sqlite;
 
 use crate::engines::OnFile;
 
-/// By another program: to open and close the file in this process would take the store's locks away.
+/// Runs another program: opening and closing the file in this process would release the store's locks.
 fn run(words: &[&str]) {
     let status = Command::new(words[0]).args(&words[1..]).status().unwrap();
     assert!(status.success(), "{words:?}");
@@ -34,7 +34,7 @@ async fn all_is_refused(store: &Sqlite) {
     }
 }
 
-/// A store with something in it, and something that nobody has moved into the file yet.
+/// Creates a store with content, part of which is only in the write-ahead log.
 async fn begun() -> (OnFile, Sqlite, String) {
     let place = OnFile::empty().await;
     let store = place.open().await;
@@ -50,7 +50,7 @@ async fn one_that_was_removed_takes_nothing() {
     all_is_refused(&store).await;
 }
 
-/// Of the log beside it and of the index of that there would be two, and of the locks in it.
+/// There would be two of the log beside it and of the log's index, which contains the locks.
 #[tokio::test]
 async fn one_whose_log_or_index_was_removed_or_replaced_takes_nothing() {
     for suffix in ["-wal", "-shm"] {
@@ -66,7 +66,7 @@ async fn one_whose_log_or_index_was_removed_or_replaced_takes_nothing() {
     }
 }
 
-/// Whatever SQLite itself would answer: commits of it succeed, and recovery finds none of them.
+/// Whatever SQLite itself would return: its commits succeed, and recovery finds none of them.
 #[tokio::test]
 async fn one_whose_log_was_truncated_or_overwritten_in_place_acknowledges_nothing() {
     for damage in [
@@ -94,7 +94,7 @@ async fn one_whose_log_was_truncated_or_overwritten_in_place_acknowledges_nothin
         let outcome = store.append(vec![token("lost")]).await;
         assert!(matches!(outcome, Err(Error::Unavailable(_))), "{damage}: {outcome:?}");
         all_is_refused(&store).await;
-        // What is damaged is not moved into the file, by which more would be lost.
+        // Damaged content is not moved into the file, which would lose more.
         store.checkpoint().await.unwrap_err();
         let before = std::fs::read(&path).unwrap();
         drop(store);
@@ -137,7 +137,7 @@ async fn others_may_append_to_the_log_and_move_it_into_the_file() {
     assert_eq!(read_all(&place.open().await, None).await.0.len(), expected.len() + 2);
 }
 
-/// The index of the log lies in memory, so to read where it was ends a process.
+/// The index of the log is mapped into memory, so reading past its end would kill the process.
 #[tokio::test]
 async fn one_whose_index_was_truncated_takes_nothing() {
     for bytes in ["0", "4096"] {
@@ -150,7 +150,7 @@ async fn one_whose_index_was_truncated_takes_nothing() {
     }
 }
 
-/// As by somebody who puts a backup back with `cp` while the store is in use.
+/// A backup is restored with `cp` while the store is in use.
 #[tokio::test]
 async fn one_that_was_overwritten_in_place_acknowledges_nothing() {
     for fill in [3_000, 0] {
@@ -167,7 +167,7 @@ async fn one_that_was_overwritten_in_place_acknowledges_nothing() {
         run(&["sh", "-c", &format!("until cat {copy} > {path} && test {path} -nt {path}-wal; do :; done")]);
         store.append(vec![token("lost")]).await.unwrap_err();
         all_is_refused(&store).await;
-        // It is left to whoever put it there.
+        // The file is left as the operator put it there.
         drop(store);
         closed(&path).await;
         assert!(std::fs::read(&path).unwrap() == std::fs::read(&copy).unwrap());
@@ -188,7 +188,7 @@ async fn one_that_was_truncated_takes_nothing() {
 #[tokio::test]
 async fn one_that_was_replaced_takes_nothing_and_leaves_what_is_there_as_it_is() {
     let (_place, store, path) = begun().await;
-    // The other one has a log of its own, which must not go with the first.
+    // The other store has its own log, which must not be removed with the first.
     let (_elsewhere, other, from) = begun().await;
     other.append(vec![token("of the other")]).await.unwrap();
     run(&["mv", &from, &path]);
@@ -202,7 +202,7 @@ async fn one_that_was_replaced_takes_nothing_and_leaves_what_is_there_as_it_is()
     assert_eq!(read_all(&replaced, None).await.0, [token("before"), token("of the other")]);
 }
 
-/// Returns when this process has closed a file. One that had a name and was replaced is called `NAME (deleted)`.
+/// Returns when this process has closed a file. A file that had a name and was replaced is called `NAME (deleted)`.
 async fn closed(path: &str) {
     let is_open = || {
         let open = std::fs::read_dir("/proc/self/fd").unwrap();
@@ -225,7 +225,7 @@ async fn one_that_comes_back_is_used_again() {
     assert!(read_all(&store, None).await.0.contains(&token("after")));
 }
 
-/// It makes the file smaller, and changes nothing that is in it.
+/// It makes the file smaller, and does not change its content.
 #[tokio::test]
 async fn one_that_another_process_has_made_smaller_is_used_on() {
     let (_place, store, path) = begun().await;
@@ -243,7 +243,7 @@ async fn one_that_another_process_has_made_smaller_is_used_on() {
     assert_eq!(read_all(&store, None).await.0, ["before", "after", "and on"].map(token));
 }
 
-/// While the store is in use, and whole: what a backup is to be made with.
+/// While the store is in use and undamaged: the recommended way to make a backup.
 #[tokio::test]
 async fn a_copy_made_by_sqlite_is_a_store() {
     let (place, store, path) = begun().await;
@@ -270,7 +270,7 @@ async fn what_is_no_path_makes_no_file() {
         }
         assert!(!Path::new(path).exists(), "{path}");
     }
-    // Which may well be a name, in a folder.
+    // A file may have that name, in a folder.
     let folder = tempfile::tempdir().unwrap();
     Sqlite::open(folder.path().join(":memory:")).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The engines: one suite that all of them pass, and what is promised of a file beyond it.
+//! The engines: one suite that all of them pass, and the further promises of a file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod broken;

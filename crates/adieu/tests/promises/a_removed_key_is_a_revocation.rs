@@ -1,5 +1,5 @@
-//! Removing a signing key revokes what it has signed: at once where it was done, within the bound everywhere else, and
-//! a node that can't know whether a key was removed refuses.
+//! Removing a signing key revokes everything that it has signed: at once on the node that removed it, within the bound everywhere else. A
+//! node that can't know whether a key was removed rejects its tokens.
 
 use std::{
     sync::{
@@ -44,7 +44,7 @@ async fn the_node_that_removed_it_refuses_at_once_also_what_it_remembers() {
     assert_eq!(refusal(&node, &tokens.access), Some(TokenError::UnknownKey));
     assert_eq!(node.sessions().inspect(&tokens.refresh).err(), Some(TokenError::UnknownKey));
 
-    // Another signs in its place.
+    // Another key signs in its place.
     assert_eq!(signs(&node), removed.successor.unwrap().id);
     let tokens = log_in(&node).await;
     assert_ne!(key_of(&tokens.access), old);
@@ -75,7 +75,7 @@ async fn every_other_node_refuses_it_within_the_bound() {
     };
     assert_eq!(refused, TokenError::UnknownKey);
     println!("the other node knew after {:?}", answered_at.elapsed());
-    // What it signs with changes a moment after what it believes.
+    // The signing key changes a moment after the verification keys.
     while signs(&there) != signs(&here) {
         assert!(answered_at.elapsed() < Duration::from_secs(60), "it goes on signing with what is gone");
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -101,7 +101,7 @@ async fn a_node_that_can_not_read_the_keys_is_stale_after_the_bound_and_recovers
         assert_eq!(refusal(&there, &tokens.access), Some(TokenError::Stale), "{reads:?}");
         let new = log_in(&here).await;
         assert_eq!(refusal(&here, &new.access), None);
-        // Nor can it know that this is no good token: others do, and it may by the next time.
+        // Nor can the node know that this token is invalid: other nodes accept it, and this one may at the next check.
         assert_eq!(refusal(&there, &new.access), Some(TokenError::Stale), "{reads:?}");
 
         store.set(Reads::Work);
@@ -118,7 +118,7 @@ async fn it_is_not_stale_for_it_any_sooner() {
     let tokens = log_in(&node).await;
     time.pass(MAX_STALENESS).await;
     store.set(Reads::Fail);
-    // When the keys were last read, at most a quarter of the bound and a sixteenth have gone by.
+    // Since the last read of the keys, at most a quarter of the bound and a sixteenth have passed.
     time.pass(MAX_STALENESS / 2).await;
     assert_eq!(refusal(&node, &tokens.access), None);
     store.set(Reads::Work);
@@ -149,7 +149,7 @@ async fn an_answer_that_comes_late_does_not_bring_it_back() {
     let tokens = log_in(&node).await;
     let old = signs(&node);
 
-    // A read that has found the key is on its way while the key is removed.
+    // A read that has found the key is in flight while the key is removed.
     store.set(Reads::Wait);
     time.0.advance(MAX_STALENESS / 2);
     store.waiting.acquire().await.unwrap().forget();
@@ -166,7 +166,7 @@ async fn an_answer_that_comes_late_does_not_bring_it_back() {
     }
     store.let_through.add_permits(1);
     removing.await.unwrap();
-    // Whoever takes the late answer in does so at one of these steps.
+    // If a node applied the late answer, it would do so at one of these steps.
     for _ in 0..100 {
         assert_eq!(refusal(&node, &tokens.access), Some(TokenError::UnknownKey));
         tokio::task::yield_now().await;
@@ -175,8 +175,8 @@ async fn an_answer_that_comes_late_does_not_bring_it_back() {
     assert_eq!(refusal(&node, &tokens.access), Some(TokenError::UnknownKey));
 }
 
-/// A check that begins while a node is stale, and ends when it has just learned that the key is gone, must not take the
-/// freshness of the end for that of the key of the beginning.
+/// A check may begin while a node is stale, and end when the node has just learned that the key was removed. It must not combine the
+/// freshness at the end with the key at the beginning.
 #[test]
 fn a_node_that_becomes_fresh_during_a_check_does_not_let_it_through() {
     const ROUNDS: usize = 3_000;
@@ -210,7 +210,7 @@ fn a_node_that_becomes_fresh_during_a_check_does_not_let_it_through() {
         });
         let checking: Vec<_> = checking.collect();
         for _ in 0..ROUNDS {
-            // Stale while the key is there, fresh while it is not.
+            // Stale while the key exists, fresh while it does not.
             clock.advance(MAX_STALENESS * 2);
             decoder.replace_keys(set(&[&key, &other]));
             std::thread::sleep(Duration::from_micros(50));
@@ -234,7 +234,7 @@ async fn who_removes_the_key_that_signs_puts_another_in_its_place() {
     let planned = rotate_key(&store, None, NOON, NOON.plus(hour)).await.unwrap();
     assert_eq!(planned.algorithm, Algorithm::ES256);
 
-    // One that does not sign yet, or not any more, needs no successor.
+    // A key that does not sign yet, or no longer signs, needs no successor.
     let removed = remove_key(&store, &planned.id, NOON).await.unwrap().unwrap();
     assert!(removed.successor.is_none());
     let second = rotate_key(&store, None, NOON, NOON.plus(hour)).await.unwrap();
@@ -243,7 +243,7 @@ async fn who_removes_the_key_that_signs_puts_another_in_its_place() {
     assert!(removed.successor.is_none());
     assert_eq!(ids(&store).await, std::slice::from_ref(&second.id));
 
-    // The last one signs, whatever the clock says.
+    // The last key signs, whatever the clock says.
     for now in [NOON, later] {
         let only = ids(&store).await.remove(0);
         let removed = remove_key(&store, &only, now).await.unwrap().unwrap();
@@ -252,7 +252,7 @@ async fn who_removes_the_key_that_signs_puts_another_in_its_place() {
         assert_eq!(ids(&store).await, [successor.id]);
     }
 
-    // Before one that is planned.
+    // Before a planned one.
     let signing = ids(&store).await.remove(0);
     let planned = rotate_key(&store, None, later, later.plus(hour)).await.unwrap();
     let removed = remove_key(&store, &signing, later).await.unwrap().unwrap();

@@ -1,5 +1,5 @@
-//! A backup that is put back has forgotten what was revoked after it was made: that is noticed, and every token from before
-//! is refused. And nothing else is taken for it.
+//! A restored backup lacks the revocations made after it: nodes notice the restore, and reject every token from before. Nothing else is
+//! mistaken for a restore.
 
 use std::{
     fs,
@@ -21,10 +21,10 @@ use adieu_sqlite::{Sqlite, rusqlite::Connection};
 
 use crate::support::{NOON, issuer, jose};
 
-/// Only a test that hangs meets it.
+/// Only a test that hangs reaches it.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A store, and beside it what is not backed up.
+/// A store, and beside it the files that are not backed up.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -52,7 +52,7 @@ impl Place {
         self.builder().start(self.open().await).await.unwrap()
     }
 
-    /// Somebody who knows nothing of the mark.
+    /// Starts a node that does not have the mark.
     async fn start_elsewhere(&self) -> Node {
         Node::builder(issuer()).start(self.open().await).await.unwrap()
     }
@@ -64,7 +64,7 @@ impl Place {
         copy
     }
 
-    /// Puts a copy in the place of the store, which nobody has open.
+    /// Replaces the store by a copy; no process has it open.
     fn put_back(&self, copy: &Path) {
         for file in ["adieu.sqlite-wal", "adieu.sqlite-shm"] {
             let _ = fs::remove_file(self.0.path().join(file));
@@ -74,7 +74,7 @@ impl Place {
     }
 }
 
-/// Ends a node, and waits until nobody has its files open.
+/// Stops a node, and waits until its files are closed.
 async fn stop(place: &Place, node: Node) {
     drop(node);
     let log = place.store().with_extension("sqlite-wal");
@@ -127,7 +127,7 @@ async fn every_token_from_before_is_refused() {
     let node = place.start().await;
     assert_all_is_revoked(&node, &[&left, &stayed, &after]).await;
 
-    // And so it stays, told at each start, until somebody accepts it.
+    // It stays so, and is reported at each start, until the operator accepts the restore.
     let new = log_in(&node).await;
     let noticed_at = node.restored_at();
     stop(&place, node).await;
@@ -142,8 +142,8 @@ async fn every_token_from_before_is_refused() {
     assert_eq!(refusal(&node, &left.access), Some(TokenError::Revoked(RevokedBy::Everything)));
 }
 
-/// The shortest way back: by the one entry that was acknowledged just before the process was gone, with nothing written in
-/// the background since.
+/// The smallest rollback: by the one entry that was acknowledged just before the process ended, with nothing written in the background
+/// since.
 #[tokio::test]
 async fn also_when_only_the_last_logout_is_missing() {
     let place = Place::new();
@@ -152,7 +152,7 @@ async fn also_when_only_the_last_logout_is_missing() {
     log_out(&node, &first).await;
     let copy = place.copy("backup");
     log_out(&node, &last).await;
-    // As the system has the file, and would have it after `kill -9`.
+    // The file as the system has it, and would have it after `kill -9`.
     fs::copy(place.mark(), place.0.path().join("mark")).unwrap();
     stop(&place, node).await;
     fs::copy(place.0.path().join("mark"), place.mark()).unwrap();
@@ -183,7 +183,7 @@ async fn also_when_others_have_gone_on_with_the_copy() {
     }
 }
 
-/// Waits until the mark remembers the last entry of the log.
+/// Waits until the mark records the last entry of the log.
 async fn settle(place: &Place, node: &Node) {
     let store = place.open().await;
     let started = Instant::now();
@@ -227,7 +227,7 @@ async fn of_several_nodes_the_first_acts_and_all_know() {
     assert_eq!(cut_offs, 1);
 }
 
-/// As `.restore` of the shell of SQLite does it: the file is the same, and the node has it open.
+/// Restores as the SQLite shell's `.restore` does: the file is the same, and the node has it open.
 fn go_back_under_it(place: &Place, copy: &Path, then: &str) {
     let statement = format!(
         "ATTACH '{}' AS copy; BEGIN IMMEDIATE; DELETE FROM main.revocation; DELETE FROM main.session; \
@@ -299,7 +299,7 @@ fn session_of(issuer: &str) -> Revocation {
     }
 }
 
-/// A key that somebody else may have must not come back with the backup: it signs whatever they like, issued after any cut-off.
+/// A key that may be stolen must not come back with the backup: its holder can sign any token, with an issue time after any cut-off.
 #[tokio::test]
 async fn a_key_that_was_removed_does_not_come_back() {
     let place = Place::new();
@@ -313,7 +313,7 @@ async fn a_key_that_was_removed_does_not_come_back() {
     let store = place.open().await;
     let key = StoredKey::of(&SigningKey::generate(Algorithm::EdDSA).unwrap(), NOON).unwrap();
     store.replace_keys(Some(key), vec![stolen.clone()]).await.unwrap();
-    // Noticed at the next start.
+    // The next start notices it.
     let node = place.start().await;
     stop_with(&place, node, store).await;
 
@@ -326,7 +326,7 @@ async fn a_key_that_was_removed_does_not_come_back() {
     assert!(keys.len() == 1 && keys[0].id != stolen, "the only key of the backup was replaced");
 }
 
-/// As when the tables of a backup are put back one by one, and the operator accepts it at once.
+/// The tables of a backup are restored one by one, and the operator accepts the restore at once.
 #[tokio::test]
 async fn a_session_that_comes_back_later_has_ended_before_the_restore_is_accepted() {
     let place = Place::new();
@@ -350,7 +350,7 @@ async fn stop_with(place: &Place, node: Node, store: Sqlite) {
     stop(place, node).await;
 }
 
-/// Somebody removed the file, and the node made an empty one.
+/// The file was removed, and the node created an empty one.
 #[tokio::test]
 async fn a_store_that_was_emptied_is_noticed() {
     let place = Place::new();
@@ -363,7 +363,7 @@ async fn a_store_that_was_emptied_is_noticed() {
 
     fs::remove_file(place.store()).unwrap();
     let node = start().await;
-    // The key is not in the store, so both are well signed.
+    // The key is not in the store, so both tokens have valid signatures.
     assert_all_is_revoked(&node, &[&left, &stayed]).await;
     let new = log_in(&node).await;
     stop(&place, node).await;
@@ -379,7 +379,7 @@ async fn another_store_is_not_a_backup_but_the_one_before_it_is() {
     let first = place.copy("first");
     stop(&place, node).await;
 
-    // Of a store that was never seen here, and in which something was revoked, nothing is known: it may be the right one.
+    // A store never seen here, which has revocations, is unknown: it may be the right one.
     fs::remove_file(place.store()).unwrap();
     stop(&place, {
         let node = place.start_elsewhere().await;
@@ -392,7 +392,7 @@ async fn another_store_is_not_a_backup_but_the_one_before_it_is() {
     assert!(refusal(&node, &tokens.access).is_some(), "of another key");
     stop(&place, node).await;
 
-    // What was revoked in the other one, the first does not know.
+    // The first store lacks the revocations of the other one.
     place.put_back(&first);
     assert_all_is_revoked(&place.start().await, &[&tokens]).await;
 }
@@ -460,7 +460,7 @@ async fn a_mark_that_can_not_be_read_stops_the_start_and_is_left_as_it_is() {
     fs::create_dir(place.mark()).unwrap();
     assert!(matches!(start().await, Some(Error::Foreign(message)) if message.contains("can't be used")));
 
-    // Without a file, or with one that was made and never written, it begins.
+    // Without a file, or with one that was created and never written, the mark starts empty.
     fs::remove_dir(place.mark()).unwrap();
     assert!(start().await.is_none());
     fs::write(place.mark(), "").unwrap();
@@ -486,7 +486,7 @@ fn ending_at(position: u64) -> LogState {
     }
 }
 
-/// Whatever page of it is lost with the power.
+/// Whichever page of it is lost in a power failure.
 #[tokio::test]
 async fn a_mark_that_was_torn_still_says_nearly_as_much() {
     let folder = tempfile::tempdir().unwrap();
@@ -512,7 +512,7 @@ async fn a_mark_that_was_torn_still_says_nearly_as_much() {
     assert_eq!(found, [9, 10, 10]);
 }
 
-/// Two processes, such as a server and a command: neither takes back what the other has noted.
+/// Two processes, such as a server and a command: neither undoes the other's records.
 #[test]
 fn a_mark_is_shared() {
     let folder = tempfile::tempdir().unwrap();
@@ -534,7 +534,7 @@ fn a_mark_is_shared() {
     assert_eq!(HighWater::look(&path).unwrap().unwrap().position(), Position::new(800));
 }
 
-/// Restarts, crashes, pruning, lapsed entries, changed settings: the log never goes back by any of it.
+/// Restarts, crashes, pruning, expired entries, changed settings: none of them makes the log look rolled back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_else_is_taken_for_it() {
     let place = Place::new();
@@ -552,7 +552,7 @@ async fn nothing_else_is_taken_for_it() {
                     clock.advance(Duration::from_secs(random.u64(1..100_000)));
                     run_maintenance(&**node.log(), sessions.store(), clock.now()).await.unwrap();
                 }
-                // Hidden from the start: it lapsed before it came.
+                // Hidden from the start: the entry expired before it was appended.
                 1 => {
                     let lapsed = Revocation { lapses_at: Timestamp::from_unix(1), ..session_of("a") };
                     sessions.revoke(vec![lapsed]).await.unwrap();

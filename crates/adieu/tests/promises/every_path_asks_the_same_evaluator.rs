@@ -1,4 +1,4 @@
-//! Verification, refresh and logout ask one function whether a token has been revoked, whatever revoked it.
+//! Verification, refresh and logout use one function to decide whether a token is revoked, whatever revoked it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn whatever_revoked_it_every_path_refuses() {
         };
         let lapses_at = Revocation::lapse_for(NOON.plus(Duration::from_secs(30 * 24 * 60 * 60)));
         let revocations = targets.into_iter().map(|target| Revocation { issuer: issuer(), target, lapses_at });
-        // In the log only: the session's row is still there, so no path can hide behind it.
+        // In the log only: the session's row still exists, so no path can rely on it.
         node.sessions.revoke(revocations.collect()).await.unwrap();
 
         let refusal = TokenError::Revoked(by);

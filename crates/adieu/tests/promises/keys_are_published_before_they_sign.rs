@@ -1,4 +1,4 @@
-//! A new key is known everywhere before anything is signed with it, and an old one stays until nothing of it is left.
+//! A new key is known everywhere before it signs, and an old key stays until no token signed by it is left.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn a_rotation_on_one_node_is_honoured_by_the_others_and_refuses_nobody() {
         assert_eq!((signs(node), key_of(&log_in(node).await.access)), (old.clone(), old.clone()));
     }
 
-    // Each signs with it from the very second on, and each knows it.
+    // Each node signs with it from that very second, and each node knows it.
     time.jump(HOUR - MAX_STALENESS * 2 - Duration::from_secs(1)).await;
     assert_eq!((signs(&here), signs(&there)), (old.clone(), old.clone()));
     time.pass(Duration::from_secs(1)).await;
@@ -48,7 +48,7 @@ async fn a_rotation_on_one_node_is_honoured_by_the_others_and_refuses_nobody() {
         assert_eq!(refusal(one, &refreshed.access), None);
     }
 
-    // What the old one has signed is good until it expires, and is exchanged for something of the new one.
+    // A token of the old key is valid until it expires, and a refresh exchanges it for one of the new key.
     let refreshed = refresh(&there, &before.refresh).await.unwrap();
     assert_eq!((key_of(&before.refresh), key_of(&refreshed.access)), (old, new.id.clone()));
     let (renewed, _) = here.sessions().renew(&refreshed.access, &Default::default()).await.unwrap();
@@ -95,7 +95,7 @@ async fn two_rotations_at_once_are_harmless() {
     assert_eq!(signs(&here), signs(&there));
     assert!(made.contains(&signs(&here)));
     for tokens in [before.access, log_in(&here).await.access, log_in(&there).await.access] {
-        // An hour is longer than an access token lives.
+        // An hour is longer than the lifetime of an access token.
         let expected = (key_of(&tokens) != signs(&here)).then_some(TokenError::Expired);
         assert_eq!((refusal(&here, &tokens), refusal(&there, &tokens)), (expected.clone(), expected));
     }
@@ -111,7 +111,7 @@ async fn a_key_signs_only_once_its_time_has_come_also_on_a_clock_that_goes_back(
     assert_eq!(signs(&node), new.id);
     time.0.set_wall(NOON);
     assert_eq!(signs(&node), old);
-    // Before any key's time, somebody has to sign.
+    // Before the time of every key, one of them has to sign.
     time.0.set_wall(Timestamp::ZERO);
     assert_eq!(signs(&node), old);
 }
@@ -130,7 +130,7 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
     let until = retained_until(&keys, &old, lifetime).unwrap();
     assert!(until > new.signs_from.plus(lifetime));
 
-    // In its last second it signs a refresh token that lives for as long as any can.
+    // In its last second it signs a refresh token with the longest possible lifetime.
     time.jump(HOUR - Duration::from_secs(3)).await;
     let tokens = {
         let options = adieu::session::TokenOptions { refresh_lifetime: Some(lifetime), ..Default::default() };
@@ -151,7 +151,7 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
     assert_eq!(ids(&store).await, [old, new.id.clone()]);
     assert_eq!(forget(until).await, 1);
     assert_eq!(ids(&store).await, std::slice::from_ref(&new.id));
-    // The one that signs is never forgotten.
+    // The signing key is never removed.
     assert_eq!(forget(Timestamp::MAX).await, 0);
     assert_eq!(ids(&store).await, [new.id]);
 }
@@ -183,7 +183,7 @@ async fn a_session_of_longer_lived_settings_keeps_its_key() {
     assert_eq!(forget().await, 0);
     let tokens = refresh(&node, &tokens.refresh).await.unwrap();
 
-    // Once it has ended, nothing needs the key any more.
+    // After the session has ended, the key is no longer needed.
     node.sessions().log_out(&tokens.access, Scope::This).await.unwrap();
     assert_eq!(forget().await, 1);
     assert!(!ids(&store).await.contains(&old));
@@ -202,14 +202,14 @@ async fn housekeeping_forgets_it_by_a_clock_that_can_be_trusted() {
         }
     };
     minutes(20).await;
-    // Ahead by a year for a moment.
+    // The clock is ahead by a year for a moment.
     let now = time.0.now();
     time.0.set_wall(now.plus(DAY * 365));
     minutes(5).await;
     time.0.set_wall(now.plus(Duration::from_secs(300)));
     minutes(20).await;
     assert_eq!(ids(&store).await.len(), 2);
-    // For good.
+    // Now permanently.
     time.0.set_wall(now.plus(DAY * 365));
     minutes(20).await;
     assert_eq!(ids(&store).await.len(), 1);
@@ -242,7 +242,7 @@ async fn a_node_with_a_key_of_its_own_takes_no_notice() {
 async fn a_key_of_every_algorithm_can_be_made_and_kept() {
     let store = Memory::new();
     for (index, algorithm) in Algorithm::ALL.into_iter().enumerate() {
-        // To make an RSA key takes seconds, and the way is the same for all of them.
+        // Generating an RSA key takes seconds, and the code is the same for all of them.
         if matches!(algorithm.as_str(), "RS384" | "RS512" | "PS256" | "PS384" | "PS512") {
             continue;
         }
@@ -269,7 +269,7 @@ async fn no_more_keys_are_made_than_a_set_can_hold() {
     };
     assert!(matches!(refused, Error::Key(_)), "{refused}");
     assert_eq!(made, ids(&store).await.len());
-    // Many at once go beyond that, and not too far.
+    // Many concurrent calls exceed that limit, but not by much.
     assert!(made * 2 <= adieu::token::MAX_KEYS);
     assert!(Node::builder(issuer()).start(store).await.is_ok());
 }

@@ -1,4 +1,4 @@
-//! Nodes that share a store and its keys, on clocks that a test moves.
+//! Nodes that share a store and its keys, on clocks that the test moves.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::{NOON, issuer, jose};
 
-/// What happens to reads of the keys. Everything else works.
+/// The fault of reads of the keys. Everything else works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Reads {
@@ -29,11 +29,11 @@ pub(crate) enum Reads {
     Fail,
     /// They are never answered.
     Hang,
-    /// They find what there is, and are answered when somebody lets them.
+    /// They return the current keys, but only when the test releases them.
     Wait,
 }
 
-/// A store in memory whose keys can be out of reach. Clones share what is kept, and what is wrong.
+/// A store in memory whose keys can be unreachable. Clones share the content and the fault.
 #[derive(Clone)]
 pub(crate) struct Faulty {
     pub(crate) memory: Memory,
@@ -170,7 +170,7 @@ impl Time {
         self.builder().start(store.clone()).await.unwrap()
     }
 
-    /// Lets a little time pass, several times.
+    /// Advances time in several small steps.
     pub(crate) async fn pass(&self, duration: Duration) {
         const STEP: Duration = Duration::from_millis(5);
         let wall = self.0.now();
@@ -180,12 +180,12 @@ impl Time {
             self.0.advance(step);
             tokio::time::sleep(step).await;
             left -= step;
-            // It counts whole seconds, and forgets what is less.
+            // The wall clock counts whole seconds, and drops fractions.
             self.0.set_wall(Timestamp::from_unix(wall.as_unix() + (duration - left).as_secs()));
         }
     }
 
-    /// Jumps, and lets the nodes read what has happened meanwhile.
+    /// Jumps, and lets the nodes read the changes since.
     pub(crate) async fn jump(&self, duration: Duration) {
         self.0.advance(duration);
         self.pass(Duration::from_secs(2)).await;
@@ -201,17 +201,17 @@ pub(crate) async fn refresh(node: &Node, token: &str) -> Result<TokenPair, Sessi
     node.sessions().refresh(&token, Default::default()).await
 }
 
-/// Why an access token is refused; `None` when it is good.
+/// Returns why an access token is rejected; `None` if it is valid.
 pub(crate) fn refusal(node: &Node, token: &str) -> Option<TokenError> {
     node.verifier().verify(token).err()
 }
 
-/// The key that a token names.
+/// Returns the id of the key that a token names.
 pub(crate) fn key_of(token: &str) -> String {
     jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
 
-/// The key that a node signs with now.
+/// Returns the id of the key that a node signs with now.
 pub(crate) fn signs(node: &Node) -> String {
     node.signing_key().key_id().unwrap().to_string()
 }

@@ -1,5 +1,5 @@
-//! Logging out ends the session: its access tokens, also those minted by refresh, and its refresh token. From either
-//! token; also with an expired one. A second time is told that the token is already revoked, and changes nothing.
+//! Logging out ends the session: its access tokens, including refreshed ones, and its refresh token. Either token works for it, even
+//! an expired one. A second logout gets the error that the token is already revoked, and changes nothing.
 
 use std::{num::NonZeroUsize, time::Duration};
 

@@ -1,7 +1,7 @@
-//! A logout that was answered with success is on stable storage.
+//! A logout that was acknowledged is on stable storage.
 //!
-//! That it also outlives `kill -9`, and that a store that can't write never answers success, is shown on the server,
-//! whose tests end real processes and fill real disks.
+//! The tests of the server show that it also survives `kill -9`, and that a store that can't write never acknowledges: they end real
+//! processes and fill real disks.
 
 use adieu::{revocation::RevokedBy, session::Scope, token::TokenError};
 use adieu_sqlite::Sqlite;
@@ -37,7 +37,7 @@ async fn a_commit_is_synced_to_the_disk() {
     };
     // 2 is FULL: with a write-ahead log, every commit is followed by a sync.
     assert_eq!(pragma("synchronous").await.unwrap(), 2);
-    // No commit moves the log into the file by itself: the writer does, once it has looked at the log.
+    // Commits do not checkpoint: the writer does, after it has checked the log.
     assert_eq!(pragma("wal_autocheckpoint").await.unwrap(), 0);
 }
 

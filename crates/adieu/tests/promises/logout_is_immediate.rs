@@ -1,5 +1,5 @@
-//! On the node that answered the logout, the next check of that token refuses it; whatever the answer was that told
-//! that the session has ended.
+//! On the node that answered the logout, the next check of that token rejects it, whichever response reported that the
+//! session has ended.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ async fn a_client_that_hung_up_and_asks_again_is_told_the_truth() {
             tokio::task::yield_now().await;
         }
         first.abort();
-        // Logged out now or before: either way the token is refused from here on.
+        // Logged out now or before: either way the token is rejected from here on.
         let _ = node.sessions.log_out(&tokens.access, Scope::This).await;
         assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Session)), "round {round}");
     }

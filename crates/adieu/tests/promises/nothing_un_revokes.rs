@@ -1,4 +1,4 @@
-//! Nothing un-revokes: not a refresh in flight, not a second revocation, not a restart, not a clock that goes back.
+//! Nothing undoes a revocation: not a refresh in flight, not a second revocation, not a restart, not a clock that goes back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ async fn a_refresh_that_races_a_logout_leaves_no_live_token() {
             }
         });
         start.wait().await;
-        // Who comes first is the scheduler's choice; leaning either way makes sure that both happen.
+        // The scheduler decides which comes first; the delays make sure that both orders happen.
         for _ in 0..round % 8 {
             tokio::task::yield_now().await;
         }
@@ -62,12 +62,12 @@ async fn nor_does_one_that_races_the_end_of_everything() {
         let refresh = tokio::spawn({
             let (node, token) = (Arc::clone(&node), tokens.refresh.clone());
             async move {
-                // Time goes on while the other is on its way: a token of a later second than the cut-off.
+                // Time advances while the other call is in flight: a token with a later second than the cut-off.
                 node.clock.advance(Duration::from_secs(1));
                 node.refresh(&token).await
             }
         });
-        // It is not waited until the second of the cut-off is over.
+        // The call does not wait until the second of the cut-off is over.
         node.sessions.revoke_named(vec![Name::Everything.into()]).await.unwrap();
         let ended_first = node.store.sessions(None, 1).await.unwrap().is_empty();
         assert!(ended_first);
@@ -86,7 +86,7 @@ async fn a_second_answer_to_a_refresh_is_no_later_than_the_first() {
     node.clock.advance(Duration::from_secs(5));
     node.catch_up().await;
     let again = node.refresh(&first.refresh).await.unwrap();
-    // A cut-off of a second before the second answer, as a clock that is set back makes one.
+    // A cut-off in a second before the second response, as a clock that is set back produces.
     node.clock.set_wall(NOON);
     node.sessions.revoke_everything().await.unwrap();
     node.clock.set_wall(NOON.plus(Duration::from_secs(10)));
@@ -147,7 +147,7 @@ async fn a_cut_off_is_over_when_it_is_answered() {
             0 => node.sessions().revoke_everything().await.unwrap(),
             _ => node.sessions().revoke_subject(jose()).await.unwrap(),
         };
-        // By another node, which has not heard of it yet.
+        // By another node, which has not read it yet.
         assert_eq!(node.verifier().index().check(&facts(node.clock().now())), None, "round {round}");
         assert!(node.verifier().index().check(&facts(before)).is_some());
     }

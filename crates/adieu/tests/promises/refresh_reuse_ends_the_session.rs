@@ -1,5 +1,5 @@
-//! A refresh token is good once; it gets the same successor for as long as nobody has used that, and within the grace the
-//! one after it; anything else is reuse.
+//! A refresh token works once. It gets the same successor until that one has been used, and within the grace period the current token;
+//! any other use is reuse and ends the session.
 
 use std::time::Duration;
 
@@ -42,24 +42,24 @@ async fn a_lost_response_logs_nobody_out() {
     }
 }
 
-/// What a refresh token gets.
+/// The result of presenting a refresh token.
 #[derive(Debug, PartialEq)]
 enum Gets {
-    /// A successor that nobody had before.
+    /// A new successor.
     Successor,
-    /// The refresh token that is good now.
+    /// The current refresh token.
     Current,
     /// The end of the session.
     TheEnd,
 }
 
-/// The grace in seconds; the pauses after each refresh of the chain that the first token began; and what that token gets then.
+/// The grace in seconds; the pauses after each refresh in the first token's chain; and the result of presenting that token then.
 const WHAT_THE_FIRST_GETS: &[(u64, &[u64], Gets)] = &[
     (10, &[], Gets::Successor),
-    // Nobody has used its successor.
+    // Its successor has not been used.
     (10, &[0], Gets::Current),
     (10, &[DAY], Gets::Current),
-    // Its successor has been used, and what counts is when it was used itself.
+    // Its successor has been used; the grace counts from the use of the first token itself.
     (10, &[0, 0], Gets::Current),
     (10, &[0, 10], Gets::Current),
     (10, &[10, 0], Gets::Current),
@@ -68,7 +68,7 @@ const WHAT_THE_FIRST_GETS: &[(u64, &[u64], Gets)] = &[
     (10, &[11, 0], Gets::TheEnd),
     (10, &[6, 6], Gets::TheEnd),
     (14 * 60, &[1, 800], Gets::Current),
-    // The successor of that has been used as well.
+    // The successor's successor has been used as well.
     (10, &[0, 0, 0], Gets::TheEnd),
     (14 * 60, &[1, 1, 1], Gets::TheEnd),
     (10, &[0, 0, 0, 0], Gets::TheEnd),
@@ -100,7 +100,7 @@ async fn what_a_refresh_token_gets_depends_on_whose_successor_was_used_and_when(
             Err(error) => panic!("{error}"),
         };
         assert_eq!(gets, *expected, "with a grace of {grace} s, after {pauses:?}");
-        // Nobody is left with a session that another was told has ended.
+        // After one caller was told that the session has ended, no other caller can use it.
         let goes_on = node.refresh(&current.refresh).await.is_ok();
         let is_reuse = *expected == Gets::TheEnd || (*grace == 0 && *expected == Gets::Successor);
         assert_eq!(goes_on, !is_reuse, "with a grace of {grace} s, after {pauses:?}");
@@ -114,7 +114,7 @@ async fn reuse_after_the_grace_ends_the_session() {
     let stolen = node.refresh(&first.refresh).await.unwrap();
     node.clock.advance(Duration::from_secs(12));
     node.catch_up().await;
-    // The second to use it, when the first has gone on.
+    // The second user of the token, after the first has continued.
     let used = node.refresh(&stolen.refresh).await.unwrap();
     let second = node.refresh(&used.refresh).await.unwrap();
     node.clock.advance(Duration::from_secs(12));
@@ -139,7 +139,7 @@ async fn the_grace_begins_when_a_token_is_used_and_not_when_its_successor_is() {
     assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
 }
 
-/// From a log file, say.
+/// A token from a log file, for example.
 #[tokio::test]
 async fn one_that_was_used_up_ends_its_own_session_at_most() {
     for scope in [Scope::All, Scope::Others] {
@@ -154,7 +154,7 @@ async fn one_that_was_used_up_ends_its_own_session_at_most() {
         assert_eq!(node.refusal(&third.access), Some(REVOKED), "{scope:?}");
         assert_eq!(node.refusal(&elsewhere.access), None, "{scope:?}");
     }
-    // One whose successor nobody has used could be used again.
+    // A token whose successor has not been used could be used again.
     let node = Node::start().await;
     let (first, elsewhere) = (node.log_in(jose()).await, node.log_in(jose()).await);
     node.refresh(&first.refresh).await.unwrap();

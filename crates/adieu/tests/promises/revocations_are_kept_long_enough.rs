@@ -1,4 +1,4 @@
-//! A revocation outlives every token it matches, and is gone, on disk and in memory, soon after.
+//! A revocation outlives every token it matches, and is removed, on disk and in memory, soon after.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn it_outlives_the_last_access_token_and_is_then_forgotten() {
     assert_eq!(node.index.stats().entries, 0);
 }
 
-/// The same refresh token again gives another access token.
+/// The same refresh token returns another access token.
 #[tokio::test]
 async fn it_outlives_an_access_token_that_a_second_answer_gave() {
     let node = Node::start().await;
@@ -54,7 +54,7 @@ async fn it_outlives_an_access_token_that_a_second_answer_gave() {
     assert_eq!(node.refusal(&again.access), Some(TokenError::Revoked(RevokedBy::Session)));
 }
 
-/// Nothing is known any more of what has ended of a token that old, so it counts as expired, whatever the clock says.
+/// The revocations of so old a token have been pruned, so it counts as expired, whatever the clock says.
 #[tokio::test]
 async fn once_it_may_be_forgotten_its_token_ends_its_own_session_at_most() {
     let node = Node::start().await;
@@ -84,7 +84,7 @@ async fn it_outlives_tokens_that_were_minted_when_they_lived_longer() {
         node.log_in(jose()).await
     };
 
-    // The administrator makes tokens live shorter, and restarts.
+    // The administrator shortens the lifetime of tokens, and restarts.
     let node = Node::on_file(&file, Setup::default()).await;
     node.sessions.log_out(&tokens.refresh, Scope::This).await.unwrap();
     node.clock.advance(hour - Duration::from_secs(1));

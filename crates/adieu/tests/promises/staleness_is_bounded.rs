@@ -1,4 +1,4 @@
-//! A node that can't prove that it is fresh enough refuses, unless it was configured to accept.
+//! A node that can't prove that it is fresh enough rejects tokens, unless it is configured to accept them.
 
 use std::{
     sync::{
@@ -112,7 +112,7 @@ async fn a_log_with_another_identity_takes_nothing_back() {
     assert_ne!(page.cursor.log, cursor.log);
 }
 
-/// A node that the others know of under one identity of the log only: under another one, they may have lost what it said.
+/// The other nodes know this node under one identity of the log only: under another one, they may have lost its report.
 #[tokio::test]
 async fn what_is_read_under_an_identity_that_has_no_limit_proves_nothing() {
     let (store, limit) = (Memory::new(), Limit::never());
@@ -128,7 +128,7 @@ async fn what_is_read_under_an_identity_that_has_no_limit_proves_nothing() {
     };
     let in_an_hour = Moment::from_nanos(SystemClock.moment().as_nanos() + 3_600_000_000_000);
     limit.raise(&another, in_an_hour);
-    // Long enough to be read often.
+    // Long enough for several reads.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(refusal(), Some(TokenError::Stale));
     limit.raise(&log, in_an_hour);

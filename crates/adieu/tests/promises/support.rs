@@ -1,4 +1,4 @@
-//! A node of Adieu without a network: a store, an index that follows it, sessions.
+//! A node of Adieu without a network: a store, an index that follows it, and sessions.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use adieu::{
 use adieu_sqlite::Sqlite;
 use serde_json::Map;
 
-/// The start of every test's time.
+/// The start time of every test.
 pub(crate) const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(2);
 
@@ -29,7 +29,7 @@ pub(crate) struct Node {
     pub(crate) follower: Follower,
 }
 
-/// What a node is made of beside its store.
+/// The parts of a node other than its store.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) clock: ManualClock,
@@ -52,12 +52,12 @@ pub(crate) fn jose() -> Subject {
 }
 
 impl Node {
-    /// On a store in memory.
+    /// Starts on a store in memory.
     pub(crate) async fn start() -> Self {
         Self::on(Memory::new(), Setup::default()).await
     }
 
-    /// On a file, which other nodes may be on as well.
+    /// Starts on a file, which other nodes may share.
     pub(crate) async fn on_file(path: &Path, setup: Setup) -> Self {
         Self::on(Sqlite::open(path).await.unwrap(), setup).await
     }
@@ -83,7 +83,7 @@ impl Node {
         let follower = Follower::start(Arc::clone(&log), Arc::clone(&index), Arc::clone(&clock), MAX_STALENESS);
         follower.ready().await.unwrap();
         let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
-        // What is remembered of a token must never make a difference to a promise.
+        // The cache must never make a difference to a promise.
         let decoder = Decoder::new(Rules::new(setup.settings.issuer.clone()), keys).with_cache(CacheLimits::default());
         let verifier = Verifier::new(
             decoder,
@@ -106,12 +106,12 @@ impl Node {
         self.sessions.refresh(&token, Map::new()).await
     }
 
-    /// Why an access token is refused; `None` when it is good.
+    /// Returns why an access token is rejected; `None` if it is valid.
     pub(crate) fn refusal(&self, token: &str) -> Option<TokenError> {
         self.sessions.verifier().verify(token).err()
     }
 
-    /// Returns when the index has everything that is in the log now.
+    /// Returns when the index contains everything that is in the log now.
     pub(crate) async fn catch_up(&self) {
         let before = self.clock.moment();
         self.clock.advance(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! Whoever was told that a token has been revoked finds it refused from then on: here and elsewhere, and after a restart. Also when
-//! the store holds neither its session nor a revocation, because both were lost.
+//! After a response that a token has been revoked, the token is rejected: here and elsewhere, and after a restart. That holds even if the
+//! store has neither its session nor a revocation, because both were lost.
 
 use adieu::{
     revocation::RevokedBy,
@@ -63,7 +63,7 @@ async fn a_session_that_was_lost_is_revoked_before_anybody_is_told_that_it_is() 
         assert_eq!(later.refusal(&tokens.access), told, "{how:?}: after a restart");
         assert_eq!(later.refusal(&stays.access), None);
 
-        // Once: whoever asks again and again does not make the log grow.
+        // Once: repeated calls do not make the log grow.
         let entries = async || node.log.read(None, std::time::Duration::ZERO).await.unwrap().entries.len();
         let before = entries().await;
         is_told(ask(&node, &tokens, how).await);

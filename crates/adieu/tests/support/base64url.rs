@@ -1,4 +1,4 @@
-//! Base64url, written once more, so that a mistake of the crate's own encoder does not hide one of its decoder.
+//! A second implementation of base64url, so that a bug in the crate's own encoder does not hide one in its decoder.
 
 /// The canonical text of `bytes`.
 pub(crate) fn base64url(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! Tokens that our own encoder would never make, with good signatures.
+//! Tokens with valid signatures that the crate's own encoder would never produce.
 
 #[path = "base64url.rs"]
 mod base64url;
@@ -10,12 +10,12 @@ pub(crate) use base64url::base64url;
 /// The secret of every forged token.
 pub(crate) const SECRET: &[u8; 32] = b"a secret for tests, of 32 bytes.";
 
-/// Signs a header and claims, whatever they are, with HS256.
+/// Signs any header and claims with HS256.
 pub(crate) fn forge(header: &str, claims: &str) -> String {
     sign(&format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes())))
 }
 
-/// Signs a signing input, whatever it is, with HS256.
+/// Signs any signing input with HS256.
 pub(crate) fn sign(signing_input: &str) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signing_input.as_bytes());
     format!("{signing_input}.{}", base64url(tag.as_ref()))

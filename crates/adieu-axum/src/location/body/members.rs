@@ -1,4 +1,4 @@
-//! The members of a JSON object, all of them: also two of one name, of which most readers keep the last.
+//! All members of a JSON object, including duplicates, of which most parsers keep only the last.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) struct Members(Vec<(String, Value)>);
 
 impl Members {
-    /// The values of the members of this name.
+    /// Returns the values of all members with this name.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &Value> {
         self.0.iter().filter(move |(named, _)| named == name).map(|(_, value)| value)
     }

@@ -1,4 +1,4 @@
-//! Forms with files (`multipart/form-data`, RFC 7578), read no further than to the field that is looked for.
+//! Forms with files (`multipart/form-data`, RFC 7578), read only up to the field that is looked for.
 
 use std::{
     convert::Infallible,
@@ -13,12 +13,12 @@ use axum::body::{Body, BodyDataStream, Bytes};
 use futures_core::Stream;
 use multer::{Constraints, Multipart, SizeLimit};
 
-/// The longest value that is read.
+/// The maximum length of a value, in bytes.
 const MAX_VALUE_BYTES: u64 = 1024;
 
-/// The first of these fields and its value, and the body as it was before.
+/// Returns the first of these fields with its value, and the body unchanged.
 ///
-/// A form that can't be read has none, and is for the handler to complain about.
+/// In a form that cannot be parsed, nothing is found; the handler reports the error.
 pub(super) async fn find(
     body: Body,
     boundary: String,
@@ -40,7 +40,7 @@ pub(super) async fn find(
     (found, copied.into_body())
 }
 
-/// A body of which a copy is kept while it is read, up to a limit, at which it seems to end. Clones share it.
+/// A body that keeps a copy of what is read, up to a limit, at which it appears to end. Clones share it.
 #[derive(Clone)]
 struct Copied(Arc<Mutex<State>>);
 
@@ -55,7 +55,7 @@ impl Copied {
         Self(Arc::new(Mutex::new(State { rest: body.into_data_stream(), read: Vec::new(), left: max_bytes })))
     }
 
-    /// All of it, as if nothing had been read.
+    /// Returns the whole body, as if nothing had been read.
     fn into_body(self) -> Body {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = mem::replace(&mut state.rest, Body::empty().into_data_stream());
@@ -82,7 +82,7 @@ impl Stream for Copied {
     }
 }
 
-/// What was read of a body, and the rest of it.
+/// The part of a body that has been read, and the rest.
 struct Whole {
     read: vec::IntoIter<Result<Bytes, axum::Error>>,
     rest: BodyDataStream,

@@ -1,4 +1,4 @@
-//! Numbers, texts and times, read from a peer's bytes.
+//! Reads numbers, texts and times from a peer's bytes.
 
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    /// How many bytes there still are.
+    /// Returns the number of remaining bytes.
     pub(super) fn left(&self) -> usize {
         self.0.len()
     }
@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
         Ok(*bytes)
     }
 
-    /// LEB128, in as few bytes as the number takes.
+    /// Reads LEB128, in as few bytes as the number takes.
     pub(super) fn number(&mut self) -> Result<u64, WireError> {
         let mut number = 0;
         let mut shift = 0;
@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Not longer than an id may be.
+    /// Reads a text, not longer than an id may be.
     pub(super) fn text(&mut self) -> Result<&'a str, WireError> {
         let length = usize::try_from(self.number()?).ok().filter(|length| *length <= MAX_ID_BYTES);
         let length = length.ok_or_else(|| bad_id(IdError::TooLong))?;
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         to_time(Some(self.number()?))
     }
 
-    /// The other way round of [`Writer::difference`](super::Writer::difference).
+    /// The inverse of [`Writer::difference`](super::Writer::difference).
     pub(super) fn time_after(&mut self, than: Timestamp) -> Result<Timestamp, WireError> {
         let zigzag = self.number()?;
         let difference = zigzag.div_ceil(2);
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// That nothing follows.
+    /// Checks that nothing follows.
     pub(super) fn end(self) -> Result<(), WireError> {
         if self.0.is_empty() { Ok(()) } else { Err(WireError::new("something follows its end")) }
     }

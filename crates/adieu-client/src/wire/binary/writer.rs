@@ -1,4 +1,4 @@
-//! Numbers, texts and times, written.
+//! Writes numbers, texts and times.
 
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    /// LEB128.
+    /// Writes LEB128.
     pub(super) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push(number as u8 | 0x80);
@@ -33,7 +33,8 @@ impl Writer {
         self.bytes(text.as_bytes());
     }
 
-    /// How much later a time is than another: twice that, or twice that less one when it is earlier (zigzag).
+    /// Writes how much later a time is than another: twice the difference, or twice its absolute value less one if it is
+    /// earlier (zigzag).
     pub(super) fn difference(&mut self, time: Timestamp, than: Timestamp) {
         let (time, than) = (time.as_unix(), than.as_unix());
         self.number(if time >= than { (time - than) << 1 } else { ((than - time) << 1) - 1 });
@@ -44,7 +45,7 @@ impl Writer {
     }
 }
 
-/// The UUID whose usual text form (RFC 9562 §4, in small letters) is exactly this.
+/// Returns the UUID whose usual text form (RFC 9562 §4, in lower case) is exactly this text.
 pub(super) fn usual_uuid(text: &str) -> Option<Uuid> {
     if text.len() != uuid::fmt::Hyphenated::LENGTH {
         return None;

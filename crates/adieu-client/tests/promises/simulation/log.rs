@@ -1,4 +1,4 @@
-//! A durable log with short pages, which can be put back to what it was.
+//! A durable log with short pages, which can be rolled back.
 
 use std::{
     sync::{Arc, Mutex},
@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use super::Signal;
 
-/// Few, so that pages that are not complete are common.
+/// Few entries, so that incomplete pages are common.
 const PAGE: usize = 3;
 
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Durable {
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     id: LogId,
-    /// Each at the position that is one more than its index.
+    /// Each entry is at the position that is one more than its index.
     entries: Vec<Revocation>,
 }
 
@@ -41,7 +41,7 @@ impl Durable {
         self.changes.set(self.changes.get() + 1);
     }
 
-    /// Forgets what came last, as a backup that is put back does. Gives what is lost.
+    /// Removes the last entries, as restoring a backup does. Returns the lost ones.
     pub(crate) fn go_back(&self, by: usize, as_another: bool) -> Vec<Revocation> {
         let mut kept = self.kept.lock().unwrap();
         if as_another {

@@ -1,4 +1,4 @@
-//! What is between two processes: delay, loss, repetition, reordering, partition, and a process that does not run.
+//! The network between two processes: delay, loss, duplication, reordering, partition, and a paused process.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{Dice, Signal, node::Node};
 
-/// A process that can be stopped, its clock going on.
+/// A process that can be paused, while its clock continues.
 #[derive(Debug, Clone)]
 pub(crate) struct Process(Signal<bool>);
 
@@ -31,22 +31,22 @@ impl Process {
         self.0.get()
     }
 
-    /// Returns when it runs.
+    /// Returns when the process is running.
     pub(crate) async fn run(&self) {
         self.0.until(|running| running).await;
     }
 }
 
-/// How bad the network is.
+/// The faults of the network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weather {
     /// Nothing gets through.
     pub(crate) cut: bool,
-    /// One message in so many is lost; zero for none.
+    /// One message in this many is lost; `0` disables loss.
     pub(crate) loses: u32,
-    /// Most messages take so long at most, in milliseconds.
+    /// Maximum delay of most messages, in milliseconds.
     pub(crate) delay: u64,
-    /// One in eight takes up to so long.
+    /// Maximum delay of one message in eight, in milliseconds.
     pub(crate) long_delay: u64,
 }
 
@@ -54,7 +54,7 @@ impl Weather {
     pub(crate) const FAIR: Self = Self { cut: false, loses: 0, delay: 5, long_delay: 5 };
 }
 
-/// The way from one process to a node, and back.
+/// The connection from one process to a node, and back.
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) from: Process,
@@ -64,7 +64,7 @@ pub(crate) struct Link {
     pub(crate) messages: Messages,
 }
 
-/// What is on its way.
+/// Messages in flight.
 pub(crate) type Messages = Arc<Mutex<JoinSet<()>>>;
 
 impl fmt::Debug for Link {
@@ -78,7 +78,7 @@ impl Link {
         *self.weather.lock().unwrap()
     }
 
-    /// Takes one message to the other side, at some time or never.
+    /// Delivers one message to the other side, at some time or never.
     async fn carry(&self) -> Result<(), Lost> {
         let weather = self.weather();
         if weather.cut || weather.loses > 0 && self.dice.once_in(weather.loses) {
@@ -86,7 +86,7 @@ impl Link {
         }
         let most = if self.dice.once_in(8) { weather.long_delay } else { weather.delay };
         tokio::time::sleep(self.dice.milliseconds(0..most.max(1))).await;
-        // A partition takes what is on its way.
+        // A partition drops messages in flight.
         if self.weather().cut { Err(Lost) } else { Ok(()) }
     }
 }
@@ -97,15 +97,15 @@ struct Lost;
 #[async_trait]
 impl Transport for Link {
     async fn send(&self, request: Request<Vec<u8>>, _: usize) -> Result<Response<Vec<u8>>, Error> {
-        // Stopped between looking at the clock and sending.
+        // The process may be paused between reading the clock and sending.
         self.from.run().await;
-        // A network that repeats: the node answers twice, and whichever comes first counts.
+        // A network that duplicates: the node answers twice, and the first response counts.
         let copies = if self.dice.once_in(10) { 2 } else { 1 };
         let (first, answer) = oneshot::channel();
         let first = Arc::new(Mutex::new(Some(first)));
         for _ in 0..copies {
             let (link, request, first) = (self.clone(), request.clone(), Arc::clone(&first));
-            // What has been sent goes its way, also when nobody waits for the answer any more.
+            // A sent message is delivered even if the caller no longer waits for the response.
             self.messages.lock().unwrap().spawn(async move {
                 if link.carry().await.is_ok()
                     && let Some(response) = link.to.answer(request).await
@@ -119,11 +119,11 @@ impl Transport for Link {
         drop(first);
         let answer = match answer.await {
             Ok(answer) => Ok(answer),
-            // Somebody may notice that a connection broke, or nobody.
+            // The caller may or may not notice that a connection broke.
             Err(_) if self.dice.once_in(2) => Err(Error::unavailable("the connection broke")),
             Err(_) => std::future::pending().await,
         };
-        // Stopped between the answer and taking it in.
+        // The process may be paused between receiving the response and applying it.
         self.from.run().await;
         if self.dice.once_in(6) {
             tokio::time::sleep(Duration::from_millis(1)).await;

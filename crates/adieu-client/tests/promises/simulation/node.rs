@@ -1,4 +1,4 @@
-//! Who answers: the node that has the store, and nodes that follow another.
+//! The servers: the node that has the store, and nodes that follow another.
 
 use std::{
     collections::HashMap,
@@ -27,13 +27,13 @@ use http::{Request, Response, StatusCode};
 use super::{Dice, MachineClock, Signal, log::Durable, network::Process};
 use crate::support::{MAX_STALENESS, issuer};
 
-/// A process that answers requests; `None` when it does not live to answer this one.
+/// A process that answers requests; `None` if it ends before it answers this one.
 #[async_trait]
 pub(crate) trait Node: Send + Sync {
     async fn answer(&self, request: Request<Vec<u8>>) -> Option<Response<Vec<u8>>>;
 }
 
-/// What a request asks for.
+/// The parameters of a request.
 struct Asked {
     after: Option<Cursor>,
     wait: Duration,
@@ -67,7 +67,7 @@ pub(crate) struct Origin {
     /// Changes with every restart.
     pub(crate) life: Signal<u64>,
     pub(crate) up: Signal<bool>,
-    /// Whether it takes anything in.
+    /// Whether it accepts writes.
     pub(crate) writes: AtomicBool,
     pub(crate) dice: Dice,
 }
@@ -100,13 +100,13 @@ impl Origin {
         }
         let asked = asked(&request);
         let answer = self.log.read(asked.after.as_ref(), asked.wait).await.unwrap();
-        // Stopped with the answer in its hands.
+        // The node may be paused before it sends the response.
         self.process.run().await;
         page(answer, &self.dice)
     }
 }
 
-/// What a batch says, as a node reads it.
+/// Parses a batch as a node does.
 fn revocations(body: &[u8]) -> Vec<Revocation> {
     let body: serde_json::Value = serde_json::from_slice(body).unwrap();
     let one = |entry: &serde_json::Value| {
@@ -123,7 +123,7 @@ fn revocations(body: &[u8]) -> Vec<Revocation> {
     body["revocations"].as_array().unwrap().iter().map(one).collect()
 }
 
-/// A node that follows another, and answers from what it has taken in: late, and it says how late.
+/// A node that follows another, and serves the pages that it has applied: late, and stating how late.
 pub(crate) struct Relay {
     pub(crate) process: Process,
     pub(crate) life: Mutex<Option<RelayLife>>,
@@ -140,12 +140,12 @@ pub(crate) struct RelayLife {
     follower: Arc<Follower>,
 }
 
-/// Pages as they came, and how far they are in the index.
+/// The pages as received, and how many of them are in the index.
 struct TakenIn {
     remote: Remote,
     waiting: Mutex<Vec<Page>>,
     pages: Mutex<Vec<Page>>,
-    /// Of another log, until it is whole: what is said to be complete so far is about the last one.
+    /// Pages of another log, until it is complete: until then, completeness refers to the previous log.
     other: Mutex<Option<Vec<Page>>>,
     changes: Signal<u64>,
 }
@@ -181,7 +181,7 @@ impl Node for Relay {
     async fn answer(&self, request: Request<Vec<u8>>) -> Option<Response<Vec<u8>>> {
         self.process.run().await;
         let arrived = self.clock.moment();
-        // Of the life it arrived in; one that ends meanwhile still answers, which is only worse.
+        // The life in which the request arrived; if that life ends meanwhile, it still answers, which is a harder case.
         let life = self.life.lock().unwrap().clone()?;
         if request.method() == http::Method::POST {
             return Some(status(StatusCode::SERVICE_UNAVAILABLE));
@@ -194,7 +194,7 @@ impl Node for Relay {
             let _ = tokio::time::timeout(asked.wait, changed).await;
         }
         self.process.run().await;
-        // When the index was complete comes first: what is answered is at least as recent.
+        // Read the time of completeness first: the response is then at least as recent.
         let Some(complete_at) = life.freshness.last_complete() else {
             return Some(status(StatusCode::SERVICE_UNAVAILABLE));
         };

@@ -1,5 +1,5 @@
-//! A process that verifies: what `adieu_client::Service` is made of, but for the keys, which would have to be public ones and
-//! take most of the time of thousands of schedules.
+//! A process that verifies: the parts of `adieu_client::Service`, except the keys, which would have to be public ones and take most of
+//! the time of thousands of schedules.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -20,7 +20,7 @@ pub(crate) struct Service {
     pub(crate) process: Process,
     pub(crate) remote: Arc<Remote>,
     pub(crate) verifier: Verifier,
-    /// What this life of it has once refused as revoked.
+    /// The tokens that it has rejected as revoked since its last start.
     pub(crate) seen_revoked: HashSet<usize>,
     transport: Arc<dyn Transport>,
     clock: MachineClock,
@@ -52,7 +52,7 @@ impl Service {
         Self { name, process, remote, verifier, seen_revoked: HashSet::new(), transport, clock, follower }
     }
 
-    /// Another life of the same process, which knows nothing.
+    /// Restarts the process, which forgets everything.
     pub(crate) fn restart(&mut self) {
         *self = Self::start(
             std::mem::take(&mut self.name),

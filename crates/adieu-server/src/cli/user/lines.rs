@@ -47,7 +47,7 @@ pub(super) struct Record {
     pub(super) is_disabled: bool,
 }
 
-/// What is wrong with a line.
+/// An error in a line.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LineError {
     #[error("longer than {MAX_LINE_BYTES} bytes")]
