@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::{Sqlite, from_time, rows, to_time};
 use adieu::{
     Error, SessionId, Subject,
-    engine::{Found, everything},
+    engine::{Found, everything, find_owners},
     revocation::Pruned,
     session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
@@ -50,7 +50,7 @@ impl SessionStore for Sqlite {
     }
 
     async fn end_all(&self, mut endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
-        self.find_owners(&mut endings).await?;
+        find_owners(&mut endings, |ids| self.search(ids)).await?;
         let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
         let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
         let mut ended = self
@@ -153,28 +153,6 @@ impl SessionStore for Sqlite {
 }
 
 impl Sqlite {
-    /// Looks up whose the sessions are that are named by their ids alone. Whose one is never changes, so a reader can do it.
-    async fn find_owners(&self, endings: &mut [EndSessions]) -> Result<(), Error> {
-        let wanted = |ending: &EndSessions| match &ending.selection {
-            Selection::One(id) => Some(id.clone()),
-            _ => None,
-        };
-        let ids: Vec<SessionId> = endings.iter().filter_map(wanted).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let found = self.search(ids).await?;
-        for ending in endings {
-            if let Selection::One(id) = &ending.selection {
-                ending.selection = match found.get(id) {
-                    Some(session) => Selection::Owned(id.clone(), session.subject.clone()),
-                    None => Selection::Nothing,
-                };
-            }
-        }
-        Ok(())
-    }
-
     /// Looks through all sessions, for these.
     async fn search(&self, ids: Vec<SessionId>) -> Result<Found, Error> {
         let search = async |ids: Vec<SessionId>| self.query(move |connection| rows::with_ids(connection, &ids)).await;

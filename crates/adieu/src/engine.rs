@@ -3,4 +3,4 @@
 pub mod everything;
 mod search;
 
-pub use search::{Found, Searches};
+pub use search::{Found, Searches, find_owners};

@@ -10,7 +10,6 @@ use super::three_nodes::{BOUND, nodes};
 const FORGOTTEN: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes more than a minute: scripts/prove frozen"]
 async fn when_it_goes_on_it_accepts_nothing_that_it_does_not_know() {
     let nodes = nodes(2, &[]).await;
     let [here, frozen] = &nodes[..] else { panic!() };

@@ -13,7 +13,10 @@ use tokio::sync::{
     oneshot::{self, error::TryRecvError},
 };
 
-use crate::{Error, SessionId, session::Session};
+use crate::{
+    Error, SessionId,
+    session::{EndSessions, Selection, Session},
+};
 
 /// What was found.
 pub type Found = Arc<HashMap<SessionId, Session>>;
@@ -62,6 +65,36 @@ impl Searches {
     fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Replaces each [`Selection::One`] with the same session of its owner, for an engine that finds a session by its subject and its id; with
+/// [`Selection::Nothing`] where there is no such session. `search` looks for sessions by their ids. The owner of a session never changes,
+/// so the search needs no lock.
+///
+/// # Errors
+/// The error of `search`; then nothing is replaced.
+pub async fn find_owners<F>(endings: &mut [EndSessions], search: impl FnOnce(Vec<SessionId>) -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<Found, Error>>,
+{
+    let wanted = |ending: &EndSessions| match &ending.selection {
+        Selection::One(id) => Some(id.clone()),
+        _ => None,
+    };
+    let ids: Vec<SessionId> = endings.iter().filter_map(wanted).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let found = search(ids).await?;
+    for ending in endings {
+        if let Selection::One(id) = &ending.selection {
+            ending.selection = match found.get(id) {
+                Some(session) => Selection::Owned(id.clone(), session.subject.clone()),
+                None => Selection::Nothing,
+            };
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
