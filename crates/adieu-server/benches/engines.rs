@@ -10,7 +10,7 @@
 //! * *The recipes*: a row inserted and committed for each logout, with as many connections as there are callers, at most 64;
 //!   and `SET jti "" EX 900` on a connection that all callers share. They end one token, and not the session.
 //! * */verify*: the whole router without a socket, asked by two tasks; and the recipes' check on every request: the signature,
-//!   and then a look-up in PostgreSQL or Redis, by 64 tasks at once, since they wait.
+//!   and then a lookup in PostgreSQL or Redis, by 64 tasks at once, since they wait.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
@@ -98,10 +98,10 @@ async fn main() {
         let (verifier, token, pool) = (Arc::clone(&verifier), token.clone(), pool.clone());
         rate(64, seconds, move || look_up_row(Arc::clone(&verifier), token.clone(), pool.clone())).await
     };
-    println!("| a look-up in PostgreSQL for each request | {rate_of_rows:.0} |");
+    println!("| a lookup in PostgreSQL for each request | {rate_of_rows:.0} |");
     let rate_of_keys =
         rate(64, seconds, move || look_up_key(Arc::clone(&verifier), token.clone(), connection.clone())).await;
-    println!("| a look-up in Redis for each request | {rate_of_keys:.0} |");
+    println!("| a lookup in Redis for each request | {rate_of_keys:.0} |");
 }
 
 /// Prints one row for each number of callers.
