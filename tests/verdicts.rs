@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
-    session::{Name, Named, Sessions},
+    session::{RevocationRequest, RevocationTarget, Sessions},
     token::{Algorithm, KeySet, Rules, VerifyingKey},
 };
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -130,18 +130,18 @@ impl Row {
     }
 
     /// The same, as names.
-    pub(crate) fn named(&self, token: &str, sessions: &Sessions) -> Vec<Named> {
+    pub(crate) fn named(&self, token: &str, sessions: &Sessions) -> Vec<RevocationRequest> {
         let named = self.revoked.iter().map(|body| {
             let (kind, value) = body.iter().next().unwrap();
             let id = value.as_str().unwrap_or_default();
             let what = match kind.as_str() {
-                "token" => return sessions.name(token).unwrap(),
-                "token_id" => Name::Token { id: TokenId::new(id).unwrap(), expires_at: None },
-                "session" => Name::Session(SessionId::new(id).unwrap()),
-                "subject" => Name::Subject(Subject::new(id).unwrap()),
+                "token" => return sessions.revocation_request(token).unwrap(),
+                "token_id" => RevocationTarget::Token { id: TokenId::new(id).unwrap(), expires_at: None },
+                "session" => RevocationTarget::Session(SessionId::new(id).unwrap()),
+                "subject" => RevocationTarget::Subject(Subject::new(id).unwrap()),
                 other => panic!("{other}: can't be revoked"),
             };
-            Named { what, issuer: Some(Issuer::new(&self.issuer).unwrap()), keep_until: None }
+            RevocationRequest { target: what, issuer: Some(Issuer::new(&self.issuer).unwrap()), keep_until: None }
         });
         named.collect()
     }

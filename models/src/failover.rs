@@ -1,7 +1,7 @@
 //! A store that loses the end of its log while nodes run: an asynchronous standby or replica takes over, or a backup is put back
 //! in place.
 //!
-//! *Faithful to:* `restore::{Mark, Witness, Guard}` (`Mark::judge`, `Mark::see`, `Mark::contradicts`, `Guard::check`,
+//! *Faithful to:* `restore::{Mark, Witness, Guard}` (`Mark::compare`, `Mark::see`, `Mark::contradicts`, `Guard::check`,
 //! `Guard::begin_anew`), and the reads and appends of the engines, which hold the log against the mark in the same step: a statement
 //! or transaction of PostgreSQL and SQLite, a script of Redis. A cursor carries the lineage of what answers, which another one takes
 //! the place of in every failover: the timeline of PostgreSQL's write-ahead log, the run and the replication of a Redis server.

@@ -1,6 +1,6 @@
 //! `?wait=everywhere` across the nodes of one store, with a service that goes from one to the other.
 //!
-//! *Faithful to:* `feed::nodes` (`Joining::begin`, `Announced::tell` and its limit, `Heard`, `look`, `forget_silent`, `everywhere`),
+//! *Faithful to:* `feed::nodes` (`Joining::begin`, `Announced::publish` and its limit, `Heard`, `look`, `forget_silent`, `everywhere`),
 //! `store::Membership`, `revocation::Limit`, `Leases`, and node B's hub and follower.
 //!
 //! *Abstractions:* node A, which is asked, answers its followers from the log itself; what its hub may do is in

@@ -137,7 +137,7 @@ impl Processes {
         (file + 1 == state.files.len() || self.mutation == Mutation::FileIsNotCompared).then_some(file)
     }
 
-    /// `HighWater::see`.
+    /// `HighWater::record`.
     fn note(&self, state: &mut State, process: usize, file: usize) {
         let State { files, mark, processes, .. } = state;
         let known = &mut processes[process].mark;

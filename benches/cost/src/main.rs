@@ -179,7 +179,7 @@ async fn serve(variant: &str) {
     settings.audience.push(AUDIENCE.to_owned());
     let node = Node::builder(issuer.clone())
         .sessions(settings)
-        .signing_key(key.clone())
+        .with_signing_key(key.clone())
         .token_cache(variant.ends_with("ed25519-cache").then(CacheLimits::default))
         .start(log)
         .await
@@ -230,7 +230,7 @@ async fn serve(variant: &str) {
         _ => router.route("/", get(async |token: AccessToken| token.subject().as_str().to_owned())),
     };
     let router = router.with_state(App {
-        guard: Guard::of(node.sessions()),
+        guard: Guard::from_sessions(node.sessions()),
         plain: Arc::new((decoding, validation)),
         theirs: Arc::new(theirs),
         items: stock().await,

@@ -28,7 +28,7 @@ const MAX_USER_AGENT: usize = 256;
 ///
 /// The application checks the credentials against its own user table and passes a [`Subject`]. A new session records the
 /// request's `User-Agent`, and its address if the server was started with [`ConnectInfo`]. Behind a proxy that is the proxy's
-/// address: set the client's with [`Auth::from_address`].
+/// address: set the client's with [`Auth::with_address`].
 ///
 /// Tokens are returned as JSON, or as cookies if the [`Guard`] looks for tokens in cookies.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ impl Auth {
 
     /// Sets the client's address, for connections that come through a proxy.
     #[must_use]
-    pub fn from_address(mut self, address: std::net::IpAddr) -> Self {
+    pub fn with_address(mut self, address: std::net::IpAddr) -> Self {
         self.origin.address = Some(address.to_canonical());
         self
     }
@@ -76,13 +76,13 @@ impl Auth {
             let options = self.guard.complete(&subject, options, CsrfValues::random()).await?;
             Ok(self.sessions.log_in_with(subject, self.origin.clone(), &options).await?)
         };
-        let pair = log_in.await.map_err(|reason: RejectionReason| self.guard.refuse(reason))?;
+        let pair = log_in.await.map_err(|reason: RejectionReason| self.guard.reject(reason))?;
         let claims = pair.claims.clone();
         let tokens = self.tokens(pair);
         if let (Err(_), Some(session)) = (&tokens, claims.session) {
             // No client will ever have its tokens.
             let session = Selection::Owned(session, claims.subject);
-            self.sessions.end_sessions(session).await.map_err(|error| self.guard.refuse(error))?;
+            self.sessions.end_sessions(session).await.map_err(|error| self.guard.reject(error))?;
         }
         tokens
     }
@@ -105,7 +105,7 @@ impl Auth {
             let options = self.guard.complete(token.token.subject(), options, csrf).await?;
             Ok(self.sessions.refresh_with(&token.token, &options).await?)
         };
-        self.tokens(refresh.await.map_err(|reason: RejectionReason| self.guard.refuse(reason))?)
+        self.tokens(refresh.await.map_err(|reason: RejectionReason| self.guard.reject(reason))?)
     }
 
     /// Logs out with a token of either type, even an expired one: this session, the others, or all. When this returns, the
@@ -118,13 +118,15 @@ impl Auth {
         let verifier = self.guard.verifier();
         let ended = self.sessions.log_out(token.as_str(), scope).await.map_err(|error| match error {
             // The key may be known to other nodes.
-            SessionError::Refused(TokenError::UnknownKey) if !verifier.is_fresh() => TokenError::Stale.into(),
+            SessionError::InvalidToken(TokenError::UnknownKey) if !verifier.is_fresh() => TokenError::Stale.into(),
             error => error,
         });
         let is_useless = match &ended {
             Ok(_) => scope != Scope::Others,
-            Err(SessionError::Refused(TokenError::Stale) | SessionError::Failed(_)) => false,
-            Err(SessionError::Refused(refusal)) => scope != Scope::Others || matches!(refusal, TokenError::Revoked(_)),
+            Err(SessionError::InvalidToken(TokenError::Stale) | SessionError::Failed(_)) => false,
+            Err(SessionError::InvalidToken(refusal)) => {
+                scope != Scope::Others || matches!(refusal, TokenError::Revoked(_))
+            }
             Err(_) => false,
         };
         if is_useless {
@@ -136,7 +138,7 @@ impl Auth {
         };
         match ended {
             Ok(sessions_ended) => Ok(LoggedOut { sessions_ended, unset }),
-            Err(error) => Err(self.guard.refuse(error).unsetting(unset)),
+            Err(error) => Err(self.guard.reject(error).unsetting(unset)),
         }
     }
 
@@ -145,8 +147,8 @@ impl Auth {
     async fn log_out_others(&self, token: &PresentedToken) -> Result<(), AuthRejection> {
         for other in token.others() {
             match self.sessions.log_out(other, Scope::This).await {
-                Ok(_) | Err(SessionError::Refused(_)) => {}
-                Err(error) => return Err(self.guard.refuse(error)),
+                Ok(_) | Err(SessionError::InvalidToken(_)) => {}
+                Err(error) => return Err(self.guard.reject(error)),
             }
         }
         Ok(())
@@ -154,8 +156,8 @@ impl Auth {
 
     /// Returns the rejection of a login with wrong credentials. It is the same for an unknown user and for a wrong password.
     #[must_use]
-    pub fn wrong_credentials(&self) -> AuthRejection {
-        self.guard.refuse(RejectionReason::WrongCredentials)
+    pub fn invalid_credentials(&self) -> AuthRejection {
+        self.guard.reject(RejectionReason::WrongCredentials)
     }
 
     fn tokens(&self, pair: TokenPair) -> Result<Tokens, AuthRejection> {

@@ -24,17 +24,17 @@ const MAX_COOKIE_BYTES: usize = 4096;
 ///    the path `/` and no domain; for another path or a domain, set other names.
 /// 3. A request that may change something (any method but GET, HEAD, OPTIONS and TRACE) must repeat a random value that is
 ///    signed into the token as its claim `csrf`. Scripts of the same origin read it from a second cookie and send it in a
-///    header; see [`TokenCookie::csrf_header`]. The value belongs to the session: renewals and refreshes do not change it, so
+///    header; see [`TokenCookie::with_csrf_header`]. The value belongs to the session: renewals and refreshes do not change it, so
 ///    that forms in open pages stay valid.
 /// 4. An upgrade, as to a WebSocket, cannot have such a header. It must come from a page of the same origin, or of one that
-///    [`Cookies::allow_origin`] adds.
-/// 5. The cookies end with the browser session, unless [`Cookies::persistent`] is set.
+///    [`Cookies::with_allowed_origin`] adds.
+/// 5. The cookies end with the browser session, unless [`Cookies::with_persistent`] is set.
 /// 6. A token that is longer than browsers keep fails the login with an error that says so.
 /// 7. If a browser sends several cookies of one name, as after a change of domain or path, the valid one counts; of several
 ///    valid ones, the most recently issued. Login and logout remove the others. A neighbouring domain cannot set a name with
 ///    `__Host-`; it can set any other name.
 ///
-/// Options that weaken this protection are in [`dangerous`](crate::dangerous). [`Guard::cookies`](crate::Guard::cookies)
+/// Options that weaken this protection are in [`dangerous`](crate::dangerous). [`Guard::with_cookies`](crate::Guard::with_cookies)
 /// rejects contradictory settings.
 ///
 /// The cookies do not protect against login CSRF, in which another site logs a browser in as a different user. A form of
@@ -56,7 +56,7 @@ const MAX_COOKIE_BYTES: usize = 4096;
 /// }
 ///
 /// fn router(sessions: Arc<Sessions>) -> Result<Router, Error> {
-///     let guard = Guard::of(&sessions).cookies(Cookies::new().persistent())?;
+///     let guard = Guard::from_sessions(&sessions).with_cookies(Cookies::new().with_persistent())?;
 ///     Ok(Router::new()
 ///         .route("/profile", get(async |token: AccessToken| token.subject().to_string()))
 ///         .route("/logout", post(log_out))
@@ -110,7 +110,7 @@ impl Cookies {
     }
 
     /// Creates the cookies with Flask-JWT-Extended's names, for services that share them with a Flask application.
-    pub fn of_flask() -> Self {
+    pub fn flask_jwt_extended() -> Self {
         Self::named("access_token_cookie", "refresh_token_cookie", "csrf_access_token", "csrf_refresh_token")
     }
 
@@ -129,50 +129,50 @@ impl Cookies {
     }
 
     /// Changes the cookie for access tokens.
-    pub fn access(mut self, change: impl FnOnce(TokenCookie) -> TokenCookie) -> Self {
+    pub fn with_access(mut self, change: impl FnOnce(TokenCookie) -> TokenCookie) -> Self {
         self.access = change(self.access);
         self
     }
 
     /// Changes the cookie for refresh tokens.
-    pub fn refresh(mut self, change: impl FnOnce(TokenCookie) -> TokenCookie) -> Self {
+    pub fn with_refresh(mut self, change: impl FnOnce(TokenCookie) -> TokenCookie) -> Self {
         self.refresh = change(self.refresh);
         self
     }
 
     /// Sets `Domain`: all hosts of this domain receive the cookies.
-    pub fn domain(self, domain: impl Into<String>) -> Self {
+    pub fn with_domain(self, domain: impl Into<String>) -> Self {
         Self { domain: Some(domain.into()), ..self }
     }
 
     /// Sets `Partitioned`: each site that embeds ours has cookies of its own.
-    pub fn partitioned(self) -> Self {
+    pub fn with_partitioned(self) -> Self {
         Self { partitioned: true, ..self }
     }
 
     /// Sets `Max-Age` to the lifetime of the token: the cookies survive a restart of the browser.
-    pub fn persistent(self) -> Self {
+    pub fn with_persistent(self) -> Self {
         Self { persistent: true, ..self }
     }
 
     /// Also accepts the CSRF value in a form field: `application/x-www-form-urlencoded`, or `multipart/form-data` if the
     /// field comes before the files. It requires a layer that reads the body first:
     /// [`Guard::read_bodies`](crate::Guard::read_bodies) or [`Guard::protect`](crate::Guard::protect).
-    pub fn csrf_in_forms(self) -> Self {
+    pub fn with_csrf_in_forms(self) -> Self {
         Self { csrf_in_forms: true, ..self }
     }
 
     /// Allows pages of this origin, such as `https://app.example`, to open WebSockets with the cookies. Pages of the same
     /// host are always allowed.
-    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+    pub fn with_allowed_origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.push(origin.into());
         self
     }
 
     /// # Errors
-    /// [`Error::Setting`], naming the settings that contradict each other.
+    /// [`Error::InvalidSetting`], naming the settings that contradict each other.
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::Setting(what));
+        let wrong = |what: String| Err(Error::setting("cookies", what));
         let (access, refresh) = (&self.access, &self.refresh);
         let named = [
             (&access.name, &access.path),
@@ -215,7 +215,7 @@ impl Cookies {
     /// Returns the cookie with a token, and the one with its CSRF value.
     ///
     /// # Errors
-    /// [`Error::Setting`] if the token is too long for a cookie.
+    /// [`Error::Claims`] if the token is too long for a cookie.
     pub(crate) fn set(
         &self,
         cookie: &TokenCookie,
@@ -225,7 +225,7 @@ impl Cookies {
     ) -> Result<SetCookies, Error> {
         let length = cookie.name.len().saturating_add(token.len());
         if length > MAX_COOKIE_BYTES {
-            return Err(Error::Setting(format!(
+            return Err(Error::Claims(format!(
                 "the cookie `{}` would have {length} bytes, and browsers keep at most {MAX_COOKIE_BYTES}: put fewer claims \
                  into the token",
                 cookie.name
@@ -289,37 +289,37 @@ impl TokenCookie {
     }
 
     /// Sets the cookie's name.
-    pub fn name(self, name: impl Into<String>) -> Self {
+    pub fn with_name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }
 
     /// Sets `Path`; the default is `/`.
-    pub fn path(self, path: impl Into<String>) -> Self {
+    pub fn with_path(self, path: impl Into<String>) -> Self {
         Self { path: path.into(), ..self }
     }
 
     /// Sets `SameSite`.
-    pub fn same_site(self, same_site: SameSite) -> Self {
+    pub fn with_same_site(self, same_site: SameSite) -> Self {
         Self { same_site, ..self }
     }
 
     /// Sets the name of the cookie with the CSRF value, which scripts can read.
-    pub fn csrf_name(self, csrf_name: impl Into<String>) -> Self {
+    pub fn with_csrf_name(self, csrf_name: impl Into<String>) -> Self {
         Self { csrf_name: csrf_name.into(), ..self }
     }
 
     /// Sets the path of the cookie with the CSRF value: the path of the pages whose scripts read it.
-    pub fn csrf_path(self, csrf_path: impl Into<String>) -> Self {
+    pub fn with_csrf_path(self, csrf_path: impl Into<String>) -> Self {
         Self { csrf_path: csrf_path.into(), ..self }
     }
 
     /// Sets the header that must repeat the CSRF value; the default is `X-CSRF-TOKEN`.
-    pub fn csrf_header(self, csrf_header: HeaderName) -> Self {
+    pub fn with_csrf_header(self, csrf_header: HeaderName) -> Self {
         Self { csrf_header, ..self }
     }
 
-    /// Sets the form field that may repeat the CSRF value, with [`Cookies::csrf_in_forms`]; the default is `csrf_token`.
-    pub fn csrf_field(self, csrf_field: impl Into<String>) -> Self {
+    /// Sets the form field that may repeat the CSRF value, with [`Cookies::with_csrf_in_forms`]; the default is `csrf_token`.
+    pub fn with_csrf_field(self, csrf_field: impl Into<String>) -> Self {
         Self { csrf_field: csrf_field.into(), ..self }
     }
 }

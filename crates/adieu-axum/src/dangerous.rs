@@ -5,7 +5,7 @@
 use crate::Cookies;
 
 /// Returns cookies that a browser also sends over plain HTTP, where they can be read in transit. For development without TLS,
-/// with names that have no prefix, such as those of [`Cookies::of_flask`].
+/// with names that have no prefix, such as those of [`Cookies::flask_jwt_extended`].
 pub fn without_tls(cookies: Cookies) -> Cookies {
     Cookies { secure: false, ..cookies }
 }

@@ -217,8 +217,8 @@ macro_rules! extractor {
                 let guard = state.guard();
                 match judged(&guard, parts, state).await {
                     Ok(Some(token)) => Ok(token),
-                    Ok(None) => Err(guard.refuse(TokenError::Missing)),
-                    Err(failure) => Err(guard.refuse(failure.reason)),
+                    Ok(None) => Err(guard.reject(TokenError::Missing)),
+                    Err(failure) => Err(guard.reject(failure.reason)),
                 }
             }
         }
@@ -231,7 +231,7 @@ macro_rules! extractor {
                 match judged(&guard, parts, state).await {
                     Ok(token) => Ok(token),
                     Err(failure) if failure.is_a_useless_cookie() => Ok(None),
-                    Err(failure) => Err(guard.refuse(failure.reason)),
+                    Err(failure) => Err(guard.reject(failure.reason)),
                 }
             }
         }

@@ -50,7 +50,7 @@ const MAX_CANDIDATES: usize = 31;
 /// }
 ///
 /// fn app(node: &Node) -> App {
-///     App { guard: Guard::of(node.sessions()), sessions: Arc::clone(node.sessions()) }
+///     App { guard: Guard::from_sessions(node.sessions()), sessions: Arc::clone(node.sessions()) }
 /// }
 /// ```
 #[derive(Clone)]
@@ -106,18 +106,18 @@ impl Settings {
 
 impl Guard {
     /// Creates a guard that only verifies, for a service that follows another node and has no sessions.
-    pub fn new(verifier: Arc<Verifier>) -> Self {
+    pub fn from_verifier(verifier: Arc<Verifier>) -> Self {
         Self { source: Source::Verifier(verifier), settings: Settings::usual() }
     }
 
-    /// Creates a guard of a node with sessions. It also records when a session is used; see [`Sessions::note_use`].
-    pub fn of(sessions: &Arc<Sessions>) -> Self {
+    /// Creates a guard of a node with sessions. It also records when a session is used; see [`Sessions::record_use`].
+    pub fn from_sessions(sessions: &Arc<Sessions>) -> Self {
         Self { source: Source::Sessions(Arc::clone(sessions)), settings: Settings::usual() }
     }
 
     /// Sets the places where tokens are looked for, in order; the default is [`Location::bearer`] alone.
     /// [`only_in`](crate::only_in) sets others for some routes.
-    pub fn look_in(mut self, locations: impl IntoIterator<Item = Location>) -> Self {
+    pub fn with_locations(mut self, locations: impl IntoIterator<Item = Location>) -> Self {
         self.change().locations = locations.into_iter().collect();
         self
     }
@@ -126,8 +126,8 @@ impl Guard {
     /// the places, a login sets cookies and a logout removes them.
     ///
     /// # Errors
-    /// [`Error::Setting`] if the cookie settings contradict each other or the browsers' rules.
-    pub fn cookies(mut self, cookies: Cookies) -> Result<Self, Error> {
+    /// [`Error::InvalidSetting`] if the cookie settings contradict each other or the browsers' rules.
+    pub fn with_cookies(mut self, cookies: Cookies) -> Result<Self, Error> {
         cookies.validate()?;
         let settings = self.change();
         settings.cookies = cookies;
@@ -138,19 +138,19 @@ impl Guard {
     }
 
     /// Sets how rejections are answered; the default is [`FlaskJwtExtendedResponses`].
-    pub fn rejection_responses(mut self, answers: impl RejectionResponses) -> Self {
+    pub fn with_rejection_responses(mut self, answers: impl RejectionResponses) -> Self {
         self.change().answers = Arc::new(answers);
         self
     }
 
     /// Adds a check of the claims of every valid token, access and refresh alike. A token that fails it is rejected with 400.
-    pub fn check_claims(mut self, check: impl Fn(&Claims) -> bool + Send + Sync + 'static) -> Self {
+    pub fn with_claims_check(mut self, check: impl Fn(&Claims) -> bool + Send + Sync + 'static) -> Self {
         self.change().checks.push(Check::Now(Arc::new(check)));
         self
     }
 
-    /// Like [`Guard::check_claims`], for an async check; it runs on every request with a token.
-    pub fn check_claims_async<F, A>(mut self, check: F) -> Self
+    /// Like [`Guard::with_claims_check`], for an async check; it runs on every request with a token.
+    pub fn with_async_claims_check<F, A>(mut self, check: F) -> Self
     where
         F: Fn(Claims) -> A + Send + Sync + 'static,
         A: Future<Output = Result<bool, Error>> + Send + 'static,
@@ -161,7 +161,7 @@ impl Guard {
 
     /// Sets the custom claims of a subject's access tokens; [`Auth`](crate::Auth) calls this at each login, refresh and
     /// renewal.
-    pub fn claims_of<F, A>(mut self, claims_of: F) -> Self
+    pub fn with_custom_claims<F, A>(mut self, claims_of: F) -> Self
     where
         F: Fn(Subject) -> A + Send + Sync + 'static,
         A: Future<Output = Result<Map<String, Value>, Error>> + Send + 'static,
@@ -178,7 +178,7 @@ impl Guard {
     }
 
     /// Does not record when a session is used: its `last_seen_at` then shows refreshes only.
-    pub fn without_noting_use(mut self) -> Self {
+    pub fn without_last_seen(mut self) -> Self {
         self.change().notes_use = false;
         self
     }
@@ -194,7 +194,7 @@ impl Guard {
 
     /// Returns the rejection of a request for this reason, answered as this guard is configured.
     #[must_use]
-    pub fn refuse(&self, reason: impl Into<RejectionReason>) -> AuthRejection {
+    pub fn reject(&self, reason: impl Into<RejectionReason>) -> AuthRejection {
         AuthRejection::new(reason.into(), Arc::clone(&self.settings.answers))
     }
 
@@ -203,7 +203,7 @@ impl Guard {
         Protect::new(self.clone())
     }
 
-    /// Returns a layer that reads bodies before the handlers do, for [`Location::JsonBody`] and [`Cookies::csrf_in_forms`].
+    /// Returns a layer that reads bodies before the handlers do, for [`Location::JsonBody`] and [`Cookies::with_csrf_in_forms`].
     pub fn read_bodies(&self) -> ReadBodies {
         ReadBodies::new(self.cookies_used())
     }
@@ -294,7 +294,7 @@ impl Guard {
         if !others.is_empty() {
             others.truncate(MAX_CANDIDATES);
             others.insert(0, first);
-            let issued_at = |found: &Found<'_>| Some(self.verifier().read(&found.token).ok()?.0.issued_at);
+            let issued_at = |found: &Found<'_>| Some(self.verifier().read_claims(&found.token).ok()?.0.issued_at);
             others.sort_by_cached_key(|found| Reverse(issued_at(found)));
             first = others.remove(0);
         }
@@ -313,7 +313,7 @@ impl Guard {
         if let Source::Sessions(sessions) = &self.source
             && self.settings.notes_use
         {
-            sessions.note_use(claims);
+            sessions.record_use(claims);
         }
         Ok(())
     }
@@ -341,20 +341,20 @@ impl Guard {
     }
 
     fn set_cookie(&self, token: &str, expected: TokenType) -> Result<SetCookies, AuthRejection> {
-        let refuse = |refusal| self.refuse(refusal);
+        let refuse = |refusal| self.reject(refusal);
         let cookies = &self.settings.cookies;
-        let (claims, _) = self.verifier().read(token).map_err(refuse)?;
+        let (claims, _) = self.verifier().read_claims(token).map_err(refuse)?;
         claims.require_type(expected).map_err(refuse)?;
         let csrf = csrf::value_of(&claims).filter(|_| cookies.csrf);
         if cookies.csrf && csrf.is_none() {
-            return Err(self.refuse(Error::Setting("a token for a cookie needs the claim `csrf`".to_owned())));
+            return Err(self.reject(Error::Claims("a token for a cookie needs the claim `csrf`".to_owned())));
         }
         let cookie = match expected {
             TokenType::Access => &cookies.access,
             TokenType::Refresh => &cookies.refresh,
         };
         let age = claims.expires_at.since(self.verifier().now());
-        cookies.set(cookie, token, csrf, age).map_err(|error| self.refuse(error))
+        cookies.set(cookie, token, csrf, age).map_err(|error| self.reject(error))
     }
 
     fn change(&mut self) -> &mut Settings {
@@ -370,25 +370,25 @@ impl fmt::Debug for Guard {
 
 impl From<&Node> for Guard {
     fn from(node: &Node) -> Self {
-        Self::of(node.sessions())
+        Self::from_sessions(node.sessions())
     }
 }
 
 impl FromRef<Arc<Sessions>> for Guard {
     fn from_ref(sessions: &Arc<Sessions>) -> Self {
-        Self::of(sessions)
+        Self::from_sessions(sessions)
     }
 }
 
 impl FromRef<Arc<Node>> for Guard {
     fn from_ref(node: &Arc<Node>) -> Self {
-        Self::of(node.sessions())
+        Self::from_sessions(node.sessions())
     }
 }
 
 impl FromRef<Arc<Verifier>> for Guard {
     fn from_ref(verifier: &Arc<Verifier>) -> Self {
-        Self::new(Arc::clone(verifier))
+        Self::from_verifier(Arc::clone(verifier))
     }
 }
 

@@ -13,5 +13,5 @@ use adieu::{
 use crate::{
     AccessToken, AfterBody, AnyToken, Auth, Cookies, CurrentUser, FlaskJwtExtendedResponses, FreshAccessToken, Guard,
     LoadUser, Location, Place, PresentedToken, Protect, REJECTION_LOG_TARGET, RefreshToken, RejectionKind,
-    RenewCookies, Rfc6750Answers, TokenCookie, TokenEnd, dangerous, only_in,
+    RenewCookies, Rfc6750Responses, TokenCookie, TokenEnd, dangerous, only_in,
 };

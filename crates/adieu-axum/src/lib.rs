@@ -13,7 +13,7 @@
 //!
 //! async fn log_in(auth: Auth, Json(given): Json<Credentials>) -> Result<Tokens, AuthRejection> {
 //!     if given.password != "the one in your table of users" {
-//!         return Err(auth.wrong_credentials());
+//!         return Err(auth.invalid_credentials());
 //!     }
 //!     auth.log_in(Subject::new(given.username)?).await
 //! }
@@ -100,10 +100,10 @@
 //!    on the handler to see why.
 //! 3. `Option` of an extractor is `None` only without a token, or with an invalid token in a cookie. An invalid token in a
 //!    header is rejected.
-//! 4. The extractors look for tokens in the `Authorization` header, or in the places that [`Guard::look_in`] sets. The first
+//! 4. The extractors look for tokens in the `Authorization` header, or in the places that [`Guard::with_locations`] sets. The first
 //!    place with a token decides: an invalid token there is rejected, whatever the later places contain.
 //! 5. A token in a cookie does not let another site act for its user: see [`Cookies`].
-//! 6. Each rejection is answered as [`Guard::rejection_responses`] sets, and logged once at [`REJECTION_LOG_TARGET`] with its
+//! 6. Each rejection is answered as [`Guard::with_rejection_responses`] sets, and logged once at [`REJECTION_LOG_TARGET`] with its
 //!    true cause.
 //! 7. A client decides when it sends the body of a request. Below [`Guard::protect`], and with [`AfterBody`], the token is
 //!    verified again when the body arrives; an extractor alone verifies it when the head arrives.
@@ -145,7 +145,7 @@ pub use location::{BearerToken, DEFAULT_MAX_BODY_BYTES, Location, Locations, Pla
 pub use protect::Protect;
 pub use rejection::{
     AuthRejection, FlaskJwtExtendedResponses, REJECTION_LOG_TARGET, RejectionKind, RejectionReason, RejectionResponses,
-    Rfc6750Answers,
+    Rfc6750Responses,
 };
 pub use renew::RenewCookies;
 pub use watched::DEFAULT_BODY_TIMEOUT;

@@ -27,7 +27,7 @@ use crate::{
 ///    preflights as well, unless a CORS layer answers them.
 /// 3. If the guard looks for tokens in bodies, the layer reads the body first; see [`ReadBodies`](crate::ReadBodies).
 /// 4. A token that is no longer valid when the body arrives is rejected, however long the client has held the body back: the
-///    token is verified again with every part of the body. [`Protect::body_timeout`] limits the time between parts.
+///    token is verified again with every part of the body. [`Protect::with_body_timeout`] limits the time between parts.
 /// 5. Handlers extract the token as they do without the layer.
 ///
 /// ```
@@ -38,7 +38,7 @@ use crate::{
 /// # async fn log_in() {}
 /// # async fn items() {}
 /// fn router(sessions: Arc<Sessions>) -> Router {
-///     let guard = Guard::of(&sessions);
+///     let guard = Guard::from_sessions(&sessions);
 ///     Router::new()
 ///         .route("/items", get(items))
 ///         .route("/login", post(log_in))
@@ -74,14 +74,14 @@ impl Protect {
     }
 
     /// Sets the maximum size of a body that is read for a token, in bytes.
-    pub fn max_body_bytes(mut self, max_body_bytes: usize) -> Self {
+    pub fn with_max_body_bytes(mut self, max_body_bytes: usize) -> Self {
         self.reading.max_bytes = max_body_bytes;
         self
     }
 
     /// Sets how long the layer waits for more of a body before the response is 408; the default is 30 seconds. A body that is
     /// read for a token must arrive completely within that time.
-    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
         self.reading.timeout = timeout;
         self
     }
@@ -144,8 +144,8 @@ impl Around for Protect {
         match judgement {
             Ok(Some(None)) => next(request).await,
             Ok(Some(Some(token))) => watch(request, token, self.reading.timeout, next).await,
-            Ok(None) => Ok(self.guard.refuse(TokenError::Missing).into_response()),
-            Err(failure) => Ok(self.guard.refuse(failure.reason).into_response()),
+            Ok(None) => Ok(self.guard.reject(TokenError::Missing).into_response()),
+            Err(failure) => Ok(self.guard.reject(failure.reason).into_response()),
         }
     }
 }

@@ -12,10 +12,10 @@ use axum::{
 
 use crate::{Place, SetCookies};
 
-pub use responses::{FlaskJwtExtendedResponses, RejectionResponses, Rfc6750Answers};
+pub use responses::{FlaskJwtExtendedResponses, RejectionResponses, Rfc6750Responses};
 
 /// The target of the log line for each rejection, with its true cause and without the token.
-pub const REJECTION_LOG_TARGET: &str = "adieu::refusal";
+pub const REJECTION_LOG_TARGET: &str = "adieu::rejection";
 
 /// Why a request is rejected: the true cause, for the log and for [`RejectionResponses`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -121,7 +121,7 @@ impl From<IdError> for RejectionReason {
 impl From<SessionError> for RejectionReason {
     fn from(error: SessionError) -> Self {
         match error {
-            SessionError::Refused(refusal) => refusal.into(),
+            SessionError::InvalidToken(refusal) => refusal.into(),
             SessionError::Failed(error) => error.into(),
             SessionError::UnknownSessions => Self::UnknownSessions,
             other => Error::unavailable(other).into(),

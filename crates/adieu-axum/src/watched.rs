@@ -53,7 +53,7 @@ where
     tokio::select! {
         biased;
         Ok(end) = &mut ended => Ok(match end {
-            End::Refused(refusal) => guard.refuse(refusal).into_response(),
+            End::Refused(refusal) => guard.reject(refusal).into_response(),
             End::TimedOut => too_slow(),
         }),
         response = response => response,

@@ -68,20 +68,20 @@ impl KeySource {
     /// Use HTTPS unless the network is trusted: an attacker who can change the keys can sign tokens.
     ///
     /// # Errors
-    /// [`Error::Setting`] if it is not such a URL.
+    /// [`Error::InvalidSetting`] if it is not such a URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Ok(Self { url: parse_url(url)?, rsa: None, transport: None })
     }
 
     /// Sets the algorithm of RSA keys that name none: RS256, for most issuers that omit it. Otherwise such keys are not used.
     #[must_use]
-    pub fn assume_for_rsa(self, algorithm: Algorithm) -> Self {
+    pub fn with_rsa_algorithm(self, algorithm: Algorithm) -> Self {
         Self { rsa: Some(algorithm), ..self }
     }
 
     /// Sets a transport in place of a connection pool of its own.
     #[must_use]
-    pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
+    pub fn with_transport(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 }
@@ -106,7 +106,7 @@ impl KeyFollower {
     /// which reports that the keys are not known yet.
     ///
     /// # Errors
-    /// [`Error::Setting`] if HTTP cannot be used on this system.
+    /// [`Error::Unsupported`] if HTTP cannot be used on this system.
     pub fn start(decoder: Arc<Decoder>, source: KeySource) -> Result<Self, Error> {
         let transport = match source.transport {
             Some(transport) => transport,
@@ -127,7 +127,7 @@ impl KeyFollower {
     /// Returns how long the set is valid before the next request; zero if no set has been read, or a newer one should have
     /// been read by now. A caller that passes the set on must not promise a longer validity.
     #[must_use]
-    pub fn good_for(&self) -> Duration {
+    pub fn keys_valid_for(&self) -> Duration {
         match &*self.progress.borrow() {
             Progress::Ready(until) => until.saturating_duration_since(Instant::now()),
             Progress::Starting | Progress::Failing(_) => Duration::ZERO,
@@ -215,7 +215,7 @@ impl Following {
             .uri(self.url.as_str())
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(Vec::new())
-            .map_err(|error| Error::Setting(error.to_string()))?;
+            .map_err(|error| Error::setting("url", error.to_string()))?;
         if let Some(etag) = &self.etag {
             request.headers_mut().insert(header::IF_NONE_MATCH, etag.clone());
         }

@@ -118,7 +118,7 @@ impl Remote {
     /// Returns the URL where the node publishes its keys.
     ///
     /// # Errors
-    /// [`Error::Setting`] if its URL cannot be extended.
+    /// [`Error::InvalidSetting`] if its URL cannot be extended.
     pub fn keys_url(&self) -> Result<String, Error> {
         self.url(".well-known/jwks.json").map(String::from)
     }
@@ -126,8 +126,8 @@ impl Remote {
     /// Revokes a token that the node has issued; with a refresh token, its whole session.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the node did not confirm the revocation, [`Error::Setting`] if the node has not issued the
-    /// token, [`Error::Refused`] if the node rejects this client.
+    /// [`Error::Unavailable`] if the node did not confirm the revocation, [`Error::Unsupported`] if the node has not issued the
+    /// token, [`Error::Unauthorized`] if the node rejects this client.
     pub async fn revoke_token(&self, token: &str) -> Result<(), Error> {
         self.post(&serde_json::json!({ "token": token })).await
     }
@@ -196,7 +196,7 @@ impl Remote {
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {
-        self.base.join(path).map_err(|error| Error::Setting(format!("not a URL: {error}")))
+        self.base.join(path).map_err(|error| Error::setting("url", format!("not a URL: {error}")))
     }
 
     fn request(
@@ -214,7 +214,7 @@ impl Remote {
             .header(header::AUTHORIZATION, authorization)
             .header(header::ACCEPT, accept)
             .body(body)
-            .map_err(|error| Error::Setting(error.to_string()))
+            .map_err(|error| Error::setting("url", error.to_string()))
     }
 
     /// Returns a successful response, or the error that an error response stands for.
@@ -225,14 +225,14 @@ impl Remote {
             return Ok(answer);
         }
         let error = match status {
-            StatusCode::UNAUTHORIZED => Error::Refused(format!(
+            StatusCode::UNAUTHORIZED => Error::Unauthorized(format!(
                 "the node does not know the client `{}` with this secret",
                 self.name.escape_debug()
             )),
             StatusCode::FORBIDDEN => {
-                Error::Refused(format!("the node does not let the client `{}` do this", self.name.escape_debug()))
+                Error::Unauthorized(format!("the node does not let the client `{}` do this", self.name.escape_debug()))
             }
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Error::Setting(reason(answer.body())),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Error::Unsupported(reason(answer.body())),
             _ => return Err(Error::unavailable(format!("the node answered with status {}", status.as_u16()))),
         };
         // Logged once, not with every attempt: the follower keeps retrying.
@@ -262,7 +262,7 @@ impl RevocationLog for Remote {
     /// more than the node accepts at once, are sent in several requests; if one of them fails, earlier ones may have been
     /// appended.
     ///
-    /// The node's interface cannot express everything that other engines keep. These are [`Error::Setting`]: a revocation of
+    /// The node's interface cannot express everything that other engines keep. These are [`Error::Unsupported`]: a revocation of
     /// [everything](adieu::revocation::Target::Everything), which requires an administrator; a session of another issuer; and
     /// a subject with a cut-off other than now, since the node sets its own.
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {

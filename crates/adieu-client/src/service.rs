@@ -82,7 +82,7 @@ impl Service {
             leeway: Duration::ZERO,
             rules: |rules| rules,
             max_staleness: DEFAULT_MAX_STALENESS,
-            when_stale: StalePolicy::default(),
+            stale_policy: StalePolicy::default(),
             transport: None,
             clock: Arc::new(SystemClock),
         }
@@ -116,13 +116,13 @@ impl Service {
     /// Waits until the keys and all revocations are known for the first time. It also waits for a node that is not reachable.
     ///
     /// # Errors
-    /// If waiting would not help: [`Error::Refused`] for wrong credentials, [`Error::Setting`] for settings that the node
+    /// If waiting would not help: [`Error::Unauthorized`] for wrong credentials, [`Error::Unsupported`] for settings that the node
     /// does not allow. The service keeps retrying, and still becomes ready once the operator has fixed the cause.
     pub async fn ready(&self) -> Result<(), Error> {
         let known = async { tokio::join!(self.follower.caught_up(), self.keys.ready()) };
         let refused = async {
             loop {
-                if let Some(error @ (Error::Refused(_) | Error::Setting(_))) = self.follower.failure() {
+                if let Some(error @ (Error::Unauthorized(_) | Error::Unsupported(_))) = self.follower.failure() {
                     return error;
                 }
                 tokio::time::sleep(POLL_INTERVAL).await;
@@ -182,7 +182,7 @@ pub struct ServiceBuilder {
     leeway: Duration,
     rules: fn(Rules) -> Rules,
     max_staleness: Duration,
-    when_stale: StalePolicy,
+    stale_policy: StalePolicy,
     transport: Option<Arc<dyn Transport>>,
     clock: Arc<dyn Clock>,
 }
@@ -199,58 +199,58 @@ impl fmt::Debug for ServiceBuilder {
 
 impl ServiceBuilder {
     /// Adds an audience of this service; see [`Rules::with_audience`].
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+    pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
         self.audience.push(audience.into());
         self
     }
 
     /// Sets the accepted difference between the issuer's clock and this one; see [`Rules::with_leeway`].
-    pub fn leeway(self, leeway: Duration) -> Self {
+    pub fn with_leeway(self, leeway: Duration) -> Self {
         Self { leeway, ..self }
     }
 
     /// Changes the rules for tokens, for an issuer that predates RFC 9068. `rules` receives the strict rules made from the
     /// issuer, the audience and the leeway of this service.
-    pub fn rules(self, rules: fn(Rules) -> Rules) -> Self {
+    pub fn with_rules(self, rules: fn(Rules) -> Rules) -> Self {
         Self { rules, ..self }
     }
 
     /// Sets how long after an answered logout this service may still accept the token; the default is
     /// [`DEFAULT_MAX_STALENESS`]. It must not exceed the node's own.
-    pub fn max_staleness(self, max_staleness: Duration) -> Self {
+    pub fn with_max_staleness(self, max_staleness: Duration) -> Self {
         Self { max_staleness, ..self }
     }
 
     /// Sets how to decide when this bound cannot be guaranteed; by default every token is rejected.
-    pub fn when_stale(self, when_stale: StalePolicy) -> Self {
-        Self { when_stale, ..self }
+    pub fn with_stale_policy(self, stale_policy: StalePolicy) -> Self {
+        Self { stale_policy, ..self }
     }
 
     /// Sets the URL of the issuer's keys, if it is not `/.well-known/jwks.json` of the node: the node may only keep the
     /// revocations of another issuer's tokens.
-    pub fn keys_url(self, url: impl Into<String>) -> Self {
+    pub fn with_keys_url(self, url: impl Into<String>) -> Self {
         Self { keys_url: Some(url.into()), ..self }
     }
 
-    /// Sets the algorithm of RSA keys that name none; see [`KeySource::assume_for_rsa`].
-    pub fn assume_for_rsa(self, algorithm: Algorithm) -> Self {
+    /// Sets the algorithm of RSA keys that name none; see [`KeySource::with_rsa_algorithm`].
+    pub fn with_rsa_algorithm(self, algorithm: Algorithm) -> Self {
         Self { rsa: Some(algorithm), ..self }
     }
 
     /// Sets a transport to the node, in place of a connection pool of its own.
-    pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
+    pub fn with_transport(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 
     /// Sets a clock other than the system's, for tests.
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
     /// Starts to follow, and returns at once: see [`Service::ready`]. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a setting is invalid.
+    /// [`Error::InvalidSetting`] if a setting is invalid.
     pub fn start(self) -> Result<Service, Error> {
         let mut rules = Rules::new(self.issuer).with_leeway(self.leeway)?;
         for audience in self.audience {
@@ -259,26 +259,26 @@ impl ServiceBuilder {
         let issuer = rules.issuer().clone();
         let rules = (self.rules)(rules);
         if *rules.issuer() != issuer {
-            return Err(Error::Setting("the rules must be for the issuer of the service".to_owned()));
+            return Err(Error::setting("rules", "the rules must be for the issuer of the service"));
         }
         let transport = match self.transport {
             Some(transport) => transport,
             None => Arc::new(Http::new()?),
         };
         let remote = Remote::builder(self.url, self.name, self.secret)
-            .max_staleness(self.max_staleness)
-            .when_stale(self.when_stale)
-            .transport(Arc::clone(&transport))
-            .clock(Arc::clone(&self.clock))
+            .with_max_staleness(self.max_staleness)
+            .with_stale_policy(self.stale_policy)
+            .with_transport(Arc::clone(&transport))
+            .with_clock(Arc::clone(&self.clock))
             .build()?;
         let remote = Arc::new(remote);
         let mut keys = KeySource::new(&match self.keys_url {
             Some(url) => url,
             None => remote.keys_url()?,
         })?
-        .transport(transport);
+        .with_transport(transport);
         if let Some(algorithm) = self.rsa {
-            keys = keys.assume_for_rsa(algorithm);
+            keys = keys.with_rsa_algorithm(algorithm);
         }
         let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
         let keys = KeyFollower::start(Arc::clone(&decoder), keys)?;
@@ -293,7 +293,7 @@ impl ServiceBuilder {
             follower.freshness(),
             Arc::clone(&clock),
             self.max_staleness,
-            self.when_stale,
+            self.stale_policy,
         );
         Ok(Service { verifier: Arc::new(verifier), remote, index, clock, follower, keys })
     }

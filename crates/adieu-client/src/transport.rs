@@ -49,7 +49,7 @@ impl Http {
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE)
             .build()
-            .map_err(|error| Error::Setting(format!("HTTP can't be used: {}", Chain(&error))))?;
+            .map_err(|error| Error::Unsupported(format!("HTTP can't be used: {}", Chain(&error))))?;
         Ok(Self { client })
     }
 }
@@ -82,14 +82,14 @@ impl Transport for Http {
 /// Parses the URL of a server.
 ///
 /// # Errors
-/// [`Error::Setting`] if it is not an HTTP or HTTPS URL, or contains a name and password, which would end up in logs.
+/// [`Error::InvalidSetting`] if it is not an HTTP or HTTPS URL, or contains a name and password, which would end up in logs.
 pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
-    let url = Url::parse(text).map_err(|error| Error::Setting(format!("not a URL: {error}")))?;
+    let url = Url::parse(text).map_err(|error| Error::setting("url", format!("not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(Error::Setting("a URL must begin with https:// or http:// and name a host".to_owned()));
+        return Err(Error::setting("url", "a URL must begin with https:// or http:// and name a host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::Setting("a URL must not have a name or password in it".to_owned()));
+        return Err(Error::setting("url", "a URL must not have a name or password in it"));
     }
     Ok(url)
 }

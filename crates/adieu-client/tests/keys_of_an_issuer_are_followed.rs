@@ -82,7 +82,7 @@ impl Here {
     fn start(publisher: Publisher) -> Self {
         let publisher = Arc::new(publisher);
         let decoder = Arc::new(Decoder::new(Rules::new(issuer()), KeySet::pending()));
-        let source = KeySource::new("https://auth.example/jwks.json").unwrap().transport(publisher.clone());
+        let source = KeySource::new("https://auth.example/jwks.json").unwrap().with_transport(publisher.clone());
         let follower = KeyFollower::start(Arc::clone(&decoder), source).unwrap();
         Self { publisher, decoder, follower }
     }
@@ -300,14 +300,14 @@ async fn what_is_passed_on_lasts_no_longer_than_the_issuer_said() {
     publisher.publish(&[&key()]);
     publisher.0.lock().unwrap().max_age = Some(SAID.as_secs());
     let here = Here::start(publisher);
-    assert_eq!(here.follower.good_for(), Duration::ZERO);
+    assert_eq!(here.follower.keys_valid_for(), Duration::ZERO);
     here.follower.ready().await;
-    let at_first = here.follower.good_for();
+    let at_first = here.follower.keys_valid_for();
     assert!(at_first <= SAID && at_first > SAID - Duration::from_secs(1), "{at_first:?}");
     tokio::time::sleep(SAID / 3).await;
-    assert!(here.follower.good_for() <= at_first - SAID / 3);
+    assert!(here.follower.keys_valid_for() <= at_first - SAID / 3);
 
     here.publisher.0.lock().unwrap().is_down = true;
     tokio::time::sleep(SAID).await;
-    assert_eq!(here.follower.good_for(), Duration::ZERO);
+    assert_eq!(here.follower.keys_valid_for(), Duration::ZERO);
 }

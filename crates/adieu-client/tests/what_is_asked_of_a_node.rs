@@ -85,8 +85,8 @@ fn cursor(position: u64) -> Cursor {
 
 fn remote(recorder: &Arc<Recorder>) -> Remote {
     Remote::builder("https://node.example/adieu", "orders", "secret".into())
-        .transport(recorder.clone())
-        .clock(Arc::new(ManualClock::at(NOON)))
+        .with_transport(recorder.clone())
+        .with_clock(Arc::new(ManualClock::at(NOON)))
         .build()
         .unwrap()
 }
@@ -188,7 +188,7 @@ async fn what_a_node_has_no_words_for_is_not_sent() {
         Target::Subject { id: jose(), issued_until: NOON.plus(Duration::from_secs(1)) },
     ] {
         let result = remote.append(vec![revocation("other", target.clone())]).await;
-        assert!(matches!(result, Err(Error::Setting(_))), "{target:?}");
+        assert!(matches!(result, Err(Error::Unsupported(_))), "{target:?}");
     }
     assert_eq!(recorder.posted(), [] as [Value; 0]);
 }

@@ -24,8 +24,8 @@ macro_rules! __conformance_membership {
 fn standing(node: &str) -> NodeStatus {
     NodeStatus {
         node: node.to_owned(),
-        beat: 1,
-        settled: None,
+        heartbeat: 1,
+        applied: None,
         followers: 0,
         unbounded: 0,
         max_staleness: Duration::from_millis(1_500),
@@ -37,11 +37,11 @@ pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Me
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
     assert_eq!(here.members().await.unwrap().nodes, []);
-    here.tell(&standing("a")).await.unwrap();
-    there.tell(&standing("b")).await.unwrap();
+    here.publish(&standing("a")).await.unwrap();
+    there.publish(&standing("b")).await.unwrap();
     let settled = Some(Cursor { log: LogId::new("log").unwrap(), position: Position::new(7) });
-    let later = NodeStatus { beat: 2, settled, followers: 3, unbounded: 1, ..standing("a") };
-    here.tell(&later).await.unwrap();
+    let later = NodeStatus { heartbeat: 2, applied: settled, followers: 3, unbounded: 1, ..standing("a") };
+    here.publish(&later).await.unwrap();
     assert_eq!(there.members().await.unwrap().nodes, [later.clone(), standing("b")]);
 
     // A node that has published a status in the meantime stays.
@@ -51,26 +51,27 @@ pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Me
     there.forget("nobody", 0).await.unwrap();
     assert_eq!(here.members().await.unwrap().nodes, [standing("b")]);
     // The node was only slow.
-    here.tell(&NodeStatus { beat: 3, ..later.clone() }).await.unwrap();
-    assert_eq!(there.members().await.unwrap().nodes, [NodeStatus { beat: 3, ..later }, standing("b")]);
+    here.publish(&NodeStatus { heartbeat: 3, ..later.clone() }).await.unwrap();
+    assert_eq!(there.members().await.unwrap().nodes, [NodeStatus { heartbeat: 3, ..later }, standing("b")]);
 }
 
 /// A suspected node stays a member until it is forgotten, and publishes a status again if it was only slow.
 pub async fn a_node_is_suspected_until_it_says_something<P: Place<Store: Membership>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
-    let beat_of =
-        async || there.members().await.unwrap().nodes.into_iter().find(|one| one.node == "silent").map(|one| one.beat);
-    let silent = NodeStatus { beat: 7, followers: 3, ..standing("silent") };
-    here.tell(&silent).await.unwrap();
+    let beat_of = async || {
+        there.members().await.unwrap().nodes.into_iter().find(|one| one.node == "silent").map(|one| one.heartbeat)
+    };
+    let silent = NodeStatus { heartbeat: 7, followers: 3, ..standing("silent") };
+    here.publish(&silent).await.unwrap();
     there.suspect("silent", 6).await.unwrap();
     assert_eq!(beat_of().await, Some(7), "it has said something since");
     there.suspect("silent", 7).await.unwrap();
     there.suspect("nobody", 0).await.unwrap();
     let suspected = there.members().await.unwrap().nodes.into_iter().find(|one| one.node == "silent");
-    assert_eq!(suspected, Some(NodeStatus { beat: 0, ..silent.clone() }));
+    assert_eq!(suspected, Some(NodeStatus { heartbeat: 0, ..silent.clone() }));
 
-    here.tell(&NodeStatus { beat: 8, ..silent }).await.unwrap();
+    here.publish(&NodeStatus { heartbeat: 8, ..silent }).await.unwrap();
     there.forget("silent", 0).await.unwrap();
     assert_eq!(beat_of().await, Some(8), "it was only slow");
     there.suspect("silent", 8).await.unwrap();
@@ -83,7 +84,7 @@ pub async fn a_bound_is_kept_in_full<P: Place<Store: Membership>>() {
     let place = P::empty().await;
     let here = place.open().await;
     let fraction = NodeStatus { max_staleness: Duration::from_micros(1_500_001), ..standing("fraction") };
-    here.tell(&fraction).await.unwrap();
+    here.publish(&fraction).await.unwrap();
     let kept = here.members().await.unwrap().nodes.into_iter().find(|member| member.node == "fraction").unwrap();
     // If others waited for too short a time, the node would still accept.
     assert!(kept.max_staleness >= fraction.max_staleness, "{:?}", kept.max_staleness);

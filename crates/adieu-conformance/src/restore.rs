@@ -8,7 +8,7 @@ use super::{
 };
 use adieu::{
     Error, RollbackCause, SessionId, TokenId,
-    restore::{HighWater, LogState, Renewal, Restorable},
+    restore::{HighWater, LogReset, LogState, Restorable},
     revocation::{LogId, Position, Revocation, RevocationLog, Target},
     session::{EndSessions, Rotated, Rotation, Selection, Session, SessionStore},
     store::Store,
@@ -35,8 +35,8 @@ fn cut_off() -> Revocation {
     Revocation { issuer: issuer(), target: Target::Everything { issued_until: NOON }, lapses_at: after(3_600) }
 }
 
-fn renewal(seen: &LogId, position: u64) -> Renewal {
-    Renewal {
+fn renewal(seen: &LogId, position: u64) -> LogReset {
+    LogReset {
         seen: seen.clone(),
         log: LogId::random(),
         after: Position::new(position),
@@ -44,8 +44,8 @@ fn renewal(seen: &LogId, position: u64) -> Renewal {
         ending: EndSessions {
             issuer: issuer(),
             selection: Selection::All { issued_until: NOON },
-            provided: None,
-            also: vec![cut_off(), token("another")],
+            only_if: None,
+            extra_revocations: vec![cut_off(), token("another")],
         },
     }
 }
@@ -55,20 +55,20 @@ pub async fn a_look_shows_what_a_read_hides<P: Place<Store: Restorable + Store>>
     let place = P::empty().await;
     let store = place.open().await;
     assert!(store.restorable().is_some());
-    let empty = store.look(Position::START).await.unwrap();
+    let empty = store.inspect(Position::START).await.unwrap();
     assert_eq!((empty.head, empty.entry, empty.last, empty.restored_at), (Position::START, None, None, None));
 
     let (first, last) = (token("first"), lapsing("last", NOON));
     let at = store.append(vec![first.clone()]).await.unwrap();
     let head = store.append(vec![last.clone()]).await.unwrap();
-    let found = place.open().await.look(at).await.unwrap();
+    let found = place.open().await.inspect(at).await.unwrap();
     assert_eq!((found.head, found.entry, found.last), (head, Some(first), Some(last)));
 
     while !store.prune(after(1)).await.unwrap().complete {}
-    let found = store.look(Position::new(head.get() + 1)).await.unwrap();
+    let found = store.inspect(Position::new(head.get() + 1)).await.unwrap();
     assert_eq!((found.head, found.entry), (head, None));
     while !store.prune(after(10_000)).await.unwrap().complete {}
-    let pruned = store.look(at).await.unwrap();
+    let pruned = store.inspect(at).await.unwrap();
     assert_eq!((pruned.head, pruned.entry), (head, None));
     assert!(pruned.pruned_through >= found.pruned_through && pruned.pruned_through >= after(1));
 }
@@ -78,7 +78,7 @@ pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>(
     let place = P::empty().await;
     let store = place.open().await;
     let head = store.append(vec![token("before")]).await.unwrap();
-    let (before, seen) = (read_all(&store, None).await.1, store.look(Position::START).await.unwrap().log);
+    let (before, seen) = (read_all(&store, None).await.1, store.inspect(Position::START).await.unwrap().log);
     let later = Session { refreshed_at: after(1), ..session("later") };
     store.create(session("jose")).await.unwrap();
     store.create(later.clone()).await.unwrap();
@@ -94,7 +94,7 @@ pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>(
     assert!(page.from_start && page.cursor.log != before.log);
     assert_eq!(page.entries, [token("before"), later.revocation(&issuer()), cut_off(), token("another")]);
     assert_eq!(page.cursor.position.get(), head.get() + 1_003);
-    let found = other.look(Position::new(head.get() + 1_001)).await.unwrap();
+    let found = other.inspect(Position::new(head.get() + 1_001)).await.unwrap();
     assert_eq!(
         (found.log, found.restored_at, found.entry),
         (renewal.log, Some(NOON), Some(later.revocation(&issuer())))
@@ -107,7 +107,7 @@ pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>(
 /// Several nodes notice at once: one acts, and the others learn that there is nothing left to do.
 pub async fn it_does_so_once_whoever_asks<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
-    let seen = place.open().await.look(Position::START).await.unwrap().log;
+    let seen = place.open().await.inspect(Position::START).await.unwrap().log;
     let mut nodes = Vec::new();
     for _ in 0..8 {
         let (store, renewal) = (open(&place).await, renewal(&seen, 10));
@@ -126,12 +126,12 @@ pub async fn a_restore_is_accepted_once<P: Place<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert_eq!(store.accept_restore().await.unwrap(), None);
-    let seen = store.look(Position::START).await.unwrap().log;
+    let seen = store.inspect(Position::START).await.unwrap().log;
     store.reset(renewal(&seen, 0)).await.unwrap().unwrap();
     let other = place.open().await;
     assert_eq!(other.accept_restore().await.unwrap(), Some(NOON));
     assert_eq!(store.accept_restore().await.unwrap(), None);
-    assert_eq!(store.look(Position::START).await.unwrap().restored_at, None);
+    assert_eq!(store.inspect(Position::START).await.unwrap().restored_at, None);
     assert_eq!(read_all(&store, None).await.0, [cut_off(), token("another")]);
 }
 
@@ -158,9 +158,9 @@ pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: Restorable + St
     let place = P::empty().await;
     let store = place.open().await;
     let marked = Marked::new(&store);
-    marked.1.see(&store.look(Position::START).await.unwrap());
+    marked.1.record(&store.inspect(Position::START).await.unwrap());
     let is_at_the_end = async || {
-        let found = store.look(Position::START).await.unwrap();
+        let found = store.inspect(Position::START).await.unwrap();
         let mark = marked.1.mark().unwrap();
         assert_eq!((mark.log(), mark.position(), mark.anchor()), (found.log.as_str(), found.head, found.head));
         found.head
@@ -200,11 +200,11 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store
     let (one, two) = (session("jose"), session("jose"));
     store.create(one.clone()).await.unwrap();
     store.create(two.clone()).await.unwrap();
-    let found = store.look(Position::START).await.unwrap();
+    let found = store.inspect(Position::START).await.unwrap();
     // Shorter than before, and with a different entry at a known position.
     for (head, last) in [(before.get() + 2, token("lost")), (before.get(), token("other"))] {
         let marked = Marked::new(&store);
-        marked.1.see(&LogState { head: Position::new(head), last: Some(last), ..found.clone() });
+        marked.1.record(&LogState { head: Position::new(head), last: Some(last), ..found.clone() });
         let went_back = |outcome: Option<Error>| assert!(matches!(outcome, Some(Error::RolledBack(_))), "{outcome:?}");
         went_back(store.read(None, Duration::ZERO).await.err());
         for _ in 0..4 {
@@ -212,12 +212,12 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store
         }
         went_back(store.end(ending(Selection::Owned(one.id.clone(), one.subject.clone()))).await.err());
         went_back(store.rotate(rotation(&two, TokenId::random())).await.err());
-        let now = store.look(Position::START).await.unwrap();
+        let now = store.inspect(Position::START).await.unwrap();
         assert_eq!((now.head, now.last), (before, Some(token("b"))), "nothing was appended");
         assert_eq!(place.open().await.sessions_of(&one.subject, None, 9).await.unwrap().len(), 2, "nor removed");
     }
     // After a reset it continues.
-    let log = store.look(Position::START).await.unwrap().log;
+    let log = store.inspect(Position::START).await.unwrap().log;
     store.reset(renewal(&log, before.get() + 2)).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0.pop(), Some(token("new")));
@@ -229,12 +229,12 @@ pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLo
     let (first, store) = (before.open().await, place.open().await);
     let marked = Marked::new(&first);
     // A store without revocations has nothing to forget.
-    marked.1.see(&first.look(Position::START).await.unwrap());
+    marked.1.record(&first.inspect(Position::START).await.unwrap());
     store.witness().keep_to(&marked.1);
     assert!(read_all(&store, None).await.0.is_empty());
 
     let marked = Marked::new(&first);
-    marked.1.see(&first.look(Position::START).await.unwrap());
+    marked.1.record(&first.inspect(Position::START).await.unwrap());
     first.append(vec![token("told")]).await.unwrap();
     store.witness().keep_to(&marked.1);
     let went_back = |outcome: Option<Error>| {
@@ -242,7 +242,7 @@ pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLo
     };
     went_back(store.read(None, Duration::ZERO).await.err());
     went_back(store.append(vec![token("new")]).await.err());
-    let found = store.look(Position::START).await.unwrap();
+    let found = store.inspect(Position::START).await.unwrap();
     assert_eq!(found.head, Position::START, "nothing was appended");
     // After a reset it continues.
     store.reset(renewal(&found.log, marked.1.mark().unwrap().position().get())).await.unwrap().unwrap();
@@ -251,7 +251,7 @@ pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLo
 }
 
 fn ending(selection: Selection) -> EndSessions {
-    EndSessions { issuer: issuer(), selection, provided: None, also: vec![] }
+    EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] }
 }
 
 /// Returns the rotation that presenting this refresh token asks for.

@@ -61,7 +61,7 @@ pub use races::{
 };
 
 fn ending(selection: Selection) -> EndSessions {
-    EndSessions { issuer: issuer(), selection, provided: None, also: vec![] }
+    EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] }
 }
 
 fn rotation(of: &Session, presented: &TokenId) -> Rotation {
@@ -139,8 +139,8 @@ pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: Revoca
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let end = || {
         store.end(EndSessions {
-            provided: Some((session.id.clone(), session.subject.clone())),
-            also: vec![token("also")],
+            only_if: Some((session.id.clone(), session.subject.clone())),
+            extra_revocations: vec![token("also")],
             ..ending(Selection::One(session.id.clone()))
         })
     };
@@ -207,7 +207,7 @@ pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: Revo
     let target = Target::Everything { issued_until: after(1) };
     let cut_off = Revocation { issuer: issuer(), target, lapses_at: after(2) };
     let everything = ending(Selection::All { issued_until: after(1) });
-    store.end(EndSessions { also: vec![cut_off], ..everything }).await.unwrap();
+    store.end(EndSessions { extra_revocations: vec![cut_off], ..everything }).await.unwrap();
     let (entries, _) = read_all(&store, None).await;
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].lapses_at, Revocation::lapse_for(after(900)));
@@ -220,7 +220,7 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Sto
     let sessions = with_sessions(&store, &["jose", "jose"]).await;
     let all = ending(Selection::OfSubject(subject("jose")));
     for provided in [(SessionId::random(), subject("jose")), (sessions[0].id.clone(), subject("nobody"))] {
-        let ending = EndSessions { provided: Some(provided), also: vec![token("also")], ..all.clone() };
+        let ending = EndSessions { only_if: Some(provided), extra_revocations: vec![token("also")], ..all.clone() };
         assert!(store.end(ending).await.unwrap().is_none());
     }
     assert_eq!(everybodys(&store).await, sessions);
@@ -233,7 +233,8 @@ pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Place<Store:
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
     let revocation = Revocation { lapses_at: after(5000), ..session.revocation(&issuer()) };
-    let ending = EndSessions { also: vec![revocation.clone()], ..ending(Selection::One(session.id.clone())) };
+    let ending =
+        EndSessions { extra_revocations: vec![revocation.clone()], ..ending(Selection::One(session.id.clone())) };
     for (sessions, expected) in [(1, session.revocation(&issuer())), (0, revocation)] {
         let ended = store.end(ending.clone()).await.unwrap().unwrap();
         assert_eq!((ended.sessions, ended.revocations), (sessions, vec![expected.clone()]));
@@ -250,10 +251,10 @@ pub async fn several_endings_are_carried_out_in_order<P: Place<Store: Revocation
     let provided = Some((ana.id.clone(), ana.subject.clone()));
     let endings = vec![
         ending(Selection::One(ana.id.clone())),
-        EndSessions { also: vec![token("also")], ..ending(Selection::Nothing) },
+        EndSessions { extra_revocations: vec![token("also")], ..ending(Selection::Nothing) },
         ending(Selection::One(SessionId::random())),
         // This session has just ended.
-        EndSessions { provided, ..ending(Selection::OfSubject(subject("jose"))) },
+        EndSessions { only_if: provided, ..ending(Selection::OfSubject(subject("jose"))) },
         ending(Selection::OfSubject(subject("jose"))),
     ];
     let ended = store.end_all(endings).await.unwrap();
@@ -416,12 +417,12 @@ pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: Revo
         }
         store.create(session).await.unwrap();
     }
-    assert_eq!(store.forget_expired(after(900)).await.unwrap().removed, 0, "it expires after its exp");
+    assert_eq!(store.delete_expired(after(900)).await.unwrap().removed, 0, "it expires after its exp");
     // Twice: the second run starts from the beginning.
     for expected in [200, 0] {
         let mut removed = 0;
         loop {
-            let step = store.forget_expired(after(901)).await.unwrap();
+            let step = store.delete_expired(after(901)).await.unwrap();
             removed += step.removed;
             if step.complete {
                 break;
@@ -514,9 +515,9 @@ pub async fn last_seen_only_goes_forward<P: Place<Store: SessionStore>>() {
             (session.id.clone(), subject("nobody"), after(30)),
         ]
     };
-    store.seen(seen(after(20))).await.unwrap();
-    store.seen(seen(after(10))).await.unwrap();
-    store.seen(vec![]).await.unwrap();
+    store.record_last_seen(seen(after(20))).await.unwrap();
+    store.record_last_seen(seen(after(10))).await.unwrap();
+    store.record_last_seen(vec![]).await.unwrap();
     assert_eq!(store.session(&session.id).await.unwrap().unwrap().last_seen_at, after(20));
     assert_eq!(store.sessions(None, 100).await.unwrap().len(), 1);
 }
@@ -536,7 +537,7 @@ pub async fn thousands_are_seen_at_once<P: Place<Store: SessionStore>>() {
     }
     let latest = |session: &Session| seen.iter().filter(|(id, ..)| *id == session.id).map(|(.., at)| *at).max();
     let expected: Vec<_> = sessions.iter().map(latest).collect();
-    store.seen(seen.clone()).await.unwrap();
+    store.record_last_seen(seen.clone()).await.unwrap();
     let listed = everybodys(&store).await;
     assert_eq!(listed.iter().map(|session| Some(session.last_seen_at)).collect::<Vec<_>>(), expected);
 }

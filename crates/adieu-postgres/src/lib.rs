@@ -35,7 +35,7 @@
 //!
 //! * A commit whose answer was lost is [`Error::Unavailable`], and may have happened.
 //! * With a standby that is promoted, what it had not received yet is gone, unless `synchronous_standby_names` makes commits
-//!   wait for it. A node that keeps a [mark](adieu::NodeBuilder::high_water) notices, and then everything from before is revoked.
+//!   wait for it. A node that keeps a [mark](adieu::NodeBuilder::with_high_water) notices, and then everything from before is revoked.
 //! * A primary that another server has taken the place of must be stopped, or cut off from the nodes: whoever still reads from
 //!   it does not learn what has been revoked since.
 //! * Between a node and the server there must be no pooler that gives one connection's transactions to several of the server's
@@ -170,8 +170,8 @@ impl Postgres {
     /// `hostaddr`, `port`, `dbname`, `user`, `password`, `application_name`, `options` and `target_session_attrs`; others are refused.
     ///
     /// # Errors
-    /// [`Error::Setting`] when that is no such URL, or the server is one that nothing can be entrusted to.
-    /// [`Error::Foreign`] when there is a schema `adieu` that is another program's, or of a newer version: it is then left
+    /// [`Error::InvalidSetting`] if the URL is invalid. [`Error::UnsuitableServer`] if the server does not give the guarantees of a store.
+    /// [`Error::IncompatibleStore`] when there is a schema `adieu` that is another program's, or of a newer version: it is then left
     /// as it is. [`Error::Unavailable`] when nobody is there or lets us in.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
@@ -185,7 +185,7 @@ impl Postgres {
 
     async fn open(address: Arc<Address>) -> Result<Self, Error> {
         let mut connected = address.connect_within(FIRST_CONNECT_TIMEOUT).await.map_err(|why| match why {
-            NotConnected::Refused(why) => Error::Setting(why),
+            NotConnected::Refused(why) => Error::UnsuitableServer(why),
             NotConnected::Unavailable(error) => error,
         })?;
         let migrating = schema::migrate(&mut connected.connection, Place(address.shown()));
@@ -280,7 +280,7 @@ impl Postgres {
     /// those already run for `component` are known. Several nodes may do so at once.
     ///
     /// # Errors
-    /// [`Error::Foreign`] when more steps have been run than there are: a newer version was here. [`Error::Unavailable`]
+    /// [`Error::IncompatibleStore`] when more steps have been run than there are: a newer version was here. [`Error::Unavailable`]
     /// when one failed.
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
         let mut connection = self.inner.address.connect_within(FIRST_CONNECT_TIMEOUT).await?.connection;

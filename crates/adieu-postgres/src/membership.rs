@@ -14,12 +14,12 @@ use adieu::{
     Error,
     revocation::{Cursor, LogId},
     store::{Members, Membership, NodeStatus},
-    time::milliseconds_up,
+    time::ceil_millis,
 };
 
 #[async_trait]
 impl Membership for Postgres {
-    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error> {
+    async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error> {
         // A row that is there already need not be on the disk at once: the commit does not wait for it.
         const AGAIN: &str = "WITH unhurried AS (SELECT set_config('synchronous_commit', 'off', true)) \
              UPDATE member SET beat = $2, log_id = $3, settled = $4, followers = $5, unbounded = $6, max_staleness = $7 \
@@ -30,19 +30,19 @@ impl Membership for Postgres {
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (node) DO NOTHING \
              RETURNING (SELECT log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' \
              || pg_relation_filenode('revocation') FROM revocation_log_state)";
-        let (log, position) = match &standing.settled {
+        let (log, position) = match &standing.applied {
             Some(Cursor { log, position }) => (Some(log.as_str()), Some(from_position(*position))),
             None => (None, None),
         };
         for statement in [AGAIN, FIRST] {
             let statement = sqlx::query(statement)
                 .bind(to_text(&standing.node))
-                .bind(number(standing.beat))
+                .bind(number(standing.heartbeat))
                 .bind(log)
                 .bind(position)
                 .bind(i64::from(standing.followers))
                 .bind(i64::from(standing.unbounded))
-                .bind(number(milliseconds_up(standing.max_staleness)));
+                .bind(number(ceil_millis(standing.max_staleness)));
             let outcome = self.fetch_optional(statement).await;
             if let Some(row) = self.written(outcome)? {
                 let lineage: sqlx::Result<&str> = row.try_get(0);
@@ -68,8 +68,8 @@ impl Membership for Postgres {
             };
             Ok(NodeStatus {
                 node: from_text(row.try_get(0)?)?.into_owned(),
-                beat: u64::try_from(count(1)?).unwrap_or(0),
-                settled,
+                heartbeat: u64::try_from(count(1)?).unwrap_or(0),
+                applied: settled,
                 followers: u32::try_from(count(4)?).unwrap_or(u32::MAX),
                 unbounded: u32::try_from(count(5)?).unwrap_or(u32::MAX),
                 max_staleness: Duration::from_millis(u64::try_from(count(6)?).unwrap_or(u64::MAX)),

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use super::{Postgres, from_time, invalid, rows, to_text, to_time};
 use adieu::{
     Error,
-    restore::{LogState, Renewal, Restorable, Witness},
+    restore::{LogReset, LogState, Restorable, Witness},
     revocation::{LogId, Position},
     session::Ended,
     store::Store,
@@ -27,7 +27,7 @@ impl Restorable for Postgres {
         &self.inner.witness
     }
 
-    async fn look(&self, at: Position) -> Result<LogState, Error> {
+    async fn inspect(&self, at: Position) -> Result<LogState, Error> {
         // One statement sees one moment. The first row is the state of the log, in the columns of an entry.
         const INSPECT: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
              FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
@@ -64,7 +64,7 @@ impl Restorable for Postgres {
         read().map_err(Error::unavailable)
     }
 
-    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+    async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error> {
         const RENAME: &str = "UPDATE revocation_log_state SET log_id = $1, restored_at = $2 WHERE log_id = $3";
         let ending = renewal.ending.clone();
         let mut ended = self

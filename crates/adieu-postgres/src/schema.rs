@@ -23,7 +23,7 @@ pub(super) struct Place<'p>(pub(super) &'p str);
 
 impl Place<'_> {
     fn foreign(self, what: &str) -> Error {
-        Error::Foreign(format!("{}: {what}; it was left as it is", self.0))
+        Error::IncompatibleStore(format!("{}: {what}; it was left as it is", self.0))
     }
 
     fn newer(self, component: &str, version: i64) -> Error {

@@ -137,7 +137,7 @@ impl SessionStore for Postgres {
         }
     }
 
-    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+    async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
         const SEEN: &str = "UPDATE session SET last_seen_at = used.at \
                             FROM (SELECT subject, id, max(at) AS at \
                                   FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (subject, id, at) \
@@ -158,7 +158,7 @@ impl SessionStore for Postgres {
         .await
     }
 
-    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+    async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
         const EXPIRED: &str = "SELECT subject, id FROM session WHERE (subject, id) > ($1, $2) \
                                AND greatest(refresh_expires_at, access_expires_at) < $3 ORDER BY subject, id LIMIT $4";
         const FORGET: &str = concat!(
@@ -233,7 +233,7 @@ impl Postgres {
 
 /// The sessions that an ending looks at, if it says which.
 fn keys(ending: &EndSessions) -> Option<Vec<Key>> {
-    let mut keys: Vec<Key> = ending.provided.iter().map(|(id, subject)| (subject.clone(), id.clone())).collect();
+    let mut keys: Vec<Key> = ending.only_if.iter().map(|(id, subject)| (subject.clone(), id.clone())).collect();
     match &ending.selection {
         Selection::Owned(id, subject) => keys.push((subject.clone(), id.clone())),
         Selection::Nothing => {}
@@ -244,7 +244,7 @@ fn keys(ending: &EndSessions) -> Option<Vec<Key>> {
 
 /// An ending that says which sessions it looks at.
 fn end_known(changes: &mut Changes, ending: &EndSessions) -> Option<Ended> {
-    if let Some((id, subject)) = &ending.provided {
+    if let Some((id, subject)) = &ending.only_if {
         changes.find(&(subject.clone(), id.clone()))?;
     }
     let removed = match &ending.selection {
@@ -268,7 +268,7 @@ async fn end(
     ending: &EndSessions,
 ) -> sqlx::Result<Option<Ended>> {
     const EXISTS: &str = "SELECT 1 FROM session WHERE subject = $1 AND id = $2";
-    if let Some((id, subject)) = &ending.provided {
+    if let Some((id, subject)) = &ending.only_if {
         let exists = sqlx::query(EXISTS).bind(to_text(subject.as_str())).bind(to_text(id.as_str()));
         if exists.fetch_optional(&mut *connection).await?.is_none() {
             return Ok(None);

@@ -31,9 +31,8 @@ const PRIMARY: [&str; 3] = ["any", "primary", "read-write"];
 
 /// Reads a URL. Nothing of it is in an error: it may have a password anywhere when it can't be read.
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
-    let wrong = || {
-        Error::Setting("not the URL of a PostgreSQL database: postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())
-    };
+    let wrong =
+        || Error::setting("url", "not the URL of a PostgreSQL database: postgres://USER:PASSWORD@HOST:PORT/DATABASE");
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") || url.contains('#') {
         return Err(wrong());
     }
@@ -42,10 +41,13 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     let (mut names, mut ssl_mode, mut has_root) = (HashSet::new(), None, std::env::var_os("PGSSLROOTCERT").is_some());
     for (number, (name, value)) in (1_usize..).zip(form_urlencoded::parse(query.as_bytes())) {
         if !(PARAMETERS.contains(&&*name) || name.starts_with("options[") && name.ends_with(']')) {
-            return Err(Error::Setting(format!(
-                "parameter {number} of the PostgreSQL URL is not supported; supported are {}",
-                PARAMETERS.join(", ")
-            )));
+            return Err(Error::setting(
+                "url",
+                format!(
+                    "parameter {number} of the PostgreSQL URL is not supported; supported are {}",
+                    PARAMETERS.join(", ")
+                ),
+            ));
         }
         match &*name {
             "sslmode" if SSL_MODES.contains(&&*value) => ssl_mode = PgSslMode::from_str(&value).ok(),
@@ -58,12 +60,12 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
             }
         }
         if !names.insert(name.clone()) {
-            return Err(Error::Setting(format!("`{name}` is given twice in the PostgreSQL URL")));
+            return Err(Error::setting("url", format!("`{name}` is given twice in the PostgreSQL URL")));
         }
     }
     let options: PgConnectOptions = passed_on.finish().parse().map_err(|_| wrong())?;
     if options.get_host().contains(',') {
-        return Err(Error::Setting("the PostgreSQL URL names several hosts, and it must name one".to_owned()));
+        return Err(Error::setting("url", "the PostgreSQL URL names several hosts, and it must name one"));
     }
     let ssl_mode = match ssl_mode {
         None if is_on_this_machine(&options) => PgSslMode::Prefer,
@@ -76,7 +78,7 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
 }
 
 fn one_of(name: &str, values: &[&str]) -> Error {
-    Error::Setting(format!("`{name}` in the PostgreSQL URL must be one of {}", values.join(", ")))
+    Error::setting("url", format!("`{name}` in the PostgreSQL URL must be one of {}", values.join(", ")))
 }
 
 /// Whether the way to the server leaves this machine for certain not.
@@ -96,7 +98,7 @@ mod tests {
 
     fn refusal(url: &str) -> String {
         match parse(url) {
-            Err(Error::Setting(sentence)) => sentence,
+            Err(Error::InvalidSetting(error)) => error.to_string(),
             other => panic!("{url}: {other:?}"),
         }
     }

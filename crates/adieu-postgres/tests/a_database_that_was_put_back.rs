@@ -36,7 +36,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &test_servers::Postgres, mark: &Path) -> Node {
     let store = Postgres::connect(&server.url()).await.unwrap();
-    Node::builder(Issuer::new("https://adieu.test").unwrap()).high_water(mark).start(store).await.unwrap()
+    Node::builder(Issuer::new("https://adieu.test").unwrap()).with_high_water(mark).start(store).await.unwrap()
 }
 
 async fn log_in(node: &Node) -> TokenPair {
@@ -132,7 +132,7 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
                 let tokens = log_in(&other).await;
                 // The node may notice as soon as there is an entry, and may have ended this session as well.
                 let ended = other.sessions().log_out(&tokens.access, Scope::This).await;
-                assert!(matches!(ended, Ok(1) | Err(SessionError::Refused(TokenError::Revoked(_)))), "{ended:?}");
+                assert!(matches!(ended, Ok(1) | Err(SessionError::InvalidToken(TokenError::Revoked(_)))), "{ended:?}");
             }
         } else {
             server.start_again().await;

@@ -83,7 +83,7 @@ impl Connection {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Failure::Redis(error))) => Err(Error::unavailable(error)),
             // What is a mistake in the settings when a process starts is a failure later.
-            Ok(Err(Failure::Other(Error::Setting(sentence)))) => Err(Error::unavailable(sentence)),
+            Ok(Err(Failure::Other(Error::UnsuitableServer(sentence)))) => Err(Error::unavailable(sentence)),
             Ok(Err(Failure::Other(error))) => Err(error),
             Err(_) => {
                 // Whether the server or the way to it has gone is not known, and a new connection will show it.

@@ -58,7 +58,9 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection, allow_weaker
     if let Some(version) = field(&server, "redis_version")
         && is_too_old(version)
     {
-        return Err(Error::Setting(format!("Redis {version} is too old: Redis 6.2, or any Valkey, is the oldest")));
+        return Err(Error::UnsuitableServer(format!(
+            "Redis {version} is too old: Redis 6.2, or any Valkey, is the oldest"
+        )));
     }
     incarnation(&server, &replication)?;
     for Requirement { setting, is_good, good, otherwise } in REQUIREMENTS {
@@ -77,7 +79,7 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection, allow_weaker
         };
         let sentence = format!("`{setting}` of the Redis server {found}, and must be {good}: {otherwise}");
         if !allow_weaker {
-            return Err(Error::Setting(format!("{sentence}; allow_weaker_durability accepts that")));
+            return Err(Error::UnsuitableServer(format!("{sentence}; allow_weaker_durability accepts that")));
         }
         tracing::warn!("{sentence}; accepted by allow_weaker_durability");
     }

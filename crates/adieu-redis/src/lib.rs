@@ -31,7 +31,7 @@
 //!    frees memory. [`Redis::memory`] says how full it is, and from four fifths on there is a warning.
 //!
 //! Caveats: a failover to a replica may lose what was answered, since replication is asynchronous: a node that keeps a
-//! [mark](adieu::NodeBuilder::high_water) notices, and then everything from before is revoked. And whoever restores keys by hand
+//! [mark](adieu::NodeBuilder::with_high_water) notices, and then everything from before is revoked. And whoever restores keys by hand
 //! (`RESTORE`) into a running server has to remove the field `log` of the state as well. What is lost when is told in
 //! `docs/redis.md`.
 
@@ -126,7 +126,7 @@ impl Redis {
     /// All keys begin with the prefix, in braces: `{adieu}` unless another one is named.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the URL is none, or when the server would lose what it has answered, and the sentence says which
+    /// [`Error::InvalidSetting`] if the URL is invalid; [`Error::UnsuitableServer`] if the server could lose what it has answered, and the sentence says which
     /// of its settings is why. [`Error::Unavailable`] when it can't be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder(url).connect().await

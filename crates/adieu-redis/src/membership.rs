@@ -10,7 +10,7 @@ use adieu::{
     Error,
     revocation::LogId,
     store::{Members, Membership, NodeStatus},
-    time::milliseconds_up,
+    time::ceil_millis,
 };
 
 /// What is kept of a node, beside its id and its beat: those stand in front.
@@ -24,7 +24,7 @@ struct Kept {
 
 #[async_trait]
 impl Membership for Redis {
-    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error> {
+    async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error> {
         let mut script = self.shared.scripts.tell.prepare_invoke();
         script.key(&self.shared.keys.nodes).key(&self.shared.keys.state);
         script.arg(&standing.node).arg(to_text(standing)?).arg(LogId::random().as_str());
@@ -69,13 +69,13 @@ impl Membership for Redis {
 
 fn to_text(standing: &NodeStatus) -> Result<String, Error> {
     let kept = Kept {
-        settled: standing.settled.as_ref().map(ToString::to_string),
+        settled: standing.applied.as_ref().map(ToString::to_string),
         followers: standing.followers,
         unbounded: standing.unbounded,
-        max_staleness: milliseconds_up(standing.max_staleness),
+        max_staleness: ceil_millis(standing.max_staleness),
     };
     let json = serde_json::to_string(&kept).map_err(Error::unavailable)?;
-    Ok(format!("{} {json}", standing.beat))
+    Ok(format!("{} {json}", standing.heartbeat))
 }
 
 fn from_text(node: String, text: &str) -> Option<NodeStatus> {
@@ -83,8 +83,8 @@ fn from_text(node: String, text: &str) -> Option<NodeStatus> {
     let kept: Kept = serde_json::from_str(json).ok()?;
     Some(NodeStatus {
         node,
-        beat: beat.parse().ok()?,
-        settled: kept.settled.map(|cursor| cursor.parse()).transpose().ok()?,
+        heartbeat: beat.parse().ok()?,
+        applied: kept.settled.map(|cursor| cursor.parse()).transpose().ok()?,
         followers: kept.followers,
         unbounded: kept.unbounded,
         max_staleness: Duration::from_millis(kept.max_staleness),

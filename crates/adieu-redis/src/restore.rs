@@ -12,7 +12,7 @@ use super::{
 };
 use adieu::{
     Error,
-    restore::{LogState, Renewal, Restorable, Witness},
+    restore::{LogReset, LogState, Restorable, Witness},
     revocation::Position,
     session::Ended,
     store::Store,
@@ -31,12 +31,12 @@ impl Restorable for Redis {
         &self.shared.witness
     }
 
-    async fn look(&self, at: Position) -> Result<LogState, Error> {
+    async fn inspect(&self, at: Position) -> Result<LogState, Error> {
         self.state(at).await
     }
 
-    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
-        let Renewal { seen, log, after, at, ending } = renewal;
+    async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error> {
+        let LogReset { seen, log, after, at, ending } = renewal;
         let anew = Anew { seen, log, after, at };
         in_time(async {
             // Of several nodes the first does it; the others need not find out from what.

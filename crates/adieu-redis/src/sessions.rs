@@ -134,7 +134,7 @@ impl SessionStore for Redis {
         Ok(latest.first().map_or(Timestamp::ZERO, |(_, expiry)| Timestamp::from_unix(*expiry)))
     }
 
-    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+    async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
         for seen in seen.chunks(SEEN_STEP) {
             // Several may be of one session.
             let mut latest = HashMap::new();
@@ -153,7 +153,7 @@ impl SessionStore for Redis {
         Ok(())
     }
 
-    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+    async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
         let mut script = self.shared.scripts.forget.prepare_invoke();
         for key in self.shared.keys.of_sessions() {
             script.key(key);
@@ -212,7 +212,7 @@ impl<'a> View<'a> {
             Selection::One(id) | Selection::Owned(id, _) => Some(id.clone()),
             _ => None,
         };
-        let provided = |ending: &EndSessions| ending.provided.as_ref().map(|(id, _)| id.clone());
+        let provided = |ending: &EndSessions| ending.only_if.as_ref().map(|(id, _)| id.clone());
         self.fetch(endings.iter().flat_map(|ending| selected(ending).into_iter().chain(provided(ending))).collect())
             .await
     }
@@ -294,7 +294,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) async fn end(&mut self, ending: &EndSessions) -> Result<Option<Ended>, Error> {
-        if let Some((id, subject)) = &ending.provided
+        if let Some((id, subject)) = &ending.only_if
             && self.find(id).await?.is_none_or(|session| session.subject != *subject)
         {
             return Ok(None);

@@ -27,21 +27,21 @@ impl RedisBuilder {
     }
 
     /// What all keys begin with, in braces; comes before a `prefix` in the URL.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
     /// Whom to believe who the server is, with `rediss://`: certificates as PEM, in place of those that the system knows.
-    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+    pub fn with_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates = Some(pem.into());
         self
     }
 
     /// Takes also a server that may lose what it has answered, or does not show whether it may. **A logout that was answered
     /// may then be undone by a crash**; the module's documentation says by which.
-    pub fn allow_weaker_durability(mut self, allow: bool) -> Self {
-        self.allow_weaker_durability = allow;
+    pub fn allow_weaker_durability(mut self) -> Self {
+        self.allow_weaker_durability = true;
         self
     }
 
@@ -79,15 +79,15 @@ impl RedisBuilder {
     /// Where the server is, and the prefix.
     fn parse(&self) -> Result<(ConnectionInfo, String), Error> {
         // Nothing of the URL: it may have a password anywhere when it can't be read.
-        let wrong = || Error::Setting("the URL of the Redis server is none: redis://host:port/".to_owned());
+        let wrong = || Error::setting("url", "not the URL of a Redis server: redis://host:port/");
         let mut url = parse_redis_url(self.url.expose_secret()).ok_or_else(wrong)?;
         let (prefixes, others): (Vec<_>, Vec<_>) =
             url.query_pairs().into_owned().partition(|(option, _)| option == "prefix");
         url.set_query(None);
         if others.iter().any(|(option, _)| option != "protocol") {
-            return Err(Error::Setting(
-                "the URL of the Redis server has a parameter that is not supported; supported are prefix and protocol"
-                    .to_owned(),
+            return Err(Error::setting(
+                "url",
+                "the URL of the Redis server has a parameter that is not supported; supported are prefix and protocol",
             ));
         }
         if !others.is_empty() {
@@ -96,8 +96,9 @@ impl RedisBuilder {
         let of_url = prefixes.into_iter().next_back().map(|(_, prefix)| prefix);
         let prefix = self.prefix.clone().or(of_url).unwrap_or_else(|| "adieu".to_owned());
         if prefix.is_empty() || prefix.contains(['{', '}']) {
-            return Err(Error::Setting(
-                "the prefix of the keys in Redis must not be empty nor contain braces".to_owned(),
+            return Err(Error::setting(
+                "prefix",
+                "the prefix of the keys in Redis must not be empty nor contain braces",
             ));
         }
         let tcp = TcpSettings::default().set_nodelay(true);
@@ -113,7 +114,8 @@ impl RedisBuilder {
             }
             None => Client::open(connection_info),
         };
-        client.map_err(|error| Error::Setting(format!("the settings for the Redis server can't be used: {error}")))
+        client
+            .map_err(|error| Error::setting("url", format!("the settings for the Redis server can't be used: {error}")))
     }
 }
 

@@ -112,7 +112,7 @@ async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Sto
             ..SessionSettings::new(Issuer::new("adieu").unwrap())
         };
         let issuer = settings.issuer.clone();
-        Arc::new(adieu::Node::builder(issuer).sessions(settings).start_on(open().await).await.unwrap())
+        Arc::new(adieu::Node::builder(issuer).with_session_settings(settings).start(open().await).await.unwrap())
     };
     let (here, there) = (start().await, start().await);
     for callers in CALLERS {

@@ -84,7 +84,7 @@ async fn measure_snapshot(entries: usize) {
             },
             lapses_at: Revocation::lapse_for(expires_at),
         });
-        node.sessions.revoke(revocations.collect()).await.unwrap();
+        node.sessions.append(revocations.collect()).await.unwrap();
     }
     node.close().await;
     drop(node);

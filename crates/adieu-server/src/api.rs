@@ -96,7 +96,7 @@ impl FromRef<Api> for Feed {
 /// # Errors
 /// When the keys of the node are no set of keys.
 pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Error> {
-    let (guard, metrics) = (Guard::of(&node.sessions), Arc::clone(&node.metrics));
+    let (guard, metrics) = (Guard::from_sessions(&node.sessions), Arc::clone(&node.metrics));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard }));
 

@@ -142,7 +142,7 @@ impl Entry {
             return Self::default();
         };
         if claims.iss.as_deref() != Some(sessions.issuer().as_str())
-            && let Ok((claims, _)) = sessions.verifier().read(token)
+            && let Ok((claims, _)) = sessions.verifier().read_claims(token)
         {
             // What it leaves out, its issuer's settings say.
             return Self {

@@ -318,7 +318,7 @@ impl From<TokenError> for ApiError {
 impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         match error {
-            SessionError::Refused(refusal) => refusal.into(),
+            SessionError::InvalidToken(refusal) => refusal.into(),
             SessionError::Failed(error) => error.into(),
             SessionError::UnknownSessions => Self::InvalidQuery(FieldErrors::one(
                 "scope",

@@ -52,7 +52,7 @@ fn default_of(data: &Path) -> anyhow::Result<PathBuf> {
     prepare_folder(&inside).context("high_water")?;
     match open_beside(data)? {
         Ok(mark) => {
-            if mark.take_over(&inside)? {
+            if mark.merge_from(&inside)? {
                 tracing::info!(from = %inside.display(), to = %mark.path().display(), "the high-water mark was moved");
             }
             Ok(mark.path().to_owned())

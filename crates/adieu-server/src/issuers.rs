@@ -28,7 +28,7 @@ pub fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<De
         Some(url) => {
             let source = KeySource::new(url)
                 .with_context(|| format!("jwks_url {url:?}"))?
-                .assume_for_rsa(issuer.algorithm.unwrap_or(Algorithm::RS256));
+                .with_rsa_algorithm(issuer.algorithm.unwrap_or(Algorithm::RS256));
             let decoder = decoder(KeySet::pending())?;
             let follower = KeyFollower::start(Arc::clone(&decoder), source)?;
             Ok((decoder, Some(follower)))
@@ -80,7 +80,7 @@ fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
         .with_leeway(leeway)?
         .with_skew(issuer.clock_skew)
         .context("clock_skew")?
-        .with_longest_lifetime(issuer.longest_lifetime);
+        .with_max_lifetime(issuer.longest_lifetime);
     if let Some(audience) = &issuer.audience {
         rules = rules.with_audience(audience);
     }
@@ -95,5 +95,5 @@ fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
             rules = accept(rules);
         }
     }
-    Ok(issuer.claims.iter().fold(rules, Rules::believe_claim))
+    Ok(issuer.claims.iter().fold(rules, Rules::with_trusted_claim))
 }

@@ -231,7 +231,7 @@ impl Collector for Known {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let verifier = &self.verifier;
         let index = verifier.index().stats();
-        let judged = verifier.judged_while_stale();
+        let judged = verifier.stale_decisions();
         // Before the index is complete for the first time, the staleness is infinite.
         let staleness = verifier.staleness().map_or(f64::INFINITY, |age| age.as_secs_f64());
         let longest = verifier.max_staleness().as_secs_f64();

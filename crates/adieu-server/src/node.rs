@@ -104,7 +104,7 @@ impl Node {
         let mut key_followers = Vec::new();
         for issuer in &settings.trusted_issuer {
             let (decoder, follower) = issuers::trust(issuer, settings.leeway)?;
-            builder = builder.issuer(decoder);
+            builder = builder.with_issuer(decoder);
             key_followers.extend(follower);
         }
         // Before the log is read, so that later revocations wait for this node too.
@@ -117,18 +117,18 @@ impl Node {
             None => None,
         };
         if let Some(joining) = &joining {
-            builder = builder.complete_until(joining.limit());
+            builder = builder.with_freshness_limit(joining.limit());
         }
         if let Some(file) = high_water::of(settings, purpose == Purpose::Serve)? {
-            builder = builder.high_water(file);
+            builder = builder.with_high_water(file);
         }
         let starting = builder
-            .token_cache(Some(token_cache))
-            .sessions(session_settings)
-            .leeway(settings.leeway)
-            .max_staleness(settings.max_staleness)
-            .when_stale(token_when_stale(settings))
-            .start_on(stores.core());
+            .with_token_cache(Some(token_cache))
+            .with_session_settings(session_settings)
+            .with_leeway(settings.leeway)
+            .with_max_staleness(settings.max_staleness)
+            .with_stale_policy(token_when_stale(settings))
+            .start(stores.core());
         // With a damaged file, a node may never become ready.
         let checked = async {
             stores.checked(&address(settings)).await?;
@@ -150,7 +150,7 @@ impl Node {
         }
         let quotas = ClientQuotas::new(Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
-        let joining = joining.map(|joining| (joining, core.settled()));
+        let joining = joining.map(|joining| (joining, core.applied()));
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
         let metrics =
             Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)), core.high_water().cloned());
@@ -181,7 +181,7 @@ impl Node {
     /// Writes data that is only in memory, and leaves the store as one complete file. Failures are logged; no guarantee depends on it.
     pub async fn close(&self) {
         self.feed.leave().await;
-        let written = self.sessions.write_last_seen().await;
+        let written = self.sessions.flush_last_seen().await;
         if let Err(error) = written.and(self.stores.close().await) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be closed cleanly");
         }

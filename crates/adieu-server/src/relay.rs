@@ -119,10 +119,10 @@ impl Relay {
         let mut authorization = HeaderValue::try_from(format!("Basic {basic}")).context("the secret is none")?;
         authorization.set_sensitive(true);
         let remote = Remote::builder(&base, name, secret)
-            .max_staleness(max_staleness)
-            .when_stale(when_stale)
-            .transport(Arc::clone(&transport))
-            .clock(Arc::clone(&clock));
+            .with_max_staleness(max_staleness)
+            .with_stale_policy(when_stale)
+            .with_transport(Arc::clone(&transport))
+            .with_clock(Arc::clone(&clock));
         let remote = Arc::new(remote.build().context("follow")?);
 
         let stores = Stores::open(settings).await?;
@@ -141,7 +141,7 @@ impl Relay {
             rules = rules.with_audience(audience);
         }
         let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
-        let source = KeySource::new(&format!("{base}.well-known/jwks.json"))?.transport(Arc::clone(&transport));
+        let source = KeySource::new(&format!("{base}.well-known/jwks.json"))?.with_transport(Arc::clone(&transport));
         let keys = KeyFollower::start(Arc::clone(&decoder), source)?;
         let freshness = follower.freshness();
         let verifier =
@@ -178,7 +178,7 @@ impl Relay {
     /// Returns how long these keys may be cached: the node's value, minus the time since they were fetched.
     #[must_use]
     pub fn keys_good_for(&self) -> Duration {
-        self.keys.good_for()
+        self.keys.keys_valid_for()
     }
 
     /// Returns the reason why this relay is not ready, if it is not.
@@ -237,7 +237,7 @@ impl Relay {
     /// Fails if neither happens within the bound.
     pub async fn catch_up(&self, cursor: Option<Cursor>) -> Result<(), Error> {
         let answered_at = self.clock.moment();
-        let (freshness, mut settled) = (self.follower.freshness(), self.follower.settled());
+        let (freshness, mut settled) = (self.follower.freshness(), self.follower.applied());
         loop {
             let is_known = match (&cursor, &*settled.borrow_and_update()) {
                 (Some(cursor), Some(settled)) => settled.log == cursor.log && settled.position >= cursor.position,

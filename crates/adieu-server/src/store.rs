@@ -86,7 +86,10 @@ impl Stores {
         };
         let revocations = match revocations {
             Some(RedisAddress(url)) => {
-                let builder = Redis::builder(url.expose()).allow_weaker_durability(allow_weaker_durability);
+                let builder = match allow_weaker_durability {
+                    true => Redis::builder(url.expose()).allow_weaker_durability(),
+                    false => Redis::builder(url.expose()),
+                };
                 Some(builder.connect().await.with_context(|| format!("cannot open {url}"))?)
             }
             None => None,

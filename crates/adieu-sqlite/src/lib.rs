@@ -102,8 +102,8 @@ impl Sqlite {
     /// names (`:memory:`, `file:…`) are refused. For a store in memory there is [`Memory`](adieu::store::Memory).
     ///
     /// # Errors
-    /// [`Error::Setting`] when that is no path.
-    /// [`Error::Foreign`] when it is damaged, another program's, or of a newer version: it is then left as it is.
+    /// [`Error::InvalidSetting`] when that is no path.
+    /// [`Error::IncompatibleStore`] when it is damaged, another program's, or of a newer version: it is then left as it is.
     /// [`Error::Unavailable`] when it can't be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let store = Self::open_while_checking(path).await?;
@@ -126,9 +126,10 @@ impl Sqlite {
     fn open_blocking(path: PathBuf) -> Result<Self, Error> {
         let shown = path.to_string_lossy();
         if shown.is_empty() || shown.starts_with(':') || shown.starts_with("file:") || shown.starts_with("sqlite:") {
-            return Err(Error::Setting(format!(
-                "`{shown}` is not the path of a file; for a store in memory use `store::Memory`"
-            )));
+            return Err(Error::setting(
+                "path",
+                format!("`{shown}` is not the path of a file; for a store in memory use `store::Memory`"),
+            ));
         }
         let state = schema::identify(&path)?;
         if state == State::Older {
@@ -195,7 +196,7 @@ impl Sqlite {
     /// Returns when the file has been checked for damage.
     ///
     /// # Errors
-    /// [`Error::Foreign`] when it is damaged: it is left as it is. [`Error::Unavailable`] when it could not be opened for
+    /// [`Error::IncompatibleStore`] when it is damaged: it is left as it is. [`Error::Unavailable`] when it could not be opened for
     /// writing.
     pub async fn checked(&self) -> Result<(), Error> {
         match self.checked.clone().wait_for(Option::is_some).await.as_deref() {
@@ -296,7 +297,7 @@ impl Sqlite {
     /// this `component` name, all in one transaction.
     ///
     /// # Errors
-    /// [`Error::Foreign`] when a newer version of the component has written here, [`Error::Unavailable`] when a step
+    /// [`Error::IncompatibleStore`] when a newer version of the component has written here, [`Error::Unavailable`] when a step
     /// failed.
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
         // Mostly there is nothing to do, which needs no write.
@@ -306,7 +307,7 @@ impl Sqlite {
         let newer = self.transact(move |connection| schema::migrate_component(connection, component, steps)).await?;
         match newer {
             None => Ok(()),
-            Some(version) => Err(Error::Foreign(format!(
+            Some(version) => Err(Error::IncompatibleStore(format!(
                 "{} was written by a newer version of adieu ({component} schema {version})",
                 self.path.display()
             ))),

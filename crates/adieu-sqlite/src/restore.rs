@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::{Sqlite, from_time, rows, to_time};
 use adieu::{
     Error,
-    restore::{LogState, Renewal, Restorable, Witness},
+    restore::{LogReset, LogState, Restorable, Witness},
     revocation::Position,
     session::Ended,
     store::Store,
@@ -27,11 +27,11 @@ impl Restorable for Sqlite {
         &self.witness
     }
 
-    async fn look(&self, at: Position) -> Result<LogState, Error> {
+    async fn inspect(&self, at: Position) -> Result<LogState, Error> {
         self.query(move |connection| rows::state(&*connection.unchecked_transaction()?, at)).await
     }
 
-    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+    async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error> {
         const RENAME: &str = "UPDATE revocation_log_state SET log_id = $1, restored_at = $2";
         let ending = renewal.ending.clone();
         let mut ended = self

@@ -36,7 +36,7 @@ pub(super) fn identify(path: &Path) -> Result<State, Error> {
         Err(error) => return Err(unreadable(path, &error)),
     };
     let foreign = |what: &str| {
-        Error::Foreign(format!("{} {what}; it was left as it is, name another data folder", path.display()))
+        Error::IncompatibleStore(format!("{} {what}; it was left as it is, name another data folder", path.display()))
     };
     match main_file(path).and_then(|connection| Contents::read(&connection)) {
         Ok(contents) if contents.is_of_another_program() => return Err(foreign("is another program's database")),
@@ -75,11 +75,14 @@ pub(super) fn check_pages(path: &Path) -> Result<(), Error> {
 
 fn damaged(path: &Path, what: &str) -> Error {
     let what = what.replace('\n', ": ");
-    Error::Foreign(format!("{} is damaged ({what}); it was left as it is, restore it from a backup", path.display()))
+    Error::IncompatibleStore(format!(
+        "{} is damaged ({what}); it was left as it is, restore it from a backup",
+        path.display()
+    ))
 }
 
 fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::Foreign(format!("{} can't be read: {error}", path.display()))
+    Error::IncompatibleStore(format!("{} can't be read: {error}", path.display()))
 }
 
 fn why(path: &Path, error: &rusqlite::Error) -> Error {

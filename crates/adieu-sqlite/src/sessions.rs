@@ -107,7 +107,7 @@ impl SessionStore for Sqlite {
         self.query(|connection| connection.query_row(LATEST, [], |row| row.get(0).map(to_time))).await
     }
 
-    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+    async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
         const SEEN: &str = "UPDATE session SET last_seen_at = $1 WHERE subject = $2 AND id = $3 AND last_seen_at < $1";
         self.transact(move |connection| {
             let mut statement = connection.prepare_cached(SEEN)?;
@@ -118,7 +118,7 @@ impl SessionStore for Sqlite {
         .await
     }
 
-    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+    async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
         const EXPIRED: &str = "SELECT subject, id FROM session WHERE (subject, id) > ($1, $2) \
                                AND max(refresh_expires_at, access_expires_at) < $3 ORDER BY subject, id LIMIT $4";
         const FORGET: &str = "DELETE FROM session WHERE subject = $1 AND id = $2 \
@@ -184,7 +184,7 @@ impl Sqlite {
 }
 
 fn end(connection: &Connection, ending: &EndSessions) -> rusqlite::Result<Option<Ended>> {
-    let sessions = match &ending.provided {
+    let sessions = match &ending.only_if {
         // To remove it is to find out whether it is there.
         Some((id, subject)) if ending.selection == Selection::Owned(id.clone(), subject.clone()) => {
             let Some(session) = rows::delete_one(connection, id, subject)? else { return Ok(None) };

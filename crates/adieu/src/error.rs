@@ -1,41 +1,72 @@
-//! What can go wrong that is nobody's token's fault.
+//! Errors that do not come from a token.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
-use crate::IdError;
+use crate::{IdError, token::KeyError};
 
-/// Why something could not be done. Why a *token* is refused is a [`TokenError`](crate::token::TokenError).
+/// Why something could not be done. Why a *token* is rejected is a [`TokenError`](crate::token::TokenError).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The store could not read or write. Nothing was promised; the caller may try again.
+    /// The store could not read or write, or another node did not answer. Nothing is guaranteed; the caller may retry.
     #[error("the store is unavailable")]
     Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
-    /// The log of the store is an older state of itself: a backup was put back, or a standby took over without the last
-    /// entries. Nothing was done. The node acts upon it at once; the caller may try again then.
+    /// The log of the store is an older state of itself: a backup was restored, or a standby without the last entries was
+    /// promoted. Nothing was done. The node handles it at once; then the caller may retry.
     #[error("the revocation log went back: {0}")]
     RolledBack(RollbackCause),
-    /// What the store holds is not what this version wrote: another program's file, a newer schema, or damage.
+    /// The store holds something that this version did not write: another program's file, a newer schema, or damage. It is
+    /// left unchanged.
     #[error("{0}")]
-    Foreign(String),
-    /// An id that can't be one.
+    IncompatibleStore(String),
+    /// The server of a store does not give the guarantees that a store needs, such as durability.
+    #[error("{0}")]
+    UnsuitableServer(String),
+    /// An invalid id.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// A key that must not be used: the wrong kind for its algorithm, or too weak.
+    /// A key, or a set of keys, that cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Claims or header parameters that a token must not contain, or that make it too long.
     #[error("{0}")]
-    Key(String),
-    /// Another node does not know us, or does not let us do this. Trying again changes nothing before somebody gives leave.
+    Claims(String),
+    /// Another node rejected the credentials or the request of this client. A retry fails until the operator has allowed it.
     #[error("{0}")]
-    Refused(String),
-    /// A setting that contradicts another or has no meaning.
+    Unauthorized(String),
+    /// An operation that this node, or the node it follows, does not support. A retry fails.
     #[error("{0}")]
-    Setting(String),
+    Unsupported(String),
+    /// A setting that is invalid, or contradicts another.
+    #[error(transparent)]
+    InvalidSetting(#[from] SettingError),
+}
+
+/// An invalid setting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SettingError {
+    setting: &'static str,
+    message: Cow<'static, str>,
+}
+
+impl SettingError {
+    /// Returns the name of the setting, such as `access_lifetime`.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
 }
 
 impl Error {
-    /// An [`Error::Unavailable`] with its cause.
+    /// Returns an [`Error::Unavailable`] with this cause.
     pub fn unavailable(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Unavailable(Arc::from(cause.into()))
+    }
+
+    /// Returns an [`Error::InvalidSetting`] for the setting of this name. The message says what was expected.
+    pub fn setting(setting: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::InvalidSetting(SettingError { setting, message: message.into() })
     }
 }
 

@@ -49,6 +49,6 @@ pub mod store;
 pub mod time;
 pub mod token;
 
-pub use error::{Error, RollbackCause};
+pub use error::{Error, RollbackCause, SettingError};
 pub use id::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId};
-pub use node::{DEFAULT_MAX_STALENESS, Housekeeping, Limit, Node, NodeBuilder, run_maintenance};
+pub use node::{DEFAULT_MAX_STALENESS, FreshnessLimit, Housekeeping, Node, NodeBuilder, run_maintenance};

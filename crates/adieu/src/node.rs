@@ -31,7 +31,7 @@ use crate::{
     restore::HighWater,
     revocation::{Cursor, Follower, Index, RevocationLog},
     session::{SessionSettings, Sessions},
-    store::Store,
+    store::IntoStore,
     time::{Clock, SystemClock, Timestamp},
     token::{
         Algorithm, CacheLimits, DEFAULT_SKEW, Decoder, KeySet, KeyStore, RemovedKey, Rules, SigningKey, SigningKeys,
@@ -40,7 +40,7 @@ use crate::{
 };
 
 pub use housekeeping::{Housekeeping, run_maintenance};
-pub use limited::Limit;
+pub use limited::FreshnessLimit;
 
 use guard::Guard;
 use kept_keys::{FirstKeys, KeptKeys, WithKeys};
@@ -81,7 +81,7 @@ impl Node {
             rules: |rules| rules,
             leeway: Duration::ZERO,
             max_staleness: DEFAULT_MAX_STALENESS,
-            when_stale: StalePolicy::default(),
+            stale_policy: StalePolicy::default(),
             token_cache: Some(CacheLimits::default()),
             issuers: Vec::new(),
             high_water: None,
@@ -110,8 +110,8 @@ impl Node {
 
     /// Up to where this node has taken the log in, and when that changes.
     #[must_use]
-    pub fn settled(&self) -> watch::Receiver<Option<Cursor>> {
-        self.follower.settled()
+    pub fn applied(&self) -> watch::Receiver<Option<Cursor>> {
+        self.follower.applied()
     }
 
     /// The key that tokens are signed with now.
@@ -135,7 +135,7 @@ impl Node {
     /// key. The old key stays for as long as anything that it has signed can be good.
     ///
     /// # Errors
-    /// [`Error::Setting`] on a node with a [key of its own](NodeBuilder::signing_key); otherwise as [`rotate_key`].
+    /// [`Error::Unsupported`] on a node with a [key of its own](NodeBuilder::with_signing_key); otherwise as [`rotate_key`].
     /// When the key can't be read back it may be there all the same.
     pub async fn rotate_key(&self, publish_for: Duration) -> Result<StoredKey, Error> {
         let kept = self.kept_keys()?;
@@ -152,7 +152,7 @@ impl Node {
     /// Sessions stay, but whoever has no token of another key has to log in again.
     ///
     /// # Errors
-    /// [`Error::Setting`] on a node with a [key of its own](NodeBuilder::signing_key). [`Error::Unavailable`] when the
+    /// [`Error::Unsupported`] on a node with a [key of its own](NodeBuilder::with_signing_key). [`Error::Unavailable`] when the
     /// store could not be read or written: then nothing is promised.
     pub async fn remove_key(&self, id: &str) -> Result<Option<RemovedKey>, Error> {
         let kept = self.kept_keys()?;
@@ -163,7 +163,7 @@ impl Node {
 
     fn kept_keys(&self) -> Result<&KeptKeys, Error> {
         self.kept_keys.as_deref().ok_or_else(|| {
-            Error::Setting("this node signs with a key of its own, and not with those of the store".to_owned())
+            Error::Unsupported("this node signs with a key of its own, and not with those of the store".to_owned())
         })
     }
 
@@ -173,14 +173,14 @@ impl Node {
         &self.clock
     }
 
-    /// Returns the mark that the log of the store is held against; `None` unless a [file](NodeBuilder::high_water) was set.
+    /// Returns the mark that the log of the store is held against; `None` unless a [file](NodeBuilder::with_high_water) was set.
     #[must_use]
     pub fn high_water(&self) -> Option<&Arc<HighWater>> {
         self.guard.as_deref().map(Guard::high_water)
     }
 
     /// When it was noticed that a backup had been put back, until that is [accepted](Node::accept_restore); see
-    /// [`restore`](crate::restore). Always `None` without a [high-water mark](NodeBuilder::high_water).
+    /// [`restore`](crate::restore). Always `None` without a [high-water mark](NodeBuilder::with_high_water).
     #[must_use]
     pub fn restored_at(&self) -> Option<Timestamp> {
         self.guard.as_ref()?.restored_at()
@@ -220,24 +220,24 @@ pub struct NodeBuilder {
     rules: fn(Rules) -> Rules,
     leeway: Duration,
     max_staleness: Duration,
-    when_stale: StalePolicy,
+    stale_policy: StalePolicy,
     token_cache: Option<CacheLimits>,
     issuers: Vec<Arc<Decoder>>,
     high_water: Option<PathBuf>,
-    limit: Option<Limit>,
+    limit: Option<FreshnessLimit>,
     clock: Arc<dyn Clock>,
 }
 
 impl NodeBuilder {
     /// How long tokens and sessions last, and whom they are for. The issuer becomes that of the settings.
-    pub fn sessions(self, settings: SessionSettings) -> Self {
+    pub fn with_session_settings(self, settings: SessionSettings) -> Self {
         Self { settings, ..self }
     }
 
     /// The algorithm of the key that is made at the first start of a node that is given no
-    /// [`signing_key`](NodeBuilder::signing_key); Ed25519 unless something else is set. A key that is in
+    /// [`signing_key`](NodeBuilder::with_signing_key); Ed25519 unless something else is set. A key that is in
     /// the store already stays as it is.
-    pub fn algorithm(self, algorithm: Algorithm) -> Self {
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
     }
 
@@ -246,14 +246,14 @@ impl NodeBuilder {
     /// difference.
     ///
     /// Every node that signs for the same sessions needs the same key: a refresh token is good where it was signed.
-    pub fn signing_key(self, key: SigningKey) -> Self {
+    pub fn with_signing_key(self, key: SigningKey) -> Self {
         Self { signing_key: Some(key), ..self }
     }
 
     /// Changes what a token must be like, starting from rules as strict as they are made for the issuer, the audience and
     /// the leeway of this node.
     ///
-    /// With a [key](NodeBuilder::signing_key) that is shared with an application of Flask-JWT-Extended, these rules take
+    /// With a [key](NodeBuilder::with_signing_key) that is shared with an application of Flask-JWT-Extended, these rules take
     /// its tokens as well:
     ///
     /// ```
@@ -261,42 +261,42 @@ impl NodeBuilder {
     /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
     /// # let secret = [0; 32];
     /// let node = Node::builder(Issuer::new("https://api.example.org")?)
-    ///     .signing_key(SigningKey::from_secret(Algorithm::HS256, &secret)?)
-    ///     .rules(|rules| rules.accept_generic_type().accept_missing_issuer())
+    ///     .with_signing_key(SigningKey::from_secret(Algorithm::HS256, &secret)?)
+    ///     .with_rules(|rules| rules.accept_generic_type().accept_missing_issuer())
     ///     .start(Memory::new())
     ///     .await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn rules(self, rules: fn(Rules) -> Rules) -> Self {
+    pub fn with_rules(self, rules: fn(Rules) -> Rules) -> Self {
         Self { rules, ..self }
     }
 
     /// How far the issuer's clock may be from ours; see [`Rules::with_leeway`].
-    pub fn leeway(self, leeway: Duration) -> Self {
+    pub fn with_leeway(self, leeway: Duration) -> Self {
         Self { leeway, ..self }
     }
 
     /// How long after a logout was answered elsewhere this node may still accept the token:
     /// [`DEFAULT_MAX_STALENESS`] unless something else is set.
-    pub fn max_staleness(self, max_staleness: Duration) -> Self {
+    pub fn with_max_staleness(self, max_staleness: Duration) -> Self {
         Self { max_staleness, ..self }
     }
 
     /// What happens when this node can't know enough: it refuses, unless something else is set.
-    pub fn when_stale(self, when_stale: StalePolicy) -> Self {
-        Self { when_stale, ..self }
+    pub fn with_stale_policy(self, stale_policy: StalePolicy) -> Self {
+        Self { stale_policy, ..self }
     }
 
     /// How many tokens are remembered whose signature was found good, so that it is checked once; `None` for none. See
     /// [`Decoder::with_cache`] for what is remembered, and what never is.
-    pub fn token_cache(self, token_cache: Option<CacheLimits>) -> Self {
+    pub fn with_token_cache(self, token_cache: Option<CacheLimits>) -> Self {
         Self { token_cache, ..self }
     }
 
     /// Accepts the access tokens of another issuer as well; see [`Verifier::with_issuer`]. They can be logged out here;
     /// they have no sessions, and their subjects are not ours.
-    pub fn issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Self {
+    pub fn with_issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Self {
         self.issuers.push(decoder.into());
         self
     }
@@ -306,18 +306,18 @@ impl NodeBuilder {
     ///
     /// The file belongs where a backup of the store does not reach: put back together with the store, it proves
     /// nothing. Each node of several has its own.
-    pub fn high_water(self, file: impl Into<PathBuf>) -> Self {
+    pub fn with_high_water(self, file: impl Into<PathBuf>) -> Self {
         Self { high_water: Some(file.into()), ..self }
     }
 
     /// Counts what the log says as complete as of no later than `limit` says: for a node that others wait for as long as they
     /// know of it, and that must refuse when they may have forgotten it. A limit that is never raised makes the node refuse.
-    pub fn complete_until(self, limit: Limit) -> Self {
+    pub fn with_freshness_limit(self, limit: FreshnessLimit) -> Self {
         Self { limit: Some(limit), ..self }
     }
 
     /// A clock other than the system's, for tests.
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
@@ -325,15 +325,8 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// When the store can't be used, when a key in it can't, or when settings contradict each other.
-    pub async fn start(self, store: impl Store) -> Result<Node, Error> {
-        self.start_on(Arc::new(store)).await
-    }
-
-    /// The same, on a store that is shared, or whose engine is chosen while the program runs.
-    ///
-    /// # Errors
-    /// As [`NodeBuilder::start`].
-    pub async fn start_on(self, store: Arc<dyn Store>) -> Result<Node, Error> {
+    pub async fn start(self, store: impl IntoStore) -> Result<Node, Error> {
+        let store = store.into_store();
         let Self {
             settings,
             algorithm,
@@ -341,7 +334,7 @@ impl NodeBuilder {
             rules: change_rules,
             leeway,
             max_staleness,
-            when_stale,
+            stale_policy,
             token_cache,
             issuers,
             high_water,
@@ -376,7 +369,7 @@ impl NodeBuilder {
         }
         let rules = change_rules(rules);
         if *rules.issuer() != settings.issuer {
-            return Err(Error::Setting("the rules must be for the issuer of the sessions".to_owned()));
+            return Err(Error::setting("rules", "the rules must be for the issuer of the sessions"));
         }
         let decoder = Decoder::new(rules, set);
         let decoder = Arc::new(match token_cache {
@@ -402,7 +395,7 @@ impl NodeBuilder {
         let index = Arc::new(Index::new(clock.now()));
         let follower = Follower::start(followed, Arc::clone(&index), Arc::clone(&clock), max_staleness);
         let mut verifier =
-            Verifier::new(decoder, index, follower.freshness(), Arc::clone(&clock), max_staleness, when_stale);
+            Verifier::new(decoder, index, follower.freshness(), Arc::clone(&clock), max_staleness, stale_policy);
         for issuer in issuers {
             verifier = verifier.with_issuer(issuer)?;
         }

@@ -29,5 +29,5 @@ mod witness;
 
 pub use high_water::HighWater;
 pub use mark::{Mark, Verdict};
-pub use store::{LogState, Renewal, Restorable};
+pub use store::{LogReset, LogState, Restorable};
 pub use witness::Witness;

@@ -14,9 +14,9 @@
 
 mod keys;
 mod last_seen;
-mod named;
 mod options;
 mod renewal;
+mod revoke;
 mod settings;
 mod store;
 
@@ -31,9 +31,9 @@ use std::{
 
 use serde_json::{Map, Value};
 
-pub use keys::{forget_lapsed_keys, retained_until};
-pub use named::{Name, Named};
+pub use keys::{delete_lapsed_keys, retained_until};
 pub use options::TokenOptions;
+pub use revoke::{RevocationRequest, RevocationTarget};
 pub use settings::SessionSettings;
 pub use store::{
     EndSessions, Ended, Origin, Presented, Rotated, Rotation, Selection, Session, SessionKey, SessionStore, UsedRefresh,
@@ -87,7 +87,7 @@ pub enum Scope {
 pub enum SessionError {
     /// The token is not good for it.
     #[error(transparent)]
-    Refused(#[from] TokenError),
+    InvalidToken(#[from] TokenError),
     /// The token is good, and no others can be ended with it: they are known to its issuer alone, or it is of no session.
     #[error("the other sessions of the token's subject are not known here")]
     UnknownSessions,
@@ -100,7 +100,7 @@ impl SessionError {
     /// The session of the token has ended.
     #[must_use]
     pub const fn ended() -> Self {
-        Self::Refused(TokenError::Revoked(RevokedBy::Session))
+        Self::InvalidToken(TokenError::Revoked(RevokedBy::Session))
     }
 }
 
@@ -150,7 +150,7 @@ impl Sessions {
     /// verifier.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the settings contradict each other.
+    /// [`Error::InvalidSetting`] when the settings contradict each other.
     pub fn new(
         store: Arc<dyn SessionStore>,
         verifier: Arc<Verifier>,
@@ -182,8 +182,8 @@ impl Sessions {
         &*self.store
     }
 
-    /// Notes that a token of a session was used just now; written down with the next [`Sessions::write_last_seen`].
-    pub fn note_use(&self, claims: &Claims) {
+    /// Notes that a token of a session was used just now; written down with the next [`Sessions::flush_last_seen`].
+    pub fn record_use(&self, claims: &Claims) {
         // Of another issuer, the same two ids mean another session.
         if let Some(session) = claims.session.as_ref().filter(|_| claims.issuer == self.settings.issuer) {
             self.last_seen.note(session, &claims.subject, self.clock.now());
@@ -194,7 +194,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store could not be written. What was noted is then lost; it only informs.
-    pub async fn write_last_seen(&self) -> Result<(), Error> {
+    pub async fn flush_last_seen(&self) -> Result<(), Error> {
         self.last_seen.write_to(&*self.store).await
     }
 
@@ -215,7 +215,7 @@ impl Sessions {
     /// The same, with tokens that are not as the settings have them.
     ///
     /// # Errors
-    /// As [`Sessions::log_in`]; [`Error::Setting`] when the options have no meaning.
+    /// As [`Sessions::log_in`]; [`Error::InvalidSetting`] or [`Error::Claims`] if the options are invalid.
     pub async fn log_in_with(
         &self,
         subject: Subject,
@@ -263,7 +263,7 @@ impl Sessions {
     /// The same, with tokens that are not as the settings have them.
     ///
     /// # Errors
-    /// As [`Sessions::refresh`]; [`Error::Setting`] when the options have no meaning.
+    /// As [`Sessions::refresh`]; [`Error::InvalidSetting`] or [`Error::Claims`] if the options are invalid.
     pub async fn refresh_with(&self, token: &RefreshToken, options: &TokenOptions) -> Result<TokenPair, SessionError> {
         let RefreshToken(presented) = token;
         let session = presented.session.clone().ok_or(TokenError::MissingClaim("sid"))?;
@@ -341,7 +341,7 @@ impl Sessions {
     /// Passes on a refresh token that could be used now. One that was used up is as good as expired: it ends its own session.
     async fn require_not_used_up(&self, claims: &Claims) -> Result<(), SessionError> {
         let token = RefreshToken(Arc::new(claims.clone()));
-        match self.foresee(&token).await? {
+        match self.preview_refresh(&token).await? {
             Rotated::Reused(..) => self.refresh(&token, Map::new()).await.map(drop),
             Rotated::Fresh(_) | Rotated::WithinGrace(_) | Rotated::Ended => Ok(()),
         }
@@ -351,7 +351,7 @@ impl Sessions {
         let mut ends = vec![token_of(&claims)];
         let Some(rules) = self.rules_elsewhere(&claims.issuer) else {
             return match scope {
-                Scope::This => Ok(self.revoke(ends).await?),
+                Scope::This => Ok(self.append(ends).await?),
                 Scope::Others | Scope::All => Err(SessionError::UnknownSessions),
             };
         };
@@ -364,7 +364,7 @@ impl Sessions {
             });
         };
         if let Some(id) = claims.session.clone() {
-            end(Target::Session { id }, now.plus(rules.longest_lifetime()));
+            end(Target::Session { id }, now.plus(rules.max_lifetime()));
         }
         match scope {
             Scope::This => {}
@@ -372,19 +372,19 @@ impl Sessions {
             Scope::All => {
                 let issued_until = now.plus(skew);
                 let target = Target::Subject { id: claims.subject.clone(), issued_until };
-                end(target, issued_until.plus(rules.longest_lifetime()));
+                end(target, issued_until.plus(rules.max_lifetime()));
             }
         }
-        self.revoke(ends).await?;
+        self.append(ends).await?;
         if scope == Scope::All {
-            self.until_next_second(skew).await;
+            self.wait_past_cut_off(skew).await;
         }
         Ok(())
     }
 
     /// What tokens of another issuer are like; `None` if it is our own, or unknown.
     fn rules_elsewhere(&self, issuer: &Issuer) -> Option<&Rules> {
-        Some(self.verifier.decoder_of(issuer).filter(|_| *issuer != self.settings.issuer)?.rules())
+        Some(self.verifier.decoder_for(issuer).filter(|_| *issuer != self.settings.issuer)?.rules())
     }
 
     /// Ends sessions; gives how many there were.
@@ -399,17 +399,17 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store could not be written.
-    pub async fn revoke(&self, revocations: Vec<Revocation>) -> Result<(), Error> {
+    pub async fn append(&self, revocations: Vec<Revocation>) -> Result<(), Error> {
         self.end(Selection::Nothing, None, revocations).await.map(drop)
     }
 
     async fn end(
         &self,
         selection: Selection,
-        provided: Option<(SessionId, Subject)>,
-        also: Vec<Revocation>,
+        only_if: Option<(SessionId, Subject)>,
+        extra_revocations: Vec<Revocation>,
     ) -> Result<Option<usize>, Error> {
-        let ending = EndSessions { issuer: self.settings.issuer.clone(), selection, provided, also };
+        let ending = EndSessions { issuer: self.settings.issuer.clone(), selection, only_if, extra_revocations };
         let (store, verifier, appended) = self.shared();
         to_its_end(async move {
             let Some(ended) = store.end(ending).await? else { return Ok(None) };
@@ -429,13 +429,13 @@ impl Sessions {
         if self.verifier.revoked_by(claims) == Some(RevokedBy::Session) {
             return SessionError::ended();
         }
-        let latest = claims.expires_at.max(self.clock.now().plus(self.settings.longest_lifetime()));
+        let latest = claims.expires_at.max(self.clock.now().plus(self.settings.max_lifetime()));
         let ended = Revocation {
             issuer: claims.issuer.clone(),
             target: Target::Session { id },
             lapses_at: Revocation::lapse_for(latest),
         };
-        match self.revoke(vec![ended]).await {
+        match self.append(vec![ended]).await {
             Ok(()) => SessionError::ended(),
             Err(error) => error.into(),
         }

@@ -28,3 +28,27 @@ pub trait Store: RevocationLog + SessionStore + KeyStore {
         None
     }
 }
+
+/// A [`Store`], or a shared one: the argument of [`NodeBuilder::start`](crate::NodeBuilder::start).
+pub trait IntoStore {
+    /// Returns the store, shared.
+    fn into_store(self) -> Arc<dyn Store>;
+}
+
+impl<S: Store> IntoStore for S {
+    fn into_store(self) -> Arc<dyn Store> {
+        Arc::new(self)
+    }
+}
+
+impl IntoStore for Arc<dyn Store> {
+    fn into_store(self) -> Arc<dyn Store> {
+        self
+    }
+}
+
+impl<S: Store> IntoStore for Arc<S> {
+    fn into_store(self) -> Arc<dyn Store> {
+        self
+    }
+}

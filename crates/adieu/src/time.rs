@@ -230,7 +230,7 @@ impl Clock for ManualClock {
 
 /// Returns a duration in whole milliseconds, rounded up: what is told of an age or a bound is never too little.
 #[must_use]
-pub fn milliseconds_up(duration: Duration) -> u64 {
+pub fn ceil_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 

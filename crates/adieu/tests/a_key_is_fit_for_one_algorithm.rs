@@ -27,7 +27,7 @@ const PUBLIC_PEM: &str = "-----BEGIN PUBLIC KEY-----\r\n\
 
 fn reason<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result.unwrap_err() {
-        Error::Key(reason) => reason,
+        Error::Key(reason) => reason.to_string(),
         other => panic!("{other:?}"),
     }
 }

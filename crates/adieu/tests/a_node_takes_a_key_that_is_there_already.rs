@@ -15,7 +15,7 @@ const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 fn builder() -> NodeBuilder {
     Node::builder(Issuer::new("https://adieu.test").unwrap())
-        .signing_key(SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap())
+        .with_signing_key(SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap())
 }
 
 /// A token as Flask-JWT-Extended makes it.
@@ -52,7 +52,7 @@ async fn tokens_from_before_are_accepted_when_the_rules_say_so_and_can_be_logged
     let strict = builder().start(Memory::new()).await.unwrap();
     assert!(strict.verifier().verify(&token).is_err());
 
-    let node = builder().rules(|rules| rules.accept_generic_type().accept_missing_issuer());
+    let node = builder().with_rules(|rules| rules.accept_generic_type().accept_missing_issuer());
     let node = node.start(Memory::new()).await.unwrap();
     assert_eq!(node.verifier().verify(&token).unwrap().subject.as_str(), "jose");
     node.sessions().log_out(&token, Scope::This).await.unwrap();
@@ -62,6 +62,6 @@ async fn tokens_from_before_are_accepted_when_the_rules_say_so_and_can_be_logged
 #[tokio::test]
 async fn rules_for_somebody_else_are_refused_at_the_start() {
     let somebody_else = |_| Rules::new(Issuer::new("https://elsewhere.test").unwrap());
-    let refused = builder().rules(somebody_else).start(Memory::new()).await;
-    assert!(matches!(refused, Err(Error::Setting(_))));
+    let refused = builder().with_rules(somebody_else).start(Memory::new()).await;
+    assert!(matches!(refused, Err(Error::InvalidSetting(_))));
 }

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     Error, Issuer, Node, SessionId, Subject, TokenId,
     revocation::{RevokedBy, Target},
-    session::{Name, Named, Scope, SessionError},
+    session::{RevocationRequest, RevocationTarget, Scope, SessionError},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
@@ -56,13 +56,13 @@ impl Setup {
     async fn with_skew(skew: Duration) -> Self {
         let clock = ManualClock::at(NOON);
         let theirs = SigningKey::generate(Algorithm::EdDSA).unwrap();
-        let them = Rules::new(issuer("them")).with_longest_lifetime(HOUR * 24).with_skew(skew).unwrap();
+        let them = Rules::new(issuer("them")).with_max_lifetime(HOUR * 24).with_skew(skew).unwrap();
         let flask = Rules::new(issuer("flask")).accept_generic_type().accept_missing_issuer().accept_missing_token_id();
         let flask = flask.with_skew(FLASK_SKEW).unwrap();
         let node = Node::builder(issuer("us"))
-            .clock(std::sync::Arc::new(clock.clone()))
-            .issuer(decoder(them, theirs.verifying_key()))
-            .issuer(decoder(flask, &secret()))
+            .with_clock(std::sync::Arc::new(clock.clone()))
+            .with_issuer(decoder(them, theirs.verifying_key()))
+            .with_issuer(decoder(flask, &secret()))
             .start(Memory::new())
             .await
             .unwrap();
@@ -93,7 +93,7 @@ impl Setup {
 
     async fn log_out(&self, token: &str, scope: Scope) -> Result<usize, TokenError> {
         self.node.sessions().log_out(token, scope).await.map_err(|error| match error {
-            SessionError::Refused(refusal) => refusal,
+            SessionError::InvalidToken(refusal) => refusal,
             other => panic!("{other}"),
         })
     }
@@ -161,9 +161,9 @@ async fn two_issuers_may_call_their_keys_the_same() {
     let (a, b) = (SigningKey::generate(Algorithm::EdDSA).unwrap(), SigningKey::generate(Algorithm::EdDSA).unwrap());
     let (a, b) = (named(a), named(b));
     let node = Node::builder(issuer("us"))
-        .clock(std::sync::Arc::new(ManualClock::at(NOON)))
-        .issuer(decoder(Rules::new(issuer("a")), a.verifying_key()))
-        .issuer(decoder(Rules::new(issuer("b")), b.verifying_key()))
+        .with_clock(std::sync::Arc::new(ManualClock::at(NOON)))
+        .with_issuer(decoder(Rules::new(issuer("a")), a.verifying_key()))
+        .with_issuer(decoder(Rules::new(issuer("b")), b.verifying_key()))
         .start(Memory::new())
         .await
         .unwrap();
@@ -229,7 +229,7 @@ async fn a_foreign_session_is_not_one_of_ours() {
 
     assert!(setup.node.sessions().inspect(&refresh).is_err(), "only our own refresh tokens are exchanged here");
     assert_eq!(setup.verify(&refresh), Err(TokenError::WrongTokenType { expected: TokenType::Access }));
-    setup.node.sessions().note_use(&setup.verify(&forged).unwrap());
+    setup.node.sessions().record_use(&setup.verify(&forged).unwrap());
     assert_eq!(setup.log_out(&forged, Scope::This).await, Ok(0));
     // The session belongs to that issuer.
     assert_eq!(setup.log_out(&refresh, Scope::This).await, Err(TokenError::Revoked(RevokedBy::Session)));
@@ -298,8 +298,9 @@ async fn a_revoked_subject_is_cut_off_as_far_ahead_as_its_issuers_clock_may_be()
     let setup = Setup::start().await;
     let jose = || Subject::new("jose").unwrap();
     for of in ["them", "flask", "an issuer that is not trusted here"] {
-        let named = Named { what: Name::Subject(jose()), issuer: Some(issuer(of)), keep_until: None };
-        setup.node.sessions().revoke_named(vec![named]).await.unwrap();
+        let named =
+            RevocationRequest { target: RevocationTarget::Subject(jose()), issuer: Some(issuer(of)), keep_until: None };
+        setup.node.sessions().revoke(vec![named]).await.unwrap();
     }
     setup.node.sessions().revoke_subject(jose()).await.unwrap();
     let entries = setup.node.log().read(None, Duration::ZERO).await.unwrap().entries;
@@ -324,11 +325,14 @@ async fn who_logs_in_after_a_call_that_cuts_off_is_not_cut_off() {
             }
         });
         let sessions = setup.node.sessions();
-        let named =
-            Named { what: Name::Subject(claims("them").subject), issuer: Some(issuer("them")), keep_until: None };
-        let reach = sessions.reach(std::slice::from_ref(&named)).unwrap();
-        sessions.revoke_named(vec![named]).await.unwrap();
-        sessions.until_next_second(reach).await;
+        let named = RevocationRequest {
+            target: RevocationTarget::Subject(claims("them").subject),
+            issuer: Some(issuer("them")),
+            keep_until: None,
+        };
+        let reach = sessions.cut_off_lead(std::slice::from_ref(&named)).unwrap();
+        sessions.revoke(vec![named]).await.unwrap();
+        sessions.wait_past_cut_off(reach).await;
         setup.has_cut_off_until_before_now(1).await;
         let theirs = Claims { issued_at: Some(setup.clock.now()), not_before: None, ..claims("them") };
         sessions.log_out(&encode(&setup.theirs, &theirs).unwrap(), Scope::All).await.unwrap();
@@ -387,16 +391,16 @@ async fn another_issuer_is_believed_who_somebody_is_and_what_it_is_trusted_with(
     let token = encode(&theirs, &said).unwrap();
     let rules = || Rules::new(issuer("them")).with_audience("us");
     let mut trusted = vec![(rules(), vec![], Fresh::No)];
-    trusted.push((rules().believe_claim("role"), vec!["role"], Fresh::No));
-    trusted.push((rules().believe_claim("role").believe_claim("fresh"), vec!["role"], Fresh::Yes));
+    trusted.push((rules().with_trusted_claim("role"), vec!["role"], Fresh::No));
+    trusted.push((rules().with_trusted_claim("role").with_trusted_claim("fresh"), vec!["role"], Fresh::Yes));
     for (rules, believed, fresh) in trusted {
         let node = Node::builder(issuer("us"))
-            .clock(Arc::new(ManualClock::at(NOON)))
-            .issuer(decoder(rules.clone(), theirs.verifying_key()))
+            .with_clock(Arc::new(ManualClock::at(NOON)))
+            .with_issuer(decoder(rules.clone(), theirs.verifying_key()))
             .start(Memory::new())
             .await
             .unwrap();
-        let read = node.verifier().read(&token).unwrap().0;
+        let read = node.verifier().read_claims(&token).unwrap().0;
         for claims in [node.verifier().verify(&token).unwrap(), node.verifier().verify(&token).unwrap(), Arc::new(read)]
         {
             assert_eq!(Vec::from_iter(claims.custom.keys()), believed);
@@ -446,10 +450,10 @@ async fn what_can_not_be_told_apart_is_refused_when_it_is_built() {
     let build = |names: Vec<Rules>| async {
         let mut builder = Node::builder(issuer("us"));
         for rules in names {
-            builder = builder.issuer(decoder(rules, &secret()));
+            builder = builder.with_issuer(decoder(rules, &secret()));
         }
         match builder.start(Memory::new()).await {
-            Err(Error::Setting(message)) => message,
+            Err(Error::InvalidSetting(error)) => error.to_string(),
             other => panic!("{other:?}"),
         }
     };

@@ -20,7 +20,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 async fn node() -> (Node, ManualClock) {
     let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
-    let node = Node::builder(issuer()).clock(Arc::new(clock.clone())).start(Memory::new()).await.unwrap();
+    let node = Node::builder(issuer()).with_clock(Arc::new(clock.clone())).start(Memory::new()).await.unwrap();
     (node, clock)
 }
 
@@ -51,7 +51,7 @@ async fn both_tokens_are_as_the_options_have_them() {
     let claims = node.verifier().verify_fresh(&pair.access).unwrap();
     assert_eq!(*claims, pair.claims);
     assert_eq!((claims.expires_at, &claims.custom["role"]), (clock.now().plus(2 * HOUR), &json!("admin")));
-    let (refresh, expiry) = node.verifier().read(&pair.refresh).unwrap();
+    let (refresh, expiry) = node.verifier().read_claims(&pair.refresh).unwrap();
     assert_eq!((refresh.expires_at, &refresh.custom), (clock.now().plus(3 * HOUR), &options.refresh_claims));
     assert_eq!(expiry, Expiry::Live);
     for token in [&pair.access, &pair.refresh] {
@@ -90,11 +90,11 @@ async fn no_token_outlives_its_session_and_none_is_dead_on_arrival() {
     };
     let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
     assert_eq!(pair.claims.expires_at, clock.now().plus(session));
-    assert_eq!(node.verifier().read(&pair.refresh).unwrap().0.expires_at, clock.now().plus(session));
+    assert_eq!(node.verifier().read_claims(&pair.refresh).unwrap().0.expires_at, clock.now().plus(session));
 
     let short = TokenOptions { access_lifetime: Some(Duration::from_millis(999)), ..TokenOptions::default() };
     let result = node.sessions().log_in_with(jose(), Origin::default(), &short).await;
-    assert!(matches!(result, Err(Error::Setting(_))));
+    assert!(matches!(result, Err(Error::InvalidSetting(_))));
 }
 
 #[test]
@@ -129,10 +129,10 @@ async fn reading_a_token_says_nothing_of_revocations_and_much_of_the_signature()
     let (node, clock) = node().await;
     let pair = node.sessions().log_in(jose(), Origin::default(), Map::new()).await.unwrap();
     node.sessions().log_out(&pair.access, Scope::This).await.unwrap();
-    assert_eq!(node.verifier().read(&pair.access).unwrap().0.token_id, pair.claims.token_id);
+    assert_eq!(node.verifier().read_claims(&pair.access).unwrap().0.token_id, pair.claims.token_id);
     clock.advance(HOUR);
-    assert_eq!(node.verifier().read(&pair.access).unwrap().1, Expiry::Expired);
-    assert!(node.verifier().read(&pair.access[..pair.access.len() - 2]).is_err());
+    assert_eq!(node.verifier().read_claims(&pair.access).unwrap().1, Expiry::Expired);
+    assert!(node.verifier().read_claims(&pair.access[..pair.access.len() - 2]).is_err());
 }
 
 #[tokio::test]
@@ -143,14 +143,14 @@ async fn an_access_token_is_renewed_only_while_its_session_is_there() {
     assert_eq!((claims.session, claims.fresh), (pair.claims.session, Fresh::No));
     assert!(matches!(
         node.sessions().renew(&pair.refresh, &TokenOptions::default()).await,
-        Err(SessionError::Refused(TokenError::WrongTokenType { .. }))
+        Err(SessionError::InvalidToken(TokenError::WrongTokenType { .. }))
     ));
     node.sessions().log_out(&pair.refresh, Scope::This).await.unwrap();
     assert!(matches!(node.verifier().verify(&renewed), Err(TokenError::Revoked(_))));
     for token in [&pair.access, &renewed] {
         assert!(matches!(
             node.sessions().renew(token, &TokenOptions::default()).await,
-            Err(SessionError::Refused(TokenError::Revoked(_)))
+            Err(SessionError::InvalidToken(TokenError::Revoked(_)))
         ));
     }
 }
@@ -194,7 +194,7 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
     assert!(sessions.verifier().verify(&forged).is_ok());
     assert!(matches!(
         sessions.renew(&forged, &TokenOptions::default()).await,
-        Err(SessionError::Refused(TokenError::WrongIssuer))
+        Err(SessionError::InvalidToken(TokenError::WrongIssuer))
     ));
 }
 

@@ -79,7 +79,7 @@ async fn main() -> anyhow::Result<()> {
     let app = App {
         database,
         sessions: Arc::clone(node.sessions()),
-        guard: Guard::of(node.sessions()).claims_of(users::role),
+        guard: Guard::from_sessions(node.sessions()).with_custom_claims(users::role),
         hasher: Hasher::new()?,
     };
 
@@ -114,7 +114,7 @@ async fn open(data: PathBuf) -> anyhow::Result<(SqlitePool, Node)> {
     let issuer = Issuer::new("stores")?;
     // Without a grace, a refresh token that comes a second time has been stolen.
     let settings = SessionSettings { rotation_grace: Duration::ZERO, ..SessionSettings::new(issuer.clone()) };
-    let node = Node::builder(issuer).sessions(settings);
+    let node = Node::builder(issuer).with_session_settings(settings);
 
     let (database, node) = if data.as_os_str() == ":memory:" {
         // Each connection would have a memory of its own.

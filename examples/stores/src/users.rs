@@ -102,13 +102,13 @@ async fn log_in(
     let user: Option<(i64, String)> = query.bind(username).fetch_optional(&app.database).await?;
     let (id, hash) = user.unzip();
     let (true, Some(id)) = (app.hasher.verify(password, hash).await?, id) else {
-        return Err(auth.wrong_credentials().into());
+        return Err(auth.invalid_credentials().into());
     };
     let tokens = auth.log_in(subject(id)?).await?;
     // Somebody may have deleted the user meanwhile, and ended the sessions that there were.
     if !exists(&app.database, &subject(id)?).await? {
         auth.sessions().end_sessions(Selection::OfSubject(subject(id)?)).await?;
-        return Err(auth.wrong_credentials().into());
+        return Err(auth.invalid_credentials().into());
     }
     Ok(tokens)
 }
@@ -116,7 +116,7 @@ async fn log_in(
 async fn refresh(State(database): State<SqlitePool>, auth: Auth, token: RefreshToken) -> Result<Tokens> {
     if !exists(&database, &token.subject).await? {
         auth.sessions().end_sessions(Selection::OfSubject(token.subject.clone())).await?;
-        return Err(auth.guard().refuse(SessionError::ended()).into());
+        return Err(auth.guard().reject(SessionError::ended()).into());
     }
     Ok(auth.refresh(&token).await?)
 }

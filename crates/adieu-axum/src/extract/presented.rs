@@ -53,7 +53,7 @@ impl PresentedToken {
         // logout does no harm.
         let (mut proven, mut unproven) = (None, None);
         for (index, found) in all.iter().enumerate() {
-            let Ok((claims, _)) = guard.verifier().read(&found.token) else { continue };
+            let Ok((claims, _)) = guard.verifier().read_claims(&found.token) else { continue };
             match csrf::check(parts, found.place, cookies, &claims) {
                 Ok(()) => proven = proven.or(Some(index)),
                 Err(reason) if !is_revoked(guard, &found.token) => unproven = unproven.or(Some(reason)),
@@ -85,8 +85,8 @@ impl<S: GuardedState> FromRequestParts<S> for PresentedToken {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AuthRejection> {
         let guard = state.guard();
-        let found = Self::find(&guard, parts).map_err(|reason| guard.refuse(reason))?;
-        found.ok_or_else(|| guard.refuse(TokenError::Missing))
+        let found = Self::find(&guard, parts).map_err(|reason| guard.reject(reason))?;
+        found.ok_or_else(|| guard.reject(TokenError::Missing))
     }
 }
 
@@ -95,6 +95,6 @@ impl<S: GuardedState> OptionalFromRequestParts<S> for PresentedToken {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, AuthRejection> {
         let guard = state.guard();
-        Self::find(&guard, parts).map_err(|reason| guard.refuse(reason))
+        Self::find(&guard, parts).map_err(|reason| guard.reject(reason))
     }
 }

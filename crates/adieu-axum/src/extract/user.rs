@@ -83,8 +83,8 @@ impl<S: GuardedState, U: LoadUser<S>> FromRequestParts<S> for CurrentUser<U> {
         let guard = state.guard();
         match load(&guard, parts, state).await? {
             Some(Ok(user)) => Ok(Self(user)),
-            Some(Err(failure)) => Err(UserRejection::Refused(guard.refuse(failure.reason))),
-            None => Err(UserRejection::Refused(guard.refuse(TokenError::Missing))),
+            Some(Err(failure)) => Err(UserRejection::Refused(guard.reject(failure.reason))),
+            None => Err(UserRejection::Refused(guard.reject(TokenError::Missing))),
         }
     }
 }
@@ -97,7 +97,7 @@ impl<S: GuardedState, U: LoadUser<S>> OptionalFromRequestParts<S> for CurrentUse
         match load(&guard, parts, state).await? {
             Some(Ok(user)) => Ok(Some(Self(user))),
             Some(Err(failure)) if !failure.is_a_useless_cookie() => {
-                Err(UserRejection::Refused(guard.refuse(failure.reason)))
+                Err(UserRejection::Refused(guard.reject(failure.reason)))
             }
             Some(Err(_)) | None => Ok(None),
         }

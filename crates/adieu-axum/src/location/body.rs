@@ -32,7 +32,7 @@ pub const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
 /// 3. A body above the limit is rejected with 413, since its content is unknown. A form with files (`multipart/form-data`)
 ///    may be longer. It is read up to the field with the CSRF value, and never past the limit, so that field must come before
 ///    the files.
-/// 4. A body that does not arrive in time is rejected with 408; see [`ReadBodies::body_timeout`].
+/// 4. A body that does not arrive in time is rejected with 408; see [`ReadBodies::with_body_timeout`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ReadBodies {
@@ -64,13 +64,13 @@ impl ReadBodies {
     }
 
     /// Sets the maximum size of a body that is read, in bytes.
-    pub fn max_bytes(mut self, max_bytes: usize) -> Self {
+    pub fn with_max_bytes(mut self, max_bytes: usize) -> Self {
         self.reading.max_bytes = max_bytes;
         self
     }
 
     /// Sets the time within which a body must arrive completely; the default is 30 seconds.
-    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
         self.reading.timeout = timeout;
         self
     }

@@ -8,7 +8,7 @@ use axum::{
 use super::{RejectionKind, RejectionReason};
 
 /// Answers rejected requests. A closure implements it, and may delegate to [`FlaskJwtExtendedResponses`] or
-/// [`Rfc6750Answers`].
+/// [`Rfc6750Responses`].
 ///
 /// An implementation must not reveal more to the client than the [`RejectionKind`]: the [`RejectionReason`] is for the log,
 /// which already has it.
@@ -17,7 +17,7 @@ use super::{RejectionKind, RejectionReason};
 /// # use adieu_axum::{FlaskJwtExtendedResponses, Guard, RejectionReason, RejectionResponses, RejectionKind};
 /// # use axum::{http::StatusCode, response::IntoResponse};
 /// # fn guard(guard: Guard) -> Guard {
-/// guard.rejection_responses(|reason: &RejectionReason| match reason.kind() {
+/// guard.with_rejection_responses(|reason: &RejectionReason| match reason.kind() {
 ///     RejectionKind::Missing => (StatusCode::UNAUTHORIZED, "log in first").into_response(),
 ///     _ => FlaskJwtExtendedResponses.answer(reason),
 /// })
@@ -44,7 +44,7 @@ pub struct FlaskJwtExtendedResponses;
 
 /// The responses of RFC 6750 §3.1: `error` and `error_description`, in the challenge and as JSON.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Rfc6750Answers;
+pub struct Rfc6750Responses;
 
 impl RejectionResponses for FlaskJwtExtendedResponses {
     fn answer(&self, reason: &RejectionReason) -> Response {
@@ -53,7 +53,7 @@ impl RejectionResponses for FlaskJwtExtendedResponses {
     }
 }
 
-impl RejectionResponses for Rfc6750Answers {
+impl RejectionResponses for Rfc6750Responses {
     fn answer(&self, reason: &RejectionReason) -> Response {
         let words = Words::of(reason.kind());
         respond(&words, words.rfc6750)

@@ -32,7 +32,7 @@ fn router(app: &App, guard: Guard) -> Router {
 
 /// Uses cookie names that neighbouring domains can set too.
 fn of_flask(app: &App) -> Router {
-    router(app, app.guard().cookies(Cookies::of_flask()).unwrap())
+    router(app, app.guard().with_cookies(Cookies::flask_jwt_extended()).unwrap())
 }
 
 struct Browser {
@@ -235,7 +235,7 @@ async fn a_login_leaves_one_cookie_of_each_name() {
 #[tokio::test]
 async fn names_that_are_bound_to_the_host_are_removed_as_such() {
     let app = App::new();
-    let router = router(&app, app.guard().cookies(Cookies::new()).unwrap());
+    let router = router(&app, app.guard().with_cookies(Cookies::new()).unwrap());
     let cookies = "__Host-access_token=a; __Host-access_token=b";
     let login = send(&router, "POST /login", &[("cookie", cookies), ("host", "shop.example")], "").await;
     assert_eq!(
@@ -251,8 +251,8 @@ async fn names_that_are_bound_to_the_host_are_removed_as_such() {
 #[tokio::test]
 async fn a_thousand_cookies_are_not_a_thousand_signatures() {
     let app = App::new();
-    let weak = dangerous::without_csrf_protection(Cookies::of_flask());
-    let router = router(&app, app.guard().cookies(weak).unwrap());
+    let weak = dangerous::without_csrf_protection(Cookies::flask_jwt_extended());
+    let router = router(&app, app.guard().with_cookies(weak).unwrap());
     let token = app.log_in().await.access;
     let cookies = format!("{}access_token_cookie={token}", "access_token_cookie=garbage; ".repeat(1000));
     assert_eq!(send(&router, "GET /me", &[("cookie", &cookies)], "").await.status, 401);

@@ -115,7 +115,7 @@ async fn a_good_token_gets_through_and_notes_that_the_session_is_used() {
     for path in ["/access", "/fresh"] {
         assert_eq!(app.get_with(path, &pair.access).await, "200 jose");
     }
-    app.sessions.write_last_seen().await.unwrap();
+    app.sessions.flush_last_seen().await.unwrap();
     let session = app.sessions.store().session(&pair.claims.session.unwrap()).await.unwrap().unwrap();
     assert_eq!(session.last_seen_at.since(session.created_at), Duration::from_secs(60));
 }

@@ -95,7 +95,7 @@ async fn a_preflight_needs_no_token_and_every_other_options_request_does() {
 #[tokio::test]
 async fn it_can_be_anywhere_among_other_layers() {
     let app = App::new();
-    let guard = app.guard().cookies(Cookies::new()).unwrap();
+    let guard = app.guard().with_cookies(Cookies::new()).unwrap();
     let with_new_body = || MapResponseBodyLayer::new(|body: Body| body.map_err(|error| error.to_string()));
     let router = Router::new().route("/", any(async |token: AccessToken| token.subject().to_string())).layer(
         ServiceBuilder::new()
@@ -117,10 +117,10 @@ async fn it_can_be_anywhere_among_other_layers() {
 #[tokio::test]
 async fn a_token_in_a_body_is_found_by_the_layer_and_by_the_handler() {
     let app = App::new();
-    let guard = app.guard().look_in([Location::json_body()]);
+    let guard = app.guard().with_locations([Location::json_body()]);
     let router = Router::new()
         .route("/", any(async |token: AccessToken, body: String| format!("{} {}", token.subject(), body.len())))
-        .layer(guard.protect().max_body_bytes(2048))
+        .layer(guard.protect().with_max_body_bytes(2048))
         .with_state(app.state(guard));
     let body = format!(r#"{{"access_token":"{}"}}"#, app.log_in().await.access);
     let json = [("content-type", "application/json")];

@@ -17,7 +17,7 @@ const ACCESS: &str = "__Host-access_token";
 const CSRF: &str = "__Host-csrf_access_token";
 
 fn guard(app: &App) -> Guard {
-    app.guard().cookies(Cookies::new()).unwrap()
+    app.guard().with_cookies(Cookies::new()).unwrap()
 }
 
 /// Headers that caches obey in place of `Cache-Control`.
@@ -183,8 +183,8 @@ async fn a_logout_elsewhere_that_this_node_has_not_heard_of_wins() {
     let ending = adieu::session::EndSessions {
         issuer: app.sessions.issuer().clone(),
         selection: adieu::session::Selection::Owned(session.id, session.subject),
-        provided: None,
-        also: vec![],
+        only_if: None,
+        extra_revocations: vec![],
     };
     app.sessions.store().end(ending).await.unwrap();
     let answer = with_cookie_of(&router, "GET /me", &login).await;
@@ -195,8 +195,9 @@ async fn a_logout_elsewhere_that_this_node_has_not_heard_of_wins() {
 #[tokio::test]
 async fn what_the_application_says_of_its_users_is_said_anew() {
     let app = App::new();
-    let guard = guard(&app)
-        .claims_of(async |subject| Ok(serde_json::Map::from_iter([("who".to_owned(), subject.as_str().into())])));
+    let guard = guard(&app).with_custom_claims(async |subject| {
+        Ok(serde_json::Map::from_iter([("who".to_owned(), subject.as_str().into())]))
+    });
     let router = router(&app, guard);
     let login = send(&router, "POST /login", &[], "").await;
     app.pass(11 * MINUTE);

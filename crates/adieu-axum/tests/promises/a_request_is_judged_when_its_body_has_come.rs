@@ -240,10 +240,10 @@ async fn who_reads_on_after_the_answer_is_stopped_too() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_is_given_up() {
     let app = App::new();
-    let guard = app.guard().cookies(Cookies::new().csrf_in_forms()).unwrap();
+    let guard = app.guard().with_cookies(Cookies::new().with_csrf_in_forms()).unwrap();
     let router = Router::new()
         .route("/", post(async |body: String| body))
-        .layer(guard.protect().body_timeout(Duration::from_secs(7)))
+        .layer(guard.protect().with_body_timeout(Duration::from_secs(7)))
         .route("/read", post(async |body: String| body).layer(guard.read_bodies()))
         .with_state(app.state(guard));
     let pair = app.log_in().await;

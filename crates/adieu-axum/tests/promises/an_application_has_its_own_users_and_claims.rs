@@ -102,7 +102,7 @@ async fn a_user_is_loaded_and_who_is_none_is_refused() {
 #[tokio::test]
 async fn an_application_may_demand_more_of_claims_at_once_or_later() {
     let app = App::new();
-    let guard = app.guard().check_claims(|claims| claims.custom.get("tenant").is_some()).check_claims_async(
+    let guard = app.guard().with_claims_check(|claims| claims.custom.get("tenant").is_some()).with_async_claims_check(
         async |claims: Claims| match claims.custom["tenant"].as_str() {
             Some("down") => Err(Error::unavailable("the table of tenants")),
             tenant => Ok(tenant == Some("shop")),
@@ -140,7 +140,7 @@ async fn log_in(auth: Auth) -> Result<Tokens, AuthRejection> {
 #[tokio::test]
 async fn a_token_has_the_life_the_claims_and_the_header_that_it_was_given() {
     let app = App::new();
-    let guard = app.guard().claims_of(async |subject| {
+    let guard = app.guard().with_custom_claims(async |subject| {
         let claims = json!({"name": subject.as_str().to_uppercase(), "is_admin": false});
         Ok(serde_json::from_value(claims).unwrap())
     });
@@ -179,19 +179,19 @@ async fn what_another_issuer_claims_is_not_ours() {
     let token = encode(&key, &claims).unwrap();
     let answers = async |rules: Rules| {
         let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
-        let node = Node::builder(Issuer::new("us").unwrap()).issuer(Decoder::new(rules, keys));
+        let node = Node::builder(Issuer::new("us").unwrap()).with_issuer(Decoder::new(rules, keys));
         let node = node.start(Memory::new()).await.unwrap();
         let sessions = Arc::clone(node.sessions());
         let state = |guard: Guard| State { guard, sessions: Arc::clone(&sessions) };
         let own_only = Router::new()
             .route("/own", get(async |token: AccessToken| token.issuer.to_string()))
-            .with_state(state(Guard::of(&sessions).own_tokens_only()));
+            .with_state(state(Guard::from_sessions(&sessions).own_tokens_only()));
         let router = Router::new()
             .route("/", get(async |token: AccessToken| token.issuer.to_string()))
             .route("/role", get(async |token: AccessToken<Role>| token.typed.is_admin.to_string()))
             .route("/fresh", get(async |token: FreshAccessToken| token.issuer.to_string()))
             .route("/user", get(async |CurrentUser(User(name)): CurrentUser<User>| name))
-            .with_state(state(Guard::of(&sessions)))
+            .with_state(state(Guard::from_sessions(&sessions)))
             .merge(own_only);
         let mut answers = Vec::new();
         for path in ["/", "/role", "/fresh", "/user", "/own"] {
@@ -200,6 +200,6 @@ async fn what_another_issuer_claims_is_not_ours() {
         answers
     };
     assert_eq!(answers(Rules::new(theirs.clone())).await, [200, 400, 401, 401, 401]);
-    let trusted = Rules::new(theirs).believe_claim("is_admin").believe_claim("fresh");
+    let trusted = Rules::new(theirs).with_trusted_claim("is_admin").with_trusted_claim("fresh");
     assert_eq!(answers(trusted).await, [200, 200, 200, 401, 401]);
 }

@@ -120,7 +120,7 @@ async fn an_ipv4_address_is_kept_as_such() {
     let app = App::new();
     let peer: SocketAddr = "[::ffff:192.0.2.7]:1234".parse().unwrap();
     let log_in_from =
-        post(async |auth: Auth| auth.from_address("::ffff:192.0.2.8".parse().unwrap()).log_in(subject("maria")).await);
+        post(async |auth: Auth| auth.with_address("::ffff:192.0.2.8".parse().unwrap()).log_in(subject("maria")).await);
     let router = Router::new()
         .route("/login", post(log_in))
         .route("/login/from", log_in_from)

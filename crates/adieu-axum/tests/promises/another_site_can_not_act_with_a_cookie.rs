@@ -27,7 +27,7 @@ fn router(app: &App, guard: Guard) -> Router {
 }
 
 fn with_cookies(app: &App) -> Router {
-    router(app, app.guard().cookies(Cookies::new()).unwrap())
+    router(app, app.guard().with_cookies(Cookies::new()).unwrap())
 }
 
 /// Returns the cookies that a browser sends back, and the two CSRF values.
@@ -155,7 +155,7 @@ async fn refreshing_and_logging_out_need_the_proof_of_their_own_token() {
 #[tokio::test]
 async fn a_form_can_carry_the_proof_where_that_is_wanted() {
     let app = App::new();
-    let router = router(&app, app.guard().cookies(Cookies::new().csrf_in_forms()).unwrap());
+    let router = router(&app, app.guard().with_cookies(Cookies::new().with_csrf_in_forms()).unwrap());
     let (jar, csrf, _) = jar(&send(&router, "POST /login", &[], "").await);
     let form = [("cookie", jar.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     assert_eq!(send(&router, "POST /me", &form, &format!("a=b&csrf_token={csrf}")).await.text(), "200 jose");
@@ -179,7 +179,7 @@ fn multipart(fields: &[(&str, &str)], file: &str) -> String {
 #[tokio::test]
 async fn a_form_with_files_can_carry_the_proof_before_them() {
     let app = App::new();
-    let guard = app.guard().cookies(Cookies::new().csrf_in_forms()).unwrap();
+    let guard = app.guard().with_cookies(Cookies::new().with_csrf_in_forms()).unwrap();
     let router = Router::new()
         .route("/login", post(log_in))
         .route("/photo", post(async |_: AccessToken, body: String| body))
@@ -239,7 +239,7 @@ async fn the_value_is_good_for_as_long_as_the_session() {
 #[tokio::test]
 async fn a_websocket_is_opened_by_our_own_pages_only() {
     let app = App::new();
-    let guard = app.guard().cookies(Cookies::new().allow_origin("https://app.example:8443")).unwrap();
+    let guard = app.guard().with_cookies(Cookies::new().with_allowed_origin("https://app.example:8443")).unwrap();
     let router = router(&app, guard);
     let (jar, _, _) = jar(&send(&router, "POST /login", &[], "").await);
     let open = async |line: &str, origin: &[&str]| {
@@ -300,7 +300,7 @@ async fn a_page_of_this_machine_needs_no_tls_to_open_a_websocket() {
 async fn a_token_that_browsers_do_not_keep_fails_the_login() {
     let app = App::new();
     let claims = async |_| Ok(serde_json::Map::from_iter([("roles".to_owned(), "x".repeat(5000).into())]));
-    let guard = app.guard().cookies(Cookies::new()).unwrap().claims_of(claims);
+    let guard = app.guard().with_cookies(Cookies::new()).unwrap().with_custom_claims(claims);
     let refused = Router::new()
         .route(
             "/",
@@ -321,21 +321,23 @@ async fn a_token_that_browsers_do_not_keep_fails_the_login() {
 #[tokio::test]
 async fn every_attribute_can_be_set() {
     let app = App::new();
-    let cookies = Cookies::of_flask()
-        .domain("shop.example")
-        .partitioned()
-        .persistent()
-        .access(|cookie| {
+    let cookies = Cookies::flask_jwt_extended()
+        .with_domain("shop.example")
+        .with_partitioned()
+        .with_persistent()
+        .with_access(|cookie| {
             cookie
-                .name("a")
-                .path("/api")
-                .same_site(SameSite::None)
-                .csrf_name("a_csrf")
-                .csrf_path("/app")
-                .csrf_header(HeaderName::from_static("x-a"))
+                .with_name("a")
+                .with_path("/api")
+                .with_same_site(SameSite::None)
+                .with_csrf_name("a_csrf")
+                .with_csrf_path("/app")
+                .with_csrf_header(HeaderName::from_static("x-a"))
         })
-        .refresh(|cookie| cookie.path("/refresh").csrf_header(HeaderName::from_static("x-r")).csrf_field("r"));
-    let router = router(&app, app.guard().look_in([Location::Cookies]).cookies(cookies).unwrap());
+        .with_refresh(|cookie| {
+            cookie.with_path("/refresh").with_csrf_header(HeaderName::from_static("x-r")).with_csrf_field("r")
+        });
+    let router = router(&app, app.guard().with_locations([Location::Cookies]).with_cookies(cookies).unwrap());
     let answer = send(&router, "POST /login", &[], "").await;
     let attributes = |name: &str| {
         let start = format!("{name}=");
@@ -362,26 +364,31 @@ async fn every_attribute_can_be_set() {
 async fn what_contradicts_itself_is_refused_when_the_guard_is_made() {
     let app = App::new();
     for (cookies, why) in [
-        (Cookies::new().domain("shop.example"), "must have the path `/` and no domain"),
-        (Cookies::new().refresh(|cookie| cookie.path("/refresh")), "must have the path `/` and no domain"),
+        (Cookies::new().with_domain("shop.example"), "must have the path `/` and no domain"),
+        (Cookies::new().with_refresh(|cookie| cookie.with_path("/refresh")), "must have the path `/` and no domain"),
         (dangerous::without_tls(Cookies::new()), "must be `Secure`"),
-        (Cookies::of_flask().access(|cookie| cookie.name("__secure-a").path("")), "path"),
-        (dangerous::without_tls(Cookies::of_flask().access(|cookie| cookie.name("__secure-a"))), "must be `Secure`"),
+        (Cookies::flask_jwt_extended().with_access(|cookie| cookie.with_name("__secure-a").with_path("")), "path"),
         (
-            dangerous::without_tls(Cookies::of_flask().access(|cookie| cookie.same_site(SameSite::None))),
+            dangerous::without_tls(Cookies::flask_jwt_extended().with_access(|cookie| cookie.with_name("__secure-a"))),
+            "must be `Secure`",
+        ),
+        (
+            dangerous::without_tls(
+                Cookies::flask_jwt_extended().with_access(|cookie| cookie.with_same_site(SameSite::None)),
+            ),
             "need `Secure`",
         ),
-        (Cookies::new().access(|cookie| cookie.name("a;b")), "name"),
-        (Cookies::new().access(|cookie| cookie.name("")), "name"),
-        (Cookies::of_flask().access(|cookie| cookie.path("/;HttpOnly")), "path"),
-        (Cookies::of_flask().domain("a; Path=/"), "domain"),
-        (Cookies::new().access(|cookie| cookie.name("__Host-refresh_token")), "two cookies"),
-        (Cookies::new().allow_origin("app.example"), "origin"),
-        (Cookies::new().allow_origin("https://app.example/"), "origin"),
-        (Cookies::new().allow_origin("https://"), "origin"),
-        (Cookies::new().allow_origin("*"), "origin"),
+        (Cookies::new().with_access(|cookie| cookie.with_name("a;b")), "name"),
+        (Cookies::new().with_access(|cookie| cookie.with_name("")), "name"),
+        (Cookies::flask_jwt_extended().with_access(|cookie| cookie.with_path("/;HttpOnly")), "path"),
+        (Cookies::flask_jwt_extended().with_domain("a; Path=/"), "domain"),
+        (Cookies::new().with_access(|cookie| cookie.with_name("__Host-refresh_token")), "two cookies"),
+        (Cookies::new().with_allowed_origin("app.example"), "origin"),
+        (Cookies::new().with_allowed_origin("https://app.example/"), "origin"),
+        (Cookies::new().with_allowed_origin("https://"), "origin"),
+        (Cookies::new().with_allowed_origin("*"), "origin"),
     ] {
-        let error = app.guard().cookies(cookies).unwrap_err().to_string();
+        let error = app.guard().with_cookies(cookies).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
 }
@@ -389,8 +396,8 @@ async fn what_contradicts_itself_is_refused_when_the_guard_is_made() {
 #[tokio::test]
 async fn what_weakens_it_has_to_be_asked_for_by_a_name_that_says_so() {
     let app = App::new();
-    let weak = dangerous::without_csrf_protection(dangerous::without_tls(Cookies::of_flask()));
-    let router = router(&app, app.guard().cookies(weak).unwrap());
+    let weak = dangerous::without_csrf_protection(dangerous::without_tls(Cookies::flask_jwt_extended()));
+    let router = router(&app, app.guard().with_cookies(weak).unwrap());
     let answer = send(&router, "POST /login", &[], "").await;
     assert_eq!(answer.set_cookies().len(), 2);
     assert!(answer.set_cookies().iter().all(|cookie| !cookie.contains("Secure") && cookie.contains("HttpOnly")));
@@ -401,11 +408,11 @@ async fn what_weakens_it_has_to_be_asked_for_by_a_name_that_says_so() {
 #[tokio::test]
 async fn a_token_of_the_wrong_kind_is_put_in_no_cookie() {
     let app = App::new();
-    let guard = app.guard().cookies(Cookies::new()).unwrap();
+    let guard = app.guard().with_cookies(Cookies::new()).unwrap();
     let mut options = TokenOptions::default();
     options.access_claims.insert("csrf".into(), "value".into());
     let pair = app.sessions.log_in_with(subject("jose"), adieu::session::Origin::default(), &options).await.unwrap();
-    assert_eq!(app.verifier.read(&pair.refresh).unwrap().0.token_type, TokenType::Refresh);
+    assert_eq!(app.verifier.read_claims(&pair.refresh).unwrap().0.token_type, TokenType::Refresh);
     let set = |cookies: SetCookies| cookies.into_response().headers().get_all("set-cookie").iter().count();
     assert_eq!(set(guard.set_access_cookie(&pair.access).unwrap()), 2);
     assert!(guard.set_access_cookie(&pair.refresh).is_err());

@@ -104,7 +104,7 @@ async fn it_is_never_stuck_and_a_neighbour_opens_no_socket() {
             }),
         )
         .route("/report", post(async move |body: String| report.send(body).unwrap()));
-    let guard = app.guard().cookies(dangerous::without_tls(Cookies::of_flask())).unwrap();
+    let guard = app.guard().with_cookies(dangerous::without_tls(Cookies::flask_jwt_extended())).unwrap();
     let router = Router::new()
         .nest("/account", routes)
         .route("/neighbour", get(async || Html(NEIGHBOUR)))

@@ -35,15 +35,17 @@ async fn verdict(router: &Router, token: &str) -> String {
 async fn every_row_of_the_table_is_judged_as_it_says() {
     let table = Table::read();
     let builder = table.issuers.iter().fold(Node::builder(Issuer::new("own").unwrap()), |builder, (name, issuer)| {
-        builder.issuer(Decoder::new(issuer.rules(name), issuer.keys()))
+        builder.with_issuer(Decoder::new(issuer.rules(name), issuer.keys()))
     });
     let node = builder.start(Memory::new()).await.unwrap();
     let sessions = node.sessions();
-    let router = Router::new().route("/", get(|_: AccessToken| async {})).with_state(Guard::of(&Arc::clone(sessions)));
+    let router = Router::new()
+        .route("/", get(|_: AccessToken| async {}))
+        .with_state(Guard::from_sessions(&Arc::clone(sessions)));
 
     let rows = table.tokens(SystemClock.now().as_unix());
     for (row, token) in &rows {
-        sessions.revoke_named(row.named(token, sessions)).await.unwrap();
+        sessions.revoke(row.named(token, sessions)).await.unwrap();
     }
     for (row, token) in &rows {
         assert_eq!(verdict(&router, token).await, row.verify, "{}: {token}", row.name);
@@ -51,7 +53,7 @@ async fn every_row_of_the_table_is_judged_as_it_says() {
     for (row, token) in &rows {
         let logged_out = match sessions.log_out(token, Scope::This).await {
             Ok(_) => GOOD,
-            Err(SessionError::Refused(refusal)) => refusal.code(),
+            Err(SessionError::InvalidToken(refusal)) => refusal.code(),
             Err(error) => panic!("{}: {error}", row.name),
         };
         assert_eq!(logged_out, row.log_out, "{}: {token}", row.name);

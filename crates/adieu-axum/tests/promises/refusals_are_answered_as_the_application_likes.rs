@@ -5,7 +5,7 @@ use std::time::Duration;
 use adieu::session::Scope;
 use adieu_axum::{
     AccessToken, Auth, AuthRejection, FlaskJwtExtendedResponses, FreshAccessToken, Guard, Location, RejectionKind,
-    RejectionReason, RejectionResponses, Rfc6750Answers, Tokens,
+    RejectionReason, RejectionResponses, Rfc6750Responses, Tokens,
 };
 use axum::{
     Router,
@@ -20,7 +20,7 @@ fn router(app: &App, guard: Guard) -> Router {
     Router::new()
         .route("/", any(async |token: AccessToken| token.subject().to_string()))
         .route("/fresh", get(async |token: FreshAccessToken| token.subject().to_string()))
-        .route("/login", get(async |auth: Auth| -> Result<Tokens, AuthRejection> { Err(auth.wrong_credentials()) }))
+        .route("/login", get(async |auth: Auth| -> Result<Tokens, AuthRejection> { Err(auth.invalid_credentials()) }))
         .route("/layer", get(async || "in").layer(guard.protect()))
         .with_state(app.state(guard))
 }
@@ -55,7 +55,7 @@ async fn answers(guard: impl FnOnce(Guard) -> Guard) -> Vec<String> {
 #[tokio::test]
 async fn in_the_words_of_the_standard() {
     assert_eq!(
-        answers(|guard| guard.rejection_responses(Rfc6750Answers)).await,
+        answers(|guard| guard.with_rejection_responses(Rfc6750Responses)).await,
         [
             r#"401 {} | Bearer"#,
             r#"401 {} | Bearer"#,
@@ -80,7 +80,7 @@ async fn in_words_of_ones_own_and_the_rest_in_the_usual_ones() {
         RejectionKind::WrongCredentials => (StatusCode::UNAUTHORIZED, "no").into_response(),
         _ => FlaskJwtExtendedResponses.answer(reason),
     };
-    let answers = answers(|guard| guard.rejection_responses(own)).await;
+    let answers = answers(|guard| guard.with_rejection_responses(own)).await;
     assert_eq!(
         answers,
         [
@@ -106,11 +106,11 @@ async fn every_body_is_json_and_tells_nothing_of_the_cause() {
         RejectionReason::UnknownUser,
         RejectionReason::WrongCredentials,
         RejectionReason::Failed(adieu::Error::unavailable("the cause")),
-        RejectionReason::Failed(adieu::Error::Setting("the cause".into())),
+        RejectionReason::Failed(adieu::Error::Claims("the cause".into())),
         RejectionReason::Token(adieu::token::TokenError::Malformed("the cause")),
     ];
     for reason in reasons {
-        for answers in [&FlaskJwtExtendedResponses as &dyn RejectionResponses, &Rfc6750Answers] {
+        for answers in [&FlaskJwtExtendedResponses as &dyn RejectionResponses, &Rfc6750Responses] {
             let response = answers.answer(&reason);
             assert!(response.status().is_client_error() || response.status().is_server_error());
             let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
@@ -123,7 +123,7 @@ async fn every_body_is_json_and_tells_nothing_of_the_cause() {
 #[tokio::test]
 async fn a_place_that_is_not_looked_into_is_no_token() {
     let app = App::new();
-    let router = router(&app, app.guard().look_in([Location::query("jwt")]));
+    let router = router(&app, app.guard().with_locations([Location::query("jwt")]));
     let token = app.log_in().await.access;
     assert!(send_with(&router, "GET /", &token).await.body.contains("authorization_required"));
 }

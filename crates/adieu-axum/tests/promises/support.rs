@@ -64,7 +64,7 @@ impl App {
     }
 
     pub(crate) fn guard(&self) -> Guard {
-        Guard::of(&self.sessions)
+        Guard::from_sessions(&self.sessions)
     }
 
     pub(crate) fn state(&self, guard: Guard) -> State {

@@ -10,7 +10,7 @@ use axum::{
 use crate::support::{App, send, send_bytes};
 
 fn router(app: &App, guard: Guard) -> Router {
-    let body_layer = guard.read_bodies().max_bytes(4096);
+    let body_layer = guard.read_bodies().with_max_bytes(4096);
     Router::new()
         .route("/place", get(async |token: AccessToken| format!("{:?}", token.place)))
         .route("/optional", get(async |token: Option<AccessToken>| format!("{}", token.is_some())))
@@ -27,7 +27,7 @@ fn everywhere(app: &App) -> Guard {
         Location::Query { name: "jwt".into(), prefix: "T-".into() },
         Location::json_body(),
     ];
-    app.guard().look_in(places).cookies(Cookies::new()).unwrap()
+    app.guard().with_locations(places).with_cookies(Cookies::new()).unwrap()
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn one_byte_that_is_no_text_hides_no_other_cookie() {
 #[tokio::test]
 async fn the_scheme_can_be_another_and_is_written_in_any_case() {
     let app = App::new();
-    let guard = app.guard().look_in([Location::header(HeaderName::from_static("x-auth"), "JWT")]);
+    let guard = app.guard().with_locations([Location::header(HeaderName::from_static("x-auth"), "JWT")]);
     let router = router(&app, guard);
     let token = &app.log_in().await.access;
     for scheme in ["JWT", "jwt", "Jwt "] {
@@ -193,7 +193,7 @@ async fn a_token_in_a_body_leaves_the_body_to_the_handler() {
 #[tokio::test]
 async fn without_a_layer_that_reads_it_a_body_is_not_looked_into() {
     let app = App::new();
-    let guard = app.guard().look_in([Location::json_body()]);
+    let guard = app.guard().with_locations([Location::json_body()]);
     let router = Router::new()
         .route("/body", post(async |token: AccessToken, _: String| token.subject().to_string()))
         .with_state(app.state(guard));

@@ -9,7 +9,7 @@ use super::Remote;
 use adieu::{
     Error, Issuer,
     revocation::{Cursor, Position, Revocation, Target},
-    time::{Timestamp, milliseconds_up},
+    time::{Timestamp, ceil_millis},
 };
 
 /// The maximum number and bytes of revocations in one request: a node accepts 64 KiB unless configured otherwise.
@@ -28,7 +28,7 @@ pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait
     query.append_pair("wait", &wait.as_millis().to_string());
     query.append_pair("follower", &remote.follower);
     // Rounded up: the node must not forget this follower while it still accepts tokens.
-    query.append_pair("max_staleness", &milliseconds_up(remote.max_staleness).to_string());
+    query.append_pair("max_staleness", &ceil_millis(remote.max_staleness).to_string());
     if remote.accepts_when_stale {
         query.append_pair("when_stale", "accept");
     }
@@ -104,5 +104,5 @@ fn issuer_unknown() -> Error {
 }
 
 fn inexpressible(what: &str) -> Error {
-    Error::Setting(format!("{what} can't be sent to a node"))
+    Error::Unsupported(format!("{what} can't be sent to a node"))
 }

@@ -33,7 +33,7 @@ pub struct RemoteBuilder {
     name: String,
     secret: SecretString,
     max_staleness: Duration,
-    when_stale: StalePolicy,
+    stale_policy: StalePolicy,
     transport: Option<Arc<dyn Transport>>,
     clock: Arc<dyn Clock>,
 }
@@ -57,7 +57,7 @@ impl Remote {
             name: name.into(),
             secret,
             max_staleness: DEFAULT_MAX_STALENESS,
-            when_stale: StalePolicy::default(),
+            stale_policy: StalePolicy::default(),
             transport: None,
             clock: Arc::new(SystemClock),
         }
@@ -67,37 +67,40 @@ impl Remote {
 impl RemoteBuilder {
     /// Sets the `max_staleness` of the local verifiers. The node forgets this follower that long after its last request, so
     /// it must not be less than theirs, nor more than the node's own bound.
-    pub fn max_staleness(self, max_staleness: Duration) -> Self {
+    pub fn with_max_staleness(self, max_staleness: Duration) -> Self {
         Self { max_staleness, ..self }
     }
 
     /// Sets what the verifiers do when they are stale. The node cannot rely on a follower that accepts.
-    pub fn when_stale(self, when_stale: StalePolicy) -> Self {
-        Self { when_stale, ..self }
+    pub fn with_stale_policy(self, stale_policy: StalePolicy) -> Self {
+        Self { stale_policy, ..self }
     }
 
     /// Sets a transport to the node, in place of a connection pool of its own.
-    pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
+    pub fn with_transport(self, transport: Arc<dyn Transport>) -> Self {
         Self { transport: Some(transport), ..self }
     }
 
     /// Sets a clock other than the system's, for tests.
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
     /// Creates the log. No request is sent yet.
     ///
     /// # Errors
-    /// [`Error::Setting`] if the URL, the name or the bound is invalid.
+    /// [`Error::InvalidSetting`] if the URL, the name or the bound is invalid.
     pub fn build(self) -> Result<Remote, Error> {
         if self.name.is_empty()
             || self.name.contains(|character: char| character == ':' || !character.is_ascii_graphic())
         {
-            return Err(Error::Setting("a client's name has no colon and no space in it".to_owned()));
+            return Err(Error::setting("name", "a client's name has no colon and no space in it"));
         }
         if self.max_staleness < MIN_STALENESS {
-            return Err(Error::Setting("`max_staleness` must not be shorter than 100 ms over a network".to_owned()));
+            return Err(Error::setting(
+                "max_staleness",
+                "`max_staleness` must not be shorter than 100 ms over a network",
+            ));
         }
         let transport = match self.transport {
             Some(transport) => transport,
@@ -110,7 +113,7 @@ impl RemoteBuilder {
             name: self.name,
             follower: Uuid::new_v4().simple().to_string(),
             max_staleness: self.max_staleness,
-            accepts_when_stale: self.when_stale == StalePolicy::Accept,
+            accepts_when_stale: self.stale_policy == StalePolicy::Accept,
             clock: self.clock,
             settled: watch::Sender::new(None),
             issuer: OnceLock::new(),
@@ -136,7 +139,7 @@ fn basic(name: &str, secret: &SecretString) -> Result<HeaderValue, Error> {
     let secret = secret.expose_secret().trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     let pair = Zeroizing::new(format!("{name}:{secret}"));
     let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
-    let mut value = HeaderValue::from_str(&value).map_err(|_| Error::Setting("the secret is none".to_owned()))?;
+    let mut value = HeaderValue::from_str(&value).map_err(|_| Error::setting("secret", "invalid client secret"))?;
     value.set_sensitive(true);
     Ok(value)
 }

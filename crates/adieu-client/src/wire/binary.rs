@@ -20,7 +20,7 @@ use super::{FeedPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, WireError, milliseconds_
 use adieu::{
     Issuer,
     revocation::{Cursor, LogId, Page, Position, Revocation, Target, TargetKind, TargetParts},
-    time::{Timestamp, milliseconds_up},
+    time::{Timestamp, ceil_millis},
 };
 
 const MAGIC: [u8; 4] = *b"ADRV";
@@ -53,7 +53,7 @@ pub fn to_binary(answer: &FeedPage) -> Vec<u8> {
     to.bytes(&MAGIC);
     to.byte(VERSION);
     to.byte(if page.complete { COMPLETE } else { 0 } | if page.from_start { FROM_START } else { 0 });
-    to.number(milliseconds_up(page.age));
+    to.number(ceil_millis(page.age));
     to.number(page.pruned_through.as_unix());
     to.number(milliseconds_down(answer.max_staleness));
     to.text(answer.issuer.as_str());

@@ -11,7 +11,7 @@ use super::{FeedPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, WireError, milliseconds_
 use adieu::{
     Issuer,
     revocation::{Page, Revocation, Target},
-    time::{Timestamp, milliseconds_up},
+    time::{Timestamp, ceil_millis},
 };
 
 /// The members beside the entries, in the order in which they are written.
@@ -110,7 +110,7 @@ pub fn to_json(answer: &FeedPage) -> Vec<u8> {
         cursor: page.cursor.to_string(),
         complete: page.complete,
         from_start: page.from_start,
-        age_ms: milliseconds_up(page.age),
+        age_ms: ceil_millis(page.age),
         pruned_through: page.pruned_through,
         issuer: &answer.issuer,
         max_staleness_ms: milliseconds_down(answer.max_staleness),

@@ -101,7 +101,7 @@ const MANY: usize = 60;
 fn endings(of: &[Session], also: &str) -> Vec<EndSessions> {
     let mut endings: Vec<_> =
         of.iter().map(|one| ending(Selection::Owned(one.id.clone(), one.subject.clone()))).collect();
-    endings.push(EndSessions { also: vec![token(also)], ..ending(Selection::Nothing) });
+    endings.push(EndSessions { extra_revocations: vec![token(also)], ..ending(Selection::Nothing) });
     endings
 }
 

@@ -52,7 +52,7 @@ async fn log_out(store: &Postgres, sessions: Vec<Session>) {
         let store = store.clone();
         let selection = Selection::Owned(session.id, session.subject);
         async move {
-            let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
+            let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
             assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
         }
     });

@@ -16,7 +16,7 @@ fn elsewhere(server: &test_servers::Postgres, parameters: &str) -> String {
 
 async fn refusal(url: &str) -> String {
     match Postgres::connect(url).await {
-        Err(Error::Setting(sentence)) => sentence,
+        Err(error @ (Error::InvalidSetting(_) | Error::UnsuitableServer(_))) => error.to_string(),
         other => panic!("{other:?}"),
     }
 }

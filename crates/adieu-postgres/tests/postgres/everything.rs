@@ -40,8 +40,8 @@ async fn the_cut_off_comes_first_and_no_number_of_sessions_is_too_great() {
     let all = EndSessions {
         issuer: issuer(),
         selection: Selection::All { issued_until: after(10) },
-        provided: None,
-        also: vec![cut_off(after(10))],
+        only_if: None,
+        extra_revocations: vec![cut_off(after(10))],
     };
     let (empty, reader) = (read_all(&store, None).await.1, place.open().await);
     let first = async {

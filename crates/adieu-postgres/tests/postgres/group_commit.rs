@@ -23,8 +23,8 @@ fn logout(session: &Session) -> EndSessions {
     EndSessions {
         issuer: issuer(),
         selection: Selection::Owned(id.clone(), subject.clone()),
-        provided: Some((id, subject)),
-        also: vec![],
+        only_if: Some((id, subject)),
+        extra_revocations: vec![],
     }
 }
 
@@ -107,7 +107,7 @@ async fn what_concerns_one_session_has_an_order_within_a_batch() {
     let gone = queued(store.rotate(refresh(&new))).await;
     let first = queued(store.end(logout(&known))).await;
     let others = Selection::OfSubject(known.subject.clone());
-    let wide = queued(store.end(EndSessions { selection: others, provided: None, ..logout(&known) })).await;
+    let wide = queued(store.end(EndSessions { selection: others, only_if: None, ..logout(&known) })).await;
     let second = queued(store.end(logout(&known))).await;
     let again = queued(store.create(known.clone())).await;
     let third = queued(store.end(logout(&known))).await;
@@ -210,8 +210,8 @@ async fn everything_that_can_be_ended_ends_with_the_right_revocations() {
     let all = EndSessions {
         issuer: issuer(),
         selection: Selection::All { issued_until: after(10) },
-        provided: None,
-        also: vec![cut_off],
+        only_if: None,
+        extra_revocations: vec![cut_off],
     };
     let ended = store.end(all).await.unwrap().unwrap();
     assert_eq!((ended.sessions, ended.revocations.len()), (50, 11));

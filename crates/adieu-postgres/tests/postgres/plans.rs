@@ -16,9 +16,9 @@ async fn log_in_and_out(store: &Postgres, times: usize) {
     for _ in 0..times {
         let session = session("ana");
         store.create(session.clone()).await.unwrap();
-        store.seen(vec![(session.id.clone(), session.subject.clone(), session.created_at)]).await.unwrap();
+        store.record_last_seen(vec![(session.id.clone(), session.subject.clone(), session.created_at)]).await.unwrap();
         let selection = Selection::Owned(session.id, session.subject);
-        let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
+        let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
         assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
     }
 }

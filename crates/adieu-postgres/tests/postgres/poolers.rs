@@ -40,7 +40,7 @@ suite!(behind_a_pooler_of_sessions: BehindSessionPooler, log, sessions, keys);
 
 async fn refusal(url: &str) -> String {
     match Postgres::connect(url).await {
-        Err(Error::Setting(sentence)) => sentence,
+        Err(Error::UnsuitableServer(sentence)) => sentence,
         other => panic!("{other:?}"),
     }
 }
@@ -77,7 +77,7 @@ async fn one_that_begins_to_pool_transactions_loses_nothing_that_was_acknowledge
     while refused < 20 {
         let session = session("ana");
         let selection = Selection::Owned(session.id.clone(), session.subject.clone());
-        let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
+        let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
         match store.create(session.clone()).await {
             Ok(()) => {
                 let ended = store.end(ending).await;

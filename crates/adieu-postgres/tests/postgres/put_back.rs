@@ -20,7 +20,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(server: &Server, mark: &Path) -> Node {
     let store = Postgres::connect(&server.url()).await.unwrap();
-    Node::builder(Issuer::new("https://adieu.test").unwrap()).high_water(mark).start(store).await.unwrap()
+    Node::builder(Issuer::new("https://adieu.test").unwrap()).with_high_water(mark).start(store).await.unwrap()
 }
 
 async fn log_in(node: &Node) -> TokenPair {
@@ -142,9 +142,9 @@ async fn an_empty_database_forgets_no_logout() {
         let server = Server::start().await;
         let start = async |mark: Option<&Path>| {
             let key = SigningKey::from_secret(Algorithm::HS256, &[9; 32]).unwrap();
-            let builder = Node::builder(Issuer::new("https://adieu.test").unwrap()).signing_key(key);
+            let builder = Node::builder(Issuer::new("https://adieu.test").unwrap()).with_signing_key(key);
             let builder = match mark {
-                Some(mark) => builder.high_water(mark),
+                Some(mark) => builder.with_high_water(mark),
                 None => builder,
             };
             builder.start(Postgres::connect(&server.url()).await.unwrap()).await.unwrap()

@@ -22,7 +22,7 @@ async fn what_is_no_url_of_a_database() {
     for url in
         ["", "sqlite:adieu", "postgres-password", "postgres://a:postgres-password@[::1", "postgres://a:b@c:port/d"]
     {
-        assert!(matches!(refusal(url).await, Error::Setting(_)), "{url}");
+        assert!(matches!(refusal(url).await, Error::InvalidSetting(_)), "{url}");
     }
 }
 
@@ -56,7 +56,7 @@ async fn a_schema_of_another_program() {
         let place = InDatabase::empty().await;
         behind_its_back(&place.0, "CREATE SCHEMA adieu").await;
         behind_its_back(&place.0, made_by).await;
-        let Error::Foreign(message) = refusal(&place.0).await else { panic!("{made_by}") };
+        let Error::IncompatibleStore(message) = refusal(&place.0).await else { panic!("{made_by}") };
         assert!(message.contains("another program's"), "{message}");
         let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'adieu'::regnamespace AND relkind = 'r'";
         assert_eq!(connected(&place.0).await.number(tables).await, 1);
@@ -80,7 +80,7 @@ async fn a_newer_version() {
     let place = InDatabase::empty().await;
     drop(place.open().await);
     behind_its_back(&place.0, "UPDATE adieu.component SET version = 999 WHERE name = 'adieu'").await;
-    let Error::Foreign(message) = refusal(&place.0).await else { panic!("it is newer") };
+    let Error::IncompatibleStore(message) = refusal(&place.0).await else { panic!("it is newer") };
     assert!(message.contains("newer version of adieu (adieu schema 999)"), "{message}");
 }
 
@@ -95,7 +95,7 @@ async fn components_have_their_own_tables() {
     let rows = store.fetch_all(adieu_postgres::sqlx::query("SELECT * FROM one, two")).await.unwrap();
     assert!(rows.is_empty());
     match store.migrate("guests", &STEPS[..1]).await {
-        Err(Error::Foreign(message)) => assert!(message.contains("guests schema 2"), "{message}"),
+        Err(Error::IncompatibleStore(message)) => assert!(message.contains("guests schema 2"), "{message}"),
         other => panic!("{other:?}"),
     }
     assert!(matches!(
@@ -132,7 +132,7 @@ async fn eight_that_start_at_once_make_one_log() {
 async fn a_server_that_may_lose_what_it_has_answered() {
     for setting in ["fsync", "full_page_writes"] {
         let server = test_servers::Postgres::start_with(&[(setting, "off")]).await;
-        let Error::Setting(message) = refusal(&server.url()).await else { panic!("{setting}") };
+        let Error::UnsuitableServer(message) = refusal(&server.url()).await else { panic!("{setting}") };
         assert!(message.contains(setting) && message.contains("may lose a logout"), "{message}");
         let store = Postgres::builder().allow_weaker_durability().connect(&server.url()).await.unwrap();
         store.append(vec![token("a")]).await.unwrap();

@@ -148,7 +148,7 @@ async fn end(store: &Redis, session: &adieu::session::Session) -> Result<(), Err
     use adieu::session::{EndSessions, Selection};
     let selection = Selection::Owned(session.id.clone(), session.subject.clone());
     let issuer = adieu_conformance::sample::issuer();
-    let ended = store.end(EndSessions { issuer, selection, provided: None, also: vec![] }).await?.unwrap();
+    let ended = store.end(EndSessions { issuer, selection, only_if: None, extra_revocations: vec![] }).await?.unwrap();
     assert_eq!(ended.sessions, 1);
     Ok(())
 }

@@ -19,8 +19,8 @@ const PASSWORD: &str = "redis-password-4711";
 async fn refused(settings: &[(&str, &str)]) -> String {
     let server = Server::start_with(settings).await;
     let refused = Redis::connect(&server.url()).await.unwrap_err();
-    assert!(matches!(refused, Error::Setting(_)), "{refused:?}");
-    let allowed = Redis::builder(&server.url()).allow_weaker_durability(true).connect().await.unwrap();
+    assert!(matches!(refused, Error::UnsuitableServer(_)), "{refused:?}");
+    let allowed = Redis::builder(&server.url()).allow_weaker_durability().connect().await.unwrap();
     allowed.check().await.unwrap();
     refused.to_string()
 }
@@ -54,7 +54,7 @@ async fn when_it_does_not_show_its_settings() {
     let url = server.url().replace("redis://", &format!("redis://adieu:{PASSWORD}@"));
     let refused = Redis::connect(&url).await.unwrap_err();
     assert!(refused.to_string().contains("`appendonly` of the Redis server is not known"), "{refused}");
-    let store = Redis::builder(&url).allow_weaker_durability(true).connect().await.unwrap();
+    let store = Redis::builder(&url).allow_weaker_durability().connect().await.unwrap();
     store.check().await.unwrap();
     for shown in [format!("{refused:?}"), format!("{store:?}"), format!("{:?}", Redis::builder(&url))] {
         assert!(!shown.contains(PASSWORD), "{shown}");
@@ -65,8 +65,9 @@ async fn when_it_does_not_show_its_settings() {
 async fn a_replica_is_refused_whatever_is_allowed() {
     let primary = Server::start().await;
     let replica = Server::start_with(&[("replicaof", &format!("127.0.0.1 {}", primary.port()))]).await;
-    for allow in [false, true] {
-        let refused = Redis::builder(&replica.url()).allow_weaker_durability(allow).connect().await.unwrap_err();
+    let builder = || Redis::builder(&replica.url());
+    for builder in [builder(), builder().allow_weaker_durability()] {
+        let refused = builder.connect().await.unwrap_err();
         assert!(format!("{refused:?}").contains("is a replica"), "{refused:?}");
     }
 }
@@ -125,8 +126,8 @@ async fn the_rights_in_the_documentation_are_enough() {
     let store = Redis::connect(&format!("redis://adieu:password@127.0.0.1:{}/1", server.port())).await.unwrap();
     let session = session("ana");
     store.create(session.clone()).await.unwrap();
-    let ending = |selection| EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
-    store.seen(vec![(session.id.clone(), session.subject.clone(), after(1))]).await.unwrap();
+    let ending = |selection| EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
+    store.record_last_seen(vec![(session.id.clone(), session.subject.clone(), after(1))]).await.unwrap();
     assert_eq!(store.session(&session.id).await.unwrap().unwrap().id, session.id);
     assert_eq!(store.sessions_of(&session.subject, None, 10).await.unwrap().len(), 1);
     assert_eq!(store.oldest().await.unwrap().unwrap().id, session.id);

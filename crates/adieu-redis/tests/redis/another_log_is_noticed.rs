@@ -51,9 +51,9 @@ async fn emptied_under_a_node_it_forgets_no_logout() {
     let server = Server::start().await;
     let start = async |name: &str| {
         let key = SigningKey::from_secret(Algorithm::HS256, &[9; 32]).unwrap();
-        let builder = Node::builder(Issuer::new("https://adieu.test").unwrap()).signing_key(key);
+        let builder = Node::builder(Issuer::new("https://adieu.test").unwrap()).with_signing_key(key);
         let store = Redis::connect(&server.url()).await.unwrap();
-        builder.high_water(folder.path().join(name)).start(store).await.unwrap()
+        builder.with_high_water(folder.path().join(name)).start(store).await.unwrap()
     };
     let jose = || Subject::new("jose").unwrap();
     for turn in ["it reads first", "it appends first"] {
@@ -63,7 +63,7 @@ async fn emptied_under_a_node_it_forgets_no_logout() {
         server.command(&["FLUSHALL"]).await;
         if turn == "it appends first" {
             // 503 until the log has been reset.
-            recovers(async || node.sessions().revoke(facts(turn, 1)).await).await;
+            recovers(async || node.sessions().append(facts(turn, 1)).await).await;
         }
         recovers(async || node.restored_at().ok_or("it has not noticed")).await;
         drop(node);

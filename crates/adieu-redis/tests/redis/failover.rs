@@ -25,7 +25,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 async fn start(server: &Server, mark: Option<&Path>) -> Node {
     let builder = Node::builder(Issuer::new("https://adieu.test").unwrap());
     let builder = match mark {
-        Some(mark) => builder.high_water(mark),
+        Some(mark) => builder.with_high_water(mark),
         None => builder,
     };
     builder.start(Redis::connect(&server.url()).await.unwrap()).await.unwrap()
@@ -41,8 +41,8 @@ async fn log_out(node: &Node, tokens: &TokenPair) {
     let started = Instant::now();
     loop {
         match node.sessions().log_out(&tokens.access, Scope::This).await {
-            Ok(_) | Err(SessionError::Refused(TokenError::Revoked(_))) => return,
-            Err(SessionError::Refused(TokenError::Stale) | SessionError::Failed(_)) => {}
+            Ok(_) | Err(SessionError::InvalidToken(TokenError::Revoked(_))) => return,
+            Err(SessionError::InvalidToken(TokenError::Stale) | SessionError::Failed(_)) => {}
             Err(error) => panic!("{error:?}"),
         }
         assert!(started.elapsed() < TEST_TIMEOUT);
@@ -159,7 +159,7 @@ async fn the_first_look_after_it_notices_whichever_it_is() {
     let connect = async |mark: &str| {
         let store = Redis::connect(&primary.url()).await.unwrap();
         let mark = Arc::new(HighWater::open(folder.path().join(mark)).unwrap());
-        mark.see(&store.look(Position::START).await.unwrap());
+        mark.record(&store.inspect(Position::START).await.unwrap());
         store.witness().keep_to(&mark);
         (store, mark)
     };

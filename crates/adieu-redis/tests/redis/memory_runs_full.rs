@@ -22,7 +22,7 @@ async fn fill(server: &Server) {
 }
 
 async fn end(store: &Redis, selection: Selection) -> usize {
-    let ending = EndSessions { issuer: issuer(), selection, provided: None, also: vec![] };
+    let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
     store.end(ending).await.unwrap().unwrap().sessions
 }
 
@@ -52,7 +52,7 @@ async fn logouts_and_whatever_frees_memory_are_taken_when_it_is_full() {
     assert_eq!(end(&store, owned(&sessions[0])).await, 1);
     assert_eq!(end(&store, Selection::OfSubject(subject("ana"))).await, 3);
     store.append(vec![token("revoked")]).await.unwrap();
-    store.seen(vec![(sessions[4].id.clone(), sessions[4].subject.clone(), after(1))]).await.unwrap();
+    store.record_last_seen(vec![(sessions[4].id.clone(), sessions[4].subject.clone(), after(1))]).await.unwrap();
     let rotation = Rotation {
         issuer: issuer(),
         subject: sessions[4].subject.clone(),
@@ -68,13 +68,13 @@ async fn logouts_and_whatever_frees_memory_are_taken_when_it_is_full() {
     assert!(matches!(store.rotate(rotation).await.unwrap(), Rotated::Reused(..)));
     let standing = NodeStatus {
         node: "node".to_owned(),
-        beat: 1,
-        settled: None,
+        heartbeat: 1,
+        applied: None,
         followers: 0,
         unbounded: 0,
         max_staleness: Duration::from_secs(2),
     };
-    store.tell(&standing).await.unwrap();
+    store.publish(&standing).await.unwrap();
     assert_eq!(store.replace_keys(Some(key(after(9))), vec![keys[0].id.clone()]).await.unwrap().len(), 1);
 
     // Only expired data is removed.

@@ -14,7 +14,7 @@ use test_servers::Redis as Server;
 use crate::support::with_server;
 
 fn ending(selection: Selection) -> EndSessions {
-    EndSessions { issuer: issuer(), selection, provided: None, also: vec![] }
+    EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] }
 }
 
 fn rotation(session: &Session) -> Rotation {
@@ -65,7 +65,10 @@ async fn when_everything_happens_at_once() {
                     let session = session(&of);
                     store.create(session.clone()).await.unwrap();
                     store.rotate(rotation(&session)).await.unwrap();
-                    store.seen(vec![(session.id.clone(), session.subject.clone(), after(20))]).await.unwrap();
+                    store
+                        .record_last_seen(vec![(session.id.clone(), session.subject.clone(), after(20))])
+                        .await
+                        .unwrap();
                     let selection = match number % 6 {
                         0 => Selection::OfSubject(subject(&of)),
                         1 => Selection::Others(subject(&of), session.id.clone()),
@@ -112,7 +115,7 @@ async fn several_endings_are_one_step() {
     let endings = vec![
         ending(Selection::One(sessions[0].id.clone())),
         // Ended by the previous operation.
-        EndSessions { provided: provided(&sessions[0]), ..ending(Selection::OfSubject(subject("kim"))) },
+        EndSessions { only_if: provided(&sessions[0]), ..ending(Selection::OfSubject(subject("kim"))) },
         ending(Selection::OfSubject(subject("ana"))),
         ending(Selection::Others(subject("jose"), sessions[2].id.clone())),
         ending(Selection::All { issued_until: NOON }),
@@ -137,7 +140,7 @@ async fn when_they_are_forgotten() {
         }
         store.create(session).await.unwrap();
     }
-    while !store.forget_expired(after(901)).await.unwrap().complete {}
+    while !store.delete_expired(after(901)).await.unwrap().complete {}
     assert_eq!(agree(&server, &store).await.len(), 300);
     let page = store.sessions_of(&subject("1"), None, 5).await.unwrap();
     let rest = store.sessions_of(&subject("1"), Some(&page[4].id), usize::MAX).await.unwrap();

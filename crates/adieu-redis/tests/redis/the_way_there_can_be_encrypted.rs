@@ -35,10 +35,10 @@ async fn to_a_server_whose_certificate_is_believed_and_to_no_other() {
     .await;
     let url = format!("rediss://127.0.0.1:{port}/");
     let certificate = std::fs::read(file("certificate.pem")).unwrap();
-    let store = Redis::builder(&url).root_certificates(certificate).connect().await.unwrap();
+    let store = Redis::builder(&url).with_root_certificates(certificate).connect().await.unwrap();
     store.check().await.unwrap();
     // The system does not trust it.
     assert!(matches!(Redis::connect(&url).await, Err(Error::Unavailable(_))));
-    let nonsense = Redis::builder(&url).root_certificates("nonsense").connect().await;
+    let nonsense = Redis::builder(&url).with_root_certificates("nonsense").connect().await;
     assert!(nonsense.is_err(), "{nonsense:?}");
 }

@@ -83,7 +83,7 @@ impl Knowledge {
             stale: !verifier.is_fresh(),
             staleness_ms: verifier.staleness().map(millis),
             max_staleness_ms: millis(verifier.max_staleness()),
-            when_stale: match verifier.when_stale() {
+            when_stale: match verifier.stale_policy() {
                 StalePolicy::Refuse => "refuse",
                 StalePolicy::Accept => "accept",
             },

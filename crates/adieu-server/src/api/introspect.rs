@@ -63,7 +63,7 @@ pub(super) async fn introspect(
     match judged {
         Ok(claims) => {
             if claims.token_type == TokenType::Access {
-                sessions.note_use(&claims);
+                sessions.record_use(&claims);
             }
             Ok(Json(describe(&claims, api.node.clock.now())))
         }
@@ -77,7 +77,7 @@ pub(super) async fn introspect(
 
 /// What would become of a refresh token if it were used now.
 async fn judge(api: &Api, token: &RefreshToken) -> Result<Result<(), TokenError>, ApiError> {
-    Ok(match api.node.sessions.foresee(token).await? {
+    Ok(match api.node.sessions.preview_refresh(token).await? {
         Rotated::Fresh(_) | Rotated::WithinGrace(_) => Ok(()),
         Rotated::Reused(..) | Rotated::Ended => Err(TokenError::Revoked(adieu::revocation::RevokedBy::Session)),
     })

@@ -67,7 +67,7 @@ impl FromRef<RelayApi> for verify::Realm {
 
 /// The routes of a relay.
 pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
-    let (guard, metrics) = (Guard::new(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
+    let (guard, metrics) = (Guard::from_verifier(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
     let max_body_bytes = settings.max_body_bytes.get();
     let router = Router::new()
         .route("/verify", any(verify::verify))

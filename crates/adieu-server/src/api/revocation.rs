@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
-    session::{Name, Named, Sessions},
+    session::{RevocationRequest, RevocationTarget, Sessions},
     time::Timestamp,
     token::TokenError,
 };
@@ -81,7 +81,8 @@ pub(super) struct RevocationItem {
 #[serde(untagged)]
 #[schema(example = json!({"revocations": [{"token_id": "4b4c6f3e-0f7b-4a2e-9d0a-0f3b9f1f3c55"}, {"subject": "jose", "issuer": "https://other.example"}]}))]
 #[expect(dead_code, reason = "only describes what is read field by field")]
-pub(super) enum RevocationRequest {
+#[schema(as = RevocationRequest)]
+pub(super) enum RevocationBody {
     One(RevocationItem),
     Several(RevocationItems),
 }
@@ -133,7 +134,7 @@ impl FromRequestParts<Api> for Revoker {
 
 /// One thing to revoke, and what there is to write down of it once it is done.
 struct Item {
-    named: Named,
+    request: RevocationRequest,
     entry: audit::Entry,
 }
 
@@ -144,7 +145,7 @@ struct Item {
 /// (`clock_skew`). With `Prefer: wait=0` (RFC 7240) it comes at once, and the caller waits. What has been revoked before, or is not
 /// there, is no error: in the end it is refused.
 #[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = []), ("client" = [])),
-    params(WaitParameters), request_body = RevocationRequest, responses(
+    params(WaitParameters), request_body = RevocationBody, responses(
     (status = 200, description = "Revoked, on stable storage.", body = Revoked),
     docs::BadRequest, docs::RefusedRevokers, docs::MayNotRevoke, docs::TooLarge, docs::NotJson, docs::Invalid,
     docs::QuotaUsedUp, docs::Unavailable,
@@ -168,7 +169,7 @@ pub(super) async fn revoke(
     };
     let items = read(fields, sessions, &kept_until)?;
     if let Revoker::Client(service) = &revoker {
-        if items.iter().any(|item| item.named.what == Name::Everything) {
+        if items.iter().any(|item| item.request.target == RevocationTarget::Everything) {
             return Err(ApiError::Forbidden("Only administrators may revoke everything.".into()));
         }
         let (quota, _) = service.limits.or_else(&api.settings);
@@ -176,9 +177,9 @@ pub(super) async fn revoke(
         api.node.metrics.client_revoked(&service.name, items.len(), within.is_ok());
         within.map_err(|RetryAfter(retry_after)| ApiError::QuotaUsedUp { retry_after })?;
     }
-    let (named, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.named, item.entry)).unzip();
-    let reach = sessions.reach(&named);
-    let ended = sessions.revoke_named(named).await?;
+    let (requests, entries): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.request, item.entry)).unzip();
+    let lead = sessions.cut_off_lead(&requests);
+    let ended = sessions.revoke(requests).await?;
     let by = match &revoker {
         Revoker::Admin(admin, _) => audit::Entry { by: Some(admin.subject().clone()), ..audit::Entry::default() },
         Revoker::Client(service) => audit::Entry { client: Some(service.name.clone()), ..audit::Entry::default() },
@@ -195,10 +196,10 @@ pub(super) async fn revoke(
         Revoker::Client(_) => None,
     };
     let cut_off_is_over = async {
-        let Some(reach) = reach else { return };
-        wait.grant_cut_off(reach);
+        let Some(lead) = lead else { return };
+        wait.grant_cut_off(lead);
         let at_most = feed::preferred_wait(&headers).unwrap_or(Duration::MAX);
-        let _over_or_not_waited_for = timeout(at_most, sessions.until_next_second(reach)).await;
+        let _over_or_not_waited_for = timeout(at_most, sessions.wait_past_cut_off(lead)).await;
     };
     let (everywhere, ()) = tokio::join!(wait.until_everywhere(&api.node.feed), cut_off_is_over);
     let everywhere = everywhere?;
@@ -266,29 +267,30 @@ fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result
     let scope = |scope| audit::Entry { scope: Some(scope), issuer: foreign.clone(), ..audit::Entry::default() };
     let (what, entry) = match (token, token_id, session, subject, everything) {
         (Some(token), None, None, None, None) => {
-            let named = sessions.name(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
+            let request =
+                sessions.revocation_request(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
             return Ok(Item {
-                named,
+                request,
                 entry: audit::Entry { scope: Some("token"), ..audit::Entry::of_token(&token, sessions) },
             });
         }
         (None, Some(id), None, None, None) => {
             let entry = audit::Entry { token_id: Some(id.clone()), ..scope("token_id") };
-            (Name::Token { id, expires_at }, entry)
+            (RevocationTarget::Token { id, expires_at }, entry)
         }
         (None, None, Some(id), None, None) => {
             let entry = audit::Entry { session: Some(id.clone()), ..scope("session") };
-            (Name::Session(id), entry)
+            (RevocationTarget::Session(id), entry)
         }
         (None, None, None, Some(id), None) => {
             let entry = audit::Entry { subject: Some(id.clone()), ..scope("subject") };
-            (Name::Subject(id), entry)
+            (RevocationTarget::Subject(id), entry)
         }
-        (None, None, None, None, Some(true)) => (Name::Everything, scope("everything")),
+        (None, None, None, None, Some(true)) => (RevocationTarget::Everything, scope("everything")),
         (None, None, None, None, Some(false)) => return Err(wrong("everything", "Must be true.")),
         _ => return Err(wrong("_schema", "Give exactly one of token, token_id, session, subject and everything.")),
     };
-    Ok(Item { named: Named { what, issuer, keep_until }, entry })
+    Ok(Item { request: RevocationRequest { target: what, issuer, keep_until }, entry })
 }
 
 fn wrong(field: &'static str, message: &'static str) -> ApiError {

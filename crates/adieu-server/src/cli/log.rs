@@ -52,16 +52,16 @@ impl Arguments {
         let store = stores.core();
         // First the mark, then the log, which others may be appending to.
         let file = high_water::file(settings);
-        let mark = HighWater::look(&file)?;
+        let mark = HighWater::inspect(&file)?;
         let (head, pruned_through, entries) = read(&*store).await?;
         let state = match store.restorable() {
             Some(restorable) => {
-                Some(restorable.look(mark.as_ref().map_or(Position::START, |mark| mark.anchor())).await?)
+                Some(restorable.inspect(mark.as_ref().map_or(Position::START, |mark| mark.anchor())).await?)
             }
             None => None,
         };
         let went_back = match (&mark, &state) {
-            (Some(mark), Some(state)) => match mark.judge(state) {
+            (Some(mark), Some(state)) => match mark.compare(state) {
                 Verdict::RolledBack(why) => Some(why.to_string()),
                 _ => None,
             },

@@ -88,7 +88,7 @@ impl Revoke {
 async fn revoke_token(token: &str, settings: &Settings) -> anyhow::Result<(String, serde_json::Value)> {
     let node = open(settings).await?;
     let ended = node.sessions.revoke_token(token).await.map_err(|error| match error {
-        SessionError::Refused(refusal) => anyhow!("nothing was revoked: {refusal}"),
+        SessionError::InvalidToken(refusal) => anyhow!("nothing was revoked: {refusal}"),
         other => other.into(),
     })?;
     Entry { scope: Some("token"), sessions_ended: Some(ended), ..Entry::of_token(token, &node.sessions) }

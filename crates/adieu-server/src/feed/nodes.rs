@@ -21,7 +21,7 @@ use std::{
 };
 
 use adieu::{
-    Error, Limit,
+    Error, FreshnessLimit,
     revocation::{Cursor, LogId},
     store::{Members, Membership, NodeStatus},
     time::{Clock, Moment},
@@ -86,7 +86,7 @@ struct Announced {
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
     standing: NodeStatus,
-    limit: Limit,
+    limit: FreshnessLimit,
     heard: Heard,
 }
 
@@ -136,7 +136,7 @@ impl Heard {
 impl Announced {
     async fn tell(&self) -> Result<(), Error> {
         let told_at = self.clock.moment();
-        let lineage = self.membership.tell(&self.standing).await?;
+        let lineage = self.membership.publish(&self.standing).await?;
         // The others count from when they see it, and a version before this one forgets whom it would suspect.
         let bound = self.bound();
         self.limit.raise(&lineage, later(told_at, silence(bound).saturating_sub(bound)));
@@ -151,7 +151,13 @@ impl Announced {
 
 /// Looks whether a node is still known, when it may not be because it could not say anything for long: a store that can be read but
 /// not written makes nobody refuse, since nobody can be forgotten there.
-async fn look(membership: Arc<dyn Membership>, clock: Arc<dyn Clock>, node: String, bound: Duration, limit: Limit) {
+async fn look(
+    membership: Arc<dyn Membership>,
+    clock: Arc<dyn Clock>,
+    node: String,
+    bound: Duration,
+    limit: FreshnessLimit,
+) {
     loop {
         sleep(bound / 8).await;
         let now = clock.moment();
@@ -160,7 +166,7 @@ async fn look(membership: Arc<dyn Membership>, clock: Arc<dyn Clock>, node: Stri
         }
         // When this fails, the node has every reason to refuse.
         let Ok(members) = membership.members().await else { continue };
-        if members.nodes.iter().any(|member| member.node == node && member.beat > 0) {
+        if members.nodes.iter().any(|member| member.node == node && member.heartbeat > 0) {
             limit.raise(&members.lineage, now);
         }
     }
@@ -180,21 +186,21 @@ impl Joining {
         let accepts = u32::from(when_stale == StalePolicy::Accept);
         let standing = NodeStatus {
             node: Uuid::new_v4().simple().to_string(),
-            beat: 1,
-            settled: None,
+            heartbeat: 1,
+            applied: None,
             followers: 0,
             unbounded: accepts,
             max_staleness,
         };
         let heard = Heard::new(max_staleness);
-        let announced = Announced { membership, clock, standing, limit: Limit::never(), heard };
+        let announced = Announced { membership, clock, standing, limit: FreshnessLimit::never(), heard };
         announced.tell().await?;
         Ok(Self { announced, accepts })
     }
 
     /// As of when whatever this node knows counts as complete at the latest: the others may have forgotten it after that.
     #[must_use]
-    pub fn limit(&self) -> Limit {
+    pub fn limit(&self) -> FreshnessLimit {
         self.announced.limit.clone()
     }
 
@@ -290,7 +296,7 @@ impl Nodes {
 }
 
 fn has_settled(member: &NodeStatus, head: Option<&Cursor>) -> bool {
-    let (Some(settled), Some(head)) = (&member.settled, head) else { return false };
+    let (Some(settled), Some(head)) = (&member.applied, head) else { return false };
     settled.log == head.log && settled.position >= head.position
 }
 
@@ -349,8 +355,8 @@ impl Telling {
             None => (None, 0),
         };
         let standing = &mut self.announced.standing;
-        standing.beat += 1;
-        standing.settled = settled;
+        standing.heartbeat += 1;
+        standing.applied = settled;
         standing.followers = followers;
         standing.unbounded = self.progress.leases().unbounded().saturating_add(self.accepts);
         self.announced.tell().await
@@ -361,7 +367,7 @@ impl Telling {
         if self.progress.leases().count() == 0 {
             // It is forgotten later when this fails.
             let Announced { membership, standing, .. } = &self.announced;
-            let _forgotten = membership.forget(&standing.node, standing.beat).await;
+            let _forgotten = membership.forget(&standing.node, standing.heartbeat).await;
         }
     }
 
@@ -373,9 +379,9 @@ impl Telling {
         heard.of_members(&members, now);
         beats.retain(|node, _| members.nodes.iter().any(|member| member.node == *node));
         for member in members.nodes.into_iter().filter(|member| member.node != standing.node) {
-            let (beat, since) = beats.entry(member.node.clone()).or_insert((member.beat, now));
-            if *beat != member.beat {
-                (*beat, *since) = (member.beat, now);
+            let (beat, since) = beats.entry(member.node.clone()).or_insert((member.heartbeat, now));
+            if *beat != member.heartbeat {
+                (*beat, *since) = (member.heartbeat, now);
             } else if *beat > 0 && now.since(*since) >= silence(member.max_staleness) {
                 // The next one to look tries again.
                 let _suspected = membership.suspect(&member.node, *beat).await;

@@ -120,9 +120,9 @@ async fn a_service_judges_every_row_of_the_table_as_it_says() {
     for (name, issuer) in &table.issuers {
         let service =
             Service::builder(Issuer::new(name).unwrap(), app.url("/"), &client.name, client.secret.clone().into())
-                .keys_url(keys_url(name))
-                .rules(rules(issuer))
-                .transport(transport.clone())
+                .with_keys_url(keys_url(name))
+                .with_rules(rules(issuer))
+                .with_transport(transport.clone())
                 .start()
                 .unwrap();
         service.ready().await.unwrap();

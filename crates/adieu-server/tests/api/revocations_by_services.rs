@@ -194,7 +194,7 @@ async fn a_session_that_no_store_has_ends_for_all_who_follow() {
     assert_eq!(sessions, ["theirs", "long"], "once is enough");
     // As long as a refresh token of the session may live.
     let tokens = app.log_in("jose").await;
-    let refresh = app.node.sessions.verifier().read(&tokens.refresh).unwrap().0;
+    let refresh = app.node.sessions.verifier().read_claims(&tokens.refresh).unwrap().0;
     assert!(log[0].lapses_at >= Revocation::lapse_for(now.plus(refresh.expires_at.since(refresh.issued_at.unwrap()))));
     assert!(log[0].lapses_at < long && log[1].lapses_at > long);
 

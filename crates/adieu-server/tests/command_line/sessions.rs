@@ -27,7 +27,7 @@ async fn a_list_tells_when_a_session_was_last_seen() {
     let later = pair.claims.issued_at.unwrap().plus(std::time::Duration::from_secs(100));
     node.sessions
         .store()
-        .seen(vec![(pair.claims.session.clone().unwrap(), pair.claims.subject.clone(), later)])
+        .record_last_seen(vec![(pair.claims.session.clone().unwrap(), pair.claims.subject.clone(), later)])
         .await
         .unwrap();
     let listed = place.run(&["session", "list", "--json"]).succeeded().object();

@@ -58,7 +58,7 @@ async fn old_store(settings: &Settings, sessions: usize) -> Before {
         target: Target::Session { id: SessionId::new(format!("elsewhere-{number}")).unwrap() },
         lapses_at: SystemClock.now().plus(Duration::from_secs(600)),
     });
-    node.sessions.revoke(revocations.collect()).await.unwrap();
+    node.sessions.append(revocations.collect()).await.unwrap();
     node.close().await;
     Before { ended, live }
 }

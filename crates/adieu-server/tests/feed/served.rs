@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adieu::{
-    Limit,
+    FreshnessLimit,
     revocation::{Cursor, Follower, Index, RevocationLog},
     time::Clock as _,
     token::StalePolicy,
@@ -62,7 +62,7 @@ struct Node {
     clock: Arc<RuntimeClock>,
     feed: Feed,
     own: watch::Sender<Option<Cursor>>,
-    limit: Limit,
+    limit: FreshnessLimit,
 }
 
 impl Node {

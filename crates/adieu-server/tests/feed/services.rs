@@ -159,7 +159,7 @@ async fn a_service_that_knows_nothing_yet_refuses_and_says_so() {
     let world = World::start().await;
     let token = world.node.log_in("jose").await;
     world.proxy.cut();
-    let service = world.service().when_stale(adieu::token::StalePolicy::Accept).start().unwrap();
+    let service = world.service().with_stale_policy(adieu::token::StalePolicy::Accept).start().unwrap();
     for _ in 0..20 {
         assert_eq!(refusal(&service, &token), Some(TokenError::Stale));
         assert!(!service.is_ready());
@@ -198,9 +198,9 @@ async fn what_will_not_get_better_by_waiting_is_said() {
     let issuer = Issuer::new("adieu").unwrap();
     let wrong = Service::builder(issuer, world.proxy.url(), world.client.name(), "wrong".into()).start().unwrap();
     let error = wrong.ready().await.unwrap_err();
-    assert!(matches!(&error, Error::Refused(reason) if reason.contains("`orders`")), "{error}");
+    assert!(matches!(&error, Error::Unauthorized(reason) if reason.contains("`orders`")), "{error}");
 
-    let lax = world.service().max_staleness(Duration::from_secs(60)).start().unwrap();
+    let lax = world.service().with_max_staleness(Duration::from_secs(60)).start().unwrap();
     let error = lax.ready().await.unwrap_err();
-    assert!(matches!(&error, Error::Setting(reason) if reason.contains("max_staleness")), "{error}");
+    assert!(matches!(&error, Error::Unsupported(reason) if reason.contains("max_staleness")), "{error}");
 }

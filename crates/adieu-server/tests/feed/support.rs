@@ -197,7 +197,7 @@ impl Members {
 
 #[async_trait]
 impl Membership for Members {
-    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error> {
+    async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error> {
         self.reach()?;
         self.standings.lock().unwrap().insert(standing.node.clone(), standing.clone());
         Ok(self.lineage())
@@ -212,8 +212,8 @@ impl Membership for Members {
     async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {
         self.reach()?;
         let mut standings = self.standings.lock().unwrap();
-        if let Some(standing) = standings.get_mut(node).filter(|standing| standing.beat == beat) {
-            standing.beat = 0;
+        if let Some(standing) = standings.get_mut(node).filter(|standing| standing.heartbeat == beat) {
+            standing.heartbeat = 0;
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ impl Membership for Members {
     async fn forget(&self, node: &str, beat: u64) -> Result<(), Error> {
         self.reach()?;
         let mut standings = self.standings.lock().unwrap();
-        if standings.get(node).is_some_and(|standing| standing.beat == beat) {
+        if standings.get(node).is_some_and(|standing| standing.heartbeat == beat) {
             standings.remove(node);
         }
         Ok(())

@@ -38,8 +38,8 @@ impl AxumApp {
         S: adieu::store::Store + Clone,
     {
         let node = Node::builder(Issuer::new(ISSUER).unwrap())
-            .signing_key(key.signing_key())
-            .rules(|rules| rules.accept_generic_type().accept_missing_issuer());
+            .with_signing_key(key.signing_key())
+            .with_rules(|rules| rules.accept_generic_type().accept_missing_issuer());
         let node = node.start(store).await.unwrap();
         let router = Router::new()
             .route("/login", post(log_in))

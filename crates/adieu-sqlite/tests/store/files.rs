@@ -35,7 +35,7 @@ async fn refusal(path: &Path) -> String {
 
 async fn message(path: &Path) -> String {
     match Sqlite::open(path).await {
-        Err(Error::Foreign(message)) => {
+        Err(Error::IncompatibleStore(message)) => {
             assert!(message.contains(path.to_str().unwrap()), "{message}");
             message
         }
@@ -92,7 +92,7 @@ async fn a_newer_version_of_a_component() {
     let store = place.open().await;
     store.migrate("guests", &["CREATE TABLE one (a)", "CREATE TABLE two (a)"]).await.unwrap();
     match store.migrate("guests", &["CREATE TABLE one (a)"]).await {
-        Err(Error::Foreign(message)) => assert!(message.contains("guests schema 2"), "{message}"),
+        Err(Error::IncompatibleStore(message)) => assert!(message.contains("guests schema 2"), "{message}"),
         other => panic!("{other:?}"),
     }
 }
@@ -153,8 +153,10 @@ async fn a_damaged_file_that_is_read_while_it_is_checked() {
             assert!(!page.complete, "an index would be taken for complete");
             cursor = Some(page.cursor);
         }
-        assert!(matches!(store.append(vec![token("a")]).await, Err(Error::Foreign(_))));
-        assert!(matches!(store.checked().await, Err(Error::Foreign(message)) if message.contains("is damaged")));
+        assert!(matches!(store.append(vec![token("a")]).await, Err(Error::IncompatibleStore(_))));
+        assert!(
+            matches!(store.checked().await, Err(Error::IncompatibleStore(message)) if message.contains("is damaged"))
+        );
         drop(store);
         assert!(fs::read(place.path()).unwrap() == bytes);
     }

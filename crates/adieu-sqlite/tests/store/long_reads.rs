@@ -74,8 +74,8 @@ async fn all_of_many_sessions_end_with_the_right_revocations() {
     let all = EndSessions {
         issuer: issuer(),
         selection: Selection::All { issued_until: after(10) },
-        provided: None,
-        also: vec![cut_off(after(10))],
+        only_if: None,
+        extra_revocations: vec![cut_off(after(10))],
     };
     let ended = store.end(all).await.unwrap().unwrap();
     assert_eq!((ended.sessions, store.sessions(None, 10).await.unwrap()), (9_000, vec![]));

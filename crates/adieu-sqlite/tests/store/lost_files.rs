@@ -265,7 +265,7 @@ async fn what_is_no_path_makes_no_file() {
         ["", ":memory:", ":memory", "file::memory:", "file:adieu.sqlite?mode=memory", "sqlite::memory:", "sqlite:a"]
     {
         match Sqlite::open(path).await {
-            Err(Error::Setting(sentence)) => assert!(sentence.contains("store::Memory"), "{sentence}"),
+            Err(Error::InvalidSetting(error)) => assert!(error.to_string().contains("store::Memory"), "{error}"),
             other => panic!("{path}: {other:?}"),
         }
         assert!(!Path::new(path).exists(), "{path}");

@@ -18,11 +18,11 @@ pub fn later_step(ending: &EndSessions, removed: &[Session], before: &Ended) -> 
     let longest = removed.iter().map(|session| Revocation::lapse_for(session.access_expires_at)).max();
     let also = match kept_until(before) {
         Some(until) if longest.is_some_and(|longest| longest > until) => {
-            ending.also.iter().filter(|revocation| is_cut_off(revocation)).cloned().collect()
+            ending.extra_revocations.iter().filter(|revocation| is_cut_off(revocation)).cloned().collect()
         }
         _ => vec![],
     };
-    EndSessions { also, ..ending.clone() }.revocations(removed)
+    EndSessions { extra_revocations: also, ..ending.clone() }.revocations(removed)
 }
 
 /// Adds what a later step has done.

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     Error, Issuer, RollbackCause,
-    restore::{HighWater, LogState, Mark, Renewal, Restorable, Verdict},
+    restore::{HighWater, LogReset, LogState, Mark, Restorable, Verdict},
     revocation::{LogId, Position, Revocation, Target},
     session::{EndSessions, Selection, Session, SessionSettings, SessionStore},
     store::Store,
@@ -57,13 +57,13 @@ impl CutOffs {
         let own = cut_off(&self.issuer, now, latest_expiry.max(now.plus(self.session_lifetime)));
         let others = self.others.iter().map(|rules| {
             let issued_until = now.plus(rules.skew());
-            cut_off(rules.issuer(), issued_until, issued_until.plus(rules.longest_lifetime()))
+            cut_off(rules.issuer(), issued_until, issued_until.plus(rules.max_lifetime()))
         });
         EndSessions {
             issuer: self.issuer.clone(),
             selection: Selection::All { issued_until: now },
-            provided: None,
-            also: std::iter::once(own).chain(others).collect(),
+            only_if: None,
+            extra_revocations: std::iter::once(own).chain(others).collect(),
         }
     }
 }
@@ -149,8 +149,8 @@ impl Guard {
         for _ in 0..MAX_ATTEMPTS {
             // First the mark, then the log: others go on appending, and raising it.
             let mark = self.high_water.mark();
-            let found = self.store.look(mark.as_ref().map_or(Position::START, Mark::anchor)).await?;
-            match mark.as_ref().map(|mark| (mark, mark.judge(&found))) {
+            let found = self.store.inspect(mark.as_ref().map_or(Position::START, Mark::anchor)).await?;
+            match mark.as_ref().map(|mark| (mark, mark.compare(&found))) {
                 Some((mark, Verdict::RolledBack(why))) => {
                     acted |= self.reset(mark, &found, why).await?;
                     continue;
@@ -165,7 +165,7 @@ impl Guard {
                 ),
                 _ => {}
             }
-            self.high_water.see(&found);
+            self.high_water.record(&found);
             self.note(found.restored_at);
             return Ok(());
         }
@@ -178,7 +178,7 @@ impl Guard {
         let removed_keys = self.remove_keys_again(mark).await?;
         let latest_expiry = self.sessions.latest_expiry().await?;
         let now = self.clock.now();
-        let renewal = Renewal {
+        let renewal = LogReset {
             seen: found.log.clone(),
             log: LogId::random(),
             after: mark.position().max(found.head),
@@ -187,7 +187,7 @@ impl Guard {
         };
         let log = renewal.log.clone();
         let Some(ended) = self.store.reset(renewal).await? else { return Ok(false) };
-        self.high_water.see(&LogState::empty(log.clone()));
+        self.high_water.record(&LogState::empty(log.clone()));
         tracing::error!(
             target: LOG_TARGET, cause = %why, seen_up_to = mark.position().get(), ends_at = found.head.get(),
             removed_keys, sessions_ended = ended.sessions, log = log.as_str(),
@@ -260,8 +260,8 @@ impl Guard {
             let endings = page.iter().filter(|session| is_from_before(session)).map(|session| EndSessions {
                 issuer: self.cut_offs.issuer.clone(),
                 selection: Selection::Owned(session.id.clone(), session.subject.clone()),
-                provided: None,
-                also: vec![],
+                only_if: None,
+                extra_revocations: vec![],
             });
             let endings: Vec<EndSessions> = endings.collect();
             if !endings.is_empty() {

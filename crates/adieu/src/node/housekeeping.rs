@@ -7,7 +7,7 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use crate::{
     Error,
     revocation::{MAX_LEEWAY, RevocationLog},
-    session::{SessionStore, Sessions, forget_lapsed_keys},
+    session::{SessionStore, Sessions, delete_lapsed_keys},
     time::{Clock, Timestamp, TrustedTime},
     token::KeyStore,
 };
@@ -53,7 +53,7 @@ impl Housekeeping {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                let written = sessions.write_last_seen().await;
+                let written = sessions.flush_last_seen().await;
                 let forgotten = match time.now(&*clock) {
                     Some(now) => run_maintenance(&*log, sessions.store(), now).await.map(|()| Some(now)),
                     None => Ok(None),
@@ -61,7 +61,7 @@ impl Housekeeping {
                 // After the sessions, which keep the keys that they were signed with.
                 let lapsed = match (&forgotten, &keys) {
                     (Ok(Some(now)), Some(keys)) => {
-                        forget_lapsed_keys(&**keys, sessions.store(), sessions.session_lifetime(), *now).await.map(drop)
+                        delete_lapsed_keys(&**keys, sessions.store(), sessions.session_lifetime(), *now).await.map(drop)
                     }
                     _ => Ok(()),
                 };
@@ -96,7 +96,7 @@ pub async fn run_maintenance(
     };
     let forgotten = async {
         // A verifier may grant its leeway to the last token of a session.
-        while !sessions.forget_expired(now.minus(MAX_LEEWAY)).await?.complete {}
+        while !sessions.delete_expired(now.minus(MAX_LEEWAY)).await?.complete {}
         Ok(())
     };
     let pruned = pruned.await;

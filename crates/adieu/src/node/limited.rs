@@ -16,9 +16,9 @@ use crate::{
 /// As of when what is read of a log counts as complete at the latest, while its cursors carry one identity. Under another one, as when a
 /// standby has taken over, nothing counts as complete before the limit is raised for that. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Limit(Arc<Mutex<Option<(LogId, Moment)>>>);
+pub struct FreshnessLimit(Arc<Mutex<Option<(LogId, Moment)>>>);
 
-impl Limit {
+impl FreshnessLimit {
     /// A limit that nothing keeps.
     #[must_use]
     pub fn never() -> Self {
@@ -50,7 +50,7 @@ impl Limit {
 /// Reads `log`, and says that it is complete as of `limit` when that is earlier.
 pub(crate) struct Limited {
     pub(crate) log: Arc<dyn RevocationLog>,
-    pub(crate) limit: Limit,
+    pub(crate) limit: FreshnessLimit,
     pub(crate) clock: Arc<dyn Clock>,
 }
 

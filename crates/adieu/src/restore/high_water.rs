@@ -81,11 +81,12 @@ impl HighWater {
     /// Opens the file, or makes it.
     ///
     /// # Errors
-    /// [`Error::Foreign`] when it can't be read or written, is damaged, or is something else: it is left as it is.
+    /// [`Error::IncompatibleStore`] when it can't be read or written, is damaged, or is something else: it is left as it is.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
-        let failed =
-            |error: io::Error| Error::Foreign(format!("the high-water mark {} can't be used: {error}", path.display()));
+        let failed = |error: io::Error| {
+            Error::IncompatibleStore(format!("the high-water mark {} can't be used: {error}", path.display()))
+        };
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         #[cfg(unix)]
@@ -109,7 +110,7 @@ impl HighWater {
             alarm: Notify::new(),
         };
         if !this.lock() {
-            return Err(Error::Foreign(format!(
+            return Err(Error::IncompatibleStore(format!(
                 "the high-water mark {} is held by another process",
                 this.path.display()
             )));
@@ -127,7 +128,7 @@ impl HighWater {
     ///
     /// # Errors
     /// As [`HighWater::open`].
-    pub fn look(path: &Path) -> Result<Option<Mark>, Error> {
+    pub fn inspect(path: &Path) -> Result<Option<Mark>, Error> {
         if let Err(error) = std::fs::metadata(path)
             && error.kind() == ErrorKind::NotFound
         {
@@ -142,11 +143,11 @@ impl HighWater {
     /// # Errors
     /// As [`HighWater::open`], or [`Error::Unavailable`] when this file could not be written or the other not be removed: both are then
     /// there.
-    pub fn take_over(&self, other: &Path) -> Result<bool, Error> {
+    pub fn merge_from(&self, other: &Path) -> Result<bool, Error> {
         if !std::fs::exists(other).map_err(Error::unavailable)? {
             return Ok(false);
         }
-        if let Some(theirs) = Self::look(other)? {
+        if let Some(theirs) = Self::inspect(other)? {
             self.change(|mark| match mark {
                 Some(mark) => mark.merge(&theirs),
                 None => *mark = Some(theirs),
@@ -183,7 +184,7 @@ impl HighWater {
     }
 
     /// Takes note of a log as it was found: where it ends, and with which entry. Everything in it must be durable.
-    pub fn see(&self, found: &LogState) {
+    pub fn record(&self, found: &LogState) {
         if self.state().mark.as_ref().is_none_or(|mark| mark.is_behind(found)) {
             self.change(|mark| mark.get_or_insert_with(|| Mark::of(&found.log)).see(found));
         }
@@ -345,7 +346,7 @@ impl HighWater {
     /// The newest record that is whole.
     fn read(&self) -> Result<Option<Record>, Error> {
         let failed = |error: &dyn std::fmt::Display| {
-            Error::Foreign(format!("the high-water mark {} can't be read: {error}", self.path.display()))
+            Error::IncompatibleStore(format!("the high-water mark {} can't be read: {error}", self.path.display()))
         };
         let length = self.file.metadata().map_err(|error| failed(&error))?.len();
         let mut newest: Option<Record> = None;
@@ -363,7 +364,7 @@ impl HighWater {
             }
         }
         match newest {
-            None if is_damaged => Err(Error::Foreign(format!(
+            None if is_damaged => Err(Error::IncompatibleStore(format!(
                 "the high-water mark {} is damaged or something else, so it is not known whether a backup was put back; \
                  it was left as it is. If none was, remove the file and start again; if one was, remove the file, start, \
                  and revoke everything that was issued until now (`adieu revoke --everything`)",

@@ -89,7 +89,7 @@ impl Mark {
         Position::new(self.position)
     }
 
-    /// The position to ask for in [`Restorable::look`](super::Restorable::look), before [`Mark::judge`].
+    /// The position to ask for in [`Restorable::inspect`](super::Restorable::inspect), before [`Mark::compare`].
     #[must_use]
     pub fn anchor(&self) -> Position {
         self.anchor.as_ref().map_or(Position::START, |anchor| Position::new(anchor.position))
@@ -104,7 +104,7 @@ impl Mark {
 
     /// Holds a log against the mark. The mark must have been read before the log was looked at: others go on raising it.
     #[must_use]
-    pub fn judge(&self, found: &LogState) -> Verdict {
+    pub fn compare(&self, found: &LogState) -> Verdict {
         if self.has_left(&found.log) {
             return Verdict::RolledBack(RollbackCause::Former);
         }
@@ -328,10 +328,10 @@ mod tests {
             (state("two", 1, None, 0), Verdict::Another),
             (state("two", 0, None, 0), went_back(RollbackCause::Emptied)),
         ] {
-            assert_eq!(mark().judge(&found), verdict, "{found:?}");
+            assert_eq!(mark().compare(&found), verdict, "{found:?}");
         }
         let of_empty = Mark::of(&log("one"));
-        assert_eq!(of_empty.judge(&state("two", 0, None, 0)), Verdict::Another, "nothing can have been forgotten");
+        assert_eq!(of_empty.compare(&state("two", 0, None, 0)), Verdict::Another, "nothing can have been forgotten");
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         let mut mark = mark();
         mark.raise(&log("two"), Position::new(3));
         assert_eq!((mark.log(), mark.position().get(), mark.anchor().get()), ("two", 3, 0));
-        assert_eq!(mark.judge(&state("one", 900, None, 1000)), Verdict::RolledBack(RollbackCause::Former));
+        assert_eq!(mark.compare(&state("one", 900, None, 1000)), Verdict::RolledBack(RollbackCause::Former));
         let before = mark.clone();
         mark.raise(&log("one"), Position::new(900));
         mark.see(&state("one", 900, Some(entry("a", 100)), 40));

@@ -48,7 +48,7 @@ impl LogState {
 
 /// What begins anew after a backup was put back.
 #[derive(Debug, Clone)]
-pub struct Renewal {
+pub struct LogReset {
     /// The log that was looked at. With another one nothing is done: somebody else was faster.
     pub seen: LogId,
     /// The identity that it gets.
@@ -71,14 +71,14 @@ pub trait Restorable: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be read.
-    async fn look(&self, at: Position) -> Result<LogState, Error>;
+    async fn inspect(&self, at: Position) -> Result<LogState, Error>;
 
     /// Gives the log another identity, removes the sessions, appends what goes with that, and writes down when: all of it in
     /// one step that is durable when this returns. `None`, and nothing is done, when the log is not the one that was seen.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
-    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error>;
+    async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error>;
 
     /// Clears [`LogState::restored_at`] and gives what it was; `None` when there was nothing to accept.
     ///

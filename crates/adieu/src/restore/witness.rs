@@ -40,7 +40,7 @@ impl Witness {
     /// # Errors
     /// [`Error::RolledBack`] when it went back.
     pub fn hold(&self, mark: &Mark, found: &LogState) -> Result<(), Error> {
-        let verdict = mark.judge(found);
+        let verdict = mark.compare(found);
         // The guard of the node does what has to be done, or finds out that another node has.
         if verdict != Verdict::Continued
             && let Some(high_water) = self.high_water()

@@ -71,7 +71,7 @@ pub struct Follower {
     task: JoinHandle<()>,
     freshness: Freshness,
     progress: watch::Receiver<Progress>,
-    settled: watch::Receiver<Option<Cursor>>,
+    applied: watch::Receiver<Option<Cursor>>,
 }
 
 /// How far a follower has got.
@@ -118,9 +118,9 @@ impl Follower {
     fn start_waiting(log: Arc<dyn RevocationLog>, index: Arc<Index>, clock: Arc<dyn Clock>, wait: Duration) -> Self {
         let freshness = Freshness::never();
         let (announce, progress) = watch::channel(Progress::Starting);
-        let (cursor, settled) = watch::channel(None);
+        let (cursor, applied) = watch::channel(None);
         let following = Following { log, index, clock, freshness: freshness.clone(), wait, failing: false, cursor };
-        Self { task: tokio::spawn(following.run(announce)), freshness, progress, settled }
+        Self { task: tokio::spawn(following.run(announce)), freshness, progress, applied }
     }
 
     /// Returns when the whole log has been read once. The follower goes on trying when that fails.
@@ -154,8 +154,8 @@ impl Follower {
 
     /// Up to where everything is in the index; nothing at first, and tells when that changes.
     #[must_use]
-    pub fn settled(&self) -> watch::Receiver<Option<Cursor>> {
-        self.settled.clone()
+    pub fn applied(&self) -> watch::Receiver<Option<Cursor>> {
+        self.applied.clone()
     }
 
     /// How fresh the index is; goes on being true when this is dropped.

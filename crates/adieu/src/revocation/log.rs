@@ -156,7 +156,7 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Unavailable`] when that can't be promised; they may or may not be found later. At once rather than late: who
     /// waits for it can't tell anybody that something has ended. An engine that can't keep some fact by contract says
-    /// [`Error::Setting`], and keeps none of that append.
+    /// [`Error::Unsupported`], and keeps none of that append.
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error>;
 
     /// What comes after `after`, from the beginning when there is none; when there is nothing, waits up to `wait` for

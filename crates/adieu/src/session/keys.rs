@@ -30,7 +30,7 @@ pub fn retained_until(keys: &[StoredKey], id: &str, session_lifetime: Duration) 
 ///
 /// # Errors
 /// [`Error::Unavailable`] when the store could not be read or written; what is left will go the next time.
-pub async fn forget_lapsed_keys(
+pub async fn delete_lapsed_keys(
     store: &dyn KeyStore,
     sessions: &dyn SessionStore,
     session_lifetime: Duration,

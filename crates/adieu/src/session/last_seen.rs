@@ -98,7 +98,7 @@ impl LastSeen {
             let seen: Vec<_> =
                 shard.take().into_values().map(|Use { session, subject, seen }| (session, subject, seen)).collect();
             for step in seen.chunks(STEP) {
-                store.seen(step.to_vec()).await?;
+                store.record_last_seen(step.to_vec()).await?;
             }
         }
         Ok(())

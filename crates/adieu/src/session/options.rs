@@ -36,7 +36,7 @@ impl TokenOptions {
     pub(super) fn lifetimes(&self, settings: &SessionSettings) -> Result<(Duration, Duration), Error> {
         let own = |own: Option<Duration>, usual| match own {
             Some(own) if own < Duration::from_secs(1) => {
-                Err(Error::Setting("a token must be good for at least a second".to_owned()))
+                Err(Error::setting("lifetime", "the lifetime of a token must be at least one second"))
             }
             own => Ok(own.unwrap_or(usual)),
         };

@@ -46,7 +46,7 @@ impl Sessions {
     /// The [`TokenError`]; or when the store could not be read.
     pub async fn verify_refresh(&self, token: &str) -> Result<RefreshToken, SessionError> {
         let token = self.inspect(token)?;
-        match self.foresee(&token).await? {
+        match self.preview_refresh(&token).await? {
             Rotated::Fresh(_) | Rotated::WithinGrace(_) => Ok(token),
             // Decided once more by the store itself.
             Rotated::Reused(..) => match self.refresh(&token, serde_json::Map::new()).await {
@@ -62,7 +62,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store could not be read.
-    pub async fn foresee(&self, token: &RefreshToken) -> Result<Rotated, SessionError> {
+    pub async fn preview_refresh(&self, token: &RefreshToken) -> Result<Rotated, SessionError> {
         let claims = token.claims();
         let Some(id) = claims.session.clone() else { return Ok(Rotated::Ended) };
         let row = self.find(&claims.subject, &id).await?;

@@ -43,25 +43,25 @@ impl SessionSettings {
 
     /// The longest that any token of these settings lives.
     #[must_use]
-    pub fn longest_lifetime(&self) -> Duration {
+    pub fn max_lifetime(&self) -> Duration {
         self.access_lifetime.max(self.refresh_lifetime).min(self.session_lifetime)
     }
 
     /// # Errors
-    /// [`Error::Setting`], naming what contradicts what.
+    /// [`Error::InvalidSetting`], naming what contradicts what.
     pub fn validate(&self) -> Result<(), Error> {
-        let wrong = |what: &str| Err(Error::Setting(what.to_owned()));
+        let wrong = |name: &'static str, message: &'static str| Err(Error::setting(name, message));
         if self.access_lifetime < Duration::from_secs(1) {
-            return wrong("access_lifetime must be at least a second");
+            return wrong("access_lifetime", "access_lifetime must be at least a second");
         }
         if self.refresh_lifetime < self.access_lifetime {
-            return wrong("refresh_lifetime must not be shorter than access_lifetime");
+            return wrong("refresh_lifetime", "refresh_lifetime must not be shorter than access_lifetime");
         }
         if self.session_lifetime < self.refresh_lifetime {
-            return wrong("session_lifetime must not be shorter than refresh_lifetime");
+            return wrong("session_lifetime", "session_lifetime must not be shorter than refresh_lifetime");
         }
         if self.rotation_grace >= self.access_lifetime {
-            return wrong("rotation_grace must be shorter than access_lifetime");
+            return wrong("rotation_grace", "rotation_grace must be shorter than access_lifetime");
         }
         Ok(())
     }

@@ -203,12 +203,12 @@ pub enum Selection {
     /// All of a subject's but one.
     Others(Subject, SessionId),
     /// All there are. Only those that were refreshed after `issued_until` get a revocation of their own; a cut-off
-    /// among [`EndSessions::also`] covers the rest.
+    /// among [`EndSessions::extra_revocations`] covers the rest.
     All {
         /// The cut-off.
         issued_until: Timestamp,
     },
-    /// None: only what is in [`EndSessions::also`].
+    /// None: only what is in [`EndSessions::extra_revocations`].
     Nothing,
 }
 
@@ -220,11 +220,11 @@ pub struct EndSessions {
     /// Which.
     pub selection: Selection,
     /// Do nothing unless this session of this subject is there.
-    pub provided: Option<(SessionId, Subject)>,
+    pub only_if: Option<(SessionId, Subject)>,
     /// Revocations to append in the same step. A cut-off among them is kept at least as long as the revocation of any
     /// session that is ended with it. That of a session is left out when the session is ended, which gives it a revocation of
     /// its own: it is for a session that is not there.
-    pub also: Vec<Revocation>,
+    pub extra_revocations: Vec<Revocation>,
 }
 
 /// What an [`EndSessions`] did.
@@ -249,12 +249,13 @@ impl EndSessions {
             Target::Session { id } if revocation.issuer == self.issuer => ended.iter().any(|session| session.id == *id),
             _ => false,
         };
-        let also = self.also.iter().filter(|revocation| !is_ended(revocation)).cloned().map(|mut revocation| {
-            if matches!(revocation.target, Target::Subject { .. } | Target::Everything { .. }) {
-                revocation.lapses_at = revocation.lapses_at.max(longest.unwrap_or_default());
-            }
-            revocation
-        });
+        let also =
+            self.extra_revocations.iter().filter(|revocation| !is_ended(revocation)).cloned().map(|mut revocation| {
+                if matches!(revocation.target, Target::Subject { .. } | Target::Everything { .. }) {
+                    revocation.lapses_at = revocation.lapses_at.max(longest.unwrap_or_default());
+                }
+                revocation
+            });
         Ended {
             sessions: ended.len(),
             revocations: sessions.map(|session| session.revocation(&self.issuer)).chain(also).collect(),
@@ -354,12 +355,12 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
-    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error>;
+    async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error>;
 
     /// Forgets some of the sessions whose every token has expired at `now` ([`Session::last_expiry`] before it), in a small step.
     /// Nothing is appended: what has expired needs no revocation.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the store could not be written.
-    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error>;
+    async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error>;
 }

@@ -15,9 +15,9 @@ pub struct NodeStatus {
     /// Which node: an id that it drew at random when it started.
     pub node: String,
     /// Goes up each time that it says something, from one. Zero while it is [suspected](Membership::suspect) to be gone.
-    pub beat: u64,
+    pub heartbeat: u64,
     /// Up to where it has taken everything in, and all who follow it; `None` when it does not know that yet.
-    pub settled: Option<Cursor>,
+    pub applied: Option<Cursor>,
     /// How many follow it.
     pub followers: u32,
     /// How many of these, itself included, accept tokens also when they can't know enough: of them nothing is bounded.
@@ -29,7 +29,7 @@ pub struct NodeStatus {
 /// The nodes of a store, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
-    /// The identity that cursors of the log carry there, as [`Membership::tell`] gives it.
+    /// The identity that cursors of the log carry there, as [`Membership::publish`] gives it.
     pub lineage: LogId,
     /// What each node said last.
     pub nodes: Vec<NodeStatus>,
@@ -40,7 +40,7 @@ pub struct Members {
 /// Nobody's safety depends on it: a node that says nothing is waited for until it must refuse by itself. What must not happen
 /// is that a node is not known at all, so:
 ///
-/// 1. A node says something before it first reads the log, and its first word is durable when [`tell`](Self::tell) returns.
+/// 1. A node says something before it first reads the log, and its first word is durable when [`publish`](Self::publish) returns.
 ///    A revocation that was appended before is therefore in what it reads, and whoever appends one later finds the node.
 /// 2. [`members`](Self::members) answers with what had been told before the call.
 /// 3. A node is [forgotten](Self::forget) only once it has been suspected for as long as its bound: one that finds itself among the
@@ -55,7 +55,7 @@ pub trait Membership: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the engine could not be written.
-    async fn tell(&self, standing: &NodeStatus) -> Result<LogId, Error>;
+    async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error>;
 
     /// The nodes, the one that asks included.
     ///
@@ -67,11 +67,11 @@ pub trait Membership: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the engine could not be written.
-    async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error>;
+    async fn suspect(&self, node: &str, heartbeat: u64) -> Result<(), Error>;
 
     /// Forgets a node, unless it has said something since this beat.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the engine could not be written.
-    async fn forget(&self, node: &str, beat: u64) -> Result<(), Error>;
+    async fn forget(&self, node: &str, heartbeat: u64) -> Result<(), Error>;
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, SessionId, Subject,
-    restore::{LogState, Mark, Renewal, Restorable, Witness},
+    restore::{LogReset, LogState, Mark, Restorable, Witness},
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     store::Store,
@@ -107,7 +107,7 @@ impl Memory {
     }
 
     fn end_in(&self, kept: &mut Kept, ending: &EndSessions) -> Option<Ended> {
-        if ending.provided.as_ref().is_some_and(|(id, subject)| kept.find(id, subject).is_none()) {
+        if ending.only_if.as_ref().is_some_and(|(id, subject)| kept.find(id, subject).is_none()) {
             return None;
         }
         let ended: Vec<Session> = kept
@@ -255,7 +255,7 @@ impl SessionStore for Memory {
         Ok(self.kept().sessions.values().map(Session::last_expiry).max().unwrap_or_default())
     }
 
-    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+    async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
         let mut kept = self.kept();
         for (id, subject, at) in seen {
             if let Some(session) = kept.sessions.get_mut(&SessionKey { subject, id }) {
@@ -265,7 +265,7 @@ impl SessionStore for Memory {
         Ok(())
     }
 
-    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+    async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
         let mut kept = self.kept();
         let before = kept.sessions.len();
         kept.sessions.retain(|_, session| session.last_expiry() >= now);
@@ -309,11 +309,11 @@ impl Restorable for Memory {
         &self.witness
     }
 
-    async fn look(&self, at: Position) -> Result<LogState, Error> {
+    async fn inspect(&self, at: Position) -> Result<LogState, Error> {
         Ok(self.state(&self.kept(), at))
     }
 
-    async fn reset(&self, renewal: Renewal) -> Result<Option<Ended>, Error> {
+    async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error> {
         let mut kept = self.kept();
         if kept.log_id != renewal.seen {
             return Ok(None);

@@ -172,7 +172,7 @@ impl Decoder {
     /// As [`Decoder::decode`], but for [`TokenError::Expired`] and [`TokenError::NotYetValid`].
     pub fn decode_ignoring_expiry(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), TokenError> {
         let mut scratch = Scratch::default();
-        let (claims, expiry) = self.decode_even_expired_in(token, now, &mut scratch)?;
+        let (claims, expiry) = self.decode_ignoring_expiry_in(token, now, &mut scratch)?;
         Ok((claims.into_claims()?, expiry))
     }
 
@@ -180,7 +180,7 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::decode_ignoring_expiry`].
-    pub fn decode_even_expired_in<'a>(
+    pub fn decode_ignoring_expiry_in<'a>(
         &'a self,
         token: &str,
         now: Timestamp,

@@ -2,9 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use crate::Error;
-
-use super::base64url;
+use super::{KeyError, base64url};
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
@@ -14,16 +12,13 @@ const BIT_STRING: u8 = 0x03;
 ///
 /// # Errors
 /// When there is no such block, another one, or it is not base64.
-pub(super) fn from_pem(text: &str, expected_label: &str) -> Result<SecretSlice<u8>, Error> {
-    let malformed = || Error::Key(format!("the key is not a PEM block `{expected_label}`"));
+pub(super) fn from_pem(text: &str, expected_label: &'static str) -> Result<SecretSlice<u8>, KeyError> {
+    let malformed = || KeyError::NotPem { expected: expected_label };
 
     let (label, rest) =
         text.trim().strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).ok_or_else(malformed)?;
     if label != expected_label {
-        return Err(Error::Key(format!(
-            "the PEM block must be `{expected_label}`, not another kind; `openssl pkcs8 -topk8 -nocrypt` or `openssl pkey -pubout` \
-             converts it"
-        )));
+        return Err(KeyError::WrongPemLabel { expected: expected_label });
     }
     let body = rest.strip_suffix("-----").and_then(|rest| rest.strip_suffix(label)).ok_or_else(malformed)?;
     let body = body.strip_suffix("-----END ").ok_or_else(malformed)?;

@@ -17,7 +17,7 @@ use super::{
 /// Signs claims: a token in the JWS compact serialisation (RFC 7515 §7.1).
 ///
 /// # Errors
-/// [`Error::Setting`] when a custom claim has the name of a registered one or names another type of token, or the token would be longer than
+/// [`Error::Claims`] when a custom claim has the name of a registered one or names another type of token, or the token would be longer than
 /// [`DEFAULT_MAX_TOKEN_BYTES`]; [`Error::Key`] when the key fails.
 pub fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Error> {
     let header = key.headers().of_type(claims.token_type);
@@ -27,14 +27,14 @@ pub fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Error> {
 /// The same, with more parameters in the header.
 ///
 /// # Errors
-/// As [`encode`]; [`Error::Setting`] when a parameter is one that says how a token is to be read: those of the key, or any that a
+/// As [`encode`]; [`Error::Claims`] when a parameter is one that says how a token is to be read: those of the key, or any that a
 /// [`Decoder`](super::Decoder) refuses.
 pub fn encode_with_header(key: &SigningKey, claims: &Claims, header: &Map<String, Value>) -> Result<String, Error> {
     if header.is_empty() {
         return encode(key, claims);
     }
     if let Some(name) = header.keys().find(|name| RESERVED.contains(&name.as_str())) {
-        return Err(Error::Setting(format!("the header parameter `{name}` is not for an application to set")));
+        return Err(Error::Claims(format!("the header parameter `{name}` is not for an application to set")));
     }
     let header = EncodedHeaders::with(key.verifying_key(), claims.token_type, header);
     sign(key, &header, claims)
@@ -46,7 +46,7 @@ const RESERVED: [&str; 14] =
 
 fn sign(key: &SigningKey, header: &str, claims: &Claims) -> Result<String, Error> {
     let json = serde_json::to_vec(&Wire(claims))
-        .map_err(|error| Error::Setting(format!("the claims can't be written: {error}")))?;
+        .map_err(|error| Error::Claims(format!("the claims can't be written: {error}")))?;
     let mut token = String::with_capacity(header.len() + json.len().div_ceil(3) * 4 + 96);
     token.push_str(header);
     token.push('.');
@@ -56,7 +56,7 @@ fn sign(key: &SigningKey, header: &str, claims: &Claims) -> Result<String, Error
     token.push_str(&signature);
 
     if token.len() > DEFAULT_MAX_TOKEN_BYTES {
-        return Err(Error::Setting(format!(
+        return Err(Error::Claims(format!(
             "the token would have {} bytes, more than the {DEFAULT_MAX_TOKEN_BYTES} that are accepted",
             token.len()
         )));

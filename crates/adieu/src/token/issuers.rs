@@ -31,17 +31,18 @@ impl Issuers {
     }
 
     /// # Errors
-    /// [`Error::Setting`] when the issuer is there already, or too many may leave out their name.
+    /// [`Error::InvalidSetting`] when the issuer is there already, or too many may leave out their name.
     pub(super) fn add(&mut self, other: Arc<Decoder>) -> Result<(), Error> {
         let issuer = other.rules().issuer();
         if self.all().any(|known| known.rules().issuer() == issuer) {
-            return Err(Error::Setting(format!("the issuer `{issuer}` is there twice")));
+            return Err(Error::setting("issuer", format!("the issuer `{issuer}` is there twice")));
         }
         self.others.push(other);
         if self.nameless().count() > MAX_NAMELESS {
-            return Err(Error::Setting(format!(
-                "no more than {MAX_NAMELESS} issuers may accept tokens without an issuer, as each is tried"
-            )));
+            return Err(Error::setting(
+                "issuer",
+                format!("no more than {MAX_NAMELESS} issuers may accept tokens without an issuer, as each is tried"),
+            ));
         }
         Ok(())
     }

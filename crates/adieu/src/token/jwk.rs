@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::Error;
 
-use super::{Algorithm, KeyId, KeySet, VerifyingKey, base64url};
+use super::{Algorithm, KeyError, KeyId, KeySet, VerifyingKey, base64url};
 
 /// A public key as JSON. Has no place for a private one, and is not read from one: who publishes it has told everyone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +110,7 @@ impl Jwks {
         struct Document {
             keys: Vec<serde_json::Value>,
         }
-        let document: Document = serde_json::from_slice(document)
-            .map_err(|_| Error::Key("not a set of keys, which is an object with `keys`".to_owned()))?;
+        let document: Document = serde_json::from_slice(document).map_err(|_| KeyError::NotAKeySet)?;
         let mut keys: Vec<VerifyingKey> = Vec::new();
         for key in document.keys {
             let Ok(mut jwk) = serde_json::from_value::<Jwk>(key) else { continue };

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use crate::Error;
 
 use super::{
-    Algorithm, Jwks, TokenError, TokenType, VerifyingKey,
+    Algorithm, Jwks, KeyError, TokenError, TokenType, VerifyingKey,
     header::{EncodedHeaders, Header},
     verifying_key::KeyPrint,
 };
@@ -46,20 +46,19 @@ impl KeySet {
     pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Result<Self, Error> {
         let keys: Vec<VerifyingKey> = keys.into_iter().collect();
         if keys.len() > MAX_KEYS {
-            return Err(Error::Key(format!("a set must not have more than {MAX_KEYS} keys")));
+            return Err(KeyError::TooManyKeys { max: MAX_KEYS }.into());
         }
         let mut known_headers = Vec::new();
         for (index, key) in keys.iter().enumerate() {
             let same_algorithm = || keys.iter().filter(|other| other.algorithm() == key.algorithm());
             match key.key_id() {
                 Some(id) if keys.iter().take(index).any(|earlier| earlier.key_id() == Some(id)) => {
-                    return Err(Error::Key("two keys of a set have the same id".to_owned()));
+                    return Err(KeyError::DuplicateKeyId.into());
                 }
                 None if same_algorithm().filter(|other| other.key_id().is_none()).count() > MAX_KEYS_TRIED => {
-                    return Err(Error::Key(format!(
-                        "a set must not have more than {MAX_KEYS_TRIED} secrets for {} without an id",
-                        key.algorithm()
-                    )));
+                    return Err(
+                        KeyError::TooManySecretsWithoutId { algorithm: key.algorithm(), max: MAX_KEYS_TRIED }.into()
+                    );
                 }
                 // Several keys could have signed under this header.
                 None if same_algorithm().count() > 1 => {}

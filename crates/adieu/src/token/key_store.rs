@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     Error, TokenId,
     time::Timestamp,
-    token::{Algorithm, KeyId, SigningKey},
+    token::{Algorithm, KeyError, KeyId, SigningKey},
 };
 
 /// A signing key as it is kept.
@@ -131,7 +131,7 @@ impl StoredKey {
     /// [`Error::Key`] when it has no id to be kept under.
     pub fn of(key: &SigningKey, created_at: Timestamp) -> Result<Self, Error> {
         let (Some(id), Some(private_key)) = (key.key_id(), key.to_pkcs8_der().or_else(|| key.to_secret_bytes())) else {
-            return Err(Error::Key("a key that is to be kept needs a key id".to_owned()));
+            return Err(KeyError::MissingKeyId.into());
         };
         Ok(Self {
             id: id.as_str().to_owned(),

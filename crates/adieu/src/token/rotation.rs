@@ -4,7 +4,7 @@
 //!    time that it is given on. If that is later than every node and service has read the set, no token is refused
 //!    because its key is not known yet.
 //! 2. **Kept until its last token has lapsed.** What a key has signed stays good until it expires, for as long as the
-//!    key is there; [`forget_lapsed_keys`](crate::session::forget_lapsed_keys) removes it when none of it can be left.
+//!    key is there; [`delete_lapsed_keys`](crate::session::delete_lapsed_keys) removes it when none of it can be left.
 //! 3. **Removing is revoking.** Every node of the store refuses what a removed key has signed within its
 //!    `max_staleness`, or refuses everything because it can't know.
 //! 4. **There is always one that signs.** Who removes the one that does puts another in its place, in the same step.
@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::{
     Error,
     time::Timestamp,
-    token::{Algorithm, KeyStore, MAX_KEYS, StoredKey},
+    token::{Algorithm, KeyError, KeyStore, MAX_KEYS, StoredKey},
 };
 
 /// How long a key is published before it signs, unless something else is wanted: longer than what follows a node's keys
@@ -49,10 +49,7 @@ pub async fn rotate_key(
 ) -> Result<StoredKey, Error> {
     let kept = store.keys().await?;
     if kept.len() >= MAX_KEPT {
-        return Err(Error::Key(format!(
-            "there are {} keys already; an old one goes when the last token that it has signed has expired",
-            kept.len()
-        )));
+        return Err(KeyError::TooManyStoredKeys { count: kept.len() }.into());
     }
     let algorithm = algorithm.or_else(|| kept.last().map(|key| key.algorithm)).unwrap_or(Algorithm::EdDSA);
     let key = StoredKey { signs_from, ..StoredKey::generate(algorithm, now)? };

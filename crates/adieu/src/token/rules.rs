@@ -31,8 +31,8 @@ pub struct Rules {
     pub(super) missing_token_id: bool,
     pub(super) missing_type: bool,
     pub(super) integer_subject: bool,
-    pub(super) longest_lifetime: Option<Duration>,
-    claims_believed: Vec<String>,
+    pub(super) max_lifetime: Option<Duration>,
+    trusted_claims: Vec<String>,
 }
 
 impl Rules {
@@ -51,8 +51,8 @@ impl Rules {
             missing_token_id: false,
             missing_type: false,
             integer_subject: false,
-            longest_lifetime: None,
-            claims_believed: Vec::new(),
+            max_lifetime: None,
+            trusted_claims: Vec::new(),
         }
     }
 
@@ -129,8 +129,8 @@ impl Rules {
     ///
     /// `fresh` is such a claim, too.
     #[must_use]
-    pub fn believe_claim(mut self, name: impl Into<String>) -> Self {
-        self.claims_believed.push(name.into());
+    pub fn with_trusted_claim(mut self, name: impl Into<String>) -> Self {
+        self.trusted_claims.push(name.into());
         self
     }
 
@@ -139,14 +139,14 @@ impl Rules {
     ///
     /// Without `iat` it can only be asked how long a token has to live still.
     #[must_use]
-    pub fn with_longest_lifetime(self, longest_lifetime: Duration) -> Self {
-        Self { longest_lifetime: Some(longest_lifetime), ..self }
+    pub fn with_max_lifetime(self, max_lifetime: Duration) -> Self {
+        Self { max_lifetime: Some(max_lifetime), ..self }
     }
 
     /// The longest that a token of this issuer is taken to live: ten years, if nothing else was said.
     #[must_use]
-    pub fn longest_lifetime(&self) -> Duration {
-        self.longest_lifetime.unwrap_or(TEN_YEARS)
+    pub fn max_lifetime(&self) -> Duration {
+        self.max_lifetime.unwrap_or(TEN_YEARS)
     }
 
     /// The issuer.
@@ -170,7 +170,7 @@ impl Rules {
 
     /// Leaves of the claims of another issuer what it is believed.
     pub(super) fn restrict(&self, claims: &mut Claims) {
-        let is_believed = |name: &str| self.claims_believed.iter().any(|believed| believed == name);
+        let is_believed = |name: &str| self.trusted_claims.iter().any(|believed| believed == name);
         claims.custom.retain(|name, _| is_believed(name));
         if !is_believed("fresh") {
             claims.fresh = Fresh::No;
@@ -179,7 +179,7 @@ impl Rules {
 
     /// Passes on a token that does not live longer than its issuer's tokens do from `begin`.
     pub(super) fn require_short_life(&self, begin: Timestamp, expires_at: Timestamp) -> Result<(), TokenError> {
-        match self.longest_lifetime {
+        match self.max_lifetime {
             Some(longest) if expires_at > begin.plus(longest) => Err(TokenError::InvalidClaim("exp")),
             _ => Ok(()),
         }
@@ -207,9 +207,12 @@ impl Rules {
     }
 }
 
-fn at_most_a_minute(setting: &str, value: Duration) -> Result<Duration, Error> {
+fn at_most_a_minute(setting: &'static str, value: Duration) -> Result<Duration, Error> {
     if value > MAX_LEEWAY {
-        return Err(Error::Setting(format!("the {setting} must not be longer than {} seconds", MAX_LEEWAY.as_secs())));
+        return Err(Error::setting(
+            setting,
+            format!("the {setting} must not be longer than {} seconds", MAX_LEEWAY.as_secs()),
+        ));
     }
     Ok(value)
 }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::Error;
 
-use super::{Algorithm, KeyId, VerifyingKey, der, header::EncodedHeaders, hmac::HmacKey};
+use super::{Algorithm, KeyError, KeyId, VerifyingKey, der, header::EncodedHeaders, hmac::HmacKey};
 
 /// A key that signs, with the one [`Algorithm`] that it is for. Cheap to clone; its `Debug` shows no secret.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl SigningKey {
     /// # Errors
     /// When the operating system has no randomness.
     pub fn generate(algorithm: Algorithm) -> Result<Self, Error> {
-        let failed = |_| Error::Key("the operating system gave no randomness for a key".to_owned());
+        let failed = |_| KeyError::NoRandomness;
         let random = rand::SystemRandom::new();
         let pkcs8 = match algorithm {
             Algorithm::ES256 | Algorithm::ES384 => {
@@ -91,7 +91,7 @@ impl SigningKey {
             }
             _ => {
                 if algorithm.is_symmetric() {
-                    return Err(Error::Key(format!("{algorithm} needs a secret, not a key pair")));
+                    return Err(KeyError::NeedsSecret(algorithm).into());
                 }
                 let pair = RsaKeyPair::from_pkcs8(pkcs8).map_err(unfit)?;
                 let verifying_key = VerifyingKey::from_bytes(algorithm, pair.public_key().as_ref())?;
@@ -158,7 +158,7 @@ impl SigningKey {
 
     /// Signs a message and hands the signature on.
     pub(super) fn sign<T>(&self, message: &[u8], then: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
-        let failed = |_| Error::Key("the key could not sign".to_owned());
+        let failed = |_| KeyError::SigningFailed;
         // aws-lc draws its own randomness and ignores the one it is given.
         let random = rand::SystemRandom::new();
         match &*self.pair {
@@ -175,7 +175,7 @@ impl SigningKey {
 }
 
 fn unfit(algorithm: Algorithm) -> Error {
-    Error::Key(format!("the key is damaged, or not one for {algorithm}"))
+    KeyError::Malformed(algorithm).into()
 }
 
 fn ecdsa(algorithm: Algorithm) -> Result<&'static EcdsaSigningAlgorithm, Error> {

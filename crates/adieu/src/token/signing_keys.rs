@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use crate::{Error, time::Timestamp};
 
-use super::{KeyId, KeySet, SigningKey, StoredKey};
+use super::{KeyError, KeyId, KeySet, SigningKey, StoredKey};
 
 /// The keys that a process may sign with, and from when on each of them does. Never empty. Clones share them, and what
 /// replaces them.
@@ -75,7 +75,7 @@ impl Schedule {
         }
         let set = KeySet::new(keys.iter().map(|(_, key)| key.verifying_key().clone()))?;
         let mut keys = keys.into_iter();
-        let (_, first) = keys.next().ok_or_else(|| Error::Key("the store has no signing key".to_owned()))?;
+        let (_, first) = keys.next().ok_or_else(|| KeyError::NoSigningKey)?;
         Ok((Self { first, later: keys.collect() }, set))
     }
 

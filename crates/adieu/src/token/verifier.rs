@@ -41,10 +41,10 @@ impl Verifier {
         freshness: Freshness,
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
-        when_stale: StalePolicy,
+        stale_policy: StalePolicy,
     ) -> Self {
         let issuers = Issuers::new(decoder.into());
-        Self { issuers, index, freshness, clock, staleness: Staleness::new(max_staleness, when_stale) }
+        Self { issuers, index, freshness, clock, staleness: Staleness::new(max_staleness, stale_policy) }
     }
 
     /// Accepts the access tokens of another issuer as well; see [`Claims::issuer`] for whose a token is.
@@ -53,7 +53,7 @@ impl Verifier {
     /// must not take the [`Claims::subject`] of one issuer for that of another.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the issuer is there already, or more than four may leave out their name.
+    /// [`Error::InvalidSetting`] when the issuer is there already, or more than four may leave out their name.
     pub fn with_issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Result<Self, Error> {
         self.issuers.add(decoder.into())?;
         Ok(self)
@@ -67,7 +67,7 @@ impl Verifier {
 
     /// What decodes the tokens of an issuer, if they are accepted.
     #[must_use]
-    pub fn decoder_of(&self, issuer: &Issuer) -> Option<&Arc<Decoder>> {
+    pub fn decoder_for(&self, issuer: &Issuer) -> Option<&Arc<Decoder>> {
         self.issuers.all().find(|decoder| decoder.rules().issuer() == issuer)
     }
 
@@ -116,13 +116,13 @@ impl Verifier {
     ///
     /// # Errors
     /// As [`Decoder::decode_ignoring_expiry`].
-    pub fn read(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
+    pub fn read_claims(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
         self.issuers.decode_ignoring_expiry(token, self.clock.now())
     }
 
     /// Verifies no more than that the token is an authentic one.
     pub(crate) fn verify_to_revoke(&self, token: &str) -> Result<Claims, TokenError> {
-        self.read(token).map(|(claims, _)| claims)
+        self.read_claims(token).map(|(claims, _)| claims)
     }
 
     /// What time it is to this verifier.
@@ -151,14 +151,14 @@ impl Verifier {
 
     /// What happens when it is staler.
     #[must_use]
-    pub fn when_stale(&self) -> StalePolicy {
+    pub fn stale_policy(&self) -> StalePolicy {
         self.staleness.policy
     }
 
     /// How many tokens were judged while it was, since this verifier was made. When that begins and when it ends is logged, once
     /// each.
     #[must_use]
-    pub fn judged_while_stale(&self) -> StaleDecisions {
+    pub fn stale_decisions(&self) -> StaleDecisions {
         self.staleness.judged()
     }
 

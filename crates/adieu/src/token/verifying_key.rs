@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use crate::Error;
 
-use super::{Algorithm, Jwk, KeyId, PublicKey, base64url, der, hmac::HmacKey};
+use super::{Algorithm, Jwk, KeyError, KeyId, PublicKey, base64url, der, hmac::HmacKey};
 
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
@@ -61,12 +61,11 @@ impl VerifyingKey {
     /// # Errors
     /// When the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
-        let key = HmacKey::new(algorithm, secret)
-            .ok_or_else(|| Error::Key(format!("{algorithm} needs a key pair, not a secret")))?;
+        let key = HmacKey::new(algorithm, secret).ok_or_else(|| KeyError::NeedsKeyPair(algorithm))?;
         // Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
         let least = algorithm.tag_bytes().unwrap_or_default();
         if secret.len() < least {
-            return Err(Error::Key(format!("a secret for {algorithm} must have at least {least} bytes")));
+            return Err(KeyError::SecretTooShort { algorithm, min_bytes: least }.into());
         }
         Ok(Self { algorithm, id: None, material: Material::Secret(Arc::new(key)) })
     }
@@ -88,7 +87,7 @@ impl VerifyingKey {
         let verifies = |operations: &Vec<String>| operations.iter().any(|operation| operation == "verify");
         if jwk.key_use.as_deref().is_some_and(|key_use| key_use != "sig") || !jwk.key_ops.as_ref().is_none_or(verifies)
         {
-            return Err(Error::Key("the key is not for signatures".to_owned()));
+            return Err(KeyError::NotForSignatures.into());
         }
         let only_fit = match &jwk.key {
             PublicKey::Rsa { .. } => None,
@@ -96,10 +95,10 @@ impl VerifyingKey {
             PublicKey::Ec { crv, .. } if crv == "P-384" => Some(Algorithm::ES384),
             PublicKey::Okp { crv, .. } if crv == "Ed25519" => Some(Algorithm::EdDSA),
             PublicKey::Ec { crv, .. } | PublicKey::Okp { crv, .. } => {
-                return Err(Error::Key(format!("the curve `{}` is not supported", crv.escape_debug())));
+                return Err(KeyError::UnsupportedCurve(crv.escape_debug().to_string()).into());
             }
         };
-        let algorithm = jwk.alg.or(only_fit).ok_or_else(|| Error::Key("an RSA key must name its `alg`".to_owned()))?;
+        let algorithm = jwk.alg.or(only_fit).ok_or_else(|| KeyError::MissingAlgorithm)?;
         if only_fit.is_some_and(|only_fit| only_fit != algorithm) {
             return Err(unfit(algorithm));
         }
@@ -130,9 +129,7 @@ impl VerifyingKey {
 
     /// From a `SubjectPublicKeyInfo`, an uncompressed point or the 32 bytes of Ed25519.
     pub(super) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Error> {
-        let verification = algorithm
-            .verification()
-            .ok_or_else(|| Error::Key(format!("{algorithm} needs a secret, not a public key")))?;
+        let verification = algorithm.verification().ok_or_else(|| KeyError::NeedsSecret(algorithm))?;
         let key = ParsedPublicKey::new(verification, bytes).map_err(|_| unfit(algorithm))?;
         let numbers = numbers(algorithm, &key)?;
         let id = KeyId::of_thumbprint(&numbers.thumbprint());
@@ -196,7 +193,7 @@ impl VerifyingKey {
 }
 
 fn unfit(algorithm: Algorithm) -> Error {
-    Error::Key(format!("the key is damaged, or not one for {algorithm}"))
+    KeyError::Malformed(algorithm).into()
 }
 
 /// The numbers of a parsed key, if there are enough of them.
@@ -215,7 +212,7 @@ fn numbers(algorithm: Algorithm, key: &ParsedPublicKey) -> Result<PublicKey, Err
             let (n, e) = der::rsa_numbers(info).ok_or_else(unfit)?;
             let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
             if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
-                return Err(Error::Key(format!("an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")));
+                return Err(KeyError::RsaSize { min_bits: MIN_RSA_BITS, max_bits: MAX_RSA_BITS }.into());
             }
             Ok(PublicKey::Rsa { n: base64url::encode(n), e: base64url::encode(e) })
         }

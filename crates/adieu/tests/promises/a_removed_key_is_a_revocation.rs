@@ -132,7 +132,7 @@ async fn what_was_revoked_is_known_also_while_the_keys_can_not_be_read() {
         let (time, memory) = (Time::at_noon(), Memory::new());
         let store = Faulty::on(&memory);
         let here = time.node(&memory).await;
-        let there = time.builder().when_stale(StalePolicy::Accept).start(store.clone()).await.unwrap();
+        let there = time.builder().with_stale_policy(StalePolicy::Accept).start(store.clone()).await.unwrap();
         let tokens = log_in(&here).await;
         store.set(reads);
         time.pass(MAX_STALENESS).await;
@@ -326,6 +326,6 @@ async fn whoever_has_logged_out_is_still_told_so_and_others_log_in_again() {
     assert_eq!(key_of(&later.access), next.id);
 
     node.remove_key(&key_of(&tokens.access)).await.unwrap().unwrap();
-    assert!(matches!(refresh(&node, &tokens.refresh).await, Err(SessionError::Refused(TokenError::UnknownKey))));
+    assert!(matches!(refresh(&node, &tokens.refresh).await, Err(SessionError::InvalidToken(TokenError::UnknownKey))));
     assert!(refresh(&node, &later.refresh).await.is_ok());
 }

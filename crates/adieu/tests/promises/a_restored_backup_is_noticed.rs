@@ -45,7 +45,7 @@ impl Place {
     }
 
     fn builder(&self) -> NodeBuilder {
-        Node::builder(issuer()).high_water(self.mark())
+        Node::builder(issuer()).with_high_water(self.mark())
     }
 
     async fn start(&self) -> Node {
@@ -188,8 +188,8 @@ async fn settle(place: &Place, node: &Node) {
     let store = place.open().await;
     let started = Instant::now();
     loop {
-        let head = store.look(Position::START).await.unwrap().head;
-        let mark = HighWater::look(&place.mark()).unwrap().unwrap();
+        let head = store.inspect(Position::START).await.unwrap().head;
+        let mark = HighWater::inspect(&place.mark()).unwrap().unwrap();
         if mark.anchor() == head && mark.position() == head {
             return;
         }
@@ -202,7 +202,8 @@ async fn settle(place: &Place, node: &Node) {
 async fn of_several_nodes_the_first_acts_and_all_know() {
     let place = Place::new();
     let marks = [place.0.path().join("one"), place.0.path().join("two"), place.0.path().join("three")];
-    let start = async |mark: &Path| Node::builder(issuer()).high_water(mark).start(place.open().await).await.unwrap();
+    let start =
+        async |mark: &Path| Node::builder(issuer()).with_high_water(mark).start(place.open().await).await.unwrap();
     let node = start(&marks[0]).await;
     let others = [start(&marks[1]).await, start(&marks[2]).await];
     let left = log_in(&node).await;
@@ -274,16 +275,16 @@ async fn the_tokens_of_other_issuers_are_refused_as_well() {
     let place = Place::new();
     let shop = || {
         let key = VerifyingKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
-        let rules = Rules::new(Issuer::new("shop").unwrap()).with_longest_lifetime(Duration::from_secs(3_600));
+        let rules = Rules::new(Issuer::new("shop").unwrap()).with_max_lifetime(Duration::from_secs(3_600));
         Decoder::new(rules, KeySet::new([key]).unwrap())
     };
-    let node = place.builder().issuer(shop()).start(place.open().await).await.unwrap();
+    let node = place.builder().with_issuer(shop()).start(place.open().await).await.unwrap();
     let copy = place.copy("backup");
-    node.sessions().revoke(vec![session_of("shop")]).await.unwrap();
+    node.sessions().append(vec![session_of("shop")]).await.unwrap();
     stop(&place, node).await;
     place.put_back(&copy);
     let before = SystemClock.now();
-    let node = place.builder().issuer(shop()).start(place.open().await).await.unwrap();
+    let node = place.builder().with_issuer(shop()).start(place.open().await).await.unwrap();
     assert!(node.restored_at().is_some());
     let entries = place.open().await.read(None, Duration::ZERO).await.unwrap().entries;
     let of_shop: Vec<&Revocation> = entries.iter().filter(|entry| entry.issuer.as_str() == "shop").collect();
@@ -355,7 +356,7 @@ async fn stop_with(place: &Place, node: Node, store: Sqlite) {
 async fn a_store_that_was_emptied_is_noticed() {
     let place = Place::new();
     let key = || SigningKey::from_secret(Algorithm::HS256, &[9; 32]).unwrap();
-    let start = async || place.builder().signing_key(key()).start(place.open().await).await.unwrap();
+    let start = async || place.builder().with_signing_key(key()).start(place.open().await).await.unwrap();
     let node = start().await;
     let (left, stayed) = (log_in(&node).await, log_in(&node).await);
     log_out(&node, &left).await;
@@ -448,7 +449,7 @@ async fn a_mark_that_can_not_be_read_stops_the_start_and_is_left_as_it_is() {
     }] {
         fs::write(place.mark(), &damage).unwrap();
         match start().await {
-            Some(Error::Foreign(message)) => {
+            Some(Error::IncompatibleStore(message)) => {
                 assert!(message.contains("is damaged") && message.contains("remove"), "{message}");
                 assert!(message.contains(place.mark().to_str().unwrap()), "{message}");
             }
@@ -458,7 +459,7 @@ async fn a_mark_that_can_not_be_read_stops_the_start_and_is_left_as_it_is() {
     }
     fs::remove_file(place.mark()).unwrap();
     fs::create_dir(place.mark()).unwrap();
-    assert!(matches!(start().await, Some(Error::Foreign(message)) if message.contains("can't be used")));
+    assert!(matches!(start().await, Some(Error::IncompatibleStore(message)) if message.contains("can't be used")));
 
     // Without a file, or with one that was created and never written, the mark starts empty.
     fs::remove_dir(place.mark()).unwrap();
@@ -493,20 +494,20 @@ async fn a_mark_that_was_torn_still_says_nearly_as_much() {
     let path = folder.path().join("high-water");
     let mark = HighWater::open(&path).unwrap();
     for position in 1..=10 {
-        mark.see(&ending_at(position));
+        mark.record(&ending_at(position));
         mark.sync();
-        mark.see(&ending_at(position));
+        mark.record(&ending_at(position));
     }
     drop(mark);
     let whole = fs::read(&path).unwrap();
-    assert_eq!(HighWater::look(&path).unwrap().unwrap().position(), Position::new(10));
+    assert_eq!(HighWater::inspect(&path).unwrap().unwrap().position(), Position::new(10));
     assert_eq!(whole.len(), 3 * 4_096);
     let mut found = Vec::new();
     for page in 0..3 {
         let mut bytes = whole.clone();
         bytes[page * 4_096 + 80..][..20].fill(0);
         fs::write(&path, bytes).unwrap();
-        found.push(HighWater::look(&path).unwrap().unwrap().position().get());
+        found.push(HighWater::inspect(&path).unwrap().unwrap().position().get());
     }
     found.sort_unstable();
     assert_eq!(found, [9, 10, 10]);
@@ -522,7 +523,7 @@ fn a_mark_is_shared() {
             let mark = HighWater::open(&path).unwrap();
             std::thread::spawn(move || {
                 for number in 0..200 {
-                    mark.see(&ending_at(1 + number * 4 + thread));
+                    mark.record(&ending_at(1 + number * 4 + thread));
                     if number % 50 == 0 {
                         mark.sync();
                     }
@@ -531,7 +532,7 @@ fn a_mark_is_shared() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert_eq!(HighWater::look(&path).unwrap().unwrap().position(), Position::new(800));
+    assert_eq!(HighWater::inspect(&path).unwrap().unwrap().position(), Position::new(800));
 }
 
 /// Restarts, crashes, pruning, expired entries, changed settings: none of them makes the log look rolled back.
@@ -543,7 +544,7 @@ async fn nothing_else_is_taken_for_it() {
     let mut crashed = Vec::new();
     for round in 0..40 {
         let store = place.open().await;
-        let node = place.builder().clock(Arc::new(clock.clone())).start(store.clone()).await.unwrap();
+        let node = place.builder().with_clock(Arc::new(clock.clone())).start(store.clone()).await.unwrap();
         assert_eq!(node.restored_at(), None, "round {round}");
         let sessions = node.sessions();
         for _ in 0..random.usize(..6) {
@@ -555,14 +556,14 @@ async fn nothing_else_is_taken_for_it() {
                 // Hidden from the start: the entry expired before it was appended.
                 1 => {
                     let lapsed = Revocation { lapses_at: Timestamp::from_unix(1), ..session_of("a") };
-                    sessions.revoke(vec![lapsed]).await.unwrap();
+                    sessions.append(vec![lapsed]).await.unwrap();
                 }
                 2 => {
                     node.log().append(vec![session_of("a"), session_of("b")]).await.unwrap();
                 }
                 3 => {
                     let cut_off = Target::Everything { issued_until: NOON.minus(Duration::from_secs(9)) };
-                    sessions.revoke(vec![Revocation { target: cut_off, ..session_of("a") }]).await.unwrap();
+                    sessions.append(vec![Revocation { target: cut_off, ..session_of("a") }]).await.unwrap();
                 }
                 4 => tokio::time::sleep(Duration::from_millis(random.u64(..300))).await,
                 5 => clock.set_wall(NOON.plus(Duration::from_secs(random.u64(..1_000_000)))),

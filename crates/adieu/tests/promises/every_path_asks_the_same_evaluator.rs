@@ -30,12 +30,12 @@ async fn whatever_revoked_it_every_path_refuses() {
         let lapses_at = Revocation::lapse_for(NOON.plus(Duration::from_secs(30 * 24 * 60 * 60)));
         let revocations = targets.into_iter().map(|target| Revocation { issuer: issuer(), target, lapses_at });
         // In the log only: the session's row still exists, so no path can rely on it.
-        node.sessions.revoke(revocations.collect()).await.unwrap();
+        node.sessions.append(revocations.collect()).await.unwrap();
 
         let refusal = TokenError::Revoked(by);
         assert_eq!(node.refusal(&tokens.access), Some(refusal.clone()), "verify, {by:?}");
         assert_eq!(node.sessions.inspect(&tokens.refresh).unwrap_err(), refusal, "refresh, {by:?}");
         let logout = node.sessions.log_out(&tokens.access, Scope::This).await;
-        assert!(matches!(logout, Err(SessionError::Refused(told)) if told == refusal), "logout, {by:?}");
+        assert!(matches!(logout, Err(SessionError::InvalidToken(told)) if told == refusal), "logout, {by:?}");
     }
 }

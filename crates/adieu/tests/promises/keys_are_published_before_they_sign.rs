@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adieu::{
     Error, Node, Subject, run_maintenance,
-    session::{Scope, SessionSettings, forget_lapsed_keys, retained_until},
+    session::{Scope, SessionSettings, delete_lapsed_keys, retained_until},
     store::Memory,
     time::{Clock as _, Timestamp},
     token::{Algorithm, KeyStore as _, SigningKey, TokenError, load_or_make_keys, rotate_key},
@@ -141,7 +141,7 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
     let sessions = node.sessions().store();
     let forget = async |now| {
         run_maintenance(&**node.log(), sessions, now).await.unwrap();
-        forget_lapsed_keys(&store, sessions, lifetime, now).await.unwrap()
+        delete_lapsed_keys(&store, sessions, lifetime, now).await.unwrap()
     };
     time.jump(lifetime - Duration::from_secs(10)).await;
     assert_eq!(forget(node.clock().now()).await, 0);
@@ -161,14 +161,14 @@ async fn a_session_of_longer_lived_settings_keeps_its_key() {
     let (time, store) = (Time::at_noon(), Memory::new());
     let year = DAY * 365;
     let earlier = SessionSettings { refresh_lifetime: year, session_lifetime: year, ..SessionSettings::new(issuer()) };
-    let node = time.builder().sessions(earlier).start(store.clone()).await.unwrap();
+    let node = time.builder().with_session_settings(earlier).start(store.clone()).await.unwrap();
     let tokens = log_in(&node).await;
     drop(node);
 
     let lifetime = DAY * 7;
     let later =
         SessionSettings { refresh_lifetime: lifetime, session_lifetime: lifetime, ..SessionSettings::new(issuer()) };
-    let node = time.builder().sessions(later).start(store.clone()).await.unwrap();
+    let node = time.builder().with_session_settings(later).start(store.clone()).await.unwrap();
     let old = signs(&node);
     node.rotate_key(HOUR).await.unwrap();
     time.jump(DAY * 30).await;
@@ -178,7 +178,7 @@ async fn a_session_of_longer_lived_settings_keeps_its_key() {
     let sessions = node.sessions().store();
     let forget = async || {
         run_maintenance(&**node.log(), sessions, node.clock().now()).await.unwrap();
-        forget_lapsed_keys(&store, sessions, lifetime, node.clock().now()).await.unwrap()
+        delete_lapsed_keys(&store, sessions, lifetime, node.clock().now()).await.unwrap()
     };
     assert_eq!(forget().await, 0);
     let tokens = refresh(&node, &tokens.refresh).await.unwrap();
@@ -220,7 +220,7 @@ async fn housekeeping_forgets_it_by_a_clock_that_can_be_trusted() {
 async fn a_node_with_a_key_of_its_own_takes_no_notice() {
     let (time, store) = (Time::at_noon(), Memory::new());
     let own = SigningKey::generate(Algorithm::ES256).unwrap();
-    let node = time.builder().signing_key(own.clone()).start(store.clone()).await.unwrap();
+    let node = time.builder().with_signing_key(own.clone()).start(store.clone()).await.unwrap();
     let tokens = log_in(&node).await;
     assert!(store.keys().await.unwrap().is_empty());
     load_or_make_keys(&store, Algorithm::EdDSA, NOON).await.unwrap();
@@ -230,8 +230,8 @@ async fn a_node_with_a_key_of_its_own_takes_no_notice() {
     assert_eq!((node.signing_keys().len(), node.verifier().decoder().keys().jwks().keys.len()), (1, 1));
     assert_eq!(refusal(&node, &tokens.access), None);
 
-    assert!(matches!(node.rotate_key(HOUR).await, Err(Error::Setting(_))));
-    assert!(matches!(node.remove_key(&signs(&node)).await, Err(Error::Setting(_))));
+    assert!(matches!(node.rotate_key(HOUR).await, Err(Error::Unsupported(_))));
+    assert!(matches!(node.remove_key(&signs(&node)).await, Err(Error::Unsupported(_))));
     let kept = ids(&store).await;
     let _housekeeping = node.start_housekeeping();
     time.jump(DAY * 365).await;

@@ -142,12 +142,12 @@ impl SessionStore for Faulty {
         self.memory.latest_expiry().await
     }
 
-    async fn seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
-        self.memory.seen(seen).await
+    async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
+        self.memory.record_last_seen(seen).await
     }
 
-    async fn forget_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
-        self.memory.forget_expired(now).await
+    async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error> {
+        self.memory.delete_expired(now).await
     }
 }
 
@@ -160,7 +160,7 @@ impl Time {
     }
 
     pub(crate) fn builder(&self) -> NodeBuilder {
-        Node::builder(issuer()).clock(Arc::new(self.0.clone()))
+        Node::builder(issuer()).with_clock(Arc::new(self.0.clone()))
     }
 
     pub(crate) async fn node<S>(&self, store: &S) -> Node

@@ -15,7 +15,7 @@ use crate::support::{NOON, Node, Setup, issuer, jose};
 const REVOKED: TokenError = TokenError::Revoked(RevokedBy::Session);
 
 fn is_revoked<T>(outcome: Result<T, SessionError>) -> bool {
-    matches!(outcome, Err(SessionError::Refused(REVOKED)))
+    matches!(outcome, Err(SessionError::InvalidToken(REVOKED)))
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn an_expired_token_ends_no_other_session() {
     node.catch_up().await;
     for scope in [Scope::Others, Scope::All] {
         let outcome = node.sessions.log_out(&tokens.access, scope).await;
-        assert!(matches!(outcome, Err(SessionError::Refused(TokenError::Expired))));
+        assert!(matches!(outcome, Err(SessionError::InvalidToken(TokenError::Expired))));
     }
     assert!(node.refresh(&tokens.refresh).await.is_ok() && node.refresh(&other.refresh).await.is_ok());
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     revocation::{Revocation, RevokedBy, Target},
     run_maintenance,
-    session::{Name, Scope},
+    session::{RevocationTarget, Scope},
     time::{Clock, Timestamp},
     token::TokenError,
 };
@@ -68,7 +68,7 @@ async fn nor_does_one_that_races_the_end_of_everything() {
             }
         });
         // The call does not wait until the second of the cut-off is over.
-        node.sessions.revoke_named(vec![Name::Everything.into()]).await.unwrap();
+        node.sessions.revoke(vec![RevocationTarget::Everything.into()]).await.unwrap();
         let ended_first = node.store.sessions(None, 1).await.unwrap().is_empty();
         assert!(ended_first);
         if let Ok(minted) = refresh.await.unwrap() {
@@ -102,9 +102,9 @@ async fn an_earlier_cut_off_does_not_weaken_a_later_one() {
         target: Target::Subject { id: jose(), issued_until },
         lapses_at: Revocation::lapse_for(NOON.plus(Duration::from_secs(900))),
     };
-    node.sessions.revoke(vec![cut_off(NOON)]).await.unwrap();
+    node.sessions.append(vec![cut_off(NOON)]).await.unwrap();
     assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Subject)));
-    node.sessions.revoke(vec![cut_off(NOON.minus(Duration::from_secs(60)))]).await.unwrap();
+    node.sessions.append(vec![cut_off(NOON.minus(Duration::from_secs(60)))]).await.unwrap();
     assert_eq!(node.refusal(&tokens.access), Some(TokenError::Revoked(RevokedBy::Subject)));
 }
 

@@ -96,7 +96,7 @@ async fn what_a_refresh_token_gets_depends_on_whose_successor_was_used_and_when(
         let gets = match node.refresh(&first.refresh).await {
             Ok(pair) if pair.refresh == current.refresh => Gets::Current,
             Ok(_) => Gets::Successor,
-            Err(SessionError::Refused(REVOKED)) => Gets::TheEnd,
+            Err(SessionError::InvalidToken(REVOKED)) => Gets::TheEnd,
             Err(error) => panic!("{error}"),
         };
         assert_eq!(gets, *expected, "with a grace of {grace} s, after {pauses:?}");
@@ -121,10 +121,10 @@ async fn reuse_after_the_grace_ends_the_session() {
     node.catch_up().await;
     let first = stolen;
 
-    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
+    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::InvalidToken(REVOKED))));
 
     assert_eq!(node.refusal(&second.access), Some(REVOKED));
-    assert!(matches!(node.refresh(&second.refresh).await, Err(SessionError::Refused(REVOKED))));
+    assert!(matches!(node.refresh(&second.refresh).await, Err(SessionError::InvalidToken(REVOKED))));
     assert_eq!(node.store.sessions_of(&jose(), None, 1).await.unwrap(), vec![], "it is listed no more");
 }
 
@@ -136,7 +136,7 @@ async fn the_grace_begins_when_a_token_is_used_and_not_when_its_successor_is() {
     node.clock.advance(Duration::from_secs(12));
     node.catch_up().await;
     node.refresh(&second.refresh).await.unwrap();
-    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::Refused(REVOKED))));
+    assert!(matches!(node.refresh(&first.refresh).await, Err(SessionError::InvalidToken(REVOKED))));
 }
 
 /// A token from a log file, for example.
@@ -150,7 +150,7 @@ async fn one_that_was_used_up_ends_its_own_session_at_most() {
         node.clock.advance(Duration::from_secs(12));
         node.catch_up().await;
         let told = node.sessions.log_out(&first.refresh, scope).await;
-        assert!(matches!(told, Err(SessionError::Refused(REVOKED))), "{scope:?}: {told:?}");
+        assert!(matches!(told, Err(SessionError::InvalidToken(REVOKED))), "{scope:?}: {told:?}");
         assert_eq!(node.refusal(&third.access), Some(REVOKED), "{scope:?}");
         assert_eq!(node.refusal(&elsewhere.access), None, "{scope:?}");
     }

@@ -68,7 +68,7 @@ async fn once_it_may_be_forgotten_its_token_ends_its_own_session_at_most() {
     assert_eq!(node.refusal(&tokens.access), Some(TokenError::Expired));
     for scope in [Scope::All, Scope::Others] {
         let refused = node.sessions.log_out(&tokens.access, scope).await;
-        assert!(matches!(refused, Err(SessionError::Refused(TokenError::Expired))), "{refused:?}");
+        assert!(matches!(refused, Err(SessionError::InvalidToken(TokenError::Expired))), "{refused:?}");
     }
     assert_eq!(node.sessions.log_out(&tokens.access, Scope::This).await.unwrap(), 1);
 }

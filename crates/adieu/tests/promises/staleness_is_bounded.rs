@@ -9,7 +9,7 @@ use std::{
 };
 
 use adieu::{
-    Error, Limit,
+    Error, FreshnessLimit,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog, RevokedBy},
     session::Scope,
     store::Memory,
@@ -115,9 +115,9 @@ async fn a_log_with_another_identity_takes_nothing_back() {
 /// The other nodes know this node under one identity of the log only: under another one, they may have lost its report.
 #[tokio::test]
 async fn what_is_read_under_an_identity_that_has_no_limit_proves_nothing() {
-    let (store, limit) = (Memory::new(), Limit::never());
-    let builder = adieu::Node::builder(issuer()).max_staleness(Duration::from_millis(500));
-    let node = builder.complete_until(limit.clone()).start(store.clone()).await.unwrap();
+    let (store, limit) = (Memory::new(), FreshnessLimit::never());
+    let builder = adieu::Node::builder(issuer()).with_max_staleness(Duration::from_millis(500));
+    let node = builder.with_freshness_limit(limit.clone()).start(store.clone()).await.unwrap();
     let (log, another) = (store.read(None, Duration::ZERO).await.unwrap().cursor.log, LogId::new("another").unwrap());
     let tokens = node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap();
     let refusal = || node.verifier().verify(&tokens.access).err();

@@ -52,7 +52,7 @@ async fn a_session_that_was_lost_is_revoked_before_anybody_is_told_that_it_is() 
 
         let told = Some(TokenError::Revoked(RevokedBy::Session));
         let is_told = |error: Option<SessionError>| match error {
-            Some(SessionError::Refused(refusal)) => assert_eq!(Some(refusal), told, "{how:?}"),
+            Some(SessionError::InvalidToken(refusal)) => assert_eq!(Some(refusal), told, "{how:?}"),
             other => panic!("{how:?}: {other:?}"),
         };
         is_told(ask(&node, &tokens, how).await);

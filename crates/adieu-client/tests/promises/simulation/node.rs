@@ -153,8 +153,8 @@ struct TakenIn {
 impl Relay {
     pub(crate) fn start(&self) {
         let remote = Remote::builder("https://node.test", "relay", "secret".into())
-            .max_staleness(MAX_STALENESS)
-            .transport(Arc::clone(&self.upstream))
+            .with_max_staleness(MAX_STALENESS)
+            .with_transport(Arc::clone(&self.upstream))
             .build()
             .unwrap();
         let taken_in = Arc::new(TakenIn {

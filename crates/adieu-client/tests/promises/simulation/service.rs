@@ -31,9 +31,9 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn start(name: String, process: Process, transport: Arc<dyn Transport>, clock: MachineClock) -> Self {
         let remote = Remote::builder("https://node.test", "service", "secret".into())
-            .max_staleness(MAX_STALENESS)
-            .transport(Arc::clone(&transport))
-            .clock(Arc::new(clock.clone()))
+            .with_max_staleness(MAX_STALENESS)
+            .with_transport(Arc::clone(&transport))
+            .with_clock(Arc::new(clock.clone()))
             .build()
             .unwrap();
         let remote = Arc::new(remote);

@@ -107,7 +107,7 @@ async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
 
 /// What its session would decide about a refresh token, without deciding it.
 async fn refused_by_session(token: &RefreshToken, node: &Node) -> anyhow::Result<Option<&'static str>> {
-    Ok(match node.sessions.foresee(token).await? {
+    Ok(match node.sessions.preview_refresh(token).await? {
         Rotated::Fresh(_) | Rotated::WithinGrace(_) => None,
         Rotated::Reused(..) => Some("the refresh token has been used already; using it again ends its session"),
         Rotated::Ended => Some("its session has ended"),

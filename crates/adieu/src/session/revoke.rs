@@ -1,4 +1,4 @@
-//! EndSessions things by their names, several in one step, also what another issuer has given.
+//! Revokes tokens, sessions and subjects by their ids: several in one step, and those of other issuers too.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::{
 
 /// Something to be revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct RevocationRequest {
     /// What.
-    pub what: Name,
+    pub target: RevocationTarget,
     /// Who gave that name; `None` for these sessions' own issuer. What another one gave has no sessions here: its access
     /// tokens are refused wherever they are verified beside this log.
     pub issuer: Option<Issuer>,
@@ -27,13 +27,13 @@ pub struct Named {
 /// What is to be revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Name {
+pub enum RevocationTarget {
     /// One token.
     Token {
         /// Its `jti`.
         id: TokenId,
         /// Its `exp` to the second, if it is known for certain: the index looks there, and with another one may not find the
-        /// token. Otherwise `None`, and [`Named::keep_until`].
+        /// token. Otherwise `None`, and [`RevocationRequest::keep_until`].
         expires_at: Option<Timestamp>,
     },
     /// One session, whoever it is of.
@@ -46,7 +46,7 @@ pub enum Name {
     Everything,
 }
 
-impl Name {
+impl RevocationTarget {
     /// Whether this is about whatever was issued until now, the whole of the current second included.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
@@ -54,9 +54,9 @@ impl Name {
     }
 }
 
-impl From<Name> for Named {
-    fn from(what: Name) -> Self {
-        Self { what, issuer: None, keep_until: None }
+impl From<RevocationTarget> for RevocationRequest {
+    fn from(target: RevocationTarget) -> Self {
+        Self { target, issuer: None, keep_until: None }
     }
 }
 
@@ -66,33 +66,33 @@ impl Sessions {
     ///
     /// # Errors
     /// When it is no authentic token.
-    pub fn name(&self, token: &str) -> Result<Named, TokenError> {
+    pub fn revocation_request(&self, token: &str) -> Result<RevocationRequest, TokenError> {
         let claims = self.verifier.verify_to_revoke(token)?;
         let is_own = claims.issuer == self.settings.issuer;
-        let what = match (claims.token_type, claims.session) {
-            (TokenType::Refresh, Some(session)) if is_own => Name::SessionOf(session, claims.subject),
-            _ => Name::Token { id: claims.token_id, expires_at: Some(claims.expires_at) },
+        let target = match (claims.token_type, claims.session) {
+            (TokenType::Refresh, Some(session)) if is_own => RevocationTarget::SessionOf(session, claims.subject),
+            _ => RevocationTarget::Token { id: claims.token_id, expires_at: Some(claims.expires_at) },
         };
-        Ok(Named { what, issuer: Some(claims.issuer), keep_until: None })
+        Ok(RevocationRequest { target, issuer: Some(claims.issuer), keep_until: None })
     }
 
     /// Revokes all of them in one step, which a store that can makes one commit; gives how many sessions ended by each.
     /// What is not there, or has been revoked before, is no error.
     ///
-    /// A [cut-off](Name::is_cut_off) covers the whole of its second, so a token that is issued right after this may be born
-    /// revoked: [`until_next_second`](Self::until_next_second) waits until none is.
+    /// A [cut-off](RevocationTarget::is_cut_off) covers the whole of its second, so a token that is issued right after this may be born
+    /// revoked: [`wait_past_cut_off`](Self::wait_past_cut_off) waits until none is.
     ///
     /// # Errors
     /// When the store could not be written: then none may be taken for revoked.
-    pub async fn revoke_named(&self, named: Vec<Named>) -> Result<Vec<usize>, Error> {
+    pub async fn revoke(&self, requests: Vec<RevocationRequest>) -> Result<Vec<usize>, Error> {
         let now = self.clock.now();
         // Whatever the settings were when it was issued: a token that could still be used is of a session that is still
         // there.
-        let latest = match named.iter().any(|one| self.needs_latest_expiry(one)) {
-            true => self.store.latest_expiry().await?.max(now.plus(self.settings.longest_lifetime())),
+        let latest = match requests.iter().any(|one| self.needs_latest_expiry(one)) {
+            true => self.store.latest_expiry().await?.max(now.plus(self.settings.max_lifetime())),
             false => now,
         };
-        let endings = named.into_iter().map(|one| self.ending(one, now, latest)).collect();
+        let endings = requests.into_iter().map(|one| self.ending(one, now, latest)).collect();
         let (store, verifier, appended) = self.shared();
         to_its_end(async move {
             let ended = store.end_all(endings).await?;
@@ -113,7 +113,7 @@ impl Sessions {
     /// # Errors
     /// The [`TokenError`] when it is no authentic token of these sessions.
     pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
-        Ok(self.revoke_one(self.name(token)?).await?)
+        Ok(self.revoke_one(self.revocation_request(token)?).await?)
     }
 
     /// Revokes the token with this `jti`. `expires_at` is its `exp`, if it is known: until then the revocation is kept at
@@ -122,23 +122,23 @@ impl Sessions {
     /// # Errors
     /// When the store could not be written.
     pub async fn revoke_token_id(&self, id: TokenId, expires_at: Option<Timestamp>) -> Result<(), Error> {
-        let what = Name::Token { id, expires_at: None };
-        self.revoke_one(Named { what, issuer: None, keep_until: expires_at }).await.map(drop)
+        let target = RevocationTarget::Token { id, expires_at: None };
+        self.revoke_one(RevocationRequest { target, issuer: None, keep_until: expires_at }).await.map(drop)
     }
 
     /// How far ahead of now the cut-offs among these reach; `None` when there is none.
     #[must_use]
-    pub fn reach(&self, named: &[Named]) -> Option<Duration> {
-        let cut_offs = named.iter().filter(|named| named.what.is_cut_off());
-        cut_offs.map(|named| named.issuer.as_ref().map_or(Duration::ZERO, |issuer| self.skew_of(issuer))).max()
+    pub fn cut_off_lead(&self, requests: &[RevocationRequest]) -> Option<Duration> {
+        let cut_offs = requests.iter().filter(|request| request.target.is_cut_off());
+        cut_offs.map(|request| request.issuer.as_ref().map_or(Duration::ZERO, |issuer| self.skew_of(issuer))).max()
     }
 
-    /// Returns when the second of the call is over, and as many more as cut-offs [reach](Self::reach) ahead: none from before
+    /// Returns when the second of the call is over, and as many more as cut-offs [reach](Self::cut_off_lead) ahead: none from before
     /// the call is about what is issued after that.
     ///
     /// It takes a second more than they reach, also when the wall clock goes back meanwhile: a minute and a second at most, since
     /// no clock may be further [ahead](crate::token::Rules::with_skew).
-    pub async fn until_next_second(&self, reach: Duration) {
+    pub async fn wait_past_cut_off(&self, reach: Duration) {
         const SECOND: Duration = Duration::from_secs(1);
         const POLL_INTERVAL: Duration = Duration::from_millis(10);
         let (second, began_at) = (self.clock.now().plus(reach), tokio::time::Instant::now());
@@ -153,7 +153,7 @@ impl Sessions {
     /// # Errors
     /// When the store could not be written.
     pub async fn revoke_subject(&self, subject: Subject) -> Result<usize, Error> {
-        self.revoke_one(Name::Subject(subject).into()).await
+        self.revoke_one(RevocationTarget::Subject(subject).into()).await
     }
 
     /// Ends all sessions, and every token that was issued until now. Returns in the next second, as
@@ -162,21 +162,21 @@ impl Sessions {
     /// # Errors
     /// When the store could not be written.
     pub async fn revoke_everything(&self) -> Result<usize, Error> {
-        self.revoke_one(Name::Everything.into()).await
+        self.revoke_one(RevocationTarget::Everything.into()).await
     }
 
-    async fn revoke_one(&self, named: Named) -> Result<usize, Error> {
-        let named = vec![named];
-        let reach = self.reach(&named);
-        let ended = self.revoke_named(named).await?.into_iter().sum();
+    async fn revoke_one(&self, request: RevocationRequest) -> Result<usize, Error> {
+        let requests = vec![request];
+        let reach = self.cut_off_lead(&requests);
+        let ended = self.revoke(requests).await?.into_iter().sum();
         if let Some(reach) = reach {
-            self.until_next_second(reach).await;
+            self.wait_past_cut_off(reach).await;
         }
         Ok(ended)
     }
 
-    fn is_own(&self, named: &Named) -> bool {
-        named.issuer.as_ref().is_none_or(|issuer| *issuer == self.settings.issuer)
+    fn is_own(&self, request: &RevocationRequest) -> bool {
+        request.issuer.as_ref().is_none_or(|issuer| *issuer == self.settings.issuer)
     }
 
     /// How far ahead the clock of another issuer may be; zero of our own.
@@ -187,12 +187,12 @@ impl Sessions {
         self.rules_elsewhere(issuer).map_or(DEFAULT_SKEW, Rules::skew)
     }
 
-    fn needs_latest_expiry(&self, named: &Named) -> bool {
-        let is_known = match &named.what {
-            Name::Token { expires_at, .. } => expires_at.is_some(),
-            _ => self.is_own(named),
+    fn needs_latest_expiry(&self, request: &RevocationRequest) -> bool {
+        let is_known = match &request.target {
+            RevocationTarget::Token { expires_at, .. } => expires_at.is_some(),
+            _ => self.is_own(request),
         };
-        !is_known && named.keep_until.is_none()
+        !is_known && request.keep_until.is_none()
     }
 
     /// That a session of our issuer has ended, for when the store has no such session: its row was lost, or it is an
@@ -215,44 +215,44 @@ impl Sessions {
         vec![Revocation { issuer, target: Target::Session { id }, lapses_at: Revocation::lapse_for(last_expiry) }]
     }
 
-    fn ending(&self, named: Named, now: Timestamp, latest: Timestamp) -> EndSessions {
-        let is_own = self.is_own(&named);
-        let Named { what, issuer, keep_until } = named;
+    fn ending(&self, request: RevocationRequest, now: Timestamp, latest: Timestamp) -> EndSessions {
+        let is_own = self.is_own(&request);
+        let RevocationRequest { target, issuer, keep_until } = request;
         let issuer = issuer.unwrap_or_else(|| self.settings.issuer.clone());
         // Of another issuer whose tokens are accepted here it is known how long they live, and how far ahead its clock may be.
         // A cut-off reaches as far, as a token from there is accepted at once. (Our own sessions end by their names as well.)
         let rules = self.rules_elsewhere(&issuer);
         let issued_until = now.plus(self.skew_of(&issuer));
-        let latest = rules.map_or(latest, |rules| latest.max(issued_until.plus(rules.longest_lifetime())));
+        let latest = rules.map_or(latest, |rules| latest.max(issued_until.plus(rules.max_lifetime())));
         let keep_until = keep_until.unwrap_or(latest);
         let fact = |target, last_expiry| {
             vec![Revocation { issuer: issuer.clone(), target, lapses_at: Revocation::lapse_for(last_expiry) }]
         };
-        let last_own = now.plus(self.settings.longest_lifetime());
+        let last_own = now.plus(self.settings.max_lifetime());
         let until_now = |target| fact(target, if is_own { last_own } else { keep_until });
-        let (selection, also) = match what {
-            Name::Token { id, expires_at } => {
+        let (selection, also) = match target {
+            RevocationTarget::Token { id, expires_at } => {
                 let last_expiry = expires_at.unwrap_or(keep_until);
                 (Selection::Nothing, fact(Target::Token { id, expires_at }, last_expiry))
             }
-            Name::Session(id) if is_own => {
+            RevocationTarget::Session(id) if is_own => {
                 (Selection::One(id.clone()), self.unless_known(id, last_own.max(keep_until)))
             }
-            Name::SessionOf(id, subject) if is_own => {
+            RevocationTarget::SessionOf(id, subject) if is_own => {
                 (Selection::Owned(id.clone(), subject), self.unless_known(id, last_own.max(keep_until)))
             }
-            Name::Session(id) | Name::SessionOf(id, _) => {
+            RevocationTarget::Session(id) | RevocationTarget::SessionOf(id, _) => {
                 (Selection::Nothing, fact(Target::Session { id }, keep_until))
             }
-            Name::Subject(id) => {
+            RevocationTarget::Subject(id) => {
                 let target = Target::Subject { id: id.clone(), issued_until };
                 (if is_own { Selection::OfSubject(id) } else { Selection::Nothing }, until_now(target))
             }
-            Name::Everything => {
+            RevocationTarget::Everything => {
                 let selection = if is_own { Selection::All { issued_until: now } } else { Selection::Nothing };
                 (selection, until_now(Target::Everything { issued_until }))
             }
         };
-        EndSessions { issuer: self.settings.issuer.clone(), selection, provided: None, also }
+        EndSessions { issuer: self.settings.issuer.clone(), selection, only_if: None, extra_revocations: also }
     }
 }
