@@ -178,9 +178,9 @@ async fn serve(variant: &str) {
     let mut settings = SessionSettings::new(issuer.clone());
     settings.audience.push(AUDIENCE.to_owned());
     let node = Node::builder(issuer.clone())
-        .sessions(settings)
+        .with_session_settings(settings)
         .with_signing_key(key.clone())
-        .token_cache(variant.ends_with("ed25519-cache").then(CacheLimits::default))
+        .with_token_cache(variant.ends_with("ed25519-cache").then(CacheLimits::default))
         .start(log)
         .await
         .unwrap();
