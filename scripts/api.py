@@ -1,11 +1,11 @@
-"""Holds the API against its OpenAPI document, with requests that schemathesis makes from it.
+"""Checks the API against its OpenAPI document, with requests that schemathesis generates from it.
 
     scripts/api.py [--examples N] [--seed N] [ROLE …]
 
 Starts $ADIEU_BIN on an empty store in a temporary folder, and runs all checks of schemathesis as each role: anonymous, user,
 administrator and client. With the same seed the requests are the same. Exit status 1 if a check fails.
 
-schemathesis loads this file as well, to send what the role authenticates with.
+schemathesis also loads this file, to send the credentials of the role.
 """
 
 import argparse
@@ -26,36 +26,36 @@ SETTINGS = {
     "ADIEU_LISTEN": "127.0.0.1:0",
     "ADIEU_LOG_LEVEL": "error",
     "ADIEU_ROTATION_GRACE": "14m",
-    # Limits have tests of their own.
+    # Other tests check the limits.
     "ADIEU_LOGIN_ATTEMPTS_PER_ACCOUNT": "1000000 per 1s",
     "ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS": "1000000 per 1s",
     "ADIEU_CLIENT_REVOCATION_QUOTA": "1000000 per 1s",
 }
 
 
-# What the document can't say, and the server checks all the same.
+# Rules that an OpenAPI document cannot express and that the server enforces.
 CHECKS = """
 [auth]
 auto-signup = false
 
 [[operations]]
 include-name = "POST /password"
-# Not the current password.
+# The current password is wrong.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
 
 [[operations]]
 include-name = "GET /admin/sessions"
-# Not `next` of a part before.
+# `after` is not the `next` of an earlier page.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
 
 [[operations]]
 include-name = "GET /revocations"
-# Parameters that go with `follower` only, a bound greater than the server's.
+# Parameters that need `follower`; a bound larger than the server's.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
 
 [[operations]]
 include-name = "POST /revocations"
-# Fields that do not go together, a token of another server, a time too late.
+# Fields that exclude each other; a token of another server; a time that is too late.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
 
 [[operations]]
@@ -65,7 +65,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403"]
 
 [[operations]]
 include-path = "/verify"
-# It answers to every method, also to those that a document can't have.
+# It answers every method, also those that an OpenAPI document cannot contain.
 checks.unsupported_method.enabled = false
 """
 
@@ -83,7 +83,7 @@ def call(method, path, body=None, token=None):
 
 
 class Credentials:
-    """What a role sends. Requests log it out, change its password and delete it, so it is looked at before each."""
+    """The credentials of a role. Requests log it out, change its password and delete it, so they are checked before each use."""
 
     def __init__(self):
         self.tokens = None
@@ -112,7 +112,7 @@ class Credentials:
             assert status == 201, status
         status, tokens = call("POST", "/login", credentials)
         if status == 401 and role == "administrator":
-            # It has given itself another password, or is disabled.
+            # A request has changed its password, or disabled it.
             adieu("user", "passwd", "boss", "--password-stdin", stdin=PASSWORD)
             adieu("user", "enable", "boss")
             status, tokens = call("POST", "/login", credentials)
@@ -149,7 +149,7 @@ def main():
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}, {arguments.examples} examples for each operation")
     with tempfile.TemporaryDirectory() as folder:
-        # A variable that a server does not know stops it.
+        # The server exits if it finds an unknown `ADIEU_` variable.
         os.environ.update(SETTINGS, ADIEU_DATA=f"{folder}/data", API_BIN=os.environ.pop("ADIEU_BIN"))
         os.chdir(folder)
         pathlib.Path("schemathesis.toml").write_text(CHECKS)

@@ -1,10 +1,10 @@
-"""Shows that a server under a steady mixed load does not grow.
+"""Shows that the memory of a server under a steady mixed load does not grow.
 
     scripts/memory.py BINARY [MINUTES]
 
-Starts BINARY on an empty store in a temporary folder, with lifetimes so short that everything that is kept for a while has been
-dropped again many times over. Prints its resident memory once a minute. Exit status 1 if the last minute needs more than 5 %
-above what the first quarter of the time needed at most.
+Starts BINARY on an empty store in a temporary folder, with lifetimes so short that all temporary data is dropped many times. Prints the
+resident memory once a minute. The exit status is 1 if the memory after the last minute is more than 5 % above the maximum of the first
+quarter of the time.
 """
 
 import http.client
@@ -45,7 +45,7 @@ class Api:
             self.connection.request(method, path, body, headers)
             response = self.connection.getresponse()
         except (http.client.RemoteDisconnected, ConnectionError):
-            # An idle connection may have been closed.
+            # The server may have closed an idle connection.
             self.connect()
             self.connection.request(method, path, body, headers)
             response = self.connection.getresponse()
@@ -54,7 +54,7 @@ class Api:
 
 
 def step(api, users, sessions):
-    """One request, drawn at random; returns what it was and its status."""
+    """Sends one random request; returns its kind and its status."""
     draw = random.random()
     if draw < 0.04 or not sessions:
         status, tokens = api.call("POST", "/login", {"username": random.choice(users), "password": PASSWORD})
