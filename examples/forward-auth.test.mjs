@@ -1,7 +1,7 @@
 /**
- * The examples of forward authentication, with real proxies before a real node: `node --test examples/*.test.mjs`.
+ * Tests the examples of forward authentication, with real proxies in front of a real node: `node --test examples/*.test.mjs`.
  *
- * Between the proxy and the application of the example is one that writes down what the application was sent.
+ * A recorder between the proxy and the example's application stores the requests that reach the application.
  */
 
 import assert from 'node:assert/strict';
@@ -25,7 +25,7 @@ import { Node, claimsOf, eventually } from '../clients/node/test/support/node.js
 const PROXIES = /** @type {const} */ ({
   nginx: {
     file: 'nginx.conf',
-    // Root would otherwise have its workers run as somebody who may not use this folder.
+    // Otherwise root would run the workers as a user without access to this folder.
     command: (/** @type {string} */ folder) =>
       ['nginx', '-p', folder, '-c', 'nginx.conf', ...(process.getuid?.() === 0 ? ['-g', 'user root;'] : [])],
   },
@@ -55,7 +55,7 @@ async function freePorts(count) {
 }
 
 /**
- * A node, a proxy with its example before it, and what its application was sent.
+ * Starts a node, a proxy with its example in front of it, and the recorder.
  * @param {TestContext} t
  * @param {Name} name
  * @param {Record<string, string>} [settings]
@@ -100,7 +100,7 @@ async function start(t, name, settings = {}) {
 
     const [program = '', ...words] = command(folder);
     const proxy = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, HOME: folder } });
-    // By asking: a master of nginx that is killed leaves its workers behind.
+    // Stops it with a signal that it handles: a master of nginx that is killed leaves its workers behind.
     t.after(async () => {
       if (proxy.exitCode !== null || proxy.signalCode !== null) return;
       const exit = once(proxy, 'exit');
@@ -114,7 +114,7 @@ async function start(t, name, settings = {}) {
       seen.length = 0;
       return { node, seen, get: (/** @type {string} */ path, /** @type {Request} */ request = {}) => send(front, path, request) };
     }
-    // Somebody took a port meanwhile.
+    // Another process took a port in the meantime.
     assert.ok(attempt < 5 && /in use/i.test(said), said);
   }
 }
@@ -225,7 +225,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
       assert.equal((await get('/health', { headers })).status, 200);
       assert.deepEqual(sent(seen.pop()?.headers ?? [], /^x-adieu/i), []);
     }
-    // Which some applications take for the same name.
+    // Some applications take this for the same name.
     for (const alike of ['X_Adieu_Subject', 'x_adieu-subject', 'X-Adieu_Subject', 'X_ADIEU_SUBJECT']) {
       await get('/items', { token: jose.access, headers: { [alike]: 'root' } });
       assert.deepEqual(sent(seen.pop()?.headers ?? [], /^x.adieu.subject$/i), [sub]);

@@ -16,12 +16,12 @@ from blocklist import BLOCKLIST
 from models import db
 from resources import items, stores, tags, users
 
-# The user who registered first looks after the shop.
+# The first user to register is the administrator.
 ADMIN = "1"
 
 
 def create_app() -> Flask:
-    """Makes the application. Its tables are made by `flask create-tables`, once."""
+    """Creates the application. `flask create-tables` creates its tables, once."""
     app = Flask(__name__)
     app.config.update(
         API_TITLE="Stores",
@@ -42,7 +42,7 @@ def create_app() -> Flask:
 
 
 def answer_for_tokens(jwt: JWTManager) -> None:
-    """Says what is in a token, when one has been revoked, and what whoever shows a bad one is answered."""
+    """Sets the claims of a token, the check for revocation, and the responses to rejected tokens."""
 
     @jwt.additional_claims_loader
     def claims(identity: str) -> dict[str, bool]:

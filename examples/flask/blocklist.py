@@ -1,4 +1,4 @@
-"""What was logged out, kept by Adieu: known to every process, and after every restart."""
+"""The revoked tokens, kept by Adieu: known to every process, and after every restart."""
 
 import os
 

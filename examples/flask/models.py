@@ -1,4 +1,4 @@
-"""What is kept in the database."""
+"""The tables of the database."""
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Column, ForeignKey, Table
@@ -6,7 +6,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Base(DeclarativeBase):
-    """Of all models."""
+    """The base class of all models."""
 
 
 db = SQLAlchemy(model_class=Base)
@@ -20,7 +20,7 @@ items_tags = Table(
 
 
 class User(Base):
-    """Who can log in."""
+    """A user who can log in."""
 
     __tablename__ = "users"
 
@@ -30,7 +30,7 @@ class User(Base):
 
 
 class Store(Base):
-    """Where items are sold."""
+    """A store, which sells items."""
 
     __tablename__ = "stores"
 
@@ -41,7 +41,7 @@ class Store(Base):
 
 
 class Item(Base):
-    """Something that a store sells."""
+    """An item that a store sells."""
 
     __tablename__ = "items"
 
@@ -54,7 +54,7 @@ class Item(Base):
 
 
 class Tag(Base):
-    """By what items of a store are found."""
+    """A tag, which groups items of a store."""
 
     __tablename__ = "tags"
 

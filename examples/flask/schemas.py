@@ -1,18 +1,18 @@
-"""What goes over the wire."""
+"""The schemas of requests and responses."""
 
 from marshmallow import Schema, fields
 from marshmallow.validate import Length
 
 
 class PlainStore(Schema):
-    """A store as it is shown with something else."""
+    """A store as part of another object."""
 
     id = fields.Int(dump_only=True)
     name = fields.Str(required=True)
 
 
 class PlainItem(Schema):
-    """An item as it is shown with something else."""
+    """An item as part of another object."""
 
     id = fields.Int(dump_only=True)
     name = fields.Str(required=True)
@@ -20,21 +20,21 @@ class PlainItem(Schema):
 
 
 class PlainTag(Schema):
-    """A tag as it is shown with something else."""
+    """A tag as part of another object."""
 
     id = fields.Int(dump_only=True)
     name = fields.Str(required=True)
 
 
 class Store(PlainStore):
-    """A store with what is in it."""
+    """A store with its items and tags."""
 
     items = fields.List(fields.Nested(PlainItem), dump_only=True)
     tags = fields.List(fields.Nested(PlainTag), dump_only=True)
 
 
 class Item(PlainItem):
-    """An item with where it is."""
+    """An item with its store and tags."""
 
     store_id = fields.Int(required=True, load_only=True)
     store = fields.Nested(PlainStore, dump_only=True)
@@ -42,7 +42,7 @@ class Item(PlainItem):
 
 
 class ItemUpdate(Schema):
-    """What can be changed of an item."""
+    """The fields of an item that can be changed."""
 
     name = fields.Str()
     price = fields.Float()
@@ -50,14 +50,14 @@ class ItemUpdate(Schema):
 
 
 class Tag(PlainTag):
-    """A tag with what bears it."""
+    """A tag with its store and items."""
 
     store = fields.Nested(PlainStore, dump_only=True)
     items = fields.List(fields.Nested(PlainItem), dump_only=True)
 
 
 class User(Schema):
-    """Somebody, and on the way in what proves it."""
+    """A user; requests also have the password."""
 
     id = fields.Int(dump_only=True)
     username = fields.Str(required=True, validate=Length(min=1))

@@ -21,14 +21,14 @@ class Items(MethodView):
     @jwt_required()
     @blueprint.response(200, schemas.Item(many=True))
     def get(self) -> Sequence[Item]:
-        """Lists them."""
+        """Lists all items."""
         return db.session.scalars(select(Item)).all()
 
     @jwt_required(fresh=True)
     @blueprint.arguments(schemas.Item)
     @blueprint.response(201, schemas.Item)
     def post(self, fields: dict[str, Any]) -> Item:
-        """Makes one."""
+        """Creates an item."""
         item = Item(**fields)
         db.session.add(item)
         db.session.commit()
@@ -42,13 +42,13 @@ class OneItem(MethodView):
     @jwt_required()
     @blueprint.response(200, schemas.Item)
     def get(self, item_id: int) -> Item:
-        """Shows it."""
+        """Shows an item."""
         return db.get_or_404(Item, item_id)
 
     @blueprint.arguments(schemas.ItemUpdate)
     @blueprint.response(200, schemas.Item)
     def put(self, fields: dict[str, Any], item_id: int) -> Item:
-        """Changes it, or makes it when it is not there."""
+        """Changes an item, or creates it if it does not exist."""
         item = db.session.get(Item, item_id)
         if item is None:
             missing = {"name", "price", "store_id"} - fields.keys()
@@ -63,7 +63,7 @@ class OneItem(MethodView):
 
     @jwt_required()
     def delete(self, item_id: int) -> dict[str, str]:
-        """Deletes it."""
+        """Deletes an item."""
         if not get_jwt()["is_admin"]:
             abort(401, message="Admin privilege required.")
         db.session.delete(db.get_or_404(Item, item_id))

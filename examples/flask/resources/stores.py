@@ -19,13 +19,13 @@ class Stores(MethodView):
 
     @blueprint.response(200, schemas.Store(many=True))
     def get(self) -> Sequence[Store]:
-        """Lists them."""
+        """Lists all stores."""
         return db.session.scalars(select(Store)).all()
 
     @blueprint.arguments(schemas.Store)
     @blueprint.response(201, schemas.Store)
     def post(self, fields: dict[str, str]) -> Store:
-        """Makes one."""
+        """Creates a store."""
         store = Store(**fields)
         db.session.add(store)
         try:
@@ -41,11 +41,11 @@ class OneStore(MethodView):
 
     @blueprint.response(200, schemas.Store)
     def get(self, store_id: int) -> Store:
-        """Shows it."""
+        """Shows a store."""
         return db.get_or_404(Store, store_id)
 
     def delete(self, store_id: int) -> dict[str, str]:
-        """Deletes it with everything in it."""
+        """Deletes a store with its items and tags."""
         db.session.delete(db.get_or_404(Store, store_id))
         db.session.commit()
         return {"message": "Store deleted"}

@@ -1,4 +1,4 @@
-"""Tags, and which items bear them."""
+"""Tags, and the items that have them."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ class TagsOfStore(MethodView):
 
     @blueprint.response(200, schemas.Tag(many=True))
     def get(self, store_id: int) -> list[Tag]:
-        """Lists them."""
+        """Lists the tags of a store."""
         return db.get_or_404(Store, store_id).tags
 
     @blueprint.arguments(schemas.Tag)
     @blueprint.response(201, schemas.Tag)
     def post(self, fields: dict[str, str], store_id: int) -> Tag:
-        """Makes one."""
+        """Creates a tag in a store."""
         store = db.get_or_404(Store, store_id)
         if any(tag.name == fields["name"] for tag in store.tags):
             abort(400, message="A tag with that name already exists in that store.")
@@ -39,7 +39,7 @@ class TagOfItem(MethodView):
 
     @blueprint.response(201, schemas.Tag)
     def post(self, item_id: int, tag_id: int) -> Tag:
-        """Puts it on."""
+        """Adds a tag to an item."""
         item, tag = db.get_or_404(Item, item_id), db.get_or_404(Tag, tag_id)
         if tag not in item.tags:
             item.tags.append(tag)
@@ -47,7 +47,7 @@ class TagOfItem(MethodView):
         return tag
 
     def delete(self, item_id: int, tag_id: int) -> dict[str, Any]:
-        """Takes it off."""
+        """Removes a tag from an item."""
         item, tag = db.get_or_404(Item, item_id), db.get_or_404(Tag, tag_id)
         if tag not in item.tags:
             abort(404)
@@ -66,11 +66,11 @@ class OneTag(MethodView):
 
     @blueprint.response(200, schemas.Tag)
     def get(self, tag_id: int) -> Tag:
-        """Shows it."""
+        """Shows a tag."""
         return db.get_or_404(Tag, tag_id)
 
     def delete(self, tag_id: int) -> Any:
-        """Deletes it when no item bears it."""
+        """Deletes a tag if no item has it."""
         tag = db.get_or_404(Tag, tag_id)
         if tag.items:
             abort(400, message="Could not delete tag. Make sure tag is not associated with any items, then try again.")

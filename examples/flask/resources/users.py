@@ -21,7 +21,7 @@ blueprint = Blueprint("users", __name__)
 @blueprint.arguments(schemas.User)
 @blueprint.response(201)
 def register(user: dict[str, str]) -> dict[str, str]:
-    """Makes a user."""
+    """Creates a user."""
     db.session.add(User(username=user["username"], password=generate_password_hash(user["password"])))
     try:
         db.session.commit()
@@ -34,7 +34,7 @@ def register(user: dict[str, str]) -> dict[str, str]:
 @blueprint.arguments(schemas.User)
 @blueprint.response(200)
 def log_in(given: dict[str, str]) -> dict[str, str]:
-    """Gives an access token, which is fresh, and a refresh token. All tokens of a login have a common `sid`."""
+    """Returns an access token, which is fresh, and a refresh token. All tokens of a login have a common `sid`."""
     user = db.session.scalar(select(User).where(User.username == given["username"]))
     if user is None or not check_password_hash(user.password, given["password"]):
         abort(401, message="Invalid credentials.")
@@ -48,7 +48,7 @@ def log_in(given: dict[str, str]) -> dict[str, str]:
 @blueprint.post("/refresh")
 @jwt_required(refresh=True)
 def refresh() -> dict[str, str]:
-    """Gives an access token, which is not fresh. The refresh token is good for this one time."""
+    """Returns an access token, which is not fresh. A refresh token works once."""
     if not BLOCKLIST.revoke_once(get_jwt()):
         abort(401, message="The refresh token has been used.")
     session = {"sid": get_jwt()["sid"]}
@@ -58,7 +58,7 @@ def refresh() -> dict[str, str]:
 @blueprint.post("/logout")
 @jwt_required(verify_type=False)
 def log_out() -> dict[str, str]:
-    """Ends the session of the token of the request, whichever of its tokens that is."""
+    """Ends the session of the request's token, which may be an access or a refresh token."""
     BLOCKLIST.revoke(get_jwt())
     return {"message": "Successfully logged out"}
 
@@ -69,11 +69,11 @@ class OneUser(MethodView):
 
     @blueprint.response(200, schemas.User)
     def get(self, user_id: int) -> User:
-        """Shows it."""
+        """Shows a user."""
         return db.get_or_404(User, user_id)
 
     def delete(self, user_id: int) -> dict[str, Any]:
-        """Deletes it."""
+        """Deletes a user."""
         db.session.delete(db.get_or_404(User, user_id))
         db.session.commit()
         return {"message": "User deleted."}

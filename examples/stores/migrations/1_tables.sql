@@ -1,4 +1,4 @@
--- Tokens speak for the ids of users: AUTOINCREMENT never gives the id of a deleted one to somebody else.
+-- The subject of a token is a user's id: AUTOINCREMENT never gives the id of a deleted user to another user.
 CREATE TABLE users (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     username TEXT NOT NULL UNIQUE,
@@ -10,7 +10,7 @@ CREATE TABLE stores (
     name TEXT NOT NULL UNIQUE
 ) STRICT;
 
--- `store_id` refers to nothing, because an item may be of a store that is not there.
+-- `store_id` is not a foreign key, because an item may belong to a store that does not exist.
 CREATE TABLE items (
     id       INTEGER PRIMARY KEY,
     name     TEXT NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE tags (
     UNIQUE (store_id, name)
 ) STRICT;
 
--- A tag that has items can't be deleted; an item takes its tags off with it.
+-- A tag that has items cannot be deleted; deleting an item removes its tags from it.
 CREATE TABLE item_tags (
     item_id INTEGER NOT NULL REFERENCES items ON DELETE CASCADE,
     tag_id  INTEGER NOT NULL REFERENCES tags,
@@ -36,7 +36,7 @@ CREATE TABLE item_tags (
 
 CREATE INDEX items_of_tag ON item_tags (tag_id);
 
--- What clients are shown: each thing with what belongs to it, in one query.
+-- The views that clients see: each object with the objects that belong to it, in one query.
 CREATE VIEW shown_items AS
 SELECT id, name, price,
     (SELECT json_object('id', stores.id, 'name', stores.name) FROM stores WHERE stores.id = store_id) AS store,

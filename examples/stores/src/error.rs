@@ -1,5 +1,5 @@
-//! Every answer that is not what was asked for: `{"code":404,"status":"Not Found"}`, with `message` or `errors` where there
-//! is something to say. Tokens that are refused are answered by [`AuthRejection`].
+//! Error responses: `{"code":404,"status":"Not Found"}`, with `message` or `errors` for details. [`AuthRejection`] is the response to a
+//! rejected token.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with each field of a body.
+/// The errors of each field of a body.
 pub(crate) type FieldErrors = BTreeMap<String, Vec<&'static str>>;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub(crate) enum Error {
     MethodNotAllowed,
     #[error(transparent)]
     Refused(#[from] AuthRejection),
-    /// With a status and a sentence for the client.
+    /// A status and a message for the client.
     #[error("{1}")]
     Because(StatusCode, &'static str),
     #[error("the body is not what it should be")]
@@ -42,7 +42,7 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) const ADMIN_REQUIRED: Self = Self::Because(StatusCode::UNAUTHORIZED, "Admin privilege required.");
 
-    /// What is wrong with one field.
+    /// Returns an error about one field.
     pub(crate) fn field(name: &str, message: &'static str) -> Self {
         Self::Invalid(FieldErrors::from([(name.to_owned(), vec![message])]))
     }
@@ -90,9 +90,9 @@ impl IntoResponse for Error {
     }
 }
 
-/// For statements that a constraint of a table may refuse.
+/// Maps violations of a table's constraints to errors for the client.
 pub(crate) trait OrConstraint<T> {
-    /// Says this instead, when that is why.
+    /// Returns `instead` if a unique or foreign key constraint was violated.
     fn or_constraint(self, instead: Error) -> Result<T>;
 }
 
@@ -105,7 +105,7 @@ impl<T> OrConstraint<T> for sqlx::Result<T> {
     }
 }
 
-/// A row that is not there has not been found.
+/// Maps a missing row to [`Error::NotFound`].
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match error {
@@ -115,14 +115,14 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Nothing has an id that is no number.
+/// Maps an id that is not a number to [`Error::NotFound`].
 impl From<PathRejection> for Error {
     fn from(_: PathRejection) -> Self {
         Self::NotFound
     }
 }
 
-/// When its store fails, Adieu answers for itself.
+/// Adieu has its own response to a failure of its store.
 impl From<adieu::Error> for Error {
     fn from(error: adieu::Error) -> Self {
         Self::Refused(error.into())

@@ -1,5 +1,5 @@
-//! What clients send: the ids in the path, and bodies of which every field is known and has the right type. All that is
-//! wrong with a body is said at once, in marshmallow's words.
+//! Reads input of clients: ids in the path, and bodies in which every field is known and has the right type. All errors of a body are
+//! reported at once, in marshmallow's wording.
 
 use axum::{
     Json,
@@ -17,13 +17,13 @@ pub(crate) struct Path<T>(pub(crate) T);
 /// The body of a request.
 pub(crate) struct Body<T>(pub(crate) T);
 
-/// What can be a body.
+/// A type that can be read from a body.
 pub(crate) trait Schema: Sized {
-    /// Takes its fields, all of them before it gives up on any, so that all that is wrong is found.
+    /// Reads all of its fields before it fails, so that all errors are found.
     fn load(fields: &mut Fields) -> Option<Self>;
 }
 
-/// The fields of a body that nobody has taken yet, and what was wrong with those that somebody has.
+/// The fields of a body that have not been read yet, and the errors of those that have.
 pub(crate) struct Fields {
     given: Map<String, Value>,
     errors: FieldErrors,
@@ -34,7 +34,7 @@ impl Fields {
         self.required(name, "Not a valid string.", |value| value.as_str().map(str::to_owned))
     }
 
-    /// A text that is neither empty nor endless.
+    /// Reads a text of 1 to 80 characters.
     pub(crate) fn short_text(&mut self, name: &str) -> Option<String> {
         let text = self.text(name)?;
         if (1..=80).contains(&text.chars().count()) {
@@ -55,7 +55,7 @@ impl Fields {
         self.required(name, "Not a valid integer.", |value| value.as_i64().or_else(|| value.as_str()?.parse().ok()))
     }
 
-    /// The outer option is whether it could be read, the inner one whether it is there.
+    /// Reads a field that may be missing. The outer option is `None` if it is invalid, the inner one if it is missing.
     pub(crate) fn optional_integer(&mut self, name: &str) -> Option<Option<i64>> {
         if self.given.contains_key(name) { self.integer(name).map(Some) } else { Some(None) }
     }

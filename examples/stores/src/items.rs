@@ -1,4 +1,4 @@
-//! Items, which are sold in a store and have tags.
+//! Items, which belong to a store and have tags.
 
 use adieu_axum::{AccessToken, AfterBody, FreshAccessToken};
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
@@ -29,7 +29,7 @@ pub(crate) struct Item {
     tags: Vec<Named>,
 }
 
-/// An item as part of something else.
+/// An item as part of another object.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct PlainItem {
     id: i64,
@@ -59,7 +59,7 @@ impl Schema for NewItem {
 struct Replacement {
     name: String,
     price: f64,
-    /// Needed when there is nothing to replace.
+    /// Required if there is no item to replace.
     store_id: Option<i64>,
 }
 

@@ -1,7 +1,7 @@
-//! A REST API of stores, items and tags, with users who log in and, when they log out, are out.
+//! A REST API of stores, items and tags, with users who can log out.
 //!
-//! What an application adds to [`adieu_axum`] is all there is here: its own users table ([`users`]), its own things
-//! ([`items`], [`stores`], [`tags`]), and how it reads bodies ([`input`]) and says no ([`error`]).
+//! It has only what an application adds to [`adieu_axum`]: its users table ([`users`]), its own objects ([`items`], [`stores`], [`tags`]),
+//! reading of bodies ([`input`]), and error responses ([`error`]).
 
 mod error;
 mod input;
@@ -46,21 +46,21 @@ use tokio::{
 use error::Error;
 use password::Hasher;
 
-/// Longer than anything that a client of this API has to say.
+/// No valid request has a longer body.
 const MAX_BODY: usize = 16 * 1024;
 
 /// A REST API of stores, items and tags.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 selects a free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
-    /// The folder to keep everything in, made if need be, or `:memory:` to forget it all at the end.
+    /// The folder for all data, created if it does not exist, or `:memory:` to keep no data after the end.
     #[arg(long, value_name = "FOLDER", default_value = "stores-data")]
     data: PathBuf,
 }
 
-/// What handlers and extractors take their share of.
+/// The state that handlers and extractors take their parts from.
 #[derive(Clone, FromRef)]
 struct App {
     database: SqlitePool,
@@ -108,20 +108,20 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Opens the application's database, and Adieu's beside it: sessions and revocations are written on their own, and can
-/// outlive the rest.
+/// Opens the application's database, and Adieu's beside it: sessions and revocations have their own transactions, and can outlive the
+/// application's data.
 async fn open(data: PathBuf) -> anyhow::Result<(SqlitePool, Node)> {
     let issuer = Issuer::new("stores")?;
-    // Without a grace, a refresh token that comes a second time has been stolen.
+    // Without a grace period, every second use of a refresh token counts as theft.
     let settings = SessionSettings { rotation_grace: Duration::ZERO, ..SessionSettings::new(issuer.clone()) };
     let node = Node::builder(issuer).with_session_settings(settings);
 
     let (database, node) = if data.as_os_str() == ":memory:" {
-        // Each connection would have a memory of its own.
+        // Each connection would have a database of its own.
         let only_one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
         (only_one.connect("sqlite::memory:").await?, node.start(Memory::new()).await?)
     } else {
-        // Nobody else's business: the hashes of passwords, and the key that signs tokens.
+        // Only the owner may read the password hashes, and the key that signs tokens.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

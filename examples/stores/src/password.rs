@@ -1,4 +1,4 @@
-//! Hashing passwords, beside the threads that answer requests and a few at a time, since each takes 19 MiB and a moment.
+//! Hashes passwords, on separate threads and only a few at a time, because each hash takes 19 MiB and tens of milliseconds.
 
 use std::{sync::Arc, thread::available_parallelism};
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 pub(crate) struct Hasher {
     turns: Arc<Semaphore>,
-    /// The hash of nobody's password.
+    /// A hash that is verified when there is no user.
     nobody: Arc<str>,
 }
 
@@ -24,8 +24,8 @@ impl Hasher {
         self.run(move || hash(&password)).await?.map_err(|_| Error::Internal("the password could not be hashed"))
     }
 
-    /// Whether it is the password with this hash. Without a hash it takes as long, and is not: how long a login takes
-    /// does not tell who has an account.
+    /// Returns whether the password has this hash. Without a hash it takes equally long and returns false, so that the time of a login does
+    /// not reveal which users exist.
     pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool> {
         let nobody = Arc::clone(&self.nobody);
         self.run(move || {
@@ -38,7 +38,7 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let failed = "no password can be hashed any more";
-        // Kept until it is done, also when whoever asked goes away.
+        // The permit is held until the work is done, also if the request is cancelled.
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Internal(failed))?;
         let done = spawn_blocking(move || (work(), drop(turn)).0).await;
         done.map_err(|_| Error::Internal(failed))

@@ -26,14 +26,14 @@ struct Store {
     tags: Vec<Named>,
 }
 
-/// A store or a tag as part of something else.
+/// A store or a tag as part of another object.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Named {
     id: i64,
     name: String,
 }
 
-/// What a store or a tag is made from.
+/// The body that creates a store or a tag.
 pub(crate) struct NewName(pub(crate) String);
 
 impl Schema for NewName {
@@ -65,7 +65,7 @@ async fn show(State(database): State<SqlitePool>, Path(id): Path<i64>) -> Result
     find(&database, id).await
 }
 
-/// Its items and tags go with it.
+/// Deletes a store with its items and tags.
 async fn delete(State(database): State<SqlitePool>, Path(id): Path<i64>) -> Result<Json<Value>> {
     let mut transaction = database.begin().await?;
     for statement in [

@@ -1,4 +1,4 @@
-//! Tags, which a store has and puts on items.
+//! Tags, which belong to a store and group its items.
 
 use axum::{
     Json, Router,
@@ -53,7 +53,7 @@ async fn create(
 ) -> Result<(StatusCode, Json<Tag>)> {
     const TAKEN: Error = Error::Because(StatusCode::BAD_REQUEST, "A tag with that name already exists in that store.");
 
-    // Of a store that is not there, no row comes back.
+    // Returns no row if the store does not exist.
     let insert =
         sqlx::query_scalar("INSERT INTO tags (name, store_id) SELECT $1, id FROM stores WHERE id = $2 RETURNING id");
     let id = insert.bind(name).bind(store_id).fetch_one(&database).await.or_constraint(TAKEN)?;

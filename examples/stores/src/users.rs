@@ -1,4 +1,4 @@
-//! Users: who they are, and their way in and out. Sessions and tokens are Adieu's; this application hands in a subject.
+//! Users: register, log in, refresh, log out. Adieu has the sessions and tokens; this application passes a subject.
 
 use adieu::{
     Subject,
@@ -48,18 +48,18 @@ struct User {
     username: String,
 }
 
-/// What this application's access tokens claim beside the usual.
+/// The additional claims of this application's access tokens.
 #[derive(Deserialize)]
 struct Role {
     is_admin: bool,
 }
 
-/// The first user is the administrator.
+/// Returns the additional claims of a subject: the first user is the administrator.
 pub(crate) async fn role(subject: Subject) -> Result<Map<String, Value>, adieu::Error> {
     Ok(Map::from_iter([("is_admin".to_owned(), Value::Bool(subject.as_str() == "1"))]))
 }
 
-/// An access token of the administrator.
+/// Extracts an access token of the administrator.
 pub(crate) struct Admin;
 
 impl FromRequestParts<App> for Admin {
@@ -76,7 +76,7 @@ fn subject(id: i64) -> Result<Subject> {
 }
 
 async fn exists(database: &SqlitePool, subject: &Subject) -> Result<bool> {
-    // A subject is an id as text.
+    // A subject is a user's id as text.
     let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM users WHERE id = CAST($1 AS INTEGER))");
     Ok(query.bind(subject.as_str()).fetch_one(database).await?)
 }
@@ -105,7 +105,7 @@ async fn log_in(
         return Err(auth.invalid_credentials().into());
     };
     let tokens = auth.log_in(subject(id)?).await?;
-    // Somebody may have deleted the user meanwhile, and ended the sessions that there were.
+    // The user may have been deleted in the meantime, together with the sessions that existed then.
     if !exists(&app.database, &subject(id)?).await? {
         auth.sessions().end_sessions(Selection::OfSubject(subject(id)?)).await?;
         return Err(auth.invalid_credentials().into());
@@ -140,7 +140,7 @@ async fn delete(
     if *token.subject() != subject && !token.typed.is_admin {
         return Err(Error::ADMIN_REQUIRED);
     }
-    // Before, so that whatever fails can be done again; and after, for whoever logged in meanwhile.
+    // Before the deletion, so that a failed request can be repeated; and after it, for sessions that began in between.
     auth.sessions().end_sessions(Selection::OfSubject(subject.clone())).await?;
     let deletion = sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&database).await?;
     auth.sessions().end_sessions(Selection::OfSubject(subject)).await?;

@@ -12,7 +12,7 @@ async fn an_item_is_made_shown_and_listed() {
     let chair = json!({"id": 1, "name": "chair", "price": 17.5, "store": {"id": 1, "name": "corner shop"}, "tags": []});
     let new = json!({"name": "chair", "price": 17.5, "store_id": 1});
     assert_eq!(server.post("/item", &token, new).await, (201, chair.clone()));
-    // Numbers may be texts, as marshmallow has it. A store that is not there is accepted.
+    // As in marshmallow, a number may be sent as a text. A store that does not exist is accepted.
     let lamp = json!({"id": 2, "name": "lamp", "price": 9.0, "store": null, "tags": []});
     let new = json!({"name": "lamp", "price": "9", "store_id": "7"});
     assert_eq!(server.post("/item", &token, new).await, (201, lamp.clone()));

@@ -1,4 +1,4 @@
-//! The course's API, as its clients meet it: every row of its tables, over HTTP, against the binary.
+//! The API as its clients see it: every row of its tables of requests, over HTTP, against the binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod durable;

@@ -1,4 +1,4 @@
-//! The binary, running.
+//! Starts the binary and sends requests to it.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything here takes on the slowest machine; only a test that hangs meets it.
+/// Longer than any request takes on the slowest machine; only a test that hangs reaches it.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
@@ -19,7 +19,7 @@ pub(crate) struct Server {
     client: Client,
 }
 
-/// Status and body.
+/// A response: status and body.
 pub(crate) type Answer = (u16, Value);
 
 impl Server {
@@ -41,7 +41,7 @@ impl Server {
         Self { process, address, client: Client::builder().timeout(TEST_TIMEOUT).build().unwrap() }
     }
 
-    /// As a crash would.
+    /// Kills the server, as a crash would.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.unwrap();
     }
@@ -74,7 +74,7 @@ impl Server {
         self.ask(Method::DELETE, path, token, None).await
     }
 
-    /// Registers a user and logs in.
+    /// Registers a user and logs the user in.
     pub(crate) async fn user(&self, name: &str) -> Tokens {
         assert_eq!(self.post("/register", "", credentials(name)).await.0, 201);
         self.log_in(name).await

@@ -35,7 +35,7 @@ async fn a_store_goes_with_its_items_and_tags() {
         let item = json!({"name": "chair", "price": 17, "store_id": store});
         server.put(&format!("/item/{store}"), item).await;
         server.post(&format!("/store/{store}/tag"), "", json!({"name": "wood"})).await;
-        // Each store's tag on both items: what is linked to what must not keep a store from going.
+        // Each store's tag is on both items: these links must not prevent the deletion of a store.
         for item in [1, 2] {
             server.post(&format!("/item/{item}/tag/{store}"), "", json!({})).await;
         }

@@ -48,7 +48,7 @@ async fn a_logout_ends_every_token_of_the_session_and_no_other() {
     for token in [&first.access, &second.access] {
         assert_eq!(server.get("/item", token).await, revoked());
         assert_eq!(server.log_out(token).await, revoked());
-        // Revoked comes before not-fresh.
+        // A token that is revoked and not fresh is rejected as revoked.
         assert_eq!(server.post("/item", token, json!({})).await, revoked());
     }
     assert_eq!(server.refresh(&second.refresh).await, revoked());
@@ -62,7 +62,7 @@ async fn what_is_not_there_is_said_in_the_same_way() {
     assert_eq!(server.get("/login", "").await, (405, json!({"code": 405, "status": "Method Not Allowed"})));
 }
 
-/// Another access token of the same session, which has expired a minute ago: signed with the key in the server's store.
+/// Returns another access token of the same session, which expired a minute ago, signed with the key in the server's store.
 async fn expired_like(token: &str, data: &Path) -> String {
     let store = Sqlite::open(data.join("adieu.sqlite")).await.unwrap();
     let key = SigningKey::try_from(&store.keys().await.unwrap()[0]).unwrap();

@@ -56,7 +56,7 @@ async fn refresh_gives_an_access_token_that_is_not_fresh_and_uses_the_refresh_to
     let item = json!({"name": "chair", "price": 1, "store_id": 1});
     assert_eq!(server.post("/item", &second.access, item).await, not_fresh());
 
-    // Whoever uses it again has stolen it, or was stolen from: the whole session ends.
+    // A second use means that the token was stolen: the whole session ends.
     assert_eq!(server.refresh(&first.refresh).await, revoked());
     assert_eq!(server.refresh(&second.refresh).await, revoked());
     assert_eq!(server.get("/item", &second.access).await, revoked());
@@ -87,7 +87,7 @@ async fn a_user_is_deleted_by_itself_or_by_the_admin_and_its_sessions_end() {
     }
     assert_eq!(server.delete("/user/2", &admin.access).await, not_found());
 
-    // Whoever comes next is somebody else.
+    // The next user gets another id.
     server.user("next").await;
     assert_eq!(server.get("/user/3", "").await, not_found());
     assert_eq!(server.get("/user/4", "").await, (200, json!({"id": 4, "username": "next"})));
