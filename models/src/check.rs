@@ -1,4 +1,4 @@
-//! Explores every state of a model, and says what was found.
+//! Explores every state of a model and reports the result.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,52 +32,52 @@ where
 /// How large the bounds of a model are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// For the test command: all models together in about a minute.
+    /// For `scripts/test`: about a minute for all models together.
     Small,
-    /// For `scripts/prove`: minutes each.
+    /// For `scripts/prove`: minutes per model.
     Large,
 }
 
-/// What has to be found out about a variant of a model.
+/// The expected result for a variant of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// No state breaks any property, and whatever should be possible is.
+    /// No state breaks a property, and everything that must be possible is possible.
     Holds,
     /// A mutant: some state breaks this property.
     Breaks(&'static str),
 }
 
-/// A variant of a model: the protocol with certain bounds, or with one thing changed.
+/// A variant of a model: the protocol with certain bounds, or with one change.
 pub struct Case {
-    /// The bounds, or what was changed.
+    /// The bounds, or the change.
     pub name: String,
-    /// What has to be found.
+    /// The expected result.
     pub expected: Expected,
     explore: Box<dyn Fn(usize) -> Found>,
 }
 
-/// What was found about a variant of a model.
+/// The result for a variant of a model.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// How many different states there are. Of a mutant, how many were seen until the property was broken.
+    /// The number of different states; for a mutant, the number that was explored until the property was broken.
     pub states: usize,
-    /// The greatest number of steps to any of them.
+    /// The maximum number of steps to a state.
     pub depth: usize,
-    /// How long that took.
+    /// The duration of the exploration.
     pub time: Duration,
-    /// The properties that are broken, each with the shortest way to a state that breaks it.
+    /// The broken properties, each with the shortest path to a state that breaks it.
     pub broken: BTreeMap<&'static str, String>,
-    /// What should be possible and is not: then the model may hold because it does too little.
+    /// The properties that must be possible and are not: the model may hold because it does too little.
     pub impossible: Vec<&'static str>,
 }
 
 impl Case {
-    /// The protocol as it is, with these bounds.
+    /// Returns the protocol itself, with these bounds.
     pub fn holds<M: Explorable>(bounds: impl Into<String>, model: M) -> Self {
         Self::new(bounds.into(), Expected::Holds, model)
     }
 
-    /// A mutant, which breaks a property.
+    /// Returns a mutant, which must break the property.
     pub fn breaks<M: Explorable>(mutant: impl Debug, property: &'static str, model: M) -> Self {
         Self::new(format!("{mutant:?}"), Expected::Breaks(property), model)
     }
@@ -86,16 +86,16 @@ impl Case {
         Self { name, expected, explore: Box::new(move |threads| explore(model.clone(), expected, threads)) }
     }
 
-    /// Explores every state, breadth first; of a mutant those up to the first that breaks the expected property.
+    /// Explores every state, breadth first; for a mutant, the states up to the first that breaks the expected property.
     #[must_use]
     pub fn explore(&self, threads: usize) -> Found {
         (self.explore)(threads)
     }
 
-    /// Whether what was found is what had to be found.
+    /// Checks that the result is the expected one.
     ///
     /// # Errors
-    /// What differs, with the way to it.
+    /// The difference, with the path to it.
     pub fn judge(&self, found: &Found) -> Result<(), String> {
         match self.expected {
             Expected::Holds if !found.broken.is_empty() => {

@@ -1,16 +1,16 @@
 //! `?wait=everywhere` at one node: the hub, which serves followers from memory, and the lease of one follower.
 //!
 //! *Faithful to:* `feed::Feed::everywhere` (the end of the log, then `Hub::serves`, then `Leases::everywhere`), `Leases::renew` and
-//! `settle`, `feed::Hub` (`run`, `read`, `read_log`, `begin`), and `api::feed`, which renews the lease before anything is answered.
+//! `settle`, `feed::Hub` (`run`, `read`, `read_log`, `begin`), and `api::feed`, which renews the lease before it answers.
 //!
-//! *Abstractions:* one revocation, one follower, which has been here before: its lease has run out. Its requests and the answers
-//! take any time and may be lost. The hub reads by itself, and shows what it has read later. It has a tail, or has just been started
-//! and answers from the log until somebody has read that to its end.
+//! *Abstractions:* one revocation, and one follower that the node has known before: its lease has expired. Its requests and the responses
+//! take any time and may be lost. The hub reads by itself, and serves what it has read later. It has a tail, or has just been started and
+//! answers from the log until a reader has reached the end of the log.
 //!
 //! *Bounds:* a `max_staleness` of 1, in 3 units of time.
 //!
 //! *Properties:*
-//! - "4 everywhere": after `?wait=everywhere` was answered, the follower accepts nothing that was revoked.
+//! - "4 everywhere": after `?wait=everywhere` was answered, the follower does not accept the revoked token.
 
 use stateright::{Model, Property};
 
@@ -18,22 +18,22 @@ use crate::{Case, Size};
 
 const MAX_STALENESS: i8 = 1;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// As it was: leases are judged as soon as the end of the log is known.
+    /// Earlier code: leases are judged as soon as the end of the log is known.
     LeasesBeforeServed,
-    /// A tail begins with what was asked for before it was relied on that there is none.
+    /// A tail begins with a page that was requested before a reader relied on the absence of a tail.
     LateTailBegins,
-    /// A lease is renewed only after the request was looked at.
+    /// A lease is renewed only after the request was processed.
     LeaseAfterLook,
-    /// A follower counts as having settled what is in the log when it asks.
+    /// A follower counts as having applied everything that is in the log when it sends a request.
     SettledIsHead,
-    /// A lease runs out too early.
+    /// A lease expires too early.
     LeaseTooShort,
-    /// Answers from memory have no age.
+    /// Pages from memory have no age.
     NoAge,
     /// Leases are not renewed at all.
     NoLease,
@@ -56,16 +56,16 @@ pub enum Message {
     Request {
         /// When it was sent, by the clock of the follower.
         sent: i8,
-        /// Up to where the follower has settled.
+        /// The position that the follower has applied.
         cursor: i8,
     },
-    /// The answer to it.
+    /// The response to it.
     Answer {
         /// When the request was sent.
         sent: i8,
-        /// How old what it says was when the request came.
+        /// The age of its content when the request arrived.
         age: i8,
-        /// Up to where it goes.
+        /// The position of its end.
         cursor: i8,
     },
 }
@@ -84,20 +84,20 @@ pub struct State {
     now: i8,
     head: i8,
     call: Call,
-    /// Without a tail, every answer comes from the log.
+    /// Without a tail, every response comes from the log.
     has_tail: bool,
-    /// What a tail may begin with: up to where that goes, as of when, and whether it is too late for it.
+    /// The page with which a tail may begin: the position of its end, as of when it is complete, and whether it is too late.
     beginning: Option<(i8, i8, bool)>,
-    /// Up to where the tail has been read and is shown, and as of when that is complete.
+    /// The positions up to which the tail has been read and is served, and as of when that is complete.
     read_to: i8,
     read_at: i8,
     shown_to: i8,
     shown_at: i8,
-    /// When the last request of the follower came, and up to where it has settled.
+    /// When the last request of the follower arrived, and the position that it had applied.
     lease: Option<(i8, i8)>,
     /// Only in a mutant: a request without a lease yet.
     is_unregistered: bool,
-    /// A request at the node: sent, came, cursor.
+    /// A request at the node: when sent, when arrived, cursor.
     held: Option<(i8, i8, i8)>,
     messages: Vec<Message>,
     cursor: i8,
@@ -109,25 +109,25 @@ pub struct State {
 /// A step of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Time goes by.
+    /// Time advances.
     Tick,
-    /// Something is revoked, durably.
+    /// A token is revoked, durably.
     Revoke,
-    /// Somebody waits until it holds everywhere.
+    /// A client waits until the revocation holds everywhere.
     Call,
-    /// What is served includes it: it is looked who follows.
+    /// The served pages include the revocation: the node reads the list of followers.
     SeeLeases,
-    /// It is looked whether all have settled, or their leases have run out.
+    /// The node checks whether all followers have applied the revocation, or their leases have expired.
     Look,
-    /// A page is read from the log, with which a tail may begin.
+    /// The node reads a page from the log, with which a tail may begin.
     ReadToBegin,
     /// `Hub::begin`.
     Begin,
     /// The hub reads the log.
     HubReads,
-    /// It shows what it has read.
+    /// The hub serves what it has read.
     HubShows,
-    /// The follower asks.
+    /// The follower sends a request.
     Send,
     /// A message arrives.
     Deliver(Message),
@@ -289,13 +289,13 @@ impl Model for Everywhere {
                         state.complete_as_of = state.complete_as_of.max(Some(sent - age));
                         state.sent = None;
                     }
-                    // Of a request that is over.
+                    // The response to a request that is over.
                     Message::Answer { .. } => {}
                 }
             }
             Action::Answer => {
                 let (sent, came, cursor) = state.held.take()?;
-                // Whoever is ahead of the hub is answered from the log.
+                // A follower that is ahead of the hub gets a page from the log.
                 let (to, at) = if !state.has_tail || cursor > state.read_to {
                     (state.head, state.now)
                 } else {

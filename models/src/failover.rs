@@ -1,25 +1,24 @@
-//! A store that loses the end of its log while nodes run: an asynchronous standby or replica takes over, or a backup is put back
-//! in place.
+//! A store that loses the end of its log while nodes run: an asynchronous standby or replica takes over, or a backup is restored in
+//! place.
 //!
-//! *Faithful to:* `restore::{Mark, Witness, Guard}` (`Mark::compare`, `Mark::see`, `Mark::contradicts`, `Guard::check`,
-//! `Guard::begin_anew`), and the reads and appends of the engines, which hold the log against the mark in the same step: a statement
-//! or transaction of PostgreSQL and SQLite, a script of Redis. A cursor carries the lineage of what answers, which another one takes
-//! the place of in every failover: the timeline of PostgreSQL's write-ahead log, the run and the replication of a Redis server.
-//! Followers move between nodes.
+//! *Faithful to:* `restore::{Mark, Witness}` and `node::Guard` (`Mark::compare`, `Mark::record`, `Mark::contradicts`, `Guard::check`,
+//! `Guard::reset`), and the reads and appends of the engines, which compare the log with the mark in the same step: a statement or
+//! transaction of PostgreSQL and SQLite, a script of Redis. A cursor carries the lineage of the server, which every failover changes: the
+//! timeline of PostgreSQL's write-ahead log, the run and the replication id of a Redis server. Followers move between nodes.
 //!
-//! *Abstractions:* a revocation is a number, given once; a position is an index into the log; all of a read fits on one page. There
-//! is no time: an index is complete as of the moment its last read was sent. The old primary is fenced: nothing reaches it after
-//! the failover, but what it has answered may arrive later. A backup that is put back in place keeps the lineage, so that only the
-//! mark of a node tells: then one node is modelled. (With two, one of which is gone for good, a service that had read more from that
-//! one than the other has ever seen is given a page with a gap once the other has appended as much.) So is a store that is emptied:
-//! another node that had seen nothing yet may append before anybody looks. Pruning is left out, since it happens only to what no token can match
-//! (see [`pruning`](crate::pruning)).
+//! *Abstractions:* a revocation is a number that is used once; a position is an index into the log; a read fits on one page. There is no
+//! time: an index is complete as of the moment at which its last read was sent. The old primary is fenced: nothing reaches it after the
+//! failover, but its earlier responses may arrive later. A backup that is restored in place keeps the lineage, so that only the mark of a
+//! node can detect it: then the model has one node. (With two, one of which is gone for good, a service that had read more from that node
+//! than the other has ever seen gets a page with a gap once the other has appended as much.) The same holds for a store that is emptied:
+//! another node that had seen nothing yet may append before any other node reads. Pruning is left out, because it only removes what no
+//! token can match (see [`pruning`](crate::pruning)).
 //!
 //! *Properties:*
-//! - "3 no gaps": whoever is complete as of a moment has every revocation that was answered before and was not lost.
-//! - "7 noticed": once a node has looked, whatever it has ever answered or refused is in the log, by itself or under a cut-off,
-//!   also when no other node comes back.
-//! - "no false alarm": nobody is logged out by an event that lost nothing, and at most once by one that lost something.
+//! - "3 no gaps": a reader that is complete as of a moment has every revocation that was answered before and was not lost.
+//! - "7 noticed": once a node has read the log, everything that it has ever answered or rejected is in the log, by itself or under a
+//!   cut-off, also when no other node comes back.
+//! - "no false alarm": an event that lost nothing ends no session, and an event that lost something ends them at most once.
 
 mod log;
 
@@ -28,33 +27,33 @@ use stateright::{Model, Property};
 use self::log::{Entry, Found, Log, Mark, Verdict};
 use crate::{Case, Size};
 
-/// The identity of a log that was emptied; no other has it.
+/// The identity of a log that was emptied; no other log has it.
 const EMPTIED: u8 = 7;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// As it was: an append does not hold the log against the mark.
+    /// Earlier code: an append does not compare the log with the mark.
     AppendsAreNotHeld,
-    /// An append holds the log against the mark in a step before the one that appends.
+    /// An append compares the log with the mark in a step before the one that appends.
     HeldBeforeAppend,
-    /// As it was: a page is believed when its cursor is not behind the end of the log.
+    /// Earlier code: a page is accepted if its cursor is not behind the end of the log.
     ReadsAreNotHeld,
-    /// As it was: a position is raised at once, the entry there is only remembered now and then.
+    /// Earlier code: the position is raised at once, the entry there is recorded only now and then.
     EntryIsNotedLater,
-    /// As it was: the cursor does not carry the lineage.
+    /// Earlier code: the cursor does not carry the lineage.
     CursorWithoutLineage,
-    /// The mark does carry it.
+    /// The mark carries the lineage.
     MarkWithLineage,
-    /// The mark is taken after the look at the log.
+    /// The mark is read after the log.
     MarkAfterLook,
-    /// What was found of one lineage is noted after the mark was raised in another.
+    /// The state of one lineage is recorded after the mark was raised in another.
     LateAnswersCount,
     /// The log keeps its identity when everything is revoked.
     SameIdentity,
-    /// As it was: an empty log with an identity that the mark does not know is another store, whatever was seen before.
+    /// Earlier code: an empty log with an identity that the mark does not know counts as another store, whatever was seen before.
     EmptiedIsAnother,
 }
 
@@ -71,13 +70,13 @@ struct Page {
     cursor: Cursor,
 }
 
-/// An append on its way.
+/// An append in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Append {
     None,
-    /// In a transaction, which has taken the mark.
+    /// In a transaction, which has read the mark.
     Begun(Mark),
-    /// Committed; the answer is on its way.
+    /// Committed; the response is in flight.
     Committed {
         mark: Mark,
         revocation: u16,
@@ -85,7 +84,7 @@ enum Append {
     },
 }
 
-/// A read on its way; `answered` is what had been answered when it was sent.
+/// A read in progress; `answered` has the logouts that had been answered when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Read {
     None,
@@ -97,7 +96,7 @@ enum Read {
 struct Follower {
     cursor: Option<Cursor>,
     index: u16,
-    /// What had been answered when the last read was sent that was taken in.
+    /// The logouts that had been answered when the last applied read was sent.
     complete: u16,
     read: Read,
 }
@@ -106,10 +105,10 @@ struct Follower {
 struct Node {
     mark: Mark,
     append: Append,
-    /// A look of the guard, and the mark that was taken before it.
+    /// The state of the log that the guard has read, and the mark that it read before.
     looked: Option<(Mark, Found)>,
     own: Follower,
-    /// What its index has ever had.
+    /// Everything that its index has ever had.
     refused: u16,
 }
 
@@ -118,11 +117,11 @@ struct Node {
 pub struct State {
     log: Log,
     nodes: Vec<Node>,
-    /// A service, and the node that it reads from just now.
+    /// A service, and the node that it currently reads from.
     service: Option<(Follower, usize)>,
     next: u8,
     answered: u16,
-    /// What is not in the log any more, and not under a cut-off yet.
+    /// The revocations that are no longer in the log, and not yet under a cut-off.
     lost: u16,
     events: u8,
     losses: u8,
@@ -130,7 +129,7 @@ pub struct State {
     restarts: u8,
 }
 
-/// Who reads.
+/// The reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     /// A node, for its own index.
@@ -152,31 +151,31 @@ pub enum Action {
     Send(Reader),
     /// The store answers.
     Execute(Reader),
-    /// `Witness::hold`, `Witness::note`, and the index takes the page in.
+    /// `Witness::hold`, `Witness::note`, and the index applies the page.
     TakeIn(Reader),
-    /// An append of another node, all at once.
+    /// An append of another node, in one step.
     LogOut(usize),
-    /// A read of another node, all at once.
+    /// A read of another node, in one step.
     ReadAll(usize),
-    /// A read of the service from this node, all at once.
+    /// A read of the service from this node, in one step.
     ServiceReads(usize),
-    /// `Guard::check` of another node, all at once.
+    /// `Guard::check` of another node, in one step.
     Check(usize),
-    /// `Guard::check`: takes the mark, and looks at the log.
+    /// `Guard::check`: reads the mark, then the log.
     Look(usize),
-    /// `Guard::check`: judges, and acts or notes what was found.
+    /// `Guard::check`: compares, and resets the log or records its state.
     Act(usize),
     /// A node is killed and started again.
     Restart(usize),
     /// The standby takes over without the last entries.
     Failover(usize),
-    /// A backup without the last entries is put back in place.
+    /// A backup without the last entries is restored in place.
     PutBack(usize),
     /// The store is emptied, and its log gets another identity.
     Empty,
 }
 
-/// The bounds of the model, and what is changed in it.
+/// The bounds of the model, and the change that makes it a mutant.
 #[derive(Debug, Clone, Copy)]
 pub struct Failover {
     mutation: Mutation,
@@ -217,7 +216,7 @@ impl Failover {
         Page { covers: log.entries[from..].iter().fold(0, |covered, entry| covered | entry.covers), cursor: head }
     }
 
-    /// `Guard::check`: looks, acts until the log has not gone back, and notes what was found.
+    /// `Guard::check`: reads the log, resets it until it has not gone back, and records its state.
     fn check(&self, state: &mut State, node: usize) {
         loop {
             let mark = state.nodes[node].mark;
@@ -230,14 +229,14 @@ impl Failover {
         }
     }
 
-    /// `Guard::begin_anew`: a cut-off, and with it another identity of the log.
+    /// `Guard::reset`: a cut-off, and with it another identity of the log.
     fn begin_anew(&self, state: &mut State, node: usize, after: usize) {
         state.renewals += 1;
         while state.log.entries.len() < after {
             state.log.entries.push(Entry { covers: 0, id: 0 });
         }
         state.log.entries.push(Entry { covers: (1 << state.next) - 1, id: state.renewals });
-        // From here on what was lost counts as answered again: nobody is complete as of that yet.
+        // From here on, the lost revocations count as answered again: no reader is complete as of this moment yet.
         let lost = std::mem::take(&mut state.lost);
         let services = state.service.iter_mut().map(|(service, _)| service);
         for follower in state.nodes.iter_mut().map(|node| &mut node.own).chain(services) {
@@ -255,8 +254,8 @@ impl Failover {
         }
     }
 
-    /// `Mark::contradicts`: whether the mark was raised in another lineage, which names the identity too, since it was taken for
-    /// this.
+    /// `Mark::contradicts`: whether the mark was raised in another lineage since this operation read it. A lineage includes the
+    /// identity.
     fn is_late(&self, state: &State, node: usize, taken: &Mark, found: &Found) -> bool {
         let mark = state.nodes[node].mark;
         let was_raised = (mark.log, mark.position) != (taken.log, taken.position);
@@ -385,7 +384,7 @@ impl Model for Failover {
                 state.nodes[node].append = Append::None;
                 state.answered |= revocation;
                 state.nodes[node].refused |= revocation;
-                // One that was lost before it was answered was never in a log that anybody could be complete of.
+                // No reader can be complete of a log with a revocation that was lost before it was answered.
             }
             Action::Send(reader) => {
                 let at = match reader {
@@ -456,7 +455,7 @@ impl Model for Failover {
                     mark = state.nodes[node].mark;
                 }
                 if mark.judge(&found, self.mutation) == Verdict::WentBack {
-                    // Of several nodes that notice, one acts.
+                    // Of several nodes that detect the rollback, one acts.
                     if found.log == state.log.id() {
                         self.begin_anew(&mut state, node, mark.position);
                     }
@@ -480,7 +479,7 @@ impl Model for Failover {
             Action::Failover(count) => {
                 self.lose(&mut state, count);
                 state.log.lineage += 1;
-                // What has not been sent yet goes to the new primary, and what was answered before may arrive after that.
+                // A request that has not been sent yet goes to the new primary; earlier responses may arrive afterwards.
             }
             Action::PutBack(count) => self.lose(&mut state, count),
             Action::Empty => {

@@ -3,8 +3,8 @@
 //! *Faithful to:* `revocation::Follower` (`catch_up` takes the moment before a read is sent; only a page that is the last proves
 //! anything), `feed::Hub` with `Answer::age`, `store::Remote`, and `Verifier`, which reads the freshness before the index.
 //!
-//! *Abstractions:* one revocation. A relay is one reader, since it reads through its own hub. Requests and answers take any time
-//! and may be lost; whoever reads or answers may stand still. Clocks are steady and of one rate, and each begins elsewhere.
+//! *Abstractions:* one revocation. A relay is one reader, because it reads through its own hub. Requests and responses take any time and
+//! may be lost; readers and servers may pause. Clocks are steady, have the same rate, and start at different values.
 //!
 //! *Bounds:* a `max_staleness` of 1, in 3 units of time; one request of each reader at a time.
 //!
@@ -17,22 +17,22 @@ use crate::{Case, Size};
 
 const MAX_STALENESS: i8 = 1;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// An index is complete as of when the answer came.
+    /// An index is complete as of the arrival of the response.
     MomentOfAnswer,
-    /// Answers have no age.
+    /// Responses have no age.
     NoAge,
-    /// The age is measured until the answer is given, and counted from the arrival of the request.
+    /// The age is measured until the response is sent, and counted from the arrival of the request.
     AgeAtAnswer,
-    /// The answer to a request that is over counts as one to the next.
+    /// The response to a request that is over counts as a response to the next.
     LateAnswersCount,
     /// A page that is not the last proves that an index is complete.
     FreshFromFirstPage,
-    /// An answer says when it was complete, by the clock of whoever answers.
+    /// A response has the moment of completeness by the clock of the server.
     ClocksAreCompared,
 }
 
@@ -45,7 +45,7 @@ const MUTANTS: [Mutation; 6] = [
     Mutation::ClocksAreCompared,
 ];
 
-/// An answer on its way.
+/// A response in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Answer {
     sent: i8,
@@ -68,7 +68,7 @@ struct Reader {
     /// By its own clock.
     complete_as_of: Option<i8>,
     request: Request,
-    /// Only in a mutant: the answer to a request that is over.
+    /// Only in a mutant: the response to a request that is over.
     late: Option<Answer>,
 }
 
@@ -80,26 +80,26 @@ pub struct State {
     readers: Vec<Reader>,
 }
 
-/// A step of the model, of one reader and of whom it reads from.
+/// A step of the model, with the reader and the server that it reads from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Time goes by.
+    /// Time advances.
     Tick,
     /// The token is revoked.
     Revoke,
     /// A request is sent.
     Send(usize),
-    /// It comes.
+    /// The request arrives.
     Arrive(usize),
-    /// It is answered.
+    /// The server answers it.
     Answer(usize),
-    /// It is answered with the first of two pages.
+    /// The server answers it with the first of two pages.
     AnswerPart(usize),
-    /// The answer is taken in.
+    /// The reader applies the response.
     TakeIn(usize),
-    /// The request or the answer is lost, or comes too late.
+    /// The request or the response is lost, or arrives too late.
     GiveUp(usize),
-    /// Only in a mutant: a late answer is taken in.
+    /// Only in a mutant: the reader applies a late response.
     TakeInLate(usize),
 }
 
@@ -111,7 +111,7 @@ pub struct Chain {
     until: i8,
 }
 
-/// What the clock of a reader shows.
+/// Returns the time on the clock of a reader.
 fn clock(reader: usize, now: i8) -> i8 {
     now + [5, 2, 9][reader % 3]
 }

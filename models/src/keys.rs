@@ -1,12 +1,12 @@
-//! The removal of a signing key, which is a revocation of all that it has signed.
+//! The removal of a signing key, which revokes every token that it has signed.
 //!
-//! *Faithful to:* `node::kept_keys` (one read of the keys at a time; they are taken in before their moment counts) with `WithKeys`
+//! *Faithful to:* `node::kept_keys` (one read of the keys at a time; the keys are replaced before their moment counts) with `WithKeys`
 //! (an index is no fresher than the keys are), and `Verifier`, which reads the freshness before the keys.
 //!
-//! *Abstractions:* one node, one key, which is removed once and not put back (see [`staged_restore`](crate::staged_restore)). Reads
+//! *Abstractions:* one node, one key, which is removed once and not restored (see [`staged_restore`](crate::staged_restore)). Reads
 //! of keys and log take any time and may be lost.
 //!
-//! *Bounds:* a `max_staleness` of 2, in 6 units of time; of the mutants, two reads at once.
+//! *Bounds:* a `max_staleness` of 2, in 6 units of time; in a mutant, two reads at once.
 //!
 //! *Properties:*
 //! - "3 bounded for keys": no check that begins later than `max_staleness` after the removal accepts what the key has signed.
@@ -17,18 +17,18 @@ use crate::{Case, Size};
 
 const MAX_STALENESS: i8 = 2;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// Two reads of the keys may be under way, and overtake each other.
+    /// Two reads of the keys may run at once, and overtake each other.
     TwoReadsAtOnce,
-    /// Keys count as of when the answer came.
+    /// Keys count as of the arrival of the response.
     MomentOfAnswer,
     /// An index counts as fresh as the log, however old the keys are.
     KeysDoNotAge,
-    /// The moment of the keys is raised before they are taken in.
+    /// The moment of the keys is raised before the keys are replaced.
     FreshBeforeTakenIn,
 }
 
@@ -40,12 +40,12 @@ const MUTANTS: [Mutation; 4] =
 pub struct State {
     now: i8,
     removed_at: Option<i8>,
-    /// Reads of the keys: when each was sent, and once the store has looked, whether the key was there.
+    /// Reads of the keys: when each was sent and, once the store has answered, whether the key was there.
     reads: Vec<(i8, Option<bool>)>,
     taking_in: Option<(i8, bool)>,
     believed: bool,
     keys_as_of: i8,
-    /// When the read of the log was sent that is under way, and as of when the index is complete.
+    /// When the current read of the log was sent, and as of when the index is complete.
     log_read: Option<i8>,
     complete_as_of: i8,
 }
@@ -53,23 +53,23 @@ pub struct State {
 /// A step of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Time goes by.
+    /// Time advances.
     Tick,
     /// The key is removed.
     Remove,
-    /// The keys are asked for.
+    /// A read of the keys is sent.
     Send,
-    /// The store looks, for this read.
+    /// The store answers this read.
     Execute(usize),
-    /// The answer to this read comes.
+    /// The response to this read arrives.
     Answer(usize),
-    /// The keys of the answer are believed from now on.
+    /// The moment of the keys is raised.
     TakeIn,
-    /// This read or its answer is lost.
+    /// This read or its response is lost.
     Lose(usize),
-    /// The log is asked.
+    /// A read of the log is sent.
     SendLog,
-    /// Its answer is in the index.
+    /// Its response is in the index.
     AnswerLog,
 }
 

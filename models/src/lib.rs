@@ -1,17 +1,17 @@
-//! Models of the protocol: small programs that do what one part of the code does, in every order in which it can happen.
+//! Models of the protocol: small programs that perform the steps of one part of the code, in every possible order.
 //!
-//! A test runs a few schedules of the real code, the simulation a few thousand. A model has little state and no input or output, so
-//! that *all* its schedules can be tried, up to its bounds: every crash, delay, loss and failover between any two steps. [stateright]
-//! does that, breadth first, and gives the shortest way to a state that breaks a promise.
+//! A test runs a few schedules of the real code, the simulation a few thousand. A model has little state and no input or output, so that
+//! *all* its schedules can be explored, up to its bounds: every crash, delay, loss and failover between any two steps. [stateright] does
+//! that, breadth first, and returns the shortest path to a state that breaks a promise.
 //!
-//! Each model says in its documentation which modules and types it is faithful to, what it leaves out (its *abstractions*), how far it
-//! goes (its *bounds*), and which promises its properties are part of: "3 no gaps" belongs to promise 3 in ARCHITECTURE.md.
+//! The documentation of each model names the modules and types that it is faithful to, what it leaves out (its *abstractions*), its
+//! *bounds*, and its properties, with the promises that they belong to: "3 no gaps" belongs to promise 3 in ARCHITECTURE.md.
 //!
-//! A model that holds proves little by itself: it may hold since it does too little. So each has
+//! A model that holds proves little by itself: it may hold because it does too little. Each model therefore has
 //!
-//! - properties that say what must be *possible*, and
-//! - *mutants*: the same protocol with one thing changed, among them the code as it was before a violation was found with its model.
-//!   Each mutant must be found to break the property that is named beside it, or the test fails.
+//! - properties that must be *possible*, and
+//! - *mutants*: the same protocol with one change, among them the code before a violation was found with the model. The checker must find
+//!   that each mutant breaks the property that is named beside it, or the test fails.
 //!
 //! ```text
 //! cargo test --manifest-path models/Cargo.toml                    # all models, small: part of scripts/test
@@ -20,11 +20,11 @@
 //! scripts/prove models                                            # all models, large
 //! ```
 //!
-//! Whoever changes the protocol changes its model first; whoever finds a violation adds the code as it was as a mutant.
+//! To change the protocol, change its model first. To fix a violation, add the earlier code as a mutant.
 //!
 //! [stateright]: https://docs.rs/stateright
 
-// Indices are those of a model's own vectors.
+// All indices are into vectors of the model itself.
 #![allow(clippy::indexing_slicing)]
 
 mod check;
@@ -50,9 +50,9 @@ pub use report::{Row, explore, grouped};
 pub struct Suite {
     /// The name of its module.
     pub name: &'static str,
-    /// The promises and invariants that its properties are part of, by their numbers in ARCHITECTURE.md.
+    /// The promises and invariants that its properties belong to, by their numbers in ARCHITECTURE.md.
     pub keeps: &'static str,
-    /// The protocol with some bounds, and its mutants.
+    /// The protocol with certain bounds, and its mutants.
     pub cases: fn(Size) -> Vec<Case>,
 }
 

@@ -1,6 +1,6 @@
-//! Explores the models and prints a table: of each, what it keeps, the states of the protocol, and how many mutants were found.
+//! Explores the models and prints a table: for each, the promises that it keeps, its number of states, and the mutants found.
 //!
-//! Names of models limit it to those; `--large` explores the larger bounds as well, `--all` prints a line for each variant.
+//! Arguments are names of models, to explore only these; `--large` also explores the larger bounds, `--all` prints a line per variant.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{process::ExitCode, thread};

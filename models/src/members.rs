@@ -1,18 +1,17 @@
-//! `?wait=everywhere` across the nodes of one store, with a service that goes from one to the other.
+//! `?wait=everywhere` across the nodes of one store, with a service that switches between them.
 //!
 //! *Faithful to:* `feed::nodes` (`Joining::begin`, `Announced::publish` and its limit, `Heard`, `look`, `forget_silent`, `everywhere`),
 //! `store::Membership`, `revocation::Limit`, `Leases`, and node B's hub and follower.
 //!
-//! *Abstractions:* node A, which is asked, answers its followers from the log itself; what its hub may do is in
-//! [`everywhere`](crate::everywhere). So whatever is found is about node B, which may stand still and be forgotten.
+//! *Abstractions:* node A, which gets the call, answers its followers from the log itself; [`everywhere`](crate::everywhere) has the
+//! behaviour of its hub. Every violation is therefore about node B, which may be frozen and removed from the list.
 //!
-//! A standby may take over once, without what node B has said last; what becomes of revocations then is in
-//! [`failover`](crate::failover).
+//! A standby may take over once, without the last status of node B; [`failover`](crate::failover) has the effect on revocations.
 //!
 //! *Bounds:* a `max_staleness` of 1 at node A and at the service; a silence of 2 until a node is suspected to be gone (60 s in the code).
 //!
 //! *Properties:* after `?wait=everywhere` was answered by node A,
-//! - "4 node B" accepts nothing that was revoked, within its own bound;
+//! - "4 node B": node B does not accept the revoked token, whatever its own bound;
 //! - "4 service": nor does the service.
 
 use stateright::{Model, Property};
@@ -22,26 +21,26 @@ use crate::{Case, Size};
 const MAX_STALENESS: i8 = 1;
 const SILENCE: i8 = 2;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// As it was: node B says how far its index is, whatever it serves.
+    /// Earlier code: node B publishes the position of its index, whatever it serves.
     SettledIsOwnIndex,
-    /// As it was: node A waits for its own bound, though node B has a greater one.
+    /// Earlier code: node A waits for its own bound, although node B has a larger one.
     WaitsForOwnBound,
-    /// As it was: what node B reads counts as complete also when it may have been forgotten before.
+    /// Earlier code: what node B reads counts as complete even if node B may have been removed from the list.
     ForgottenNodeIsComplete,
-    /// A silent node is forgotten without having been suspected first.
+    /// A silent node is removed without having been marked first.
     ForgottenWithoutSuspicion,
-    /// Node B reads before the others know of it.
+    /// Node B reads before it is in the list.
     ReadsBeforeAnnounced,
-    /// What node B says leaves out those who follow it.
+    /// The status of node B ignores its followers.
     SettledWithoutFollowers,
-    /// As it was: a node that a takeover has lost is taken for one that is not there.
+    /// Earlier code: a node whose status was lost in a takeover counts as absent.
     LostNodeIsNotWaitedFor,
-    /// As it was: what node B reads after a takeover counts as complete before it has said again that it is there.
+    /// Earlier code: what node B reads after a takeover counts as complete before node B has published again.
     LimitOfAnyLineage,
 }
 
@@ -52,7 +51,7 @@ enum Call {
     Answered { at: i8 },
 }
 
-/// `store::Standing`: up to where a node has settled, when that was written, and since when the node is suspected to be gone.
+/// `store::NodeStatus`: the position that a node has applied, when that was written, and since when the node is marked as possibly gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Standing {
     settled: i8,
@@ -67,26 +66,26 @@ pub struct State {
     head: i8,
     call: Call,
     has_started: bool,
-    /// Node B in the list of nodes.
+    /// The entry of node B in the list of nodes.
     listed: Option<Standing>,
-    /// Its index.
+    /// The index of node B.
     index_to: i8,
     index_at: Option<i8>,
-    /// What it serves.
+    /// The pages that node B serves.
     shown_to: i8,
     shown_at: Option<i8>,
-    /// When the last request of the service came to each node, and up to where it had settled.
+    /// When the last request of the service arrived at each node, and the position that it had applied.
     lease_at_a: Option<(i8, i8)>,
     lease_at_b: Option<(i8, i8)>,
-    /// What node B is about to say, and when it computed that.
+    /// The status that node B is about to publish, and when node B computed it.
     telling: Option<(i8, i8)>,
-    /// When it began to look whether it is still known.
+    /// When node B began to check whether it is still listed.
     looking: Option<i8>,
-    /// As of when what it reads counts as complete at the latest, and whether it was raised after the takeover.
+    /// The limit as of which what node B reads counts as complete, and whether it was raised after the takeover.
     limit: i8,
     is_limit_of_standby: bool,
     has_failed_over: bool,
-    /// Since when node A knows of that.
+    /// Since when node A knows of the takeover.
     heard_at: Option<i8>,
     tells: u8,
     requests: u8,
@@ -94,54 +93,54 @@ pub struct State {
     complete_as_of: Option<i8>,
     /// A request of the service: when it was sent, and whether to node B.
     request: Option<(i8, bool)>,
-    /// The answer: when the request was sent, age, cursor.
+    /// The response: when the request was sent, age, cursor.
     answer: Option<(i8, i8, i8)>,
 }
 
 /// A step of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Time goes by.
+    /// Time advances.
     Tick,
-    /// Something is revoked, durably, at node A.
+    /// A token is revoked, durably, at node A.
     Revoke,
-    /// Node A is asked to wait until it holds everywhere.
+    /// Node A gets the call with `?wait=everywhere`.
     Call,
-    /// Node A looks at the list of nodes.
+    /// Node A reads the list of nodes.
     SeeNodes,
-    /// It looks whether everybody is done.
+    /// Node A checks whether all nodes and followers are done.
     Look,
     /// Node B begins to read.
     Start,
-    /// Its index reads to the end of the log.
+    /// The index of node B reads to the end of the log.
     IndexReads,
-    /// Its hub does, and shows it.
+    /// The hub of node B does, and serves it.
     HubReads,
-    /// It computes what it is going to say.
+    /// Node B computes its status.
     Tell,
-    /// That is in the list.
+    /// The status is in the list.
     Told,
-    /// It is suspected to be gone.
+    /// Node B is marked as possibly gone.
     Suspect,
-    /// It is forgotten.
+    /// Node B is removed from the list.
     Forget,
-    /// Node B looks whether it is still known.
+    /// Node B checks whether it is still listed.
     LookForItself,
-    /// The store says who is.
+    /// The store returns the list.
     SeeItself,
-    /// A standby takes over, with what node B has said or without it.
+    /// A standby takes over, with the status of node B or without it.
     FailOver(bool),
-    /// Node A hears of it, beside its calls.
+    /// Node A detects the takeover, outside of a call.
     Hear,
-    /// The service asks node B, or node A.
+    /// The service sends a request to node B, or to node A.
     Send(bool),
-    /// Its request is lost.
+    /// The request is lost.
     LoseRequest,
-    /// It comes, and is answered.
+    /// The request arrives, and is answered.
     Arrive,
-    /// The answer comes.
+    /// The response arrives.
     TakeIn,
-    /// The answer is lost.
+    /// The response is lost.
     LoseAnswer,
 }
 
@@ -174,7 +173,7 @@ impl Members {
         }
     }
 
-    /// As of when what node B reads now counts as complete.
+    /// Returns as of when what node B reads now counts as complete.
     fn complete_at(&self, state: &State) -> i8 {
         let is_limited = !matches!(self.mutation, Mutation::ForgottenNodeIsComplete | Mutation::ReadsBeforeAnnounced);
         let is_of_another =
@@ -302,7 +301,7 @@ impl Model for Members {
                 if state.has_failed_over {
                     state.heard_at = state.heard_at.or(Some(state.now));
                 }
-                // A node that is not listed has not begun to read. One that is, until it has settled or refuses by itself.
+                // A node that is not listed has not begun to read. A listed node is waited for until it has applied the revocation or is stale.
                 let is_b_done = match state.listed {
                     Some(standing) if standing.settled < 1 => state.now >= revoked_at + bound,
                     _ => state.now >= self.lost_until(&state, revoked_at),
@@ -367,7 +366,7 @@ impl Model for Members {
                 let (to, at) = match (to_b, state.shown_at) {
                     (false, _) => (state.head, state.now),
                     (true, Some(shown_at)) if state.cursor <= state.shown_to => (state.shown_to, shown_at),
-                    // Nothing is served from memory yet, or the service is ahead of that.
+                    // No page is served from memory yet, or the service is ahead of it.
                     _ => (state.head, self.complete_at(&state)),
                 };
                 state.answer = Some((sent, (state.now - at).max(0), to));

@@ -1,31 +1,31 @@
-//! Several processes on one SQLite file, which share a high-water mark, and a backup that is put in the place of the file.
+//! Several processes on one SQLite file, which share a high-water mark, and a backup that replaces the file.
 //!
-//! *Faithful to:* `store::Sqlite` (one writer at a time, the log held against the mark in the same transaction; `file`, which compares
-//! the file that is open with the one that has the name), `restore::HighWater` (what another process has written is merged before
-//! anything is noted), `Mark::merge`, and `Guard::check`.
+//! *Faithful to:* `Sqlite` (one writer at a time, which compares the log with the mark in the same transaction; `file`, which compares the
+//! open file with the file of that name), `restore::HighWater` (the writes of other processes are merged before each record),
+//! `Mark::merge`, and `Guard::check`.
 //!
-//! *Abstractions:* a revocation is a number, an operation is one step. A process that has the file open goes on with it when another
-//! one gets its name. Processes are killed at any time.
+//! *Abstractions:* a revocation is a number, an operation is one step. A process that has the file open keeps using it after another file
+//! got its name. Processes are killed at any time.
 //!
 //! *Bounds:* two processes, one backup, two restarts.
 //!
 //! *Properties:*
-//! - "3 no gaps": a process that has read to the end has all that was answered before, from whatever process, and was not lost.
-//! - "7 noticed": a process that starts revokes again whatever was answered and lost.
-//! - "no false alarm": everything is revoked at most once for each backup that is put back, and never without.
+//! - "3 no gaps": a process that has read to the end has every revocation that any process answered before and that was not lost.
+//! - "7 noticed": a process that starts revokes again everything that was answered and lost.
+//! - "no false alarm": everything is revoked at most once for each restored backup, and never without one.
 
 use stateright::{Model, Property};
 
 use crate::{Case, Size};
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// As it was: a process does not look whether the file that it has open is still the one with the name.
+    /// Earlier code: a process does not check whether its open file is still the file of that name.
     FileIsNotCompared,
-    /// The mark is raised some time after the answer.
+    /// The mark is raised some time after the response.
     NotedAfterAnswer,
     /// Each process has a mark of its own.
     MarkIsNotShared,
@@ -34,7 +34,7 @@ pub enum Mutation {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct File {
     id: u8,
-    /// Each: what it covers, and something that is its own.
+    /// The entries: what each covers, and a unique number.
     entries: Vec<(u16, u8)>,
 }
 
@@ -48,13 +48,13 @@ struct Mark {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Process {
-    /// Which file it has open; `None` when it does not run.
+    /// The file that it has open; `None` when it does not run.
     file: Option<usize>,
-    /// As it is in memory.
+    /// The mark in memory.
     mark: Mark,
     index: u16,
     complete: u16,
-    /// Only in a mutant: what has not been noted yet.
+    /// Only in a mutant: what has not been recorded yet.
     pending: bool,
 }
 
@@ -62,7 +62,7 @@ struct Process {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     files: Vec<File>,
-    /// The mark, as it is in its file.
+    /// The mark in its file.
     mark: Mark,
     processes: Vec<Process>,
     next: u8,
@@ -85,9 +85,9 @@ pub enum Action {
     Note(usize),
     /// A process is killed.
     Kill(usize),
-    /// It is started again.
+    /// A killed process is started again.
     Start(usize),
-    /// A backup without the last entries gets the name of the file.
+    /// A backup without the last entries replaces the file.
     PutBack(usize),
 }
 
@@ -131,7 +131,7 @@ impl File {
 }
 
 impl Processes {
-    /// The file that a process works with; `None` when it does not run, or the file has lost its name.
+    /// Returns the file that a process uses; `None` when it does not run, or its file was replaced.
     fn file(&self, state: &State, process: usize) -> Option<usize> {
         let file = state.processes[process].file?;
         (file + 1 == state.files.len() || self.mutation == Mutation::FileIsNotCompared).then_some(file)
@@ -219,7 +219,7 @@ impl Model for Processes {
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
-        // A limit for a mutant that never ends.
+        // A bound for a mutant that would never end.
         if state.renewals > 3 {
             return None;
         }

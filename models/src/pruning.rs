@@ -1,17 +1,17 @@
-//! What is forgotten, by the log and by an index, while the wall clock jumps anywhere at any time.
+//! The removal of revocations, from the log and from an index, while the wall clock jumps anywhere at any time.
 //!
 //! *Faithful to:* `store::Housekeeping` and `RevocationLog::prune` (the mark goes up with the removal, in one commit), `Index`
-//! (`drop_lapsed`, `extend`, `raise_pruned_through`), `Follower` (`take_in` raises the mark before it takes the entries in), and
-//! `Verifier::verify`, which asks for the mark *after* the index.
+//! (`drop_lapsed`, `extend`, `raise_pruned_through`), `Follower` (`apply` raises the mark before it applies the entries), and
+//! `Verifier::verify`, which reads the mark *after* the index.
 //!
-//! *Abstractions:* one token, one revocation of it, one node. `TrustedTime` is left out: whatever forgets does so by any clock at
-//! any time, which is the worst that it could let pass. The leeway of the verifier is zero.
+//! *Abstractions:* one token, one revocation of it, one node. `TrustedTime` is left out: revocations may be removed by any clock at any
+//! time, which is the worst that `TrustedTime` could allow. The leeway of the verifier is zero.
 //!
 //! *Bounds:* the token expires at 2, its revocation lapses at 3, clocks show 0 to 4.
 //!
 //! *Properties:*
-//! - "7 nothing un-revokes": a token is not accepted by a check that begins after its revocation was read, whatever was forgotten
-//!   since.
+//! - "7 nothing un-revokes": a check that begins after the revocation of a token was read does not accept the token, whatever was
+//!   removed since.
 
 use stateright::{Model, Property};
 
@@ -21,14 +21,14 @@ const EXPIRES_AT: u8 = 2;
 const LAPSES_AT: u8 = 3;
 const LATEST: u8 = 4;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// The verifier asks for the mark before it asks the index.
+    /// The verifier reads the mark before the index.
     MarkBeforeIndex,
-    /// The index drops what has lapsed before it raises the mark.
+    /// The index removes what has lapsed before it raises the mark.
     IndexDropsFirst,
     /// The log raises the mark in another commit than the removal.
     LogMarksLater,
@@ -56,7 +56,7 @@ enum Check {
     },
 }
 
-/// A page that is being taken in.
+/// A page that is being applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Page {
     entry: bool,
@@ -70,11 +70,11 @@ struct Page {
 pub struct State {
     wall_clock: u8,
     is_revoked: bool,
-    /// Whether the entry is in the log, and its mark.
+    /// Whether the entry is in the log, and the mark of the log.
     in_log: bool,
     log_mark: u8,
     pending_mark: Option<u8>,
-    /// Whether the entry is in the index, and its mark; whether it was read to the end after the revocation.
+    /// Whether the entry is in the index, and the mark of the index; whether the log was read to its end after the revocation.
     in_index: bool,
     mark: u8,
     is_complete: bool,
@@ -86,7 +86,7 @@ pub struct State {
 /// A step of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// The wall clock shows this.
+    /// The wall clock jumps to this time.
     Wall(u8),
     /// The token is revoked.
     Revoke,
@@ -98,23 +98,23 @@ pub enum Action {
     Read,
     /// The index raises its mark to that of the page.
     TakeMark,
-    /// The index takes in the entries of the page.
+    /// The index applies the entries of the page.
     TakeEntries,
-    /// The index drops what has lapsed: first step.
+    /// The index removes what has lapsed: first step.
     Drop,
-    /// Second step.
+    /// The second step of the removal.
     Dropped,
     /// The node is started again with nothing in memory.
     Restart,
     /// A check begins.
     Decode,
-    /// It asks the index.
+    /// The check looks the token up in the index.
     Look,
-    /// It asks for the mark, or ends.
+    /// The check reads the mark, or ends.
     Decide,
 }
 
-/// The model: what is changed in it.
+/// The model, with the change that makes it a mutant.
 #[derive(Debug, Clone, Copy)]
 pub struct Pruning(Mutation);
 
@@ -173,7 +173,7 @@ impl Model for Pruning {
                 }
             }
             Action::MarkPruned => state.log_mark = state.log_mark.max(state.pending_mark.take()?),
-            // Of one moment: the entries that have not lapsed by the mark, and the mark.
+            // One snapshot: the entries that have not lapsed by the mark, and the mark.
             Action::Read if state.page.is_none() => {
                 let mark = if self.0 == Mutation::PageWithoutMark { 0 } else { state.log_mark };
                 let entry = state.in_log && LAPSES_AT > state.log_mark;

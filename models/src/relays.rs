@@ -10,7 +10,7 @@
 //! *Bounds:* a `max_staleness` of 1, three requests of the first reader and one of the last, one restart of the first relay.
 //!
 //! *Properties:*
-//! - "4 everywhere": after the node has answered `?wait=everywhere`, nobody in the chain accepts what was revoked.
+//! - "4 everywhere": after the node has answered `?wait=everywhere`, no process in the chain accepts the revoked token.
 
 use stateright::{Model, Property};
 
@@ -18,16 +18,16 @@ use crate::{Case, Size};
 
 const MAX_STALENESS: i8 = 1;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// A relay says how far its own index is, whoever follows it.
+    /// A relay reports the position of its own index, and ignores its followers.
     SettledWithoutFollowers,
     /// A relay that has just started does not wait for followers that it does not know.
     SettlesAtOnceAfterStart,
-    /// Answers of a relay have no age.
+    /// Responses of a relay have no age.
     NoAge,
 }
 
@@ -43,13 +43,13 @@ enum Request {
 struct Reader {
     cursor: i8,
     complete_as_of: Option<i8>,
-    /// What it is going to say.
+    /// The position that it is going to report.
     settled: i8,
-    /// Before this, others may have followed it.
+    /// Before this moment, other followers may have existed.
     started_at: i8,
     request: Request,
     requests: u8,
-    /// At whom it reads from: when its last request came, and up to where it had settled.
+    /// Its lease at the server that it reads from: when its last request arrived, and the position that it had applied.
     lease: Option<(i8, i8)>,
 }
 
@@ -70,28 +70,28 @@ pub struct State {
     restarts: u8,
 }
 
-/// A step of the model, of one reader and of whom it reads from.
+/// A step of the model, with the reader and the server that it reads from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Time goes by.
+    /// Time advances.
     Tick,
-    /// Something is revoked, durably.
+    /// A token is revoked, durably.
     Revoke,
-    /// The node is asked to wait until it holds everywhere.
+    /// The node gets the call with `?wait=everywhere`.
     Call,
-    /// It is looked whether the first relay has settled, or its lease has run out.
+    /// The node checks whether the first relay has applied the revocation, or its lease has expired.
     Look,
-    /// It is computed how far the reader and those behind it have settled.
+    /// The reader computes the position that it and its followers have applied.
     Settle(usize),
     /// A request is sent.
     Send(usize),
-    /// It comes, and its lease is renewed.
+    /// The request arrives, and renews the lease.
     Arrive(usize),
-    /// It is answered.
+    /// The request is answered.
     Answer(usize),
-    /// The answer is taken in.
+    /// The reader applies the response.
     TakeIn(usize),
-    /// The request or its answer is lost.
+    /// The request or its response is lost.
     Lose(usize),
     /// A relay is started again, with nothing in memory.
     Restart(usize),
@@ -103,7 +103,7 @@ pub struct Relays {
     mutation: Mutation,
     readers: usize,
     until: i8,
-    /// Of each reader.
+    /// One bound for each reader.
     requests: [u8; 3],
     restarts: u8,
 }

@@ -1,10 +1,10 @@
-//! What was found about a model and its mutants, as a row of a table.
+//! The result for a model and its mutants, as a row of a table.
 
 use std::fmt;
 
 use crate::{Case, Expected, Found, Size, Suite};
 
-/// What was found about a model: a row of the table in ARCHITECTURE.md, which has one more column.
+/// The result for a model: a row of the table in ARCHITECTURE.md, which has one more column.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     suite: Suite,
@@ -13,10 +13,10 @@ pub struct Row {
     found: usize,
 }
 
-/// Explores a model and its mutants, and shows each variant to `watch`.
+/// Explores a model and its mutants, and passes each variant to `watch`.
 ///
 /// # Errors
-/// What was found that should not be, or was not that should be, of every variant.
+/// The unexpected results of all variants.
 pub fn explore(suite: &Suite, size: Size, threads: usize, watch: impl Fn(&Case, &Found)) -> Result<Row, String> {
     let mut row = Row { suite: *suite, states: 0, mutants: 0, found: 0 };
     let mut errors = String::new();
@@ -45,7 +45,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// A number with a comma before each three digits.
+/// Returns a number with a comma before every three digits.
 #[must_use]
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();

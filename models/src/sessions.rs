@@ -1,20 +1,20 @@
-//! Refreshing against logging out against the reuse of a refresh token, at two nodes whose wall clocks differ.
+//! Refreshes, a logout and the reuse of a refresh token, concurrently, at two nodes whose wall clocks differ.
 //!
-//! *Faithful to:* `session::Rotation::decide`, which every store asks in one step with what it writes; `Sessions` (`refresh`, `end`,
-//! the minting of tokens after the store has decided, `ended`), `Session::revocation`, which lapses with the latest access token
-//! that the row knows of, and the renewal of an access token.
+//! *Faithful to:* `session::Rotation::decide`, which every store calls in the same step in which it writes; `Sessions` (`refresh`, `end`,
+//! the issue of tokens after the store has decided, `ended`), `Session::revocation`, which lapses with the latest access token that
+//! the row records, and the renewal of an access token.
 //!
-//! *Abstractions:* one session. Node A logs out and verifies, node B refreshes, and its wall clock is ahead. The store is one, and
-//! does one thing at a time. Refresh tokens are numbered in the order in which they are drawn.
+//! *Abstractions:* one session. Node A logs out and verifies; node B refreshes, and its wall clock is ahead. There is one store, which
+//! runs one operation at a time. Refresh tokens are numbered in the order of their creation.
 //!
 //! *Bounds:* three refreshes or renewals, an access token lives for 2 units of time of 6, the grace period is 1.
 //!
 //! *Properties:*
-//! - "5 no refresh after a logout": none that begins after a logout was answered gives tokens.
+//! - "5 no refresh after a logout": no refresh that begins after a logout was answered returns tokens.
 //! - "7 revoked as long as it could be accepted": node A knows the revocation, or has a mark that covers it, as long as any access
 //!   token of the session has not expired.
-//! - "5 a lost response logs nobody out": the parent of a successor that has not been used is never taken for reuse.
-//! - "5 reuse is noticed": the parent of a successor that was used gives tokens only within the grace period.
+//! - "5 a lost response ends no session": the parent of a successor that has not been used never counts as reuse.
+//! - "5 reuse is noticed": the parent of a successor that was used returns tokens only within the grace period.
 //! - "5 the chain never forks": no refresh token gets two successors.
 
 use stateright::{Model, Property};
@@ -22,29 +22,29 @@ use stateright::{Model, Property};
 use crate::{Case, Size};
 
 const ACCESS_LIFETIME: u8 = 2;
-/// What a revocation is kept for beside the lifetime; clocks disagree by no more.
+/// The time for which a revocation is kept beyond the lifetime; the maximum clock skew.
 const MARGIN: u8 = 1;
 const CLOCK_AHEAD: u8 = 1;
 const GRACE_PERIOD: u8 = 1;
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// As it was: the parent of a successor that has not been used gets it only within the grace period.
+    /// Earlier code: the parent of a successor that has not been used gets the successor only within the grace period.
     GraceForEverySuccessor,
-    /// The parent of a used successor is forgiven at any time.
+    /// The parent of a used successor is accepted at any time.
     NoGracePeriod,
-    /// An access token's expiry is computed when it is minted, and not when the store decides.
+    /// An access token's expiry is computed when the token is issued, not when the store decides.
     ExpiryAtMint,
-    /// A revocation lapses by today's settings, and not by what the row knows.
+    /// A revocation lapses by today's settings, not by what the row records.
     LapseBySettings,
-    /// A repeated response is not written to the row.
+    /// A repeated response is not recorded in the row.
     RepeatIsNotWritten,
-    /// The row is read, decided upon and written in two steps.
+    /// The row is read and written in two steps.
     ReadThenWrite,
-    /// An access token is renewed without asking the store.
+    /// An access token is renewed without the store.
     RenewWithoutStore,
     /// The index has a revocation before the store.
     IndexBeforeStore,
@@ -54,7 +54,7 @@ pub enum Mutation {
 struct Row {
     current: u8,
     previous: Option<u8>,
-    /// The one before that, and when it was used.
+    /// The previous refresh token, and when it was used.
     used: Option<(u8, u8)>,
     refreshed_at: u8,
     access_expires_at: u8,
@@ -71,17 +71,17 @@ pub struct State {
     requests: u8,
     drawn: u8,
     parents: Vec<u8>,
-    /// What the store has decided for node B: refresh token, and expiry of the access token.
+    /// The decision of the store for node B: refresh token, and expiry of the access token.
     minting: Vec<(u8, u8)>,
-    /// Only in a mutant: what was presented, and the row as it was.
+    /// Only in a mutant: the presented token, and the row as it was read.
     read: Option<(u8, Row)>,
     access_tokens: Vec<u8>,
     refresh_tokens: Vec<u8>,
     a_knows: bool,
     b_knows: bool,
-    /// A client was told that the session has ended.
+    /// A response has reported that the session has ended.
     is_told: bool,
-    /// Node A has answered that, or has read to the end since.
+    /// Node A has sent that response, or has read to the end of the log since.
     a_must_know: bool,
     has_restarted: bool,
     refreshed_after_logout: bool,
@@ -92,15 +92,15 @@ pub struct State {
 /// A step of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Time goes by.
+    /// Time advances.
     Tick,
-    /// Node B is given this refresh token.
+    /// Node B gets this refresh token.
     Refresh(u8),
     /// Only in a mutant: the row is written.
     Write,
-    /// Node B is given an access token, for another one.
+    /// Node B gets an access token to renew.
     Renew,
-    /// The tokens that were decided upon are sent.
+    /// Node B sends the tokens that the store decided on.
     Mint(usize),
     /// Node A logs out.
     LogOut,
@@ -108,7 +108,7 @@ pub enum Action {
     ReadAtA,
     /// Node B reads the log.
     ReadAtB,
-    /// What has lapsed is forgotten everywhere, and marked.
+    /// What has lapsed is removed everywhere, and marked.
     Prune,
     /// Node A is started again, and reads the log.
     RestartA,
@@ -133,7 +133,7 @@ impl OneSession {
         }
     }
 
-    /// `Rotation::decide`, and what the store writes.
+    /// `Rotation::decide`, and the writes of the store.
     fn rotate(&self, state: &mut State, presented: u8, row: Option<Row>) {
         let now = state.now + CLOCK_AHEAD;
         let expires_at = now + ACCESS_LIFETIME;
@@ -296,7 +296,7 @@ impl Model for OneSession {
                     |expires_at: &u8| state.now < *expires_at && expires_at + MARGIN > state.pruned_through;
                 !(state.is_told && state.a_must_know && !state.a_knows && state.access_tokens.iter().any(is_accepted))
             }),
-            Property::always("5 a lost response logs nobody out", |_, state: &State| !state.lost_response_punished),
+            Property::always("5 a lost response ends no session", |_, state: &State| !state.lost_response_punished),
             Property::always("5 reuse is noticed", |_, state: &State| !state.reuse_accepted),
             Property::always("5 the chain never forks", |_, state: &State| {
                 (1..state.parents.len()).all(|index| !state.parents[..index].contains(&state.parents[index]))
@@ -318,7 +318,7 @@ pub fn cases(size: Size) -> Vec<Case> {
     let mutant = |mutation, property| Case::breaks(mutation, property, OneSession { mutation, ..model });
     let mut cases = vec![
         Case::holds("three requests", model),
-        mutant(Mutation::GraceForEverySuccessor, "5 a lost response logs nobody out"),
+        mutant(Mutation::GraceForEverySuccessor, "5 a lost response ends no session"),
         mutant(Mutation::NoGracePeriod, "5 reuse is noticed"),
         mutant(Mutation::ExpiryAtMint, KEPT),
         mutant(Mutation::LapseBySettings, KEPT),

@@ -1,6 +1,6 @@
-//! A backup that is put back table by table while a node runs, as `pg_restore` does without `--single-transaction`.
+//! A backup that is restored table by table while a node runs, as `pg_restore` does without `--single-transaction`.
 //!
-//! *Faithful to:* `restore::Guard` (`check`, `begin_anew`, the removal of keys that came back, the end of sessions from before) and
+//! *Faithful to:* `node::Guard` (`check`, `reset`, the removal of keys that came back, the end of sessions from before) and
 //! `node::kept_keys`. The state of the log, the sessions and the signing keys appear one after the other, in any order.
 //!
 //! *Abstractions:* one node, one session from before the restore, one that begins after it, one key that had been removed. An operator
@@ -8,36 +8,36 @@
 //!
 //! *Bounds:* two restores, one restart.
 //!
-//! *Properties*, once all tables are there and the guard has looked again:
+//! *Properties*, once all tables are there and the guard has checked again:
 //! - "7 a removed key stays removed";
 //! - "7 sessions from before a restore end";
-//! - "a login after the restore lasts": no look ends a session that began after the cut-off.
+//! - "a login after the restore lasts": no check ends a session that began after the cut-off.
 
 use stateright::{Model, Property};
 
 use crate::{Case, Size};
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// As it was: the guard removes keys and ends sessions once, when the log went back.
+    /// Earlier code: the guard removes keys and ends sessions once, when the log went back.
     ActsOnce,
-    /// Accepting a restore does not end sessions that have come back since the last look, and nobody looks for them after it.
+    /// Accepting a restore does not end sessions that came back since the last check, and no later check looks for them.
     AcceptDoesNotLook,
-    /// Keys that came back are left.
+    /// Keys that came back are not removed.
     KeysComeBack,
-    /// Every look ends all sessions, also those that began after the cut-off.
+    /// Every check ends all sessions, also those that began after the cut-off.
     EndsEverySession,
 }
 
 /// A state of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
-    /// The end of the log, and which identity it has; `None` while its table is not there.
+    /// The end of the log and its identity; `None` while its table does not exist.
     log: Option<(u8, u8)>,
-    /// What the mark says: identity and position.
+    /// The mark: identity and position.
     mark: (u8, u8),
     /// Whether a session from before, one from after, and the removed key are in the store.
     old_session: bool,
@@ -51,7 +51,7 @@ pub struct State {
     has_restarted: bool,
 }
 
-/// What a backup brings back, one after the other.
+/// The parts that a backup restores, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Table {
     /// The log and its state.
@@ -67,7 +67,7 @@ pub enum Table {
 pub enum Action {
     /// The tables are dropped.
     Restore,
-    /// This one is filled again.
+    /// This table is restored.
     Fill(Table),
     /// `Guard::check`.
     Check,
@@ -100,7 +100,7 @@ impl Staged {
             // Everything issued until now.
             (state.old_session, state.new_session) = (false, false);
         }
-        // Keys whenever they are read, sessions until the restore is accepted.
+        // Keys are removed at each read, sessions until the restore is accepted.
         if (went_back || looks_again) && self.mutation != Mutation::KeysComeBack {
             state.removed_key = false;
         }
@@ -163,7 +163,7 @@ impl Model for Staged {
                 }
                 state.is_accepted = true;
             }
-            // After the cut-off, once the sessions are there and the guard has acted.
+            // A login after the cut-off, once the sessions are restored and the guard has acted.
             Action::LogIn
                 if state.to_come.is_empty() && state.log == Some(state.mark) && state.identities == state.restores =>
             {

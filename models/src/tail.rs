@@ -1,32 +1,32 @@
-//! The tail that a node serves from memory, when the log gets another identity while reads are under way.
+//! The tail that a node serves from memory, when the log gets another identity while reads are in progress.
 //!
 //! *Faithful to:* `feed::Hub` (`run`, `take`, `head`, `begin`, `restart`, `read_log`) and `feed::tail::Tail` (`take`, `look`). Two
-//! readers of the log, the hub's own and `head` for `?wait=everywhere`, whose answers overtake each other; and a follower.
+//! readers of the log, the hub's own and `head` for `?wait=everywhere`, whose responses overtake each other; and a follower.
 //!
-//! *Abstractions:* no time; what is read is shown at once. The log is another one after a failover, after a backup was put back, or
-//! because the database was replaced: its positions go on after those of the old one, or begin anew.
+//! *Abstractions:* no time; a page is served as soon as it was read. A failover, a restored backup or another database replaces the log:
+//! its positions continue after those of the old one, or start again.
 //!
 //! *Bounds:* entries, and one change of the log.
 //!
 //! *Properties:*
-//! - "3 no gaps": a follower whose cursor is one of the log has every entry of it up to there.
+//! - "3 no gaps": a follower with a cursor of the log has every entry of the log up to that cursor.
 
 use stateright::{Model, Property};
 
 use crate::{Case, Size};
 
-/// What is changed in a mutant.
+/// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
-    /// Nothing: the protocol.
+    /// No change: the protocol itself.
     None,
-    /// As it was: a page is taken in whatever cursor it was asked for with.
+    /// Earlier code: a page is applied whatever cursor it was requested with.
     AnyPageIsTakenIn,
-    /// Of a page and of the tail only the logs are compared, not where it was asked for from.
+    /// A page is applied if its log is the one of the tail, whatever position it was requested from.
     OnlyLogIsCompared,
 }
 
-/// Which log, and after how many of its entries.
+/// A cursor: the log, and the number of its entries before.
 type Cursor = (u8, u8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ struct Page {
     from_start: bool,
 }
 
-/// A read on its way.
+/// A read in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Read {
     None,
@@ -71,23 +71,23 @@ pub struct State {
 /// A step of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Something is revoked.
+    /// A token is revoked.
     Append,
-    /// Another log is in its place.
+    /// Another log replaces the log.
     Replace,
-    /// The hub reads on.
+    /// The hub sends its next read.
     RunSends,
     /// The store answers that.
     RunExecutes,
-    /// The tail takes it in.
+    /// The tail applies the page.
     RunTakesIn,
-    /// Somebody asks where the log ends.
+    /// A caller asks for the end of the log.
     HeadSends,
     /// The store answers that.
     HeadExecutes,
-    /// The answer has come.
+    /// The response has arrived.
     HeadTakesIn,
-    /// The follower asks, and is answered.
+    /// The follower sends a request, and gets the response.
     Follow,
 }
 

@@ -1,4 +1,4 @@
-//! Every model holds, every mutant of it is found, and ARCHITECTURE.md says how many there are.
+//! Every model holds, every mutant is found, and the table in ARCHITECTURE.md has the right numbers.
 
 use protocol_models::{SUITES, Size, explore};
 
@@ -15,7 +15,7 @@ fn holds_and_every_mutant_is_found(name: &str) {
     }
 }
 
-/// One test of each model, and none is forgotten.
+/// Generates one test per model, and a test that every model has one.
 macro_rules! models {
     ($($name:ident),*) => {
         $(#[test]

@@ -1,22 +1,22 @@
-//! A log, and the mark that a node keeps of it.
+//! A log, and a node's mark of it.
 
 use super::Mutation;
 
-/// A revocation, a cut-off, or nothing at all: which revocations it stands for, and something that is its own.
+/// An entry: a revocation, a cut-off, or an empty one. It has the revocations that it covers, and a unique number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub(super) covers: u16,
-    /// Of a cut-off: the identity that the log gets with it.
+    /// For a cut-off: the identity that the log gets with it.
     pub(super) id: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Log {
-    /// The identity that it has before a cut-off gives it another.
+    /// The identity before the first cut-off.
     pub(super) first_id: u8,
     pub(super) lineage: u8,
     pub(super) entries: Vec<Entry>,
-    /// Only in a mutant: whatever is written with a cut-off, the log is called the same.
+    /// Only in a mutant: the log keeps its identity at a cut-off.
     pub(super) keeps_identity: bool,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Mark {
     pub(super) log: u8,
-    /// Which one last raised it; not judged by, but in a mutant.
+    /// The lineage in which the mark was last raised; compared only in a mutant.
     pub(super) lineage: u8,
     pub(super) position: usize,
     pub(super) anchor: Option<(usize, Entry)>,
