@@ -1,17 +1,18 @@
-//! What a protected handler costs: CPU of the server for each request at a fixed rate, against the same handler without a
+//! The cost of a protected handler: processor time of the server per request at a fixed rate, compared with the same handler without a
 //! token.
 //!
-//! `cargo run --release --manifest-path benches/cost/Cargo.toml` prints the tables; `-- SECONDS` measures for so long each. One
-//! handler answers a text that is there, so that nothing but the token costs anything; the other does what an application
-//! does: it asks SQLite for some rows, through sqlx, and answers JSON.
-//! Every variant is a process of its own with one thread, driven in turns with the one that takes no token, so that whatever
-//! else the machine does slows both alike. A turn begins with each token once, which does not count: the processor has just
-//! served another process. The time is what the kernel says that the process ran; of all turns it is the median, and so are
-//! the ratios of a turn to the one before it.
+//! `cargo run --release --manifest-path benches/cost/Cargo.toml` prints the tables; `-- SECONDS` sets the duration of each measurement.
+//! One handler returns a prepared text, so that only the token costs anything. The other does the work of an application: it reads some rows
+//! from SQLite, through sqlx, and returns JSON.
 //!
-//! Whoever sends the requests has a processor of its own, as far as there are two. On the same one a request would be a
-//! switch from one process to the other, and a server would be spared what a request from elsewhere costs: being woken.
-//! axum-jwt-auth is measured as its users get it, on a cryptography of its own.
+//! Every variant is a process of its own with one thread. It takes turns with the variant without a token, so that other load on the
+//! machine slows both equally. A turn begins with each token once, which is not counted: the processor has just run another process. The
+//! time is the run time of the process according to the kernel. The tables have the median over all turns, and the median of the ratios of
+//! a turn to the one before it.
+//!
+//! The sender of the requests has a processor of its own, if there are two. On the same processor, a request would be a switch from one
+//! process to the other, without the cost of a wake-up that a request from another machine has. axum-jwt-auth is measured as its users get
+//! it, with its own cryptography.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -43,20 +44,20 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, SqlitePool, sqlite::SqlitePoolOptions};
 
-/// Requests a second, at equal distances, each over the next connection: so few that a server sleeps between them…
+/// Requests per second, at equal intervals, each on the next connection: few enough that a server sleeps between them.
 const RATE: u32 = 4_000;
-/// …and nearly as many as the slowest server of a text can answer.
+/// Requests per second, nearly as many as the slowest server of the text can answer.
 const HIGH_RATE: u32 = 10_000;
 const CONNECTIONS: usize = 16;
-/// What is measured at a time, after each token was sent once.
+/// The duration of one turn, after each token was sent once.
 const TURN: Duration = Duration::from_millis(250);
-/// Different tokens, as of so many users.
+/// The number of different tokens, each of another user.
 const TOKENS: usize = 1_000;
-/// Tokens and sessions that are revoked, none of them ours.
+/// The number of revoked tokens and sessions, none of them among the measured tokens.
 const REVOKED: usize = 10_000;
 
 const AUDIENCE: &str = "cost";
-/// Whom every token speaks for, and what every handler answers.
+/// The subject of every token, and the text that every handler returns.
 const SUBJECT: &str = "0197f3f2-6d5c-7c43-9c3a-2f1d0f6b7a11";
 
 const TEXT: [(&str, &str); 8] = [
@@ -80,7 +81,7 @@ const ROWS: [(&str, &str); 7] = [
     ("rows-ed25519-axum-jwt-auth", "axum-jwt-auth, Ed25519, no revocation"),
 ];
 
-/// A row that is asked for.
+/// A row that the handler reads.
 #[derive(Serialize, FromRow)]
 struct Item {
     id: i64,
@@ -89,13 +90,13 @@ struct Item {
     store_id: i64,
 }
 
-/// Ten of a thousand items.
+/// Returns ten of a thousand items.
 async fn items(State(items): State<SqlitePool>) -> Json<Vec<Item>> {
     const ITEMS: &str = "SELECT id, name, price, store_id FROM item WHERE store_id = 7 ORDER BY id";
     Json(sqlx::query_as(ITEMS).fetch_all(&items).await.unwrap())
 }
 
-/// One connection, since there is one thread to answer on and a database in memory belongs to its connection.
+/// Opens one connection: there is one thread, and a database in memory belongs to its connection.
 async fn stock() -> SqlitePool {
     const MAKE: &str = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL, price REAL NOT NULL, store_id INTEGER NOT NULL);
         CREATE INDEX item_by_store ON item (store_id);
@@ -106,7 +107,7 @@ async fn stock() -> SqlitePool {
     pool
 }
 
-/// An extractor as the documentation of axum has it.
+/// An extractor as in the documentation of axum.
 struct PlainToken(TheirClaims);
 
 #[derive(Deserialize)]
@@ -164,7 +165,7 @@ impl FromRequestParts<App> for PlainToken {
     }
 }
 
-/// Answers requests of one variant until its standard input ends; says where, and with which tokens.
+/// Serves one variant until the end of standard input; prints its address and its tokens.
 async fn serve(variant: &str) {
     let algorithm = if variant.contains("hs256") { Algorithm::HS256 } else { Algorithm::EdDSA };
     let key = SigningKey::generate(algorithm).unwrap();
@@ -252,7 +253,7 @@ async fn serve(variant: &str) {
     axum::serve(listener, router).await.unwrap();
 }
 
-/// Half of them tokens, half of them sessions.
+/// Returns revocations, half of them of tokens, half of sessions.
 fn revocations(issuer: &Issuer) -> Vec<Revocation> {
     let lapses_at = SystemClock.now().plus(Duration::from_secs(3600));
     let target = |number| match number % 2 {
@@ -267,9 +268,9 @@ struct Server {
     connections: Vec<BufReader<TcpStream>>,
     requests: Vec<String>,
     next: usize,
-    /// Sent and not answered yet.
+    /// The number of requests that are not answered yet.
     open: usize,
-    /// What each turn came to, and that as a part of what the one without a token came to just before.
+    /// The cost of each turn, and its ratio to the turn without a token just before.
     nanos_a_request: Vec<f64>,
     against_none: Vec<f64>,
 }
@@ -301,7 +302,7 @@ impl Server {
         Self { process, connections, requests, next: 0, open: 0, nanos_a_request: Vec::new(), against_none: Vec::new() }
     }
 
-    /// What all threads of it have run so far.
+    /// Returns the run time of all its threads so far.
     fn cpu(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
         let ran = |task: std::io::Result<std::fs::DirEntry>| {
@@ -311,7 +312,7 @@ impl Server {
         tasks.map(ran).sum()
     }
 
-    /// What a request costs at a fixed rate, in nanoseconds.
+    /// Returns the cost of a request at a fixed rate, in nanoseconds.
     fn turn(&mut self, rate: u32) -> f64 {
         self.drive(rate, TOKENS as u32);
         let before = self.cpu();
@@ -320,7 +321,7 @@ impl Server {
         (self.cpu() - before) as f64 / f64::from(requests)
     }
 
-    /// So many requests, each when its time has come, whether or not those before it have been answered.
+    /// Sends requests at their scheduled times, whether or not the earlier ones have been answered.
     fn drive(&mut self, rate: u32, requests: u32) {
         let start = Instant::now();
         for sent in 0..requests {
@@ -413,7 +414,7 @@ fn compare<const N: usize>(
     }
 }
 
-/// The first and the last that we may run on.
+/// Returns the first and the last processor that this process may use.
 fn processors() -> [usize; 2] {
     let ours = sched_getaffinity(None).unwrap();
     let mut usable = (0..CpuSet::MAX_CPU).filter(|&number| ours.is_set(number));
@@ -421,7 +422,7 @@ fn processors() -> [usize; 2] {
     [first, usable.last().unwrap_or(first)]
 }
 
-/// From here on only there.
+/// Restricts this thread to that processor.
 fn run_on(processor: usize) {
     let mut only = CpuSet::new();
     only.set(processor);

@@ -1,6 +1,6 @@
 //! The cost of a durable logout, compared with one commit per logout and with the disk itself.
 //!
-//! `cargo bench -p adieu --bench logout` prints the tables that the README quotes: acknowledged appends to the log, whole
+//! `cargo bench -p adieu --bench logout` prints the tables that BENCHMARKS.md quotes: acknowledged appends to the log, whole
 //! logouts (token verified, session removed, fact appended, index updated), the same by a plain connection that commits
 //! each one separately, and the disk's `fdatasync`. Everything runs on one file below the folder for build products, which must
 //! be on the disk to measure. `ADIEU_BENCH_ONLY` names a part: `appends`,
@@ -250,7 +250,7 @@ impl Node {
         .await;
         let mut tokens = std::mem::take(&mut *tokens.lock().await);
         if order == Order::Random {
-            // By their signatures, by which no tree in the file is sorted.
+            // Sorted by signature: no tree in the file has that order.
             tokens.sort_unstable_by(|one, other| one.rsplit('.').next().cmp(&other.rsplit('.').next()));
         }
         tokens

@@ -1,7 +1,7 @@
 //! The cost of verifying a token: the signature check alone, this crate, and `jsonwebtoken`, on the same tokens.
 //!
-//! `cargo bench -p adieu --bench verify` prints criterion's figures and, at the end, the table that the README
-//! quotes; with `-- nothing`, which matches no benchmark, only the table.
+//! `cargo bench -p adieu --bench verify` prints criterion's figures and, at the end, the table that
+//! BENCHMARKS.md quotes; with `-- nothing`, which matches no benchmark, only the table.
 
 #![allow(
     missing_docs,

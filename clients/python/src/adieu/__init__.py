@@ -1,4 +1,4 @@
-"""Logout for JSON Web Tokens: which tokens have been revoked, known to every process and after every restart.
+"""Logout for JSON Web Tokens: a set of revoked tokens that every process shares and that survives restarts.
 
 >>> from adieu import Blocklist
 >>> BLOCKLIST = Blocklist("https://adieu.example.org", "shop", secret)  # doctest: +SKIP
@@ -6,14 +6,14 @@
 >>> BLOCKLIST.is_revoked(payload)                                       # doctest: +SKIP
 True
 
-1. ``is_revoked`` asks this process's memory and nobody else. It never answers from a memory that is older than
-   ``max_staleness``: then it raises `StaleError`.
+1. ``is_revoked`` is a lookup in this process's memory. If the memory is older than ``max_staleness``, it raises
+   `StaleError`.
 2. ``revoke`` returns when the revocation is on stable storage, and raises when it may not be.
 3. Nothing un-revokes: there is no ``discard``.
 
-``jti in BLOCKLIST`` and ``BLOCKLIST.add(jti)`` are for applications that know the ids of their own tokens and no more.
+``jti in BLOCKLIST`` and ``BLOCKLIST.add(jti)`` are for applications that know only the ids of their own tokens.
 
-`adieu.flask`, `adieu.fastapi` and `adieu.django` are the glue for these frameworks.
+`adieu.flask`, `adieu.fastapi` and `adieu.django` are the integrations for these frameworks.
 """
 
 from adieu.blocklist import Blocklist

@@ -16,36 +16,35 @@ from adieu.index import KEPT_AFTER_EXPIRY, NEVER, Claims, Index, claims_of
 from adieu.node import Node
 
 _MARK_KEPT = 60
-"""For how many seconds it is remembered who used a token up."""
+"""How many seconds the mark of a caller that used a token up is kept."""
 
 _WAIT_FOR_MARK_MS = 20
-"""How long a node may hold back an answer that does not have the mark yet."""
+"""How long the node may hold a request while the feed does not have the mark yet."""
 
 _MOST_AHEAD = 61.0
-"""How many seconds ahead of the clock of a node a cut-off is over at the latest."""
+"""The maximum number of seconds by which a cut-off ends ahead of a node's clock."""
 
 
 class Blocklist:
-    """Knows which tokens have been revoked, and revokes them.
+    """Knows which tokens have been revoked, and revokes tokens.
 
-    `is_revoked` and ``jti in blocklist`` look into this process's memory, which a thread keeps up to date from the
-    node at `url`. `revoke` and `add` return when the node has the revocation on stable storage, and this process knows.
+    `is_revoked` and ``jti in blocklist`` are lookups in this process's memory, which a thread keeps up to date from the
+    node at `url`. `revoke` and `add` return when the revocation is on the node's stable storage and in this memory.
 
-    - `client_id` and `secret` are what ``adieu client add NAME --can follow,revoke`` was given and printed. A byte
-      order mark and the end of a line, as files have them, are not part of the secret.
-    - `issuer` says whose the tokens are that do not say so themselves (no ``iss``), and whose ids ``in`` and `add`
-      mean. The default is the node's own issuer.
-    - `max_staleness`: so many seconds after a logout was answered anywhere, it is known here, or `when_stale` applies.
-      Must not be greater than the node's own.
-    - `when_stale`: ``"refuse"`` raises `StaleError`; ``"accept"`` goes on with what is known, and then the bound no
-      longer holds. Before the first snapshot nothing is known, so that `StaleError` is raised in any case.
-    - `start_timeout`: for so many seconds after the start (or a fork) a look-up waits for the first snapshot before it
-      counts as stale; `max_staleness` unless set. 0 never waits.
-    - `lifetime`: how many seconds a token of the application lives at most. It says how long to keep what is added
-      without `exp`; unless set, as long as any token of the node.
+    - `client_id` and `secret` are the name passed to ``adieu client add NAME --can follow,revoke`` and the secret that
+      it printed. A byte order mark and a line ending, as files have them, are removed from the secret.
+    - `issuer` is the issuer of tokens without ``iss``, and of the ids in ``in`` and `add`. By default the node's own.
+    - `max_staleness`: the bound in seconds. Within this time after a logout was answered anywhere, the memory has it,
+      or `when_stale` applies. At most the node's own.
+    - `when_stale`: past the bound, ``"refuse"`` raises `StaleError`; ``"accept"`` continues with the known revocations,
+      and the bound no longer holds. Before the first snapshot, both raise `StaleError`.
+    - `start_timeout`: how many seconds after the start (or a fork) a lookup waits for the first snapshot before the
+      memory counts as stale; `max_staleness` by default. 0 never waits.
+    - `lifetime`: the maximum lifetime of the application's tokens in seconds: how long to keep what is added without
+      `exp`. By default, as long as any token of the node.
     - `timeout`: how many seconds `revoke` and `add` wait for the node.
-    - `subject_claim`: which claim names the user.
-    - `ssl_context`: for https; `ssl.create_default_context()` unless set.
+    - `subject_claim`: the claim that names the user.
+    - `ssl_context`: for https; `ssl.create_default_context()` by default.
     """
 
     stale_error: type[StaleError] = StaleError
@@ -91,16 +90,16 @@ class Blocklist:
         self._follower = Follower(self._node, self._index, max_staleness, accepts_when_stale=when_stale == "accept")
         self._complete_at = self._follower.stamp
         self._finalizer = weakref.finalize(self, self._follower.close)
-        # At exit the thread goes with the process; nobody is to wait for its connection.
+        # At exit the thread ends with the process, without waiting for its connection.
         self._finalizer.atexit = False
 
     def __contains__(self, jti: object) -> bool:
         """Returns whether the token with this id was revoked by its id alone.
 
-        A logout at the node is the end of a session, so of a token of the node ask `is_revoked`. Raises `StaleError`
-        when it can't be known.
+        A logout at the node ends a session, so use `is_revoked` for tokens of the node. Raises `StaleError` when the
+        memory is stale.
         """
-        # When the index was complete is asked before it is, and what time it is after: a pause between the two counts.
+        # Reads the freshness before the index, and the time after it: a pause in between can only make it stale.
         complete_at = self._complete_at[0]
         if jti in self._tokens:
             return True
@@ -113,12 +112,11 @@ class Blocklist:
     def is_revoked(self, payload: Mapping[str, Any], token: str | bytes | None = None) -> bool:
         """Returns whether the token with this decoded payload has been revoked.
 
-        By its id, with its session, with everything of its user, or with everything of its issuer up to a time. A token
-        without ``iss`` is taken for one of `issuer`. A token without ``jti`` is known by what is signed: give the
-        encoded `token` as well.
+        Checks its id, its session, and the cut-offs of its user and of its issuer. A token without ``iss`` counts as
+        one of `issuer`. A token without ``jti`` is identified by its signing input: pass the encoded `token` as well.
 
-        Raises `StaleError` when it can't be known, `InvalidClaimsError` at a payload that the node would reject, and
-        `TypeError` without ``jti`` and `token`.
+        Raises `StaleError` when the memory is stale, `InvalidClaimsError` for a payload that the node would reject, and
+        `TypeError` if both ``jti`` and `token` are missing.
         """
         claims = claims_of(payload, self._subject_claim, token)
         complete_at = self._complete_at[0]
@@ -131,13 +129,13 @@ class Blocklist:
     def add(self, jti: str, *, exp: float | None = None, keep_until: float | None = None) -> None:
         """Revokes the token with this id. Durable when it returns, and known to this process.
 
-        `exp` is the token's; or `keep_until` is a time by which it has certainly expired. Raises
-        `UnavailableError` when the node can't be reached or can't write, and `RefusedError` when it will not.
+        `exp` is the token's; alternatively, `keep_until` is a time by which the token has expired. Raises
+        `UnavailableError` if the node cannot be reached or cannot write, and `RefusedError` if it rejects the request.
         """
         self._revoke([self._token(jti, self._issuer, exp, keep_until)])
 
     def update(self, jtis: Iterable[str]) -> None:
-        """Revokes all tokens with these ids; as `add` for each, with fewer requests."""
+        """Revokes all tokens with these ids, like `add` for each, with fewer requests."""
         if isinstance(jtis, (str, bytes, Mapping)) or not isinstance(jtis, Iterable):
             raise TypeError(f"several ids of tokens are needed, got {type(jtis).__name__}")
         self._revoke([self._token(jti, self._issuer, None, None) for jti in jtis])
@@ -145,10 +143,11 @@ class Blocklist:
     def revoke(
         self, payload: Mapping[str, Any], token: str | bytes | None = None, *, keep_until: float | None = None
     ) -> None:
-        """Logs the token with this decoded payload out: the token, and its whole session when it has one (``sid``).
+        """Revokes the token with this decoded payload, and its whole session if it has one (``sid``).
 
-        A token without ``jti`` and ``sid`` is known by what is signed: give the encoded `token` as well. `keep_until`,
-        as in `add`, is for a token whose ``exp`` moves on. Raises as `add`, and `TypeError` when the token is missing.
+        A token without ``jti`` and ``sid`` is identified by its signing input: pass the encoded `token` as well.
+        `keep_until`, as in `add`, is for a token whose ``exp`` may be extended. Raises like `add`, and `TypeError` when
+        the token is missing.
         """
         issuer, token_id, session, _, _, expires_at = claims_of(payload, self._subject_claim, token)
         issuer = issuer if issuer is not None else self._issuer
@@ -163,36 +162,35 @@ class Blocklist:
         self._revoke(revocations)
 
     def revoke_once(self, payload: Mapping[str, Any], token: str | bytes | None = None) -> bool:
-        """Uses a token up: revokes it alone, and returns whether this call did it.
+        """Uses a token up: revokes it alone, and returns whether this call was the first.
 
-        Of any number of calls for one token, in all processes and at all nodes, one returns true. So a refresh token
-        of the application is good for one time. Durable when it returns; raises as `is_revoked` and `add`.
+        Of any number of calls for one token, in all processes and at all nodes, one returns true. Use it so that a
+        refresh token of the application works once. Durable when it returns; raises like `is_revoked` and `add`.
         """
-        # Whatever is before the cursor is in the memory that is asked after it.
+        # The memory, which is read after the cursor, has everything before the cursor.
         cursor = self._follower.cursor
         if self.is_revoked(payload, token):
             return False
         claims = claims_of(payload, self._subject_claim, token)
         issuer, token_id, _, _, _, expires_at = claims
         issuer = issuer if issuer is not None else self._issuer
-        # The log has one order, and what is sent together is together there. So whoever finds nothing about the token
-        # between the cursor and its own revocation, which is the one right before its mark, was the first.
+        # The log has one order, and revocations of one request are adjacent. The caller that finds nothing about the
+        # token between the cursor and its own revocation, which is right before its mark, was the first.
         mark = secrets.token_urlsafe(24)
         used = self._token(_text(token_id), issuer, expires_at, None)
         self._revoke([used, self._token(mark, issuer, None, time.time() + _MARK_KEPT)])
         return not self._revoked_before(mark, claims, cursor)
 
     def revoke_subject(self, subject: str | int) -> None:
-        """Ends everything of a user that was issued until now, say after a change of the password.
+        """Revokes all tokens of a user issued until now, for example after a change of the password.
 
         Durable when it returns, and known to this process. It returns once the second of the cut-off is over by the
-        clock of this machine, so that a token that is issued afterwards is good; for an issuer other than the node that
-        is after the seconds that its clock may be ahead: 3 unless the node has it otherwise, a minute at most. Raises
-        as `add`.
+        clock of this machine, so that tokens issued afterwards are good. For an issuer other than the node, it adds the
+        seconds by which that issuer's clock may be ahead: 3 by default, at most a minute. Raises like `add`.
         """
         name = _text(str(subject) if subject.__class__ is int else subject)
         self._revoke([self._wider(self._issuer, subject=name)])
-        # Only the node knows which second that is.
+        # Only the node knows the second of the cut-off.
         answered_at = moment()
         if not self._follower.wait_complete(answered_at, answered_at + int(self._timeout * SECOND)):
             raise self.unavailable_error("the revocation is durable, but was not heard of here in time")
@@ -201,9 +199,9 @@ class Blocklist:
         self._wait_until_past(second)
 
     def wait_ready(self, timeout: float | None = None) -> None:
-        """Waits until the first snapshot is there.
+        """Waits until the first snapshot is loaded.
 
-        Raises `StaleError` when it is not there in time, and `RefusedError` as soon as the node refuses to give it.
+        Raises `StaleError` after the timeout, and `RefusedError` as soon as the node rejects the client.
         """
         until = None if timeout is None else moment() + int(timeout * SECOND)
         if not self._follower.wait_ready(until):
@@ -212,18 +210,18 @@ class Blocklist:
 
     @property
     def staleness(self) -> float | None:
-        """How many seconds ago the memory was certainly complete; none before the first snapshot."""
+        """How many seconds ago the memory was known to be complete; none before the first snapshot."""
         complete_at = self._follower.complete_at
         return None if complete_at is None else (moment() - complete_at) / SECOND
 
     @property
     def is_fresh(self) -> bool:
-        """Whether a look-up can be answered within the bound; for a readiness probe."""
+        """Whether the memory is within the bound; for a readiness probe."""
         complete_at = self._follower.complete_at
         return complete_at is not None and moment() - complete_at <= self._bound
 
     def close(self) -> None:
-        """Stops following. Whatever is asked afterwards is answered as when nothing is heard of the node."""
+        """Stops following. Later lookups behave as when the node is unavailable."""
         self._finalizer()
         self._follower.join()
 
@@ -236,11 +234,11 @@ class Blocklist:
         self.close()
 
     def __len__(self) -> int:
-        """How many ids of tokens are remembered."""
+        """Returns the number of remembered token ids."""
         return len(self._tokens)
 
     def __bool__(self) -> bool:
-        """Always true: an empty one is still asked."""
+        """Returns true, also for an empty blocklist."""
         return True
 
     def __repr__(self) -> str:
@@ -250,19 +248,19 @@ class Blocklist:
         raise TypeError("a Blocklist holds a secret and a thread; make one where it is needed")
 
     def _looks_again(self) -> bool:
-        """For a look-up that met a stale index: whether to look again. Raises when it is to be refused."""
+        """Returns whether a lookup that found a stale index should be repeated. Raises if it must be rejected."""
         follower = self._follower
         if follower.complete_at is None:
             until = follower.started_at + self._start_timeout
             if moment() < until and follower.wait_ready(until):
                 return True
-        # To go on with what is known, something must be.
+        # Continuing with the known revocations requires a first snapshot.
         if self._when_stale == "accept" and follower.has_read_all:
             return False
         raise self._stale()
 
     def _revoked_before(self, mark: str, claims: Claims, cursor: str | None) -> bool:
-        """Whether the log has something about a token between a cursor and the entry right before a mark."""
+        """Returns whether the log revokes the token between a cursor and the entry right before a mark."""
         until = moment() + int(self._timeout * SECOND)
         earlier, last = Index(self._issuer), None
         query: dict[str, str | int] = {"wait": 0}
@@ -285,7 +283,7 @@ class Blocklist:
         raise self.unavailable_error("the token is used up, but by whom was not heard of in time")
 
     def _wait_until_past(self, second: int) -> None:
-        # No cut-off reaches further, so the rest is what the clocks disagree by.
+        # No cut-off reaches further, so a longer wait would be due to clock skew.
         until = moment() + int((_MOST_AHEAD + self._timeout) * SECOND)
         while (left := second + 1 - time.time()) > 0:
             if moment() > until:
@@ -305,7 +303,7 @@ class Blocklist:
             if value is not None and not is_date:
                 raise TypeError(f"{name} must be seconds since 1970, got {value!r:.40}")
         if exp is not None:
-            # Not as `expires_at`, by which the node would look the token up: it is found whatever was said here.
+            # Not as `expires_at`, with which the node would look the token up: a wrong value would hide the revocation.
             revocation["keep_until"] = math.floor(exp)
         elif keep_until is not None:
             revocation["keep_until"] = math.ceil(keep_until)
@@ -316,7 +314,7 @@ class Blocklist:
     def _wider(self, issuer: str | None, **what: str) -> dict[str, Any]:
         revocation = _of(issuer, **what)
         node_issuer = self._index.node_issuer
-        # Of its own users the node knows better, and of the sessions that it has.
+        # The node knows the lifetimes of its own users' tokens and of its own sessions.
         is_foreign = issuer is not None and node_issuer is not None and issuer != node_issuer
         if self._lifetime is not None and ("session" in what or is_foreign):
             revocation["keep_until"] = math.ceil(time.time() + self._lifetime)

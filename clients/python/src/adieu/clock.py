@@ -1,4 +1,4 @@
-"""The clock that freshness is measured with: steady, and going on while the machine sleeps."""
+"""The clock for freshness: steady, and advancing while the machine sleeps."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +9,8 @@ MILLISECOND = 1_000_000
 
 
 def _steady() -> Callable[[], int]:
-    # CLOCK_MONOTONIC stands still in suspend on Linux, and would then call an old index fresh. On macOS it is the one
-    # that goes on, unlike what time.monotonic() reads there.
+    # On Linux, CLOCK_MONOTONIC stops during suspend, and an old index would then count as fresh. On macOS, it is the
+    # clock that advances, unlike the one of time.monotonic().
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
         clock = getattr(time, name, None)
         if clock is not None:
@@ -19,4 +19,4 @@ def _steady() -> Callable[[], int]:
 
 
 moment: Callable[[], int] = _steady()
-"""Nanoseconds since some start. Means nothing in another machine or after a reboot."""
+"""Returns nanoseconds since an unspecified start. Not comparable between machines or across a reboot."""

@@ -1,4 +1,4 @@
-"""For Django REST framework with simplejwt.
+"""The integration for Django REST framework with simplejwt.
 
 In the settings of the project::
 
@@ -8,9 +8,9 @@ In the settings of the project::
     REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["adieu.django.JWTAuthentication"]}
     SIMPLE_JWT = {**SERIALIZERS, "ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
 
-``ADIEU`` takes every argument of `adieu.Blocklist`. A view logs its caller out with
-``blocklist().revoke(request.auth.payload)``, which ends both tokens of the pair, and all that came of them: they have a
-common ``sid``. With a view or an authentication class of simplejwt that does not ask, the project does not start.
+``ADIEU`` accepts every argument of `adieu.Blocklist`. A view logs its caller out with
+``blocklist().revoke(request.auth.payload)``, which ends both tokens of the pair and all tokens refreshed from them, by
+their common ``sid``. A project with a view or an authentication class of simplejwt that does not check fails at start.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +36,7 @@ from adieu.simplejwt import SERIALIZERS
 class _Answered503(APIException):  # type: ignore[misc]
     status_code = 503
     default_code = "unavailable"
-    # What REST framework makes Retry-After of.
+    # REST framework derives Retry-After from this.
     wait = 1
 
     def __init__(self, why: str) -> None:
@@ -62,9 +62,9 @@ class Blocklist(core.Blocklist):
     def revoke(
         self, payload: Mapping[str, Any], token: str | bytes | None = None, *, keep_until: float | None = None
     ) -> None:
-        """As `adieu.Blocklist.revoke`; a sliding token is revoked for as long as it could be refreshed."""
+        """Like `adieu.Blocklist.revoke`; a sliding token is revoked for as long as it could be refreshed."""
         if keep_until is None:
-            # Its id stays the same while its exp moves on.
+            # A refresh extends its exp and keeps its id.
             keep_until = payload.get(api_settings.SLIDING_TOKEN_REFRESH_EXP_CLAIM)
             if keep_until is not None:
                 keep_until = max(keep_until, payload["exp"])
@@ -73,7 +73,7 @@ class Blocklist(core.Blocklist):
 
 @cache
 def blocklist() -> Blocklist:
-    """The one of this project, made from the setting ``ADIEU`` when it is first asked for."""
+    """Returns the blocklist of this project, created from the setting ``ADIEU`` at the first call."""
     for setting, ours in SERIALIZERS.items():
         path = getattr(api_settings, setting)
         if not issubclass(import_string(path), import_string(ours)):
@@ -90,7 +90,7 @@ def blocklist() -> Blocklist:
 
 class _NotRevoked:
     def get_validated_token(self, raw_token: bytes) -> Any:
-        """The token, verified. Revoked ones are answered 401."""
+        """Returns the verified token. A revoked token is answered 401."""
         try:
             with _readable():
                 token = super().get_validated_token(raw_token)  # type: ignore[misc]
@@ -98,75 +98,75 @@ class _NotRevoked:
         except TokenError as error:
             code = "token_revoked" if isinstance(error, _RevokedError) else "token_not_valid"
             raise InvalidToken({"detail": error.args[0], "code": code}) from error
-        # So that it can be revoked by its payload.
+        # So that the token can be revoked by its payload.
         token.payload = _with_id(token)
         return token
 
 
 class JWTAuthentication(_NotRevoked, authentication.JWTAuthentication):  # type: ignore[misc]
-    """simplejwt's, for tokens that are not revoked."""
+    """simplejwt's class of this name, which also rejects revoked tokens."""
 
 
 class JWTStatelessUserAuthentication(_NotRevoked, authentication.JWTStatelessUserAuthentication):  # type: ignore[misc]
-    """simplejwt's without a look at the users' table, for tokens that are not revoked."""
+    """simplejwt's class of this name, which also rejects revoked tokens; it does not query the users' table."""
 
 
 class RefreshToken(tokens.RefreshToken):  # type: ignore[misc]
-    """simplejwt's, with this project's blocklist in place of a table in its database.
+    """simplejwt's class of this name, with the blocklist of this project in place of a table.
 
-    It has a ``sid``, which every token that is made from it has too: revoking one of them ends them all.
+    It has a ``sid``, and so has every token created from it: revoking one of them ends them all.
     """
 
     @classmethod
     def for_user(cls, user: Any) -> "RefreshToken":
-        """A new one, the first of its session."""
+        """Returns a new token, the first of its session."""
         token: RefreshToken = super().for_user(user)
         token["sid"] = uuid4().hex
         return token
 
     def verify(self, *args: Any, **kwargs: Any) -> None:
-        """Also refuses what is revoked."""
+        """Also rejects revoked tokens."""
         with _readable():
             super().verify(*args, **kwargs)
         _require_good(self, ("refresh",))
 
     def blacklist(self) -> None:
-        """Uses it up; durable when it returns. Of several who do it at once, one succeeds."""
+        """Uses the token up; durable when it returns. Of several concurrent calls, one succeeds."""
         if not blocklist().revoke_once(_with_id(self)):
             raise _RevokedError
 
 
 class SlidingToken(tokens.SlidingToken):  # type: ignore[misc]
-    """simplejwt's, with this project's blocklist in place of a table in its database."""
+    """simplejwt's class of this name, with the blocklist of this project in place of a table."""
 
     def verify(self, *args: Any, **kwargs: Any) -> None:
-        """Also refuses what is revoked."""
+        """Also rejects revoked tokens."""
         with _readable():
             super().verify(*args, **kwargs)
         _require_good(self, ("sliding",))
 
     def blacklist(self) -> None:
-        """Revokes it; durable when it returns."""
+        """Revokes the token; durable when it returns."""
         blocklist().revoke(_with_id(self))
 
 
 class TokenObtainPairSerializer(serializers.TokenObtainPairSerializer):  # type: ignore[misc]
-    """simplejwt's, for pairs that end together."""
+    """simplejwt's class of this name, for pairs of tokens that end together."""
 
     token_class = RefreshToken
 
 
 class TokenRefreshSerializer(serializers.TokenRefreshSerializer):  # type: ignore[misc]
-    """simplejwt's, for refresh tokens that are not revoked."""
+    """simplejwt's class of this name, which also rejects revoked refresh tokens."""
 
     token_class = RefreshToken
 
 
 class TokenVerifySerializer(serializers.TokenVerifySerializer):  # type: ignore[misc]
-    """simplejwt's, for tokens of any kind that are not revoked."""
+    """simplejwt's class of this name, which also rejects revoked tokens of any kind."""
 
     def validate(self, attrs: dict[str, Any]) -> Any:
-        """Also refuses what is revoked."""
+        """Also rejects revoked tokens."""
         with _readable():
             validated = super().validate(attrs)
             token = tokens.UntypedToken(attrs["token"])
@@ -175,24 +175,24 @@ class TokenVerifySerializer(serializers.TokenVerifySerializer):  # type: ignore[
 
 
 class TokenBlacklistSerializer(serializers.TokenBlacklistSerializer):  # type: ignore[misc]
-    """simplejwt's: logs out with the refresh token that it is given, the whole session."""
+    """simplejwt's class of this name, which ends the whole session of the refresh token."""
 
     token_class = RefreshToken
 
     def validate(self, attrs: dict[str, Any]) -> Any:
-        """Revokes it."""
+        """Revokes the token and its session."""
         blocklist().revoke(_with_id(self.token_class(attrs["refresh"])))
         return {}
 
 
 class TokenObtainSlidingSerializer(serializers.TokenObtainSlidingSerializer):  # type: ignore[misc]
-    """simplejwt's."""
+    """simplejwt's class of this name, for sliding tokens of this module."""
 
     token_class = SlidingToken
 
 
 class TokenRefreshSlidingSerializer(serializers.TokenRefreshSlidingSerializer):  # type: ignore[misc]
-    """simplejwt's, for sliding tokens that are not revoked."""
+    """simplejwt's class of this name, which also rejects revoked sliding tokens."""
 
     token_class = SlidingToken
 
@@ -204,7 +204,7 @@ class _RevokedError(TokenError):  # type: ignore[misc]
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Makes an invalid token of one with a time that simplejwt can't read, such as milliseconds."""
+    """Treats a token with a time that simplejwt cannot read, such as milliseconds, as invalid."""
     try:
         yield
     except (ArithmeticError, OSError, TypeError, ValueError) as error:
@@ -223,7 +223,7 @@ def _require_good(token: Any, types: tuple[str, ...] | None) -> None:
 
 
 def _with_id(token: Any) -> dict[str, Any]:
-    """The payload, with the id of the token where `adieu` looks for it."""
+    """Returns the payload, with the id of the token where `adieu` looks for it."""
     claim = api_settings.JTI_CLAIM or "jti"
     if claim not in token.payload:
         return {**token.payload, "jti": token_id_of(token.token)}
@@ -234,7 +234,7 @@ def _with_id(token: Any) -> dict[str, Any]:
 
 
 def _require_coverage(default_authentication: Iterable[object]) -> None:
-    """Raises where a view or an authentication class of simplejwt itself is set, which would ask nobody."""
+    """Raises if a view or an authentication class of simplejwt itself is configured: it would accept revoked tokens."""
     bare = "rest_framework_simplejwt."
     for setting, ours in SERIALIZERS.items():
         if str(getattr(api_settings, setting)).startswith(bare):
@@ -249,5 +249,5 @@ def _require_coverage(default_authentication: Iterable[object]) -> None:
             )
 
 
-# While the project starts: whatever view there is, its module imports the authentication classes.
+# Runs while the project starts, because the module of every view imports the authentication classes.
 _require_coverage(getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ()))

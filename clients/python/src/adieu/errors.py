@@ -1,25 +1,25 @@
-"""What can go wrong, by what a caller can do about it."""
+"""The errors, grouped by what the caller can do."""
 
 
 class AdieuError(Exception):
-    """Any of the errors below. None contains a token, an id of one, or the secret."""
+    """The base of the errors below. None contains a token, the id of a token, or the secret."""
 
 
 class StaleError(AdieuError):
-    """Whether the token is revoked can't be known, because nothing was heard of the node for too long.
+    """The client cannot know whether the token is revoked, because it had no news from the node for too long.
 
-    A request that meets it is best answered 503 with ``Retry-After: 1``.
+    Answer the request with 503 and ``Retry-After: 1``.
     """
 
 
 class UnavailableError(AdieuError):
-    """The node did not answer, or could not do it. Nothing is promised: try again, which does no harm."""
+    """The node did not answer, or could not write. The revocation may not be durable; it is safe to repeat the call."""
 
 
 class RefusedError(AdieuError):
-    """The node answered that it will not: wrong credentials, a missing capability, or input that it does not take.
+    """The node rejected the request: wrong credentials, a missing capability, or invalid input.
 
-    Trying again does not help.
+    Repeating the call does not help.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -28,7 +28,7 @@ class RefusedError(AdieuError):
 
 
 class InvalidClaimsError(AdieuError, TypeError):
-    """The payload is none that can be judged: a claim has the wrong type, or there is no ``exp``.
+    """The payload is invalid: a claim has the wrong type, or ``exp`` is missing.
 
-    The node rejects such a token. A request that meets it is best answered 401.
+    The node rejects such a token. Answer the request with 401.
     """

@@ -1,4 +1,4 @@
-"""For FastAPI.
+"""The integration for FastAPI.
 
 >>> blocklist = Blocklist(url, "shop", secret)  # doctest: +SKIP
 >>> current_token = NotRevoked(blocklist, lambda token: jwt.decode(token, key, algorithms=["EdDSA"]))  # doctest: +SKIP
@@ -41,13 +41,13 @@ class Blocklist(blocklist.Blocklist):
 
 
 class NotRevoked:
-    """A dependency: the payload of the bearer token, which is good and not revoked; otherwise 401, or 503 when stale.
+    """A dependency that returns the payload of a good bearer token that is not revoked; otherwise 401, or 503 if stale.
 
-    - `decode` verifies a token and gives its payload. Any exception of it is answered 401.
-    - `types` are the kinds of token that are let in: access tokens unless set otherwise. For the refresh tokens of the
-      application itself it is ``("refresh",)``; those of the node are for the node alone.
+    - `decode` verifies a token and returns its payload. Any exception that it raises is answered 401.
+    - `types` are the accepted kinds of token: by default access tokens. Use ``("refresh",)`` for the application's own
+      refresh tokens; those of the node are for the node alone.
 
-    The payload of a token without ``jti`` gets one, the same everywhere, so that it can be revoked.
+    The payload of a token without ``jti`` gets an id that is the same everywhere, so that it can be revoked.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class NotRevoked:
     async def __call__(
         self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
     ) -> Mapping[str, Any]:
-        """The payload of the token in the request."""
+        """Returns the payload of the token in the request."""
         if credentials is None:
             raise _unauthorized("Not authenticated.")
         token = credentials.credentials
@@ -81,7 +81,7 @@ class NotRevoked:
             if payload["jti"] is None:
                 raise errors.InvalidClaimsError("the claim jti must be text")
             if self._blocklist.staleness is None:
-                # The first snapshot is not there yet: the only time that a look-up waits, so not on the event loop.
+                # Before the first snapshot a lookup waits, so it must not run on the event loop.
                 revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload)
             else:
                 revoked = self._blocklist.is_revoked(payload)
@@ -93,6 +93,6 @@ class NotRevoked:
 
 
 def _unauthorized(detail: str, code: str | None = None) -> HTTPException:
-    # RFC 6750 section 3.1: no code when there was no token.
+    # RFC 6750 section 3.1: no error code if the request has no token.
     challenge = "Bearer" if code is None else f'Bearer error="{code}"'
     return HTTPException(401, detail, {"WWW-Authenticate": challenge})

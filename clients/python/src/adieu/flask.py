@@ -1,7 +1,7 @@
-"""For Flask and Flask-JWT-Extended.
+"""The integration for Flask and Flask-JWT-Extended.
 
-The errors of this `Blocklist` are also Werkzeug's: a view in which one is raised is answered 503 with ``Retry-After``,
-also under flask-smorest and Flask-RESTful, with no error handler to register.
+The errors of this `Blocklist` are also Werkzeug's: if a view raises one, the response is 503 with ``Retry-After``, also
+under flask-smorest and Flask-RESTful, without an error handler.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,7 +20,7 @@ class _Answered503(ServiceUnavailable):
         # The reason is for the log: it names the node and its state.
         super().__init__("Please try again.", retry_after=1)
         self.args = (why,)
-        # What flask-smorest makes its answer of; it leaves the headers of the exception out.
+        # flask-smorest builds its response from this, and ignores the headers of the exception.
         self.data = {"message": self.description, "headers": {"Retry-After": "1"}}
 
 
@@ -39,10 +39,10 @@ class Blocklist(blocklist.Blocklist):
     unavailable_error = UnavailableError
 
     def protect(self, jwt: JWTManager, *, types: Collection[str] = kind.ACCESS) -> None:
-        """Asks for every token that Flask-JWT-Extended verifies, access and refresh tokens alike.
+        """Checks every token that Flask-JWT-Extended verifies, access and refresh tokens alike.
 
-        `types` are the kinds of token that a view takes which does not ask for refresh tokens: access tokens unless set
-        otherwise. A token without ``jti`` gets one in its payload, the same everywhere, so that ``get_jwt()`` can be
+        `types` are the accepted kinds of token in views that do not require refresh tokens: by default access tokens.
+        The payload of a token without ``jti`` gets an id that is the same everywhere, so that ``get_jwt()`` can be
         revoked.
         """
         usual = kind.checked(types) - {"refresh"}
@@ -58,7 +58,7 @@ class Blocklist(blocklist.Blocklist):
 
         @jwt.token_in_blocklist_loader
         def is_revoked(header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
-            # What Flask-JWT-Extended takes for no refresh token it takes for an access token, whatever it says.
+            # Flask-JWT-Extended treats every token that is not a refresh token as an access token.
             expected = ("refresh",) if payload["type"] == "refresh" else usual
             if not kind.is_one_of(expected, header, payload):
                 raise pyjwt.InvalidTokenError("the token is of another kind")

@@ -1,8 +1,8 @@
-"""What keeps the index up to date, and knows how fresh it is.
+"""Keeps the index up to date and tracks its staleness.
 
-A read proves one thing: whatever was acknowledged before it was *sent* is in its answer. So the moment before it is
-taken, on the steady clock of this machine; once its page is in the index, the index is known to have been complete
-then. No clocks of two machines are compared, and an answer that comes late proves nothing that it should not.
+Everything that was acknowledged before a read was *sent* is in its response. The follower therefore takes the moment
+before it sends the read, on the steady clock of this machine. Once the page is in the index, the index was complete as
+of that moment. Clocks of two machines are never compared, and a late response proves nothing about a later time.
 """
 
 import contextlib
@@ -23,27 +23,27 @@ from adieu.node import Node, Page
 logger = logging.getLogger("adieu")
 
 OFFSET = 1 << 62
-"""What is added to a moment in `Follower.stamp`, so that zero is longer ago than any bound."""
+"""Added to the moment in `Follower.stamp`, so that zero is longer ago than any bound."""
 
 _FIRST_RETRY = 0.02
 _SLOWEST_RETRY = 0.5
 _SLOWEST_RETRY_WHEN_REFUSED = 5.0
-"""Wrong credentials rarely become right, but they do, when somebody adds the client again."""
+"""Rejected credentials may become valid when an operator adds the client again."""
 
 _LONGEST_WAIT_MS = 30_000
 
 
 _WIPE_ON_FORK = 18
-"""`MADV_WIPEONFORK` of Linux, which the standard library does not name."""
+"""`MADV_WIPEONFORK` of Linux, for which the standard library has no name."""
 
 
 class Follower:
-    """A daemon thread that reads the feed. In a process that forks, each child gets one of its own.
+    """A daemon thread that reads the feed. After a fork, each child gets a thread of its own.
 
-    Python tells of a fork, but not when C code forks, as uWSGI does. So how fresh the index is lies in memory that a
-    fork wipes: a look-up in the child finds that nothing is known to be fresh, and then that the process is another.
-    Nor does uWSGI stop other threads while it forks, which may leave the child waiting for ever for what they held. So
-    no thread begins before it has: the first look-up in a worker begins it.
+    Python reports a fork, except when C code forks, as uWSGI does. The freshness of the index is therefore in memory
+    that a fork wipes: a lookup in the child finds that the index is stale, and then that the process is another. uWSGI
+    does not stop other threads while it forks either, and the child may then wait forever for a lock that one of them
+    held. Under uWSGI the thread therefore starts after the fork, with the first lookup in a worker.
     """
 
     def __init__(self, node: Node, index: Index, max_staleness: float, *, accepts_when_stale: bool) -> None:
@@ -51,19 +51,19 @@ class Follower:
         self._index = index
         self._accepts_when_stale = accepts_when_stale
         self._staleness_ms = int(max_staleness * 1000)
-        # A quarter: one read may fail and be repeated before anybody is refused.
+        # A quarter of the bound: one read may fail and be repeated before the index is stale.
         self._wait_ms = min(self._staleness_ms // 4, _LONGEST_WAIT_MS)
-        # A node that says nothing for longer has gone, or the way to it has.
+        # After this time without a response, the node or the network counts as unavailable.
         self._patience = self._wait_ms / 1000 + max(max_staleness, 1.0)
         self.cursor: str | None = None
-        """How far the feed has been read: whatever is before it is in the index."""
+        """The position up to which the feed is in the index."""
         self._closed = False
         self.stamp = _wiped_by_a_fork()
-        """The moment at which the index is known to have been complete, plus `OFFSET`; zero when it never was."""
+        """The moment as of which the index is complete, plus `OFFSET`; zero when it never was."""
         self.has_read_all = False
-        """Whether the index was ever complete, here or in the process that this one was forked from."""
+        """Whether the index was ever complete, in this process or in its parent before the fork."""
         _require_threads()
-        # First, so that a fork in between forgets neither this nor its thread.
+        # Before the thread starts, so that a fork in between handles this follower and its thread.
         _all.add(self)
         self._begin(with_thread=not _uwsgi_forks_later())
 
@@ -72,11 +72,11 @@ class Follower:
         self._process = os.getpid()
         self.started_at = moment()
         self.error: AdieuError | None = None
-        """Why the last read failed; none when it did not."""
+        """The error of the last read; none when it succeeded."""
         self._heard = False
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        # Drawn by the system, so that two processes that were one never share it.
+        # From the operating system's random source, so that a process and its fork never share it.
         self._id = secrets.token_urlsafe(12)
         self._thread: threading.Thread | None = None
         if with_thread:
@@ -85,13 +85,13 @@ class Follower:
 
     @property
     def complete_at(self) -> int | None:
-        """The moment at which the index is known to have been complete, in this process; none when it never was."""
+        """The moment as of which the index is complete, in this process; none when it never was."""
         self.run_here()
         stamp: int = self.stamp[0]
         return stamp - OFFSET if stamp else None
 
     def run_here(self) -> None:
-        """Begins anew in a process that was forked without a word to Python. Cheap, but not for every look-up."""
+        """Restarts in a process whose fork Python did not report. Cheap, but not for every lookup."""
         if self._is_to_begin():
             with _beginning:
                 if self._is_to_begin():
@@ -112,12 +112,12 @@ class Follower:
             self._changed.notify_all()
 
     def join(self) -> None:
-        """After `close`, lets the thread come to its end, unless that takes long."""
+        """After `close`, waits for the thread to end, with a timeout."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(1 + self._wait_ms / 1000)
 
     def wait_ready(self, until: int | None) -> bool:
-        """Waits until the whole feed has been read once in this process, or the node has refused, or that moment."""
+        """Waits until this process has read the whole feed once, the node rejects the client, or the moment `until`."""
         self.run_here()
         if self._thread is None:
             self._read_without_a_thread(until)
@@ -132,7 +132,7 @@ class Follower:
             return True
 
     def _read_without_a_thread(self, until: int | None) -> None:
-        """What the thread does, by whoever waits for it: as uWSGI loads the application."""
+        """Reads the feed on the caller's thread, while uWSGI loads the application."""
         while not self._closed and not self.stamp[0] and (until is None or moment() < until):
             try:
                 self._catch_up(self._stop)
@@ -143,7 +143,7 @@ class Follower:
                 self._stop.wait(_FIRST_RETRY)
 
     def wait_complete(self, since: int, until: int) -> bool:
-        """Waits until the index is known to have been complete at the one moment, or until the other one."""
+        """Waits until the index is complete as of the moment `since`, or until the moment `until`."""
         with self._changed:
             while self.stamp[0] < since + OFFSET:
                 left = (until - moment()) / SECOND
@@ -153,15 +153,15 @@ class Follower:
             return True
 
     def _before_fork(self) -> None:
-        # So that the child has all of a page and its cursor, or nothing of it.
+        # So that the child has a page with its cursor, or neither.
         self._index.lock.acquire()
 
     def _after_fork_in_parent(self) -> None:
         self._index.lock.release()
 
     def _after_fork_in_child(self) -> None:
-        # The facts stay, because facts only add up. How fresh they are does not: the node knows nothing of this process
-        # yet, so a logout that waits for everyone would not wait for it.
+        # The revocations stay, because revocations only accumulate. The freshness does not: the node does not know this
+        # process yet, so `?wait=everywhere` would not wait for it.
         self._index.lock = threading.Lock()
         self._node.after_fork()
         if self._closed:
@@ -178,19 +178,19 @@ class Follower:
                 self._failed(error, stop)
             except BadFactError as error:
                 self._failed(UnavailableError(str(error)), stop)
-            except Exception as error:  # noqa: BLE001  A thread that ended would leave everything refused for ever.
+            except Exception as error:  # noqa: BLE001  If the thread ended, every later check would be rejected.
                 self._failed(UnavailableError(f"an unexpected {type(error).__name__}: {error}"), stop)
             else:
                 retry = _FIRST_RETRY
                 continue
             slowest = _SLOWEST_RETRY_WHEN_REFUSED if isinstance(self.error, RefusedError) else _SLOWEST_RETRY
-            # Spread, so that not every follower comes at once when the node is back.
+            # With jitter, so that the followers do not all return at once when the node is back.
             stop.wait(min(retry, slowest) * random.uniform(0.5, 1))  # noqa: S311
             retry = min(retry * 2, slowest)
 
     def _catch_up(self, stop: threading.Event) -> None:
-        """Reads until a page was the last."""
-        # Whoever comes anew wants to know at once that there is nothing new.
+        """Reads pages until the end of the log."""
+        # A follower without a successful read wants an immediate response, even if there is nothing new.
         wait = self._wait_ms if self._heard else 0
         while True:
             asked_at = moment()
@@ -209,7 +209,7 @@ class Follower:
 
     def _query(self, wait: int) -> dict[str, str | int]:
         query: dict[str, str | int] = {"wait": wait, "follower": self._id, "max_staleness": self._staleness_ms}
-        # Only pages that are in the index are behind this cursor, so sending it tells the node that they are.
+        # The cursor covers only pages that are in the index, so sending it acknowledges them.
         if self.cursor is not None:
             query["after"] = self.cursor
         if self._accepts_when_stale:
@@ -238,7 +238,7 @@ class Follower:
         with self._changed:
             self.error = None
             if not self._closed:
-                # Never back: a node that lags for a while takes nothing of what another has proved.
+                # The moment never goes back: a node that lags does not undo the proof of another.
                 self.stamp[0] = max(self.stamp[0], complete_at + OFFSET)
                 self.has_read_all = True
             self._changed.notify_all()
@@ -247,7 +247,7 @@ class Follower:
         if stop.is_set():
             return
         self._heard = False
-        # Once an outage, not once a try.
+        # Logs once per outage, not once per retry.
         if self.error is None:
             logger.warning(
                 "revocations can't be followed: %s; unless that changes within %g s, tokens are %s",
@@ -261,7 +261,7 @@ class Follower:
 
 
 def stale(follower: Follower, max_staleness: float, kind: type[StaleError]) -> StaleError:
-    """What to raise when the index is too old."""
+    """Returns the error to raise when the index is stale."""
     why = f": {follower.error}" if follower.error is not None else ""
     if not follower.stamp[0]:
         return kind(f"the revocations have not been read yet{why}")
@@ -269,22 +269,22 @@ def stale(follower: Follower, max_staleness: float, kind: type[StaleError]) -> S
 
 
 def _require_threads() -> None:
-    """Raises where no thread of Python ever runs, as under older versions of uWSGI unless set otherwise."""
+    """Raises if Python threads never run, as by default under older versions of uWSGI."""
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and not getattr(uwsgi, "has_threads", True) and not getattr(uwsgi, "loop", None):
         raise RuntimeError("uWSGI runs no threads of Python: set enable-threads, or nothing is ever heard of the node")
 
 
 def _uwsgi_forks_later() -> bool:
-    """Whether uWSGI is loading the application in the process that it will fork the workers from."""
+    """Returns whether uWSGI is loading the application in the process that it will fork the workers from."""
     uwsgi = sys.modules.get("uwsgi")
     return uwsgi is not None and uwsgi.worker_id() == 0
 
 
 def _wiped_by_a_fork() -> memoryview:
-    """Room for a number that is zero in every child of this process."""
+    """Returns memory for a number that is zero in every child of this process."""
     room: mmap.mmap | bytearray = bytearray(8)
-    # Elsewhere than on Linux a fork that Python is not told of is found out when the bound is over.
+    # On other systems than Linux, a fork that Python does not report is detected when the bound has passed.
     with contextlib.suppress(AttributeError, OSError, ValueError):
         page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         page.madvise(_WIPE_ON_FORK)
@@ -295,11 +295,11 @@ def _wiped_by_a_fork() -> memoryview:
 _all: "weakref.WeakSet[Follower]" = weakref.WeakSet()
 _forking: list[Follower] = []
 _beginning = threading.Lock()
-"""Held while a follower begins anew in a process whose fork Python was not told of."""
+"""Held while a follower restarts in a process whose fork Python did not report."""
 
 
 def _before_fork() -> None:
-    # In one order, for two threads that fork at once.
+    # In a fixed order, so that two threads that fork at once do not deadlock.
     followers = sorted(_all, key=id)
     for follower in followers:
         follower._before_fork()
@@ -308,7 +308,7 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     followers = _forking.copy()
-    # Before the locks are let go of, since another thread may be waiting to fork.
+    # Before the locks are released, because another thread may be waiting to fork.
     _forking.clear()
     for follower in followers:
         follower._after_fork_in_parent()

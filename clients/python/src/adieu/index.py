@@ -1,10 +1,10 @@
 """The revocations in memory.
 
-1. Facts only add up: the order in which they arrive does not matter, and a second one about the same thing never
+1. Revocations only accumulate: the order of their arrival does not matter, and a second one of the same target never
    weakens the first.
-2. Readers take no lock. Whoever changes something holds `Index.lock`, which is also held while the process forks.
-3. A fact is forgotten only when the node has said that it has lapsed *and* the clock here agrees. From then on a token
-   that it could match counts as revoked by its ``exp`` alone, so that a clock that goes back revives nothing.
+2. Readers take no lock. Writers hold `Index.lock`, which is also held while the process forks.
+3. A revocation is removed only when it has lapsed at the node *and* by the local clock. From then on, a token that it
+   could match counts as revoked by its ``exp`` alone, so that a clock that goes back revives no token.
 """
 
 import base64
@@ -18,22 +18,22 @@ from typing import Any
 from adieu.errors import InvalidClaimsError
 
 KEPT_AFTER_EXPIRY = 120
-"""A revocation is kept for so many seconds after the last token that it matches: leeway, and clocks that disagree."""
+"""How many seconds a revocation is kept after the last token that it matches expires: leeway and clock skew."""
 
 NEVER = 1 << 62
-"""When a fact lapses whose time is not known yet."""
+"""The time at which a revocation lapses if its time is not known yet."""
 
 _SLOT_BITS = 8
-"""Facts are forgotten in groups of those that lapse within 256 seconds."""
+"""Revocations are removed in groups of those that lapse within 256 seconds."""
 
 _LATEST = 253_402_300_799
-"""The end of the year 9999. What is later is milliseconds by mistake."""
+"""The end of the year 9999. A later time is in milliseconds by mistake."""
 
 _LONGEST = 512
 """No revocation names an id of more bytes."""
 
 _SHORT = _LONGEST // 4
-"""So many characters are never more bytes."""
+"""A text of at most this many characters never exceeds `_LONGEST` bytes."""
 
 
 _SIGNED = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]*")
@@ -41,7 +41,7 @@ _SIGNED = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]*")
 
 
 class BadFactError(ValueError):
-    """A fact that this version can't read. It can't be left out: what it ends would be accepted."""
+    """A revocation that this version cannot read. Skipping it would accept the tokens that it revokes."""
 
 
 class Lapsing:
@@ -54,7 +54,7 @@ class Lapsing:
         self._due: dict[int, list[str]] = {}
 
     def put(self, name: str, lapses_at: int) -> None:
-        """Remembers until then, or longer if that was known before."""
+        """Remembers the id until this time, or until the time known before if that is later."""
         known = self.lapses.get(name)
         if known is not None and known != NEVER and known >= lapses_at:
             return
@@ -62,14 +62,14 @@ class Lapsing:
         self._due.setdefault(lapses_at >> _SLOT_BITS, []).append(name)
 
     def put_until_told(self, name: str, lapses_at: int) -> None:
-        """Remembers what the node will say better."""
+        """Remembers the id until the feed brings the time at which it lapses."""
         if lapses_at != NEVER:
             self.put(name, lapses_at)
         else:
             self.lapses.setdefault(name, NEVER)
 
     def forget(self, now: int) -> list[str]:
-        """Forgets what has lapsed, and says what that was."""
+        """Removes the ids that have lapsed, and returns them."""
         forgotten = []
         for slot in [slot for slot in self._due if (slot + 1) << _SLOT_BITS <= now]:
             for name in self._due.pop(slot):
@@ -80,7 +80,7 @@ class Lapsing:
 
 
 class Facts:
-    """What has ended of one issuer."""
+    """The revocations of one issuer."""
 
     __slots__ = ("cut_offs", "everything_until", "sessions", "subjects", "tokens")
 
@@ -92,23 +92,23 @@ class Facts:
         self.everything_until = -1
 
     def end_subject(self, name: str, issued_until: int, lapses_at: int) -> None:
-        """Everything of a subject that was issued until then; the latest of several counts."""
+        """Revokes everything of a subject issued until a time; the latest of several counts."""
         self.cut_offs[name] = max(issued_until, self.cut_offs.get(name, -1))
         self.subjects.put(name, lapses_at)
 
     def end_everything(self, issued_until: int) -> None:
-        """Everything that was issued until then. One number an issuer, so it is never forgotten."""
+        """Revokes everything issued until a time. One number per issuer, so it is never removed."""
         self.everything_until = max(issued_until, self.everything_until)
 
     def forget(self, now: int) -> None:
-        """Forgets what has lapsed."""
+        """Removes what has lapsed."""
         self.tokens.forget(now)
         self.sessions.forget(now)
         for name in self.subjects.forget(now):
             del self.cut_offs[name]
 
     def absorb(self, other: "Facts") -> None:
-        """Takes in what is known of another name of the same issuer."""
+        """Adds the revocations that are known under another name of the same issuer."""
         for mine, theirs in ((self.tokens, other.tokens), (self.sessions, other.sessions)):
             for name, lapses_at in theirs.lapses.items():
                 mine.put_until_told(name, lapses_at)
@@ -118,7 +118,7 @@ class Facts:
 
 
 class Index:
-    """All facts, by issuer. `own` are those of the issuer that tokens without ``iss`` are from."""
+    """All revocations, by issuer. `own` has those of the issuer of tokens without ``iss``."""
 
     def __init__(self, issuer: str | None) -> None:
         self.lock = threading.Lock()
@@ -130,7 +130,7 @@ class Index:
         self._forgotten_slot = 0
 
     def of(self, issuer: str | None) -> Facts:
-        """What has ended of an issuer; of our own when the token names none."""
+        """Returns the revocations of an issuer; `own` if the token names none."""
         if issuer is None:
             return self.own
         facts = self._by_issuer.get(issuer)
@@ -139,9 +139,9 @@ class Index:
         return facts
 
     def name_node(self, issuer: str) -> bool:
-        """Learns the issuer that the node calls its own; returns whether it was another one before.
+        """Sets the node's own issuer; returns whether it was another one before.
 
-        Needs the lock. Both are ours from then on: renaming a node must not revive what was revoked under its old name.
+        Needs the lock. Both names count as own from then on: renaming a node must not revive what was revoked before.
         """
         before, self.node_issuer = self.node_issuer, issuer
         if before == issuer:
@@ -154,9 +154,9 @@ class Index:
         return before is not None
 
     def extend(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Takes facts in, as the feed writes them. Needs the lock.
+        """Applies entries of the feed. Needs the lock.
 
-        Raises `BadFactError` at one that it can't read.
+        Raises `BadFactError` for an entry that it cannot read.
         """
         for entry in entries:
             try:
@@ -175,8 +175,8 @@ class Index:
                 raise BadFactError("the node tells of a revocation that can't be read") from error
 
     def forget_lapsed(self, pruned_through: int) -> None:
-        """Learns how far the node has forgotten, and forgets the same. Needs the lock."""
-        # The mark comes first: a reader looks at the facts, then at the mark, and so sees one of the two.
+        """Raises the mark to the node's, and removes what has lapsed. Needs the lock."""
+        # The mark is raised first: a reader reads the revocations, then the mark, and so sees one of the two.
         self.pruned_through = max(self.pruned_through, pruned_through)
         limit = min(self.pruned_through, int(time.time()))
         if limit >> _SLOT_BITS == self._forgotten_slot:
@@ -186,15 +186,15 @@ class Index:
             facts.forget(limit)
 
     def is_revoked(self, claims: "Claims") -> bool:
-        """Whether a fact matches the token, or one that could have is forgotten.
+        """Returns whether a revocation matches the token, or one that could have matched it was removed.
 
-        Raises `TypeError` for a token that has no id, and `InvalidClaimsError` for one that lives for ever.
+        Raises `TypeError` for a token without an id, and `InvalidClaimsError` for a token that never expires.
         """
         issuer, token_id, session, subject, issued_at, expires_at = claims
         if token_id is None:
             raise TypeError("a token without jti is known by itself: give it as token")
         facts = self.own if issuer is None else self._by_issuer.get(issuer, _NOTHING)
-        # An id that was added without its issuer is found too: what `in` says, this says.
+        # An id that was added without its issuer is found too, so that this agrees with `in`.
         if token_id in facts.tokens.lapses or token_id in self.own.tokens.lapses:
             return True
         if session is not None and session in facts.sessions.lapses:
@@ -212,16 +212,16 @@ class Index:
 
 
 Claims = tuple[str | None, str | None, str | None, str | None, int | None, int | None]
-"""Of a token: its issuer, its id, its session, its subject, when it was issued, and when it expires."""
+"""The claims of a token: issuer, id, session, subject, time of issue, and expiry."""
 
 
 def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes | None = None) -> Claims:
-    """Returns what matters of the payload of a token whose signature and claims were verified by whoever decoded it.
+    """Returns the relevant claims of the payload of a verified token.
 
-    `token` is the encoded token, which names a token that has no ``jti``; see `token_id_of`. Raises
-    `InvalidClaimsError` at a claim that the node would reject.
+    `token` is the encoded token, which identifies a token without ``jti``; see `token_id_of`. Raises
+    `InvalidClaimsError` for a claim that the node would reject.
     """
-    # What is as it should be costs no call: this is done for every request.
+    # A valid claim costs no function call, because this runs for every request.
     try:
         get = payload.get
     except AttributeError:
@@ -231,7 +231,7 @@ def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes
         issuer = _name("iss", issuer, payload)
     token_id = get("jti")
     if token_id.__class__ is not str or not 0 < len(token_id) <= _SHORT:
-        # Flask-JWT-Extended makes a missing one null.
+        # Flask-JWT-Extended turns a missing one into null.
         if token_id is not None:
             token_id = _name("jti", token_id, payload)
         elif token is not None:
@@ -255,13 +255,14 @@ def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes
 
 
 def token_id_of(token: str | bytes) -> str:
-    """Returns the id of an encoded token that has no ``jti``: the SHA-256 of what is signed, in base64url.
+    """Returns the id of an encoded token that has no ``jti``: the SHA-256 of its signing input, in base64url.
 
-    Not of the signature, which some algorithms write in several ways. The node and all clients use the same one.
+    The signature is not included, because some algorithms have several encodings of it. The node and all clients use
+    the same id.
     """
     if isinstance(token, str):
         token = token.encode("ascii", "replace")
-    # Of anything else, such as a header with its scheme, the id would be another one, and "not revoked" no answer.
+    # Any other text, such as a header with its scheme, would have another id and count as not revoked.
     if not isinstance(token, bytes) or not _SIGNED.fullmatch(token):
         raise TypeError("the token must be a signed JWT, as it was sent")
     signed, _, _ = token.rpartition(b".")
@@ -280,9 +281,9 @@ def _name(claim: str, value: object, payload: Mapping[str, Any]) -> str | None:
 
 
 def _subject(claim: str, value: object, payload: Mapping[str, Any]) -> str | None:
-    """A subject may be a whole number, as older applications have it: 7 is then the same as "7"."""
+    """Returns the subject as text. It may be a whole number, as in older applications: 7 is the same as "7"."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        # What is larger is not read alike everywhere, as many programs read numbers as floats.
+        # Programs that read numbers as floats would read larger numbers differently.
         if abs(value) < 1 << 53 and value == int(value):
             return str(int(value))
         raise InvalidClaimsError(f"the claim {claim} must be text, or a whole number below 2^53")
@@ -292,9 +293,9 @@ def _subject(claim: str, value: object, payload: Mapping[str, Any]) -> str | Non
 def _date(claim: str, value: object, payload: Mapping[str, Any]) -> int | None:
     if value is None and claim not in payload:
         return None
-    # Not a number is no number that compares.
+    # NaN fails the comparison.
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LATEST:
-        # Down, as the node does it: a fraction never makes a life longer.
+        # Rounded down, as at the node: a fraction never extends a token's life.
         return int(value // 1)
     raise InvalidClaimsError(f"the claim {claim} must be seconds since 1970")
 

@@ -1,6 +1,6 @@
-"""What kind of token it is, by all that says so: the header's ``typ``, and the claims that issuers use for it.
+"""The kind of a token, by the header's ``typ`` and the claims that issuers use for it.
 
-A refresh token or an identity token is signed with the same key as an access token, so a good signature is not enough.
+A refresh token or an identity token has the same signing key as an access token, so a good signature is not enough.
 """
 
 import base64
@@ -9,37 +9,37 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 ACCESS = ("access",)
-"""What is accepted unless set otherwise."""
+"""The kinds that are accepted by default."""
 
 CLAIMS = ("type", "token_type", "token_use", "typ")
-"""Of Flask-JWT-Extended and Adieu, of simplejwt, of Cognito, and of Keycloak."""
+"""The claims of Flask-JWT-Extended and Adieu, of simplejwt, of Cognito, and of Keycloak."""
 
 _OTHER_NAMES = {
     "access_token": "access",
     "at+jwt": "access",
     "refresh_token": "refresh",
-    # These say how a token is sent and how it is written, and nothing of what it is for.
+    # These name how a token is sent and its format, not its kind.
     "bearer": None,
     "jwt": None,
 }
 
 
 def checked(types: Collection[str]) -> frozenset[str]:
-    """Returns the kinds that are let in, if they are a collection of names and not one name."""
+    """Returns the accepted kinds. Raises `TypeError` if they are one name instead of a collection."""
     if isinstance(types, str):
         raise TypeError(f"types must be a collection of names, such as ({types!r},)")
     return frozenset(map(_lower, types))
 
 
 def is_one_of(types: Collection[str], header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
-    """Returns whether header and payload together name one kind of token, which is one of these.
+    """Returns whether header and payload together name one kind of token, and it is one of these.
 
-    A token that names none is taken for an access token. The names are compared without regard to case.
+    A token without a kind counts as an access token. The comparison ignores case.
     """
     named = set()
     if "typ" in header:
         typ = header["typ"]
-        # A media type (RFC 7515 section 4.1.9).
+        # `typ` is a media type (RFC 7515 section 4.1.9).
         named.add(_kind(_lower(typ).removeprefix("application/") if isinstance(typ, str) else typ))
     for claim in CLAIMS:
         if claim in payload:
@@ -61,12 +61,12 @@ def header_of(token: str | bytes) -> Mapping[str, Any]:
 
 def _kind(name: object) -> str | None:
     if not isinstance(name, str):
-        # Of a wrong type, which is no kind that anybody accepts.
+        # A value of a wrong type: a kind that is never accepted.
         return ""
     name = _lower(name)
     return _OTHER_NAMES.get(name, name)
 
 
 def _lower(name: str) -> str:
-    # ASCII alone, as the node compares: beyond it, other letters have the same ones in lower case.
+    # ASCII only, as at the node: some other letters have an ASCII letter as their lower case.
     return name.lower() if name.isascii() else name

@@ -1,8 +1,8 @@
-"""Talking to a node over HTTP.
+"""The HTTP connection to a node.
 
-1. No redirect is followed and no proxy asked: the credentials go to the address that was given, and nowhere else.
-2. Every wait and every answer has a limit.
-3. Connections are kept and shared by threads, and never by processes: see `Node.after_fork`.
+1. The client follows no redirect and uses no proxy: the credentials go to the configured address only.
+2. Every wait and every response has a limit.
+3. Connections are reused and shared by threads, never by processes: see `Node.after_fork`.
 """
 
 import base64
@@ -18,37 +18,37 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-# Imported by the standard library when a connection is first made; in a process that forks meanwhile, the child would
-# wait for that import for ever.
+# The standard library imports this module with the first connection. If the process forked during that import, the
+# child would wait for it forever.
 import encodings.idna  # noqa: F401  isort: skip
 
 from adieu.errors import AdieuError, RefusedError, UnavailableError
 
 MOST_BYTES = 16 * 1024 * 1024
-"""The longest answer that is read. A node sends no longer pages."""
+"""The maximum length of a response. A node sends no longer pages."""
 
 MOST_ENTRIES = 65_536
-"""The most revocations of one page. A node sends no more."""
+"""The maximum number of entries of a page. A node sends no more."""
 
 _MOST_VALUES = 16 * MOST_ENTRIES
-"""The most values of one answer. In memory each takes many times its bytes, so those alone are no bound."""
+"""The maximum number of values in a response. A limit on bytes is not enough: in memory, a value takes many times more."""
 
 MOST_AT_ONCE = 100
-"""How many revocations are sent in one request, well within what a node takes."""
+"""The number of revocations in one request, well below the maximum of a node."""
 
 _OF_A_BODY = {"Content-Type": "application/json", "Prefer": "wait=0"}
-"""The node is not to wait until a cut-off is over: that is waited for here, by the clock of this machine (RFC 7240)."""
+"""The node should not wait until a cut-off is over: the client waits, by the clock of this machine (RFC 7240)."""
 
 _MOST_IDLE = 4
 _LONGEST_MESSAGE = 300
 
 _HUNG_UP = (ConnectionError, http.client.RemoteDisconnected, http.client.BadStatusLine, ssl.SSLEOFError)
-"""What becomes of a request on a connection that was kept for too long: the node has not taken it up."""
+"""Errors of a request on a connection that was idle for too long: the node has not processed the request."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A part of the feed."""
+    """A page of the feed."""
 
     cursor: str
     complete: bool
@@ -70,7 +70,7 @@ class Node:
             raise ValueError("url must have no credentials, query or fragment")
         if not client_id or ":" in client_id:
             raise ValueError("client_id must be the name that `adieu client add` was given")
-        # As a file has it: with a byte order mark before it, and the end of the line after it.
+        # A file may have a byte order mark before the secret, and a line ending after it.
         secret = secret.removeprefix("\ufeff").rstrip("\r\n")
         if not secret:
             raise ValueError("secret must be what `adieu client add` printed")
@@ -102,15 +102,15 @@ class Node:
             raise UnavailableError("the node's answer is not a page of revocations") from error
 
     def revoke(self, revocations: Sequence[Mapping[str, Any]], timeout: float) -> None:
-        """Revokes; durable when it returns. Raises `UnavailableError` or `RefusedError`."""
+        """Sends revocations; durable when it returns. Raises `UnavailableError` or `RefusedError`."""
         for start in range(0, len(revocations), MOST_AT_ONCE):
             body = json.dumps({"revocations": revocations[start : start + MOST_AT_ONCE]}).encode("ascii")
             self._ask("POST", "/revocations", body, timeout)
 
     def after_fork(self) -> None:
-        """In a child: lets go of the parent's connections without a word to the other side.
+        """Closes the parent's connections in a child, without a message to the node.
 
-        Two processes that write to one connection would get each other's answers.
+        Two processes that write to one connection would get each other's responses.
         """
         inherited, self._all, self._idle, self._lock = self._all, set(), [], threading.Lock()
         for connection in inherited:
@@ -119,7 +119,7 @@ class Node:
                     os.close(connection.sock.detach())
 
     def close(self) -> None:
-        """Ends every connection, also one that is being waited on."""
+        """Closes every connection, also one that a thread waits on."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
@@ -127,7 +127,7 @@ class Node:
         for connection in idle:
             connection.close()
         for connection in busy:
-            # Whoever waits on it wakes up, and closes it.
+            # The thread that waits on it wakes up and closes it.
             if isinstance(connection.sock, socket.socket):
                 with contextlib.suppress(OSError):
                     connection.sock.shutdown(socket.SHUT_RDWR)
@@ -174,7 +174,7 @@ class Node:
                 response.close()
             self._drop(connection)
             raise
-        # Whatever is left open would be taken for the beginning of the next answer.
+        # Unread bytes would be taken for the beginning of the next response.
         if response.isclosed() and connection.sock is not None:
             self._keep(connection)
         else:
@@ -217,19 +217,19 @@ class Node:
 
 
 def _values(content: bytes) -> int:
-    """At least as many as there are values in a JSON text, found out without making any of them."""
+    """Returns an upper bound of the number of values in a JSON text, without creating them."""
     if len(content) <= _MOST_VALUES:
         return len(content)
     text = content.replace(rb"\\", b"").replace(rb"\"", b"")
     quotes = text.count(b'"')
     if quotes > 2 * _MOST_VALUES:
         return quotes
-    # Every other part is within a string.
+    # Every second part is inside a string.
     return sum(part.count(b",") + part.count(b"{") + part.count(b"[") for part in text.split(b'"')[::2])
 
 
 def _refusal(status: int, answer: object) -> AdieuError:
-    # What the node says names the setting that is wrong. It is cut, since it ends in a log.
+    # The node's message names the wrong setting. It is truncated, because it ends up in a log.
     detail = ""
     if isinstance(answer, dict):
         said = answer.get("message") or answer.get("description") or answer.get("errors")

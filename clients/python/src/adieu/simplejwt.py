@@ -1,8 +1,8 @@
-"""The settings of simplejwt with which every view of it asks the blocklist; see `adieu.django`.
+"""The settings with which every view of simplejwt checks the blocklist; see `adieu.django`.
 
     SIMPLE_JWT = {**SERIALIZERS, "ROTATE_REFRESH_TOKENS": True, ...}
 
-In a module of its own, since `adieu.django` can't be imported while the settings are being read.
+A separate module, because `adieu.django` cannot be imported while the settings are being read.
 """
 
 SERIALIZERS = {
