@@ -1,4 +1,4 @@
-/** What a check costs, and what a revocation takes of memory: no node is needed. `npm run bench` */
+/** Measures the cost of a check and the memory of a revocation, without a node: `npm run bench`. */
 
 import { randomUUID } from 'node:crypto';
 
@@ -9,7 +9,7 @@ const LIVE = 1_000_000;
 const CHECKS = 2_000_000;
 const NOW = 1_800_000_000;
 
-/** Milliseconds of processor time, so that a busy machine does not matter much. */
+/** Returns milliseconds of processor time, which a busy machine affects little. */
 const cpu = () => {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -47,7 +47,7 @@ function page(first) {
 }
 
 const tokens = Array.from({ length: 4096 }, () =>
-  // As `JSON.parse` gives the claims of a token.
+  // In the form in which `JSON.parse` returns the claims of a token.
   JSON.parse(
     JSON.stringify({
       issuer: 'adieu',

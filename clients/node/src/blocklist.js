@@ -12,23 +12,23 @@ import { Revocations } from './revocations.js';
 
 /**
  * @typedef {object} Options
- * @property {string | URL} url where the Adieu node is
- * @property {string} clientId the name that `adieu client add` was given
- * @property {string} secret what it printed; a byte order mark and the end of a line, as files have them, are not part of it
- * @property {number} [maxStaleness] no token is accepted later than so many milliseconds after its logout was answered;
- *   2000 unless set, and no more than the node's own bound
- * @property {'refuse' | 'accept'} [whenStale] what to do when that can't be promised: `refuse` (a {@link StaleError}),
- *   which is the default, or `accept` what is not known to be revoked
- * @property {string} [issuer] the issuer of tokens without `iss`; the node's own unless set
- * @property {number} [lifetime] how many milliseconds a token of the application lives at most: for how long the end of a session
- *   of its own is kept; as long as any token of the node unless set
- * @property {boolean} [unref] whether the process may end while this follows; true unless set. Whatever waits for
- *   `ready()` or a `revoke…()` keeps it alive
- * @property {(event: Event) => void} [onEvent] is told what happens; writes warnings and errors to the console unless set
+ * @property {string | URL} url the address of the Adieu node
+ * @property {string} clientId the name passed to `adieu client add`
+ * @property {string} secret the secret that it printed; a byte order mark and a line ending, as files have them, are removed
+ * @property {number} [maxStaleness] the bound in milliseconds: no token is accepted later than this after its logout was answered; 2000
+ *   by default, at most the node's own bound
+ * @property {'refuse' | 'accept'} [whenStale] the behaviour past the bound: `refuse` (a {@link StaleError}), the default, or `accept`
+ *   every token that is not known to be revoked
+ * @property {string} [issuer] the issuer of tokens without `iss`; the node's own by default
+ * @property {number} [lifetime] the maximum lifetime of the application's tokens in milliseconds: how long the end of one of its own
+ *   sessions is kept; by default as long as any token of the node
+ * @property {boolean} [unref] whether the process may exit while the follower runs; true by default. Waiting for `ready()` or a
+ *   `revoke…()` keeps the process alive
+ * @property {(event: Event) => void} [onEvent] a callback for events; by default writes warnings and errors to the console
  */
 
 /**
- * The verified claims of a token. What else is in there does not matter.
+ * The verified claims of a token. Other claims are ignored.
  * @typedef {object} Claims
  * @property {unknown} [iss]
  * @property {unknown} [jti]
@@ -45,48 +45,47 @@ import { Revocations } from './revocations.js';
  */
 
 /**
- * What the node says about a revocation: `message`, `sessions_ended`, and, with `everywhere`, how many followers
- * acknowledged it (`acknowledged`) or had their time run out (`waited_out`), or are allowed to accept when they know
- * nothing (`unbounded`).
+ * The response of the node to a revocation: `message`, `sessions_ended`, and, with `everywhere`, how many followers acknowledged it
+ * (`acknowledged`), became stale (`waited_out`), or are configured to accept when stale (`unbounded`).
  * @typedef {{ message: string, sessions_ended?: number, everywhere?: { acknowledged: number, waited_out: number, unbounded: number } } & Record<string, unknown>} Revoked
  */
 
 /**
  * @typedef {object} Status
- * @property {boolean} ready whether everything has been read once
- * @property {boolean} fresh whether a token would be accepted now
- * @property {number} staleness how many milliseconds ago everything was certainly known; infinite when it never was
- * @property {number} revocations how many are known
- * @property {number} staleRefusals how many checks ended in a {@link StaleError}
- * @property {number} staleAcceptances how many were accepted although this was stale
+ * @property {boolean} ready whether the whole log has been read once
+ * @property {boolean} fresh whether the memory is within the bound
+ * @property {number} staleness how many milliseconds ago the memory was known to be complete; infinite when it never was
+ * @property {number} revocations the number of known revocations
+ * @property {number} staleRefusals the number of checks that ended in a {@link StaleError}
+ * @property {number} staleAcceptances the number of tokens that were accepted while the memory was stale
  * @property {string} follower the id of this follower
- * @property {string | undefined} cursor how far it has read
+ * @property {string | undefined} cursor the position up to which it has read
  * @property {string | undefined} issuer the issuer of tokens without `iss`, once known
- * @property {Error | undefined} failure why the last read failed, if it did
+ * @property {Error | undefined} failure the error of the last read, if it failed
  */
 
-/** Between two tries to revoke, in milliseconds. */
+/** The delay between two attempts to revoke, in milliseconds. */
 const RETRY = 100;
 
-/** For how many seconds it is remembered who used a token up. */
+/** How many seconds the mark of a caller that used a token up is kept. */
 const MARK_KEPT = 60;
 
-/** In milliseconds. */
+/** The maximum of `maxStaleness`, in milliseconds. */
 const LONGEST_STALENESS = 86_400_000;
 
-/** How many milliseconds ahead of the clock of a node a cut-off is over at the latest. */
+/** The maximum number of milliseconds by which a cut-off ends ahead of a node's clock. */
 const MOST_AHEAD = 61_000;
 
 /**
- * Follows an Adieu node, and says locally whether a token has been revoked.
+ * Follows an Adieu node, and checks locally whether a token has been revoked.
  *
- * 1. A token is refused from the moment on that `revoke()` has resolved here, and no later than `maxStaleness` after its
- *    logout was answered anywhere.
- * 2. When that can't be promised, `isRevoked()` throws a {@link StaleError}, unless `whenStale` is `accept`. Until everything
- *    has been read once it does so in any case.
- * 3. `isRevoked()` asks nobody. It expects claims whose signature, `exp` and `iss` have been verified.
- * 4. It says nothing about whether a refresh token of Adieu has been used before: only the node can. A service accepts access
- *    tokens only.
+ * 1. A token counts as revoked as soon as `revoke()` has resolved here, and no later than `maxStaleness` after its logout was answered
+ *    anywhere.
+ * 2. Past that bound, `isRevoked()` throws a {@link StaleError}, unless `whenStale` is `accept`. Until the whole log has been read once,
+ *    it always does.
+ * 3. `isRevoked()` is a lookup in memory. It expects claims whose signature, `exp` and `iss` have been verified.
+ * 4. It does not report whether a refresh token of Adieu has been used before: only the node knows. A service accepts access tokens
+ *    only.
  */
 export class Blocklist {
   #connection;
@@ -99,11 +98,11 @@ export class Blocklist {
   #lifetime;
   #onEvent;
   #unref;
-  /** Whether the last check was stale: so that it is told once, not once a check. */
+  /** Whether the last check was stale, so that an event is emitted once per outage, not once per check. */
   #wasStale = false;
   #staleRefusals = 0;
   #staleAcceptances = 0;
-  /** What keeps the process alive, if anything does. @type {NodeJS.Timeout | undefined} */
+  /** The timer that keeps the process alive, if needed. @type {NodeJS.Timeout | undefined} */
   #holding;
   #holders = 0;
 
@@ -113,7 +112,7 @@ export class Blocklist {
     if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
       throw new TypeError('clientId: must be the name of a client');
     }
-    // As a file has it: with a byte order mark before it, and the end of the line after it.
+    // A file may have a byte order mark before the secret, and a line ending after it.
     const secret = typeof options.secret === 'string' && options.secret.replace(/^\uFEFF|[\r\n]+$/g, '');
     if (!secret) throw new TypeError('secret: must be the secret of the client');
     if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
@@ -138,9 +137,9 @@ export class Blocklist {
   }
 
   /**
-   * Resolves when everything has been read once. Goes on trying while the node can't be reached, and rejects when it refuses
-   * this client or these settings, or when the time is over.
-   * @param {{ timeout?: number }} [options] in milliseconds; 30,000 unless set
+   * Resolves once the whole log has been read. Retries while the node cannot be reached; rejects when the node rejects this client or
+   * these settings, or after the timeout.
+   * @param {{ timeout?: number }} [options] in milliseconds; 30,000 by default
    * @returns {Promise<void>}
    */
   async ready({ timeout = 30_000 } = {}) {
@@ -158,41 +157,40 @@ export class Blocklist {
   }
 
   /**
-   * Whether a token has been revoked: itself, its session, everything of its subject or of its issuer up to a time.
+   * Returns whether a token has been revoked: the token, its session, or everything of its subject or of its issuer up to a time.
    * @param {Claims} claims
-   * @param {string} [token] the token itself, which is needed if it has no `jti`: what is signed then stands for it
+   * @param {string} [token] the token itself, required if it has no `jti`: its signing input then identifies it
    * @returns {boolean}
-   * @throws {StaleError} when this does not know enough to say that it has not
-   * @throws {InvalidClaimsError} when the claims are none that can be judged: without `exp` no revocation could be kept long
-   *   enough
-   * @throws {TypeError} when there is neither `jti` nor `token`
+   * @throws {StaleError} when the memory is stale
+   * @throws {InvalidClaimsError} when the claims are invalid: without `exp`, no revocation could be kept long enough
+   * @throws {TypeError} when both `jti` and `token` are missing
    */
   isRevoked(claims, token) {
     const facts = this.#facts(claims, token);
-    // How old this is is asked after what is known, so that a pause between the two counts.
+    // Reads the staleness after the revocations, so that a pause in between can only make the check stale.
     if (facts !== undefined && this.#revocations.check(facts) !== undefined) return true;
     this.#requireFresh();
     return false;
   }
 
   /**
-   * The same as an error.
+   * Like {@link isRevoked}, but throws if the token has been revoked.
    * @param {Claims} claims
    * @param {string} [token]
    * @throws {RevokedError} when the token has been revoked
-   * @throws {StaleError} when this does not know enough to say that it has not
+   * @throws {StaleError} when the memory is stale
    */
   assertNotRevoked(claims, token) {
     if (this.isRevoked(claims, token)) throw new RevokedError();
   }
 
   /**
-   * Logs a token out: the token, and its whole session when it has one (`sid`). When this resolves, that is on stable storage and
-   * known here; when it rejects, it may not have happened, and the answer to the user must not be success.
+   * Revokes a token, and its whole session if it has one (`sid`). When this resolves, the revocation is on stable storage and known
+   * here. When it rejects, the revocation may be missing, and the response to the user must not be success.
    * @param {Claims & { keepUntil?: number }} claims those of the token, or at least its `jti` and, if it has one, its `iss`. With
-   *   `exp` the revocation is kept as long as is needed; without, until `keepUntil` (in seconds since 1970), or as long as any
-   *   token of the node could live
-   * @param {RevokeOptions & { token?: string }} [options] `token`: the token itself, in case that it has no `jti`
+   *   `exp`, the revocation is kept for as long as needed; without, until `keepUntil` (in seconds since 1970), or as long as any token of
+   *   the node could live
+   * @param {RevokeOptions & { token?: string }} [options] `token`: the token itself, required if it has no `jti`
    * @returns {Promise<Revoked>}
    */
   async revoke(claims, { token, ...options } = {}) {
@@ -206,7 +204,7 @@ export class Blocklist {
     if (tokenId !== undefined) {
       /** @type {Record<string, unknown>} */
       const one = { token_id: tokenId, issuer };
-      // Not as `expires_at`, by which the node would look the token up: it is found whatever was said here.
+      // Not as `expires_at`, with which the node would look the token up: a wrong value would hide the revocation.
       if (typeof exp === 'number') one.keep_until = Math.floor(exp);
       else if (keepUntil !== undefined) one.keep_until = keepUntil;
       else if (this.#lifetime !== undefined) one.keep_until = this.#longest;
@@ -221,22 +219,22 @@ export class Blocklist {
   }
 
   /**
-   * Uses a token up: revokes it alone, and says whether this call did it. Of any number of calls for one token, in all processes and at
-   * all nodes, one resolves with true. So a refresh token of the application is good for one time. Rejects as {@link revoke}, and with
-   * what {@link isRevoked} throws.
+   * Uses a token up: revokes it alone, and resolves with whether this call was the first. Of any number of calls for one token, in all
+   * processes and at all nodes, one resolves with true. Use it so that a refresh token of the application works once. Rejects like
+   * {@link revoke}, and with the errors of {@link isRevoked}.
    * @param {Claims} claims
-   * @param {{ token?: string, timeout?: number }} [options] as of {@link revoke}
+   * @param {{ token?: string, timeout?: number }} [options] as for {@link revoke}
    * @returns {Promise<boolean>}
    */
   async revokeOnce(claims, { token, timeout = 5000 } = {}) {
-    // Whatever is before the cursor is in the memory that is asked after it.
+    // The memory, which is read after the cursor, has everything before the cursor.
     const { cursor } = this.#follower;
     if (this.isRevoked(claims, token)) return false;
     const facts = /** @type {import('./revocations.js').Facts} */ (this.#facts(claims, token));
     const { tokenId, expiresAt } = facts;
     const issuer = this.#issuerOf(claims);
-    // The log has one order, and what is sent together is together there. So whoever finds nothing about the token between the
-    // cursor and its own revocation, which is the one right before its mark, was the first.
+    // The log has one order, and revocations of one request are adjacent. The caller that finds nothing about the token between the
+    // cursor and its own revocation, which is right before its mark, was the first.
     const mark = randomBytes(18).toString('base64url');
     const keepUntil = Math.ceil(Date.now() / 1000) + MARK_KEPT;
     const revocations = [
@@ -255,7 +253,7 @@ export class Blocklist {
   }
 
   /**
-   * Ends a session of the node: its access tokens and its refresh token. As {@link revoke}.
+   * Ends a session of the node: its access tokens and its refresh token. Like {@link revoke}.
    * @param {string} session its `sid`
    * @param {RevokeOptions} [options]
    */
@@ -265,16 +263,16 @@ export class Blocklist {
   }
 
   /**
-   * Ends everything that a subject has been issued until now. As {@link revoke}. It resolves once the second of the cut-off is over
-   * by the clock of this machine, so that a token that is issued afterwards is good; for an issuer other than the node that is after
-   * the seconds that its clock may be ahead: 3 unless the node has it otherwise, a minute at most.
+   * Revokes everything issued to a subject until now. Like {@link revoke}. It resolves once the second of the cut-off is over by the
+   * clock of this machine, so that tokens issued afterwards are good. For an issuer other than the node, it adds the seconds by which
+   * that issuer's clock may be ahead: 3 by default, at most a minute.
    * @param {string | number} subject its `sub`
-   * @param {RevokeOptions & { iss?: string }} [options] `iss`: who issued it; the issuer of tokens without `iss` unless set
+   * @param {RevokeOptions & { iss?: string }} [options] `iss`: its issuer; by default the issuer of tokens without `iss`
    */
   async revokeSubject(subject, { iss, ...options } = {}) {
     const name = subjectOf(subject);
     if (name === undefined) throw new TypeError('the subject is missing');
-    // Until when is for the node to say, so the answer is looked up rather than guessed.
+    // Only the node knows the second of the cut-off, so it is read from the feed.
     const issuer = iss ?? this.#issuer;
     return this.#revoke({ subject: name, issuer }, options, async (ownIssuer) => {
       await this.#follower.peek();
@@ -282,7 +280,7 @@ export class Blocklist {
     });
   }
 
-  /** How it stands, for health checks and metrics. @returns {Status} */
+  /** Returns the current status, for health checks and metrics. @returns {Status} */
   status() {
     const { staleness } = this.#freshness;
     const { isReady, id, cursor, failure } = this.#follower;
@@ -300,7 +298,7 @@ export class Blocklist {
     };
   }
 
-  /** Stops following. What is known stays known, and soon is stale. */
+  /** Stops following. The known revocations stay in memory, which soon becomes stale. */
   close() {
     if (this.#connection.isClosed) return;
     this.#connection.close();
@@ -333,7 +331,7 @@ export class Blocklist {
     return text(claims.iss, 'iss') ?? this.#issuer;
   }
 
-  /** When the last token of the application expires that is issued now, if that is known. In seconds. */
+  /** Returns when a token that the application issues now expires at the latest, if known. In seconds. */
   get #longest() {
     return this.#lifetime === undefined ? undefined : Math.ceil((Date.now() + this.#lifetime) / 1000);
   }
@@ -344,7 +342,7 @@ export class Blocklist {
    * @param {number} [timeout]
    */
   async #untilPast(second, timeout = 5000) {
-    // No cut-off reaches further, so the rest is what the clocks disagree by.
+    // No cut-off reaches further, so a longer wait would be due to clock skew.
     const until = performance.now() + MOST_AHEAD + timeout;
     for (;;) {
       const left = (second + 1) * 1000 - Date.now();
@@ -381,14 +379,14 @@ export class Blocklist {
   /**
    * @param {Record<string, unknown>} body
    * @param {RevokeOptions} options
-   * @param {(ownIssuer: string) => void | Promise<void>} learn makes it known here
+   * @param {(ownIssuer: string) => void | Promise<void>} learn adds the revocation to this process's memory
    * @returns {Promise<Revoked>}
    */
   #revoke(body, { everywhere = false, timeout = 5000 }, learn) {
     return this.#keepingAlive(async () => {
       const until = performance.now() + timeout;
-      // Half, so that a connection that says nothing any more leaves time for another. An answer that waits for everybody
-      // comes no later than the bound of the node and a second.
+      // Half of the time, so that a silent connection leaves time for another. A response with `?wait=everywhere` comes no later than
+      // the bound of the node plus a second.
       const firstByte = everywhere ? (this.#follower.nodeBound ?? LONGEST_STALENESS) + 1000 + timeout : timeout / 2;
       const path = everywhere ? 'revocations?wait=everywhere' : 'revocations';
       /** @type {Revoked} */
@@ -400,16 +398,16 @@ export class Blocklist {
           revoked = JSON.parse(answer.text);
           break;
         } catch (error) {
-          // It is the same however often it is done, so what was lost on the way is sent again.
+          // Repeating a revocation changes nothing, so a lost request is sent again.
           const failure = error instanceof NodeError ? error : new NodeError('the answer is not JSON', { cause: error });
           const left = until - performance.now();
           if (failure.isPermanent || this.#connection.isClosed || left < RETRY) throw failure;
           await this.#connection.pause(RETRY);
         }
       }
-      // Before everything has been read once nothing is accepted anyway.
+      // Until the whole log has been read once, no token is accepted anyway.
       const learned = this.#follower.ready().then(() => learn(this.#follower.issuer ?? ''));
-      // If this fails it has been revoked all the same: here that is known with the next page, or nothing is accepted.
+      // If this fails, the token is revoked all the same: the next page brings the revocation, or the memory becomes stale.
       const told = learned.catch(() => {});
       if (this.#follower.isReady) await told;
       return revoked;
@@ -421,7 +419,7 @@ export class Blocklist {
     try {
       this.#onEvent(event);
     } catch (error) {
-      // Whoever listens must not stop whoever follows.
+      // An error of the callback must not stop the follower.
       console.error('adieu: onEvent failed:', error);
     }
   }

@@ -1,16 +1,16 @@
-/** Reads what a revocation can name of a token, as strictly as a node does. */
+/** Reads the claims of a token that a revocation can match, as strictly as a node does. */
 
 import { createHash } from 'node:crypto';
 
 import { InvalidClaimsError } from './errors.js';
 
 /**
- * What stands for a token without `jti`: the SHA-256 of what is signed. (Not of the signature, which some algorithms write
- * in several ways.)
+ * Returns the id of a token without `jti`: the SHA-256 of its signing input. (The signature is not included, because some algorithms have
+ * several encodings of it.)
  * @param {string} token
  */
 export function tokenIdOf(token) {
-  // Of anything else, such as a header with its scheme, the id would be another one, and "not revoked" no answer.
+  // Any other text, such as a header with its scheme, would have another id and count as not revoked.
   if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) throw new TypeError('the token must be a signed JWT, as it was sent');
   return createHash('sha256').update(token.slice(0, token.lastIndexOf('.'))).digest('base64url');
 }
@@ -18,7 +18,7 @@ export function tokenIdOf(token) {
 /** No revocation names an id of more bytes. */
 const LONGEST_ID = 512;
 
-/** The end of the year 9999, in seconds. What is later is milliseconds by mistake. */
+/** The end of the year 9999, in seconds. A later time is in milliseconds by mistake. */
 const LATEST = 253_402_300_799;
 
 /** @param {unknown} claims */
@@ -32,7 +32,7 @@ export function requireClaims(claims) {
  */
 export function text(value, claim) {
   if (value === undefined) return undefined;
-  // So many UTF-16 units are never more bytes; those that are more are few.
+  // A text of so few UTF-16 units cannot exceed the limit in bytes; longer texts are rare, and are measured.
   if (typeof value === 'string' && value !== '' && (value.length <= LONGEST_ID / 3 || Buffer.byteLength(value) <= LONGEST_ID)) {
     return value;
   }
@@ -40,7 +40,7 @@ export function text(value, claim) {
 }
 
 /**
- * A subject may be a whole number, as older applications have it: `7` is then the same as `"7"`.
+ * Returns the subject as text. It may be a whole number, as in older applications: `7` is the same as `"7"`.
  * @param {unknown} value
  */
 export function subjectOf(value) {

@@ -1,8 +1,8 @@
 /**
- * Requests to a node, with bounds on everything: how long until an answer begins, how long it takes, how large it is.
+ * Requests to a node, with limits on the time until a response begins, on its duration, and on its size.
  *
- * Nothing here keeps the process alive once its connection is open, no redirect is followed (the secret goes to the one
- * address that it is for), and no error says more than the address without its credentials.
+ * An open connection does not keep the process alive. The client follows no redirect (the secret goes to the configured address only), and
+ * an error contains at most the address without its credentials.
  */
 
 import http from 'node:http';
@@ -11,10 +11,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { NodeError } from './errors.js';
 
-/** The longest answer that is read. A node sends no longer pages. */
+/** The maximum length of a response. A node sends no longer pages. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
-/** How long an answer that has begun may take. In milliseconds. */
+/** How long a response may take after it has begun, in milliseconds. */
 const BODY_TIME = 10_000;
 
 /** @typedef {{ status: number, text: string }} Answer */
@@ -33,7 +33,7 @@ export class Connection {
   constructor(url, clientId, secret) {
     const base = new URL(url);
     if (base.protocol !== 'http:' && base.protocol !== 'https:') throw new TypeError('url: must be http or https');
-    // Where credentials are part of an address they end up in logs.
+    // Credentials in an address would end up in logs.
     if (base.username || base.password) throw new TypeError('url: give the credentials as clientId and secret');
     if (base.search || base.hash) throw new TypeError('url: must have no query and no fragment');
     if (!base.pathname.endsWith('/')) base.pathname += '/';
@@ -43,7 +43,7 @@ export class Connection {
     this.#agent = new agent({ keepAlive: true });
   }
 
-  /** Where the node is. */
+  /** The address of the node. */
   get url() {
     return this.#base.href;
   }
@@ -52,14 +52,14 @@ export class Connection {
     return this.#closing.signal.aborted;
   }
 
-  /** Ends what is under way, and everything after. */
+  /** Cancels the current requests and all later ones. */
   close() {
     this.#closing.abort();
     this.#agent.destroy();
   }
 
   /**
-   * Waits, not longer than until this is closed.
+   * Waits for a time, at most until the connection is closed.
    * @param {number} milliseconds
    */
   async pause(milliseconds) {
@@ -67,7 +67,7 @@ export class Connection {
   }
 
   /**
-   * Asks. `firstByte` is how many milliseconds the answer may take to begin.
+   * Sends a request. `firstByte` is how many milliseconds the response may take to begin.
    * @param {string} path with its query, and without a slash at the front
    * @param {{ firstByte: number, body?: unknown }} options
    * @returns {Promise<Answer>}
@@ -85,7 +85,7 @@ export class Connection {
       if (content) {
         headers['content-type'] = 'application/json';
         headers['content-length'] = content.length;
-        // Until a cut-off is over is waited here, by the clock of this machine (RFC 7240).
+        // The client waits until a cut-off is over, by the clock of this machine, so the node should not (RFC 7240).
         headers.prefer = 'wait=0';
       }
       const { request: send } = url.protocol === 'https:' ? https : http;
@@ -133,17 +133,17 @@ export class Connection {
     });
   }
 
-  /** Keeps the secret out of what is printed. */
+  /** Keeps the secret out of the output of `util.inspect`. */
   toJSON() {
     return { url: this.url };
   }
 }
 
-/** An answer that did not come in time. */
+/** A response that did not arrive in time. */
 export class TimeoutError extends NodeError {}
 
 /**
- * What a node meant that did not do what it was asked for.
+ * Returns the error for a response other than success.
  * @param {Answer} answer
  * @param {string} url
  */
@@ -162,7 +162,7 @@ function code(cause) {
   return cause instanceof Error && 'code' in cause ? ` (${cause.code})` : '';
 }
 
-/** What is wrong with the request, if the node says so. @param {string} text */
+/** Returns the node's message about the request, if there is one. @param {string} text */
 function details(text) {
   try {
     const { errors, message } = JSON.parse(text);

@@ -1,8 +1,8 @@
 /**
- * What goes wrong, each with the HTTP answer that it stands for: `status` and `headers` are what Express and Fastify
- * take from an error by themselves, `body` is what an Adieu node would answer.
+ * The errors, each with its HTTP response: Express and Fastify apply `status` and `headers` of an error by themselves; `body` is the body
+ * that an Adieu node would send.
  *
- * No message holds a secret or a token.
+ * No message contains a secret or a token.
  */
 
 /** @typedef {{ status: number, headers: Record<string, string>, body: Record<string, unknown> }} Refusal */
@@ -17,10 +17,10 @@ const unavailable = (message) => ({
   body: { code: 503, message, status: 'Service Unavailable' },
 });
 
-/** Every error of this package. */
+/** The base of all errors of this package. */
 export class AdieuError extends Error {
   /**
-   * @param {string} code what went wrong, for programs
+   * @param {string} code the kind of error, for programs
    * @param {string} message
    * @param {Refusal} refusal
    * @param {unknown} [cause]
@@ -43,7 +43,7 @@ export class AdieuError extends Error {
   }
 }
 
-/** Nobody knows whether the token has been revoked: it is too long ago that this process has heard from the node. */
+/** The process cannot know whether the token has been revoked, because it had no news from the node for too long. */
 export class StaleError extends AdieuError {
   constructor() {
     const message = 'Whether the token has been revoked is not known just now. Try again.';
@@ -64,7 +64,7 @@ export class RevokedError extends AdieuError {
   }
 }
 
-/** The node could not be asked, or did not do what it was asked for. A logout that ends in this one is no logout. */
+/** The node could not be reached, or did not do what was requested. A logout that ends in this error may not have happened. */
 export class NodeError extends AdieuError {
   /**
    * @param {string} message
@@ -72,18 +72,18 @@ export class NodeError extends AdieuError {
    */
   constructor(message, { cause, nodeStatus } = {}) {
     super('ADIEU_NODE', message, unavailable('Temporarily unavailable. Try again.'), cause);
-    /** What the node answered; undefined when it did not. */
+    /** The status of the node's response; undefined if there was none. */
     this.nodeStatus = nodeStatus;
   }
 
-  /** Whether it will be so again next time, because something is set wrongly. */
+  /** Whether a retry would fail too, because of wrong settings. */
   get isPermanent() {
     const status = this.nodeStatus;
     return status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
   }
 }
 
-/** The claims are none that can be judged: one has the wrong type, or there is no `exp`. A node rejects such a token. */
+/** The claims are invalid: one has the wrong type, or `exp` is missing. A node rejects such a token. */
 export class InvalidClaimsError extends TypeError {
   code = 'ADIEU_CLAIMS';
   status = 401;

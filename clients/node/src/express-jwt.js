@@ -1,4 +1,4 @@
-/** For express-jwt: `expressjwt({ secret, algorithms, isRevoked: isRevoked(blocklist) })`. */
+/** The integration for express-jwt: `expressjwt({ secret, algorithms, isRevoked: isRevoked(blocklist) })`. */
 
 import { ACCESS, checked } from './kind.js';
 import { EXPIRED, INVALID, MISSING, REVOKED, SKEW, isGood, ownRefusal } from './refusals.js';
@@ -9,15 +9,15 @@ export { bearerToken } from './refusals.js';
 /** @typedef {import('./blocklist.js').Claims} Claims */
 
 /**
- * What express-jwt asks of each token that it has verified.
+ * Returns the check that express-jwt runs for each token that it has verified.
  * @template R
  * @param {Blocklist} blocklist
  * @param {object} [options]
- * @param {readonly string[]} [options.types] the kinds of token that are let in: access tokens unless set otherwise
- * @param {(request: R) => string | undefined} [options.getToken] needed for tokens without `jti`: the same function that express-jwt
- *   is given as `getToken`, say {@link bearerToken}. One that finds another token in the request would let a revoked one in
- * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 unless set. No more than `clock_skew` of the
- *   issuer at the node, as far as a cut-off of a subject reaches
+ * @param {readonly string[]} [options.types] the accepted kinds of token: by default access tokens
+ * @param {(request: R) => string | undefined} [options.getToken] required for tokens without `jti`: the same function as express-jwt's
+ *   `getToken`, for example {@link bearerToken}. A function that finds another token in the request would accept a revoked one
+ * @param {number} [options.skew] how many seconds the clock of the issuer may be ahead: 3 by default. At most the issuer's `clock_skew` at
+ *   the node, which is how far a cut-off of a subject reaches
  * @returns {(request: R, token: { header?: unknown, payload: unknown } | undefined) => Promise<boolean>}
  */
 export function isRevoked(blocklist, { types = ACCESS, getToken, skew = SKEW } = {}) {
@@ -29,8 +29,8 @@ export function isRevoked(blocklist, { types = ACCESS, getToken, skew = SKEW } =
 }
 
 /**
- * An error handler that answers a refused token in the words of Adieu. `app.use(refusals())` goes behind the routes; other
- * errors are passed on.
+ * Returns an error handler that answers a rejected token in Adieu's format. `app.use(refusals())` comes after the routes; other errors are
+ * passed on.
  * @returns {(error: unknown, request: unknown, response: Response, next: (error: unknown) => void) => void}
  */
 export function refusals() {
@@ -42,7 +42,7 @@ export function refusals() {
 }
 
 /**
- * The part of a response of Express that is used here.
+ * The part of an Express response that the handler uses.
  * @typedef {object} Response
  * @property {boolean} headersSent
  * @property {(status: number) => Response} status

@@ -1,12 +1,12 @@
 /**
- * What keeps the revocations in memory up to date.
+ * Keeps the revocations in memory up to date.
  *
- * A read proves one thing: whatever was acknowledged before it was *sent* is in its answer. So the moment before sending is
- * taken, and once the last page is in memory everything is known as of then, less the age that the node gives for itself.
- * An answer that comes late proves nothing that it should not.
+ * Everything that was acknowledged before a read was *sent* is in its response. The follower therefore takes the moment before it sends the
+ * read. Once the last page is in memory, the memory is complete as of that moment, less the age that the node reports. A late response
+ * proves nothing about a later time.
  *
- * The cursor of a page is sent only when the page is in memory, so that a node which waits for its followers
- * (`?wait=everywhere`) can take it for an acknowledgement.
+ * The cursor of a page is sent only once the page is in memory, so that a node that waits for its followers (`?wait=everywhere`) can treat
+ * it as an acknowledgement.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -16,21 +16,21 @@ import { NodeError } from './errors.js';
 import { between } from './freshness.js';
 import { readPage } from './page.js';
 
-/** How long to wait after a read that failed, in milliseconds; doubled up to the slowest. */
+/** The delay after a failed read, in milliseconds; doubled up to the maximum. */
 const FIRST_RETRY = 20;
 const SLOWEST_RETRY = 500;
 
-/** The same when the node refused: that is put right by somebody, not by itself. */
+/** The maximum delay after the node has rejected the client, which only an operator can correct. */
 const REFUSED_RETRY = 5000;
 
-/** The longest that a node holds a request, in milliseconds. */
+/** The maximum time that a node holds a request, in milliseconds. */
 const LONGEST_WAIT = 30_000;
 
-/** How long an answer may take beyond what it was allowed to wait, in milliseconds: at most, and when it may wait for nothing. */
+/** How long a response may take beyond its `wait`, in milliseconds: at most, and with no `wait`. */
 const LONGEST_GRACE = 10_000;
 
 /**
- * What happens, for a log.
+ * An event, for a log.
  * @typedef {object} Event
  * @property {'ready' | 'failing' | 'following' | 'log_changed' | 'stale' | 'fresh' | 'clock_behind'} type
  * @property {'info' | 'warn' | 'error'} level
@@ -45,7 +45,7 @@ const LONGEST_GRACE = 10_000;
  */
 
 export class Follower {
-  /** Drawn for each object, so that each process and each worker is a follower of its own. */
+  /** A random id for each object, so that each process and each worker is a follower of its own. */
   id = randomBytes(16).toString('base64url');
   /** @type {string | undefined} */
   cursor;
@@ -53,7 +53,7 @@ export class Follower {
   issuer;
   /** The node's own `max_staleness`, in milliseconds, once it is known. @type {number | undefined} */
   nodeBound;
-  /** Why the last read failed. @type {NodeError | undefined} */
+  /** The error of the last read. @type {NodeError | undefined} */
   failure;
   isReady = false;
 
@@ -81,7 +81,7 @@ export class Follower {
     this.#freshness = freshness;
     this.#settings = settings;
     this.#emit = emit;
-    // A quarter: one read may fail and be repeated before anybody is refused.
+    // A quarter of the bound: one read may fail and be repeated before the memory is stale.
     this.#wait = Math.min(Math.floor(settings.maxStaleness / 4), LONGEST_WAIT);
     this.#grace = this.#shortestGrace;
   }
@@ -98,7 +98,7 @@ export class Follower {
         if (this.#connection.isClosed) break;
         const failure = error instanceof NodeError ? error : new NodeError('the feed could not be taken in', { cause: error });
         this.#failed(failure);
-        // Not all at once, when many follow a node that has just come back.
+        // With jitter, so that the followers do not all return at once when the node is back.
         await this.#connection.pause((failure.isPermanent ? REFUSED_RETRY : retry) * (0.5 + Math.random() / 2));
         retry = Math.min(retry * 2, SLOWEST_RETRY);
       }
@@ -108,7 +108,7 @@ export class Follower {
   }
 
   /**
-   * Resolves when everything has been read once; rejects when the node refuses for a reason that does not pass by itself.
+   * Resolves once the whole log has been read; rejects if the node rejects the client for a permanent reason.
    * @returns {Promise<void>}
    */
   ready() {
@@ -119,8 +119,8 @@ export class Follower {
   }
 
   /**
-   * Takes in, once, what has come up to now, beside the read that may be waiting. Facts only add up, so the two don't get in
-   * each other's way; only the other one moves the cursor and says how fresh this is.
+   * Reads and applies the current end of the log, once, beside the read that may be waiting. Revocations only accumulate, so the two reads
+   * do not interfere; only the other one advances the cursor and the freshness.
    */
   async peek() {
     const since = this.#freshness.now();
@@ -131,8 +131,8 @@ export class Follower {
       const asked = this.#freshness.now();
       const page = await this.#read(query, LONGEST_GRACE);
       this.#takeIn(page);
-      // A node may answer from what it knew a moment ago, and says so. By the time that it could no longer be believed nothing
-      // is accepted here anyway.
+      // A node may answer from slightly old memory, and reports its age. By the time at which that age exceeds the bound, this memory is
+      // stale anyway.
       if (page.complete && asked.monotonic - page.age >= since.monotonic) return;
       if (between(since, asked) > this.#settings.maxStaleness) return;
       cursor = page.cursor;
@@ -140,7 +140,7 @@ export class Follower {
   }
 
   /**
-   * What the log has after a cursor, in its order; goes on until nobody wants more, or the time is over.
+   * Yields the entries of the log after a cursor, in order, until the caller stops or the timeout has passed.
    * @param {string | undefined} cursor
    * @param {number} timeout in milliseconds
    */
@@ -156,7 +156,7 @@ export class Follower {
   }
 
   async #catchUp() {
-    // After a failure, or at the start, it is the answer that is wanted, and at once.
+    // After a failure, or at the start, the follower wants an immediate response.
     let wait = this.isReady && this.failure === undefined ? this.#wait : 0;
     for (;;) {
       const asked = this.#freshness.now();
@@ -194,8 +194,7 @@ export class Follower {
       if (latency >= 0) this.#grace = Math.max(this.#shortestGrace, Math.min(this.#grace, 3 * latency));
       return page;
     } catch (error) {
-      // A connection that says nothing any more is given up while there is time for another. If it is the network that
-      // is slow, patience finds out.
+      // A silent connection is closed while there is time for another. If the network is slow, the timeout grows with each attempt.
       if (error instanceof TimeoutError) this.#grace = Math.min(this.#grace * 2, LONGEST_GRACE);
       throw error;
     }
@@ -218,7 +217,7 @@ export class Follower {
     this.#forget();
   }
 
-  /** In short steps, with others let in between. */
+  /** Removes lapsed revocations in short steps, and yields to other tasks in between. */
   #forget() {
     if (this.#forgetting || this.#revocations.forgetSome()) return;
     this.#forgetting = true;
@@ -244,7 +243,7 @@ export class Follower {
 
   /** @param {NodeError} failure */
   #failed(failure) {
-    // Once an outage, not once a try.
+    // Emits one event per outage, not one per retry.
     if (this.failure?.message !== failure.message) {
       const level = failure.isPermanent ? 'error' : 'warn';
       this.#emit({ type: 'failing', level, message: failure.message, error: failure });

@@ -1,16 +1,15 @@
 /**
- * How long ago the revocations known here were certainly complete.
+ * Tracks how long ago the revocations in memory were known to be complete.
  *
- * Freshness has to be measured with a clock that goes on while the machine sleeps and that nobody sets. Node gives none:
- * `performance.now()` stops in suspend, and `Date.now()` can be set. So a moment is what *both* show, and the time since is
- * what the one says that has gone further. Sleep shows on the wall clock, and a wall clock that is set back is outdone by
- * the other. A wall clock that is set forward makes things look older than they are, until the next answer of the node:
- * that refuses, for a moment, what might have been accepted, and never the other way round. What is left is a machine that
- * sleeps *and* whose wall clock is set back by as much, within one `maxStaleness`.
+ * Freshness needs a clock that advances while the machine sleeps and that cannot be set. Node has none: `performance.now()` stops during
+ * suspend, and `Date.now()` can be set. A moment is therefore the reading of *both*, and the time since is the larger difference. The wall
+ * clock includes sleep; if it is set back, the monotonic clock counts. If the wall clock is set forward, the memory seems older than it is
+ * until the next response of the node: that can only cause rejections. One case remains: a machine that sleeps *and* whose wall clock is
+ * set back by as much, within one `maxStaleness`.
  */
 
 /**
- * What clocks show: milliseconds, each from a start of its own.
+ * A reading of both clocks in milliseconds, each with its own start.
  * @typedef {{ readonly monotonic: number, readonly wall: number }} Moment
  */
 
@@ -20,7 +19,7 @@
 export const clock = () => ({ monotonic: performance.now(), wall: Date.now() });
 
 /**
- * Milliseconds from one moment to another, by the clock that has gone further.
+ * Returns the milliseconds from one moment to another, by the clock that has advanced further.
  * @param {Moment} from
  * @param {Moment} to
  */
@@ -38,14 +37,13 @@ export class Freshness {
     this.#clock = readClock;
   }
 
-  /** What the clocks show now: to be taken *before* a read is sent. */
+  /** Returns the current moment, to be taken *before* a read is sent. */
   now() {
     return this.#clock();
   }
 
   /**
-   * Records that everything that was acknowledged by so many milliseconds before a moment is known. It never makes what is
-   * known look older than it was.
+   * Records that the memory is complete as of `age` milliseconds before a moment. The recorded moment never goes back.
    * @param {Moment} moment
    * @param {number} age
    */
@@ -57,7 +55,7 @@ export class Freshness {
     }
   }
 
-  /** How many milliseconds ago everything was known; infinite when it never was. */
+  /** Returns how many milliseconds ago the memory was known to be complete; infinite when it never was. */
   get staleness() {
     return this.#completeAt === undefined ? Infinity : between(this.#completeAt, this.#clock());
   }

@@ -1,13 +1,13 @@
 /**
- * What kind of token it is, by all that says so: the header's `typ`, and the claims that issuers use for it.
+ * The kind of a token, by the header's `typ` and the claims that issuers use for it.
  *
- * A refresh token or an identity token is signed with the same key as an access token, so a good signature is not enough.
+ * A refresh token or an identity token has the same signing key as an access token, so a good signature is not enough.
  */
 
-/** What is accepted unless set otherwise. */
+/** The kinds that are accepted by default. */
 export const ACCESS = ['access'];
 
-/** Of Flask-JWT-Extended and Adieu, of simplejwt, of Cognito, and of Keycloak. */
+/** The claims of Flask-JWT-Extended and Adieu, of simplejwt, of Cognito, and of Keycloak. */
 const CLAIMS = ['type', 'token_type', 'token_use', 'typ'];
 
 /** @type {Map<unknown, string | undefined>} */
@@ -15,13 +15,13 @@ const OTHER_NAMES = new Map([
   ['access_token', 'access'],
   ['at+jwt', 'access'],
   ['refresh_token', 'refresh'],
-  // These say how a token is sent and how it is written, and nothing of what it is for.
+  // These name how a token is sent and its format, not its kind.
   ['bearer', undefined],
   ['jwt', undefined],
 ]);
 
 /**
- * The kinds that are let in, if they are a list of names and not one name.
+ * Returns the accepted kinds. Throws if they are one name instead of a list.
  * @param {readonly string[]} types
  */
 export function checked(types) {
@@ -30,8 +30,8 @@ export function checked(types) {
 }
 
 /**
- * Whether header and claims together name one kind of token, which is one of these. A token that names none is taken for an access
- * token. The names are compared without regard to case.
+ * Returns whether header and claims together name one kind of token, and it is one of these. A token without a kind counts as an access
+ * token. The comparison ignores case.
  * @param {readonly string[]} types
  * @param {unknown} header
  * @param {unknown} claims
@@ -44,7 +44,7 @@ export function isOneOf(types, header, claims) {
     if (kind !== undefined) named.add(kind);
   };
   if (typeof header === 'object' && header !== null && 'typ' in header) {
-    // A media type (RFC 7515 section 4.1.9).
+    // `typ` is a media type (RFC 7515 section 4.1.9).
     add(typeof header.typ === 'string' ? header.typ.replace(/^application\//i, '') : header.typ);
   }
   if (typeof claims === 'object' && claims !== null) {
@@ -56,7 +56,7 @@ export function isOneOf(types, header, claims) {
 }
 
 /**
- * The header of a token; nothing when there is none to be read.
+ * Returns the header of a token; undefined if it cannot be read.
  * @param {string | undefined} token
  * @returns {unknown}
  */
@@ -70,14 +70,14 @@ export function headerOf(token) {
 
 /** @param {unknown} name */
 function kindOf(name) {
-  // Of a wrong type, which is no kind that anybody accepts.
+  // A value of a wrong type: a kind that is never accepted.
   if (typeof name !== 'string') return '';
   const word = lower(name);
   return OTHER_NAMES.has(word) ? OTHER_NAMES.get(word) : word;
 }
 
 /**
- * ASCII alone, as the node compares: beyond it, other letters have the same ones in lower case.
+ * ASCII only, as at the node: some other letters have an ASCII letter as their lower case.
  * @param {string} name
  */
 function lower(name) {

@@ -1,4 +1,4 @@
-/** One answer of the feed, read strictly: whatever is not understood must not count as "nothing has been revoked". */
+/** Parses a page of the feed, strictly: unknown content must not count as "nothing has been revoked". */
 
 import { NodeError } from './errors.js';
 
@@ -7,26 +7,26 @@ import { NodeError } from './errors.js';
  * @property {string} issuer
  * @property {'token' | 'session' | 'subject' | 'everything'} kind
  * @property {string} id empty for `everything`
- * @property {number} issuedUntil the last `iat` that is revoked; of `subject` and `everything` only
- * @property {number} lapsesAt from when on no token that it matches can be unexpired
+ * @property {number} issuedUntil the last `iat` that is revoked; for `subject` and `everything` only
+ * @property {number} lapsesAt from this time on, every token that it matches has expired
  */
 
 /**
  * @typedef {object} Page
- * @property {string} cursor where to read on
- * @property {boolean} complete whether this was all
+ * @property {string} cursor where the next page begins
+ * @property {boolean} complete whether the page ends at the end of the log
  * @property {boolean} fromStart whether it starts at the beginning of the log
- * @property {number} age how stale the node itself was, in milliseconds
- * @property {number} prunedThrough what lapsed until then may have been forgotten
+ * @property {number} age the staleness of the node itself, in milliseconds
+ * @property {number} prunedThrough revocations that lapsed until this time may have been removed
  * @property {string} issuer the node's own
  * @property {number} maxStaleness the node's bound, in milliseconds
  * @property {Entry[]} entries
  */
 
-/** The most revocations of one page. A node sends no more. */
+/** The maximum number of entries of a page. A node sends no more. */
 const MAX_ENTRIES = 65_536;
 
-/** The most values of one page. In memory each takes many times its bytes, so those alone are no bound. */
+/** The maximum number of values in a page. A limit on bytes is not enough: a value takes many times more in memory. */
 const MAX_VALUES = 16 * MAX_ENTRIES;
 
 /**
@@ -59,7 +59,7 @@ export function readPage(text) {
 }
 
 /**
- * At least as many as there are values in a JSON text, found out without making any of them.
+ * Returns an upper bound of the number of values in a JSON text, without creating them.
  * @param {string} text
  */
 function values(text) {

@@ -1,4 +1,4 @@
-/** The answers that a refused token gets, word for word as a node gives them. */
+/** The responses to rejected tokens, identical to a node's. */
 
 import { tokenIdOf } from './claims.js';
 import { AdieuError, InvalidClaimsError, RevokedError } from './errors.js';
@@ -13,7 +13,7 @@ import { isOneOf } from './kind.js';
  */
 const unauthorized = (body, challenge) => ({ status: 401, headers: { 'WWW-Authenticate': challenge }, body });
 
-/** There is no token. */
+/** The request has no token. */
 export const MISSING = unauthorized(
   { description: 'Request does not contain an access token.', error: 'authorization_required' },
   'Bearer',
@@ -25,28 +25,28 @@ export const EXPIRED = unauthorized(
   'Bearer error="invalid_token", error_description="The token has expired."',
 );
 
-/** Anything else that is wrong with the token; what exactly is nobody's business. @type {Refusal} */
+/** Any other error of the token; the response does not reveal which. @type {Refusal} */
 export const INVALID = new InvalidClaimsError();
 
 /** The token has been revoked. @type {Refusal} */
 export const REVOKED = new RevokedError();
 
 /**
- * The token in `Authorization: Bearer …`, where express-jwt and `@fastify/jwt` look for it unless set otherwise.
+ * Returns the token in `Authorization: Bearer …`, where express-jwt and `@fastify/jwt` look for it by default.
  * @param {{ headers: { authorization?: string | undefined } }} request
  */
 export function bearerToken(request) {
   return /^Bearer +([^ ]+) *$/i.exec(request.headers.authorization ?? '')?.[1];
 }
 
-/** How many seconds the clock of an issuer may be ahead unless set otherwise: as many as at a node. */
+/** How many seconds the clock of an issuer may be ahead by default, as at a node. */
 export const SKEW = 3;
 
 /**
- * Whether a verified token is let in: of one of these kinds, and not revoked. Claims without `jti` get one, the same everywhere, so
- * that they can be revoked.
+ * Returns whether a verified token is accepted: it is of one of these kinds, and not revoked. Claims without `jti` get an id that is the
+ * same everywhere, so that the token can be revoked.
  *
- * One from further in the future than the clock of its issuer may be ahead is not: a cut-off of its subject would not reach it.
+ * A token that was issued further in the future than `skew` is rejected, because a cut-off of its subject would not cover it.
  * @param {import('./blocklist.js').Blocklist} blocklist
  * @param {readonly string[]} types
  * @param {unknown} header
@@ -63,7 +63,7 @@ export function isGood(blocklist, types, header, claims, token, skew) {
 }
 
 /**
- * The answer that one of our own errors stands for.
+ * Returns the response for one of this package's errors.
  * @param {unknown} error
  * @returns {Refusal | undefined}
  */

@@ -1,14 +1,14 @@
 /**
  * The revocations in memory.
  *
- * Facts only add up. They are forgotten by the node's own mark (`pruned_through`) and by no clock of this machine, so
- * that a clock that jumps can't bring a token back.
+ * Revocations only accumulate. They are removed by the node's mark (`pruned_through`), never by a clock of this machine, so that a clock
+ * that jumps cannot revive a token.
  */
 
 /** @typedef {import('./page.js').Entry} Entry */
 
 /**
- * What a check has to know of a token, all of it verified.
+ * The verified claims that a check needs.
  * @typedef {object} Facts
  * @property {string} issuer
  * @property {string} tokenId
@@ -18,30 +18,30 @@
  * @property {number} expiresAt
  */
 
-/** Which fact ended a token. `forgotten`: a revocation of it may have been, so it counts as expired.
+/** The kind of revocation that matched. `forgotten`: a revocation of the token may have been removed, so it counts as expired.
  * @typedef {'token' | 'session' | 'subject' | 'everything' | 'forgotten'} RevokedBy
  */
 
-/** How long after `exp` a revocation is kept at least: the most leeway of any verifier, and a minute. In seconds. */
+/** How long a revocation is kept after `exp` at least: the maximum leeway of a verifier, and a minute. In seconds. */
 const KEPT_AFTER_EXPIRY = 120;
 
-/** How many are looked at in one step of forgetting. It takes well under a millisecond, and some when a `Map` shrinks. */
+/** The number of revocations in one step of removal. A step takes well under a millisecond, and more when a `Map` shrinks. */
 const STEP = 512;
 
-/** Seconds of lapsing that are forgotten together. */
+/** Revocations that lapse within this many seconds are removed together. */
 const SLOT = 64;
 
 export class Revocations {
   /** @type {Map<string, Issuer>} */
   #issuers = new Map();
   /**
-   * What this process revoked and the feed has not shown yet: how long to keep it is not known here.
+   * Revocations of this process that the feed has not brought yet: when they lapse is not known yet.
    * @type {Set<string>}
    */
   #own = new Set();
   #prunedThrough = 0;
 
-  /** How many facts are known. */
+  /** The number of known revocations. */
   get size() {
     let size = this.#own.size;
     for (const issuer of this.#issuers.values()) size += issuer.size;
@@ -67,7 +67,7 @@ export class Revocations {
   }
 
   /**
-   * Adds what this process has just revoked, until the feed shows it.
+   * Adds a revocation of this process, until the feed brings it.
    * @param {'token' | 'session'} kind
    * @param {string} issuer
    * @param {string} id
@@ -77,7 +77,7 @@ export class Revocations {
   }
 
   /**
-   * The last `iat` of a subject that is revoked; 0 when there is none.
+   * Returns the last revoked `iat` of a subject; 0 if there is none.
    * @param {string} issuer
    * @param {string} subject
    */
@@ -105,7 +105,7 @@ export class Revocations {
     return token.expiresAt + KEPT_AFTER_EXPIRY <= this.#prunedThrough ? 'forgotten' : undefined;
   }
 
-  /** Forgets some of what has lapsed. Returns whether that was all. */
+  /** Removes some of the lapsed revocations. Returns whether those were all. */
   forgetSome() {
     let left = STEP;
     for (const [name, issuer] of this.#issuers) {
@@ -128,12 +128,12 @@ function key(kind, issuer, id) {
   return JSON.stringify([kind, issuer, id]);
 }
 
-/** Facts by what they name, and by when they lapse. */
+/** Revocations by id, and by the time at which they lapse. */
 class Shelf {
   /** @type {Map<string, number>} */
   lapses = new Map();
   /**
-   * Which names may lapse in a slot. One whose end was put off is in several; the last one counts.
+   * The ids that may lapse in a slot of time. An id whose time was extended is in several slots; the last one counts.
    * @type {Map<number, string[]>}
    */
   #slots = new Map();
@@ -163,8 +163,7 @@ class Shelf {
   }
 
   /**
-   * Forgets up to so many of those that lapsed by `until`, a whole slot of seconds at the earliest. Returns how many more
-   * might have been.
+   * Removes up to `most` of the revocations that lapsed by `until`, in whole slots. Returns how much of `most` is left.
    * @param {number} until
    * @param {number} most
    */
@@ -188,7 +187,7 @@ class Shelf {
   }
 }
 
-/** Facts that end what was issued until a time. The latest of several counts. */
+/** Cut-offs, which revoke everything issued until a time. The latest of several counts. */
 class CutOffs extends Shelf {
   /** @type {Map<string, number>} */
   #issuedUntil = new Map();
@@ -224,12 +223,12 @@ class CutOffs extends Shelf {
    */
   cutsOff(id, issuedAt) {
     const issuedUntil = this.#issuedUntil.get(id);
-    // The whole of that second is included.
+    // The cut-off includes its whole second.
     return issuedUntil !== undefined && (issuedAt === undefined || Math.floor(issuedAt) <= issuedUntil);
   }
 }
 
-/** All facts about the tokens of one issuer. */
+/** All revocations of one issuer. */
 class Issuer {
   token = new Shelf();
   session = new Shelf();
