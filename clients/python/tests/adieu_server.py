@@ -1,4 +1,4 @@
-"""The server `adieu`, running: the real binary on a free port, with its data in a temporary folder."""
+"""Starts the server `adieu`: the real binary on a free port, with its data in a temporary folder."""
 
 import contextlib
 import json
@@ -16,18 +16,18 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 PATIENCE = 60.0
-"""Longer than anything here takes on the slowest machine; only a test that hangs meets it."""
+"""Longer than any step takes on the slowest machine; only a test that hangs reaches it."""
 
 
 def binary() -> str:
-    """Where the server is: ADIEU_BIN, or where cargo puts it."""
+    """Returns the path of the server: ADIEU_BIN, or cargo's output."""
     target = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
     return os.environ.get("ADIEU_BIN") or str(Path(target) / "debug" / "adieu")
 
 
 @dataclass
 class Credentials:
-    """Those of a service."""
+    """The credentials of a service."""
 
     name: str
     secret: str = field(repr=False)
@@ -35,7 +35,7 @@ class Credentials:
 
 @dataclass
 class Server:
-    """A server that was started, and can be again on the same data."""
+    """A server, which can be restarted on the same data."""
 
     data: Path
     settings: dict[str, str]
@@ -47,7 +47,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Starts it on a free port, and waits until it is ready."""
+        """Starts the server on a free port, and waits until it is ready."""
         self.process = subprocess.Popen(
             [binary(), "serve", "--listen", "127.0.0.1:0"],
             env=self._environment(),
@@ -63,12 +63,12 @@ class Server:
                 break
         else:
             raise AssertionError("the server did not say where it listens")
-        # Keep reading, so that the server never waits for room in the pipe.
+        # Reads continuously, so that the server never blocks on a full pipe.
         threading.Thread(target=stdout.read, daemon=True).start()
         assert self.ask("GET", "/readyz")[0] == 200
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Ends it, gently or not."""
+        """Stops the server, with SIGTERM or SIGKILL."""
         process, self.process = self.process, None
         if process is not None:
             process.send_signal(how)
@@ -79,7 +79,7 @@ class Server:
                     process.stdout.close()
 
     def freeze(self) -> None:
-        """Its connections stay, and nobody answers on them."""
+        """Freezes the server: its connections stay open, without responses."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
@@ -88,7 +88,7 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
-        """Runs a command on its store."""
+        """Runs a command on the store of the server."""
         done = subprocess.run(
             [binary(), *arguments],
             env=self._environment(),
@@ -101,13 +101,13 @@ class Server:
         return done.stdout
 
     def add_client(self, name: str, can: str = "follow,revoke") -> Credentials:
-        """Makes credentials for a service."""
+        """Creates credentials for a service."""
         return Credentials(name, self.run("client", "add", name, "--can", can).strip().splitlines()[-1])
 
     def ask(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, basic: str | None = None
     ) -> tuple[int, Any]:
-        """Asks it over HTTP, and gives status and body."""
+        """Sends an HTTP request; returns status and body."""
         request = urllib.request.Request(self.url + path, method=method)
         if body is not None:
             request.data = json.dumps(body).encode()
@@ -126,7 +126,7 @@ class Server:
                 return error.code, json.loads(content) if content else None
 
     def log_in(self, username: str) -> dict[str, str]:
-        """Registers somebody if need be, and gives the tokens."""
+        """Logs a user in, after registering the user if necessary; returns the tokens."""
         person = {"username": username, "password": "correct horse battery staple"}
         assert self.ask("POST", "/register", person)[0] in (201, 409)
         status, tokens = self.ask("POST", "/login", person)
@@ -141,7 +141,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(data: Path, **settings: str) -> Iterator[Server]:
-    """A server that runs for a while."""
+    """A server that runs until the end of the context."""
     server = Server(data, settings)
     server.start()
     try:

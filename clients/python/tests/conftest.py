@@ -1,4 +1,4 @@
-"""What the tests have in common."""
+"""The fixtures of the tests."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,40 +16,40 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that no test harms."""
+    """A server that all tests share."""
     with running(tmp_path_factory.mktemp("shared")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def shared_client(shared_server: Server) -> Credentials:
-    """Credentials for it."""
+    """Credentials for this server."""
     return shared_server.add_client("shop")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, to stop and start."""
+    """A server for one test, to stop and start."""
     with running(tmp_path / "adieu") as server:
         yield server
 
 
 @pytest.fixture
 def client(server: Server) -> Credentials:
-    """Credentials for it."""
+    """Credentials for this server."""
     return server.add_client("shop")
 
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
-    """A network in front of it that can go bad."""
+    """A proxy in front of the server, which simulates a bad network."""
     with proxy_to(server.port) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def follow(request: pytest.FixtureRequest) -> Callable[..., Blocklist]:
-    """Makes blocklists, ready unless told otherwise, that are closed in the end."""
+    """Creates blocklists, ready by default, and closes them at the end."""
 
     def make(url: str, client: Credentials, *, ready: bool = True, **options: object) -> Blocklist:
         blocklist = Blocklist(url, client.name, client.secret, **options)  # type: ignore[arg-type]
@@ -62,12 +62,12 @@ def follow(request: pytest.FixtureRequest) -> Callable[..., Blocklist]:
 
 
 def new_id() -> str:
-    """The id of a token that no other test has."""
+    """A token id that no other test uses."""
     return str(uuid.uuid4())
 
 
 def eventually(what: Callable[[], bool]) -> None:
-    """Asks until it is so."""
+    """Repeats the check until it is true."""
     give_up_at = moment() + int(PATIENCE * SECOND)
     while not what():
         assert moment() < give_up_at, "it never was"

@@ -1,4 +1,4 @@
-"""A bad network: a TCP proxy that can be cut, held up, and led elsewhere."""
+"""Simulates a bad network: a TCP proxy that can be cut, delayed, and redirected."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ _PATIENCE = 60.0
 
 
 class Proxy:
-    """Passes bytes on between whoever connects to `port` and a port of this machine."""
+    """Forwards bytes between the clients of `port` and another port of this machine."""
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
@@ -29,7 +29,7 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """Ends every connection, and takes no more."""
+        """Closes every connection, and accepts no more."""
         with self._changed:
             self._is_cut = True
             sockets, self._sockets = self._sockets, set()
@@ -38,31 +38,31 @@ class Proxy:
             _end(each)
 
     def mend(self) -> None:
-        """As if nothing had been."""
+        """Restores normal operation."""
         with self._changed:
             self._is_cut = self._holds_answers = False
             self._changed.notify_all()
 
     def hold_answers(self) -> None:
-        """From now on questions go through, and answers don't come back."""
+        """From now on, forwards requests and holds responses."""
         with self._changed:
             self._holds_answers = True
             self._held = self._asked = self._released = 0
 
     def wait_for_held_answer(self) -> None:
-        """Until an answer is being held."""
+        """Waits until a response is held."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._held > self._released, _PATIENCE)
 
     def release_held_answer(self) -> None:
-        """Lets what is held now go on, and nothing that comes after it."""
+        """Forwards the responses that are held now, and keeps holding later ones."""
         with self._changed:
             self._released = self._held
             self._asked = 0
             self._changed.notify_all()
 
     def wait_for_question(self) -> None:
-        """Until something was asked since answers were held, or since they were released."""
+        """Waits for a request since responses are held, or since they were released."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._asked > 0, _PATIENCE)
 
@@ -121,7 +121,7 @@ def _end(each: socket.socket) -> None:
 
 @contextlib.contextmanager
 def proxy_to(port: int) -> Iterator[Proxy]:
-    """A proxy that is there for a while."""
+    """A proxy that runs until the end of the context."""
     proxy = Proxy(port)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""What a set does, a Blocklist does: and for every process, and after a restart."""
+"""A Blocklist behaves like a set, for every process and across restarts."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ for jti in map(str.strip, sys.stdin):
         here.add(jti)
         answered = time.monotonic()
         eventually(is_in_it_there)
-        # It may take this long; as a rule it takes a few milliseconds.
+        # It may take this long; usually it takes a few milliseconds.
         assert time.monotonic() - answered < 2.0
         there.stdin.close()
 

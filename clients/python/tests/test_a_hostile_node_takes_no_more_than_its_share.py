@@ -1,4 +1,4 @@
-"""A node that was taken over can lie about what is revoked. It can't take the memory of whoever follows it."""
+"""A hostile node can lie about revocations. It cannot exhaust the memory of its followers."""
 
 import contextlib
 import http.server
@@ -42,7 +42,7 @@ def a_node_that_answers(content: bytes) -> Iterator[str]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    # So that none of its connections outlives it.
+    # So that no connection outlives the node.
     server.daemon_threads = False
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -77,7 +77,7 @@ def test_a_page_is_bounded_by_what_it_takes_in_memory(follow: Follow, content: b
             with pytest.raises(StaleError):
                 "jti" in blocklist  # noqa: B015
             blocklist.close()
-        # Of the answer there is a copy or two.
+        # The memory has a copy or two of the response.
         assert tracemalloc.get_traced_memory()[1] < len(content) + 160 * MIB
     finally:
         tracemalloc.stop()
@@ -92,7 +92,7 @@ def test_a_feed_that_never_ends_is_not_read_on_and_on(follow: Follow) -> None:
 
 
 def test_the_largest_page_that_a_node_sends_is_read() -> None:
-    # Whatever is in the ids, which anybody may choose.
+    # Whatever the ids contain, since any client may choose them.
     entries = [{**ENTRY, "id": '{"[,\\' * 8}] * MOST_ENTRIES
     content = json.dumps({**PAGE, "entries": entries}).encode()
     assert _MOST_VALUES < len(content) < MOST_BYTES

@@ -28,7 +28,7 @@ Follow = Callable[[str, Credentials], None]
 
 @pytest.fixture
 def follow_from_django(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Follow:
-    """Lets the project follow a node that is reached at a URL."""
+    """Makes the project follow the node at a URL."""
 
     def configure(url: str, client: Credentials) -> None:
         options = {"url": url, "client_id": client.name, "secret": client.secret, "timeout": PATIENCE}
@@ -105,7 +105,7 @@ def test_a_refresh_token_that_is_used_many_times_at_once_succeeds_once(
 ) -> None:
     follow_from_django(shared_server.url, shared_client)
     for _ in range(3):
-        # What the serializer does with it, without the database of the test, which is one connection's.
+        # As the serializer does, without the database of the test, which belongs to one connection.
         refresh = str(RefreshToken.for_user(User(pk=1)))
         tokens = [RefreshToken(refresh) for _ in range(6)]
 
@@ -137,7 +137,7 @@ def test_a_sliding_token_that_was_logged_out_stays_so_however_it_slides(
     assert anybody.post("/token/verify", {"token": slid}).status_code == 401
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {slid}")
     assert client.get("/").status_code == 401
-    # As long as it could have been refreshed.
+    # The revocation is kept for as long as the token could have been refreshed.
     basic = base64.b64encode(f"{shared_client.name}:{shared_client.secret}".encode()).decode()
     payload = SlidingToken(slid, verify=False).payload
     eventually(
@@ -155,7 +155,7 @@ def test_only_access_tokens_and_sliding_ones_let_anybody_in(
     client, refresh = log_in()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {refresh}")
     assert client.get("/").status_code == 401
-    # Of the right type by simplejwt's claim alone.
+    # The token has the right type by simplejwt's claim only.
     for claims in ({"token_use": "id"}, {"typ": "Refresh"}, {"type": 7}):
         token = AccessToken.for_user(User(pk=1))
         token.payload.update(claims)
@@ -206,7 +206,7 @@ def test_a_serializer_of_the_projects_own_must_be_derived_from_ours(
 def start_a_project(
     simple_jwt: dict[str, str] = SERIALIZERS, authentication: Sequence[str] = ("adieu.django.JWTAuthentication",)
 ) -> str:
-    """Loads a project with these settings as a server does, and gives the error."""
+    """Loads a project with these settings as a server does; returns the error."""
     program = f"""
 from django.conf import settings
 settings.configure(

@@ -21,7 +21,7 @@ Make = Callable[..., TestClient]
 
 @pytest.fixture
 def application(request: pytest.FixtureRequest) -> Make:
-    """Makes a small application, on a node that is reached at a URL."""
+    """Creates a small application that follows the node at a URL."""
 
     def make(url: str, credentials: Credentials, *, ready: bool = True, **options: Any) -> TestClient:
         blocklist = Blocklist(url, credentials.name, credentials.secret, **options)
@@ -58,7 +58,7 @@ def application(request: pytest.FixtureRequest) -> Make:
 
 
 def a_token(headers: Mapping[str, Any] | None = None, **claims: Any) -> dict[str, str]:
-    """In a header."""
+    """Returns the header with the token."""
     now = int(time.time())
     payload = {
         "sub": "jose",
@@ -121,7 +121,7 @@ def test_a_logout_of_a_token_of_the_node_ends_its_session_there(
     blocklist.wait_ready(PATIENCE)
     tokens = server.log_in("jose")
     with TestClient(app) as browser:
-        # Its refresh tokens are for the node alone, here and at every route.
+        # The node's refresh tokens are for the node alone: every route rejects them.
         header = {"Authorization": f"Bearer {tokens['refresh_token']}"}
         assert browser.post("/logout", headers=header).status_code == 401
         header = {"Authorization": f"Bearer {tokens['access_token']}"}

@@ -23,7 +23,7 @@ Make = Callable[..., FlaskClient]
 
 @pytest.fixture
 def application(request: pytest.FixtureRequest) -> Make:
-    """Makes a small application, on a node that is reached at a URL."""
+    """Creates a small application that follows the node at a URL."""
 
     def make(url: str, credentials: Credentials, *, with_smorest: bool = False) -> FlaskClient:
         blocklist = Blocklist(url, credentials.name, credentials.secret, timeout=PATIENCE)
@@ -115,7 +115,7 @@ def test_a_refresh_token_is_good_for_refreshing_only(
     tokens = log_in(client)
     assert client.get("/", headers=bearer(tokens["refresh"])).status_code == 422
     assert client.post("/refresh", headers=bearer(tokens["access"])).status_code == 422
-    # Whatever an issuer calls it: Flask-JWT-Extended knows its own word only.
+    # Under every name for the kind: Flask-JWT-Extended knows only its own.
     for another in ({"type": "Refresh"}, {"token_type": "refresh"}, {"token_use": "id"}, {"typ": "Offline"}):
         assert client.get("/", headers=bearer(a_token(**another))).status_code == 422, another
     for access in ({}, {"type": "access"}, {"typ": "Bearer"}, {"token_use": "access"}):
@@ -131,7 +131,7 @@ def test_a_token_without_jti_can_be_logged_out(
     assert client.post("/logout", headers=bearer(token)).status_code == 200
     assert client.get("/", headers=bearer(token)).status_code == 401
     client.set_cookie("access_token_cookie", token)
-    # Nobody gets round it by showing another one beside it.
+    # A second token in the request does not bypass the check.
     assert client.get("/", headers={"Cookie": f"access_token_cookie={token}", "X-Token": another}).status_code == 401
     assert client.get("/", headers=bearer(another)).status_code == 200
 

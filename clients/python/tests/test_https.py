@@ -1,4 +1,4 @@
-"""The way to the node is as private as the certificates say."""
+"""The connection to the node verifies the certificate."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ Follow = Callable[..., Blocklist]
 
 
 def a_certificate(folder: Path) -> Path:
-    """Of 127.0.0.1, signed by itself, with its key."""
+    """Creates a self-signed certificate for 127.0.0.1, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -49,7 +49,7 @@ def a_certificate(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
-    """What stands in front of a server and speaks TLS; its URL."""
+    """Starts a TLS proxy in front of a server; yields its URL."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -59,7 +59,7 @@ def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
                 writer.write(data)
                 await writer.drain()
         except OSError:
-            pass  # Whoever asked has gone.
+            pass  # The client has disconnected.
         finally:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""Each child of a process that forks follows by itself, and trusts nothing that only its parent knew to be fresh."""
+"""Each child of a fork follows by itself, and does not rely on the freshness of its parent."""
 
 import os
 import pickle
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 
 def in_a_child(work: Callable[[], Any]) -> Any:
-    """Forks, does it there, and gives what came of it."""
+    """Runs the function in a forked child; returns its result."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -53,7 +53,7 @@ def test_a_child_follows_by_itself(shared_server: Server, shared_client: Credent
         return known in blocklist, before, in_child in blocklist
 
     assert in_a_child(child) == (True, False, True)
-    # The parent goes on as if nothing had been, on connections of its own.
+    # The parent continues unaffected, on its own connections.
     blocklist.add(in_parent)
     assert in_parent in blocklist
     assert in_a_child(lambda: (in_child in blocklist, in_parent in blocklist)) == (True, True)
@@ -89,7 +89,7 @@ def test_a_child_does_not_take_its_parents_freshness_for_its_own(
     blocklist = follow(proxy.url, client, start_timeout=0)
     known = new_id()
     blocklist.add(known)
-    # The parent is fresh. The child can't know: nobody would have waited for it.
+    # The parent is fresh. The child is not: `?wait=everywhere` would not have waited for it.
     proxy.hold_answers()
 
     def child() -> tuple[bool, bool, str]:

@@ -1,4 +1,4 @@
-"""The table of verdicts that every implementation reads: `tests/verdicts.md` says what it means."""
+"""Checks the table of verdicts that every implementation reads; `tests/verdicts.md` describes it."""
 
 import base64
 import json
@@ -67,12 +67,12 @@ SKIPPED["django"] = {
     "a negative integer subject": NUMBER,
     "an integer subject that would be the same as another without its sign": NUMBER,
 }
-"""Rows about what a client can't judge, and the reason."""
+"""Rows that a client cannot judge, and the reason."""
 
 
 @dataclass
 class Signed:
-    """A row, signed."""
+    """A row with its signed token."""
 
     row: Mapping[str, Any]
     token: str
@@ -80,13 +80,13 @@ class Signed:
 
     @property
     def issuer(self) -> str:
-        """Whose rules it is held against."""
+        """The issuer whose rules apply."""
         named = self.claims.get("iss")
         return named if isinstance(named, str) and named in TABLE["issuers"] else str(self.row["issuer"])
 
 
 def sign(row: Mapping[str, Any], now: int) -> Signed:
-    # By hand: a library would not sign all of these.
+    # Signed by hand, because a library would reject some of these.
     claims = {
         name: now + value if name in ("exp", "nbf", "iat") and type(value) in (int, float) else value
         for name, value in row["claims"].items()
@@ -110,7 +110,7 @@ class InForce:
 
 @pytest.fixture(scope="module")
 def in_force(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InForce]:
-    """All rows, and all their revocations, at a node that trusts their issuers."""
+    """A node that trusts the issuers of all rows, and has all their revocations."""
     folder: Path = tmp_path_factory.mktemp("verdicts")
     trusted = []
     for number, (name, issuer) in enumerate(TABLE["issuers"].items()):
@@ -134,10 +134,10 @@ def in_force(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InForce]:
 
 @pytest.fixture
 def follow_as(in_force: InForce, request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Makes a blocklist of some framework that follows the node."""
+    """Creates a blocklist of a framework that follows the node."""
 
     def make(kind: type[Blocklist], issuer: str) -> Blocklist:
-        # Only what names no issuer is of the one that the blocklist is for.
+        # Only tokens without an issuer count as tokens of the blocklist's issuer.
         blocklist = kind(in_force.server.url, in_force.client.name, in_force.client.secret, issuer=issuer)
         request.addfinalizer(blocklist.close)
         blocklist.wait_ready(PATIENCE)
@@ -178,7 +178,7 @@ def test_what_is_no_signed_token_stands_for_none() -> None:
 
 
 def test_the_kinds_that_are_let_in_are_a_collection_and_not_one_name(follow_as: Callable[..., Any]) -> None:
-    # Of a text, "in" would find parts of it, and so nothing at all.
+    # With a string instead of a collection, "in" would search for substrings.
     issuer = next(iter(TABLE["issuers"]))
     with pytest.raises(TypeError, match="types must be a collection"):
         adieu.fastapi.NotRevoked(follow_as(adieu.fastapi.Blocklist, issuer), decode_by(issuer), types="access")
@@ -194,7 +194,7 @@ def test_two_kinds_are_none_of_several() -> None:
 
 
 def decode_by(name: str) -> Callable[[str], Mapping[str, Any]]:
-    """What an application does that has these settings for an issuer."""
+    """Verifies a token as an application with these settings for the issuer does."""
     issuer = TABLE["issuers"][name]
     settings = issuer["settings"]
     required = ["exp", "sub"]
@@ -263,7 +263,7 @@ def django_application(blocklist: adieu.django.Blocklist, name: str) -> Callable
     backend = TokenBackend("EdDSA", verifying_key=issuer["public_key"], issuer=named)
 
     def ask(token: str) -> int:
-        # There is one of each in a process.
+        # A process has one of each.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(adieu.django, "blocklist", lambda: blocklist)
             patch.setattr(state, "token_backend", backend)
@@ -303,7 +303,7 @@ def test_the_glue_lets_in_what_the_table_calls_good_and_nothing_else(
             continue
         asked += 1
         status = ask[signed.issuer](signed.token)
-        # Never an error of the server: Flask-JWT-Extended answers 422 to what is no good token.
+        # Never an error of the server: Flask-JWT-Extended answers 422 to an invalid token.
         if (status == 200) != (signed.row["verify"] == "good") or status not in (200, 401, 422):
             wrong.append((name, status))
     assert not wrong, "\n".join(f"{name}: {status}" for name, status in wrong)

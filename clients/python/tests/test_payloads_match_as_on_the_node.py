@@ -20,7 +20,7 @@ Follow = Callable[..., Blocklist]
 
 
 def payload_of(token: str) -> dict[str, Any]:
-    """What is in a token; whether it is good is not what these tests are about."""
+    """Returns the claims of a token without verifying it."""
     middle = token.split(".")[1]
     payload = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
     assert isinstance(payload, dict)
@@ -28,7 +28,7 @@ def payload_of(token: str) -> dict[str, Any]:
 
 
 def a_payload(**claims: Any) -> dict[str, Any]:
-    """Of an access token that was issued just now."""
+    """Returns the claims of an access token that was issued just now."""
     now = int(time.time())
     return {"jti": new_id(), "sub": "jose", "iat": now, "exp": now + 900, "type": "access", **claims}
 
@@ -71,7 +71,7 @@ def test_what_is_no_id_or_token_is_a_type_error_that_says_so(blocklist: Blocklis
         (blocklist.add, ("x",), {"keep_until": math.inf}, "keep_until must be seconds"),
         (blocklist.revoke, ({"jti": "x"},), {"keep_until": "soon"}, "keep_until must be seconds"),
     ]
-    # Its own token stands for one without ``jti``.
+    # A token without ``jti`` is identified by its signing input.
     unnamed = {**a_payload(), "jti": None}
     tokens: list[Any] = [7, "", "x", b"x", "\u00e9.x.y", []]
     calls += [(blocklist.is_revoked, (unnamed, token), {}, "signed JWT") for token in tokens]
@@ -104,7 +104,7 @@ def test_the_end_of_a_session_is_the_end_of_all_its_tokens_everywhere(
     assert not any(map(blocklist.is_revoked, tokens))
     blocklist.revoke(a_payload(sid=session))
     assert all(map(blocklist.is_revoked, tokens))
-    # The node has never heard of this session, which is the application's own.
+    # The node does not know this session, which is the application's own.
     eventually(lambda: all(map(elsewhere.is_revoked, tokens)))
 
 
@@ -151,7 +151,7 @@ def test_ids_mean_something_only_beside_the_issuer_that_gave_them(
     def revoked(blocklist: Blocklist, **claims: Any) -> bool:
         return blocklist.is_revoked(a_payload(iat=issued_at, **claims))
 
-    # A token that does not say whose it is, is of the issuer that the blocklist is for.
+    # A token without an issuer counts as a token of the blocklist's issuer.
     assert revoked(of_shop, sub=user)
     assert revoked(of_shop, sid=session)
     eventually(lambda: revoked(of_node, sub=user, iss="https://shop.example"))
@@ -162,7 +162,7 @@ def test_ids_mean_something_only_beside_the_issuer_that_gave_them(
 
 
 def test_what_in_says_is_revoked_says_too(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
-    # An application adds ids without saying whose, and its tokens do say it.
+    # An application adds ids without an issuer, and its tokens have one.
     blocklist = follow(shared_server.url, shared_client)
     payload = a_payload(iss="https://shop.example")
     blocklist.add(payload["jti"])
@@ -222,7 +222,7 @@ def test_claims_that_the_node_would_reject_are_an_error(blocklist: Blocklist) ->
     for wrong in wrongs:
         with pytest.raises(InvalidClaimsError, match=next(iter(wrong))):
             blocklist.is_revoked(a_payload(**wrong))
-    # Nobody needs to know our error to treat it as one of type.
+    # The error is a `TypeError`, so callers need not know this package's class.
     assert issubclass(InvalidClaimsError, TypeError)
 
 
@@ -266,7 +266,7 @@ def test_a_token_that_is_issued_after_a_cut_off_is_good(
 def test_of_many_who_use_a_token_up_at_once_one_succeeds(
     shared_server: Server, shared_client: Credentials, blocklist: Blocklist, follow: Follow
 ) -> None:
-    # Each as in a process of its own.
+    # Each blocklist acts as a process of its own.
     users = [blocklist, *(follow(shared_server.url, shared_client) for _ in range(3))]
     for _ in range(5):
         payload = a_payload(type="refresh", sid=new_id())
@@ -284,5 +284,5 @@ def test_what_was_logged_out_can_not_be_used_up(
     elsewhere = follow(shared_server.url, shared_client)
     payload = a_payload(type="refresh", sid=new_id())
     elsewhere.revoke({**payload, "jti": new_id()})
-    # Also when nobody has told this process yet.
+    # Also when this process does not have the revocation yet.
     assert not blocklist.revoke_once(payload)

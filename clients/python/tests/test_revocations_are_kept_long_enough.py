@@ -1,4 +1,4 @@
-"""Memory forgets what no token can match any more, and a clock that goes back revives nothing."""
+"""Revocations that no token can match leave the memory, and a clock that goes back revives no token."""
 
 import time
 from typing import Any
@@ -34,7 +34,7 @@ def test_what_the_node_has_forgotten_is_forgotten_here() -> None:
     index = an_index(token("old", NOW - 1000), token("new", NOW + 1000))
     index.forget_lapsed(NOW - 500)
     assert list(index.own.tokens.lapses) == ["new"]
-    # Its tokens have expired, whatever the clock of whoever verified them says.
+    # The tokens have expired by every verifier's clock.
     assert is_revoked(index, jti="old", exp=NOW - 1000 - 120)
     assert not is_revoked(index, jti="other", exp=NOW)
 

@@ -20,7 +20,7 @@ BOUND = 2.0
 
 
 def is_accepted(blocklist: Blocklist, jti: str) -> bool:
-    """What a service that guards its requests with it does."""
+    """Runs the check of a service for each request."""
     try:
         return jti not in blocklist
     except StaleError:
@@ -28,7 +28,7 @@ def is_accepted(blocklist: Blocklist, jti: str) -> bool:
 
 
 def knows(blocklist: Blocklist, jti: str) -> bool:
-    """That it is revoked, which a stale one does not."""
+    """Checks that the token is reported as revoked, not as unknown."""
     try:
         return jti in blocklist
     except StaleError:
@@ -44,7 +44,7 @@ def is_stale(blocklist: Blocklist) -> bool:
 
 
 def last_acceptance(blocklist: Blocklist, jti: str) -> int:
-    """Asks until it is refused; the moment of the last question that was answered with yes."""
+    """Repeats the check until it rejects; returns the moment of the last check that accepted."""
     accepted_at = 0
 
     def is_refused() -> bool:
@@ -80,7 +80,7 @@ def test_a_service_that_hears_nothing_refuses_in_time(
     assert last_acceptance(here, jti) <= answered_at + int(BOUND * SECOND)
     assert is_stale(here)
 
-    # And when the trouble is over it goes on, with what happened meanwhile.
+    # After the outage it continues, with the revocations of the meantime.
     server.thaw()
     proxy.mend()
     eventually(lambda: knows(here, jti))
@@ -92,19 +92,19 @@ def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
     here = follow(proxy.url, client, max_staleness=BOUND)
     elsewhere = follow(server.url, client)
     jti = new_id()
-    # So that it is the answer which comes late, and not the question that is repeated; from the next question on.
+    # From the next request on, the response is late, and the request is not repeated.
     here._follower._patience = PATIENCE
     proxy.hold_answers()
     proxy.wait_for_held_answer()
     proxy.release_held_answer()
-    # This question was sent, and answered, before the logout. The answer is on its way for longer than the bound.
+    # This request was sent and answered before the logout. Its response takes longer than the bound.
     proxy.wait_for_question()
     proxy.wait_for_held_answer()
     elsewhere.add(jti)
     too_late = moment() + int(BOUND * SECOND)
     eventually(lambda: moment() > too_late)
     proxy.release_held_answer()
-    # It has been taken in once the next question is sent, the answer to which is held again.
+    # The response has been applied once the next request is sent, whose response is held again.
     proxy.wait_for_question()
     assert not is_accepted(here, jti)
     assert is_stale(here)

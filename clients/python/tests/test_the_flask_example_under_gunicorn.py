@@ -1,4 +1,4 @@
-"""examples/flask, as it is run. With the set one worker knows of a logout; with Adieu all do, also after a restart."""
+"""Runs examples/flask. With the set, one worker knows a logout; with Adieu all workers do, also after a restart."""
 
 import contextlib
 import filecmp
@@ -27,7 +27,7 @@ BOUND = 2.0
 
 REVOKED = (401, {"description": "The token has been revoked.", "error": "token_revoked"})
 
-# Says who the workers are, since gunicorn keeps that to itself.
+# Prints the process ids of the workers, which gunicorn does not report.
 SETTINGS = """
 import os, pathlib
 def post_worker_init(worker):
@@ -37,7 +37,7 @@ def post_worker_init(worker):
 
 @dataclass
 class Gunicorn:
-    """The example under gunicorn with two workers, each of which can be spoken to alone."""
+    """The example under gunicorn with two workers, each of which can be called alone."""
 
     folder: Path
     application: Path
@@ -72,7 +72,7 @@ class Gunicorn:
             process.wait(PATIENCE)
 
     def ask(self, worker: int, method: str, path: str, token: str | None = None, body: Any = None) -> tuple[int, Any]:
-        """Asks this worker: the other one is stopped meanwhile, so it takes no connection."""
+        """Sends a request to this worker: the other one is stopped meanwhile, so that it accepts no connection."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -82,7 +82,7 @@ class Gunicorn:
             return response.status, json.loads(response.read())
 
     def ask_until_known(self, *question: Any) -> tuple[int, Any]:
-        """As `ask`, and again while a worker that was stopped too long does not know yet."""
+        """Like `ask`, and retries while a worker that was stopped for too long is stale."""
         answers: list[tuple[int, Any]] = []
 
         def is_known() -> bool:
@@ -111,7 +111,7 @@ def _state(pid: int) -> str:
 
 
 def the_example(folder: Path, *, with_the_set: bool) -> Path:
-    """A copy of the application; with the set, one file of it is another."""
+    """A copy of the application; for the set, one of its files is different."""
     copy = folder / "application"
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__", "instance"))
     if with_the_set:
@@ -123,7 +123,7 @@ def the_example(folder: Path, *, with_the_set: bool) -> Path:
 def under_gunicorn(
     folder: Path, *, with_the_set: bool, preload: bool = False, environment: dict[str, str] | None = None
 ) -> Iterator[Gunicorn]:
-    """The application with its tables made, running."""
+    """The running application, with its tables created."""
     folder.mkdir(exist_ok=True)
     application = the_example(folder, with_the_set=with_the_set)
     settings = {
@@ -159,7 +159,7 @@ def log_in(gunicorn: Gunicorn, worker: int) -> dict[str, str]:
 
 
 def refused_in_time(gunicorn: Gunicorn, worker: int, answered_at: int, *question: str) -> None:
-    """Asks until it is told that the token was revoked. It was not accepted when the bound was over."""
+    """Repeats the request until the token is rejected as revoked. It must not be accepted after the bound."""
 
     def is_refused() -> bool:
         asked_at = moment()
@@ -189,7 +189,7 @@ def test_with_adieu_a_logout_holds_in_every_worker_and_after_every_restart(
         refused_in_time(gunicorn, other, answered_at, "GET", "/item", access)
         refused_in_time(gunicorn, other, answered_at, "POST", "/refresh", tokens["refresh_token"])
 
-        # Everything starts anew: gunicorn gently, the server not.
+        # Restarts everything: gunicorn with SIGTERM, the server with SIGKILL.
         gunicorn.stop()
         server.stop(signal.SIGKILL)
         server.start()
@@ -234,7 +234,7 @@ def test_a_refresh_token_is_good_for_one_time_at_all_workers_together(
         for first, second in ((one, other), (other, one)):
             refresh = log_in(gunicorn, first)["refresh_token"]
             assert gunicorn.ask_until_known(first, "POST", "/refresh", refresh)[0] == 200
-            # At once, also where nobody has told of it yet.
+            # At once, also at a worker that does not have the revocation yet.
             assert gunicorn.ask_until_known(second, "POST", "/refresh", refresh)[0] == 401
 
 

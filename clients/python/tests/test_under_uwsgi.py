@@ -1,4 +1,4 @@
-"""uWSGI forks its workers without a word to Python. Each follows all the same, in every mode of it."""
+"""uWSGI forks its workers without notifying Python. Each worker follows all the same, in every mode of uWSGI."""
 
 import contextlib
 import http.client
@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass
 class Workers:
-    """Two of them, on one socket. Which one answers is not for the caller to say."""
+    """Two workers on one socket. The caller cannot choose the worker that answers."""
 
     socket: str
 
@@ -64,7 +64,7 @@ class Workers:
         return Answer(int(worker), verdict)
 
     def ask_each(self, jti: str) -> list[str]:
-        """What each of them says, when it is not too busy to know."""
+        """Returns the answers of both workers, when neither is stale."""
         answers: dict[int, str] = {}
 
         def both_have_answered() -> bool:
@@ -136,7 +136,7 @@ def test_a_logout_that_waits_for_everywhere_waits_for_every_worker(
 ) -> None:
     with under_uwsgi(tmp_path, server, client) as workers:
         tokens = server.log_in("jose")
-        # Each begins to follow with its first look-up; the process that they were forked from does not.
+        # Each worker begins to follow with its first lookup; their parent process does not follow.
         workers.ask_each(new_id())
         status, answer = server.ask("POST", "/logout?wait=everywhere", token=tokens["access_token"])
         assert status == 200
@@ -146,7 +146,7 @@ def test_a_logout_that_waits_for_everywhere_waits_for_every_worker(
 def test_where_no_thread_ever_runs_that_is_said_at_the_start(
     shared_server: Server, shared_client: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As older versions are unless set otherwise.
+    # The default of older versions.
     monkeypatch.setitem(sys.modules, "uwsgi", types.SimpleNamespace(has_threads=0, worker_id=lambda: 1))
     with pytest.raises(RuntimeError, match="enable-threads"):
         Blocklist(shared_server.url, shared_client.name, shared_client.secret)

@@ -1,4 +1,4 @@
-"""HTTP to a server on this machine that listens on a socket with a path."""
+"""HTTP over a Unix socket."""
 
 import http.client
 import socket

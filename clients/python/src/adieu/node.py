@@ -31,7 +31,7 @@ MOST_ENTRIES = 65_536
 """The maximum number of entries of a page. A node sends no more."""
 
 _MOST_VALUES = 16 * MOST_ENTRIES
-"""The maximum number of values in a response. A limit on bytes is not enough: a value takes many times more in memory."""
+"""The maximum number of values in a response. A value takes many times more memory than its bytes."""
 
 MOST_AT_ONCE = 100
 """The number of revocations in one request, well below the maximum of a node."""
