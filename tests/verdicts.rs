@@ -1,4 +1,4 @@
-//! Reads the table of verdicts; `verdicts.md` says what is in it. Shared by the tests of several crates.
+//! Reads the table of verdicts, which `verdicts.md` describes. Shared by the tests of several crates.
 
 #[path = "../crates/adieu/tests/support/base64url.rs"]
 mod base64url;
@@ -27,7 +27,7 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
 }
 
-/// An issuer with its key and what the server is told of it.
+/// An issuer with its key and its settings at the server.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Signer {
@@ -54,7 +54,7 @@ pub(crate) struct Row {
     _without_token: Option<String>,
 }
 
-/// What a verdict is called that is no rejection.
+/// The verdict on an accepted token.
 pub(crate) const GOOD: &str = "good";
 
 impl Table {
@@ -62,19 +62,19 @@ impl Table {
         serde_json::from_str(include_str!("verdicts.json")).unwrap()
     }
 
-    /// Every row with its token, issued as it says relative to `now`.
+    /// Returns every row with its token, whose times are relative to `now`.
     pub(crate) fn tokens(&self, now: u64) -> Vec<(&Row, String)> {
         self.rows.iter().map(|row| (row, row.sign(&self.issuers[&row.issuer], now))).collect()
     }
 }
 
 impl Signer {
-    /// The public key.
+    /// Returns the public key.
     pub(crate) fn keys(&self) -> KeySet {
         KeySet::new([VerifyingKey::from_pem(Algorithm::EdDSA, &self.public_key).unwrap()]).unwrap()
     }
 
-    /// Its settings as rules.
+    /// Returns the settings as rules.
     pub(crate) fn rules(&self, issuer: &str) -> Rules {
         self.settings.iter().fold(Rules::new(Issuer::new(issuer).unwrap()), |rules, (setting, value)| {
             assert_eq!(value, &json!(true), "{setting}");
@@ -91,7 +91,7 @@ impl Signer {
 }
 
 impl Row {
-    /// Its `jti`, if it has one.
+    /// Returns the `jti`, if it has one.
     pub(crate) fn token_id(&self) -> Option<&Value> {
         self.claims.get("jti")
     }
@@ -117,7 +117,7 @@ impl Row {
         format!("{signing_input}.{signature}")
     }
 
-    /// What is revoked, as bodies of `POST /revocations`.
+    /// Returns the revocations, as bodies of `POST /revocations`.
     pub(crate) fn revocations(&self, token: &str) -> Vec<Value> {
         let bodies = self.revoked.iter().cloned().map(|mut body| {
             if body.get("token") == Some(&json!(true)) {
@@ -129,7 +129,7 @@ impl Row {
         bodies.collect()
     }
 
-    /// The same, as names.
+    /// Returns the revocations, as requests to `Sessions`.
     pub(crate) fn named(&self, token: &str, sessions: &Sessions) -> Vec<RevocationRequest> {
         let named = self.revoked.iter().map(|body| {
             let (kind, value) = body.iter().next().unwrap();

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { InvalidClaimsError, NodeError, RevokedError, tokenIdOf } from '../src/index.js';
 import { Node, claimsOf, eventually, follow, verdict } from './support/node.js';
 
-test('who logs out at the node is refused here, and nobody else', async (t) => {
+test('a token that is logged out at the node is rejected here, and no other token is', async (t) => {
   const node = await Node.start(t);
   const { blocklist } = await follow(t, node);
   const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
@@ -16,7 +16,7 @@ test('who logs out at the node is refused here, and nobody else', async (t) => {
   assert.equal(verdict(blocklist, ana.access), 'accepted');
 });
 
-test('what was revoked before this one started is known when it is ready', async (t) => {
+test('revocations from before the start are known when the blocklist is ready', async (t) => {
   const node = await Node.start(t);
   const jose = await node.logIn('jose');
   await node.logOut(jose.access);
@@ -24,7 +24,7 @@ test('what was revoked before this one started is known when it is ready', async
   assert.equal(verdict(blocklist, jose.access), 'revoked');
 });
 
-test('what is revoked here is refused here from then on, at the node, and by another service', async (t) => {
+test('a token that is revoked here is rejected at once here, at the node, and by another service', async (t) => {
   const node = await Node.start(t);
   const [{ blocklist }, { blocklist: other }] = [await follow(t, node), await follow(t, node)];
   const jose = await node.logIn('jose');
@@ -54,7 +54,7 @@ test('a session and a subject are ended as a whole', async (t) => {
   assert.equal(verdict(blocklist, laptop.access), 'revoked');
 });
 
-test('tokens of other issuers are told apart by their issuer', async (t) => {
+test('tokens with the same id are distinguished by their issuer', async (t) => {
   const node = await Node.start(t);
   const { blocklist } = await follow(t, node);
   const { blocklist: other } = await follow(t, node, { issuer: 'https://auth.example' });
@@ -72,7 +72,7 @@ test('tokens of other issuers are told apart by their issuer', async (t) => {
   assert.equal(blocklist.isRevoked({ iss: 'https://auth.example', sub: 'jose', jti: 'x', iat: exp - 3500, exp }), false);
 });
 
-test('a token without jti is revoked by what is signed, and one without a known exp for as long as is said', async (t) => {
+test('a token without jti is revoked by its signing input, and one without a known exp until keepUntil', async (t) => {
   const node = await Node.start(t);
   const { blocklist } = await follow(t, node);
   const { blocklist: other } = await follow(t, node);
@@ -94,7 +94,7 @@ test('a token without jti is revoked by what is signed, and one without a known 
   }
 });
 
-test('claims that can not be judged are an error, and no acceptance', async (t) => {
+test('invalid claims are an error, not an acceptance', async (t) => {
   const node = await Node.start(t);
   const { blocklist } = await follow(t, node);
   const exp = Math.floor(Date.now() / 1000) + 3600;
@@ -153,7 +153,7 @@ test('a token that is issued after everything of its subject was revoked is good
   }
 });
 
-test('of many who use a token up at once one succeeds, and nobody once it was logged out', async (t) => {
+test('of many concurrent calls that use a token up one succeeds, and none after its logout', async (t) => {
   const node = await Node.start(t);
   const services = [];
   for (let number = 0; number < 4; number += 1) services.push((await follow(t, node)).blocklist);
@@ -173,7 +173,7 @@ test('of many who use a token up at once one succeeds, and nobody once it was lo
   assert.equal(await second.revokeOnce({ jti: 'refresh', sid: 'over', exp }), false, 'also when nobody has told this one yet');
 });
 
-test('the end of a session that the node has never heard of is that of all its tokens everywhere', async (t) => {
+test('ending a session that the node does not know revokes all its tokens everywhere', async (t) => {
   const node = await Node.start(t);
   const [{ blocklist }, { blocklist: other }] = [await follow(t, node, { lifetime: 40 * 86_400_000 }), await follow(t, node)];
   const exp = Math.floor(Date.now() / 1000) + 3600;
@@ -183,7 +183,7 @@ test('the end of a session that the node has never heard of is that of all its t
   await eventually(() => tokens.every((token) => other.isRevoked(token)), 'the other one knows');
 });
 
-test('when the node is killed and comes back, nothing is un-revoked and following goes on', async (t) => {
+test('after the node was killed and restarted, nothing is un-revoked and following continues', async (t) => {
   const node = await Node.start(t);
   const { blocklist, proxy } = await follow(t, node);
   const [first, second] = [await node.logIn('jose'), await node.logIn('ana')];

@@ -7,7 +7,7 @@ import { Node, claimsOf, eventually, follow, startToFollow, verdict } from './su
 
 const GOOD = { url: 'http://127.0.0.1:1', clientId: 'service', secret: 'c2VjcmV0' };
 
-test('settings that make no sense are an error at once', () => {
+test('invalid settings are an error at once', () => {
   for (const [name, values] of Object.entries({
     url: ['', 'node', 'ftp://node', 'http://service:secret@node', 'http://node?x=1', 'http://node#x'],
     clientId: ['', 'a:b', 7],
@@ -23,7 +23,7 @@ test('settings that make no sense are an error at once', () => {
   }
 });
 
-test('what is no claims, id or token is a TypeError that says so', async () => {
+test('a value that is not claims, an id or a token is a TypeError that says so', async () => {
   const blocklist = new Blocklist({ ...GOOD, unref: true, onEvent: () => {} });
   const wrong = /** @type {any[]} */ ([undefined, null, 'x', 7, true]);
   const name = 'InvalidClaimsError';
@@ -50,7 +50,7 @@ test('what is no claims, id or token is a TypeError that says so', async () => {
   blocklist.close();
 });
 
-test('a secret may be as a file has it', async (t) => {
+test('a secret may have a byte order mark and a line ending', async (t) => {
   const node = await Node.start(t);
   const secret = node.addClient('file');
   for (const written of [`${secret}\n`, `${secret}\r\n`, `\ufeff${secret}`, `\ufeff${secret}\n\n`]) {
@@ -58,7 +58,7 @@ test('a secret may be as a file has it', async (t) => {
   }
 });
 
-test('a wrong secret, a missing capability and a bound greater than that of the node are told at once', async (t) => {
+test('a wrong secret, a missing capability and a bound larger than that of the node are reported at once', async (t) => {
   const node = await Node.start(t, { max_staleness: '1s' });
   const jose = await node.logIn('jose');
   for (const [options, told] of /** @type {const} */ ([
@@ -82,7 +82,7 @@ test('a client that may only follow can not revoke', async (t) => {
   assert.equal(verdict(blocklist, jose.access), 'accepted');
 });
 
-test('a client that is removed accepts nothing any more', async (t) => {
+test('a client that was removed rejects everything', async (t) => {
   const node = await Node.start(t);
   const clientId = 'removed';
   const { blocklist, events } = await follow(t, node, { clientId, secret: node.addClient(clientId), maxStaleness: 500 });
@@ -112,7 +112,7 @@ test('no secret is ever printed', async (t) => {
   }
 });
 
-test('what is closed asks nobody any more, and soon refuses', async (t) => {
+test('a closed blocklist sends no requests, and soon rejects', async (t) => {
   const node = await Node.start(t);
   const { blocklist, proxy } = await follow(t, node, { maxStaleness: 200 });
   const jose = await node.logIn('jose');
@@ -128,7 +128,7 @@ test('what is closed asks nobody any more, and soon refuses', async (t) => {
   await assert.rejects(ready, /closed/);
 });
 
-test('whoever listens and fails does not stop whoever follows', async (t) => {
+test('an error of the event callback does not stop the follower', async (t) => {
   t.mock.method(console, 'error', () => {});
   const node = await Node.start(t);
   const onEvent = () => {

@@ -16,7 +16,7 @@ test('a revocation that waits for everywhere is known to every live service when
   assert.deepEqual([everywhere?.waited_out, everywhere?.unbounded], [0, 0]);
 });
 
-test('a service that nobody can reach is waited out, and refuses by then', async (t) => {
+test('an unreachable service is waited out, and rejects by then', async (t) => {
   const node = await Node.start(t, { max_staleness: '1s' });
   const [here, lost] = [await follow(t, node, { maxStaleness: 1000 }), await follow(t, node, { maxStaleness: 1000 })];
   const jose = await node.logIn('jose');
@@ -28,7 +28,7 @@ test('a service that nobody can reach is waited out, and refuses by then', async
   assert.deepEqual([everywhere?.acknowledged, everywhere?.waited_out], [1, 1]);
 });
 
-test('a service that prefers to accept is counted as one that nothing holds for', async (t) => {
+test('a service that accepts when stale is counted as unbounded', async (t) => {
   const node = await Node.start(t, { max_staleness: '1s' });
   const here = await follow(t, node, { maxStaleness: 1000 });
   const lax = await follow(t, node, { maxStaleness: 1000, whenStale: 'accept' });

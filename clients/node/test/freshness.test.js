@@ -14,7 +14,7 @@ function clocks() {
   return { now, freshness, pass };
 }
 
-test('what was never complete is infinitely stale', () => {
+test('a memory that was never complete is infinitely stale', () => {
   assert.equal(clocks().freshness.staleness, Infinity);
 });
 
@@ -26,7 +26,7 @@ test('freshness is that of the moment before the read was sent, less the age of 
   assert.equal(freshness.staleness, 350);
 });
 
-test('an answer that proves less than the last one changes nothing', () => {
+test('a response that proves less than the last one changes nothing', () => {
   const { freshness, pass } = clocks();
   freshness.completeAsOf(freshness.now(), 0);
   pass(100);

@@ -197,7 +197,7 @@ for (const [name, serve] of Object.entries(SERVICES)) {
     const token = sign();
     await eventually(async () => (await ask(`${address}/me`, token)).status === 200, 'it follows');
     proxy.mode = 'cut';
-    // Either it is stale already, or the node can't be told.
+    // Either the memory is stale already, or the node cannot be reached.
     const logout = await ask(`${address}/logout`, token, 'POST');
     assert.deepEqual([logout.status, logout.retryAfter], [503, '1']);
     await eventually(() => !blocklist.status().fresh, 'it is stale');
@@ -210,7 +210,7 @@ for (const [name, serve] of Object.entries(SERVICES)) {
   });
 }
 
-test('errors have their status also for whoever handles them in the way of the framework', async (t) => {
+test('errors have their status in the error handlers of the framework too', async (t) => {
   const node = await Node.start(t);
   const { blocklist, proxy } = await follow(t, node, { maxStaleness: 100 });
   const app = express();
@@ -227,7 +227,7 @@ test('errors have their status also for whoever handles them in the way of the f
   assert.deepEqual([status, retryAfter], [503, '1']);
 });
 
-test('where the glue does not know the token, one without jti is an error and no acceptance', async (t) => {
+test('without getToken, a token without jti is an error, not an acceptance', async (t) => {
   const node = await Node.start(t);
   const { blocklist } = await follow(t, node);
   const token = jsonwebtoken.sign({ sub: 'jose' }, SECRET, { expiresIn: '15m' });

@@ -41,7 +41,7 @@ new Blocklist({ url: 'http://127.0.0.1:1', clientId: 'a' });
 new Blocklist({ ...options, whenStale: 'perhaps' });
 `;
 
-test('what is published works alone, has types that fit the real packages, and depends on nothing', (t) => {
+test('the published package works alone, has types that fit the real packages, and has no dependencies', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const run = (/** @type {string} */ program, /** @type {string[]} */ ...words) =>

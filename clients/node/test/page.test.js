@@ -20,7 +20,7 @@ const PAGE = {
   ],
 };
 
-test('a page is read as it is documented, and what is new in it does not matter', () => {
+test('a page is read as documented, and unknown members are ignored', () => {
   const page = readPage(JSON.stringify({ ...PAGE, head: 'new' }));
   assert.equal(page.cursor, '0f3a.12');
   assert.equal(page.age, 3);
@@ -36,7 +36,7 @@ test('a page is read as it is documented, and what is new in it does not matter'
   );
 });
 
-test('whatever is not a page is not taken for one that says that nothing has been revoked', () => {
+test('an invalid page does not count as a page without revocations', () => {
   for (const text of ['', '<html>', 'null', '[]', '{}', '"ok"', '{"status":"ok"}']) {
     assert.throws(() => readPage(text), { name: 'NodeError' }, text);
   }
@@ -48,7 +48,7 @@ test('whatever is not a page is not taken for one that says that nothing has bee
   }
 });
 
-test('an entry that is not understood is not left out', () => {
+test('an unknown entry is an error, and is not skipped', () => {
   const [good] = PAGE.entries;
   for (const entry of [
     { ...good, kind: 'family' },
@@ -64,7 +64,7 @@ test('an entry that is not understood is not left out', () => {
   }
 });
 
-test('a page of a hostile node is bounded by what it takes in memory', () => {
+test('the memory for a page of a hostile node is bounded', () => {
   const page = (/** @type {string} */ entries) => `${JSON.stringify({ ...PAGE, entries: [] }).slice(0, -2)}${entries}]}`;
   const entry = JSON.stringify(PAGE.entries[0]);
   const most = 15 * 1024 * 1024;
@@ -72,7 +72,7 @@ test('a page of a hostile node is bounded by what it takes in memory', () => {
     assert.throws(() => readPage(page(`${entries.repeat(most / entries.length)}1`)), /too many values/, entries);
   }
   assert.throws(() => readPage(page(`${`${entry},`.repeat(65_536)}${entry}`)), /entries/);
-  // Whatever is in the ids, which anybody may choose.
+  // Whatever the ids contain, since any client may choose them.
   const id = '{"[,\\'.repeat(8);
   const largest = readPage(JSON.stringify({ ...PAGE, entries: Array(65_536).fill({ ...PAGE.entries[0], id }) }));
   assert.equal(largest.entries.length, 65_536);

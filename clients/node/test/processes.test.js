@@ -24,7 +24,7 @@ async function end(child) {
   return code;
 }
 
-test('a process that only follows ends by itself, unless it is told to go on', async (t) => {
+test('a process that only follows exits by itself, unless unref is false', async (t) => {
   const node = await Node.start(t);
   const env = { URL: node.url, CLIENT: 'ends', SECRET: node.addClient('ends') };
   assert.equal(await end(run(t, 'ends.js', env)), 0);
@@ -32,13 +32,13 @@ test('a process that only follows ends by itself, unless it is told to go on', a
   const stays = run(t, 'ends.js', { ...env, STAYS: 'yes' });
   const [said] = await once(/** @type {import('node:stream').Readable} */ (stays.stdout), 'data');
   assert.equal(String(said), 'ready\n');
-  // It ends when it is told to, and a moment before it had not.
+  // It is running until it gets the signal, and then exits.
   assert.equal(stays.exitCode, null);
   stays.kill('SIGUSR2');
   assert.equal(await end(stays), 0);
 });
 
-test('what one worker of a cluster revokes is refused by the other, and each is a follower of its own', async (t) => {
+test('a token that one worker of a cluster revokes is rejected by the other, and each is a follower of its own', async (t) => {
   const node = await Node.start(t);
   const jose = await node.logIn('jose');
   const child = run(t, 'cluster.js', {

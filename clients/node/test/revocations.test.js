@@ -33,7 +33,7 @@ function add(revocations, entry) {
   revocations.add({ issuer: 'adieu', kind: 'token', id: 't1', issuedUntil: 0, lapsesAt: NOW + 1020, ...entry });
 }
 
-test('a fact ends what it names, of its issuer, and nothing else', () => {
+test('a revocation matches its target, of its issuer, and nothing else', () => {
   const revocations = knowing({ kind: 'token', id: 't1' }, { kind: 'session', id: 's2' });
   assert.equal(revocations.check(token()), 'token');
   assert.equal(revocations.check(token({ tokenId: 't2', session: 's2' })), 'session');
@@ -43,7 +43,7 @@ test('a fact ends what it names, of its issuer, and nothing else', () => {
   assert.equal(revocations.check(token({ tokenId: '__proto__' })), undefined);
 });
 
-test('a cut-off ends what was issued in its second or before, and what does not say when it was', () => {
+test('a cut-off matches tokens issued in its second or before, and tokens without iat', () => {
   for (const kind of /** @type {const} */ (['subject', 'everything'])) {
     const revocations = knowing({ kind, id: kind === 'subject' ? 'jose' : '', issuedUntil: NOW });
     assert.equal(revocations.check(token({ issuedAt: NOW - 1 })), kind);
@@ -54,14 +54,14 @@ test('a cut-off ends what was issued in its second or before, and what does not 
   }
 });
 
-test('an earlier cut-off never weakens a later one, in whichever order they come', () => {
+test('an earlier cut-off never weakens a later one, in any order of arrival', () => {
   for (const order of [[NOW, NOW - 100], [NOW - 100, NOW]]) {
     const revocations = knowing(...order.map((issuedUntil) => ({ kind: /** @type {const} */ ('subject'), id: 'jose', issuedUntil })));
     assert.equal(revocations.check(token({ issuedAt: NOW })), 'subject');
   }
 });
 
-test('what has lapsed by the mark of the node is forgotten, whatever the clock says, and the rest is kept', () => {
+test('revocations that have lapsed by the mark of the node are removed, whatever the clock says, and the others are kept', () => {
   const revocations = new Revocations();
   for (let number = 0; number < 20_000; number += 1) {
     add(revocations, { id: `old-${number}`, lapsesAt: NOW + (number % 600) });
@@ -83,7 +83,7 @@ test('what has lapsed by the mark of the node is forgotten, whatever the clock s
   assert.equal(revocations.check(token({ tokenId: 'old-7', ...lives })), undefined);
 });
 
-test('a token whose revocation may have been forgotten counts as expired', () => {
+test('a token whose revocation may have been removed counts as expired', () => {
   const revocations = new Revocations();
   revocations.raisePrunedThrough(NOW);
   revocations.raisePrunedThrough(NOW - 500);
@@ -91,7 +91,7 @@ test('a token whose revocation may have been forgotten counts as expired', () =>
   assert.equal(revocations.check(token({ expiresAt: NOW - 119 })), undefined);
 });
 
-test('what was revoked here is known until the feed shows it, and then for as long as the feed says', () => {
+test('a local revocation is kept until the feed brings it, and then for as long as the feed says', () => {
   const revocations = new Revocations();
   revocations.addOwn('token', 'adieu', 't1');
   revocations.addOwn('session', 'adieu', 's2');

@@ -55,12 +55,12 @@ for (const [fault, happens] of Object.entries(FAULTS)) {
   });
 }
 
-test('a connection that says nothing any more is given up before anybody is refused', async (t) => {
+test('a silent connection is closed before the memory is stale', async (t) => {
   const node = await Node.start(t, { max_staleness: '20s' });
   const { blocklist, proxy } = await follow(t, node, { maxStaleness: 8000 });
   const jose = await node.logIn('jose');
   proxy.mode = 'freeze';
-  // New connections work, the old one is dead: a firewall that has forgotten it.
+  // New connections work, the old one is dead, as after a firewall dropped its state.
   proxy.passNew();
   const before = proxy.connections;
   await eventually(() => {
@@ -69,7 +69,7 @@ test('a connection that says nothing any more is given up before anybody is refu
   }, 'it follows on another connection');
 });
 
-test('a slow network is no dead one', async (t) => {
+test('a slow network does not count as dead', async (t) => {
   const node = await Node.start(t, { max_staleness: '20s' });
   const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: 3000 });
   const jose = await node.logIn('jose');
@@ -81,7 +81,7 @@ test('a slow network is no dead one', async (t) => {
   assert.ok(events.filter(({ type }) => type === 'failing').length <= 2, 'and soon none is given up any more');
 });
 
-test('answers that come later than the bound prove nothing', async (t) => {
+test('responses that arrive later than the bound prove nothing', async (t) => {
   const node = await Node.start(t);
   const { blocklist, proxy } = await follow(t, node, { maxStaleness: BOUND });
   const jose = await node.logIn('jose');
@@ -96,7 +96,7 @@ test('answers that come later than the bound prove nothing', async (t) => {
   assert.equal(accepted, 0);
 });
 
-test('who prefers to accept says so, and what is known stays refused', async (t) => {
+test('accepting when stale must be configured, and known revocations still apply', async (t) => {
   const node = await Node.start(t);
   const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: 200, whenStale: 'accept' });
   const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
@@ -107,7 +107,7 @@ test('who prefers to accept says so, and what is known stays refused', async (t)
   assert.match(events.find(({ type }) => type === 'stale')?.message ?? '', /accepted/);
 });
 
-test('nothing is accepted before everything has been read once, whatever is preferred', async (t) => {
+test('nothing is accepted before the whole log has been read once, whatever whenStale is', async (t) => {
   const node = await Node.start(t);
   const jose = await node.logIn('jose');
   const { blocklist, proxy } = await startToFollow(t, node, { whenStale: 'accept' });
@@ -120,7 +120,7 @@ test('nothing is accepted before everything has been read once, whatever is pref
   assert.equal(verdict(blocklist, jose.access), 'accepted');
 });
 
-test('a process that was stopped does not go by what it knew before', async (t) => {
+test('a process that was paused is stale when it resumes', async (t) => {
   const node = await Node.start(t);
   const { proxy, secret } = await startToFollow(t, node);
   const jose = await node.logIn('jose');

@@ -32,7 +32,7 @@ import { Node, follow } from './support/node.js';
  * @property {'error'} [without_token]
  */
 
-/** @typedef {{ row: Row, token: string, claims: Record<string, any>, issuer: string }} Signed `issuer`: whose rules it is held against */
+/** @typedef {{ row: Row, token: string, claims: Record<string, any>, issuer: string }} Signed `issuer`: the issuer whose rules apply */
 
 const table = JSON.parse(readFileSync(new URL('../../../tests/verdicts.json', import.meta.url), 'utf8'));
 /** @type {Row[]} */
@@ -40,12 +40,12 @@ const rows = table.rows;
 /** @type {string[]} */
 const issuers = Object.keys(table.issuers);
 
-const NO_KIND = 'what names no kind is taken for an access token, unless the library requires one';
+const NO_KIND = 'a token without a kind counts as an access token, unless the library requires one';
 const HEADER = 'express-jwt requires no type in the header';
 const SUBJECT = 'a number as sub is accepted, unless the library requires a text';
-const AUDIENCE = 'the library looks at aud only where it is told whose it is';
-const TIMES = 'the library checks the times, each in its way and with one tolerance for all of them';
-const MISSING = 'express-jwt requires no claim; what is missing is for the application to reject';
+const AUDIENCE = 'the library checks aud only if it is configured with an audience';
+const TIMES = 'the library checks the times in its own way, with one tolerance for all of them';
+const MISSING = 'express-jwt requires no claim; the application has to reject a missing one';
 
 const SKIPPED_EVERYWHERE = {
   'nothing says what it is': NO_KIND,
@@ -102,7 +102,7 @@ function signRow(row, now, { algorithm, privateKey }) {
 }
 
 /**
- * All rows, and all their revocations, at a node that trusts their issuers; and what follows it for each.
+ * Starts a node that trusts the issuers of all rows and has all their revocations, and a blocklist for each issuer.
  * @param {import('node:test').TestContext} t
  * @param {(issuer: string) => Keys} [keysOf]
  */
@@ -157,28 +157,28 @@ test('isRevoked says what the table says', async (t) => {
   assert.equal(asked, rows.filter((row) => row.is_revoked !== undefined).length);
 });
 
-test('what stands for a token without jti is what the table says', () => {
+test('the id of a token without jti is the one in the table', () => {
   assert.ok(table.token_ids.length > 0);
   for (const { token, token_id: id } of table.token_ids) assert.equal(tokenIdOf(token), id);
 });
 
-test('what is no signed token stands for none', () => {
+test('a text that is not a signed token has no id', () => {
   const { token } = table.token_ids[0];
   for (const other of [`Bearer ${token}`, `${token}\n`, ` ${token}`, `${token}.${token}`, 'a.b', 'a..c', '', '\u2603.a.b']) {
     assert.throws(() => tokenIdOf(other), TypeError, other);
   }
 });
 
-test('the kinds that are let in are a list and not one name', async (t) => {
+test('the accepted kinds are a list, not one name', async (t) => {
   const { blocklist } = await follow(t, await Node.start(t));
-  // Of a text, `includes` would find parts of it, and so nothing at all.
+  // With a string instead of a list, `includes` would search for substrings.
   const types = /** @type {any} */ ('access');
   assert.throws(() => forExpress.isRevoked(blocklist, { types }), TypeError);
   assert.throws(() => forFastify.trusted(blocklist, { types }), TypeError);
   assert.throws(() => assertGood(blocklist, { protectedHeader: { typ: 7 }, payload: {} }, { types }), { message: /^types: must/ });
 });
 
-test('two kinds are none of several, and how far ahead a clock may be can be set', async (t) => {
+test('a token with two kinds is rejected, and the clock skew can be set', async (t) => {
   const { blocklist } = await follow(t, await Node.start(t));
   const now = Math.floor(Date.now() / 1000);
   const verified = (/** @type {object} */ claims) => ({ protectedHeader: {}, payload: { jti: 'x', exp: now + 900, ...claims } });
@@ -196,7 +196,7 @@ const APPLICATIONS = {
     const app = fastify();
     app.register(fastifyJwt, {
       secret: { public: key, private: '' },
-      // `checkTyp` is fast-jwt's, and not among the types of the plugin.
+      // `checkTyp` is an option of fast-jwt that the types of the plugin lack.
       verify: /** @type {any} */ ({
         algorithms: ['EdDSA'],
         allowedIss: issuer,
@@ -247,7 +247,7 @@ const APPLICATIONS = {
         assertGood(blocklist, await jwtVerify(token, key, options), { token });
         return 200;
       } catch (error) {
-        // Nothing of jose has one, and nothing else is thrown.
+        // Errors of jose have no status; no other error is thrown.
         if (error instanceof errors.JOSEError) return 401;
         return /** @type {{ status?: number }} */ (error).status ?? 500;
       }

@@ -38,9 +38,9 @@ ROWS = {row["name"]: row for row in TABLE["rows"]}
 
 TIMES = "PyJWT checks the times, with one leeway for all of them"
 HEADER = "PyJWT requires no type in the header"
-NO_KIND = "what names no kind is taken for an access token, unless the library requires one"
+NO_KIND = "a token without a kind counts as an access token, unless the library requires one"
 NO_ID = "Flask-JWT-Extended requires no jti"
-AUDIENCE = "the library looks at aud only where it is told whose it is"
+AUDIENCE = "the library checks aud only if it is configured with an audience"
 NUMBER = "simplejwt lets PyJWT reject a number as sub"
 
 SKIPPED = {

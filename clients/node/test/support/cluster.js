@@ -9,7 +9,7 @@ const { URL, CLIENT, SECRET, CLAIMS } = process.env;
 const claims = JSON.parse(CLAIMS ?? '');
 
 if (cluster.isPrimary) {
-  // A worker that fails would be waited for forever.
+  // Otherwise the test would wait forever for a failed worker.
   cluster.on('exit', (_, code) => code && process.exit(code));
   const workers = [cluster.fork(), cluster.fork()];
   const hear = () => Promise.all(workers.map(async (worker) => (await once(worker, 'message'))[0]));

@@ -180,7 +180,7 @@ export function claimsOf(token) {
 }
 
 /**
- * A blocklist that follows a node through a proxy, with a client of its own, and is ready.
+ * Creates a blocklist that follows a node through a proxy, with its own client, and waits until it is ready.
  * @param {TestContext} t
  * @param {Node} node
  * @param {Partial<import('../../src/index.js').Options> & { can?: string }} [options]
@@ -194,7 +194,7 @@ export async function follow(t, node, { can, ...options } = {}) {
 let clients = 0;
 
 /**
- * The same, not ready yet.
+ * Like {@link follow}, without waiting until it is ready.
  * @param {TestContext} t
  * @param {Node} node
  * @param {Partial<import('../../src/index.js').Options> & { can?: string | undefined }} [options]
@@ -213,7 +213,7 @@ export async function startToFollow(t, node, { can, ...options } = {}) {
 }
 
 /**
- * Waits until something holds.
+ * Waits until a condition is true.
  * @param {() => unknown} holds may also throw as long as it does not
  * @param {string} what
  */

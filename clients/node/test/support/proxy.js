@@ -49,7 +49,7 @@ export class Proxy {
 
   set mode(mode) {
     this.#mode = mode;
-    // What was frozen is lost: it is too late for it in any case.
+    // Frozen bytes are dropped: they would be too late in any case.
     for (const socket of this.#sockets) if (mode !== 'freeze') socket.destroy();
   }
 
