@@ -1,7 +1,7 @@
 //! A store that loses the end of its log while nodes run: an asynchronous standby or replica takes over, or a backup is restored in
 //! place.
 //!
-//! *Faithful to:* `restore::{Mark, Witness}` and `node::Guard` (`Mark::compare`, `Mark::record`, `Mark::contradicts`, `Guard::check`,
+//! *Faithful to:* `restore::{Mark, Witness}` and `node::Guard` (`Mark::compare`, `Mark::see`, `Mark::contradicts`, `Guard::check`,
 //! `Guard::reset`), and the reads and appends of the engines, which compare the log with the mark in the same step: a statement or
 //! transaction of PostgreSQL and SQLite, a script of Redis. A cursor carries the lineage of the server, which every failover changes: the
 //! timeline of PostgreSQL's write-ahead log, the run and the replication id of a Redis server. Followers move between nodes.

@@ -1,7 +1,7 @@
 //! `?wait=everywhere` across the nodes of one store, with a service that switches between them.
 //!
 //! *Faithful to:* `feed::nodes` (`Joining::begin`, `Announced::publish` and its limit, `Heard`, `look`, `forget_silent`, `everywhere`),
-//! `store::Membership`, `revocation::Limit`, `Leases`, and node B's hub and follower.
+//! `store::Membership`, `FreshnessLimit`, `Leases`, and node B's hub and follower.
 //!
 //! *Abstractions:* node A, which gets the call, answers its followers from the log itself; [`everywhere`](crate::everywhere) has the
 //! behaviour of its hub. Every violation is therefore about node B, which may be frozen and removed from the list.

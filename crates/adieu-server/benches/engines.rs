@@ -62,7 +62,7 @@ async fn main() {
     let file = folder.path().join("adieu.sqlite");
     let [sqlite_url, postgres_url, redis_url] = [format!("sqlite:{}", file.display()), postgres.url(), redis.url()];
 
-    println!("| engine | callers | logouts/s | answered p50 | p99 | refused by a second node p50 | p99 |");
+    println!("| engine | callers | logouts/s | answered p50 | p99 | rejected by a second node p50 | p99 |");
     println!("|---|---|---|---|---|---|---|");
     let sqlite = async || Arc::new(Sqlite::open(&file).await.unwrap()) as Arc<dyn Store>;
     measure("SQLite", seconds, sqlite).await;
