@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { Freshness } from '../src/freshness.js';
 
-/** Clocks that are set by hand. */
+/** Clocks that the test sets. */
 function clocks() {
   const now = { monotonic: 1000, wall: 1_800_000_000_000 };
   const freshness = new Freshness(() => ({ ...now }));

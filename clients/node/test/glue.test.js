@@ -19,7 +19,7 @@ import { Node, eventually, follow, verdict } from './support/node.js';
 
 const SECRET = 'a secret of the application, which Adieu never sees';
 
-/** A service whose tokens are its own, with routes to see oneself, to refresh and to log out. Each gives its address. */
+/** Start a service with its own tokens, and routes to show the user, to refresh and to log out. Each returns its address. */
 const SERVICES = {
   /** @param {TestContext} t @param {Blocklist} blocklist */
   async 'express-jwt'(t, blocklist) {

@@ -57,7 +57,7 @@ const SKIPPED_EVERYWHERE = {
   'exp is a fraction of the second that is now': TIMES,
 };
 
-/** Rows about what the glue can't judge, and the reason. @type {Record<string, Record<string, string>>} */
+/** Rows that an integration cannot judge, and the reason. @type {Record<string, Record<string, string>>} */
 const SKIPPED = {
   '@fastify/jwt': { ...SKIPPED_EVERYWHERE, 'nbf is a fraction that has passed or is about to': TIMES },
   'express-jwt': {
@@ -188,7 +188,7 @@ test('a token with two kinds is rejected, and the clock skew can be set', async 
   assertGood(blocklist, verified({ iat: now + 60 }), { skew: 60 });
 });
 
-/** @typedef {(token: string) => Promise<number>} Ask gives the status */
+/** @typedef {(token: string) => Promise<number>} Ask resolves with the status */
 
 /** What applications are made for each issuer. @type {Record<string, (t: import('node:test').TestContext, blocklist: import('../src/index.js').Blocklist, issuer: string, key: string) => Promise<Ask>>} */
 const APPLICATIONS = {
@@ -268,7 +268,7 @@ function isStrict(issuer) {
 }
 
 for (const [name, make] of Object.entries(APPLICATIONS)) {
-  test(`the glue for ${name} lets in what the table calls good, and nothing else`, async (t) => {
+  test(`the integration for ${name} accepts the good tokens of the table, and no others`, async (t) => {
     const { signed, blocklistOf, publicKeyOf } = await inForce(t, name === 'express-jwt' ? es256 : ofTheTable);
     /** @type {Record<string, Ask>} */
     const ask = {};

@@ -1,4 +1,4 @@
-"""What a look-up costs, beside that in a plain set.
+"""Measures the cost of a lookup, compared with a plain set.
 
     python benches/lookup.py [IDS]
 
@@ -25,7 +25,7 @@ A_ROUND = 1_000
 
 
 def nanoseconds(look_up: Callable[[Sequence[str]], int], asked: Sequence[str]) -> float:
-    """The best round: the others were disturbed. Each asks for other ids."""
+    """Returns the time of the fastest round; other load disturbed the others. Each round looks up other ids."""
     best = float("inf")
     for start in range(0, len(asked), A_ROUND):
         a_round = asked[start : start + A_ROUND]
@@ -39,7 +39,7 @@ def main() -> None:
     """Prints the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     known = [str(uuid.uuid4()) for _ in range(count)]
-    # New strings, as those of a decoded token are: their hash is not known yet.
+    # New strings, as in a decoded token: Python has not cached their hash yet.
     hits = [str(uuid.UUID(random.choice(known))) for _ in range(LOOK_UPS)]
     misses = [str(uuid.uuid4()) for _ in range(LOOK_UPS)]
     now = int(time.time())
@@ -53,7 +53,7 @@ def main() -> None:
                     {"issuer": "adieu", "kind": "token", "id": jti, "lapses_at": now + 1020} for jti in known
                 )
             plain = set(known)
-            # The thread could not go on meanwhile.
+            # The follower's thread could not run in the meantime.
             while not blocklist.is_fresh:
                 time.sleep(0.01)
 

@@ -1,4 +1,4 @@
-/** Two workers of a cluster: one revokes, and both say what they think of the token before and after. */
+/** Two workers of a cluster: one revokes a token, and both print their verdict before and after. */
 
 import cluster from 'node:cluster';
 import { once } from 'node:events';

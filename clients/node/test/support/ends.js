@@ -1,4 +1,4 @@
-/** A process that has nothing to do but to follow. */
+/** A process that only follows. */
 
 import { Blocklist } from '../../src/index.js';
 

@@ -1,4 +1,4 @@
-/** A real node: the binary, on a free port, with its data in a temporary folder. */
+/** Starts a real node: the binary on a free port, with its data in a temporary folder. */
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,10 +17,10 @@ import { Proxy } from './proxy.js';
 const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
 const BINARY = process.env.ADIEU_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug', 'adieu');
 
-/** Longer than anything takes on the slowest machine; only a test that hangs meets it. */
+/** Longer than any step takes on the slowest machine; only a test that hangs reaches it. */
 const PATIENCE = 60_000;
 
-/** Everybody's password. */
+/** The password of all users. */
 const PASSWORD = 'correct horse battery staple';
 
 export class Node {
@@ -86,7 +86,7 @@ export class Node {
     return /** @type {number} */ (this.#process.pid);
   }
 
-  /** Ends it without any warning, and starts it anew on the same data and another port. */
+  /** Kills the node, and restarts it on the same data and another port. */
   async restart() {
     await this.kill();
     await this.#run();
@@ -108,7 +108,7 @@ export class Node {
     return execFileSync(BINARY, words, { env: this.#environment, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   }
 
-  /** Adds a client, and gives its secret. @param {string} name @param {string} [can] */
+  /** Adds a client, and returns its secret. @param {string} name @param {string} [can] */
   addClient(name, can = 'follow,revoke') {
     return /** @type {string} */ (JSON.parse(this.command('client', 'add', name, '--can', can, '--json')).secret);
   }
@@ -120,7 +120,7 @@ export class Node {
     await this.#run();
   }
 
-  /** Goes back to the data as they were then. */
+  /** Restores a copy of the data. */
   async restore() {
     await this.kill();
     rmSync(this.#data, { recursive: true });

@@ -1,4 +1,4 @@
-/** What lies between a service and its node, and can go wrong. */
+/** A proxy between a service and its node, which simulates a bad network. */
 
 import { once } from 'node:events';
 import net from 'node:net';
@@ -6,13 +6,13 @@ import net from 'node:net';
 /** @typedef {'pass' | 'cut' | 'freeze'} Mode `freeze`: connections stay open, and nothing gets through */
 
 export class Proxy {
-  /** Where to. */
+  /** The port that it forwards to. */
   target;
-  /** By how many milliseconds answers are late. */
+  /** The delay of responses, in milliseconds. */
   delay = 0;
-  /** How many connections were made. */
+  /** The number of connections. */
   connections = 0;
-  /** How many answers got through. */
+  /** The number of forwarded responses. */
   answers = 0;
   /** @type {Mode} */
   #mode = 'pass';
@@ -53,7 +53,7 @@ export class Proxy {
     for (const socket of this.#sockets) if (mode !== 'freeze') socket.destroy();
   }
 
-  /** Lets new connections through, and leaves those that are frozen as they are. */
+  /** Forwards new connections, and keeps the frozen ones frozen. */
   passNew() {
     for (const socket of this.#sockets) socket.removeAllListeners('data').removeAllListeners('close').resume();
     this.#mode = 'pass';

@@ -1,4 +1,4 @@
-/** A service of its own, which says for each line what it thinks of a token. */
+/** A service in its own process, which prints its verdict on the token of each line. */
 
 import { createInterface } from 'node:readline';
 
