@@ -33,50 +33,29 @@
 //! # }
 //! ```
 
-mod algorithm;
 mod base64url;
-mod cache;
 mod claims;
 pub mod dangerous;
-mod decoder;
-mod der;
+mod decode;
 mod encode;
 mod error;
-mod header;
-mod hmac;
 mod issuers;
 mod json;
-mod jwk;
-mod key_error;
-mod key_id;
-mod key_set;
-mod key_store;
-mod parsed;
-mod rotation;
+mod key;
 mod rules;
-mod signing_key;
-mod signing_keys;
 mod staleness;
 mod verifier;
-mod verifying_key;
 
-pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use cache::{CacheLimits, CacheStats};
 pub use claims::{Claims, Fresh, TokenType};
-pub use decoder::{Decoder, Expiry, Scratch};
+pub use decode::{CacheLimits, CacheStats, Decoder, Expiry, ParsedClaims, Scratch};
 pub use encode::{encode, encode_with_header};
 pub use error::TokenError;
-pub use jwk::{Jwk, Jwks, PublicKey};
-pub use key_error::KeyError;
-pub use key_id::{KeyId, MAX_KEY_ID_BYTES};
-pub use key_set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
-pub(crate) use key_store::keep_one;
-pub use key_store::{KeyStore, PrivateKey, StoredKey, load_or_make_keys};
-pub use parsed::ParsedClaims;
-pub use rotation::{DEFAULT_PUBLICATION_DELAY, RemovedKey, active_key_at, remove_key, rotate_key};
+pub(crate) use key::keep_one;
+pub use key::{
+    Algorithm, DEFAULT_PUBLICATION_DELAY, Jwk, Jwks, KeyError, KeyId, KeySet, KeyStore, MAX_KEY_ID_BYTES, MAX_KEYS,
+    MAX_KEYS_TRIED, PrivateKey, PublicKey, RemovedKey, SigningKey, SigningKeys, StoredKey, UnknownAlgorithm,
+    VerifyingKey, active_key_at, load_or_make_keys, remove_key, rotate_key,
+};
 pub use rules::{DEFAULT_MAX_TOKEN_BYTES, DEFAULT_SKEW, Rules};
-pub use signing_key::SigningKey;
-pub use signing_keys::SigningKeys;
 pub use staleness::{StaleDecisions, StalePolicy};
 pub use verifier::Verifier;
-pub use verifying_key::VerifyingKey;

@@ -11,7 +11,7 @@ use crate::Error;
 use super::{
     Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, TokenType, base64url,
     claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
-    header::EncodedHeaders,
+    key::header::EncodedHeaders,
 };
 
 /// Signs claims: a token in the JWS compact serialisation (RFC 7515 §7.1).

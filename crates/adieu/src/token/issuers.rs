@@ -7,12 +7,14 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use crate::{Error, time::Timestamp};
-
-use super::{
-    Claims, Decoder, Expiry, TokenError, base64url,
-    decoder::{NOT_BASE64URL, NOT_THREE_PARTS},
-    json::{Members, Value, read_object},
+use crate::{
+    Error,
+    time::Timestamp,
+    token::{
+        Claims, Decoder, Expiry, TokenError, base64url,
+        decode::{NOT_BASE64URL, NOT_THREE_PARTS},
+        json::{Members, Value, read_object},
+    },
 };
 
 /// The most issuers that may leave out their name: a token without one is tried with each.

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::Error;
-
-use super::{
-    Algorithm, Jwks, KeyError, TokenError, TokenType, VerifyingKey,
-    header::{EncodedHeaders, Header},
-    verifying_key::KeyPrint,
+use crate::{
+    Error,
+    token::{
+        Algorithm, Jwks, KeyError, TokenError, TokenType, VerifyingKey,
+        key::{
+            header::{EncodedHeaders, Header},
+            verifying::KeyPrint,
+        },
+    },
 };
 
 /// The most keys that a set holds.
@@ -41,7 +44,7 @@ impl KeySet {
     /// A set of these keys.
     ///
     /// # Errors
-    /// When two have the same [`KeyId`](super::KeyId), or there are more than [`MAX_KEYS`], or more than
+    /// When two have the same [`KeyId`](crate::token::KeyId), or there are more than [`MAX_KEYS`], or more than
     /// [`MAX_KEYS_TRIED`] secrets without an id have the same algorithm.
     pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Result<Self, Error> {
         let keys: Vec<VerifyingKey> = keys.into_iter().collect();
@@ -100,17 +103,17 @@ impl KeySet {
     }
 
     /// Whether this public key is one of them.
-    pub(super) fn holds(&self, print: KeyPrint) -> bool {
+    pub(in crate::token) fn holds(&self, print: KeyPrint) -> bool {
         self.keys.iter().any(|key| key.print() == Some(print))
     }
 
     /// Whether any of them is a public key.
-    pub(super) fn holds_public_keys(&self) -> bool {
+    pub(in crate::token) fn holds_public_keys(&self) -> bool {
         self.keys.iter().any(|key| !key.algorithm().is_symmetric())
     }
 
     /// What a header means that is, byte for byte, one of our own.
-    pub(super) fn recognise(&self, encoded_header: &[u8]) -> Option<(&VerifyingKey, TokenType)> {
+    pub(in crate::token) fn recognise(&self, encoded_header: &[u8]) -> Option<(&VerifyingKey, TokenType)> {
         self.known_headers
             .iter()
             .find(|known| known.encoded.as_bytes() == encoded_header)
@@ -118,7 +121,7 @@ impl KeySet {
     }
 
     /// The keys that a header allows: the one that it names, or else the first few that have its algorithm.
-    pub(super) fn candidates(&self, header: &Header<'_>) -> Result<Candidates<'_>, TokenError> {
+    pub(in crate::token) fn candidates(&self, header: &Header<'_>) -> Result<Candidates<'_>, TokenError> {
         if self.awaited {
             return Err(TokenError::Stale);
         }
@@ -146,7 +149,7 @@ impl KeySet {
 }
 
 /// The keys that may have signed a token.
-pub(super) enum Candidates<'k> {
+pub(in crate::token) enum Candidates<'k> {
     Named(&'k VerifyingKey),
     Any(&'k [VerifyingKey], Algorithm),
 }
@@ -154,7 +157,7 @@ pub(super) enum Candidates<'k> {
 impl<'k> Candidates<'k> {
     /// Tries them in order, those without an id first: a token without `kid` is most likely theirs. Gives the one that
     /// signed.
-    pub(super) fn try_each(
+    pub(in crate::token) fn try_each(
         &self,
         check: impl Fn(&VerifyingKey) -> Result<(), TokenError>,
     ) -> Result<&'k VerifyingKey, TokenError> {

@@ -3,9 +3,10 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use crate::Error;
-
-use super::{Algorithm, KeyError, KeyId, KeySet, VerifyingKey, base64url};
+use crate::{
+    Error,
+    token::{Algorithm, KeyError, KeyId, KeySet, VerifyingKey, base64url},
+};
 
 /// A public key as JSON. Has no place for a private one, and is not read from one: who publishes it has told everyone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +105,7 @@ impl Jwks {
     /// one all the same: its issuer has none.
     ///
     /// # Errors
-    /// [`Error::Key`] when it is no such document, or has more than [`MAX_KEYS`](super::MAX_KEYS) keys that can be used.
+    /// [`Error::Key`] when it is no such document, or has more than [`MAX_KEYS`](crate::token::MAX_KEYS) keys that can be used.
     pub fn key_set(document: &[u8], rsa: Option<Algorithm>) -> Result<KeySet, Error> {
         #[derive(Deserialize)]
         struct Document {

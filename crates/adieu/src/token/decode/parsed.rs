@@ -6,13 +6,15 @@ use aws_lc_rs::digest;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Map;
 
-use crate::{MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
-
-use super::{
-    Claims, Fresh, Rules, TokenError, TokenType, base64url,
-    claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
-    header::Declares,
-    json::{Members, Others, Text, Value, once, read_object},
+use crate::{
+    MAX_ID_BYTES, SessionId, Subject, TokenId,
+    time::Timestamp,
+    token::{
+        Claims, Fresh, Rules, TokenError, TokenType, base64url,
+        claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
+        json::{Members, Others, Text, Value, once, read_object},
+        key::header::Declares,
+    },
 };
 
 /// The claims of a token that was found good, as they stand in it. [`Claims`] can be made from them.

@@ -1,6 +1,6 @@
 //! Why a key cannot be used.
 
-use super::Algorithm;
+use crate::token::Algorithm;
 
 /// Why a key, or a set of keys, cannot be used. No variant contains key material.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

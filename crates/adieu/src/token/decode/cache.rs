@@ -25,14 +25,15 @@ use foldhash::quality::RandomState;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::time::Timestamp;
-
-use super::{Claims, KeySet, verifying_key::KeyPrint};
+use crate::{
+    time::Timestamp,
+    token::{Claims, KeySet, key::verifying::KeyPrint},
+};
 
 /// How many entries share a lock and make room for one another.
 const SET_ENTRIES: usize = 8;
 
-/// How much a decoder may remember; see [`Decoder::with_cache`](super::Decoder::with_cache).
+/// How much a decoder may remember; see [`Decoder::with_cache`](crate::token::Decoder::with_cache).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheLimits {
     /// Tokens, rounded up to a multiple of eight.

@@ -9,15 +9,19 @@ use aws_lc_rs::{
 };
 use secrecy::ExposeSecret;
 
-use crate::Error;
-
-use super::{Algorithm, Jwk, KeyError, KeyId, PublicKey, base64url, der, hmac::HmacKey};
+use crate::{
+    Error,
+    token::{
+        Algorithm, Jwk, KeyError, KeyId, PublicKey, base64url,
+        key::{der, hmac::HmacKey},
+    },
+};
 
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 
 /// The longest signature of any key that is accepted: that of the longest RSA modulus.
-pub(super) const MAX_SIGNATURE_BYTES: usize = MAX_RSA_BITS / 8;
+pub(in crate::token) const MAX_SIGNATURE_BYTES: usize = MAX_RSA_BITS / 8;
 
 /// A key that checks signatures, parsed once and cheap to clone.
 ///
@@ -37,7 +41,7 @@ enum Material {
 
 /// Tells public keys apart: by their numbers, their algorithm and their name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct KeyPrint([u8; 16]);
+pub(in crate::token) struct KeyPrint([u8; 16]);
 
 impl KeyPrint {
     fn of(algorithm: Algorithm, numbers: &PublicKey, id: &KeyId) -> Self {
@@ -50,7 +54,7 @@ impl KeyPrint {
 
 /// The signature is not that of the message under the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadSignature;
+pub(in crate::token) struct BadSignature;
 
 impl VerifyingKey {
     /// The secret of HMAC.
@@ -128,7 +132,7 @@ impl VerifyingKey {
     }
 
     /// From a `SubjectPublicKeyInfo`, an uncompressed point or the 32 bytes of Ed25519.
-    pub(super) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Error> {
+    pub(in crate::token) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Error> {
         let verification = algorithm.verification().ok_or_else(|| KeyError::NeedsSecret(algorithm))?;
         let key = ParsedPublicKey::new(verification, bytes).map_err(|_| unfit(algorithm))?;
         let numbers = numbers(algorithm, &key)?;
@@ -174,7 +178,7 @@ impl VerifyingKey {
     }
 
     /// What tells it apart from other public keys; `None` for a secret.
-    pub(super) fn print(&self) -> Option<KeyPrint> {
+    pub(in crate::token) fn print(&self) -> Option<KeyPrint> {
         match &self.material {
             Material::Secret(_) => None,
             Material::Public { print, .. } => Some(*print),
@@ -183,7 +187,7 @@ impl VerifyingKey {
 
     /// Whether the signature is that of the message: exactly as long as the algorithm has it, ECDSA's as two numbers of
     /// full length (RFC 7518 §3.4), tags of HMAC compared in constant time.
-    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+    pub(in crate::token) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         let is_good = match &self.material {
             Material::Secret(key) => key.verify(message, signature),
             Material::Public { key, .. } => key.verify_sig(message, signature).is_ok(),

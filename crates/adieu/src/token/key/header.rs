@@ -4,22 +4,22 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde_json::Map;
 
-use super::{
+use crate::token::{
     Algorithm, MAX_KEY_ID_BYTES, TokenError, TokenType, VerifyingKey, base64url,
     json::{Members, Others, Value, once, read_object},
 };
 
 /// What a header says that matters.
 #[derive(Debug, PartialEq)]
-pub(super) struct Header<'a> {
-    pub(super) algorithm: Algorithm,
-    pub(super) key_id: Option<Cow<'a, str>>,
-    pub(super) declares: Declares,
+pub(in crate::token) struct Header<'a> {
+    pub(in crate::token) algorithm: Algorithm,
+    pub(in crate::token) key_id: Option<Cow<'a, str>>,
+    pub(in crate::token) declares: Declares,
 }
 
 /// Which kind of token the header's `typ` says that this is (RFC 8725 §3.11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Declares {
+pub(in crate::token) enum Declares {
     /// One of our explicit types.
     Explicit(TokenType),
     /// `JWT` or nothing, which could be anything.
@@ -48,7 +48,7 @@ impl Declares {
 
 impl<'a> Header<'a> {
     /// Reads a decoded header.
-    pub(super) fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
+    pub(in crate::token) fn parse(json: &'a [u8]) -> Result<Self, TokenError> {
         let mut raw = RawHeader::default();
         read_object(json, "the header is not a JSON object", &mut raw)?;
         let RawHeader { alg, kid, typ, others: _ } = raw;
@@ -108,13 +108,13 @@ impl<'a> Members<'a> for RawHeader<'a> {
 
 /// The two headers that a key's tokens have, ready to be written and to be recognised without being read.
 #[derive(Debug, Clone)]
-pub(super) struct EncodedHeaders {
+pub(in crate::token) struct EncodedHeaders {
     access: Arc<str>,
     refresh: Arc<str>,
 }
 
 impl EncodedHeaders {
-    pub(super) fn of(key: &VerifyingKey) -> Self {
+    pub(in crate::token) fn of(key: &VerifyingKey) -> Self {
         let header = |token_type: TokenType| {
             let json = serde_json::Value::from(Self::parameters(key, token_type));
             Arc::from(base64url::encode(json.to_string().as_bytes()))
@@ -123,7 +123,11 @@ impl EncodedHeaders {
     }
 
     /// A header of this type with more parameters.
-    pub(super) fn with(key: &VerifyingKey, token_type: TokenType, more: &Map<String, serde_json::Value>) -> String {
+    pub(in crate::token) fn with(
+        key: &VerifyingKey,
+        token_type: TokenType,
+        more: &Map<String, serde_json::Value>,
+    ) -> String {
         let mut parameters = Self::parameters(key, token_type);
         parameters.extend(more.clone());
         base64url::encode(serde_json::Value::from(parameters).to_string().as_bytes())
@@ -139,7 +143,7 @@ impl EncodedHeaders {
         parameters
     }
 
-    pub(super) fn of_type(&self, token_type: TokenType) -> &Arc<str> {
+    pub(in crate::token) fn of_type(&self, token_type: TokenType) -> &Arc<str> {
         match token_type {
             TokenType::Access => &self.access,
             TokenType::Refresh => &self.refresh,

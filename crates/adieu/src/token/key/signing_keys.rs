@@ -4,9 +4,11 @@ use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use crate::{Error, time::Timestamp};
-
-use super::{KeyError, KeyId, KeySet, SigningKey, StoredKey};
+use crate::{
+    Error,
+    time::Timestamp,
+    token::{KeyError, KeyId, KeySet, SigningKey, StoredKey},
+};
 
 /// The keys that a process may sign with, and from when on each of them does. Never empty. Clones share them, and what
 /// replaces them.

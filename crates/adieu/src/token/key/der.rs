@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use super::{KeyError, base64url};
+use crate::token::{KeyError, base64url};
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;

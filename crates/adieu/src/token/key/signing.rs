@@ -9,9 +9,13 @@ use aws_lc_rs::{
 };
 use secrecy::{ExposeSecret, SecretSlice};
 
-use crate::Error;
-
-use super::{Algorithm, KeyError, KeyId, VerifyingKey, der, header::EncodedHeaders, hmac::HmacKey};
+use crate::{
+    Error,
+    token::{
+        Algorithm, KeyError, KeyId, VerifyingKey,
+        key::{der, header::EncodedHeaders, hmac::HmacKey},
+    },
+};
 
 /// A key that signs, with the one [`Algorithm`] that it is for. Cheap to clone; its `Debug` shows no secret.
 #[derive(Clone)]
@@ -152,12 +156,12 @@ impl SigningKey {
         self.algorithm().is_symmetric().then(|| SecretSlice::clone(&self.encoded))
     }
 
-    pub(super) fn headers(&self) -> &EncodedHeaders {
+    pub(in crate::token) fn headers(&self) -> &EncodedHeaders {
         &self.headers
     }
 
     /// Signs a message and hands the signature on.
-    pub(super) fn sign<T>(&self, message: &[u8], then: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
+    pub(in crate::token) fn sign<T>(&self, message: &[u8], then: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
         let failed = |_| KeyError::SigningFailed;
         // aws-lc draws its own randomness and ignores the one it is given.
         let random = rand::SystemRandom::new();

@@ -6,7 +6,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Sha256, Sha384, Sha512};
 
-use super::Algorithm;
+use crate::token::Algorithm;
 
 /// A secret, worked into the hash as far as it goes without a message. Wiped from memory when it is dropped.
 #[derive(Clone)]

@@ -1,17 +1,27 @@
 //! The only way to believe a token.
 
+mod cache;
+mod parsed;
+
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use crate::time::Timestamp;
-
-use super::{
-    CacheLimits, CacheStats, Claims, KeySet, ParsedClaims, Rules, TokenError, TokenType, VerifyingKey, base64url,
-    cache::{Cache, Epoch},
-    header::{Declares, Header},
-    verifying_key::{KeyPrint, MAX_SIGNATURE_BYTES},
+use crate::{
+    time::Timestamp,
+    token::{
+        Claims, KeySet, Rules, TokenError, TokenType, VerifyingKey, base64url,
+        key::{
+            header::{Declares, Header},
+            verifying::{KeyPrint, MAX_SIGNATURE_BYTES},
+        },
+    },
 };
+
+pub use cache::{CacheLimits, CacheStats};
+pub use parsed::ParsedClaims;
+
+use cache::{Cache, Epoch};
 
 /// Decides which tokens of one issuer are authentic and in time. Shared between threads; its keys can be replaced while
 /// it is used.
@@ -56,7 +66,7 @@ impl Decoder {
     }
 
     /// Remembers access tokens that were found good, for [`Decoder::decode_shared`] and so for a
-    /// [`Verifier`](super::Verifier): their signature is checked once.
+    /// [`Verifier`](crate::token::Verifier): their signature is checked once.
     ///
     /// What is remembered are the claims, and never a verdict: `exp`, `nbf`, the type and whether a token has been revoked
     /// are judged each time. Nothing outlives the token's `exp`, or its key. Tokens signed with a secret are not

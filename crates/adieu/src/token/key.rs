@@ -1,0 +1,27 @@
+//! Keys: what they are for, how they are encoded, stored and rotated.
+
+mod algorithm;
+mod der;
+mod error;
+pub(super) mod header;
+mod hmac;
+mod id;
+mod jwk;
+mod rotation;
+mod set;
+mod signing;
+mod signing_keys;
+mod store;
+pub(super) mod verifying;
+
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use error::KeyError;
+pub use id::{KeyId, MAX_KEY_ID_BYTES};
+pub use jwk::{Jwk, Jwks, PublicKey};
+pub use rotation::{DEFAULT_PUBLICATION_DELAY, RemovedKey, active_key_at, remove_key, rotate_key};
+pub use set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};
+pub use signing::SigningKey;
+pub use signing_keys::SigningKeys;
+pub(crate) use store::keep_one;
+pub use store::{KeyStore, PrivateKey, StoredKey, load_or_make_keys};
+pub use verifying::VerifyingKey;
