@@ -135,7 +135,10 @@ impl Row {
             let (kind, value) = body.iter().next().unwrap();
             let id = value.as_str().unwrap_or_default();
             let what = match kind.as_str() {
-                "token" => return sessions.revocation_request(token).unwrap(),
+                "token" => {
+                    let (claims, _) = sessions.verifier().read_claims(token).unwrap();
+                    return sessions.revocation_request(&claims);
+                }
                 "token_id" => RevocationTarget::Token { id: TokenId::new(id).unwrap(), expires_at: None },
                 "session" => RevocationTarget::Session(SessionId::new(id).unwrap()),
                 "subject" => RevocationTarget::Subject(Subject::new(id).unwrap()),

@@ -137,7 +137,7 @@ impl Auth {
             false => SetCookies::default(),
         };
         match ended {
-            Ok(sessions_ended) => Ok(LoggedOut { sessions_ended, unset }),
+            Ok(ended) => Ok(LoggedOut { sessions_ended: ended.sessions, unset }),
             Err(error) => Err(self.guard.reject(error).unsetting(unset)),
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use adieu::{
     Issuer, Node, Subject,
     revocation::RevokedBy,
-    session::{Scope, SessionError, TokenPair},
+    session::{LoggedOut, Scope, SessionError, TokenPair},
     token::TokenError,
 };
 use adieu_conformance::{Place, suite};
@@ -43,7 +43,7 @@ async fn log_in(node: &Node) -> TokenPair {
     let started = Instant::now();
     loop {
         let subject = Subject::new("jose").unwrap();
-        match node.sessions().log_in(subject, Default::default(), Default::default()).await {
+        match node.sessions().log_in(subject).await {
             Ok(tokens) => return tokens,
             Err(error) => assert!(started.elapsed() < TEST_TIMEOUT, "{error:?}"),
         }
@@ -63,7 +63,7 @@ async fn assert_all_is_revoked(node: &Node, before: &[&TokenPair]) {
     for tokens in before {
         assert_eq!(refusal(node, tokens), Some(TokenError::Revoked(RevokedBy::Everything)));
         let renewed = match node.sessions().inspect(&tokens.refresh) {
-            Ok(token) => node.sessions().refresh(&token, Default::default()).await.is_ok(),
+            Ok(token) => node.sessions().refresh(&token).await.is_ok(),
             Err(_) => false,
         };
         assert!(!renewed);
@@ -132,7 +132,13 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
                 let tokens = log_in(&other).await;
                 // The node may notice as soon as there is an entry, and may have ended this session as well.
                 let ended = other.sessions().log_out(&tokens.access, Scope::This).await;
-                assert!(matches!(ended, Ok(1) | Err(SessionError::InvalidToken(TokenError::Revoked(_)))), "{ended:?}");
+                assert!(
+                    matches!(
+                        ended,
+                        Ok(LoggedOut { sessions: 1, .. }) | Err(SessionError::InvalidToken(TokenError::Revoked(_)))
+                    ),
+                    "{ended:?}"
+                );
             }
         } else {
             server.start_again().await;

@@ -26,7 +26,7 @@ use std::{
 
 use adieu::{
     Issuer, Subject,
-    session::{Origin, Scope, SessionSettings},
+    session::{Scope, SessionSettings},
     store::Store,
     token::Verifier,
 };
@@ -178,7 +178,7 @@ async fn log_in(node: &Arc<adieu::Node>, count: usize) -> Vec<String> {
             let mut tokens = Vec::new();
             for number in (worker..count).step_by(64) {
                 let subject = Subject::new(format!("subject-{}", number % SUBJECTS)).unwrap();
-                let pair = node.sessions().log_in(subject, Origin::default(), Default::default()).await.unwrap();
+                let pair = node.sessions().log_in(subject).await.unwrap();
                 tokens.push(pair.access);
             }
             tokens
@@ -234,7 +234,7 @@ async fn served(mut settings: Vec<(&str, String)>) -> (Router, String, Arc<Node>
     let settings = Settings::load(&Flags::default(), environment).unwrap();
     let node = Arc::new(Node::open(&settings).await.unwrap());
     let subject = Subject::new("somebody").unwrap();
-    let pair = node.sessions.log_in(subject, Origin::default(), Default::default()).await.unwrap();
+    let pair = node.sessions.log_in(subject).await.unwrap();
     (api::router(Arc::clone(&node), settings).unwrap(), pair.access, node)
 }
 

@@ -223,7 +223,7 @@ async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
     let mut logouts = Logouts { by_session: HashMap::new(), tokens: Vec::new(), sent_at: Vec::new() };
     for number in 0..count {
         let subject = Subject::new(format!("user-{number}")).unwrap();
-        let tokens = node.sessions.log_in(subject, Default::default(), Default::default()).await.unwrap();
+        let tokens = node.sessions.log_in(subject).await.unwrap();
         logouts.by_session.insert(tokens.claims.session.unwrap().as_str().as_bytes().to_vec(), number);
         logouts.tokens.push(tokens.access);
         logouts.sent_at.push(OnceLock::new());

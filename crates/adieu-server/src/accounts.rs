@@ -15,7 +15,7 @@ use std::{
 
 use adieu::{
     Subject,
-    session::{Origin, RefreshToken, Selection, SessionError, Sessions, TokenPair},
+    session::{Origin, RefreshToken, Selection, SessionError, Sessions, TokenOptions, TokenPair},
     time::Clock,
 };
 use serde_json::{Map, Value};
@@ -140,7 +140,10 @@ impl Accounts {
     /// # Errors
     /// [`ApiError::InvalidCredentials`] when the account has changed meanwhile.
     pub async fn log_in(&self, account: &Account, origin: Origin) -> Result<TokenPair, ApiError> {
-        let tokens = self.sessions.log_in(account.id.clone(), origin, claims(account)).await?;
+        let tokens = self
+            .sessions
+            .log_in_with(account.id.clone(), origin, &TokenOptions::with_access_claims(claims(account)))
+            .await?;
         let same = self.store.by_id(&account.id).await?.is_some_and(|now| {
             !now.is_disabled && now.password_version == account.password_version && now.is_admin == account.is_admin
         });
@@ -159,7 +162,9 @@ impl Accounts {
     /// As [`Sessions::refresh`]; and the session's end when the account is gone.
     pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair, SessionError> {
         match self.store.by_id(token.subject()).await? {
-            Some(account) if !account.is_disabled => self.sessions.refresh(token, claims(&account)).await,
+            Some(account) if !account.is_disabled => {
+                self.sessions.refresh_with(token, &TokenOptions::with_access_claims(claims(&account))).await
+            }
             _ => {
                 self.sessions.end_sessions(Selection::OfSubject(token.subject().clone())).await?;
                 Err(SessionError::ended())

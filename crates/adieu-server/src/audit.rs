@@ -15,12 +15,7 @@ mod trail;
 
 use std::net::IpAddr;
 
-use adieu::{
-    Issuer, SessionId, Subject, TokenId,
-    session::{Scope, Sessions},
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
+use adieu::{Issuer, SessionId, Subject, TokenId, session::Scope, token::Claims};
 use tracing::field;
 
 pub use trail::{Trail, Via, durable};
@@ -127,36 +122,14 @@ impl Entry {
         Self { subject: Some(subject.clone()), ..Self::default() }
     }
 
-    /// Of whom a token speaks that has been found authentic just now; one of our own is not verified again.
+    /// Of the subject, session and issuer of a token with these claims. The issuer is left out if it is this server.
     #[must_use]
-    pub fn of_token(token: &str, sessions: &Sessions) -> Self {
-        #[derive(Deserialize)]
-        struct Claims {
-            iss: Option<String>,
-            sub: Option<String>,
-            sid: Option<String>,
-            jti: Option<String>,
-        }
-        let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-        let Some(claims) = payload.and_then(|bytes| serde_json::from_slice::<Claims>(&bytes).ok()) else {
-            return Self::default();
-        };
-        if claims.iss.as_deref() != Some(sessions.issuer().as_str())
-            && let Ok((claims, _)) = sessions.verifier().read_claims(token)
-        {
-            // What it leaves out, its issuer's settings say.
-            return Self {
-                subject: Some(claims.subject),
-                session: claims.session,
-                token_id: Some(claims.token_id),
-                issuer: Some(claims.issuer).filter(|issuer| issuer != sessions.issuer()),
-                ..Self::default()
-            };
-        }
+    pub fn of_claims(claims: &Claims, own: &Issuer) -> Self {
         Self {
-            subject: claims.sub.and_then(|id| Subject::try_from(id).ok()),
-            session: claims.sid.and_then(|id| SessionId::try_from(id).ok()),
-            token_id: claims.jti.and_then(|id| TokenId::try_from(id).ok()),
+            subject: Some(claims.subject.clone()),
+            session: claims.session.clone(),
+            token_id: Some(claims.token_id.clone()),
+            issuer: Some(&claims.issuer).filter(|issuer| *issuer != own).cloned(),
             ..Self::default()
         }
     }

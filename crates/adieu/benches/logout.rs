@@ -25,7 +25,7 @@ use adieu::{
     Issuer, Subject, TokenId,
     revocation::{Follower, Index, Revocation, RevocationLog, Target},
     run_maintenance,
-    session::{Origin, Scope, SessionSettings, Sessions},
+    session::{Origin, Scope, SessionSettings, Sessions, TokenOptions},
     time::{Clock, SystemClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
 };
@@ -33,7 +33,6 @@ use adieu_sqlite::{
     Sqlite,
     rusqlite::{Connection, params},
 };
-use serde_json::Map;
 use tokio::sync::Mutex;
 
 const ISSUER: &str = "https://auth.example.com";
@@ -243,7 +242,7 @@ impl Node {
                 let subject = Subject::new(format!("user-{}", number / 2)).unwrap();
                 let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
                 let origin = Origin { address: "192.0.2.7".parse().ok(), user_agent: Some(agent.to_owned()) };
-                let pair = sessions.log_in(subject, origin, Map::new()).await.unwrap();
+                let pair = sessions.log_in_with(subject, origin, &TokenOptions::default()).await.unwrap();
                 tokens.lock().await.push(pair.access);
             }
         })
@@ -282,7 +281,7 @@ impl Node {
     async fn logouts(&self, callers: usize, tokens: Vec<String>) -> Samples {
         concurrently(callers, tokens, |token| {
             let sessions = Arc::clone(&self.sessions);
-            async move { assert_eq!(sessions.log_out(&token, Scope::This).await.unwrap(), 1) }
+            async move { assert_eq!(sessions.log_out(&token, Scope::This).await.unwrap().sessions, 1) }
         })
         .await
     }

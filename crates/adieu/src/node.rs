@@ -7,7 +7,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = Node::builder(Issuer::new("https://example.org")?).start(Memory::new()).await?;
 //!
-//! let tokens = node.sessions().log_in(Subject::new("jose")?, Default::default(), Default::default()).await?;
+//! let tokens = node.sessions().log_in(Subject::new("jose")?).await?;
 //! assert!(node.verifier().verify(&tokens.access).is_ok());
 //!
 //! node.sessions().log_out(&tokens.access, Scope::This).await?;

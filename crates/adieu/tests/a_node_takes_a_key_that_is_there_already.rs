@@ -32,7 +32,7 @@ fn foreign_token() -> String {
 async fn it_signs_with_the_key_and_does_not_write_it_down() {
     let store = Memory::new();
     let node = builder().start(store.clone()).await.unwrap();
-    let pair = node.sessions().log_in(Subject::new("jose").unwrap(), Default::default(), Default::default()).await;
+    let pair = node.sessions().log_in(Subject::new("jose").unwrap()).await;
     let pair = pair.unwrap();
     let header = jsonwebtoken::decode_header(&pair.access).unwrap();
     assert_eq!((header.alg, header.kid), (jsonwebtoken::Algorithm::HS256, None));

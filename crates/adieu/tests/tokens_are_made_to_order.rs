@@ -61,7 +61,7 @@ async fn both_tokens_are_as_the_options_have_them() {
     }
     // None of it is stored.
     let token = node.sessions().inspect(&pair.refresh).unwrap();
-    let next = node.sessions().refresh(&token, Map::new()).await.unwrap();
+    let next = node.sessions().refresh(&token).await.unwrap();
     assert_eq!((next.claims.custom, next.claims.fresh), (Map::new(), Fresh::No));
 }
 
@@ -127,7 +127,7 @@ fn what_an_unverified_header_says_is_bounded_and_no_panic() {
 #[tokio::test]
 async fn reading_a_token_says_nothing_of_revocations_and_much_of_the_signature() {
     let (node, clock) = node().await;
-    let pair = node.sessions().log_in(jose(), Origin::default(), Map::new()).await.unwrap();
+    let pair = node.sessions().log_in(jose()).await.unwrap();
     node.sessions().log_out(&pair.access, Scope::This).await.unwrap();
     assert_eq!(node.verifier().read_claims(&pair.access).unwrap().0.token_id, pair.claims.token_id);
     clock.advance(HOUR);
@@ -138,7 +138,7 @@ async fn reading_a_token_says_nothing_of_revocations_and_much_of_the_signature()
 #[tokio::test]
 async fn an_access_token_is_renewed_only_while_its_session_is_there() {
     let (node, _clock) = node().await;
-    let pair = node.sessions().log_in(jose(), Origin::default(), Map::new()).await.unwrap();
+    let pair = node.sessions().log_in(jose()).await.unwrap();
     let (renewed, claims) = node.sessions().renew(&pair.access, &TokenOptions::default()).await.unwrap();
     assert_eq!((claims.session, claims.fresh), (pair.claims.session, Fresh::No));
     assert!(matches!(
@@ -189,7 +189,7 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
         Arc::new(clock.clone()),
     )
     .unwrap();
-    let pair = sessions.log_in(jose(), Origin::default(), Map::new()).await.unwrap();
+    let pair = sessions.log_in(jose()).await.unwrap();
     let forged = encode(&theirs, &Claims { issuer: other, ..pair.claims }).unwrap();
     assert!(sessions.verifier().verify(&forged).is_ok());
     assert!(matches!(

@@ -177,7 +177,7 @@ async fn of_two_cookies_the_good_one_counts_and_of_two_good_ones_the_last() {
     let router = of_flask(&app);
     let first = app.log_in().await.access;
     app.pass(std::time::Duration::from_secs(60));
-    let last = app.sessions.log_in(subject("maria"), Default::default(), Default::default()).await.unwrap().access;
+    let last = app.sessions.log_in(subject("maria")).await.unwrap().access;
     let both = async |one: &str, other: &str| {
         let cookies = format!("access_token_cookie={one}; theme=dark; access_token_cookie={other}");
         send(&router, "GET /me", &[("cookie", &cookies)], "").await.text()

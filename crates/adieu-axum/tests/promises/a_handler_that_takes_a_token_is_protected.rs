@@ -10,7 +10,7 @@ use std::{
 use adieu::{
     Issuer, Subject,
     revocation::{Freshness, Index},
-    session::{Origin, Scope, SessionSettings, Sessions, TokenPair},
+    session::{Scope, SessionSettings, Sessions, TokenPair},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
@@ -68,12 +68,12 @@ impl App {
 
     async fn log_in(&self) -> TokenPair {
         let subject = Subject::new("jose").unwrap();
-        self.sessions.log_in(subject, Origin::default(), serde_json::Map::new()).await.unwrap()
+        self.sessions.log_in(subject).await.unwrap()
     }
 
     async fn refreshed(&self, pair: &TokenPair) -> TokenPair {
         let token = self.sessions.inspect(&pair.refresh).unwrap();
-        self.sessions.refresh(&token, serde_json::Map::new()).await.unwrap()
+        self.sessions.refresh(&token).await.unwrap()
     }
 
     /// Advances time, while this node keeps up with every logout.

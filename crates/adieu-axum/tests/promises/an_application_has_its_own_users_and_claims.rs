@@ -27,7 +27,11 @@ struct Role {
 
 async fn with_claims(app: &App, claims: Value) -> String {
     let Value::Object(claims) = claims else { panic!() };
-    app.sessions.log_in(subject("jose"), Origin::default(), claims).await.unwrap().access
+    app.sessions
+        .log_in_with(subject("jose"), Origin::default(), &TokenOptions::with_access_claims(claims))
+        .await
+        .unwrap()
+        .access
 }
 
 #[tokio::test]
@@ -85,7 +89,7 @@ async fn a_user_is_loaded_and_who_is_none_is_refused() {
         .route("/", get(async |CurrentUser(User(name)): CurrentUser<User>| name))
         .route("/optional", get(async |user: Option<CurrentUser<User>>| format!("{}", user.is_some())))
         .with_state(app.state(app.guard()));
-    let of = async |name: &str| app.sessions.log_in(subject(name), Origin::default(), Map::new()).await.unwrap().access;
+    let of = async |name: &str| app.sessions.log_in(subject(name)).await.unwrap().access;
     assert_eq!(send_with(&router, "GET /", &of("jose").await).await.text(), "200 José");
     assert_eq!(send(&router, "GET /optional", &[], "").await.text(), "200 false");
     for line in ["GET /", "GET /optional"] {

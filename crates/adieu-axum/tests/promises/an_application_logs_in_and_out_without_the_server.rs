@@ -143,7 +143,7 @@ async fn a_whole_node_or_a_verifier_alone_are_states_too() {
     let me = get(async |token: AccessToken| token.subject().to_string());
     let of_guard: Router = Router::new().route("/me", me).with_state(Guard::from(&*node));
 
-    let pair = node.sessions().log_in(subject("jose"), Default::default(), Default::default()).await.unwrap();
+    let pair = node.sessions().log_in(subject("jose")).await.unwrap();
     for router in [&of_node, &of_verifier, &of_guard] {
         assert_eq!(send_with(router, "GET /me", &pair.access).await.text(), "200 jose");
     }

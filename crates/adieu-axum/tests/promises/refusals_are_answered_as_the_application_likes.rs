@@ -31,7 +31,7 @@ async fn answers(guard: impl FnOnce(Guard) -> Guard) -> Vec<String> {
     let router = router(&app, guard(app.guard()));
     let pair = app.log_in().await;
     let token = app.sessions.inspect(&pair.refresh).unwrap();
-    let refreshed = app.sessions.refresh(&token, serde_json::Map::new()).await.unwrap();
+    let refreshed = app.sessions.refresh(&token).await.unwrap();
     let gone = app.log_in().await;
     app.sessions.log_out(&gone.access, Scope::This).await.unwrap();
 

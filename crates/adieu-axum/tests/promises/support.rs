@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     Issuer, Subject,
     revocation::{Freshness, Index},
-    session::{Origin, SessionSettings, SessionStore, Sessions, TokenPair},
+    session::{SessionSettings, SessionStore, Sessions, TokenPair},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
@@ -78,7 +78,7 @@ impl App {
     }
 
     pub(crate) async fn log_in(&self) -> TokenPair {
-        self.sessions.log_in(subject("jose"), Origin::default(), serde_json::Map::new()).await.unwrap()
+        self.sessions.log_in(subject("jose")).await.unwrap()
     }
 }
 

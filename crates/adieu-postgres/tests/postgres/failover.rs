@@ -31,7 +31,7 @@ async fn start(server: &Server, mark: Option<&Path>) -> Node {
 
 async fn log_in(node: &Node) -> TokenPair {
     let subject = Subject::new("jose").unwrap();
-    node.sessions().log_in(subject, Default::default(), Default::default()).await.unwrap()
+    node.sessions().log_in(subject).await.unwrap()
 }
 
 /// Logs out, and retries until the response says that this token is revoked.
@@ -149,7 +149,7 @@ async fn with_nothing_lost_nobody_is_logged_out() {
     }
     for tokens in stay {
         let token = late.sessions().inspect(&tokens.refresh).unwrap();
-        assert!(late.sessions().refresh(&token, Default::default()).await.is_ok());
+        assert!(late.sessions().refresh(&token).await.is_ok());
     }
 }
 

@@ -25,7 +25,7 @@ async fn start(server: &Server, mark: &Path) -> Node {
 
 async fn log_in(node: &Node) -> TokenPair {
     let subject = Subject::new("jose").unwrap();
-    node.sessions().log_in(subject, Default::default(), Default::default()).await.unwrap()
+    node.sessions().log_in(subject).await.unwrap()
 }
 
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
@@ -108,7 +108,7 @@ async fn no_key_and_no_session_comes_back_with_it() {
         until("key and sessions are gone again", is_over).await;
         until("users can log in", async || {
             let subject = Subject::new("jose").unwrap();
-            let new = node.sessions().log_in(subject, Default::default(), Default::default()).await;
+            let new = node.sessions().log_in(subject).await;
             new.is_ok_and(|new| node.verifier().verify(&new.access).is_ok())
         })
         .await;

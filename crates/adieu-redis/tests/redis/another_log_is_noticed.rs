@@ -58,7 +58,7 @@ async fn emptied_under_a_node_it_forgets_no_logout() {
     let jose = || Subject::new("jose").unwrap();
     for turn in ["it reads first", "it appends first"] {
         let node = start("mark").await;
-        let left = node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap();
+        let left = node.sessions().log_in(jose()).await.unwrap();
         node.sessions().log_out(&left.access, Scope::This).await.unwrap();
         server.command(&["FLUSHALL"]).await;
         if turn == "it appends first" {

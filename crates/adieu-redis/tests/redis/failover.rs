@@ -33,7 +33,7 @@ async fn start(server: &Server, mark: Option<&Path>) -> Node {
 
 async fn log_in(node: &Node) -> TokenPair {
     let subject = Subject::new("jose").unwrap();
-    node.sessions().log_in(subject, Default::default(), Default::default()).await.unwrap()
+    node.sessions().log_in(subject).await.unwrap()
 }
 
 /// Logs out, and retries until the response says that this token is revoked.
@@ -56,7 +56,7 @@ fn refusal(node: &Node, tokens: &TokenPair) -> Option<TokenError> {
 
 async fn refresh(node: &Node, tokens: &TokenPair) -> bool {
     let Ok(token) = node.sessions().inspect(&tokens.refresh) else { return false };
-    node.sessions().refresh(&token, Default::default()).await.is_ok()
+    node.sessions().refresh(&token).await.is_ok()
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -137,7 +137,7 @@ async fn with_nothing_lost_nobody_is_logged_out() {
     primary.fail_over_to(replica).await;
     let also = recovers(async || {
         let subject = Subject::new("jose").unwrap();
-        node.sessions().log_in(subject, Default::default(), Default::default()).await
+        node.sessions().log_in(subject).await
     })
     .await;
     log_out(&node, &also).await;

@@ -24,7 +24,7 @@ async fn a_logout_on_one_is_known_to_the_others() {
     let url = redis_database().await;
     let (one, other) = tokio::join!(node(&url), node(&url));
     let subject = Subject::new("jose").unwrap();
-    let pair = one.sessions().log_in(subject, Default::default(), Default::default()).await.unwrap();
+    let pair = one.sessions().log_in(subject).await.unwrap();
     other.verifier().verify(&pair.access).unwrap();
     other.sessions().log_out(&pair.access, Scope::This).await.unwrap();
     let started = Instant::now();

@@ -267,12 +267,10 @@ fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result
     let scope = |scope| audit::Entry { scope: Some(scope), issuer: foreign.clone(), ..audit::Entry::default() };
     let (what, entry) = match (token, token_id, session, subject, everything) {
         (Some(token), None, None, None, None) => {
-            let request =
-                sessions.revocation_request(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
-            return Ok(Item {
-                request,
-                entry: audit::Entry { scope: Some("token"), ..audit::Entry::of_token(&token, sessions) },
-            });
+            let (claims, _) =
+                sessions.verifier().read_claims(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
+            let entry = audit::Entry { scope: Some("token"), ..audit::Entry::of_claims(&claims, sessions.issuer()) };
+            return Ok(Item { request: sessions.revocation_request(&claims), entry });
         }
         (None, Some(id), None, None, None) => {
             let entry = audit::Entry { token_id: Some(id.clone()), ..scope("token_id") };

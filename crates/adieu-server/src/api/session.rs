@@ -120,12 +120,12 @@ pub(super) async fn log_out(
         // With a token of another issuer it waits until the cut-off is over.
         wait.grant_cut_off(MAX_LEEWAY);
     }
-    let sessions_ended = Some(api.node.sessions.log_out(token.as_str(), scope).await?);
+    let ended = api.node.sessions.log_out(token.as_str(), scope).await?;
     api.node.metrics.logouts.inc();
     audit::Entry {
         scope: Some(scope_name(scope)),
-        sessions_ended,
-        ..audit::Entry::of_token(token.as_str(), &api.node.sessions)
+        sessions_ended: Some(ended.sessions),
+        ..audit::Entry::of_claims(&ended.claims, api.node.sessions.issuer())
     }
     .record(Event::Logout, client.address)
     .await;

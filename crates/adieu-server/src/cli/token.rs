@@ -91,10 +91,17 @@ async fn revoke_token(token: &str, settings: &Settings) -> anyhow::Result<(Strin
         SessionError::InvalidToken(refusal) => anyhow!("nothing was revoked: {refusal}"),
         other => other.into(),
     })?;
-    Entry { scope: Some("token"), sessions_ended: Some(ended), ..Entry::of_token(token, &node.sessions) }
-        .record(Event::Revoked, None)
-        .await;
-    Ok((format!("revoked the token; {} ended", counted(ended, "session")), json!({ "sessions_ended": ended })))
+    Entry {
+        scope: Some("token"),
+        sessions_ended: Some(ended.sessions),
+        ..Entry::of_claims(&ended.claims, node.sessions.issuer())
+    }
+    .record(Event::Revoked, None)
+    .await;
+    Ok((
+        format!("revoked the token; {} ended", counted(ended.sessions, "session")),
+        json!({ "sessions_ended": ended.sessions }),
+    ))
 }
 
 async fn revoke_id(

@@ -87,7 +87,7 @@ async fn the_compact_form_says_the_same() {
     let app = TestApp::start().await.with_user("jose").await;
     let client = app.follower().await;
     for _ in 0..40 {
-        let tokens = app.node.sessions.log_in("jose".parse_subject(), Default::default(), Default::default()).await;
+        let tokens = app.node.sessions.log_in("jose".parse_subject()).await;
         app.node.sessions.log_out(&tokens.unwrap().access, adieu::session::Scope::This).await.unwrap();
     }
     let json = app.read_feed(&client, "").await;

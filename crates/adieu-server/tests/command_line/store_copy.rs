@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use adieu::{
     Issuer, SessionId,
     revocation::{Revocation, Target},
-    session::{Origin, Selection},
+    session::Selection,
     time::{Clock as _, SystemClock},
     token::TokenError,
 };
@@ -38,7 +38,7 @@ async fn old_store(settings: &Settings, sessions: usize) -> Before {
     let jose = node.accounts.add(Username::new("jose").unwrap(), &password, Role::Admin, None).await.unwrap();
     let ana = node.accounts.add(Username::new("ana").unwrap(), &password, Role::User, None).await.unwrap();
     node.accounts.disable(&ana.id).await.unwrap();
-    let log_in = || node.sessions.log_in(jose.id.clone(), Origin::default(), Default::default());
+    let log_in = || node.sessions.log_in(jose.id.clone());
     let (ended, live) = (log_in().await.unwrap(), log_in().await.unwrap());
     node.sessions.log_out(&ended.access, adieu::session::Scope::This).await.unwrap();
     // Many sessions, so that a copy takes a while.
@@ -69,7 +69,7 @@ async fn is_complete(settings: &Settings, before: &Before, sessions: usize) {
     assert_eq!(node.core.verifier().verify(&before.live.access).unwrap().subject, before.live.claims.subject);
     assert!(matches!(node.core.verifier().verify(&before.ended.access), Err(TokenError::Revoked(_))));
     let ended = node.sessions.inspect(&before.ended.refresh);
-    assert!(ended.is_err() || node.sessions.refresh(&ended.unwrap(), Default::default()).await.is_err());
+    assert!(ended.is_err() || node.sessions.refresh(&ended.unwrap()).await.is_err());
     assert!(node.core.verifier().index().stats().entries > sessions);
     let mut after = None;
     let mut count = 0;
@@ -83,7 +83,7 @@ async fn is_complete(settings: &Settings, before: &Before, sessions: usize) {
     assert!(ana.is_disabled, "an account is what it was");
     // The session can still be refreshed.
     let refresh = node.sessions.inspect(&before.live.refresh).unwrap();
-    node.sessions.refresh(&refresh, Default::default()).await.unwrap();
+    node.sessions.refresh(&refresh).await.unwrap();
     node.sessions
         .end_sessions(Selection::Owned(before.live.claims.session.clone().unwrap(), refresh.subject().clone()))
         .await

@@ -42,7 +42,7 @@ async fn a_refused_token_is_shown_with_the_reason_and_status_1() {
     };
 
     let refresh = node.sessions.inspect(&pair.refresh).unwrap();
-    let successor = node.sessions.refresh(&refresh, serde_json::Map::new()).await.unwrap();
+    let successor = node.sessions.refresh(&refresh).await.unwrap();
     insta::assert_snapshot!(inspect(&pair.refresh), @"
     token        refused: the refresh token has been used already; using it again ends its session
     signature    good

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adieu::{
     Issuer, Node, Subject,
-    session::{Origin, Scope, Sessions},
+    session::{Origin, Scope, Sessions, TokenOptions},
 };
 use adieu_axum::{AccessToken, AuthRejection, BearerToken, FreshAccessToken};
 use axum::{
@@ -60,13 +60,15 @@ fn claims() -> Map<String, Value> {
 }
 
 async fn log_in(State(sessions): State<Arc<Sessions>>) -> Result<Json<Value>, AuthRejection> {
-    let tokens = sessions.log_in(Subject::new("1").unwrap(), Origin::default(), claims()).await?;
+    let tokens = sessions
+        .log_in_with(Subject::new("1").unwrap(), Origin::default(), &TokenOptions::with_access_claims(claims()))
+        .await?;
     Ok(Json(json!({ "access_token": tokens.access, "refresh_token": tokens.refresh })))
 }
 
 async fn refresh(State(sessions): State<Arc<Sessions>>, token: BearerToken) -> Result<Json<Value>, AuthRejection> {
     let token = sessions.inspect(token.as_str())?;
-    let tokens = sessions.refresh(&token, claims()).await?;
+    let tokens = sessions.refresh_with(&token, &TokenOptions::with_access_claims(claims())).await?;
     Ok(Json(json!({ "access_token": tokens.access, "refresh_token": tokens.refresh })))
 }
 

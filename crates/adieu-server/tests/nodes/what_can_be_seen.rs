@@ -50,8 +50,7 @@ async fn notifications_that_failed_can_be_seen() {
     let node = node(&folder, "ADIEU_STORE", &server.url()).await;
     becomes(&node, "adieu_postgres_notifications_failed_total", |count| count == 0.0).await;
     server.sql("ALTER FUNCTION pg_notify(text, text) RENAME TO pg_notify_elsewhere").await;
-    let tokens =
-        node.sessions.log_in(Subject::new("jose").unwrap(), Default::default(), Default::default()).await.unwrap();
+    let tokens = node.sessions.log_in(Subject::new("jose").unwrap()).await.unwrap();
     node.sessions.log_out(&tokens.access, Default::default()).await.unwrap();
     becomes(&node, "adieu_postgres_notifications_failed_total", |count| count > 0.0).await;
 }

@@ -1,13 +1,16 @@
 //! Revokes tokens, sessions and subjects by their ids: several in one step, and those of other issuers too.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
-use super::{EndSessions, Ended, Selection, SessionError, Sessions, count, to_its_end};
+use super::{EndSessions, Ended, LoggedOut, Selection, SessionError, Sessions};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, RevokedBy, Target, TokenFacts},
     time::Timestamp,
-    token::{DEFAULT_SKEW, Rules, TokenError, TokenType},
+    token::{Claims, DEFAULT_SKEW, Rules, TokenType},
 };
 
 /// Something to be revoked.
@@ -61,19 +64,58 @@ impl From<RevocationTarget> for RevocationRequest {
 }
 
 impl Sessions {
-    /// What an authentic token names: an access token itself, a refresh token its session (RFC 7009 §2.1), a token of
-    /// another issuer itself. It may have expired or been revoked before.
+    /// What tokens of another issuer are like; `None` if it is our own, or unknown.
+    pub(super) fn rules_elsewhere(&self, issuer: &Issuer) -> Option<&Rules> {
+        Some(self.verifier.decoder_for(issuer).filter(|_| *issuer != self.settings.issuer)?.rules())
+    }
+
+    /// Ends sessions; gives how many there were.
     ///
     /// # Errors
-    /// When it is no authentic token.
-    pub fn revocation_request(&self, token: &str) -> Result<RevocationRequest, TokenError> {
-        let claims = self.verifier.verify_to_revoke(token)?;
+    /// When the store could not be written: then none may be taken for ended.
+    pub async fn end_sessions(&self, selection: Selection) -> Result<usize, Error> {
+        Ok(self.end(selection, None, vec![]).await?.unwrap_or(0))
+    }
+
+    /// Appends revocations as they are, and returns when they are durable and known to this node.
+    ///
+    /// # Errors
+    /// When the store could not be written.
+    pub async fn append(&self, revocations: Vec<Revocation>) -> Result<(), Error> {
+        self.end(Selection::Nothing, None, revocations).await.map(drop)
+    }
+
+    pub(super) async fn end(
+        &self,
+        selection: Selection,
+        only_if: Option<(SessionId, Subject)>,
+        extra_revocations: Vec<Revocation>,
+    ) -> Result<Option<usize>, Error> {
+        let ending = EndSessions { issuer: self.settings.issuer.clone(), selection, only_if, extra_revocations };
+        let (store, verifier, appended) = self.shared();
+        to_its_end(async move {
+            let Some(ended) = store.end(ending).await? else { return Ok(None) };
+            // Durable first: what is refused here must not come back with a restart.
+            verifier.index().extend(&ended.revocations);
+            count(&appended, &ended);
+            Ok(Some(ended.sessions))
+        })
+        .await
+    }
+
+    /// Returns the request that revokes a token with these claims: an access token alone, a refresh token with its session
+    /// (RFC 7009 §2.1), a token of another issuer alone. The claims must be those of an
+    /// [authentic token](crate::token::Verifier::read_claims), which may have expired or been revoked.
+    #[must_use]
+    pub fn revocation_request(&self, claims: &Claims) -> RevocationRequest {
         let is_own = claims.issuer == self.settings.issuer;
-        let target = match (claims.token_type, claims.session) {
-            (TokenType::Refresh, Some(session)) if is_own => RevocationTarget::SessionOf(session, claims.subject),
-            _ => RevocationTarget::Token { id: claims.token_id, expires_at: Some(claims.expires_at) },
+        let target = match (claims.token_type, &claims.session) {
+            (TokenType::Refresh, Some(session)) if is_own => {
+                RevocationTarget::SessionOf(session.clone(), claims.subject.clone())
+            }
+            _ => RevocationTarget::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) },
         };
-        Ok(RevocationRequest { target, issuer: Some(claims.issuer), keep_until: None })
+        RevocationRequest { target, issuer: Some(claims.issuer.clone()), keep_until: None }
     }
 
     /// Revokes all of them in one step, which a store that can makes one commit; gives how many sessions ended by each.
@@ -107,13 +149,16 @@ impl Sessions {
         .await
     }
 
-    /// Revokes an access token alone, a refresh token with its whole session. Gives how many sessions ended by it. It may
-    /// have expired or been revoked before.
+    /// Revokes an access token alone, a refresh token with its whole session. The token may have expired or been revoked
+    /// before.
     ///
     /// # Errors
-    /// The [`TokenError`] when it is no authentic token of these sessions.
-    pub async fn revoke_token(&self, token: &str) -> Result<usize, SessionError> {
-        Ok(self.revoke_one(self.revocation_request(token)?).await?)
+    /// The [`TokenError`](crate::token::TokenError) if it is not an authentic token of these sessions; [`Error::Unavailable`] if the store could not be
+    /// written.
+    pub async fn revoke_token(&self, token: &str) -> Result<LoggedOut, SessionError> {
+        let (claims, _) = self.verifier.read_claims(token)?;
+        let sessions = self.revoke_one(self.revocation_request(&claims)).await?;
+        Ok(LoggedOut { claims, sessions })
     }
 
     /// Revokes the token with this `jti`. `expires_at` is its `exp`, if it is known: until then the revocation is kept at
@@ -255,4 +300,15 @@ impl Sessions {
         };
         EndSessions { issuer: self.settings.issuer.clone(), selection, only_if: None, extra_revocations: also }
     }
+}
+
+fn count(appended: &AtomicU64, ended: &Ended) {
+    appended.fetch_add(u64::try_from(ended.revocations.len()).unwrap_or(u64::MAX), Relaxed);
+}
+
+/// Does all of something, also when whoever asked for it goes away: what has been made durable must reach the index.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    step: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(step).await.map_err(Error::unavailable)?
 }

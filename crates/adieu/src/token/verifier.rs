@@ -120,11 +120,6 @@ impl Verifier {
         self.issuers.decode_ignoring_expiry(token, self.clock.now())
     }
 
-    /// Verifies no more than that the token is an authentic one.
-    pub(crate) fn verify_to_revoke(&self, token: &str) -> Result<Claims, TokenError> {
-        self.read_claims(token).map(|(claims, _)| claims)
-    }
-
     /// What time it is to this verifier.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -321,7 +321,7 @@ async fn whoever_has_logged_out_is_still_told_so_and_others_log_in_again() {
     let tokens = log_in(&node).await;
     let next = node.rotate_key(Duration::ZERO).await.unwrap();
     time.pass(MAX_STALENESS).await;
-    let later = node.sessions().log_in(Subject::new("anna").unwrap(), Default::default(), Default::default()).await;
+    let later = node.sessions().log_in(Subject::new("anna").unwrap()).await;
     let later = later.unwrap();
     assert_eq!(key_of(&later.access), next.id);
 

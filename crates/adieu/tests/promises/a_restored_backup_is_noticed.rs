@@ -86,7 +86,7 @@ async fn stop(place: &Place, node: Node) {
 }
 
 async fn log_in(node: &Node) -> TokenPair {
-    node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap()
+    node.sessions().log_in(jose()).await.unwrap()
 }
 
 async fn log_out(node: &Node, tokens: &TokenPair) {
@@ -99,7 +99,7 @@ fn refusal(node: &Node, token: &str) -> Option<TokenError> {
 
 async fn refresh(node: &Node, tokens: &TokenPair) -> bool {
     let Ok(token): Result<RefreshToken, _> = node.sessions().inspect(&tokens.refresh) else { return false };
-    node.sessions().refresh(&token, Default::default()).await.is_ok()
+    node.sessions().refresh(&token).await.is_ok()
 }
 
 async fn assert_all_is_revoked(node: &Node, before: &[&TokenPair]) {
@@ -569,7 +569,7 @@ async fn nothing_else_is_taken_for_it() {
                 5 => clock.set_wall(NOON.plus(Duration::from_secs(random.u64(..1_000_000)))),
                 _ => {
                     clock.advance(Duration::from_secs(2));
-                    let tokens = sessions.log_in(jose(), Default::default(), Default::default()).await.unwrap();
+                    let tokens = sessions.log_in(jose()).await.unwrap();
                     let _ = sessions.log_out(&tokens.access, Scope::This).await;
                 }
             }

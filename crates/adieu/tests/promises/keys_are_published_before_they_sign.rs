@@ -174,7 +174,7 @@ async fn a_session_of_longer_lived_settings_keeps_its_key() {
     time.jump(DAY * 30).await;
     log_in(&node).await;
     // The oldest session is not the first subject's.
-    node.sessions().log_in(Subject::new("ana").unwrap(), Default::default(), Default::default()).await.unwrap();
+    node.sessions().log_in(Subject::new("ana").unwrap()).await.unwrap();
     let sessions = node.sessions().store();
     let forget = async || {
         run_maintenance(&**node.log(), sessions, node.clock().now()).await.unwrap();

@@ -193,12 +193,12 @@ impl Time {
 }
 
 pub(crate) async fn log_in(node: &Node) -> TokenPair {
-    node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap()
+    node.sessions().log_in(jose()).await.unwrap()
 }
 
 pub(crate) async fn refresh(node: &Node, token: &str) -> Result<TokenPair, SessionError> {
     let token = node.sessions().inspect(token)?;
-    node.sessions().refresh(&token, Default::default()).await
+    node.sessions().refresh(&token).await
 }
 
 /// Returns why an access token is rejected; `None` if it is valid.

@@ -119,7 +119,7 @@ async fn what_is_read_under_an_identity_that_has_no_limit_proves_nothing() {
     let builder = adieu::Node::builder(issuer()).with_max_staleness(Duration::from_millis(500));
     let node = builder.with_freshness_limit(limit.clone()).start(store.clone()).await.unwrap();
     let (log, another) = (store.read(None, Duration::ZERO).await.unwrap().cursor.log, LogId::new("another").unwrap());
-    let tokens = node.sessions().log_in(jose(), Default::default(), Default::default()).await.unwrap();
+    let tokens = node.sessions().log_in(jose()).await.unwrap();
     let refusal = || node.verifier().verify(&tokens.access).err();
     let becomes = async |expected: Option<TokenError>| {
         while refusal() != expected {

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use adieu::{
     Issuer, Subject,
     revocation::{Follower, Index, RevocationLog},
-    session::{Origin, RefreshToken, SessionError, SessionSettings, SessionStore, Sessions, TokenPair},
+    session::{RefreshToken, SessionError, SessionSettings, SessionStore, Sessions, TokenPair},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
@@ -14,7 +14,6 @@ use adieu::{
     },
 };
 use adieu_sqlite::Sqlite;
-use serde_json::Map;
 
 /// The start time of every test.
 pub(crate) const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
@@ -98,12 +97,12 @@ impl Node {
     }
 
     pub(crate) async fn log_in(&self, subject: Subject) -> TokenPair {
-        self.sessions.log_in(subject, Origin::default(), Map::new()).await.unwrap()
+        self.sessions.log_in(subject).await.unwrap()
     }
 
     pub(crate) async fn refresh(&self, token: &str) -> Result<TokenPair, SessionError> {
         let token: RefreshToken = self.sessions.inspect(token)?;
-        self.sessions.refresh(&token, Map::new()).await
+        self.sessions.refresh(&token).await
     }
 
     /// Returns why an access token is rejected; `None` if it is valid.

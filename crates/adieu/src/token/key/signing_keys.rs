@@ -77,7 +77,7 @@ impl Schedule {
         }
         let set = KeySet::new(keys.iter().map(|(_, key)| key.verifying_key().clone()))?;
         let mut keys = keys.into_iter();
-        let (_, first) = keys.next().ok_or_else(|| KeyError::NoSigningKey)?;
+        let (_, first) = keys.next().ok_or(KeyError::NoSigningKey)?;
         Ok((Self { first, later: keys.collect() }, set))
     }
 

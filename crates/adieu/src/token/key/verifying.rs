@@ -65,7 +65,7 @@ impl VerifyingKey {
     /// # Errors
     /// When the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
-        let key = HmacKey::new(algorithm, secret).ok_or_else(|| KeyError::NeedsKeyPair(algorithm))?;
+        let key = HmacKey::new(algorithm, secret).ok_or(KeyError::NeedsKeyPair(algorithm))?;
         // Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
         let least = algorithm.tag_bytes().unwrap_or_default();
         if secret.len() < least {
@@ -102,7 +102,7 @@ impl VerifyingKey {
                 return Err(KeyError::UnsupportedCurve(crv.escape_debug().to_string()).into());
             }
         };
-        let algorithm = jwk.alg.or(only_fit).ok_or_else(|| KeyError::MissingAlgorithm)?;
+        let algorithm = jwk.alg.or(only_fit).ok_or(KeyError::MissingAlgorithm)?;
         if only_fit.is_some_and(|only_fit| only_fit != algorithm) {
             return Err(unfit(algorithm));
         }
@@ -133,7 +133,7 @@ impl VerifyingKey {
 
     /// From a `SubjectPublicKeyInfo`, an uncompressed point or the 32 bytes of Ed25519.
     pub(in crate::token) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Error> {
-        let verification = algorithm.verification().ok_or_else(|| KeyError::NeedsSecret(algorithm))?;
+        let verification = algorithm.verification().ok_or(KeyError::NeedsSecret(algorithm))?;
         let key = ParsedPublicKey::new(verification, bytes).map_err(|_| unfit(algorithm))?;
         let numbers = numbers(algorithm, &key)?;
         let id = KeyId::of_thumbprint(&numbers.thumbprint());

@@ -1,0 +1,149 @@
+//! Logging out.
+
+use std::sync::Arc;
+
+use super::{RefreshToken, Rotated, Selection, SessionError, Sessions};
+use crate::{
+    revocation::{Revocation, RevokedBy, Target},
+    token::{Claims, Expiry, TokenError, TokenType},
+};
+
+/// How much a logout ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// The session of the token that was presented.
+    #[default]
+    This,
+    /// The subject's other sessions.
+    Others,
+    /// All of the subject's sessions.
+    All,
+}
+
+/// What a logout has ended.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LoggedOut {
+    /// The claims of the token that was presented.
+    pub claims: Claims,
+    /// How many sessions have ended; zero for a token without a session here.
+    pub sessions: usize,
+}
+
+impl Sessions {
+    /// Logs out, with an access or a refresh token of the session; one that has expired, or is not valid yet, will do to
+    /// end its own session. Any other [`Scope`] takes a token that is in time; a refresh token that was used up before ends its
+    /// own session then, as with [`Sessions::refresh`].
+    ///
+    /// A token of another issuer has no row here: the token is revoked, with every other of its session if it names one,
+    /// and with [`Scope::All`] every token of its subject that its issuer has issued until now. [`Scope::Others`] is not possible
+    /// with it.
+    ///
+    /// When this returns, the revocation is durable and this node rejects every token of what has ended.
+    ///
+    /// # Errors
+    /// [`TokenError::Revoked`] when the session had ended already; [`SessionError::UnknownSessions`] when which others there are is
+    /// not known. Nothing has changed then.
+    pub async fn log_out(&self, token: &str, scope: Scope) -> Result<LoggedOut, SessionError> {
+        let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
+        match expiry {
+            _ if scope == Scope::This => {}
+            Expiry::Live => {}
+            Expiry::Expired => return Err(TokenError::Expired.into()),
+            Expiry::NotYetValid => return Err(TokenError::NotYetValid.into()),
+        }
+        let ours = claims.issuer == self.settings.issuer;
+        let Some(session) = claims.session.clone().filter(|_| ours) else {
+            // Of an application that has no sessions: the token is all there is to end.
+            self.log_out_without_session(&claims, scope).await?;
+            return Ok(LoggedOut { claims, sessions: 0 });
+        };
+        if scope != Scope::This && claims.token_type == TokenType::Refresh {
+            self.require_not_used_up(&claims).await?;
+        }
+        let subject = claims.subject.clone();
+        let selection = match scope {
+            Scope::This => Selection::Owned(session.clone(), subject.clone()),
+            Scope::Others => Selection::Others(subject.clone(), session.clone()),
+            Scope::All => Selection::OfSubject(subject.clone()),
+        };
+        let ended = self.end(selection, Some((session, subject)), vec![]).await?;
+        match ended {
+            Some(sessions) => Ok(LoggedOut { claims, sessions }),
+            None => Err(self.ended(&claims).await),
+        }
+    }
+
+    /// Passes on a refresh token that could be used now. One that was used up is as good as expired: it ends its own session.
+    async fn require_not_used_up(&self, claims: &Claims) -> Result<(), SessionError> {
+        let token = RefreshToken(Arc::new(claims.clone()));
+        match self.preview_refresh(&token).await? {
+            Rotated::Reused(..) => self.refresh(&token).await.map(drop),
+            Rotated::Fresh(_) | Rotated::WithinGrace(_) | Rotated::Ended => Ok(()),
+        }
+    }
+
+    async fn log_out_without_session(&self, claims: &Claims, scope: Scope) -> Result<(), SessionError> {
+        let mut ends = vec![token_of(claims)];
+        let Some(rules) = self.rules_elsewhere(&claims.issuer) else {
+            return match scope {
+                Scope::This => Ok(self.append(ends).await?),
+                Scope::Others | Scope::All => Err(SessionError::UnknownSessions),
+            };
+        };
+        let (now, skew) = (self.clock.now(), rules.skew());
+        let mut end = |target, last_expiry| {
+            ends.push(Revocation {
+                issuer: claims.issuer.clone(),
+                target,
+                lapses_at: Revocation::lapse_for(claims.expires_at.max(last_expiry)),
+            });
+        };
+        if let Some(id) = claims.session.clone() {
+            end(Target::Session { id }, now.plus(rules.max_lifetime()));
+        }
+        match scope {
+            Scope::This => {}
+            Scope::Others => return Err(SessionError::UnknownSessions),
+            Scope::All => {
+                let issued_until = now.plus(skew);
+                let target = Target::Subject { id: claims.subject.clone(), issued_until };
+                end(target, issued_until.plus(rules.max_lifetime()));
+            }
+        }
+        self.append(ends).await?;
+        if scope == Scope::All {
+            self.wait_past_cut_off(skew).await;
+        }
+        Ok(())
+    }
+
+    /// Whoever is told that a session has ended must find its tokens refused: here and elsewhere, and after a restart. So unless
+    /// this node knows of its end from the log, it is appended to it now: the row may have been lost together with its revocation,
+    /// or never have come from a store that took over.
+    pub(super) async fn ended(&self, claims: &Claims) -> SessionError {
+        let Some(id) = claims.session.clone() else { return SessionError::ended() };
+        if self.verifier.revoked_by(claims) == Some(RevokedBy::Session) {
+            return SessionError::ended();
+        }
+        let latest = claims.expires_at.max(self.clock.now().plus(self.settings.max_lifetime()));
+        let ended = Revocation {
+            issuer: claims.issuer.clone(),
+            target: Target::Session { id },
+            lapses_at: Revocation::lapse_for(latest),
+        };
+        match self.append(vec![ended]).await {
+            Ok(()) => SessionError::ended(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// That this token has ended, and no other.
+fn token_of(claims: &Claims) -> Revocation {
+    Revocation {
+        issuer: claims.issuer.clone(),
+        target: Target::Token { id: claims.token_id.clone(), expires_at: Some(claims.expires_at) },
+        lapses_at: Revocation::lapse_for(claims.expires_at),
+    }
+}

@@ -1,0 +1,86 @@
+//! The tokens of a session.
+
+use std::fmt;
+
+use super::{Session, Sessions, TokenOptions};
+use crate::{
+    Error, TokenId,
+    time::Timestamp,
+    token::{Claims, Fresh, SigningKey, TokenType, encode_with_header},
+};
+
+/// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
+#[derive(Clone)]
+pub struct TokenPair {
+    /// The access token, to be sent with every request.
+    pub access: String,
+    /// The refresh token, good once.
+    pub refresh: String,
+    /// What the access token says.
+    pub claims: Claims,
+    /// When the refresh token expires.
+    pub refresh_expires_at: Timestamp,
+}
+
+impl fmt::Debug for TokenPair {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TokenPair").field("claims", &self.claims).finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    /// The key whose turn it is.
+    pub(super) fn signing_key(&self) -> SigningKey {
+        self.keys.at(self.clock.now())
+    }
+
+    pub(super) fn mint(
+        &self,
+        session: &Session,
+        now: Timestamp,
+        fresh: Fresh,
+        options: &TokenOptions,
+    ) -> Result<TokenPair, Error> {
+        // Both with the same.
+        let key = self.signing_key();
+        let (access, claims) = self.mint_access(&key, session, now, fresh, options)?;
+        // The same id and life whenever it is asked for: a second answer is the same token.
+        let refresh = Claims {
+            expires_at: session.refresh_expires_at,
+            token_id: session.refresh_id.clone(),
+            token_type: TokenType::Refresh,
+            fresh: Fresh::No,
+            custom: options.refresh_claims.clone(),
+            ..claims.clone()
+        };
+        let refresh = encode_with_header(&key, &refresh, &options.header)?;
+        Ok(TokenPair { access, refresh, claims, refresh_expires_at: session.refresh_expires_at })
+    }
+
+    pub(super) fn mint_access(
+        &self,
+        key: &SigningKey,
+        session: &Session,
+        now: Timestamp,
+        fresh: Fresh,
+        options: &TokenOptions,
+    ) -> Result<(String, Claims), Error> {
+        let (lifetime, _) = options.lifetimes(&self.settings)?;
+        let claims = Claims {
+            issuer: self.settings.issuer.clone(),
+            subject: session.subject.clone(),
+            // Not later than the row says, also in a second answer: whether a cut-off covers every token
+            // of a session is decided by its row.
+            issued_at: Some(session.refreshed_at),
+            not_before: Some(session.refreshed_at),
+            expires_at: now.plus(lifetime).min(session.expires_at),
+            token_id: TokenId::random(),
+            session: Some(session.id.clone()),
+            token_type: TokenType::Access,
+            fresh,
+            audience: self.settings.audience.clone(),
+            custom: options.access_claims.clone(),
+        };
+        Ok((encode_with_header(key, &claims, &options.header)?, claims))
+    }
+}
