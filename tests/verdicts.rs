@@ -144,7 +144,7 @@ impl Row {
                 "subject" => RevocationTarget::Subject(Subject::new(id).unwrap()),
                 other => panic!("{other}: can't be revoked"),
             };
-            RevocationRequest { target: what, issuer: Some(Issuer::new(&self.issuer).unwrap()), keep_until: None }
+            RevocationRequest::new(what).with_issuer(Issuer::new(&self.issuer).unwrap())
         });
         named.collect()
     }

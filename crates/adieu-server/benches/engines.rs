@@ -107,10 +107,8 @@ async fn main() {
 /// Prints one row for each number of callers.
 async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Store>) {
     let start = async || {
-        let settings = SessionSettings {
-            sessions_per_subject: std::num::NonZeroUsize::new(1_000).unwrap(),
-            ..SessionSettings::new(Issuer::new("adieu").unwrap())
-        };
+        let settings = SessionSettings::new(Issuer::new("adieu").unwrap())
+            .with_sessions_per_subject(std::num::NonZeroUsize::new(1_000).unwrap());
         let issuer = settings.issuer.clone();
         Arc::new(adieu::Node::builder(issuer).with_session_settings(settings).start(open().await).await.unwrap())
     };

@@ -142,7 +142,7 @@ impl Accounts {
     pub async fn log_in(&self, account: &Account, origin: Origin) -> Result<TokenPair, ApiError> {
         let tokens = self
             .sessions
-            .log_in_with(account.id.clone(), origin, &TokenOptions::with_access_claims(claims(account)))
+            .log_in_with(account.id.clone(), origin, &TokenOptions::new().with_access_claims(claims(account)))
             .await?;
         let same = self.store.by_id(&account.id).await?.is_some_and(|now| {
             !now.is_disabled && now.password_version == account.password_version && now.is_admin == account.is_admin
@@ -163,7 +163,7 @@ impl Accounts {
     pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair, SessionError> {
         match self.store.by_id(token.subject()).await? {
             Some(account) if !account.is_disabled => {
-                self.sessions.refresh_with(token, &TokenOptions::with_access_claims(claims(&account))).await
+                self.sessions.refresh_with(token, &TokenOptions::new().with_access_claims(claims(&account))).await
             }
             _ => {
                 self.sessions.end_sessions(Selection::OfSubject(token.subject().clone())).await?;

@@ -87,19 +87,17 @@ impl Node {
 
     async fn start(purpose: Purpose, settings: &Settings, stores: Stores) -> anyhow::Result<Self> {
         stores.migrate().await?;
-        let session_settings = SessionSettings {
-            issuer: Issuer::new(&settings.issuer)?,
-            audience: settings.audience.iter().cloned().collect(),
-            access_lifetime: settings.access_lifetime,
-            refresh_lifetime: settings.refresh_lifetime,
-            session_lifetime: settings.session_lifetime,
-            rotation_grace: settings.rotation_grace,
-            sessions_per_subject: settings.sessions_per_user,
-        };
-        let token_cache = CacheLimits {
-            entries: settings.token_cache,
-            bytes: settings.token_cache.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
-        };
+        let mut session_settings = SessionSettings::new(Issuer::new(&settings.issuer)?)
+            .with_access_lifetime(settings.access_lifetime)
+            .with_refresh_lifetime(settings.refresh_lifetime)
+            .with_session_lifetime(settings.session_lifetime)
+            .with_rotation_grace(settings.rotation_grace)
+            .with_sessions_per_subject(settings.sessions_per_user);
+        session_settings.audience = settings.audience.iter().cloned().collect();
+        let token_cache = CacheLimits::new(
+            settings.token_cache,
+            settings.token_cache.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
+        );
         let mut builder = adieu::Node::builder(session_settings.issuer.clone());
         let mut key_followers = Vec::new();
         for issuer in &settings.trusted_issuer {

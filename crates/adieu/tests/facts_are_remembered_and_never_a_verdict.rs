@@ -38,7 +38,7 @@ fn keys<'k>(keys: impl IntoIterator<Item = &'k SigningKey>) -> KeySet {
 }
 
 fn limits(entries: usize, bytes: usize) -> CacheLimits {
-    CacheLimits { entries: NonZeroUsize::new(entries).unwrap(), bytes: NonZeroUsize::new(bytes).unwrap() }
+    CacheLimits::new(NonZeroUsize::new(entries).unwrap(), NonZeroUsize::new(bytes).unwrap())
 }
 
 fn decoder(key: &SigningKey) -> Decoder {
@@ -97,8 +97,16 @@ fn strangers_push_nobody_out() {
     let decoder = Decoder::new(Rules::new(issuer()), keys([&key])).with_cache(limits(8, 1 << 16));
     let token = encode(&key, &claims()).unwrap();
     remember(&decoder, &token, NOON);
-    let expired = Claims { expires_at: NOON.minus(MINUTE), ..claims() };
-    let elsewhere = Claims { issuer: Issuer::new("elsewhere").unwrap(), ..claims() };
+    let expired = {
+        let mut claims = claims();
+        claims.expires_at = NOON.minus(MINUTE);
+        claims
+    };
+    let elsewhere = {
+        let mut claims = claims();
+        claims.issuer = Issuer::new("elsewhere").unwrap();
+        claims
+    };
     for _ in 0..100 {
         assert!(decoder.decode_shared(&encode(&stranger, &claims()).unwrap(), NOON).is_err());
         assert!(decoder.decode_shared(&encode(&key, &expired).unwrap(), NOON).is_err());
@@ -217,7 +225,15 @@ fn what_a_secret_signed_and_what_is_used_once_is_not_remembered() {
     let decoder = Decoder::new(Rules::new(issuer()), keys([&secret, &key])).with_cache(CacheLimits::default());
     decoder.decode_shared(&token, NOON).unwrap();
     decoder
-        .decode_shared(&encode(&key, &Claims { token_type: TokenType::Refresh, ..claims() }).unwrap(), NOON)
+        .decode_shared(
+            &encode(&key, &{
+                let mut claims = claims();
+                claims.token_type = TokenType::Refresh;
+                claims
+            })
+            .unwrap(),
+            NOON,
+        )
         .unwrap();
     assert_eq!(decoder.cache_stats().entries, 0);
 }
@@ -249,7 +265,11 @@ async fn a_verdict_is_never_remembered() {
 
     // Revoked: rejected at the very next check, whatever revoked it.
     for by in [RevokedBy::Token, RevokedBy::Session, RevokedBy::Subject, RevokedBy::Everything] {
-        let claims = Claims { subject: Subject::new(format!("{by:?}")).unwrap(), ..claims() };
+        let claims = {
+            let mut claims = claims();
+            claims.subject = Subject::new(format!("{by:?}")).unwrap();
+            claims
+        };
         let token = good(&claims);
         let target = match by {
             RevokedBy::Token => Target::Token { id: claims.token_id, expires_at: Some(claims.expires_at) },
@@ -265,7 +285,13 @@ async fn a_verdict_is_never_remembered() {
     // Too stale.
     clock.advance(Duration::from_secs(1));
     let now = clock.now();
-    let later = |fresh| Claims { issued_at: Some(now), not_before: Some(now), fresh, ..claims() };
+    let later = |fresh| {
+        let mut claims = claims();
+        claims.issued_at = Some(now);
+        claims.not_before = Some(now);
+        claims.fresh = fresh;
+        claims
+    };
     while !verifier.is_fresh() {
         tokio::task::yield_now().await;
     }

@@ -223,7 +223,12 @@ async fn a_foreign_session_is_not_one_of_ours() {
     // Another issuer claims the same subject and the same session.
     let mut forged = claims("them");
     forged.session = ours.claims.session.clone();
-    let refresh = Claims { token_type: TokenType::Refresh, token_id: TokenId::random(), ..forged.clone() };
+    let refresh = {
+        let mut claims = forged.clone();
+        claims.token_type = TokenType::Refresh;
+        claims.token_id = TokenId::random();
+        claims
+    };
     let [forged, refresh] = [forged, refresh].map(|claims| encode(&setup.theirs, &claims).unwrap());
 
     assert!(setup.node.sessions().inspect(&refresh).is_err(), "only our own refresh tokens are exchanged here");
@@ -257,7 +262,12 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
 
     // The issuer's clock may be ahead: a token with a slightly later `iat` may be from before.
     let ahead = NOON.plus(DEFAULT_SKEW);
-    let ahead = Claims { issued_at: Some(ahead), not_before: Some(ahead), ..claims("them") };
+    let ahead = {
+        let mut claims = claims("them");
+        claims.issued_at = Some(ahead);
+        claims.not_before = Some(ahead);
+        claims
+    };
     assert!(matches!(setup.verify(&encode(&setup.theirs, &ahead).unwrap()), Err(TokenError::Revoked(_))));
 
     setup.clock.advance(DEFAULT_SKEW + Duration::from_secs(1));
@@ -265,14 +275,23 @@ async fn logging_out_everywhere_ends_what_the_subject_was_given_until_now() {
         tokio::task::yield_now().await;
     }
     let now = setup.clock.now();
-    let later = Claims { issued_at: Some(now), not_before: Some(now), ..claims("them") };
+    let later = {
+        let mut claims = claims("them");
+        claims.issued_at = Some(now);
+        claims.not_before = Some(now);
+        claims
+    };
     assert!(setup.verify(&encode(&setup.theirs, &later).unwrap()).is_ok(), "a new login does not inherit it");
 
     // The cut-off is kept for as long as a token from before may live, and a token that lives longer is rejected.
     let revocations = setup.node.log().read(None, Duration::ZERO).await.unwrap().entries;
     let longest = revocations.iter().map(|revocation| revocation.lapses_at).max().unwrap();
     assert!(longest >= NOON.plus(HOUR * 24) && longest <= NOON.plus(HOUR * 25), "{longest:?}");
-    let immortal = Claims { expires_at: now.plus(HOUR * 25), ..later };
+    let immortal = {
+        let mut claims = later;
+        claims.expires_at = now.plus(HOUR * 25);
+        claims
+    };
     assert_eq!(setup.verify(&encode(&setup.theirs, &immortal).unwrap()), Err(TokenError::InvalidClaim("exp")));
 }
 
@@ -283,7 +302,11 @@ async fn logging_out_everywhere_returns_when_what_is_issued_next_is_good() {
     let setup = Setup::start().await;
     let began_at = tokio::time::Instant::now();
     let token = |subject: &str| {
-        let claims = Claims { subject: Subject::new(subject).unwrap(), ..claims("them") };
+        let claims = {
+            let mut claims = claims("them");
+            claims.subject = Subject::new(subject).unwrap();
+            claims
+        };
         encode(&setup.theirs, &claims).unwrap()
     };
     assert_eq!(setup.log_out(&token("jose"), Scope::This).await, Ok(0));
@@ -297,8 +320,7 @@ async fn a_revoked_subject_is_cut_off_as_far_ahead_as_its_issuers_clock_may_be()
     let setup = Setup::start().await;
     let jose = || Subject::new("jose").unwrap();
     for of in ["them", "flask", "an issuer that is not trusted here"] {
-        let named =
-            RevocationRequest { target: RevocationTarget::Subject(jose()), issuer: Some(issuer(of)), keep_until: None };
+        let named = RevocationRequest::new(RevocationTarget::Subject(jose())).with_issuer(issuer(of));
         setup.node.sessions().revoke(vec![named]).await.unwrap();
     }
     setup.node.sessions().revoke_subject(jose()).await.unwrap();
@@ -324,16 +346,18 @@ async fn who_logs_in_after_a_call_that_cuts_off_is_not_cut_off() {
             }
         });
         let sessions = setup.node.sessions();
-        let named = RevocationRequest {
-            target: RevocationTarget::Subject(claims("them").subject),
-            issuer: Some(issuer("them")),
-            keep_until: None,
-        };
+        let named =
+            RevocationRequest::new(RevocationTarget::Subject(claims("them").subject)).with_issuer(issuer("them"));
         let reach = sessions.cut_off_lead(std::slice::from_ref(&named)).unwrap();
         sessions.revoke(vec![named]).await.unwrap();
         sessions.wait_past_cut_off(reach).await;
         setup.has_cut_off_until_before_now(1).await;
-        let theirs = Claims { issued_at: Some(setup.clock.now()), not_before: None, ..claims("them") };
+        let theirs = {
+            let mut claims = claims("them");
+            claims.issued_at = Some(setup.clock.now());
+            claims.not_before = None;
+            claims
+        };
         sessions.log_out(&encode(&setup.theirs, &theirs).unwrap(), Scope::All).await.unwrap();
         setup.has_cut_off_until_before_now(2).await;
         time.abort();
@@ -347,22 +371,28 @@ async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
     let setup = Setup::start().await;
     let sign = |claims: &Claims| encode(&setup.theirs, claims).unwrap();
     let session = |name: &str| Some(SessionId::new(name).unwrap());
-    let live = Claims { session: session("live"), ..claims("them") };
+    let live = {
+        let mut claims = claims("them");
+        claims.session = session("live");
+        claims
+    };
     let past = NOON.minus(DAY * 400);
-    let old = Claims {
-        issued_at: Some(past),
-        not_before: Some(past),
-        expires_at: past.plus(HOUR),
-        session: session("old"),
-        ..claims("them")
+    let old = {
+        let mut claims = claims("them");
+        claims.issued_at = Some(past);
+        claims.not_before = Some(past);
+        claims.expires_at = past.plus(HOUR);
+        claims.session = session("old");
+        claims
     };
     let coming = NOON.plus(HOUR);
-    let coming = Claims {
-        issued_at: Some(coming),
-        not_before: Some(coming),
-        expires_at: coming.plus(HOUR),
-        session: session("new"),
-        ..claims("them")
+    let coming = {
+        let mut claims = claims("them");
+        claims.issued_at = Some(coming);
+        claims.not_before = Some(coming);
+        claims.expires_at = coming.plus(HOUR);
+        claims.session = session("new");
+        claims
     };
     for (claims, refusal) in [(&old, TokenError::Expired), (&coming, TokenError::NotYetValid)] {
         for scope in [Scope::All, Scope::Others] {
@@ -371,7 +401,12 @@ async fn a_token_that_is_not_in_time_ends_its_own_session_at_most() {
         assert!(setup.verify(&sign(&live)).is_ok());
 
         assert_eq!(setup.log_out(&sign(claims), Scope::This).await, Ok(0));
-        let same_session = Claims { session: claims.session.clone(), token_id: TokenId::random(), ..live.clone() };
+        let same_session = {
+            let mut claims_ = live.clone();
+            claims_.session = claims.session.clone();
+            claims_.token_id = TokenId::random();
+            claims_
+        };
         assert_eq!(setup.verify(&sign(&same_session)), Err(TokenError::Revoked(RevokedBy::Session)));
         assert!(setup.verify(&sign(&live)).is_ok());
     }
@@ -404,7 +439,12 @@ async fn another_issuer_is_believed_who_somebody_is_and_what_it_is_trusted_with(
         {
             assert_eq!(Vec::from_iter(claims.custom.keys()), believed);
             assert_eq!(claims.fresh, fresh);
-            let identity = Claims { custom: said.custom.clone(), fresh: said.fresh, ..Claims::clone(&claims) };
+            let identity = {
+                let mut claims = Claims::clone(&claims);
+                claims.custom = said.custom.clone();
+                claims.fresh = said.fresh;
+                claims
+            };
             assert_eq!(identity, said);
         }
         // A process with only this issuer can't confuse it with another.

@@ -39,14 +39,13 @@ fn map(value: serde_json::Value) -> Map<String, serde_json::Value> {
 #[tokio::test]
 async fn both_tokens_are_as_the_options_have_them() {
     let (node, clock) = node().await;
-    let options = TokenOptions {
-        access_claims: map(json!({"role": "admin"})),
-        refresh_claims: map(json!({"device": "phone"})),
-        header: map(json!({"tenant": "shop"})),
-        access_lifetime: Some(2 * HOUR),
-        refresh_lifetime: Some(3 * HOUR),
-        fresh: Some(Fresh::Until(clock.now().plus(HOUR))),
-    };
+    let options = TokenOptions::new()
+        .with_access_claims(map(json!({"role": "admin"})))
+        .with_refresh_claims(map(json!({"device": "phone"})))
+        .with_header(map(json!({"tenant": "shop"})))
+        .with_access_lifetime(2 * HOUR)
+        .with_refresh_lifetime(3 * HOUR)
+        .with_fresh(Fresh::Until(clock.now().plus(HOUR)));
     let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
     let claims = node.verifier().verify_fresh(&pair.access).unwrap();
     assert_eq!(*claims, pair.claims);
@@ -68,7 +67,7 @@ async fn both_tokens_are_as_the_options_have_them() {
 #[tokio::test]
 async fn the_end_of_a_session_is_remembered_for_as_long_as_its_longest_token_lives() {
     let (node, clock) = node().await;
-    let options = TokenOptions { access_lifetime: Some(24 * HOUR), ..TokenOptions::default() };
+    let options = TokenOptions::default().with_access_lifetime(24 * HOUR);
     let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
     node.sessions().log_out(&pair.access, Scope::This).await.unwrap();
     clock.advance(24 * HOUR - Duration::from_secs(1));
@@ -83,16 +82,12 @@ async fn the_end_of_a_session_is_remembered_for_as_long_as_its_longest_token_liv
 async fn no_token_outlives_its_session_and_none_is_dead_on_arrival() {
     let (node, clock) = node().await;
     let session = SessionSettings::new(issuer()).session_lifetime;
-    let options = TokenOptions {
-        access_lifetime: Some(session * 2),
-        refresh_lifetime: Some(session * 2),
-        ..TokenOptions::default()
-    };
+    let options = TokenOptions::default().with_access_lifetime(session * 2).with_refresh_lifetime(session * 2);
     let pair = node.sessions().log_in_with(jose(), Origin::default(), &options).await.unwrap();
     assert_eq!(pair.claims.expires_at, clock.now().plus(session));
     assert_eq!(node.verifier().read_claims(&pair.refresh).unwrap().0.expires_at, clock.now().plus(session));
 
-    let short = TokenOptions { access_lifetime: Some(Duration::from_millis(999)), ..TokenOptions::default() };
+    let short = TokenOptions::default().with_access_lifetime(Duration::from_millis(999));
     let result = node.sessions().log_in_with(jose(), Origin::default(), &short).await;
     assert!(matches!(result, Err(Error::InvalidSetting(_))));
 }
@@ -190,7 +185,12 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
     )
     .unwrap();
     let pair = sessions.log_in(jose()).await.unwrap();
-    let forged = encode(&theirs, &Claims { issuer: other, ..pair.claims }).unwrap();
+    let forged = encode(&theirs, &{
+        let mut claims = pair.claims;
+        claims.issuer = other;
+        claims
+    })
+    .unwrap();
     assert!(sessions.verifier().verify(&forged).is_ok());
     assert!(matches!(
         sessions.renew(&forged, &TokenOptions::default()).await,

@@ -113,7 +113,7 @@ fn router(app: App) -> Router {
 async fn open(data: PathBuf) -> anyhow::Result<(SqlitePool, Node)> {
     let issuer = Issuer::new("stores")?;
     // Without a grace period, every second use of a refresh token counts as theft.
-    let settings = SessionSettings { rotation_grace: Duration::ZERO, ..SessionSettings::new(issuer.clone()) };
+    let settings = SessionSettings::new(issuer.clone()).with_rotation_grace(Duration::ZERO);
     let node = Node::builder(issuer).with_session_settings(settings);
 
     let (database, node) = if data.as_os_str() == ":memory:" {

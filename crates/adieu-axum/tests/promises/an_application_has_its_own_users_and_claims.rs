@@ -28,7 +28,7 @@ struct Role {
 async fn with_claims(app: &App, claims: Value) -> String {
     let Value::Object(claims) = claims else { panic!() };
     app.sessions
-        .log_in_with(subject("jose"), Origin::default(), &TokenOptions::with_access_claims(claims))
+        .log_in_with(subject("jose"), Origin::default(), &TokenOptions::new().with_access_claims(claims))
         .await
         .unwrap()
         .access
@@ -131,13 +131,11 @@ async fn an_application_may_demand_more_of_claims_at_once_or_later() {
 }
 
 async fn log_in(auth: Auth) -> Result<Tokens, AuthRejection> {
-    let options = TokenOptions {
-        access_claims: Map::from_iter([("is_admin".to_owned(), true.into())]),
-        access_lifetime: Some(Duration::from_secs(60)),
-        fresh: Some(Fresh::Until(auth.guard().verifier().now().plus(Duration::from_secs(30)))),
-        header: Map::from_iter([("tenant".to_owned(), "shop".into())]),
-        ..TokenOptions::default()
-    };
+    let options = TokenOptions::default()
+        .with_access_claims(Map::from_iter([("is_admin".to_owned(), true.into())]))
+        .with_access_lifetime(Duration::from_secs(60))
+        .with_fresh(Fresh::Until(auth.guard().verifier().now().plus(Duration::from_secs(30))))
+        .with_header(Map::from_iter([("tenant".to_owned(), "shop".into())]));
     auth.log_in_with(subject("jose"), options).await
 }
 

@@ -10,7 +10,7 @@ use adieu::{
     revocation::RevokedBy,
     session::{Scope, SessionStore as _, TokenPair},
     time::{Clock as _, SystemClock},
-    token::{Algorithm, Claims, KeyStore as _, SigningKey, TokenError, encode},
+    token::{Algorithm, KeyStore as _, SigningKey, TokenError, encode},
 };
 use adieu_postgres::Postgres;
 use test_servers::Postgres as Server;
@@ -63,12 +63,13 @@ async fn put_back(server: &Server, dump: &Path, node: &Node, how: How) {
 /// Signs a token now, as a holder of the key could.
 fn forged(key: &SigningKey, like: &TokenPair) -> String {
     let now = SystemClock.now();
-    let claims = Claims {
-        issued_at: Some(now),
-        not_before: Some(now),
-        expires_at: now.plus(Duration::from_secs(600)),
-        session: None,
-        ..like.claims.clone()
+    let claims = {
+        let mut claims = like.claims.clone();
+        claims.issued_at = Some(now);
+        claims.not_before = Some(now);
+        claims.expires_at = now.plus(Duration::from_secs(600));
+        claims.session = None;
+        claims
     };
     encode(key, &claims).unwrap()
 }

@@ -265,7 +265,7 @@ fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result
     }
     let foreign = issuer.clone().filter(|_| is_foreign);
     let scope = |scope| audit::Entry { scope: Some(scope), issuer: foreign.clone(), ..audit::Entry::default() };
-    let (what, entry) = match (token, token_id, session, subject, everything) {
+    let (target, entry) = match (token, token_id, session, subject, everything) {
         (Some(token), None, None, None, None) => {
             let (claims, _) =
                 sessions.verifier().read_claims(&token).map_err(|_| wrong("token", "Not a token of this server."))?;
@@ -288,7 +288,9 @@ fn read_item(mut fields: Fields, sessions: &Sessions, latest: &Latest) -> Result
         (None, None, None, None, Some(false)) => return Err(wrong("everything", "Must be true.")),
         _ => return Err(wrong("_schema", "Give exactly one of token, token_id, session, subject and everything.")),
     };
-    Ok(Item { request: RevocationRequest { target: what, issuer, keep_until }, entry })
+    let mut request = RevocationRequest::new(target);
+    (request.issuer, request.keep_until) = (issuer, keep_until);
+    Ok(Item { request, entry })
 }
 
 fn wrong(field: &'static str, message: &'static str) -> ApiError {

@@ -61,14 +61,14 @@ fn claims() -> Map<String, Value> {
 
 async fn log_in(State(sessions): State<Arc<Sessions>>) -> Result<Json<Value>, AuthRejection> {
     let tokens = sessions
-        .log_in_with(Subject::new("1").unwrap(), Origin::default(), &TokenOptions::with_access_claims(claims()))
+        .log_in_with(Subject::new("1").unwrap(), Origin::default(), &TokenOptions::new().with_access_claims(claims()))
         .await?;
     Ok(Json(json!({ "access_token": tokens.access, "refresh_token": tokens.refresh })))
 }
 
 async fn refresh(State(sessions): State<Arc<Sessions>>, token: BearerToken) -> Result<Json<Value>, AuthRejection> {
     let token = sessions.inspect(token.as_str())?;
-    let tokens = sessions.refresh_with(&token, &TokenOptions::with_access_claims(claims())).await?;
+    let tokens = sessions.refresh_with(&token, &TokenOptions::new().with_access_claims(claims())).await?;
     Ok(Json(json!({ "access_token": tokens.access, "refresh_token": tokens.refresh })))
 }
 

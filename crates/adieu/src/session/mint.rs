@@ -11,6 +11,7 @@ use crate::{
 
 /// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct TokenPair {
     /// The access token, to be sent with every request.
     pub access: String,

@@ -10,6 +10,7 @@ use crate::{Error, token::Fresh};
 /// What the tokens of a login, a refresh or a renewal are to be like, where that is not what the settings say. Nothing
 /// of it is remembered: the next refresh is told anew.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct TokenOptions {
     /// Claims of the access token beside the registered ones.
     pub access_claims: Map<String, Value>,
@@ -26,10 +27,46 @@ pub struct TokenOptions {
 }
 
 impl TokenOptions {
-    /// With these claims in the access token.
+    /// Returns options that leave everything to the settings.
     #[must_use]
-    pub fn with_access_claims(access_claims: Map<String, Value>) -> Self {
-        Self { access_claims, ..Self::default() }
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the custom claims of the access token.
+    #[must_use]
+    pub fn with_access_claims(self, access_claims: Map<String, Value>) -> Self {
+        Self { access_claims, ..self }
+    }
+
+    /// Sets the custom claims of the refresh token.
+    #[must_use]
+    pub fn with_refresh_claims(self, refresh_claims: Map<String, Value>) -> Self {
+        Self { refresh_claims, ..self }
+    }
+
+    /// Sets additional header parameters of both tokens.
+    #[must_use]
+    pub fn with_header(self, header: Map<String, Value>) -> Self {
+        Self { header, ..self }
+    }
+
+    /// Sets how long the access token is valid. It never outlives its session.
+    #[must_use]
+    pub fn with_access_lifetime(self, access_lifetime: Duration) -> Self {
+        Self { access_lifetime: Some(access_lifetime), ..self }
+    }
+
+    /// Sets how long the refresh token is valid. It never outlives its session.
+    #[must_use]
+    pub fn with_refresh_lifetime(self, refresh_lifetime: Duration) -> Self {
+        Self { refresh_lifetime: Some(refresh_lifetime), ..self }
+    }
+
+    /// Sets whether the access token is fresh. By default it is after a login, and is not after a refresh.
+    #[must_use]
+    pub fn with_fresh(self, fresh: Fresh) -> Self {
+        Self { fresh: Some(fresh), ..self }
     }
 
     /// How long the access and the refresh token are good.

@@ -15,6 +15,7 @@ use crate::{
 
 /// Something to be revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RevocationRequest {
     /// What.
     pub target: RevocationTarget,
@@ -57,9 +58,29 @@ impl RevocationTarget {
     }
 }
 
+impl RevocationRequest {
+    /// Returns a request about tokens of these sessions' own issuer.
+    #[must_use]
+    pub fn new(target: RevocationTarget) -> Self {
+        Self { target, issuer: None, keep_until: None }
+    }
+
+    /// Sets the issuer of the tokens.
+    #[must_use]
+    pub fn with_issuer(self, issuer: Issuer) -> Self {
+        Self { issuer: Some(issuer), ..self }
+    }
+
+    /// Sets [`keep_until`](Self::keep_until).
+    #[must_use]
+    pub fn with_keep_until(self, keep_until: Timestamp) -> Self {
+        Self { keep_until: Some(keep_until), ..self }
+    }
+}
+
 impl From<RevocationTarget> for RevocationRequest {
     fn from(target: RevocationTarget) -> Self {
-        Self { target, issuer: None, keep_until: None }
+        Self::new(target)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{Error, Issuer};
 
 /// How long tokens and sessions last, and what their tokens say about where they come from.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SessionSettings {
     /// `iss` of every token.
     pub issuer: Issuer,
@@ -39,6 +40,43 @@ impl SessionSettings {
             rotation_grace: Duration::from_secs(10),
             sessions_per_subject: const { NonZeroUsize::new(100).unwrap() },
         }
+    }
+
+    /// Adds an `aud` to every token.
+    #[must_use]
+    pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience.push(audience.into());
+        self
+    }
+
+    /// Sets how long an access token is valid; 15 minutes by default.
+    #[must_use]
+    pub fn with_access_lifetime(self, access_lifetime: Duration) -> Self {
+        Self { access_lifetime, ..self }
+    }
+
+    /// Sets how long a refresh token is valid; 30 days by default.
+    #[must_use]
+    pub fn with_refresh_lifetime(self, refresh_lifetime: Duration) -> Self {
+        Self { refresh_lifetime, ..self }
+    }
+
+    /// Sets how long a session lasts, however often it is refreshed; 90 days by default.
+    #[must_use]
+    pub fn with_session_lifetime(self, session_lifetime: Duration) -> Self {
+        Self { session_lifetime, ..self }
+    }
+
+    /// Sets the [grace](Self::rotation_grace) for a used refresh token; 10 seconds by default.
+    #[must_use]
+    pub fn with_rotation_grace(self, rotation_grace: Duration) -> Self {
+        Self { rotation_grace, ..self }
+    }
+
+    /// Sets how many sessions a subject may have; 100 by default.
+    #[must_use]
+    pub fn with_sessions_per_subject(self, sessions_per_subject: NonZeroUsize) -> Self {
+        Self { sessions_per_subject, ..self }
     }
 
     /// The longest that any token of these settings lives.

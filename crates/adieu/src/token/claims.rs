@@ -18,6 +18,7 @@ pub(super) const TYPE_SIBLINGS: [&str; 3] = ["token_type", "token_use", "typ"];
 
 /// What a token says (RFC 7519 §4).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Claims {
     /// Who signed it (`iss`).
     pub issuer: Issuer,

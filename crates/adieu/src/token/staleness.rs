@@ -18,6 +18,7 @@ pub enum StalePolicy {
 
 /// How many tokens a verifier has judged by an index that was too stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct StaleDecisions {
     /// Refused for that reason alone.
     pub refused: u64,

@@ -133,7 +133,7 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
     // In its last second it signs a refresh token with the longest possible lifetime.
     time.jump(HOUR - Duration::from_secs(3)).await;
     let tokens = {
-        let options = adieu::session::TokenOptions { refresh_lifetime: Some(lifetime), ..Default::default() };
+        let options = adieu::session::TokenOptions::new().with_refresh_lifetime(lifetime);
         let sessions = node.sessions();
         sessions.log_in_with(crate::support::jose(), Default::default(), &options).await.unwrap()
     };
@@ -160,14 +160,13 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
 async fn a_session_of_longer_lived_settings_keeps_its_key() {
     let (time, store) = (Time::at_noon(), Memory::new());
     let year = DAY * 365;
-    let earlier = SessionSettings { refresh_lifetime: year, session_lifetime: year, ..SessionSettings::new(issuer()) };
+    let earlier = SessionSettings::new(issuer()).with_refresh_lifetime(year).with_session_lifetime(year);
     let node = time.builder().with_session_settings(earlier).start(store.clone()).await.unwrap();
     let tokens = log_in(&node).await;
     drop(node);
 
     let lifetime = DAY * 7;
-    let later =
-        SessionSettings { refresh_lifetime: lifetime, session_lifetime: lifetime, ..SessionSettings::new(issuer()) };
+    let later = SessionSettings::new(issuer()).with_refresh_lifetime(lifetime).with_session_lifetime(lifetime);
     let node = time.builder().with_session_settings(later).start(store.clone()).await.unwrap();
     let old = signs(&node);
     node.rotate_key(HOUR).await.unwrap();

@@ -131,8 +131,7 @@ async fn what_shows_a_login_to_a_developer_shows_no_token() {
 
 #[tokio::test]
 async fn with_one_session_too_many_the_oldest_ends() {
-    let settings =
-        SessionSettings { sessions_per_subject: NonZeroUsize::new(3).unwrap(), ..SessionSettings::new(issuer()) };
+    let settings = SessionSettings::new(issuer()).with_sessions_per_subject(NonZeroUsize::new(3).unwrap());
     let node = Node::on(Memory::new(), Setup { settings, ..Setup::default() }).await;
     let stranger = node.log_in("ana".parse().unwrap()).await;
     let mut logins = Vec::new();

@@ -84,7 +84,7 @@ const DAY: u64 = 24 * 60 * 60;
 async fn what_a_refresh_token_gets_depends_on_whose_successor_was_used_and_when() {
     for (grace, pauses, expected) in WHAT_THE_FIRST_GETS {
         let rotation_grace = Duration::from_secs(*grace);
-        let settings = SessionSettings { rotation_grace, ..SessionSettings::new(issuer()) };
+        let settings = SessionSettings::new(issuer()).with_rotation_grace(rotation_grace);
         let node = Node::on(Memory::new(), Setup { settings, ..Setup::default() }).await;
         let first = node.log_in(jose()).await;
         let mut current = first.clone();

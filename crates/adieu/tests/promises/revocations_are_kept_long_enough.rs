@@ -78,7 +78,7 @@ async fn it_outlives_tokens_that_were_minted_when_they_lived_longer() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("adieu.sqlite");
     let hour = Duration::from_secs(60 * 60);
-    let long = SessionSettings { access_lifetime: hour, ..SessionSettings::new(issuer()) };
+    let long = SessionSettings::new(issuer()).with_access_lifetime(hour);
     let tokens = {
         let node = Node::on_file(&file, Setup { settings: long, ..Setup::default() }).await;
         node.log_in(jose()).await
@@ -101,11 +101,11 @@ async fn so_does_one_of_a_token_of_which_only_the_id_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("adieu.sqlite");
     let day = Duration::from_secs(24 * 60 * 60);
-    let long = SessionSettings { access_lifetime: day, ..SessionSettings::new(issuer()) };
+    let long = SessionSettings::new(issuer()).with_access_lifetime(day);
     let tokens = Node::on_file(&file, Setup { settings: long, ..Setup::default() }).await.log_in(jose()).await;
 
     let hour = Duration::from_secs(60 * 60);
-    let short = SessionSettings { refresh_lifetime: hour, session_lifetime: hour, ..SessionSettings::new(issuer()) };
+    let short = SessionSettings::new(issuer()).with_refresh_lifetime(hour).with_session_lifetime(hour);
     let node = Node::on_file(&file, Setup { settings: short, ..Setup::default() }).await;
     node.sessions.revoke_token_id(tokens.claims.token_id.clone(), None).await.unwrap();
     node.clock.advance(day - Duration::from_secs(1));

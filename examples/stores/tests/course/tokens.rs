@@ -3,7 +3,7 @@ use std::{path::Path, time::Duration};
 use adieu::{
     Issuer, TokenId,
     time::{Clock as _, SystemClock},
-    token::{Claims, Decoder, KeySet, KeyStore as _, Rules, SigningKey, encode},
+    token::{Decoder, KeySet, KeyStore as _, Rules, SigningKey, encode},
 };
 use adieu_sqlite::Sqlite;
 use serde_json::json;
@@ -72,7 +72,15 @@ async fn expired_like(token: &str, data: &Path) -> String {
     let issued_at = Some(now.minus(Duration::from_secs(16 * 60)));
     let expires_at = now.minus(Duration::from_secs(60));
     let token_id = TokenId::random();
-    encode(&key, &Claims { issued_at, not_before: issued_at, expires_at, token_id, ..claims }).unwrap()
+    encode(&key, &{
+        let mut claims = claims;
+        claims.issued_at = issued_at;
+        claims.not_before = issued_at;
+        claims.expires_at = expires_at;
+        claims.token_id = token_id;
+        claims
+    })
+    .unwrap()
 }
 
 #[tokio::test]

@@ -35,11 +35,20 @@ const SET_ENTRIES: usize = 8;
 
 /// How much a decoder may remember; see [`Decoder::with_cache`](crate::token::Decoder::with_cache).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheLimits {
     /// Tokens, rounded up to a multiple of eight.
     pub entries: NonZeroUsize,
     /// Bytes of them and of their claims, as they lie in memory.
     pub bytes: NonZeroUsize,
+}
+
+impl CacheLimits {
+    /// Returns limits of this many tokens and this many bytes.
+    #[must_use]
+    pub const fn new(entries: NonZeroUsize, bytes: NonZeroUsize) -> Self {
+        Self { entries, bytes }
+    }
 }
 
 impl Default for CacheLimits {

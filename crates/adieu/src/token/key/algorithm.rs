@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How a token is signed. A key has exactly one; `none` does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
+#[non_exhaustive]
 pub enum Algorithm {
     /// HMAC with SHA-256.
     HS256,

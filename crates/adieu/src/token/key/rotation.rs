@@ -29,6 +29,7 @@ const MAX_KEPT: usize = MAX_KEYS / 2;
 
 /// What [`remove_key`] did.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RemovedKey {
     /// The key that was made in the same step, because the one that is gone was to sign; it signs at once.
     pub successor: Option<StoredKey>,
