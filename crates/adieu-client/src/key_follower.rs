@@ -21,6 +21,7 @@ use tokio::{
 
 use adieu::{
     Error,
+    retry::{Backoff, Outage},
     token::{Algorithm, Decoder, Jwks, KeySet},
 };
 
@@ -167,17 +168,17 @@ struct Following {
 
 impl Following {
     async fn run(mut self, progress: watch::Sender<Progress>) {
-        let mut retry = MIN_RETRY_DELAY;
-        let mut failing = false;
+        let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
+        let outage = Outage::default();
         let mut confirmed_at = None;
         loop {
             let asked_at = Instant::now();
             match self.fetch().await {
                 Ok(age) => {
-                    if std::mem::take(&mut failing) {
+                    if outage.ends() {
                         tracing::info!(url = %self.url, "the issuer's keys can be read again");
                     }
-                    retry = MIN_RETRY_DELAY;
+                    backoff.reset();
                     confirmed_at = Some(asked_at);
                     let due = asked_at + age;
                     progress.send_replace(Progress::Ready(due));
@@ -187,7 +188,7 @@ impl Following {
                     }
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
+                    if outage.begins() {
                         tracing::warn!(
                             url = %self.url, error = &error as &dyn std::error::Error,
                             "the issuer's keys can't be read; those that are known stay"
@@ -202,8 +203,7 @@ impl Following {
                     } else if !matches!(*progress.borrow(), Progress::Ready(_)) {
                         progress.send_replace(Progress::Failing(error));
                     }
-                    tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(MAX_RETRY_DELAY);
+                    tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
         }

@@ -18,10 +18,7 @@ mod settings;
 use std::{
     convert::Infallible,
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -33,6 +30,7 @@ use tokio::sync::watch;
 
 use adieu::{
     Error, Issuer,
+    retry::{Backoff, Outage},
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
     time::{Clock, Timestamp},
 };
@@ -58,9 +56,9 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timeout of an append. The node has to hash, sync and queue.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of attempts of an append, and the delay between them.
-const APPEND_TRIES: u32 = 3;
-const APPEND_PAUSE: Duration = Duration::from_millis(100);
+/// The number of attempts of an append, and the first delay between them.
+const MAX_APPEND_ATTEMPTS: u32 = 3;
+const APPEND_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Enough for an error response and for the response to a revocation.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -80,8 +78,8 @@ pub struct Remote {
     settled: watch::Sender<Option<Cursor>>,
     /// The node's own issuer, once it is known.
     issuer: OnceLock<Issuer>,
-    /// Whether the node's rejection of this client has been logged, with no other answer since.
-    refused: AtomicBool,
+    /// Begins when the node rejects this client.
+    outage: Outage,
 }
 
 impl fmt::Debug for Remote {
@@ -180,15 +178,16 @@ impl Remote {
     async fn post(&self, body: &serde_json::Value) -> Result<(), Error> {
         let url = self.url("revocations")?;
         let body = serde_json::to_vec(body).map_err(Error::unavailable)?;
-        let mut tries = 0;
+        let mut backoff = Backoff::new(APPEND_RETRY_DELAY, APPEND_TIMEOUT);
+        let mut attempts = 1;
         loop {
             let mut request = self.request(Method::POST, &url, wire::JSON, body.clone())?;
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::JSON));
             let answer = send_within(&*self.transport, request, MAX_ANSWER_BYTES, APPEND_TIMEOUT).await;
             match answer.and_then(|answer| self.succeeded(answer)) {
-                Err(Error::Unavailable(_)) if tries < APPEND_TRIES - 1 => {
-                    tokio::time::sleep(APPEND_PAUSE * 2_u32.pow(tries)).await;
-                    tries += 1;
+                Err(Error::Unavailable(_)) if attempts < MAX_APPEND_ATTEMPTS => {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                    attempts += 1;
                 }
                 result => return result.map(drop),
             }
@@ -221,7 +220,7 @@ impl Remote {
     fn succeeded(&self, answer: Response<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         let status = answer.status();
         if status.is_success() {
-            self.refused.store(false, Ordering::Relaxed);
+            self.outage.ends();
             return Ok(answer);
         }
         let error = match status {
@@ -236,7 +235,7 @@ impl Remote {
             _ => return Err(Error::unavailable(format!("the node answered with status {}", status.as_u16()))),
         };
         // Logged once, not with every attempt: the follower keeps retrying.
-        if !self.refused.swap(true, Ordering::Relaxed) {
+        if self.outage.begins() {
             tracing::error!(node = %self.base, error = &error as &dyn std::error::Error, "the node refuses");
         }
         Err(error)

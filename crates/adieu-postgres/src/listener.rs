@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::connections::{Address, CONNECT, Connections};
+use adieu::retry::Outage;
 
 const CHANNEL: &str = "adieu_revocations";
 /// How long it may take to tell others: there is no hurry, and one connection.
@@ -36,18 +37,17 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(super) async fn tell(address: Arc<Address>, name: String, to_announce: Arc<Notify>, failures: Arc<AtomicU64>) {
     const TELL_OTHERS: &str = "SELECT pg_notify($1, $2)";
     let connections = Connections::new(address, 1, TELL);
-    let mut failing = false;
+    let outage = Outage::default();
     loop {
         to_announce.notified().await;
         let told = connections.execute(sqlx::query(TELL_OTHERS).bind(CHANNEL).bind(&name)).await;
-        if let Err(error) = &told {
+        if told.is_err() {
             failures.fetch_add(1, Ordering::Relaxed);
-            if !failing {
-                let error = error as &dyn std::error::Error;
-                tracing::warn!(error, "other nodes can't be told of what is appended, and find it when they look");
-            }
         }
-        failing = told.is_err();
+        if let Some(error) = outage.begins_with(&told) {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, "other nodes can't be told of what is appended, and find it when they look");
+        }
     }
 }
 

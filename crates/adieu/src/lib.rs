@@ -43,6 +43,8 @@ mod error;
 mod id;
 mod node;
 pub mod restore;
+#[doc(hidden)]
+pub mod retry;
 pub mod revocation;
 pub mod session;
 pub mod store;

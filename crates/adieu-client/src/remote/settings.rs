@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::Remote;
 use adieu::{
     DEFAULT_MAX_STALENESS, Error,
+    retry::Outage,
     time::{Clock, SystemClock},
     token::StalePolicy,
 };
@@ -117,7 +118,7 @@ impl RemoteBuilder {
             clock: self.clock,
             settled: watch::Sender::new(None),
             issuer: OnceLock::new(),
-            refused: false.into(),
+            outage: Outage::default(),
         })
     }
 }

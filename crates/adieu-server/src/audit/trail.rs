@@ -18,7 +18,10 @@ use std::{
     },
 };
 
-use adieu::time::{Clock as _, SystemClock};
+use adieu::{
+    retry::Outage,
+    time::{Clock as _, SystemClock},
+};
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 use tracing::{
@@ -56,7 +59,7 @@ pub struct Trail(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     via: Via,
-    failing: AtomicBool,
+    outage: Outage,
     /// Whether this process wrote a part of a line, when there was no room for more.
     is_torn: AtomicBool,
     written: Mutex<Written>,
@@ -87,7 +90,7 @@ impl Trail {
         Self(Arc::new(Shared {
             path,
             via,
-            failing: AtomicBool::new(false),
+            outage: Outage::default(),
             is_torn: AtomicBool::new(false),
             written: Mutex::default(),
             synced: Arc::default(),
@@ -162,12 +165,12 @@ impl Trail {
     fn tell(&self, outcome: io::Result<()>) {
         match (outcome, self.0.via) {
             (Ok(()), _) => {
-                if self.0.failing.swap(false, Relaxed) {
+                if self.0.outage.ends() {
                     tracing::info!("the audit trail can be written again");
                 }
             }
             (Err(error), Via::Server) => {
-                if !self.0.failing.swap(true, Relaxed) {
+                if self.0.outage.begins() {
                     tracing::error!("{}; what happens meanwhile is missing from it", self.cannot(&error));
                 }
             }
@@ -327,7 +330,7 @@ mod tests {
         let trail = Trail::new("/dev/null".into(), Via::Server);
         let _capturing = tracing::subscriber::set_default(registry().with(Some(trail.clone().layer())));
         Entry::default().record(audit::Event::Login, None).await;
-        assert!(!trail.0.failing.load(Relaxed));
+        assert!(!trail.0.outage.is_ongoing());
     }
 
     #[tokio::test]

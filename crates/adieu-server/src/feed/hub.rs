@@ -11,6 +11,7 @@ use std::{
 
 use adieu::{
     Error,
+    retry::{Backoff, Outage},
     revocation::{Cursor, Page, Position, RevocationLog},
     time::{Clock, Moment},
 };
@@ -360,8 +361,8 @@ impl Shared {
     }
 
     async fn run(self: Arc<Self>) {
-        let mut retry = MIN_RETRY_DELAY;
-        let mut failing = false;
+        let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
+        let outage = Outage::default();
         let mut followers = 0;
         // Nothing is shown before.
         let mut due = Instant::now();
@@ -377,14 +378,14 @@ impl Shared {
             let wait = if pending { Duration::ZERO } else { self.read_wait };
             match self.log.read(Some(&cursor), wait).await {
                 Ok(page) => {
-                    if std::mem::take(&mut failing) {
+                    if outage.ends() {
                         tracing::info!("reading the revocation log for followers again");
                     }
                     // With nothing new before the time is over, as a node does that is about to stop: not at once again.
                     let left = wait.saturating_sub(self.clock.moment().since(asked_at));
                     let is_early = page.entries.is_empty() && !page.from_start && left > EARLY;
                     if !is_early {
-                        retry = MIN_RETRY_DELAY;
+                        backoff.reset();
                     }
                     if self.take(&cursor, page, asked_at, due) {
                         // Those who are still being told count as well, so that a slow machine is not asked for more.
@@ -394,20 +395,18 @@ impl Shared {
                         self.shown.send_replace(());
                     }
                     if is_early {
-                        sleep(retry.min(left)).await;
-                        retry = (retry * 2).min(MAX_RETRY_DELAY);
+                        sleep(backoff.next_delay().min(left)).await;
                     }
                 }
                 Err(error) => {
                     // Followers see it by the age of what they get.
-                    if !std::mem::replace(&mut failing, true) {
+                    if outage.begins() {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
                             "the revocation log can't be read for followers"
                         );
                     }
-                    sleep(retry).await;
-                    retry = (retry * 2).min(MAX_RETRY_DELAY);
+                    sleep(backoff.next_delay()).await;
                 }
             }
         }

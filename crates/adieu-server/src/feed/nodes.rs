@@ -22,6 +22,7 @@ use std::{
 
 use adieu::{
     Error, FreshnessLimit,
+    retry::Outage,
     revocation::{Cursor, LogId},
     store::{Members, Membership, NodeStatus},
     time::{Clock, Moment},
@@ -325,17 +326,14 @@ impl Telling {
         let mut beats: HashMap<String, (u64, Moment)> = HashMap::new();
         // Often enough to notice an expired lease of a follower, and to show the other nodes that this one is alive.
         let idle = (self.announced.bound() / 2).min(SILENCE / 8);
-        let mut failing = false;
+        let outage = Outage::default();
         loop {
             let settled = own.borrow_and_update().clone();
             let told = self.tell(settled).await;
-            if let Err(error) = &told
-                && !failing
-            {
+            if let Some(error) = outage.begins_with(&told) {
                 let error = error as &dyn std::error::Error;
                 tracing::warn!(error, "the other nodes could not be told how far this one is");
             }
-            failing = told.is_err();
             tokio::select! {
                 changed = own.changed() => if changed.is_err() { return },
                 () = self.progress.changed() => {}

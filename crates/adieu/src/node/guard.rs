@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     Error, Issuer, RollbackCause,
     restore::{HighWater, LogReset, LogState, Mark, Restorable, Verdict},
+    retry::Outage,
     revocation::{LogId, Position, Revocation, Target},
     session::{EndSessions, Selection, Session, SessionSettings, SessionStore},
     store::Store,
@@ -296,7 +297,7 @@ impl Guard {
     }
 
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut failing = false;
+        let outage = Outage::default();
         let mut ticks: u32 = 0;
         loop {
             let mut outcome = Ok(());
@@ -321,13 +322,10 @@ impl Guard {
                     let _ = tokio::task::spawn_blocking(move || high_water.sync()).await;
                 }
             }
-            if let Err(error) = &outcome
-                && !failing
-            {
+            if let Some(error) = outage.begins_with(&outcome) {
                 let error = error as &dyn std::error::Error;
                 tracing::warn!(target: LOG_TARGET, error, "the revocation log can't be held against the high-water mark");
             }
-            failing = outcome.is_err();
         }
     }
 }

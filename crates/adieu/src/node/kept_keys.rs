@@ -9,19 +9,14 @@
 //! 3. **No hindrance.** What has been revoked is read and taken in also while the keys can't be.
 //! 4. **Told.** Which keys came and went, and which one signs, is in the log for auditors, once this node has noticed.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     Error,
+    retry::Outage,
     revocation::{Cursor, Freshness, Page, Position, Pruned, Revocation, RevocationLog},
     time::{Clock, Moment, Timestamp},
     token::{Algorithm, Decoder, KeyId, KeySet, KeyStore, SigningKeys, StoredKey, keep_one},
@@ -43,7 +38,7 @@ pub(crate) struct KeptKeys {
     max_staleness: Duration,
     /// As of when the keys are known.
     freshness: Freshness,
-    failing: AtomicBool,
+    outage: Outage,
     known: Mutex<Known>,
 }
 
@@ -96,7 +91,7 @@ impl FirstKeys {
             clock,
             max_staleness,
             freshness,
-            failing: AtomicBool::new(false),
+            outage: Outage::default(),
             known: Mutex::new(known),
         }
     }
@@ -147,12 +142,12 @@ impl KeptKeys {
         let read = timeout(self.max_staleness, self.refresh()).await;
         match read.unwrap_or_else(|_| Err(Error::unavailable("the store does not answer"))) {
             Ok(()) => {
-                if self.failing.swap(false, Relaxed) {
+                if self.outage.ends() {
                     tracing::info!("the signing keys can be read again");
                 }
             }
             Err(error) => {
-                if !self.failing.swap(true, Relaxed) {
+                if self.outage.begins() {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "the signing keys can't be read; whether one was removed is not known");
                 }

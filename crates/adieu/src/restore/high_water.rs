@@ -29,7 +29,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::Notify;
 
 use super::mark::{Mark, hex};
-use crate::{Error, restore::LogState, time::Timestamp};
+use crate::{Error, restore::LogState, retry::Outage, time::Timestamp};
 
 const SLOTS: u64 = 3;
 /// A page of memory and of most disks.
@@ -67,8 +67,7 @@ struct State {
     unsynced: bool,
     /// Whether the last record has been, so that the next goes to another place.
     settled: bool,
-    /// Whether it was said that the file can't be written.
-    failing: bool,
+    outage: Outage,
 }
 
 /// A record as it lies in the file.
@@ -266,7 +265,7 @@ impl HighWater {
             Ok(()) => state.settled = true,
             Err(error) => {
                 state.unsynced = true;
-                self.complain(&mut state, &error);
+                self.log_failure(&state, &error);
             }
         }
     }
@@ -292,8 +291,8 @@ impl HighWater {
         let written = taken_in.and_then(|()| if state.pending { self.write(&mut state) } else { Ok(()) });
         self.unlock();
         match written {
-            Ok(()) => state.failing = false,
-            Err(error) => self.complain(&mut state, &error),
+            Ok(()) => _ = state.outage.ends(),
+            Err(error) => self.log_failure(&state, &error),
         }
     }
 
@@ -407,8 +406,8 @@ impl HighWater {
         file.write_all(bytes)
     }
 
-    fn complain(&self, state: &mut State, error: &io::Error) {
-        if !std::mem::replace(&mut state.failing, true) {
+    fn log_failure(&self, state: &State, error: &io::Error) {
+        if state.outage.begins() {
             tracing::error!(
                 target: "adieu::restore", %error, file = %self.path.display(),
                 "the high-water mark can't be written: a backup that is put back may go unnoticed"

@@ -17,6 +17,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     Error,
+    retry::{Backoff, Outage},
     revocation::{Cursor, Index, Page, RevocationLog},
     time::{Clock, Moment, Timestamp, TrustedTime},
 };
@@ -119,7 +120,8 @@ impl Follower {
         let freshness = Freshness::never();
         let (announce, progress) = watch::channel(Progress::Starting);
         let (cursor, applied) = watch::channel(None);
-        let following = Following { log, index, clock, freshness: freshness.clone(), wait, failing: false, cursor };
+        let following =
+            Following { log, index, clock, freshness: freshness.clone(), wait, outage: Outage::default(), cursor };
         Self { task: tokio::spawn(following.run(announce)), freshness, progress, applied }
     }
 
@@ -177,8 +179,7 @@ struct Following {
     clock: Arc<dyn Clock>,
     freshness: Freshness,
     wait: Duration,
-    /// Whether the last read failed.
-    failing: bool,
+    outage: Outage,
     /// Up to where everything is in the index.
     cursor: watch::Sender<Option<Cursor>>,
 }
@@ -186,27 +187,26 @@ struct Following {
 impl Following {
     async fn run(mut self, progress: watch::Sender<Progress>) {
         let mut time = TrustedTime::start(&*self.clock);
-        let mut retry = MIN_RETRY_DELAY;
+        let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
         loop {
             match self.catch_up().await {
                 Ok(left) => {
-                    if std::mem::take(&mut self.failing) && matches!(*progress.borrow(), Progress::Ready) {
+                    if self.outage.ends() && matches!(*progress.borrow(), Progress::Ready) {
                         tracing::info!("following the revocation log again");
                     }
                     progress.send_replace(Progress::Ready);
                     if left > EARLY {
                         // A node that is about to stop answers at once, and must not be asked at once again.
-                        tokio::time::sleep(retry.min(left)).await;
-                        retry = (retry * 2).min(MAX_RETRY_DELAY);
+                        tokio::time::sleep(backoff.next_delay().min(left)).await;
                     } else {
-                        retry = MIN_RETRY_DELAY;
+                        backoff.reset();
                     }
                 }
                 Err(error) => {
-                    let first = !std::mem::replace(&mut self.failing, true);
+                    let is_first = self.outage.begins();
                     if matches!(*progress.borrow(), Progress::Ready) {
                         // Once an outage, not once a try: verifiers say what follows from it.
-                        if first {
+                        if is_first {
                             tracing::warn!(
                                 error = &error as &dyn std::error::Error,
                                 "the revocation log can't be read"
@@ -215,8 +215,7 @@ impl Following {
                     } else {
                         progress.send_replace(Progress::Failing(error));
                     }
-                    tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(MAX_RETRY_DELAY);
+                    tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
             if let Some(now) = time.now(&*self.clock) {
@@ -240,7 +239,7 @@ impl Following {
     async fn catch_up(&mut self) -> Result<Duration, Error> {
         let mut asked_at = self.clock.moment();
         // After a failure what counts is to be fresh again, not to hear of news at once.
-        let wait = if self.failing { Duration::ZERO } else { self.wait };
+        let wait = if self.outage.is_ongoing() { Duration::ZERO } else { self.wait };
         let after = self.cursor.borrow().clone();
         let mut page = self.log.read(after.as_ref(), wait).await?;
         let left = match page.entries.is_empty() && !page.from_start {

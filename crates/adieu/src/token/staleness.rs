@@ -1,9 +1,11 @@
 //! What a verifier does when its index is too stale, and what that came to.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
+
+use crate::retry::Outage;
 
 /// What a verifier does when its index is staler than `max_staleness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,34 +28,28 @@ pub struct StaleDecisions {
     pub accepted: u64,
 }
 
-/// A policy, what came of it, and whether that was told.
+/// A policy and what came of it.
 #[derive(Debug)]
 pub(super) struct Staleness {
     pub(super) longest: Duration,
     pub(super) policy: StalePolicy,
-    has_told: AtomicBool,
+    outage: Outage,
     refused: AtomicU64,
     accepted: AtomicU64,
 }
 
 impl Staleness {
     pub(super) fn new(longest: Duration, policy: StalePolicy) -> Self {
-        Self {
-            longest,
-            policy,
-            has_told: AtomicBool::new(false),
-            refused: AtomicU64::new(0),
-            accepted: AtomicU64::new(0),
-        }
+        Self { longest, policy, outage: Outage::default(), refused: AtomicU64::new(0), accepted: AtomicU64::new(0) }
     }
 
     pub(super) fn judged(&self) -> StaleDecisions {
         StaleDecisions { refused: self.refused.load(Relaxed), accepted: self.accepted.load(Relaxed) }
     }
 
-    /// A token is being judged by a fresh index. Nothing is written, or processors would fight over it, but after a change.
+    /// A token is being judged by a fresh index.
     pub(super) fn fresh(&self) {
-        if self.has_told.load(Relaxed) && self.has_told.swap(false, Relaxed) {
+        if self.outage.ends() {
             tracing::info!("the revocations known here are up to date again");
         }
     }
@@ -72,7 +68,7 @@ impl Staleness {
 
     /// Once a change, not once a token.
     fn tell(&self, consequence: &str) {
-        if !self.has_told.load(Relaxed) && !self.has_told.swap(true, Relaxed) {
+        if self.outage.begins() {
             tracing::warn!(max_staleness = ?self.longest, consequence, "the revocations known here are not up to date");
         }
     }
