@@ -13,7 +13,7 @@ mod value;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use adieu::token::DEFAULT_SKEW;
+use adieu::token::{DEFAULT_SKEW, StalePolicy};
 use confique::Config;
 use ipnet::IpNet;
 
@@ -21,7 +21,8 @@ pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SettingError};
-pub use value::{LogFormat, Rate, Registration, StalePolicy};
+pub(crate) use value::stale_policy;
+pub use value::{LogFormat, Rate, Registration};
 use value::{Value as _, text};
 
 /// A duration, as it is written in a setting: "1h30m".

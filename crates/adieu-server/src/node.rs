@@ -9,7 +9,7 @@ use adieu::{
     Housekeeping, Issuer,
     session::{SessionSettings, Sessions},
     time::{Clock, SystemClock},
-    token::{CacheLimits, StalePolicy},
+    token::CacheLimits,
 };
 use adieu_client::KeyFollower;
 use anyhow::Context as _;
@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use crate::{
     accounts::Accounts,
     clients::Clients,
-    config::{self, Settings},
+    config::Settings,
     feed::{Feed, Joining},
     high_water, issuers,
     limit::{ClientQuotas, LoginLimits, MAX_ENTRIES},
@@ -109,8 +109,7 @@ impl Node {
         let joining = match stores.membership().filter(|_| purpose == Purpose::Serve) {
             Some(nodes) => {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-                let (max_staleness, when_stale) = (settings.max_staleness, token_when_stale(settings));
-                Some(Joining::begin(nodes, clock, max_staleness, when_stale).await?)
+                Some(Joining::begin(nodes, clock, settings.max_staleness, settings.when_stale).await?)
             }
             None => None,
         };
@@ -125,7 +124,7 @@ impl Node {
             .with_session_settings(session_settings)
             .with_leeway(settings.leeway)
             .with_max_staleness(settings.max_staleness)
-            .with_stale_policy(token_when_stale(settings))
+            .with_stale_policy(settings.when_stale)
             .start(stores.core());
         // With a damaged file, a node may never become ready.
         let checked = async {
@@ -189,14 +188,5 @@ impl Node {
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
         self.core.start_housekeeping()
-    }
-}
-
-/// Converts the setting to the core's type.
-#[must_use]
-pub fn token_when_stale(settings: &Settings) -> StalePolicy {
-    match settings.when_stale {
-        config::StalePolicy::Refuse => StalePolicy::Refuse,
-        config::StalePolicy::Accept => StalePolicy::Accept,
     }
 }

@@ -40,7 +40,6 @@ use crate::{
     config::Settings,
     feed::{Feed, Progress},
     metrics::Metrics,
-    node::token_when_stale,
     store::Stores,
 };
 
@@ -110,7 +109,7 @@ impl Relay {
         let name = settings.follow_client.clone().context("follow needs follow_client")?;
         let secret = read_secret(settings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (max_staleness, when_stale) = (settings.max_staleness, token_when_stale(settings));
+        let (max_staleness, when_stale) = (settings.max_staleness, settings.when_stale);
         let issuer = Issuer::new(&settings.issuer)?;
         let transport: Arc<dyn Transport> = Arc::new(Http::new()?);
 

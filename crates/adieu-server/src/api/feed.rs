@@ -22,7 +22,7 @@ use super::{
     time_limit::MoreTime,
 };
 use crate::{
-    config::GREATEST_STALENESS,
+    config::{GREATEST_STALENESS, stale_policy},
     error::{ApiError, FieldErrors},
     feed::{Everywhere, Feed, Follower, Form},
     input::{Fields, Query},
@@ -197,10 +197,8 @@ impl FeedRequest {
             millis if Duration::from_millis(millis) <= bound => Ok(Duration::from_millis(millis)),
             _ => Err(TextError::new(format!("Must be at most {}, the bound of this node.", bound.as_millis()))),
         });
-        let when_stale = fields.optional("when_stale", |text| match text.as_str() {
-            "refuse" => Ok(StalePolicy::Refuse),
-            "accept" => Ok(StalePolicy::Accept),
-            _ => Err(TextError::new("Must be one of: refuse, accept.")),
+        let when_stale = fields.optional("when_stale", |text| {
+            stale_policy(&text).ok_or_else(|| TextError::new("Must be one of: refuse, accept."))
         });
         let settled = fields.optional("settled", |text| number(&text).map(Position::new));
         let (after, wait, follower, max_staleness, when_stale, settled) =

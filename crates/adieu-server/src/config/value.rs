@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
+use adieu::token::StalePolicy;
 use ipnet::IpNet;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
@@ -193,6 +194,23 @@ impl Value for Rate {
     }
 }
 
+/// Returns the policy with this name, in a setting or in the query of the feed.
+pub(crate) fn stale_policy(name: &str) -> Option<StalePolicy> {
+    match name {
+        "refuse" => Some(StalePolicy::Refuse),
+        "accept" => Some(StalePolicy::Accept),
+        _ => None,
+    }
+}
+
+impl Value for StalePolicy {
+    const WANTED: &'static str = r#""refuse" or "accept""#;
+
+    fn read(text: &str) -> Option<Self> {
+        stale_policy(text)
+    }
+}
+
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident: $wanted:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -212,16 +230,6 @@ macro_rules! choice {
             }
         }
     };
-}
-
-choice! {
-    /// What to do with a token while nothing proves that the index is fresh enough.
-    StalePolicy: r#""refuse" or "accept""# {
-        /// Answer 503.
-        Refuse = "refuse",
-        /// Go by what is known.
-        Accept = "accept",
-    }
 }
 
 choice! {
