@@ -11,7 +11,7 @@ use adieu::{
 use axum::{
     Json,
     extract::{ConnectInfo, FromRequestParts},
-    http::{header, request::Parts},
+    http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -20,9 +20,6 @@ use crate::{
     AuthRejection, Guard, PresentedToken, RefreshToken, RejectionReason, SessionState, SetCookies,
     csrf::{ACCESS_CSRF_CLAIM, CsrfValues},
 };
-
-/// The longest `User-Agent` that is kept with a session, in characters.
-const MAX_USER_AGENT: usize = 256;
 
 /// Logs in, refreshes and logs out for the request that it was extracted from.
 ///
@@ -177,14 +174,8 @@ impl<S: SessionState> FromRequestParts<S> for Auth {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let user_agent = parts.headers.get(header::USER_AGENT).map(|value| {
-            String::from_utf8_lossy(value.as_bytes())
-                .chars()
-                .filter(|letter| !letter.is_control())
-                .take(MAX_USER_AGENT)
-                .collect()
-        });
-        let origin = Origin { address: peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()), user_agent };
+        let address = peer.map(|ConnectInfo(peer)| peer.ip().to_canonical());
+        let origin = Origin::of_request(address, parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes));
         let guard = state.guard();
         let unset_repeated = match guard.uses_cookies() {
             true => guard.cookies_used().unset_repeated(parts),

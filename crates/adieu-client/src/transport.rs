@@ -1,12 +1,12 @@
 //! How requests are sent to another process: by [`Http`], or by another transport in a test.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use http::{Request, Response};
 use reqwest::{Client, Url, redirect};
 
-use adieu::Error;
+use adieu::{Chain, Error};
 
 /// The timeout of a connection attempt, for a network that works and an address without a host. The timeout of the whole
 /// request covers a lost network.
@@ -104,19 +104,5 @@ pub(crate) async fn send_within(
     match tokio::time::timeout(limit, transport.send(request, max_body)).await {
         Ok(answer) => answer,
         Err(_) => Err(Error::unavailable(format!("no answer within {} ms", limit.as_millis()))),
-    }
-}
-
-struct Chain<'a>(&'a dyn StdError);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(formatter, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::{
     io,
 };
 
+use adieu::Chain;
 use tracing::{
     Level,
     field::{Field, Visit},
@@ -98,9 +99,7 @@ impl Visit for Written {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let causes = std::iter::successors(Some(value), |error| error.source());
-        let causes: Vec<_> = causes.map(ToString::to_string).collect();
-        self.put(field, &causes.join(": "));
+        self.put(field, &Chain(value).to_string());
     }
 }
 

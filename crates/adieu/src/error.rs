@@ -70,6 +70,19 @@ impl Error {
     }
 }
 
+/// An error and all its causes, in one line.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut causes = std::iter::successors(self.0.source(), |&error| error.source());
+        causes.try_for_each(|cause| write!(formatter, ": {cause}"))
+    }
+}
+
 /// How it shows that a log went back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,5 +111,16 @@ impl fmt::Display for RollbackCause {
             Self::Former => "the log has an identity that it had before it was last put back",
             Self::Emptied => "the log is empty and has another identity, and entries were seen in the one before",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_written_with_its_causes() {
+        let error = Error::unavailable(std::io::Error::other("disk full"));
+        assert_eq!(Chain(&error).to_string(), "the store is unavailable: disk full");
     }
 }

@@ -51,6 +51,8 @@ pub mod store;
 pub mod time;
 pub mod token;
 
+#[doc(hidden)]
+pub use error::Chain;
 pub use error::{Error, RollbackCause, SettingError};
 pub use id::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId};
 pub use node::{DEFAULT_MAX_STALENESS, FreshnessLimit, Housekeeping, Node, NodeBuilder, run_maintenance};

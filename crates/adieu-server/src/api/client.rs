@@ -8,27 +8,18 @@ use std::{
 use adieu::{Issuer, session::Origin, token::TokenError};
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Path},
-    http::{header, request::Parts},
+    http::{HeaderValue, header, request::Parts},
 };
 use serde_json::Value;
 
 use super::Api;
 use crate::{accounts::ADMIN_CLAIM, error::ApiError};
 
-/// The longest `User-Agent` that is kept, in characters.
-const MAX_USER_AGENT: usize = 256;
-
 /// Who sends a request.
 pub(super) struct Client {
     pub(super) address: IpAddr,
-    user_agent: Option<String>,
-}
-
-impl Client {
     /// What is kept of it with a session.
-    pub(super) fn origin(&self) -> Origin {
-        Origin { address: Some(self.address), user_agent: self.user_agent.clone() }
-    }
+    pub(super) origin: Origin,
 }
 
 impl FromRequestParts<Api> for Client {
@@ -38,14 +29,8 @@ impl FromRequestParts<Api> for Client {
         let ConnectInfo(peer) =
             ConnectInfo::<SocketAddr>::from_request_parts(parts, api).await.map_err(ApiError::internal)?;
         let address = api.proxies.client_address(peer.ip(), &parts.headers);
-        let user_agent = parts.headers.get(header::USER_AGENT).map(|value| {
-            String::from_utf8_lossy(value.as_bytes())
-                .chars()
-                .filter(|letter| !letter.is_control())
-                .take(MAX_USER_AGENT)
-                .collect()
-        });
-        Ok(Self { address, user_agent })
+        let user_agent = parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+        Ok(Self { address, origin: Origin::of_request(Some(address), user_agent) })
     }
 }
 

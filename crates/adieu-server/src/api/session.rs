@@ -50,7 +50,7 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
     let (username, password) = fields.finish((username, password))?;
 
     let account = api.authenticate(&username, &password, &client).await?;
-    match api.node.accounts.log_in(&account, client.origin()).await {
+    match api.node.accounts.log_in(&account, client.origin.clone()).await {
         Ok(pair) => {
             api.node.metrics.logins.inc();
             audit::Entry { session: pair.claims.session.clone(), ..audit::Entry::of(&account.id) }

@@ -99,6 +99,21 @@ pub struct Origin {
     pub user_agent: Option<String>,
 }
 
+impl Origin {
+    /// The longest `User-Agent` that is kept, in characters.
+    const MAX_USER_AGENT: usize = 256;
+
+    /// Returns the origin of a request from this address and with this `User-Agent`, shortened and without control characters.
+    #[must_use]
+    pub fn of_request(address: Option<IpAddr>, user_agent: Option<&[u8]>) -> Self {
+        let user_agent = user_agent.map(|value| {
+            let letters = String::from_utf8_lossy(value);
+            letters.chars().filter(|letter| !letter.is_control()).take(Self::MAX_USER_AGENT).collect()
+        });
+        Self { address, user_agent }
+    }
+}
+
 /// A refresh, to be decided by the store in one step.
 #[derive(Debug, Clone)]
 pub struct Rotation {
