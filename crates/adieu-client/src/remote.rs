@@ -23,7 +23,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -192,6 +192,29 @@ impl Remote {
                 result => return result.map(drop),
             }
         }
+    }
+
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// Sends a revocation of another client with the credentials of this one, and returns the node's response, whatever it is.
+    /// `query` is empty or begins with `?`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if there is no response within `limit`.
+    #[doc(hidden)]
+    pub async fn forward(
+        &self,
+        query: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Response<Vec<u8>>, Error> {
+        let url = self.url(&format!("revocations{query}"))?;
+        let mut request = self.request(Method::POST, &url, wire::JSON, body)?;
+        request.headers_mut().extend(headers);
+        send_within(&*self.transport, request, MAX_ANSWER_BYTES, limit).await
     }
 
     fn url(&self, path: &str) -> Result<Url, Error> {

@@ -23,18 +23,16 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
+use tokio::sync::watch;
 
 use adieu::{
     DEFAULT_MAX_STALENESS, Error, Issuer,
-    revocation::{Follower, Freshness, Index, Revocation, RevocationLog, Target},
+    revocation::{Cursor, Follower, Freshness, Index, Revocation, RevocationLog, Target},
     time::{Clock, SystemClock},
     token::{Algorithm, Claims, Decoder, KeySet, Rules, StalePolicy, Verifier},
 };
 
-use crate::{
-    KeyFollower, KeySource, Remote,
-    transport::{Http, Transport},
-};
+use crate::{KeyFollower, KeySource, Remote, transport::Transport};
 
 /// How often a caller that waits for a service checks why it is not ready.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -98,6 +96,18 @@ impl Service {
     #[must_use]
     pub fn log(&self) -> &Arc<Remote> {
         &self.remote
+    }
+
+    /// Returns the follower of the keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyFollower {
+        &self.keys
+    }
+
+    /// Returns the position up to which the node's log is known here, and reports when it changes.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<Option<Cursor>> {
+        self.follower.applied()
     }
 
     /// Returns how recent the known revocations are.
@@ -252,6 +262,33 @@ impl ServiceBuilder {
     /// # Errors
     /// [`Error::InvalidSetting`] if a setting is invalid.
     pub fn start(self) -> Result<Service, Error> {
+        let remote = self.remote()?;
+        let log = Arc::clone(&remote);
+        self.start_reading(log, remote)
+    }
+
+    /// Returns the log of the node, for [`start_reading`](Self::start_reading). No request is sent yet.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    #[doc(hidden)]
+    pub fn remote(&self) -> Result<Arc<Remote>, Error> {
+        let mut remote = Remote::builder(&self.url, &self.name, self.secret.clone())
+            .with_max_staleness(self.max_staleness)
+            .with_stale_policy(self.stale_policy)
+            .with_clock(Arc::clone(&self.clock));
+        if let Some(transport) = &self.transport {
+            remote = remote.with_transport(Arc::clone(transport));
+        }
+        remote.build().map(Arc::new)
+    }
+
+    /// Like [`start`](Self::start), but the revocations come from `log`, which reads `remote` for others too.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    #[doc(hidden)]
+    pub fn start_reading(self, log: Arc<dyn RevocationLog>, remote: Arc<Remote>) -> Result<Service, Error> {
         let mut rules = Rules::new(self.issuer).with_leeway(self.leeway)?;
         for audience in self.audience {
             rules = rules.with_audience(audience);
@@ -261,22 +298,11 @@ impl ServiceBuilder {
         if *rules.issuer() != issuer {
             return Err(Error::setting("rules", "the rules must be for the issuer of the service"));
         }
-        let transport = match self.transport {
-            Some(transport) => transport,
-            None => Arc::new(Http::new()?),
-        };
-        let remote = Remote::builder(self.url, self.name, self.secret)
-            .with_max_staleness(self.max_staleness)
-            .with_stale_policy(self.stale_policy)
-            .with_transport(Arc::clone(&transport))
-            .with_clock(Arc::clone(&self.clock))
-            .build()?;
-        let remote = Arc::new(remote);
         let mut keys = KeySource::new(&match self.keys_url {
             Some(url) => url,
             None => remote.keys_url()?,
         })?
-        .with_transport(transport);
+        .with_transport(Arc::clone(remote.transport()));
         if let Some(algorithm) = self.rsa {
             keys = keys.with_rsa_algorithm(algorithm);
         }
@@ -285,7 +311,6 @@ impl ServiceBuilder {
 
         let clock = self.clock;
         let index = Arc::new(Index::new(clock.now()));
-        let log: Arc<dyn RevocationLog> = remote.clone();
         let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), self.max_staleness);
         let verifier = Verifier::new(
             decoder,

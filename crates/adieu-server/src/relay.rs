@@ -15,19 +15,15 @@ use std::{
 
 use adieu::{
     Error, Issuer,
-    revocation::{Cursor, Follower, Index, Page, Position, Pruned, Revocation, RevocationLog},
+    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
     time::{Clock, SystemClock, Timestamp},
-    token::{Decoder, KeySet, Rules, Verifier},
+    token::{KeySet, Verifier},
 };
-use adieu_client::{
-    KeyFollower, KeySource, Remote,
-    transport::{Http, Transport},
-};
+use adieu_client::{Remote, Service};
 use anyhow::Context as _;
 use async_trait::async_trait;
-use axum::http::{HeaderValue, Method, Request, Response, Uri, header};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use secrecy::{ExposeSecret as _, SecretString};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
+use secrecy::SecretString;
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -58,9 +54,6 @@ const BATCH_WINDOW: Duration = Duration::from_millis(2);
 /// Maximum duration of a forwarded call, in addition to the time that the call may wait at the node.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum size of the response to a forwarded call, in bytes.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
-
 /// A running relay. Background tasks end when it is dropped.
 pub struct Relay {
     /// Verifies tokens.
@@ -77,20 +70,14 @@ pub struct Relay {
     pub clock: Arc<dyn Clock>,
     /// Whether the relay is shutting down and should get no more requests.
     pub is_leaving: AtomicBool,
-    decoder: Arc<Decoder>,
-    keys: KeyFollower,
-    remote: Arc<Remote>,
-    revocations: Uri,
-    authorization: HeaderValue,
-    transport: Arc<dyn Transport>,
+    service: Service,
     stores: Stores,
     settling: JoinHandle<()>,
-    follower: Follower,
 }
 
 impl std::fmt::Debug for Relay {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Relay").field("remote", &self.remote).finish_non_exhaustive()
+        formatter.debug_struct("Relay").field("service", &self.service).finish_non_exhaustive()
     }
 }
 
@@ -109,44 +96,29 @@ impl Relay {
         let name = settings.follow_client.clone().context("follow needs follow_client")?;
         let secret = read_secret(settings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (max_staleness, when_stale) = (settings.max_staleness, settings.when_stale);
+        let max_staleness = settings.max_staleness;
         let issuer = Issuer::new(&settings.issuer)?;
-        let transport: Arc<dyn Transport> = Arc::new(Http::new()?);
-
         let base = format!("{}/", url.trim_end_matches('/'));
-        let basic = BASE64_STANDARD.encode(format!("{name}:{}", secret.expose_secret()));
-        let mut authorization = HeaderValue::try_from(format!("Basic {basic}")).context("the secret is none")?;
-        authorization.set_sensitive(true);
-        let remote = Remote::builder(&base, name, secret)
+        let mut service = Service::builder(issuer.clone(), base, name, secret)
+            .with_leeway(settings.leeway)
             .with_max_staleness(max_staleness)
-            .with_stale_policy(when_stale)
-            .with_transport(Arc::clone(&transport))
+            .with_stale_policy(settings.when_stale)
             .with_clock(Arc::clone(&clock));
-        let remote = Arc::new(remote.build().context("follow")?);
+        if let Some(audience) = &settings.audience {
+            service = service.with_audience(audience);
+        }
+        let remote = service.remote().context("follow")?;
 
         let stores = Stores::open(settings).await?;
         let clients = Clients::new(stores.clients(), Arc::clone(&clock));
         let log = Arc::clone(&remote) as Arc<dyn RevocationLog>;
         let feed = Feed::start(log, Arc::clone(&clock), issuer.clone(), max_staleness);
 
-        let index = Arc::new(Index::new(clock.now()));
         let own = watch::Sender::new(None);
         let settling = tokio::spawn(settle(Arc::clone(&remote), feed.hub.progress(), own.subscribe()));
         let through = Through { feed: feed.clone(), remote: Arc::clone(&remote), own };
-        let follower = Follower::start(Arc::new(through), Arc::clone(&index), Arc::clone(&clock), max_staleness);
-
-        let mut rules = Rules::new(issuer.clone()).with_leeway(settings.leeway)?;
-        if let Some(audience) = &settings.audience {
-            rules = rules.with_audience(audience);
-        }
-        let decoder = Arc::new(Decoder::new(rules, KeySet::pending()));
-        let source = KeySource::new(&format!("{base}.well-known/jwks.json"))?.with_transport(Arc::clone(&transport));
-        let keys = KeyFollower::start(Arc::clone(&decoder), source)?;
-        let freshness = follower.freshness();
-        let verifier =
-            Verifier::new(Arc::clone(&decoder), index, freshness, Arc::clone(&clock), max_staleness, when_stale);
-        let revocations = format!("{base}revocations").parse().context("follow")?;
-        let verifier = Arc::new(verifier);
+        let service = service.start_reading(Arc::new(through), remote)?;
+        let verifier = Arc::clone(service.verifier());
         let metrics = Arc::new(Metrics::new(Arc::clone(&verifier), None, None));
         Ok(Self {
             verifier,
@@ -156,28 +128,22 @@ impl Relay {
             issuer,
             clock,
             is_leaving: AtomicBool::new(false),
-            decoder,
-            keys,
-            remote,
-            revocations,
-            authorization,
-            transport,
+            service,
             stores,
             settling,
-            follower,
         })
     }
 
     /// Returns the node's public keys, as last fetched.
     #[must_use]
     pub fn keys(&self) -> Arc<KeySet> {
-        self.decoder.keys()
+        self.verifier.decoder().keys()
     }
 
     /// Returns how long these keys may be cached: the node's value, minus the time since they were fetched.
     #[must_use]
     pub fn keys_good_for(&self) -> Duration {
-        self.keys.keys_valid_for()
+        self.service.keys().keys_valid_for()
     }
 
     /// Returns the reason why this relay is not ready, if it is not.
@@ -185,10 +151,10 @@ impl Relay {
         if !self.verifier.is_fresh() {
             return Some("The revocations known here are not up to date.");
         }
-        if !self.keys.is_ready() {
+        if !self.service.keys().is_ready() {
             return Some("The keys of the node are not known yet.");
         }
-        if self.remote.issuer().is_some_and(|issuer| *issuer != self.issuer) {
+        if self.service.log().issuer().is_some_and(|issuer| *issuer != self.issuer) {
             return Some("The node issues tokens under another name than the setting issuer says.");
         }
         None
@@ -215,18 +181,10 @@ impl Relay {
             Some(wait) => format!("{PREFERS_CURSOR}, wait={}", wait.as_secs()),
             None => PREFERS_CURSOR.to_owned(),
         };
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}{query}", self.revocations))
-            .header(header::AUTHORIZATION, self.authorization.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(PREFER, prefer)
-            .body(body)
-            .map_err(Error::unavailable)?;
-        match timeout(REQUEST_TIMEOUT + wait, self.transport.send(request, MAX_ANSWER_BYTES)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::unavailable("the node does not answer")),
-        }
+        let prefer = HeaderValue::try_from(prefer).map_err(Error::unavailable)?;
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json), (PREFER, prefer)]);
+        self.service.log().forward(query, headers, body, REQUEST_TIMEOUT + wait).await
     }
 
     /// Returns once this relay's index contains everything that the node acknowledged before the call: once it has applied `cursor`, which
@@ -236,7 +194,7 @@ impl Relay {
     /// Fails if neither happens within the bound.
     pub async fn catch_up(&self, cursor: Option<Cursor>) -> Result<(), Error> {
         let answered_at = self.clock.moment();
-        let (freshness, mut settled) = (self.follower.freshness(), self.follower.applied());
+        let (freshness, mut settled) = (self.service.freshness(), self.service.applied());
         loop {
             let is_known = match (&cursor, &*settled.borrow_and_update()) {
                 (Some(cursor), Some(settled)) => settled.log == cursor.log && settled.position >= cursor.position,
