@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     output::{Reader, Table, written},
-    store::{Common, audited, look_into, require_unless},
+    store::{OnStore, audited, look_into, require_unless},
 };
 use crate::{
     audit::{Entry, Event},
@@ -18,16 +18,10 @@ use crate::{
     store::Stores,
 };
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    common: Common,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Add a client and print its secret, which is never shown again
     Add {
         /// What it calls itself: letters, digits, `.`, `_` and `-`
@@ -59,7 +53,7 @@ enum Command {
 
 /// What a client may revoke, where that is not as the settings have it.
 #[derive(Debug, Args)]
-struct OwnLimits {
+pub(super) struct OwnLimits {
     /// How many revocations it may append at each node, such as "500 per 1m"; "default": as the settings have it
     #[arg(long, value_name = "RATE|default", value_parser = own::<Rate>)]
     revocation_quota: Option<Own<Rate>>,

@@ -8,28 +8,22 @@ use adieu::{
     token::{Algorithm, DEFAULT_PUBLICATION_DELAY, StoredKey, active_key_at, remove_key, rotate_key},
 };
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
 use super::{
     output::{Output, Reader, Table, written},
-    store::{Common, audited, look_into},
+    store::{OnStore, audited, look_into},
 };
 use crate::{
     audit::{Entry, Event},
     config::{Settings, parse_duration, written_duration},
 };
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    common: Common,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List the keys, in the order in which they sign; never their private parts
     List,
     /// Make another key, which is published now and signs later; the old one is kept for as long as anything that it

@@ -8,12 +8,12 @@ use adieu::{
     time::Timestamp,
 };
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
 use super::{
     output::{Reader, Table, written},
-    store::{Common, audited, look_into, open_restored},
+    store::{OnStore, audited, look_into, open_restored},
 };
 use crate::{
     audit::{Entry, Event},
@@ -21,16 +21,10 @@ use crate::{
     high_water,
 };
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    common: Common,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Print which log it is, how far it goes, and whether a backup was put back; changes nothing
     Status,
     /// Say that it is known that a backup was put back, so that it is not told any more: what was revoked stays so

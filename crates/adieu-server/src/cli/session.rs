@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     output::{Output, Reader, Table, counted, written},
-    store::{Common, audited, find, look_into, open},
+    store::{OnStore, audited, find, look_into, open},
 };
 use crate::{
     audit::{Entry, Event},
@@ -23,16 +23,10 @@ use crate::{
 /// Sessions that are read at once.
 const PAGE: usize = 500;
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    common: Common,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List the sessions that have not ended, user by user, each user's oldest first
     List {
         /// Only those of this user
@@ -45,7 +39,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Which {
+pub(super) struct Which {
     /// The session's id, as in the list
     session: Option<SessionId>,
     /// All sessions of this user

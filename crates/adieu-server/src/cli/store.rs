@@ -7,7 +7,7 @@ use std::{
 
 use adieu::Subject;
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::output::{Output, Reader};
 use crate::{
@@ -36,6 +36,15 @@ pub(super) struct Common {
     /// Print one JSON object a line; times are seconds since 1970
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
+}
+
+// One of the commands `C` on a store. No documentation comment, which clap would show as their help.
+#[derive(Debug, Args)]
+pub(super) struct OnStore<C: Subcommand> {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: C,
 }
 
 impl Common {

@@ -12,23 +12,17 @@ use serde_json::json;
 use super::{
     output::counted,
     prompt::first_line,
-    store::{Common, audited, open},
+    store::{OnStore, audited, open},
 };
 use crate::{
     audit::{Entry, Event},
     config::{MAX_SESSION, Settings},
 };
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    common: Common,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Show what a token says and whether it is good; the status is 0 when it is, 1 when it is refused
     Inspect {
         /// The token; without it or with `-` it is read from standard input, and stays out of the shell's history
@@ -39,7 +33,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Revoke {
+pub(super) struct Revoke {
     /// The token, which may have expired; without it or with `-` it is read from standard input
     token: Option<String>,
     /// Revoke the one token with this id (`jti`) instead; there need be no such token

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     output::{Output, Reader, Table, written, yes},
     prompt::{PasswordSource, confirm, phrase},
-    store::{Common, audited, find, look_into, open, plain},
+    store::{OnStore, audited, find, look_into, open, plain},
 };
 use crate::{
     accounts::{Account, AccountStore, Role},
@@ -25,16 +25,10 @@ use crate::{
 /// Accounts that are read at once.
 const PAGE: usize = 500;
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    common: Common,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Add a user; the store is made if there is none
     Add {
         /// The name to log in with
@@ -78,7 +72,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Who {
+pub(super) struct Who {
     /// The user's name, or id
     #[arg(value_name = "NAME|ID")]
     user: String,

@@ -30,7 +30,7 @@ use crate::{
 const BATCH: usize = 1_000;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The file; `-` is standard input
     file: PathBuf,
     /// How it is written [default: as the first line looks]
