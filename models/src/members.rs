@@ -157,7 +157,7 @@ pub struct Members {
 }
 
 impl Members {
-    /// `Progress::settled_with`.
+    /// `Progress::applied_with`.
     fn settled(&self, state: &State) -> i8 {
         let own = match self.mutation {
             Mutation::SettledIsOwnIndex => state.index_to,

@@ -1,6 +1,6 @@
 //! `?wait=everywhere` through relays: a node, one relay behind the other, and a service.
 //!
-//! *Faithful to:* `relay::settle` with `feed::Progress::settled_with` and `Leases::least_settled` (a relay says the least of what
+//! *Faithful to:* `relay::report_applied` with `feed::Progress::applied_with` and `Leases::least_applied` (a relay says the least of what
 //! its own index and its live followers have, and nothing until followers from before its start have run out), `Leases::renew` and
 //! `everywhere`, `feed::Answer::age`, and `store::Remote`, which says how far it has settled with its next request.
 //!

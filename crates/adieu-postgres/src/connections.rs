@@ -140,8 +140,8 @@ impl Address {
         self.connect_within(CONNECT).await
     }
 
-    /// The same, by whoever has the patience.
-    pub(super) async fn connect_within(&self, patience: Duration) -> Result<Marked, NotConnected> {
+    /// Like [`connect`](Self::connect), within `limit`.
+    pub(super) async fn connect_within(&self, limit: Duration) -> Result<Marked, NotConnected> {
         let connect = async {
             let mut connected = self.connect_once().await?;
             let mut other = self.connect_once().await?;
@@ -152,7 +152,7 @@ impl Address {
             let _ = other.connection.close().await;
             Ok(connected)
         };
-        timeout_at(Instant::now() + patience, connect)
+        timeout_at(Instant::now() + limit, connect)
             .await
             .map_err(|_| NotConnected::Unavailable(Error::unavailable("the server did not answer in time")))?
     }
@@ -203,7 +203,7 @@ pub(super) struct Connections {
     address: Arc<Address>,
     idle: Arc<Mutex<VecDeque<Marked>>>,
     free: Arc<Semaphore>,
-    patience: Duration,
+    limit: Duration,
     settings: Option<&'static str>,
 }
 
@@ -211,9 +211,9 @@ pub(super) struct Connections {
 pub type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 impl Connections {
-    /// At most `most` at once; none is opened before it is needed. Whoever asks something has an answer within `patience`.
-    pub(super) fn new(address: Arc<Address>, most: usize, patience: Duration) -> Self {
-        Self { address, idle: Arc::default(), free: Arc::new(Semaphore::new(most)), patience, settings: None }
+    /// At most `most` at once; none is opened before it is needed. Whoever asks something has an answer within `limit`.
+    pub(super) fn new(address: Arc<Address>, most: usize, limit: Duration) -> Self {
+        Self { address, idle: Arc::default(), free: Arc::new(Semaphore::new(most)), limit, settings: None }
     }
 
     /// For few statements, which are asked often: see [`BY_KEY`].
@@ -251,7 +251,7 @@ impl Connections {
                 }
             }
         };
-        timeout_at(Instant::now() + self.patience, asked).await.unwrap_or_else(|_| {
+        timeout_at(Instant::now() + self.limit, asked).await.unwrap_or_else(|_| {
             // What else lies idle leads to the same place.
             self.idle().clear();
             Err(Error::unavailable("the server did not answer in time"))

@@ -120,8 +120,8 @@ struct Inner {
     searches: Searches,
     /// What tells others, and what hears of them.
     notifying: [AbortHandle; 2],
-    /// How often others could not be told.
-    untold: Arc<AtomicU64>,
+    /// How many announcements failed.
+    unannounced: Arc<AtomicU64>,
     witness: Witness,
     /// Goes up when somebody has appended, as far as this process is told.
     appended: watch::Sender<u64>,
@@ -195,9 +195,9 @@ impl Postgres {
         let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&to_announce), witness.clone());
         // What it calls itself, so that it does not wake itself a second time.
         let name = LogId::random().as_str().to_owned();
-        let untold = Arc::new(AtomicU64::new(0));
+        let unannounced = Arc::new(AtomicU64::new(0));
         let telling =
-            tokio::spawn(listener::tell(Arc::clone(&address), name.clone(), to_announce, Arc::clone(&untold)));
+            tokio::spawn(listener::announce(Arc::clone(&address), name.clone(), to_announce, Arc::clone(&unannounced)));
         let listening = tokio::spawn(listener::listen(Arc::clone(&address), name, appended.clone()));
         // Here already, so that the first read of the log need not wait for it.
         let followers = Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW).by_key();
@@ -209,7 +209,7 @@ impl Postgres {
             others: Connections::new(Arc::clone(&address), OTHERS, ASK),
             searches: Searches::default(),
             notifying: [telling.abort_handle(), listening.abort_handle()],
-            untold,
+            unannounced,
             witness,
             appended,
             write_failed: AtomicBool::new(false),
@@ -226,11 +226,11 @@ impl Postgres {
         self.inner.address.shown()
     }
 
-    /// How often other nodes could not be told of an append when it was made (`NOTIFY` failed); they find it when they look, a tenth
-    /// of a second later.
+    /// Returns how many appends could not be announced to other nodes (`NOTIFY` failed); they find them by polling, a tenth of a
+    /// second later.
     #[must_use]
-    pub fn untold(&self) -> u64 {
-        self.inner.untold.load(Ordering::Relaxed)
+    pub fn unannounced(&self) -> u64 {
+        self.inner.unannounced.load(Ordering::Relaxed)
     }
 
     /// Runs one statement, which is atomic by itself and durable when this returns, and gives its rows. The tables of all

@@ -1,8 +1,8 @@
-//! Telling other processes of what was appended, and hearing of it.
+//! Announces appends to other processes, and listens to theirs (`NOTIFY` and `LISTEN`).
 //!
-//! Nothing depends on it: readers look by themselves, only later. So nothing waits for it either: others are told after the commit, by
-//! a connection of its own, since `NOTIFY` fails or waits for reasons that are not ours. Its queue is one for all databases of a
-//! server, and whoever listens there in a transaction that does not end makes it run full.
+//! No guarantee depends on it: readers also poll. So nothing waits for it either: an append is announced after its commit, by a
+//! connection of its own, since `NOTIFY` fails or waits for reasons outside of this process. All databases of a server share one
+//! queue, and a listener in a transaction that does not end fills it.
 
 use std::{
     sync::{
@@ -25,26 +25,25 @@ use super::connections::{Address, CONNECT, Connections};
 use adieu::retry::Outage;
 
 const CHANNEL: &str = "adieu_revocations";
-/// How long it may take to tell others: there is no hurry, and one connection.
-const TELL: Duration = Duration::from_secs(4);
+/// The timeout of an announcement: there is no hurry, and one connection.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long after a failure it is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// How long it may be silent before it is asked whether it is still there: a connection can die without a word.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Tells others whenever there is something to tell, until it is aborted. `name` is this process's, and `failures` counts how often
-/// they could not be told.
-pub(super) async fn tell(address: Arc<Address>, name: String, to_announce: Arc<Notify>, failures: Arc<AtomicU64>) {
-    const TELL_OTHERS: &str = "SELECT pg_notify($1, $2)";
-    let connections = Connections::new(address, 1, TELL);
+/// Announces appends until it is aborted. `name` is the name of this process, and `failures` counts failed announcements.
+pub(super) async fn announce(address: Arc<Address>, name: String, to_announce: Arc<Notify>, failures: Arc<AtomicU64>) {
+    const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+    let connections = Connections::new(address, 1, NOTIFY_TIMEOUT);
     let outage = Outage::default();
     loop {
         to_announce.notified().await;
-        let told = connections.execute(sqlx::query(TELL_OTHERS).bind(CHANNEL).bind(&name)).await;
-        if told.is_err() {
+        let announced = connections.execute(sqlx::query(NOTIFY).bind(CHANNEL).bind(&name)).await;
+        if announced.is_err() {
             failures.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(error) = outage.begins_with(&told) {
+        if let Some(error) = outage.begins_with(&announced) {
             let error = error as &dyn std::error::Error;
             tracing::warn!(error, "other nodes can't be told of what is appended, and find it when they look");
         }

@@ -60,7 +60,7 @@ struct Operation<F, T> {
 }
 
 impl<F, T> Operation<F, T> {
-    fn tell(self, outcome: Result<Committed, Error>) {
+    fn send_reply(self, outcome: Result<Committed, Error>) {
         let output = self.output.ok_or_else(|| Error::unavailable("the operation did not run"));
         // A caller that has gone away does not want to know.
         let _ = self.reply.send(outcome.and_then(|committed| Ok((output?, committed))));
@@ -81,7 +81,7 @@ where
     }
 
     fn answer(self: Box<Self>, outcome: Result<Committed, Error>) {
-        self.tell(outcome);
+        self.send_reply(outcome);
     }
 
     fn deadline(&self) -> Instant {
@@ -104,7 +104,7 @@ where
     }
 
     fn answer(self: Box<Self>, outcome: Result<Committed, Error>) {
-        self.tell(outcome);
+        self.send_reply(outcome);
     }
 
     fn deadline(&self) -> Instant {

@@ -26,13 +26,13 @@ pub(super) struct Commit {
     pub(super) revocations: Vec<Revocation>,
     pub(super) removed: Vec<SessionId>,
     pub(super) put: Vec<Session>,
-    /// The log begins anew.
-    pub(super) renewal: Option<Anew>,
+    /// The log starts over.
+    pub(super) reset: Option<Reset>,
 }
 
-/// What a log is that begins anew.
+/// A log that starts over.
 #[derive(Debug, Clone)]
-pub(super) struct Anew {
+pub(super) struct Reset {
     /// The identity that it must still have, and the one that it gets.
     pub(super) seen: LogId,
     pub(super) log: LogId,
@@ -87,8 +87,8 @@ impl Commit {
     }
 
     fn arguments(&self, script: &mut ScriptInvocation<'_>, mark: Option<(&Mark, String)>) -> Result<(), Error> {
-        match (mark, &self.renewal) {
-            (_, Some(Anew { seen, log, after, at })) => {
+        match (mark, &self.reset) {
+            (_, Some(Reset { seen, log, after, at })) => {
                 script.arg("anew").arg(seen.as_str()).arg(log.as_str()).arg(after.get()).arg(at.as_unix());
             }
             (Some((mark, fact)), None) => {
@@ -142,8 +142,7 @@ impl Redis {
     pub(super) async fn commit(&self, commit: &Commit) -> Result<Option<Committed>, Error> {
         let mut pruned = None;
         loop {
-            let mark =
-                self.shared.witness.mark().filter(|_| !commit.revocations.is_empty() && commit.renewal.is_none());
+            let mark = self.shared.witness.mark().filter(|_| !commit.revocations.is_empty() && commit.reset.is_none());
             let seen = match &mark {
                 Some(mark) if pruned == Some(mark.anchor()) => Some((&**mark, String::new())),
                 Some(mark) => Some((&**mark, self.fact_at_anchor(mark).await?)),

@@ -28,11 +28,11 @@ pub(super) enum Ask<'a> {
     Script(&'a ScriptInvocation<'a>),
 }
 
-/// One connection, shared by whoever asks: what is asked at the same time travels together, and the server answers it in one
-/// turn, with one sync of its file. It is made anew when it has failed, by whoever asks next.
+/// One connection, shared by all callers: concurrent requests travel together, and the server answers them in one turn, with one
+/// sync of its file. After a failure, the next caller connects again.
 pub(super) struct Connection {
     client: Client,
-    patience: Duration,
+    limit: Duration,
     allow_weaker_durability: bool,
     /// Held while connecting, so that one does and the others wait.
     connecting: AsyncMutex<()>,
@@ -53,13 +53,13 @@ enum Failure {
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, patience: Duration, allow_weaker_durability: bool) -> Self {
-        Self { client, patience, allow_weaker_durability, connecting: AsyncMutex::default(), current: Mutex::default() }
+    pub(super) fn new(client: Client, limit: Duration, allow_weaker_durability: bool) -> Self {
+        Self { client, limit, allow_weaker_durability, connecting: AsyncMutex::default(), current: Mutex::default() }
     }
 
     /// Connects, and says what is wrong with the server if anything is.
     pub(super) async fn open(&self) -> Result<(), Error> {
-        match timeout(self.patience, self.connection()).await {
+        match timeout(self.limit, self.connection()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(Failure::Other(error))) => Err(error),
             Ok(Err(Failure::Redis(error))) => Err(Error::unavailable(error)),
@@ -67,7 +67,7 @@ impl Connection {
         }
     }
 
-    /// Asks, up to so many times if the connection is lost before the answer, all within the patience.
+    /// Asks, up to so many times if the connection is lost before the answer, all within the time limit.
     pub(super) async fn ask<T: FromRedisValue>(&self, ask: Ask<'_>, tries: u32) -> Result<T, Error> {
         let asked = async {
             let mut left = tries;
@@ -79,7 +79,7 @@ impl Connection {
                 }
             }
         };
-        match timeout(self.patience, asked).await {
+        match timeout(self.limit, asked).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Failure::Redis(error))) => Err(Error::unavailable(error)),
             // What is a mistake in the settings when a process starts is a failure later.
@@ -93,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// Has whoever asks next connect anew.
+    /// Makes the next caller connect again.
     pub(super) fn forget(&self) {
         self.current().connection = None;
     }
@@ -154,7 +154,7 @@ impl Connection {
     }
 
     fn too_late(&self) -> Error {
-        Error::unavailable(format!("Redis did not answer within {:?}", self.patience))
+        Error::unavailable(format!("Redis did not answer within {:?}", self.limit))
     }
 }
 
@@ -164,7 +164,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A new connection. It has no patience of its own: whoever asks has.
+/// A new connection. It has no time limit of its own: each caller sets one.
 pub(super) async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)

@@ -25,7 +25,7 @@
 //!    cursor since, and followers read it from the beginning. So they do once after each restart, with nothing lost. A
 //!    reconnect to a server that goes on reads on from the cursor.
 //! 6. **Bounded.** Every call ends: a read within 0.7 s after its wait, a write within 4 s, or they are
-//!    [`Error::Unavailable`]. Connections are made anew as they are needed.
+//!    [`Error::Unavailable`]. Lost connections are replaced when they are needed.
 //!
 //! 7. **Full memory.** A server whose memory is full (`maxmemory`) takes no logins. Logouts and refreshes it takes all the same, and what
 //!    frees memory. [`Redis::memory`] says how full it is, and from four fifths on there is a warning.
@@ -116,7 +116,7 @@ struct Scripts {
     seen: Script,
     add_first_key: Script,
     replace_keys: Script,
-    tell: Script,
+    publish: Script,
     forget_node: Script,
     suspect_node: Script,
 }
@@ -210,7 +210,7 @@ impl Scripts {
             seen: Script::new(include_str!("scripts/seen.lua")),
             add_first_key: Script::new(include_str!("scripts/add_first_key.lua")),
             replace_keys: Script::new(include_str!("scripts/replace_keys.lua")),
-            tell: Script::new(include_str!("scripts/tell.lua")),
+            publish: Script::new(include_str!("scripts/publish.lua")),
             forget_node: Script::new(include_str!("scripts/forget_node.lua")),
             suspect_node: Script::new(include_str!("scripts/suspect_node.lua")),
         }

@@ -57,7 +57,7 @@ impl RevocationLog for Redis {
         let removed: usize = self.write(Ask::Script(&script)).await?;
         let complete = removed < PRUNE_STEP;
         if complete {
-            self.look_at_memory().await?;
+            self.inspect_memory().await?;
         }
         Ok(Pruned { removed, complete })
     }

@@ -13,7 +13,7 @@ use adieu::{
     time::ceil_millis,
 };
 
-/// What is kept of a node, beside its id and its beat: those stand in front.
+/// What is kept of a node, beside its id and its heartbeat: those stand in front.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     settled: Option<String>,
@@ -24,10 +24,10 @@ struct Kept {
 
 #[async_trait]
 impl Membership for Redis {
-    async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error> {
-        let mut script = self.shared.scripts.tell.prepare_invoke();
+    async fn publish(&self, status: &NodeStatus) -> Result<LogId, Error> {
+        let mut script = self.shared.scripts.publish.prepare_invoke();
         script.key(&self.shared.keys.nodes).key(&self.shared.keys.state);
-        script.arg(&standing.node).arg(to_text(standing)?).arg(LogId::random().as_str());
+        script.arg(&status.node).arg(to_text(status)?).arg(LogId::random().as_str());
         let (log, incarnation): (String, String) = self.write(Ask::Script(&script)).await?;
         codec::lineage(&log, &incarnation)
     }
@@ -54,36 +54,36 @@ impl Membership for Redis {
         Ok(Members { lineage: codec::lineage(&log, &incarnation)?, nodes: nodes.collect::<Result<_, _>>()? })
     }
 
-    async fn suspect(&self, node: &str, beat: u64) -> Result<(), Error> {
+    async fn suspect(&self, node: &str, heartbeat: u64) -> Result<(), Error> {
         let mut script = self.shared.scripts.suspect_node.prepare_invoke();
-        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{beat} "));
+        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{heartbeat} "));
         self.write(Ask::Script(&script)).await
     }
 
-    async fn forget(&self, node: &str, beat: u64) -> Result<(), Error> {
+    async fn forget(&self, node: &str, heartbeat: u64) -> Result<(), Error> {
         let mut script = self.shared.scripts.forget_node.prepare_invoke();
-        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{beat} "));
+        script.key(&self.shared.keys.nodes).arg(node).arg(format!("{heartbeat} "));
         self.write(Ask::Script(&script)).await
     }
 }
 
-fn to_text(standing: &NodeStatus) -> Result<String, Error> {
+fn to_text(status: &NodeStatus) -> Result<String, Error> {
     let kept = Kept {
-        settled: standing.applied.as_ref().map(ToString::to_string),
-        followers: standing.followers,
-        unbounded: standing.unbounded,
-        max_staleness: ceil_millis(standing.max_staleness),
+        settled: status.applied.as_ref().map(ToString::to_string),
+        followers: status.followers,
+        unbounded: status.unbounded,
+        max_staleness: ceil_millis(status.max_staleness),
     };
     let json = serde_json::to_string(&kept).map_err(Error::unavailable)?;
-    Ok(format!("{} {json}", standing.heartbeat))
+    Ok(format!("{} {json}", status.heartbeat))
 }
 
 fn from_text(node: String, text: &str) -> Option<NodeStatus> {
-    let (beat, json) = text.split_once(' ')?;
+    let (heartbeat, json) = text.split_once(' ')?;
     let kept: Kept = serde_json::from_str(json).ok()?;
     Some(NodeStatus {
         node,
-        heartbeat: beat.parse().ok()?,
+        heartbeat: heartbeat.parse().ok()?,
         applied: kept.settled.map(|cursor| cursor.parse()).transpose().ok()?,
         followers: kept.followers,
         unbounded: kept.unbounded,

@@ -36,7 +36,7 @@ impl Redis {
     }
 
     /// Looks how full it is, and warns when that has become too much.
-    pub(super) async fn look_at_memory(&self) -> Result<(), Error> {
+    pub(super) async fn inspect_memory(&self) -> Result<(), Error> {
         let mut ask = redis::pipe();
         ask.cmd("INFO").arg("memory");
         let (info,): (String,) = self.read(&ask).await?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    commit::Anew,
+    commit::Reset,
     connection::Ask,
     sessions::{View, in_time, pause},
 };
@@ -35,17 +35,17 @@ impl Restorable for Redis {
         self.state(at).await
     }
 
-    async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error> {
-        let LogReset { seen, log, after, at, ending } = renewal;
-        let anew = Anew { seen, log, after, at };
+    async fn reset(&self, reset: LogReset) -> Result<Option<Ended>, Error> {
+        let LogReset { seen, log, after, at, ending } = reset;
+        let reset = Reset { seen, log, after, at };
         in_time(async {
             // Of several nodes the first does it; the others need not find out from what.
-            while self.state(Position::START).await?.log == anew.seen {
+            while self.state(Position::START).await?.log == reset.seen {
                 let mut view = View::new(self);
                 let mut ended = view.end(&ending).await?;
                 let mut commit = view.commit();
                 commit.revocations = ended.iter().flat_map(|ended| ended.revocations.iter().cloned()).collect();
-                commit.renewal = Some(anew.clone());
+                commit.reset = Some(reset.clone());
                 if let Some(committed) = self.commit(&commit).await? {
                     if let Some(ended) = &mut ended {
                         ended.sessions = committed.ended;

@@ -240,7 +240,7 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// By the connection that writes, which has the patience of a write.
+    /// Uses the connection that writes, with the time limit of a write.
     async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
         self.store.write(Ask::Pipeline(pipeline)).await
     }
@@ -277,10 +277,10 @@ impl<'a> View<'a> {
             return Ok(Vec::new());
         }
         let keys = &self.store.shared.keys;
-        let mut look = redis::pipe();
-        look.cmd("ZRANGEBYSCORE").arg(&keys.refreshed).arg(format!("({}", since.as_unix())).arg("+inf");
-        look.cmd("ZREVRANGE").arg(&keys.access).arg(0).arg(0);
-        let (refreshed, longest): (Vec<String>, Vec<String>) = self.ask(&look).await?;
+        let mut find = redis::pipe();
+        find.cmd("ZRANGEBYSCORE").arg(&keys.refreshed).arg(format!("({}", since.as_unix())).arg("+inf");
+        find.cmd("ZREVRANGE").arg(&keys.access).arg(0).arg(0);
+        let (refreshed, longest): (Vec<String>, Vec<String>) = self.ask(&find).await?;
         let ids =
             refreshed.iter().chain(&longest).map(SessionId::new).collect::<Result<HashSet<_>, _>>().map_err(invalid)?;
         self.fetch(ids.clone()).await?;

@@ -54,7 +54,7 @@ impl RedisBuilder {
         let address = connection_info.addr().to_string();
         let keys = Keys::with_prefix(&prefix);
         let client = self.client(connection_info)?;
-        let connection = |patience| Arc::new(Connection::new(client.clone(), patience, self.allow_weaker_durability));
+        let connection = |limit| Arc::new(Connection::new(client.clone(), limit, self.allow_weaker_durability));
         let (reader, writer) = (connection(READ_TIMEOUT), connection(WRITE_TIMEOUT));
         writer.open().await?;
 

@@ -1,7 +1,6 @@
-//! Noticing that there is something new in the log, wherever it was appended.
+//! Watches the log for new entries, from any process.
 //!
-//! Nothing that is promised depends on it: a read asks the server by itself and looks again from time to time. This saves it
-//! from looking often.
+//! No guarantee depends on it: a read asks the server itself, and polls. With the watch, it rarely has to.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,8 +20,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long appends are let add up: to read after each one of a burst would take the time of those who append.
 const BURST: Duration = Duration::from_millis(2);
 
-/// Wakes whoever waits, for as long as the task lives. When its connection is lost, which it notices at once, the others are
-/// made anew as well, so that nobody has to find out by a request that fails.
+/// Wakes waiting readers, for as long as the task lives. When its connection is lost, which it notices at once, the others are
+/// replaced as well, so that no request has to fail first.
 pub(super) async fn watch(client: Client, log: String, woken: watch::Sender<()>, others: [Arc<Connection>; 2]) {
     loop {
         if let Ok(Ok(mut connection)) = timeout(ANSWER_TIMEOUT, connect(&client)).await {

@@ -16,14 +16,14 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     /// Whether the log knows that one of them says what can't be read.
-    has_told: AtomicBool,
+    has_warned: AtomicBool,
 }
 
 impl TrustedProxies {
     /// Those in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self { networks, has_told: AtomicBool::new(false) }
+        Self { networks, has_warned: AtomicBool::new(false) }
     }
 
     /// The address of the client: the peer's own, or, when the peer is a trusted proxy, the last one in `X-Forwarded-For`
@@ -40,7 +40,7 @@ impl TrustedProxies {
             for entry in String::from_utf8_lossy(header.as_bytes()).rsplit(',') {
                 // Something unreadable hides whatever is before it.
                 let Some(address) = forwarded(entry) else {
-                    self.tell(client, entry);
+                    self.warn_once(client, entry);
                     return client;
                 };
                 client = address;
@@ -52,8 +52,8 @@ impl TrustedProxies {
         client
     }
 
-    fn tell(&self, proxy: IpAddr, entry: &str) {
-        if !self.has_told.swap(true, Relaxed) {
+    fn warn_once(&self, proxy: IpAddr, entry: &str) {
+        if !self.has_warned.swap(true, Relaxed) {
             let entry: String = entry.chars().take(64).collect();
             tracing::warn!(
                 %proxy, entry,

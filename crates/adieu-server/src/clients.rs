@@ -288,7 +288,7 @@ impl Shared {
         let clients = clients.into_iter().map(|client| (client.name.clone(), Arc::new(client))).collect();
         let new = Arc::new(Copy { asked_at, clients });
         if copy.asked_at.is_some() {
-            new.tell_changes_since(&copy);
+            new.record_changes_since(&copy);
         }
         self.copy.store(Arc::clone(&new));
         Ok(new)
@@ -307,8 +307,8 @@ impl Copy {
     }
 
     /// A client that was removed and added again under the same name has another secret.
-    fn tell_changes_since(&self, before: &Self) {
-        let tell = |event, client: &Client| {
+    fn record_changes_since(&self, before: &Self) {
+        let record = |event, client: &Client| {
             audit::Entry { client: Some(client.name.clone()), ..audit::Entry::default() }.note(event, None);
         };
         let same_in = |other: &Self, client: &Client| {
@@ -317,12 +317,12 @@ impl Copy {
         };
         for (event, here, there) in [(Event::ClientRemoved, before, self), (Event::ClientAdded, self, before)] {
             for client in here.clients.values().filter(|client| same_in(there, client).is_none()) {
-                tell(event, client);
+                record(event, client);
             }
         }
         for client in self.clients.values() {
             if same_in(before, client).is_some_and(|limits| limits != client.limits) {
-                tell(Event::ClientChanged, client);
+                record(Event::ClientChanged, client);
             }
         }
     }

@@ -90,7 +90,7 @@ impl LoginLimits {
     }
 
     /// Counts a login attempt, before the password is verified. It stays counted as a failure unless [`Attempt::succeeded`] or
-    /// [`Attempt::give_back`] is called.
+    /// [`Attempt::release`] is called.
     ///
     /// # Errors
     /// [`RetryAfter`] if the account or the address has had too many attempts; this one is not counted then.
@@ -104,7 +104,7 @@ impl LoginLimits {
         let mut attempt = Attempt { limits: self, address, pair, shared: Shared::Nothing };
         take(&mut counts.addresses, address, self.per_address, 1, now)?;
         if let Err(refused) = take(&mut counts.accounts, pair, self.per_account, 1, now) {
-            give_back(&mut counts.addresses, address, self.per_address);
+            release(&mut counts.addresses, address, self.per_address);
             return Err(refused);
         }
         if counts.known.get(pair) > now {
@@ -116,7 +116,7 @@ impl LoginLimits {
             Err(refused) => match take(&mut counts.reserves, pair, reserve, 1, now) {
                 Ok(()) => Shared::Reserve,
                 Err(own) => {
-                    attempt.give_back_to(&mut counts);
+                    attempt.release_to(&mut counts);
                     return Err(refused.min(own));
                 }
             },
@@ -174,7 +174,7 @@ impl Attempt<'_> {
     /// store needs it.
     pub fn succeeded(self) -> Option<KnownAddress> {
         let (limits, pair) = (self.limits, self.pair);
-        self.give_back();
+        self.release();
         let now = limits.now();
         let mut counts = limits.counts();
         if counts.known.get(pair) > now.saturating_add(nanos(KNOWN_ANEW)) {
@@ -185,18 +185,18 @@ impl Attempt<'_> {
     }
 
     /// Undoes the count, because the password was not verified.
-    pub fn give_back(self) {
-        self.give_back_to(&mut self.limits.counts());
+    pub fn release(self) {
+        self.release_to(&mut self.limits.counts());
     }
 
-    fn give_back_to(&self, counts: &mut Counts) {
+    fn release_to(&self, counts: &mut Counts) {
         let Self { limits, address, pair, ref shared } = *self;
-        give_back(&mut counts.addresses, address, limits.per_address);
-        give_back(&mut counts.accounts, pair, limits.per_account);
+        release(&mut counts.addresses, address, limits.per_address);
+        release(&mut counts.accounts, pair, limits.per_account);
         match *shared {
             Shared::Nothing => {}
-            Shared::Account(account) => give_back(&mut counts.accounts, account, limits.per_account),
-            Shared::Reserve => give_back(&mut counts.reserves, pair, limits.reserve()),
+            Shared::Account(account) => release(&mut counts.accounts, account, limits.per_account),
+            Shared::Reserve => release(&mut counts.reserves, pair, limits.reserve()),
         }
     }
 }
@@ -250,7 +250,7 @@ fn take(table: &mut Expiring, key: u64, rate: Rate, count: u32, now: u64) -> Res
     Ok(())
 }
 
-fn give_back(table: &mut Expiring, key: u64, rate: Rate) {
+fn release(table: &mut Expiring, key: u64, rate: Rate) {
     table.lower(key, interval(rate));
 }
 
@@ -322,7 +322,7 @@ mod tests {
             let _counted = fixture.fail("jose", &format!("198.51.{}.{}", second / 200, second % 200));
             let attempt = fixture.attempt("jose", "192.0.2.77");
             assert!(attempt.is_ok(), "refused after {second} s");
-            attempt.unwrap().give_back();
+            attempt.unwrap().release();
             fixture.clock.advance(Duration::from_secs(1));
         }
         assert!(guesses <= 3 + 600 / 20, "the guesser gets no more than an account may fail: {guesses}");
@@ -380,7 +380,7 @@ mod tests {
             let _kept = fixture.attempt("jose", HOME).unwrap().succeeded();
         }
         for _ in 0..100 {
-            fixture.attempt("jose", HOME).unwrap().give_back();
+            fixture.attempt("jose", HOME).unwrap().release();
         }
         assert_eq!(fixture.fail("jose", HOME), Ok(()));
     }

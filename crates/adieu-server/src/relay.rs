@@ -46,7 +46,7 @@ pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often a call that waits for the index checks its freshness.
-const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
+const CATCH_UP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long reports of followers are collected before one report is sent to the node.
 const BATCH_WINDOW: Duration = Duration::from_millis(2);
@@ -72,7 +72,7 @@ pub struct Relay {
     pub is_leaving: AtomicBool,
     service: Service,
     stores: Stores,
-    settling: JoinHandle<()>,
+    reporting: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Relay {
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.settling.abort();
+        self.reporting.abort();
     }
 }
 
@@ -115,7 +115,7 @@ impl Relay {
         let feed = Feed::start(log, Arc::clone(&clock), issuer.clone(), max_staleness);
 
         let own = watch::Sender::new(None);
-        let settling = tokio::spawn(settle(Arc::clone(&remote), feed.hub.progress(), own.subscribe()));
+        let reporting = tokio::spawn(report_applied(Arc::clone(&remote), feed.hub.progress(), own.subscribe()));
         let through = Through { feed: feed.clone(), remote: Arc::clone(&remote), own };
         let service = service.start_reading(Arc::new(through), remote)?;
         let verifier = Arc::clone(service.verifier());
@@ -130,7 +130,7 @@ impl Relay {
             is_leaving: AtomicBool::new(false),
             service,
             stores,
-            settling,
+            reporting,
         })
     }
 
@@ -194,10 +194,10 @@ impl Relay {
     /// Fails if neither happens within the bound.
     pub async fn catch_up(&self, cursor: Option<Cursor>) -> Result<(), Error> {
         let answered_at = self.clock.moment();
-        let (freshness, mut settled) = (self.service.freshness(), self.service.applied());
+        let (freshness, mut applied) = (self.service.freshness(), self.service.applied());
         loop {
-            let is_known = match (&cursor, &*settled.borrow_and_update()) {
-                (Some(cursor), Some(settled)) => settled.log == cursor.log && settled.position >= cursor.position,
+            let is_known = match (&cursor, &*applied.borrow_and_update()) {
+                (Some(cursor), Some(applied)) => applied.log == cursor.log && applied.position >= cursor.position,
                 _ => false,
             };
             if is_known || freshness.last_complete() >= Some(answered_at) {
@@ -207,7 +207,7 @@ impl Relay {
                 return Err(Error::unavailable("the node has revoked it, and can't be followed"));
             }
             // Checks again at intervals, in case the follower has ended or nothing arrives.
-            let _ = timeout(CATCH_UP_LOOK, settled.changed()).await;
+            let _ = timeout(CATCH_UP_INTERVAL, applied.changed()).await;
         }
     }
 }
@@ -239,13 +239,13 @@ fn read_secret(settings: &Settings) -> anyhow::Result<SecretString> {
 }
 
 /// Reports to the node the position that this relay and all its followers have applied.
-async fn settle(remote: Arc<Remote>, mut progress: Progress, mut own: watch::Receiver<Option<Cursor>>) {
+async fn report_applied(remote: Arc<Remote>, mut progress: Progress, mut own: watch::Receiver<Option<Cursor>>) {
     loop {
-        let settled = own.borrow_and_update().clone();
+        let applied = own.borrow_and_update().clone();
         let mut count = 0;
-        if let Some(own) = settled {
-            let (settled, followers) = progress.settled_with(own);
-            remote.acknowledge(&settled);
+        if let Some(own) = applied {
+            let (applied, followers) = progress.applied_with(own);
+            remote.acknowledge(&applied);
             count = followers;
         }
         // A lease expires without an event, so check at intervals.

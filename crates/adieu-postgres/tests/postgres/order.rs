@@ -135,5 +135,5 @@ async fn readers_elsewhere_are_told() {
         names.insert(told.payload().to_owned());
     }
     assert_eq!(names.len(), 1, "of whom they are, so that it does not wake itself");
-    assert_eq!(here.untold(), 0);
+    assert_eq!(here.unannounced(), 0);
 }

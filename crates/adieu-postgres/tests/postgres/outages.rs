@@ -302,7 +302,7 @@ async fn nobody_who_hinders_notifications_hinders_a_logout() {
     }
     let page = reader.read(Some(&empty), Duration::from_secs(60)).await.unwrap();
     assert!(!page.entries.is_empty(), "who is not told looks");
-    soon(async || (store.untold() > 0).then_some(())).await;
+    soon(async || (store.unannounced() > 0).then_some(())).await;
     other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
     foreign.await.unwrap_err();
 }

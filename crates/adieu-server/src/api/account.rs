@@ -101,7 +101,7 @@ impl Api {
                 Err(ApiError::InvalidCredentials)
             }
             Err(error) => {
-                attempt.give_back();
+                attempt.release();
                 Err(error)
             }
         }

@@ -146,7 +146,7 @@ pub(super) async fn follow(
     };
     let known_good = || {
         if let Some((lease, Some(settled))) = lease {
-            feed.leases.settle(&lease, settled);
+            feed.leases.record_applied(&lease, settled);
         }
     };
     let _waits = match request.wait.is_zero() {

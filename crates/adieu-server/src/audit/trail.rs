@@ -123,7 +123,7 @@ impl Trail {
         let trail = self.clone();
         let syncing = spawn_blocking(move || {
             let Written { lines, unsynced } = trail.take_written();
-            trail.tell(unsynced.iter().try_for_each(|file| file.sync(&trail.0.path)));
+            trail.report(unsynced.iter().try_for_each(|file| file.sync(&trail.0.path)));
             *synced = lines;
         });
         // It fails only when the process ends.
@@ -161,8 +161,8 @@ impl Trail {
         if length < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
-    /// Says once that it can't be written, and once that it can be again; on the command line each time.
-    fn tell(&self, outcome: io::Result<()>) {
+    /// Reports once that the file cannot be written, and once that it can be written again; on the command line, each time.
+    fn report(&self, outcome: io::Result<()>) {
         match (outcome, self.0.via) {
             (Ok(()), _) => {
                 if self.0.outage.ends() {
@@ -234,7 +234,7 @@ impl<S: Subscriber> Layer<S> for Lines {
                 fields.0.insert("uid".to_owned(), rustix::process::getuid().as_raw().into());
             }
         }
-        self.0.tell(self.0.append(&escaped_json(&Value::Object(fields.0).to_string())));
+        self.0.report(self.0.append(&escaped_json(&Value::Object(fields.0).to_string())));
     }
 }
 

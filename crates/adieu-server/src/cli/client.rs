@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     output::{Reader, Table, written},
-    store::{OnStore, audited, look_into, require_unless},
+    store::{OnStore, audited, open_stores, require_unless},
 };
 use crate::{
     audit::{Entry, Event},
@@ -126,7 +126,7 @@ impl Arguments {
             }
             Command::List => {
                 let mut table = Table::new(["NAME", "CAN", "REVOKES", "KEPT FOR", "CREATED"]);
-                for client in look_into(&settings).await?.clients().clients().await? {
+                for client in open_stores(&settings).await?.clients().clients().await? {
                     match output.reader() {
                         Reader::Machine => output.object(&object(&client, &settings))?,
                         Reader::Person => {
@@ -149,7 +149,7 @@ impl Arguments {
             }
             Command::Change { name, limits } => {
                 audited(&settings)?;
-                let stores = look_into(&settings).await?;
+                let stores = open_stores(&settings).await?;
                 let clients = stores.clients();
                 let known = clients.clients().await?.into_iter().find(|client| client.name == name);
                 let Some(mut client) = known else { bail!("no client with the name {name}") };
@@ -164,7 +164,7 @@ impl Arguments {
             }
             Command::Remove { name } => {
                 audited(&settings)?;
-                let removed = look_into(&settings).await?.clients().remove_client(&name).await?;
+                let removed = open_stores(&settings).await?.clients().remove_client(&name).await?;
                 ensure!(removed, "no client with the name {name}");
                 Entry { client: Some(name.clone()), ..Entry::default() }.record(Event::ClientRemoved, None).await;
                 output.result(

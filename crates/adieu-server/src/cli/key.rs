@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     output::{Output, Reader, Table, written},
-    store::{OnStore, audited, look_into},
+    store::{OnStore, audited, open_stores},
 };
 use crate::{
     audit::{Entry, Event},
@@ -52,7 +52,7 @@ impl Arguments {
         if !matches!(self.command, Command::List) {
             audited(&settings)?;
         }
-        let store = look_into(&settings).await?.core();
+        let store = open_stores(&settings).await?.core();
         let now = SystemClock.now();
         let mut output = self.common.output();
         match self.command {

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     output::{Reader, Table, written},
-    store::{OnStore, audited, look_into, open_restored},
+    store::{OnStore, audited, open_restored, open_stores},
 };
 use crate::{
     audit::{Entry, Event},
@@ -42,7 +42,7 @@ impl Arguments {
     }
 
     async fn status(&self, settings: &Settings) -> anyhow::Result<()> {
-        let stores = look_into(settings).await?;
+        let stores = open_stores(settings).await?;
         let store = stores.core();
         // First the mark, then the log, which others may be appending to.
         let file = high_water::file(settings);
@@ -115,7 +115,7 @@ impl Arguments {
         // Notices what no server has noticed yet, and does what has to be done.
         let node = open_restored(settings).await?;
         drop(node);
-        let restorable = look_into(settings).await?.core().restorable();
+        let restorable = open_stores(settings).await?.core().restorable();
         let noticed_at = match restorable {
             Some(restorable) => restorable.accept_restore().await?,
             None => None,

@@ -26,7 +26,7 @@ impl Progress {
         }
     }
 
-    pub(super) fn say(&mut self, text: &str) {
+    pub(super) fn print(&mut self, text: &str) {
         self.end();
         let _told = writeln!(io::stderr(), "{}", visible(text));
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     output::{Output, Reader, Table, counted, written},
-    store::{OnStore, audited, find, look_into, open},
+    store::{OnStore, audited, find, open, open_stores},
 };
 use crate::{
     audit::{Entry, Event},
@@ -52,7 +52,7 @@ impl Arguments {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
         match self.command {
-            Command::List { user } => list(&look_into(&settings).await?, user, &mut output).await?,
+            Command::List { user } => list(&open_stores(&settings).await?, user, &mut output).await?,
             Command::End(which) => {
                 audited(&settings)?;
                 let node = open(&settings).await?;

@@ -76,8 +76,8 @@ pub(super) fn audited(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
-/// Opens a store to look into it, without reading what has been revoked.
-pub(super) async fn look_into(settings: &Settings) -> anyhow::Result<Stores> {
+/// Opens a store for a command that only needs the engines, without reading what has been revoked.
+pub(super) async fn open_stores(settings: &Settings) -> anyhow::Result<Stores> {
     require(settings)?;
     Stores::open(settings).await
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     output::{Output, Reader, Table, written, yes},
     prompt::{PasswordSource, confirm, phrase},
-    store::{OnStore, audited, find, look_into, open, plain},
+    store::{OnStore, audited, find, open, open_stores, plain},
 };
 use crate::{
     accounts::{Account, AccountStore, Role},
@@ -84,7 +84,7 @@ impl Arguments {
         let mut output = self.common.output();
         match self.command {
             Command::Import(arguments) => return arguments.run(&settings, output).await,
-            Command::List => list(&*look_into(&settings).await?.accounts(), &mut output).await?,
+            Command::List => list(&*open_stores(&settings).await?.accounts(), &mut output).await?,
             Command::Add { name, admin, password } => {
                 audited(&settings)?;
                 let username =

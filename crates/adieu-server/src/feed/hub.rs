@@ -26,8 +26,8 @@ use super::{
     tail::{Found, Part, Tail},
 };
 
-/// What it costs this machine to tell one follower, with all that its own clients may take beside: after everybody was
-/// told, so much for each goes by before they are told again. Few are told at once; thousands as often as can be done.
+/// The time that one follower takes of this machine: after all followers were answered, this much for each of them passes before
+/// the next entries are shown. A few followers see them at once; thousands as often as the machine can answer them.
 const PACE: Duration = Duration::from_micros(60);
 const SLOWEST_PACE: Duration = Duration::from_millis(250);
 
@@ -220,18 +220,18 @@ impl fmt::Debug for Progress {
 }
 
 impl Progress {
-    /// Up to where a node whose index is `own` far has got with what it serves and all live followers, and how many
-    /// those are.
+    /// Returns the position that a node which has applied `own` has in common with what it serves and with all live followers,
+    /// and the number of followers.
     #[must_use]
-    pub fn settled_with(&mut self, own: Cursor) -> (Cursor, u32) {
+    pub fn applied_with(&mut self, own: Cursor) -> (Cursor, u32) {
         self.shown.borrow_and_update();
         self.followers.borrow_and_update();
         // What is served comes first: a follower that is not known after that will be given all of it.
         let position = self.hub.least_served(&own).min(own.position);
-        self.hub.leases.settled_with(Cursor { log: own.log, position })
+        self.hub.leases.applied_with(Cursor { log: own.log, position })
     }
 
-    /// Returns when there may be news since [`settled_with`](Self::settled_with) was asked.
+    /// Returns when there may be news since [`applied_with`](Self::applied_with) was asked.
     pub async fn changed(&mut self) {
         // The senders are in the value borrowed here.
         tokio::select! {
@@ -275,7 +275,7 @@ impl Shared {
         served.tail = page.complete.then(|| Tail::begin(&page.cursor, asked_at.minus(page.age), page.pruned_through));
         served.relied_on_log = Some(asked_at);
         drop(served);
-        self.leases.forget_settled();
+        self.leases.forget_applied();
         self.shown.send_replace(());
     }
 
@@ -299,7 +299,7 @@ impl Shared {
         known_good: impl FnOnce() + Send,
     ) -> Result<Answer, Error> {
         let mut known_good = Some(known_good);
-        let mut tell = || {
+        let mut report_known_good = || {
             if let Some(known_good) = known_good.take() {
                 known_good();
             }
@@ -309,16 +309,16 @@ impl Shared {
         let mut is_over = false;
         loop {
             shown.borrow_and_update();
-            let (cursor, complete_at, pruned_through) = match self.look(after.as_ref()) {
+            let (cursor, complete_at, pruned_through) = match self.find(after.as_ref()) {
                 Found::After(part, complete_at) => {
-                    tell();
+                    report_known_good();
                     return Ok(Answer::new(part, complete_at, arrived));
                 }
                 Found::Nothing(nothing) => nothing,
                 Found::Elsewhere => {
                     let (page, complete_at) = self.read_log(after.as_ref()).await?;
                     if !page.from_start {
-                        tell();
+                        report_known_good();
                     }
                     if !page.entries.is_empty() || !page.complete || page.from_start {
                         return Ok(Answer::new(Part::new(page), complete_at, arrived));
@@ -327,7 +327,7 @@ impl Shared {
                     (page.cursor, complete_at, page.pruned_through)
                 }
             };
-            tell();
+            report_known_good();
             is_over |= self.ended.load(Ordering::SeqCst) || Instant::now() >= deadline;
             if is_over {
                 let part = Part::nothing_after(cursor, pruned_through);
@@ -340,9 +340,9 @@ impl Shared {
         }
     }
 
-    fn look(&self, after: Option<&Cursor>) -> Found {
+    fn find(&self, after: Option<&Cursor>) -> Found {
         match (after, self.served().tail.as_mut()) {
-            (Some(after), Some(tail)) => tail.look(after),
+            (Some(after), Some(tail)) => tail.find(after),
             _ => Found::Elsewhere,
         }
     }
@@ -387,8 +387,8 @@ impl Shared {
                     if !is_early {
                         backoff.reset();
                     }
-                    if self.take(&cursor, page, asked_at, due) {
-                        // Those who are still being told count as well, so that a slow machine is not asked for more.
+                    if self.apply(&cursor, page, asked_at, due) {
+                        // Followers that are still being answered count as well, so that a slow machine is not asked for more.
                         followers = self.waiting.load(Ordering::Relaxed).max(followers * 3 / 4);
                         let pace = PACE.saturating_mul(u32::try_from(followers).unwrap_or(u32::MAX));
                         due = Instant::now() + pace.min(SLOWEST_PACE);
@@ -417,17 +417,17 @@ impl Shared {
         self.served().tail.as_ref().map(|tail| (tail.cursor(), tail.has_pending()))
     }
 
-    /// Takes in what was read after a cursor, and says whether there is something to be told.
-    fn take(&self, after: &Cursor, page: Page, asked_at: Moment, due: Instant) -> bool {
+    /// Applies a page that was read after a cursor. Returns whether there is something new to show.
+    fn apply(&self, after: &Cursor, page: Page, asked_at: Moment, due: Instant) -> bool {
         if page.from_start {
             self.restart(after, &page, asked_at);
             return true;
         }
         let mut served = self.served();
-        // It may have begun anew since that was asked.
+        // The tail may have been replaced since the page was requested.
         let Some(tail) = served.tail.as_mut().filter(|tail| tail.cursor() == *after) else { return false };
         let shown_before = tail.shown_in(&after.log);
-        tail.take(page, asked_at);
+        tail.apply(page, asked_at);
         if tail.has_pending() && Instant::now() >= due {
             tail.show();
         }

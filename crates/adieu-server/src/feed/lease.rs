@@ -18,10 +18,10 @@ use utoipa::ToSchema;
 /// How many followers one client may have at once.
 const MAX_FOLLOWERS: usize = 10_000;
 
-/// After a follower has said something, this much goes by, and so much more for each that is still awaited, before it is
-/// looked who has settled: thousands say something at about the same time.
-const LOOK_PAUSE: Duration = Duration::from_millis(2);
-const LOOK_PAUSE_EACH: Duration = Duration::from_micros(10);
+/// After a report of a follower, this much passes, and so much more for each follower that is still pending, before all of them
+/// are checked: thousands report at about the same time.
+const CHECK_DELAY: Duration = Duration::from_millis(2);
+const CHECK_DELAY_EACH: Duration = Duration::from_micros(10);
 
 /// What a follower says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +51,8 @@ struct Known {
     arrived: Moment,
     max_staleness: Duration,
     when_stale: StalePolicy,
-    /// Up to where it has taken everything in, and all that follow it.
-    settled: Option<Cursor>,
+    /// The position that it has applied, with all that follow it.
+    applied: Option<Cursor>,
 }
 
 impl Known {
@@ -60,8 +60,8 @@ impl Known {
         later(self.arrived, self.max_staleness)
     }
 
-    fn has_settled(&self, head: &Cursor) -> bool {
-        self.settled.as_ref().is_some_and(|settled| settled.log == head.log && settled.position >= head.position)
+    fn has_applied(&self, head: &Cursor) -> bool {
+        self.applied.as_ref().is_some_and(|applied| applied.log == head.log && applied.position >= head.position)
     }
 }
 
@@ -152,24 +152,24 @@ impl Leases {
         if followers.len() >= MAX_FOLLOWERS {
             return Err(TooManyFollowers);
         }
-        let known = Known { arrived, max_staleness, when_stale, settled: None };
+        let known = Known { arrived, max_staleness, when_stale, applied: None };
         let lease = Lease(Arc::new(Mutex::new(known)));
         followers.insert(id.to_owned(), lease.clone());
         Ok(lease)
     }
 
-    /// A follower has said up to where it has taken everything in, in a log that is the one of this node.
-    pub fn settle(&self, lease: &Lease, cursor: Cursor) {
-        lease.known().settled = Some(cursor);
+    /// Records the position up to which a follower has applied the log, which is the log of this node.
+    pub fn record_applied(&self, lease: &Lease, cursor: Cursor) {
+        lease.known().applied = Some(cursor);
         if self.changed.receiver_count() > 0 {
             self.changed.send_replace(());
         }
     }
 
-    /// The log went back: what was said of it before means nothing now.
-    pub fn forget_settled(&self) {
+    /// Forgets what every follower has applied: the log went back, and earlier positions are of no use.
+    pub fn forget_applied(&self) {
         for lease in self.table().by_client.values().flat_map(HashMap::values) {
-            lease.known().settled = None;
+            lease.known().applied = None;
         }
     }
 
@@ -185,20 +185,20 @@ impl Leases {
         self.live(self.clock.moment()).len()
     }
 
-    /// Up to where all live followers have settled in this log, and how many they are; `None` when there are none. Nowhere,
-    /// as long as there may be some that are not known yet.
+    /// Returns the position that all live followers have applied in this log, and their number; `None` if there are none. The
+    /// position is the start for as long as there may be followers that are not known yet.
     #[must_use]
-    pub fn least_settled(&self, log: &LogId) -> Option<(Position, u32)> {
+    pub fn least_applied(&self, log: &LogId) -> Option<(Position, u32)> {
         let now = self.clock.moment();
         if now < later(self.started, self.bound) {
             return Some((Position::START, 0));
         }
-        let settled = |lease: &Lease| match &lease.known().settled {
+        let applied = |lease: &Lease| match &lease.known().applied {
             Some(cursor) if cursor.log == *log => cursor.position,
             _ => Position::START,
         };
         let live = self.live(now);
-        let least = live.iter().map(settled).min()?;
+        let least = live.iter().map(applied).min()?;
         Some((least, u32::try_from(live.len()).unwrap_or(u32::MAX)))
     }
 
@@ -208,10 +208,10 @@ impl Leases {
         revoked_at < later(self.started, self.bound) || !self.live(revoked_at).is_empty()
     }
 
-    /// Up to where whoever is here `own` far has got with all live followers, and how many they are.
+    /// Returns the position that a node which has applied `own` has in common with all live followers, and their number.
     #[must_use]
-    pub fn settled_with(&self, own: Cursor) -> (Cursor, u32) {
-        let (position, followers) = match self.least_settled(&own.log) {
+    pub fn applied_with(&self, own: Cursor) -> (Cursor, u32) {
+        let (position, followers) = match self.least_applied(&own.log) {
             Some((least, followers)) => (least.min(own.position), followers),
             None => (own.position, 0),
         };
@@ -227,7 +227,7 @@ impl Leases {
     }
 
     /// Returns when no follower accepts any more what was revoked, durably, before `revoked_at`; `head` is the end of the log
-    /// then, and when it is not known nobody counts as having settled.
+    /// then, and when it is not known no follower counts as having applied it.
     ///
     /// A follower that has not said that it has the revocation was complete, at the latest, as of its last request, and in
     /// no case as of a time after the revocation: so it refuses `max_staleness` after the earlier of the two.
@@ -244,7 +244,7 @@ impl Leases {
             let mut next = if now < strangers_until { Some(strangers_until) } else { None };
             pending.retain(|lease| {
                 let known = lease.known();
-                if head.is_some_and(|head| known.has_settled(head)) {
+                if head.is_some_and(|head| known.has_applied(head)) {
                     result.acknowledged += 1;
                     return false;
                 }
@@ -259,11 +259,11 @@ impl Leases {
                 false
             });
             let Some(next) = next else { return result };
-            let pause = LOOK_PAUSE + LOOK_PAUSE_EACH * u32::try_from(pending.len()).unwrap_or(u32::MAX);
+            let delay = CHECK_DELAY + CHECK_DELAY_EACH * u32::try_from(pending.len()).unwrap_or(u32::MAX);
             tokio::select! {
                 // Rounded up to what a timer can tell apart.
                 () = sleep(next.since(now) + Duration::from_millis(1)) => {}
-                _ = changed.changed(), if !pending.is_empty() => sleep(pause).await,
+                _ = changed.changed(), if !pending.is_empty() => sleep(delay).await,
             }
         }
     }

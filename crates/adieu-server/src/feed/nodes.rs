@@ -57,10 +57,10 @@ pub struct Nodes {
     id: String,
     /// What was asked last, and when: many who wait ask once.
     members: Mutex<Option<(Moment, Arc<[NodeStatus]>)>>,
-    heard: Heard,
+    observed: Observed,
     stop: Arc<Notify>,
-    telling: Mutex<JoinHandle<()>>,
-    looking: JoinHandle<()>,
+    publishing: Mutex<JoinHandle<()>>,
+    renewing: JoinHandle<()>,
 }
 
 impl fmt::Debug for Nodes {
@@ -71,8 +71,8 @@ impl fmt::Debug for Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        self.telling.get_mut().abort();
-        self.looking.abort();
+        self.publishing.get_mut().abort();
+        self.renewing.abort();
     }
 }
 
@@ -86,73 +86,73 @@ pub struct Joining {
 struct Announced {
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
-    standing: NodeStatus,
+    status: NodeStatus,
     limit: FreshnessLimit,
-    heard: Heard,
+    observed: Observed,
 }
 
-/// Since when the log is known under the identity that it has now, and the greatest bound of any node that was heard of. Clones share it.
+/// Since when the log is known under the identity that it has now, and the greatest bound of any known node. Clones share it.
 #[derive(Clone)]
-struct Heard(Arc<StdMutex<HeardOf>>);
+struct Observed(Arc<StdMutex<Observations>>);
 
-struct HeardOf {
+struct Observations {
     lineage: Option<(LogId, Moment)>,
     greatest_bound: Duration,
 }
 
-impl Heard {
+impl Observed {
     fn new(own_bound: Duration) -> Self {
-        Self(Arc::new(StdMutex::new(HeardOf { lineage: None, greatest_bound: own_bound })))
+        Self(Arc::new(StdMutex::new(Observations { lineage: None, greatest_bound: own_bound })))
     }
 
     /// Takes note of an answer that has come now.
-    fn of(&self, lineage: &LogId, now: Moment) {
-        let mut heard = self.heard();
-        if heard.lineage.as_ref().is_none_or(|(known, _)| known != lineage) {
-            heard.lineage = Some((lineage.clone(), now));
+    fn note(&self, lineage: &LogId, now: Moment) {
+        let mut known = self.observations();
+        if known.lineage.as_ref().is_none_or(|(last, _)| last != lineage) {
+            known.lineage = Some((lineage.clone(), now));
         }
     }
 
-    fn of_members(&self, members: &Members, now: Moment) {
-        self.of(&members.lineage, now);
-        let mut heard = self.heard();
+    fn note_members(&self, members: &Members, now: Moment) {
+        self.note(&members.lineage, now);
+        let mut known = self.observations();
         let greatest = members.nodes.iter().map(|member| member.max_staleness).max();
-        heard.greatest_bound = heard.greatest_bound.max(greatest.unwrap_or_default());
+        known.greatest_bound = known.greatest_bound.max(greatest.unwrap_or_default());
     }
 
     /// Until when a node may accept what was revoked at this moment, and not be known because another server took over without
     /// what it had said: all that it has read was before that.
     fn lost_until(&self, revoked_at: Moment) -> Moment {
-        let heard = self.heard();
-        let since = heard.lineage.as_ref().map_or(revoked_at, |(_, since)| revoked_at.min(*since));
-        later(since, heard.greatest_bound)
+        let known = self.observations();
+        let since = known.lineage.as_ref().map_or(revoked_at, |(_, since)| revoked_at.min(*since));
+        later(since, known.greatest_bound)
     }
 
     /// Nothing is left half done when a holder panics.
-    fn heard(&self) -> MutexGuard<'_, HeardOf> {
+    fn observations(&self) -> MutexGuard<'_, Observations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Announced {
-    async fn tell(&self) -> Result<(), Error> {
-        let told_at = self.clock.moment();
-        let lineage = self.membership.publish(&self.standing).await?;
+    async fn publish(&self) -> Result<(), Error> {
+        let published_at = self.clock.moment();
+        let lineage = self.membership.publish(&self.status).await?;
         // The others count from when they see it, and a version before this one forgets whom it would suspect.
         let bound = self.bound();
-        self.limit.raise(&lineage, later(told_at, silence(bound).saturating_sub(bound)));
-        self.heard.of(&lineage, self.clock.moment());
+        self.limit.raise(&lineage, later(published_at, silence(bound).saturating_sub(bound)));
+        self.observed.note(&lineage, self.clock.moment());
         Ok(())
     }
 
     fn bound(&self) -> Duration {
-        self.standing.max_staleness
+        self.status.max_staleness
     }
 }
 
-/// Looks whether a node is still known, when it may not be because it could not say anything for long: a store that can be read but
+/// Checks whether a node is still known, when it may not be because it could not publish anything for long: a store that can be read but
 /// not written makes nobody refuse, since nobody can be forgotten there.
-async fn look(
+async fn renew(
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
     node: String,
@@ -185,7 +185,7 @@ impl Joining {
         when_stale: StalePolicy,
     ) -> Result<Self, Error> {
         let accepts = u32::from(when_stale == StalePolicy::Accept);
-        let standing = NodeStatus {
+        let status = NodeStatus {
             node: Uuid::new_v4().simple().to_string(),
             heartbeat: 1,
             applied: None,
@@ -193,9 +193,9 @@ impl Joining {
             unbounded: accepts,
             max_staleness,
         };
-        let heard = Heard::new(max_staleness);
-        let announced = Announced { membership, clock, standing, limit: FreshnessLimit::never(), heard };
-        announced.tell().await?;
+        let observed = Observed::new(max_staleness);
+        let announced = Announced { membership, clock, status, limit: FreshnessLimit::never(), observed };
+        announced.publish().await?;
         Ok(Self { announced, accepts })
     }
 
@@ -205,23 +205,23 @@ impl Joining {
         self.announced.limit.clone()
     }
 
-    /// From now on the others are told how far this node has `settled`, what it serves, and its followers.
+    /// Joins: from now on the other nodes learn what this node has `applied`, what it serves, and its followers.
     #[must_use]
-    pub fn join(self, settled: watch::Receiver<Option<Cursor>>, progress: Progress) -> Nodes {
+    pub fn join(self, applied: watch::Receiver<Option<Cursor>>, progress: Progress) -> Nodes {
         let Self { announced, accepts } = self;
         let (membership, clock) = (Arc::clone(&announced.membership), Arc::clone(&announced.clock));
-        let (id, heard) = (announced.standing.node.clone(), announced.heard.clone());
+        let (id, observed) = (announced.status.node.clone(), announced.observed.clone());
         let stop = Arc::new(Notify::new());
-        let looking = tokio::spawn(look(
+        let renewing = tokio::spawn(renew(
             Arc::clone(&membership),
             Arc::clone(&clock),
             id.clone(),
             announced.bound(),
             announced.limit.clone(),
         ));
-        let telling = Telling { announced, accepts, progress, stop: Arc::clone(&stop) };
-        let telling = Mutex::new(tokio::spawn(telling.run(settled)));
-        Nodes { membership, clock, id, members: Mutex::default(), heard, stop, telling, looking }
+        let publishing = Publisher { announced, accepts, progress, stop: Arc::clone(&stop) };
+        let publishing = Mutex::new(tokio::spawn(publishing.run(applied)));
+        Nodes { membership, clock, id, members: Mutex::default(), observed, stop, publishing, renewing }
     }
 }
 
@@ -245,22 +245,22 @@ impl Nodes {
             let now = self.clock.moment();
             let asking = self.members(revoked_at.max(now.minus(POLL_INTERVAL)));
             // Of a store that hangs, those that it has named are waited out.
-            let patience = if known.is_some() { POLL_INTERVAL } else { over_at.since(now).max(POLL_INTERVAL) };
-            let told = timeout(patience, asking).await.unwrap_or_else(|late| Err(Error::unavailable(late)));
-            match (told, &known) {
+            let limit = if known.is_some() { POLL_INTERVAL } else { over_at.since(now).max(POLL_INTERVAL) };
+            let answer = timeout(limit, asking).await.unwrap_or_else(|late| Err(Error::unavailable(late)));
+            match (answer, &known) {
                 (Ok(members), _) => known = Some(members),
                 (Err(error), None) if now >= over_at => return Err(error),
                 (Err(_), _) => {}
             }
             let members = known.iter().flat_map(|members| members.iter());
-            let mut is_pending = known.is_none() || now < self.heard.lost_until(revoked_at);
+            let mut is_pending = known.is_none() || now < self.observed.lost_until(revoked_at);
             for member in members.filter(|member| member.node != self.id) {
                 if decided.contains(&member.node) {
                     continue;
                 }
-                let has_settled = has_settled(member, head);
-                if has_settled || now >= later(revoked_at, member.max_staleness) {
-                    result.count(member, has_settled);
+                let has_applied = has_applied(member, head);
+                if has_applied || now >= later(revoked_at, member.max_staleness) {
+                    result.count(member, has_applied);
                     decided.insert(member.node.clone());
                 } else {
                     is_pending = true;
@@ -283,7 +283,7 @@ impl Nodes {
         }
         let asked_at = self.clock.moment();
         let members = self.membership.members().await?;
-        self.heard.of_members(&members, self.clock.moment());
+        self.observed.note_members(&members, self.clock.moment());
         let members: Arc<[NodeStatus]> = members.nodes.into();
         *known = Some((asked_at, Arc::clone(&members)));
         Ok(members)
@@ -292,20 +292,20 @@ impl Nodes {
     /// Says that this node accepts no tokens any more. To be called when it does not.
     pub async fn leave(&self) {
         self.stop.notify_one();
-        let _ended = (&mut *self.telling.lock().await).await;
+        let _ended = (&mut *self.publishing.lock().await).await;
     }
 }
 
-fn has_settled(member: &NodeStatus, head: Option<&Cursor>) -> bool {
-    let (Some(settled), Some(head)) = (&member.applied, head) else { return false };
-    settled.log == head.log && settled.position >= head.position
+fn has_applied(member: &NodeStatus, head: Option<&Cursor>) -> bool {
+    let (Some(applied), Some(head)) = (&member.applied, head) else { return false };
+    applied.log == head.log && applied.position >= head.position
 }
 
 impl Everywhere {
-    fn count(&mut self, member: &NodeStatus, has_settled: bool) {
+    fn count(&mut self, member: &NodeStatus, has_applied: bool) {
         let all = usize::try_from(member.followers).unwrap_or(usize::MAX).saturating_add(1);
         let unbounded = usize::try_from(member.unbounded).unwrap_or(usize::MAX).min(all);
-        if has_settled {
+        if has_applied {
             self.acknowledged += all;
         } else {
             self.waited_out += all - unbounded;
@@ -314,23 +314,23 @@ impl Everywhere {
     }
 }
 
-struct Telling {
+struct Publisher {
     announced: Announced,
     accepts: u32,
     progress: Progress,
     stop: Arc<Notify>,
 }
 
-impl Telling {
+impl Publisher {
     async fn run(mut self, mut own: watch::Receiver<Option<Cursor>>) {
-        let mut beats: HashMap<String, (u64, Moment)> = HashMap::new();
+        let mut heartbeats: HashMap<String, (u64, Moment)> = HashMap::new();
         // Often enough to notice an expired lease of a follower, and to show the other nodes that this one is alive.
         let idle = (self.announced.bound() / 2).min(SILENCE / 8);
         let outage = Outage::default();
         loop {
-            let settled = own.borrow_and_update().clone();
-            let told = self.tell(settled).await;
-            if let Some(error) = outage.begins_with(&told) {
+            let applied = own.borrow_and_update().clone();
+            let published = self.publish(applied).await;
+            if let Some(error) = outage.begins_with(&published) {
                 let error = error as &dyn std::error::Error;
                 tracing::warn!(error, "the other nodes could not be told how far this one is");
             }
@@ -338,54 +338,54 @@ impl Telling {
                 changed = own.changed() => if changed.is_err() { return },
                 () = self.progress.changed() => {}
                 () = self.stop.notified() => return self.leave().await,
-                () = sleep(idle) => self.forget_silent(&mut beats).await,
+                () = sleep(idle) => self.forget_silent(&mut heartbeats).await,
             }
             sleep(BATCH_WINDOW).await;
         }
     }
 
-    async fn tell(&mut self, own: Option<Cursor>) -> Result<(), Error> {
-        let (settled, followers) = match own {
+    async fn publish(&mut self, own: Option<Cursor>) -> Result<(), Error> {
+        let (applied, followers) = match own {
             Some(own) => {
-                let (settled, followers) = self.progress.settled_with(own);
-                (Some(settled), followers)
+                let (applied, followers) = self.progress.applied_with(own);
+                (Some(applied), followers)
             }
             None => (None, 0),
         };
-        let standing = &mut self.announced.standing;
-        standing.heartbeat += 1;
-        standing.applied = settled;
-        standing.followers = followers;
-        standing.unbounded = self.progress.leases().unbounded().saturating_add(self.accepts);
-        self.announced.tell().await
+        let status = &mut self.announced.status;
+        status.heartbeat += 1;
+        status.applied = applied;
+        status.followers = followers;
+        status.unbounded = self.progress.leases().unbounded().saturating_add(self.accepts);
+        self.announced.publish().await
     }
 
     /// Its followers may have gone elsewhere, or accept tokens until they notice that it is gone: then the others wait.
     async fn leave(&self) {
         if self.progress.leases().count() == 0 {
             // It is forgotten later when this fails.
-            let Announced { membership, standing, .. } = &self.announced;
-            let _forgotten = membership.forget(&standing.node, standing.heartbeat).await;
+            let Announced { membership, status, .. } = &self.announced;
+            let _forgotten = membership.forget(&status.node, status.heartbeat).await;
         }
     }
 
     /// Suspects whoever has not changed for so long, by the clock of this machine, and forgets it when it must refuse.
-    async fn forget_silent(&self, beats: &mut HashMap<String, (u64, Moment)>) {
-        let Announced { membership, clock, standing, heard, .. } = &self.announced;
+    async fn forget_silent(&self, heartbeats: &mut HashMap<String, (u64, Moment)>) {
+        let Announced { membership, clock, status, observed, .. } = &self.announced;
         let Ok(members) = membership.members().await else { return };
         let now = clock.moment();
-        heard.of_members(&members, now);
-        beats.retain(|node, _| members.nodes.iter().any(|member| member.node == *node));
-        for member in members.nodes.into_iter().filter(|member| member.node != standing.node) {
-            let (beat, since) = beats.entry(member.node.clone()).or_insert((member.heartbeat, now));
-            if *beat != member.heartbeat {
-                (*beat, *since) = (member.heartbeat, now);
-            } else if *beat > 0 && now.since(*since) >= silence(member.max_staleness) {
+        observed.note_members(&members, now);
+        heartbeats.retain(|node, _| members.nodes.iter().any(|member| member.node == *node));
+        for member in members.nodes.into_iter().filter(|member| member.node != status.node) {
+            let (heartbeat, since) = heartbeats.entry(member.node.clone()).or_insert((member.heartbeat, now));
+            if *heartbeat != member.heartbeat {
+                (*heartbeat, *since) = (member.heartbeat, now);
+            } else if *heartbeat > 0 && now.since(*since) >= silence(member.max_staleness) {
                 // The next one to look tries again.
-                let _suspected = membership.suspect(&member.node, *beat).await;
-            } else if *beat == 0 && now.since(*since) > member.max_staleness {
+                let _suspected = membership.suspect(&member.node, *heartbeat).await;
+            } else if *heartbeat == 0 && now.since(*since) > member.max_staleness {
                 tracing::info!(node = member.node, "a node that has been silent for long is forgotten");
-                let _forgotten = membership.forget(&member.node, *beat).await;
+                let _forgotten = membership.forget(&member.node, *heartbeat).await;
             }
         }
     }

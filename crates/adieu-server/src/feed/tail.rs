@@ -130,8 +130,8 @@ impl Tail {
         if *log == self.log { self.shown_to } else { Position::START }
     }
 
-    /// Takes in what came after [`cursor`](Self::cursor), read at `asked_at`. It is shown when [`show`](Self::show) says so.
-    pub(super) fn take(&mut self, page: Page, asked_at: Moment) {
+    /// Applies a page that came after [`cursor`](Self::cursor), read at `asked_at`. It is shown when [`show`](Self::show) says so.
+    pub(super) fn apply(&mut self, page: Page, asked_at: Moment) {
         if page.pruned_through > self.pruned_through {
             self.pruned_through = page.pruned_through;
             self.ready.clear();
@@ -170,7 +170,7 @@ impl Tail {
     }
 
     /// What there is for a follower that has read up to here.
-    pub(super) fn look(&mut self, after: &Cursor) -> Found {
+    pub(super) fn find(&mut self, after: &Cursor) -> Found {
         let position = after.position;
         if after.log != self.log || position > self.read_to || position < self.start {
             return Found::Elsewhere;

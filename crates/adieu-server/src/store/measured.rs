@@ -20,7 +20,7 @@ impl Collector for Stores {
                 "postgres_notifications_failed",
                 "Appends that other nodes could not be told of, and find when they look",
                 None,
-                &ConstCounter::new(store.untold()),
+                &ConstCounter::new(store.unannounced()),
             )?;
         }
         if let Some(store) = &self.revocations {

@@ -12,7 +12,7 @@ impl Served {
     fn follow(&self, id: &str, max_staleness: Duration, when_stale: StalePolicy, settled: &Cursor) -> Lease {
         let follower = Follower { client: "billing", id, max_staleness, when_stale };
         let lease = self.leases.renew(&follower, self.clock.moment()).unwrap();
-        self.leases.settle(&lease, settled.clone());
+        self.leases.record_applied(&lease, settled.clone());
         lease
     }
 
@@ -57,9 +57,9 @@ async fn it_waits_for_each_follower_to_say_that_it_has_it() {
     let after_a_while = async {
         sleep(Duration::from_millis(100)).await;
         let head = served.feed.hub.head().await.unwrap();
-        served.leases.settle(&first, head.clone());
+        served.leases.record_applied(&first, head.clone());
         sleep(Duration::from_millis(200)).await;
-        served.leases.settle(&second, head);
+        served.leases.record_applied(&second, head);
     };
     let ((everywhere, took), ()) = tokio::join!(served.revoke_everywhere(), after_a_while);
     assert_eq!(everywhere, counts(2, 0, 0));
@@ -77,7 +77,7 @@ async fn what_was_said_of_an_earlier_position_is_no_acknowledgement() {
         for _ in 0..50 {
             sleep(Duration::from_millis(100)).await;
             served.leases.renew(&follower, served.clock.moment()).unwrap();
-            served.leases.settle(&lease, before.clone());
+            served.leases.record_applied(&lease, before.clone());
         }
     };
     // It still sends requests, but its knowledge is from before: it rejects tokens once that is older than its bound.

@@ -84,7 +84,7 @@ impl Import {
     async fn read(&mut self, mut lines: Lines<Box<dyn BufRead>>) -> anyhow::Result<()> {
         while let Some((number, record)) = lines.next()? {
             for name in lines.take_ignored() {
-                self.progress.say(&format!("note: {name} is ignored"));
+                self.progress.print(&format!("note: {name} is ignored"));
             }
             match record {
                 Ok(record) => self.waiting.push((number, self.account(record))),
@@ -129,7 +129,7 @@ impl Import {
         match self.output.reader() {
             Reader::Machine => self.output.object(&json!({ "line": number, "error": error })),
             Reader::Person => {
-                self.progress.say(&format!("line {number}: {error}"));
+                self.progress.print(&format!("line {number}: {error}"));
                 Ok(())
             }
         }
