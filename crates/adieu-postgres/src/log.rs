@@ -14,11 +14,11 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
-use tokio::time::Instant;
 
 use super::{Postgres, changes::Changes, from_time, invalid, rows, to_text, to_time};
 use adieu::{
     Error,
+    engine::Polling,
     restore::LogState,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
@@ -28,11 +28,8 @@ use adieu::{
 const PAGE: usize = 2_048;
 /// Entries one step of pruning removes: a few milliseconds of the writers' time.
 const PRUNE_STEP: usize = 256;
-/// How often a waiting reader looks for what another process has appended, whether it was told or not.
-const POLL: Duration = Duration::from_millis(100);
-/// How long a waiting reader lets appends add up: to read after every commit of a burst would take the time of those who
-/// append.
-const BURST: Duration = Duration::from_millis(2);
+/// How a reader waits for entries of this process and of others.
+const POLLING: Polling = Polling { interval: Duration::from_millis(100), burst: Duration::from_millis(2) };
 
 #[async_trait]
 impl RevocationLog for Postgres {
@@ -46,20 +43,7 @@ impl RevocationLog for Postgres {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let started = Instant::now();
-        let mut appended = self.inner.appended.subscribe();
-        loop {
-            appended.borrow_and_update();
-            let page = self.read_now(after).await?;
-            let left = wait.saturating_sub(started.elapsed());
-            if !page.entries.is_empty() || page.from_start || left.is_zero() {
-                return Ok(page);
-            }
-            // Whichever comes first: somebody has told us of an append, or it is time to look.
-            if tokio::time::timeout(left.min(POLL), appended.changed()).await.is_ok() {
-                tokio::time::sleep(left.min(BURST)).await;
-            }
-        }
+        POLLING.read(self.inner.appended.subscribe(), wait, || self.read_now(after)).await
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Value;
-use tokio::time::Instant;
 
 use super::{Redis, codec, commit::Commit, connection::Ask, durability::incarnation, invalid};
 use adieu::{
     Error,
+    engine::Polling,
     restore::LogState,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
@@ -18,8 +18,8 @@ use adieu::{
 const PAGE: usize = 2_048;
 /// Entries one step of pruning removes.
 const PRUNE_STEP: usize = 256;
-/// How often a waiting reader looks by itself, should nobody wake it.
-const POLL: Duration = Duration::from_millis(250);
+/// How a reader waits; the task that wakes it lets a burst pass.
+const POLLING: Polling = Polling { interval: Duration::from_millis(250), burst: Duration::ZERO };
 
 /// What was found: the state of the log, and entries.
 struct Found {
@@ -35,19 +35,8 @@ impl RevocationLog for Redis {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let started = Instant::now();
-        let mut woken = self.shared.woken.subscribe();
-        loop {
-            woken.borrow_and_update();
-            // Each look is a question that is asked after the call began. That somebody was woken proves nothing.
-            let page = self.read_now(after).await?;
-            let left = wait.saturating_sub(started.elapsed());
-            if !page.entries.is_empty() || page.from_start || left.is_zero() {
-                return Ok(page);
-            }
-            // Either way it is time to look again.
-            let _ = tokio::time::timeout(left.min(POLL), woken.changed()).await;
-        }
+        // Each answer is to a request of this call: a notification alone proves nothing.
+        POLLING.read(self.shared.woken.subscribe(), wait, || self.read_now(after)).await
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {

@@ -4,22 +4,19 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use rusqlite::params;
-use tokio::time::Instant;
 
 use super::{Sqlite, from_time, rows};
 use adieu::{
     Error,
+    engine::Polling,
     revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
 };
 
 /// Entries one step of pruning removes: less than a millisecond of the writer's time.
 const PRUNE_STEP: usize = 256;
-/// How often a waiting reader looks for what another process has appended.
-const POLL: Duration = Duration::from_millis(100);
-/// How long a waiting reader lets appends of this process add up: to read after every commit of a burst would take the
-/// time of those who append.
-const BURST: Duration = Duration::from_millis(2);
+/// How a reader waits for entries: only appends of this process notify it.
+const POLLING: Polling = Polling { interval: Duration::from_millis(100), burst: Duration::from_millis(2) };
 
 #[async_trait]
 impl RevocationLog for Sqlite {
@@ -38,24 +35,15 @@ impl RevocationLog for Sqlite {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let started = Instant::now();
-        let mut appended = self.appended.subscribe();
-        loop {
-            appended.borrow_and_update();
+        let read = || async {
             let page = self.read_now(after).await?;
             if page.complete {
                 // Nobody may take an index for complete that comes from a damaged file.
                 self.checked().await?;
             }
-            let left = wait.saturating_sub(started.elapsed());
-            if !page.entries.is_empty() || page.from_start || left.is_zero() {
-                return Ok(page);
-            }
-            // Whichever comes first: this process appended, or it is time to see whether another has.
-            if tokio::time::timeout(left.min(POLL), appended.changed()).await.is_ok() {
-                tokio::time::sleep(left.min(BURST)).await;
-            }
-        }
+            Ok(page)
+        };
+        POLLING.read(self.appended.subscribe(), wait, read).await
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
