@@ -7,13 +7,18 @@ use std::{
 };
 
 use adieu::{
-    Issuer, Node, Subject,
+    Node,
     revocation::RevokedBy,
     session::{LoggedOut, Scope, SessionError, TokenPair},
     token::TokenError,
 };
 use adieu_conformance::{Place, suite};
 use adieu_postgres::Postgres;
+use test_servers::{
+    TEST_TIMEOUT, recovers,
+    story::{self, refresh, refusal, try_log_in},
+    until,
+};
 
 /// A separate server for each test.
 struct Server(test_servers::Postgres);
@@ -32,41 +37,23 @@ impl Place for Server {
 
 suite!(postgres: Server, restore);
 
-const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-
 async fn start(server: &test_servers::Postgres, mark: &Path) -> Node {
-    let store = Postgres::connect(&server.url()).await.unwrap();
-    Node::builder(Issuer::new("https://adieu.test").unwrap()).with_high_water(mark).start(store).await.unwrap()
+    story::start(Postgres::connect(&server.url()).await.unwrap(), Some(mark)).await
 }
 
 async fn log_in(node: &Node) -> TokenPair {
-    let started = Instant::now();
-    loop {
-        let subject = Subject::new("jose").unwrap();
-        match node.sessions().log_in(subject).await {
-            Ok(tokens) => return tokens,
-            Err(error) => assert!(started.elapsed() < TEST_TIMEOUT, "{error:?}"),
-        }
-    }
+    recovers(async || try_log_in(node).await).await
 }
 
 async fn log_out(node: &Node, tokens: &TokenPair) {
     node.sessions().log_out(&tokens.access, Scope::This).await.unwrap();
 }
 
-fn refusal(node: &Node, tokens: &TokenPair) -> Option<TokenError> {
-    node.verifier().verify(&tokens.access).err()
-}
-
 async fn assert_all_is_revoked(node: &Node, before: &[&TokenPair]) {
     assert!(node.restored_at().is_some());
     for tokens in before {
         assert_eq!(refusal(node, tokens), Some(TokenError::Revoked(RevokedBy::Everything)));
-        let renewed = match node.sessions().inspect(&tokens.refresh) {
-            Ok(token) => node.sessions().refresh(&token).await.is_ok(),
-            Err(_) => false,
-        };
-        assert!(!renewed);
+        assert!(!refresh(node, tokens).await);
     }
     assert_eq!(refusal(node, &log_in(node).await), None);
 }
@@ -80,11 +67,7 @@ async fn while_every_node_was_down() {
     let (left, stayed) = (log_in(&nodes[0]).await, log_in(&nodes[0]).await);
     let copy = server.copy_data();
     log_out(&nodes[0], &left).await;
-    let started = Instant::now();
-    while refusal(&nodes[1], &left).is_none() {
-        assert!(started.elapsed() < TEST_TIMEOUT);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the other node refuses", async || refusal(&nodes[1], &left).is_some()).await;
     drop(nodes);
     server.stop().await;
     server.put_back(&copy);
@@ -114,11 +97,7 @@ async fn while_nodes_run_and_whether_or_not_others_go_on_with_it_first() {
         let (left, stayed) = (log_in(&node).await, log_in(&node).await);
         let copy = server.copy_data();
         log_out(&node, &left).await;
-        let started = Instant::now();
-        while refusal(&late, &left).is_none() {
-            assert!(started.elapsed() < TEST_TIMEOUT);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the other node refuses", async || refusal(&late, &left).is_some()).await;
         // Time for the mark to record the entry.
         tokio::time::sleep(Duration::from_secs(1)).await;
         server.stop().await;

@@ -16,7 +16,6 @@ use std::{
     collections::HashMap,
     env,
     path::Path,
-    process::Stdio,
     sync::{Arc, OnceLock, atomic::AtomicBool, atomic::AtomicUsize, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -33,10 +32,10 @@ use adieu_server::{
     node::Node,
 };
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use test_servers::adieu::Adieu;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
-    process::{Child, Command},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
@@ -89,13 +88,12 @@ async fn measure_snapshot(entries: usize) {
     node.close().await;
     drop(node);
 
-    let (server, address) = start(&folder.path().join("data")).await;
+    let server = start(&folder.path().join("data")).await;
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
         let started = Instant::now();
         let issuer = Issuer::new("adieu").unwrap();
-        let service =
-            Service::builder(issuer, format!("http://{address}"), "bench", secret.clone().into()).start().unwrap();
+        let service = Service::builder(issuer, server.url(""), "bench", secret.clone().into()).start().unwrap();
         service.ready().await.unwrap();
         took.push(started.elapsed());
         assert_eq!(service.verifier().index().stats().entries, entries);
@@ -129,7 +127,7 @@ struct Logouts {
 async fn measure(followers: usize, rate: usize, seconds: usize) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (authorization, logouts) = prepare(&folder.path().join("data"), rate * seconds).await;
-    let (server, address) = start(&folder.path().join("data")).await;
+    let server = start(&folder.path().join("data")).await;
     let logouts = Arc::new(logouts);
     let (answers, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
 
@@ -137,7 +135,7 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
     let ready = Arc::new(AtomicUsize::new(0));
     for number in 0..followers {
         let follower = Follower {
-            stream: BufReader::new(TcpStream::connect(&address).await.unwrap()),
+            stream: BufReader::new(TcpStream::connect(server.address()).await.unwrap()),
             head: format!("Host: adieu\r\nAuthorization: Basic {authorization}\r\n\r\n"),
             lease: format!("follower=bench-{number}&max_staleness=2000"),
         };
@@ -153,14 +151,14 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
 
-    let pid = server.id().unwrap();
+    let pid = server.pid();
     let before = (Instant::now(), cpu(pid), cpu(std::process::id()), answers.load(Ordering::SeqCst));
     let next = Arc::new(AtomicUsize::new(0));
     let pace = Arc::new(tokio::sync::Mutex::new(interval(Duration::from_secs(1) / u32::try_from(rate).unwrap())));
     pace.lock().await.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
-        let (logouts, next, pace, address) = (logouts.clone(), next.clone(), pace.clone(), address.clone());
+        let (logouts, next, pace, address) = (logouts.clone(), next.clone(), pace.clone(), server.address().to_owned());
         callers.spawn(async move {
             let mut stream = BufReader::new(TcpStream::connect(&address).await.unwrap());
             loop {
@@ -232,26 +230,8 @@ async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
     (BASE64_STANDARD.encode(format!("bench:{secret}")), logouts)
 }
 
-async fn start(data: &Path) -> (Child, String) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_adieu"))
-        .env_remove("ADIEU_BENCH_ONLY")
-        .env_remove("ADIEU_BENCH_SECONDS")
-        .env("ADIEU_LISTEN", "127.0.0.1:0")
-        .env("ADIEU_DATA", data)
-        .env("ADIEU_LOG_LEVEL", "error")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    loop {
-        let line = lines.next_line().await.unwrap().expect("the server says where it listens");
-        if let Some((_, address)) = line.split_once("listens on http://") {
-            let address = address.to_owned();
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (process, address);
-        }
-    }
+async fn start(data: &Path) -> Adieu {
+    Adieu::new(env!("CARGO_BIN_EXE_adieu")).with_data(data).start().await
 }
 
 struct Follower {

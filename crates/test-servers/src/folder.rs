@@ -14,7 +14,10 @@ pub struct Copy(TempDir);
 impl Copy {
     pub(crate) fn of(data: &Path) -> Self {
         let folder = temporary();
-        copy(data, &folder.path().join("data"));
+        let copied = folder.path().join("data");
+        copy(data, &copied);
+        // The lock of a running PostgreSQL is not part of its data.
+        let _ = std::fs::remove_file(copied.join("postmaster.pid"));
         Self(folder)
     }
 

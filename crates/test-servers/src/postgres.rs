@@ -11,55 +11,93 @@ use std::{
 use rustix::process::{Signal, getuid};
 
 use crate::{
-    folder::{self, Copy, as_server_user},
+    folder::{self, as_server_user},
     process::Process,
+    server::{Engine, Server},
+    wait::TEST_TIMEOUT,
 };
 
 /// The superuser. Connections need the password, so that a test can check that it is never shown.
 pub(crate) const USER: &str = "adieu";
 pub(crate) const PASSWORD: &str = "postgres-password";
 
-/// Only reached by a test that hangs.
-const TIMEOUT: Duration = Duration::from_secs(60);
-
 /// A PostgreSQL server for one test; stopped when dropped.
+pub type Postgres = Server<PostgresEngine>;
+
+/// The programs of PostgreSQL.
 #[derive(Debug)]
-pub struct Postgres {
-    process: Process,
-    configuration: Vec<(String, String)>,
+pub enum PostgresEngine {}
+
+impl Engine for PostgresEngine {
+    const STOP: Signal = Signal::INT;
+
+    async fn prepare(process: &Process) {
+        let template = tokio::task::spawn_blocking(template).await.expect("a template");
+        share(process);
+        folder::copy(&template, &process.folder().join("data"));
+    }
+
+    fn command(server: &Postgres) -> Command {
+        let mut command = as_server_user(&installed("postgres"));
+        command.arg("-D").arg(server.data()).args(["-p", &server.port().to_string()]);
+        let fixed = [
+            ("listen_addresses", "127.0.0.1"),
+            ("unix_socket_directories", ""),
+            // For many concurrent tests, each with pools.
+            ("max_connections", "400"),
+        ];
+        let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        for (name, value) in fixed.iter().chain(&server.configuration) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        command
+    }
+
+    /// Names an existing database.
+    fn url(server: &Postgres) -> String {
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", server.port())
+    }
+
+    async fn answers(url: &str) -> bool {
+        let asked = tokio::process::Command::new(installed("pg_isready")).args(["--quiet", "--dbname", url]).status();
+        asked.await.expect("pg_isready").success()
+    }
+
+    async fn standby(primary: &Postgres) -> Postgres {
+        let process = Process::new();
+        share(&process);
+        primary.copy_data().put_in(&process.folder().join("data"));
+        let connection =
+            format!("host=127.0.0.1 port={} user={USER} password={PASSWORD} application_name=standby", primary.port());
+        let mut configuration = primary.configuration.clone();
+        configuration.push(("primary_conninfo".to_owned(), connection));
+        let mut standby = Postgres::stopped(process, configuration);
+        File::create(standby.data().join("standby.signal")).expect("a file that makes it a standby");
+        standby.start_again().await;
+        primary.until("SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')").await;
+        primary.caught_up().await;
+        standby
+    }
+
+    async fn cut_off(standby: &mut Postgres) {
+        standby.stop().await;
+    }
+
+    async fn promote(standby: &mut Postgres) {
+        if standby.pid().is_none() {
+            standby.start_again().await;
+        }
+        assert_eq!(standby.sql("SELECT pg_promote()").await, "t");
+        standby.sql("CHECKPOINT").await;
+    }
+}
+
+/// Lets the user that the server runs as read the folder, which it does not own.
+fn share(process: &Process) {
+    fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
 }
 
 impl Postgres {
-    /// Starts a server.
-    ///
-    /// # Panics
-    /// If PostgreSQL is not installed or does not start.
-    pub async fn start() -> Self {
-        Self::start_with(&[]).await
-    }
-
-    /// Starts a server with these settings of `postgresql.conf`.
-    ///
-    /// # Panics
-    /// Those of [`Postgres::start`].
-    pub async fn start_with(configuration: &[(&str, &str)]) -> Self {
-        let process = Process::new();
-        let configuration = configuration.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let template = tokio::task::spawn_blocking(template).await.expect("a template");
-        // The server runs as another user than the owner of the folder.
-        fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
-        folder::copy(&template, &process.folder().join("data"));
-        let mut postgres = Self { process, configuration };
-        postgres.start_again().await;
-        postgres
-    }
-
-    /// Returns its URL, with name, password and an existing database.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/postgres", self.port())
-    }
-
     /// Returns its version as a number: 150013 is 15.13.
     ///
     /// # Panics
@@ -72,106 +110,6 @@ impl Postgres {
         let (major, minor) = version.and_then(|version| version.split_once('.')).expect("a version with a dot");
         let number = |text: &str| text.parse::<u32>().expect("a number");
         number(major) * 10_000 + number(minor)
-    }
-
-    /// Returns its port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.process.port.number()
-    }
-
-    /// Returns its first process; `None` while it is stopped.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.process.pid()
-    }
-
-    /// Returns its log.
-    #[must_use]
-    pub fn log(&self) -> String {
-        self.process.log()
-    }
-
-    /// Stops it cleanly, without waiting for clients.
-    pub async fn stop(&mut self) {
-        self.process.stop(Signal::INT).await;
-    }
-
-    /// Kills all its processes by SIGKILL.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
-    /// Freezes all its processes; its port still accepts connections.
-    pub fn freeze(&self) {
-        self.process.freeze();
-    }
-
-    /// Resumes all its processes.
-    pub fn thaw(&self) {
-        self.process.thaw();
-    }
-
-    /// Starts it on the same port, with its existing data.
-    ///
-    /// # Panics
-    /// If it is running, or does not start.
-    pub async fn start_again(&mut self) {
-        let mut command = as_server_user(&installed("postgres"));
-        command.arg("-D").arg(self.data()).args(["-p", &self.port().to_string()]);
-        let fixed = [
-            ("listen_addresses", "127.0.0.1"),
-            ("unix_socket_directories", ""),
-            // For many concurrent tests, each with pools.
-            ("max_connections", "400"),
-        ];
-        let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        for (name, value) in fixed.iter().chain(&self.configuration) {
-            command.arg("-c").arg(format!("{name}={value}"));
-        }
-        self.process.spawn(command);
-        let url = self.url();
-        self.process.ready(async || answers(&url).await).await;
-    }
-
-    /// Returns a copy of its data as of one moment, even while it runs: as a power failure would leave it.
-    #[must_use]
-    pub fn copy_data(&self) -> Copy {
-        self.freeze();
-        let copy = Copy::of(&self.data());
-        self.thaw();
-        copy
-    }
-
-    /// Replaces its data with a copy.
-    ///
-    /// # Panics
-    /// If it is running.
-    pub fn put_back(&mut self, copy: &Copy) {
-        assert!(self.pid().is_none(), "the server is running");
-        copy.put_back(&self.data());
-        let _ = fs::remove_file(self.data().join("postmaster.pid"));
-    }
-
-    /// Starts a standby that streams from this server.
-    ///
-    /// # Panics
-    /// If it does not start, or does not catch up.
-    pub async fn standby(&self) -> Self {
-        let process = Process::new();
-        fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
-        self.copy_data().put_in(&process.folder().join("data"));
-        let primary =
-            format!("host=127.0.0.1 port={} user={USER} password={PASSWORD} application_name=standby", self.port());
-        let mut configuration = self.configuration.clone();
-        configuration.push(("primary_conninfo".to_owned(), primary));
-        let mut standby = Self { process, configuration };
-        let _ = fs::remove_file(standby.data().join("postmaster.pid"));
-        File::create(standby.data().join("standby.signal")).expect("a file that makes it a standby");
-        standby.start_again().await;
-        self.until("SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')").await;
-        self.caught_up().await;
-        standby
     }
 
     /// Waits until every standby has everything that has been committed so far.
@@ -187,26 +125,9 @@ impl Postgres {
     async fn until(&self, question: &str) {
         let started = Instant::now();
         while self.sql(question).await != "t" {
-            assert!(started.elapsed() < TIMEOUT, "never: {question}: {}", self.log());
+            assert!(started.elapsed() < TEST_TIMEOUT, "never: {question}: {}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// Kills the server and promotes a standby of it, under this server's address.
-    ///
-    /// # Panics
-    /// If the standby cannot be promoted, or does not start.
-    pub async fn fail_over_to(&mut self, mut standby: Self) {
-        self.kill();
-        if standby.pid().is_none() {
-            standby.start_again().await;
-        }
-        assert_eq!(standby.sql("SELECT pg_promote()").await, "t");
-        // Also in the files.
-        standby.sql("CHECKPOINT").await;
-        standby.stop().await;
-        self.put_back(&Copy::of(&standby.data()));
-        self.start_again().await;
     }
 
     /// Returns the result of a statement as text.
@@ -252,15 +173,6 @@ impl Postgres {
         let mut command = tokio::process::Command::new(installed(program));
         command.arg("--dbname").arg(self.url()).args(options).output().await.expect("a program")
     }
-
-    fn data(&self) -> PathBuf {
-        self.process.folder().join("data")
-    }
-}
-
-async fn answers(url: &str) -> bool {
-    let asked = tokio::process::Command::new(installed("pg_isready")).args(["--quiet", "--dbname", url]).status();
-    asked.await.expect("pg_isready").success()
 }
 
 /// Creates a database on the server at a URL.

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -16,10 +16,8 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use crate::{folder, port::Port};
+use crate::{folder, port::Port, wait::TEST_TIMEOUT};
 
-/// The timeout of starting or stopping a server. Long, for busy machines.
-const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until the process at the other end of its standard input ends, in whatever way, and then cleans up. It recognizes
@@ -40,7 +38,7 @@ done
 
 /// A folder, a port, and the server that runs there.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     pub(crate) port: Port,
     child: Option<Child>,
     /// Dropped after the guard.
@@ -72,6 +70,10 @@ impl Process {
         self.folder().join("log")
     }
 
+    fn open_log(&self) -> File {
+        File::options().append(true).create(true).open(self.log_file()).expect("a log file")
+    }
+
     /// Returns the server's output so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
@@ -85,13 +87,18 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
-    pub(crate) fn spawn(&mut self, mut command: Command) {
+    pub(crate) fn spawn(&mut self, command: Command) {
+        let log = self.open_log();
+        self.spawn_with(command, log.into());
+    }
+
+    /// Like [`spawn`](Self::spawn), but only the standard error goes to the log.
+    pub(crate) fn spawn_with(&mut self, mut command: Command, stdout: Stdio) {
         assert!(self.child.is_none(), "the server is running");
-        let log = File::options().append(true).create(true).open(self.log_file()).expect("a log file");
         let child = command
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log file"))
-            .stderr(log)
+            .stdout(stdout)
+            .stderr(self.open_log())
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -99,27 +106,38 @@ impl Process {
     }
 
     /// Waits until the server answers.
-    pub(crate) async fn ready(&mut self, mut answers: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn ready(&mut self, answers: impl AsyncFnMut() -> bool) {
+        if let Some(status) = self.ready_or_ended(answers).await {
+            panic!("the server has ended ({status}): {}", self.log());
+        }
+    }
+
+    /// Waits until the server answers or ends; returns its status if it has ended.
+    pub(crate) async fn ready_or_ended(&mut self, mut answers: impl AsyncFnMut() -> bool) -> Option<ExitStatus> {
         let started = Instant::now();
         while !answers().await {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait().expect("the state of a child")
             {
                 self.child = None;
-                panic!("the server has ended ({status}): {}", self.log());
+                return Some(status);
             }
-            assert!(started.elapsed() < TIMEOUT, "the server does not answer: {}", self.log());
+            assert!(started.elapsed() < TEST_TIMEOUT, "the server does not answer: {}", self.log());
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+        None
     }
 
-    /// Asks the server to end, and waits until it has ended.
-    pub(crate) async fn stop(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
+    /// Asks the server to end, and waits until it has ended; returns its status if it was running.
+    pub(crate) async fn stop(&mut self, signal: Signal) -> Option<ExitStatus> {
+        let mut child = self.child.take()?;
         send(child.id(), signal);
         let started = Instant::now();
-        while child.try_wait().expect("the state of a child").is_none() {
-            if started.elapsed() > TIMEOUT {
+        loop {
+            if let Some(status) = child.try_wait().expect("the state of a child") {
+                return Some(status);
+            }
+            if started.elapsed() > TEST_TIMEOUT {
                 self.child = Some(child);
                 panic!("the server does not stop: {}", self.log());
             }
@@ -153,7 +171,7 @@ impl Process {
     }
 
     /// Signals the first process before its children: once it is stopped, it starts no more.
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let Some(first) = self.pid() else { return };
         send(first, signal);
         for other in children(first) {
@@ -181,7 +199,7 @@ fn wait_until_stopped(child: u32) {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z']))
     };
     while is_running() {
-        assert!(started.elapsed() < TIMEOUT, "the server does not stop");
+        assert!(started.elapsed() < TEST_TIMEOUT, "the server does not stop");
         std::thread::sleep(POLL_INTERVAL);
     }
 }

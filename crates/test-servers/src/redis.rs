@@ -13,101 +13,30 @@ use tokio::{
 };
 
 use crate::{
-    folder::{self, Copy},
+    folder,
     process::Process,
+    server::{Engine, Server},
+    wait::TEST_TIMEOUT,
 };
 
-/// Only reached by a test that hangs.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// A Redis server for one test (or Valkey, if that is installed); stopped when dropped. It syncs every write to its append-only
+/// file.
+pub type Redis = Server<RedisEngine>;
 
-/// A Redis server for one test (or Valkey, if that is installed); stopped when dropped.
+/// The program of Redis or Valkey.
 #[derive(Debug)]
-pub struct Redis {
-    process: Process,
-    configuration: Vec<(String, String)>,
-}
+pub enum RedisEngine {}
 
-impl Redis {
-    /// Starts a server that syncs every write to its append-only file.
-    ///
-    /// # Panics
-    /// If neither Redis nor Valkey is installed, or it does not start.
-    pub async fn start() -> Self {
-        Self::start_with(&[]).await
-    }
+impl Engine for RedisEngine {
+    const STOP: Signal = Signal::TERM;
 
-    /// Starts a server with these settings of `redis.conf`, after those that make it durable.
-    ///
-    /// # Panics
-    /// Those of [`Redis::start`].
-    pub async fn start_with(configuration: &[(&str, &str)]) -> Self {
-        let process = Process::new();
+    async fn prepare(process: &Process) {
         std::fs::create_dir(process.folder().join("data")).expect("a folder for data");
-        let configuration = configuration.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let mut redis = Self { process, configuration };
-        redis.start_again().await;
-        redis
     }
 
-    /// Returns its URL, with the password if `requirepass` was set.
-    #[must_use]
-    pub fn url(&self) -> String {
-        match self.setting("requirepass") {
-            Some(password) => format!("redis://:{password}@127.0.0.1:{}/", self.port()),
-            None => format!("redis://127.0.0.1:{}/", self.port()),
-        }
-    }
-
-    /// Returns its port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.process.port.number()
-    }
-
-    /// Returns its process; `None` while it is stopped.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.process.pid()
-    }
-
-    /// Returns its log.
-    #[must_use]
-    pub fn log(&self) -> String {
-        self.process.log()
-    }
-
-    /// Stops it cleanly.
-    pub async fn stop(&mut self) {
-        self.process.stop(Signal::TERM).await;
-    }
-
-    /// Kills it by SIGKILL.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
-    /// Freezes it; its port still accepts connections.
-    pub fn freeze(&self) {
-        self.process.freeze();
-    }
-
-    /// Resumes it.
-    pub fn thaw(&self) {
-        self.process.thaw();
-    }
-
-    /// Starts it on the same port, with its existing data.
-    ///
-    /// # Panics
-    /// If it is running, or does not start.
-    pub async fn start_again(&mut self) {
-        self.spawn();
-        self.answers().await;
-    }
-
-    fn spawn(&mut self) {
+    fn command(server: &Redis) -> Command {
         let mut command = Command::new(installed());
-        let (port, data) = (self.port().to_string(), self.data());
+        let (port, data) = (server.port().to_string(), server.data());
         let fixed = [
             ("port", port.as_str()),
             ("bind", "127.0.0.1"),
@@ -117,19 +46,43 @@ impl Redis {
             ("save", ""),
         ];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        for (name, value) in fixed.iter().chain(&self.configuration) {
+        for (name, value) in fixed.iter().chain(&server.configuration) {
             // One argument per word: Redis 6.2 does not split a value.
             command.arg(format!("--{name}")).args(value.split(' '));
         }
-        self.process.spawn(command);
+        command
     }
 
-    async fn answers(&mut self) {
-        let address = self.process.address();
-        let password = self.setting("requirepass").map(str::to_owned);
-        self.process.ready(async || says(address, password.as_deref(), "+PONG").await).await;
+    fn url(server: &Redis) -> String {
+        match server.setting("requirepass") {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{}/", server.port()),
+            None => format!("redis://127.0.0.1:{}/", server.port()),
+        }
     }
 
+    async fn answers(url: &str) -> bool {
+        says(url, "+PONG").await
+    }
+
+    async fn standby(primary: &Redis) -> Redis {
+        let replica = Redis::start().await;
+        replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
+        replica.until("replication", &["master_link_status:up"]).await;
+        primary.command(&["WAIT", "1", "0"]).await;
+        // The received data is in its own file, too.
+        replica.until("persistence", &["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]).await;
+        replica
+    }
+
+    async fn cut_off(standby: &mut Redis) {
+        standby.command(&["REPLICAOF", "NO", "ONE"]).await;
+    }
+
+    /// Its files do not say what it is.
+    async fn promote(_standby: &mut Redis) {}
+}
+
+impl Redis {
     /// Starts it on the same port, with its existing data, and returns while it is loading: for a minute per thousand keys,
     /// or until [`loads_at_once`](Self::loads_at_once).
     ///
@@ -141,10 +94,10 @@ impl Redis {
         for (name, value) in [("key-load-delay", "60000"), ("loading-process-events-interval-bytes", "1024")] {
             self.configuration.push((name.to_owned(), value.to_owned()));
         }
-        self.spawn();
+        self.process.spawn(RedisEngine::command(self));
         self.configuration = before;
-        let address = self.process.address();
-        self.process.ready(async || says(address, None, "-LOADING").await).await;
+        let url = self.url();
+        self.process.ready(async || says(&url, "-LOADING").await).await;
     }
 
     /// Makes it rewrite its data as a snapshot that is loaded key by key.
@@ -163,54 +116,6 @@ impl Redis {
         self.answers().await;
     }
 
-    /// Returns a copy of its data as of one moment, even while it runs: as a power failure would leave it.
-    #[must_use]
-    pub fn copy_data(&self) -> Copy {
-        self.freeze();
-        let copy = Copy::of(&self.data());
-        self.thaw();
-        copy
-    }
-
-    /// Replaces its data with a copy.
-    ///
-    /// # Panics
-    /// If it is running.
-    pub fn put_back(&mut self, copy: &Copy) {
-        assert!(self.pid().is_none(), "the server is running");
-        copy.put_back(&self.data());
-    }
-
-    /// Starts a replica of this server that has all of its data now, and keeps receiving.
-    ///
-    /// # Panics
-    /// If it does not start, or does not catch up.
-    pub async fn replica(&self) -> Self {
-        let replica = Self::start().await;
-        replica.command(&["REPLICAOF", "127.0.0.1", &self.port().to_string()]).await;
-        replica.until("replication", &["master_link_status:up"]).await;
-        self.command(&["WAIT", "1", "0"]).await;
-        // The received data is in its own file, too.
-        replica.until("persistence", &["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]).await;
-        replica
-    }
-
-    /// Cuts a replica's link: it no longer receives its primary's writes.
-    pub async fn leave(&self) {
-        self.command(&["REPLICAOF", "NO", "ONE"]).await;
-    }
-
-    /// Kills the server and lets a replica of it take over, under this server's address.
-    ///
-    /// # Panics
-    /// If the replica cannot be stopped, or does not start.
-    pub async fn fail_over_to(&mut self, mut replica: Self) {
-        self.kill();
-        replica.stop().await;
-        self.put_back(&replica.copy_data());
-        self.start_again().await;
-    }
-
     /// Waits until a section of `INFO` has all of these fields.
     async fn until(&self, section: &str, fields: &[&str]) {
         let started = Instant::now();
@@ -219,7 +124,7 @@ impl Redis {
             if fields.iter().all(|field| info.contains(field)) {
                 return;
             }
-            assert!(started.elapsed() < TIMEOUT, "never: {fields:?}: {info}");
+            assert!(started.elapsed() < TEST_TIMEOUT, "never: {fields:?}: {info}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -249,16 +154,18 @@ impl Redis {
         answer.trim_end().to_owned()
     }
 
-    fn data(&self) -> PathBuf {
-        self.process.folder().join("data")
-    }
-
     fn setting(&self, name: &str) -> Option<&str> {
         self.configuration.iter().find(|(setting, _)| setting == name).map(|(_, value)| value.as_str())
     }
 }
 
-async fn says(address: std::net::SocketAddr, password: Option<&str>, expected: &str) -> bool {
+/// Returns whether the server at this URL answers `PING` like this.
+async fn says(url: &str, expected: &str) -> bool {
+    let place = url.trim_start_matches("redis://").trim_end_matches('/');
+    let (password, address) = match place.rsplit_once('@') {
+        Some((password, address)) => (password.strip_prefix(':'), address),
+        None => (None, place),
+    };
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         let mut answer = [0; 64];

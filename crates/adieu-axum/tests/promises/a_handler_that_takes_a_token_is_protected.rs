@@ -3,72 +3,43 @@
 
 use std::{
     io,
+    ops::Deref,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use adieu::{
-    Issuer, Subject,
-    revocation::{Freshness, Index},
-    session::{Scope, SessionSettings, Sessions, TokenPair},
-    store::Memory,
-    time::{Clock, ManualClock, Timestamp},
-    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
-};
+use adieu::session::{Scope, TokenPair};
 use adieu_axum::{AccessToken, BearerToken, FreshAccessToken, REJECTION_LOG_TARGET};
 use axum::{
     Router,
-    body::{Body, to_bytes},
-    http::{Request, header},
     routing::{get, post},
 };
-use tower::ServiceExt as _;
 
-const MAX_STALENESS: Duration = Duration::from_secs(2);
+use crate::support::{self, send};
 
 struct App {
-    clock: ManualClock,
-    freshness: Freshness,
-    sessions: Arc<Sessions>,
+    app: support::App,
     router: Router,
+}
+
+impl Deref for App {
+    type Target = support::App;
+
+    fn deref(&self) -> &support::App {
+        &self.app
+    }
 }
 
 impl App {
     fn new() -> Self {
-        let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
-        let issuer = Issuer::new("https://adieu.test").unwrap();
-        let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
-        let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
-        let freshness = Freshness::never();
-        freshness.complete_at(clock.moment());
-        let verifier = Verifier::new(
-            Decoder::new(Rules::new(issuer.clone()), keys),
-            Arc::new(Index::new(clock.now())),
-            freshness.clone(),
-            Arc::new(clock.clone()),
-            MAX_STALENESS,
-            StalePolicy::Refuse,
-        );
-        let sessions = Sessions::new(
-            Arc::new(Memory::new()),
-            Arc::new(verifier),
-            key,
-            SessionSettings::new(issuer),
-            Arc::new(clock.clone()),
-        );
-        let sessions = Arc::new(sessions.unwrap());
+        let app = support::App::new();
         let router = Router::new()
             .route("/access", get(async |token: AccessToken| token.subject().to_string()))
             .route("/fresh", get(async |token: FreshAccessToken| token.subject().to_string()))
             .route("/optional", get(async |token: Option<AccessToken>| format!("{}", token.is_some())))
             .route("/bearer", post(async |token: BearerToken| format!("{token:?} {}", token.as_str().len())))
-            .with_state(Arc::clone(&sessions));
-        Self { clock, freshness, sessions, router }
-    }
-
-    async fn log_in(&self) -> TokenPair {
-        let subject = Subject::new("jose").unwrap();
-        self.sessions.log_in(subject).await.unwrap()
+            .with_state(Arc::clone(&app.sessions));
+        Self { app, router }
     }
 
     async fn refreshed(&self, pair: &TokenPair) -> TokenPair {
@@ -76,25 +47,13 @@ impl App {
         self.sessions.refresh(&token).await.unwrap()
     }
 
-    /// Advances time, while this node keeps up with every logout.
-    fn pass(&self, time: Duration) {
-        self.clock.advance(time);
-        self.freshness.complete_at(self.clock.moment());
-    }
-
     /// Returns status, body and challenge.
     async fn get(&self, path: &str, authorization: &[&str]) -> String {
         let method = if path == "/bearer" { "POST" } else { "GET" };
-        let mut request = Request::builder().method(method).uri(path);
-        for value in authorization {
-            request = request.header(header::AUTHORIZATION, *value);
-        }
-        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = String::from_utf8(to_bytes(body, 65_536).await.unwrap().to_vec()).unwrap();
-        let header = |name| parts.headers.get(name).map_or("", |value: &header::HeaderValue| value.to_str().unwrap());
-        let answer = format!("{} {body} {}", parts.status.as_u16(), header(header::WWW_AUTHENTICATE));
-        format!("{answer}{}", header(header::RETRY_AFTER)).trim_end().to_owned()
+        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+        let answer = send(&self.router, &format!("{method} {path}"), &headers, "").await;
+        let (challenge, retry_after) = (answer.header("www-authenticate"), answer.header("retry-after"));
+        format!("{} {challenge}{retry_after}", answer.text()).trim_end().to_owned()
     }
 
     async fn get_with(&self, path: &str, token: &str) -> String {
@@ -196,7 +155,7 @@ async fn a_token_from_a_refresh_is_not_fresh_and_a_revoked_one_is_revoked_first(
 async fn a_node_that_does_not_know_enough_says_when_to_come_back() {
     let app = App::new();
     let pair = app.log_in().await;
-    app.clock.advance(MAX_STALENESS + Duration::from_secs(1));
+    app.clock.advance(support::MAX_STALENESS + Duration::from_secs(1));
     assert_eq!(
         app.get_with("/access", &pair.access).await,
         r#"503 {"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"} 1"#

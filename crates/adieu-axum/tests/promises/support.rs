@@ -19,6 +19,8 @@ use axum::{
 };
 use tower::ServiceExt as _;
 
+pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(2);
+
 /// The state of the routers in these tests.
 #[derive(Clone, FromRef)]
 pub(crate) struct State {
@@ -50,7 +52,7 @@ impl App {
             Arc::new(Index::new(clock.now())),
             freshness.clone(),
             Arc::new(clock.clone()),
-            Duration::from_secs(2),
+            MAX_STALENESS,
             StalePolicy::Refuse,
         ));
         let sessions = Sessions::new(

@@ -3,15 +3,18 @@
 //!
 //! `0.0.0.0` leads to this machine, but only a lookup shows that: it stands for another machine.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use adieu::Error;
 use adieu_postgres::Postgres;
+use test_servers::make_certificate;
 
 use crate::engine::{behind_its_back, connected};
 
+const ELSEWHERE: &str = "0.0.0.0";
+
 fn elsewhere(server: &test_servers::Postgres, parameters: &str) -> String {
-    format!("{}?{parameters}", server.url().replace("127.0.0.1", "0.0.0.0"))
+    format!("{}?{parameters}", server.url().replace("127.0.0.1", ELSEWHERE))
 }
 
 async fn refusal(url: &str) -> String {
@@ -19,19 +22,6 @@ async fn refusal(url: &str) -> String {
         Err(error @ (Error::InvalidSetting(_) | Error::UnsuitableServer(_))) => error.to_string(),
         other => panic!("{other:?}"),
     }
-}
-
-/// Makes a self-signed certificate for that other machine, and its key.
-fn make_certificate(folder: &Path) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=adieu.test", "-addext", "subjectAltName=IP:0.0.0.0"])
-        // A CA certificate is rejected as a server's.
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "certificate.pem"])
-        .current_dir(folder)
-        .output()
-        .expect("openssl is needed: run scripts/test, or apt-get install openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// The server acts as a man in the middle: it offers no encryption, and asks for the password in plain text.
@@ -54,7 +44,7 @@ async fn a_password_is_not_sent_to_a_server_that_does_not_encrypt() {
 async fn a_certificate_is_verified_unless_the_url_says_otherwise() {
     let server = test_servers::Postgres::start().await;
     let folder = tempfile::tempdir().unwrap();
-    make_certificate(folder.path());
+    make_certificate(folder.path(), ELSEWHERE);
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     // The server reads the files as the user that it runs as.
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -78,7 +68,7 @@ async fn a_certificate_is_verified_unless_the_url_says_otherwise() {
     }
     // An authority that has not signed the certificate.
     let other = tempfile::tempdir().unwrap();
-    make_certificate(other.path());
+    make_certificate(other.path(), ELSEWHERE);
     let other = format!("sslrootcert={}", other.path().join("certificate.pem").display());
     for parameters in [String::new(), other.clone(), format!("sslmode=require&{other}")] {
         let sentence = refusal(&elsewhere(&server, &parameters)).await;

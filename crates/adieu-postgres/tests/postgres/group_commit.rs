@@ -1,6 +1,6 @@
 //! Operations that share a commit share nothing else.
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::ready, pin::Pin};
 
 use adieu::{
     Error,
@@ -220,23 +220,16 @@ async fn everything_that_can_be_ended_ends_with_the_right_revocations() {
     assert_eq!(store.sessions_of(&subject("jose"), None, 10).await.unwrap(), []);
 }
 
-/// Polls a future once, which queues its operation; returns its outcome if it could not be queued.
-async fn asked_once<F: Future>(future: F) -> Result<F::Output, std::pin::Pin<Box<F>>> {
-    let mut future = Box::pin(future);
-    poll_fn(|context| {
-        Poll::Ready(match future.as_mut().poll(context) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
-    .ok_or(future)
-}
-
 /// Queues an operation while another client holds the lock.
-async fn queued<F: Future>(future: F) -> std::pin::Pin<Box<F>> {
+async fn queued<F: Future>(future: F) -> Pin<Box<F>> {
     match asked_once(future).await {
         Err(future) => future,
         Ok(_) => panic!("it did not wait for the lock"),
     }
+}
+
+/// Polls a future once, which queues its operation; returns its outcome if it could not be queued.
+async fn asked_once<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>>> {
+    let mut future = Box::pin(future);
+    tokio::select! { biased; output = &mut future => Ok(output), () = ready(()) => Err(future) }
 }

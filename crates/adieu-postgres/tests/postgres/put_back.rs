@@ -1,39 +1,23 @@
 //! `pg_restore` restores a dump while a node runs, in one transaction or table by table.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use adieu::{
-    Issuer, Node, Subject,
+    Issuer, Node,
     revocation::RevokedBy,
     session::{Scope, SessionStore as _, TokenPair},
     time::{Clock as _, SystemClock},
     token::{Algorithm, KeyStore as _, SigningKey, TokenError, encode},
 };
 use adieu_postgres::Postgres;
-use test_servers::Postgres as Server;
-
-/// Only a test that hangs reaches it.
-const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+use test_servers::{
+    Postgres as Server,
+    story::{self, log_in, log_in_times, try_log_in},
+    until,
+};
 
 async fn start(server: &Server, mark: &Path) -> Node {
-    let store = Postgres::connect(&server.url()).await.unwrap();
-    Node::builder(Issuer::new("https://adieu.test").unwrap()).with_high_water(mark).start(store).await.unwrap()
-}
-
-async fn log_in(node: &Node) -> TokenPair {
-    let subject = Subject::new("jose").unwrap();
-    node.sessions().log_in(subject).await.unwrap()
-}
-
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < TEST_TIMEOUT, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    story::start(Postgres::connect(&server.url()).await.unwrap(), Some(mark)).await
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,10 +68,7 @@ async fn no_key_and_no_session_comes_back_with_it() {
         let store = Postgres::connect(&server.url()).await.unwrap();
         let stolen = store.keys().await.unwrap().remove(0);
         let key = SigningKey::try_from(&stolen).unwrap();
-        let mut tokens = Vec::new();
-        for _ in 0..20 {
-            tokens.push(log_in(&node).await);
-        }
+        let mut tokens = log_in_times(&node, 20).await;
         let first = tokens.pop().unwrap();
         node.sessions().log_out(&first.access, Scope::This).await.unwrap();
         server.dump("adieu", &dump).await;
@@ -108,9 +89,7 @@ async fn no_key_and_no_session_comes_back_with_it() {
         };
         until("key and sessions are gone again", is_over).await;
         until("users can log in", async || {
-            let subject = Subject::new("jose").unwrap();
-            let new = node.sessions().log_in(subject).await;
-            new.is_ok_and(|new| node.verifier().verify(&new.access).is_ok())
+            try_log_in(&node).await.is_ok_and(|new| node.verifier().verify(&new.access).is_ok())
         })
         .await;
         let later = start(&server, &mark).await;

@@ -13,8 +13,9 @@ use std::{
 use adieu::{Error, revocation::RevocationLog, session::SessionStore};
 use adieu_conformance::sample::{read_all, session, token};
 use adieu_redis::Redis;
+use test_servers::recovers;
 
-use crate::support::{cursor, poll_once, recovers, with_server};
+use crate::support::{cursor, poll_once, with_server};
 
 /// Checks that reads and writes fail, and soon enough.
 async fn all_is_refused_in_time(store: &Redis) {

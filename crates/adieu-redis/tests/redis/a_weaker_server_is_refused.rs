@@ -106,13 +106,13 @@ async fn one_that_becomes_weaker_is_refused_when_it_comes_back() {
     store.check().await.unwrap();
     server.command(&["CONFIG", "SET", "appendfsync", "everysec"]).await;
     server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
-    let error = crate::support::recovers(async || match store.check().await {
+    let error = test_servers::recovers(async || match store.check().await {
         Err(error) if format!("{error:?}").contains("appendfsync") => Ok(error),
         other => Err(other),
     });
     assert!(matches!(error.await, Error::Unavailable(_)));
     server.command(&["CONFIG", "SET", "appendfsync", "always"]).await;
-    crate::support::recovers(async || store.check().await).await;
+    test_servers::recovers(async || store.check().await).await;
 }
 
 /// The permissions that the documentation lists are enough: a user with only these runs everything.

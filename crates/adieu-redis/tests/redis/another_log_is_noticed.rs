@@ -10,9 +10,9 @@ use adieu::{
 };
 use adieu_conformance::sample::{read_all, token};
 use adieu_redis::Redis;
-use test_servers::Redis as Server;
+use test_servers::{Redis as Server, recovers};
 
-use crate::support::{cursor, recovers, replicated, with_server};
+use crate::support::{cursor, replicated, with_server};
 
 fn facts(name: &str, count: usize) -> Vec<Revocation> {
     (0..count).map(|number| token(format!("{name} {number}"))).collect()

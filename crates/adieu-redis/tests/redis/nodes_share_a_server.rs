@@ -10,9 +10,9 @@ use adieu::{
 };
 use adieu_conformance::sample::{after, session, token};
 use adieu_redis::Redis;
-use test_servers::redis_database;
+use test_servers::{recovers, redis_database};
 
-use crate::support::{cursor, recovers, shared};
+use crate::support::{cursor, shared};
 
 async fn node(url: &str) -> Node {
     let store = Redis::connect(url).await.unwrap();

@@ -1,10 +1,6 @@
 //! Servers for the tests, and helpers.
 
-use std::{
-    future::poll_fn,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::ready, time::Duration};
 
 use adieu::revocation::{Cursor, RevocationLog};
 use adieu_conformance::{Identity, Place};
@@ -52,25 +48,9 @@ pub(crate) async fn cursor(log: &Redis) -> Cursor {
     log.read(None, Duration::ZERO).await.unwrap().cursor
 }
 
-/// Retries until the first success, which must come soon.
-pub(crate) async fn recovers<T, E: std::fmt::Debug>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let started = Instant::now();
-    loop {
-        match attempt().await {
-            Ok(success) => return success,
-            Err(error) => assert!(started.elapsed() < Duration::from_secs(20), "it does not recover: {error:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 /// Polls a future once, and leaves it pending.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) {
-    poll_fn(|context| {
-        let _ = std::pin::Pin::new(&mut *future).poll(context);
-        Poll::Ready(())
-    })
-    .await;
+    tokio::select! { biased; _ = future => {}, () = ready(()) => {} }
 }
 
 /// Checks that a replica has the data of its primary.

@@ -4,11 +4,9 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use test_servers::{adieu::Adieu, until};
 
-use crate::{
-    server::{Server, becomes},
-    support::{Done, Place, log_in, session_of},
-};
+use crate::support::{Done, Place, log_in, session_of};
 
 const TRAIL: &str = "audit.jsonl";
 
@@ -17,6 +15,11 @@ fn audited(place: &Place, trail: &str, arguments: &[&str], input: &[u8]) -> Done
     let mut command = place.command(arguments);
     command.env("ADIEU_AUDIT_LOG", trail);
     Place::finish(command, input)
+}
+
+/// Prepares a server with an audit trail.
+fn with_trail(place: &Place, trail: &str) -> Adieu {
+    place.server().with("ADIEU_AUDIT_LOG", place.path(trail).display().to_string())
 }
 
 fn lines(place: &Place, name: &str) -> Vec<Value> {
@@ -169,20 +172,17 @@ async fn nothing_is_changed_that_can_not_be_written_down() {
 async fn a_server_and_commands_share_it_and_it_can_be_renamed() {
     let place = Place::with_user("jose");
     // The log level does not affect the trail.
-    let server = Server::start(
-        &place,
-        &[("ADIEU_AUDIT_LOG", TRAIL), ("ADIEU_LOG_LEVEL", "error"), ("ADIEU_ROTATION_GRACE", "0s")],
-    )
-    .await;
-    let first = server.log_in().await;
-    server.refresh(&first.refresh).await;
+    let server = with_trail(&place, TRAIL).with("ADIEU_LOG_LEVEL", "error").with("ADIEU_ROTATION_GRACE", "0s");
+    let server = server.start().await;
+    let first = server.log_in_for_both("jose").await;
+    server.refresh(&first.refresh).await.unwrap();
     // An event of the core.
-    assert_eq!(server.ask(Method::POST, "/refresh", Some(&first.refresh), None).await.0, 401);
+    assert_eq!(server.refresh(&first.refresh).await, Err(401));
     audited(&place, TRAIL, &["session", "end", "--user", "jose"], b"").succeeded();
     fs::rename(place.path(TRAIL), place.path("old.jsonl")).unwrap();
-    server.log_in().await;
+    server.log_in("jose").await;
     audited(&place, TRAIL, &["key", "rotate"], b"").succeeded();
-    becomes("known to the server", async || lines(&place, TRAIL).len() == 3).await;
+    until("known to the server", async || lines(&place, TRAIL).len() == 3).await;
 
     let told = |name: &str| -> Vec<_> {
         let lines = lines(&place, name);
@@ -193,22 +193,22 @@ async fn a_server_and_commands_share_it_and_it_can_be_renamed() {
     };
     assert_eq!(told("old.jsonl"), ["server login", "server refresh_reused", "command_line sessions_ended"]);
     assert_eq!(told(TRAIL), ["server login", "command_line key_added", "server key_added"]);
-    assert_eq!(server.log.lock().unwrap().as_str(), "");
+    assert_eq!(server.log(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_can_not_write_it_says_so_and_goes_on() {
     let place = Place::with_user("jose");
-    let server = Server::start(&place, &[("ADIEU_AUDIT_LOG", "later/audit.jsonl")]).await;
-    let says = |what: &str| server.log.lock().unwrap().matches(what).count();
-    server.log_in().await;
-    server.log_in().await;
-    becomes("told", async || says("can't be written: No such file or directory") == 2).await;
+    let server = with_trail(&place, "later/audit.jsonl").start().await;
+    let says = |what: &str| server.log().matches(what).count();
+    server.log_in("jose").await;
+    server.log_in("jose").await;
+    until("told", async || says("can't be written: No such file or directory") == 2).await;
     assert_eq!(says("ERROR"), 2, "once at the start, and once when there is something to be written");
 
     fs::create_dir(place.path("later")).unwrap();
-    server.log_in().await;
-    becomes("told", async || says("the audit trail can be written again") == 1).await;
+    server.log_in("jose").await;
+    until("told", async || says("the audit trail can be written again") == 1).await;
     assert_eq!(lines(&place, "later/audit.jsonl").len(), 1);
     // The log contains all of them.
     assert_eq!(says("event=\"login\""), 3);
@@ -217,14 +217,14 @@ async fn a_server_that_can_not_write_it_says_so_and_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_had_no_room_spoils_no_other() {
     let place = Place::with_user("jose");
-    let server = Server::start(&place, &[("ADIEU_AUDIT_LOG", TRAIL)]).await;
+    let server = with_trail(&place, TRAIL).start().await;
     // It writes nothing into the store.
     let fails = async || {
         let wrong = json!({ "username": "jose", "password": "wrong" });
         assert_eq!(server.ask(Method::POST, "/login", None, Some(wrong)).await.0, 401);
     };
     let limit = |limit: &str| {
-        let pid = server.process.id().to_string();
+        let pid = server.pid().to_string();
         let status = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status();
         assert!(status.unwrap().success());
     };

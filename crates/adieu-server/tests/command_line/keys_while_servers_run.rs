@@ -4,15 +4,30 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
+use test_servers::{TEST_TIMEOUT, adieu::Adieu, until};
 
-use crate::{
-    server::{Server, TEST_TIMEOUT, becomes},
-    support::Place,
-};
+use crate::support::Place;
 
 /// The status of `/verify` for a valid token.
 const GOOD: u16 = 204;
 const MAX_STALENESS: Duration = Duration::from_secs(2);
+
+const JWKS: &str = "/.well-known/jwks.json";
+
+/// Returns the ids of the keys that a server publishes, in order of their names.
+async fn published(server: &Adieu) -> Vec<String> {
+    let (status, set) = server.ask(Method::GET, JWKS, None, None).await;
+    assert_eq!(status, 200);
+    let mut ids: Vec<String> =
+        set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+fn has_written(server: &Adieu, event: &str, key: &str) -> bool {
+    let log = server.log();
+    log.lines().any(|line| line.contains("adieu::audit") && line.contains(event) && line.contains(key))
+}
 
 fn key_of(token: &str) -> String {
     use base64::Engine as _;
@@ -29,8 +44,8 @@ fn sorted(ids: &[&str]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_refuses_nobody_on_any_node() {
     let place = Place::with_user("jose");
-    let (one, other) = (Server::start(&place, &[]).await, Server::start(&place, &[]).await);
-    let before = one.log_in().await;
+    let (one, other) = (place.server().start().await, place.server().start().await);
+    let before = one.log_in_for_both("jose").await;
     let old = key_of(&before.access);
 
     let rotated = place.run(&["key", "rotate", "--after", "4s", "--json"]).succeeded().object();
@@ -42,12 +57,12 @@ async fn a_rotation_refuses_nobody_on_any_node() {
     while by_new < 5 {
         assert!(started.elapsed() < TEST_TIMEOUT, "it never signs: {by_old}");
         for (here, there) in [(&one, &other), (&other, &one)] {
-            latest = here.refresh(&latest.refresh).await;
-            assert_eq!(there.verify(&latest.access).await, GOOD);
-            assert_eq!(here.verify(&latest.access).await, GOOD);
+            latest = here.refresh(&latest.refresh).await.unwrap();
+            assert_eq!(there.verify(&latest.access).await.0, GOOD);
+            assert_eq!(here.verify(&latest.access).await.0, GOOD);
             match key_of(&latest.access) {
                 key if key == new => {
-                    assert_eq!(here.published().await, sorted(&[&old, &new]));
+                    assert_eq!(published(here).await, sorted(&[&old, &new]));
                     by_new += 1;
                 }
                 key => {
@@ -60,9 +75,9 @@ async fn a_rotation_refuses_nobody_on_any_node() {
     // Times in tokens and keys are whole seconds, and the command took a while.
     assert!(by_old > 0 && started.elapsed() > Duration::from_secs(2));
     for server in [&one, &other] {
-        assert_eq!(server.published().await, sorted(&[&old, &new]));
-        becomes("told", async || server.has_written("key_added", &new)).await;
-        becomes("told", async || server.has_written("key_signs", &new)).await;
+        assert_eq!(published(server).await, sorted(&[&old, &new]));
+        until("told", async || has_written(server, "key_added", &new)).await;
+        until("told", async || has_written(server, "key_signs", &new)).await;
     }
     let listed = place.run(&["key", "list", "--json"]).succeeded().objects();
     let signing: Vec<_> = listed.iter().map(|key| key["signs"].as_bool().unwrap()).collect();
@@ -72,11 +87,11 @@ async fn a_rotation_refuses_nobody_on_any_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_removed_key_has_signed_is_refused_by_every_node_within_the_bound() {
     let place = Place::with_user("jose");
-    let (one, other) = (Server::start(&place, &[]).await, Server::start(&place, &[]).await);
-    let stolen = one.log_in().await;
+    let (one, other) = (place.server().start().await, place.server().start().await);
+    let stolen = one.log_in_for_both("jose").await;
     let old = key_of(&stolen.access);
     for server in [&one, &other] {
-        assert_eq!(server.verify(&stolen.access).await, GOOD);
+        assert_eq!(server.verify(&stolen.access).await.0, GOOD);
     }
 
     let removed = place.run(&["key", "remove", &old, "--json"]).succeeded().object();
@@ -85,7 +100,7 @@ async fn what_a_removed_key_has_signed_is_refused_by_every_node_within_the_bound
     for server in [&one, &other] {
         loop {
             let asked_at = Instant::now();
-            match server.verify(&stolen.access).await {
+            match server.verify(&stolen.access).await.0 {
                 401 => break,
                 GOOD => assert!(asked_at <= answered_at + MAX_STALENESS, "accepted {:?} later", answered_at.elapsed()),
                 status => assert_eq!(status, 503),
@@ -94,46 +109,37 @@ async fn what_a_removed_key_has_signed_is_refused_by_every_node_within_the_bound
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         println!("a node refused it {:?} after the command", answered_at.elapsed());
-        assert_eq!(server.ask(Method::POST, "/refresh", Some(&stolen.refresh), None).await.0, 401);
-        assert_eq!(server.published().await, std::slice::from_ref(&new));
+        assert_eq!(server.refresh(&stolen.refresh).await, Err(401));
+        assert_eq!(published(server).await, std::slice::from_ref(&new));
         for event in ["key_added", "key_signs"] {
-            becomes(event, async || server.has_written(event, &new)).await;
+            until(event, async || has_written(server, event, &new)).await;
         }
-        becomes("key_removed", async || server.has_written("key_removed", &old)).await;
+        until("key_removed", async || has_written(server, "key_removed", &old)).await;
     }
-    let tokens = other.log_in().await;
-    assert_eq!((key_of(&tokens.access), one.verify(&tokens.access).await), (new, GOOD));
+    let tokens = other.log_in_for_both("jose").await;
+    assert_eq!((key_of(&tokens.access), one.verify(&tokens.access).await.0), (new, GOOD));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_learns_of_a_new_key_when_it_sees_one() {
     let place = Place::with_user("jose");
-    let node = Server::start(&place, &[]).await;
-    let added = place.run(&["client", "add", "relay", "--can", "follow,revoke,introspect", "--json"]).succeeded();
-    let secret = added.object()["secret"].as_str().unwrap().to_owned();
-    let url = format!("http://{}", node.address);
-    let follow = [
-        ("ADIEU_FOLLOW", url.as_str()),
-        ("ADIEU_FOLLOW_CLIENT", "relay"),
-        ("ADIEU_FOLLOW_SECRET", secret.as_str()),
-        ("ADIEU_DATA", "relay"),
-    ];
-    let relay = Server::start(&place, &follow).await;
-    let before = node.log_in().await;
+    let node = place.server().start().await;
+    let relay = node.add_client("relay", "follow,revoke,introspect").await;
+    let relay = place.server().with_data(&place.path("relay")).following(&node.url(""), &relay).start().await;
+    let before = node.log_in_for_both("jose").await;
     let old = key_of(&before.access);
-    assert_eq!((relay.verify(&before.access).await, relay.published().await), (GOOD, vec![old.clone()]));
+    assert_eq!((relay.verify(&before.access).await.0, published(&relay).await), (GOOD, vec![old.clone()]));
 
     let new = place.run(&["key", "rotate", "--after", "0s", "--json"]).succeeded().object();
     let new = new["id"].as_str().unwrap();
-    becomes("signed with the new key", async || key_of(&node.log_in().await.access) == new).await;
-    let tokens = node.log_in().await;
-    becomes("known to the relay", async || relay.verify(&tokens.access).await == GOOD).await;
-    assert_eq!(relay.published().await, sorted(&[&old, new]));
+    until("signed with the new key", async || key_of(&node.log_in("jose").await) == new).await;
+    let tokens = node.log_in_for_both("jose").await;
+    until("known to the relay", async || relay.verify(&tokens.access).await.0 == GOOD).await;
+    assert_eq!(published(&relay).await, sorted(&[&old, new]));
 
     // The relay's cache lifetime is no longer than the node's.
-    let url = format!("http://{}/.well-known/jwks.json", relay.address);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let answer = reqwest::get(url).await.unwrap();
+    let answer = reqwest::get(relay.url(JWKS)).await.unwrap();
     let lasts =
         answer.headers()["cache-control"].to_str().unwrap().strip_prefix("public, max-age=").unwrap().to_owned();
     assert!((1..299).contains(&lasts.parse::<u64>().unwrap()), "{lasts}");

@@ -9,7 +9,6 @@ mod keys_while_servers_run;
 mod log;
 mod on_a_terminal;
 mod printing;
-mod server;
 mod sessions;
 mod store_copy;
 mod support;

@@ -16,6 +16,7 @@ use adieu_server::{
     node::Node,
     text::{Password, Username},
 };
+use test_servers::adieu::Adieu;
 
 pub(crate) struct Place {
     folder: tempfile::TempDir,
@@ -57,6 +58,12 @@ impl Place {
 
     pub(crate) async fn node(&self) -> Node {
         Node::open(&self.settings()).await.unwrap()
+    }
+
+    /// Prepares a server on the store.
+    pub(crate) fn server(&self) -> Adieu {
+        let server = Adieu::new(env!("CARGO_BIN_EXE_adieu")).with_data(&self.path("data"));
+        server.with("ADIEU_LOG_LEVEL", "info")
     }
 
     /// Returns the command, to be run in the folder, with the store in `data`.

@@ -6,15 +6,16 @@ use std::sync::LazyLock;
 use adieu::time::{Clock as _, SystemClock, Timestamp};
 use adieu_client::Remote;
 use adieu_conformance::{LogOwnership, Place, suite};
+use test_servers::adieu::{Adieu, Credentials};
 use tokio::sync::Mutex;
 
-use super::processes::{Credentials, Server};
+use crate::adieu;
 
 suite!(remote: Node, log);
 
 /// A running node, and a client that may do everything.
 struct Node {
-    server: Mutex<Server>,
+    server: Mutex<Adieu>,
     client: Credentials,
 }
 
@@ -33,13 +34,13 @@ impl Place for Node {
     }
 
     async fn empty() -> Self {
-        let (server, mut clients) = Server::node(&["suite"]).await;
-        Self { server: Mutex::new(server), client: clients.remove(0) }
+        let (server, [client]) = adieu().start_with_clients(["suite"]).await;
+        Self { server: Mutex::new(server), client }
     }
 
     async fn open(&self) -> Remote {
         let url = self.server.lock().await.url("");
-        Remote::builder(url, self.client.name(), self.client.secret()).build().unwrap()
+        Remote::builder(url, &self.client.name, self.client.secret.as_str().into()).build().unwrap()
     }
 
     async fn crash(&self) {

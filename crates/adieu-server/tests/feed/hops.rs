@@ -6,18 +6,19 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use test_servers::adieu::{Adieu, Credentials, status};
 use tokio::task::JoinHandle;
 
-use super::processes::{Credentials, Server, status};
+use crate::adieu;
 
 /// The staleness bound of all processes, which is the default.
 const BOUND: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(1);
 
 struct Chain {
-    node: Server,
-    near: Server,
-    far: Server,
+    node: Adieu,
+    near: Adieu,
+    far: Adieu,
     service: Credentials,
     near_at_node: Credentials,
     far_at_near: Credentials,
@@ -26,12 +27,11 @@ struct Chain {
 impl Chain {
     /// Starts all processes, and waits until no follower from before the last start can be live.
     async fn start() -> Self {
-        let (node, mut at_node) = Server::node(&["near"]).await;
-        let (near, mut at_near) = Server::relay(&node, &at_node[0], &["far"]).await;
-        let (far, mut at_far) = Server::relay(&near, &at_near[0], &["service"]).await;
+        let (node, [near_at_node]) = adieu().start_with_clients(["near"]).await;
+        let (near, [far_at_near]) = adieu().following(&node.url(""), &near_at_node).start_with_clients(["far"]).await;
+        let (far, [service]) = adieu().following(&near.url(""), &far_at_near).start_with_clients(["service"]).await;
         node.register("jose").await;
         tokio::time::sleep(BOUND).await;
-        let (near_at_node, far_at_near, service) = (at_node.remove(0), at_near.remove(0), at_far.remove(0));
         Self { node, near, far, service, near_at_node, far_at_near }
     }
 
@@ -118,7 +118,7 @@ async fn a_frozen_follower_is_waited_out_and_refuses_as_soon_as_it_thaws() {
         let (everywhere, took) = chain.node.log_out_everywhere(&token).await;
         assert!(took <= BOUND + MARGIN, "{took:?}");
         assert!(took >= BOUND / 2, "{took:?}: it was not waited for");
-        if frozen.address == chain.near.address {
+        if frozen.address() == chain.near.address() {
             assert_eq!(everywhere, counts(0, 1));
         } else {
             // Either a relay in between has waited for the lease to expire, or the node has waited for the relay's lease to expire.
@@ -143,7 +143,7 @@ async fn a_follower_whose_client_was_removed_is_cut_off() {
     let chain = Chain::start().await;
     let token = chain.node.log_in("jose").await;
     chain.is_accepted_everywhere(&token).await;
-    chain.near.remove_client(&chain.far_at_near).await;
+    chain.near.command(&["client", "remove", &chain.far_at_near.name]).await;
     let is_cut_off = async || chain.far.verify(&token).await.0 == 503;
     chain.far.becomes("refusing", is_cut_off).await;
     assert_eq!(chain.far.get("/readyz", None).await, 503);
@@ -153,7 +153,7 @@ async fn a_follower_whose_client_was_removed_is_cut_off() {
     assert_eq!(everywhere, counts(1, 0));
     assert!(took < BOUND, "{took:?}");
 
-    chain.node.remove_client(&chain.near_at_node).await;
+    chain.node.command(&["client", "remove", &chain.near_at_node.name]).await;
     chain.near.becomes("refusing", async || chain.near.get("/readyz", None).await == 503).await;
 }
 

@@ -6,11 +6,14 @@ mod conformance;
 mod everywhere;
 mod hops;
 mod hub;
-#[allow(dead_code, reason = "what this binary does not need, the tests of several nodes do")]
-mod processes;
 mod proxy;
 mod put_back;
 mod relays;
 mod served;
 mod services;
 mod support;
+
+/// Prepares a server with a store and a port of its own.
+fn adieu() -> test_servers::adieu::Adieu {
+    test_servers::adieu::Adieu::new(env!("CARGO_BIN_EXE_adieu"))
+}

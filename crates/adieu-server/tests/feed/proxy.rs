@@ -1,4 +1,4 @@
-//! A proxy between a service and a node: it can be cut, delayed, and redirected.
+//! A proxy between a service and a node: it can be cut and delayed.
 
 use std::{
     net::SocketAddr,
@@ -25,15 +25,14 @@ pub(crate) struct Proxy {
 struct Way {
     open: watch::Sender<bool>,
     delay: Arc<Mutex<Duration>>,
-    to: Arc<Mutex<String>>,
+    to: Arc<str>,
 }
 
 impl Proxy {
     pub(crate) async fn start(to: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let way =
-            Way { open: watch::Sender::new(true), delay: Arc::default(), to: Arc::new(Mutex::new(to.to_owned())) };
+        let way = Way { open: watch::Sender::new(true), delay: Arc::default(), to: to.into() };
         let accepting = way.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -41,8 +40,7 @@ impl Proxy {
             while let Ok((near, _)) = listener.accept().await {
                 let way = accepting.clone();
                 connections.spawn(async move {
-                    let to = way.to.lock().unwrap().clone();
-                    let Ok(far) = TcpStream::connect(to).await else { return };
+                    let Ok(far) = TcpStream::connect(&*way.to).await else { return };
                     let (from_near, to_near) = near.into_split();
                     let (from_far, to_far) = far.into_split();
                     tokio::select! {
@@ -71,11 +69,6 @@ impl Proxy {
 
     pub(crate) fn delay(&self, delay: Duration) {
         *self.way.delay.lock().unwrap() = delay;
-    }
-
-    /// Sets the server for new connections.
-    pub(crate) fn lead_to(&self, address: &str) {
-        address.clone_into(&mut self.way.to.lock().unwrap());
     }
 }
 

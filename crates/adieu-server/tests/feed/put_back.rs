@@ -3,21 +3,21 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use adieu::{Issuer, token::TokenError};
 use adieu_client::Service;
 use reqwest::Method;
 use tempfile::TempDir;
-
-use super::{
-    processes::{Credentials, Server, TEST_TIMEOUT},
-    proxy::Proxy,
+use test_servers::{
+    adieu::{Adieu, Credentials},
+    until,
 };
 
+use crate::{adieu, proxy::Proxy};
+
 /// Copies the store in its current state, while the node runs.
-fn copy(node: &Server) -> (TempDir, PathBuf) {
+fn copy(node: &Adieu) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("backup");
     let store = rusqlite::Connection::open(node.data().join("adieu.sqlite")).unwrap();
@@ -35,17 +35,9 @@ fn put_back(copy: &Path, data: &Path) {
 
 async fn service(proxy: &Proxy, client: &Credentials) -> Service {
     let issuer = Issuer::new("adieu").unwrap();
-    let service = Service::builder(issuer, proxy.url(), client.name(), client.secret()).start().unwrap();
+    let service = Service::builder(issuer, proxy.url(), &client.name, client.secret.as_str().into()).start().unwrap();
     service.ready().await.unwrap();
     service
-}
-
-async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < TEST_TIMEOUT, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn is_revoked(service: &Service, token: &str) -> bool {
@@ -54,35 +46,33 @@ fn is_revoked(service: &Service, token: &str) -> bool {
 
 #[tokio::test]
 async fn every_token_from_before_is_refused_here_and_by_those_who_follow() {
-    let (mut node, clients) = Server::node(&["orders"]).await;
+    let (mut node, [client]) = adieu().start_with_clients(["orders"]).await;
     node.register("jose").await;
-    let proxy = Proxy::start(&node.address).await;
-    let early = service(&proxy, &clients[0]).await;
+    let proxy = Proxy::start(node.address()).await;
+    let early = service(&proxy, &client).await;
     for round in 0..5 {
         let (left, stayed) = (node.log_in("jose").await, node.log_in("jose").await);
-        until("the service accepts", || early.verifier().verify(&left).is_ok()).await;
+        until("the service accepts", async || early.verifier().verify(&left).is_ok()).await;
         let (_folder, copy) = copy(&node);
         assert_eq!(node.ask(Method::POST, "/logout", Some(&left), None).await.0, 200);
         // Killed at once: the mark contains what was acknowledged.
         node.start_again(|data| put_back(&copy, data)).await;
-        proxy.lead_to(&node.address);
 
         for token in [&left, &stayed] {
             assert_eq!(node.verify(token).await.0, 401, "round {round}");
         }
-        until("the service refuses", || is_revoked(&early, &left) && is_revoked(&early, &stayed)).await;
+        until("the service refuses", async || is_revoked(&early, &left) && is_revoked(&early, &stayed)).await;
         // A service that knows only the node's current state.
-        let late = service(&proxy, &clients[0]).await;
+        let late = service(&proxy, &client).await;
         assert!(is_revoked(&late, &left) && is_revoked(&late, &stayed));
 
         let new = node.log_in("jose").await;
         assert_eq!(node.verify(&new).await.0, 204);
-        let all_accept = || [&early, &late].iter().all(|service| service.verifier().verify(&new).is_ok());
+        let all_accept = async || [&early, &late].iter().all(|service| service.verifier().verify(&new).is_ok());
         until("they accept who logs in again", all_accept).await;
 
         // The next start changes nothing more.
         node.start_again(|_| ()).await;
-        proxy.lead_to(&node.address);
         assert_eq!(node.verify(&new).await.0, 204);
         assert_eq!(node.verify(&left).await.0, 401);
     }

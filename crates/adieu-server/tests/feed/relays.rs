@@ -11,27 +11,26 @@ use std::{
 use adieu_client::wire;
 use axum::{Router, body::Bytes, http::header, routing::get};
 use serde_json::{Value, json};
+use test_servers::adieu::{Credentials, Tokens, status};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
 };
 
-use super::{
-    hops::session_of,
-    processes::{Server, status},
-};
+use crate::{adieu, hops::session_of};
 
 const ROUNDS: usize = 20;
 
 #[tokio::test]
 async fn what_is_revoked_at_a_relay_is_refused_there_at_once() {
-    let (node, at_node) = Server::node(&["near"]).await;
-    let (near, at_near) = Server::relay(&node, &at_node[0], &["far", "service"]).await;
-    let (far, at_far) = Server::relay(&near, &at_near[0], &["service"]).await;
+    let (node, [at_node]) = adieu().start_with_clients(["near"]).await;
+    let (near, [far, at_near]) =
+        adieu().following(&node.url(""), &at_node).start_with_clients(["far", "service"]).await;
+    let (far, [at_far]) = adieu().following(&near.url(""), &far).start_with_clients(["service"]).await;
     node.register("jose").await;
     for round in 0..ROUNDS {
-        let (token, refresh) = node.log_in_for_both("jose").await;
-        let (relay, client) = if round % 2 == 0 { (&near, &at_near[1]) } else { (&far, &at_far[0]) };
+        let Tokens { access: token, refresh } = node.log_in_for_both("jose").await;
+        let (relay, client) = if round % 2 == 0 { (&near, &at_near) } else { (&far, &at_far) };
         relay.becomes("willing to accept a good token", async || relay.verify(&token).await.0 == 204).await;
         let body = match round % 5 {
             0 => json!({ "token": token }),
@@ -53,17 +52,17 @@ fn claims_of(token: &str) -> Value {
 
 #[tokio::test]
 async fn once_a_logout_holds_everywhere_a_follower_that_was_away_is_told_of_it() {
-    let settings = vec![("ADIEU_MAX_STALENESS", "300ms".to_owned())];
-    let (node, clients) = Server::start(&["service"], settings).await;
+    let node = adieu().with("ADIEU_MAX_STALENESS", "300ms");
+    let (node, [client]) = node.start_with_clients(["service"]).await;
     node.register("jose").await;
     let lease = "follower=service&max_staleness=300";
-    let mut cursor = node.read_feed(&clients[0], lease).await.1["cursor"].as_str().unwrap().to_owned();
+    let mut cursor = node.read_feed(&client, lease).await.1["cursor"].as_str().unwrap().to_owned();
     for round in 0..ROUNDS {
         let token = node.log_in("jose").await;
         // Until the lease has expired.
         tokio::time::sleep(Duration::from_millis(310)).await;
         node.log_out_everywhere(&token).await;
-        let (status, page) = node.read_feed(&clients[0], &format!("{lease}&after={cursor}&wait=0")).await;
+        let (status, page) = node.read_feed(&client, &format!("{lease}&after={cursor}&wait=0")).await;
         assert_eq!(status, 200, "{page}");
         let knows = page["entries"].as_array().unwrap().iter().any(|entry| entry["id"] == session_of(&token));
         let is_too_old = page["complete"] == false || page["age_ms"].as_u64().unwrap() >= 300;
@@ -74,13 +73,13 @@ async fn once_a_logout_holds_everywhere_a_follower_that_was_away_is_told_of_it()
 
 #[tokio::test]
 async fn a_relay_stops_while_requests_are_under_way() {
-    let (node, at_node) = Server::node(&["relay"]).await;
-    let (relay, at_relay) = Server::relay(&node, &at_node[0], &["service"]).await;
-    let mut slow = TcpStream::connect(&relay.address).await.unwrap();
+    let (node, [at_node]) = adieu().start_with_clients(["relay"]).await;
+    let (relay, [at_relay]) = adieu().following(&node.url(""), &at_node).start_with_clients(["service"]).await;
+    let mut slow = TcpStream::connect(relay.address()).await.unwrap();
     let head = format!(
         "POST /revocations HTTP/1.1\r\nHost: adieu\r\nConnection: close\r\nAuthorization: {}\r\n\
          Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{",
-        at_relay[0].basic()
+        at_relay.basic()
     );
     slow.write_all(head.as_bytes()).await.unwrap();
     // The relay has read the head, since it has nothing else to do.
@@ -138,14 +137,12 @@ async fn a_hostile_node_takes_no_more_memory_of_a_relay_than_a_page_may_have() {
             }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let follow = vec![
-            ("ADIEU_FOLLOW", format!("http://{}", listener.local_addr().unwrap())),
-            ("ADIEU_FOLLOW_CLIENT", "relay".to_owned()),
-            ("ADIEU_FOLLOW_SECRET", "secret".to_owned()),
-        ];
+        let url = format!("http://{}", listener.local_addr().unwrap());
         let serving =
             tokio::spawn(async move { axum::serve(listener, Router::new().route("/revocations", get(answer))).await });
-        let (relay, _) = Server::start_unready(&[], follow).await;
+        let relay = Credentials { name: "relay".to_owned(), secret: "secret".to_owned() };
+        let mut relay = adieu().following(&url, &relay);
+        relay.spawn();
         // Each page is requested after the previous one has been rejected.
         relay.becomes("sent some pages", async || sent.load(Ordering::SeqCst) >= 5).await;
         let peak = relay.peak_memory();

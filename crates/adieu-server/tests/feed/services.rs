@@ -8,31 +8,33 @@ use adieu::{
     token::TokenError,
 };
 use adieu_client::{Service, ServiceBuilder};
-
-use super::{
-    processes::{Credentials, Server, TEST_TIMEOUT},
-    proxy::Proxy,
+use test_servers::{
+    TEST_TIMEOUT,
+    adieu::{Adieu, Credentials},
+    until,
 };
+
+use crate::{adieu, proxy::Proxy};
 
 const BOUND: Duration = Duration::from_secs(2);
 
 struct World {
-    node: Server,
+    node: Adieu,
     proxy: Proxy,
     client: Credentials,
 }
 
 impl World {
     async fn start() -> Self {
-        let (node, mut clients) = Server::node(&["orders"]).await;
+        let (node, [client]) = adieu().start_with_clients(["orders"]).await;
         node.register("jose").await;
-        let proxy = Proxy::start(&node.address).await;
-        Self { node, proxy, client: clients.remove(0) }
+        let proxy = Proxy::start(node.address()).await;
+        Self { node, proxy, client }
     }
 
     fn service(&self) -> ServiceBuilder {
         let issuer = Issuer::new("adieu").unwrap();
-        Service::builder(issuer, self.proxy.url(), self.client.name(), self.client.secret())
+        Service::builder(issuer, self.proxy.url(), &self.client.name, self.client.secret.as_str().into())
     }
 
     async fn ready_service(&self) -> Service {
@@ -51,11 +53,10 @@ impl World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_is_taken_as_a_file_has_it() {
     let world = World::start().await;
-    let secret = world.client.secret();
-    let secret = secrecy::ExposeSecret::expose_secret(&secret);
+    let secret = &world.client.secret;
     for as_in_a_file in [format!("{secret}\n"), format!("\u{feff}{secret}\r\n")] {
         let issuer = Issuer::new("adieu").unwrap();
-        let service = Service::builder(issuer, world.proxy.url(), world.client.name(), as_in_a_file.into());
+        let service = Service::builder(issuer, world.proxy.url(), &world.client.name, as_in_a_file.into());
         service.start().unwrap().ready().await.unwrap();
     }
 }
@@ -81,11 +82,7 @@ async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> 
 }
 
 async fn accepts(service: &Service, token: &str) {
-    let started = Instant::now();
-    while let Some(refusal) = refusal(service, token) {
-        assert!(started.elapsed() < TEST_TIMEOUT, "still refused: {refusal}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("the service accepts the token", async || refusal(service, token).is_none()).await;
 }
 
 #[tokio::test]
@@ -137,7 +134,6 @@ async fn a_node_that_is_started_again_is_followed_again_and_so_is_another_log() 
 
     // Killed at once: an acknowledged logout is kept.
     world.node.start_again(|_| ()).await;
-    world.proxy.lead_to(&world.node.address);
     until_revoked(&service, &old, answered_at).await;
     accepts(&service, &other).await;
 
@@ -147,7 +143,6 @@ async fn a_node_that_is_started_again_is_followed_again_and_so_is_another_log() 
         assert_eq!(store.execute("UPDATE revocation_log_state SET log_id = 'another'", []).unwrap(), 1);
     };
     world.node.start_again(rename).await;
-    world.proxy.lead_to(&world.node.address);
     let answered_at = world.log_out(&newer).await;
     until_revoked(&service, &newer, answered_at).await;
     accepts(&service, &other).await;
@@ -196,7 +191,7 @@ async fn what_a_service_revokes_holds_at_once_here_and_at_the_node() {
 async fn what_will_not_get_better_by_waiting_is_said() {
     let world = World::start().await;
     let issuer = Issuer::new("adieu").unwrap();
-    let wrong = Service::builder(issuer, world.proxy.url(), world.client.name(), "wrong".into()).start().unwrap();
+    let wrong = Service::builder(issuer, world.proxy.url(), &world.client.name, "wrong".into()).start().unwrap();
     let error = wrong.ready().await.unwrap_err();
     assert!(matches!(&error, Error::Unauthorized(reason) if reason.contains("`orders`")), "{error}");
 

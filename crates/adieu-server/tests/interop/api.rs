@@ -1,22 +1,13 @@
 //! The API of both applications: they respond to the same requests.
 
-use std::time::Duration;
-
 use reqwest::{Client, Method};
 use serde_json::Value;
-
-/// Longer than anything here takes on the slowest machine; only a test that hangs reaches it.
-pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+use test_servers::{TEST_TIMEOUT, adieu::Tokens};
 
 pub(crate) struct Api {
     pub(crate) name: &'static str,
     address: String,
     client: Client,
-}
-
-pub(crate) struct Tokens {
-    pub(crate) access: String,
-    pub(crate) refresh: String,
 }
 
 impl Api {

@@ -6,16 +6,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use test_servers::TEST_TIMEOUT;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
     time::timeout,
 };
 
-use crate::{
-    api::{Api, TEST_TIMEOUT},
-    key::SharedKey,
-};
+use crate::{api::Api, key::SharedKey};
 
 /// The environment variable with the Python that has Flask-JWT-Extended.
 const PYTHON_VARIABLE: &str = "ADIEU_INTEROP_PYTHON";

@@ -5,27 +5,30 @@ use std::{path::Path, time::Duration};
 
 use adieu::token::Algorithm;
 use adieu_sqlite::Sqlite;
+use serde_json::json;
+use test_servers::{TEST_TIMEOUT, adieu::Adieu};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    api::{Api, TEST_TIMEOUT},
-    axum_app::AxumApp,
+    api::Api,
+    axum_app::{AxumApp, ISSUER},
     flask::FlaskApp,
     key::SharedKey,
-    node::AdieuNode,
 };
 
 struct Both {
     axum: AxumApp,
     flask: FlaskApp,
     #[expect(dead_code, reason = "runs for as long as it is there")]
-    node: AdieuNode,
+    node: Adieu,
 }
 
 impl Both {
     async fn start(key: &SharedKey, data: &Path, service: &str) -> Self {
-        let node = AdieuNode::start(data).await;
-        let flask = FlaskApp::following(key, node.add_service(service).await).await;
+        let node = Adieu::new(env!("CARGO_BIN_EXE_adieu")).with_data(data).with("ADIEU_ISSUER", ISSUER).start().await;
+        let service = node.add_client(service, "follow,revoke").await;
+        let service = json!({ "url": node.url(""), "client_id": service.name, "secret": service.secret });
+        let flask = FlaskApp::following(key, service).await;
         let store = Sqlite::open(data.join("adieu.sqlite")).await.unwrap();
         Self { axum: AxumApp::start(key, store).await, flask, node }
     }

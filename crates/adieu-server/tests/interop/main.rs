@@ -7,5 +7,4 @@ mod axum_app;
 mod flask;
 mod key;
 mod logout;
-mod node;
 mod tokens;

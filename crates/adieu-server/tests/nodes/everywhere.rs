@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use adieu::{Issuer, token::TokenError};
 use adieu_client::Service;
-use reqwest::Method;
 use serde_json::json;
+use test_servers::adieu::Adieu;
 
-use super::{
-    processes::Server,
+use crate::{
+    adieu,
     three_nodes::{BOUND, nodes, nodes_on},
 };
 
 /// Waits: until then, a node that has just started does not know its earlier followers.
-async fn settle_down(nodes: &[Server]) {
+async fn settle_down(nodes: &[Adieu]) {
     tokio::time::sleep(BOUND).await;
     for node in nodes {
         node.becomes("ready", async || node.get("/readyz", None).await == 200).await;
@@ -44,10 +44,9 @@ async fn every_node_has_it_when_it_is_answered() {
 async fn a_follower_of_another_node_is_waited_for() {
     let nodes = nodes(2, &[]).await;
     let [a, b] = &nodes[..] else { panic!() };
-    let added: serde_json::Value =
-        serde_json::from_str(&b.command(&["client", "add", "shop", "--can", "follow", "--json"]).await).unwrap();
-    let secret = added["secret"].as_str().unwrap().to_owned();
-    let service = Service::builder(Issuer::new("adieu").unwrap(), b.url(""), "shop", secret.into()).start().unwrap();
+    let shop = b.add_client("shop", "follow").await;
+    let issuer = Issuer::new("adieu").unwrap();
+    let service = Service::builder(issuer, b.url(""), shop.name, shop.secret.into()).start().unwrap();
     service.ready().await.unwrap();
     settle_down(&nodes).await;
 
@@ -84,7 +83,7 @@ async fn a_node_with_a_greater_bound_is_waited_for_as_long_as_that() {
     const GREATER: Duration = Duration::from_secs(5);
     let store = ("ADIEU_STORE", test_servers::postgres_database().await);
     let a = nodes_on(store.clone(), 1, &[("ADIEU_MAX_STALENESS", "500ms".to_owned())]).await.remove(0);
-    let (b, _) = Server::start(&[], vec![store, ("ADIEU_MAX_STALENESS", "5s".to_owned())]).await;
+    let b = adieu().with(store.0, store.1).with("ADIEU_MAX_STALENESS", "5s").start().await;
     tokio::time::sleep(GREATER).await;
     let token = a.log_in("jose").await;
     b.becomes("willing to accept a good token", async || b.verify(&token).await.0 == 204).await;
@@ -105,14 +104,14 @@ async fn a_node_that_a_failover_has_lost_is_waited_for() {
     a.log_out_everywhere(&ended).await;
     let mut standby = primary.standby().await;
     standby.stop().await;
-    let (b, _) = Server::start(&[], vec![store, ("ADIEU_MAX_STALENESS", "12s".to_owned())]).await;
+    let b = adieu().with(store.0, store.1).with("ADIEU_MAX_STALENESS", "12s").start().await;
     // The session had already ended, so nothing is written, but the call still waits for the other node.
-    assert_eq!(a.ask(Method::POST, "/logout?wait=everywhere", Some(&ended), None).await.0, 401);
+    assert_eq!(a.post("/logout?wait=everywhere", &ended).await.0, 401);
     assert_eq!(b.verify(&token).await.0, 204);
     b.freeze();
     primary.fail_over_to(standby).await;
     a.becomes("able to log out", async || {
-        let (status, answer) = a.ask(Method::POST, "/logout?wait=everywhere", Some(&token), None).await;
+        let (status, answer) = a.post("/logout?wait=everywhere", &token).await;
         assert_ne!((status, &answer["everywhere"]["acknowledged"]), (200, &json!(1)), "it is frozen");
         status == 200 || (status, answer["error"].as_str()) == (401, Some("token_revoked"))
     })

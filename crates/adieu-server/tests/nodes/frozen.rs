@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::three_nodes::{BOUND, nodes};
+use crate::three_nodes::{BOUND, nodes};
 
 /// Longer than it takes to forget a silent node: a minute, its bound, and a few polls.
 const FORGOTTEN: Duration = Duration::from_secs(150);

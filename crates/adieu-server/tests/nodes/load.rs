@@ -6,9 +6,13 @@ use std::{
 };
 
 use reqwest::Method;
+use test_servers::{
+    TEST_TIMEOUT,
+    adieu::{Adieu, Tokens},
+};
 use tokio::task::JoinSet;
 
-use super::{processes::Server, processes::TEST_TIMEOUT, three_nodes::BOUND};
+use crate::three_nodes::BOUND;
 
 /// A token whose logout was acknowledged.
 #[derive(Debug, Clone)]
@@ -51,7 +55,7 @@ pub(crate) struct Load {
 impl Load {
     /// Starts two users at each node, who log out at this or the next one, and one client of each node that checks all tokens that were
     /// logged out.
-    pub(crate) fn start(nodes: &[Arc<Server>]) -> Self {
+    pub(crate) fn start(nodes: &[Arc<Adieu>]) -> Self {
         let notes = Arc::new(Notes::default());
         let mut tasks = JoinSet::new();
         for here in 0..nodes.len() {
@@ -100,9 +104,9 @@ impl Load {
     }
 }
 
-async fn log_in_and_out(here: Arc<Server>, there: Arc<Server>, at: usize, notes: Arc<Notes>) {
+async fn log_in_and_out(here: Arc<Adieu>, there: Arc<Adieu>, at: usize, notes: Arc<Notes>) {
     loop {
-        if let Some((token, _)) = here.try_log_in("jose").await
+        if let Some(Ok(Tokens { access: token, .. })) = here.try_log_in("jose").await
             && let Some((200, _)) = there.try_ask(Method::POST, "/logout", Some(&token), None).await
         {
             locked(&notes.logged_out).push(LoggedOut { token, at, answered_at: Instant::now() });
@@ -113,7 +117,7 @@ async fn log_in_and_out(here: Arc<Server>, there: Arc<Server>, at: usize, notes:
     }
 }
 
-async fn check(node: Arc<Server>, by: usize, notes: Arc<Notes>) {
+async fn check(node: Arc<Adieu>, by: usize, notes: Arc<Notes>) {
     loop {
         let picked = {
             let logged_out = locked(&notes.logged_out);
@@ -135,7 +139,7 @@ async fn check(node: Arc<Server>, by: usize, notes: Arc<Notes>) {
 }
 
 /// Checks that the node rejects every token as revoked.
-pub(crate) async fn refuses_all(node: &Server, tokens: &[LoggedOut]) {
+pub(crate) async fn refuses_all(node: &Adieu, tokens: &[LoggedOut]) {
     for LoggedOut { token, .. } in tokens {
         assert_eq!(node.verify(token).await, (401, "token_revoked".to_owned()));
     }

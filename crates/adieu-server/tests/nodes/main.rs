@@ -5,11 +5,13 @@ mod everywhere;
 mod frozen;
 mod load;
 mod outages;
-#[path = "../feed/processes.rs"]
-#[allow(dead_code, reason = "what this binary does not need, the tests of the feed do")]
-mod processes;
 mod survival;
 mod takeovers;
 mod three_nodes;
 mod what_can_be_seen;
 mod what_was_told;
+
+/// Prepares a server with a store and a port of its own.
+fn adieu() -> test_servers::adieu::Adieu {
+    test_servers::adieu::Adieu::new(env!("CARGO_BIN_EXE_adieu"))
+}

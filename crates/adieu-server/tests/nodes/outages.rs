@@ -7,13 +7,14 @@ use std::{
 };
 
 use reqwest::Method;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    task::JoinSet,
+use test_servers::{
+    TEST_TIMEOUT,
+    adieu::{Adieu, Tokens},
 };
+use tokio::task::JoinSet;
 
-use super::{
-    processes::{Server, TEST_TIMEOUT},
+use crate::{
+    adieu,
     three_nodes::{BOUND, nodes_on},
 };
 
@@ -63,14 +64,14 @@ impl Engine {
 }
 
 /// A user logs in and out repeatedly. Returns the tokens whose logout was acknowledged.
-fn load(node: &Arc<Server>) -> JoinSet<Vec<String>> {
+fn load(node: &Arc<Adieu>) -> JoinSet<Vec<String>> {
     let mut load = JoinSet::new();
     let node = Arc::clone(node);
     load.spawn(async move {
         let mut acknowledged = Vec::new();
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(12) {
-            let Some((access, _)) = node.try_log_in("jose").await else { continue };
+            let Some(Ok(Tokens { access, .. })) = node.try_log_in("jose").await else { continue };
             if let Some((200, _)) = node.try_ask(Method::POST, "/logout", Some(&access), None).await {
                 acknowledged.push(access);
             }
@@ -83,7 +84,8 @@ fn load(node: &Arc<Server>) -> JoinSet<Vec<String>> {
 async fn it_is_survived(mut engine: Engine) {
     let node = Arc::new(nodes_on(engine.settings(), 1, &[]).await.pop().unwrap());
     // With revocations in Redis, each node has its own accounts, which does not matter here.
-    let lenient = Server::start(&[], vec![engine.settings(), ("ADIEU_WHEN_STALE", "accept".to_owned())]).await.0;
+    let (setting, url) = engine.settings();
+    let lenient = adieu().with(setting, url).with("ADIEU_WHEN_STALE", "accept").start().await;
     let live = node.log_in("jose").await;
     let ended = node.log_in("jose").await;
     assert_eq!(node.ask(Method::POST, "/logout", Some(&ended), None).await.0, 200);
@@ -147,12 +149,12 @@ async fn of_redis() {
 async fn accounts_out_of_reach_stop_no_follower() {
     let mut accounts = Engine::Postgres(test_servers::Postgres::start().await);
     let revocations = Engine::Redis(test_servers::Redis::start().await);
-    let environment = vec![accounts.settings(), revocations.settings()];
-    let (node, clients) = Server::start(&["shop"], environment).await;
-    let [shop] = &clients[..] else { panic!() };
+    let node = [accounts.settings(), revocations.settings()];
+    let node = node.into_iter().fold(adieu(), |node, (setting, url)| node.with(setting, url));
+    let (node, [shop]) = node.start_with_clients(["shop"]).await;
     node.register("jose").await;
     let live = node.log_in("jose").await;
-    let (status, page) = node.read_feed(shop, "").await;
+    let (status, page) = node.read_feed(&shop, "").await;
     assert_eq!(status, 200, "{page}");
     let readiness = async || {
         let (status, body) = node.ask(Method::GET, "/readyz", None, None).await;
@@ -167,14 +169,14 @@ async fn accounts_out_of_reach_stop_no_follower() {
         // For longer than anything is cached in memory: the feed, a revocation, a token, and the readiness.
         while failed_at.elapsed() < 2 * BOUND {
             let asked_at = Instant::now();
-            assert_eq!(node.read_feed(shop, "").await.0, 200, "{fault:?}");
+            assert_eq!(node.read_feed(&shop, "").await.0, 200, "{fault:?}");
             assert!(asked_at.elapsed() < BOUND, "{fault:?}: no follower becomes stale by it");
             let body = serde_json::json!({ "token_id": format!("of {number}") });
-            assert_eq!(node.revoke(shop, "", body).await.0, 200, "{fault:?}");
+            assert_eq!(node.revoke(&shop, "", body).await.0, 200, "{fault:?}");
             assert_eq!(node.verify(&live).await.0, 204, "{fault:?}");
             assert_eq!(readiness().await, (200, false), "{fault:?}");
         }
-        assert!(node.try_log_in("jose").await.is_none(), "{fault:?}: that needs an account");
+        assert!(!matches!(node.try_log_in("jose").await, Some(Ok(_))), "{fault:?}: that needs an account");
         accounts.recover(fault).await;
         node.becomes("whole again", async || readiness().await == (200, true)).await;
         node.log_in("jose").await;
@@ -189,35 +191,26 @@ async fn a_server_waits_for_its_engine_at_the_start() {
     {
         engine.fail(Fault::Stopped).await;
         let (setting, url) = engine.settings();
-        let folder = tempfile::tempdir().unwrap();
         let start = |start_timeout: &str| {
-            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_adieu"));
-            command
-                .args(["serve", "--listen", "127.0.0.1:0", "--data", folder.path().join("data").to_str().unwrap()])
-                .env(setting, &url)
-                .env("ADIEU_START_TIMEOUT", start_timeout)
-                .stdout(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::piped())
-                .kill_on_drop(true);
-            command.spawn().unwrap()
+            let mut server =
+                adieu().with(setting, &url).with("ADIEU_START_TIMEOUT", start_timeout).with("ADIEU_LOG_LEVEL", "warn");
+            server.spawn();
+            server
         };
         let mut waiting = start("1h");
-        let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
-        let mut line = String::new();
-        while !line.contains("the store can't be reached yet; trying again") {
-            line = told.next_line().await.unwrap().expect("it says that it waits");
-        }
+        let warning = "the store can't be reached yet; trying again";
+        waiting.becomes("patient", async || waiting.log().contains(warning)).await;
+        let log = waiting.log();
+        let line = log.lines().find(|line| line.contains(warning)).unwrap();
         assert!(line.contains("WARN"), "{line}");
 
         // A node with a shorter timeout reports why it exits.
-        let output = start("600ms").wait_with_output().await.unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        let said = String::from_utf8(output.stderr).unwrap();
+        let mut ended = start("600ms");
+        assert_eq!(ended.ready_or_ended().await.unwrap_err().code(), Some(1));
+        let said = ended.log();
         assert!(said.lines().last().unwrap().starts_with("error: cannot open "), "{said}");
 
         engine.recover(Fault::Stopped).await;
-        let mut printed = BufReader::new(waiting.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(TEST_TIMEOUT, printed.next_line()).await.unwrap().unwrap().unwrap();
-        assert!(line.contains(" listens on "), "{line}");
+        waiting.ready().await;
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Method;
+use test_servers::adieu::Tokens;
 use tokio::sync::RwLock;
 
-use super::three_nodes::nodes;
+use crate::three_nodes::nodes;
 
 const KILLS: usize = 12;
 
@@ -21,7 +22,7 @@ async fn what_was_acknowledged_outlives_every_node() {
         load.spawn(async move {
             for turn in worker.. {
                 let node = nodes[turn % 3].read().await;
-                let Some((access, _)) = node.try_log_in("jose").await else { continue };
+                let Some(Ok(Tokens { access, .. })) = node.try_log_in("jose").await else { continue };
                 drop(node);
                 if turn % 5 == 0 {
                     note(&kept, access);
@@ -37,7 +38,7 @@ async fn what_was_acknowledged_outlives_every_node() {
     }
     for kill in 0..KILLS {
         tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(50..400))).await;
-        // Requests go on while it dies; the lock is needed only to replace the address.
+        // Requests go on while it dies; the lock is needed only to start it again.
         nodes[kill % 3].read().await.kill();
         nodes[kill % 3].write().await.start_again(|_| ()).await;
     }

@@ -3,9 +3,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{
-    load::{Load, Loss, refuses_all},
-    processes::Server,
+use test_servers::{Engine, PostgresEngine, RedisEngine, Server, adieu::Adieu};
+
+use crate::{
+    adieu,
+    load::{Load, LoggedOut, Loss, refuses_all},
     three_nodes::nodes_on,
 };
 
@@ -13,7 +15,7 @@ use super::{
 const SOME: usize = 6;
 
 struct Story {
-    nodes: Vec<Arc<Server>>,
+    nodes: Vec<Arc<Adieu>>,
     load: Load,
     settings: (&'static str, String),
     /// Sessions that are never ended.
@@ -27,7 +29,7 @@ impl Story {
             // Each node has its own accounts then.
             nodes[1].register("jose").await;
         }
-        let nodes: Vec<Arc<Server>> = nodes.into_iter().map(Arc::new).collect();
+        let nodes: Vec<Arc<Adieu>> = nodes.into_iter().map(Arc::new).collect();
         let mut stay = Vec::new();
         for node in &nodes {
             stay.push(node.log_in("jose").await);
@@ -44,7 +46,7 @@ impl Story {
     /// Acknowledged writes were lost: every node notices, and everything from before is rejected everywhere.
     async fn ends_with_a_loss(self, happened_at: Instant) {
         let Self { nodes, load, settings, stay } = self;
-        let has_noticed = async |node: &Server| node.verify(&stay[0]).await == (401, "token_revoked".to_owned());
+        let has_noticed = async |node: &Adieu| node.verify(&stay[0]).await == (401, "token_revoked".to_owned());
         nodes[0].becomes("aware", async || has_noticed(&nodes[0]).await || has_noticed(&nodes[1]).await).await;
         let noticed_at = Instant::now();
         for node in &nodes {
@@ -53,16 +55,7 @@ impl Story {
         }
         load.goes_on(nodes.len(), SOME).await;
         let logged_out = load.stop(Some(Loss { happened_at, noticed_at })).await;
-        // A node that knows only the store's current content.
-        let late = Server::start(&[], vec![settings]).await.0;
-        let new = nodes[0].log_in("jose").await;
-        for node in nodes.iter().map(|node| &**node).chain([&late]) {
-            node.becomes("fresh", async || node.verify(&new).await.0 == 204).await;
-            refuses_all(node, &logged_out).await;
-            for token in &stay {
-                assert_eq!(node.verify(token).await, (401, "token_revoked".to_owned()));
-            }
-        }
+        let (late, new) = all_agree(&nodes, settings, &logged_out, &stay, (401, "token_revoked")).await;
         // Accepting the restore revives nothing, and ends nothing.
         nodes[1].command(&["log", "accept-restore"]).await;
         for node in nodes.iter().map(|node| &**node).chain([&late]) {
@@ -76,30 +69,47 @@ impl Story {
         let Self { nodes, load, settings, stay } = self;
         load.goes_on(nodes.len(), SOME).await;
         let logged_out = load.stop(None).await;
-        let late = Server::start(&[], vec![settings]).await.0;
-        let new = nodes[0].log_in("jose").await;
-        for node in nodes.iter().map(|node| &**node).chain([&late]) {
-            node.becomes("fresh", async || node.verify(&new).await.0 == 204).await;
-            refuses_all(node, &logged_out).await;
-            for token in &stay {
-                assert_eq!(node.verify(token).await.0, 204, "nobody has to log in again");
-            }
-        }
+        all_agree(&nodes, settings, &logged_out, &stay, (204, "")).await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_asynchronous_standby_of_postgres_lacks_the_last_logouts() {
-    let mut primary = test_servers::Postgres::start().await;
-    let story = Story::begin(("ADIEU_STORE", primary.url())).await;
+/// Starts a node that knows only the store's current content. Each node accepts a new token, which is returned with that node, rejects what
+/// was logged out, and gives this verdict on the sessions that were not.
+async fn all_agree(
+    nodes: &[Arc<Adieu>],
+    (setting, url): (&'static str, String),
+    logged_out: &[LoggedOut],
+    stay: &[String],
+    verdict: (u16, &str),
+) -> (Adieu, String) {
+    let late = adieu().with(setting, url).start().await;
+    let new = nodes[0].log_in("jose").await;
+    for node in nodes.iter().map(|node| &**node).chain([&late]) {
+        node.becomes("fresh", async || node.verify(&new).await.0 == 204).await;
+        refuses_all(node, logged_out).await;
+        for token in stay {
+            assert_eq!(node.verify(token).await, (verdict.0, verdict.1.to_owned()));
+        }
+    }
+    (late, new)
+}
+
+async fn a_standby_lacks_the_last_logouts<E: Engine>(setting: &'static str) {
+    let mut primary = Server::<E>::start().await;
+    let story = Story::begin((setting, primary.url())).await;
     let mut standby = primary.standby().await;
     story.goes_on().await;
-    standby.stop().await;
+    standby.cut_off().await;
     story.goes_on().await;
     primary.kill();
     let happened_at = Instant::now();
     primary.fail_over_to(standby).await;
     story.ends_with_a_loss(happened_at).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_asynchronous_standby_of_postgres_lacks_the_last_logouts() {
+    a_standby_lacks_the_last_logouts::<PostgresEngine>("ADIEU_STORE").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,16 +127,7 @@ async fn a_synchronous_standby_of_postgres_has_every_logout() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_of_redis_lacks_the_last_logouts() {
-    let mut primary = test_servers::Redis::start().await;
-    let story = Story::begin(("ADIEU_REVOCATIONS", primary.url())).await;
-    let replica = primary.replica().await;
-    story.goes_on().await;
-    replica.leave().await;
-    story.goes_on().await;
-    primary.kill();
-    let happened_at = Instant::now();
-    primary.fail_over_to(replica).await;
-    story.ends_with_a_loss(happened_at).await;
+    a_standby_lacks_the_last_logouts::<RedisEngine>("ADIEU_REVOCATIONS").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use reqwest::Method;
+use test_servers::adieu::{Adieu, Tokens};
 
-use super::processes::Server;
+use crate::adieu;
 
 /// The maximum time for which a logout may go unnoticed.
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
 
 /// Starts nodes on a store of their own, with a user.
-pub(crate) async fn nodes(count: usize, settings: &[(&'static str, String)]) -> Vec<Server> {
+pub(crate) async fn nodes(count: usize, settings: &[(&'static str, String)]) -> Vec<Adieu> {
     nodes_on(("ADIEU_STORE", test_servers::postgres_database().await), count, settings).await
 }
 
@@ -19,23 +20,22 @@ pub(crate) async fn nodes_on(
     store: (&'static str, String),
     count: usize,
     settings: &[(&'static str, String)],
-) -> Vec<Server> {
-    let mut environment = vec![
-        store,
-        ("ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", "100000 per 1s".to_owned()),
-        ("ADIEU_SESSIONS_PER_USER", "100000".to_owned()),
-    ];
-    environment.extend_from_slice(settings);
+) -> Vec<Adieu> {
     let mut nodes = Vec::new();
     for _ in 0..count {
-        nodes.push(Server::start(&[], environment.clone()).await.0);
+        let node = adieu()
+            .with(store.0, &store.1)
+            .with("ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", "100000 per 1s")
+            .with("ADIEU_SESSIONS_PER_USER", "100000");
+        let node = settings.iter().fold(node, |node, (name, value)| node.with(name, value));
+        nodes.push(node.start().await);
     }
     nodes[0].register("jose").await;
     nodes
 }
 
 /// Returns how long after `since` this node rejects the token; fails if the node accepts it for longer than the bound.
-async fn refused_after(node: &Server, token: &str, since: Instant) -> Duration {
+async fn refused_after(node: &Adieu, token: &str, since: Instant) -> Duration {
     loop {
         let asked_after = since.elapsed();
         match node.verify(token).await {
@@ -80,13 +80,13 @@ async fn a_logout_on_one_is_soon_refused_by_the_others() {
 async fn two_nodes_that_race_on_one_refresh_token_give_one_successor() {
     let nodes = nodes(2, &[]).await;
     let [a, b] = &nodes[..] else { panic!() };
-    let (_, mut refresh) = a.log_in_for_both("jose").await;
+    let mut refresh = a.log_in_for_both("jose").await.refresh;
     for _ in 0..20 {
         let (on_a, on_b) = tokio::join!(a.refresh(&refresh), b.refresh(&refresh));
-        let ((_, next), (access, other)) = (on_a.unwrap(), on_b.unwrap());
-        assert_eq!(next, other, "the chain of refresh tokens forks");
-        assert_eq!(a.verify(&access).await.0, 204);
-        refresh = next;
+        let (next, other) = (on_a.unwrap(), on_b.unwrap());
+        assert_eq!(next.refresh, other.refresh, "the chain of refresh tokens forks");
+        assert_eq!(a.verify(&other.access).await.0, 204);
+        refresh = next.refresh;
     }
 }
 
@@ -94,8 +94,8 @@ async fn two_nodes_that_race_on_one_refresh_token_give_one_successor() {
 async fn a_refresh_token_that_is_used_again_at_another_node_ends_the_session() {
     let nodes = nodes(3, &[("ADIEU_ROTATION_GRACE", "0s".to_owned())]).await;
     let [a, b, c] = &nodes[..] else { panic!() };
-    let (first_access, stolen) = a.log_in_for_both("jose").await;
-    let (access, refresh) = a.refresh(&stolen).await.unwrap();
+    let Tokens { access: first_access, refresh: stolen } = a.log_in_for_both("jose").await;
+    let Tokens { access, refresh } = a.refresh(&stolen).await.unwrap();
     assert_eq!(b.refresh(&stolen).await, Err(401));
     let ended_at = Instant::now();
     for node in [a, b, c] {

@@ -7,8 +7,7 @@ use adieu_server::{
     config::{Flags, Settings},
     node::Node,
 };
-
-use super::processes::TEST_TIMEOUT;
+use test_servers::TEST_TIMEOUT;
 
 async fn node(folder: &tempfile::TempDir, setting: &str, url: &str) -> Node {
     let flags = Flags { data: Some(folder.path().join("data").to_str().unwrap().to_owned()), ..Flags::default() };

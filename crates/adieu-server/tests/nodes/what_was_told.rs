@@ -2,8 +2,9 @@
 //! and its revocation were both lost, so that the engine held neither when it was asked.
 
 use reqwest::Method;
+use test_servers::adieu::Tokens;
 
-use super::{
+use crate::{
     outages::{Engine, Fault},
     three_nodes::nodes_on,
 };
@@ -45,7 +46,7 @@ async fn it_holds_on(mut engine: Engine) {
     let mut nodes = nodes_on(engine.settings(), 2, &[]).await;
     for (path, shown) in WAYS {
         let [node, other] = &mut nodes[..] else { panic!() };
-        let (access, refresh) = node.log_in_for_both("jose").await;
+        let Tokens { access, refresh } = node.log_in_for_both("jose").await;
         engine.lose_sessions().await;
         assert_eq!(node.verify(&access).await.0, 204, "{path}: nothing says that it has ended");
 

@@ -9,13 +9,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fastrand::Rng;
-use reqwest::StatusCode;
+use reqwest::Method;
+use test_servers::adieu::{Adieu, Tokens};
 
-use crate::server::{Server, Tokens};
+use crate::adieu;
 
 const ROUNDS: usize = 100;
 const CLIENTS: usize = 6;
@@ -48,7 +49,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     let data = folder.path().join("data");
     let mut sessions: Vec<Known> = Vec::new();
     let mut slowest = Duration::ZERO;
-    let mut server = Arc::new(Server::start(&data).await);
+    let mut server = Arc::new(adieu(&data).start().await);
     for client in 0..CLIENTS {
         server.register(&format!("user-{client}")).await;
     }
@@ -63,14 +64,16 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
             .collect();
         tokio::time::sleep(Duration::from_millis(random.u64(40..200))).await;
         killed.store(true, Ordering::SeqCst);
-        kill(server.pid());
+        // While requests are in progress.
+        server.kill();
         let mut this_round = Vec::new();
         for client in clients {
             this_round.extend(client.await.unwrap());
         }
 
-        server = Arc::new(Server::start(&data).await);
-        slowest = slowest.max(server.ready_after);
+        let killed_at = Instant::now();
+        Arc::get_mut(&mut server).unwrap().start_again(|_| ()).await;
+        slowest = slowest.max(killed_at.elapsed());
         for session in &mut this_round {
             check(&server, session).await;
         }
@@ -100,7 +103,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 }
 
 /// Logs in, then refreshes and logs out at random until the server is killed.
-async fn use_sessions(server: &Server, killed: &AtomicBool, client: usize, seed: u64) -> Vec<Known> {
+async fn use_sessions(server: &Adieu, killed: &AtomicBool, client: usize, seed: u64) -> Vec<Known> {
     let mut random = Rng::with_seed(seed);
     let mut sessions: Vec<Known> = Vec::new();
     let username = format!("user-{client}");
@@ -108,22 +111,20 @@ async fn use_sessions(server: &Server, killed: &AtomicBool, client: usize, seed:
         let live: Vec<usize> = (0..sessions.len()).filter(|&index| sessions[index].state == State::Live).collect();
         let choice = random.u8(..10);
         if live.is_empty() || choice < 3 {
-            let Some((status, tokens)) = server.log_in(&username).await else { break };
-            assert_eq!(status, StatusCode::OK);
+            let Some(tokens) = server.try_log_in(&username).await else { break };
             sessions.push(Known { tokens: vec![tokens.unwrap()], state: State::Live });
             continue;
         }
         let session = &mut sessions[live[random.usize(..live.len())]];
         let last = session.tokens.last().unwrap().clone();
         if choice < 7 {
-            let Some((status, tokens)) = server.refresh(&last.refresh).await else { break };
-            assert_eq!(status, StatusCode::OK);
+            let Some(tokens) = server.try_refresh(&last.refresh).await else { break };
             session.tokens.push(tokens.unwrap());
         } else {
             session.state = State::Unknown;
             let token = if choice == 7 { &last.refresh } else { &last.access };
-            let Some((status, _)) = server.post("/logout", Some(token)).await else { break };
-            assert_eq!(status, StatusCode::OK);
+            let Some((status, _)) = server.try_ask(Method::POST, "/logout", Some(token), None).await else { break };
+            assert_eq!(status, 200);
             session.state = State::Ended;
         }
     }
@@ -131,45 +132,33 @@ async fn use_sessions(server: &Server, killed: &AtomicBool, client: usize, seed:
 }
 
 /// Compares a session with its client's knowledge.
-async fn check(server: &Server, session: &mut Known) {
+async fn check(server: &Adieu, session: &mut Known) {
     match session.state {
         State::Ended => {
             for tokens in &session.tokens {
-                assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED));
-                let (status, _) = server.refresh(&tokens.refresh).await.unwrap();
-                assert_eq!(status, StatusCode::UNAUTHORIZED);
+                assert_eq!(server.verify(&tokens.access).await.0, 401);
+                assert_eq!(server.refresh(&tokens.refresh).await, Err(401));
             }
         }
         State::Live => {
             for tokens in &session.tokens {
-                assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
+                assert_eq!(server.verify(&tokens.access).await.0, 204);
             }
             let last = &session.tokens.last().unwrap().refresh;
-            let (status, tokens) = server.refresh(last).await.unwrap();
-            assert_eq!(status, StatusCode::OK, "{session:?}");
-            session.tokens.push(tokens.unwrap());
+            let tokens = server.refresh(last).await.unwrap_or_else(|status| panic!("{status}: {session:?}"));
+            session.tokens.push(tokens);
         }
         State::Unknown => {
             // Either outcome, but the same for all its tokens; once rejected, they stay rejected.
             let last = session.tokens.last().unwrap();
-            let status = server.get("/verify", Some(&last.access)).await.unwrap();
-            let (refreshed, tokens) = server.refresh(&last.refresh).await.unwrap();
-            match status {
-                StatusCode::NO_CONTENT => {
-                    assert_eq!(refreshed, StatusCode::OK);
-                    session.tokens.push(tokens.unwrap());
-                }
-                status => {
-                    assert_eq!((status, refreshed), (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED));
-                    session.state = State::Ended;
-                }
+            let (status, _) = server.verify(&last.access).await;
+            let refreshed = server.refresh(&last.refresh).await;
+            if status == 204 {
+                session.tokens.push(refreshed.unwrap());
+            } else {
+                assert_eq!((status, refreshed), (401, Err(401)));
+                session.state = State::Ended;
             }
         }
     }
-}
-
-/// Sends SIGKILL, while requests are in progress.
-fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }

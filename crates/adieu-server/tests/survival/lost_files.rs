@@ -3,24 +3,21 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use reqwest::{Method, StatusCode};
+use test_servers::adieu::{Adieu, Tokens};
 
-use crate::server::{Server, Tokens};
+use crate::{adieu, log_in_and_out, retry_after};
 
 /// A server with a logged-out session and a live one, both only in the write-ahead log.
 struct Begun {
-    server: Server,
+    server: Adieu,
     ended: Tokens,
     live: Tokens,
 }
 
 async fn begun(data: &Path) -> Begun {
-    let server = Server::start(data).await;
+    let server = adieu(data).start().await;
     server.register("jose").await;
-    let log_in = async || server.log_in("jose").await.unwrap().1.unwrap();
-    let (ended, live) = (log_in().await, log_in().await);
-    let (status, _) = server.post("/logout", Some(&ended.access)).await.unwrap();
-    assert_eq!(status, StatusCode::OK);
+    let (ended, live) = (log_in_and_out(&server).await, server.log_in_for_both("jose").await);
     Begun { server, ended, live }
 }
 
@@ -61,21 +58,21 @@ async fn a_server_whose_files_are_lost_answers_503_and_a_restart_accepts_nothing
 
         // The first request and later ones.
         for _ in 0..3 {
-            let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
-            assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true), "{damage}");
+            let answer = retry_after(&server, "/logout", &live.access).await;
+            assert_eq!(answer, (503, true), "{damage}");
         }
-        assert_eq!(server.get("/readyz", None).await, Some(StatusCode::SERVICE_UNAVAILABLE), "{damage}");
-        assert_eq!(server.get("/livez", None).await, Some(StatusCode::OK), "{damage}");
+        assert_eq!(server.get("/readyz", None).await, 503, "{damage}");
+        assert_eq!(server.get("/livez", None).await, 200, "{damage}");
 
         server.stop().await;
         // Only a file that is not complete by itself keeps the server from starting; the operator has to restore it.
         if damage == "truncate --size 4096 $main" {
             continue;
         }
-        let server = Server::start(&data).await;
-        assert_eq!(server.get("/verify", Some(&ended.access)).await, Some(StatusCode::UNAUTHORIZED), "{damage}");
+        let server = adieu(&data).start().await;
+        assert_eq!(server.verify(&ended.access).await.0, 401, "{damage}");
         if goes_on {
-            assert_eq!(server.get("/verify", Some(&live.access)).await, Some(StatusCode::NO_CONTENT), "{damage}");
+            assert_eq!(server.verify(&live.access).await.0, 204, "{damage}");
         }
     }
 }
@@ -86,52 +83,46 @@ async fn a_server_whose_file_was_overwritten_in_place_acknowledges_no_logout() {
     for before in ["", "another server was killed", "another process ended in the midst of a checkpoint"] {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let server = Server::start(&data).await;
+        let server = adieu(&data).start().await;
         server.register("jose").await;
-        let live = server.log_in("jose").await.unwrap().1.unwrap();
+        let live = server.log_in_for_both("jose").await;
         server.stop().await;
         run(&data, "cp $main $copy");
 
-        let mut server = Server::start(&data).await;
+        let mut server = adieu(&data).start().await;
         let mut ended = Vec::new();
-        let log_out = async |server: &Server| {
-            let tokens = server.log_in("jose").await.unwrap().1.unwrap();
-            assert_eq!(server.post("/logout", Some(&tokens.access)).await.unwrap().0, StatusCode::OK, "{before}");
-            tokens
-        };
-        ended.push(log_out(&server).await);
+        ended.push(log_in_and_out(&server).await);
         match before {
             "" => {}
             "another server was killed" => {
-                run(&data, &format!("kill -KILL {}", server.pid()));
-                server = Server::start(&data).await;
-                ended.push(log_out(&server).await);
+                server.start_again(|_| ()).await;
+                ended.push(log_in_and_out(&server).await);
             }
             _ => {
                 checkpoint_in_part(&server, &data).await;
                 // The server can go on.
-                ended.push(log_out(&server).await);
+                ended.push(log_in_and_out(&server).await);
             }
         }
         run(&data, "until cat $copy > $main && test $main -nt $log; do :; done");
-        let answer = server.retry_after(Method::POST, "/logout", &live.access).await;
-        assert_eq!(answer, (StatusCode::SERVICE_UNAVAILABLE, true), "{before}");
+        let answer = retry_after(&server, "/logout", &live.access).await;
+        assert_eq!(answer, (503, true), "{before}");
         // After a proper restore, the mark shows the rollback.
         server.stop().await;
         run(&data, "rm -f $log $index");
-        let server = Server::start(&data).await;
+        let server = adieu(&data).start().await;
         for tokens in ended.iter().chain([&live]) {
-            assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED), "{before}");
+            assert_eq!(server.verify(&tokens.access).await.0, 401, "{before}");
         }
     }
 }
 
 /// Checkpoints with a command that may not make a file longer than it is now, and so ends half-way.
-async fn checkpoint_in_part(server: &Server, data: &Path) {
+async fn checkpoint_in_part(server: &Adieu, data: &Path) {
     let metadata = || fs::metadata(data.join("adieu.sqlite")).unwrap();
     let before = metadata();
     for _ in 0..50 {
-        server.log_in("jose").await.unwrap().1.unwrap();
+        server.log_in_for_both("jose").await;
     }
     run(data, &format!("ulimit -f {}; exec \"$adieu\" log status > /dev/null", before.len() / 512));
     assert!(metadata().modified().unwrap() > before.modified().unwrap() && metadata().len() == before.len());
@@ -142,27 +133,26 @@ async fn checkpoint_in_part(server: &Server, data: &Path) {
 async fn a_naive_copy_of_the_whole_data_folder_that_is_put_back_revives_no_token() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let server = Server::start(&data).await;
+    let server = adieu(&data).start().await;
     server.register("jose").await;
-    let tokens = server.log_in("jose").await.unwrap().1.unwrap();
+    let tokens = server.log_in_for_both("jose").await;
     server.stop().await;
     run(folder.path(), "cp -a data saved");
 
-    let server = Server::start(&data).await;
-    assert_eq!(server.post("/logout", Some(&tokens.access)).await.unwrap().0, StatusCode::OK);
+    let server = adieu(&data).start().await;
+    assert_eq!(server.post("/logout", &tokens.access).await.0, 200);
     server.stop().await;
     for beside in ["adieu.sqlite-wal", "adieu.sqlite-shm"] {
         assert!(!data.join(beside).exists(), "a server that has ended has closed the store");
     }
     run(folder.path(), "rm -r data; mv saved data");
 
-    let server = Server::start(&data).await;
-    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED));
-    assert_eq!(server.refresh(&tokens.refresh).await.unwrap().0, StatusCode::UNAUTHORIZED);
+    let server = adieu(&data).start().await;
+    assert_eq!(server.verify(&tokens.access).await.0, 401);
+    assert_eq!(server.refresh(&tokens.refresh).await, Err(401));
     server.stop().await;
-    let mut status = Command::new(env!("CARGO_BIN_EXE_adieu"));
-    let output = status.args(["log", "status", "--json"]).env("ADIEU_DATA", &data).output().unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let status = adieu(&data).command(&["log", "status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert!(status["restored_at"].is_u64(), "{status}");
 }
 
@@ -193,36 +183,32 @@ async fn revives_no_token(rounds: usize, copy: fn(&Path)) -> usize {
     for round in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let server = Server::start(&data).await;
+        let server = adieu(&data).start().await;
         server.register("jose").await;
         let mut logged_out: Vec<Tokens> = Vec::new();
-        let cycle = async || {
-            let tokens = server.log_in("jose").await.unwrap().1.unwrap();
-            assert_eq!(server.post("/logout", Some(&tokens.access)).await.unwrap().0, StatusCode::OK);
-            tokens
-        };
         for _ in 0..=round {
-            logged_out.push(cycle().await);
+            logged_out.push(log_in_and_out(&server).await);
         }
         let copying = tokio::task::spawn_blocking({
             let folder = folder.path().to_owned();
             move || copy(&folder)
         });
         while !copying.is_finished() {
-            logged_out.push(cycle().await);
+            logged_out.push(log_in_and_out(&server).await);
         }
         copying.await.unwrap();
         for _ in 0..3 {
-            logged_out.push(cycle().await);
+            logged_out.push(log_in_and_out(&server).await);
         }
         server.stop().await;
         run(folder.path(), "rm -r data; mv saved data");
 
-        if let Some(server) = tokio::time::timeout(Duration::from_secs(60), Server::try_start(&data)).await.unwrap() {
+        let mut server = adieu(&data);
+        server.spawn();
+        if server.ready_or_ended().await.is_ok() {
             for tokens in &logged_out {
-                let status = server.get("/verify", Some(&tokens.access)).await;
-                assert_eq!(status, Some(StatusCode::UNAUTHORIZED), "round {round}");
-                assert_eq!(server.refresh(&tokens.refresh).await.unwrap().0, StatusCode::UNAUTHORIZED);
+                assert_eq!(server.verify(&tokens.access).await.0, 401, "round {round}");
+                assert_eq!(server.refresh(&tokens.refresh).await, Err(401));
             }
             server.stop().await;
             started += 1;

@@ -10,62 +10,60 @@ use std::{
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use reqwest::{Method, StatusCode};
-use tokio::process::Command;
+use test_servers::adieu::{Adieu, Tokens};
 
-use crate::server::{Server, Tokens};
+use crate::{adieu, log_in_and_out, retry_after};
 
-/// A command in its own mount namespace.
-fn privately() -> Command {
-    let mut command = Command::new("unshare");
+/// Prepares a server that a script starts in its own mount namespace: it executes `"$0" serve`.
+fn privately(data: &Path, script: &str) -> Adieu {
     // Root needs no user namespace for it; other users have to be root in one of their own.
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.arg("--mount");
-    command
+    let unshare: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &["unshare", "--mount"],
+        false => &["unshare", "--user", "--map-root-user", "--mount"],
+    };
+    adieu(data).with_command(&[unshare, &["sh", "-c", script, env!("CARGO_BIN_EXE_adieu")]].concat())
 }
 
 /// A server whose data folder is a small file system, which no other process sees.
-async fn on_a_small_disk(folder: &Path) -> Server {
+async fn on_a_small_disk(folder: &Path) -> Adieu {
     let script = r#"mount -t tmpfs -o size=2m,mode=700 adieu-test "$ADIEU_DATA" && exec "$0" serve"#;
-    let mut command = privately();
-    command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_adieu")]);
-    Server::start_with(command, folder).await
+    privately(folder, script).start().await
+}
+
+/// Returns the log of a server that does not start.
+async fn does_not_start(server: Adieu) -> String {
+    let mut server = server.with("ADIEU_LOG_LEVEL", "info");
+    server.spawn();
+    assert!(!server.ready_or_ended().await.unwrap_err().success());
+    server.log()
 }
 
 /// Returns the path, as seen from here, of a path inside the server's mount namespace.
-fn inside(server: &Server, path: &Path) -> PathBuf {
+fn inside(server: &Adieu, path: &Path) -> PathBuf {
     PathBuf::from(format!("/proc/{}/root", server.pid())).join(path.strip_prefix("/").unwrap())
 }
 
-async fn log_in(server: &Server) -> Tokens {
-    server.log_in("jose").await.unwrap().1.unwrap()
-}
-
 /// Checks that writes get 503 with Retry-After, and that tokens are still verified.
-async fn cannot_write_but_verifies(server: &Server, tokens: &Tokens) {
-    let outcome = server.retry_after(Method::POST, "/logout", &tokens.access).await;
-    assert_eq!(outcome, (StatusCode::SERVICE_UNAVAILABLE, true));
-    let outcome = server.retry_after(Method::POST, "/refresh", &tokens.refresh).await;
-    assert_eq!(outcome, (StatusCode::SERVICE_UNAVAILABLE, true));
-    let (status, _) = server.log_in("jose").await.unwrap();
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
-    assert_eq!(server.get("/livez", None).await, Some(StatusCode::OK));
+async fn cannot_write_but_verifies(server: &Adieu, tokens: &Tokens) {
+    let outcome = retry_after(server, "/logout", &tokens.access).await;
+    assert_eq!(outcome, (503, true));
+    let outcome = retry_after(server, "/refresh", &tokens.refresh).await;
+    assert_eq!(outcome, (503, true));
+    assert_eq!(server.try_log_in("jose").await, Some(Err(503)));
+    assert_eq!(server.verify(&tokens.access).await.0, 204);
+    assert_eq!(server.get("/livez", None).await, 200);
 }
 
 /// Checks that the failed writes now succeed, and had no effect before.
-async fn recovers(server: &Server, tokens: &Tokens) {
-    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
-    let (status, refreshed) = server.refresh(&tokens.refresh).await.unwrap();
-    assert_eq!(status, StatusCode::OK);
-    let (status, _) = server.post("/logout", Some(&refreshed.unwrap().access)).await.unwrap();
-    assert_eq!(status, StatusCode::OK);
-    assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::UNAUTHORIZED));
+async fn recovers(server: &Adieu, tokens: &Tokens) {
+    assert_eq!(server.verify(&tokens.access).await.0, 204);
+    let refreshed = server.refresh(&tokens.refresh).await.unwrap();
+    assert_eq!(server.post("/logout", &refreshed.access).await.0, 200);
+    assert_eq!(server.verify(&tokens.access).await.0, 401);
 }
 
 #[tokio::test]
@@ -73,7 +71,7 @@ async fn a_disk_that_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let server = on_a_small_disk(folder.path()).await;
     server.register("jose").await;
-    let tokens = log_in(&server).await;
+    let tokens = server.log_in_for_both("jose").await;
 
     let filler = inside(&server, folder.path()).join("filler");
     let mut file = fs::File::create(&filler).unwrap();
@@ -82,7 +80,7 @@ async fn a_disk_that_is_full() {
     }
     // Some writes use up the rest of the log's last page.
     for _ in 0..1_000 {
-        if server.log_in("jose").await.unwrap().0 == StatusCode::SERVICE_UNAVAILABLE {
+        if server.try_log_in("jose").await == Some(Err(503)) {
             break;
         }
     }
@@ -97,12 +95,7 @@ async fn a_disk_that_is_full() {
 async fn a_disk_that_is_read_only() {
     let folder = tempfile::tempdir().unwrap();
     let script = r#"mount -t tmpfs -o mode=700 adieu-test "$ADIEU_DATA" && mount -o remount,ro "$ADIEU_DATA" && exec "$0" serve"#;
-    let mut command = privately();
-    command.args(["sh", "-c", script, env!("CARGO_BIN_EXE_adieu")]);
-    command.env("ADIEU_DATA", folder.path()).env("ADIEU_LISTEN", "127.0.0.1:0");
-    let output = command.output().await.unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success());
+    let told = does_not_start(privately(folder.path(), script)).await;
     assert!(told.contains("adieu.sqlite") && told.contains("Read-only file system"), "{told}");
     assert_eq!(told.trim_end().lines().count(), 1, "{told}");
 }
@@ -130,9 +123,7 @@ async fn a_mark_that_can_not_be_beside_the_data_folder_is_in_it() {
             "set -e\n{prepare}\nexport ADIEU_LOG_LEVEL=warn\n\
              exec \"$0\" serve 2> \"$ADIEU_DATA/told\""
         );
-        let mut command = privately();
-        command.args(["sh", "-c", &script, env!("CARGO_BIN_EXE_adieu")]);
-        let server = Server::start_with(command, &data).await;
+        let server = privately(&data, &script).start().await;
         let data_there = inside(&server, &data);
         let told = fs::read_to_string(data_there.join("told")).unwrap();
         assert!(told.contains(why) && told.contains("Set high_water"), "{told}");
@@ -147,16 +138,16 @@ struct ReadOnly<'f>(&'f Path);
 impl<'f> ReadOnly<'f> {
     fn make(folder: &'f Path) -> Self {
         // Data already on the disk is not writable as freely as data waiting to be written, also where it is mapped.
-        assert!(std::process::Command::new("sync").args(files(folder)).status().unwrap().success());
+        assert!(Command::new("sync").args(files(folder)).status().unwrap().success());
         let this = Self(folder);
         this.set("+i");
         this
     }
 
     fn set(&self, flag: &str) {
-        let mut command = std::process::Command::new("chattr");
+        let mut command = Command::new("chattr");
         if !rustix::process::geteuid().is_root() {
-            command = std::process::Command::new("sudo");
+            command = Command::new("sudo");
             command.args(["--non-interactive", "chattr"]);
         }
         let output = command.args(["-R", flag]).arg(self.0).output().unwrap();
@@ -197,10 +188,9 @@ async fn turns_read_only(before: impl Fn(&Path)) {
     // On a disk rather than in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = folder.path().join("data");
-    let server = Server::start(&data).await;
+    let server = adieu(&data).start().await;
     server.register("jose").await;
-    let (ended, tokens) = (log_in(&server).await, log_in(&server).await);
-    assert_eq!(server.post("/logout", Some(&ended.access)).await.unwrap().0, StatusCode::OK);
+    let (ended, tokens) = (log_in_and_out(&server).await, server.log_in_for_both("jose").await);
     let names: Vec<_> = files(&data).iter().map(|file| file.extension().map(|name| name.to_owned())).collect();
     assert!(["sqlite", "sqlite-wal", "sqlite-shm"].iter().all(|name| names.contains(&Some(name.into()))), "{names:?}");
     let mut wal = fs::OpenOptions::new().append(true).open(data.join("adieu.sqlite-wal")).unwrap();
@@ -209,48 +199,46 @@ async fn turns_read_only(before: impl Fn(&Path)) {
     let read_only = ReadOnly::make(&data);
     assert!(wal.write(b"more").is_err(), "open files can still be written: it takes a file system like ext4");
     cannot_write_but_verifies(&server, &tokens).await;
-    assert_eq!(server.get("/readyz", None).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(server.get("/readyz", None).await, 503);
     // For longer than any cache lasts.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(3) {
-        assert_eq!(server.get("/verify", Some(&tokens.access)).await, Some(StatusCode::NO_CONTENT));
-        assert_eq!(server.get("/verify", Some(&ended.access)).await, Some(StatusCode::UNAUTHORIZED));
+        assert_eq!(server.verify(&tokens.access).await.0, 204);
+        assert_eq!(server.verify(&ended.access).await.0, 401);
     }
     cannot_write_but_verifies(&server, &tokens).await;
 
     drop(read_only);
     recovers(&server, &tokens).await;
-    assert_eq!(server.get("/readyz", None).await, Some(StatusCode::OK));
-    let later = log_in(&server).await;
+    assert_eq!(server.get("/readyz", None).await, 200);
+    let later = server.log_in_for_both("jose").await;
     // The server can also be stopped meanwhile.
     before(&data.join("adieu.sqlite"));
     let read_only = ReadOnly::make(&data);
     server.stop().await;
     drop(read_only);
-    let server = Server::start(&data).await;
-    for (token, expected) in
-        [(&ended, StatusCode::UNAUTHORIZED), (&tokens, StatusCode::UNAUTHORIZED), (&later, StatusCode::NO_CONTENT)]
-    {
-        assert_eq!(server.get("/verify", Some(&token.access)).await, Some(expected));
+    let server = adieu(&data).start().await;
+    for (token, expected) in [(&ended, 401), (&tokens, 401), (&later, 204)] {
+        assert_eq!(server.verify(&token.access).await.0, expected);
     }
 }
 
 #[tokio::test]
 async fn a_limit_on_the_size_of_files() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&folder.path().join("data")).await;
+    let server = adieu(&folder.path().join("data")).start().await;
     server.register("jose").await;
-    let tokens = log_in(&server).await;
-    let limit = async |limit: &str| {
+    let tokens = server.log_in_for_both("jose").await;
+    let limit = |limit: &str| {
         let pid = server.pid().to_string();
-        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status().await;
+        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status();
         assert!(status.unwrap().success());
     };
 
-    limit("4096").await;
+    limit("4096");
     cannot_write_but_verifies(&server, &tokens).await;
 
-    limit("unlimited").await;
+    limit("unlimited");
     recovers(&server, &tokens).await;
 }
 
@@ -268,14 +256,7 @@ async fn a_store_that_is_damaged_or_not_ours_stops_the_start_and_is_left_alone()
         for (path, mode) in [(folder.path(), 0o700), (&file, 0o600)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        let output = Command::new(env!("CARGO_BIN_EXE_adieu"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.path())
-            .output()
-            .await
-            .unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success());
+        let told = does_not_start(adieu(folder.path())).await;
         assert!(told.contains(complaint), "{told}");
         assert_eq!(told.trim_end().lines().count(), 1, "{told}");
         assert!(fs::read(&file).unwrap() == bytes, "the file was changed");
@@ -294,7 +275,7 @@ fn foreign_database() -> Vec<u8> {
 /// A store with its middle overwritten.
 async fn damaged_database() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(&folder.path().join("data")).await;
+    let server = adieu(&folder.path().join("data")).start().await;
     for user in 0..40 {
         server.register(&format!("user-{user}")).await;
     }

@@ -1,14 +1,13 @@
 //! Operations that share a commit share nothing else.
 
 use std::{
-    future::poll_fn,
+    future::ready,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
-    task::Poll,
 };
 
 use adieu::{Error, revocation::RevocationLog};
@@ -158,19 +157,6 @@ async fn a_full_queue_is_told_at_once() {
     store.append(vec![token("after")]).await.unwrap();
 }
 
-/// Polls a future once, which queues its operation; returns its outcome if it could not be queued.
-async fn asked_once<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>>> {
-    let mut future = Box::pin(future);
-    poll_fn(|context| {
-        Poll::Ready(match future.as_mut().poll(context) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
-    .ok_or(future)
-}
-
 /// Queues an operation while the writer is held.
 async fn queued<F: Future>(future: F) -> Pin<Box<F>> {
     match asked_once(future).await {
@@ -220,4 +206,10 @@ async fn a_store_that_is_full_says_so_and_recovers() {
     set_limit(1_000_000).await.unwrap();
     store.append(many).await.unwrap();
     assert_eq!(read_all(&store, None).await.0.len(), 1_001);
+}
+
+/// Polls a future once, which queues its operation; returns its outcome if it could not be queued.
+async fn asked_once<F: Future>(future: F) -> Result<F::Output, Pin<Box<F>>> {
+    let mut future = Box::pin(future);
+    tokio::select! { biased; output = &mut future => Ok(output), () = ready(()) => Err(future) }
 }

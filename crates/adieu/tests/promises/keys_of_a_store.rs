@@ -121,13 +121,8 @@ impl SessionStore for Faulty {
         self.memory.session(id).await
     }
 
-    async fn sessions_of(
-        &self,
-        subject: &Subject,
-        after: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>, Error> {
-        self.memory.sessions_of(subject, after, limit).await
+    async fn sessions_of(&self, of: &Subject, after: Option<&SessionId>, limit: usize) -> Result<Vec<Session>, Error> {
+        self.memory.sessions_of(of, after, limit).await
     }
 
     async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
