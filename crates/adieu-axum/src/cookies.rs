@@ -11,8 +11,26 @@ use cookie::Cookie;
 
 pub use set::SetCookies;
 
-/// Whether a browser sends a cookie with cross-site requests.
-pub use cookie::SameSite;
+/// When a browser sends a cookie with a request from another site (RFC 6265bis §4.1.2.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    /// Never.
+    Strict,
+    /// With top-level navigations by GET.
+    Lax,
+    /// Always.
+    None,
+}
+
+impl From<SameSite> for cookie::SameSite {
+    fn from(same_site: SameSite) -> Self {
+        match same_site {
+            SameSite::Strict => Self::Strict,
+            SameSite::Lax => Self::Lax,
+            SameSite::None => Self::None,
+        }
+    }
+}
 
 /// The maximum length of name and value together that browsers keep (RFC 6265bis §5.7), in bytes.
 const MAX_COOKIE_BYTES: usize = 4096;
@@ -261,7 +279,7 @@ impl Cookies {
     ) -> Cookie<'c> {
         let mut cookie = Cookie::new(name, value);
         cookie.set_path(path);
-        cookie.set_same_site(same_site);
+        cookie.set_same_site(cookie::SameSite::from(same_site));
         cookie.set_secure(self.secure);
         cookie.set_http_only(http_only);
         cookie.set_partitioned(self.partitioned);

@@ -1,7 +1,7 @@
 //! The guarantees of every [`KeyStore`].
 
 use super::{
-    Place, open,
+    Storage, open,
     sample::{NOON, after, key},
 };
 use adieu::token::{KeyStore, StoredKey};
@@ -32,7 +32,7 @@ fn assert_same(kept: &StoredKey, key: &StoredKey) {
 }
 
 /// Nodes that start at once, each with a key of its own, all sign with the same key.
-pub async fn of_many_first_keys_one_is_kept<P: Place<Store: KeyStore>>() {
+pub async fn of_many_first_keys_one_is_kept<P: Storage<Store: KeyStore>>() {
     let place = P::empty().await;
     assert!(place.open().await.keys().await.unwrap().is_empty());
     let mut nodes = Vec::new();
@@ -52,7 +52,7 @@ pub async fn of_many_first_keys_one_is_kept<P: Place<Store: KeyStore>>() {
 }
 
 /// Bytes, algorithm and times are returned unchanged, also for unusual ids.
-pub async fn a_key_is_kept_as_it_was<P: Place<Store: KeyStore>>() {
+pub async fn a_key_is_kept_as_it_was<P: Storage<Store: KeyStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let bytes: Vec<u8> = (0..=255).collect();
@@ -68,7 +68,7 @@ pub async fn a_key_is_kept_as_it_was<P: Place<Store: KeyStore>>() {
 }
 
 /// A concurrent reader never finds no key, nor both.
-pub async fn keys_are_added_and_removed_in_one_step<P: Place<Store: KeyStore>>() {
+pub async fn keys_are_added_and_removed_in_one_step<P: Storage<Store: KeyStore>>() {
     const REPLACED: usize = 40;
     let place = P::empty().await;
     let (store, other) = (open(&place).await, open(&place).await);
@@ -98,7 +98,7 @@ pub async fn keys_are_added_and_removed_in_one_step<P: Place<Store: KeyStore>>()
 }
 
 /// Repeating a step changes nothing, and an existing id keeps its key.
-pub async fn what_is_there_is_not_added_again<P: Place<Store: KeyStore>>() {
+pub async fn what_is_there_is_not_added_again<P: Storage<Store: KeyStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let first = store.add_first_key(key(NOON)).await.unwrap().remove(0);
@@ -115,7 +115,7 @@ pub async fn what_is_there_is_not_added_again<P: Place<Store: KeyStore>>() {
 }
 
 /// Ordered by the time when they begin to sign; for equal times by their ids, byte by byte.
-pub async fn they_come_in_the_order_in_which_they_sign<P: Place<Store: KeyStore>>() {
+pub async fn they_come_in_the_order_in_which_they_sign<P: Storage<Store: KeyStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     // The order of bytes, not of any alphabet.
@@ -132,7 +132,7 @@ pub async fn they_come_in_the_order_in_which_they_sign<P: Place<Store: KeyStore>
 }
 
 /// A later opening of the place finds the keys.
-pub async fn keys_are_there_after_a_restart<P: Place<Store: KeyStore>>() {
+pub async fn keys_are_there_after_a_restart<P: Storage<Store: KeyStore>>() {
     let place = P::empty().await;
     let (first, next) = (key(NOON), key(after(60)));
     {

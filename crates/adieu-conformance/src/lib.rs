@@ -4,7 +4,7 @@
 //! ([`KeyStore`]). Those traits state its guarantees; this suite tests them:
 //!
 //! 1. **Each guarantee is a test of its own**, named after it, so that a test runner shows which one is broken.
-//! 2. **Each test has its own [`Place`]**, so that all of them can run at once.
+//! 2. **Each test has its own [`Storage`]**, so that all of them can run at once.
 //! 3. **Several processes.** Many mistakes of an engine show only between processes. The suite opens a place several times,
 //!    and the openings share nothing but the place.
 //! 4. **No dependence on a clock.** Times are arguments, and tests wait for events. A test that hangs [fails](TEST_TIMEOUT).
@@ -20,13 +20,13 @@
 //!
 //! ```
 //! use adieu::store::Memory;
-//! use adieu_conformance::Place;
+//! use adieu_conformance::Storage;
 //!
 //! /// Where it keeps things: a folder, a database of a server, or as here this process. What has to be cleaned up is, when
 //! /// this is dropped.
 //! struct InMemory(Memory);
 //!
-//! impl Place for InMemory {
+//! impl Storage for InMemory {
 //!     type Store = Memory;
 //!
 //!     async fn empty() -> Self {
@@ -83,7 +83,7 @@ pub const TEST_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A place where an engine keeps its data.
 #[expect(async_fn_in_trait, reason = "tests await it where they are, and an engine may do in it whatever it likes")]
-pub trait Place: Sized + 'static {
+pub trait Storage: Sized + 'static {
     /// The engine. It implements the traits of the [`suite`]'s parts that it is tested with.
     type Store: Send + Sync + 'static;
 
@@ -91,7 +91,7 @@ pub trait Place: Sized + 'static {
     const LOG: LogOwnership = LogOwnership::Own;
 
     /// Whether the log's identity survives a [crash](Self::crash).
-    const IDENTITY: Identity = Identity::Stays;
+    const IDENTITY: Identity = Identity::Stable;
 
     /// Returns the current time at the place. It matters only if the engine is backed by a process with its own clock, as in
     /// [`LogOwnership::Remote`]: then it is close to the real time, and the same on every call.
@@ -117,7 +117,7 @@ pub trait Place: Sized + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
     /// It is the same log, and an earlier cursor stays valid.
-    Stays,
+    Stable,
     /// It counts as another log, since the engine could not distinguish it from one that has lost data: an earlier reader
     /// reads it once from the beginning. Positions continue nevertheless.
     Changes,
@@ -141,7 +141,7 @@ pub enum LogOwnership {
     Remote,
 }
 
-/// Creates a module of tests for an engine: `suite!(name: Place, part, part…)`, where the parts are `log`, `sessions`, `keys`
+/// Creates a module of tests for an engine: `suite!(name: Storage, part, part…)`, where the parts are `log`, `sessions`, `keys`
 /// and `restore`, after the modules of [this crate](crate). An attribute before it, such as `#[cfg(…)]`, applies to all of
 /// them.
 #[macro_export]
@@ -206,6 +206,6 @@ pub fn run(test: impl Future<Output = ()>) {
 }
 
 /// Opens a place once more, to be shared by concurrent tasks.
-async fn open<P: Place>(place: &P) -> Arc<P::Store> {
+async fn open<P: Storage>(place: &P) -> Arc<P::Store> {
     Arc::new(place.open().await)
 }

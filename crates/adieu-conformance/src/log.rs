@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{LogOwnership, Place, open, sample::issuer};
+use super::{LogOwnership, Storage, open, sample::issuer};
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
     revocation::{Cursor, Index, LogId, Page, Position, Revocation, RevocationLog, Target},
@@ -69,29 +69,29 @@ macro_rules! __conformance_log {
 /// Longer than any wait that an event is meant to end.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// Returns the time this many seconds after [`Place::noon`].
-fn after<P: Place>(seconds: u64) -> Timestamp {
+/// Returns the time this many seconds after [`Storage::noon`].
+fn after<P: Storage>(seconds: u64) -> Timestamp {
     P::noon().plus(Duration::from_secs(seconds))
 }
 
 /// Returns the revocation of a token with this name, which lapses in an hour.
-fn token<P: Place>(name: impl AsRef<str>) -> Revocation {
+fn token<P: Storage>(name: impl AsRef<str>) -> Revocation {
     super::sample::lapsing(name, after::<P>(3_600))
 }
 
-fn tokens<P: Place>(names: impl IntoIterator<Item = u64>) -> Vec<Revocation> {
+fn tokens<P: Storage>(names: impl IntoIterator<Item = u64>) -> Vec<Revocation> {
     names.into_iter().map(|name| token::<P>(name.to_string())).collect()
 }
 
 /// Returns everything after the cursor as one page, like [`sample::whole`](super::sample::whole), without repeated entries.
-async fn whole<P: Place>(log: &impl RevocationLog, after: Option<&Cursor>) -> Page {
+async fn whole<P: Storage>(log: &impl RevocationLog, after: Option<&Cursor>) -> Page {
     let page = super::sample::whole(log, after).await;
     Page { entries: once::<P>(&[], page.entries), ..page }
 }
 
 /// Returns the entries that are new to a reader who knows these facts, without repeated ones. Entries may be repeated only
 /// where the log is [remote](LogOwnership::Remote). Only for facts of which none was appended twice.
-fn once<P: Place>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Revocation> {
+fn once<P: Storage>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Revocation> {
     if P::LOG == LogOwnership::Remote {
         let name = |fact: &Revocation| format!("{fact:?}");
         let mut known: HashSet<_> = known.iter().map(name).collect();
@@ -101,7 +101,7 @@ fn once<P: Place>(known: &[Revocation], mut entries: Vec<Revocation>) -> Vec<Rev
 }
 
 /// Fails unless an append's position is later than an earlier one's, if appends return positions.
-fn assert_later<P: Place>(position: Position, than: Position) {
+fn assert_later<P: Storage>(position: Position, than: Position) {
     match P::LOG {
         LogOwnership::Own => assert!(position > than, "{position:?} is not after {than:?}"),
         LogOwnership::Remote => assert_eq!(position, Position::START),
@@ -109,7 +109,7 @@ fn assert_later<P: Place>(position: Position, than: Position) {
 }
 
 /// Within one append in the given order, and across two appends in the order of the appends.
-pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: RevocationLog>>() {
+pub async fn entries_come_in_the_order_of_their_appends<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     let [a, b, c] = ["a", "b", "c"].map(token::<P>);
@@ -127,7 +127,7 @@ pub async fn entries_come_in_the_order_of_their_appends<P: Place<Store: Revocati
 }
 
 /// No entry is repeated or left out.
-pub async fn a_cursor_reads_on_where_it_left_off<P: Place<Store: RevocationLog>>() {
+pub async fn a_cursor_reads_on_where_it_left_off<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     let mut known = vec![token::<P>("a")];
@@ -146,7 +146,7 @@ pub async fn a_cursor_reads_on_where_it_left_off<P: Place<Store: RevocationLog>>
 }
 
 /// Every opening of the place is the same log: each reads what the other appends, and continues from the other's cursor.
-pub async fn every_opening_is_the_same_log<P: Place<Store: RevocationLog>>() {
+pub async fn every_opening_is_the_same_log<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
     here.append(vec![token::<P>("a")]).await.unwrap();
@@ -161,7 +161,7 @@ pub async fn every_opening_is_the_same_log<P: Place<Store: RevocationLog>>() {
 }
 
 /// For a reader without a cursor, an empty log is an answer.
-pub async fn an_empty_log_answers_at_once<P: Place<Store: RevocationLog>>() {
+pub async fn an_empty_log_answers_at_once<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     let page = log.read(None, LONG).await.unwrap();
@@ -171,7 +171,7 @@ pub async fn an_empty_log_answers_at_once<P: Place<Store: RevocationLog>>() {
 }
 
 /// It leaves the log unchanged, and returns the log's end.
-pub async fn an_append_of_nothing_is_none<P: Place<Store: RevocationLog>>() {
+pub async fn an_append_of_nothing_is_none<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     assert_eq!(log.append(vec![]).await.unwrap(), Position::START);
@@ -181,7 +181,7 @@ pub async fn an_append_of_nothing_is_none<P: Place<Store: RevocationLog>>() {
 }
 
 /// An append in the same process.
-pub async fn a_read_waits_for_an_append<P: Place<Store: RevocationLog>>() {
+pub async fn a_read_waits_for_an_append<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     let cursor = whole::<P>(&log, None).await.cursor;
@@ -191,7 +191,7 @@ pub async fn a_read_waits_for_an_append<P: Place<Store: RevocationLog>>() {
 }
 
 /// Which it learns only through the place.
-pub async fn a_read_notices_what_another_process_appends<P: Place<Store: RevocationLog>>() {
+pub async fn a_read_notices_what_another_process_appends<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
     let cursor = whole::<P>(&here, None).await.cursor;
@@ -201,7 +201,7 @@ pub async fn a_read_notices_what_another_process_appends<P: Place<Store: Revocat
 }
 
 /// Usually within a quarter of a second: followers ask with waits of a second and more, and have a bound to keep.
-pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: RevocationLog>>() {
+pub async fn a_read_notices_soon_what_another_process_appends<P: Storage<Store: RevocationLog>>() {
     const SOON: Duration = Duration::from_millis(250);
     let place = P::empty().await;
     let (here, there) = (open(&place).await, place.open().await);
@@ -230,7 +230,7 @@ pub async fn a_read_notices_soon_what_another_process_appends<P: Place<Store: Re
 }
 
 /// Not at once, since its caller would then ask without a pause; and with a cursor to continue from.
-pub async fn a_read_that_waits_in_vain_ends<P: Place<Store: RevocationLog>>() {
+pub async fn a_read_that_waits_in_vain_ends<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     log.append(vec![token::<P>("a")]).await.unwrap();
@@ -242,7 +242,7 @@ pub async fn a_read_that_waits_in_vain_ends<P: Place<Store: RevocationLog>>() {
 }
 
 /// [`Duration::MAX`] causes no overflow.
-pub async fn the_longest_wait_is_no_mistake<P: Place<Store: RevocationLog>>() {
+pub async fn the_longest_wait_is_no_mistake<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     assert_eq!(log.read(None, Duration::MAX).await.unwrap().entries, []);
@@ -253,7 +253,7 @@ pub async fn the_longest_wait_is_no_mistake<P: Place<Store: RevocationLog>>() {
 }
 
 /// Even if its position is valid here.
-pub async fn a_cursor_of_another_log_starts_over<P: Place<Store: RevocationLog>>() {
+pub async fn a_cursor_of_another_log_starts_over<P: Storage<Store: RevocationLog>>() {
     let (place, elsewhere) = (P::empty().await, P::empty().await);
     let (log, other) = (place.open().await, elsewhere.open().await);
     log.append(vec![token::<P>("a")]).await.unwrap();
@@ -278,7 +278,7 @@ pub async fn a_cursor_of_another_log_starts_over<P: Place<Store: RevocationLog>>
 
 /// The log was rolled back: the reader knows entries that this log does not have. The read does not wait until the head is
 /// reached.
-pub async fn a_cursor_ahead_of_the_head_starts_over<P: Place<Store: RevocationLog>>() {
+pub async fn a_cursor_ahead_of_the_head_starts_over<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     log.append(vec![token::<P>("a")]).await.unwrap();
@@ -292,7 +292,7 @@ pub async fn a_cursor_ahead_of_the_head_starts_over<P: Place<Store: RevocationLo
 }
 
 /// As when a caller retries without knowing the first result. No entry is rejected as a duplicate.
-pub async fn a_revocation_may_come_twice<P: Place<Store: RevocationLog>>() {
+pub async fn a_revocation_may_come_twice<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (log, other) = (place.open().await, place.open().await);
     let batch = vec![token::<P>("a"), token::<P>("a"), token::<P>("b")];
@@ -307,7 +307,7 @@ pub async fn a_revocation_may_come_twice<P: Place<Store: RevocationLog>>() {
 }
 
 /// And in order.
-pub async fn ten_thousand_in_one_append_come_whole<P: Place<Store: RevocationLog>>() {
+pub async fn ten_thousand_in_one_append_come_whole<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (log, other) = (place.open().await, place.open().await);
     let cursor = whole::<P>(&other, None).await.cursor;
@@ -323,7 +323,7 @@ pub async fn ten_thousand_in_one_append_come_whole<P: Place<Store: RevocationLog
 }
 
 /// A megabyte of ids in one append.
-pub async fn the_longest_facts_come_whole<P: Place<Store: RevocationLog>>() {
+pub async fn the_longest_facts_come_whole<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     let width = adieu::MAX_ID_BYTES;
@@ -333,7 +333,7 @@ pub async fn the_longest_facts_come_whole<P: Place<Store: RevocationLog>>() {
 }
 
 /// With any content of an id, and any time.
-pub async fn unusual_facts_come_back_as_they_were<P: Place<Store: RevocationLog>>() {
+pub async fn unusual_facts_come_back_as_they_were<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     let mut facts = Vec::new();
@@ -365,7 +365,7 @@ pub async fn unusual_facts_come_back_as_they_were<P: Place<Store: RevocationLog>
 }
 
 /// Entries, pruning mark, identity and cursor.
-pub async fn it_is_all_there_after_a_restart<P: Place<Store: RevocationLog>>() {
+pub async fn it_is_all_there_after_a_restart<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let before = {
         let log = place.open().await;

@@ -7,7 +7,7 @@ use adieu::{
     store::{Membership, NodeStatus},
 };
 
-use super::Place;
+use super::Storage;
 
 #[macro_export]
 #[doc(hidden)]
@@ -33,7 +33,7 @@ fn standing(node: &str) -> NodeStatus {
 }
 
 /// A node's new status replaces its previous one, for every node.
-pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Membership>>() {
+pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Storage<Store: Membership>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
     assert_eq!(here.members().await.unwrap().nodes, []);
@@ -56,7 +56,7 @@ pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Place<Store: Me
 }
 
 /// A suspected node stays a member until it is forgotten, and publishes a status again if it was only slow.
-pub async fn a_node_is_suspected_until_it_says_something<P: Place<Store: Membership>>() {
+pub async fn a_node_is_suspected_until_it_says_something<P: Storage<Store: Membership>>() {
     let place = P::empty().await;
     let (here, there) = (place.open().await, place.open().await);
     let beat_of = async || {
@@ -80,7 +80,7 @@ pub async fn a_node_is_suspected_until_it_says_something<P: Place<Store: Members
 }
 
 /// A bound that is not a whole number of milliseconds is rounded up.
-pub async fn a_bound_is_kept_in_full<P: Place<Store: Membership>>() {
+pub async fn a_bound_is_kept_in_full<P: Storage<Store: Membership>>() {
     let place = P::empty().await;
     let here = place.open().await;
     let fraction = NodeStatus { max_staleness: Duration::from_micros(1_500_001), ..standing("fraction") };

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    Place, open,
+    Storage, open,
     sample::{NOON, after, issuer, lapsing, read_all, session, token},
 };
 use adieu::{
@@ -51,7 +51,7 @@ fn renewal(seen: &LogId, position: u64) -> LogReset {
 }
 
 /// The identity, the head, the pruning mark, and entries by position, including the last one if it has lapsed.
-pub async fn a_look_shows_what_a_read_hides<P: Place<Store: Restorable + Store>>() {
+pub async fn a_look_shows_what_a_read_hides<P: Storage<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert!(store.restorable().is_some());
@@ -74,7 +74,7 @@ pub async fn a_look_shows_what_a_read_hides<P: Place<Store: Restorable + Store>>
 }
 
 /// A new identity, no sessions, the requested revocations at the end, and positions after the given one.
-pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>() {
+pub async fn a_log_begins_anew_in_one_step<P: Storage<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let head = store.append(vec![token("before")]).await.unwrap();
@@ -105,7 +105,7 @@ pub async fn a_log_begins_anew_in_one_step<P: Place<Store: Restorable + Store>>(
 }
 
 /// Several nodes notice at once: one acts, and the others learn that there is nothing left to do.
-pub async fn it_does_so_once_whoever_asks<P: Place<Store: Restorable + Store>>() {
+pub async fn it_does_so_once_whoever_asks<P: Storage<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let seen = place.open().await.inspect(Position::START).await.unwrap().log;
     let mut nodes = Vec::new();
@@ -122,7 +122,7 @@ pub async fn it_does_so_once_whoever_asks<P: Place<Store: Restorable + Store>>()
 }
 
 /// Revocations stay in place.
-pub async fn a_restore_is_accepted_once<P: Place<Store: Restorable + Store>>() {
+pub async fn a_restore_is_accepted_once<P: Storage<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert_eq!(store.accept_restore().await.unwrap(), None);
@@ -154,7 +154,7 @@ impl Drop for Marked {
 }
 
 /// Entries are in the mark before the append returns, for every append; entries found by a read are too.
-pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: Restorable + Store>>() {
+pub async fn whatever_is_appended_is_in_the_mark<P: Storage<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let marked = Marked::new(&store);
@@ -193,7 +193,7 @@ pub async fn whatever_is_appended_is_in_the_mark<P: Place<Store: Restorable + St
 }
 
 /// Not even after it has grown, for any caller: otherwise new entries would take the place of lost ones.
-pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store: Restorable + Store>>() {
+pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Storage<Store: Restorable + Store>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let before = store.append(vec![token("a"), token("b")]).await.unwrap();
@@ -224,7 +224,7 @@ pub async fn a_log_that_went_back_is_neither_read_nor_appended_to<P: Place<Store
 }
 
 /// An empty store in place of one with revocations: emptied by mistake, or a new server at the same address.
-pub async fn a_store_that_was_emptied_has_gone_back<P: Place<Store: RevocationLog + SessionStore + Restorable>>() {
+pub async fn a_store_that_was_emptied_has_gone_back<P: Storage<Store: RevocationLog + SessionStore + Restorable>>() {
     let (before, place) = (P::empty().await, P::empty().await);
     let (first, store) = (before.open().await, place.open().await);
     let marked = Marked::new(&first);

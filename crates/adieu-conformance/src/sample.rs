@@ -11,7 +11,7 @@ use adieu::{
 };
 
 /// The current time in the tests. An engine reads no clock, so it need not be near the real time; but see
-/// [`Place::noon`](super::Place::noon).
+/// [`Storage::noon`](super::Storage::noon).
 pub const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 
 /// Returns the time this many seconds after [`NOON`].

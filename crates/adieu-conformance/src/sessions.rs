@@ -14,7 +14,7 @@ use adieu::{
 };
 
 use super::{
-    Place,
+    Storage,
     sample::{NOON, after, issuer, read_all, session, subject, token, unusual_texts},
 };
 
@@ -95,7 +95,7 @@ async fn everybodys<S: SessionStore>(store: &S) -> Vec<Session> {
 }
 
 /// Every field, with any content of an id.
-pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn a_session_is_kept_as_it_was<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (store, other) = (place.open().await, place.open().await);
     let plain = session("jose");
@@ -133,7 +133,7 @@ pub async fn a_session_is_kept_as_it_was<P: Place<Store: RevocationLog + Session
 }
 
 /// In one step; a second time there is nothing to end.
-pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn ending_removes_it_and_appends_its_revocation<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
@@ -158,7 +158,7 @@ pub async fn ending_removes_it_and_appends_its_revocation<P: Place<Store: Revoca
 }
 
 /// Each ended session gets a revocation, unless a cut-off covers it.
-pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn each_selection_ends_what_it_says<P: Storage<Store: RevocationLog + SessionStore>>() {
     let all = ["ana", "ana", "jose", "jose", "jose"];
     type Choose = fn(&[Session]) -> Selection;
     // Which selection leaves which of the sessions, in order.
@@ -200,7 +200,7 @@ pub async fn each_selection_ends_what_it_says<P: Place<Store: RevocationLog + Se
 }
 
 /// Whatever lapse time was given.
-pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     with_sessions(&store, &["jose"]).await;
@@ -214,7 +214,7 @@ pub async fn a_cut_off_outlives_the_sessions_that_it_covers<P: Place<Store: Revo
 }
 
 /// Nor if the session belongs to a different subject.
-pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let sessions = with_sessions(&store, &["jose", "jose"]).await;
@@ -228,7 +228,7 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Place<Sto
 }
 
 /// An existing session has a revocation of its own.
-pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
@@ -243,7 +243,7 @@ pub async fn a_session_that_is_not_there_ends_by_what_goes_along<P: Place<Store:
 }
 
 /// Each sees the results of those before it.
-pub async fn several_endings_are_carried_out_in_order<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn several_endings_are_carried_out_in_order<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;
@@ -268,7 +268,7 @@ pub async fn several_endings_are_carried_out_in_order<P: Place<Store: Revocation
 }
 
 /// The decision is stored.
-pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn a_rotation_is_written_down<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
@@ -300,7 +300,7 @@ pub async fn a_rotation_is_written_down<P: Place<Store: RevocationLog + SessionS
 }
 
 /// It only extends the time for which a revocation would have to be kept.
-pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
@@ -317,7 +317,7 @@ pub async fn a_renewal_is_written_down_and_leaves_the_refresh_token<P: Place<Sto
 }
 
 /// With its revocation, in the step that detected the reuse.
-pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn reuse_ends_the_session<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
@@ -331,7 +331,7 @@ pub async fn reuse_ends_the_session<P: Place<Store: RevocationLog + SessionStore
 }
 
 /// One subject's sessions, oldest first.
-pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn they_are_listed_in_order_and_in_pages<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let (ana, jose) = (subject("ana"), subject("jose"));
@@ -349,7 +349,7 @@ pub async fn they_are_listed_in_order_and_in_pages<P: Place<Store: RevocationLog
 
 /// All sessions, subject by subject, so that a page may end within a subject and between two. Sessions that exist all the
 /// time are listed exactly once although others come and go, including the one that the last page ended with.
-pub async fn everybodys_are_listed_in_pages_while_they_come_and_go<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn everybodys_are_listed_in_pages_while_they_come_and_go<P: Storage<Store: RevocationLog + SessionStore>>() {
     let subjects = ["a", "ab", "b", "jo", "jose", "josé", "kim", "0123456789", "\0", "a\0b", "\u{10ffff}"];
     for limit in [1, 2, 3, 4, 100] {
         let place = P::empty().await;
@@ -383,7 +383,7 @@ pub async fn everybodys_are_listed_in_pages_while_they_come_and_go<P: Place<Stor
 }
 
 /// Of any subject.
-pub async fn the_oldest_is_found<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn the_oldest_is_found<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert_eq!(store.oldest().await.unwrap(), None);
@@ -397,7 +397,7 @@ pub async fn the_oldest_is_found<P: Place<Store: RevocationLog + SessionStore>>(
 }
 
 /// After all of its tokens have expired, and without a revocation.
-pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let mut staying = BTreeSet::new();
@@ -436,7 +436,7 @@ pub async fn what_has_expired_is_forgotten_and_nothing_else<P: Place<Store: Revo
 }
 
 /// Unchanged, also after a crash.
-pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn they_are_there_after_a_restart<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let sessions = {
         let store = place.open().await;
@@ -451,7 +451,7 @@ pub async fn they_are_there_after_a_restart<P: Place<Store: RevocationLog + Sess
 }
 
 /// Not an alphabetical order: a database may have to be configured for it.
-pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Place<Store: SessionStore>>() {
+pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Storage<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let more = ["a", "B", "b", "a-b", "ab", "a b", "Z", "_", "é", "e", "10", "9", "\u{ffff}", "aa", "a\0"];
@@ -477,7 +477,7 @@ pub async fn they_are_listed_by_the_bytes_of_their_ids<P: Place<Store: SessionSt
 }
 
 /// As when a caller retries without knowing the first result.
-pub async fn one_that_is_created_again_is_one<P: Place<Store: SessionStore>>() {
+pub async fn one_that_is_created_again_is_one<P: Storage<Store: SessionStore>>() {
     let place = P::empty().await;
     let (store, other) = (place.open().await, place.open().await);
     let session = session("jose");
@@ -489,7 +489,7 @@ pub async fn one_that_is_created_again_is_one<P: Place<Store: SessionStore>>() {
 }
 
 /// Of any session, for access tokens and refresh tokens: a revocation is kept that long if its expiry is unknown.
-pub async fn when_the_last_token_expires_is_known<P: Place<Store: SessionStore>>() {
+pub async fn when_the_last_token_expires_is_known<P: Storage<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     assert_eq!(store.latest_expiry().await.unwrap(), Timestamp::ZERO);
@@ -503,7 +503,7 @@ pub async fn when_the_last_token_expires_is_known<P: Place<Store: SessionStore>>
 }
 
 /// For any caller, in any order; and it creates no session.
-pub async fn last_seen_only_goes_forward<P: Place<Store: SessionStore>>() {
+pub async fn last_seen_only_goes_forward<P: Storage<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let session = with_sessions(&store, &["jose"]).await.remove(0);
@@ -523,7 +523,7 @@ pub async fn last_seen_only_goes_forward<P: Place<Store: SessionStore>>() {
 }
 
 /// More than the parameters of an engine's statement, with duplicates, and most of them absent.
-pub async fn thousands_are_seen_at_once<P: Place<Store: SessionStore>>() {
+pub async fn thousands_are_seen_at_once<P: Storage<Store: SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;
@@ -543,7 +543,7 @@ pub async fn thousands_are_seen_at_once<P: Place<Store: SessionStore>>() {
 }
 
 /// More than the parameters of an engine's statement, each by an id alone, which requires a search.
-pub async fn thousands_of_endings_are_no_mistake<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn thousands_of_endings_are_no_mistake<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let store = place.open().await;
     let sessions = with_sessions(&store, &["ana", "jose", "jose"]).await;

@@ -12,7 +12,7 @@ use adieu::{
     session::{LoggedOut, Scope, SessionError, TokenPair},
     token::TokenError,
 };
-use adieu_conformance::{Place, suite};
+use adieu_conformance::{Storage, suite};
 use adieu_postgres::Postgres;
 use test_servers::{
     TEST_TIMEOUT, recovers,
@@ -23,7 +23,7 @@ use test_servers::{
 /// A separate server for each test.
 struct Server(test_servers::Postgres);
 
-impl Place for Server {
+impl Storage for Server {
     type Store = Postgres;
 
     async fn empty() -> Self {

@@ -29,7 +29,6 @@ use aws_lc_rs::{
 };
 use criterion::Criterion;
 use jsonwebtoken::{DecodingKey, Validation};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
@@ -61,11 +60,11 @@ fn bare(key: &SigningKey) -> Check {
         Box::new(move |message, signature| key.verify_sig(message, signature).is_ok())
     };
     if let Some(secret) = key.to_secret_bytes() {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_slice());
         return Box::new(move |message, tag| hmac::verify(&key, message, tag).is_ok());
     }
     let pkcs8 = key.to_pkcs8_der().unwrap();
-    let pkcs8 = pkcs8.expose_secret();
+    let pkcs8 = pkcs8.as_slice();
     match key.algorithm() {
         Algorithm::RS256 => {
             let pair = RsaKeyPair::from_pkcs8(pkcs8).unwrap();
@@ -89,7 +88,7 @@ fn their_key(key: &SigningKey) -> DecodingKey {
         Some(jwk) => {
             DecodingKey::from_jwk(&serde_json::from_value(serde_json::to_value(jwk).unwrap()).unwrap()).unwrap()
         }
-        None => DecodingKey::from_secret(key.to_secret_bytes().unwrap().expose_secret()),
+        None => DecodingKey::from_secret(key.to_secret_bytes().unwrap().as_slice()),
     }
 }
 

@@ -14,7 +14,6 @@ use adieu::{
     token::{Algorithm, Claims, Decoder, Jwk, Jwks, KeyId, KeySet, Rules, SigningKey, TokenType, VerifyingKey, encode},
 };
 use base64url::base64url;
-use secrecy::ExposeSecret;
 use serde_json::json;
 
 /// RFC 8410 §10.3, §10.1.
@@ -45,7 +44,7 @@ fn a_secret_is_as_long_as_its_hash() {
         assert!(reason(SigningKey::from_secret(algorithm, &vec![7; length - 1])).contains(&least));
         assert!(reason(VerifyingKey::from_secret(algorithm, &vec![7; length - 1])).contains(&least));
         assert!(reason(VerifyingKey::from_secret(algorithm, b"secret")).contains(&least));
-        assert_eq!(SigningKey::generate(algorithm).unwrap().to_secret_bytes().unwrap().expose_secret().len(), length);
+        assert_eq!(SigningKey::generate(algorithm).unwrap().to_secret_bytes().unwrap().as_slice().len(), length);
     }
 }
 
@@ -76,7 +75,7 @@ fn a_published_key_is_for_verifying_and_public() {
 #[test]
 fn a_secret_and_a_key_pair_are_not_mixed_up() {
     let pkcs8 = SigningKey::generate(Algorithm::ES256).unwrap().to_pkcs8_der().unwrap();
-    assert!(reason(SigningKey::from_pkcs8_der(Algorithm::HS256, pkcs8.expose_secret())).contains("secret"));
+    assert!(reason(SigningKey::from_pkcs8_der(Algorithm::HS256, pkcs8.as_slice())).contains("secret"));
     assert!(reason(SigningKey::from_secret(Algorithm::ES256, &[7; 32])).contains("key pair"));
     assert!(reason(VerifyingKey::from_secret(Algorithm::EdDSA, &[7; 32])).contains("key pair"));
     assert!(reason(VerifyingKey::from_pem(Algorithm::HS256, PUBLIC_PEM)).contains("secret"));
@@ -88,7 +87,7 @@ fn a_key_of_another_kind_or_curve_is_refused() {
         let key = SigningKey::generate(made_for).unwrap();
         let pkcs8 = key.to_pkcs8_der().unwrap();
         for algorithm in Algorithm::ALL {
-            let result = SigningKey::from_pkcs8_der(algorithm, pkcs8.expose_secret());
+            let result = SigningKey::from_pkcs8_der(algorithm, pkcs8.as_slice());
             assert_eq!(result.is_ok(), algorithm == made_for, "{made_for} for {algorithm}");
             let jwk = Jwk { alg: Some(algorithm), ..key.verifying_key().to_jwk().unwrap() };
             assert_eq!(VerifyingKey::from_jwk(&jwk).is_ok(), algorithm == made_for, "{made_for} for {algorithm}");

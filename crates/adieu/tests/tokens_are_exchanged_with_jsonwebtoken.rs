@@ -12,7 +12,6 @@ use adieu::{
     },
 };
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 /// A key for each algorithm; making those of RSA is slow, so they share one.
@@ -21,7 +20,7 @@ fn keys() -> Vec<SigningKey> {
     Algorithm::ALL
         .into_iter()
         .map(|algorithm| match algorithm.as_str().as_bytes() {
-            [b'R' | b'P', ..] => SigningKey::from_pkcs8_der(algorithm, rsa.expose_secret()).unwrap(),
+            [b'R' | b'P', ..] => SigningKey::from_pkcs8_der(algorithm, rsa.as_slice()).unwrap(),
             _ => SigningKey::generate(algorithm).unwrap(),
         })
         .collect()
@@ -37,16 +36,16 @@ fn their_verifying_key(key: &SigningKey) -> DecodingKey {
             let jwk = serde_json::from_value(serde_json::to_value(jwk).unwrap()).unwrap();
             DecodingKey::from_jwk(&jwk).unwrap()
         }
-        (None, Some(secret)) => DecodingKey::from_secret(secret.expose_secret()),
+        (None, Some(secret)) => DecodingKey::from_secret(secret.as_slice()),
         other => panic!("neither a public key nor a secret: {other:?}"),
     }
 }
 
 fn their_signing_key(key: &SigningKey) -> EncodingKey {
     let Some(pkcs8) = key.to_pkcs8_der() else {
-        return EncodingKey::from_secret(key.to_secret_bytes().unwrap().expose_secret());
+        return EncodingKey::from_secret(key.to_secret_bytes().unwrap().as_slice());
     };
-    let pkcs8 = pkcs8.expose_secret();
+    let pkcs8 = pkcs8.as_slice();
     match key.algorithm() {
         Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_der(pkcs8),
         Algorithm::EdDSA => EncodingKey::from_ed_der(pkcs8),
@@ -150,8 +149,8 @@ fn the_newer_name_of_ed25519_is_read() {
 fn keys_survive_being_stored_and_published() {
     for key in keys() {
         let restored = match (key.to_pkcs8_der(), key.to_secret_bytes()) {
-            (Some(pkcs8), None) => SigningKey::from_pkcs8_der(key.algorithm(), pkcs8.expose_secret()),
-            (None, Some(secret)) => SigningKey::from_secret(key.algorithm(), secret.expose_secret()),
+            (Some(pkcs8), None) => SigningKey::from_pkcs8_der(key.algorithm(), pkcs8.as_slice()),
+            (None, Some(secret)) => SigningKey::from_secret(key.algorithm(), secret.as_slice()),
             other => panic!("stored as both or neither: {other:?}"),
         }
         .unwrap();

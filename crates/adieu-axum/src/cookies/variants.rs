@@ -7,9 +7,9 @@ use axum::{
     extract::OriginalUri,
     http::{header, request::Parts},
 };
-use cookie::{Cookie, SameSite};
+use cookie::Cookie;
 
-use super::{Cookies, SetCookies, has_prefix, is_host_byte, is_value_byte};
+use super::{Cookies, SameSite, SetCookies, has_prefix, is_host_byte, is_value_byte};
 use crate::location::count_cookies;
 
 /// The maximum numbers of domains and paths.
@@ -57,7 +57,7 @@ impl Cookies {
                     cookie.set_max_age(cookie::time::Duration::ZERO);
                     if same_site == SameSite::None {
                         // Without it, a page of another site could not remove the cookie.
-                        cookie.set_same_site(same_site);
+                        cookie.set_same_site(cookie::SameSite::from(same_site));
                     }
                     if let Some(domain) = domain {
                         cookie.set_domain(domain);

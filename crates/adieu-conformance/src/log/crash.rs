@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{LONG, once, token, tokens, whole};
-use crate::{Identity, LogOwnership, Place, open};
+use crate::{Identity, LogOwnership, Storage, open};
 use adieu::revocation::{Revocation, RevocationLog};
 
 /// The number of facts in an append.
 const BATCH: u64 = 25;
 
 /// Returns which of these batches are there: each complete and in order, or not at all.
-fn batches<P: Place>(entries: &[Revocation], asked: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
+fn batches<P: Storage>(entries: &[Revocation], asked: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
     let mut there = BTreeSet::new();
     let mut counted = 0;
     for batch in asked {
@@ -25,7 +25,7 @@ fn batches<P: Place>(entries: &[Revocation], asked: impl IntoIterator<Item = u64
 }
 
 /// At any point of a crash: acknowledged appends are there, and no other append is there in part.
-pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: RevocationLog>>() {
+pub async fn what_was_acknowledged_is_there_after_a_crash<P: Storage<Store: RevocationLog>>() {
     const WRITERS: u64 = 4;
     const MAX_APPENDS: u64 = 1_000;
     let place = P::empty().await;
@@ -69,7 +69,7 @@ pub async fn what_was_acknowledged_is_there_after_a_crash<P: Place<Store: Revoca
 
 /// It is the same log: earlier readers need not start over. An engine that reports [another log](Identity::Changes) reports
 /// it to the reader as well, who then reads everything.
-pub async fn a_cursor_from_before_a_crash_reads_on<P: Place<Store: RevocationLog>>() {
+pub async fn a_cursor_from_before_a_crash_reads_on<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let cursor = {
         let log = place.open().await;
@@ -81,7 +81,7 @@ pub async fn a_cursor_from_before_a_crash_reads_on<P: Place<Store: RevocationLog
     log.append(vec![token::<P>("b")]).await.unwrap();
     let page = whole::<P>(&log, Some(&cursor)).await;
     match P::IDENTITY {
-        Identity::Stays => {
+        Identity::Stable => {
             assert_eq!(once::<P>(&[token::<P>("a")], page.entries), [token::<P>("b")]);
             assert!(!page.from_start);
             assert_eq!(page.cursor.log, cursor.log);
@@ -97,7 +97,7 @@ pub async fn a_cursor_from_before_a_crash_reads_on<P: Place<Store: RevocationLog
 
 /// If its caller does not wait for the result, an append is there completely or not at all, sooner or later; other appends
 /// continue.
-pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Place<Store: RevocationLog>>() {
+pub async fn what_was_given_up_is_there_whole_or_not_at_all<P: Storage<Store: RevocationLog>>() {
     const ROUNDS: u64 = 60;
     let place = P::empty().await;
     let (log, other) = (open(&place).await, open(&place).await);

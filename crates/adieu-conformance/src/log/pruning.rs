@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{after, assert_later, token, whole};
-use crate::{Identity, LogOwnership, Place, open, sample::lapsing};
+use crate::{Identity, LogOwnership, Storage, open, sample::lapsing};
 use adieu::{
     revocation::{Pruned, Revocation, RevocationLog},
     time::Timestamp,
@@ -28,7 +28,7 @@ async fn prune(log: &impl RevocationLog, now: Timestamp) -> usize {
 }
 
 /// Checks that pruning a remote log removes nothing.
-async fn leaves_all<P: Place<Store: RevocationLog>>() {
+async fn leaves_all<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let log = place.open().await;
     log.append(vec![token::<P>("a")]).await.unwrap();
@@ -40,7 +40,7 @@ async fn leaves_all<P: Place<Store: RevocationLog>>() {
 }
 
 /// At `lapses_at` and not before; the entries between stay, in order.
-pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog>>() {
+pub async fn what_has_lapsed_goes_and_nothing_else<P: Storage<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
@@ -62,7 +62,7 @@ pub async fn what_has_lapsed_goes_and_nothing_else<P: Place<Store: RevocationLog
 }
 
 /// From the first pruned entry on, for every reader: the mark never moves back.
-pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
+pub async fn what_is_forgotten_is_marked<P: Storage<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
@@ -92,7 +92,7 @@ pub async fn what_is_forgotten_is_marked<P: Place<Store: RevocationLog>>() {
 
 /// One process removes lapsed entries, step by step, while others append and others read from the beginning. Every entry that
 /// a page lacks is covered by its pruning mark, or by that of a later page: a reader that trusts the marks misses nothing.
-pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<Store: RevocationLog>>() {
+pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Storage<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
@@ -178,7 +178,7 @@ pub async fn what_is_pruned_while_many_append_is_only_what_has_lapsed<P: Place<S
 
 /// Even if all entries have been removed, and the process that assigns positions has restarted since. Otherwise new entries
 /// would be behind the cursors of earlier readers.
-pub async fn a_position_is_never_given_twice<P: Place<Store: RevocationLog>>() {
+pub async fn a_position_is_never_given_twice<P: Storage<Store: RevocationLog>>() {
     if P::LOG == LogOwnership::Remote {
         return leaves_all::<P>().await;
     }
@@ -198,7 +198,7 @@ pub async fn a_position_is_never_given_twice<P: Place<Store: RevocationLog>>() {
     prune(&log, after::<P>(3)).await;
     let page = whole::<P>(&log, None).await;
     assert_eq!((page.entries, page.cursor.position), (vec![], cursor.position));
-    assert_eq!(page.cursor.log == cursor.log, P::IDENTITY == Identity::Stays);
+    assert_eq!(page.cursor.log == cursor.log, P::IDENTITY == Identity::Stable);
     assert_eq!(log.append(vec![]).await.unwrap(), head);
     assert_later::<P>(log.append(vec![token::<P>("next")]).await.unwrap(), head);
     let page = whole::<P>(&log, Some(&cursor)).await;

@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{LONG, assert_later, once, token, tokens, whole};
-use crate::{Place, open};
+use crate::{Storage, open};
 use adieu::{
     Error,
     revocation::{Cursor, Position, Revocation, RevocationLog},
@@ -19,7 +19,7 @@ use adieu::{
 
 /// Follows from the beginning, with this wait per read, until everything has been appended, and then to the end. Returns the
 /// entries that it has read.
-fn follow<P: Place<Store: RevocationLog>>(
+fn follow<P: Storage<Store: RevocationLog>>(
     log: Arc<P::Store>,
     mut done: Done,
     wait: Duration,
@@ -54,7 +54,7 @@ type Done = watch::Receiver<bool>;
 ///
 /// Six processes append, in transactions of very different length; two of them and two others follow with cursors. Each must
 /// see every entry exactly once, in the order of a final read from the beginning.
-pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog>>() {
+pub async fn readers_see_no_gaps_while_many_append<P: Storage<Store: RevocationLog>>() {
     const WRITERS: u64 = 6;
     /// The numbers of facts in a writer's appends. No two neighbours are equal, so that short transactions run during long
     /// ones.
@@ -125,7 +125,7 @@ pub async fn readers_see_no_gaps_while_many_append<P: Place<Store: RevocationLog
 
 /// Like [`readers_see_no_gaps_while_many_append`], with one long transaction and many short ones, which begin after it and
 /// could commit before it.
-pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Place<Store: RevocationLog>>() {
+pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Storage<Store: RevocationLog>>() {
     const ROUNDS: u64 = 6;
     const LONG_ONE: u64 = 1_500;
     const SHORT_ONES: u64 = 40;
@@ -151,7 +151,7 @@ pub async fn a_transaction_that_takes_long_is_not_overtaken<P: Place<Store: Revo
 }
 
 /// One append answers all waiting readers, however many.
-pub async fn many_wait_at_once<P: Place<Store: RevocationLog>>() {
+pub async fn many_wait_at_once<P: Storage<Store: RevocationLog>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
     let cursor = whole::<P>(&*here, None).await.cursor;
@@ -170,7 +170,7 @@ pub async fn many_wait_at_once<P: Place<Store: RevocationLog>>() {
 }
 
 /// A cancelled read leaves nothing behind: no connection, no lock, no entry.
-pub async fn reads_that_are_given_up_harm_nobody<P: Place<Store: RevocationLog>>() {
+pub async fn reads_that_are_given_up_harm_nobody<P: Storage<Store: RevocationLog>>() {
     const APPENDS: u64 = 60;
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::{ending, rotation, with_sessions};
 use crate::{
-    Place, open,
+    Storage, open,
     sample::{after, issuer, read_all, token},
 };
 use adieu::{
@@ -16,7 +16,7 @@ use adieu::{
 
 /// Of tabs and nodes that refresh with the same token at once, one gets a new token, and the others get the same one: the
 /// chain of refresh tokens never forks. A later use of the old token counts as theft.
-pub async fn one_of_many_rotations_wins<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn one_of_many_rotations_wins<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
     for _ in 0..8 {
@@ -55,7 +55,7 @@ pub async fn one_of_many_rotations_wins<P: Place<Store: RevocationLog + SessionS
 }
 
 /// In either order, the session is over, and its revocation is kept until the last token that was issued expires.
-pub async fn a_rotation_and_an_ending_have_an_order<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn a_rotation_and_an_ending_have_an_order<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
     for _ in 0..30 {
@@ -77,7 +77,7 @@ pub async fn a_rotation_and_an_ending_have_an_order<P: Place<Store: RevocationLo
 }
 
 /// A session is never gone without its revocation being there: a crash at such a moment would leave a logout half done.
-pub async fn whoever_finds_a_session_gone_finds_its_revocation<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn whoever_finds_a_session_gone_finds_its_revocation<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
     for _ in 0..20 {
@@ -131,7 +131,7 @@ async fn are_over<S: RevocationLog + SessionStore>(store: &S, sessions: &[Sessio
 }
 
 /// No reader sees only some of them done.
-pub async fn several_endings_are_one_step<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn several_endings_are_one_step<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
     for round in 0..4 {
@@ -153,7 +153,7 @@ pub async fn several_endings_are_one_step<P: Place<Store: RevocationLog + Sessio
 }
 
 /// Cancelling the call leaves all of it done, or nothing.
-pub async fn several_endings_that_are_given_up_are_one_step<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn several_endings_that_are_given_up_are_one_step<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (here, there) = (open(&place).await, open(&place).await);
     for round in 0..6 {
@@ -172,7 +172,7 @@ pub async fn several_endings_that_are_given_up_are_one_step<P: Place<Store: Revo
 }
 
 /// The same holds for a crash of the storage in the middle. An acknowledged ending is done.
-pub async fn several_endings_in_a_crash_are_one_step<P: Place<Store: RevocationLog + SessionStore>>() {
+pub async fn several_endings_in_a_crash_are_one_step<P: Storage<Store: RevocationLog + SessionStore>>() {
     let place = P::empty().await;
     let (sessions, was_answered) = {
         let store = open(&place).await;

@@ -1,6 +1,6 @@
 //! The engine in the suite, and the fixtures of the other tests here.
 
-use adieu_conformance::{Place, suite};
+use adieu_conformance::{Storage, suite};
 use adieu_postgres::{
     Postgres,
     sqlx::{self, AssertSqlSafe, Connection, PgConnection},
@@ -12,7 +12,7 @@ suite!(postgres: InDatabase, log, sessions, keys, membership);
 /// A separate database.
 pub(crate) struct InDatabase(pub(crate) String);
 
-impl Place for InDatabase {
+impl Storage for InDatabase {
     type Store = Postgres;
 
     async fn empty() -> Self {
@@ -27,7 +27,7 @@ impl Place for InDatabase {
 /// A separate server, which can be killed.
 struct OnItsServer(Mutex<test_servers::Postgres>);
 
-impl Place for OnItsServer {
+impl Storage for OnItsServer {
     type Store = Postgres;
 
     async fn empty() -> Self {

@@ -7,7 +7,7 @@ use adieu::{
     session::{EndSessions, Selection, SessionStore},
 };
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{after, issuer, read_all},
 };
 use adieu_postgres::sqlx::{self, Executor as _};

@@ -8,7 +8,7 @@ use adieu::{
     session::{EndSessions, Ended, Presented, Rotated, Rotation, Selection, Session, SessionStore},
 };
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{after, issuer, read_all, session, subject, token},
 };
 use adieu_postgres::Postgres;

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use adieu::revocation::{Position, RevocationLog};
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{read_all, token},
 };
 use adieu_postgres::{Postgres, sqlx::postgres::PgListener};

@@ -11,7 +11,7 @@ use std::{
 
 use adieu::{Error, revocation::RevocationLog, session::SessionStore};
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{read_all, session, token},
 };
 use adieu_postgres::Postgres;

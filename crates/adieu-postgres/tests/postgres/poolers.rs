@@ -9,7 +9,7 @@ use adieu::{
     session::{EndSessions, Selection, SessionStore},
 };
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{issuer, read_all, session, token},
     suite,
 };
@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 /// A database behind a session-mode pooler, shared by the tests of this process.
 struct BehindSessionPooler(String);
 
-impl Place for BehindSessionPooler {
+impl Storage for BehindSessionPooler {
     type Store = Postgres;
 
     async fn empty() -> Self {

@@ -2,7 +2,7 @@
 
 use adieu::{Error, revocation::RevocationLog};
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{read_all, token},
 };
 use adieu_postgres::Postgres;

@@ -3,7 +3,7 @@
 use std::{future::ready, time::Duration};
 
 use adieu::revocation::{Cursor, RevocationLog};
-use adieu_conformance::{Identity, Place};
+use adieu_conformance::{Identity, Storage};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;
 use tokio::sync::Mutex;
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 /// A separate server, since the suite makes it crash.
 pub(crate) struct OnServer(Mutex<Server>);
 
-impl Place for OnServer {
+impl Storage for OnServer {
     type Store = Redis;
 
     const IDENTITY: Identity = Identity::Changes;

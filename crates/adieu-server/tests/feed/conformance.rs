@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use adieu::time::{Clock as _, SystemClock, Timestamp};
 use adieu_client::Remote;
-use adieu_conformance::{LogOwnership, Place, suite};
+use adieu_conformance::{LogOwnership, Storage, suite};
 use test_servers::adieu::{Adieu, Credentials};
 use tokio::sync::Mutex;
 
@@ -19,7 +19,7 @@ struct Node {
     client: Credentials,
 }
 
-impl Place for Node {
+impl Storage for Node {
     type Store = Remote;
 
     /// The node prunes on its own schedule, and accepts revocations of single tokens unchanged; see [`Remote::append`] for the rest.

@@ -2,7 +2,6 @@
 
 use adieu::token::{Algorithm, SigningKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 /// The key as stored in a file: a secret, or a private key in PEM.
@@ -16,8 +15,8 @@ impl SharedKey {
     pub(crate) fn generate(algorithm: Algorithm) -> Self {
         let key = SigningKey::generate(algorithm).unwrap();
         let text = match key.to_pkcs8_der() {
-            Some(der) => pem(der.expose_secret()),
-            None => STANDARD.encode(key.to_secret_bytes().unwrap().expose_secret()),
+            Some(der) => pem(der.as_slice()),
+            None => STANDARD.encode(key.to_secret_bytes().unwrap().as_slice()),
         };
         Self { algorithm, text }
     }

@@ -15,7 +15,7 @@ use adieu::{
     store::Memory,
     time::Timestamp,
 };
-use adieu_conformance::{Place, log, run};
+use adieu_conformance::{Storage, log, run};
 use async_trait::async_trait;
 
 /// Runs a test of the suite that must fail.
@@ -80,7 +80,7 @@ struct Sequence {
     id: LogId,
 }
 
-impl Place for Sequence {
+impl Storage for Sequence {
     type Store = Self;
 
     async fn empty() -> Self {
@@ -137,7 +137,7 @@ const RESTLESS: u8 = 7;
 #[derive(Clone)]
 struct Faulty<const FAULT: u8>(Memory);
 
-impl<const FAULT: u8> Place for Faulty<FAULT> {
+impl<const FAULT: u8> Storage for Faulty<FAULT> {
     type Store = Self;
 
     async fn empty() -> Self {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adieu_conformance::{Place, suite};
+use adieu_conformance::{Storage, suite};
 use adieu_sqlite::Sqlite;
 
 suite!(sqlite: OnFile, log, sessions, keys, restore);
@@ -16,7 +16,7 @@ impl OnFile {
     }
 }
 
-impl Place for OnFile {
+impl Storage for OnFile {
     type Store = Sqlite;
 
     async fn empty() -> Self {

@@ -12,7 +12,7 @@ use adieu::{Error, revocation::RevocationLog};
 use adieu_sqlite::{Sqlite, rusqlite::Connection};
 
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{read_all, token},
 };
 

@@ -14,7 +14,7 @@ use adieu::{Error, revocation::RevocationLog};
 use adieu_sqlite::{Sqlite, rusqlite};
 
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{read_all, token},
 };
 

@@ -10,7 +10,7 @@ use adieu::{
     session::{EndSessions, Selection, Session, SessionStore},
 };
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{after, issuer, read_all, session, token},
 };
 

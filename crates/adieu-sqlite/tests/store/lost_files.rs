@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 
 use adieu::{Error, revocation::RevocationLog, session::SessionStore};
 use adieu_conformance::{
-    Place,
+    Storage,
     sample::{read_all, session, token},
 };
 use adieu_sqlite::Sqlite;

@@ -110,11 +110,7 @@ impl Memory {
         if ending.only_if.as_ref().is_some_and(|(id, subject)| kept.find(id, subject).is_none()) {
             return None;
         }
-        let ended: Vec<Session> = kept
-            .sessions
-            .extract_if(.., |_, session| ending.selection.includes(session))
-            .map(|(_, ended)| ended)
-            .collect();
+        let ended = kept.remove(&ending.selection);
         let ended = ending.revocations(&ended);
         self.append_to(kept, &ended.revocations);
         Some(ended)
@@ -140,6 +136,13 @@ impl Memory {
 }
 
 impl Kept {
+    /// Removes the selected sessions and returns them.
+    fn remove(&mut self, selection: &Selection) -> Vec<Session> {
+        let selected = self.sessions.iter().filter(|(_, session)| selection.includes(session));
+        let keys: Vec<SessionKey> = selected.map(|(key, _)| key.clone()).collect();
+        keys.iter().filter_map(|key| self.sessions.remove(key)).collect()
+    }
+
     fn find(&self, id: &SessionId, subject: &Subject) -> Option<&Session> {
         self.sessions.get(&SessionKey { subject: subject.clone(), id: id.clone() })
     }
@@ -318,11 +321,7 @@ impl Restorable for Memory {
         if kept.log_id != renewal.seen {
             return Ok(None);
         }
-        let ended: Vec<Session> = kept
-            .sessions
-            .extract_if(.., |_, session| renewal.ending.selection.includes(session))
-            .map(|(_, ended)| ended)
-            .collect();
+        let ended = kept.remove(&renewal.ending.selection);
         let ended = renewal.ending.revocations(&ended);
         kept.log_id = renewal.log;
         kept.restored_at = Some(renewal.at);

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use crate::{
     Error,
     token::{
-        Algorithm, KeyError, KeyId, VerifyingKey,
+        Algorithm, KeyError, KeyId, PrivateKey, VerifyingKey,
         key::{der, header::EncodedHeaders, hmac::HmacKey},
     },
 };
@@ -146,14 +146,14 @@ impl SigningKey {
 
     /// The private key in PKCS#8, to be kept; `None` for HMAC. Wiped from memory when it is dropped.
     #[must_use]
-    pub fn to_pkcs8_der(&self) -> Option<SecretSlice<u8>> {
-        (!self.algorithm().is_symmetric()).then(|| SecretSlice::clone(&self.encoded))
+    pub fn to_pkcs8_der(&self) -> Option<PrivateKey> {
+        (!self.algorithm().is_symmetric()).then(|| PrivateKey::from(self.encoded.expose_secret().to_vec()))
     }
 
     /// The secret of HMAC, to be kept; `None` for the others. Wiped from memory when it is dropped.
     #[must_use]
-    pub fn to_secret_bytes(&self) -> Option<SecretSlice<u8>> {
-        self.algorithm().is_symmetric().then(|| SecretSlice::clone(&self.encoded))
+    pub fn to_secret_bytes(&self) -> Option<PrivateKey> {
+        self.algorithm().is_symmetric().then(|| PrivateKey::from(self.encoded.expose_secret().to_vec()))
     }
 
     pub(in crate::token) fn headers(&self) -> &EncodedHeaders {

@@ -1,15 +1,11 @@
 //! The contract between signing keys and whatever keeps them.
 
-use std::fmt;
-
 use async_trait::async_trait;
-use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
 
 use crate::{
     Error, TokenId,
     time::Timestamp,
-    token::{Algorithm, KeyError, KeyId, SigningKey},
+    token::{Algorithm, KeyError, KeyId, PrivateKey, SigningKey},
 };
 
 /// A signing key as it is kept.
@@ -26,30 +22,6 @@ pub struct StoredKey {
     /// From when on new tokens are signed with it, until the next key's time comes; published before. Zero for the first
     /// key, whatever the clock says.
     pub signs_from: Timestamp,
-}
-
-/// The bytes of a private key (PKCS #8, or an HMAC secret); wiped when dropped, and never shown.
-#[derive(Clone)]
-pub struct PrivateKey(Zeroizing<Vec<u8>>);
-
-impl PrivateKey {
-    /// The bytes.
-    #[must_use]
-    pub fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<Vec<u8>> for PrivateKey {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("PrivateKey(…)")
-    }
 }
 
 /// Keeps signing keys, readable by nobody but the nodes that sign.
@@ -136,7 +108,7 @@ impl StoredKey {
         Ok(Self {
             id: id.as_str().to_owned(),
             algorithm: key.algorithm(),
-            private_key: private_key.expose_secret().to_vec().into(),
+            private_key,
             created_at,
             signs_from: Timestamp::ZERO,
         })
