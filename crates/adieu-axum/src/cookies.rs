@@ -22,12 +22,12 @@ pub enum SameSite {
     None,
 }
 
-impl From<SameSite> for cookie::SameSite {
-    fn from(same_site: SameSite) -> Self {
-        match same_site {
-            SameSite::Strict => Self::Strict,
-            SameSite::Lax => Self::Lax,
-            SameSite::None => Self::None,
+impl SameSite {
+    const fn attribute(self) -> cookie::SameSite {
+        match self {
+            Self::Strict => cookie::SameSite::Strict,
+            Self::Lax => cookie::SameSite::Lax,
+            Self::None => cookie::SameSite::None,
         }
     }
 }
@@ -279,7 +279,7 @@ impl Cookies {
     ) -> Cookie<'c> {
         let mut cookie = Cookie::new(name, value);
         cookie.set_path(path);
-        cookie.set_same_site(cookie::SameSite::from(same_site));
+        cookie.set_same_site(same_site.attribute());
         cookie.set_secure(self.secure);
         cookie.set_http_only(http_only);
         cookie.set_partitioned(self.partitioned);

@@ -57,7 +57,7 @@ impl Cookies {
                     cookie.set_max_age(cookie::time::Duration::ZERO);
                     if same_site == SameSite::None {
                         // Without it, a page of another site could not remove the cookie.
-                        cookie.set_same_site(cookie::SameSite::from(same_site));
+                        cookie.set_same_site(same_site.attribute());
                     }
                     if let Some(domain) = domain {
                         cookie.set_domain(domain);
