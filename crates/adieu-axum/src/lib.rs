@@ -109,6 +109,20 @@
 //!    verified again when the body arrives; an extractor alone verifies it when the head arrives.
 //! 8. The revocation check cannot be disabled.
 //!
+//! # Examples
+//!
+//! Each example is a whole application that tests its handlers without a socket, with `tower`'s `oneshot`:
+//!
+//! | example | shows |
+//! |---|---|
+//! | [`minimal`] | login, a protected handler, logout |
+//! | [`users_and_roles`] | a state of the application's own ([`FromRef`](axum::extract::FromRef)), its table of users, roles as claims |
+//! | [`cookies`] | a browser application: tokens in cookies, the CSRF value, renewal |
+//!
+//! [`minimal`]: https://github.com/adieu-rs/adieu/blob/main/crates/adieu-axum/examples/minimal.rs
+//! [`users_and_roles`]: https://github.com/adieu-rs/adieu/blob/main/crates/adieu-axum/examples/users_and_roles.rs
+//! [`cookies`]: https://github.com/adieu-rs/adieu/blob/main/crates/adieu-axum/examples/cookies.rs
+//!
 //! # Requests that outlive a logout
 //!
 //! After a logout every new request is rejected. A handler that has already started, such as a WebSocket or a stream of

@@ -7,13 +7,13 @@
 //! * [`Service`]: the remote log, the index, the keys and the verifier in one;
 //! * [`Remote`]: a [`RevocationLog`](adieu::revocation::RevocationLog) that another node keeps;
 //! * [`KeyFollower`]: keeps the keys of an issuer in sync with its JWKS document;
-//! * [`wire`]: the encodings of the feed;
 //! * [`transport`]: how requests are sent, for a service that has its own HTTP client.
 
 mod key_follower;
 mod remote;
 mod service;
 pub mod transport;
+#[doc(hidden)]
 pub mod wire;
 
 pub use key_follower::{KeyFollower, KeySource};

@@ -77,8 +77,11 @@ use tokio::{
     time::timeout,
 };
 
+#[doc(hidden)]
 pub use connections::Statement;
+#[doc(hidden)]
 pub use sqlx;
+#[doc(hidden)]
 pub use text::{from_text, to_text};
 
 use adieu::{Error, engine::Searches, restore::Witness, revocation::LogId, time::Timestamp};
@@ -222,6 +225,7 @@ impl Postgres {
 
     /// Host, port and database: nothing that is secret.
     #[must_use]
+    #[doc(hidden)]
     pub fn address(&self) -> &str {
         self.inner.address.shown()
     }
@@ -229,6 +233,7 @@ impl Postgres {
     /// Returns how many appends could not be announced to other nodes (`NOTIFY` failed); they find them by polling, a tenth of a
     /// second later.
     #[must_use]
+    #[doc(hidden)]
     pub fn unannounced(&self) -> u64 {
         self.inner.unannounced.load(Ordering::Relaxed)
     }
@@ -239,6 +244,7 @@ impl Postgres {
     /// # Errors
     /// [`Error::Unavailable`] when it failed or took longer than four seconds. What it writes may then have been written
     /// or not.
+    #[doc(hidden)]
     pub async fn fetch_all(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
         self.inner.others.fetch_all(statement).await
     }
@@ -247,6 +253,7 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`Postgres::fetch_all`].
+    #[doc(hidden)]
     pub async fn fetch_optional(&self, statement: Statement<'_>) -> Result<Option<PgRow>, Error> {
         self.inner.others.fetch_optional(statement).await
     }
@@ -255,6 +262,7 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`Postgres::fetch_all`].
+    #[doc(hidden)]
     pub async fn execute(&self, statement: Statement<'_>) -> Result<u64, Error> {
         let outcome = self.inner.others.execute(statement).await;
         self.written(outcome)
@@ -282,6 +290,7 @@ impl Postgres {
     /// # Errors
     /// [`Error::IncompatibleStore`] when more steps have been run than there are: a newer version was here. [`Error::Unavailable`]
     /// when one failed.
+    #[doc(hidden)]
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
         let mut connection = self.inner.address.connect_within(FIRST_CONNECT_TIMEOUT).await?.connection;
         let migrating = async {

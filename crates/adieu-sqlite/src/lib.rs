@@ -54,7 +54,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::watch;
 
+#[doc(hidden)]
 pub use rusqlite;
+#[doc(hidden)]
 pub use worker::wait_until_closed;
 
 use adieu::{Error, engine::Searches, restore::Witness, time::Timestamp};
@@ -118,6 +120,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// As [`Sqlite::open`], but for damage that only the check finds.
+    #[doc(hidden)]
     pub async fn open_while_checking(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         tokio::task::spawn_blocking(move || Self::open_blocking(path)).await.map_err(Error::unavailable)?
@@ -198,6 +201,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::IncompatibleStore`] when it is damaged: it is left as it is. [`Error::Unavailable`] when it could not be opened for
     /// writing.
+    #[doc(hidden)]
     pub async fn checked(&self) -> Result<(), Error> {
         match self.checked.clone().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
@@ -216,6 +220,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it failed or could not be made durable. It may then have been written or not.
+    #[doc(hidden)]
     pub async fn transact<T, F>(&self, operation: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -240,6 +245,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it failed.
+    #[doc(hidden)]
     pub async fn query<T, F>(&self, operation: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -282,6 +288,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when that failed: nothing is lost, the write-ahead log is then part of the store.
+    #[doc(hidden)]
     pub async fn checkpoint(&self) -> Result<(), Error> {
         self.file.check_writable()?;
         let path = Arc::clone(&self.path);
@@ -299,6 +306,7 @@ impl Sqlite {
     /// # Errors
     /// [`Error::IncompatibleStore`] when a newer version of the component has written here, [`Error::Unavailable`] when a step
     /// failed.
+    #[doc(hidden)]
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
         // Mostly there is nothing to do, which needs no write.
         if self.query(move |connection| schema::component_version(connection, component)).await? == steps.len() {

@@ -28,6 +28,7 @@ mod store;
 mod witness;
 
 pub use high_water::HighWater;
+#[doc(hidden)]
 pub use mark::{Mark, Verdict};
 pub use store::{LogReset, LogState, Restorable};
 pub use witness::Witness;
