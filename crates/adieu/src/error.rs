@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 use crate::{IdError, token::KeyError};
 
-/// Why something could not be done. Why a *token* is rejected is a [`TokenError`](crate::token::TokenError).
+/// An error that does not come from a token. Rejected tokens have a [`TokenError`](crate::token::TokenError).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -83,21 +83,22 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// How it shows that a log went back.
+/// The evidence that a log went back to an older state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RollbackCause {
-    /// It ends before the mark.
+    /// The log ends before the position in the high-water mark.
     Shorter,
-    /// At the place of an entry that is remembered there is another.
+    /// The log has a different entry at a remembered position.
     OtherEntry,
-    /// An entry that is remembered is not there, and has not lapsed.
+    /// A remembered entry is missing, although it has not lapsed.
     MissingEntry,
-    /// It was pruned further before.
+    /// The log was pruned further before.
     LessPruned,
-    /// It has an identity that was left behind.
+    /// The log has an identity that it had before an earlier restore.
     Former,
-    /// It is empty and has another identity, and entries were seen before: the store was emptied, or an empty one is in its place.
+    /// The log is empty and has another identity, although entries were seen before: the store was emptied or
+    /// replaced by an empty one.
     Emptied,
 }
 

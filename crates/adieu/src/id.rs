@@ -1,23 +1,23 @@
-//! The names of things, as types that can't be mixed up.
+//! Ids as types that cannot be confused with each other.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The longest id that is accepted, in bytes of UTF-8.
+/// The maximum length of an id, in bytes of UTF-8.
 ///
-/// RFC 7519 sets no bound; without one, a stranger's token decides how much a store has to keep.
+/// RFC 7519 sets no limit. Without one, the token of a stranger would decide how much a store has to keep.
 pub const MAX_ID_BYTES: usize = 512;
 
-/// Why a text is no id.
+/// The reason why a text is not a valid id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdError {
-    /// An empty text names nothing.
+    /// The text is empty.
     #[error("an id must not be empty")]
     Empty,
-    /// Longer than [`MAX_ID_BYTES`].
+    /// The text is longer than [`MAX_ID_BYTES`].
     #[error("an id must not be longer than {MAX_ID_BYTES} bytes")]
     TooLong,
 }
@@ -40,15 +40,15 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes a text as it is.
+            /// Creates an id from a text, unchanged.
             ///
             /// # Errors
-            /// When it is empty or longer than [`MAX_ID_BYTES`].
+            /// If the text is empty or longer than [`MAX_ID_BYTES`].
             pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
                 parse(text.as_ref()).map(Self)
             }
 
-            /// The id as text.
+            /// Returns the id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -96,19 +96,19 @@ macro_rules! id {
 }
 
 id! {
-    /// Who a token speaks for (`sub`, RFC 7519 §4.1.2).
+    /// The id of the user or client that a token is issued for (`sub`, RFC 7519 §4.1.2).
     Subject
 }
 id! {
-    /// Who signed a token (`iss`, RFC 7519 §4.1.1).
+    /// The id of the party that signed a token (`iss`, RFC 7519 §4.1.1).
     Issuer
 }
 id! {
-    /// One token (`jti`, RFC 7519 §4.1.7).
+    /// The id of a token (`jti`, RFC 7519 §4.1.7).
     TokenId
 }
 id! {
-    /// One login on one device (`sid`, OpenID Connect Front-Channel Logout 1.0 §3).
+    /// The id of a session: one login on one device (`sid`, OpenID Connect Front-Channel Logout 1.0 §3).
     SessionId
 }
 
@@ -119,7 +119,7 @@ impl From<Uuid> for Subject {
 }
 
 impl TokenId {
-    /// A new id that nobody can guess (UUID version 4).
+    /// Returns a new, unguessable id (UUID version 4).
     #[must_use]
     pub fn random() -> Self {
         Self(Arc::from(Uuid::new_v4().hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str))
@@ -127,7 +127,7 @@ impl TokenId {
 }
 
 impl SessionId {
-    /// A new id that sorts by the time of login (UUID version 7).
+    /// Returns a new id that sorts by the time of login (UUID version 7).
     #[must_use]
     pub fn random() -> Self {
         Self(Arc::from(Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str))

@@ -1,17 +1,17 @@
 //! Logout for JSON Web Tokens.
 //!
-//! A JWT is verified without asking anyone, which is why it is fast and why "log out" usually does nothing until
-//! the token expires. This crate keeps both: tokens are verified locally, and a revoked token is refused, durably
-//! and within a stated bound.
+//! Services verify a JWT locally, without a lookup; this makes it fast, and is why a logout usually has no effect
+//! before the token expires. This crate keeps verification local and still rejects revoked tokens, durably and within
+//! a stated time.
 //!
-//! * [`token`]: what a token is, how it is signed and how it is verified;
-//! * [`revocation`]: what has ended, the durable [log](revocation::RevocationLog) of it, and the in-memory
-//!   [index](revocation::Index) that every verification asks;
-//! * [`restore`]: noticing that a backup was put back, which has forgotten what was revoked after it was made;
-//! * [`session`]: log in, refresh with rotation and reuse detection, log out;
-//! * [`store`]: what a store keeps, and the [one in memory](store::Memory);
-//! * [`engine`]: what more than one engine needs, for those who write another;
-//! * [`Node`]: all of it, put together.
+//! * [`token`]: issues tokens and verifies them;
+//! * [`revocation`]: revocations, the durable [log](revocation::RevocationLog) of them, and the in-memory
+//!   [index](revocation::Index) that every verification checks;
+//! * [`restore`]: detects that a backup was restored, which lacks the revocations made since;
+//! * [`session`]: login, refresh with rotation and reuse detection, logout;
+//! * [`store`]: the contract of a store, and the [in-memory store](store::Memory);
+//! * [`engine`]: building blocks for those who write an engine;
+//! * [`Node`]: all of these, assembled.
 //!
 //! ```
 //! use adieu::{Issuer, Node, Subject, session::Scope, store::Memory};
@@ -29,14 +29,15 @@
 //! # }
 //! ```
 //!
-//! It has no SQL, no HTTP and no web framework, and it is not a user database: an application hands in a [`Subject`].
+//! This crate contains no SQL, no HTTP and no web framework. It is not a user database: the application passes in a
+//! [`Subject`].
 //!
 //! | crate | adds |
 //! |---|---|
 //! | `adieu-axum` | extractors, layers, cookies and CSRF protection for axum |
-//! | `adieu-sqlite`, `adieu-postgres`, `adieu-redis` | a store each, durable and shared by several processes or nodes |
-//! | `adieu-client` | a service without a store, which follows a node over HTTP |
-//! | `adieu-conformance` | the tests that every store passes |
+//! | `adieu-sqlite`, `adieu-postgres`, `adieu-redis` | one durable store each, shared by several processes or nodes |
+//! | `adieu-client` | a service without a store that follows a node over HTTP |
+//! | `adieu-conformance` | the test suite that every store passes |
 
 pub mod engine;
 mod error;

@@ -1,4 +1,4 @@
-//! A node, put together: a store, the index that follows it, the verifier and the sessions.
+//! A node: a store, the index that follows it, the verifier and the sessions.
 //!
 //! ```
 //! use adieu::{Issuer, Node, Subject, session::Scope, store::Memory};
@@ -47,18 +47,18 @@ use kept_keys::{FirstKeys, KeptKeys, WithKeys};
 use limited::Limited;
 use watched::{Watched, WatchedKeys};
 
-/// By default, the longest that a node may be behind the log before its verifier refuses.
+/// The default of [`NodeBuilder::with_max_staleness`].
 pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(2);
 
-/// A process with an index: everything that logging in, verifying and logging out take, running.
+/// A process with an index, and everything that login, verification and logout need.
 ///
-/// What runs in the background ends when the node is dropped.
+/// Background tasks end when the node is dropped.
 pub struct Node {
     sessions: Arc<Sessions>,
     verifier: Arc<Verifier>,
     log: Arc<dyn RevocationLog>,
     keys: SigningKeys,
-    /// None when it signs with a key of its own.
+    /// `None` if the node signs with a key that it was given.
     kept_keys: Option<Arc<KeptKeys>>,
     clock: Arc<dyn Clock>,
     guard: Option<Arc<Guard>>,
@@ -72,7 +72,7 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// A node whose tokens are of this issuer. Everything else has a default.
+    /// Returns a builder for a node that issues tokens as `issuer`. All other settings have defaults.
     pub fn builder(issuer: Issuer) -> NodeBuilder {
         NodeBuilder {
             settings: SessionSettings::new(issuer),
@@ -90,53 +90,54 @@ impl Node {
         }
     }
 
-    /// Logs in, refreshes and logs out.
+    /// Returns the sessions: login, refresh and logout.
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
-    /// What every path asks whether a token is good.
+    /// Returns the verifier that every path uses.
     #[must_use]
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
     }
 
-    /// Where revocations are kept.
+    /// Returns the revocation log.
     #[must_use]
     pub fn log(&self) -> &Arc<dyn RevocationLog> {
         &self.log
     }
 
-    /// Up to where this node has taken the log in, and when that changes.
+    /// Returns the cursor up to which this node has applied the log, as a watch channel.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Option<Cursor>> {
         self.follower.applied()
     }
 
-    /// The key that tokens are signed with now.
+    /// Returns the key that signs tokens now.
     #[must_use]
     pub fn signing_key(&self) -> SigningKey {
         self.keys.at(self.clock.now())
     }
 
-    /// All signing keys, in the order in which they sign: those of the store as they were last read, which is not
-    /// longer ago than [`Verifier::staleness`] says.
+    /// Returns all signing keys, in the order in which they sign, as last read from the store: no longer ago than
+    /// [`Verifier::staleness`].
     #[must_use]
     pub fn signing_keys(&self) -> Vec<SigningKey> {
         self.keys.all()
     }
 
-    /// Makes another signing key, of the same algorithm as the last: every node of the store publishes it as soon as it
-    /// has read of it, which is within its `max_staleness`, and signs with it when `publish_for` is over.
+    /// Creates another signing key, of the same algorithm as the last. Every node of the store publishes it as soon
+    /// as it has read it, within its `max_staleness`, and signs with it after `publish_for`.
     ///
-    /// [`DEFAULT_PUBLICATION_DELAY`](crate::token::DEFAULT_PUBLICATION_DELAY) is long enough for whoever takes the keys from the URL of a
-    /// server. If it is less than `max_staleness`, another node may refuse what this one has signed until it knows the
-    /// key. The old key stays for as long as anything that it has signed can be good.
+    /// [`DEFAULT_PUBLICATION_DELAY`](crate::token::DEFAULT_PUBLICATION_DELAY) is long enough for services that fetch
+    /// the keys from the URL of a server. If `publish_for` is less than `max_staleness`, another node may reject
+    /// tokens of this node until it knows the key. The old key is kept until every token that it has signed has
+    /// expired.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on a node with a [key of its own](NodeBuilder::with_signing_key); otherwise as [`rotate_key`].
-    /// When the key can't be read back it may be there all the same.
+    /// [`Error::Unsupported`] on a node with a [key of its own](NodeBuilder::with_signing_key); otherwise as
+    /// [`rotate_key`]. If the key cannot be read back, it may exist nevertheless.
     pub async fn rotate_key(&self, publish_for: Duration) -> Result<StoredKey, Error> {
         let kept = self.kept_keys()?;
         let now = self.clock.now();
@@ -145,15 +146,15 @@ impl Node {
         Ok(key)
     }
 
-    /// Removes a signing key that must not be believed any more. When this returns, this node refuses everything that
-    /// it has signed, access and refresh tokens alike, and other nodes of the store do within their `max_staleness`. If
-    /// it was the one that signs, another is put in its place, which signs at once. `None` when there is no such key.
+    /// Removes a signing key that is no longer trusted. When this returns, this node rejects every access and refresh
+    /// token that the key has signed; other nodes of the store do so within their `max_staleness`. If it was the key
+    /// that signs now, a new key takes its place and signs at once. Returns `None` if there is no such key.
     ///
-    /// Sessions stay, but whoever has no token of another key has to log in again.
+    /// Sessions are kept, but a client whose tokens were all signed with the removed key has to log in again.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on a node with a [key of its own](NodeBuilder::with_signing_key). [`Error::Unavailable`] when the
-    /// store could not be read or written: then nothing is promised.
+    /// [`Error::Unsupported`] on a node with a [key of its own](NodeBuilder::with_signing_key).
+    /// [`Error::Unavailable`] if the store could not be read or written: then nothing is guaranteed.
     pub async fn remove_key(&self, id: &str) -> Result<Option<RemovedKey>, Error> {
         let kept = self.kept_keys()?;
         let removed = remove_key(&**kept.store(), id, self.clock.now()).await?;
@@ -167,30 +168,31 @@ impl Node {
         })
     }
 
-    /// What time it is here.
+    /// Returns the time of this node's wall clock.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
-    /// Returns the mark that the log of the store is held against; `None` unless a [file](NodeBuilder::with_high_water) was set.
+    /// Returns the high-water mark that the log of the store is compared with; `None` unless a
+    /// [file](NodeBuilder::with_high_water) was set.
     #[must_use]
     pub fn high_water(&self) -> Option<&Arc<HighWater>> {
         self.guard.as_deref().map(Guard::high_water)
     }
 
-    /// When it was noticed that a backup had been put back, until that is [accepted](Node::accept_restore); see
+    /// Returns when a restored backup was detected, until the operator [accepts](Node::accept_restore) it; see
     /// [`restore`](crate::restore). Always `None` without a [high-water mark](NodeBuilder::with_high_water).
     #[must_use]
     pub fn restored_at(&self) -> Option<Timestamp> {
         self.guard.as_ref()?.restored_at()
     }
 
-    /// Accepts that a backup was put back: it is not told any more. Gives when it was noticed, or `None` when there is nothing to
-    /// accept. What was revoked stays so.
+    /// Accepts that a backup was restored, which ends the warnings. Returns when it was detected, or `None` if there
+    /// is nothing to accept. Everything that was revoked stays revoked.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// If the store could not be written.
     pub async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {
         match &self.guard {
             Some(guard) => guard.accept_restore().await,
@@ -198,8 +200,8 @@ impl Node {
         }
     }
 
-    /// Starts to forget what has lapsed and to write down when sessions were last used, for as long as the answer is
-    /// kept. One node of a store is enough; several do no harm.
+    /// Starts a task that deletes expired data and records when sessions were last used. It runs until the returned
+    /// value is dropped. One node of a store is enough; several do no harm.
     #[must_use]
     pub fn start_housekeeping(&self) -> Housekeeping {
         let (log, sessions, clock) = (Arc::clone(&self.log), Arc::clone(&self.sessions), Arc::clone(&self.clock));
@@ -210,7 +212,7 @@ impl Node {
     }
 }
 
-/// What a node is to be like.
+/// The settings of a [`Node`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct NodeBuilder {
@@ -229,32 +231,34 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// How long tokens and sessions last, and whom they are for. The issuer becomes that of the settings.
+    /// Sets the lifetimes and the audience of tokens and sessions. The issuer of the settings becomes that of the
+    /// node.
     pub fn with_session_settings(self, settings: SessionSettings) -> Self {
         Self { settings, ..self }
     }
 
-    /// The algorithm of the key that is made at the first start of a node that is given no
-    /// [`signing_key`](NodeBuilder::with_signing_key); Ed25519 unless something else is set. A key that is in
-    /// the store already stays as it is.
+    /// Sets the algorithm of the key that is generated at the first start of a node without a
+    /// [`signing_key`](NodeBuilder::with_signing_key); Ed25519 by default. A key that is already in the store is not
+    /// changed.
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
     }
 
-    /// Signs with this key, and verifies with it alone, instead of a key that is kept in the store: for an application
-    /// that has a key already, or shares one with another. It is not written down, and what keys the store has makes no
-    /// difference.
+    /// Signs with this key, and verifies with it alone, instead of the keys in the store: for an application that
+    /// already has a key, or shares one with another application. The key is not stored, and keys in the store are
+    /// ignored.
     ///
-    /// Every node that signs for the same sessions needs the same key: a refresh token is good where it was signed.
+    /// Every node that signs for the same sessions needs the same key: a refresh token is accepted only where its key
+    /// is known.
     pub fn with_signing_key(self, key: SigningKey) -> Self {
         Self { signing_key: Some(key), ..self }
     }
 
-    /// Changes what a token must be like, starting from rules as strict as they are made for the issuer, the audience and
-    /// the leeway of this node.
+    /// Changes the rules for tokens, starting from strict rules for the issuer, the audience and the leeway of this
+    /// node.
     ///
-    /// With a [key](NodeBuilder::with_signing_key) that is shared with an application of Flask-JWT-Extended, these rules take
-    /// its tokens as well:
+    /// With a [key](NodeBuilder::with_signing_key) that is shared with an application of Flask-JWT-Extended, these
+    /// rules also accept its tokens:
     ///
     /// ```
     /// # use adieu::{Issuer, Node, store::Memory, token::{Algorithm, Rules, SigningKey}};
@@ -272,59 +276,61 @@ impl NodeBuilder {
         Self { rules, ..self }
     }
 
-    /// How far the issuer's clock may be from ours; see [`Rules::with_leeway`].
+    /// Sets how far the clock of the issuer may differ from ours; see [`Rules::with_leeway`].
     pub fn with_leeway(self, leeway: Duration) -> Self {
         Self { leeway, ..self }
     }
 
-    /// How long after a logout was answered elsewhere this node may still accept the token:
-    /// [`DEFAULT_MAX_STALENESS`] unless something else is set.
+    /// Sets how long after a logout on another node this node may still accept the token; [`DEFAULT_MAX_STALENESS`]
+    /// by default.
     pub fn with_max_staleness(self, max_staleness: Duration) -> Self {
         Self { max_staleness, ..self }
     }
 
-    /// What happens when this node can't know enough: it refuses, unless something else is set.
+    /// Sets what this node does while its index is too stale; by default it rejects every token.
     pub fn with_stale_policy(self, stale_policy: StalePolicy) -> Self {
         Self { stale_policy, ..self }
     }
 
-    /// How many tokens are remembered whose signature was found good, so that it is checked once; `None` for none. See
-    /// [`Decoder::with_cache`] for what is remembered, and what never is.
+    /// Sets how many verified tokens are cached, so that each signature is checked once; `None` disables the cache.
+    /// See [`Decoder::with_cache`] for what is cached, and what never is.
     pub fn with_token_cache(self, token_cache: Option<CacheLimits>) -> Self {
         Self { token_cache, ..self }
     }
 
-    /// Accepts the access tokens of another issuer as well; see [`Verifier::with_issuer`]. They can be logged out here;
-    /// they have no sessions, and their subjects are not ours.
+    /// Also accepts the access tokens of another issuer; see [`Verifier::with_issuer`]. They can be logged out here,
+    /// but have no sessions, and their subjects are not ours.
     pub fn with_issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Self {
         self.issuers.push(decoder.into());
         self
     }
 
-    /// Remembers in this file how far the log has been, so that a backup which is put back is noticed: then every token that was
-    /// issued before is revoked, and every session ends; see [`restore`](crate::restore). None is kept unless this is set.
+    /// Sets the file in which this node remembers the position of the log, to detect a restored backup. If it detects
+    /// one, it revokes every token that was issued before and ends every session; see [`restore`](crate::restore). By
+    /// default there is no such file.
     ///
-    /// The file belongs where a backup of the store does not reach: put back together with the store, it proves
-    /// nothing. Each node of several has its own.
+    /// Keep the file where a backup of the store does not include it: restored together with the store, it proves
+    /// nothing. Each node needs its own file.
     pub fn with_high_water(self, file: impl Into<PathBuf>) -> Self {
         Self { high_water: Some(file.into()), ..self }
     }
 
-    /// Counts what the log says as complete as of no later than `limit` says: for a node that others wait for as long as they
-    /// know of it, and that must refuse when they may have forgotten it. A limit that is never raised makes the node refuse.
+    /// Limits the freshness of the log to `limit`: for a node that other nodes wait for only as long as they know of
+    /// it, and that must reject tokens once they may have forgotten it. Until the limit is raised, the node rejects
+    /// every token.
     pub fn with_freshness_limit(self, limit: FreshnessLimit) -> Self {
         Self { limit: Some(limit), ..self }
     }
 
-    /// A clock other than the system's, for tests.
+    /// Sets a clock other than that of the system, for tests.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// Starts the node on a store, and returns when it knows everything that has been revoked.
+    /// Starts the node on a store. Returns when its index contains every revocation in the log.
     ///
     /// # Errors
-    /// When the store can't be used, when a key in it can't, or when settings contradict each other.
+    /// If the store or a key in it cannot be used, or if settings contradict each other.
     pub async fn start(self, store: impl IntoStore) -> Result<Node, Error> {
         let store = store.into_store();
         let Self {

@@ -1,16 +1,17 @@
 //! Log in, refresh, log out.
 //!
 //! 1. A session is one row, whatever the number of its tokens; nothing is written when a token is used.
-//! 2. Logging out ends the session: every access token of it, also those minted by refresh, and its refresh token. A
-//!    logout that was answered is durable, and on this node the very next check refuses the token.
-//! 3. A refresh token is good once. It gets the same successor again for as long as nobody has used that one, so that a
-//!    lost response logs nobody out; once somebody has, it gets the one after that within a short grace, so that two tabs
-//!    don't fight. Anything else is reuse, and ends the session. There is one successor: the chain never forks.
-//! 4. A refresh and a logout that race have an order, which the store decides: after a logout no refresh succeeds,
-//!    and what an earlier refresh minted is refused.
+//! 1. A session is one row, whatever the number of its tokens. Using a token writes nothing.
+//! 2. A logout ends the whole session: all of its access tokens, including those from refreshes, and its refresh
+//!    token. When the logout returns, the revocation is durable, and this node rejects the tokens.
+//! 3. A refresh token is used once. Until its successor has been used, it returns the same successor again, so that a
+//!    lost response does not log the user out. After that it returns the current refresh token within a short grace
+//!    period, so that two tabs do not conflict. Any other use is reuse and ends the session. The chain never forks.
+//! 4. The store decides the order of a concurrent refresh and logout: after a logout no refresh succeeds, and the
+//!    tokens of an earlier refresh are rejected.
 //!
-//! Refresh tokens are judged here only, against the session: a verifier elsewhere accepts access tokens alone, since
-//! it can't know which refresh tokens have been rotated.
+//! Only this module accepts refresh tokens, and checks them against the session. A verifier elsewhere accepts access
+//! tokens only, because it does not know which refresh tokens have been rotated.
 
 mod error;
 mod keys;
@@ -53,7 +54,7 @@ use crate::{
     token::{Claims, SigningKeys, Verifier},
 };
 
-/// Sessions of one issuer, on one store.
+/// The sessions of one issuer, in one store.
 pub struct Sessions {
     store: Arc<dyn SessionStore>,
     verifier: Arc<Verifier>,
@@ -71,11 +72,10 @@ impl fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    /// Sessions whose tokens are signed with this key, or with that of these whose turn it is, and verified by this
-    /// verifier.
+    /// Creates the sessions, whose tokens are signed with the current one of `keys` and verified by `verifier`.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] when the settings contradict each other.
+    /// [`Error::InvalidSetting`] if the settings contradict each other.
     pub fn new(
         store: Arc<dyn SessionStore>,
         verifier: Arc<Verifier>,
@@ -95,19 +95,19 @@ impl Sessions {
         })
     }
 
-    /// What every path asks whether a token is good.
+    /// Returns the verifier that every path uses.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
     }
 
-    /// Where the sessions are kept.
+    /// Returns the store of the sessions.
     #[must_use]
     pub fn store(&self) -> &dyn SessionStore {
         &*self.store
     }
 
-    /// Notes that a token of a session was used just now; written down with the next [`Sessions::flush_last_seen`].
+    /// Records in memory that a token of a session was used now; the next [`Sessions::flush_last_seen`] writes it.
     pub fn record_use(&self, claims: &Claims) {
         // Of another issuer, the same two ids mean another session.
         if let Some(session) = claims.session.as_ref().filter(|_| claims.issuer == self.settings.issuer) {
@@ -115,10 +115,10 @@ impl Sessions {
         }
     }
 
-    /// Writes down which sessions were used since the last time; to be called every half a minute or so.
+    /// Writes which sessions were used since the last call. Call it about every 30 seconds.
     ///
     /// # Errors
-    /// When the store could not be written. What was noted is then lost; it only informs.
+    /// If the store could not be written. The recorded uses are then lost; they are informational only.
     pub async fn flush_last_seen(&self) -> Result<(), Error> {
         self.last_seen.write_to(&*self.store).await
     }
@@ -128,19 +128,19 @@ impl Sessions {
         (Arc::clone(&self.store), Arc::clone(&self.verifier), Arc::clone(&self.appended))
     }
 
-    /// How many revocations were made durable through this, since it was made.
+    /// Returns how many revocations were made durable through this value.
     #[must_use]
     pub fn revocations_appended(&self) -> u64 {
         self.appended.load(Relaxed)
     }
 
-    /// After how long a session ends, by these settings: no token of it lives for longer.
+    /// Returns the maximum lifetime of a session in these settings. None of its tokens lives longer.
     #[must_use]
     pub fn session_lifetime(&self) -> Duration {
         self.settings.session_lifetime
     }
 
-    /// The `iss` of these sessions' tokens.
+    /// Returns the `iss` of these sessions' tokens.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.settings.issuer

@@ -1,10 +1,10 @@
-//! Two clocks: one that says what time it is, and one that only ever goes forward.
+//! Two clocks: the wall clock and a steady clock that never goes back.
 //!
-//! 1. Whether a token has expired is asked of the wall clock ([`Timestamp`]), because `exp` is written in it.
-//! 2. How long ago something happened on this machine is asked of the steady clock ([`Moment`]), because the wall
-//!    clock jumps. It goes on while the machine sleeps (`CLOCK_BOOTTIME` on Linux).
+//! 1. The expiry of a token is checked against the wall clock ([`Timestamp`]), because `exp` refers to it.
+//! 2. Durations on one machine are measured with the steady clock ([`Moment`]), because the wall clock jumps. It
+//!    advances while the machine sleeps (`CLOCK_BOOTTIME` on Linux).
 //!
-//! A hypervisor that freezes both is the one thing that this module can't see.
+//! If a hypervisor freezes both clocks, this module cannot detect it.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Whole seconds since 1970-01-01T00:00:00Z, leap seconds left out (`NumericDate`, RFC 7519 §2).
+/// A time in whole seconds since 1970-01-01T00:00:00Z, without leap seconds (`NumericDate`, RFC 7519 §2).
 ///
 /// Never later than [`Timestamp::MAX`]; arithmetic saturates.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -25,38 +25,38 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// 9999-12-31T23:59:59Z: late enough to be never, and it fits every store.
+    /// 9999-12-31T23:59:59Z: stands for "never", and fits every store.
     pub const MAX: Self = Self(253_402_300_799);
     /// 1970-01-01T00:00:00Z.
     pub const ZERO: Self = Self(0);
 
-    /// From seconds since the epoch; what is later than [`Timestamp::MAX`] becomes that.
+    /// Creates a timestamp from seconds since the epoch, at most [`Timestamp::MAX`].
     #[must_use]
     pub const fn from_unix(seconds: u64) -> Self {
         if seconds > Self::MAX.0 { Self::MAX } else { Self(seconds) }
     }
 
-    /// Seconds since the epoch.
+    /// Returns the seconds since the epoch.
     #[must_use]
     pub const fn as_unix(self) -> u64 {
         self.0
     }
 
-    /// This much later, with what is less than a second rounded up.
+    /// Returns this time plus `duration`, which is rounded up to whole seconds.
     #[must_use]
     pub const fn plus(self, duration: Duration) -> Self {
         let seconds = duration.as_secs().saturating_add((duration.subsec_nanos() > 0) as u64);
         Self::from_unix(self.0.saturating_add(seconds))
     }
 
-    /// This much earlier, with what is less than a second rounded up.
+    /// Returns this time minus `duration`, which is rounded up to whole seconds.
     #[must_use]
     pub const fn minus(self, duration: Duration) -> Self {
         let seconds = duration.as_secs().saturating_add((duration.subsec_nanos() > 0) as u64);
         Self(self.0.saturating_sub(seconds))
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// Returns the time that has passed since `earlier`; zero if `earlier` is later than this.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
@@ -81,46 +81,46 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// A reading of the steady clock of this process's machine; means nothing elsewhere or after a reboot.
+/// A reading of the steady clock of this machine. It has no meaning on another machine or after a reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// From nanoseconds since the clock's own start.
+    /// Creates a moment from nanoseconds since the start of the clock.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the clock's own start.
+    /// Returns the nanoseconds since the start of the clock.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// Returns the time that has passed since `earlier`; zero if `earlier` is later than this.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// This much earlier; the clock's own start when that is later.
+    /// Returns the moment that is `duration` before this one, but not before the start of the clock.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
-/// Where the time comes from; handed in, so that a test can move it.
+/// A source of time, passed in so that tests can control it.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The wall clock.
+    /// Returns the time of the wall clock.
     fn now(&self) -> Timestamp;
 
-    /// The steady clock. Never goes back, and goes on while the machine sleeps.
+    /// Returns the time of the steady clock, which never goes back and advances while the machine sleeps.
     fn moment(&self) -> Moment;
 }
 
-/// The machine's clocks.
+/// The clocks of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -143,11 +143,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// The wall clock for whoever forgets things by it: what it says is believed only when it has lasted.
+/// The wall clock for tasks that delete data by it: a reading is trusted only after it has lasted.
 ///
-/// What has been forgotten is gone, so a clock that is ahead for a moment must not decide: neither one that jumps, nor
-/// one that is wrong at the start until the network sets it right. One that stays ahead is believed after a while, so
-/// that nothing is kept for ever.
+/// Deleted data cannot be recovered, so a clock that is ahead for a moment must not decide: neither one that jumps,
+/// nor one that is wrong at the start until the network corrects it. A clock that stays ahead is trusted after a
+/// while, so that nothing is kept for ever.
 #[derive(Debug)]
 pub(crate) struct TrustedTime {
     believed: Timestamp,
@@ -167,7 +167,7 @@ impl TrustedTime {
         Self { believed: clock.now(), at: moment, doubted_since: Some(moment) }
     }
 
-    /// The time by which things may be forgotten; none yet while it is not known well enough.
+    /// Returns the time by which data may be deleted; `None` while the clock is not trusted.
     pub(crate) fn now(&mut self, clock: &dyn Clock) -> Option<Timestamp> {
         let (wall, moment) = (clock.now(), clock.moment());
         let expected = self.believed.plus(moment.since(self.at));
@@ -189,7 +189,7 @@ impl TrustedTime {
     }
 }
 
-/// Clocks that stand still until they are moved, each by itself. Clones share them.
+/// Clocks for tests, which advance only when they are moved. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
     wall: Arc<AtomicU64>,
@@ -197,7 +197,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Starts at `now`.
+    /// Creates clocks that start at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         let clock = Self::default();
@@ -205,14 +205,14 @@ impl ManualClock {
         clock
     }
 
-    /// Lets time pass: both clocks go forward.
+    /// Advances both clocks.
     pub fn advance(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.steady.fetch_add(nanos, Ordering::SeqCst);
         self.wall.fetch_add(duration.as_secs(), Ordering::SeqCst);
     }
 
-    /// Makes the wall clock jump, forward or back, while the steady clock stays.
+    /// Sets the wall clock, forward or back, without changing the steady clock.
     pub fn set_wall(&self, now: Timestamp) {
         self.wall.store(now.as_unix(), Ordering::SeqCst);
     }
@@ -228,7 +228,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Returns a duration in whole milliseconds, rounded up: what is told of an age or a bound is never too little.
+/// Returns a duration in whole milliseconds, rounded up, so that a reported age or bound is never too small.
 #[must_use]
 pub fn ceil_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)

@@ -15,22 +15,22 @@ use crate::{
 /// How often the store is tidied up.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// A task that forgets lapsed revocations and expired sessions, in steps that hold nobody up, and writes down when
-/// sessions were last used; it ends when this is dropped.
+/// A task that deletes lapsed revocations and expired sessions in small steps, and records when sessions were last
+/// used. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Housekeeping {
     task: JoinHandle<()>,
 }
 
 impl Housekeeping {
-    /// Starts it.
+    /// Starts the task.
     #[must_use]
     pub fn start(log: Arc<dyn RevocationLog>, sessions: Arc<Sessions>, clock: Arc<dyn Clock>) -> Self {
         Self::start_on(log, sessions, None, clock)
     }
 
-    /// Starts it on a store that has the keys of these sessions as well: those that have signed nothing that is still
-    /// good are forgotten, too.
+    /// Starts the task on a store that also holds the signing keys of these sessions. It also deletes keys whose
+    /// tokens have all expired.
     #[must_use]
     pub fn start_with_keys(
         log: Arc<dyn RevocationLog>,
@@ -80,11 +80,11 @@ impl Drop for Housekeeping {
     }
 }
 
-/// Forgets everything that has lapsed or expired at `now`, step by step. When the log can't be pruned, sessions are forgotten all the
-/// same: that may be what makes room.
+/// Deletes everything that has lapsed or expired at `now`, step by step. If pruning the log fails, expired sessions
+/// are deleted nevertheless, which may free the space that the log needs.
 ///
 /// # Errors
-/// When the store could not be read or written; what is left will go the next time.
+/// If the store could not be read or written; the rest is deleted the next time.
 pub async fn run_maintenance(
     log: &dyn RevocationLog,
     sessions: &dyn SessionStore,

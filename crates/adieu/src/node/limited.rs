@@ -13,20 +13,21 @@ use crate::{
     time::{Clock, Moment, Timestamp},
 };
 
-/// As of when what is read of a log counts as complete at the latest, while its cursors carry one identity. Under another one, as when a
-/// standby has taken over, nothing counts as complete before the limit is raised for that. Clones share it.
+/// The moment up to which a log may count as complete, for the identity that its cursors carry. After that identity
+/// changes, for example because a standby has taken over, the log does not count as complete until the limit is
+/// raised for the new identity. Clones share the limit.
 #[derive(Debug, Clone, Default)]
 pub struct FreshnessLimit(Arc<Mutex<Option<(LogId, Moment)>>>);
 
 impl FreshnessLimit {
-    /// A limit that nothing keeps.
+    /// Returns a limit that was never raised.
     #[must_use]
     pub fn never() -> Self {
         Self::default()
     }
 
-    /// Raises the limit for the log whose cursors carry `lineage`; an earlier moment than the last changes nothing. What was said of
-    /// another is forgotten.
+    /// Raises the limit for the log whose cursors carry `lineage`. An earlier moment than the last has no effect. A
+    /// limit for another identity is forgotten.
     pub fn raise(&self, lineage: &LogId, moment: Moment) {
         let mut limit = self.limit();
         match &mut *limit {
@@ -35,7 +36,7 @@ impl FreshnessLimit {
         }
     }
 
-    /// The limit for the log that it was raised for last; `None` when it never was.
+    /// Returns the limit for the log that it was last raised for; `None` if it was never raised.
     #[must_use]
     pub fn latest(&self) -> Option<Moment> {
         self.limit().as_ref().map(|(_, moment)| *moment)

@@ -2,23 +2,24 @@
 
 use crate::{Error, revocation::RevokedBy, token::TokenError};
 
-/// Why a refresh or a logout was not done.
+/// The reason why a refresh or a logout failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// The token is not good for it.
+    /// The token was rejected.
     #[error(transparent)]
     InvalidToken(#[from] TokenError),
-    /// The token is good, and no others can be ended with it: they are known to its issuer alone, or it is of no session.
+    /// The token is valid, but the subject's other sessions cannot be ended with it: only its issuer knows them, or
+    /// it has no session.
     #[error("the other sessions of the token's subject are not known here")]
     UnknownSessions,
-    /// It is not known whether it would be.
+    /// The operation failed for a reason other than the token.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
 impl SessionError {
-    /// The session of the token has ended.
+    /// Returns the error for a token whose session has ended.
     #[must_use]
     pub const fn ended() -> Self {
         Self::InvalidToken(TokenError::Revoked(RevokedBy::Session))
