@@ -8,7 +8,7 @@ use crate::{
     token::{Claims, Expiry, TokenError, TokenType},
 };
 
-/// How much a logout ends.
+/// Which sessions a logout ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scope {
     /// The session of the token that was presented.
@@ -20,7 +20,7 @@ pub enum Scope {
     All,
 }
 
-/// What a logout has ended.
+/// The result of a logout.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LoggedOut {
@@ -31,19 +31,19 @@ pub struct LoggedOut {
 }
 
 impl Sessions {
-    /// Logs out, with an access or a refresh token of the session; one that has expired, or is not valid yet, will do to
-    /// end its own session. Any other [`Scope`] takes a token that is in time; a refresh token that was used up before ends its
-    /// own session then, as with [`Sessions::refresh`].
+    /// Logs out with an access or a refresh token of the session. A token that has expired or is not yet valid can
+    /// end its own session only; any other [`Scope`] requires a token that is valid now. A refresh token that was
+    /// used up ends its own session, as with [`Sessions::refresh`].
     ///
-    /// A token of another issuer has no row here: the token is revoked, with every other of its session if it names one,
-    /// and with [`Scope::All`] every token of its subject that its issuer has issued until now. [`Scope::Others`] is not possible
-    /// with it.
+    /// A token of another issuer has no session here. It is revoked, together with every other token of its session
+    /// if it names one. With [`Scope::All`], every token of its subject that its issuer has issued until now is
+    /// revoked too. [`Scope::Others`] is not possible.
     ///
-    /// When this returns, the revocation is durable and this node rejects every token of what has ended.
+    /// When this returns, the revocation is durable and this node rejects every token of the ended sessions.
     ///
     /// # Errors
-    /// [`TokenError::Revoked`] when the session had ended already; [`SessionError::UnknownSessions`] when which others there are is
-    /// not known. Nothing has changed then.
+    /// [`TokenError::Revoked`] if the session had already ended; [`SessionError::UnknownSessions`] if the other
+    /// sessions are not known. Nothing has changed then.
     pub async fn log_out(&self, token: &str, scope: Scope) -> Result<LoggedOut, SessionError> {
         let (claims, expiry) = self.verifier.verify_to_log_out(token)?;
         match expiry {

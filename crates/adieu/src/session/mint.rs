@@ -9,15 +9,15 @@ use crate::{
     token::{Claims, Fresh, SigningKey, TokenType, encode_with_header},
 };
 
-/// What a login or a refresh gives. `Debug` shows the claims and not the tokens.
+/// The tokens that a login or a refresh returns. `Debug` shows the claims, but not the tokens.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct TokenPair {
     /// The access token, to be sent with every request.
     pub access: String,
-    /// The refresh token, good once.
+    /// The refresh token, which is used once.
     pub refresh: String,
-    /// What the access token says.
+    /// The claims of the access token.
     pub claims: Claims,
     /// When the refresh token expires.
     pub refresh_expires_at: Timestamp,

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::SessionSettings;
 use crate::{Error, token::Fresh};
 
-/// What the tokens of a login, a refresh or a renewal are to be like, where that is not what the settings say. Nothing
-/// of it is remembered: the next refresh is told anew.
+/// Options for the tokens of a login, a refresh or a renewal, where they differ from the settings. They apply to one
+/// call and are not stored.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TokenOptions {

@@ -3,9 +3,9 @@
 use super::TokenType;
 use crate::revocation::RevokedBy;
 
-/// Why a token is refused: the true cause, so that a log can tell what a stranger is not told.
+/// The reason why a token was rejected, precise enough for logs.
 ///
-/// [`TokenError::code`] is what the stranger is told.
+/// Clients see [`TokenError::code`] instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -33,7 +33,7 @@ pub enum TokenError {
     /// From another issuer than the one whose key signed it.
     #[error("the token is from another issuer")]
     WrongIssuer,
-    /// Meant for somebody else (RFC 7519 §4.1.3).
+    /// Meant for another audience (RFC 7519 §4.1.3).
     #[error("the token is not meant for this audience")]
     WrongAudience,
     /// The header's `typ` is none that is accepted (RFC 8725 §3.11): perhaps an identity token, or a logout token.
@@ -48,7 +48,7 @@ pub enum TokenError {
     /// A refresh token where an access token is needed, or the other way round.
     #[error("the token is no {expected} token")]
     WrongTokenType {
-        /// What is needed.
+        /// The type that is required.
         expected: TokenType,
     },
     /// Not valid yet: `nbf` or `iat` is in the future.
@@ -63,13 +63,14 @@ pub enum TokenError {
     /// Logged out.
     #[error("the token has been revoked ({0})")]
     Revoked(RevokedBy),
-    /// Nobody knows: this node can't prove that its knowledge of revocations is recent enough. Not the token's fault.
+    /// This node cannot prove that its knowledge of revocations is recent enough. The token may be valid.
     #[error("the state of revocations is too old to tell")]
     Stale,
 }
 
 impl TokenError {
-    /// The error code of the API. Coarse on purpose: it helps a client decide what to do, and nobody to forge.
+    /// Returns the error code of the API. It is coarse on purpose: it tells a client what to do, and does not help to
+    /// forge tokens.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
