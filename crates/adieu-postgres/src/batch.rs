@@ -1,9 +1,9 @@
-//! What a batch of operations does, in a transaction that has the lock.
+//! Runs a batch of operations, in a transaction that holds the lock.
 //!
-//! Operations keep the order in which they were queued. Those that look at sessions whose names they know are taken
-//! together: what they look at is read by one statement, they are decided one after the other in memory, each seeing what
-//! those before it did, and what they changed is written by two statements. What all of them append to the log is appended
-//! at the end, by one.
+//! Operations keep the order in which they were queued. Consecutive operations that know the keys of their sessions run
+//! together: one statement reads the sessions, the operations are decided one after the other in memory, each seeing
+//! the changes of those before it, and two statements write the changes. One statement at the end appends the entries
+//! of all operations to the log.
 
 use sqlx::PgConnection;
 
@@ -17,7 +17,7 @@ use adieu::{
     revocation::Position,
 };
 
-/// Runs operations in order. Gives what they appended, if they did.
+/// Runs operations in order. Returns what they appended, if anything.
 pub(super) async fn run(
     connection: &mut PgConnection,
     batch: &mut [Job],

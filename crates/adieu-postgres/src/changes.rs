@@ -1,4 +1,4 @@
-//! What the operations of a batch find and change, in memory.
+//! The sessions that the operations of a batch read and change, in memory.
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
@@ -11,29 +11,29 @@ fn key(session: &Session) -> Key {
     (session.subject.clone(), session.id.clone())
 }
 
-/// What operations find and change.
+/// The sessions that operations read and change, and the entries that they append.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// The sessions that were read; `None` for one that is not there (any more).
+    /// The sessions that were read; `None` for one that does not exist (any more).
     sessions: HashMap<Key, Option<Session>>,
     changed: HashSet<Key>,
     pub(super) appended: Vec<Revocation>,
 }
 
 impl Changes {
-    /// The session of this name, which must be among the keys of the operation.
+    /// Returns the session of this key, which must be among the keys of the operation.
     pub(super) fn find(&self, key: &Key) -> Option<&Session> {
         self.sessions.get(key)?.as_ref()
     }
 
-    /// Writes a session down, in place of what was there.
+    /// Stores a session, replacing the previous one.
     pub(super) fn put(&mut self, session: Session) {
         let key = key(&session);
         self.changed.insert(key.clone());
         self.sessions.insert(key, Some(session));
     }
 
-    /// Removes a session and gives what it was.
+    /// Removes and returns a session.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Session> {
         let removed = self.sessions.get_mut(key)?.take();
         if removed.is_some() {
@@ -42,7 +42,7 @@ impl Changes {
         removed
     }
 
-    /// Appends to the log, and gives how many entries the batch has appended so far.
+    /// Appends to the log, and returns how many entries the batch has appended so far.
     pub(super) fn append(&mut self, revocations: impl IntoIterator<Item = Revocation>) -> usize {
         self.appended.extend(revocations);
         self.appended.len()

@@ -1,14 +1,16 @@
-//! Connections, and a few of them kept for those who read.
+//! Connections to the server, and a pool of a few for reads.
 //!
-//! 1. **Bounded in time.** Whatever is asked of a connection, and waiting for one, ends at a deadline. A connection that did
-//!    not answer in time, or failed, is dropped and never lent again.
-//! 2. **Tried before it is lent.** One that died while nobody used it, because the server was restarted for instance, is
-//!    nobody's failure.
-//! 3. **Judged.** Every new connection asks the server whether it still is one that anything can be entrusted to.
-//! 4. **Its own.** A connection is served by one process of the server and that process serves no other, which is looked at with
-//!    every new connection, whenever one is lent, and in every transaction that writes.
+//! 1. **Bounded in time.** Every statement, and every wait for a connection, ends at a deadline. A connection that
+//!    failed or did not answer in time is dropped and never lent again.
+//! 2. **Checked before it is lent.** An idle connection may have died, for example because the server was restarted.
+//!    The pool detects this before it lends the connection, so no caller fails because of it.
+//! 3. **Verified.** Every new connection checks that the server still meets the requirements of a store.
+//! 4. **Not shared.** One process of the server serves a connection, and that process serves no other connection. This
+//!    is checked on every new connection, whenever a connection is lent, and in every transaction that writes.
 //!
-//! Not the pool of sqlx: it goes on trying to connect to a server that has refused until its time is up, so that readers
+//! This is not the pool of sqlx. That pool retries a server that has refused the connection until its timeout expires,
+//! so readers would learn of the failure late. It also waits for the rest of an unfinished answer when a connection is
+//! returned.
 //! would find out late, and it takes back a connection in the middle of an answer by waiting for the rest of it.
 
 use std::{
@@ -34,13 +36,13 @@ use super::{
 };
 use adieu::{Error, revocation::LogId};
 
-/// How long it may take to connect, and how long at the start.
+/// The timeout of connecting, and of connecting at the start.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every connection is told. `tcp_user_timeout`: a client that no longer takes what it has asked for is given up.
-/// `plan_cache_mode`: a plan that was made when a table was empty would be kept, and read all of it for each row, until somebody
-/// analyzes it.
+/// The settings of every connection. `tcp_user_timeout` drops a client that no longer reads its answers.
+/// `plan_cache_mode`: a plan made while a table was empty would be kept, and would scan the whole table for each row
+/// until the table is analyzed.
 const SETTINGS: &str = "SET search_path = adieu; SET jit = off; SET client_min_messages = warning; \
                         SET plan_cache_mode = force_custom_plan; \
                         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
@@ -49,16 +51,16 @@ const SETTINGS: &str = "SET search_path = adieu; SET jit = off; SET client_min_m
 
 /// How often each of two connections looks for its mark.
 const MAX_LOOKS: usize = 3;
-/// What is said when it is not there.
+/// The message if the mark is missing.
 const POOLED: &str = "a pooler gives the transactions of one connection to several processes of the server, which would undo \
                       logouts: let it pool sessions (`pool_mode = session` of PgBouncer), or connect without it";
 
-/// What a connection is told besides whose few statements are asked all the time: they find each row by its key, whatever the tables
-/// were like when they were planned, so that they need not be planned each time.
+/// Additional settings of connections with few, frequent statements. These statements find each row by its key whatever
+/// the tables looked like when they were planned, so they need not be planned each time.
 pub(super) const BY_KEY: &str = "SET plan_cache_mode = auto; SET enable_seqscan = off; SET enable_bitmapscan = off; \
                                  SET enable_hashjoin = off; SET enable_mergejoin = off";
 
-/// Where the database is, and how to connect to it.
+/// The address of the database, and how to connect to it.
 #[derive(Clone)]
 pub(super) struct Address {
     options: PgConnectOptions,
@@ -66,24 +68,24 @@ pub(super) struct Address {
     durability: Durability,
 }
 
-/// Without the password.
+/// Omits the password.
 impl fmt::Debug for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Address").field(&self.shown).finish()
     }
 }
 
-/// Why there is no connection.
+/// The reason why connecting failed.
 pub(super) enum NotConnected {
-    /// Nobody is there, or lets us in.
+    /// The server cannot be reached, or rejects the login.
     Unavailable(Error),
-    /// A server is there that nothing can be entrusted to.
+    /// The server does not meet the requirements of a store.
     Refused(String),
 }
 
 impl From<sqlx::Error> for NotConnected {
     fn from(error: sqlx::Error) -> Self {
-        // The server will not have another certificate in a moment.
+        // A retry would get the same certificate.
         let refused = |why: &dyn fmt::Display| {
             Self::Refused(format!(
                 "the server does not encrypt as it must ({why}): `sslrootcert` in its URL names the certificates to trust, and \
@@ -92,7 +94,7 @@ impl From<sqlx::Error> for NotConnected {
         };
         match &error {
             sqlx::Error::Tls(why) => refused(why),
-            // So is what the handshake finds wrong, a certificate for one.
+            // Errors of the handshake are refusals too, for example an invalid certificate.
             sqlx::Error::Io(why) if why.kind() == std::io::ErrorKind::InvalidData => refused(why),
             _ => Self::Unavailable(Error::unavailable(error)),
         }
@@ -123,7 +125,7 @@ impl Address {
         Ok(Self { options, shown, durability })
     }
 
-    /// Host, port and database.
+    /// Returns host, port and database.
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }
@@ -132,10 +134,10 @@ impl Address {
         &self.options
     }
 
-    /// A new connection, ready to be used.
+    /// Opens a new connection that is ready for use.
     ///
-    /// A pooler that gives a connection's transactions to several processes of the server is found out by a second one: of two
-    /// connections that share processes, one finds the mark of the other, or none.
+    /// A second connection detects a pooler that gives a connection's transactions to several processes of the server:
+    /// if two connections share processes, one of them finds the mark of the other, or no mark.
     pub(super) async fn connect(&self) -> Result<Marked, NotConnected> {
         self.connect_within(CONNECT).await
     }
@@ -180,15 +182,16 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    /// Makes sure that the process that serves this connection is the one that was set up, and was set up by no other since.
+    /// Checks that the process that serves this connection is the one that it set up, and that no other connection has
+    /// set it up since.
     async fn is_served_by_one(&mut self) -> Result<(), NotConnected> {
         const MARK: &str = "SELECT current_setting('adieu.connection', true)";
-        // By the simple protocol: nothing is prepared, which another one may have under the same name.
+        // The simple protocol prepares nothing, so no name can collide with that of another connection.
         let row = sqlx::raw_sql(MARK).fetch_one(&mut self.connection).await?;
         self.is_marked(&row, 0)
     }
 
-    /// The same, where the mark has come with something else.
+    /// Like [`is_served_by_one`](Self::is_served_by_one), but reads the mark from a row that was fetched already.
     pub(super) fn is_marked(&self, row: &PgRow, column: usize) -> Result<(), NotConnected> {
         match row.try_get::<Option<&str>, _>(column)? {
             Some(mark) if mark == self.mark => Ok(()),
@@ -197,7 +200,7 @@ impl Marked {
     }
 }
 
-/// A few connections. Clones share them.
+/// A pool of a few connections. Clones share them.
 #[derive(Clone)]
 pub(super) struct Connections {
     address: Arc<Address>,
@@ -207,16 +210,17 @@ pub(super) struct Connections {
     settings: Option<&'static str>,
 }
 
-/// A statement, as `sqlx::query` makes it, with what is bound to it.
+/// A statement and its bound values, as `sqlx::query` makes it.
 pub type Statement<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 impl Connections {
-    /// At most `most` at once; none is opened before it is needed. Whoever asks something has an answer within `limit`.
+    /// Creates a pool of at most `most` connections, which are opened when needed. Every call is answered within
+    /// `limit`.
     pub(super) fn new(address: Arc<Address>, most: usize, limit: Duration) -> Self {
         Self { address, idle: Arc::default(), free: Arc::new(Semaphore::new(most)), limit, settings: None }
     }
 
-    /// For few statements, which are asked often: see [`BY_KEY`].
+    /// Prepares the pool for few, frequent statements: see [`BY_KEY`].
     pub(super) fn by_key(self) -> Self {
         Self { settings: Some(BY_KEY), ..self }
     }
@@ -236,7 +240,7 @@ impl Connections {
     async fn ask<T>(&self, question: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> Result<T, Error> {
         let asked = async {
             let _permit = self.free.acquire().await.map_err(Error::unavailable)?;
-            // Owned here: when the time is up, or nobody waits any more, it is dropped with the rest.
+            // Owned by this future: if it times out or is dropped, the connection is dropped too.
             let mut connection = self.lend().await?;
             match question(&mut connection.connection).await {
                 Ok(answer) => {
@@ -252,18 +256,18 @@ impl Connections {
             }
         };
         timeout_at(Instant::now() + self.limit, asked).await.unwrap_or_else(|_| {
-            // What else lies idle leads to the same place.
+            // The other idle connections lead to the same server.
             self.idle().clear();
             Err(Error::unavailable("the server did not answer in time"))
         })
     }
 
-    /// Keeps a connection for the next who asks.
+    /// Keeps a connection for the next caller.
     pub(super) fn keep(&self, connection: Marked) {
         self.idle().push_back(connection);
     }
 
-    /// Makes a new connection one that can be kept here.
+    /// Prepares a new connection for this pool.
     pub(super) async fn prepare(&self, connection: &mut Marked) -> Result<(), Error> {
         if let Some(settings) = self.settings {
             sqlx::raw_sql(settings).execute(&mut connection.connection).await.map_err(Error::unavailable)?;
@@ -273,7 +277,7 @@ impl Connections {
 
     async fn lend(&self) -> Result<Marked, Error> {
         loop {
-            // In a statement of its own, so that nobody waits while it is locked.
+            // A statement of its own, so that the lock is released before the next await.
             let idle = self.idle().pop_back();
             let Some(mut connection) = idle else {
                 let mut connection = self.address.connect().await?;
@@ -293,14 +297,14 @@ impl Connections {
     }
 }
 
-/// Whether an error is about one statement, and leaves the connection, and a transaction up to a savepoint, as they were.
-/// What concerns the server as a whole (its disk is full, it shuts down, it takes too long) is not of that kind.
+/// Returns whether an error concerns one statement only, and leaves the connection, and a transaction up to a
+/// savepoint, unchanged. Errors of the whole server (a full disk, a shutdown, a timeout) do not.
 pub(super) fn leaves_the_connection_usable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             let code = error.code();
             let class = code.as_deref().and_then(|code| code.get(..2));
-            // Data, integrity, syntax and missing tables, limits.
+            // Classes: data, integrity, syntax and missing tables, limits.
             matches!(class, Some("21" | "22" | "23" | "42" | "54"))
         }
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => true,

@@ -1,4 +1,4 @@
-//! An operation that waits for its commit, and what becomes of it.
+//! An operation that waits for its commit, and its outcome.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 use super::{changes::Changes, connections::leaves_the_connection_usable, rows::Key};
 
-/// The answer of something that is asked of a connection.
+/// The future of what is run on a connection.
 pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
 
-/// Something to be done, and somebody who waits for it.
+/// An operation, and the caller that waits for it.
 pub(super) enum Job {
-    /// Decided in memory, from sessions that are read, and written, for many at once.
+    /// Decided in memory from sessions; many such operations share their reads and writes.
     Keyed(Box<dyn Keyed>),
-    /// With statements of its own.
+    /// Runs statements of its own.
     Alone(Box<dyn Alone>),
 }
 
@@ -41,7 +41,7 @@ impl Job {
 
 /// See [`Job::Keyed`]. May be run again after a rollback.
 pub(super) trait Keyed: Send {
-    /// The sessions that it looks at.
+    /// Returns the keys of the sessions that the operation reads.
     fn keys(&self) -> &[Key];
     fn decide(&mut self, changes: &mut Changes);
     fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
@@ -50,30 +50,30 @@ pub(super) trait Keyed: Send {
 
 /// See [`Job::Alone`]. May be run again after a rollback.
 pub(super) trait Alone: Send {
-    /// What it appends to the log it adds to the changes.
+    /// Runs the operation, and adds the entries that it appends to `changes`.
     fn run<'c>(&'c mut self, connection: &'c mut PgConnection, changes: &'c mut Changes) -> Answer<'c, ()>;
     fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
     fn deadline(&self) -> Instant;
 }
 
-/// What operations have appended.
+/// What the operations of a batch have appended.
 pub(super) struct Appended {
     pub(super) head_before: Position,
-    /// The mark that the log was held against, if there is one, and what the log is like then.
+    /// The high-water mark that the log was compared with, if there is one, and the state of the log then.
     pub(super) held: Option<(Arc<Mark>, LogState)>,
 }
 
 impl Appended {
-    /// Notes it, once it is durable.
+    /// Records the append in the witness, once it is durable.
     pub(super) fn note(self, witness: &Witness) -> Result<(), Error> {
         self.held.map_or(Ok(()), |(mark, log)| witness.note(&mark, &log))
     }
 }
 
-/// What a commit says.
+/// The outcome of a commit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Committed {
-    /// The last position before what it appended, if it did.
+    /// The last position before the batch's own entries, if it appended any.
     pub(super) head_before: Position,
 }
 
@@ -83,11 +83,11 @@ impl Committed {
     }
 }
 
-/// Why a transaction came to nothing, as far as is known.
+/// Why a transaction failed, as far as is known.
 pub(super) enum Failure {
-    /// An operation failed; the connection is good, and its transaction is to be rolled back.
+    /// One operation failed: the connection is usable, and its transaction must be rolled back.
     OfOne(sqlx::Error),
-    /// Everything did, and the connection is of no more use.
+    /// The whole batch failed, and the connection is unusable.
     OfAll(Error),
 }
 

@@ -23,7 +23,7 @@ impl KeyStore for Postgres {
         self.run(move |connection, _| {
             let key = key.clone();
             Box::pin(async move {
-                // Nobody else writes meanwhile: whoever does has the lock.
+                // The lock excludes other writers meanwhile.
                 if sqlx::query(ANY).fetch_optional(&mut *connection).await?.is_none() {
                     add(connection, &key).await?;
                 }

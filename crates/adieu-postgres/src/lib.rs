@@ -12,36 +12,40 @@
 //! # }
 //! ```
 //!
-//! 1. **Durable.** A call returns when the server has answered the commit, and the server is one that answers when its disk
-//!    has it: at the start, and with every new connection, `fsync` and `full_page_writes` are looked at, and
-//!    `synchronous_commit` is turned on where it is off. A server that would lose what it has answered is refused unless
-//!    [`PostgresBuilder::allow_weaker_durability`] says otherwise.
-//! 2. **One order.** Every writer of sessions and revocations, in whatever process, takes one lock first and holds it until
-//!    its commit can be seen: positions have no gaps, and two writers can't wait for each other in a circle.
-//! 3. **Group commit.** One task a process writes. It takes whatever is queued, reads, decides and writes all of it with a
-//!    handful of statements, commits once and answers everybody.
-//! 4. **One caller's failure is its own.** An operation that fails is taken out, and the rest runs again without it.
-//! 5. **Bounded.** The queue is; when it is full the answer is [`Error::Unavailable`] at once. So is time: a read of the log
-//!    ends within a second and a half, any other within four, a write within five, also when the server is frozen. A node that is
-//!    frozen while it has the lock loses it after two seconds.
-//! 6. **Self-healing.** A connection that failed or was late is dropped, and the next call makes a new one: when the server is
-//!    back, so is the store. A commit that waits for a missing standby, and that nobody waits for any more, loses the lock.
-//! 7. **Careful.** A schema that is not ours is refused before anything is written to it.
+//! 1. **Durable.** A call returns after the server has acknowledged the commit, and the server acknowledges a commit
+//!    only when it is on disk: at the start, and on every new connection, the store checks `fsync` and
+//!    `full_page_writes`, and turns `synchronous_commit` on if it is off. A server that could lose acknowledged commits
+//!    is rejected, unless [`PostgresBuilder::allow_weaker_durability`] is set.
+//! 2. **Ordered.** Every writer of sessions and revocations, in every process, takes one lock first and holds it until
+//!    its commit is visible. Positions have no gaps, and writers cannot deadlock.
+//! 3. **Group commit.** One task per process writes. It takes all queued operations, reads, decides and writes them
+//!    with a few statements, commits once, and answers all callers.
+//! 4. **Isolated failures.** An operation that fails is removed from its batch, and the other operations run again
+//!    without it.
+//! 5. **Bounded.** The queue is bounded: if it is full, the call returns [`Error::Unavailable`] immediately. Time is
+//!    bounded, even if the server is frozen: a read of the log ends within 1.5 seconds, any other read within 4, a
+//!    write within 5. A node that is frozen while it holds the lock loses the lock after 2 seconds.
+//! 6. **Self-healing.** A connection that failed or timed out is dropped, and the next call opens a new one: the store
+//!    recovers with the server. A commit that waits for a missing standby loses the lock after its callers have timed
+//!    out.
+//! 7. **Careful.** A schema `adieu` of another program is rejected before anything is written to it.
 //!
-//! Others are told of appends by `NOTIFY`, after the commit; a reader that waits looks every tenth of a second all the same, because a
-//! notification may be lost.
+//! Nodes announce appends to each other with `NOTIFY`, after the commit. Notifications may be lost, so a waiting reader
+//! also polls every tenth of a second.
 //!
-//! What this does not do:
+//! Limitations:
 //!
-//! * A commit whose answer was lost is [`Error::Unavailable`], and may have happened.
-//! * With a standby that is promoted, what it had not received yet is gone, unless `synchronous_standby_names` makes commits
-//!   wait for it. A node that keeps a [mark](adieu::NodeBuilder::with_high_water) notices, and then everything from before is revoked.
-//! * A primary that another server has taken the place of must be stopped, or cut off from the nodes: whoever still reads from
-//!   it does not learn what has been revoked since.
-//! * Between a node and the server there must be no pooler that gives one connection's transactions to several of the server's
-//!   processes (`pool_mode = transaction` of PgBouncer): settings, notifications and prepared statements are a connection's. It is
-//!   noticed, and refused.
-//! * A step that concerns so many sessions of one subject that the server takes more than four seconds for it fails, and leaves all
+//! * A commit whose acknowledgement was lost returns [`Error::Unavailable`], and may have happened.
+//! * If a standby is promoted, the commits that it had not yet received are lost, unless `synchronous_standby_names`
+//!   makes commits wait for it. A node that keeps a [high-water mark](adieu::NodeBuilder::with_high_water) detects the
+//!   loss and revokes everything issued before.
+//! * A primary that was replaced by another server must be stopped, or cut off from the nodes: a node that still reads
+//!   from it does not receive new revocations.
+//! * A pooler between a node and the server must not give one connection's transactions to several processes of the
+//!   server (`pool_mode = transaction` of PgBouncer), because settings, notifications and prepared statements belong to
+//!   a connection. The store detects and rejects such a pooler.
+//! * A single step on so many sessions of one subject that the server needs more than 4 seconds fails, and changes
+//!   nothing. Ending all sessions of all subjects runs in several steps.
 //!   as it was. All sessions of all subjects end in several steps.
 
 mod batch;
@@ -93,17 +97,16 @@ use schema::Place;
 use server::Durability;
 use worker::Worker;
 
-/// Connections for following the log: the node's own follower and the one for all others. And how long a read may take,
-/// which is below what any sensible `max_staleness` is.
+/// The number of connections that read the log: one for the node's own follower, one for all others.
 const FOLLOWERS: usize = 2;
 const FOLLOW: Duration = Duration::from_millis(1_500);
-/// Connections for everything else that reads, and for what accounts and clients write.
+/// The number of connections for all other reads, and for writes of accounts and clients.
 const OTHERS: usize = 4;
 const ASK: Duration = Duration::from_secs(4);
-/// How long the tables may take to be made or brought up to date.
+/// The timeout of creating or migrating the tables.
 const MIGRATE: Duration = Duration::from_secs(300);
 
-/// A PostgreSQL database. Clones share its connections, which end with the last of them.
+/// A store in a PostgreSQL database. Clones share its connections, which close with the last clone.
 #[derive(Clone)]
 pub struct Postgres {
     inner: Arc<Inner>,
@@ -121,16 +124,16 @@ struct Inner {
     followers: Connections,
     others: Connections,
     searches: Searches,
-    /// What tells others, and what hears of them.
+    /// The tasks that announce appends and listen for them.
     notifying: [AbortHandle; 2],
-    /// How many announcements failed.
+    /// The number of announcements that failed.
     unannounced: Arc<AtomicU64>,
     witness: Witness,
-    /// Goes up when somebody has appended, as far as this process is told.
+    /// Changes with every append that this process knows of.
     appended: watch::Sender<u64>,
     /// Whether a write has failed since the store was last known to be writable.
     write_failed: AtomicBool,
-    /// Where the next step of pruning starts to look, and where the next step of forgetting sessions does.
+    /// Where the next step of pruning and the next step of deleting expired sessions start.
     pruned_up_to: AtomicI64,
     forgotten_up_to: Mutex<(String, String)>,
 }
@@ -141,21 +144,21 @@ impl Drop for Inner {
     }
 }
 
-/// How a [`Postgres`] is connected to.
+/// Settings for connecting a [`Postgres`].
 #[derive(Debug, Clone)]
 pub struct PostgresBuilder {
     durability: Durability,
 }
 
 impl PostgresBuilder {
-    /// Takes a server as it is set up, also one that may lose a logout that was answered, when its machine fails (`fsync` or
-    /// `full_page_writes` off) or whenever it is killed (`synchronous_commit` off).
+    /// Accepts a server that may lose an acknowledged logout: if its machine fails (`fsync` or `full_page_writes` off),
+    /// or if it is killed (`synchronous_commit` off).
     #[must_use]
     pub fn allow_weaker_durability(self) -> Self {
         Self { durability: Durability::AsTheServerHasIt }
     }
 
-    /// As [`Postgres::connect`].
+    /// Connects like [`Postgres::connect`], with these settings.
     ///
     /// # Errors
     /// As [`Postgres::connect`].
@@ -165,22 +168,23 @@ impl PostgresBuilder {
 }
 
 impl Postgres {
-    /// Connects to a database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and makes its tables, in a schema `adieu`, or
-    /// brings them up to date; several nodes may do so at once.
+    /// Connects to the database `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, and creates or migrates its tables in
+    /// the schema `adieu`. Several nodes may connect at the same time.
     ///
-    /// The connection is encrypted and the server's certificate verified (`sslmode=verify-full`), unless the host is this machine or
-    /// the URL says otherwise. Parameters of the URL are those of libpq: `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `host`,
-    /// `hostaddr`, `port`, `dbname`, `user`, `password`, `application_name`, `options` and `target_session_attrs`; others are refused.
+    /// The connection is encrypted and the server's certificate verified (`sslmode=verify-full`), unless the host is
+    /// this machine or the URL says otherwise. The URL accepts these parameters of libpq: `sslmode`, `sslrootcert`,
+    /// `sslcert`, `sslkey`, `host`, `hostaddr`, `port`, `dbname`, `user`, `password`, `application_name`, `options` and
+    /// `target_session_attrs`. Others are rejected.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] if the URL is invalid. [`Error::UnsuitableServer`] if the server does not give the guarantees of a store.
-    /// [`Error::IncompatibleStore`] when there is a schema `adieu` that is another program's, or of a newer version: it is then left
-    /// as it is. [`Error::Unavailable`] when nobody is there or lets us in.
+    /// [`Error::InvalidSetting`] if the URL is invalid. [`Error::UnsuitableServer`] if the server does not give the
+    /// guarantees of a store. [`Error::IncompatibleStore`] if the schema `adieu` belongs to another program or a newer
+    /// version; it is left unchanged. [`Error::Unavailable`] if the server cannot be reached or rejects the login.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
 
-    /// To connect in another way than [`Postgres::connect`].
+    /// Returns a builder, for settings that differ from those of [`Postgres::connect`].
     #[must_use]
     pub fn builder() -> PostgresBuilder {
         PostgresBuilder { durability: Durability::Full }
@@ -196,13 +200,13 @@ impl Postgres {
         let (appended, to_announce) = (watch::Sender::new(0), Arc::new(Notify::new()));
         let witness = Witness::default();
         let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&to_announce), witness.clone());
-        // What it calls itself, so that it does not wake itself a second time.
+        // The name of this process in notifications, so that it ignores its own.
         let name = LogId::random().as_str().to_owned();
         let unannounced = Arc::new(AtomicU64::new(0));
         let telling =
             tokio::spawn(listener::announce(Arc::clone(&address), name.clone(), to_announce, Arc::clone(&unannounced)));
         let listening = tokio::spawn(listener::listen(Arc::clone(&address), name, appended.clone()));
-        // Here already, so that the first read of the log need not wait for it.
+        // Opened here, so that the first read of the log need not wait for it.
         let followers = Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW).by_key();
         followers.prepare(&mut connected).await?;
         followers.keep(connected);
@@ -223,33 +227,33 @@ impl Postgres {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Host, port and database: nothing that is secret.
+    /// Returns host, port and database, without any secret.
     #[must_use]
     #[doc(hidden)]
     pub fn address(&self) -> &str {
         self.inner.address.shown()
     }
 
-    /// Returns how many appends could not be announced to other nodes (`NOTIFY` failed); they find them by polling, a tenth of a
-    /// second later.
+    /// Returns how many appends could not be announced to other nodes because `NOTIFY` failed. Other nodes find these
+    /// by polling, a tenth of a second later.
     #[must_use]
     #[doc(hidden)]
     pub fn unannounced(&self) -> u64 {
         self.inner.unannounced.load(Ordering::Relaxed)
     }
 
-    /// Runs one statement, which is atomic by itself and durable when this returns, and gives its rows. The tables of all
-    /// components are in its search path. Texts that may hold any character go through [`to_text`] and [`from_text`].
+    /// Runs one statement and returns its rows. The statement is atomic, and durable when this returns. Its search path
+    /// has the tables of all components. Pass texts that may hold any character through [`to_text`] and [`from_text`].
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it failed or took longer than four seconds. What it writes may then have been written
+    /// [`Error::Unavailable`] if the statement failed or took longer than 4 seconds. Its writes may then have happened
     /// or not.
     #[doc(hidden)]
     pub async fn fetch_all(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
         self.inner.others.fetch_all(statement).await
     }
 
-    /// As [`Postgres::fetch_all`], for the first row.
+    /// Like [`Postgres::fetch_all`], but returns only the first row.
     ///
     /// # Errors
     /// As [`Postgres::fetch_all`].
@@ -258,7 +262,7 @@ impl Postgres {
         self.inner.others.fetch_optional(statement).await
     }
 
-    /// As [`Postgres::fetch_all`]; gives how many rows were written.
+    /// Like [`Postgres::fetch_all`], but returns the number of rows written.
     ///
     /// # Errors
     /// As [`Postgres::fetch_all`].
@@ -268,10 +272,10 @@ impl Postgres {
         self.written(outcome)
     }
 
-    /// Makes sure that the store can be read, and, if a write has failed, that it can be written again.
+    /// Checks that the store can be read and, if a write has failed, that it can be written again.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it can't.
+    /// [`Error::Unavailable`] if it cannot.
     pub async fn check(&self) -> Result<(), Error> {
         const READ: &str = "SELECT log_id FROM revocation_log_state";
         const WRITE: &str = "UPDATE revocation_log_state SET probes = probes + 1";
@@ -284,17 +288,17 @@ impl Postgres {
         Ok(())
     }
 
-    /// Brings the tables that an application keeps in this database up to date: `steps` are run once each, in order, and
-    /// those already run for `component` are known. Several nodes may do so at once.
+    /// Migrates the tables that an application keeps in this database. The `steps` of a `component` run once each, in
+    /// order; the database records which have run. Several nodes may migrate at the same time.
     ///
     /// # Errors
-    /// [`Error::IncompatibleStore`] when more steps have been run than there are: a newer version was here. [`Error::Unavailable`]
-    /// when one failed.
+    /// [`Error::IncompatibleStore`] if more steps have run than `steps` has: a newer version has migrated the tables.
+    /// [`Error::Unavailable`] if a step failed.
     #[doc(hidden)]
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
         let mut connection = self.inner.address.connect_within(FIRST_CONNECT_TIMEOUT).await?.connection;
         let migrating = async {
-            // Mostly there is nothing to do, which needs no lock.
+            // Usually there is nothing to migrate, which needs no lock.
             let version = schema::version_of(&mut connection, component).await.map_err(Error::unavailable)?;
             if usize::try_from(version).is_ok_and(|version| version == steps.len()) {
                 return Ok(());
@@ -332,7 +336,7 @@ impl Postgres {
     }
 }
 
-/// PostgreSQL has no unsigned integers; a [`Timestamp`] never needs the last bit.
+/// Converts a [`Timestamp`]: PostgreSQL has no unsigned integers, and a [`Timestamp`] never needs the last bit.
 fn from_time(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_unix()).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,8 @@
 //! Announces appends to other processes, and listens to theirs (`NOTIFY` and `LISTEN`).
 //!
-//! No guarantee depends on it: readers also poll. So nothing waits for it either: an append is announced after its commit, by a
-//! connection of its own, since `NOTIFY` fails or waits for reasons outside of this process. All databases of a server share one
-//! queue, and a listener in a transaction that does not end fills it.
+//! No guarantee depends on it: readers also poll, so no operation waits for it. An append is announced after its
+//! commit, on a connection of its own, because `NOTIFY` can fail or block for reasons outside this process: all
+//! databases of a server share one queue, and a listener in an open transaction fills it.
 
 use std::{
     sync::{
@@ -25,11 +25,11 @@ use super::connections::{Address, CONNECT, Connections};
 use adieu::retry::Outage;
 
 const CHANNEL: &str = "adieu_revocations";
-/// The timeout of an announcement: there is no hurry, and one connection.
+/// The timeout of an announcement. Announcements are not urgent, and share one connection.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long after a failure it is tried again.
+/// How long to wait after a failure before a retry.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// How long it may be silent before it is asked whether it is still there: a connection can die without a word.
+/// How long the connection may be silent before it is probed: a connection can die unnoticed.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Announces appends until it is aborted. `name` is the name of this process, and `failures` counts failed announcements.
@@ -50,7 +50,7 @@ pub(super) async fn announce(address: Arc<Address>, name: String, to_announce: A
     }
 }
 
-/// Listens until it is aborted.
+/// Listens for appends of other processes until it is aborted.
 pub(super) async fn listen(address: Arc<Address>, name: String, appended: watch::Sender<u64>) {
     loop {
         if let Err(error) = listen_once(&address, &name, &appended).await {
@@ -66,11 +66,11 @@ async fn listen_once(address: &Address, name: &str, appended: &watch::Sender<u64
     let pool = pool.connect_lazy_with(address.options().clone());
     let mut listener = timeout(CONNECT, PgListener::connect_with(&pool)).await.map_err(late)??;
     timeout(CONNECT, listener.listen(CHANNEL)).await.map_err(late)??;
-    // What was appended while nobody listened.
+    // Entries may have been appended while this process was not listening.
     wake(appended);
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            // This process has woken its readers when its commit was answered.
+            // This process woke its readers when its own commit was acknowledged.
             Ok(Ok(Some(told))) if told.payload() == name => {}
             Ok(Ok(Some(_))) => wake(appended),
             Ok(Ok(None)) => return Ok(()),

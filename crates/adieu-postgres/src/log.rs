@@ -1,14 +1,15 @@
 //! The revocation log in PostgreSQL.
 //!
-//! **Positions without gaps.** A plain sequence would not do: transactions commit in another order than that in which they
-//! drew their numbers, and a reader would pass over those that come late. So whoever appends, in whatever process, first
-//! takes a lock that is let go when the transaction is over, which is after others can see it; then gives the positions that
-//! follow the last one. The last entry is never pruned, only hidden once it has lapsed, so a position is never given twice.
+//! **Positions without gaps.** A plain sequence has gaps: transactions commit in another order than they drew their
+//! numbers, and a reader would skip those that commit late. So every append, in every process, first takes a lock that
+//! is released at the end of the transaction, after the commit is visible. It then assigns the positions that follow
+//! the last one. Pruning never removes the last entry but hides it once it has expired, so a position is never assigned
+//! twice.
 //!
-//! **Identified.** A standby that takes over has the same tables, perhaps without the last entries. So a cursor carries the
-//! timeline of the server's write-ahead log beside the identity of ours, and the file that the table is in: after a promotion, a
-//! recovery to a point in time, and when a dump has been put back, nobody's cursor is of use, and all read the log from the
-//! beginning once.
+//! **Identified.** A promoted standby has the same tables, perhaps without the last entries. So a cursor carries the
+//! timeline of the server's write-ahead log and the file of the table beside the identity of the log. After a
+//! promotion, a point-in-time recovery or a restored dump, all cursors are invalid, and all readers read the log from
+//! the beginning once.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -24,9 +25,9 @@ use adieu::{
     time::Timestamp,
 };
 
-/// Entries a page: enough to hide the cost of a call, few enough to keep memory flat while a million are read.
+/// Entries per page: enough to amortize a round trip, few enough to keep memory flat while a million are read.
 const PAGE: usize = 2_048;
-/// Entries one step of pruning removes: a few milliseconds of the writers' time.
+/// Entries that one step of pruning removes: a few milliseconds of the writers' time.
 const PRUNE_STEP: usize = 256;
 /// How a reader waits for entries of this process and of others.
 const POLLING: Polling = Polling { interval: Duration::from_millis(100), burst: Duration::from_millis(2) };
@@ -47,7 +48,8 @@ impl RevocationLog for Postgres {
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
-        // The last entry stays for its position; once the mark has passed it, it is hidden and needs no more attention.
+        // The last entry stays for its position. Once `pruned_through` has passed it, it is hidden and needs no more
+        // work.
         const LAPSED: &str = "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 \
                               AND (position < (SELECT max(position) FROM revocation) \
                                    OR lapses_at > (SELECT pruned_through FROM revocation_log_state)) \
@@ -56,7 +58,7 @@ impl RevocationLog for Postgres {
             "DELETE FROM revocation WHERE position = ANY($1) AND position < (SELECT max(position) FROM revocation)";
         const MARK: &str = "UPDATE revocation_log_state SET pruned_through = $1 WHERE pruned_through < $1";
 
-        // Looking is the readers' work, so that the writers are never held up by what stays.
+        // A reader's connection searches, so that entries that stay never delay the writers.
         let start = self.inner.pruned_up_to.load(Ordering::Relaxed);
         let limit = i64::try_from(PRUNE_STEP).unwrap_or(i64::MAX);
         let lapsed = self.fetch_all(sqlx::query(LAPSED).bind(start).bind(from_time(now)).bind(limit)).await?;
@@ -83,7 +85,7 @@ impl RevocationLog for Postgres {
 }
 
 impl Postgres {
-    /// The last position that was ever given: pruning leaves the last entry where it is.
+    /// Returns the last position ever assigned: pruning keeps the last entry.
     async fn head(&self) -> Result<Position, Error> {
         const HEAD: &str = "SELECT coalesce(max(position), 0) FROM revocation";
         let row = self.fetch_optional(sqlx::query(HEAD)).await?;
@@ -91,10 +93,10 @@ impl Postgres {
     }
 
     async fn read_now(&self, after: Option<&Cursor>) -> Result<Page, Error> {
-        // One statement sees one moment: the head, the mark and the entries belong together. The first row is the state of the
-        // log: whether the cursor is of use, the log's id with its lineage and without, the head, and the mark. The second, if
-        // it is there, is the entry that the high-water mark remembers. Those after it are entries; the last one of the log also
-        // when it is to be hidden, since it was kept though it had lapsed.
+        // One statement sees one snapshot, so head, mark and entries belong together. The first row is the state of the
+        // log: whether the cursor is valid, the log's id with its lineage and without, the head, and the mark. The
+        // second row, if present, is the entry that the high-water mark remembers. The following rows are entries. The
+        // last entry of the log is among them even if it is hidden, that is expired but kept.
         const READ: &str = "WITH state AS MATERIALIZED (SELECT log_id, lineage, pruned_through, head, \
              lineage = $1 AND $2 <= head AS is_of_use FROM (SELECT log_id, pruned_through, \
              log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
@@ -109,7 +111,7 @@ impl Postgres {
              ORDER BY position LIMIT $3) ORDER BY part, position";
 
         let mark = self.inner.witness.mark();
-        // Without a cursor: one of no log.
+        // Without a cursor: the id of no log.
         let log = after.map_or_else(Default::default, |cursor| to_text(cursor.log.as_str()));
         let position = after.map_or(0, |cursor| rows::from_position(cursor.position));
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! The nodes of a PostgreSQL database.
+//! The membership of nodes in PostgreSQL.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use adieu::{
 #[async_trait]
 impl Membership for Postgres {
     async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error> {
-        // A row that is there already need not be on the disk at once: the commit does not wait for it.
+        // The update of an existing row need not be on disk, so its commit does not wait for the disk.
         const AGAIN: &str = "WITH unhurried AS (SELECT set_config('synchronous_commit', 'off', true)) \
              UPDATE member SET beat = $2, log_id = $3, settled = $4, followers = $5, unbounded = $6, max_staleness = $7 \
              FROM unhurried WHERE node = $1 \
@@ -53,7 +53,7 @@ impl Membership for Postgres {
     }
 
     async fn members(&self) -> Result<Members, Error> {
-        // The identity of the log also when there is no node.
+        // Returns the identity of the log even if there is no node.
         const ALL: &str = "SELECT node, beat, member.log_id, settled, followers, unbounded, max_staleness, log.log_id || '-' \
              || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
              FROM revocation_log_state AS log LEFT JOIN member ON true ORDER BY node";

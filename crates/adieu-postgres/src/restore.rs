@@ -1,4 +1,4 @@
-//! What a database says when a copy of it may have been put in its place.
+//! Detects that an older copy of the database may have replaced it.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl Restorable for Postgres {
     }
 
     async fn inspect(&self, at: Position) -> Result<LogState, Error> {
-        // One statement sees one moment. The first row is the state of the log, in the columns of an entry.
+        // One statement sees one snapshot. The first row is the state of the log, in the columns of an entry.
         const INSPECT: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
              FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
              SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
@@ -77,7 +77,7 @@ impl Restorable for Postgres {
                         return Ok(None);
                     }
                     let ended = rows::end_everything(connection, &renewal.ending, renewal.at).await?;
-                    // The first one by itself, at its place; what follows goes on from there.
+                    // The first entry is inserted alone, at its position; the others follow it.
                     let mut revocations = ended.revocations.iter().cloned();
                     if let Some(first) = revocations.next() {
                         rows::insert_after(connection, renewal.after, &first).await?;

@@ -1,4 +1,4 @@
-//! The rows of the tables: what is read and written within the caller's transaction.
+//! The rows of the tables: reads and writes within the caller's transaction.
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
@@ -12,10 +12,10 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{from_text, from_time, invalid, to_text, to_time};
 
-/// What a session is found by.
+/// The key of a session.
 pub(super) type Key = (Subject, SessionId);
 
-/// Every column, in the order in which [`session`] reads them and [`put`] writes them.
+/// All columns, in the order in which [`session`] reads them and [`put`] writes them.
 macro_rules! columns {
     () => {
         "session.id, session.subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
@@ -23,8 +23,8 @@ macro_rules! columns {
     };
 }
 
-/// The sessions of these names, each found by its key. A plain join would be planned by what the table was like at the time, and might
-/// read all of it.
+/// Selects the sessions of these keys, each by an index lookup. A plain join would be planned for the table's size at
+/// the time, and might scan all of it.
 macro_rules! named {
     () => {
         "FROM unnest($1::text[], $2::text[]) AS named (subject, id), LATERAL (SELECT session.ctid, session.* FROM session \
@@ -32,13 +32,14 @@ macro_rules! named {
     };
 }
 
-/// Appends, in a transaction that has the lock; gives what the log was like before, with the entry at a position.
+/// Appends entries, in a transaction that holds the lock. Returns the state of the log before, with the entry at a
+/// position.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     revocations: &[Revocation],
     at: Position,
 ) -> sqlx::Result<LogState> {
-    // One statement sees one moment, which is before it appends anything itself.
+    // One statement sees one snapshot, taken before its own inserts.
     const INSERT: &str = "WITH head AS (SELECT coalesce(max(position), 0) AS position FROM revocation), \
          appended AS (INSERT INTO revocation (position, kind, issuer, id, moment, lapses_at) \
          SELECT head.position + fact.number, fact.kind, fact.issuer, fact.id, fact.moment, fact.lapses_at \
@@ -76,7 +77,7 @@ pub(super) async fn insert(
     })
 }
 
-/// Appends one, in a transaction that has the lock, at a position after this one.
+/// Appends one entry after this position, in a transaction that holds the lock.
 pub(super) async fn insert_after(
     connection: &mut PgConnection,
     after: Position,
@@ -100,7 +101,8 @@ pub(super) fn from_position(position: Position) -> i64 {
     i64::try_from(position.get()).unwrap_or(i64::MAX)
 }
 
-/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
+/// Decodes an entry. A start reads a million of these, and neighbours usually have the same issuer: `previous` avoids
+/// parsing its text again.
 pub(super) fn entry<'r>(row: &'r PgRow, previous: &mut Option<(&'r str, Issuer)>) -> sqlx::Result<Revocation> {
     let written: &str = row.try_get(2)?;
     let issuer = match previous {
@@ -120,7 +122,7 @@ pub(super) fn entry<'r>(row: &'r PgRow, previous: &mut Option<(&'r str, Issuer)>
     Ok(Revocation { issuer, target, lapses_at: to_time(row.try_get(5)?) })
 }
 
-/// Some of all there are, and where the next ones begin.
+/// A part of all sessions, and where the next part begins.
 #[derive(Default)]
 pub(super) struct Removed {
     pub(super) count: usize,
@@ -128,7 +130,8 @@ pub(super) struct Removed {
     pub(super) end: Option<(String, String)>,
 }
 
-/// Of those that one step removes, only those that get a revocation of their own are fetched, and the one that a cut-off has to outlive.
+/// Removes the sessions of one step. Fetches only those that get a revocation of their own, and the one that a cut-off
+/// must outlive.
 pub(super) async fn remove_some(
     connection: &mut PgConnection,
     issued_until: Timestamp,
@@ -154,7 +157,7 @@ pub(super) async fn remove_some(
     })
 }
 
-/// The first step of ending all there are.
+/// Runs the first step of ending all sessions.
 pub(super) async fn end_everything(
     connection: &mut PgConnection,
     ending: &EndSessions,
@@ -164,7 +167,7 @@ pub(super) async fn end_everything(
     Ok(Ended { sessions: removed.count, ..ending.revocations(&removed.fetched) })
 }
 
-/// The sessions of these names.
+/// Returns the sessions of these keys.
 pub(super) async fn find(
     connection: &mut PgConnection,
     keys: impl IntoIterator<Item = &Key>,
@@ -174,7 +177,7 @@ pub(super) async fn find(
     sqlx::query(FIND).bind(subjects).bind(ids).fetch_all(connection).await?.iter().map(session).collect()
 }
 
-/// Removes the sessions of these names.
+/// Deletes the sessions of these keys.
 pub(super) async fn remove(connection: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<()> {
     const REMOVE: &str = concat!("DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ", named!(), "))");
     let (subjects, ids) = columns_of(keys.iter().copied());
@@ -186,7 +189,7 @@ pub(super) fn columns_of<'k>(keys: impl IntoIterator<Item = &'k Key>) -> (Vec<St
     keys.into_iter().map(|(subject, id)| (column(subject.as_str()), column(id.as_str()))).unzip()
 }
 
-/// Writes sessions down, each once, in place of what was there.
+/// Writes sessions, each at most once, replacing the previous ones.
 pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) -> sqlx::Result<()> {
     const PUT: &str = "INSERT INTO session (id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
          previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at) \
@@ -222,7 +225,7 @@ pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) ->
         .map(drop)
 }
 
-/// Removes sessions and gives what they were.
+/// Deletes the selected sessions and returns them.
 pub(super) async fn delete(connection: &mut PgConnection, selection: &Selection) -> sqlx::Result<Vec<Session>> {
     const OWNED: &str = concat!("DELETE FROM session WHERE subject = $1 AND id = $2 RETURNING ", columns!());
     const OF_SUBJECT: &str = concat!("DELETE FROM session WHERE subject = $1 RETURNING ", columns!());
@@ -235,7 +238,7 @@ pub(super) async fn delete(connection: &mut PgConnection, selection: &Selection)
         Selection::Others(subject, id) => {
             sqlx::query(OTHERS).bind(to_text(subject.as_str())).bind(to_text(id.as_str()))
         }
-        // The first is ended by `end_everything`.
+        // `end_everything` ends the first kind.
         Selection::All { .. } | Selection::Nothing => return Ok(vec![]),
     };
     query.fetch_all(connection).await?.iter().map(session).collect()
@@ -251,7 +254,7 @@ pub(super) fn session(row: &PgRow) -> sqlx::Result<Session> {
         created_at: time(2)?,
         last_seen_at: time(3)?,
         origin: Origin {
-            // An address that can't be read is one that can't be shown: no reason to lose the session.
+            // An address that cannot be parsed is not shown; the session is still valid.
             address: optional(4)?.and_then(|text| text.parse().ok()),
             user_agent: optional(5)?.map(|text| text.into_owned()),
         },

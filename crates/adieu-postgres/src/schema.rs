@@ -1,23 +1,23 @@
-//! The tables, and whether what is there is ours at all.
+//! The tables, and the check that the schema belongs to adieu.
 //!
-//! Everything is in a schema named `adieu`, and all of it is made or changed in one transaction under the writers' lock: of
-//! several nodes that start at once one does it, and the others find it done. The version of our own tables is kept like that
-//! of a component, under the name `adieu`.
+//! All tables are in a schema named `adieu`, and are created or changed in one transaction under the writers' lock: of
+//! several nodes that start at the same time, one migrates and the others find it done. The version of adieu's own
+//! tables is kept like that of a component, under the name `adieu`.
 
 use sqlx::{PgConnection, Row};
 
 use adieu::{Error, revocation::LogId};
 
-/// One step a version.
+/// The migrations, one per version.
 const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
-/// The name under which the version of these tables is kept.
+/// The component name of adieu's own tables.
 const OURSELVES: &str = "adieu";
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = 30000; \
                      SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(418380178805)";
 
-/// How a database that is in the way is told of.
+/// How errors name the database and the schema.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'p>(pub(super) &'p str);
 
@@ -31,9 +31,9 @@ impl Place<'_> {
     }
 }
 
-/// Makes the tables, or brings them up to date. Several nodes may do so at once.
+/// Creates or migrates the tables. Several nodes may do so at the same time.
 pub(super) async fn migrate(connection: &mut PgConnection, place: Place<'_>) -> Result<(), Error> {
-    // Mostly there is nothing to do, which needs no lock: whoever has it may hold it for long.
+    // Usually there is nothing to migrate, which needs no lock: another node may hold it for long.
     let last = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if identify(connection, place).await? == Some(last) {
         return Ok(());
@@ -55,7 +55,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, place: Place<'_>) -> 
     execute(connection, "COMMIT").await
 }
 
-/// Brings the tables of a component up to date.
+/// Migrates the tables of a component.
 pub(super) async fn migrate_component(
     connection: &mut PgConnection,
     component: &str,
@@ -68,7 +68,7 @@ pub(super) async fn migrate_component(
     execute(connection, "COMMIT").await
 }
 
-/// How many steps of a component have been run.
+/// Returns how many migrations of a component have run.
 pub(super) async fn version_of(connection: &mut PgConnection, component: &str) -> sqlx::Result<i64> {
     const VERSION: &str = "SELECT version FROM adieu.component WHERE name = $1";
     let row = sqlx::query(VERSION).persistent(false).bind(component).fetch_optional(connection).await?;
@@ -98,7 +98,7 @@ async fn advance(
     Ok(())
 }
 
-/// The version of our tables; `None` when there is nothing yet.
+/// Returns the version of adieu's tables; `None` if the schema is missing or empty.
 async fn identify(connection: &mut PgConnection, place: Place<'_>) -> Result<Option<i64>, Error> {
     const CONTENTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = namespace.oid), \
                             to_regclass('adieu.component') IS NOT NULL AND (SELECT count(*) FROM pg_attribute \
@@ -113,7 +113,7 @@ async fn identify(connection: &mut PgConnection, place: Place<'_>) -> Result<Opt
         return Err(place.foreign("the schema adieu is there, and this user may not use it"));
     }
     if !flag(0)? {
-        // Made by an administrator for a user who may make none.
+        // An administrator created the schema for a user who may not create schemas.
         return Ok(None);
     }
     let version = if flag(1)? { version_of(connection, OURSELVES).await } else { Ok(0) };
@@ -128,7 +128,7 @@ fn why(error: sqlx::Error, place: Place<'_>) -> Error {
     let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
     match code.as_deref() {
         Some("42501") => place.foreign("this user may not read the tables of the schema adieu"),
-        // Of other types, or no table.
+        // The table is missing, or its columns have other types.
         Some(code) if code.starts_with("42") || code.starts_with("22") => {
             place.foreign("the schema adieu is another program's")
         }
@@ -143,7 +143,7 @@ async fn make(connection: &mut PgConnection) -> Result<(), Error> {
     const COMPONENT: &str =
         "CREATE TABLE adieu.component (name TEXT COLLATE \"C\" PRIMARY KEY, version BIGINT NOT NULL)";
     const IS_THERE: &str = "SELECT 1 FROM pg_namespace WHERE nspname = 'adieu'";
-    // Also with IF NOT EXISTS this asks for the right to make schemas.
+    // CREATE SCHEMA needs the right to create schemas even with IF NOT EXISTS.
     let there = sqlx::query(IS_THERE).persistent(false).fetch_optional(&mut *connection).await;
     if there.map_err(Error::unavailable)?.is_none() {
         execute(connection, "CREATE SCHEMA adieu").await?;

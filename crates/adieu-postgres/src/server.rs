@@ -1,17 +1,17 @@
-//! What a server must be before anything is entrusted to it.
+//! The requirements that a server must meet before it is used as a store.
 
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-/// The oldest version whose promises have been read: `unnest` of several arrays, `tcp_user_timeout`, and still maintained
-/// by somebody.
+/// The oldest version whose guarantees were checked: it has `unnest` of several arrays and `tcp_user_timeout`, and is
+/// still maintained.
 const OLDEST: i32 = 130_000;
 
-/// How much of what was answered may be lost when the server's machine fails.
+/// How much acknowledged data may be lost if the server's machine fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
-    /// Nothing.
+    /// None.
     Full,
-    /// What its settings say.
+    /// As much as the server's settings allow.
     AsTheServerHasIt,
 }
 
@@ -32,7 +32,7 @@ impl Server {
         const ASK: &str = "SELECT version(), current_setting('server_version_num')::integer, pg_is_in_recovery(), \
                            current_setting('server_encoding'), current_setting('fsync'), \
                            current_setting('full_page_writes'), current_setting('synchronous_commit')";
-        // By the simple protocol: a connection does this once.
+        // The simple protocol, since this runs once per connection.
         let row: PgRow = sqlx::raw_sql(ASK).fetch_one(connection).await?;
         Ok(Self {
             name: row.try_get(0)?,
@@ -45,9 +45,9 @@ impl Server {
         })
     }
 
-    /// Why nothing can be entrusted to it, in a sentence for its operator.
+    /// Returns why the server cannot be used as a store, as a sentence for its operator.
     pub(super) fn refusal(&self, durability: Durability) -> Option<String> {
-        // Others speak its language, but their advisory locks do not lock, or not in every node.
+        // Other databases speak the protocol, but their advisory locks do not lock, or not on every node.
         if !self.name.starts_with("PostgreSQL ") || self.name.contains("-YB-") {
             return Some(format!("is not PostgreSQL but {}", self.name));
         }
@@ -73,7 +73,7 @@ impl Server {
         })
     }
 
-    /// Whether a commit is answered before it is on the disk, unless it is told otherwise.
+    /// Returns whether the server acknowledges a commit before it is on disk, unless configured otherwise.
     pub(super) fn answers_too_early(&self) -> bool {
         self.synchronous_commit == "off"
     }

@@ -20,7 +20,7 @@ use adieu::{
     time::Timestamp,
 };
 
-/// Sessions that one step of tidying up removes, and of which it is asked at once when they expire.
+/// The maximum number of sessions that one step of cleanup deletes, and whose expiry is checked at once.
 const FORGET_STEP: i64 = 256;
 const LATEST_STEP: i64 = 50_000;
 
@@ -104,7 +104,7 @@ impl SessionStore for Postgres {
     }
 
     async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
-        // A range of the primary key.
+        // A range scan of the primary key.
         const LIST: &str = concat!(
             "SELECT ",
             columns!(),
@@ -123,7 +123,7 @@ impl SessionStore for Postgres {
     }
 
     async fn latest_expiry(&self) -> Result<Timestamp, Error> {
-        // In steps, each of which is soon done.
+        // In short steps.
         const LATEST: &str = "WITH step AS MATERIALIZED (SELECT subject, id, greatest(refresh_expires_at, access_expires_at) \
              AS expires_at FROM session WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $3) \
              SELECT subject, id, (SELECT max(expires_at) FROM step) FROM step ORDER BY subject DESC, id DESC LIMIT 1";
@@ -151,7 +151,7 @@ impl SessionStore for Postgres {
             let subjects: Vec<_> = seen.iter().map(|(_, subject, _)| to_text(subject.as_str()).into_owned()).collect();
             let ids: Vec<_> = seen.iter().map(|(id, ..)| to_text(id.as_str()).into_owned()).collect();
             let times: Vec<_> = seen.iter().map(|(.., at)| from_time(*at)).collect();
-            // Planned each time, for what the table is like.
+            // Not prepared: planned each time for the current size of the table.
             let update = sqlx::query(SEEN).persistent(false).bind(subjects).bind(ids).bind(times);
             Box::pin(async move { update.execute(connection).await.map(drop) })
         })
@@ -167,7 +167,7 @@ impl SessionStore for Postgres {
             ")) AND greatest(refresh_expires_at, access_expires_at) < $3"
         );
 
-        // As with the log: looking is the readers' work, and each step goes on where the last one ended.
+        // As in the log: a reader's connection searches, and each step continues where the last one ended.
         let (subject, id) = self.forgotten_up_to().clone();
         let expired = sqlx::query(EXPIRED).bind(subject).bind(id).bind(from_time(now)).bind(FORGET_STEP);
         let expired = self.fetch_all(expired).await?;
@@ -178,7 +178,7 @@ impl SessionStore for Postgres {
         let removed = match expired.as_slice() {
             [] => 0,
             [..] => {
-                // Some may have been refreshed since.
+                // Some sessions may have been refreshed since.
                 self.run(move |connection, _| {
                     let (subjects, ids): (Vec<_>, Vec<_>) = expired.iter().cloned().unzip();
                     let forget = sqlx::query(FORGET).bind(subjects).bind(ids).bind(from_time(now));
@@ -193,7 +193,7 @@ impl SessionStore for Postgres {
 }
 
 impl Postgres {
-    /// Looks through all sessions, for these.
+    /// Searches all sessions for these ids.
     async fn search(&self, ids: Vec<SessionId>) -> Result<Found, Error> {
         const SEARCH: &str = concat!("SELECT ", columns!(), " FROM session WHERE id = ANY($1)");
         let search = async |ids: Vec<SessionId>| {
@@ -205,7 +205,8 @@ impl Postgres {
         self.inner.searches.find(ids, search).await
     }
 
-    /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.
+    /// Continues ending all sessions after the first step. Starts from the beginning again if nothing is left of that
+    /// step.
     pub(super) async fn end_the_rest(&self, ending: &EndSessions, ended: &mut Ended) -> Result<(), Error> {
         let Selection::All { issued_until } = ending.selection else { return Ok(()) };
         let mut from = <(String, String)>::default();
@@ -231,7 +232,7 @@ impl Postgres {
     }
 }
 
-/// The sessions that an ending looks at, if it says which.
+/// Returns the keys of the sessions that an operation reads, if it names them.
 fn keys(ending: &EndSessions) -> Option<Vec<Key>> {
     let mut keys: Vec<Key> = ending.only_if.iter().map(|(id, subject)| (subject.clone(), id.clone())).collect();
     match &ending.selection {
@@ -242,7 +243,7 @@ fn keys(ending: &EndSessions) -> Option<Vec<Key>> {
     Some(keys)
 }
 
-/// An ending that says which sessions it looks at.
+/// Ends sessions in memory, for an operation that names them.
 fn end_known(changes: &mut Changes, ending: &EndSessions) -> Option<Ended> {
     if let Some((id, subject)) = &ending.only_if {
         changes.find(&(subject.clone(), id.clone()))?;
@@ -255,13 +256,13 @@ fn end_known(changes: &mut Changes, ending: &EndSessions) -> Option<Ended> {
     Some(append(changes, ended))
 }
 
-/// Appends what goes with an ending.
+/// Appends the revocations of an operation that ends sessions.
 fn append(changes: &mut Changes, ended: Ended) -> Ended {
     changes.append(ended.revocations.iter().cloned());
     ended
 }
 
-/// Any ending, by itself.
+/// Ends sessions with statements, for any selection.
 async fn end(
     connection: &mut PgConnection,
     changes: &mut Changes,

@@ -1,8 +1,8 @@
-//! Texts as PostgreSQL can keep them.
+//! Encodes texts so that PostgreSQL can store them.
 //!
-//! A `TEXT` of PostgreSQL holds any character but NUL, and an id may have one. So NUL is written as `\u{1}\u{1}`, and
-//! `\u{1}` itself as `\u{1}\u{2}`; every other text is written as it is. That can be undone, and it keeps the order: with
-//! `COLLATE "C"` two texts compare byte by byte as they do elsewhere.
+//! A `TEXT` of PostgreSQL holds any character but NUL, and an id may have one. So NUL is written as `\u{1}\u{1}` and
+//! `\u{1}` itself as `\u{1}\u{2}`; every other text is written unchanged. The encoding is reversible and keeps the
+//! order: with `COLLATE "C"` two texts compare byte by byte, as in the other engines.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ const ESCAPE: char = '\u{1}';
 const NUL: char = '\u{1}';
 const ESCAPE_ITSELF: char = '\u{2}';
 
-/// A text as it is written into a column.
+/// Encodes a text for a column.
 #[must_use]
 pub fn to_text(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
@@ -27,10 +27,10 @@ pub fn to_text(text: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
-/// What was written by [`to_text`].
+/// Decodes a text that [`to_text`] has encoded.
 ///
 /// # Errors
-/// [`sqlx::Error::Decode`] when it was not.
+/// [`sqlx::Error::Decode`] if the text is not valid in this encoding.
 pub fn from_text(written: &str) -> sqlx::Result<Cow<'_, str>> {
     if !written.contains(ESCAPE) {
         return Ok(Cow::Borrowed(written));

@@ -1,5 +1,5 @@
-//! What the URL of a database says, read strictly: sqlx would log the value of a parameter that it does not know, and connect
-//! without encryption to a server that offers none.
+//! Parses the URL of a database strictly: sqlx would log the value of an unknown parameter, and connect without
+//! encryption to a server that offers none.
 
 use std::{collections::HashSet, net::IpAddr, str::FromStr as _};
 
@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use adieu::Error;
 
-/// Parameters that mean here what they mean to libpq, beside `options[…]`.
+/// The accepted parameters of libpq, with libpq's meaning, beside `options[…]`.
 const PARAMETERS: [&str; 13] = [
     "application_name",
     "dbname",
@@ -24,12 +24,12 @@ const PARAMETERS: [&str; 13] = [
     "user",
 ];
 
-/// Values of `sslmode`. Not `allow`, which sqlx takes for `disable`.
+/// The accepted values of `sslmode`, without `allow`, which sqlx treats as `disable`.
 const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
-/// Values of `target_session_attrs` that a primary, which every node needs, is within.
+/// The values of `target_session_attrs` that accept a primary, which every node needs.
 const PRIMARY: [&str; 3] = ["any", "primary", "read-write"];
 
-/// Reads a URL. Nothing of it is in an error: it may have a password anywhere when it can't be read.
+/// Parses a URL. Errors contain no part of it: an invalid URL may have a password anywhere.
 pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     let wrong =
         || Error::setting("url", "not the URL of a PostgreSQL database: postgres://USER:PASSWORD@HOST:PORT/DATABASE");
@@ -70,7 +70,7 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     let ssl_mode = match ssl_mode {
         None if is_on_this_machine(&options) => PgSslMode::Prefer,
         None => PgSslMode::VerifyFull,
-        // As libpq does: whoever names an authority wants it asked.
+        // As libpq does: naming a certificate authority asks for verification.
         Some(PgSslMode::Require) if has_root => PgSslMode::VerifyCa,
         Some(ssl_mode) => ssl_mode,
     };
@@ -81,7 +81,7 @@ fn one_of(name: &str, values: &[&str]) -> Error {
     Error::setting("url", format!("`{name}` in the PostgreSQL URL must be one of {}", values.join(", ")))
 }
 
-/// Whether the way to the server leaves this machine for certain not.
+/// Returns whether the connection certainly stays on this machine.
 fn is_on_this_machine(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let address = host.trim_start_matches('[').trim_end_matches(']');

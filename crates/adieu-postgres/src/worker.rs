@@ -24,31 +24,32 @@ use super::{
 };
 use adieu::{Error, restore::Witness};
 
-/// How many operations may wait.
+/// The capacity of the queue, in operations.
 const QUEUE: usize = 16_384;
-/// How many operations one commit takes at most, so that the first of them does not wait for all of a flood.
+/// The maximum number of operations per commit, so that the first operations of a burst do not wait for all of it.
 const BATCH: usize = 1_024;
-/// How long a commit is put off at most for callers that are expected: less than a round trip to the server.
+/// How long a commit waits at most for callers that are expected: less than a round trip to the server.
 const BATCH_WINDOW: Duration = Duration::from_micros(50);
-/// How long a caller waits at most. Longer than [`SERVER_TIMEOUT`], so that mostly the true reason is told.
+/// The timeout of a caller. Longer than [`SERVER_TIMEOUT`], so that a caller usually gets the actual reason.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the server may take for a batch, the lock and a new connection included: more than a node that is frozen
-/// while it holds the lock can take (`idle_in_transaction_session_timeout`).
+/// The timeout of a batch on the server, including the lock and a new connection. Longer than a node that is frozen
+/// while it holds the lock can keep it (`idle_in_transaction_session_timeout`).
 const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// READ COMMITTED, whatever the database's default is: what follows the lock must see what was committed before it was
-/// had. The number is that of all of adieu, in one database ("adieu" in ASCII).
+/// READ COMMITTED, whatever the database's default is: the statements after the lock must see everything that was
+/// committed before the lock was taken. The number identifies the lock of adieu within one database ("adieu" in ASCII).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
                      SELECT current_setting('adieu.connection', true) FROM pg_advisory_xact_lock(418380178805)";
 const COMMIT: &str = "COMMIT";
-/// Whoever has the lock for longer than any caller waits, because its commit waits for a standby that is not there, and whose node
-/// has given up or died: the server would not notice. What it has written is there already, and stays.
+/// Terminates a holder of the lock that has held it for longer than any caller waits: its commit waits for a missing
+/// standby, and its node has given up or died, which the server does not notice. What it has written is already
+/// committed locally, and stays.
 const RELEASE: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) \
                        WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
                        AND (classid::bigint << 32) + objid::bigint = 418380178805 \
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
                        AND wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '5 seconds'";
-/// How long after a failure it is looked for those.
+/// How long after a failure the worker looks for such a holder.
 const UNTIL_RELEASE: Duration = Duration::from_secs(2);
 
 struct Operation<F, T> {
@@ -62,7 +63,7 @@ struct Operation<F, T> {
 impl<F, T> Operation<F, T> {
     fn send_reply(self, outcome: Result<Committed, Error>) {
         let output = self.output.ok_or_else(|| Error::unavailable("the operation did not run"));
-        // A caller that has gone away does not want to know.
+        // The caller may have gone away; nothing is to be done then.
         let _ = self.reply.send(outcome.and_then(|committed| Ok((output?, committed))));
     }
 }
@@ -112,7 +113,7 @@ where
     }
 }
 
-/// A queue, and the task that serves it, which ends when the last clone is dropped and the queue is empty.
+/// A queue, and the task that serves it. The task ends when the last clone is dropped and the queue is empty.
 #[derive(Clone)]
 pub(super) struct Worker {
     queue: mpsc::Sender<Job>,
@@ -125,8 +126,8 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Starts the task, which connects when there is something to do. `appended` goes up with every commit that appends, and
-    /// `to_announce` is notified of it.
+    /// Starts the task, which connects when it gets its first operation. Every commit that appends increments
+    /// `appended` and notifies `to_announce`.
     pub(super) fn start(
         address: Arc<Address>,
         appended: watch::Sender<u64>,
@@ -139,8 +140,8 @@ impl Worker {
         Self { queue }
     }
 
-    /// Queues what is decided from these sessions, and gives what waits for its outcome. Fails at once when the queue is
-    /// full.
+    /// Queues an operation that is decided from the sessions of `keys`, and returns a future of its outcome. Fails
+    /// immediately if the queue is full.
     pub(super) fn decide<T, F>(
         &self,
         keys: Vec<Key>,
@@ -157,7 +158,7 @@ impl Worker {
         Ok(wait(answer, deadline))
     }
 
-    /// Queues what has statements of its own.
+    /// Queues an operation that runs statements of its own.
     pub(super) fn run<T, F>(
         &self,
         operation: F,
@@ -201,11 +202,11 @@ async fn write(mut writer: Writer, mut jobs: mpsc::Receiver<Job>) {
         let batch = gather(first, &mut jobs, expected).await;
         expected = batch.len();
         let now = Instant::now();
-        // Whoever has been told that it was too late must not find it done much later.
+        // An operation whose caller has timed out must not be executed much later.
         let (batch, late): (Batch, Batch) = batch.into_iter().partition(|job| job.deadline() > now);
         late.into_iter().for_each(|job| job.answer(Err(too_late())));
         if !batch.is_empty() {
-            // In a task of its own: when an operation panics, its batch has failed and the rest goes on.
+            // In a task of its own: if an operation panics, its batch fails and the worker goes on.
             let shared = writer.shared.clone();
             let committing = tokio::spawn(async move {
                 writer.commit(batch).await;
@@ -216,9 +217,10 @@ async fn write(mut writer: Writer, mut jobs: mpsc::Receiver<Job>) {
     }
 }
 
-/// Takes what is queued. Callers that were answered together come back together, but not all at the same instant: a
-/// commit that begins with the first of them makes all others wait for the next. So when there were several in the last
-/// batch, as many are awaited, for a moment. A caller that is alone never waits.
+/// Collects the queued operations of one batch. Callers that were answered together call again at about the same time,
+/// but not at the same instant: a commit that starts with the first of them would make all others wait for the next
+/// commit. So if the last batch had several operations, this waits a moment for as many. A caller that is alone never
+/// waits.
 async fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>, expected: usize) -> Batch {
     let mut batch = Vec::with_capacity(expected);
     batch.push(first);
@@ -247,12 +249,12 @@ struct Shared {
     appended: watch::Sender<u64>,
     to_announce: Arc<Notify>,
     witness: Witness,
-    /// Whether somebody looks for a lock that is to be released.
+    /// Whether a task is already looking for a lock to release.
     releasing: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// Looks, a moment later, for whoever holds the lock and has been given up.
+    /// Looks, a moment later, for a holder of the lock whose node has given up, and terminates it.
     fn release_the_lock(&self) {
         if self.releasing.swap(true, Ordering::Relaxed) {
             return;
@@ -269,14 +271,15 @@ impl Shared {
     }
 }
 
-/// What became of each operation of a batch.
+/// The outcome of each operation of a batch.
 type Outcomes = Vec<Result<Committed, Error>>;
 
 impl Writer {
-    /// Runs a batch in one transaction and answers everybody, after it is durable.
+    /// Runs a batch in one transaction, and answers all callers after it is durable.
     async fn commit(&mut self, mut batch: Batch) {
         let limit = Instant::now() + SERVER_TIMEOUT;
-        // Taken: unless all goes well, or fails in a way that is understood, it is not put back and so is closed.
+        // Taken out: the connection is put back only if the batch succeeds, or fails in a way that leaves it usable.
+        // Otherwise it is closed.
         let connection = self.connection.take();
         let committed = timeout_at(limit, self.all_or_each(connection, &mut batch)).await;
         let outcomes = match committed {
@@ -309,7 +312,7 @@ impl Writer {
             }
         };
         let (outcomes, appended) = outcomes?;
-        // From here on, without an answer nobody knows.
+        // From here on, a missing answer leaves the outcome unknown.
         execute(&mut connected.connection, COMMIT).await?;
         if let Some(appended) = appended {
             appended.note(&self.shared.witness)?;
@@ -320,7 +323,7 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Begins a transaction and takes the lock; on a new connection, when there is none or it has died meanwhile.
+    /// Begins a transaction and takes the lock. Opens a new connection if there is none, or if the held one has died.
     async fn begin(&mut self, held: Option<Marked>) -> Result<Marked, Error> {
         if let Some(mut connected) = held {
             match begin(&mut connected).await {
@@ -343,11 +346,11 @@ async fn begin(connected: &mut Marked) -> Result<(), NotConnected> {
 }
 
 async fn execute(connection: &mut PgConnection, statements: &'static str) -> Result<(), Error> {
-    // By the simple protocol: several statements, one round trip.
+    // The simple protocol: several statements in one round trip.
     sqlx::raw_sql(statements).execute(connection).await.map(drop).map_err(Error::unavailable)
 }
 
-/// The fast way: nothing is kept apart, so one failure fails them all.
+/// Runs a batch without savepoints: the fast path. One failure fails the whole batch.
 async fn all_or_none(
     connection: &mut PgConnection,
     batch: &mut [Job],
@@ -357,7 +360,8 @@ async fn all_or_none(
     Ok((vec![Ok(Committed::after(&appended)); batch.len()], appended))
 }
 
-/// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
+/// Runs each operation in a savepoint of its own, after a batch has failed: a failed operation is undone, and the
+/// others stay.
 async fn each_for_itself(
     connection: &mut PgConnection,
     batch: &mut [Job],
