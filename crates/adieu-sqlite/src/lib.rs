@@ -28,6 +28,7 @@
 //! Parameters are written `$1`, `$2`, as PostgreSQL has them. To SQLite these are names, numbered by where they appear
 //! first: in every statement they must come in order.
 
+mod changes;
 mod file;
 mod keys;
 mod log;

@@ -17,13 +17,28 @@ const NETWORKS: [(u32, &str); 9] = [
     (0x0102_1997, "9P"),
 ];
 
+/// FUSE, by which a virtual machine or a container also gets files of its host.
+#[cfg(target_os = "linux")]
+const FUSE: u32 = 0x6573_5546;
+
 /// The name of the kind of file system that this file is on, if it is one of those.
 #[cfg(target_os = "linux")]
 pub(super) fn of(file: &Path) -> Option<&'static str> {
+    name(kind(file)?)
+}
+
+/// Whether programs that this kernel knows nothing of may write to this file.
+#[cfg(target_os = "linux")]
+pub(super) fn has_other_writers(file: &Path) -> bool {
+    kind(file).is_none_or(|kind| kind == FUSE || name(kind).is_some())
+}
+
+#[cfg(target_os = "linux")]
+fn kind(file: &Path) -> Option<u32> {
     let kind = rustix::fs::statfs(file).ok()?.f_type;
     // Of either sign, and of 32 or 64 bits, by the machine; the number has 32.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    name(kind as u32)
+    Some(kind as u32)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -49,5 +64,6 @@ mod tests {
         }
         assert_eq!(of(Path::new("/proc")), None);
         assert_eq!(of(Path::new("/none")), None);
+        assert!(!has_other_writers(Path::new("/proc")) && has_other_writers(Path::new("/none")));
     }
 }

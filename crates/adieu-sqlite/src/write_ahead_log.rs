@@ -10,17 +10,21 @@
 //! Other processes may append to the log, move it into the file, restart it and truncate it, as SQLite does, at any time.
 
 use std::{
-    fs::{File, Metadata},
+    fs::File,
     io::{self, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use rusqlite::Connection;
 
-use super::{CHECKPOINT, wal_index::Index};
+use super::{
+    CHECKPOINT,
+    changes::{Changes, Stamp},
+    wal_index::Index,
+};
 use crate::Error;
 
 /// Bytes before the first frame, and before the page of each.
@@ -43,11 +47,11 @@ type Salts = (u32, u32);
 pub(super) struct WriteAheadLog {
     database: PathBuf,
     path: PathBuf,
-    file: Option<File>,
+    file: Option<(File, Changes)>,
     /// Opened when it has to be known whether another process has begun a checkpoint.
     index: Option<Index>,
     seen: Option<Seen>,
-    /// Whether the log has changed since it was last seen, as found when the current transaction began.
+    /// Whether the log has changed since it was last seen, as found when a transaction began.
     was_changed: bool,
 }
 
@@ -65,15 +69,7 @@ struct Seen {
     counts: Counts,
     /// The checksum of the last frame.
     checksum: Checksum,
-    log: Stamp,
     database: Stamp,
-}
-
-/// When a file was last written to, and how long it was then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
 }
 
 /// A file that is not what SQLite believes.
@@ -101,8 +97,7 @@ impl WriteAheadLog {
 
     /// To be called when a transaction has begun to write, and so nobody else does.
     pub(super) fn begin_commit(&mut self) {
-        let now = self.file.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| Stamp::of(&metadata));
-        self.was_changed = self.seen.map(|seen| seen.log) != now;
+        self.was_changed |= self.take_changes();
     }
 
     /// Makes sure that what was committed would be found. To be called after each commit.
@@ -112,7 +107,7 @@ impl WriteAheadLog {
     pub(super) fn check_commit(&mut self, connection: &Connection) -> Result<(), Unacknowledged> {
         let mut tries = 0;
         loop {
-            let (counts, before) = (Counts::of(connection)?, self.stamp());
+            let counts = Counts::of(connection)?;
             let Err(failure) = self.follow(counts) else { return Ok(()) };
             tries += 1;
             match failure {
@@ -123,7 +118,7 @@ impl WriteAheadLog {
                 }
                 Failure::Overwritten if tries < MAX_ATTEMPTS => thread::sleep(RETRY_DELAY),
                 // Another process may have restarted it meanwhile, which it does only once all is in the database file.
-                _ if tries < MAX_ATTEMPTS && (Counts::of(connection)? != counts || self.stamp() != before) => {}
+                _ if tries < MAX_ATTEMPTS && (self.take_changes() || Counts::of(connection)? != counts) => {}
                 failure => {
                     // In front of it there may be commits that were not acknowledged.
                     self.seen = None;
@@ -164,10 +159,11 @@ impl WriteAheadLog {
             self.seen = None;
             return Ok(());
         }
-        let file = match &self.file {
+        let (file, changes) = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(File::open(&self.path)?),
+            None => self.file.insert((File::open(&self.path)?, Changes::of(&self.path))),
         };
+        let file = &*file;
         let header = Header::read(file)?;
         let last = self.seen.filter(|seen| seen.salts == header.salts);
         let start = match last {
@@ -198,8 +194,10 @@ impl WriteAheadLog {
                 return Err(Failure::Overwritten);
             }
         }
-        let log = Stamp::of(&file.metadata()?);
-        self.seen = Some(Seen { salts: header.salts, counts, checksum, log, database });
+        // What this connection has written itself is no change.
+        changes.take(file);
+        self.was_changed = false;
+        self.seen = Some(Seen { salts: header.salts, counts, checksum, database });
         Ok(())
     }
 
@@ -211,8 +209,8 @@ impl WriteAheadLog {
         self.index.as_ref().is_some_and(|index| index.has_begun_checkpoint().unwrap_or(false))
     }
 
-    fn stamp(&self) -> Option<Stamp> {
-        Stamp::at(&self.path).ok()
+    fn take_changes(&mut self) -> bool {
+        self.file.as_mut().is_some_and(|(file, changes)| changes.take(file))
     }
 
     fn describe(&self, failure: Failure) -> Unacknowledged {
@@ -256,16 +254,6 @@ impl Seen {
     /// Whether these are the salts that the log gets when its next frame is written over the first: after a checkpoint of all.
     fn is_followed_by(&self, salts: Salts) -> bool {
         self.counts.frames == self.counts.checkpointed && salts.0 == self.salts.0.wrapping_add(1)
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self { modified: metadata.modified().ok(), length: metadata.len() }
-    }
-
-    fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self::of(&std::fs::metadata(path)?))
     }
 }
 
@@ -333,10 +321,9 @@ impl Header {
             checksum = frame.checksum;
             commits += u64::from(frame.ends_commit);
         }
-        match file.metadata()?.len() < self.place(frames) {
-            true => Err(Failure::Lost("was truncated")),
-            false => Ok((checksum, commits)),
-        }
+        file.seek(SeekFrom::Start(self.place(frames).saturating_sub(1)))?;
+        file.read_exact(&mut [0])?;
+        Ok((checksum, commits))
     }
 
     /// Reads the frames after some, as recovery would; the checksum of the last, and how many end a commit.

@@ -8,7 +8,7 @@ use adieu_conformance::{
     Storage,
     sample::{read_all, session, token},
 };
-use adieu_sqlite::Sqlite;
+use adieu_sqlite::{Sqlite, rusqlite};
 
 use crate::engines::OnFile;
 
@@ -69,6 +69,21 @@ async fn one_whose_log_or_index_was_removed_or_replaced_takes_nothing() {
 /// Whatever SQLite itself would return: its commits succeed, and recovery finds none of them.
 #[tokio::test]
 async fn one_whose_log_was_truncated_or_overwritten_in_place_acknowledges_nothing() {
+    let no_transaction_fails = async |_: &Sqlite| {};
+    after_damage_to_the_log(no_transaction_fails).await;
+}
+
+/// The transaction that fails is the one that finds the log changed.
+#[tokio::test]
+async fn one_whose_log_was_damaged_before_a_transaction_that_failed_acknowledges_nothing() {
+    let one_fails = async |store: &Sqlite| {
+        let failing = store.transact::<(), _>(|_| Err(rusqlite::Error::QueryReturnedNoRows));
+        failing.await.unwrap_err();
+    };
+    after_damage_to_the_log(one_fails).await;
+}
+
+async fn after_damage_to_the_log(then: impl AsyncFn(&Sqlite)) {
     for damage in [
         "truncate --size 0 $log",
         "truncate --size 32 $log",
@@ -91,6 +106,7 @@ async fn one_whose_log_was_truncated_or_overwritten_in_place_acknowledges_nothin
                               test $log -nt $earlier; do :; done"
         );
         run(&["sh", "-c", &script]);
+        then(&store).await;
         let outcome = store.append(vec![token("lost")]).await;
         assert!(matches!(outcome, Err(Error::Unavailable(_))), "{damage}: {outcome:?}");
         all_is_refused(&store).await;
