@@ -1,7 +1,8 @@
 //! Later logins and logouts reuse the space of rows that logouts remove.
 //!
 //! By default this runs a few thousand logouts and issues `VACUUM` where the server would. With `ADIEU_LOGOUTS` set, it runs that many
-//! and leaves cleaning to autovacuum, with the server's own settings; `scripts/prove bloat` does so and prints the sizes.
+//! and leaves cleaning to autovacuum, which looks for removed rows once a second and has its default settings otherwise.
+//! `scripts/prove bloat` does so and prints the sizes.
 
 use std::{num::NonZeroUsize, time::Instant};
 
@@ -66,6 +67,11 @@ async fn rows_that_were_removed_leave_room_for_others() {
     let server = test_servers::Postgres::start().await;
     let store = Postgres::connect(&server.url()).await.unwrap();
     let mut other = connected(&server.url()).await;
+    if asked_for.is_some() {
+        // A table grows by what is removed between two looks. By default these are a minute apart, which is as long as all of this takes.
+        other.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'").await;
+        other.execute("SELECT pg_reload_conf()").await;
+    }
     log_in(&store, LIVE).await;
     let (started, mut sizes) = (Instant::now(), Vec::new());
     for done in (wave..=logouts).step_by(wave) {
@@ -83,7 +89,7 @@ async fn rows_that_were_removed_leave_room_for_others() {
     }
     println!("took {:?}; {LIVE} sessions live", started.elapsed());
     for (first, last) in sizes[0].into_iter().zip(sizes[sizes.len() - 1]) {
-        let bound = if asked_for.is_some() { first * 10 } else { first * 3 / 2 };
+        let bound = if asked_for.is_some() { first * 3 } else { first * 3 / 2 };
         assert!(last <= bound, "from {first} to {last} KiB");
     }
 }
