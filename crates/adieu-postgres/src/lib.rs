@@ -46,7 +46,6 @@
 //!   a connection. The store detects and rejects such a pooler.
 //! * A single step on so many sessions of one subject that the server needs more than 4 seconds fails, and changes
 //!   nothing. Ending all sessions of all subjects runs in several steps.
-//!   as it was. All sessions of all subjects end in several steps.
 
 mod batch;
 mod changes;

@@ -1,4 +1,4 @@
-//! What is stored, as text and bytes: the entries of the log, the sessions, and the identity that cursors carry.
+//! The stored text and bytes: entries of the log, sessions, and the identity that cursors carry.
 
 use adieu::{
     Error, Issuer, Subject,
@@ -15,12 +15,13 @@ pub(super) fn lineage(log: &str, incarnation: &str) -> Result<LogId, Error> {
     LogId::new(&format!("{log}-{incarnation}")).map_err(invalid)
 }
 
-/// What an entry is named in the stream. None is at the start, which is no name, but a range without entries.
+/// Returns the name of an entry in the stream. The start of the log has no entry: its name makes an empty range.
 pub(super) fn entry_name(position: Position) -> String {
     format!("{}-0", position.get())
 }
 
-/// A kind, when it lapses, its own time if it has one, how many bytes of issuer, and after a space the issuer and the id.
+/// Encodes the kind, the time when it lapses, its own time or `-`, the length of the issuer in bytes, and after a
+/// space the issuer and the id.
 pub(super) fn revocation_to_text(revocation: &Revocation) -> String {
     let TargetParts { kind, id, time } = revocation.target.parts();
     let kind = kind.name();
@@ -29,7 +30,8 @@ pub(super) fn revocation_to_text(revocation: &Revocation) -> String {
     format!("{kind} {} {moment} {} {issuer}{id}", revocation.lapses_at.as_unix(), issuer.len())
 }
 
-/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
+/// Decodes an entry. A start decodes a million of these, and neighbours mostly have the same issuer: `previous` saves
+/// parsing it again.
 pub(super) fn revocation_from_text(text: &str, previous: &mut Option<Issuer>) -> Option<Revocation> {
     let mut parts = text.splitn(5, ' ');
     let kind = TargetKind::from_name(parts.next()?)?;
@@ -48,7 +50,7 @@ pub(super) fn revocation_from_text(text: &str, previous: &mut Option<Issuer>) ->
     Some(Revocation { issuer, target, lapses_at })
 }
 
-/// Entries as `XRANGE` gives them: the name of each, and its one field with what it holds.
+/// Decodes entries as `XRANGE` returns them: the name of each, and its one field and value.
 pub(super) fn from_stream(entries: Value) -> Result<Vec<(Position, Revocation)>, Error> {
     let Value::Array(entries) = entries else { return Err(invalid("the log is no stream")) };
     let mut issuer = None;
@@ -63,12 +65,12 @@ pub(super) fn from_entry(entry: &Value, issuer: &mut Option<Issuer>) -> Option<(
     Some((Position::new(position), revocation_from_text(str::from_utf8(fact).ok()?, issuer)?))
 }
 
-/// What stands in front of a session as it is kept, and of its id in the index of subjects.
+/// The prefix of a stored session, and of its id in the index of subjects.
 pub(super) fn owner(subject: &Subject) -> Vec<u8> {
     format!("{}:{}", subject.as_str().len(), subject.as_str()).into_bytes()
 }
 
-/// Its owner, and after that all of it as JSON.
+/// Encodes a session: its owner, followed by the session as JSON.
 pub(super) fn session_to_bytes(session: &Session) -> Result<Vec<u8>, Error> {
     let mut bytes = owner(&session.subject);
     serde_json::to_writer(&mut bytes, session).map_err(Error::unavailable)?;

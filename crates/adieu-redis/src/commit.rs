@@ -1,7 +1,7 @@
-//! Changing sessions and appending to the log, in one step.
+//! Changes sessions and appends to the log, in one step.
 //!
-//! What is to be done is decided here, by the rules that all engines share, from what was read; the server does it if all that
-//! was read is still so. If not, it is read and decided again.
+//! The store decides what changes, by the rules that all engines share, from what it has read. The server applies it
+//! if all of that is unchanged. Otherwise the store reads and decides again.
 
 use redis::ScriptInvocation;
 
@@ -14,74 +14,74 @@ use adieu::{
     time::Timestamp,
 };
 
-/// What is to be done, and what must still be so.
+/// The changes to make, and the conditions that they depend on.
 #[derive(Debug, Default)]
 pub(super) struct Commit {
-    /// Sessions as they were read, or that there were none.
+    /// Sessions as they were read; `None` if there was no such session.
     pub(super) sessions: Vec<(SessionId, Option<Vec<u8>>)>,
-    /// How many sessions there were of subjects, each as [`codec::owner`] has it.
+    /// The number of sessions that each subject had, as encoded by [`codec::owner`].
     pub(super) subjects: Vec<(Vec<u8>, usize)>,
-    /// All sessions end.
+    /// Set if all sessions end.
     pub(super) everything: Option<Everything>,
     pub(super) revocations: Vec<Revocation>,
     pub(super) removed: Vec<SessionId>,
     pub(super) put: Vec<Session>,
-    /// The log starts over.
+    /// Set if the log starts over.
     pub(super) reset: Option<Reset>,
 }
 
-/// A log that starts over.
+/// The restart of a log under a new identity.
 #[derive(Debug, Clone)]
 pub(super) struct Reset {
-    /// The identity that it must still have, and the one that it gets.
+    /// The identity that the log must still have, then its new one.
     pub(super) seen: LogId,
     pub(super) log: LogId,
-    /// New entries come after this position.
+    /// The position after which new entries come.
     pub(super) after: Position,
     pub(super) at: Timestamp,
 }
 
-/// What came of a [`Commit`].
+/// The result of a [`Commit`].
 enum Outcome {
-    /// By which incarnation of the server, if the log was held against a mark.
+    /// Applied. `incarnation` is that of the server, if the log was compared with a mark.
     Done { committed: Committed, incarnation: String },
-    /// Something has changed since it was read, and nothing was done.
+    /// Nothing was applied: something has changed since it was read.
     Changed,
-    /// The log is not as it was seen last, and nothing was done.
+    /// Nothing was applied: the log differs from the one last seen.
     NotAsSeen,
 }
 
-/// What was read of all sessions.
+/// What was read about all sessions.
 #[derive(Debug, Clone)]
 pub(super) struct Everything {
-    /// How many of them were refreshed after this time.
+    /// `refreshed` counts the sessions that were refreshed after this time.
     pub(super) since: Timestamp,
     pub(super) refreshed: usize,
-    /// Until when any has access.
+    /// The latest expiry of access of any session.
     pub(super) longest: Timestamp,
 }
 
-/// What was done.
+/// The result of an applied [`Commit`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Committed {
     /// The last position of the log.
     pub(super) head: Position,
-    /// How many sessions ended as all of them.
+    /// The number of sessions that ended because all sessions ended.
     pub(super) ended: usize,
 }
 
 impl Commit {
-    /// To append and nothing else.
+    /// A commit that only appends.
     pub(super) fn append(revocations: Vec<Revocation>) -> Self {
         Self { revocations, ..Self::default() }
     }
 
-    /// To keep a session, whatever was there.
+    /// A commit that writes a session, whatever was stored before.
     pub(super) fn put(session: Session) -> Self {
         Self { put: vec![session], ..Self::default() }
     }
 
-    /// Whether it is done also when the server's memory is full: all but a login.
+    /// Returns whether the server applies it even if its memory is full: true for everything but a login.
     fn may_use_memory(&self) -> bool {
         !self.sessions.is_empty() || !self.revocations.is_empty() || self.everything.is_some()
     }
@@ -115,7 +115,7 @@ impl Commit {
             script.arg(everything.since.as_unix()).arg(everything.refreshed).arg(everything.longest.as_unix());
         }
         script.arg(u8::from(self.may_use_memory()));
-        // A new one each time: a server may be emptied more than once.
+        // A new identity each time: a server may be emptied more than once.
         script.arg(LogId::random().as_str());
         script.arg(self.revocations.len());
         for revocation in &self.revocations {
@@ -136,9 +136,9 @@ impl Commit {
 }
 
 impl Redis {
-    /// Does it; `None`, and nothing is done, when something has changed since it was read.
+    /// Applies `commit`. Returns `None`, with nothing applied, if something has changed since it was read.
     ///
-    /// What appends is done only if the log is, in the same step, as it was seen last.
+    /// A commit that appends is applied only if, in the same step, the log is the one last seen.
     pub(super) async fn commit(&self, commit: &Commit) -> Result<Option<Committed>, Error> {
         let mut pruned = None;
         loop {
@@ -166,7 +166,7 @@ impl Redis {
                     let Some(mark) = mark else { return Ok(None) };
                     let found = self.state(mark.anchor()).await?;
                     self.shared.witness.hold(&mark, &found)?;
-                    // It went on, perhaps without the entry, which has lapsed since; or another log is in its place.
+                    // The log is the same and the entry has lapsed since, or another log has replaced it.
                     self.shared.witness.note(&mark, &found)?;
                     pruned = found.entry.is_none().then(|| mark.anchor());
                 }
@@ -189,7 +189,7 @@ impl Redis {
         }
     }
 
-    /// The entry that the mark remembers, as it is written in the log; empty when there is none any more.
+    /// Returns the entry that the mark remembers, as the log stores it; empty if the log no longer has it.
     async fn fact_at_anchor(&self, mark: &Mark) -> Result<String, Error> {
         if let Some(entry) = mark.anchor_entry() {
             return Ok(codec::revocation_to_text(entry));

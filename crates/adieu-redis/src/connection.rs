@@ -1,4 +1,4 @@
-//! A connection that comes back.
+//! A connection that reconnects.
 
 use std::{
     fmt,
@@ -14,27 +14,27 @@ use tokio::{sync::Mutex as AsyncMutex, time::timeout};
 use super::durability;
 use adieu::Error;
 
-/// Requests that are on their way to the socket; whoever is behind them waits.
+/// Limit of requests queued for the socket; further callers wait.
 const BUFFER: usize = 1_024;
 
-/// After how long without an answer a connection is tried before something is asked on it: less than any `timeout` that a server
-/// can have.
+/// Time without an answer after which a connection is tested with `PING` before its next use: less than any `timeout`
+/// that a server can have.
 const IDLE: Duration = Duration::from_millis(900);
 
-/// What is asked of the server.
+/// A request to the server.
 #[derive(Clone, Copy)]
 pub(super) enum Ask<'a> {
     Pipeline(&'a Pipeline),
     Script(&'a ScriptInvocation<'a>),
 }
 
-/// One connection, shared by all callers: concurrent requests travel together, and the server answers them in one turn, with one
-/// sync of its file. After a failure, the next caller connects again.
+/// One connection, shared by all callers: concurrent requests travel together, and the server answers them in one
+/// turn, with one sync of its file. After a failure, the next caller reconnects.
 pub(super) struct Connection {
     client: Client,
     limit: Duration,
     allow_weaker_durability: bool,
-    /// Held while connecting, so that one does and the others wait.
+    /// Held while connecting, so that one caller connects and the others wait.
     connecting: AsyncMutex<()>,
     current: Mutex<Current>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Connection {
 struct Current {
     number: u64,
     connection: Option<MultiplexedConnection>,
-    /// When it was last answered on.
+    /// Time of the last answer.
     answered: Option<Instant>,
 }
 
@@ -57,7 +57,7 @@ impl Connection {
         Self { client, limit, allow_weaker_durability, connecting: AsyncMutex::default(), current: Mutex::default() }
     }
 
-    /// Connects, and says what is wrong with the server if anything is.
+    /// Connects and checks that the server is suitable.
     pub(super) async fn open(&self) -> Result<(), Error> {
         match timeout(self.limit, self.connection()).await {
             Ok(Ok(_)) => Ok(()),
@@ -67,7 +67,7 @@ impl Connection {
         }
     }
 
-    /// Asks, up to so many times if the connection is lost before the answer, all within the time limit.
+    /// Sends a request, up to `tries` times if the connection is lost before the answer, all within the time limit.
     pub(super) async fn ask<T: FromRedisValue>(&self, ask: Ask<'_>, tries: u32) -> Result<T, Error> {
         let asked = async {
             let mut left = tries;
@@ -82,18 +82,18 @@ impl Connection {
         match timeout(self.limit, asked).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Failure::Redis(error))) => Err(Error::unavailable(error)),
-            // What is a mistake in the settings when a process starts is a failure later.
+            // An unsuitable server is an invalid setting at the start of a process, and a failure later.
             Ok(Err(Failure::Other(Error::UnsuitableServer(sentence)))) => Err(Error::unavailable(sentence)),
             Ok(Err(Failure::Other(error))) => Err(error),
             Err(_) => {
-                // Whether the server or the way to it has gone is not known, and a new connection will show it.
+                // The server or the network may be gone: a new connection will tell.
                 self.forget();
                 Err(self.too_late())
             }
         }
     }
 
-    /// Makes the next caller connect again.
+    /// Makes the next caller reconnect.
     pub(super) fn forget(&self) {
         self.current().connection = None;
     }
@@ -108,7 +108,8 @@ impl Connection {
         if current.number == number {
             match &answer {
                 Ok(_) => current.answered = Some(Instant::now()),
-                // Also when the server has said what is wrong: it may have become a replica, and the name may have moved on.
+                // Also if the server itself returned the error: it may have become a replica, and its name may
+                // resolve to another server.
                 Err(_) => current.connection = None,
             }
         }
@@ -123,8 +124,8 @@ impl Connection {
         if let Some(current) = self.there() {
             return Ok(current);
         }
-        // One that has been idle may have been closed by the server meanwhile. To find that out by something that is asked once would
-        // be to fail.
+        // The server may have closed an idle connection meanwhile. `PING` detects it, so that a request that is sent
+        // only once does not fail.
         let idle = self.current().connection.clone();
         if let Some(mut connection) = idle
             && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
@@ -142,7 +143,7 @@ impl Connection {
         Ok((current.number, connection))
     }
 
-    /// The connection, if it has not been idle.
+    /// Returns the connection unless it has been idle.
     fn there(&self) -> Option<(u64, MultiplexedConnection)> {
         let current = self.current();
         current.answered.filter(|answered| answered.elapsed() < IDLE)?;
@@ -164,7 +165,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A new connection. It has no time limit of its own: each caller sets one.
+/// Opens a connection. It has no time limit of its own: each caller sets one.
 pub(super) async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)

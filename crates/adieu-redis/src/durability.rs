@@ -1,4 +1,4 @@
-//! Whether a server keeps what it has answered.
+//! Checks that a server keeps the writes that it has answered.
 
 use std::collections::HashMap;
 
@@ -6,12 +6,12 @@ use redis::{RedisError, aio::MultiplexedConnection};
 
 use adieu::Error;
 
-/// A setting that the promise depends on.
+/// A setting that durability depends on.
 struct Requirement {
     setting: &'static str,
     is_good: fn(&str) -> bool,
     good: &'static str,
-    /// What happens when it is not.
+    /// The consequence of another value.
     otherwise: &'static str,
 }
 
@@ -42,15 +42,16 @@ const REQUIREMENTS: [Requirement; 4] = [
     },
 ];
 
-/// The oldest version that has all the commands.
+/// The oldest version that has all commands in use.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// Those that begin with `volatile` take only keys that expire, which none of ours does.
+/// Returns whether keys without expiry are never evicted, as with `volatile-*`: no key of the store expires.
 fn keeps_keys_without_expiry(value: &str) -> bool {
     value == "noeviction" || value.starts_with("volatile-")
 }
 
-/// Refuses a server that can't be used, and one that would lose what it has answered unless that was allowed.
+/// Rejects a server that is too old or a replica; also one that could lose answered writes, unless `allow_weaker` is
+/// set.
 pub(super) async fn inspect(connection: &mut MultiplexedConnection, allow_weaker: bool) -> Result<(), Error> {
     let server: String = redis::cmd("INFO").arg("server").query_async(connection).await.map_err(Error::unavailable)?;
     let replication: String =
@@ -86,8 +87,8 @@ pub(super) async fn inspect(connection: &mut MultiplexedConnection, allow_weaker
     Ok(())
 }
 
-/// Which run of which server answers: another one after a restart, a failover, or when it has been made to take over the data of
-/// another server. Also makes sure that it is no replica, which would answer what is no longer so.
+/// Returns the identity of the server's run and history. It changes with a restart, a failover, or a takeover of
+/// another server's data. Rejects a replica, whose answers may be outdated.
 pub(super) fn incarnation(server: &str, replication: &str) -> Result<String, Error> {
     match field(replication, "role") {
         Some("master") => {}
@@ -102,7 +103,7 @@ pub(super) fn incarnation(server: &str, replication: &str) -> Result<String, Err
     Ok(format!("{}-{}", short(server, "run_id")?, short(replication, "master_replid")?))
 }
 
-/// The value of a line of what `INFO` gives.
+/// Returns the value of a line of `INFO`.
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
@@ -115,7 +116,7 @@ fn is_too_old(version: &str) -> bool {
     }
 }
 
-/// Whether the server itself said no, rather than something on the way to it.
+/// Returns whether the server itself rejected the command, rather than the connection failing.
 fn was_refused(error: &RedisError) -> bool {
     error.code().is_some() && !error.is_io_error()
 }

@@ -12,28 +12,30 @@
 //! # }
 //! ```
 //!
-//! 1. **Durable.** The server has to sync its file before it answers (`appendfsync always`), which is looked at whenever a
-//!    connection is made. One that does not is refused, unless [`RedisBuilder::allow_weaker_durability`] says otherwise.
-//! 2. **One step.** A session and its revocation change in one script. What is to be done is decided here, by the rules that all
-//!    engines share; the script does it only if all that was read is still so, byte for byte.
-//! 3. **Group commit.** What is asked at the same time travels on one connection, and the server syncs once for all of it.
-//! 4. **No gaps.** The server does one thing at a time, and a position is given and its entry written in the same script. A
-//!    number is never given twice, since the last one is kept apart from the entries.
-//! 5. **Identified.** The identity of the log is a random one, kept beside it, *and* that of the server's run (`run_id`) and of
-//!    its history (`master_replid`), asked for with each read. A server that was emptied, was restarted, has
-//!    taken over from another one or was made to take over its data therefore has another log, also when it has grown past the
-//!    cursor since, and followers read it from the beginning. So they do once after each restart, with nothing lost. A
-//!    reconnect to a server that goes on reads on from the cursor.
-//! 6. **Bounded.** Every call ends: a read within 0.7 s after its wait, a write within 4 s, or they are
+//! 1. **Durable.** The server must sync its file before it answers (`appendfsync always`). The settings of the server
+//!    are checked whenever a connection is made; a server that could lose an answered write is rejected, unless
+//!    [`RedisBuilder::allow_weaker_durability`] accepts it.
+//! 2. **Atomic.** A session and its revocation change in one script. The store decides what changes, by the rules
+//!    that all engines share; the script applies it only if all that was read is unchanged, byte for byte.
+//! 3. **Group commit.** Concurrent requests travel on one connection, and the server syncs once for all of them.
+//! 4. **No gaps.** The server runs one command at a time, and one script assigns a position and writes its entry. A
+//!    position is never assigned twice, since the last one is kept apart from the entries.
+//! 5. **Identified.** The identity of the log has two parts: a random one, kept beside the log, and that of the
+//!    server's run (`run_id`) and history (`master_replid`), requested with each read. A server that was emptied or
+//!    restarted, has taken over from another one, or was made to take over its data therefore has another log, even
+//!    if the log has grown past the cursor since. Followers then read the log from the beginning; after a restart
+//!    they do so once, and lose nothing. After a reconnect to a server that kept running, they continue at the
+//!    cursor.
+//! 6. **Bounded.** Every call ends: a read within 0.7 s after its wait, a write within 4 s. Otherwise it fails with
 //!    [`Error::Unavailable`]. Lost connections are replaced when they are needed.
+//! 7. **Full memory.** A server whose memory is full (`maxmemory`) rejects logins. It accepts logouts, refreshes and
+//!    whatever frees memory. [`Redis::memory`] returns how full the memory is; the store logs a warning from four
+//!    fifths on.
 //!
-//! 7. **Full memory.** A server whose memory is full (`maxmemory`) takes no logins. Logouts and refreshes it takes all the same, and what
-//!    frees memory. [`Redis::memory`] says how full it is, and from four fifths on there is a warning.
-//!
-//! Caveats: a failover to a replica may lose what was answered, since replication is asynchronous: a node that keeps a
-//! [mark](adieu::NodeBuilder::with_high_water) notices, and then everything from before is revoked. And whoever restores keys by hand
-//! (`RESTORE`) into a running server has to remove the field `log` of the state as well. What is lost when is told in
-//! `docs/redis.md`.
+//! Caveats: a failover to a replica may lose answered writes, since replication is asynchronous. A node that keeps a
+//! [mark](adieu::NodeBuilder::with_high_water) detects the loss, and all tokens from before are then revoked. An
+//! operator who restores keys by hand (`RESTORE`) into a running server must also remove the field `log` of the
+//! state. `docs/redis.md` lists what can be lost in which case.
 
 mod codec;
 mod commit;
@@ -63,34 +65,34 @@ use adieu::{Error, restore::Witness};
 pub use memory::RedisMemory;
 pub use settings::RedisBuilder;
 
-/// How long a read may take in all, with a new connection if it needs one: well within the shortest bound that anybody would
-/// set.
+/// Total time limit of a read, including a new connection if it needs one: well below the shortest reasonable
+/// `max_staleness`.
 const READ_TIMEOUT: Duration = Duration::from_millis(700);
-/// How long a write may take in all.
+/// Total time limit of a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A Redis or Valkey server. Clones share its connections, which end with the last of them.
+/// A store on a Redis or Valkey server. Clones share its connections, which close when the last clone is dropped.
 #[derive(Clone)]
 pub struct Redis {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// The server's name and port, without what it is asked for with.
+    /// The server's host and port, without credentials.
     address: String,
     keys: Keys,
     scripts: Scripts,
-    /// Apart, so that a long page holds no logout up, and each can be given up by itself.
+    /// Separate from `writer`, so that a long page delays no logout and each can time out on its own.
     reader: Arc<Connection>,
     writer: Arc<Connection>,
-    /// Changes when there may be something new in the log.
+    /// Changes when the log may have new entries.
     woken: channel::Sender<()>,
     witness: Witness,
     watching: AbortHandle,
     memory: Mutex<RedisMemory>,
 }
 
-/// The names of what is kept. The braces make a cluster keep all of it in one place.
+/// The names of the keys. The braces make a cluster keep all keys on one node.
 #[derive(Debug, Clone)]
 struct Keys {
     state: String,
@@ -106,7 +108,7 @@ struct Keys {
     nodes: String,
 }
 
-/// What runs in the server, as one step each.
+/// The scripts that run in the server, each as one step.
 struct Scripts {
     commit: Script,
     prune: Script,
@@ -122,37 +124,38 @@ struct Scripts {
 }
 
 impl Redis {
-    /// Connects to the server at a URL: `redis://[user:password@]host[:port][/database][?prefix=name]`, `rediss://` for TLS.
-    /// All keys begin with the prefix, in braces: `{adieu}` unless another one is named.
+    /// Connects to the server at a URL: `redis://[user:password@]host[:port][/database][?prefix=name]`, `rediss://`
+    /// for TLS. All keys begin with the prefix, in braces: `{adieu}` by default.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] if the URL is invalid; [`Error::UnsuitableServer`] if the server could lose what it has answered, and the sentence says which
-    /// of its settings is why. [`Error::Unavailable`] when it can't be reached.
+    /// [`Error::InvalidSetting`] if the URL is invalid. [`Error::UnsuitableServer`] if the server could lose an
+    /// answered write; the message names the setting that is the reason. [`Error::Unavailable`] if the server cannot
+    /// be reached.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder(url).connect().await
     }
 
-    /// To say more than a URL does.
+    /// Returns a builder for settings that a URL cannot hold.
     pub fn builder(url: &str) -> RedisBuilder {
         RedisBuilder::new(url)
     }
 
-    /// Makes sure that the server answers, is a primary, and can be written.
+    /// Checks that the server answers, is a primary, and accepts writes.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it does not, is not or can't.
+    /// [`Error::Unavailable`] if one of these fails.
     pub async fn check(&self) -> Result<(), Error> {
         let mut probe = redis::pipe();
         probe.cmd("HINCRBY").arg(&self.shared.keys.state).arg("probes").arg(1).ignore();
         self.write(Ask::Pipeline(&probe)).await
     }
 
-    /// Asks for what has been written, once more on a new connection if the one there was has been lost meanwhile.
+    /// Runs commands that only read. Retries once on a new connection if the connection was lost.
     async fn read<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
         self.shared.reader.ask(Ask::Pipeline(pipeline), 2).await
     }
 
-    /// Asks for what changes something; once, since whether it was done is not known when the answer is lost.
+    /// Runs commands that write, once: after a lost answer, the caller cannot know whether they ran.
     async fn write<T: FromRedisValue>(&self, ask: Ask<'_>) -> Result<T, Error> {
         self.shared.writer.ask(ask, 1).await
     }
@@ -192,7 +195,7 @@ impl Keys {
         }
     }
 
-    /// Those of sessions, in the order in which scripts name them.
+    /// The keys of sessions, in the order in which scripts name them.
     fn of_sessions(&self) -> [&str; 6] {
         [&self.sessions, &self.ids, &self.subjects, &self.refreshed, &self.access, &self.expiry]
     }
@@ -217,7 +220,7 @@ impl Scripts {
     }
 }
 
-/// Something that nobody who keeps to this version would have written.
+/// The error for data in Redis that this version would not have written.
 fn invalid(what: impl fmt::Display) -> Error {
     Error::unavailable(format!("what is kept in Redis can't be read: {what}"))
 }

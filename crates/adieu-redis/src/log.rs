@@ -14,14 +14,14 @@ use adieu::{
     time::Timestamp,
 };
 
-/// Entries a page: enough to hide the cost of a call, few enough that the server is never busy with one for long.
+/// Entries per page: enough to hide the cost of a call, few enough that the server is never busy with one for long.
 const PAGE: usize = 2_048;
-/// Entries one step of pruning removes.
+/// Entries that one step of pruning removes.
 const PRUNE_STEP: usize = 256;
-/// How a reader waits; the task that wakes it lets a burst pass.
+/// How a reader waits. It adds no delay for bursts: the task that wakes readers does.
 const POLLING: Polling = Polling { interval: Duration::from_millis(250), burst: Duration::ZERO };
 
-/// What was found: the state of the log, and entries.
+/// The state of the log, and entries.
 struct Found {
     state: LogState,
     entries: Vec<(Position, Revocation)>,
@@ -73,9 +73,10 @@ impl Redis {
         })
     }
 
-    /// What is asked is carried out in this order, by one server, but not in one step: what is in a transaction is denied when the memory
-    /// of the server is full. So that all of it belongs together all the same, the log must be the same before and after, the head is
-    /// that of before the entries were read, and the mark that of after.
+    /// Reads the state and the entries after a position. One server runs these commands in order, but not as one
+    /// transaction, which the server rejects if its memory is full. For a consistent result, the log must be the same
+    /// before and after; the head is the one from before the entries were read, and the pruning mark the one from
+    /// after.
     async fn find(&self, after: Position) -> Result<Found, Error> {
         let keys = &self.shared.keys;
         let mark = self.shared.witness.mark();
@@ -101,7 +102,7 @@ impl Redis {
         if let Some(mark) = mark {
             self.shared.witness.hold(&mark, &found.state)?;
             let noted = match (&found.state.last, found.entries.last()) {
-                // Only what has been read, and with its entry.
+                // Only a position that was read, with its entry.
                 (None, Some((position, last))) => {
                     LogState { head: *position, last: Some(last.clone()), ..found.state.clone() }
                 }
@@ -112,7 +113,8 @@ impl Redis {
         Ok(found)
     }
 
-    /// What the log is like, with its last entry and that at a position; likewise.
+    /// Reads the state of the log, with its last entry and the entry at `at`, as consistently as
+    /// [`find`](Self::find).
     pub(super) async fn state(&self, at: Position) -> Result<LogState, Error> {
         let keys = &self.shared.keys;
         loop {
@@ -135,7 +137,8 @@ impl Redis {
         }
     }
 
-    /// Without entries; `None` when the log was another one after than before, or none has been begun.
+    /// Returns the state without entries; `None` if the log was replaced between the two reads, or if there is none
+    /// yet.
     async fn to_state(
         &self,
         [log, head]: Before,
@@ -159,7 +162,7 @@ impl Redis {
         }))
     }
 
-    /// For a server where nothing has been kept yet, or that has been emptied.
+    /// Gives a log an identity if the server has no log yet or was emptied.
     pub(super) async fn draw_identity(&self) -> Result<(), Error> {
         let mut draw = redis::pipe();
         draw.cmd("HSETNX").arg(&self.shared.keys.state).arg("log").arg(LogId::random().as_str()).ignore();
@@ -172,7 +175,7 @@ impl Redis {
     }
 }
 
-/// The fields of the state of the log that are asked for before the entries, and those that are after.
+/// Fields of the state that are read before the entries, and fields that are read after them.
 const BEFORE: [&str; 2] = ["log", "head"];
 const AFTER: [&str; 3] = ["log", "pruned_through", "restored_at"];
 type Before = [Option<String>; 2];

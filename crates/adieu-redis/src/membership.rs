@@ -13,7 +13,7 @@ use adieu::{
     time::ceil_millis,
 };
 
-/// What is kept of a node, beside its id and its heartbeat: those stand in front.
+/// The stored state of a node. Its id is the field of the hash; its heartbeat precedes the JSON.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     settled: Option<String>,
@@ -33,7 +33,7 @@ impl Membership for Redis {
     }
 
     async fn members(&self) -> Result<Members, Error> {
-        // In this order, by one server: the identity is that of before.
+        // The server runs these in order: the identity is the one from before the nodes are read.
         let mut all = redis::pipe();
         all.cmd("INFO").arg("server");
         all.cmd("INFO").arg("replication");

@@ -1,19 +1,19 @@
-//! How full the server's memory is.
+//! Memory use of the server.
 
 use std::sync::PoisonError;
 
 use super::Redis;
 use adieu::Error;
 
-/// From this part of the limit on there is a warning.
+/// The share of the limit from which on the store logs a warning.
 const HIGH: (u64, u64) = (4, 5);
 
-/// What a server has in memory, in bytes.
+/// Memory use of a server, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RedisMemory {
-    /// What is used (`used_memory`).
+    /// Memory in use (`used_memory`).
     pub used: u64,
-    /// How much may be (`maxmemory`); `0` when there is no limit.
+    /// Memory limit (`maxmemory`); `0` if there is none.
     pub limit: u64,
 }
 
@@ -29,13 +29,13 @@ impl RedisMemory {
 }
 
 impl Redis {
-    /// How full the memory of the server was when the log was last pruned, which housekeeping does every half a minute.
+    /// Returns the memory use of the server as of the last pruning, which housekeeping does every 30 seconds.
     #[must_use]
     pub fn memory(&self) -> RedisMemory {
         *self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks how full it is, and warns when that has become too much.
+    /// Reads the memory use, and logs a warning if it has become too high.
     pub(super) async fn inspect_memory(&self) -> Result<(), Error> {
         let mut ask = redis::pipe();
         ask.cmd("INFO").arg("memory");

@@ -1,4 +1,4 @@
-//! What a Redis server says when an older copy of what it keeps may have been put in its place, as by a replica that takes over.
+//! Detects that an older copy of the data has replaced it, for example after a failover to a replica.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Restorable for Redis {
         let LogReset { seen, log, after, at, ending } = reset;
         let reset = Reset { seen, log, after, at };
         in_time(async {
-            // Of several nodes the first does it; the others need not find out from what.
+            // The first of several nodes resets the log; the others find its identity changed.
             while self.state(Position::START).await?.log == reset.seen {
                 let mut view = View::new(self);
                 let mut ended = view.end(&ending).await?;

@@ -22,11 +22,11 @@ use adieu::{
     time::Timestamp,
 };
 
-/// Sessions that one step of tidying up removes, and that are noted as seen at once.
+/// How many sessions one step removes when cleaning up, and how many one step records as seen.
 const FORGET_STEP: usize = 256;
 const SEEN_STEP: usize = 256;
-/// How long to wait before what has changed meanwhile is decided again, at most: a random part of it, so that those who
-/// disturbed each other do so no longer.
+/// Longest delay before a conflicting change is decided again. The delay is random, so that callers that conflicted
+/// do not conflict again.
 const RETRY_DELAY: Duration = Duration::from_millis(2);
 
 #[async_trait]
@@ -66,7 +66,7 @@ impl SessionStore for Redis {
     }
 
     async fn end_all(&self, endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
-        // Of several, the first ends them.
+        // The first ending that covers all sessions ends them.
         let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
         in_time(async {
             loop {
@@ -136,7 +136,7 @@ impl SessionStore for Redis {
 
     async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error> {
         for seen in seen.chunks(SEEN_STEP) {
-            // Several may be of one session.
+            // Several may concern the same session.
             let mut latest = HashMap::new();
             for (id, subject, at) in seen {
                 let latest = latest.entry((id.clone(), subject.clone())).or_insert(*at);
@@ -164,8 +164,8 @@ impl SessionStore for Redis {
     }
 }
 
-/// What reads, decides and commits until nothing that was read has changed in between. Of those that want the same, one succeeds
-/// each time; this is the end of it for the others.
+/// Limits the time of a loop that reads, decides and commits until nothing has changed in between. Of callers in
+/// conflict, one succeeds each time; the limit ends the attempts of the others.
 pub(super) async fn in_time<T>(attempts: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(WRITE_TIMEOUT, attempts)
         .await
@@ -174,16 +174,16 @@ pub(super) async fn in_time<T>(attempts: impl Future<Output = Result<T, Error>>)
 
 pub(super) async fn pause() {
     let mut byte = [0];
-    // Without a random number it is the longest.
+    // Without a random number, the delay is the longest.
     let _ = getrandom::fill(&mut byte).inspect_err(|_| byte = [u8::MAX]);
     tokio::time::sleep(RETRY_DELAY * u32::from(byte[0]) / 256).await;
 }
 
-/// Sessions as they were read, and what becomes of them.
+/// Sessions as they were read, with the changes to make.
 pub(super) struct View<'a> {
     store: &'a Redis,
     found: HashMap<SessionId, Option<(Vec<u8>, Session)>>,
-    /// The sessions of subjects that were all read.
+    /// The subjects of which all sessions were read.
     subjects: HashMap<Subject, Vec<SessionId>>,
     removed: HashSet<SessionId>,
     everything: Option<Everything>,
@@ -194,7 +194,7 @@ impl<'a> View<'a> {
         Self { store, found: HashMap::new(), subjects: HashMap::new(), removed: HashSet::new(), everything: None }
     }
 
-    /// What must still be so, and the removals.
+    /// Returns a commit with the conditions and the removals.
     pub(super) fn commit(self) -> Commit {
         let subjects = self.subjects.iter().map(|(subject, ids)| (codec::owner(subject), ids.len()));
         Commit {
@@ -206,7 +206,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Reads at once what will be looked at one by one.
+    /// Reads at once what [`View::end`] reads one by one.
     async fn prefetch(&mut self, endings: &[EndSessions]) -> Result<(), Error> {
         let selected = |ending: &'_ EndSessions| match &ending.selection {
             Selection::One(id) | Selection::Owned(id, _) => Some(id.clone()),
@@ -240,7 +240,7 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// Uses the connection that writes, with the time limit of a write.
+    /// Uses the writing connection, with the time limit of a write.
     async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
         self.store.write(Ask::Pipeline(pipeline)).await
     }
@@ -259,7 +259,7 @@ impl<'a> View<'a> {
             for bytes in self.store.list_of(subject, None, usize::MAX, Asker::Writer).await? {
                 let session = codec::session_from_bytes(&bytes)?;
                 ids.push(session.id.clone());
-                // What was read first is what decisions have been made from; if it differs, the commit will be refused.
+                // Decisions are made from the first version read; if this one differs, the commit is rejected.
                 self.found.entry(session.id.clone()).or_insert(Some((bytes, session)));
             }
             self.subjects.insert(subject.clone(), ids);
@@ -271,7 +271,8 @@ impl<'a> View<'a> {
         Ok(sessions)
     }
 
-    /// Those that were refreshed after a time, and the one with the longest access: the others get no revocation of their own.
+    /// Reads the sessions that were refreshed after a time, and the one with the longest access. The others need no
+    /// revocation of their own.
     async fn all(&mut self, since: Timestamp) -> Result<Vec<Session>, Error> {
         if self.everything.is_some() {
             return Ok(Vec::new());
@@ -310,7 +311,7 @@ impl<'a> View<'a> {
             }
             Selection::All { issued_until } => {
                 let sessions = self.all(*issued_until).await?;
-                // How many there were is known when they are gone.
+                // The number is known after the commit.
                 return Ok(Some(Ended { sessions: 0, ..ending.revocations(&sessions) }));
             }
             Selection::Nothing => Vec::new(),
@@ -321,7 +322,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Which connection asks.
+/// The connection to use.
 #[derive(Clone, Copy)]
 enum Asker {
     Reader,
@@ -329,7 +330,8 @@ enum Asker {
 }
 
 impl Redis {
-    /// Whether all that were there are noted; not those that have changed meanwhile.
+    /// Records when sessions were last seen. Returns whether all of them were recorded; sessions that have changed
+    /// meanwhile are not.
     async fn note_seen(&self, latest: &HashMap<(SessionId, Subject), Timestamp>) -> Result<bool, Error> {
         let mut view = View::new(self);
         view.fetch(latest.keys().map(|(id, _)| id.clone()).collect()).await?;
@@ -351,7 +353,7 @@ impl Redis {
         Ok(changed.is_empty())
     }
 
-    /// The sessions of a subject in the order of their ids, as they are kept.
+    /// Reads the stored sessions of a subject, in the order of their ids.
     async fn list_of(
         &self,
         subject: &Subject,
@@ -364,12 +366,13 @@ impl Redis {
             Some(after) => [b"(", owner.as_slice(), after.as_str().as_bytes()].concat(),
             None => [b"[", owner.as_slice()].concat(),
         };
-        // No id has this byte, since none is UTF-8 with it.
+        // Greater than any id: ids are UTF-8, which never has this byte.
         let to = [b"(", owner.as_slice(), b"\xff"].concat();
         self.list(&from, &to, limit, asker).await
     }
 
-    /// A range of the index of subjects, which is in the order of [`owner`] and id: sessions as they are kept.
+    /// Reads the stored sessions of a range of the index of subjects, which is ordered by [`owner`](codec::owner) and
+    /// id.
     async fn list(&self, from: &[u8], to: &[u8], limit: usize, asker: Asker) -> Result<Vec<Vec<u8>>, Error> {
         let mut script = self.shared.scripts.list.prepare_invoke();
         script.key(&self.shared.keys.sessions).key(&self.shared.keys.subjects);

@@ -1,4 +1,4 @@
-//! How to reach a server, and what to ask of it.
+//! The builder of a store.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{Keys, READ_TIMEOUT, Redis, Scripts, Shared, WRITE_TIMEOUT, connection::Connection, watch::watch};
 use adieu::Error;
 
-/// What [`Redis::builder`] gives.
+/// A builder of a [`Redis`] store; see [`Redis::builder`].
 #[must_use]
 pub struct RedisBuilder {
     url: SecretString,
@@ -26,29 +26,29 @@ impl RedisBuilder {
         Self { url: url.into(), prefix: None, root_certificates: None, allow_weaker_durability: false }
     }
 
-    /// What all keys begin with, in braces; comes before a `prefix` in the URL.
+    /// Sets the prefix of all keys, which is put in braces. Takes precedence over `prefix` in the URL.
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Whom to believe who the server is, with `rediss://`: certificates as PEM, in place of those that the system knows.
+    /// Sets the root certificates for `rediss://`, as PEM. They replace those of the system.
     pub fn with_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates = Some(pem.into());
         self
     }
 
-    /// Takes also a server that may lose what it has answered, or does not show whether it may. **A logout that was answered
-    /// may then be undone by a crash**; the module's documentation says by which.
+    /// Accepts a server that may lose answered writes, or does not show whether it may. **A crash may then undo a
+    /// logout that was answered**; `docs/redis.md` lists the settings.
     pub fn allow_weaker_durability(mut self) -> Self {
         self.allow_weaker_durability = true;
         self
     }
 
-    /// Connects.
+    /// Connects to the server.
     ///
     /// # Errors
-    /// As [`Redis::connect`].
+    /// See [`Redis::connect`].
     pub async fn connect(self) -> Result<Redis, Error> {
         let (connection_info, prefix) = self.parse()?;
         let address = connection_info.addr().to_string();
@@ -76,9 +76,9 @@ impl RedisBuilder {
         Ok(Redis { shared: Arc::new(shared) })
     }
 
-    /// Where the server is, and the prefix.
+    /// Returns the address of the server, and the prefix.
     fn parse(&self) -> Result<(ConnectionInfo, String), Error> {
-        // Nothing of the URL: it may have a password anywhere when it can't be read.
+        // The message has no part of the URL: an invalid URL may have a password anywhere.
         let wrong = || Error::setting("url", "not the URL of a Redis server: redis://host:port/");
         let mut url = parse_redis_url(self.url.expose_secret()).ok_or_else(wrong)?;
         let (prefixes, others): (Vec<_>, Vec<_>) =

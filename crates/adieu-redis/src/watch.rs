@@ -1,6 +1,6 @@
-//! Watches the log for new entries, from any process.
+//! Watches the log for new entries from any process.
 //!
-//! No guarantee depends on it: a read asks the server itself, and polls. With the watch, it rarely has to.
+//! No guarantee depends on it: a read queries the server itself, and polls. With the watch, it rarely has to.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use tokio::{
 
 use super::connection::{Connection, connect};
 
-/// How long the server is asked to hold the question, and how long an answer may take then.
+/// How long the server holds the request, and the time limit of an answer.
 const BLOCK: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often to try to connect again.
+/// Delay before a reconnect.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How long appends are let add up: to read after each one of a burst would take the time of those who append.
+/// How long appends are collected: to read after each append of a burst would slow the appends down.
 const BURST: Duration = Duration::from_millis(2);
 
-/// Wakes waiting readers, for as long as the task lives. When its connection is lost, which it notices at once, the others are
-/// replaced as well, so that no request has to fail first.
+/// Wakes waiting readers until the task ends. If its connection is lost, which it notices at once, it has the other
+/// connections replaced as well, so that no request has to fail first.
 pub(super) async fn watch(client: Client, log: String, woken: watch::Sender<()>, others: [Arc<Connection>; 2]) {
     loop {
         if let Ok(Ok(mut connection)) = timeout(ANSWER_TIMEOUT, connect(&client)).await {
@@ -56,7 +56,7 @@ async fn watch_with(
     }
 }
 
-/// Where the log ends, as far as it has not been pruned.
+/// Returns the name of the last entry of the log that has not been pruned.
 async fn last(connection: &mut MultiplexedConnection, log: &str) -> Result<String, RedisError> {
     let mut last = redis::cmd("XREVRANGE");
     last.arg(log).arg("+").arg("-").arg("COUNT").arg(1);
