@@ -15,18 +15,20 @@
 //! # }
 //! ```
 //!
-//! 1. **Durable.** `journal_mode=WAL`, `synchronous=FULL`: what was answered survives kill -9 and power loss.
-//! 2. **Group commit.** One thread writes. It takes whatever is queued, runs it in one transaction, commits once and
-//!    answers everybody: sixty-four callers cost one `fdatasync`, not sixty-four.
-//! 3. **One caller's failure is its own.** An operation that fails is taken out, and the rest runs again without it.
-//! 4. **Bounded.** The queue is; when it is full the answer is [`Error::Unavailable`] at once.
-//! 5. **Careful.** A file that is not ours, or is damaged, is refused before anything is written to it. One that is removed, replaced or
-//!    truncated while it is open is noticed: from then on every call is [`Error::Unavailable`].
+//! 1. **Durable.** `journal_mode=WAL`, `synchronous=FULL`: an answered write survives `kill -9` and power loss.
+//! 2. **Group commit.** One thread writes. It takes all queued operations, runs them in one transaction, commits once
+//!    and answers all callers: 64 callers cost one `fdatasync`.
+//! 3. **Isolated failures.** An operation that fails is removed from its transaction, and the others run again
+//!    without it.
+//! 4. **Bounded.** The queue is bounded: if it is full, the call returns [`Error::Unavailable`] immediately.
+//! 5. **Careful.** A damaged file, or one of another program, is rejected before anything is written to it. The store
+//!    detects a file that is removed, replaced or truncated while it is open: every later call then returns
+//!    [`Error::Unavailable`].
 //!
 //! Readers have their own threads and never wait for the writer.
 //!
-//! Parameters are written `$1`, `$2`, as PostgreSQL has them. To SQLite these are names, numbered by where they appear
-//! first: in every statement they must come in order.
+//! Parameters are written `$1`, `$2`, as in PostgreSQL. SQLite treats these as names and numbers them by their first
+//! occurrence, so every statement must use them in order.
 
 mod changes;
 mod file;
@@ -66,24 +68,24 @@ use schema::State;
 use worker::{Mode, Running, Worker};
 use write_ahead_log::WriteAheadLog;
 
-/// How often, and for how long, a statement looks whether another process has done with writing; for longer on a machine that is so
-/// busy that it has not looked as often by then.
+/// How often and for how long a statement checks whether another process has finished writing. On a busy machine it
+/// goes on for longer, until [`BUSY_TRIES`] checks are done.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_TRIES: i32 = 5_000;
-/// Kibibytes of the file that each connection keeps in memory.
+/// Page cache of each connection, in KiB.
 const CACHE: i64 = 16 * 1024;
-/// How many pages the write-ahead log has when a commit moves them into the file: 16 MiB. SQLite would do so at a quarter of
-/// that, and move a page of sessions four times that has been changed by four logouts.
+/// Pages in the write-ahead log from which on a commit moves them into the file: 16 MiB. SQLite's default is a
+/// quarter of that, and would move a page of sessions that four logouts have changed four times.
 const CHECKPOINT: i64 = 4_000;
-/// Threads for reading, beside the one that nothing but following the log is done by: whatever takes long, an index stays fresh.
+/// Reading threads, besides the one that only follows the log: a slow read never delays an index.
 const READERS: usize = 2;
 
-/// An SQLite file. Clones share its threads, which end with the last of them.
+/// A store in an SQLite file. Clones share its threads, which end when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     path: Arc<PathBuf>,
-    /// Not there before the file has been checked for damage.
+    /// Unset until the file has been checked for damage.
     writer: Arc<OnceLock<Worker>>,
     checked: watch::Receiver<Option<Result<(), Error>>>,
     readers: Worker,
@@ -91,36 +93,37 @@ pub struct Sqlite {
     searches: Arc<Searches>,
     file: Arc<File>,
     witness: Witness,
-    /// Goes up with every append of this process, so that readers here need not poll for it.
+    /// Incremented by every append of this process, so that its readers need not poll for them.
     appended: watch::Sender<u64>,
     /// Whether a write has failed since the store was last known to be writable.
     write_failed: Arc<AtomicBool>,
-    /// Where the next step of pruning starts to look, and where the next step of forgetting sessions does.
+    /// Where the next step of pruning and the next step of deleting expired sessions start.
     pruned_up_to: Arc<AtomicI64>,
     forgotten_up_to: Arc<Mutex<(String, String)>>,
 }
 
 impl Sqlite {
-    /// Opens the file, or makes it (readable by its owner only), and brings its tables up to date. It must be a path: SQLite's other
-    /// names (`:memory:`, `file:…`) are refused. For a store in memory there is [`Memory`](adieu::store::Memory).
+    /// Opens the file, or creates it (readable by its owner only), and migrates its tables. `path` must be a path:
+    /// SQLite's other names (`:memory:`, `file:…`) are rejected. [`Memory`](adieu::store::Memory) is a store in
+    /// memory.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] when that is no path.
-    /// [`Error::IncompatibleStore`] when it is damaged, another program's, or of a newer version: it is then left as it is.
-    /// [`Error::Unavailable`] when it can't be opened.
+    /// [`Error::InvalidSetting`] if `path` is not a path. [`Error::IncompatibleStore`] if the file is damaged,
+    /// belongs to another program, or was written by a newer version; it is left unchanged. [`Error::Unavailable`] if
+    /// the file cannot be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let store = Self::open_while_checking(path).await?;
         store.checked().await?;
         Ok(store)
     }
 
-    /// Opens the file like [`Sqlite::open`], but returns while its pages are still being checked for damage, so that the
-    /// log can be read meanwhile. Until that is done nothing is written, and a read of the log does not come to its
-    /// end: no [`Follower`](adieu::revocation::Follower) is ready. To be followed by [`Sqlite::checked`] before anything
-    /// that was read is acted upon.
+    /// Opens the file like [`Sqlite::open`], but returns while its pages are still being checked for damage, so that
+    /// the log can be read meanwhile. Until the check is done, nothing is written and a read does not reach the end
+    /// of the log, so no [`Follower`](adieu::revocation::Follower) becomes ready. Call [`Sqlite::checked`] before
+    /// acting on anything that was read.
     ///
     /// # Errors
-    /// As [`Sqlite::open`], but for damage that only the check finds.
+    /// See [`Sqlite::open`]. Damage that only the check finds is reported by [`Sqlite::checked`].
     #[doc(hidden)]
     pub async fn open_while_checking(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
@@ -172,7 +175,7 @@ impl Sqlite {
                 let outcome = outcome.and_then(|()| {
                     let connection = connect(&path).map_err(Error::unavailable)?;
                     sound.store(true, Ordering::Release);
-                    // This thread alone sets it, once.
+                    // Only this thread sets it, once.
                     let _ =
                         writer.set(Worker::start("adieu-writer", &file, vec![connection], Mode::GroupCommit(witness))?);
                     Ok(())
@@ -197,11 +200,11 @@ impl Sqlite {
         })
     }
 
-    /// Returns when the file has been checked for damage.
+    /// Waits until the file has been checked for damage.
     ///
     /// # Errors
-    /// [`Error::IncompatibleStore`] when it is damaged: it is left as it is. [`Error::Unavailable`] when it could not be opened for
-    /// writing.
+    /// [`Error::IncompatibleStore`] if the file is damaged; it is left unchanged. [`Error::Unavailable`] if it could
+    /// not be opened for writing.
     #[doc(hidden)]
     pub async fn checked(&self) -> Result<(), Error> {
         match self.checked.clone().wait_for(Option::is_some).await.as_deref() {
@@ -210,17 +213,18 @@ impl Sqlite {
         }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Runs an operation that writes, together with whatever else is queued, and returns when all of it is durable.
-    /// It may be run more than once, in a transaction that was rolled back before, and must do nothing else.
+    /// Runs an operation that writes, together with others in the queue, and returns when all of them are durable.
+    /// The operation may run more than once, after a rollback, and must have no other side effect.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it failed or could not be made durable. It may then have been written or not.
+    /// [`Error::Unavailable`] if the operation failed or could not be made durable. Its writes may then have happened
+    /// or not.
     #[doc(hidden)]
     pub async fn transact<T, F>(&self, operation: F) -> Result<T, Error>
     where
@@ -234,7 +238,7 @@ impl Sqlite {
                 self.writer.get().ok_or_else(|| Error::unavailable("the store's thread has ended"))?
             }
         };
-        // That the queue is full says nothing of the file.
+        // A full queue says nothing about the file.
         let outcome = writer.queue(operation)?.await;
         if outcome.is_err() {
             self.write_failed.store(true, Ordering::Relaxed);
@@ -242,10 +246,10 @@ impl Sqlite {
         outcome
     }
 
-    /// Runs an operation that only reads, on what has been committed.
+    /// Runs an operation that only reads, on the committed state.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it failed.
+    /// [`Error::Unavailable`] if the operation failed.
     #[doc(hidden)]
     pub async fn query<T, F>(&self, operation: F) -> Result<T, Error>
     where
@@ -257,7 +261,7 @@ impl Sqlite {
         Ok(output)
     }
 
-    /// As [`Sqlite::query`], for following the log.
+    /// Like [`Sqlite::query`], on the thread that follows the log.
     async fn follow<T, F>(&self, operation: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -268,13 +272,13 @@ impl Sqlite {
         Ok(output)
     }
 
-    /// Makes sure that the store can be read, and, if a write has failed, that it can be written again.
+    /// Checks that the store can be read and, if a write has failed, that it can be written again.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it can't.
+    /// [`Error::Unavailable`] if it cannot.
     pub async fn check(&self) -> Result<(), Error> {
         const READ: &str = "SELECT log_id FROM revocation_log_state";
-        // Something must change, or SQLite writes nothing.
+        // An update must change something, or SQLite writes nothing.
         const WRITE: &str = "UPDATE revocation_log_state SET probes = probes + 1";
         self.query(|connection| connection.query_row(READ, [], |_| Ok(()))).await?;
         if self.write_failed.load(Ordering::Relaxed) {
@@ -284,16 +288,16 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Moves what is in the write-ahead log into the file, so that the file alone is the whole store; to be called before
-    /// the end. Waits for readers that are under way.
+    /// Moves the write-ahead log into the file, so that the file alone holds the whole store. Call it before the
+    /// process ends. It waits for running reads.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when that failed: nothing is lost, the write-ahead log is then part of the store.
+    /// [`Error::Unavailable`] if it failed: nothing is lost, and the write-ahead log remains part of the store.
     #[doc(hidden)]
     pub async fn checkpoint(&self) -> Result<(), Error> {
         self.file.check_writable()?;
         let path = Arc::clone(&self.path);
-        // By a reader, since the writer's operations are in a transaction.
+        // By a reading thread, since operations of the writer run in a transaction.
         self.query(move |connection| {
             WriteAheadLog::check_all(&path, connection).map_err(|error| rows::invalid(format!("{error:?}")))?;
             connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -301,15 +305,15 @@ impl Sqlite {
         .await
     }
 
-    /// Brings an application's own tables in this file up to date: runs those `steps` that have not been run under
-    /// this `component` name, all in one transaction.
+    /// Migrates the tables that an application keeps in this file. The `steps` of a `component` that have not run yet
+    /// run in one transaction.
     ///
     /// # Errors
-    /// [`Error::IncompatibleStore`] when a newer version of the component has written here, [`Error::Unavailable`] when a step
-    /// failed.
+    /// [`Error::IncompatibleStore`] if a newer version of the component has migrated the tables.
+    /// [`Error::Unavailable`] if a step failed.
     #[doc(hidden)]
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
-        // Mostly there is nothing to do, which needs no write.
+        // Usually there is nothing to migrate, which needs no write.
         if self.query(move |connection| schema::component_version(connection, component)).await? == steps.len() {
             return Ok(());
         }
@@ -334,16 +338,16 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -CACHE)?;
-    // The writer moves the log into the file itself, once it has looked at it.
+    // The writer moves the log into the file itself, after checking it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // Otherwise SQLite looks at what is bound to a LIMIT, and compiles the statement again whenever it is bound anew.
+    // Otherwise SQLite inspects the value bound to a `LIMIT`, and compiles the statement again for each new value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// A new file gets its write-ahead log by a change of its header, for which SQLite does not always wait when another process
-/// is making the same change.
+/// Switches a new file to a write-ahead log. This changes its header, for which SQLite does not always wait while
+/// another process makes the same change.
 fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     let mut tries = 0;
     loop {
@@ -359,19 +363,19 @@ fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Does not write, not even what SQLite would when a file is closed by the last who has it open, as long as the file has
-/// not been found sound: see [`Mode::Read`].
+/// Opens a connection that never writes until the file has been found undamaged, not even as the last connection to
+/// close: see [`Mode::Read`].
 fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 
-/// SQLite's own way sleeps up to a tenth of a second between looks, and would hardly ever find the gap between two
-/// commits of a busy process.
+/// Waits for another process to finish writing. SQLite's own busy handler sleeps up to 100 ms between checks, and
+/// would rarely find the gap between two commits of a busy process.
 fn wait_for_another_process(tries: i32) -> bool {
     thread_local! {
-        /// Since when this thread waits. A pause takes longer than it is meant to, so their number says little.
+        /// When this thread began to wait. Pauses take longer than requested, so their number is no measure.
         static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
     }
     let now = Instant::now();
@@ -384,8 +388,8 @@ fn wait_for_another_process(tries: i32) -> bool {
     goes_on
 }
 
-/// Makes the file before SQLite does, since that would make it readable by whoever the umask lets; its -wal and -shm
-/// get the same mode.
+/// Creates the file before SQLite does, which would use the permissions of the umask. Its `-wal` and `-shm` files get
+/// the same mode.
 fn make_private(path: &Path) -> Result<(), Error> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -398,7 +402,7 @@ fn make_private(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// SQLite has no unsigned integers; a [`Timestamp`] never needs the last bit.
+/// Converts a time. SQLite has no unsigned integers; a [`Timestamp`] never needs the last bit.
 fn from_time(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_unix()).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,7 @@ use adieu::{
     time::Timestamp,
 };
 
-/// Entries one step of pruning removes: less than a millisecond of the writer's time.
+/// Entries that one step of pruning removes: less than a millisecond of the writer's time.
 const PRUNE_STEP: usize = 256;
 /// How a reader waits for entries: only appends of this process notify it.
 const POLLING: Polling = Polling { interval: Duration::from_millis(100), burst: Duration::from_millis(2) };
@@ -38,7 +38,7 @@ impl RevocationLog for Sqlite {
         let read = || async {
             let page = self.read_now(after).await?;
             if page.complete {
-                // Nobody may take an index for complete that comes from a damaged file.
+                // An index from a damaged file must not count as complete.
                 self.checked().await?;
             }
             Ok(page)
@@ -47,7 +47,7 @@ impl RevocationLog for Sqlite {
     }
 
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error> {
-        // The last entry stays for its position; once the mark has passed it, it is hidden and needs no more attention.
+        // The last entry stays for its position. Once the mark has passed it, it is hidden and needs no more work.
         const LAPSED: &str = "SELECT position FROM revocation WHERE position > $1 AND lapses_at <= $2 \
                               AND (position < (SELECT max(position) FROM revocation) \
                                    OR lapses_at > (SELECT pruned_through FROM revocation_log_state)) \
@@ -56,7 +56,7 @@ impl RevocationLog for Sqlite {
             "DELETE FROM revocation WHERE position = $1 AND position < (SELECT max(position) FROM revocation)";
         const MARK: &str = "UPDATE revocation_log_state SET pruned_through = $1 WHERE pruned_through < $1";
 
-        // Looking is the readers' work, so that the writer is never held up by what stays.
+        // Readers search, so that entries that stay never delay the writer.
         let start = self.pruned_up_to.load(Ordering::Relaxed);
         let lapsed = self
             .query(move |connection| {
@@ -84,7 +84,7 @@ impl RevocationLog for Sqlite {
 }
 
 impl Sqlite {
-    /// Tells readers of this process that there is something new.
+    /// Notifies readers of this process of new entries.
     pub(super) fn wake_readers(&self) {
         self.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
     }
@@ -94,7 +94,7 @@ impl Sqlite {
         let anchor = mark.as_ref().map_or(Position::START, |mark| mark.anchor());
         let (page, found) = self
             .follow(move |connection| {
-                // One transaction, so that the head, the mark and the entries are of one moment.
+                // One transaction, so that the head, the mark and the entries are consistent.
                 let snapshot = connection.unchecked_transaction()?;
                 let found = rows::state(&snapshot, anchor)?;
                 let start = after.as_ref().filter(|cursor| cursor.log == found.log && cursor.position <= found.head);

@@ -1,4 +1,4 @@
-//! What an SQLite file says when a copy of it may have been put in its place.
+//! Detects that an older copy has replaced the file.
 
 use std::sync::Arc;
 

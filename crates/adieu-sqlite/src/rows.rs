@@ -1,4 +1,4 @@
-//! The rows of the tables: what is read and written within the caller's transaction.
+//! Reads and writes rows of the tables, within the caller's transaction.
 
 use std::collections::HashMap;
 
@@ -14,10 +14,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
 
 use super::{from_time, to_time};
 
-/// Entries of one page of the log: enough to hide the cost of a call, few enough to keep memory flat while a million are read.
+/// Entries per page of the log: enough to hide the cost of a call, few enough to keep memory flat while a million are
+/// read.
 const PAGE: usize = 2_048;
 
-/// Parameters of one statement.
+/// Maximum number of parameters in one statement.
 const MAX_PARAMETERS: usize = 500;
 
 /// Every column, in the order in which [`session`] reads them and [`put`] writes them.
@@ -28,18 +29,18 @@ macro_rules! columns {
     };
 }
 
-/// Each a range of the primary key.
+/// Statements that list sessions: each reads a range of the primary key.
 pub(super) const LIST_OF_SUBJECT: &str =
     concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3");
 pub(super) const LIST: &str =
     concat!("SELECT ", columns!(), " FROM session WHERE (subject, id) > ($1, $2) ORDER BY subject, id LIMIT $3");
 
-/// Appends within the caller's transaction.
+/// Appends a revocation within the caller's transaction.
 pub(super) fn insert(connection: &Connection, revocation: &Revocation) -> rusqlite::Result<()> {
     insert_at(connection, None, revocation)
 }
 
-/// The same at a position that is greater than the last, if one is given.
+/// Like [`insert`], at a position greater than the last one if `position` is set.
 pub(super) fn insert_at(
     connection: &Connection,
     position: Option<Position>,
@@ -59,13 +60,13 @@ pub(super) fn insert_at(
     Ok(())
 }
 
-/// The entry at a position, also one that has lapsed.
+/// Returns the entry at a position, even if it has lapsed.
 pub(super) fn entry_at(connection: &Connection, position: Position) -> rusqlite::Result<Option<Revocation>> {
     const ENTRY: &str = "SELECT position, kind, issuer, id, moment, lapses_at FROM revocation WHERE position = $1";
     connection.prepare_cached(ENTRY)?.query_row([from_position(position)], |row| entry(row, &mut None)).optional()
 }
 
-/// The last position that was ever given: pruning leaves the last entry where it is.
+/// Returns the last position that was ever assigned: pruning keeps the last entry.
 pub(super) fn head(connection: &Connection) -> rusqlite::Result<Position> {
     const HEAD: &str = "SELECT coalesce(max(position), 0) FROM revocation";
     connection.prepare_cached(HEAD)?.query_row([], |row| row.get(0)).map(to_position)
@@ -79,8 +80,8 @@ pub(super) fn from_position(position: Position) -> i64 {
     i64::try_from(position.get()).unwrap_or(i64::MAX)
 }
 
-/// One page of entries, without the last of the log if it was kept though it had lapsed; and where the page ends, if it is
-/// full and there may be more.
+/// Returns one page of entries, without the log's last entry if it has lapsed. Also returns where the page ends, if
+/// it is full and there may be more.
 pub(super) fn entries(
     connection: &Connection,
     after: Position,
@@ -101,7 +102,8 @@ pub(super) fn entries(
     Ok((entries, None))
 }
 
-/// A start reads a million of these. Neighbours mostly have the same issuer: `previous` saves taking in its text again.
+/// Decodes an entry. A start decodes a million of these, and neighbours mostly have the same issuer: `previous` saves
+/// parsing it again.
 pub(super) fn entry(row: &Row<'_>, previous: &mut Option<Issuer>) -> rusqlite::Result<Revocation> {
     let time = |column| match row.get_ref(column)? {
         ValueRef::Integer(seconds) => Ok(to_time(seconds)),
@@ -130,7 +132,7 @@ pub(super) fn invalid(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, cause.into())
 }
 
-/// What the log is like, and the entry at a position, in the caller's transaction.
+/// Returns the state of the log and the entry at a position, within the caller's transaction.
 pub(super) fn state(connection: &Connection, at: Position) -> rusqlite::Result<LogState> {
     const STATE: &str = "SELECT log_id, pruned_through, restored_at FROM revocation_log_state";
     let (log, pruned_through, restored_at) = connection.prepare_cached(STATE)?.query_row([], |row| {
@@ -165,7 +167,7 @@ pub(super) fn oldest(connection: &Connection) -> rusqlite::Result<Option<Session
     connection.query_row(OLDEST, [], session).optional()
 }
 
-/// The sessions with these ids. Looks through all there are.
+/// Returns the sessions with these ids, by reading all sessions.
 pub(super) fn with_ids(connection: &Connection, ids: &[SessionId]) -> rusqlite::Result<HashMap<SessionId, Session>> {
     let mut found = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(MAX_PARAMETERS) {
@@ -186,7 +188,7 @@ pub(super) fn exists(connection: &Connection, id: &SessionId, subject: &Subject)
     connection.prepare_cached(EXISTS)?.exists([subject.as_str(), id.as_str()])
 }
 
-/// Writes a session down, in place of what was there.
+/// Writes a session, replacing an existing one.
 pub(super) fn put(connection: &Connection, session: &Session) -> rusqlite::Result<()> {
     const PUT: &str = concat!(
         "INSERT INTO session (",
@@ -216,14 +218,14 @@ pub(super) fn put(connection: &Connection, session: &Session) -> rusqlite::Resul
     Ok(())
 }
 
-/// Removes sessions and gives what they were.
+/// Removes sessions and returns them as they were.
 pub(super) fn delete(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<Session>> {
     let (condition, parameters) = match selection {
         Selection::One(id) => ("WHERE id = $1", vec![id.as_str()]),
         Selection::Owned(id, subject) => return Ok(Vec::from_iter(delete_one(connection, id, subject)?)),
         Selection::OfSubject(subject) => ("WHERE subject = $1", vec![subject.as_str()]),
         Selection::Others(subject, id) => ("WHERE subject = $1 AND id <> $2", vec![subject.as_str(), id.as_str()]),
-        // The first step.
+        // The first of several steps.
         Selection::All { .. } => return remove_some(connection, &Default::default()),
         Selection::Nothing => return Ok(vec![]),
     };
@@ -233,7 +235,7 @@ pub(super) fn delete(connection: &Connection, selection: &Selection) -> rusqlite
         .collect()
 }
 
-/// Removes some of all there are, those that come next, and gives what they were.
+/// Removes the next sessions after a key, in order, and returns them as they were.
 pub(super) fn remove_some(connection: &Connection, (subject, id): &(String, String)) -> rusqlite::Result<Vec<Session>> {
     const REMOVE: &str = "DELETE FROM session WHERE (subject, id) > ($1, $2) AND (subject, id) <= ($3, $4)";
     let mut list = connection.prepare_cached(LIST)?;
@@ -246,7 +248,8 @@ pub(super) fn remove_some(connection: &Connection, (subject, id): &(String, Stri
     Ok(step)
 }
 
-/// In two statements: what `DELETE … RETURNING` returns lies in a table of its own first, which costs more than the second.
+/// Removes a session and returns it as it was. Uses two statements: SQLite first copies the result of `DELETE …
+/// RETURNING` into a table, which costs more than a second statement.
 pub(super) fn delete_one(
     connection: &Connection,
     id: &SessionId,
@@ -269,7 +272,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         created_at: time(2)?,
         last_seen_at: time(3)?,
         origin: Origin {
-            // An address that can't be read is one that can't be shown: no reason to lose the session.
+            // A session with an address that cannot be parsed is kept, without the address.
             address: row.get::<_, Option<String>>(4)?.and_then(|text| text.parse().ok()),
             user_agent: row.get(5)?,
         },

@@ -1,4 +1,4 @@
-//! The tables, and whether a file is one of ours at all.
+//! The tables, and checks that a file belongs to this program.
 
 use std::{fs, path::Path};
 
@@ -9,27 +9,27 @@ use adieu::{Error, revocation::LogId};
 /// Written into the header of the file (`PRAGMA application_id`): "ADIE".
 const APPLICATION_ID: i64 = 0x4144_4945;
 
-/// Bytes of every SQLite file that has anything in it.
+/// The length of the smallest SQLite file that is not empty, in bytes.
 const HEADER: u64 = 100;
 
-/// One step a version; a file is brought from its `user_version` to the last.
+/// One step per version: a file is migrated from its `user_version` to the last.
 const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
-/// What there is to do with a file before it can be used.
+/// The state of a file before it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is not there, or nothing is in it.
+    /// The file does not exist or is empty.
     New,
-    /// It is ours, but opening it would change it: it has an older schema, or no write-ahead log.
+    /// The file belongs to this program, but opening it changes it: it has an older schema, or no write-ahead log.
     Older,
-    /// Nothing.
+    /// The file is up to date.
     Current,
 }
 
-/// Finds out whose a file is, if there is one, and writes nothing to it.
+/// Checks whether a file exists and belongs to this program, without writing to it.
 pub(super) fn identify(path: &Path) -> Result<State, Error> {
     let length = match fs::metadata(path) {
-        // It was made, and then the program was killed before SQLite wrote to it.
+        // The process that created it was killed before SQLite wrote to it.
         Ok(metadata) if metadata.is_file() && metadata.len() == 0 => return Ok(State::New),
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(State::New),
@@ -40,16 +40,16 @@ pub(super) fn identify(path: &Path) -> Result<State, Error> {
     };
     match main_file(path).and_then(|connection| Contents::read(&connection)) {
         Ok(contents) if contents.is_of_another_program() => return Err(foreign("is another program's database")),
-        // SQLite itself would write over a file of one byte.
+        // SQLite itself would overwrite a file of one byte.
         Ok(_) if length < HEADER => return Err(foreign("is not an SQLite database")),
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::NotADatabase => {
             return Err(foreign("is not an SQLite database"));
         }
-        // What looks damaged may be a file that another process is writing its log into.
+        // A file that looks damaged may be one that another process is moving its log into.
         _ => {}
     }
     match inspect(path) {
-        // The program was killed before its first transaction, which makes the tables and sets both numbers.
+        // The process was killed before its first transaction, which creates the tables and sets both numbers.
         Ok(Contents { application: 0, version: 0, tables: 0, .. }) => Ok(State::New),
         Ok(Contents { application: APPLICATION_ID, version, .. }) if version > MIGRATIONS.len() => {
             Err(foreign(&format!("was written by a newer version of adieu (schema {version})")))
@@ -62,7 +62,7 @@ pub(super) fn identify(path: &Path) -> Result<State, Error> {
     }
 }
 
-/// Whether the pages of a file hang together. Reads every one: about a tenth of a second for 100 MB.
+/// Checks the pages of a file for damage. Reads every page: about 0.1 s for 100 MB.
 pub(super) fn check_pages(path: &Path) -> Result<(), Error> {
     let found = look_at(path)
         .and_then(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));
@@ -96,18 +96,18 @@ fn why(path: &Path, error: &rusqlite::Error) -> Error {
     }
 }
 
-/// What a file says of itself.
+/// The numbers in the header of a file.
 struct Contents {
     application: i64,
     version: usize,
     tables: usize,
-    /// Whether it is written by way of a write-ahead log.
+    /// Whether it has a write-ahead log.
     has_log: bool,
 }
 
 impl Contents {
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        // Of one moment: another process may be making the tables just now.
+        // One snapshot: another process may be creating the tables.
         let connection = connection.unchecked_transaction()?;
         let number = |query| connection.query_row(query, [], |row| row.get(0));
         Ok(Self {
@@ -127,12 +127,13 @@ impl Contents {
     }
 }
 
-/// Without the write-ahead log, where what was written last may still be: it proves that a file is another program's,
-/// never that it is ours. Asked first, because to read the log SQLite leaves files of its own beside the database.
+/// Opens the file without its write-ahead log, which may hold the latest writes: the result can show that a file
+/// belongs to another program, never that it belongs to this one. It is checked first, because reading the log makes
+/// SQLite leave files of its own beside the database.
 ///
-/// Through SQLite all the same: to open and close the file by other means would drop the locks that every other store of
-/// this process has on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2). An `immutable` connection takes no lock and,
-/// like all of SQLite's, closes its descriptor only when no other connection has one.
+/// It still goes through SQLite: opening and closing the file by other means would drop the locks that every other
+/// store of this process has on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2). An `immutable` connection takes
+/// no lock and, like any SQLite connection, closes its descriptor only if no other connection uses the file.
 fn main_file(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_encoded_bytes() {
@@ -146,7 +147,8 @@ fn main_file(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(uri, flags)
 }
 
-/// Whether a file of this length has all the pages that it says it has, as far as its write-ahead log has been moved into it.
+/// Returns whether a file of this length has all pages that its header counts, as far as the write-ahead log has been
+/// moved into it.
 pub(super) fn is_whole(path: &Path, length: u64) -> bool {
     let pages = |connection: &Connection| -> rusqlite::Result<u64> {
         let number = |query| connection.query_row(query, [], |row| row.get::<_, u64>(0));
@@ -155,17 +157,17 @@ pub(super) fn is_whole(path: &Path, length: u64) -> bool {
     main_file(path).and_then(|connection| pages(&connection)).is_ok_and(|bytes| bytes > 0 && bytes <= length)
 }
 
-/// What the file says of itself, the write-ahead log included.
+/// Reads the header of the file, including its write-ahead log.
 fn inspect(path: &Path) -> rusqlite::Result<Contents> {
     Contents::read(&look_at(path)?)
 }
 
-/// A connection that can't write, and therefore does not take in the write-ahead log when it closes either.
+/// Opens a connection that cannot write, and so leaves the write-ahead log in place when it closes.
 fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
-/// Brings the tables to this version, in one transaction; several processes may do so at once.
+/// Migrates the tables to this version, in one transaction. Several processes may do so at the same time.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -186,13 +188,13 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// How many steps of a component have been run.
+/// Returns how many steps of a component have run.
 pub(super) fn component_version(connection: &Connection, component: &str) -> rusqlite::Result<usize> {
     const VERSION: &str = "SELECT version FROM component WHERE name = $1";
     Ok(connection.query_row(VERSION, [component], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-/// Brings one component's tables to the last of `steps`; the version that is there when it is newer than that.
+/// Migrates the tables of a component to the last of `steps`. Returns the version found if it is newer than that.
 pub(super) fn migrate_component(
     connection: &Connection,
     component: &str,

@@ -14,7 +14,7 @@ use adieu::{
     time::Timestamp,
 };
 
-/// Sessions that one step of tidying up removes.
+/// Expired sessions that one step deletes.
 const FORGET_STEP: usize = 256;
 
 #[async_trait]
@@ -124,7 +124,7 @@ impl SessionStore for Sqlite {
         const FORGET: &str = "DELETE FROM session WHERE subject = $1 AND id = $2 \
                               AND max(refresh_expires_at, access_expires_at) < $3";
 
-        // As with the log: looking is the readers' work, and each step goes on where the last one ended.
+        // As in pruning the log: readers search, and each step starts where the last one ended.
         let (subject, id) = self.forgotten_up_to().clone();
         let expired = self
             .query(move |connection| {
@@ -153,13 +153,13 @@ impl SessionStore for Sqlite {
 }
 
 impl Sqlite {
-    /// Looks through all sessions, for these.
+    /// Finds these sessions by reading all sessions.
     async fn search(&self, ids: Vec<SessionId>) -> Result<Found, Error> {
         let search = async |ids: Vec<SessionId>| self.query(move |connection| rows::with_ids(connection, &ids)).await;
         self.searches.find(ids, search).await
     }
 
-    /// Goes on with ending all there are, after the first step. From the beginning again, where nothing is left of that step.
+    /// Ends the remaining sessions after the first step, in steps from the beginning, where no session is left.
     pub(super) async fn end_the_rest(&self, ending: &EndSessions, ended: &mut Ended) -> Result<(), Error> {
         let mut from = <(String, String)>::default();
         loop {
@@ -185,7 +185,7 @@ impl Sqlite {
 
 fn end(connection: &Connection, ending: &EndSessions) -> rusqlite::Result<Option<Ended>> {
     let sessions = match &ending.only_if {
-        // To remove it is to find out whether it is there.
+        // Removing the session also checks that it exists.
         Some((id, subject)) if ending.selection == Selection::Owned(id.clone(), subject.clone()) => {
             let Some(session) = rows::delete_one(connection, id, subject)? else { return Ok(None) };
             vec![session]
