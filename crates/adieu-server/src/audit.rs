@@ -1,15 +1,16 @@
-//! What an auditor wants to know: who came and went, who could not come in, and who changed what of whom.
+//! Audit events: logins and logouts, failed logins, and changes to accounts, clients, keys and revocations.
 //!
-//! 1. Each is one line of the log, at [`AUDIT_LOG_TARGET`], once it is done and durable. Its `event` is one of
-//!    [`Event`]'s names; the other fields are ids and an address. With the setting `audit_log` it is a line of that file as well,
-//!    and there alone when it was done on the command line ([`Trail`]).
-//! 2. No token, password or name is in it. A name that nobody has might be a password in the wrong field, so a failed
-//!    login is written with the id of its account, or with none.
+//! 1. Each event is one line of the log, at [`AUDIT_LOG_TARGET`], once the action is done and durable. Its `event` is
+//!    one of [`Event`]'s names; the other fields are ids and an address. With the setting `audit_log`, it is also a
+//!    line of that file; an event of the command line is in that file only ([`Trail`]).
+//! 2. No event has a token, password or name. An unknown name might be a password in the wrong field, so a failed
+//!    login is recorded with the id of its account, or without one.
 //!
-//! What the core finds out it writes at the same target: that a refresh token was used again (`refresh_reused`), that a backup
-//! was put back and that this was accepted (`backup_put_back`, `restore_accepted`), and what becomes of the signing keys
-//! (`key_added`, `key_removed`, and `key_signs` when one begins to sign). Clients and keys are added and removed on the command
-//! line alone: a server writes that down too when it finds out, clients within a second, keys within `max_staleness`.
+//! The core records its events at the same target: a reused refresh token (`refresh_reused`), a restored backup and
+//! its acceptance (`backup_put_back`, `restore_accepted`), and changes of the signing keys (`key_added`,
+//! `key_removed`, and `key_signs` when a key begins to sign). Clients and keys are added and removed on the command
+//! line only; a server records that too when it detects the change: clients within a second, keys within
+//! `max_staleness`.
 
 mod trail;
 
@@ -25,7 +26,7 @@ use crate::client_name::ClientName;
 /// The target of these lines.
 pub const AUDIT_LOG_TARGET: &str = "adieu::audit";
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A user logged in.
@@ -36,36 +37,36 @@ pub enum Event {
     Logout,
     /// A user changed its password.
     PasswordChanged,
-    /// There is a new user.
+    /// A user was added.
     AccountAdded,
-    /// A user can't log in any more.
+    /// A user was disabled and can no longer log in.
     AccountDisabled,
-    /// A user can log in again.
+    /// A user was enabled and can log in again.
     AccountEnabled,
-    /// A user is gone.
+    /// A user was deleted.
     AccountDeleted,
-    /// Sessions were ended by their ids or their user, not with a token of theirs.
+    /// Sessions were ended by their ids or their user, not with one of their tokens.
     SessionsEnded,
     /// An administrator or a client revoked something.
     Revoked,
-    /// There is a new client.
+    /// A client was added.
     ClientAdded,
-    /// What a client may revoke has changed.
+    /// The limits of a client changed.
     ClientChanged,
-    /// A client is gone, and cut off.
+    /// A client was removed and is rejected.
     ClientRemoved,
-    /// There is a new signing key.
+    /// A signing key was added.
     KeyAdded,
-    /// What a signing key has signed is refused.
+    /// A signing key was removed, and its tokens are rejected.
     KeyRemoved,
-    /// That a backup was put back is known, and told no more.
+    /// The operator accepted that a backup was restored.
     RestoreAccepted,
-    /// Everything of a store is in another as well.
+    /// A store was copied into another.
     StoreCopied,
 }
 
 impl Event {
-    /// The name in the log.
+    /// Returns the name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -90,39 +91,39 @@ impl Event {
     }
 }
 
-/// One line, as far as it is known.
+/// The fields of an event. Unknown ones are empty.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
-    /// Whom it happened to.
+    /// The user concerned.
     pub subject: Option<Subject>,
-    /// The session that it happened to, or that it was done with when it is the user's own doing.
+    /// The session concerned, or the one that the user acted with.
     pub session: Option<SessionId>,
-    /// The token that it happened to.
+    /// The token concerned.
     pub token_id: Option<TokenId>,
-    /// Who did it, when that is not plain.
+    /// The user who acted, unless that is clear from the event.
     pub by: Option<Subject>,
-    /// The client that did it, or that it happened to.
+    /// The client that acted, or the client concerned.
     pub client: Option<ClientName>,
-    /// The id of the signing key that it happened to.
+    /// The id of the signing key concerned.
     pub key: Option<String>,
-    /// The store that was copied, and the one that it was copied into; without passwords.
+    /// The source and the target of a copy, without passwords.
     pub copied: Option<(String, String)>,
-    /// Who issued what it happened to, whenever that is another than this server: the same id means somebody else there.
+    /// The issuer of the subject, session or token, if it is not this server: the same id is another user there.
     pub issuer: Option<Issuer>,
-    /// How far it went: the scope of a logout, or what was revoked.
+    /// The scope of a logout, or the target of a revocation.
     pub scope: Option<&'static str>,
-    /// How many sessions ended by it.
+    /// The number of sessions that ended.
     pub sessions_ended: Option<usize>,
 }
 
 impl Entry {
-    /// Of a subject.
+    /// Returns an entry for a subject.
     #[must_use]
     pub fn of(subject: &Subject) -> Self {
         Self { subject: Some(subject.clone()), ..Self::default() }
     }
 
-    /// Of the subject, session and issuer of a token with these claims. The issuer is left out if it is this server.
+    /// Returns an entry with the subject, session and issuer of a token. The issuer is left out if it is this server.
     #[must_use]
     pub fn of_claims(claims: &Claims, own: &Issuer) -> Self {
         Self {
@@ -134,13 +135,14 @@ impl Entry {
         }
     }
 
-    /// Writes it down, with where it was done from, if that is known, and returns when it is durable.
+    /// Records the event with the address it was requested from, if known, and returns when it is durable.
     pub async fn record(&self, event: Event, address: impl Into<Option<IpAddr>>) {
         self.note(event, address);
         durable().await;
     }
 
-    /// Like [`Entry::record`], but returns before it is durable: for several lines in a row, and for what nobody waits for.
+    /// Like [`Entry::record`], but returns before the event is durable: for several events in a row, and for those
+    /// that no request waits for.
     pub fn note(&self, event: Event, address: impl Into<Option<IpAddr>>) {
         tracing::info!(
             target: AUDIT_LOG_TARGET,
@@ -161,7 +163,7 @@ impl Entry {
     }
 }
 
-/// The name of a scope in the log, which is that in the query.
+/// Returns the name of a scope in the log, which equals its name in the query.
 #[must_use]
 pub const fn scope_name(scope: Scope) -> &'static str {
     match scope {

@@ -1,14 +1,15 @@
-//! Services that may ask this node for more than a stranger may: their names, secrets, and what each may do.
+//! Clients: services with credentials, and what each of them may do.
 //!
-//! 1. A secret is 256 random bits, shown once; the store keeps its SHA-256. That is enough for a text that nobody can
-//!    guess: hashing slowly is for passwords.
-//! 2. Secrets are compared in constant time. What an unknown name, a wrong secret and none at all are answered is the same.
-//! 3. A request is judged by a copy in memory that was read at most [`MAX_AGE`] ago. So a client that was removed is
-//!    cut off by then, whichever process removed it. When the store can't be read, who was a client the last time is one still,
-//!    until it is known to have been removed: what follows this node needs no accounts, and would have to stop otherwise. Nobody
-//!    else is let in, nor turned away as unknown.
-//! 4. Nobody is turned away by a copy that is older than the request, so a client that was added can call at once. Strangers
-//!    who guess make the store be read at most every [`MIN_READ_INTERVAL`].
+//! 1. A secret is 256 random bits, shown once; the store keeps its SHA-256. A fast hash is enough, since the secret
+//!    cannot be guessed; slow hashes are for passwords.
+//! 2. Secrets are compared in constant time. The response is the same for an unknown name, a wrong secret and missing
+//!    credentials.
+//! 3. A request is checked against a copy in memory that was read at most [`MAX_AGE`] ago. A removed client is
+//!    therefore rejected by then, whichever process removed it. If the store cannot be read, known clients are
+//!    accepted until they are known to have been removed: the followers of this node need no accounts, and would
+//!    otherwise have to stop. Other requests are neither accepted nor rejected as unknown; they fail.
+//! 4. A request is never rejected by a copy older than the request, so an added client can call at once. Requests
+//!    with wrong credentials cause at most one read of the store per [`MIN_READ_INTERVAL`].
 
 mod secret;
 mod store;
@@ -44,31 +45,31 @@ use crate::{
     config::{Rate, Settings},
 };
 
-/// How old the copy may be that lets somebody in.
+/// The maximum age of a copy that accepts a client.
 pub const MAX_AGE: Duration = Duration::from_millis(500);
 
-/// How long the store is left alone after it was read.
+/// The minimum time between two reads of the store.
 pub const MIN_READ_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a client that is known waits for a store that does not answer.
+/// How long a known client waits for a store that does not answer.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a client may do.
+/// A permission of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Capability {
     /// Read the feed of revocations.
     Follow,
-    /// Revoke tokens, sessions, and everything of somebody.
+    /// Revoke tokens, sessions, and all tokens of a subject.
     Revoke,
-    /// Ask what a token is worth.
+    /// Introspect tokens.
     Introspect,
 }
 
 impl Capability {
-    /// All there are.
+    /// All capabilities.
     pub const ALL: [Self; 3] = [Self::Follow, Self::Revoke, Self::Introspect];
 
-    /// Its name.
+    /// Returns the name of the capability.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,7 +86,7 @@ impl fmt::Display for Capability {
     }
 }
 
-/// A text that names no [`Capability`].
+/// An error for a text that names no [`Capability`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a client can follow, revoke or introspect")]
 pub struct CapabilityError;
@@ -101,29 +102,30 @@ impl FromStr for Capability {
 /// A service with credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// What it calls itself in its requests.
+    /// The name that it authenticates with.
     pub name: ClientName,
-    /// How its secret is kept.
+    /// The hash of its secret.
     pub secret: SecretHash,
-    /// What it may do, each once, in the order of [`Capability::ALL`].
+    /// Its capabilities, each once, in the order of [`Capability::ALL`].
     pub can: Vec<Capability>,
-    /// What it may revoke, where that is not as the settings have it for all.
+    /// Its limits on revocations, where they differ from the settings.
     pub limits: Limits,
-    /// When it was added.
+    /// When the client was added.
     pub created_at: Timestamp,
 }
 
-/// How much a client may revoke. What is `None` is as the settings have it.
+/// Limits on the revocations of a client. `None` stands for the value in the settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// How many revocations it may append; otherwise `client_revocation_quota`.
+    /// How many revocations it may append; by default `client_revocation_quota`.
     pub quota: Option<Rate>,
-    /// For how long one may be kept; otherwise `client_revocation_horizon`.
+    /// How long its revocations may be kept; by default `client_revocation_horizon`.
     pub horizon: Option<Duration>,
 }
 
 impl Limits {
-    /// The quota of a client with these, and for how long its revocations may be kept.
+    /// Returns the quota of the client and the longest time for which its revocations may be kept, with defaults from
+    /// `settings`.
     #[must_use]
     pub fn or_else(&self, settings: &Settings) -> (Rate, Duration) {
         let Self { quota, horizon } = *self;
@@ -132,36 +134,36 @@ impl Limits {
 }
 
 impl Client {
-    /// A new client and its secret, not yet kept.
+    /// Creates a client and its secret, without storing them.
     ///
     /// # Errors
-    /// When the system has no randomness to give.
+    /// Fails if the system provides no randomness.
     pub fn new(name: ClientName, can: &[Capability], now: Timestamp) -> Result<(Self, Secret), Error> {
         let secret = Secret::random()?;
         let can = Capability::ALL.into_iter().filter(|capability| can.contains(capability)).collect();
         Ok((Self { name, secret: secret.hash(), can, limits: Limits::default(), created_at: now }, secret))
     }
 
-    /// Whether it may do this.
+    /// Returns whether the client has this capability.
     #[must_use]
     pub fn can(&self, capability: Capability) -> bool {
         self.can.contains(&capability)
     }
 }
 
-/// Why nobody was let in.
+/// The reason why a client was not authenticated.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// There is no such client with this secret.
+    /// No client has this name and secret.
     #[error("the client's credentials are wrong")]
     Wrong,
-    /// It is not known whether there is.
+    /// The store could not be read, so the client may exist or not.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// All clients, by a copy of what the store has. Clones share it.
+/// All clients, from a copy of the store in memory. Clones share the copy.
 #[derive(Clone)]
 pub struct Clients(Arc<Shared>);
 
@@ -170,13 +172,13 @@ struct Shared {
     clock: Arc<dyn Clock>,
     copy: ArcSwap<Copy>,
     reading: Mutex<()>,
-    /// Whether the store could not be read the last time.
+    /// Whether the last read of the store failed.
     is_failing: AtomicBool,
 }
 
-/// What the store had at a moment.
+/// The clients in the store at one moment.
 struct Copy {
-    /// Before it was asked; `None` before the first time.
+    /// Taken before the store was read; `None` before the first read.
     asked_at: Option<Moment>,
     clients: BTreeMap<ClientName, Arc<Client>>,
 }
@@ -188,29 +190,29 @@ impl fmt::Debug for Clients {
 }
 
 impl Clients {
-    /// The clients in this store, which is not read yet.
+    /// Returns the clients of this store, without reading it yet.
     #[must_use]
     pub fn new(store: Arc<dyn ClientStore>, clock: Arc<dyn Clock>) -> Self {
         let copy = ArcSwap::from_pointee(Copy { asked_at: None, clients: BTreeMap::new() });
         Self(Arc::new(Shared { store, clock, copy, reading: Mutex::new(()), is_failing: AtomicBool::new(false) }))
     }
 
-    /// Where they are kept.
+    /// Returns the store of the clients.
     #[must_use]
     pub fn store(&self) -> &dyn ClientStore {
         &*self.0.store
     }
 
-    /// All that were there the last time that the store was read.
+    /// Returns the clients as of the last read of the store.
     #[must_use]
     pub fn known(&self) -> Vec<Arc<Client>> {
         self.0.copy.load().clients.values().cloned().collect()
     }
 
-    /// The client with this name and secret.
+    /// Returns the client with this name and secret.
     ///
     /// # Errors
-    /// [`ClientError::Wrong`] when there is none; [`ClientError::Failed`] when that is not known.
+    /// [`ClientError::Wrong`] if there is none; [`ClientError::Failed`] if the store could not be read.
     pub async fn authenticate(&self, name: &str, secret: &str) -> Result<Arc<Client>, ClientError> {
         let arrived_at = self.0.clock.moment();
         let secret = SecretHash::of(secret);
@@ -227,8 +229,8 @@ impl Clients {
         self.0.read_since(arrived_at).await?.find(name, &secret).ok_or(ClientError::Wrong)
     }
 
-    /// Starts to look for changes every now and then, also when no client calls, so that the log tells in time who was
-    /// added and removed; for as long as the answer is kept.
+    /// Starts to read the store regularly, even if no client calls, so that additions and removals are logged soon.
+    /// Ends when the result is dropped.
     #[must_use]
     pub fn start_watching(&self) -> Watching {
         let shared = Arc::clone(&self.0);
@@ -237,7 +239,7 @@ impl Clients {
                 if let Err(error) = shared.read_since(shared.clock.moment()).await {
                     tracing::debug!(error = &error as &dyn std::error::Error, "the clients can't be read");
                 }
-                // Also what is written down without a request, here and by the core.
+                // Also syncs lines that were written without a request, here and by the core.
                 audit::durable().await;
                 sleep(MAX_AGE).await;
             }
@@ -246,7 +248,8 @@ impl Clients {
 }
 
 impl Shared {
-    /// Like [`Shared::read_since`], but none when the store can't be read, which then goes on being tried without a caller.
+    /// Like [`Shared::read_since`], but returns `None` if the store cannot be read in time. The read then continues
+    /// without its caller.
     async fn read_in_time(self: &Arc<Self>, moment: Moment) -> Option<Arc<Copy>> {
         let copy = self.copy.load_full();
         if copy.is_of(moment) {
@@ -258,7 +261,7 @@ impl Shared {
             return read.ok();
         }
         self.is_failing.store(true, Relaxed);
-        // One who tries is enough.
+        // One attempt at a time is enough.
         if self.reading.try_lock().is_ok() {
             let shared = Arc::clone(self);
             tokio::spawn(async move { drop(shared.read_since(shared.clock.moment()).await) });

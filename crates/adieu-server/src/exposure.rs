@@ -1,7 +1,7 @@
-//! What others on the machine or on the way could read or change, because of how things are set up: told once, at the start.
+//! Finds data that others on the machine or on the network could read or change because of the settings. The server
+//! logs these findings once, at the start.
 //!
-//! Nothing of it is an error: a container may have a user of its own, and a network may be a cable. Who did not mean it should
-//! know.
+//! They are warnings, not errors: a container may have a user of its own, and a network may be a cable.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::{config::Settings, high_water, store::store_file};
 
-/// Each, in one sentence without a full stop.
+/// Returns each finding as one sentence without a full stop.
 #[must_use]
 pub fn exposures(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
@@ -32,7 +32,7 @@ pub fn exposures(settings: &Settings) -> Vec<String> {
     found
 }
 
-/// The host of a URL that is not encrypted, if it is another machine.
+/// Returns the host of a URL that is not encrypted, if it is another machine.
 fn plain_host(url: &str) -> Option<String> {
     let uri: axum::http::Uri = url.parse().ok()?;
     let host = uri.host().filter(|_| uri.scheme_str() == Some("http"))?;
@@ -48,14 +48,14 @@ fn readable_files(_: &Settings) -> Vec<String> {
     Vec::new()
 }
 
-/// Who may read a file beside its owner without that being told.
+/// Who may read a file besides its owner without a warning.
 #[cfg(unix)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Readers {
     Nobody,
-    /// Its group, as whoever collects logs.
+    /// Its group, for example for collecting logs.
     Group,
-    /// Everybody, as public keys.
+    /// Everybody, for example for public keys.
     Everybody,
 }
 
@@ -96,8 +96,8 @@ fn readable_files(settings: &Settings) -> Vec<String> {
     found
 }
 
-/// Whether others than its owner can read a file or folder, write to it, or put another in its place; nothing is told of one that is not
-/// there.
+/// Returns a warning if others than its owner can read a file or folder, write to it, or replace it; none if it does
+/// not exist.
 #[cfg(unix)]
 fn exposed(name: &str, path: &Path, readers: Readers) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -133,7 +133,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What belongs to the store: in the data folder everything, and elsewhere the files that SQLite names after it.
+/// Returns the files of the store: in the data folder all files, and elsewhere the files that SQLite names after the
+/// store.
 #[cfg(unix)]
 fn files_of(folder: &Path, store: &Path) -> Vec<PathBuf> {
     let name = store.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -187,7 +188,8 @@ mod tests {
         assert!(found.iter().all(|told| told.contains("login.example") && !told.contains("s3cret")), "{found:?}");
     }
 
-    /// Which of these is told of, with these modes: the folder of the store, the store, a secret, the mark, the audit trail and a public key.
+    /// Lists which of these cause a warning, with these modes: the folder of the store, the store, a secret, the
+    /// mark, the audit trail and a public key.
     #[test]
     fn what_others_than_the_owner_can_read_or_write_is_told() {
         let folder = tempfile::tempdir().unwrap();
@@ -263,7 +265,7 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), data.join("high-water")).unwrap();
         let found = exposures(&settings(&data, &[]));
         assert!(matches!(&found[..], [told] if told.contains("high-water is a symbolic link")), "{found:?}");
-        // Wherever it is.
+        // Anywhere.
         let mark = folder.path().join("mark");
         fs::remove_file(data.join("high-water")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &mark).unwrap();

@@ -1,17 +1,19 @@
-//! The feed: what followers of this node read, how they are known, and waiting until a revocation holds everywhere.
+//! The feed that followers of this node read, the leases by which it knows them, and waiting until a revocation holds
+//! everywhere.
 //!
-//! 1. A [`Hub`] reads the log once for all who follow. Thousands wait on it at the cost of a task each: none of them reads
-//!    the log, and what they are sent is put together once.
-//! 2. What it says of its [age](Answer::age) is never too little, also when it answers from memory.
-//! 3. [`Leases`] know each follower that said who it is, and forget it when it must have begun to refuse.
-//! 4. [`Feed::everywhere`] first waits until what the hub serves includes what was revoked. Whoever asks after that is given
-//!    it, so only then it is judged who follows.
-//! 5. [`Leases::everywhere`] returns when no live follower accepts any more what was revoked before: each has said so, or
-//!    has been silent for so long that it refuses. Never later than the bound, plus what it takes to read the log once.
-//! 6. [`Nodes`] on the same store tell each other how far they are with their index, with what they serve, and with their
-//!    followers, so that 5 is true of those as well, where the store can tell them.
+//! 1. A [`Hub`] reads the log once for all followers. Thousands of waiting followers cost one task each: none of them
+//!    reads the log, and each page is encoded once.
+//! 2. The [age](Answer::age) of an answer is never understated, even if the answer comes from memory.
+//! 3. [`Leases`] keep each follower that has identified itself, until it must have begun to reject tokens.
+//! 4. [`Feed::everywhere`] first waits until the hub serves the revocation. A follower that reads after that receives
+//!    it, so only then does it determine the followers to wait for.
+//! 5. [`Leases::everywhere`] returns when no live follower still accepts the revoked tokens: each has confirmed it,
+//!    or has been silent for so long that it rejects tokens. It takes at most the bound plus one read of the log.
+//! 6. [`Nodes`] on the same store publish the progress of their index, of what they serve, and of their followers, so
+//!    that 5 covers those too.
 //!
-//! Whoever sets a smaller bound has to wait for the old one once, since followers from before the start may have it.
+//! After lowering the bound, the first waits must still use the old one, since followers from before the start may
+//! have it.
 
 mod hub;
 mod lease;
@@ -44,27 +46,28 @@ pub use nodes::{Joining, Nodes};
 
 use lease::later;
 
-/// How many requests of one client may wait at once.
+/// How many requests of one client may wait at the same time.
 const MAX_WAITING: usize = 5_000;
 
-/// The longest that one read of the log waits: as often is the log's engine asked whether it is still there.
+/// The longest wait of one read of the log, and so the longest time between two checks that the engine of the log
+/// still works.
 const MAX_READ: Duration = Duration::from_millis(100);
 
-/// Of a page with more entries than this the bytes are made once for many followers, whose ages are rounded up together.
+/// A page with more entries than this is encoded once for many followers, whose ages are rounded up together.
 const LARGE: usize = 4;
 const COARSE_AGE: Duration = Duration::from_millis(20);
 
-/// A form in which a page is sent.
+/// The encoding of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// For everybody.
+    /// For all followers.
     Json,
     /// For large snapshots.
     Binary,
 }
 
 impl Form {
-    /// Its media type.
+    /// Returns its media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -73,7 +76,7 @@ impl Form {
         }
     }
 
-    /// The one that a header `Accept` asks for: JSON unless the other is named.
+    /// Returns the form that an `Accept` header asks for: JSON unless it names the other.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let names_binary = |range: &str| {
@@ -85,17 +88,17 @@ impl Form {
     }
 }
 
-/// What a node, or a relay, has for its followers. Clones share it.
+/// The feed of a node or a relay for its followers. Clones share it.
 #[derive(Clone)]
 pub struct Feed(Arc<Shared>);
 
 /// See [`Feed`].
 pub struct Shared {
-    /// What they read.
+    /// The reader that serves the followers.
     pub hub: Hub,
-    /// Who they are.
+    /// The leases of the followers.
     pub leases: Arc<Leases>,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
     nodes: Option<Nodes>,
     issuer: Issuer,
@@ -117,13 +120,13 @@ impl fmt::Debug for Feed {
 }
 
 impl Feed {
-    /// The feed of this log, for a node whose tokens are of `issuer` and that keeps `max_staleness`.
+    /// Starts the feed of a log, for a node that issues its tokens as `issuer` and keeps `max_staleness`.
     #[must_use]
     pub fn start(log: Arc<dyn RevocationLog>, clock: Arc<dyn Clock>, issuer: Issuer, max_staleness: Duration) -> Self {
         Self::start_among(log, clock, issuer, max_staleness, None)
     }
 
-    /// The same, for a node that shares its store with others: `joining` them, and how far it has `settled` itself.
+    /// Like [`Feed::start`], for a node that shares its store with others: it is `joining` them.
     #[must_use]
     pub fn start_among(
         log: Arc<dyn RevocationLog>,
@@ -139,7 +142,7 @@ impl Feed {
         Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Mutex::default() }))
     }
 
-    /// The bytes of an answer.
+    /// Returns the encoded answer.
     #[must_use]
     pub fn encode(&self, answer: &Answer, form: Form) -> Bytes {
         let encode = |answer: Answer| {
@@ -158,7 +161,8 @@ impl Feed {
         answer.part.encoded((form, steps), || encode(rounded))
     }
 
-    /// Lets one more request of this client wait until the answer is dropped; none when it has too many that do.
+    /// Counts one more waiting request of this client until the result is dropped. Returns `None` if the client has
+    /// too many.
     #[must_use]
     pub fn let_wait(&self, client: &str) -> Option<WaitsFor> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,19 +174,20 @@ impl Feed {
         Some(WaitsFor { feed: self.clone(), client: client.to_owned() })
     }
 
-    /// Returns when what was revoked before the call holds everywhere; see [`Leases::everywhere`] and [`Nodes::everywhere`].
+    /// Waits until the revocations from before the call hold everywhere; see [`Leases::everywhere`] and
+    /// [`Nodes::everywhere`].
     ///
     /// # Errors
-    /// When the store did not say within the bound which other nodes it has: what was revoked is, and nothing is known of
-    /// those.
+    /// Fails if the store did not return its other nodes within the bound. The revocations are durable, but those
+    /// nodes may not have them yet.
     pub async fn everywhere(&self) -> Result<Everywhere, adieu::Error> {
         let (revoked_at, bound) = (self.clock.moment(), self.leases.bound());
-        // What is served first: whoever comes after that, and is not known, is given what was revoked.
+        // The hub first: a follower that reads after that, and has no lease yet, receives the revocations.
         if self.nodes.is_none() && self.hub.answers_from_log() && !self.leases.may_have_followers(revoked_at) {
             return Ok(Everywhere::default());
         }
         let over_at = later(revoked_at, bound);
-        // A store that hangs must not hold this up: by then all have run out.
+        // A store that hangs must not delay this: by then all leases have expired.
         let head = timeout(bound, self.hub.head()).await.unwrap_or_else(|late| Err(adieu::Error::unavailable(late)));
         if let Err(error) = &head {
             let error = error as &dyn std::error::Error;
@@ -196,7 +201,8 @@ impl Feed {
                     None => std::future::pending().await,
                 }
             };
-            // What is served without it was complete before it was revoked: nobody believes that for longer than the bound.
+            // An answer without the revocation was complete before it: followers trust that answer no longer than the
+            // bound.
             tokio::select! {
                 () = served => {}
                 () = self.pass(over_at) => {}
@@ -213,19 +219,19 @@ impl Feed {
         Ok(followers.and(others?))
     }
 
-    /// Returns when it is this late.
+    /// Waits until this moment.
     async fn pass(&self, moment: Moment) {
         loop {
             let left = moment.since(self.clock.moment());
             if left.is_zero() {
                 return;
             }
-            // Rounded up to what a timer can tell apart.
+            // Rounded up to the resolution of the timer.
             sleep(left + Duration::from_millis(1)).await;
         }
     }
 
-    /// Tells the other nodes that this one accepts no tokens any more. To be called when it does not.
+    /// Tells the other nodes that this one accepts tokens no longer. Call it after that is true.
     pub async fn leave(&self) {
         if let Some(nodes) = &self.nodes {
             nodes.leave().await;
@@ -233,7 +239,7 @@ impl Feed {
     }
 }
 
-/// A request that waits, counted for its client until this is dropped.
+/// A waiting request, counted for its client until this is dropped.
 #[derive(Debug)]
 pub struct WaitsFor {
     feed: Feed,

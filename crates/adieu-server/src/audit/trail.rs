@@ -1,12 +1,12 @@
-//! The audit trail as a file, for whoever wants it in one place: what servers do and what is done on the command line.
+//! The audit trail as a file, which holds the events of servers and of the command line.
 //!
-//! 1. Each event at [`AUDIT_LOG_TARGET`] is one line, a JSON object: the fields of the event, `at` (seconds since 1970), and
-//!    `via`, which is `server` or `command_line`; of the command line also the `uid` of the process.
-//! 2. It is appended with one write, so that several processes can share the file.
-//! 3. It is on stable storage before a request is answered or a command says what it has done ([`durable`]). Those who wait at
-//!    the same time share one sync of the file.
-//! 4. The file is opened for each line, so that it can be renamed at any time; what is made is for its owner alone. Where it
-//!    can't be written a server says so in its log and goes on.
+//! 1. Each event at [`AUDIT_LOG_TARGET`] is one line, a JSON object: the fields of the event, `at` (seconds since
+//!    1970), and `via`, which is `server` or `command_line`; for the command line also the `uid` of the process.
+//! 2. A line is appended with one write, so that several processes can share the file.
+//! 3. A line is on stable storage before the request is answered or the command prints its result ([`durable`]).
+//!    Concurrent callers share one sync of the file.
+//! 4. The file is opened for each line, so that it can be renamed at any time. A new file is readable by its owner
+//!    only. If the file cannot be written, a server logs that and continues.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -33,17 +33,17 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::Looku
 use super::AUDIT_LOG_TARGET;
 use crate::text::escaped_json;
 
-/// Who writes.
+/// The process that records an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// A server, for whoever asks it.
+    /// A server, for its clients.
     Server,
     /// A command.
     CommandLine,
 }
 
-/// Returns when every line that was written before the call is on stable storage; at once where there is no trail. A line that
-/// can't be synced is treated as one that can't be written.
+/// Waits until every line written before the call is on stable storage; returns at once if there is no trail. A line
+/// that cannot be synced is handled like one that cannot be written.
 pub async fn durable() {
     let trail = dispatcher::get_default(|subscriber| subscriber.downcast_ref::<Lines>().map(|lines| lines.0.clone()));
     if let Some(trail) = trail {
@@ -51,7 +51,7 @@ pub async fn durable() {
     }
 }
 
-/// Where the lines go. Clones share it.
+/// The file of the trail. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Trail(Arc<Shared>);
 
@@ -60,14 +60,14 @@ struct Shared {
     path: PathBuf,
     via: Via,
     outage: Outage,
-    /// Whether this process wrote a part of a line, when there was no room for more.
+    /// Whether this process wrote only a part of a line, for lack of space.
     is_torn: AtomicBool,
     written: Mutex<Written>,
-    /// How many lines have been synced. Held while they are.
+    /// The number of synced lines. Locked during a sync.
     synced: Arc<tokio::sync::Mutex<u64>>,
 }
 
-/// What was written by this process.
+/// The lines written by this process.
 #[derive(Debug, Default)]
 struct Written {
     lines: u64,
@@ -84,7 +84,7 @@ struct Unsynced {
 }
 
 impl Trail {
-    /// The trail in this file, which is not opened yet.
+    /// Returns a trail in this file, without opening it yet.
     #[must_use]
     pub fn new(path: PathBuf, via: Via) -> Self {
         Self(Arc::new(Shared {
@@ -97,23 +97,23 @@ impl Trail {
         }))
     }
 
-    /// Makes sure that it can be written; it is made if it is not there.
+    /// Checks that the file can be written. Creates it if it does not exist.
     ///
     /// # Errors
-    /// When it can't, in one phrase.
+    /// The reason why it cannot be written, in one phrase.
     pub fn check(&self) -> Result<(), String> {
         self.open().map(drop).map_err(|error| self.cannot(&error))
     }
 
-    /// What writes every event of the target into it, whatever else is logged.
+    /// Returns a layer that writes every event of the target into the file, whatever the log level is.
     pub fn layer<S: Subscriber + for<'s> LookupSpan<'s>>(self) -> impl Layer<S> {
         Lines(self).with_filter(Targets::new().with_target(AUDIT_LOG_TARGET, Level::INFO))
     }
 
-    /// Returns when every line that was written before the call is on stable storage.
+    /// Waits until every line written before the call is on stable storage.
     ///
     /// # Cancel safety
-    /// A sync that has begun ends whether or not the caller still waits; the next caller waits for it.
+    /// A sync that has begun continues if the caller is cancelled; the next caller waits for it.
     async fn durable(&self) {
         let lines = self.written().lines;
         let mut synced = Arc::clone(&self.0.synced).lock_owned().await;
@@ -126,7 +126,7 @@ impl Trail {
             trail.report(unsynced.iter().try_for_each(|file| file.sync(&trail.0.path)));
             *synced = lines;
         });
-        // It fails only when the process ends.
+        // Fails only while the process ends.
         let _ended = syncing.await;
     }
 
@@ -161,7 +161,8 @@ impl Trail {
         if length < line.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
-    /// Reports once that the file cannot be written, and once that it can be written again; on the command line, each time.
+    /// Reports once if the file cannot be written, and once if it can be written again; on the command line, each
+    /// time.
     fn report(&self, outcome: io::Result<()>) {
         match (outcome, self.0.via) {
             (Ok(()), _) => {

@@ -8,11 +8,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-/// What a secret is made of: letters and digits alone, since form-encoded credentials (RFC 6749 §2.3.1) and those that are not
-/// are then the same.
+/// The characters of a secret. With letters and digits alone, form-encoded credentials (RFC 6749 §2.3.1) equal those
+/// that are not form-encoded.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// So many of them are 256 bits.
+/// This many characters hold 256 bits.
 const LENGTH: usize = 43;
 
 /// A new secret. Not shown by `Debug`, wiped from memory when dropped.
@@ -23,13 +23,13 @@ impl Secret {
     /// Creates a secret that cannot be guessed.
     ///
     /// # Errors
-    /// When the system has no randomness to give.
+    /// Fails if the system provides no randomness.
     pub fn random() -> Result<Self, Error> {
         let mut secret = String::with_capacity(LENGTH);
         while secret.len() < LENGTH {
             let mut bytes = [0; LENGTH];
             getrandom::fill(&mut bytes).map_err(Error::unavailable)?;
-            // A byte beyond the last whole round of the alphabet would make some letters likelier than others.
+            // Bytes beyond the last whole round of the alphabet would make some characters more likely than others.
             let whole = ALPHABET.len() * (256 / ALPHABET.len());
             let fit = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < whole);
             let letters = fit.filter_map(|byte| ALPHABET.get(byte % ALPHABET.len()));
@@ -56,30 +56,30 @@ impl Secret {
 pub struct SecretHash([u8; SHA256_OUTPUT_LEN]);
 
 impl SecretHash {
-    /// Of what somebody shows.
+    /// Returns the hash of a secret that a client sent.
     #[must_use]
     pub fn of(secret: &str) -> Self {
         let mut hash = [0; SHA256_OUTPUT_LEN];
-        // Both are as long as each other, so all of it is filled.
+        // Both have the same length, so the array is filled.
         for (byte, digested) in hash.iter_mut().zip(digest(&SHA256, secret.as_bytes()).as_ref()) {
             *byte = *digested;
         }
         Self(hash)
     }
 
-    /// Whether it is the same, in a time that does not depend on where they differ.
+    /// Returns whether both hashes are equal, in a time that does not depend on where they differ.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 
-    /// As it is kept.
+    /// Returns the hash as stored text.
     #[must_use]
     pub fn to_text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// As it was kept.
+    /// Parses a stored hash.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)

@@ -1,4 +1,4 @@
-//! Issuers beside this server's own.
+//! Settings of trusted issuers.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -10,46 +10,46 @@ use serde::{
 
 use super::value::text;
 
-/// Another issuer whose tokens are accepted, and where its key is.
+/// Another issuer whose tokens are accepted, and the source of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedIssuer {
     /// The claim `iss` of its tokens.
     #[serde(deserialize_with = "text")]
     pub name: String,
-    /// A file with the secret that it signs with. The end of a line at the end of the file is not part of it.
+    /// A file with the secret that it signs with. A line break at the end of the file is not part of the secret.
     #[serde(default)]
     pub secret_file: Option<PathBuf>,
     /// A file with its public key (`-----BEGIN PUBLIC KEY-----`).
     #[serde(default)]
     pub pem_file: Option<PathBuf>,
-    /// Where it publishes its public keys.
+    /// The URL where it publishes its public keys.
     #[serde(default)]
     pub jwks_url: Option<String>,
-    /// What its key is for: HS256 for a secret and RS256 for RSA unless set; other keys are for one algorithm only.
+    /// The algorithm of its key: by default HS256 for a secret and RS256 for RSA. Other keys have one algorithm only.
     #[serde(default)]
     pub algorithm: Option<Algorithm>,
-    /// What its tokens call the key (`kid`), if they do.
+    /// The id of the key (`kid`) in its tokens, if they have one.
     #[serde(default)]
     pub key_id: Option<String>,
-    /// Whom its tokens must be for.
+    /// The audience that its tokens must have.
     #[serde(default)]
     pub audience: Option<String>,
-    /// The longest that its tokens live. One that lives longer is refused.
+    /// The longest lifetime of its tokens. Tokens that live longer are rejected.
     #[serde(default = "thirty_one_days", deserialize_with = "text")]
     pub longest_lifetime: Duration,
-    /// How far its clock may be ahead of ours, for `iat` and `nbf`: it is that of another machine.
+    /// How far its clock may be ahead of this server's, for `iat` and `nbf`.
     #[serde(default = "a_few_seconds", deserialize_with = "text")]
     pub clock_skew: Duration,
-    /// Which of its claims are believed beside those that say who somebody is. Others would count as ours, such as that
-    /// somebody is an editor: they are left out.
+    /// The claims that are trusted, besides those that identify the user. Other claims are dropped, since services
+    /// would take them for this server's, for example a role.
     #[serde(default)]
     pub claims: Vec<String>,
     /// Accepts a header without the type of RFC 9068, if a claim says what the token is: `type`, `token_type`,
     /// `token_use` or `typ`.
     #[serde(default)]
     pub accept_generic_type: bool,
-    /// Takes what says nothing of its type for an access token.
+    /// Accepts tokens without any statement of their type as access tokens.
     #[serde(default)]
     pub accept_missing_type: bool,
     /// Accepts tokens without `iss`.
@@ -58,7 +58,7 @@ pub struct TrustedIssuer {
     /// Accepts tokens without `jti`.
     #[serde(default)]
     pub accept_missing_token_id: bool,
-    /// Accepts a whole number as `sub`, which is then its digits.
+    /// Accepts an integer `sub`; its decimal digits are the subject.
     #[serde(default)]
     pub accept_integer_subject: bool,
 }
@@ -72,7 +72,7 @@ const fn a_few_seconds() -> Duration {
 }
 
 impl TrustedIssuer {
-    /// What is wrong with it by itself, if anything is.
+    /// Returns why these settings contradict each other, if they do.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
         let keys = [self.secret_file.is_some(), self.pem_file.is_some(), self.jwks_url.is_some()];
         if keys.into_iter().filter(|given| *given).count() != 1 {
@@ -90,7 +90,7 @@ impl TrustedIssuer {
     }
 }
 
-/// Reads a list of tables; in the environment written as in the file.
+/// Deserializes a list of tables. An environment variable holds it as written in the file.
 pub(super) fn issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TrustedIssuer>, D::Error> {
     struct Issuers;
 

@@ -17,19 +17,19 @@ use crate::relay::SECRET_VARIABLE;
 
 type SettingsLayer = <Settings as confique::Config>::Layer;
 
-/// The environment variable that names the file when no flag does.
+/// The environment variable that names the file if no flag does.
 pub const CONFIG_VARIABLE: &str = "ADIEU_CONFIG";
 
-/// The most that `session_lifetime` may be, and so the longest that any token lives.
+/// The maximum of `session_lifetime`, and so of the lifetime of any token.
 pub const MAX_SESSION: Duration = Duration::from_secs(3660 * 86_400);
 
-/// The greatest `max_staleness` that a node may have.
+/// The maximum of `max_staleness`.
 pub const GREATEST_STALENESS: Duration = Duration::from_secs(86_400);
 
 const PREFIX: &str = "ADIEU_";
 const TEST_PREFIX: &str = "ADIEU_TEST_";
 
-/// What the command line says about settings.
+/// Settings from the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Flags {
     /// The address and port to listen on [default: 127.0.0.1:8080]
@@ -43,12 +43,12 @@ pub struct Flags {
     pub config: Option<PathBuf>,
 }
 
-/// Why the settings can't be used, in one line without a full stop.
+/// The reason why the settings are invalid, in one line without a full stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingError(String);
 
-/// Where a value was found.
+/// The source of a value.
 #[derive(Debug, Clone)]
 enum Origin {
     Flag(&'static str),
@@ -68,7 +68,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The value of one setting as it was written, and where; shown as a line of the file.
+/// The value of a setting as it was written, and its source. Displayed as a line of the file.
 #[derive(Debug, Clone)]
 pub struct Found {
     key: &'static str,
@@ -85,7 +85,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// A URL may have a password in it.
+/// Returns the value without passwords in URLs.
 fn shown(value: &toml::Value) -> toml::Value {
     match value {
         toml::Value::String(text) => redacted(text).into(),
@@ -98,11 +98,11 @@ fn shown(value: &toml::Value) -> toml::Value {
 }
 
 impl Settings {
-    /// Puts the settings together from the flags, the environment (`std::env::vars_os()`), the file that one of them
-    /// names, and the defaults. Without a named file none is read.
+    /// Loads the settings from the flags, the environment (`std::env::vars_os()`), the file that one of these names,
+    /// and the defaults. Without a named file, none is read.
     ///
     /// # Errors
-    /// At the first setting that is unknown, can't be read, or contradicts another, and when the file can't be read.
+    /// At the first setting that is unknown, invalid, or contradicts another; also if the file cannot be read.
     pub fn load(
         flags: &Flags,
         environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
@@ -110,10 +110,10 @@ impl Settings {
         Self::load_with_origins(flags, environment).map(|(settings, _)| settings)
     }
 
-    /// The same, with where each value came from, in the order of the sample.
+    /// Like [`Settings::load`], but also returns where each value came from, in the order of the sample.
     ///
     /// # Errors
-    /// As [`Settings::load`].
+    /// See [`Settings::load`].
     pub fn load_with_origins(
         flags: &Flags,
         environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
@@ -158,7 +158,7 @@ impl Settings {
         Ok((settings, fields().map(found).collect()))
     }
 
-    /// Refuses what makes no sense, alone or together.
+    /// Rejects settings that are invalid, alone or together.
     fn check(&self, origins: &BTreeMap<&'static str, Origin>) -> Result<(), SettingError> {
         let second = Duration::from_secs(1);
         let day = Duration::from_secs(86_400);
@@ -240,7 +240,7 @@ impl Settings {
     }
 }
 
-/// What was found so far; what is offered first stays.
+/// The values found so far. The first value of a setting is kept.
 struct Sources {
     layer: SettingsLayer,
     origins: BTreeMap<&'static str, Origin>,
@@ -249,7 +249,7 @@ struct Sources {
 
 impl Sources {
     fn offer(&mut self, key: &'static str, value: toml::Value, origin: Origin) -> Result<(), SettingError> {
-        // One key at a time, so that an error knows which.
+        // One key at a time, so that an error names its key.
         let found: SettingsLayer = toml::Table::from_iter([(key.to_owned(), value.clone())])
             .try_into()
             .map_err(|error: toml::de::Error| SettingError(format!("{key} {origin}: {}", error.message())))?;
@@ -261,7 +261,7 @@ impl Sources {
     }
 }
 
-/// Every setting with its environment variable.
+/// Returns every setting with its environment variable.
 fn fields() -> impl Iterator<Item = (&'static Field, &'static str)> {
     Settings::META.fields.iter().filter_map(|field| match field.kind {
         FieldKind::Leaf { env: Some(variable), .. } => Some((field, variable)),
@@ -282,7 +282,7 @@ fn adieu_variables(
     let mut found = BTreeMap::new();
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-        // Not settings: the one so that nothing prints it, the others tell the tests where servers are.
+        // Not settings: the first is a secret that must not be printed, the others locate servers for tests.
         if name == SECRET_VARIABLE || name.starts_with(TEST_PREFIX) {
             continue;
         }
@@ -300,8 +300,8 @@ fn adieu_variables(
     Ok(found)
 }
 
-/// Whether Kubernetes sets this in each container, because there is a Service named `adieu` or `adieu-…` in the namespace: the
-/// host and the ports of it, in its own form and in that of Docker's links.
+/// Returns whether Kubernetes sets this variable in each container because the namespace has a Service named `adieu`
+/// or `adieu-…`: the host and ports of the Service, in Kubernetes' own form and that of Docker links.
 fn is_of_a_service(name: &str, value: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_protocol = |text: &str| ["TCP", "UDP", "SCTP"].contains(&text);
