@@ -1,9 +1,9 @@
-//! Who can log in, and what their sessions have to do with it.
+//! Accounts: who may log in, and their sessions.
 //!
-//! 1. An account that is disabled or deleted, or whose password changes, loses its sessions: first what there is, then
-//!    the account changes, then what logged in meanwhile. Whatever fails in between can be done again.
-//! 2. A login that overlaps such a change does not survive it: the account is read again once the session is there.
-//! 3. Who fails to log in learns nothing: not whether the name exists, not that the account is disabled.
+//! 1. An account that is disabled or deleted, or whose password changes, loses its sessions: first the existing ones
+//!    end, then the account changes, then sessions of logins in between end. If a step fails, all can be repeated.
+//! 2. A login that overlaps such a change does not survive it: the account is read again after the session is stored.
+//! 3. A failed login reveals nothing: neither whether the name exists, nor whether the account is disabled.
 
 mod store;
 
@@ -33,16 +33,17 @@ use crate::{
 /// The claim of an administrator's access tokens.
 pub const ADMIN_CLAIM: &str = "is_admin";
 
-/// Among so many locks the accounts are spread whose passwords are changed.
+/// The number of locks over which accounts are spread while their passwords change.
 const LOCKS: usize = 64;
 
-/// Accounts, on a store, with the sessions that they start.
+/// Accounts on a store, with the sessions that they start.
 pub struct Accounts {
     store: Arc<dyn AccountStore>,
     sessions: Arc<Sessions>,
     hasher: Hasher,
     clock: Arc<dyn Clock>,
-    /// Held while a user changes a password: of two who do, the second must not end the sessions of the first.
+    /// Held while a user changes a password: of two concurrent changes, the second must not end the sessions of the
+    /// first.
     changing: [Mutex<()>; LOCKS],
     spread: RandomState,
 }
@@ -54,14 +55,14 @@ impl std::fmt::Debug for Accounts {
 }
 
 impl Accounts {
-    /// Accounts on this store.
+    /// Returns the accounts of this store.
     #[must_use]
     pub fn new(store: Arc<dyn AccountStore>, sessions: Arc<Sessions>, hasher: Hasher, clock: Arc<dyn Clock>) -> Self {
         let changing = std::array::from_fn(|_| Mutex::new(()));
         Self { store, sessions, hasher, clock, changing, spread: RandomState::new() }
     }
 
-    /// Where they are kept.
+    /// Returns the store of the accounts.
     #[must_use]
     pub fn store(&self) -> &dyn AccountStore {
         &*self.store
@@ -70,7 +71,7 @@ impl Accounts {
     /// Adds an account, for a client at this address or for the operator.
     ///
     /// # Errors
-    /// [`ApiError::Conflict`] when the name is taken.
+    /// [`ApiError::Conflict`] if the name is taken.
     pub async fn add(
         &self,
         username: Username,
@@ -78,7 +79,7 @@ impl Accounts {
         role: Role,
         address: Option<IpAddr>,
     ) -> Result<Account, ApiError> {
-        // Looked at first, so that a taken name does not cost a hash.
+        // Checked first, so that a taken name costs no hash.
         if self.store.by_username(&username).await?.is_some() {
             return Err(Self::taken());
         }
@@ -89,7 +90,7 @@ impl Accounts {
         }
     }
 
-    /// A new account with a password that is hashed already, not yet kept.
+    /// Returns a new account with a password that is hashed already, without storing it.
     #[must_use]
     pub fn account(&self, username: Username, password: PasswordHash, role: Role) -> Account {
         Account {
@@ -107,10 +108,10 @@ impl Accounts {
         ApiError::Conflict("A user with that username already exists.".into())
     }
 
-    /// Checks a name and a password that a client at this address has sent.
+    /// Verifies a name and a password from a client at this address.
     ///
     /// # Errors
-    /// [`ApiError::InvalidCredentials`], after the same time whichever of the two was wrong.
+    /// [`ApiError::InvalidCredentials`], after the same time whichever of the two is wrong.
     pub async fn authenticate(
         &self,
         username: &Username,
@@ -126,7 +127,7 @@ impl Accounts {
         if verdict == Verdict::Wrong || account.is_disabled {
             return Err(ApiError::InvalidCredentials);
         }
-        // A password that finds no place in the queue is hashed again the next time.
+        // If the queue is full, the password is hashed again at the next login.
         if verdict == Verdict::RightButOutdated
             && let Ok(hash) = self.hasher.hash(password, address).await
         {
@@ -138,7 +139,7 @@ impl Accounts {
     /// Starts a session of an account that has just been authenticated.
     ///
     /// # Errors
-    /// [`ApiError::InvalidCredentials`] when the account has changed meanwhile.
+    /// [`ApiError::InvalidCredentials`] if the account has changed meanwhile.
     pub async fn log_in(&self, account: &Account, origin: Origin) -> Result<TokenPair, ApiError> {
         let tokens = self
             .sessions
@@ -156,10 +157,10 @@ impl Accounts {
         Err(ApiError::InvalidCredentials)
     }
 
-    /// Uses a refresh token up, with the claims that its account has now.
+    /// Uses a refresh token, with the current claims of its account.
     ///
     /// # Errors
-    /// As [`Sessions::refresh`]; and the session's end when the account is gone.
+    /// See [`Sessions::refresh`]; also if the account is gone, which ends the session.
     pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair, SessionError> {
         match self.store.by_id(token.subject()).await? {
             Some(account) if !account.is_disabled => {
@@ -172,20 +173,20 @@ impl Accounts {
         }
     }
 
-    /// Gives an account a new password and ends its sessions.
+    /// Sets the password of an account and ends its sessions.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when there is no such account.
+    /// [`ApiError::NotFound`] if there is no such account.
     pub async fn set_password(&self, id: &Subject, password: &Password) -> Result<(), ApiError> {
         let hash = self.hasher.hash(password, None).await?;
         self.change_and_end(id, Change::Password(hash), Selection::OfSubject(id.clone())).await
     }
 
-    /// Gives an account that a client at this address has authenticated a new password, and ends its sessions, but for the one
-    /// that `stays`.
+    /// Sets the password of an account that a client at this address has authenticated, and ends its sessions except
+    /// the one that `stays`.
     ///
     /// # Errors
-    /// [`ApiError::InvalidCredentials`] when the account has another password by now than it was authenticated with.
+    /// [`ApiError::InvalidCredentials`] if the password of the account has changed since it was authenticated.
     pub async fn change_password(
         &self,
         account: &Account,
@@ -200,7 +201,7 @@ impl Accounts {
             Some(lock) => Some(lock.lock().await),
             None => None,
         };
-        // Asked beforehand as well, or a change that comes too late would end the sessions of the one before it.
+        // Also checked beforehand: a late change must not end the sessions of the one before it.
         if self.store.by_id(id).await?.is_none_or(|now| now.password_version != version) {
             return Err(ApiError::InvalidCredentials);
         }
@@ -218,15 +219,15 @@ impl Accounts {
     /// Disables an account and ends its sessions.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when there is no such account.
+    /// [`ApiError::NotFound`] if there is no such account.
     pub async fn disable(&self, id: &Subject) -> Result<(), ApiError> {
         self.change_and_end(id, Change::Disable, Selection::OfSubject(id.clone())).await
     }
 
-    /// Lets a disabled account log in again.
+    /// Enables a disabled account, which can then log in again.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when there is no such account.
+    /// [`ApiError::NotFound`] if there is no such account.
     pub async fn enable(&self, id: &Subject) -> Result<(), ApiError> {
         if self.store.change(id, Change::Enable).await? { Ok(()) } else { Err(ApiError::NotFound) }
     }
@@ -234,12 +235,12 @@ impl Accounts {
     /// Deletes an account and ends its sessions.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when there is no such account.
+    /// [`ApiError::NotFound`] if there is no such account.
     pub async fn delete(&self, id: &Subject) -> Result<(), ApiError> {
         self.change_and_end(id, Change::Delete, Selection::OfSubject(id.clone())).await
     }
 
-    /// To its end also when whoever asked goes away, or a login that overlaps would outlive the change.
+    /// Runs to its end even if the caller is cancelled. Otherwise an overlapping login could outlive the change.
     async fn change_and_end(&self, id: &Subject, change: Change, ending: Selection) -> Result<(), ApiError> {
         let (store, sessions, id) = (Arc::clone(&self.store), Arc::clone(&self.sessions), id.clone());
         let steps = tokio::spawn(async move {
@@ -256,12 +257,12 @@ impl Accounts {
     }
 }
 
-/// What an account may do.
+/// The permissions of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Itself only.
+    /// Its own account only.
     User,
-    /// Everything.
+    /// All accounts.
     Admin,
 }
 

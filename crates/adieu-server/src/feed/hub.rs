@@ -1,4 +1,4 @@
-//! One reader of the log for all who follow.
+//! Reads the log once for all followers.
 
 use std::{
     fmt,
@@ -26,26 +26,27 @@ use super::{
     tail::{Found, Part, Tail},
 };
 
-/// The time that one follower takes of this machine: after all followers were answered, this much for each of them passes before
-/// the next entries are shown. A few followers see them at once; thousands as often as the machine can answer them.
+/// The time that one follower costs this machine: after all followers were answered, this much for each of them
+/// passes before the next entries are shown. A few followers receive entries immediately; thousands, as often as the
+/// machine can answer them.
 const PACE: Duration = Duration::from_micros(60);
 const SLOWEST_PACE: Duration = Duration::from_millis(250);
 
-/// How many followers that are behind the tail have a page read for them at the same time.
+/// How many pages are read at the same time for followers that are behind the tail.
 const READERS: usize = 32;
 
-/// How long to wait after a read that failed; doubled up to [`MAX_RETRY_DELAY`].
+/// Delay after a failed read, doubled up to [`MAX_RETRY_DELAY`].
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(20);
 const MAX_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// A read that was to wait and is answered by so much too early, with nothing new, counts as one that does not wait.
+/// A read that should wait, but returns nothing by this much too early, counts as one that does not wait.
 const EARLY: Duration = Duration::from_millis(10);
 
-/// Reads a log from where the first follower has got to the end of it, and serves all who follow from memory. What is not
-/// there any more they get from the log itself.
+/// Reads a log from its end as of the first follower, and serves all followers from memory. Older entries are read
+/// from the log itself.
 ///
-/// What it reads is shown to everybody at once, and not again before that is done: many revocations a second reach many
-/// followers in a few pages each.
+/// New entries are shown to all followers at once, and the next ones after all were answered: many revocations a
+/// second reach many followers in a few pages each.
 pub struct Hub {
     shared: Arc<Shared>,
     reader: JoinHandle<()>,
@@ -67,9 +68,9 @@ struct Shared {
 /// The answers served from memory.
 #[derive(Debug, Default)]
 struct Served {
-    /// None until a reader has read to the end: then every answer comes from the log.
+    /// `None` until a reader has reached the end: until then every answer comes from the log.
     tail: Option<Tail>,
-    /// When it was last relied on that there is no tail. None may begin with what was asked for before.
+    /// The last moment at which a caller relied on the absence of a tail. A tail read before that is not used.
     relied_on_log: Option<Moment>,
 }
 
@@ -77,8 +78,8 @@ struct Served {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub(super) part: Arc<Part>,
-    /// How old what it says was when the follower's request came: whatever was acknowledged that long before it is in
-    /// it, or in the pages before it.
+    /// The age of the page when the request arrived: every entry acknowledged that long before is in this page or an
+    /// earlier one.
     pub age: Duration,
 }
 
@@ -87,7 +88,7 @@ impl Answer {
         Self { part, age: arrived.since(complete_at) }
     }
 
-    /// The page, its age included.
+    /// Returns the page with its age.
     #[must_use]
     pub fn page(&self) -> Page {
         Page { age: self.age, ..self.part.page.clone() }
@@ -107,8 +108,8 @@ impl Drop for Hub {
 }
 
 impl Hub {
-    /// On this log, of which one read takes at most `read_wait` when there is nothing new: twice as stale may an answer be
-    /// that was not waited for. `leases` are told when the log turns out to be another.
+    /// Starts a hub on this log, where one read takes at most `read_wait` if there is nothing new. An answer that
+    /// does not wait may be twice as stale. The hub notifies `leases` if the log was replaced.
     #[must_use]
     pub fn start(log: Arc<dyn RevocationLog>, clock: Arc<dyn Clock>, leases: Arc<Leases>, read_wait: Duration) -> Self {
         let shared = Arc::new(Shared {
@@ -126,23 +127,23 @@ impl Hub {
         Self { reader: tokio::spawn(Arc::clone(&shared).run()), shared }
     }
 
-    /// How many wait just now.
+    /// Returns how many requests are waiting.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
     }
 
-    /// Ends all waiting, now and from now on: everybody is answered with what there is.
+    /// Ends all waits, now and later: every request is answered with what there is.
     pub fn end_waiting(&self) {
         self.shared.ended.store(true, Ordering::SeqCst);
         self.shared.shown.send_replace(());
     }
 
-    /// What comes after `after` for a request that came at `arrived`; when there is nothing, waits up to `wait`.
-    /// `known_good` is called before that, once it is certain that the cursor is one of this log.
+    /// Returns what comes after `after`, for a request that arrived at `arrived`; if there is nothing, waits up to
+    /// `wait`. Calls `known_good` before waiting, once the cursor is known to be of this log.
     ///
     /// # Errors
-    /// When the log had to be read and could not be.
+    /// Fails if the log had to be read and could not be.
     pub async fn read(
         &self,
         after: Option<&Cursor>,
@@ -153,10 +154,10 @@ impl Hub {
         self.shared.read(after, Instant::now() + wait, arrived, known_good).await
     }
 
-    /// Where the log ends: nothing that was appended before the call is after it.
+    /// Returns the end of the log: no entry that was appended before the call comes after it.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// Fails if the log cannot be read.
     pub async fn head(&self) -> Result<Cursor, Error> {
         let mut cursor = self.shared.served().tail.as_ref().map(Tail::cursor);
         loop {
@@ -176,7 +177,8 @@ impl Hub {
         }
     }
 
-    /// Whether no answer comes from memory, so that each includes all that was durable when its request came.
+    /// Returns whether all answers come from the log, so that each includes all that was durable when its request
+    /// arrived.
     #[must_use]
     pub fn answers_from_log(&self) -> bool {
         let mut served = self.shared.served();
@@ -186,16 +188,16 @@ impl Hub {
         served.tail.is_none()
     }
 
-    /// Returns once every answer includes everything up to `head`, also those from memory.
+    /// Waits until every answer includes everything up to `head`, also answers from memory.
     pub async fn serves(&self, head: &Cursor) {
         let mut shown = self.shared.shown.subscribe();
         while self.shared.least_served(head) < head.position {
-            // Its sender is in the value borrowed here.
+            // The sender is in the value borrowed here.
             let _ = shown.changed().await;
         }
     }
 
-    /// How far this node has got.
+    /// Returns a view of this node's progress.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress {
@@ -206,7 +208,7 @@ impl Hub {
     }
 }
 
-/// How far a node has got: what it serves, and those who follow it.
+/// The progress of a node: what it serves, and its followers.
 pub struct Progress {
     hub: Arc<Shared>,
     shown: watch::Receiver<()>,
@@ -226,12 +228,12 @@ impl Progress {
     pub fn applied_with(&mut self, own: Cursor) -> (Cursor, u32) {
         self.shown.borrow_and_update();
         self.followers.borrow_and_update();
-        // What is served comes first: a follower that is not known after that will be given all of it.
+        // The hub first: a follower without a lease that reads after that receives all of it.
         let position = self.hub.least_served(&own).min(own.position);
         self.hub.leases.applied_with(Cursor { log: own.log, position })
     }
 
-    /// Returns when there may be news since [`applied_with`](Self::applied_with) was asked.
+    /// Waits until the result of [`applied_with`](Self::applied_with) may have changed.
     pub async fn changed(&mut self) {
         // The senders are in the value borrowed here.
         tokio::select! {
@@ -240,7 +242,7 @@ impl Progress {
         }
     }
 
-    /// The followers.
+    /// Returns the leases of the followers.
     #[must_use]
     pub fn leases(&self) -> &Leases {
         &self.hub.leases
@@ -248,12 +250,12 @@ impl Progress {
 }
 
 impl Shared {
-    /// Nothing is left half done when a holder panics: nothing there panics.
+    /// A holder that panics would leave no partial change, and nothing there panics.
     fn served(&self) -> MutexGuard<'_, Served> {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on reading from the end of this page, which is that of the log, unless it does so already.
+    /// Continues from the end of this page, which is the end of the log, unless a reader does so already.
     fn begin(&self, page: &Page, asked_at: Moment) {
         let mut served = self.served();
         if served.tail.is_none() && served.relied_on_log.is_none_or(|relied_at| relied_at <= asked_at) {
@@ -262,10 +264,10 @@ impl Shared {
         }
     }
 
-    /// The log is another than the one whose end is known, as the answer to a read after `from` says. Everybody who waits has
-    /// a cursor of no use, and asks the log.
+    /// Starts over after a read after `from` has shown that the log was replaced. The cursors of all waiting
+    /// followers are invalid, and they read from the log.
     ///
-    /// An answer that comes late is not looked at: what it is about is over, or the next read finds it.
+    /// An answer that arrives late is ignored: the tail has been replaced since, or the next read finds the new log.
     fn restart(&self, from: &Cursor, page: &Page, asked_at: Moment) {
         let mut served = self.served();
         if served.tail.as_ref().is_none_or(|tail| tail.cursor() != *from) {
@@ -279,7 +281,8 @@ impl Shared {
         self.shown.send_replace(());
     }
 
-    /// Up to where every answer from now on includes what is in the log of this cursor, but not further than the cursor.
+    /// Returns the position up to which every later answer includes the entries of this cursor's log, at most the
+    /// cursor's own.
     fn least_served(&self, cursor: &Cursor) -> Position {
         let mut served = self.served();
         match &served.tail {
@@ -323,7 +326,7 @@ impl Shared {
                     if !page.entries.is_empty() || !page.complete || page.from_start {
                         return Ok(Answer::new(Part::new(page), complete_at, arrived));
                     }
-                    // Ahead of the tail, which comes to it.
+                    // Ahead of the tail, which will reach it.
                     (page.cursor, complete_at, page.pruned_through)
                 }
             };
@@ -335,7 +338,7 @@ impl Shared {
             }
             after = Some(cursor);
             let _counted = Waiting::count(&self.waiting);
-            // When the time is over it is looked once more, so that the answer is as fresh as can be.
+            // After the deadline, looks once more, so that the answer is as fresh as possible.
             is_over = timeout_at(deadline, shown.changed()).await.is_err();
         }
     }
@@ -347,9 +350,9 @@ impl Shared {
         }
     }
 
-    /// A page from the log itself, and as of when it is complete.
+    /// Reads a page from the log itself. Also returns as of when it is complete.
     async fn read_log(&self, after: Option<&Cursor>) -> Result<(Page, Moment), Error> {
-        // Never closed.
+        // The semaphore is never closed.
         let _permit = self.readers.acquire().await;
         let asked_at = self.clock.moment();
         let page = self.log.read(after, Duration::ZERO).await?;
@@ -364,7 +367,7 @@ impl Shared {
         let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
         let outage = Outage::default();
         let mut followers = 0;
-        // Nothing is shown before.
+        // When the next entries may be shown.
         let mut due = Instant::now();
         loop {
             let Some((cursor, pending)) = self.place() else {
@@ -381,14 +384,15 @@ impl Shared {
                     if outage.ends() {
                         tracing::info!("reading the revocation log for followers again");
                     }
-                    // With nothing new before the time is over, as a node does that is about to stop: not at once again.
+                    // An early answer without entries, as from a node that is about to stop: delay the next read.
                     let left = wait.saturating_sub(self.clock.moment().since(asked_at));
                     let is_early = page.entries.is_empty() && !page.from_start && left > EARLY;
                     if !is_early {
                         backoff.reset();
                     }
                     if self.apply(&cursor, page, asked_at, due) {
-                        // Followers that are still being answered count as well, so that a slow machine is not asked for more.
+                        // Followers that are still being answered count too, so that a slow machine gets no further
+                        // load.
                         followers = self.waiting.load(Ordering::Relaxed).max(followers * 3 / 4);
                         let pace = PACE.saturating_mul(u32::try_from(followers).unwrap_or(u32::MAX));
                         due = Instant::now() + pace.min(SLOWEST_PACE);
@@ -399,7 +403,7 @@ impl Shared {
                     }
                 }
                 Err(error) => {
-                    // Followers see it by the age of what they get.
+                    // Followers notice it by the age of their pages.
                     if outage.begins() {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
@@ -412,7 +416,7 @@ impl Shared {
         }
     }
 
-    /// Where to read on, and whether there is something that is not shown yet.
+    /// Returns where to continue reading, and whether entries are waiting to be shown.
     fn place(&self) -> Option<(Cursor, bool)> {
         self.served().tail.as_ref().map(|tail| (tail.cursor(), tail.has_pending()))
     }
@@ -435,7 +439,7 @@ impl Shared {
     }
 }
 
-/// Counts one more until it is dropped.
+/// Counts one waiting request until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

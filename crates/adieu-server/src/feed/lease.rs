@@ -1,4 +1,4 @@
-//! Who follows, and until when each must be reckoned with.
+//! The followers of this node, each with a lease.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::{sync::watch, time::sleep};
 use utoipa::ToSchema;
 
-/// How many followers one client may have at once.
+/// How many followers one client may have at the same time.
 const MAX_FOLLOWERS: usize = 10_000;
 
 /// After a report of a follower, this much passes, and so much more for each follower that is still pending, before all of them
@@ -23,20 +23,20 @@ const MAX_FOLLOWERS: usize = 10_000;
 const CHECK_DELAY: Duration = Duration::from_millis(2);
 const CHECK_DELAY_EACH: Duration = Duration::from_micros(10);
 
-/// What a follower says of itself.
+/// The request of a follower, as far as it concerns its lease.
 #[derive(Debug, Clone, Copy)]
 pub struct Follower<'a> {
-    /// The client whose credentials it has.
+    /// The client that it authenticated as.
     pub client: &'a str,
-    /// What it calls itself: drawn at random when it starts.
+    /// The id of the follower, drawn at random when it starts.
     pub id: &'a str,
-    /// How long after a revocation it may accept what was revoked. Not greater than the bound of the node.
+    /// How long after a revocation it may still accept the token. Not greater than the bound of the node.
     pub max_staleness: Duration,
-    /// What it does after that.
+    /// Its policy after that.
     pub when_stale: StalePolicy,
 }
 
-/// A client has more followers than are kept in mind.
+/// A client has more followers than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client has too many followers")]
 pub struct TooManyFollowers;
@@ -47,7 +47,7 @@ pub struct Lease(Arc<Mutex<Known>>);
 
 #[derive(Debug)]
 struct Known {
-    /// When its last request came.
+    /// When its last request arrived.
     arrived: Moment,
     max_staleness: Duration,
     when_stale: StalePolicy,
@@ -77,7 +77,7 @@ pub struct Leases {
     clock: Arc<dyn Clock>,
     /// The bound of the node: no follower has a greater one.
     bound: Duration,
-    /// Before this, others may have followed of whom nothing is known.
+    /// Before this moment, the node may have had followers that it does not know.
     started: Moment,
     table: Mutex<Table>,
     changed: watch::Sender<()>,

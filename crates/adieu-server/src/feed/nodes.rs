@@ -1,17 +1,19 @@
-//! The other nodes of the same store: letting them know how far this one is, and waiting until all of them have a revocation.
+//! The other nodes of the same store: publishes the progress of this node, and waits until all nodes have a
+//! revocation.
 //!
-//! 1. A node says how far it has got, with its index, what it serves and its followers, whenever that changes, a few dozen times
-//!    a second at most, and otherwise now and then.
-//! 2. Waiting begins with asking who is there, after the revocation is durable. A node that is not among them has not begun to
-//!    read, and will find the revocation when it does.
-//! 3. One that does not say that it has the revocation is waited for until it refuses by itself, which is its own bound after
-//!    the revocation: nothing is concluded from its silence, nor from the clock of another machine.
-//! 4. When another server takes over, it may not have got the last that nodes said. So what a node reads counts as complete only under the
-//!    identity of the log under which it has last said that it is there; and until the greatest bound of any node has passed since this node
-//!    first met that identity, nobody is taken for not being there.
-//! 5. One that stops says so. One that has said nothing for a minute is suspected to be gone, and forgotten its bound after that;
-//!    until then every wait lasts as long as its bound. What a node reads counts as complete as of no later than it is certain
-//!    not to have been suspected: when it is forgotten it refuses, and goes on to until it has said again that it is there.
+//! 1. A node publishes the progress of its index, of what it serves and of its followers when that changes, at most a
+//!    few dozen times a second, and otherwise at intervals.
+//! 2. A wait first reads which nodes there are, after the revocation is durable. A node that is not among them has
+//!    not begun to read, and will find the revocation when it does.
+//! 3. A node that does not publish that it has the revocation is waited for until it rejects tokens by itself, which
+//!    is its own bound after the revocation. Its silence proves nothing, nor does the clock of another machine.
+//! 4. After a failover, the new primary may lack the last status of some nodes. So the data of a node counts as
+//!    complete only under the identity of the log under which it last published its status; and until the greatest
+//!    bound of any node has passed since this node first saw that identity, no node counts as absent.
+//! 5. A node that stops says so. A node that has been silent for a minute is suspected, and forgotten its bound after
+//!    that; until then every wait lasts as long as its bound. The data of a node counts as complete only up to a
+//!    moment at which it was certainly not yet suspected. A forgotten node therefore rejects tokens, until it has
+//!    published its status again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -50,12 +52,12 @@ fn silence(max_staleness: Duration) -> Duration {
     SILENCE.max(max_staleness)
 }
 
-/// Says how this node is doing, for as long as this is kept.
+/// Publishes the status of this node for as long as this value lives.
 pub struct Nodes {
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
     id: String,
-    /// What was asked last, and when: many who wait ask once.
+    /// The last answer of the store, and when it was requested: concurrent waits share it.
     members: Mutex<Option<(Moment, Arc<[NodeStatus]>)>>,
     observed: Observed,
     stop: Arc<Notify>,
@@ -76,13 +78,13 @@ impl Drop for Nodes {
     }
 }
 
-/// A node that is going to join the others. It is known to them, and has not begun to read the log.
+/// A node about to join the others: they know it, and it has not begun to read the log.
 pub struct Joining {
     announced: Announced,
     accepts: u32,
 }
 
-/// What a node has said of itself.
+/// The published status of a node.
 struct Announced {
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
@@ -91,7 +93,7 @@ struct Announced {
     observed: Observed,
 }
 
-/// Since when the log is known under the identity that it has now, and the greatest bound of any known node. Clones share it.
+/// Since when the log has had its current identity, and the greatest bound of any known node. Clones share it.
 #[derive(Clone)]
 struct Observed(Arc<StdMutex<Observations>>);
 
@@ -105,7 +107,7 @@ impl Observed {
         Self(Arc::new(StdMutex::new(Observations { lineage: None, greatest_bound: own_bound })))
     }
 
-    /// Takes note of an answer that has come now.
+    /// Records an answer that arrived at `now`.
     fn note(&self, lineage: &LogId, now: Moment) {
         let mut known = self.observations();
         if known.lineage.as_ref().is_none_or(|(last, _)| last != lineage) {
@@ -120,15 +122,15 @@ impl Observed {
         known.greatest_bound = known.greatest_bound.max(greatest.unwrap_or_default());
     }
 
-    /// Until when a node may accept what was revoked at this moment, and not be known because another server took over without
-    /// what it had said: all that it has read was before that.
+    /// Returns until when a node may accept tokens revoked at this moment although a failover lost its status:
+    /// everything that it has read is from before the failover.
     fn lost_until(&self, revoked_at: Moment) -> Moment {
         let known = self.observations();
         let since = known.lineage.as_ref().map_or(revoked_at, |(_, since)| revoked_at.min(*since));
         later(since, known.greatest_bound)
     }
 
-    /// Nothing is left half done when a holder panics.
+    /// A holder that panics leaves no partial change.
     fn observations(&self) -> MutexGuard<'_, Observations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,7 +140,7 @@ impl Announced {
     async fn publish(&self) -> Result<(), Error> {
         let published_at = self.clock.moment();
         let lineage = self.membership.publish(&self.status).await?;
-        // The others count from when they see it, and a version before this one forgets whom it would suspect.
+        // Other nodes count from the moment they see it, and earlier versions forget a node instead of suspecting it.
         let bound = self.bound();
         self.limit.raise(&lineage, later(published_at, silence(bound).saturating_sub(bound)));
         self.observed.note(&lineage, self.clock.moment());
@@ -150,8 +152,8 @@ impl Announced {
     }
 }
 
-/// Checks whether a node is still known, when it may not be because it could not publish anything for long: a store that can be read but
-/// not written makes nobody refuse, since nobody can be forgotten there.
+/// Checks whether the other nodes still know a node that could not publish its status for long. With a store that can
+/// be read but not written, no node needs to reject tokens, since no node can be forgotten.
 async fn renew(
     membership: Arc<dyn Membership>,
     clock: Arc<dyn Clock>,
@@ -165,7 +167,7 @@ async fn renew(
         if limit.latest() > Some(later(now, bound)) {
             continue;
         }
-        // When this fails, the node has every reason to refuse.
+        // If this fails, the node must reject tokens anyway.
         let Ok(members) = membership.members().await else { continue };
         if members.nodes.iter().any(|member| member.node == node && member.heartbeat > 0) {
             limit.raise(&members.lineage, now);
@@ -174,10 +176,10 @@ async fn renew(
 }
 
 impl Joining {
-    /// Lets the other nodes know that there is another one.
+    /// Announces a new node to the other nodes.
     ///
     /// # Errors
-    /// When the store can't be written.
+    /// Fails if the store cannot be written.
     pub async fn begin(
         membership: Arc<dyn Membership>,
         clock: Arc<dyn Clock>,
@@ -199,13 +201,14 @@ impl Joining {
         Ok(Self { announced, accepts })
     }
 
-    /// As of when whatever this node knows counts as complete at the latest: the others may have forgotten it after that.
+    /// Returns the limit of this node's freshness: the latest moment as of which its data counts as complete. The
+    /// other nodes may have forgotten it after that.
     #[must_use]
     pub fn limit(&self) -> FreshnessLimit {
         self.announced.limit.clone()
     }
 
-    /// Joins: from now on the other nodes learn what this node has `applied`, what it serves, and its followers.
+    /// Joins the other nodes: publishes what this node has `applied`, what it serves, and its followers.
     #[must_use]
     pub fn join(self, applied: watch::Receiver<Option<Cursor>>, progress: Progress) -> Nodes {
         let Self { announced, accepts } = self;
@@ -226,11 +229,12 @@ impl Joining {
 }
 
 impl Nodes {
-    /// Returns when no other node, and none of their followers, accepts any more what was revoked, durably, before `revoked_at`;
-    /// `head` is the end of the log then, if it is known. Each is waited for as long as its own bound, at most.
+    /// Waits until no other node, and none of their followers, accepts tokens that were durably revoked before
+    /// `revoked_at`. `head` is the end of the log after that, if known. Each node is waited for at most as long as
+    /// its own bound.
     ///
     /// # Errors
-    /// When the store has not said until `bound` was over which nodes there are: their bounds may be greater.
+    /// Fails if the store did not return the nodes before `bound` was over: their bounds may be greater.
     pub async fn everywhere(
         &self,
         revoked_at: Moment,
@@ -244,7 +248,7 @@ impl Nodes {
         loop {
             let now = self.clock.moment();
             let asking = self.members(revoked_at.max(now.minus(POLL_INTERVAL)));
-            // Of a store that hangs, those that it has named are waited out.
+            // If the store hangs, waits for the nodes that it returned before.
             let limit = if known.is_some() { POLL_INTERVAL } else { over_at.since(now).max(POLL_INTERVAL) };
             let answer = timeout(limit, asking).await.unwrap_or_else(|late| Err(Error::unavailable(late)));
             match (answer, &known) {
@@ -273,7 +277,7 @@ impl Nodes {
         }
     }
 
-    /// What the nodes of the store had said at this moment, or later.
+    /// Returns the status of the nodes of the store as of this moment or later.
     async fn members(&self, since: Moment) -> Result<Arc<[NodeStatus]>, Error> {
         let mut known = self.members.lock().await;
         if let Some((asked_at, members)) = &*known
@@ -289,7 +293,7 @@ impl Nodes {
         Ok(members)
     }
 
-    /// Says that this node accepts no tokens any more. To be called when it does not.
+    /// Tells the other nodes that this node accepts tokens no longer. Call it after that is true.
     pub async fn leave(&self) {
         self.stop.notify_one();
         let _ended = (&mut *self.publishing.lock().await).await;
@@ -360,16 +364,18 @@ impl Publisher {
         self.announced.publish().await
     }
 
-    /// Its followers may have gone elsewhere, or accept tokens until they notice that it is gone: then the others wait.
+    /// Leaves only without followers. They may have moved to another node, or accept tokens until they notice that
+    /// this node is gone; the other nodes must wait for them.
     async fn leave(&self) {
         if self.progress.leases().count() == 0 {
-            // It is forgotten later when this fails.
+            // If this fails, the other nodes forget this one later.
             let Announced { membership, status, .. } = &self.announced;
             let _forgotten = membership.forget(&status.node, status.heartbeat).await;
         }
     }
 
-    /// Suspects whoever has not changed for so long, by the clock of this machine, and forgets it when it must refuse.
+    /// Suspects nodes that have been silent for too long, by the clock of this machine, and forgets each when it must
+    /// have begun to reject tokens.
     async fn forget_silent(&self, heartbeats: &mut HashMap<String, (u64, Moment)>) {
         let Announced { membership, clock, status, observed, .. } = &self.announced;
         let Ok(members) = membership.members().await else { return };
@@ -381,7 +387,7 @@ impl Publisher {
             if *heartbeat != member.heartbeat {
                 (*heartbeat, *since) = (member.heartbeat, now);
             } else if *heartbeat > 0 && now.since(*since) >= silence(member.max_staleness) {
-                // The next one to look tries again.
+                // The next check tries again.
                 let _suspected = membership.suspect(&member.node, *heartbeat).await;
             } else if *heartbeat == 0 && now.since(*since) > member.max_staleness {
                 tracing::info!(node = member.node, "a node that has been silent for long is forgotten");

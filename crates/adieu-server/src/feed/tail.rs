@@ -1,4 +1,4 @@
-//! The newest entries of a log, kept in memory for those who follow closely.
+//! The newest entries of a log, kept in memory for followers that are nearly up to date.
 
 use std::{
     collections::VecDeque,
@@ -14,33 +14,33 @@ use axum::body::Bytes;
 
 use super::Form;
 
-/// The most that is kept. A follower that is behind all of it reads the log itself.
+/// Limits of the tail. A follower that is behind it reads from the log.
 const MAX_ENTRIES: usize = 32_768;
 const MAX_BYTES: usize = 16 << 20;
 
-/// Pages that were read one by one are given out together up to so many entries.
+/// Pages that were read separately are joined up to this many entries.
 const PAGE: usize = 2_048;
 
-/// How many different pages are kept ready at once. Whoever is further behind than that has one made.
+/// How many different pages are kept ready. For a follower further behind, a page is made.
 const READY: usize = 16;
 
-/// The end of one log as far as it was read, and how far of that is shown to followers.
+/// The end of a log as far as it has been read, and how far followers may see it.
 #[derive(Debug)]
 pub(super) struct Tail {
     log: LogId,
-    /// Everything after this position, and up to `read_to`, is in `pages`.
+    /// All entries after this position, up to `read_to`, are in `pages`.
     start: Position,
     pages: VecDeque<Kept>,
     entries: usize,
     bytes: usize,
     read_to: Position,
-    /// What had been acknowledged by then is not after `read_to`.
+    /// No entry acknowledged by then comes after `read_to`.
     read_at: Moment,
     shown_to: Position,
-    /// The same for `shown_to`.
+    /// Like `read_at`, for `shown_to`.
     shown_at: Moment,
     pruned_through: Timestamp,
-    /// Pages for followers, by where they start.
+    /// Pages for followers, by start position.
     ready: Vec<(Position, Arc<Part>)>,
 }
 
@@ -53,7 +53,7 @@ struct Kept {
     bytes: usize,
 }
 
-/// A page that may be shared by many followers. Its age is not in it, because each has its own.
+/// A page that many followers may share. Its age is not part of it, because each follower has its own.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) page: Page,
@@ -66,14 +66,14 @@ struct Encoded {
     bytes: Bytes,
 }
 
-/// What the tail has for a cursor.
+/// The result of looking up a cursor.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// Entries after it; whatever was acknowledged by the moment is among them or before them.
+    /// Entries after the cursor; every entry acknowledged by the moment is among them or before them.
     After(Arc<Part>, Moment),
-    /// Nothing yet; the cursor to go on with, by when nothing more had been acknowledged, and how far was pruned.
+    /// Nothing yet: the cursor to continue with, the moment up to which it is complete, and the pruning mark.
     Nothing((Cursor, Moment, Timestamp)),
-    /// It is older than the tail, ahead of it, or of another log: the log itself has to be asked.
+    /// The cursor is older than the tail, ahead of it, or of another log: the log itself must be read.
     Elsewhere,
 }
 
@@ -87,7 +87,7 @@ impl Part {
         Self::new(Page { entries, cursor, complete: true, from_start: false, age, pruned_through })
     }
 
-    /// The bytes for this key, made once.
+    /// Returns the encoding for this key, made once.
     pub(super) fn encoded(&self, key: (Form, u32), encode: impl FnOnce() -> Vec<u8>) -> Bytes {
         let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = encoded.iter().find(|encoded| encoded.key == key) {
@@ -103,7 +103,7 @@ impl Part {
 }
 
 impl Tail {
-    /// Of a log that was read to its end.
+    /// Creates the tail of a log that was read to its end.
     pub(super) fn begin(end: &Cursor, complete_at: Moment, pruned_through: Timestamp) -> Self {
         Self {
             log: end.log.clone(),
@@ -120,17 +120,18 @@ impl Tail {
         }
     }
 
-    /// Where to read on.
+    /// Returns where to continue reading.
     pub(super) fn cursor(&self) -> Cursor {
         Cursor { log: self.log.clone(), position: self.read_to }
     }
 
-    /// Up to where followers are given what is in this log; [`Position::START`] of one that is not served.
+    /// Returns the position up to which followers see this log; [`Position::START`] if the log is not served.
     pub(super) fn shown_in(&self, log: &LogId) -> Position {
         if *log == self.log { self.shown_to } else { Position::START }
     }
 
-    /// Applies a page that came after [`cursor`](Self::cursor), read at `asked_at`. It is shown when [`show`](Self::show) says so.
+    /// Applies a page that came after [`cursor`](Self::cursor), read at `asked_at`. [`show`](Self::show) makes it
+    /// visible.
     pub(super) fn apply(&mut self, page: Page, asked_at: Moment) {
         if page.pruned_through > self.pruned_through {
             self.pruned_through = page.pruned_through;
@@ -158,18 +159,18 @@ impl Tail {
         }
     }
 
-    /// Whether there is something that is not shown yet.
+    /// Returns whether entries are waiting to be shown.
     pub(super) fn has_pending(&self) -> bool {
         self.start > self.shown_to || self.pages.back().is_some_and(|last| last.end > self.shown_to)
     }
 
-    /// Shows all that was read.
+    /// Shows everything that was read.
     pub(super) fn show(&mut self) {
         (self.shown_to, self.shown_at) = (self.read_to, self.read_at);
         self.ready.clear();
     }
 
-    /// What there is for a follower that has read up to here.
+    /// Looks up the entries for a follower that has read up to here.
     pub(super) fn find(&mut self, after: &Cursor) -> Found {
         let position = after.position;
         if after.log != self.log || position > self.read_to || position < self.start {
@@ -190,7 +191,7 @@ impl Tail {
         Found::After(part, self.shown_at)
     }
 
-    /// From this kept page on, as much as is shown and makes one page.
+    /// Returns the entries from this kept page on that are shown and fit in one page.
     fn page(&self, first: usize) -> Page {
         let mut entries: Vec<Revocation> = Vec::new();
         let mut end = self.shown_to;
