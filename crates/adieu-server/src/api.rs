@@ -1,13 +1,13 @@
 //! The REST API.
 //!
-//! 1. Handlers are thin: they read the request, ask [`Accounts`](crate::accounts::Accounts) or
-//!    [`Sessions`](adieu::session::Sessions), and answer. What a token is worth is decided by the extractors of [`adieu_axum`], which ask the one
-//!    evaluator.
-//! 2. The OpenAPI document is made from the handlers, so that none is missing from it.
-//! 3. Whatever goes wrong is answered in one shape ([`ApiError`]); a panic of ours is a 500 that tells nothing.
+//! 1. Handlers are thin: they read the request, call [`Accounts`](crate::accounts::Accounts) or
+//!    [`Sessions`](adieu::session::Sessions), and build the response. The extractors of [`adieu_axum`] verify tokens,
+//!    with the one evaluator.
+//! 2. The OpenAPI document is generated from the handlers, so that it covers all of them.
+//! 3. All errors have one shape ([`ApiError`]); a panic becomes a 500 without details.
 //! 4. No request header, body or query is ever logged.
-//! 5. A handler that takes a body and an authority takes both with [`AfterBody`](adieu_axum::AfterBody): a client may send the body long after
-//!    its token was logged out.
+//! 5. A handler that needs both a body and a verified token takes both with [`AfterBody`](adieu_axum::AfterBody): a
+//!    client may send the body long after its token was logged out.
 
 mod account;
 mod admin;
@@ -48,7 +48,7 @@ use crate::{
     node::Node,
 };
 
-/// What handlers share.
+/// The state that handlers share.
 #[derive(Clone)]
 struct Api(Arc<Shared>);
 
@@ -91,10 +91,10 @@ impl FromRef<Api> for Feed {
     }
 }
 
-/// All routes, on this node.
+/// Returns all routes, for this node.
 ///
 /// # Errors
-/// When the keys of the node are no set of keys.
+/// Fails if the keys of the node are not a valid key set.
 pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Error> {
     let (guard, metrics) = (Guard::from_sessions(&node.sessions), Arc::clone(&node.metrics));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
@@ -103,7 +103,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     let (router, document) = documented(settings.max_body_bytes.get()).split_for_parts();
     let router = router
         .route_layer(from_fn_with_state(api.clone(), feed::also_when_it_has_ended_before))
-        // Also to methods that OpenAPI has no word for.
+        // All methods, including those that OpenAPI cannot describe.
         .route("/verify", any(verify::verify))
         .route("/ext_authz", any(verify::ext_authz))
         .route("/ext_authz/", any(verify::ext_authz))
@@ -114,7 +114,7 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Erro
     Ok(layered(router, &settings, metrics))
 }
 
-/// What happens to every request and answer, and what is answered where there is nothing.
+/// Adds the layers for every request and response, and the response for unknown routes.
 fn layered(router: Router, settings: &Settings, metrics: Arc<Metrics>) -> Router {
     router
         .fallback(async || ApiError::NotFound)
@@ -126,13 +126,13 @@ fn layered(router: Router, settings: &Settings, metrics: Arc<Metrics>) -> Router
         .layer(from_fn_with_state(metrics, layers::log))
 }
 
-/// The OpenAPI document of the routes.
+/// Returns the OpenAPI document of the routes.
 #[must_use]
 pub fn document() -> OpenApi {
     documented(usize::MAX).into_openapi()
 }
 
-/// All routes that are documented; those that read a body read so much of it.
+/// Returns all documented routes. Those that read a body read at most `max_body_bytes`.
 fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
     let read_bodies = OpenApiRouter::new()
         .routes(routes!(account::register))

@@ -1,15 +1,15 @@
 //! The command line.
 //!
-//! 1. Every command works on the store of the same settings as the server's, also while a server runs on it: what a
-//!    command ends, the server refuses within `max_staleness`.
-//! 2. A command makes no store where none is, but for `user add`, so that there can be an administrator before the first
-//!    start; with `--create` so do `user import` and `client add`.
-//! 3. What was asked for goes to standard output, what went wrong to standard error in one line, with status 1; wrong
-//!    usage has status 2.
-//! 4. What changes something says so in the audit trail, if the settings name a file for it: it is done only if that can be
-//!    opened, and written down once it is done.
-//! 5. No password, key or password hash is printed, in no error either, and none is taken as an argument. The secret of a new client is
-//!    printed by the command that makes it, and by no other.
+//! 1. Every command works on the store of the server's settings, also while a server runs on it: within
+//!    `max_staleness` the server rejects what a command revokes.
+//! 2. A command does not create a store, except `user add`, so that an administrator can exist before the first
+//!    start; with `--create` also `user import` and `client add`.
+//! 3. Results go to standard output. An error goes to standard error in one line, with status 1; invalid usage has
+//!    status 2.
+//! 4. A command that changes something records it in the audit trail, if the settings name a file for it: the command
+//!    runs only if the file can be opened, and records the change after it is done.
+//! 5. No password, key or password hash is printed, not even in errors, and none is accepted as an argument. The
+//!    secret of a new client is printed by the command that creates it, and by no other.
 
 mod client;
 mod completions;
@@ -57,12 +57,12 @@ use crate::{
     relay::{self, Relay},
 };
 
-/// How long to wait before a store is tried again at the start.
+/// Delay before a store is tried again at the start.
 const START_PAUSE: Duration = Duration::from_millis(500);
-/// How long the end of the process waits for its files of SQLite to be closed: a write-ahead log is short.
+/// How long the process waits at its end for its SQLite files to be closed: a write-ahead log is short.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Connections to `metrics_listen`: one address, as Prometheus is, gets a quarter of them.
+/// Connection limit of `metrics_listen`: one address, for example that of Prometheus, gets a quarter of them.
 const METRICS_CONNECTIONS: usize = 32;
 
 /// Logout for JSON Web Tokens: a server that issues tokens and means it when it ends them.
@@ -102,10 +102,10 @@ enum Command {
 }
 
 impl Arguments {
-    /// Reads the command line. What is wrong with it is told on standard error, without the passwords that are in URLs there.
+    /// Parses the command line. Prints errors to standard error, without the passwords of URLs.
     ///
     /// # Errors
-    /// The status to end with, also after the help, which is on standard output.
+    /// The status to exit with; also after the help, which goes to standard output.
     pub fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             if !error.use_stderr() {
@@ -122,11 +122,12 @@ impl Arguments {
         })
     }
 
-    /// Does what was asked for. What goes wrong is one line on standard error, and the process ends with status 1.
+    /// Runs the command. On an error, prints one line to standard error and returns status 1.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let outcome = self.command.unwrap_or(Command::Serve(self.flags)).run();
-        // Whoever closes a file last takes in its write-ahead log and removes it; nothing is lost where that does not come to its end.
+        // The last process to close the file moves its write-ahead log into it and removes the log. Nothing is lost
+        // if this does not finish.
         wait_until_closed(CLOSING);
         match outcome {
             Ok(status) => status,
@@ -168,7 +169,7 @@ impl Command {
     }
 }
 
-/// Runs a command that is not the server.
+/// Runs a command other than the server.
 fn wait_for(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -211,7 +212,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
         stop.await;
         node.is_leaving.store(true, Relaxed);
         sleep(settings.shutdown_delay).await;
-        // Those who wait are answered at once, and not when their time is over.
+        // Answers waiting requests immediately, instead of after their wait.
         node.feed.hub.end_waiting();
     };
     let bounds = Bounds::from(&settings).within(descriptors_for_clients(&settings, descriptors));
@@ -255,7 +256,7 @@ async fn start_relay(
     Ok(())
 }
 
-/// Opens a store that may be about to start, for as long as `start_timeout`. What else is wrong is no better later.
+/// Opens a store that may still be starting, for up to `start_timeout`. Other errors are returned at once.
 async fn once_reachable<T>(settings: &Settings, open: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let give_up_at = Instant::now() + settings.start_timeout;
     let mut has_told = false;
@@ -277,20 +278,20 @@ async fn once_reachable<T>(settings: &Settings, open: impl AsyncFn() -> anyhow::
     }
 }
 
-/// Whether this is about a server that may come up. A file does not.
+/// Returns whether the error is that of a server that may still start. A file does not.
 fn is_unavailable(settings: &Settings, error: &anyhow::Error) -> bool {
     let is_of_a_server = settings.revocations.is_some() || matches!(settings.store, Some(StoreAddress::Postgres(_)));
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
     is_of_a_server && causes.any(|cause| matches!(cause, adieu::Error::Unavailable(_)))
 }
 
-/// How many files may be open beside those for the metrics.
+/// Returns how many files may be open besides those for the metrics.
 fn descriptors_for_clients(settings: &Settings, descriptors: Option<u64>) -> Option<u64> {
     let for_metrics = settings.metrics_listen.map_or(0, |_| METRICS_CONNECTIONS as u64);
     descriptors.map(|descriptors| descriptors.saturating_sub(for_metrics))
 }
 
-/// The metrics, where there is an address for them.
+/// The metrics server, if the settings have an address for it.
 struct ServedMetrics(Option<(oneshot::Sender<()>, JoinHandle<Drained>)>);
 
 impl ServedMetrics {
@@ -304,7 +305,7 @@ impl ServedMetrics {
         Ok(Self(Some((serving, tokio::spawn(serve(listener, metrics::router(Arc::clone(metrics)), bounds, stop))))))
     }
 
-    /// To be called last: how many requests are left is a reason to look.
+    /// Stops the metrics server. Call this last: until then, the metrics show how many requests remain.
     async fn end(self) -> anyhow::Result<()> {
         if let Some((serving, task)) = self.0 {
             drop(serving);
@@ -314,7 +315,7 @@ impl ServedMetrics {
     }
 }
 
-/// What a start prints: all that is needed to log in for the first time.
+/// Returns what a start prints: all that a user needs for the first login.
 fn banner(address: SocketAddr, settings: &Settings) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let data = match (&settings.store, &settings.revocations) {
@@ -336,7 +337,7 @@ fn banner(address: SocketAddr, settings: &Settings) -> String {
     text + &format!("log in:   {}\n", curl("/login"))
 }
 
-/// Prints to standard output. That the reader has seen enough (`adieu config | head`) is no error.
+/// Prints to standard output. A reader that has closed its end (`adieu config | head`) is no error.
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),

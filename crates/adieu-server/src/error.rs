@@ -1,8 +1,8 @@
-//! Every answer that is not what was asked for, in one shape: `{"code":404,"status":"Not Found"}`, with `message` or
-//! `errors` where there is something to say.
+//! Errors of the API, in one shape: `{"code":404,"status":"Not Found"}`, with `message` or `errors` where these add
+//! something.
 //!
-//! 1. The status of each is in [`ApiError::status`], and nowhere else.
-//! 2. What went wrong inside is logged here, once, under the target [`LOG_TARGET`], and never told to the client.
+//! 1. [`ApiError::status`] is the only place that maps errors to statuses.
+//! 2. Internal errors are logged here, once, under the target [`LOG_TARGET`], and never sent to the client.
 //! 3. A response that asks the client to retry later says when (`Retry-After`, in whole seconds).
 
 use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError, time::Duration};
@@ -19,67 +19,67 @@ use utoipa::ToSchema;
 
 use crate::{clients::Capability, feed::TooManyFollowers, password::HasherError};
 
-/// The target of log lines about requests that failed for our own reasons.
+/// The target of log lines about requests that failed for internal reasons.
 pub const LOG_TARGET: &str = "adieu::failure";
 
-/// When to try again after a failure that usually passes by itself.
+/// Retry delay after a failure that is usually temporary.
 const SOON: Duration = Duration::from_secs(1);
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Why a request was not answered with what it asked for.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// The body is not JSON; with what the parser stumbled on.
+    /// The body is not JSON; with the parser's reason.
     #[error("the body is not valid json: {0}")]
     InvalidJson(String),
-    /// The request makes no sense; with a sentence for the client.
+    /// The request is invalid; with a sentence for the client.
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
     /// The user is unknown or the password wrong; the response does not tell which.
     #[error("the credentials are wrong")]
     InvalidCredentials,
-    /// The caller is known, and may not; with a sentence for the client.
+    /// The caller is authenticated but lacks permission; with a sentence for the client.
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
-    /// The caller is known, and no administrator.
+    /// The caller is authenticated but not an administrator.
     #[error("the caller is no administrator")]
     AdminOnly,
     /// There is no such client with this secret, or there are no credentials; the response does not tell which.
     #[error("the client's credentials are wrong")]
     InvalidClient,
-    /// The client is known, and may not.
+    /// The client is authenticated but lacks this capability.
     #[error("the client may not {0}")]
     ClientMayNot(Capability),
-    /// The token is good, and lacks a claim that is required.
+    /// The token is valid but lacks a required claim.
     #[error("the token lacks a claim that is required")]
     ClaimRequired,
-    /// The request's token is no good; answered in the words of [`AuthRejection`].
+    /// The token was rejected; the response is that of [`AuthRejection`].
     #[error(transparent)]
     Refused(#[from] AuthRejection),
-    /// There is no such thing.
+    /// The resource does not exist.
     #[error("not found")]
     NotFound,
-    /// There is such a place, and it does not answer to this method.
+    /// The resource exists, but does not support this method.
     #[error("the method is not allowed")]
     MethodNotAllowed,
     /// The request did not arrive in time.
     #[error("the request took too long")]
     RequestTimeout,
-    /// There is already one; with a sentence for the client.
+    /// The resource exists already; with a sentence for the client.
     #[error("{0}")]
     Conflict(Cow<'static, str>),
-    /// The body is longer than is read.
+    /// The body is longer than the limit.
     #[error("the body is too large")]
     BodyTooLarge,
-    /// The body is not labelled as what is read here; with the label that it needs.
+    /// The body has another media type than the required one.
     #[error("the body is not labelled as {0}")]
     UnsupportedMediaType(&'static str),
     /// Fields are missing, unknown or wrong.
     #[error("fields of the body are wrong")]
     Invalid(FieldErrors),
-    /// A parameter of a form is there twice.
+    /// A parameter of a form occurs twice.
     #[error("the parameter {0} is there twice")]
     RepeatedParameter(&'static str),
     /// Fields of the query are unknown or wrong.
@@ -88,25 +88,25 @@ pub enum ApiError {
     /// Too many failed logins, or too many registrations.
     #[error("too many attempts")]
     TooManyAttempts {
-        /// When the next may be made.
+        /// When the next attempt is allowed.
         retry_after: Duration,
     },
-    /// A client has revoked more than it may.
+    /// A client has used up its quota of revocations.
     #[error("the client has used up its quota of revocations")]
     QuotaUsedUp {
-        /// When it may revoke so much again.
+        /// When it may append this many revocations again.
         retry_after: Duration,
     },
-    /// A client has more followers, or more requests that wait, than it may.
+    /// A client has too many followers or waiting requests.
     #[error("the client has too many followers")]
     TooManyFollowers,
-    /// It can't be done just now, and nothing was done.
+    /// Temporarily impossible, and nothing was done.
     #[error("temporarily unavailable")]
     Unavailable(#[source] Cause),
-    /// This node should not be sent requests just now; with a sentence that says why.
+    /// This node should receive no requests now; with a sentence that says why.
     #[error("not ready: {0}")]
     NotReady(&'static str),
-    /// A fault of ours.
+    /// An internal error.
     #[error("internal error")]
     Internal(#[source] Cause),
 }
@@ -117,7 +117,7 @@ pub enum ApiError {
 pub struct FieldErrors(BTreeMap<Cow<'static, str>, Vec<String>>);
 
 impl FieldErrors {
-    /// One wrong field.
+    /// Returns the error of one field.
     #[must_use]
     pub fn one(field: &'static str, message: impl ToString) -> Self {
         let mut errors = Self::default();
@@ -130,14 +130,14 @@ impl FieldErrors {
         self.0.entry(field.into()).or_default().push(message.to_string());
     }
 
-    /// Adds what is wrong with something that is part of a greater whole, at this place in it.
+    /// Adds the errors of a nested value, below `place`.
     pub fn extend_below(&mut self, place: &str, errors: Self) {
         for (field, messages) in errors.0 {
             self.0.entry(format!("{place}.{field}").into()).or_default().extend(messages);
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether there are no errors.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -164,12 +164,12 @@ pub struct ErrorBody {
 }
 
 impl ApiError {
-    /// Something inside went wrong that the client can't help.
+    /// Returns an internal error, whose cause the client does not learn.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// The status that it is answered with.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -238,7 +238,7 @@ impl ApiError {
         }
     }
 
-    /// How to authenticate (RFC 9110 §15.5.2), or what is missing to do this (RFC 6750 §3.1).
+    /// Returns how to authenticate (RFC 9110 §15.5.2), or which permission is missing (RFC 6750 §3.1).
     const fn challenge(&self) -> Option<&'static str> {
         match self {
             // The credentials were in the body, so the challenge has no error code.

@@ -73,10 +73,10 @@ pub(super) struct PasswordChange {
 }
 
 impl Api {
-    /// Checks a name and a password, within the limits for attempts.
+    /// Verifies a name and a password, within the limits on attempts.
     ///
     /// # Errors
-    /// When they are wrong, or were too often.
+    /// Fails if they are wrong, or if there were too many attempts.
     pub(super) async fn authenticate(
         &self,
         username: &Username,
@@ -95,7 +95,7 @@ impl Api {
                 }
                 Ok(account)
             }
-            // The attempt stays counted.
+            // The attempt remains counted.
             Err(ApiError::InvalidCredentials) => {
                 self.note_failed_login(username, client).await;
                 Err(ApiError::InvalidCredentials)
@@ -107,8 +107,8 @@ impl Api {
         }
     }
 
-    /// Writes down that somebody could not log in, and of which account, if there is one: asked of the store in either
-    /// case, so that it takes the same time.
+    /// Records a failed login, with the id of its account if there is one. The store is queried in either case, so
+    /// that the time is the same.
     pub(super) async fn note_failed_login(&self, username: &Username, client: &Client) {
         self.node.metrics.failed_logins.inc();
         let account = self.node.accounts.store().by_username(username).await.ok().flatten();
@@ -117,8 +117,8 @@ impl Api {
             .await;
     }
 
-    /// The account with this id, if it is the caller's own or the caller is an administrator. To anybody else it is
-    /// as if there were none.
+    /// Returns the account with this id, if it is the caller's own or the caller is an administrator. For other
+    /// callers it is not found.
     async fn visible_account(&self, token: &AccessToken, id: &Subject) -> Result<Account, ApiError> {
         if token.subject() != id && !is_admin(token, self.node.sessions.issuer()) {
             return Err(ApiError::NotFound);
@@ -126,10 +126,10 @@ impl Api {
         self.account(id).await
     }
 
-    /// The account with this id.
+    /// Returns the account with this id.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when there is none.
+    /// [`ApiError::NotFound`] if there is none.
     pub(super) async fn account(&self, id: &Subject) -> Result<Account, ApiError> {
         self.node.accounts.store().by_id(id).await?.ok_or(ApiError::NotFound)
     }

@@ -1,4 +1,4 @@
-//! What a request says beside its body: who sends it, and which thing it is about.
+//! Extractors for the sender of a request and the id in its path.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,10 +15,10 @@ use serde_json::Value;
 use super::Api;
 use crate::{accounts::ADMIN_CLAIM, error::ApiError};
 
-/// Who sends a request.
+/// The sender of a request.
 pub(super) struct Client {
     pub(super) address: IpAddr,
-    /// What is kept of it with a session.
+    /// The part of it that is stored with a session.
     pub(super) origin: Origin,
 }
 
@@ -34,8 +34,8 @@ impl FromRequestParts<Api> for Client {
     }
 }
 
-/// An access token of this server. What others say of their subjects means nothing here: the same `sub` is another
-/// account, if it is one. Only what says what a token is worth takes those of other issuers, as
+/// An access token of this server. The subjects of other issuers mean nothing here: the same `sub` is another
+/// account, if any. Only the endpoints that verify tokens accept those of other issuers, with
 /// [`adieu_axum::AccessToken`].
 pub(super) struct AccessToken(adieu_axum::AccessToken);
 
@@ -59,7 +59,8 @@ impl FromRequestParts<Api> for AccessToken {
 /// An administrator's access token.
 pub(super) struct Admin(pub(super) AccessToken);
 
-/// Whether this is an administrator's token. Only of this server's own: what others write into theirs means nothing here.
+/// Returns whether this is an administrator's token. Only this server's own tokens can be: the claims of other
+/// issuers mean nothing here.
 pub(super) fn is_admin(token: &adieu_axum::AccessToken, own: &Issuer) -> bool {
     token.issuer == *own && token.custom.get(ADMIN_CLAIM) == Some(&Value::Bool(true))
 }
@@ -73,7 +74,7 @@ impl FromRequestParts<Api> for Admin {
     }
 }
 
-/// The id in the path. What can't be an id names nothing.
+/// The id in the path. An invalid id is not found.
 pub(super) struct Id<T>(pub(super) T);
 
 impl<T: TryFrom<String>> FromRequestParts<Api> for Id<T> {

@@ -1,4 +1,4 @@
-//! What happens to every request and answer.
+//! Layers for every request and response.
 
 use std::{any::Any, net::Ipv6Addr, sync::Arc, time::Instant};
 
@@ -16,19 +16,20 @@ use crate::{error::ApiError, metrics::Metrics};
 /// The target of the line that each request gets in the log.
 const REQUEST_LOG_TARGET: &str = "adieu::request";
 
-/// Routes that are asked so often, by machines, that a line each would hide the rest: theirs are for debugging.
+/// Routes that machines call so often that a line for each request would hide the others: these are logged at debug
+/// level.
 const ASKED_BY_MACHINES: [&str; 7] =
     ["/verify", "/ext_authz", "/ext_authz/", "/ext_authz/{*path}", "/introspect", "/livez", "/readyz"];
-/// The same, when it is asked with GET.
+/// Likewise, for GET only.
 const READ_BY_MACHINES: &str = "/revocations";
 
-/// Only what is needed to show the page of the documentation, which asks nobody but this server.
+/// The policy of the documentation page, which loads everything from this server.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-/// Nothing: JSON is not to be rendered.
+/// The policy of all other responses: JSON is not rendered.
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Counts the request, and logs the method, the route (not the path, which has ids in it), the status and how long it took.
+/// Counts the request, and logs its method, its route (the path may have ids), its status and its duration.
 pub(super) async fn log(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
@@ -46,8 +47,8 @@ pub(super) async fn log(State(metrics): State<Arc<Metrics>>, request: Request, n
     response
 }
 
-/// Answers a request that does not say, in one way, which host it is for (RFC 9112 §3.2), and tells browsers and caches to do no
-/// more with an answer than it is meant for.
+/// Rejects a request whose host is missing or ambiguous (RFC 9112 §3.2), and sets headers that restrict what browsers
+/// and caches do with the response.
 pub(super) async fn secure(request: Request, next: Next) -> Response {
     let is_page = request.uri().path().starts_with("/docs");
     let mut response = match has_host(&request) {
@@ -65,7 +66,7 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether there is one header Host with a value that can be one. Before HTTP/1.1 there need be none.
+/// Returns whether there is exactly one valid `Host` header. Before HTTP/1.1 it is optional.
 fn has_host(request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -75,7 +76,7 @@ fn has_host(request: &Request) -> bool {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2). The host may be empty.
+/// Returns whether a value is `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2). The host may be empty.
 fn is_host(value: &[u8]) -> bool {
     let (is_valid, port) = match value.strip_prefix(b"[") {
         Some(rest) => {
@@ -93,7 +94,8 @@ fn is_host(value: &[u8]) -> bool {
     is_valid && (port.is_empty() || (port.starts_with(b":") && port.iter().skip(1).all(u8::is_ascii_digit)))
 }
 
-/// Answers a request whose body is said to be longer than `most` at once, before its client is told to go on (RFC 9110 §10.1.1).
+/// Rejects a request whose announced body is longer than `most`, before the client is told to continue (RFC 9110
+/// §10.1.1).
 pub(super) async fn limit_body(State(most): State<usize>, request: Request, next: Next) -> Response {
     let announced = request.body().size_hint().lower();
     if announced > u64::try_from(most).unwrap_or(u64::MAX) {

@@ -1,4 +1,4 @@
-//! What a relay answers: the part of the API that needs no accounts.
+//! The API of a relay: the part that needs no accounts.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, input::MediaType, relay::Relay};
 
-/// What handlers share.
+/// The state that handlers share.
 #[derive(Clone)]
 struct RelayApi(Arc<Shared>);
 
@@ -65,7 +65,7 @@ impl FromRef<RelayApi> for verify::Realm {
     }
 }
 
-/// The routes of a relay.
+/// Returns the routes of a relay.
 pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
     let (guard, metrics) = (Guard::from_verifier(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
     let max_body_bytes = settings.max_body_bytes.get();
@@ -82,7 +82,7 @@ pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
     layered(router, settings, metrics)
 }
 
-/// Revokes at the node that is followed. What is wrong with the body is for the node to say.
+/// Revokes at the node that the relay follows. That node validates the body.
 async fn revoke(
     State(api): State<RelayApi>,
     _: Can<Revoke>,
@@ -101,7 +101,7 @@ async fn revoke(
     let answer = api.relay.forward(query, preferred, body.into(), time).await?;
     let status = answer.status();
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        // The caller's credentials are good here; ours are not there.
+        // The caller's credentials are valid here; the relay's are not valid there.
         return Err(ApiError::Unavailable("the node does not let this relay revoke".into()));
     }
     let cursor = answer.headers().get(&CURSOR);
@@ -120,8 +120,8 @@ async fn revoke(
     Ok(response)
 }
 
-/// Whether the node may wait until a cut-off is over, as far as it can be told without reading the body as the node does: one
-/// that hides it in escapes is given up on earlier.
+/// Returns whether the revocation may make the node wait until a cut-off has passed. It only searches the body for
+/// names: for a body that hides them in escapes, the relay times out earlier.
 fn is_cut_off(body: &[u8]) -> bool {
     [&b"\"subject\""[..], b"\"everything\""].iter().any(|name| body.windows(name.len()).any(|part| part == *name))
 }
@@ -131,7 +131,7 @@ async fn readyz(State(api): State<RelayApi>) -> Readiness {
     Readiness::new(&api.relay.verifier, problem, has_accounts(api.relay.stores()).await)
 }
 
-/// The rest of the node's own cache lifetime, so that the lifetime does not restart at every relay.
+/// The remaining cache lifetime of the node's keys, so that the lifetime does not restart at every relay.
 async fn keys(State(api): State<RelayApi>) -> Result<([(HeaderName, String); 1], Json<Jwks>), ApiError> {
     let keys = api.relay.keys();
     if keys.iter().next().is_none() {

@@ -54,7 +54,7 @@ enum Command {
     },
 }
 
-/// The address that was given, or is in the file. What is an argument other users of the machine can see.
+/// Returns the address from the argument or the file. Other users of the machine can see arguments.
 fn address(flag: &str, given: Option<StoreAddress>, file: Option<PathBuf>) -> anyhow::Result<StoreAddress> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -70,7 +70,7 @@ fn address(flag: &str, given: Option<StoreAddress>, file: Option<PathBuf>) -> an
     Ok(address)
 }
 
-/// The address with a password that a person types, which is not shown.
+/// Returns the address with a password read from a prompt without echo.
 fn asked(address: StoreAddress) -> anyhow::Result<StoreAddress> {
     if !matches!(address, StoreAddress::Postgres(_)) || address.has_password() {
         return Ok(address);

@@ -1,8 +1,8 @@
-//! What commands print: tables for people, and with `--json` one JSON object a line for machines.
+//! The output of commands: tables for people, and with `--json` one JSON object per line for programs.
 //!
-//! 1. A character that a terminal would obey, or that can't be seen, is printed as `\u{1b}` (in JSON as `\u001b`),
-//!    whoever put it into a name or a user agent.
-//! 2. That the reader has seen enough (`adieu user list | head`) is no error.
+//! 1. A character that a terminal would interpret, or that is invisible, is printed as `\u{1b}` (in JSON as
+//!    `\u001b`): names and user agents may have any characters.
+//! 2. A reader that has closed its end (`adieu user list | head`) is no error.
 //! 3. Memory is bounded: a table is aligned and printed block by block.
 
 use std::{
@@ -49,7 +49,7 @@ impl Output {
         self.has_left
     }
 
-    /// Prints what a command did: the sentence or the object.
+    /// Prints the result of a command: the sentence or the object.
     pub(super) fn result(&mut self, sentence: &str, object: &impl Serialize) -> anyhow::Result<()> {
         match self.reader {
             Reader::Person => self.line(&visible(sentence)),
@@ -63,7 +63,7 @@ impl Output {
         self.line(&escaped_json(&json))
     }
 
-    /// Prints text that has been made, not found.
+    /// Prints text of this program, without escaping it.
     pub(super) fn text(&mut self, text: &str) -> anyhow::Result<()> {
         if self.has_left {
             return Ok(());
@@ -72,7 +72,7 @@ impl Output {
         self.unless_gone(written)
     }
 
-    /// Sends everything off. What is not sent when an [`Output`] is dropped may be lost unnoticed.
+    /// Flushes the output. Dropping an [`Output`] without this may silently lose the rest.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         if self.has_left {
             return Ok(());
@@ -97,7 +97,7 @@ impl Output {
     }
 }
 
-/// Rows under headings, for a person.
+/// A table for people.
 pub(super) struct Table<const COLUMNS: usize> {
     headings: Option<[&'static str; COLUMNS]>,
     rows: Vec<[String; COLUMNS]>,
@@ -124,7 +124,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         if self.rows.len() < BLOCK { Ok(()) } else { self.print(output) }
     }
 
-    /// Prints what has not been printed yet; the headings also when there are no rows.
+    /// Prints the remaining rows, and the headings even if there are no rows.
     pub(super) fn print(&mut self, output: &mut Output) -> anyhow::Result<()> {
         let headings = self.headings.take().map(|headings| headings.map(str::to_owned));
         for cells in headings.into_iter().chain(std::mem::take(&mut self.rows)) {
@@ -138,7 +138,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 }
 
-/// A time for a person: `2026-11-23 17:08:45Z`.
+/// Formats a time for people: `2026-11-23 17:08:45Z`.
 pub(super) fn written(time: Timestamp) -> String {
     const DAY: u64 = 86_400;
     let (days, second) = (time.as_unix() / DAY, time.as_unix() % DAY);
@@ -156,7 +156,7 @@ pub(super) fn written(time: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// "1 session", "2 sessions".
+/// Formats a number of things: "1 session", "2 sessions".
 pub(super) fn counted(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

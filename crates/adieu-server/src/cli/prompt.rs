@@ -1,4 +1,4 @@
-//! What a person is asked, and what comes in on standard input instead.
+//! Prompts, and the input that standard input provides instead.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
@@ -21,7 +21,7 @@ pub(super) struct PasswordSource {
 }
 
 impl PasswordSource {
-    /// A new password: asked for twice without being shown, or read.
+    /// Reads a new password: from standard input, or from two prompts without echo.
     pub(super) fn read(&self, settings: &Settings) -> anyhow::Result<Password> {
         let typed = if self.password_stdin { password_from(io::stdin().lock())? } else { ask_twice()? };
         Password::chosen(typed, settings.password_min_length.get())
@@ -29,7 +29,7 @@ impl PasswordSource {
     }
 }
 
-/// A refusal of a text, which is a sentence for a form, as a phrase.
+/// Converts an error that is a sentence for a form into a phrase.
 pub(super) fn phrase(refusal: &TextError) -> String {
     let sentence = refusal.to_string();
     let mut characters = sentence.trim_end_matches('.').chars();
@@ -65,21 +65,21 @@ fn password_from(input: impl io::Read) -> anyhow::Result<SecretString> {
     Ok(line.into())
 }
 
-/// The first line of standard input, for what should not be in the shell's history.
+/// Reads the first line of standard input, for values that should stay out of the shell's history.
 pub(super) fn first_line(what: &str, most: usize) -> anyhow::Result<String> {
     if io::stdin().is_terminal() {
-        // A hint, for whoever sees it.
+        // A hint; without standard error it is not needed.
         let _told = writeln!(io::stderr(), "Paste the {what} and press Enter:");
     }
     let mut bytes = Vec::new();
-    // Longer than allowed stays longer than allowed: whoever judges it finds out.
+    // Input that is too long stays too long, so that the caller rejects it.
     io::stdin().lock().take(most as u64 + 2).read_until(b'\n', &mut bytes).context("cannot read standard input")?;
     let line = String::from_utf8(bytes).map_err(|_| anyhow!("the {what} is not UTF-8"))?;
     ensure!(!line.trim().is_empty(), "no {what} on standard input");
     Ok(line.trim().to_owned())
 }
 
-/// Asks whether to go on; without a terminal to ask on, only `--yes` will do.
+/// Asks whether to continue. Without a terminal, requires `--yes`.
 pub(super) fn confirm(what: &str, yes: bool) -> anyhow::Result<()> {
     if yes {
         return Ok(());

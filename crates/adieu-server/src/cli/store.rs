@@ -1,4 +1,4 @@
-//! What commands open: the store of the settings, and no store that is not there.
+//! Opens the store of the settings for a command. Never creates one by mistake.
 
 use std::{
     io::{self, Write as _},
@@ -68,7 +68,7 @@ pub(super) fn settings(flags: &Flags) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-/// To be asked before anything is changed: whether it can be written down.
+/// Checks, before anything is changed, that the audit trail can be written.
 pub(super) fn audited(settings: &Settings) -> anyhow::Result<()> {
     match &settings.audit_log {
         Some(file) => Trail::new(file.clone(), Via::CommandLine).check().map_err(anyhow::Error::msg),
@@ -76,13 +76,13 @@ pub(super) fn audited(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
-/// Opens a store for a command that only needs the engines, without reading what has been revoked.
+/// Opens a store without reading its revocations, for a command that only needs the engines.
 pub(super) async fn open_stores(settings: &Settings) -> anyhow::Result<Stores> {
     require(settings)?;
     Stores::open(settings).await
 }
 
-/// Opens a store with all that is needed to end something in it.
+/// Opens a store with all that is needed to end sessions in it.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
     require(settings)?;
     let node = Node::open_for_command(settings).await?;
@@ -97,13 +97,13 @@ pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
     Ok(node)
 }
 
-/// The same, for what is about a store that was put back, and says so itself.
+/// Like [`open`], for a command about a restored store, which reports that itself.
 pub(super) async fn open_restored(settings: &Settings) -> anyhow::Result<Node> {
     require(settings)?;
     Node::open_for_command(settings).await
 }
 
-/// Makes sure that there is a store, or that one is to be created.
+/// Checks that the store exists, unless it may be created.
 pub(super) fn require_unless(create: bool, settings: &Settings) -> anyhow::Result<()> {
     if create {
         return Ok(());
@@ -111,7 +111,7 @@ pub(super) fn require_unless(create: bool, settings: &Settings) -> anyhow::Resul
     require(settings).map_err(|error| anyhow::anyhow!("{error}, and so does --create"))
 }
 
-/// A folder that was mistyped must not look like a store without users, and must not become one.
+/// Checks that the store exists. A mistyped folder must not look like a store without users, or become one.
 fn require(settings: &Settings) -> anyhow::Result<()> {
     let address = store::address(settings);
     match exists(&address)? {
@@ -121,7 +121,8 @@ fn require(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
-/// Whether there is a store. Of a server it is taken for granted: its name is not mistyped as easily as a folder's.
+/// Returns whether the store exists. A server's store is assumed to exist: its name is less easily mistyped than a
+/// folder's.
 pub(super) fn exists(address: &StoreAddress) -> anyhow::Result<bool> {
     let StoreAddress::Sqlite(file) = address else { return Ok(true) };
     match std::fs::metadata(file) {
@@ -131,8 +132,8 @@ pub(super) fn exists(address: &StoreAddress) -> anyhow::Result<bool> {
     }
 }
 
-/// The account with this id or else with this name. The id comes first: anybody may choose the id of another as a
-/// name, and must not be taken for them.
+/// Returns the account with this id, or else with this name. The id comes first: a user may choose another user's id
+/// as a name.
 pub(super) async fn find(accounts: &dyn AccountStore, name_or_id: &str) -> anyhow::Result<Account> {
     if let Ok(id) = Subject::new(name_or_id)
         && let Some(account) = accounts.by_id(&id).await?
@@ -147,10 +148,10 @@ pub(super) async fn find(accounts: &dyn AccountStore, name_or_id: &str) -> anyho
     bail!("no user with the name or id {name_or_id}")
 }
 
-/// An error for the API in the words of the command line.
+/// Converts an API error into one for the command line.
 pub(super) fn plain(error: ApiError, account: &Account) -> anyhow::Error {
     match error {
-        // Another process was faster.
+        // Another process has deleted it meanwhile.
         ApiError::NotFound => anyhow::anyhow!("no user with the name or id {}", account.id),
         other => other.into(),
     }

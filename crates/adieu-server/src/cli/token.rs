@@ -49,7 +49,8 @@ impl Arguments {
         let settings = self.common.settings()?;
         let output = self.common.output();
         match self.command {
-            // Read before the store is opened, which is too old to judge a token when somebody takes a while to paste it.
+            // The token is read before the store is opened: by the time it is pasted, an open store could be too
+            // stale to verify it.
             Command::Inspect { token } => inspect::run(&given(token)?, &settings, output).await,
             Command::Revoke(arguments) => {
                 let mut output = output;
@@ -107,7 +108,7 @@ async fn revoke_id(
     let now = node.clock.now();
     let expires_at = expires_at.map(Timestamp::from_unix);
     ensure!(expires_at.is_none_or(|time| time > now), "nothing was revoked: a token with this `exp` has expired");
-    // One in milliseconds would be kept for ever.
+    // A time in milliseconds would keep the revocation forever.
     ensure!(
         expires_at.is_none_or(|time| time <= now.plus(MAX_SESSION)),
         "nothing was revoked: no token lives that long; `exp` is in seconds since 1970"

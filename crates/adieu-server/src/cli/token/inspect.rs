@@ -21,19 +21,19 @@ use super::super::{
 };
 use crate::{config::Settings, node::Node};
 
-/// Claims that are times.
+/// Claims that hold times.
 const TIMES: [&str; 3] = ["exp", "iat", "nbf"];
 
-/// What is known about a token.
+/// The findings about a token.
 #[derive(Serialize)]
 struct Findings {
     verdict: Verdict,
-    /// What the API would answer.
+    /// The error code of the API.
     code: Option<&'static str>,
     reason: Option<String>,
     signature: Signature,
     session: SessionState,
-    /// As the token has them: worth nothing unless the signature is good.
+    /// Header and claims as in the token: meaningless unless the signature is valid.
     header: Option<Map<String, Value>>,
     claims: Option<Map<String, Value>>,
 }
@@ -50,7 +50,7 @@ enum Verdict {
 enum Signature {
     Good,
     Wrong,
-    /// Something else was wrong first.
+    /// Another check failed first.
     NotChecked,
 }
 
@@ -59,7 +59,7 @@ enum Signature {
 enum SessionState {
     Live,
     Ended,
-    /// The token names none, or nobody can know.
+    /// The token names no session, or the store cannot tell.
     None,
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) ->
 
 async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
     let sessions = &node.sessions;
-    // Either type is asked what it would be asked by the server.
+    // Each type of token is verified as the server verifies it.
     let (outcome, refresh) = match sessions.verifier().verify(token) {
         Err(TokenError::WrongTokenType { expected: TokenType::Access }) => {
             let refresh = sessions.inspect(token);
@@ -106,7 +106,7 @@ async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
     Ok(Findings { verdict, code, reason, signature, session, header, claims })
 }
 
-/// What its session would decide about a refresh token, without deciding it.
+/// Returns why the session would reject a refresh token, without using the token.
 async fn refused_by_session(token: &RefreshToken, node: &Node) -> anyhow::Result<Option<&'static str>> {
     Ok(match node.sessions.preview_refresh(token).await? {
         Rotated::Fresh(_) | Rotated::WithinGrace(_) => None,
@@ -115,7 +115,7 @@ async fn refused_by_session(token: &RefreshToken, node: &Node) -> anyhow::Result
     })
 }
 
-/// Everything that is looked at after the signature means that it was good.
+/// Returns the result of the signature check. Every later check implies a valid signature.
 fn signature(outcome: &Result<(), TokenError>) -> Signature {
     match outcome {
         Ok(())

@@ -1,8 +1,8 @@
-//! Users of other software, line by line.
+//! Reads the users of other software, line by line.
 //!
-//! 1. Each line is a record of its own, in JSON or CSV: one that can't be read costs nothing but itself.
-//! 2. No more than [`MAX_LINE_BYTES`] of it are kept in memory; a longer line is passed over.
-//! 3. No value is repeated in an error, since it might be a password.
+//! 1. Each line is one record, in JSON or CSV: an invalid line affects no other line.
+//! 2. At most [`MAX_LINE_BYTES`] of a line are kept in memory; a longer line is skipped.
+//! 3. Errors repeat no value, since it might be a password.
 
 use std::{
     collections::BTreeSet,
@@ -20,16 +20,16 @@ use crate::{
 /// The longest line that is read.
 pub(super) const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// How many names of members or columns are told to be ignored; a file may have any number.
+/// How many names of unknown members or columns are reported; a file may have any number.
 const MAX_IGNORED: usize = 32;
 
 const USERNAME: &str = "username";
-/// Where the hash may be; tables of users mostly call it `password`.
+/// Names of the member with the hash; tables of users mostly call it `password`.
 const HASH: [&str; 3] = ["password_hash", "password", "hash"];
 const IS_ADMIN: &str = "is_admin";
 const DISABLED: [&str; 2] = ["disabled", "is_disabled"];
 
-/// How the lines are written.
+/// The format of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// A JSON object a line
@@ -38,7 +38,7 @@ pub(super) enum Format {
     Csv,
 }
 
-/// One user to be added.
+/// A user to add.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) username: Username,
@@ -84,7 +84,7 @@ pub(super) struct Lines<R> {
     newly_ignored: Vec<String>,
 }
 
-/// Why nothing more can be read.
+/// The reason why reading has to stop.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InputError {
     #[error("cannot read the input")]
@@ -96,17 +96,17 @@ pub(super) enum InputError {
 type Numbered = (usize, Result<Record, LineError>);
 
 impl<R: BufRead> Lines<R> {
-    /// Lines in this format; when none is given, the first one tells.
+    /// Returns the lines in this format; by default, the first line determines it.
     pub(super) fn new(input: R, format: Option<Format>) -> Self {
         Self { input, format, columns: None, number: 0, ignored: BTreeSet::new(), newly_ignored: Vec::new() }
     }
 
-    /// The names that were found and are of no use, each once.
+    /// Returns the unknown names found since the last call, each once.
     pub(super) fn take_ignored(&mut self) -> Vec<String> {
         std::mem::take(&mut self.newly_ignored)
     }
 
-    /// The next record; `None` at the end. Empty lines are passed over.
+    /// Returns the next record; `None` at the end. Skips empty lines.
     pub(super) fn next(&mut self) -> Result<Option<Numbered>, InputError> {
         loop {
             let Some(line) = self.line()? else { return Ok(None) };
@@ -131,7 +131,7 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// One line without its end, or why it is none.
+    /// Returns one line without its line break, or why it is invalid.
     fn line(&mut self) -> Result<Option<Result<String, LineError>>, io::Error> {
         let mut bytes = Vec::new();
         let read = (&mut self.input).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut bytes)?;
@@ -146,7 +146,7 @@ impl<R: BufRead> Lines<R> {
         let Ok(line) = String::from_utf8(bytes) else { return Ok(Some(Err(LineError::NotUtf8))) };
         let line = line.strip_suffix('\n').unwrap_or(&line);
         let line = line.strip_suffix('\r').unwrap_or(line);
-        // What some programs put in front of UTF-8.
+        // The byte order mark that some programs put in front of UTF-8.
         let line = if self.number == 1 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
         Ok(Some(Ok(line.to_owned())))
     }
@@ -190,9 +190,9 @@ fn from_csv(line: &str, columns: &[String]) -> Result<Record, LineError> {
     })
 }
 
-/// The values of one line.
+/// Splits a line into its values.
 fn values(line: &str) -> Result<Vec<String>, LineError> {
-    // A value that is in quotation marks doubles those inside (RFC 4180 §2): there is always an even number.
+    // A quoted value doubles the quotation marks inside it (RFC 4180 §2), so their number is even.
     if line.matches('"').count() % 2 == 1 {
         return Err(LineError::Quote);
     }
@@ -212,7 +212,7 @@ fn record(value: impl Fn(&str) -> Option<Value>) -> Result<Record, LineError> {
     })
 }
 
-/// The value that has one of these names.
+/// Returns the value that has one of these names.
 fn either(names: &[&'static str], value: impl Fn(&str) -> Option<Value>) -> Result<Option<Value>, LineError> {
     let mut found: Option<(&'static str, Value)> = None;
     for name in names {
@@ -233,7 +233,7 @@ fn text(name: &'static str, value: Option<Value>) -> Result<String, LineError> {
     }
 }
 
-/// As databases export it: SQLite says 1, PostgreSQL t, Python True. Nothing is false.
+/// Parses a boolean as databases export it: SQLite writes 1, PostgreSQL t, Python True. A missing value is false.
 fn boolean(name: &'static str, value: Option<Value>) -> Result<bool, LineError> {
     let answer = match &value {
         None => Some(false),
