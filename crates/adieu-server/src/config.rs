@@ -1,4 +1,4 @@
-//! The settings: what there is to set, what is sensible, and where a value came from.
+//! Settings: their defaults and limits, and where each value comes from.
 //!
 //! 1. A flag wins over the environment (`ADIEU_…`), that over the file (TOML), that over the default.
 //! 2. Nothing is guessed: an unknown key in the file, an unknown `ADIEU_…` variable, a value that can't be read and

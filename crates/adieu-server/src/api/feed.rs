@@ -29,30 +29,31 @@ use crate::{
     text::TextError,
 };
 
-/// The longest that a follower may be kept waiting.
+/// The longest wait of a follower's request.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Beside the bound itself, what a call may take that waits until a revocation holds everywhere.
+/// Extra time, beyond the bound, of a call that waits until a revocation holds everywhere.
 const MARGIN: Duration = Duration::from_secs(1);
 
 const MAX_FOLLOWER: usize = 64;
 
-/// The field of a query that says what to wait for, and the one thing that there is.
+/// The query field that requests a wait, and its only value.
 const WAIT: &str = "wait";
 const EVERYWHERE: &str = "everywhere";
 
-/// With the preference (RFC 7240) the answer to a call that revokes says up to where the log has to be read to know it.
+/// With this preference (RFC 7240), the response to a revocation has the cursor up to which a follower must read to
+/// have it.
 pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(crate) const PREFERS_CURSOR: &str = "adieu-cursor";
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("adieu-cursor");
 
-/// The header that says so, if this was asked for with these headers.
+/// Returns the header with that cursor, if the request prefers it.
 pub(super) async fn cursor(asked_with: &HeaderMap, feed: &Feed) -> Option<(HeaderName, HeaderValue)> {
     let mut preferences = asked_with.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     if !preferences.any(|all| all.split(',').any(|one| one.trim().eq_ignore_ascii_case(PREFERS_CURSOR))) {
         return None;
     }
-    // Without it, the follower finds out in another way, which takes longer.
+    // Without the header, the follower finds the revocation in a slower way.
     let head = feed.hub.head().await.ok()?;
     HeaderValue::try_from(head.to_string()).ok().map(|head| (CURSOR, head))
 }
@@ -136,7 +137,7 @@ pub(super) async fn follow(
         Some(lease) => {
             let LeaseRequest { ref id, max_staleness, when_stale, settled } = *lease;
             let lease = feed.leases.renew(&Follower { client: name, id, max_staleness, when_stale }, arrived)?;
-            // Nobody has settled what it has not read.
+            // A follower cannot have applied what it has not read.
             let settled = request.after.as_ref().map(|after| Cursor {
                 log: after.log.clone(),
                 position: settled.map_or(after.position, |settled| settled.min(after.position)),
@@ -164,7 +165,7 @@ pub(super) async fn follow(
     Ok((headers, feed.encode(&answer, form)).into_response())
 }
 
-/// What a follower asks for.
+/// A parsed request of a follower.
 struct FeedRequest {
     after: Option<Cursor>,
     wait: Duration,
@@ -234,7 +235,8 @@ fn wrong(field: &'static str, message: &'static str) -> ApiError {
     ApiError::InvalidQuery(FieldErrors::one(field, message))
 }
 
-/// How long a caller would wait at most (RFC 7240 §4.3): for a cut-off to be over, which clients can wait for by themselves.
+/// Returns how long the caller is willing to wait (RFC 7240 §4.3) for a cut-off to pass. Clients can also wait by
+/// themselves.
 pub(super) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let all = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let mut each = all.flat_map(|all| all.split(','));
@@ -245,16 +247,16 @@ pub(super) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     seconds.map(Duration::from_secs)
 }
 
-/// Whether a call that revokes is to be answered only once that holds everywhere (`?wait=everywhere`).
+/// Whether the response to a revocation waits until it holds everywhere (`?wait=everywhere`).
 ///
-/// As an extractor it takes the whole query, in which there is nothing else.
+/// As an extractor, it reads the whole query and rejects other fields.
 pub(super) struct Wait {
     is_wanted: bool,
     time: MoreTime,
 }
 
 impl Wait {
-    /// The field of a query that has others as well.
+    /// Takes the field from a query that has others too.
     pub(super) fn take(fields: &mut Fields) -> crate::input::Field<Option<()>> {
         fields.optional(WAIT, |text| match text.as_str() {
             EVERYWHERE => Ok(()),
@@ -266,35 +268,36 @@ impl Wait {
         Self { is_wanted: wanted.is_some(), time }
     }
 
-    /// For a node to which the call is passed on: the query, and how long it may take beside what calls take. As long again is
-    /// granted for following the node up to there.
+    /// Returns the query and the extra time for a call that is forwarded to another node. Grants the same time again
+    /// for following that node up to the revocation.
     pub(super) fn forwarded(&self, feed: &Feed) -> (&'static str, Duration) {
         let wait = feed.leases.bound() + MARGIN;
         self.time.grant(wait * 2);
         if self.is_wanted { ("?wait=everywhere", wait) } else { ("", Duration::ZERO) }
     }
 
-    /// Grants the time until cut-offs are over that reach so far ahead.
+    /// Grants the time until cut-offs that are up to `reach` ahead have passed.
     pub(super) fn grant_cut_off(&self, reach: Duration) {
         self.time.grant(reach + MARGIN);
     }
 
-    /// Waits, if that is wanted, until what has been revoked, durably, holds everywhere.
+    /// Waits, if requested, until all revocations made durable so far hold everywhere.
     ///
     /// # Errors
-    /// When that can't be known. What was revoked stays so.
+    /// Fails if that cannot be determined. The revocations remain durable.
     pub(super) async fn until_everywhere(&self, feed: &Feed) -> Result<Option<Everywhere>, ApiError> {
         if !self.is_wanted {
             return Ok(None);
         }
-        // Another node of the store may have a greater bound, and is waited for no longer than that.
+        // Another node of the store may have a greater bound; the wait lasts no longer than that bound.
         self.time.grant(GREATEST_STALENESS + MARGIN);
         Ok(Some(feed.everywhere().await?))
     }
 }
 
-/// Waits as well when a call that asks for it is refused because what it ends has ended before: its client may have lost the first
-/// answer, and asks again. Whoever is told so with `?wait=everywhere` is told once that holds everywhere.
+/// Also waits if a call that requests it is rejected because its session has already ended: the client may have lost
+/// the first response and retried. With `?wait=everywhere`, that error too is sent only once the revocation holds
+/// everywhere.
 pub(super) async fn also_when_it_has_ended_before(State(api): State<Api>, request: Request, next: Next) -> Response {
     let may_revoke = !matches!(*request.method(), Method::GET | Method::HEAD);
     let is_wanted = may_revoke

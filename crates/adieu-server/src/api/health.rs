@@ -1,4 +1,4 @@
-//! What machines ask this server about itself.
+//! Health checks and public keys.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use super::{Api, docs};
 use crate::{error::LOG_TARGET, store::Stores};
 
-/// How long whoever asks whether this node is ready waits to be told about the accounts.
+/// How long a readiness check waits for the accounts.
 const ACCOUNTS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How it is.
@@ -91,14 +91,15 @@ impl Knowledge {
         }
     }
 
-    /// Why a node that knows this is not ready; from when it begins to refuse, whatever its policy, until it first knew all.
+    /// Returns whether this state makes the node not ready: from when it begins to reject tokens; and, whatever its
+    /// policy, until its data was first complete.
     fn refuses(&self) -> bool {
         self.stale && (self.when_stale == "refuse" || self.staleness_ms.is_none())
     }
 }
 
 impl Readiness {
-    /// Of a node with this verifier; with what keeps it from being ready.
+    /// Returns the readiness of a node with this verifier. `problem` is another reason why it is not ready.
     pub(super) fn new(verifier: &Verifier, problem: Option<&'static str>, accounts_available: bool) -> Self {
         Self {
             code: problem.map(|_| 503),
@@ -146,12 +147,12 @@ pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
     Readiness::new(verifier, problem, has_accounts(stores).await)
 }
 
-/// Why a node that has been told to stop is not ready.
+/// Returns why a node that is about to stop is not ready.
 pub(super) fn leaving(is_leaving: &AtomicBool) -> Option<&'static str> {
     is_leaving.load(Relaxed).then_some("This server is about to stop.")
 }
 
-/// Whether accounts and clients are within reach.
+/// Returns whether accounts and clients can be read and written.
 pub(super) async fn has_accounts(stores: &Stores) -> bool {
     match timeout(ACCOUNTS_TIMEOUT, stores.check_accounts()).await {
         Ok(Ok(())) => true,

@@ -1,4 +1,4 @@
-//! EndSessions things by name.
+//! Revokes tokens, sessions and subjects by their ids.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ use crate::{
     limit::RetryAfter,
 };
 
-/// How many things one request may name.
+/// How many targets one request may have.
 const MAX_ITEMS: usize = 500;
 
 /// What to revoke: exactly one of `token`, `token_id`, `session`, `subject` and `everything`.
@@ -112,7 +112,7 @@ pub(super) struct Revoked {
     everywhere: Option<Everywhere>,
 }
 
-/// Who revokes.
+/// The caller that revokes.
 pub(super) enum Revoker {
     Admin(AccessToken, BearerToken),
     Client(Arc<clients::Client>),
@@ -132,7 +132,7 @@ impl FromRequestParts<Api> for Revoker {
     }
 }
 
-/// One thing to revoke, and what there is to write down of it once it is done.
+/// One target to revoke, and its audit entry.
 struct Item {
     request: RevocationRequest,
     entry: audit::Entry,
@@ -158,12 +158,12 @@ pub(super) async fn revoke(
     let sessions = &api.node.sessions;
     let now = api.node.clock.now();
     let kept_until = match &revoker {
-        // Not by today's settings: the token may be from when tokens lived longer.
+        // Not limited by the current settings: the token may be from a time when tokens lived longer.
         Revoker::Admin(..) => Latest { time: now.plus(MAX_SESSION), wrong: "Later than any token of this server." },
         Revoker::Client(service) => {
             let wrong = "Later than the client's client_revocation_horizon from now.";
             let (_, horizon) = service.limits.or_else(&api.settings);
-            // It is reckoned by the client's clock, or by that of an issuer, which may be ahead.
+            // The time is from the clock of the client or of an issuer, which may be ahead.
             Latest { time: now.plus(horizon).plus(api.settings.client_skew()), wrong }
         }
     };
@@ -208,10 +208,10 @@ pub(super) async fn revoke(
     Ok((AppendHeaders(cursor), Json(body)).into_response())
 }
 
-/// Until when a revocation may be kept.
+/// The latest time until which a revocation may be kept.
 struct Latest {
     time: Timestamp,
-    /// What is wrong with a later time.
+    /// The error for a later time.
     wrong: &'static str,
 }
 

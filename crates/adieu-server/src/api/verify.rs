@@ -1,4 +1,4 @@
-//! What a proxy asks on behalf of a service: whether a token is good, and for what is wanted of it.
+//! Verifies a token for a proxy that asks on behalf of a service, with further conditions.
 
 use std::sync::Arc;
 
@@ -20,29 +20,29 @@ use utoipa::ToSchema;
 use super::{client::is_admin, docs};
 use crate::error::{ApiError, FieldErrors};
 
-/// Who the token speaks for.
+/// The subject of the token.
 const SUBJECT: HeaderName = HeaderName::from_static("x-adieu-subject");
-/// Of which session it is; empty when it is of none.
+/// The session of the token; empty if it has none.
 const SESSION: HeaderName = HeaderName::from_static("x-adieu-session");
-/// Who issued it.
+/// The issuer of the token.
 const ISSUER: HeaderName = HeaderName::from_static("x-adieu-issuer");
-/// Whether it is an administrator's: `true` or `false`.
+/// Whether the token is an administrator's: `true` or `false`.
 const ADMIN: HeaderName = HeaderName::from_static("x-adieu-admin");
 
-/// Where [`ext_authz`] is told what is wanted, in the words of the query of `/verify`.
+/// The header with the conditions for [`ext_authz`], in the form of the query of `/verify`.
 const WANTED: HeaderName = HeaderName::from_static("x-adieu-wanted");
 
-/// What there is to know here beside what verifies.
+/// The state that these handlers need besides the verifier.
 #[derive(Debug, Clone)]
 pub(super) struct Realm {
-    /// Whose tokens may be administrators'.
+    /// The issuer whose tokens may be administrators'.
     pub(super) issuer: Issuer,
-    /// What time it is.
+    /// The clock.
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// What is written as `%20` in a header: all that is not visible ASCII, because servers cut or change it, and `%` itself,
-/// so that no two ids are written alike.
+/// Characters that are percent-encoded in a header: all that are not visible ASCII, because servers remove or change
+/// them, and `%` itself, so that the encodings of two ids differ.
 const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// A claim and its value.
@@ -85,8 +85,8 @@ pub(super) async fn verify(
     Ok((StatusCode::NO_CONTENT, identity(&token, &realm)?))
 }
 
-/// The same for Envoy's `ext_authz` over HTTP, which lets a request pass on 200 only, and appends the path and the query of
-/// the request that it asks about to the path of its own: so both say nothing here, and what is wanted is in a header.
+/// Like `/verify`, for Envoy's `ext_authz` over HTTP. Envoy lets a request pass on 200 only, and appends the path and
+/// the query of that request to its own path: so neither means anything here, and the conditions are in a header.
 pub(super) async fn ext_authz(
     State(realm): State<Realm>,
     token: AccessToken,
@@ -96,7 +96,7 @@ pub(super) async fn ext_authz(
     let wanted = match (all.next().map(HeaderValue::to_str), all.next()) {
         (None, _) => Wanted::default(),
         (Some(Ok(text)), None) => Wanted::parse(text)?,
-        // The proxy's, and one that the client would like in its place.
+        // The proxy's header, and one that the client added to replace it.
         _ => return Err(ApiError::BadRequest("Send X-Adieu-Wanted once.".into())),
     };
     wanted.of(&token, &realm)?;
@@ -111,7 +111,7 @@ pub(super) enum Flag {
     True,
 }
 
-/// What a token must be, beside good.
+/// The conditions on a token, besides being valid.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     admin: bool,
@@ -130,7 +130,7 @@ impl<S: Sync> FromRequestParts<S> for Wanted {
 }
 
 impl Wanted {
-    /// Reads a query. Whatever can't be understood is refused: a check that is not made must not look like one that was.
+    /// Parses a query. Anything unknown is rejected: a check that is not made must not look like one that was.
     fn parse(query: &str) -> Result<Self, ApiError> {
         let (mut wanted, mut errors) = (Self::default(), FieldErrors::default());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -150,10 +150,10 @@ impl Wanted {
                         *wanted = Some(text);
                     }
                 }
-                // Before it is decoded, so that there can be colons in a name.
+                // Split before decoding, so that a name may contain colons.
                 "claim" => match value.split_once(':').map(|(claim, value)| (decoded(claim), decoded(value))) {
                     Some((claim, value)) if !claim.is_empty() => wanted.claims.push((claim, value)),
-                    // Many clients encode every colon: then the first is the one between.
+                    // Many clients encode every colon: then the first one is the separator.
                     None => match text.split_once(':') {
                         Some((claim, value)) if !claim.is_empty() => {
                             wanted.claims.push((claim.to_owned(), value.to_owned()));
@@ -168,7 +168,7 @@ impl Wanted {
         if errors.is_empty() { Ok(wanted) } else { Err(ApiError::InvalidQuery(errors)) }
     }
 
-    /// Whether the token is all of it.
+    /// Checks that the token meets all conditions.
     fn of(&self, token: &AccessToken, realm: &Realm) -> Result<(), ApiError> {
         if self.audience.as_ref().is_some_and(|audience| !token.audience.contains(audience)) {
             return Err(TokenError::WrongAudience.into());
@@ -193,7 +193,8 @@ fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// Whether a claim has this value, or a list with it. Numbers and truth values are compared as JSON writes them.
+/// Returns whether a claim has this value, or is a list with this value. Numbers and booleans are compared in their
+/// JSON form.
 fn has(claims: &Claims, name: &str, wanted: &str) -> bool {
     let is = |value: &Value| match value {
         Value::String(text) => text == wanted,
@@ -208,7 +209,7 @@ fn has(claims: &Claims, name: &str, wanted: &str) -> bool {
     }
 }
 
-/// The headers about a token: all of them, always.
+/// Returns the headers about a token: always all of them.
 fn identity(token: &AccessToken, realm: &Realm) -> Result<HeaderMap, ApiError> {
     let session = token.session.as_ref().map_or("", |session| session.as_str());
     let admin = if is_admin(token, &realm.issuer) { "true" } else { "false" };

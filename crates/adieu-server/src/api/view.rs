@@ -1,4 +1,5 @@
-//! The shapes of answers. Times are whole seconds since 1970, as in the claims of a token (`NumericDate`, RFC 7519 §2).
+//! The shapes of responses. Times are whole seconds since 1970, as in the claims of a token (`NumericDate`, RFC 7519
+//! §2).
 
 use std::{fmt, net::IpAddr};
 
@@ -38,7 +39,7 @@ impl Message {
         Json(Self { message, everywhere: None })
     }
 
-    /// That something was revoked, and whom was waited for, if that was wanted.
+    /// Returns the response to a revocation, with the result of the wait if one was requested.
     pub(super) const fn revoked(message: &'static str, everywhere: Option<Everywhere>) -> Json<Self> {
         Json(Self { message, everywhere })
     }
@@ -62,7 +63,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// As they are now.
+    /// Returns tokens with their remaining lifetimes as of `now`.
     pub(super) fn new(pair: TokenPair, now: Timestamp) -> Self {
         let left = |until: Timestamp| until.since(now).as_secs();
         let (expires_in, refresh_expires_in) = (left(pair.claims.expires_at), left(pair.refresh_expires_at));
@@ -175,11 +176,12 @@ pub(super) struct SessionList {
     pub(super) next: Option<String>,
 }
 
-/// The place of a session among everybody's, as one text that is fit for a query: two of base64url, with a point between them.
+/// The position of a session in the list of all sessions, as text for a query: two parts in base64url, joined by a
+/// dot.
 pub(super) struct SessionCursor(pub(super) SessionKey);
 
 impl SessionCursor {
-    /// What is said of anything else.
+    /// The error for any other text.
     pub(super) const NOT_ONE: &str = "Must be `next` of the part before.";
 }
 
@@ -215,24 +217,24 @@ pub(super) struct SessionsEnded {
     pub(super) everywhere: Option<Everywhere>,
 }
 
-/// Which part of a list is asked for.
+/// The requested part of a list.
 pub(super) struct Part<T> {
     pub(super) after: Option<T>,
     pub(super) limit: usize,
 }
 
-/// The fields of a query for a part of a list.
+/// The query fields of a part of a list.
 pub(super) struct PartFields<T> {
     after: Field<Option<T>>,
     limit: Field<Option<usize>>,
 }
 
-/// How many there are in a part when nothing is said.
+/// Number of items in a part by default.
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
 impl<T: TryFrom<String, Error: std::fmt::Display>> PartFields<T> {
-    /// `after` and `limit`.
+    /// Takes the fields `after` and `limit`.
     pub(super) fn take(fields: &mut Fields) -> Self {
         Self {
             after: fields.optional("after", id),
@@ -244,19 +246,19 @@ impl<T: TryFrom<String, Error: std::fmt::Display>> PartFields<T> {
         }
     }
 
-    /// The part, when nothing else was asked for.
+    /// Returns the part, if the query has no other fields.
     ///
     /// # Errors
-    /// Everything that is wrong with the query.
+    /// All errors in the query.
     pub(super) fn finish(self, fields: Fields) -> Result<Part<T>, ApiError> {
         let (after, limit) = fields.finish((self.after, self.limit))?;
         Ok(Part::new(after, limit))
     }
 
-    /// The part, and one more field.
+    /// Returns the part and one more field.
     ///
     /// # Errors
-    /// Everything that is wrong with the query.
+    /// All errors in the query.
     pub(super) fn finish_with<U>(self, fields: Fields, other: Field<U>) -> Result<(Part<T>, U), ApiError> {
         let (after, limit, other) = fields.finish((self.after, self.limit, other))?;
         Ok((Part::new(after, limit), other))
@@ -268,12 +270,12 @@ impl<T> Part<T> {
         Self { after, limit: limit.unwrap_or(DEFAULT_LIMIT) }
     }
 
-    /// One more than asked for, so that it is known whether there are more.
+    /// Returns how many items to fetch: one more than requested, to know whether there are more.
     pub(super) fn fetch(&self) -> usize {
         self.limit + 1
     }
 
-    /// Cuts what was fetched to what was asked for, and says after which there is more.
+    /// Truncates the fetched items to the requested number. Returns the cursor of the next part, if there is one.
     pub(super) fn cut<I>(&self, fetched: &mut Vec<I>, id: impl Fn(&I) -> String) -> Option<String> {
         let has_more = fetched.len() > self.limit;
         fetched.truncate(self.limit);
@@ -281,7 +283,7 @@ impl<T> Part<T> {
     }
 }
 
-/// Reads an id.
+/// Parses an id.
 pub(super) fn id<T: TryFrom<String, Error: std::fmt::Display>>(text: String) -> Result<T, TextError> {
     T::try_from(text).map_err(|error| TextError::new(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Where a store is: what may hold a password, and so is never shown whole.
+//! Addresses of stores, which may hold passwords and are therefore never shown in full.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -6,12 +6,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::value::Value;
 
-/// A URL that may have a password in it, which `Debug` and `Display` leave out.
+/// A URL that may have a password, which `Debug` and `Display` leave out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(String);
 
 impl Address {
-    /// All of it, to connect with.
+    /// Returns the whole URL, for connecting.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -30,8 +30,8 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A URL without what must not be shown: what stands between the user's name and the host, and every parameter, since a
-/// password may be one of them.
+/// Returns the URL without the credentials that follow the user's name, and without parameters, since one of them may
+/// be a password.
 fn without_password(url: &str) -> String {
     let (url, parameters) = url.split_once('?').map_or((url, false), |(before, _)| (before, true));
     let mut shown = match (url.split_once("://"), url.rfind('@')) {
@@ -40,7 +40,7 @@ fn without_password(url: &str) -> String {
             let (credentials, host) = (url.get(start..at).unwrap_or_default(), url.get(at..).unwrap_or_default());
             let (user, password) = match credentials.split_once(':') {
                 Some((user, _)) => (user, ":***"),
-                // Of a website that may be a token.
+                // In the URL of a website, the user's name may be a token.
                 None if scheme.starts_with("http") => ("***", ""),
                 None => (credentials, ""),
             };
@@ -54,7 +54,7 @@ fn without_password(url: &str) -> String {
     shown
 }
 
-/// A text that may have URLs in it, each without what must not be shown.
+/// Returns the text with every URL in it redacted.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     let is_scheme = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
@@ -62,7 +62,7 @@ pub fn redacted(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {
         let (other, scheme) = before.split_at(before.trim_end_matches(is_scheme).len());
-        // Whatever else a password may be, it is not white space.
+        // A password has no white space.
         let (address, later) = after.split_at(after.find(char::is_whitespace).unwrap_or(after.len()));
         shown.push_str(other);
         shown.push_str(&without_password(&format!("{scheme}://{address}")));
@@ -72,12 +72,12 @@ pub fn redacted(text: &str) -> String {
     shown
 }
 
-/// Where everything is kept, but for what has a place of its own.
+/// The store of all data that has no other place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAddress {
-    /// In a file.
+    /// An SQLite file.
     Sqlite(PathBuf),
-    /// In a database of a PostgreSQL server.
+    /// A database of a PostgreSQL server.
     Postgres(Address),
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for StoreAddress {
 }
 
 impl StoreAddress {
-    /// Whether it has a password in it, between the user's name and the host or as a parameter.
+    /// Returns whether the address has a password, in its credentials or as a parameter.
     #[must_use]
     pub fn has_password(&self) -> bool {
         let Self::Postgres(Address(url)) = self else { return false };
@@ -104,10 +104,10 @@ impl StoreAddress {
 }
 
 impl StoreAddress {
-    /// The same with this password, where a server is asked that has users.
+    /// Returns the address with this password.
     ///
     /// # Errors
-    /// When it names no user, or is no server's.
+    /// Fails if the address names no user, or is a file.
     pub fn with_password(self, password: &str) -> Result<Self, &'static str> {
         let Self::Postgres(Address(url)) = &self else { return Err("a file has no password") };
         let (before, parameters) = url.split_at(url.find('?').unwrap_or(url.len()));
@@ -138,7 +138,7 @@ impl Value for StoreAddress {
     }
 }
 
-/// Where sessions, keys and revocations are kept when that is not the store.
+/// The store of sessions, keys and revocations, if it is another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisAddress(pub Address);
 

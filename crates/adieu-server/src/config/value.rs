@@ -1,4 +1,4 @@
-//! How a value is written: each kind of setting reads one text, whichever source that came from.
+//! Parses setting values: the text of a value has the same form in every source.
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,18 +8,18 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 /// A kind of value that a setting can have.
 pub(super) trait Value: Sized {
-    /// Completes "`"x"` is not …".
+    /// Completes the error "`"x"` is not …".
     const WANTED: &'static str;
 
-    /// Whether what was written is not to be repeated, also when it is wrong.
+    /// Whether errors must not repeat the value.
     const HOLDS_A_SECRET: bool = false;
 
-    /// The value that `text` stands for, if it stands for one.
+    /// Parses `text`. Returns `None` if it is invalid.
     fn read(text: &str) -> Option<Self>;
 }
 
-/// Deserializes any [`Value`]. Numbers are taken by their digits and lists with commas between, so that the file and
-/// the environment are read by the same function.
+/// Deserializes any [`Value`]. Numbers are read as text and lists with commas, so that one function parses values of
+/// the file and of the environment.
 pub(super) fn text<'de, D: Deserializer<'de>, V: Value>(deserializer: D) -> Result<V, D::Error> {
     let text = deserializer.deserialize_any(TextVisitor)?;
     V::read(&text).ok_or_else(|| match V::HOLDS_A_SECRET {
@@ -102,7 +102,7 @@ impl Value for tracing::Level {
     const WANTED: &'static str = r#""error", "warn", "info", "debug" or "trace""#;
 
     fn read(text: &str) -> Option<Self> {
-        // Its own `FromStr` also accepts numbers, which are hard to read in a file.
+        // The type's own `FromStr` also accepts numbers, which are hard to read in a file.
         text.parse().ok().filter(|_| text.chars().all(|letter| letter.is_ascii_lowercase()))
     }
 }
@@ -148,7 +148,7 @@ impl Value for Duration {
     }
 }
 
-/// A duration in the way that it is written in a setting.
+/// Formats a duration as in a setting.
 pub(super) fn written(duration: Duration) -> String {
     let mut millis = duration.as_millis();
     let mut text = String::new();
@@ -161,12 +161,12 @@ pub(super) fn written(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// So many at once, and again so many spread evenly over a time.
+/// A rate limit: `burst` at once, which become available again evenly over `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// How many at once; at least 1.
     pub burst: u32,
-    /// In what time all of them come back; at least a second.
+    /// The time in which all of them become available again; at least 1 second.
     pub per: Duration,
 }
 
