@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The address of the client that sent a request.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,26 +8,27 @@ use std::{
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// The header in which a proxy says whom it speaks for.
+/// The header in which a proxy names the client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The proxies that are believed when they say whom they speak for.
+/// The proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// Whether the log knows that one of them says what can't be read.
+    /// Whether an unreadable entry has been logged.
     has_warned: AtomicBool,
 }
 
 impl TrustedProxies {
-    /// Those in these networks.
+    /// Trusts the proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self { networks, has_warned: AtomicBool::new(false) }
     }
 
-    /// The address of the client: the peer's own, or, when the peer is a trusted proxy, the last one in `X-Forwarded-For`
-    /// that is not a trusted proxy itself. What stands before that was written by the client and is not believed.
+    /// Returns the address of the client: the peer's own or, if the peer is a trusted proxy, the last one in
+    /// `X-Forwarded-For` that is not a trusted proxy itself. Entries before that one were written by the client and
+    /// are not trusted.
     #[must_use]
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let is_trusted = |address: IpAddr| self.networks.iter().any(|network| network.contains(&address));
@@ -35,10 +36,10 @@ impl TrustedProxies {
         if !is_trusted(client) {
             return client;
         }
-        // A header that is there several times is one list (RFC 9110 §5.3).
+        // A repeated header is one list (RFC 9110 §5.3).
         for header in headers.get_all(FORWARDED_FOR).iter().rev() {
             for entry in String::from_utf8_lossy(header.as_bytes()).rsplit(',') {
-                // Something unreadable hides whatever is before it.
+                // An unreadable entry hides the entries before it.
                 let Some(address) = forwarded(entry) else {
                     self.warn_once(client, entry);
                     return client;
@@ -63,7 +64,7 @@ impl TrustedProxies {
     }
 }
 
-/// An entry of the header: an address, as some proxies write it with a port, and an IPv6 one in brackets.
+/// Parses an entry of the header: an address, which some proxies write with a port, and an IPv6 address in brackets.
 fn forwarded(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim();
     let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
@@ -71,8 +72,8 @@ fn forwarded(entry: &str) -> Option<IpAddr> {
     entry.parse().ok().or_else(with_port).or_else(bracketed).map(|address| address.to_canonical())
 }
 
-/// The network that one party can be assumed to have for itself: an IPv4 address, or an IPv6 /64, in which anyone may
-/// choose among 2^64 addresses (RFC 4291 §2.5.4).
+/// Returns the network that one party can be assumed to have for itself: an IPv4 address, or an IPv6 /64, in which
+/// one host may choose among 2^64 addresses (RFC 4291 §2.5.4).
 #[must_use]
 pub fn party(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

@@ -1,25 +1,25 @@
-//! What a client is called.
+//! The name of a client.
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 
-/// The longest name.
+/// Maximum length in bytes.
 const MAX_BYTES: usize = 64;
 
-/// A client's name: 1 to 64 ASCII letters, digits, `.`, `_` and `-`. No colon, where the secret begins in Basic
-/// credentials (RFC 7617 §2), and nothing that would have to be escaped in a log or a URL.
+/// A client's name: 1 to 64 ASCII letters, digits, `.`, `_` and `-`. A colon is not allowed, since it ends the name
+/// in Basic credentials (RFC 7617 §2), nor is any character that a log or a URL would have to escape.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientName(String);
 
-/// A text that can't be a [`ClientName`].
+/// An error for a text that is not a [`ClientName`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a client's name is 1 to {MAX_BYTES} letters, digits, `.`, `_` and `-`")]
 pub struct NameError;
 
 impl ClientName {
-    /// Takes a text as it is.
+    /// Creates a name from a text, unchanged.
     ///
     /// # Errors
-    /// When it can't be one.
+    /// Fails if the text is not a valid name.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(fits) {
@@ -29,7 +29,7 @@ impl ClientName {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

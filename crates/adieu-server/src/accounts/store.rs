@@ -1,4 +1,4 @@
-//! Where accounts are kept. What the engines ask in the same words is here.
+//! The store of accounts. SQL that the engines share is here.
 
 mod postgres;
 mod sqlite;
@@ -11,94 +11,94 @@ pub use sqlite::migrate;
 
 use crate::{password::PasswordHash, text::Username};
 
-/// A user who can log in.
+/// The account of a user.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Its id, opaque: the `sub` of its tokens.
+    /// The opaque id of the account: the `sub` of its tokens.
     pub id: Subject,
     /// The name to log in with.
     pub username: Username,
-    /// How its password is kept.
+    /// The hash of its password.
     pub password: PasswordHash,
-    /// Increases whenever the password is changed, and stays when it is only rehashed.
+    /// Incremented when the password is changed, but not when it is only rehashed.
     pub password_version: i64,
     /// Whether its tokens carry `is_admin`.
     pub is_admin: bool,
-    /// Whether it may not log in.
+    /// Whether its login is disabled.
     pub is_disabled: bool,
-    /// When it was made.
+    /// When the account was created.
     pub created_at: Timestamp,
 }
 
-/// Keeps accounts. Each call is one atomic step, durable when it returns.
+/// A store of accounts. Each call is one atomic step, durable when it returns.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
-    /// Adds accounts; gives, for each, whether it was added. The ones that were not have a name that is taken.
+    /// Adds accounts. Returns, for each, whether it was added; it was not if its name is taken.
     ///
     /// # Errors
-    /// When the store could not be written: then none was added.
+    /// Fails if the store cannot be written; no account was then added.
     async fn add(&self, accounts: Vec<Account>) -> Result<Vec<bool>, Error>;
 
-    /// The account with this id.
+    /// Returns the account with this id.
     ///
     /// # Errors
-    /// When the store could not be read.
+    /// Fails if the store cannot be read.
     async fn by_id(&self, id: &Subject) -> Result<Option<Account>, Error>;
 
-    /// The account with this name.
+    /// Returns the account with this name.
     ///
     /// # Errors
-    /// When the store could not be read.
+    /// Fails if the store cannot be read.
     async fn by_username(&self, username: &Username) -> Result<Option<Account>, Error>;
 
-    /// At most `limit` accounts by id, those after `after`.
+    /// Returns at most `limit` accounts after `after`, ordered by id.
     ///
     /// # Errors
-    /// When the store could not be read.
+    /// Fails if the store cannot be read.
     async fn list(&self, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error>;
 
-    /// Changes one account; false when there is none, or none to which the change applies.
+    /// Changes an account. Returns `false` if there is no such account, or if the change does not apply to it.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// Fails if the store cannot be written.
     async fn change(&self, id: &Subject, change: Change) -> Result<bool, Error>;
 
-    /// Keeps that a user has logged in from an address, and forgets what lapsed before `now`.
+    /// Records that a user has logged in from an address, and deletes records that expired before `now`.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// Fails if the store cannot be written.
     async fn remember_address(&self, known: KnownAddress, now: Timestamp) -> Result<(), Error>;
 
-    /// At most `limit` of the addresses that have not lapsed at `now`, those that lapse last.
+    /// Returns at most `limit` addresses that have not expired at `now`, those that expire last.
     ///
     /// # Errors
-    /// When the store could not be read.
+    /// Fails if the store cannot be read.
     async fn known_addresses(&self, now: Timestamp, limit: usize) -> Result<Vec<KnownAddress>, Error>;
 }
 
-/// That a user has logged in from an address; neither can be told from it.
+/// The record that a user has logged in from an address. Neither can be derived from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownAddress {
-    /// The hash of the two.
+    /// The hash of the user's name and the address.
     pub pair: u64,
-    /// Until when it is remembered.
+    /// When the record expires.
     pub until: Timestamp,
 }
 
 /// A change to an account.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A new password, whatever the old one is.
+    /// Sets the password, whatever the old one is.
     Password(PasswordHash),
-    /// A new password, if the old one is still that of this version.
+    /// Sets the password, if the old one still has this version.
     OwnPassword(PasswordHash, i64),
-    /// The same password, rehashed, if it is still the one of this version.
+    /// Replaces the hash of the same password, if it still has this version.
     Rehash(PasswordHash, i64),
-    /// It may not log in.
+    /// Disables the account.
     Disable,
-    /// It may log in again.
+    /// Enables the account.
     Enable,
-    /// It goes.
+    /// Deletes the account.
     Delete,
 }
 
@@ -113,7 +113,7 @@ use columns;
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM account WHERE id = $1");
 const BY_USERNAME: &str = concat!("SELECT ", columns!(), " FROM account WHERE username = $1");
 const LIST: &str = concat!("SELECT ", columns!(), " FROM account WHERE id > $1 ORDER BY id LIMIT $2");
-// SQLite numbers `$1` and `$2` by where they first appear, whatever their digits.
+// SQLite numbers `$1` and `$2` by their first occurrence, whatever their digits.
 const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2";
 const OWN_PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2 \
                             AND password_version = $3";

@@ -1,4 +1,4 @@
-//! What administrators do with users and with the sessions of others.
+//! Administration of users and of other users' sessions.
 
 use adieu::{SessionId, Subject, session::Selection};
 use axum::{Json, extract::State};

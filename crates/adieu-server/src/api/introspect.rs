@@ -1,4 +1,4 @@
-//! What a token is worth, for services that can't verify it themselves (RFC 7662).
+//! Token introspection (RFC 7662), for services that cannot verify tokens themselves.
 
 use adieu::{
     session::{RefreshToken, Rotated},
@@ -75,7 +75,7 @@ pub(super) async fn introspect(
     }
 }
 
-/// What would become of a refresh token if it were used now.
+/// Returns the verdict that a use of the refresh token would get now.
 async fn judge(api: &Api, token: &RefreshToken) -> Result<Result<(), TokenError>, ApiError> {
     Ok(match api.node.sessions.preview_refresh(token).await? {
         Rotated::Fresh(_) | Rotated::WithinGrace(_) => Ok(()),
@@ -84,7 +84,7 @@ async fn judge(api: &Api, token: &RefreshToken) -> Result<Result<(), TokenError>
 }
 
 fn describe(claims: &Claims, now: adieu::time::Timestamp) -> Value {
-    // The names that mean something here win over those of an application's own claims.
+    // Standard members take precedence over an application's own claims.
     let mut members: Map<String, Value> = claims.custom.clone();
     let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
     set("active", true.into());

@@ -1,4 +1,4 @@
-//! Services as callers: who they are, and what they may do.
+//! Authenticates clients and checks their capabilities.
 
 use std::{borrow::Cow, marker::PhantomData, sync::Arc};
 
@@ -24,28 +24,28 @@ use crate::{
     input::Form,
 };
 
-/// The standard alphabet, with or without the padding, which some clients leave out.
+/// The standard alphabet, with or without padding, which some clients leave out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A client that sends its name and secret as Basic credentials (RFC 7617, form-encoded as in RFC 6749 §2.3.1 or not), whatever
-/// it may do. A handler that takes [`Can`] says what it must be allowed to.
+/// A client authenticated with its name and secret as Basic credentials (RFC 7617, form-encoded as in RFC 6749 §2.3.1
+/// or not), whatever its capabilities. A handler that requires a capability takes [`Can`].
 #[derive(Debug, Clone)]
 pub(super) struct Service(pub(super) Arc<Client>);
 
-/// A client that may do `C`, such as `Can<Introspect>`.
+/// A client that has the capability `C`, such as `Can<Introspect>`.
 #[derive(Debug, Clone)]
 pub(super) struct Can<C> {
-    /// Who it is.
+    /// The client.
     pub(super) client: Arc<Client>,
     what: PhantomData<C>,
 }
 
 /// A capability as a type.
 pub(super) trait Needed: Send + Sync {
-    /// Which.
+    /// The capability.
     const CAPABILITY: Capability;
 }
 
@@ -72,7 +72,7 @@ capabilities! {
 }
 
 impl Service {
-    /// Passes on a client that may do this.
+    /// Returns the client if it has this capability.
     pub(super) fn require(self, capability: Capability) -> Result<Arc<Client>, ApiError> {
         if self.0.can(capability) { Ok(self.0) } else { Err(ApiError::ClientMayNot(capability)) }
     }
@@ -111,12 +111,12 @@ impl From<ClientError> for ApiError {
     }
 }
 
-/// A client that may introspect, and its form. Its credentials are Basic, or are in the form as `client_id` and `client_secret`
-/// (RFC 6749 §2.3.1), and hold after the body has been read.
+/// A client that may introspect, and its form. Its credentials are Basic, or in the form as `client_id` and
+/// `client_secret` (RFC 6749 §2.3.1); they are checked after the body has been read.
 pub(super) struct Introspector {
-    /// Who it is.
+    /// The client.
     pub(super) client: Arc<Client>,
-    /// What it asks about.
+    /// The token to introspect.
     pub(super) token: String,
 }
 

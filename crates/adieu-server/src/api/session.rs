@@ -185,7 +185,7 @@ pub(super) async fn end(
 }
 
 impl Api {
-    /// A part of the sessions of a subject.
+    /// Returns a part of the sessions of a subject.
     pub(super) async fn sessions_of(
         &self,
         subject: &Subject,
@@ -197,7 +197,7 @@ impl Api {
         Ok(self.session_list(&sessions, next, token))
     }
 
-    /// A part of all sessions, or of those of a subject.
+    /// Returns a part of all sessions, or of those of a subject.
     pub(super) async fn sessions(
         &self,
         subject: Option<&Subject>,
@@ -216,7 +216,7 @@ impl Api {
         Ok(self.session_list(&sessions, next, token))
     }
 
-    /// Those that have run out left out.
+    /// Lists the sessions that have not expired.
     fn session_list(&self, sessions: &[Session], next: Option<String>, token: &AccessToken) -> Json<SessionList> {
         let now = self.node.clock.now();
         let details = |session| SessionDetails::new(session, token.session.as_ref());

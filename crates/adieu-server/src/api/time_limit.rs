@@ -1,4 +1,4 @@
-//! How long a request may take, and whose fault it is when it takes longer.
+//! The time limit of requests, and the status of those that exceed it.
 
 use std::{
     convert::Infallible,
@@ -23,18 +23,18 @@ use tokio::time::timeout;
 
 use crate::error::ApiError;
 
-/// More time than all requests get, for one that is meant to take long: its handler grants it.
+/// Additional time for a request that is meant to take long. Its handler grants it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct MoreTime(Arc<AtomicU64>);
 
 impl MoreTime {
-    /// Grants so much more than was granted before.
+    /// Grants more time, in addition to earlier grants.
     pub(super) fn grant(&self, more: Duration) {
         let millis = u64::try_from(more.as_millis()).unwrap_or(u64::MAX);
         self.0.fetch_add(millis, Ordering::Relaxed);
     }
 
-    /// What has been granted since the last time.
+    /// Returns the time granted since the last call.
     fn take(&self) -> Option<Duration> {
         Some(self.0.swap(0, Ordering::Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
     }
@@ -48,8 +48,8 @@ impl<S: Sync> FromRequestParts<S> for MoreTime {
     }
 }
 
-/// Answers a request that takes longer than `limit`, and what it was granted beside: 408 when its client has still to send some of the body that is
-/// being read, and otherwise 503, because it waits for us.
+/// Rejects a request that takes longer than `limit` plus the granted time: with 408 if the handler waits for the rest
+/// of the client's body, otherwise with 503.
 pub(super) async fn end(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let awaits_client = Arc::new(AtomicBool::new(false));
     let mut request = request.map(|body| Body::new(Watched { body, awaits_client: Arc::clone(&awaits_client) }));

@@ -62,7 +62,7 @@ pub(super) struct OwnLimits {
     revocation_horizon: Option<Own<Horizon>>,
 }
 
-/// A limit of a client's own, or that of the settings.
+/// A limit of the client's own, or the one from the settings.
 #[derive(Debug, Clone, Copy)]
 struct Own<T>(Option<T>);
 
@@ -70,7 +70,7 @@ fn own<T: FromStr<Err = String>>(text: &str) -> Result<Own<T>, String> {
     if text == "default" { Ok(Own(None)) } else { text.parse().map(|own| Own(Some(own))) }
 }
 
-/// A horizon that a client can have.
+/// A valid horizon of a client.
 #[derive(Debug, Clone, Copy)]
 struct Horizon(Duration);
 
@@ -88,7 +88,7 @@ impl FromStr for Horizon {
 }
 
 impl OwnLimits {
-    /// These instead of those, where there are any.
+    /// Returns `limits` with these in place of them where they are set.
     fn instead_of(&self, limits: Limits) -> Limits {
         Limits {
             quota: self.revocation_quota.map_or(limits.quota, |Own(quota)| quota),
@@ -182,7 +182,7 @@ fn what(client: &Client) -> String {
     client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// A client for a machine, without its secret.
+/// Returns the JSON object of a client, without its secret.
 fn object(client: &Client, settings: &Settings) -> Value {
     let can: Vec<_> = client.can.iter().map(|capability| capability.as_str()).collect();
     let (quota, horizon) = client.limits.or_else(settings);

@@ -104,7 +104,7 @@ async fn record(event: Event, key: &str) {
     Entry { key: Some(key.to_owned()), ..Entry::default() }.record(event, None).await;
 }
 
-/// Of a secret there is nothing that services could be given.
+/// Parses an algorithm with a public key: services could not be given a secret.
 fn publishable(name: &str) -> Result<Algorithm, String> {
     match name.parse::<Algorithm>() {
         Ok(algorithm) if !algorithm.is_symmetric() => Ok(algorithm),

@@ -44,7 +44,7 @@ impl Arguments {
     async fn status(&self, settings: &Settings) -> anyhow::Result<()> {
         let stores = open_stores(settings).await?;
         let store = stores.core();
-        // First the mark, then the log, which others may be appending to.
+        // First the mark, then the log, which other processes may be appending to.
         let file = high_water::file(settings);
         let mark = HighWater::inspect(&file)?;
         let (head, pruned_through, entries) = read(&*store).await?;
@@ -62,7 +62,7 @@ impl Arguments {
             _ => None,
         };
         let restored_at = state.as_ref().and_then(|state| state.restored_at);
-        // As the mark has it: a cursor also says in which history of the engine it is.
+        // The id as the mark has it: that of a cursor also depends on the engine's history.
         let log = state.map_or(head.log, |state| state.log);
 
         let mut output = self.common.output();
@@ -112,7 +112,7 @@ impl Arguments {
 
     async fn accept(&self, settings: &Settings) -> anyhow::Result<()> {
         audited(settings)?;
-        // Notices what no server has noticed yet, and does what has to be done.
+        // Opening detects a restored store that no server has detected yet, and revokes what is necessary.
         let node = open_restored(settings).await?;
         drop(node);
         let restorable = open_stores(settings).await?.core().restorable();
@@ -134,7 +134,7 @@ impl Arguments {
     }
 }
 
-/// Where the log ends, how far it was pruned, and how many entries it has that have not lapsed.
+/// Returns the end of the log, its pruning mark, and the number of live entries.
 async fn read(log: &(impl RevocationLog + ?Sized)) -> Result<(Cursor, Timestamp, usize), adieu::Error> {
     let mut entries = 0;
     let mut page = log.read(None, Duration::ZERO).await?;

@@ -1,10 +1,10 @@
-//! Telling how far a command is.
+//! Reports the progress of a command.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::output::{Reader, visible};
 
-/// How far it is, on standard error: one line that is written over on a terminal.
+/// A progress report on standard error: one line, overwritten on a terminal.
 pub(super) struct Progress {
     is_shown: bool,
     is_terminal: bool,

@@ -97,7 +97,7 @@ async fn list(stores: &Stores, user: Option<String>, output: &mut Output) -> any
         };
         let Some(last) = page.last() else { break };
         after = Some(last.key());
-        // What has expired is only waiting to be tidied up.
+        // Expired sessions only wait to be deleted.
         for session in page.iter().filter(|session| session.is_live(now)) {
             let user = accounts.by_id(&session.subject).await?.map(|account| account.username.to_string());
             show(session, user, &mut table, output)?;

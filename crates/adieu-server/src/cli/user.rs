@@ -135,7 +135,7 @@ impl Arguments {
 }
 
 impl Who {
-    /// Who is to be changed.
+    /// Returns the account to change.
     async fn find(&self, settings: &crate::config::Settings) -> anyhow::Result<(Node, Account)> {
         audited(settings)?;
         let node = open(settings).await?;
@@ -178,7 +178,7 @@ async fn list(accounts: &dyn AccountStore, output: &mut Output) -> anyhow::Resul
     if output.reader() == Reader::Person { table.print(output) } else { Ok(()) }
 }
 
-/// An account for a machine, without its password.
+/// Returns the JSON object of an account, without its password.
 fn object(account: &Account) -> Value {
     json!({
         "id": account.id,

@@ -1,4 +1,4 @@
-//! Where clients are kept. What the engines ask in the same words is here.
+//! The store of clients. SQL that the engines share is here.
 
 mod postgres;
 mod sqlite;
@@ -13,31 +13,31 @@ pub use sqlite::migrate;
 
 use super::{Client, ClientName, Limits};
 
-/// Keeps clients. Each call is one atomic step, durable when it returns.
+/// A store of clients. Each call is one atomic step, durable when it returns.
 #[async_trait]
 pub trait ClientStore: Send + Sync + 'static {
-    /// Adds a client; false when the name is taken.
+    /// Adds a client. Returns `false` if the name is taken.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// Fails if the store cannot be written.
     async fn add_client(&self, client: Client) -> Result<bool, Error>;
 
-    /// All clients, by name.
+    /// Returns all clients, ordered by name.
     ///
     /// # Errors
-    /// When the store could not be read.
+    /// Fails if the store cannot be read.
     async fn clients(&self) -> Result<Vec<Client>, Error>;
 
-    /// Gives a client other limits; false when there is none.
+    /// Sets the limits of a client. Returns `false` if there is no such client.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// Fails if the store cannot be written.
     async fn limit_client(&self, name: &ClientName, limits: Limits) -> Result<bool, Error>;
 
-    /// Removes a client; false when there is none.
+    /// Removes a client. Returns `false` if there is no such client.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// Fails if the store cannot be written.
     async fn remove_client(&self, name: &ClientName) -> Result<bool, Error>;
 }
 
@@ -48,7 +48,7 @@ const LIST: &str =
 const LIMIT: &str = "UPDATE client SET revocation_quota = $1, revocation_horizon = $2 WHERE name = $3";
 const REMOVE: &str = "DELETE FROM client WHERE name = $1";
 
-/// The quota and the horizon in seconds, as they are kept.
+/// Returns the quota and the horizon, in seconds, as stored.
 fn written(limits: Limits) -> (Option<String>, Option<i64>) {
     let seconds = |horizon: Duration| i64::try_from(horizon.as_secs()).unwrap_or(i64::MAX);
     (limits.quota.map(|quota| quota.to_string()), limits.horizon.map(seconds))
@@ -60,7 +60,7 @@ fn read(quota: Option<&str>, horizon: Option<i64>) -> Option<Limits> {
     Some(Limits { quota, horizon })
 }
 
-/// What a client may do, as it is kept.
+/// Returns the capabilities of a client as stored.
 fn capabilities(client: &Client) -> String {
     client.can.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(" ")
 }

@@ -104,7 +104,7 @@ pub struct Everywhere {
 }
 
 impl Everywhere {
-    /// Those of both.
+    /// Returns the sums of both.
     #[must_use]
     pub(super) fn and(self, others: Self) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl Everywhere {
 }
 
 impl Leases {
-    /// Of a node that starts now.
+    /// Creates the leases of a node that starts now.
     #[must_use]
     pub fn start(clock: Arc<dyn Clock>, bound: Duration) -> Self {
         let started = clock.moment();
@@ -124,16 +124,16 @@ impl Leases {
         Self { clock, bound, started, table, changed: watch::Sender::new(()) }
     }
 
-    /// The greatest `max_staleness` that a follower may have.
+    /// Returns the greatest `max_staleness` that a follower may have.
     #[must_use]
     pub fn bound(&self) -> Duration {
         self.bound
     }
 
-    /// A follower has made a request, which came at `arrived`.
+    /// Renews the lease of a follower whose request arrived at `arrived`.
     ///
     /// # Errors
-    /// When its client has too many.
+    /// Fails if its client has too many followers.
     pub fn renew(&self, follower: &Follower<'_>, arrived: Moment) -> Result<Lease, TooManyFollowers> {
         let Follower { client, id, max_staleness, when_stale } = *follower;
         let mut table = self.table();
@@ -166,27 +166,27 @@ impl Leases {
         }
     }
 
-    /// Forgets what every follower has applied: the log went back, and earlier positions are of no use.
+    /// Clears the positions that followers have applied: the log went back, and earlier positions are invalid.
     pub fn forget_applied(&self) {
         for lease in self.table().by_client.values().flat_map(HashMap::values) {
             lease.known().applied = None;
         }
     }
 
-    /// Tells when a follower has said how far it is.
+    /// Returns a receiver that is notified when a follower has reported a position.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// How many are live.
+    /// Returns the number of live followers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.live(self.clock.moment()).len()
     }
 
-    /// Returns the position that all live followers have applied in this log, and their number; `None` if there are none. The
-    /// position is the start for as long as there may be followers that are not known yet.
+    /// Returns the position that all live followers have applied in this log, and their number; `None` if there are
+    /// none. The position is the start while there may be followers that are not known yet.
     #[must_use]
     pub fn least_applied(&self, log: &LogId) -> Option<(Position, u32)> {
         let now = self.clock.moment();
@@ -218,7 +218,7 @@ impl Leases {
         (Cursor { log: own.log, position }, followers)
     }
 
-    /// How many live followers accept tokens also when they can't know enough.
+    /// Returns how many live followers accept tokens even when they are too stale.
     #[must_use]
     pub fn unbounded(&self) -> u32 {
         let live = self.live(self.clock.moment());
@@ -226,13 +226,13 @@ impl Leases {
         u32::try_from(unbounded).unwrap_or(u32::MAX)
     }
 
-    /// Returns when no follower accepts any more what was revoked, durably, before `revoked_at`; `head` is the end of the log
-    /// then, and when it is not known no follower counts as having applied it.
+    /// Waits until no follower accepts tokens that were durably revoked before `revoked_at`. `head` is the end of the
+    /// log after that; if it is unknown, no follower counts as having applied it.
     ///
-    /// A follower that has not said that it has the revocation was complete, at the latest, as of its last request, and in
-    /// no case as of a time after the revocation: so it refuses `max_staleness` after the earlier of the two.
-    /// Followers that come later need not be asked: until they have read to the end, which is after the revocation, they
-    /// refuse, and those that a node knew before it started again run out within its bound.
+    /// The data of a follower that has not confirmed the revocation was complete as of its last request or the
+    /// revocation, whichever is earlier, at the latest: so the follower rejects tokens `max_staleness` after that.
+    /// Later followers need no check: they reject tokens until they have read to the end, which is after the
+    /// revocation. Those that a node knew before its restart expire within its bound.
     pub async fn everywhere(&self, revoked_at: Moment, head: Option<&Cursor>) -> Everywhere {
         let strangers_until = later(self.started, self.bound);
         let mut changed = self.changed.subscribe();
@@ -261,7 +261,7 @@ impl Leases {
             let Some(next) = next else { return result };
             let delay = CHECK_DELAY + CHECK_DELAY_EACH * u32::try_from(pending.len()).unwrap_or(u32::MAX);
             tokio::select! {
-                // Rounded up to what a timer can tell apart.
+                // Rounded up to the resolution of the timer.
                 () = sleep(next.since(now) + Duration::from_millis(1)) => {}
                 _ = changed.changed(), if !pending.is_empty() => sleep(delay).await,
             }

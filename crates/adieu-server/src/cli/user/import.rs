@@ -26,7 +26,7 @@ use crate::{
     node::Node,
 };
 
-/// Users a commit.
+/// Users per commit.
 const BATCH: usize = 1_000;
 
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub(in crate::cli) struct Arguments {
 
 impl Arguments {
     pub(super) async fn run(self, settings: &Settings, output: Output) -> anyhow::Result<ExitCode> {
-        // The input first: one that can't be opened should make no store.
+        // The input first: if it cannot be opened, no store is created.
         let input: Box<dyn BufRead> = if self.file.as_os_str() == "-" {
             Box::new(BufReader::new(io::stdin()))
         } else {
@@ -59,7 +59,7 @@ impl Arguments {
         let progress = Progress::new(self.progress, output.reader());
         let mut import = Import { node, output, progress, added: 0, failed: 0, seen: 0, waiting: Vec::new() };
         let read = import.read(Lines::new(input, self.format)).await;
-        // Also when the input ended badly: what went in is in.
+        // Also after an error in the input: earlier lines have been imported.
         import.summary()?;
         read?;
         let status = if import.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -74,9 +74,9 @@ struct Import {
     progress: Progress,
     added: usize,
     failed: usize,
-    /// Lines that have been dealt with.
+    /// Lines that have been processed.
     seen: usize,
-    /// What goes in with the next commit, with the numbers of their lines.
+    /// Accounts for the next commit, with the numbers of their lines.
     waiting: Vec<(usize, Account)>,
 }
 
