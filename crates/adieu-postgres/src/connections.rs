@@ -11,7 +11,6 @@
 //! This is not the pool of sqlx. That pool retries a server that has refused the connection until its timeout expires,
 //! so readers would learn of the failure late. It also waits for the rest of an unfinished answer when a connection is
 //! returned.
-//! would find out late, and it takes back a connection in the middle of an answer by waiting for the rest of it.
 
 use std::{
     collections::VecDeque,

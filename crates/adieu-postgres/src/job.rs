@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{changes::Changes, connections::leaves_the_connection_usable, rows::Key};
 
-/// The future of what is run on a connection.
+/// The future of an operation on a connection.
 pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
 
 /// An operation, and the caller that waits for it.

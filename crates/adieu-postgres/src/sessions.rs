@@ -205,8 +205,7 @@ impl Postgres {
         self.inner.searches.find(ids, search).await
     }
 
-    /// Continues ending all sessions after the first step. Starts from the beginning again if nothing is left of that
-    /// step.
+    /// Ends the remaining sessions after the first step, in steps from the beginning, where no session is left.
     pub(super) async fn end_the_rest(&self, ending: &EndSessions, ended: &mut Ended) -> Result<(), Error> {
         let Selection::All { issued_until } = ending.selection else { return Ok(()) };
         let mut from = <(String, String)>::default();
