@@ -1,6 +1,5 @@
 //! Log in, refresh, log out.
 //!
-//! 1. A session is one row, whatever the number of its tokens; nothing is written when a token is used.
 //! 1. A session is one row, whatever the number of its tokens. Using a token writes nothing.
 //! 2. A logout ends the whole session: all of its access tokens, including those from refreshes, and its refresh
 //!    token. When the logout returns, the revocation is durable, and this node rejects the tokens.
@@ -109,7 +108,7 @@ impl Sessions {
 
     /// Records in memory that a token of a session was used now; the next [`Sessions::flush_last_seen`] writes it.
     pub fn record_use(&self, claims: &Claims) {
-        // Of another issuer, the same two ids mean another session.
+        // Another issuer may use the same session id for a different session.
         if let Some(session) = claims.session.as_ref().filter(|_| claims.issuer == self.settings.issuer) {
             self.last_seen.note(session, &claims.subject, self.clock.now());
         }
@@ -123,7 +122,7 @@ impl Sessions {
         self.last_seen.write_to(&*self.store).await
     }
 
-    /// What a step needs that goes on when whoever asked for it goes away.
+    /// Returns what a task needs that continues after its caller has been dropped.
     fn shared(&self) -> (Arc<dyn SessionStore>, Arc<Verifier>, Arc<AtomicU64>) {
         (Arc::clone(&self.store), Arc::clone(&self.verifier), Arc::clone(&self.appended))
     }

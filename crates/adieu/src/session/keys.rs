@@ -1,4 +1,4 @@
-//! How long the keys that sessions are signed with are needed.
+//! How long the signing keys of sessions are needed.
 
 use std::time::Duration;
 
@@ -10,26 +10,25 @@ use crate::{
     token::{KeyStore, StoredKey},
 };
 
-/// For how long after its successor's time a key may have signed all the same: on a node that could not read the keys.
+/// How long after its successor's time a key may still sign, on a node that could not read the keys.
 const LATE_SIGNING: Duration = Duration::from_secs(60 * 60);
 
-/// Until when the key with this id is kept, if no session lives for longer than `session_lifetime`; `None` for one that
-/// has no successor yet, and for one that is not there. Nothing that the sessions of the store sign lives for longer
-/// than its session.
+/// Returns until when the key with this id is kept, if no session lives longer than `session_lifetime`. Returns `None`
+/// if the key has no successor yet, or does not exist. No token of a session outlives it.
 #[must_use]
 pub fn retained_until(keys: &[StoredKey], id: &str, session_lifetime: Duration) -> Option<Timestamp> {
     let successor = keys.iter().skip_while(|key| key.id != id).nth(1)?;
     Some(Revocation::lapse_for(last_signed(successor).plus(session_lifetime)))
 }
 
-/// Removes the keys that can have signed nothing that is still good, and gives how many there were. `now` must be a
-/// time that can be trusted, since nothing brings a key back.
+/// Deletes the keys whose tokens have all expired, and returns their number. `now` must be trusted: a deleted key
+/// cannot be recovered.
 ///
-/// Beside [`retained_until`] it asks for the oldest session of the store: one from before the successor's time may have
-/// been given a longer life by earlier settings, and its key stays for as long as it is there.
+/// In addition to [`retained_until`], this reads the oldest session of the store: earlier settings may have given a
+/// session from before the successor's time a longer lifetime, and its key is kept as long as the session exists.
 ///
 /// # Errors
-/// [`Error::Unavailable`] when the store could not be read or written; what is left will go the next time.
+/// [`Error::Unavailable`] if the store could not be read or written. The next call deletes the rest.
 pub async fn delete_lapsed_keys(
     store: &dyn KeyStore,
     sessions: &dyn SessionStore,
@@ -43,7 +42,7 @@ pub async fn delete_lapsed_keys(
         if retained_until(&kept, &key.id, session_lifetime).is_none_or(|until| now < until) {
             break;
         }
-        // Asked only when there is something to forget: a store may have to look at all sessions.
+        // Read only if there is a key to delete: a store may have to look at all sessions.
         let oldest = match &oldest_session {
             Some(known) => known,
             None => &*oldest_session.insert(sessions.oldest().await?),

@@ -28,8 +28,8 @@ impl Sessions {
         const MAX_ATTEMPTS: u32 = 30;
         const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-        // A cut-off covers the whole of its second. A login in that second would be born revoked, so it waits for the
-        // next; also when the cut-off came while the session was being written down.
+        // A cut-off covers the whole of its second. The tokens of a login in that second would be revoked already, so
+        // the login waits for the next second, also if the cut-off was appended while the session was being stored.
         for _ in 0..MAX_ATTEMPTS {
             let session = self.new_session(subject.clone(), origin.clone(), options)?;
             if !self.is_revoked(&session) {
@@ -50,7 +50,7 @@ impl Sessions {
     /// Ends the oldest sessions of a subject that has more than it may.
     async fn end_too_many(&self, subject: &Subject) -> Result<(), Error> {
         let most = self.settings.sessions_per_subject.get();
-        // Two at once are enough to make the number go down, whoever else is logging in.
+        // Two at a time are enough for the number to decrease under concurrent logins.
         let oldest = self.store.sessions_of(subject, None, most.saturating_add(2)).await?;
         let too_many = oldest.len().saturating_sub(most);
         for session in oldest.into_iter().take(too_many) {
@@ -79,7 +79,7 @@ impl Sessions {
         })
     }
 
-    /// Whether the tokens of a new session would be refused.
+    /// Returns whether the tokens of a new session would be rejected.
     fn is_revoked(&self, session: &Session) -> bool {
         let facts = TokenFacts {
             issuer: self.settings.issuer.as_str(),

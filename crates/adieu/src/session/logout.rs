@@ -54,7 +54,7 @@ impl Sessions {
         }
         let ours = claims.issuer == self.settings.issuer;
         let Some(session) = claims.session.clone().filter(|_| ours) else {
-            // Of an application that has no sessions: the token is all there is to end.
+            // The token of an application without sessions: only the token itself can be revoked.
             self.log_out_without_session(&claims, scope).await?;
             return Ok(LoggedOut { claims, sessions: 0 });
         };
@@ -74,7 +74,7 @@ impl Sessions {
         }
     }
 
-    /// Passes on a refresh token that could be used now. One that was used up is as good as expired: it ends its own session.
+    /// Accepts a refresh token that could be used now. A used one counts as expired: it can end its own session only.
     async fn require_not_used_up(&self, claims: &Claims) -> Result<(), SessionError> {
         let token = RefreshToken(Arc::new(claims.clone()));
         match self.preview_refresh(&token).await? {
@@ -118,9 +118,9 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whoever is told that a session has ended must find its tokens refused: here and elsewhere, and after a restart. So unless
-    /// this node knows of its end from the log, it is appended to it now: the row may have been lost together with its revocation,
-    /// or never have come from a store that took over.
+    /// Returns the error for a session that has ended, once its tokens are certain to be rejected: on this node, on
+    /// others, and after a restart. Unless this node knows the revocation from the log, it is appended now, because the
+    /// row may have been lost together with its revocation, or may have been missing from a standby that took over.
     pub(super) async fn ended(&self, claims: &Claims) -> SessionError {
         let Some(id) = claims.session.clone() else { return SessionError::ended() };
         if self.verifier.revoked_by(claims) == Some(RevokedBy::Session) {
@@ -139,7 +139,7 @@ impl Sessions {
     }
 }
 
-/// That this token has ended, and no other.
+/// Returns the revocation of this token alone.
 fn token_of(claims: &Claims) -> Revocation {
     Revocation {
         issuer: claims.issuer.clone(),

@@ -30,7 +30,7 @@ impl fmt::Debug for TokenPair {
 }
 
 impl Sessions {
-    /// The key whose turn it is.
+    /// Returns the key that signs now.
     pub(super) fn signing_key(&self) -> SigningKey {
         self.keys.at(self.clock.now())
     }
@@ -42,10 +42,10 @@ impl Sessions {
         fresh: Fresh,
         options: &TokenOptions,
     ) -> Result<TokenPair, Error> {
-        // Both with the same.
+        // Sign both tokens with the same key.
         let key = self.signing_key();
         let (access, claims) = self.mint_access(&key, session, now, fresh, options)?;
-        // The same id and life whenever it is asked for: a second answer is the same token.
+        // The same id and lifetime each time, so that a repeated response contains the same token.
         let refresh = Claims {
             expires_at: session.refresh_expires_at,
             token_id: session.refresh_id.clone(),
@@ -70,8 +70,8 @@ impl Sessions {
         let claims = Claims {
             issuer: self.settings.issuer.clone(),
             subject: session.subject.clone(),
-            // Not later than the row says, also in a second answer: whether a cut-off covers every token
-            // of a session is decided by its row.
+            // Never later than the row says, also in a repeated response: the row decides whether a cut-off covers
+            // every token of a session.
             issued_at: Some(session.refreshed_at),
             not_before: Some(session.refreshed_at),
             expires_at: now.plus(lifetime).min(session.expires_at),

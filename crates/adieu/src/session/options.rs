@@ -1,4 +1,4 @@
-//! What single tokens are to be like.
+//! Options for the tokens of one call.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::{Error, token::Fresh};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TokenOptions {
-    /// Claims of the access token beside the registered ones.
+    /// Custom claims of the access token.
     pub access_claims: Map<String, Value>,
-    /// Claims of the refresh token beside the registered ones.
+    /// Custom claims of the refresh token.
     pub refresh_claims: Map<String, Value>,
-    /// Parameters of both tokens' headers beside `alg`, `kid` and `typ`.
+    /// Header parameters of both tokens in addition to `alg`, `kid` and `typ`.
     pub header: Map<String, Value>,
-    /// How long the access token is good. Never longer than its session.
+    /// The lifetime of the access token. It never outlives its session.
     pub access_lifetime: Option<Duration>,
-    /// How long the refresh token is good. Never longer than its session.
+    /// The lifetime of the refresh token. It never outlives its session.
     pub refresh_lifetime: Option<Duration>,
-    /// Whether the access token is fresh: after a login it is, otherwise not, unless this says something else.
+    /// Whether the access token is fresh. By default it is after a login, and is not after a refresh.
     pub fresh: Option<Fresh>,
 }
 
@@ -69,7 +69,7 @@ impl TokenOptions {
         Self { fresh: Some(fresh), ..self }
     }
 
-    /// How long the access and the refresh token are good.
+    /// Returns the lifetimes of the access and the refresh token.
     pub(super) fn lifetimes(&self, settings: &SessionSettings) -> Result<(Duration, Duration), Error> {
         let own = |own: Option<Duration>, usual| match own {
             Some(own) if own < Duration::from_secs(1) => {

@@ -10,27 +10,27 @@ use crate::{
     token::{Claims, Fresh, TokenError},
 };
 
-/// How many sessions are read at once when one is looked for.
+/// The number of sessions read at once in a search.
 const PAGE: usize = 128;
 
-/// A refresh token that was found good, before it is used up; see [`Sessions::refresh`].
+/// A valid refresh token that has not been used yet; see [`Sessions::refresh`].
 #[derive(Debug, Clone)]
 pub struct RefreshToken(pub(super) Arc<Claims>);
 
 impl RefreshToken {
-    /// Who it is of, so that claims can be looked up for the new access token.
+    /// Returns the subject of the token, for example to look up claims for the new access token.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.0.subject
     }
 
-    /// Its `jti`.
+    /// Returns the id of the token (`jti`).
     #[must_use]
     pub fn token_id(&self) -> &TokenId {
         &self.0.token_id
     }
 
-    /// What it says.
+    /// Returns the claims of the token.
     #[must_use]
     pub fn claims(&self) -> &Arc<Claims> {
         &self.0
@@ -38,10 +38,10 @@ impl RefreshToken {
 }
 
 impl Sessions {
-    /// Finds out whether a refresh token may be used, without using it.
+    /// Verifies a refresh token without using it. The store is not read.
     ///
     /// # Errors
-    /// The [`TokenError`]: also when it is not a refresh token of a session.
+    /// The [`TokenError`] if the token is rejected, or is not a refresh token of a session.
     pub fn inspect(&self, token: &str) -> Result<RefreshToken, TokenError> {
         self.verifier.verify_refresh(token).map(RefreshToken)
     }
@@ -88,16 +88,16 @@ impl Sessions {
         }
     }
 
-    /// Finds out whether a refresh token is good now, by asking the store, and does not use it up. One that was used up
-    /// before ends its session, as with [`Sessions::refresh`].
+    /// Verifies a refresh token against the store without using it. One that was used before ends its session, as with
+    /// [`Sessions::refresh`].
     ///
     /// # Errors
-    /// The [`TokenError`]; or when the store could not be read.
+    /// The [`TokenError`] if the token is rejected; [`SessionError::Failed`] if the store could not be read.
     pub async fn verify_refresh(&self, token: &str) -> Result<RefreshToken, SessionError> {
         let token = self.inspect(token)?;
         match self.preview_refresh(&token).await? {
             Rotated::Fresh(_) | Rotated::WithinGrace(_) => Ok(token),
-            // Decided once more by the store itself.
+            // The store makes the final decision.
             Rotated::Reused(..) => match self.refresh(&token).await {
                 Ok(_) => Err(self.ended(token.claims()).await),
                 Err(error) => Err(error),
@@ -106,11 +106,11 @@ impl Sessions {
         }
     }
 
-    /// What [`Sessions::refresh`] would decide about the token now, without using it up: what is said of the session is not
-    /// written down.
+    /// Returns what [`Sessions::refresh`] would decide about the token now, without using it. The returned session is
+    /// not stored.
     ///
     /// # Errors
-    /// When the store could not be read.
+    /// [`SessionError::Failed`] if the store could not be read.
     pub async fn preview_refresh(&self, token: &RefreshToken) -> Result<Rotated, SessionError> {
         let claims = token.claims();
         let Some(id) = claims.session.clone() else { return Ok(Rotated::Ended) };
@@ -119,17 +119,17 @@ impl Sessions {
         Ok(self.rotation(&claims.subject, id, presented, &TokenOptions::default())?.decide(row))
     }
 
-    /// Gives another access token to whoever has one that is good; the refresh token stays as it is.
+    /// Exchanges a valid access token for another one; the refresh token does not change.
     ///
-    /// The store decides, in the same step that decides refreshes and logouts: after a logout there is no other token,
-    /// and a logout that comes later ends this one too. It is fresh only if the options say so, and never outlives the
-    /// session; nor does the session last any longer for it.
+    /// The store decides this in the same step as refreshes and logouts: after a logout no token is returned, and a
+    /// later logout ends the new token too. The new token is fresh only if the options say so. It never outlives the
+    /// session, and does not extend it.
     ///
     /// # Errors
-    /// As [`Verifier::verify`](crate::token::Verifier::verify); [`TokenError::Revoked`] when the session has ended.
+    /// As [`Verifier::verify`](crate::token::Verifier::verify); [`TokenError::Revoked`] if the session has ended.
     pub async fn renew(&self, access_token: &str, options: &TokenOptions) -> Result<(String, Claims), SessionError> {
         let presented = self.verifier.verify(access_token)?;
-        // The session of another issuer may have the same id.
+        // A session of another issuer may have the same id.
         if presented.issuer != self.settings.issuer {
             return Err(TokenError::WrongIssuer.into());
         }
@@ -146,7 +146,7 @@ impl Sessions {
         }
     }
 
-    /// One session of a subject.
+    /// Returns one session of a subject.
     pub(super) async fn find(&self, subject: &Subject, id: &SessionId) -> Result<Option<Session>, Error> {
         let mut after = None;
         loop {
@@ -162,7 +162,7 @@ impl Sessions {
         }
     }
 
-    /// What is to be decided about a token that was presented now.
+    /// Returns the rotation to decide for a token that is presented now.
     pub(super) fn rotation(
         &self,
         subject: &Subject,

@@ -1,4 +1,4 @@
-//! The contract between sessions and whatever keeps them.
+//! The contract between sessions and their store.
 
 use std::net::IpAddr;
 
@@ -11,75 +11,76 @@ use crate::{
     time::Timestamp,
 };
 
-/// One login on one device: the only thing that is kept of it, whatever the number of its tokens.
+/// One login on one device. A store keeps one such row per session, whatever the number of its tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// Its `sid`.
+    /// The id of the session (`sid`).
     pub id: SessionId,
-    /// Who logged in.
+    /// The user or client that logged in.
     pub subject: Subject,
-    /// When.
+    /// The time of the login.
     pub created_at: Timestamp,
-    /// When it was last used, as far as has been written down; behind by up to a minute.
+    /// The time of the last recorded use; up to a minute behind.
     pub last_seen_at: Timestamp,
-    /// From where it logged in.
+    /// The address and client that logged in.
     pub origin: Origin,
-    /// The `jti` of the refresh token that is good now.
+    /// The `jti` of the current refresh token.
     pub refresh_id: TokenId,
-    /// The `jti` of the one before it. It gets the one that is good now again, at any time: its successor has not been used,
-    /// and perhaps never arrived.
+    /// The `jti` of the refresh token before the current one. Because the current one is still unused, and may never
+    /// have reached the client, presenting the previous one returns the current one again, at any time.
     pub previous_refresh_id: Option<TokenId>,
-    /// The one before that, whose successor has been used: it is forgiven within the grace.
+    /// The refresh token before [`previous_refresh_id`](Self::previous_refresh_id). Its successor has been used, so it
+    /// is accepted only within the grace period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_refresh: Option<UsedRefresh>,
-    /// When the refresh token was last rotated: the `iat` of the one that is good now.
+    /// The time of the last rotation: the `iat` of the current refresh token.
     pub refreshed_at: Timestamp,
-    /// `exp` of the refresh token: an idle session ends then.
+    /// The `exp` of the refresh token. An idle session ends then.
     pub refresh_expires_at: Timestamp,
-    /// The absolute end, whatever is refreshed.
+    /// The time at which the session ends, however often it is refreshed.
     pub expires_at: Timestamp,
-    /// The latest `exp` of any of its access tokens.
+    /// The latest `exp` of any access token of the session.
     pub access_expires_at: Timestamp,
 }
 
-/// A refresh token that was used up.
+/// A refresh token that has been used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedRefresh {
-    /// Its `jti`.
+    /// The `jti` of the token.
     pub id: TokenId,
-    /// When it was used for the first time.
+    /// The time of the first use.
     pub at: Timestamp,
 }
 
-/// Where a session is among all there are: the place that [`SessionStore::sessions`] goes on from.
+/// The position of a session in the order of [`SessionStore::sessions`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
-    /// Who logged in.
+    /// The subject of the session.
     pub subject: Subject,
-    /// Its `sid`.
+    /// The id of the session (`sid`).
     pub id: SessionId,
 }
 
 impl Session {
-    /// Where it is among all there are.
+    /// Returns the position of this session among all sessions.
     #[must_use]
     pub fn key(&self) -> SessionKey {
         SessionKey { subject: self.subject.clone(), id: self.id.clone() }
     }
 
-    /// Whether it can still be refreshed.
+    /// Returns whether the session can still be refreshed.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at && now < self.refresh_expires_at
     }
 
-    /// When its last token will have expired.
+    /// Returns when the last token of the session expires.
     #[must_use]
     pub fn last_expiry(&self) -> Timestamp {
         self.refresh_expires_at.max(self.access_expires_at)
     }
 
-    /// The fact that this session has ended, kept until its last access token has expired.
+    /// Returns the revocation of this session, kept until its last access token has expired.
     #[must_use]
     pub fn revocation(&self, issuer: &Issuer) -> Revocation {
         Revocation {
@@ -90,20 +91,21 @@ impl Session {
     }
 }
 
-/// Where a login came from.
+/// The origin of a login.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The client's address.
+    /// The address of the client.
     pub address: Option<IpAddr>,
-    /// What it calls itself.
+    /// The `User-Agent` of the client.
     pub user_agent: Option<String>,
 }
 
 impl Origin {
-    /// The longest `User-Agent` that is kept, in characters.
+    /// The maximum stored length of a `User-Agent`, in characters.
     const MAX_USER_AGENT: usize = 256;
 
-    /// Returns the origin of a request from this address and with this `User-Agent`, shortened and without control characters.
+    /// Returns the origin of a request from this address and with this `User-Agent`, which is shortened and stripped of
+    /// control characters.
     #[must_use]
     pub fn of_request(address: Option<IpAddr>, user_agent: Option<&[u8]>) -> Self {
         let user_agent = user_agent.map(|value| {
@@ -114,36 +116,36 @@ impl Origin {
     }
 }
 
-/// A refresh, to be decided by the store in one step.
+/// A refresh, which the store decides in one atomic step.
 #[derive(Debug, Clone)]
 pub struct Rotation {
-    /// Whose tokens: the `iss` of the revocation when this turns out to be reuse.
+    /// The issuer of the tokens: the `iss` of the revocation if this refresh turns out to be reuse.
     pub issuer: Issuer,
-    /// Who the refresh token that was presented is of.
+    /// The subject of the presented token.
     pub subject: Subject,
-    /// Its session.
+    /// The session of the presented token.
     pub session: SessionId,
-    /// What was presented.
+    /// The presented token.
     pub presented: Presented,
-    /// The `jti` that takes its place.
+    /// The `jti` of the new refresh token.
     pub successor: TokenId,
-    /// When this happens.
+    /// The time of the refresh.
     pub now: Timestamp,
-    /// Since when a refresh token must have been used up to be forgiven although its successor has been used; `None` forgives
-    /// nothing, whether the successor has been used or not.
+    /// The start of the grace period: a refresh token whose successor has been used is accepted only if its own first
+    /// use was not before this. `None` disables the grace period, also for a token whose successor has not been used.
     pub forgiven_since: Option<Timestamp>,
-    /// `exp` of the new access token. Never later than the session's end.
+    /// The `exp` of the new access token; never later than the end of the session.
     pub access_expires_at: Timestamp,
-    /// `exp` of the new refresh token. Never later than the session's end.
+    /// The `exp` of the new refresh token; never later than the end of the session.
     pub refresh_expires_at: Timestamp,
 }
 
-/// What a new token is asked for with.
+/// The token that is presented to obtain a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presented {
     /// A refresh token with this `jti`.
     Refresh(TokenId),
-    /// An access token that was found good: there is another access token, and the refresh token stays as it is.
+    /// A valid access token. It is exchanged for another access token; the refresh token does not change.
     Access,
 }
 
@@ -153,25 +155,27 @@ impl From<TokenId> for Presented {
     }
 }
 
-/// What became of a [`Rotation`].
+/// The result of a [`Rotation`].
 #[derive(Debug, Clone)]
 pub enum Rotated {
-    /// The presented token was the current one; the successor is now.
+    /// The presented token was the current refresh token. Its successor is the current one now.
     Fresh(Session),
-    /// The presented token is forgiven, or an access token: the current refresh token still is.
+    /// The presented token is accepted within the grace period, or is an access token. The current refresh token does
+    /// not change.
     WithinGrace(Session),
-    /// The presented token was rotated before: somebody else has it. The session has ended, by this revocation.
+    /// The presented token was rotated before, so two parties have it. This revocation has ended the session.
     Reused(Box<Session>, Revocation),
-    /// There is no such session, or it has expired.
+    /// The session does not exist or has expired.
     Ended,
 }
 
 impl Rotation {
-    /// Decides it. Every store asks this one function, inside whatever makes its step atomic, and writes down the
-    /// session that comes with [`Rotated::Fresh`] or [`Rotated::WithinGrace`].
+    /// Decides the rotation. Every store calls this function inside its atomic step, and writes the session of
+    /// [`Rotated::Fresh`] or [`Rotated::WithinGrace`].
     ///
-    /// Of the tokens that were used up, the last two can be forgiven. The grace is shorter than an access token lives, so that
-    /// no client that waits for one to expire comes back with an older one; a thief would (RFC 9700 §4.14.2).
+    /// Only the last two used tokens can be accepted again. The grace period is shorter than the lifetime of an access
+    /// token, so a client that refreshes when its access token expires never presents an older one; a thief would (RFC
+    /// 9700 §4.14.2).
     #[must_use]
     pub fn decide(&self, session: Option<Session>) -> Rotated {
         let Some(mut session) = session else { return Rotated::Ended };
@@ -206,53 +210,53 @@ impl Rotation {
     }
 }
 
-/// Which sessions end.
+/// The sessions to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// This one, whoever it is of; which a store may have to search for.
+    /// The session with this id, whatever its subject. A store may have to search for it.
     One(SessionId),
-    /// This one, if it is of this subject. What a token says: no store has to search for it.
+    /// The session with this id, if it belongs to this subject. A token contains both, so no store has to search.
     Owned(SessionId, Subject),
-    /// All of a subject's.
+    /// All sessions of a subject.
     OfSubject(Subject),
-    /// All of a subject's but one.
+    /// All sessions of a subject except this one.
     Others(Subject, SessionId),
-    /// All there are. Only those that were refreshed after `issued_until` get a revocation of their own; a cut-off
-    /// among [`EndSessions::extra_revocations`] covers the rest.
+    /// All sessions. Only sessions that were refreshed after `issued_until` get a revocation of their own; a cut-off in
+    /// [`EndSessions::extra_revocations`] covers the others.
     All {
-        /// The cut-off.
+        /// The time of the cut-off.
         issued_until: Timestamp,
     },
-    /// None: only what is in [`EndSessions::extra_revocations`].
+    /// No session. Only [`EndSessions::extra_revocations`] are appended.
     Nothing,
 }
 
-/// Sessions to be ended, in one step.
+/// A request to end sessions, in one step.
 #[derive(Debug, Clone)]
 pub struct EndSessions {
     /// The `iss` of the revocations.
     pub issuer: Issuer,
-    /// Which.
+    /// The sessions to end.
     pub selection: Selection,
-    /// Do nothing unless this session of this subject is there.
+    /// If set, nothing is done unless this session of this subject exists.
     pub only_if: Option<(SessionId, Subject)>,
-    /// Revocations to append in the same step. A cut-off among them is kept at least as long as the revocation of any
-    /// session that is ended with it. That of a session is left out when the session is ended, which gives it a revocation of
-    /// its own: it is for a session that is not there.
+    /// Revocations to append in the same step. A cut-off among them is kept at least as long as the revocation of every
+    /// session that is ended with it. The revocation of a session among them is for a session that does not exist: if
+    /// the session is ended in this step, it gets a revocation of its own and the extra one is left out.
     pub extra_revocations: Vec<Revocation>,
 }
 
-/// What an [`EndSessions`] did.
+/// The result of an [`EndSessions`].
 #[derive(Debug, Clone, Default)]
 pub struct Ended {
-    /// How many sessions ended.
+    /// The number of sessions that ended.
     pub sessions: usize,
-    /// What was appended to the log.
+    /// The revocations that were appended to the log.
     pub revocations: Vec<Revocation>,
 }
 
 impl EndSessions {
-    /// The revocations that go with ending these sessions.
+    /// Returns the revocations to append when these sessions are ended.
     #[must_use]
     pub fn revocations(&self, ended: &[Session]) -> Ended {
         let longest = ended.iter().map(|session| Revocation::lapse_for(session.access_expires_at)).max();
@@ -278,64 +282,65 @@ impl EndSessions {
     }
 }
 
-/// Keeps sessions, beside the log that their revocations go to.
+/// Stores sessions, together with the log of their revocations.
 ///
-/// What an implementation promises:
+/// An implementation guarantees:
 ///
-/// 1. **One step.** Each call is one atomic, durable step; of two that concern the same session one comes first, and the other
-///    sees what it did, whichever process it is in. So a refresh token is rotated once, and whatever ends a session knows the
-///    last access token that it was given. Only [`Selection::All`] may be several steps, since there may be millions: the cut-off goes
-///    into the log first, and whatever is ended later has a revocation of its own where the cut-off does not cover it.
-/// 2. **Together with the log.** A session is gone and its revocation there in one commit, in the log that is the same store's.
-///    There is no moment, and no crash, between the two.
-/// 3. **Nothing of its own.** What a rotation does is what [`Rotation::decide`] says, and what is appended is what
-///    [`EndSessions::revocations`] says, both asked inside the step. No clock is asked: times are handed in.
-/// 4. **As it was.** Every field comes back as it was; ids may have any characters, NUL included, and are compared and ordered
-///    byte by byte, whatever the collation of a database.
-///
-/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu-conformance` tries all of this with an engine of yours.
+/// 1. **Atomic steps.** Each call is one atomic, durable step. Two calls about the same session are serialized across
+///    all processes: the second sees the result of the first. So a refresh token is rotated once, and a call that ends
+///    a session knows the last access token issued for it. Only [`Selection::All`] may take several steps, because
+///    there may be millions of sessions: the cut-off is appended first, and a session ended later gets a revocation of
+///    its own if the cut-off does not cover it.
+/// 2. **One commit with the log.** Removing a session and appending its revocation to the log of the same store is one
+///    commit. No reader and no crash can see one without the other.
+/// 3. **No decisions of its own.** [`Rotation::decide`] decides rotations and [`EndSessions::revocations`] returns what
+///    to append; both are called inside the step. The store reads no clock: times are passed in.
+/// 4. **Values are preserved.** Every field is returned unchanged. Ids may contain any character, including NUL, and
+///    are compared and ordered byte by byte, whatever the collation of a database.
+/// After an error, or if the call is dropped, the step has happened completely or not at all. The suite in
+/// `adieu-conformance` tests an engine for all of this.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Keeps a new session. Its id is new, since ids are drawn at random; the same session again, as of a caller who tries
-    /// again, stays one.
+    /// Stores a new session. Its id is random and therefore new. Storing the same session again, as in a retry, has no
+    /// effect.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn create(&self, session: Session) -> Result<(), Error>;
 
-    /// Decides a rotation with [`Rotation::decide`] and writes down what it decided; for reuse that is the end of the
+    /// Decides a rotation with [`Rotation::decide`] and writes the result. For reuse, the result is the end of the
     /// session and its revocation.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error>;
 
-    /// Removes sessions and appends their revocations, as [`EndSessions::revocations`] has them, in one step. `None` when
-    /// the session that it was provided on is not there.
+    /// Removes sessions and appends their revocations, as returned by [`EndSessions::revocations`], in one step.
+    /// Returns `None` if the session in [`EndSessions::only_if`] does not exist.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written: then nothing is promised, and nobody may be told
-    /// that the session has ended.
+    /// [`Error::Unavailable`] if the store could not be written. Nothing is guaranteed then, and the caller must not
+    /// report that the session has ended.
     async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error>;
 
-    /// Carries out several [`SessionStore::end`]s, in order and in one step: each sees what those before it did, and nobody sees
-    /// some of them done and others not. They may be thousands.
+    /// Carries out several [`SessionStore::end`] requests, in order and in one step. Each sees the results of those
+    /// before it, and no reader sees only some of them. There may be thousands.
     ///
     /// # Errors
-    /// As [`SessionStore::end`], for all of them: none is done, or nobody knows and then all are or none.
+    /// As [`SessionStore::end`], for all requests: either all or none of them have been carried out.
     async fn end_all(&self, endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error>;
 
-    /// One session, whoever it is of; which a store may have to search for.
+    /// Returns the session with this id, whatever its subject. A store may have to search for it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be read.
+    /// [`Error::Unavailable`] if the store could not be read.
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error>;
 
-    /// The sessions of a subject in the order of their ids, which with [`SessionId::random`] is oldest first. At most `limit`,
-    /// those after `after`, which need not be there any more.
+    /// Returns at most `limit` sessions of a subject in the order of their ids, which with [`SessionId::random`] is
+    /// oldest first. Starts after the id `after`, which need not exist any more.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be read.
+    /// [`Error::Unavailable`] if the store could not be read.
     async fn sessions_of(
         &self,
         subject: &Subject,
@@ -343,39 +348,39 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Session>, Error>;
 
-    /// Everybody's sessions: those of a subject together, as [`SessionStore::sessions_of`] has them, and the subjects in an order
-    /// that is the engine's and never changes. At most `limit`, those after `after`, which need not be there any more; a store
-    /// looks at no others. So with pages that go on where the last one ended, a session that is there all the time is seen once,
-    /// whatever comes and goes.
+    /// Returns at most `limit` sessions of all subjects, starting after `after`, which need not exist any more. The
+    /// sessions of a subject are adjacent and ordered as in [`SessionStore::sessions_of`]; the order of the subjects is
+    /// up to the engine and never changes. A store reads no other sessions. A caller that continues each page where the
+    /// last one ended sees every session that exists throughout exactly once.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be read.
+    /// [`Error::Unavailable`] if the store could not be read.
     async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error>;
 
-    /// Of all sessions the one whose id is the first, which with [`SessionId::random`] is the oldest; for which a store may have
-    /// to search.
+    /// Returns the session with the lowest id, which with [`SessionId::random`] is the oldest. A store may have to
+    /// search for it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be read.
+    /// [`Error::Unavailable`] if the store could not be read.
     async fn oldest(&self) -> Result<Option<Session>, Error>;
 
-    /// When the last token of any session will have expired; zero when there is none.
+    /// Returns when the last token of any session expires; zero if there is no session.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be read.
+    /// [`Error::Unavailable`] if the store could not be read.
     async fn latest_expiry(&self) -> Result<Timestamp, Error>;
 
-    /// Notes when sessions were last used, unless something later was noted before. Those that are not there, or of another
-    /// subject, are passed over. They may be thousands.
+    /// Records when sessions were last used; an earlier time than the recorded one has no effect. Entries for sessions
+    /// that do not exist, or belong to another subject, are ignored. There may be thousands.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn record_last_seen(&self, seen: Vec<(SessionId, Subject, Timestamp)>) -> Result<(), Error>;
 
-    /// Forgets some of the sessions whose every token has expired at `now` ([`Session::last_expiry`] before it), in a small step.
-    /// Nothing is appended: what has expired needs no revocation.
+    /// Deletes some of the sessions whose tokens have all expired at `now` ([`Session::last_expiry`] is earlier), in a
+    /// small step. Nothing is appended: expired tokens need no revocation.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn delete_expired(&self, now: Timestamp) -> Result<Pruned, Error>;
 }
