@@ -205,7 +205,7 @@ impl Postgres {
         let telling =
             tokio::spawn(listener::announce(Arc::clone(&address), name.clone(), to_announce, Arc::clone(&unannounced)));
         let listening = tokio::spawn(listener::listen(Arc::clone(&address), name, appended.clone()));
-        // Opened here, so that the first read of the log need not wait for it.
+        // The connection that was opened above is kept, so that the first read of the log need not wait for one.
         let followers = Connections::new(Arc::clone(&address), FOLLOWERS, FOLLOW).by_key();
         followers.prepare(&mut connected).await?;
         followers.keep(connected);
