@@ -1,4 +1,4 @@
-//! What a store keeps, and the store in memory.
+//! The contract of a store, and the in-memory store.
 //!
 //! | store | crate | shared by | durable |
 //! |---|---|---|---|
@@ -7,8 +7,8 @@
 //! | `Postgres` | `adieu-postgres` | several nodes | when a call returns |
 //! | `Redis` | `adieu-redis` | several nodes | when a call returns, on a server that syncs every write |
 //!
-//! Another store implements [`RevocationLog`], [`SessionStore`], [`KeyStore`] and [`Store`] as those say, and passes the suite in
-//! `adieu-conformance`.
+//! An engine implements [`RevocationLog`], [`SessionStore`], [`KeyStore`] and [`Store`], whose documentation states
+//! what they guarantee, and passes the test suite in `adieu-conformance`.
 
 mod membership;
 mod memory;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::{restore::Restorable, revocation::RevocationLog, session::SessionStore, token::KeyStore};
 
-/// Everything that a [`Node`](crate::Node) keeps, in one place: the log, the sessions and the signing keys.
+/// A store of everything that a [`Node`](crate::Node) needs: the log, the sessions and the signing keys.
 pub trait Store: RevocationLog + SessionStore + KeyStore {
     /// Returns this store if an older copy of it may be put in its place under the same identity; see
     /// [`restore`](crate::restore). `None`, the default, for a store with which that cannot happen.

@@ -1,4 +1,4 @@
-//! The contract with a store of which an older copy can be put back.
+//! The contract of a store that can be restored from an older copy.
 
 use async_trait::async_trait;
 
@@ -10,28 +10,28 @@ use crate::{
     time::Timestamp,
 };
 
-/// What a log is like at one moment.
+/// The state of a log at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogState {
-    /// Which log it is.
+    /// The identity of the log.
     pub log: LogId,
-    /// The identity that cursors carry: that of the log, and where another server may take over without the last entries, also in
-    /// which history of that server it was found.
+    /// The identity that cursors carry: the identity of the log, and, if a standby may take over without the last
+    /// entries, also the history of the server in which the log was found.
     pub lineage: LogId,
-    /// The last position that was ever given in it.
+    /// The last position that was assigned in the log.
     pub head: Position,
-    /// Every revocation that lapsed at or before this time may have been forgotten.
+    /// Every revocation that lapsed at or before this time may have been removed.
     pub pruned_through: Timestamp,
-    /// When it was noticed that a backup had been put back, until that is accepted.
+    /// When a restored backup was detected; `None` once the operator has accepted it.
     pub restored_at: Option<Timestamp>,
-    /// The entry at the position that was asked for, also one that has lapsed, if it has not been removed.
+    /// The entry at the requested position, unless it was removed; it may have lapsed.
     pub entry: Option<Revocation>,
-    /// The entry at the head, also one that has lapsed, if it has not been removed.
+    /// The entry at the head, unless it was removed; it may have lapsed.
     pub last: Option<Revocation>,
 }
 
 impl LogState {
-    /// Returns the state of a log in which nothing has been seen yet.
+    /// Returns the state of an empty log.
     #[must_use]
     pub fn empty(log: LogId) -> Self {
         Self {
@@ -46,43 +46,45 @@ impl LogState {
     }
 }
 
-/// What begins anew after a backup was put back.
+/// The changes to make after a backup was restored.
 #[derive(Debug, Clone)]
 pub struct LogReset {
-    /// The log that was looked at. With another one nothing is done: somebody else was faster.
+    /// The identity of the log that was inspected. If the log has another one, nothing is done: another node was
+    /// faster.
     pub seen: LogId,
-    /// The identity that it gets.
+    /// The new identity of the log.
     pub log: LogId,
     /// New entries get positions after this one, and after the head.
     pub after: Position,
-    /// When this happens: the new [`LogState::restored_at`].
+    /// The time of the reset: the new [`LogState::restored_at`].
     pub at: Timestamp,
-    /// The sessions that end and the cut-offs that are appended, as in [`SessionStore::end`](crate::session::SessionStore::end).
+    /// The sessions to end and the cut-offs to append, as in [`SessionStore::end`](crate::session::SessionStore::end).
     pub ending: EndSessions,
 }
 
-/// A store whose log can go back, because a copy of it can be put in its place with the identity of the original.
+/// A store whose log can go back, because it can be replaced by an older copy that has the same identity.
 #[async_trait]
 pub trait Restorable: Send + Sync + 'static {
-    /// What the store holds its log against whenever it reads the log or appends to it, as [`Witness`] says.
+    /// Returns the witness, which the store consults whenever it reads the log or appends to it; see [`Witness`].
     fn witness(&self) -> &Witness;
 
-    /// What the log is like now, all of it at one moment, and the entry at a position.
+    /// Returns the state of the log at one moment, with the entry at position `at`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be read.
+    /// [`Error::Unavailable`] if the store could not be read.
     async fn inspect(&self, at: Position) -> Result<LogState, Error>;
 
-    /// Gives the log another identity, removes the sessions, appends what goes with that, and writes down when: all of it in
-    /// one step that is durable when this returns. `None`, and nothing is done, when the log is not the one that was seen.
+    /// Changes the identity of the log, removes sessions, appends their revocations and the cut-offs, and stores the
+    /// time, all in one step that is durable when this returns. Returns `None` and does nothing if the log is not the
+    /// one that was inspected.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error>;
 
-    /// Clears [`LogState::restored_at`] and gives what it was; `None` when there was nothing to accept.
+    /// Clears [`LogState::restored_at`] and returns its value; `None` if there was nothing to accept.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn accept_restore(&self) -> Result<Option<Timestamp>, Error>;
 }

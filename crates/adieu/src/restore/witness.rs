@@ -1,4 +1,4 @@
-//! What an engine holds its log against, in every look at it.
+//! Compares the log of an engine with the mark on every access.
 
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
@@ -7,41 +7,41 @@ use crate::{
     restore::{HighWater, LogState, Mark, Verdict},
 };
 
-/// Holds the log of a store against the mark of the node that has it open, if that node keeps one. Clones share it.
+/// Compares the log of a store with the high-water mark of the node that has opened it, if that node keeps one. Clones
+/// share the mark.
 ///
-/// A store that can be put back, or whose standby can take over without the last entries, may do so at any moment, also between
-/// two statements on what seems to be one connection. So no engine relies on having noticed it. Whoever reads the log or appends
-/// to it does three things:
+/// A store may be restored, or a standby may take over without the last entries, at any moment, even between two
+/// statements on one connection. So every call of an engine that reads the log or appends to it does three things:
 ///
-/// 1. takes the [`mark`](Self::mark) *before* it looks at the log, since others go on raising it;
-/// 2. in the same snapshot as what it reads, or in the same transaction as what it appends and before the commit,
-///    [holds](Self::hold) the log against that mark, and fails if the log went back: otherwise new entries would take the places
-///    of those that were lost, and nobody could tell;
-/// 3. once that is durable, and before it answers, [notes](Self::note) where the log ends, and fails if that can't be: an answer of a
-///    server whose place another has taken may come late.
+/// 1. It takes the [`mark`](Self::mark) *before* it looks at the log, because other calls raise the mark concurrently.
+/// 2. In the same snapshot as the read, or in the same transaction as the append and before the commit, it
+///    [compares](Self::hold) the log with that mark, and fails if the log went back. Otherwise new entries would take
+///    the positions of the lost ones, and the loss could no longer be detected.
+/// 3. Once the append is durable, and before returning, it [records](Self::note) the end of the log, and fails if that
+///    is impossible: the answer of a server that has been replaced may arrive late.
 #[derive(Debug, Clone, Default)]
 pub struct Witness(Arc<RwLock<Weak<HighWater>>>);
 
 impl Witness {
-    /// From now on the log is held against this mark, for as long as it is there.
+    /// Sets the mark that the log is compared with, until the mark is dropped.
     pub fn keep_to(&self, mark: &Arc<HighWater>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(mark);
     }
 
-    /// The mark as it is now; `None` when none is kept, and then there is nothing to hold the log against.
+    /// Returns the current mark; `None` if there is none, and the log is not to be compared.
     #[must_use]
     pub fn mark(&self) -> Option<Arc<Mark>> {
         self.high_water()?.known()
     }
 
-    /// Holds a log against a mark that was taken before the log was looked at. The state needs the entry at
+    /// Compares a log with a mark that was taken before the log was read. The state needs the entry at
     /// [`Mark::anchor`].
     ///
     /// # Errors
-    /// [`Error::RolledBack`] when it went back.
+    /// [`Error::RolledBack`] if the log went back.
     pub fn hold(&self, mark: &Mark, found: &LogState) -> Result<(), Error> {
         let verdict = mark.compare(found);
-        // The guard of the node does what has to be done, or finds out that another node has.
+        // The guard of the node handles it, or finds that another node has.
         if verdict != Verdict::Continued
             && let Some(high_water) = self.high_water()
         {
@@ -53,11 +53,11 @@ impl Witness {
         }
     }
 
-    /// Notes where a log ends that was held against a mark, and with which entry. All of it must be durable.
+    /// Records the end of a log that was compared with a mark. All of the log must be durable.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the mark was raised meanwhile by what another [lineage](LogState::lineage) has answered. Then
-    /// nothing is noted, and nothing may be promised: the caller has to try again.
+    /// [`Error::Unavailable`] if another [lineage](LogState::lineage) has raised the mark since. Nothing is recorded
+    /// and nothing is guaranteed then; the caller must retry.
     pub fn note(&self, held: &Mark, found: &LogState) -> Result<(), Error> {
         match self.high_water() {
             Some(high_water) if !high_water.see_held(held, found) => {

@@ -1,33 +1,34 @@
-//! How long things last.
+//! Lifetimes of tokens and sessions.
 
 use std::{num::NonZeroUsize, time::Duration};
 
 use crate::{Error, Issuer};
 
-/// How long tokens and sessions last, and what their tokens say about where they come from.
+/// The lifetimes of tokens and sessions, and the issuer and audience of the tokens.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SessionSettings {
-    /// `iss` of every token.
+    /// The `iss` of every token.
     pub issuer: Issuer,
-    /// `aud` of every token; none when empty.
+    /// The `aud` of every token; empty for none.
     pub audience: Vec<String>,
-    /// How long an access token is good. Every revocation of a session is kept that long.
+    /// How long an access token is valid. Every revocation of a session is kept that long.
     pub access_lifetime: Duration,
-    /// How long a refresh token is good: a session that is not refreshed for so long has ended.
+    /// How long a refresh token is valid. A session that is not refreshed for that long ends.
     pub refresh_lifetime: Duration,
-    /// After how long a session ends, whatever is refreshed.
+    /// The maximum lifetime of a session, however often it is refreshed.
     pub session_lifetime: Duration,
-    /// For how long after its first use a refresh token whose successor has been used as well, but not the successor of that,
-    /// still gets the one that is good now. (One whose successor has not been used gets that again at any time.) Any older
-    /// one is reuse, as soon as it is used. Zero forgives nothing at all.
+    /// The grace period for the refresh token before the previous one: for this long after its first use, it still
+    /// returns the current one. The previous refresh token returns the current one at any time, until the current one
+    /// is used. Any older one is reuse as soon as it is presented. Zero makes every second use of a refresh token
+    /// reuse.
     pub rotation_grace: Duration,
-    /// How many sessions a subject may have; with one more, the oldest ends.
+    /// The maximum number of sessions of a subject. One more login ends the oldest.
     pub sessions_per_subject: NonZeroUsize,
 }
 
 impl SessionSettings {
-    /// 15 minutes, 30 days, 90 days, 10 seconds and 100 sessions.
+    /// Returns the defaults: 15 minutes, 30 days, 90 days, 10 seconds and 100 sessions.
     #[must_use]
     pub fn new(issuer: Issuer) -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -79,14 +80,16 @@ impl SessionSettings {
         Self { sessions_per_subject, ..self }
     }
 
-    /// The longest that any token of these settings lives.
+    /// Returns the maximum lifetime of any token with these settings.
     #[must_use]
     pub fn max_lifetime(&self) -> Duration {
         self.access_lifetime.max(self.refresh_lifetime).min(self.session_lifetime)
     }
 
+    /// Checks that the settings do not contradict each other.
+    ///
     /// # Errors
-    /// [`Error::InvalidSetting`], naming what contradicts what.
+    /// [`Error::InvalidSetting`], which names the settings that contradict each other.
     pub fn validate(&self) -> Result<(), Error> {
         let wrong = |name: &'static str, message: &'static str| Err(Error::setting(name, message));
         if self.access_lifetime < Duration::from_secs(1) {

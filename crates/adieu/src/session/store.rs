@@ -297,6 +297,7 @@ impl EndSessions {
 ///    to append; both are called inside the step. The store reads no clock: times are passed in.
 /// 4. **Values are preserved.** Every field is returned unchanged. Ids may contain any character, including NUL, and
 ///    are compared and ordered byte by byte, whatever the collation of a database.
+///
 /// After an error, or if the call is dropped, the step has happened completely or not at all. The suite in
 /// `adieu-conformance` tests an engine for all of this.
 #[async_trait]

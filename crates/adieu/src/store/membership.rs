@@ -1,4 +1,4 @@
-//! The nodes that share a store, as far as each lets the others know.
+//! The nodes that share a store.
 
 use std::time::Duration;
 
@@ -9,69 +9,74 @@ use crate::{
     revocation::{Cursor, LogId},
 };
 
-/// What a node says of itself, and of all who follow it.
+/// The status that a node publishes about itself and all of its followers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Which node: an id that it drew at random when it started.
+    /// The id of the node, drawn at random when it starts.
     pub node: String,
-    /// Goes up each time that it says something, from one. Zero while it is [suspected](Membership::suspect) to be gone.
+    /// Increases by one each time the node publishes, starting at one. Zero while the node is
+    /// [suspected](Membership::suspect) to be gone.
     pub heartbeat: u64,
-    /// Up to where it has taken everything in, and all who follow it; `None` when it does not know that yet.
+    /// The cursor up to which the node and all of its followers have applied the log; `None` while that is unknown.
     pub applied: Option<Cursor>,
-    /// How many follow it.
+    /// The number of followers.
     pub followers: u32,
-    /// How many of these, itself included, accept tokens also when they can't know enough: of them nothing is bounded.
+    /// How many of these nodes, including itself, accept tokens even while they are too stale. Nothing bounds when they
+    /// reject a revoked token.
     pub unbounded: u32,
-    /// After a revocation, each of the others refuses what was revoked within this.
+    /// The time after a revocation within which all other of these nodes reject what was revoked.
     pub max_staleness: Duration,
 }
 
-/// The nodes of a store, at one moment.
+/// The nodes of a store at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members {
-    /// The identity that cursors of the log carry there, as [`Membership::publish`] gives it.
+    /// The identity of the log that its cursors carry, as returned by [`Membership::publish`].
     pub lineage: LogId,
-    /// What each node said last.
+    /// The last published status of each node.
     pub nodes: Vec<NodeStatus>,
 }
 
-/// Where the nodes of a store say how far they are, so that one of them can find out when all of them have a revocation.
+/// Where the nodes of a store publish how far they are, so that one of them can find out when all of them have applied
+/// a revocation.
 ///
-/// Nobody's safety depends on it: a node that says nothing is waited for until it must refuse by itself. What must not happen
-/// is that a node is not known at all, so:
+/// Safety does not depend on it: a caller waits for a silent node until that node must reject by itself. But every node
+/// must be known, so:
 ///
-/// 1. A node says something before it first reads the log, and its first word is durable when [`publish`](Self::publish) returns.
-///    A revocation that was appended before is therefore in what it reads, and whoever appends one later finds the node.
-/// 2. [`members`](Self::members) answers with what had been told before the call.
-/// 3. A node is [forgotten](Self::forget) only once it has been suspected for as long as its bound: one that finds itself among the
-///    members, and is not suspected, is there for that long.
-/// 4. Where another server may take over without the last that was told, the identity of the log is another one then, as cursors
-///    carry it. What is told and what is answered comes with it: a node counts on being known only under the identity that it was
-///    told with.
+/// 1. A node publishes before it first reads the log, and its first status is durable when [`publish`](Self::publish)
+///    returns. So a node reads every revocation that was appended before, and is known to every caller that appends one
+///    later.
+/// 2. [`members`](Self::members) returns everything that was published before the call.
+/// 3. A node is [forgotten](Self::forget) only after it has been suspected for as long as its bound. A node that finds
+///    itself among the members, not suspected, stays known for that long.
+/// 4. If a standby may take over without the last published statuses, the identity of the log that cursors carry
+///    changes then. `publish` and `members` return that identity: a node relies on being known only under the identity
+///    under which it published.
 #[async_trait]
 pub trait Membership: Send + Sync + 'static {
-    /// Puts this in the place of what the node said before. Later words than the first may be lost in a crash of the
-    /// engine, but not the node. Gives the identity that cursors of the log carry where that was kept.
+    /// Replaces the status of the node. A crash of the engine may lose later statuses, but not the first, so the node
+    /// stays known. Returns the identity of the log that its cursors carry where the status was stored.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the engine could not be written.
+    /// [`Error::Unavailable`] if the engine could not be written.
     async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error>;
 
-    /// The nodes, the one that asks included.
+    /// Returns all nodes, including the calling one.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the engine could not be asked.
+    /// [`Error::Unavailable`] if the engine could not be read.
     async fn members(&self) -> Result<Members, Error>;
 
-    /// Makes the beat of a node zero, unless it has said something since this one. What it says next is in the place of that.
+    /// Sets the heartbeat of a node to zero, unless it has published since this heartbeat. The next status of the node
+    /// replaces the zero.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the engine could not be written.
+    /// [`Error::Unavailable`] if the engine could not be written.
     async fn suspect(&self, node: &str, heartbeat: u64) -> Result<(), Error>;
 
-    /// Forgets a node, unless it has said something since this beat.
+    /// Forgets a node, unless it has published since this heartbeat.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the engine could not be written.
+    /// [`Error::Unavailable`] if the engine could not be written.
     async fn forget(&self, node: &str, heartbeat: u64) -> Result<(), Error>;
 }

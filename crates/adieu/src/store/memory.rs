@@ -1,5 +1,4 @@
-//! The engine that forgets everything when the process ends: for tests, and for tools that live as long as their
-//! tokens.
+//! The in-memory engine.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,9 +20,10 @@ use crate::{
     token::{KeyStore, StoredKey},
 };
 
-/// Keeps everything in this process. **Not durable**: what a logout answered is gone when the process is.
+/// An in-memory store, for tests and for tools that live as long as their tokens. **Not durable**: revocations and
+/// sessions are lost when the process ends.
 ///
-/// Clones share what is kept.
+/// Clones share their contents.
 #[derive(Debug, Clone)]
 pub struct Memory {
     kept: Arc<Mutex<Kept>>,
@@ -42,7 +42,7 @@ struct Kept {
 }
 
 impl Memory {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         let kept = Kept {
@@ -60,7 +60,7 @@ impl Memory {
         }
     }
 
-    /// Nothing is left half done when a holder panics: every change below is a single step.
+    /// A panic leaves no change half done: every change below is a single step.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,7 +70,7 @@ impl Memory {
         self.append_after(position, kept, revocations);
     }
 
-    /// The mark, which the log still is as. To be asked before anything changes.
+    /// Returns the mark after comparing the log with it. Call this before anything changes.
     fn hold(&self, kept: &Kept) -> Result<Option<Arc<Mark>>, Error> {
         let mark = self.witness.mark();
         if let Some(mark) = &mark {
@@ -147,7 +147,7 @@ impl Kept {
         self.sessions.get(&SessionKey { subject: subject.clone(), id: id.clone() })
     }
 
-    /// In their order.
+    /// Returns the sessions after `key`, in order.
     fn after(&self, key: Option<&SessionKey>) -> impl Iterator<Item = &Session> {
         let from = key.map_or(Bound::Unbounded, Bound::Excluded);
         self.sessions.range((from, Bound::Unbounded)).map(|(_, session)| session)
