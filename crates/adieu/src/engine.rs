@@ -1,4 +1,4 @@
-//! Building blocks for engines: what more than one of them needs, beside the contracts.
+//! Building blocks that several engines need, in addition to the contracts.
 
 pub mod everything;
 mod poll;

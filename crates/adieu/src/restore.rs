@@ -1,26 +1,27 @@
-//! Noticing that a backup was put back: that the log of a store went back.
+//! Detection of a restored backup: of a log that went back.
 //!
-//! A copy of a store that is put back has forgotten what was revoked after it was made. The store itself can't know; so a node
-//! remembers outside of it how far its log has been: the [`HighWater`] mark.
+//! A restored copy of a store lacks the revocations made after the copy. The store itself cannot detect this, so a node
+//! remembers outside of the store how far its log has been: the [`HighWater`] mark.
 //!
-//! 1. **Noticed.** When a node starts, before it is ready, and while it runs, in each read of the log and in each transaction that
-//!    appends to it ([`Witness`]), the log is held against the mark. It went back if it is shorter than the mark says, if another entry is at the place of one that the mark remembers (or none, though it has not
-//!    lapsed), if it has forgotten how far it was pruned, if it has an identity that this node has already left behind, or if it is
+//! 1. **Detected.** The log is compared with the mark when a node starts, before it is ready, and then on each read of
+//!    the log and in each transaction that appends to it ([`Witness`]). The log went back if it is shorter than the
+//!    mark says; if it has another entry at a remembered position, or none, although the remembered entry has not
+//!    lapsed; if it was pruned further before; if it has an identity that it had before an earlier restore; or if it is
 //!    empty and has an identity that this node does not know.
-//! 2. **Acted upon, once.** Then the store takes one durable step ([`Restorable::reset`]): its log gets another identity, every
-//!    token that was issued until then is revoked, and every session ends. Of several nodes that notice, the first does it. A
-//!    node that can't do it does not become ready, or, when it runs, does not go on reading, and so refuses when it is stale.
-//! 3. **Told**, in the log at the targets `adieu::restore` and `adieu::audit`, when it happens and at each start until somebody
-//!    [accepts](Restorable::accept_restore) it.
-//! 4. **A key that was removed stays removed.** The mark remembers which signing keys were taken out of the store; those that a
-//!    backup brings back are removed again in the same procedure, and whenever they are found later, since whoever they were
-//!    removed for may still have them. So are sessions that come later than the log, as with a backup that is put back table by
-//!    table.
-//! 5. **No false alarm.** The mark only says what was durable in the store before: no restart, crash, upgrade or pruning makes
-//!    the log shorter than that.
+//! 2. **Handled once.** The store takes one durable step ([`Restorable::reset`]): its log gets another identity, every
+//!    token issued until then is revoked, and every session ends. If several nodes detect the restore, the first does
+//!    this. If that fails, a starting node does not become ready, and a running node stops reading the log, and so
+//!    rejects tokens once it is too stale.
+//! 3. **Reported**, at the log targets `adieu::restore` and `adieu::audit`, when it happens and at each start until the
+//!    operator [accepts](Restorable::accept_restore) it.
+//! 4. **Removed keys stay removed.** The mark remembers which signing keys were removed from the store. A key that a
+//!    backup brings back is removed again, at once or whenever it is found later, because an attacker may still have
+//!    it. Sessions that a backup restored table by table brings back after the log are ended too.
+//! 5. **No false alarm.** The mark contains only what was durable in the store before: no restart, crash, upgrade or
+//!    pruning makes the log shorter than that.
 //!
-//! What is not noticed: a copy that is put back together with the mark; and one that others, without a mark, went on with until
-//! the entry that the mark remembers has lapsed and been forgotten. Accounts and clients are as they were in the copy.
+//! Not detected: a copy that is restored together with the mark, and a copy that nodes without a mark continued until
+//! the entry that the mark remembers had lapsed and was removed. Accounts and clients stay as they were in the copy.
 
 mod high_water;
 mod mark;

@@ -1,7 +1,7 @@
-//! EndSessions all sessions, however many there are.
+//! Ending all sessions, however many there are.
 //!
-//! What revokes them is the cut-off, which goes into the log first. The rows go after it, in steps that hold nobody up and that no
-//! number of sessions makes too long. A call that fails between two of them has revoked every token already.
+//! The cut-off that revokes them is appended to the log first. The rows are deleted after it, in steps that are short
+//! whatever the number of sessions. If a call fails between two steps, every token is already revoked.
 
 use crate::{
     revocation::{Revocation, Target},
@@ -9,11 +9,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// Sessions that one step removes.
+/// The number of sessions that one step removes.
 pub const STEP: usize = 4_096;
 
-/// What is to be appended with a later step that removes these sessions, after what was done `before`: revocations of their own where
-/// they need one, and the cut-off again if it has to be kept for longer than it would be.
+/// Returns what to append with a later step that removes these sessions, after what was done `before`: revocations of
+/// their own for sessions that need one, and the cut-off again if it has to be kept longer than before.
 pub fn later_step(ending: &EndSessions, removed: &[Session], before: &Ended) -> Ended {
     let longest = removed.iter().map(|session| Revocation::lapse_for(session.access_expires_at)).max();
     let also = match kept_until(before) {
@@ -25,15 +25,15 @@ pub fn later_step(ending: &EndSessions, removed: &[Session], before: &Ended) -> 
     EndSessions { extra_revocations: also, ..ending.clone() }.revocations(removed)
 }
 
-/// Adds what a later step has done.
+/// Adds the result of a later step to `ended`.
 pub fn add(ended: &mut Ended, step: Ended) {
     ended.sessions = ended.sessions.saturating_add(step.sessions);
     ended.revocations.extend(step.revocations);
 }
 
-/// Until when every cut-off is kept.
+/// Returns until when every cut-off is kept.
 fn kept_until(ended: &Ended) -> Option<Timestamp> {
-    // Of one that was appended again the last.
+    // If a cut-off was appended again, the latest time counts.
     let mut until: Vec<(&Revocation, Timestamp)> = Vec::new();
     for cut_off in ended.revocations.iter().filter(|revocation| is_cut_off(revocation)) {
         match until.iter_mut().find(|(known, _)| known.issuer == cut_off.issuer) {

@@ -1,4 +1,4 @@
-//! Waiting for new entries of a log.
+//! Polling for new entries of a log.
 
 use std::time::Duration;
 
@@ -6,21 +6,22 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{Error, revocation::Page};
 
-/// How an engine waits in [`RevocationLog::read`](crate::revocation::RevocationLog::read).
+/// The way an engine waits in [`RevocationLog::read`](crate::revocation::RevocationLog::read).
 #[derive(Debug, Clone, Copy)]
 pub struct Polling {
-    /// How often the storage is asked at least: notifications may get lost.
+    /// The maximum time between two reads of the storage, because notifications may get lost.
     pub interval: Duration,
-    /// How long appends add up after a notification: to read after every commit of a burst would take the time of those who append.
+    /// How long to wait for further appends after a notification. Reading after every commit of a burst would slow down
+    /// the appends.
     pub burst: Duration,
 }
 
 impl Polling {
-    /// Calls `read` until its page has something new or `wait` is over: at once, after each change of `appended`, and once an
-    /// interval.
+    /// Calls `read` at once, after each change of `appended`, and once per interval, until its page has something new
+    /// or `wait` is over.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// The error of `read`.
     pub async fn read<T, F>(
         self,
         mut appended: watch::Receiver<T>,

@@ -1,7 +1,4 @@
-//! Searching for sessions by their ids alone, for which an engine looks through all of them.
-//!
-//! Whoever asks while a search is under way is answered by the next one, together with all others who have asked meanwhile: so however
-//! many ask, one looks at a time, and nobody waits for more than two.
+//! Searches for sessions by their ids alone.
 
 use std::{
     collections::HashMap,
@@ -18,7 +15,7 @@ use crate::{
     session::{EndSessions, Selection, Session},
 };
 
-/// What was found.
+/// The sessions that were found, by their ids.
 pub type Found = Arc<HashMap<SessionId, Session>>;
 
 #[derive(Debug, Default)]
@@ -27,7 +24,10 @@ struct Asked {
     answers: Vec<oneshot::Sender<Result<Found, Error>>>,
 }
 
-/// Those who have asked, and whoever looks.
+/// Searches for sessions by their ids alone, for an engine that has to look through all sessions.
+///
+/// Calls that arrive during a search are answered together by the next one. So only one search runs at a time, and a
+/// call waits for at most two.
 #[derive(Debug, Default)]
 pub struct Searches {
     asked: Mutex<Asked>,
@@ -35,7 +35,8 @@ pub struct Searches {
 }
 
 impl Searches {
-    /// The sessions with these ids, and of others who have asked meanwhile. `search` is how to find any.
+    /// Returns the sessions with these ids, and those that concurrent callers have asked for. `search` finds sessions
+    /// by their ids.
     pub async fn find<F>(&self, ids: Vec<SessionId>, search: impl FnOnce(Vec<SessionId>) -> F) -> Result<Found, Error>
     where
         F: Future<Output = Result<HashMap<SessionId, Session>, Error>>,
@@ -47,7 +48,7 @@ impl Searches {
             asked.answers.push(answer);
         }
         let _one = self.looking.lock().await;
-        // Somebody else's search may have been for this as well.
+        // The search of another caller may have included these ids.
         let given_up = match answered.try_recv() {
             Ok(outcome) => return outcome,
             Err(TryRecvError::Empty) => vec![],
@@ -56,7 +57,7 @@ impl Searches {
         let Asked { ids: wanted, answers } = std::mem::take(&mut *self.asked());
         let outcome = search([wanted, given_up].concat()).await.map(Arc::new);
         for answer in answers {
-            // A caller that has gone away does not want to know.
+            // A caller that was dropped needs no answer.
             let _ = answer.send(outcome.clone());
         }
         outcome
@@ -67,9 +68,9 @@ impl Searches {
     }
 }
 
-/// Replaces each [`Selection::One`] with the same session of its owner, for an engine that finds a session by its subject and its id; with
-/// [`Selection::Nothing`] where there is no such session. `search` looks for sessions by their ids. The owner of a session never changes,
-/// so the search needs no lock.
+/// Replaces each [`Selection::One`] with [`Selection::Owned`], for an engine that finds a session by its subject and
+/// its id, or with [`Selection::Nothing`] if there is no such session. `search` finds sessions by their ids. The owner
+/// of a session never changes, so the search needs no lock.
 ///
 /// # Errors
 /// The error of `search`; then nothing is replaced.
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(begun.load(Ordering::SeqCst), 2);
     }
 
-    /// A search that is given up has answered nobody, and the next who asks looks.
+    /// A search whose caller was dropped answers no one, and the next caller searches.
     #[tokio::test]
     async fn who_goes_away_leaves_the_search_to_the_others() {
         let searches = Searches::default();

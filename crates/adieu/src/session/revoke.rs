@@ -1,4 +1,4 @@
-//! Revokes tokens, sessions and subjects by their ids: several in one step, and those of other issuers too.
+//! Revocation of tokens, sessions and subjects by their ids, also of other issuers.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -13,45 +13,45 @@ use crate::{
     token::{Claims, DEFAULT_SKEW, Rules, TokenType},
 };
 
-/// Something to be revoked.
+/// A request to revoke a token, a session, a subject or everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevocationRequest {
-    /// What.
+    /// What to revoke.
     pub target: RevocationTarget,
-    /// Who gave that name; `None` for these sessions' own issuer. What another one gave has no sessions here: its access
-    /// tokens are refused wherever they are verified beside this log.
+    /// The issuer of the tokens; `None` for the issuer of these sessions. Another issuer has no sessions here: its
+    /// access tokens are rejected wherever they are verified against this log.
     pub issuer: Option<Issuer>,
-    /// When no token that this matches will be good any more, if somebody knows: a revocation need not be kept for longer.
-    /// Without it, as long as any token of these sessions lives. Of our own sessions and subjects it is known better here,
-    /// and this is not looked at unless there is no such session.
+    /// The time after which every token that this matches has expired, if the caller knows it; the revocation is not
+    /// kept longer. If `None`, it is kept as long as any token of these sessions can live. For sessions and subjects of
+    /// these sessions' own issuer the value is computed here, and this field is used only if there is no such session.
     pub keep_until: Option<Timestamp>,
 }
 
-/// What is to be revoked.
+/// The target of a revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationTarget {
     /// One token.
     Token {
-        /// Its `jti`.
+        /// The id of the token (`jti`).
         id: TokenId,
-        /// Its `exp` to the second, if it is known for certain: the index looks there, and with another one may not find the
-        /// token. Otherwise `None`, and [`RevocationRequest::keep_until`].
+        /// The `exp` of the token in seconds, if it is certain: the index looks the token up by it, and may miss the
+        /// token if the value is wrong. Otherwise `None`, with [`RevocationRequest::keep_until`].
         expires_at: Option<Timestamp>,
     },
-    /// One session, whoever it is of.
+    /// One session, whatever its subject.
     Session(SessionId),
     /// One session of a subject.
     SessionOf(SessionId, Subject),
-    /// All sessions of a subject, and every token of it that was issued until now, whatever its session.
+    /// All sessions of a subject, and every token issued for it until now, whatever its session.
     Subject(Subject),
-    /// All sessions, and every token that was issued until now.
+    /// All sessions, and every token issued until now.
     Everything,
 }
 
 impl RevocationTarget {
-    /// Whether this is about whatever was issued until now, the whole of the current second included.
+    /// Returns whether this revokes everything issued until now, including the whole current second.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         matches!(self, Self::Subject(_) | Self::Everything)
@@ -85,23 +85,23 @@ impl From<RevocationTarget> for RevocationRequest {
 }
 
 impl Sessions {
-    /// What tokens of another issuer are like; `None` if it is our own, or unknown.
+    /// Returns the rules for tokens of another issuer; `None` for our own issuer or an unknown one.
     pub(super) fn rules_elsewhere(&self, issuer: &Issuer) -> Option<&Rules> {
         Some(self.verifier.decoder_for(issuer).filter(|_| *issuer != self.settings.issuer)?.rules())
     }
 
-    /// Ends sessions; gives how many there were.
+    /// Ends sessions and returns their number.
     ///
     /// # Errors
-    /// When the store could not be written: then none may be taken for ended.
+    /// If the store could not be written. The caller must not report any session as ended then.
     pub async fn end_sessions(&self, selection: Selection) -> Result<usize, Error> {
         Ok(self.end(selection, None, vec![]).await?.unwrap_or(0))
     }
 
-    /// Appends revocations as they are, and returns when they are durable and known to this node.
+    /// Appends revocations unchanged. When this returns, they are durable and in the index of this node.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// If the store could not be written.
     pub async fn append(&self, revocations: Vec<Revocation>) -> Result<(), Error> {
         self.end(Selection::Nothing, None, revocations).await.map(drop)
     }
@@ -116,7 +116,7 @@ impl Sessions {
         let (store, verifier, appended) = self.shared();
         to_its_end(async move {
             let Some(ended) = store.end(ending).await? else { return Ok(None) };
-            // Durable first: what is refused here must not come back with a restart.
+            // Durable first: a token that is rejected now must not be accepted after a restart.
             verifier.index().extend(&ended.revocations);
             count(&appended, &ended);
             Ok(Some(ended.sessions))
@@ -139,18 +139,18 @@ impl Sessions {
         RevocationRequest { target, issuer: Some(claims.issuer.clone()), keep_until: None }
     }
 
-    /// Revokes all of them in one step, which a store that can makes one commit; gives how many sessions ended by each.
-    /// What is not there, or has been revoked before, is no error.
+    /// Revokes all targets in one step, which a store commits at once if it can. Returns how many sessions each request
+    /// ended. A target that does not exist, or was revoked before, is not an error.
     ///
-    /// A [cut-off](RevocationTarget::is_cut_off) covers the whole of its second, so a token that is issued right after this may be born
-    /// revoked: [`wait_past_cut_off`](Self::wait_past_cut_off) waits until none is.
+    /// A [cut-off](RevocationTarget::is_cut_off) covers the whole of its second, so a token issued right after this
+    /// call may be revoked already. [`wait_past_cut_off`](Self::wait_past_cut_off) waits until new tokens are valid.
     ///
     /// # Errors
-    /// When the store could not be written: then none may be taken for revoked.
+    /// If the store could not be written. The caller must not report any target as revoked then.
     pub async fn revoke(&self, requests: Vec<RevocationRequest>) -> Result<Vec<usize>, Error> {
         let now = self.clock.now();
-        // Whatever the settings were when it was issued: a token that could still be used is of a session that is still
-        // there.
+        // A token that can still be used belongs to a session that still exists, whatever the settings were when it was
+        // issued.
         let latest = match requests.iter().any(|one| self.needs_latest_expiry(one)) {
             true => self.store.latest_expiry().await?.max(now.plus(self.settings.max_lifetime())),
             false => now,
@@ -160,7 +160,7 @@ impl Sessions {
         to_its_end(async move {
             let ended = store.end_all(endings).await?;
             let ended: Vec<Ended> = ended.into_iter().map(Option::unwrap_or_default).collect();
-            // Durable first: what is refused here must not come back with a restart.
+            // Durable first: a token that is rejected now must not be accepted after a restart.
             for ended in &ended {
                 verifier.index().extend(&ended.revocations);
                 count(&appended, ended);
@@ -170,40 +170,40 @@ impl Sessions {
         .await
     }
 
-    /// Revokes an access token alone, a refresh token with its whole session. The token may have expired or been revoked
-    /// before.
+    /// Revokes an access token alone, or a refresh token with its whole session. The token may have expired or been
+    /// revoked before.
     ///
     /// # Errors
-    /// The [`TokenError`](crate::token::TokenError) if it is not an authentic token of these sessions; [`Error::Unavailable`] if the store could not be
-    /// written.
+    /// The [`TokenError`](crate::token::TokenError) if the token is not an authentic token of these sessions;
+    /// [`Error::Unavailable`] if the store could not be written.
     pub async fn revoke_token(&self, token: &str) -> Result<LoggedOut, SessionError> {
         let (claims, _) = self.verifier.read_claims(token)?;
         let sessions = self.revoke_one(self.revocation_request(&claims)).await?;
         Ok(LoggedOut { claims, sessions })
     }
 
-    /// Revokes the token with this `jti`. `expires_at` is its `exp`, if it is known: until then the revocation is kept at
-    /// least. The token is found whatever its `exp` is.
+    /// Revokes the token with this `jti`. If `expires_at`, its `exp`, is known, the revocation is kept at least until
+    /// then. The token is rejected even if its `exp` is another one.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// If the store could not be written.
     pub async fn revoke_token_id(&self, id: TokenId, expires_at: Option<Timestamp>) -> Result<(), Error> {
         let target = RevocationTarget::Token { id, expires_at: None };
         self.revoke_one(RevocationRequest { target, issuer: None, keep_until: expires_at }).await.map(drop)
     }
 
-    /// How far ahead of now the cut-offs among these reach; `None` when there is none.
+    /// Returns how far in the future the cut-offs among these requests lie; `None` if none of them is a cut-off.
     #[must_use]
     pub fn cut_off_lead(&self, requests: &[RevocationRequest]) -> Option<Duration> {
         let cut_offs = requests.iter().filter(|request| request.target.is_cut_off());
         cut_offs.map(|request| request.issuer.as_ref().map_or(Duration::ZERO, |issuer| self.skew_of(issuer))).max()
     }
 
-    /// Returns when the second of the call is over, and as many more as cut-offs [reach](Self::cut_off_lead) ahead: none from before
-    /// the call is about what is issued after that.
+    /// Waits until the current second plus [`reach`](Self::cut_off_lead) is over. Tokens issued after that are not
+    /// covered by cut-offs from before the call.
     ///
-    /// It takes a second more than they reach, also when the wall clock goes back meanwhile: a minute and a second at most, since
-    /// no clock may be further [ahead](crate::token::Rules::with_skew).
+    /// The wait is at most one second longer than `reach`, even if the wall clock goes back: at most a minute and a
+    /// second, since no clock may be further [ahead](crate::token::Rules::with_skew).
     pub async fn wait_past_cut_off(&self, reach: Duration) {
         const SECOND: Duration = Duration::from_secs(1);
         const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -213,20 +213,20 @@ impl Sessions {
         }
     }
 
-    /// Ends all sessions of a subject, and every token of it that was issued until now, whatever its session. Returns in the
-    /// next second, so that no token that is issued after that is covered.
+    /// Ends all sessions of a subject, and revokes every token issued for it until now, whatever its session. Returns
+    /// in the next second, so that tokens issued after the call are valid.
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// If the store could not be written.
     pub async fn revoke_subject(&self, subject: Subject) -> Result<usize, Error> {
         self.revoke_one(RevocationTarget::Subject(subject).into()).await
     }
 
-    /// Ends all sessions, and every token that was issued until now. Returns in the next second, as
+    /// Ends all sessions, and revokes every token issued until now. Returns in the next second, like
     /// [`revoke_subject`](Self::revoke_subject).
     ///
     /// # Errors
-    /// When the store could not be written.
+    /// If the store could not be written.
     pub async fn revoke_everything(&self) -> Result<usize, Error> {
         self.revoke_one(RevocationTarget::Everything.into()).await
     }
@@ -245,7 +245,7 @@ impl Sessions {
         request.issuer.as_ref().is_none_or(|issuer| *issuer == self.settings.issuer)
     }
 
-    /// How far ahead the clock of another issuer may be; zero of our own.
+    /// Returns how far the clock of another issuer may be ahead; zero for our own issuer.
     fn skew_of(&self, issuer: &Issuer) -> Duration {
         if *issuer == self.settings.issuer {
             return Duration::ZERO;
@@ -261,11 +261,12 @@ impl Sessions {
         !is_known && request.keep_until.is_none()
     }
 
-    /// That a session of our issuer has ended, for when the store has no such session: its row was lost, or it is an
-    /// application's whose tokens name no issuer. There may be tokens of it all the same, refresh tokens as well.
+    /// Returns the revocation of a session of our issuer that the store may not have: its row was lost, or it belongs
+    /// to an application whose tokens name no issuer. Access and refresh tokens of it may exist nevertheless. Returns
+    /// nothing if the index has the revocation.
     fn unless_known(&self, id: SessionId, last_expiry: Timestamp) -> Vec<Revocation> {
         let issuer = self.settings.issuer.clone();
-        // Of a token that nobody has, so that nothing but the session is found.
+        // The facts of a token that does not exist, so that only a revoked session can match.
         let (token_id, expires_at) = (TokenId::random(), last_expiry);
         let facts = TokenFacts {
             issuer: issuer.as_str(),
@@ -285,8 +286,9 @@ impl Sessions {
         let is_own = self.is_own(&request);
         let RevocationRequest { target, issuer, keep_until } = request;
         let issuer = issuer.unwrap_or_else(|| self.settings.issuer.clone());
-        // Of another issuer whose tokens are accepted here it is known how long they live, and how far ahead its clock may be.
-        // A cut-off reaches as far, as a token from there is accepted at once. (Our own sessions end by their names as well.)
+        // For another issuer whose tokens are accepted here, the rules say how long they live and how far ahead its
+        // clock may be. The cut-off is as far ahead, because a token from there is accepted at once. (Our own sessions
+        // also end by their ids.)
         let rules = self.rules_elsewhere(&issuer);
         let issued_until = now.plus(self.skew_of(&issuer));
         let latest = rules.map_or(latest, |rules| latest.max(issued_until.plus(rules.max_lifetime())));
@@ -327,7 +329,7 @@ fn count(appended: &AtomicU64, ended: &Ended) {
     appended.fetch_add(u64::try_from(ended.revocations.len()).unwrap_or(u64::MAX), Relaxed);
 }
 
-/// Does all of something, also when whoever asked for it goes away: what has been made durable must reach the index.
+/// Completes a step even if its caller has been dropped: a durable revocation must reach the index.
 pub(super) async fn to_its_end<T: Send + 'static>(
     step: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
