@@ -1,17 +1,7 @@
-//! The file that remembers, outside of the store, how far its log has been.
+//! The file of the high-water mark.
 //!
-//! 1. **Small and private.** A few kilobytes, readable by its owner only. It holds ids, positions and digests: no token, no
-//!    secret.
-//! 2. **Never torn.** Each record has a checksum and is one page of the file, of which there are three. A record takes the place
-//!    of the last one until that has been forced to the disk, and then that of the oldest: one of the other two is always whole.
-//! 3. **Cheap.** To raise the mark is one write into memory of the system; it is forced to the disk in the background once a
-//!    second, and at the end. So `kill -9` loses nothing, and the loss of power what was noted in the last second or two.
-//! 4. **Shared.** Several processes on one machine, such as a server and a command, may use the same file.
-//! 5. **Refused when it is damaged**, or is something else: it is left as it is, and the node does not start. That it can't be
-//!    known whether a backup was put back is for the operator to decide about, who is told how. A file that is not there
-//!    is made.
-//!
-//! That it can't be *written* later stops nobody: it is logged, and the mark then notices less.
+//! A record in the file has a checksum and fills one of three pages. It overwrites the last record until that has been
+//! synced to the disk, and then the oldest one, so one of the other two pages is always intact.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -32,55 +22,69 @@ use super::mark::{Mark, hex};
 use crate::{Error, restore::LogState, retry::Outage, time::Timestamp};
 
 const SLOTS: u64 = 3;
-/// A page of memory and of most disks.
+/// The size of a record: a page of memory and of most disks, in bytes.
 const SLOT: usize = 4_096;
-/// `adieu high-water 1 ` and the number of the record in twenty digits.
+/// The start of a record; the number of the record follows, in twenty digits.
 const NAME: &str = "adieu high-water 1 ";
 const DIGITS: usize = 20;
-/// Bytes of the checksum.
+/// The length of the checksum, in bytes.
 const CHECKSUM: usize = 16;
 
-/// How often, and with which pause, it is tried to get at a file that another process holds: it does for microseconds.
+/// Attempts to lock a file that another process has locked, and the delay between them. Locks are held for
+/// microseconds.
 const MAX_ATTEMPTS: u32 = 50;
 const RETRY_DELAY: Duration = Duration::from_micros(20);
 
-/// How far the log of a store has been, in a file. See the [module](super).
+/// The high-water mark: a file that remembers, outside of the store, how far its log has been. See [`restore`](super).
+///
+/// 1. **Small and private.** A few kilobytes, readable only by its owner. It contains ids, positions and digests, but
+///    no token and no secret.
+/// 2. **Never torn.** Each record has a checksum, and an intact earlier record remains until a newer one has been
+///    synced to the disk.
+/// 3. **Cheap.** Raising the mark is one write into the page cache. The file is synced in the background once a second,
+///    and at the end. So `kill -9` loses nothing, and a power loss loses at most the last second or two.
+/// 4. **Shared.** Several processes on one machine, such as a server and a command, may use the same file.
+/// 5. **Rejected if it is damaged** or is another file: it is left unchanged and the node does not start. Without it
+///    the node cannot tell whether a backup was restored, so the operator has to decide. A missing file is created.
+///
+/// If the file cannot be *written* later, the node logs that and continues; the mark then detects less.
 #[derive(Debug)]
 pub struct HighWater {
     path: PathBuf,
     file: File,
     state: Mutex<State>,
-    /// See [`HighWater::restored_at`]; plus one, and zero for none.
+    /// The value of [`HighWater::restored_at`] plus one; zero for none.
     restored_at: AtomicU64,
-    /// Told when an engine has found that its log went back.
+    /// Notified when an engine detects that its log went back.
     alarm: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     mark: Option<Arc<Mark>>,
-    /// Of the last record that this process has read or written.
+    /// The number of the last record that this process has read or written.
     number: u64,
-    /// Whether the mark is further than the file.
+    /// Whether the mark is ahead of the file.
     pending: bool,
-    /// Whether there is a record that has not been forced to the disk.
+    /// Whether a record has not been synced to the disk.
     unsynced: bool,
-    /// Whether the last record has been, so that the next goes to another place.
+    /// Whether the last record has been synced, so that the next one goes to another page.
     settled: bool,
     outage: Outage,
 }
 
-/// A record as it lies in the file.
+/// A record in the file.
 struct Record {
     number: u64,
     mark: Mark,
 }
 
 impl HighWater {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// [`Error::IncompatibleStore`] when it can't be read or written, is damaged, or is something else: it is left as it is.
+    /// [`Error::IncompatibleStore`] if the file cannot be read or written, is damaged, or is another file. It is left
+    /// unchanged.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let failed = |error: io::Error| {
@@ -92,7 +96,7 @@ impl HighWater {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = match options.open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // Two processes may make it at once.
+                // Two processes may create it at once.
                 let file = options.create(true).truncate(false).open(&path).map_err(failed)?;
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(failed)?;
@@ -123,7 +127,8 @@ impl HighWater {
         Ok(this)
     }
 
-    /// What a file says, which is left as it is; `None` when it is not there, or nothing has been noted yet.
+    /// Returns the mark in a file, which is left unchanged; `None` if the file does not exist, or nothing has been
+    /// recorded in it.
     ///
     /// # Errors
     /// As [`HighWater::open`].
@@ -136,12 +141,12 @@ impl HighWater {
         Ok(Self::open(path)?.mark())
     }
 
-    /// Takes in what another file says of the same log, whichever of the two is further, and removes that file once this one is on
-    /// the disk. Whether there was one. It may be called again after a crash.
+    /// Merges the mark in another file of the same log into this one, and removes the other file once this one is on
+    /// the disk. Returns whether the other file existed. The call may be repeated after a crash.
     ///
     /// # Errors
-    /// As [`HighWater::open`], or [`Error::Unavailable`] when this file could not be written or the other not be removed: both are then
-    /// there.
+    /// As [`HighWater::open`], or [`Error::Unavailable`] if this file could not be written or the other one not be
+    /// removed. Both files exist then.
     pub fn merge_from(&self, other: &Path) -> Result<bool, Error> {
         if !std::fs::exists(other).map_err(Error::unavailable)? {
             return Ok(false);
@@ -164,32 +169,33 @@ impl HighWater {
         Ok(true)
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The mark, with what other processes have noted in the file.
+    /// Returns the mark, including what other processes have recorded in the file.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
         self.change(|_| ());
         self.known().as_deref().cloned()
     }
 
-    /// The mark as this process knows it, without a look at the file.
+    /// Returns the mark as this process knows it, without reading the file.
     pub(crate) fn known(&self) -> Option<Arc<Mark>> {
         self.state().mark.clone()
     }
 
-    /// Takes note of a log as it was found: where it ends, and with which entry. Everything in it must be durable.
+    /// Records the end of a log and its last entry. Everything in the log must be durable.
     pub fn record(&self, found: &LogState) {
         if self.state().mark.as_ref().is_none_or(|mark| mark.is_behind(found)) {
             self.change(|mark| mark.get_or_insert_with(|| Mark::of(&found.log)).see(found));
         }
     }
 
-    /// The same of a log that was held against this mark. `false`, and nothing is noted, when another lineage has raised it since.
+    /// Like [`record`](Self::record), for a log that was compared with `held`. Returns `false` and records nothing if
+    /// another lineage has raised the mark since.
     pub(super) fn see_held(&self, held: &Mark, found: &LogState) -> bool {
         let contradicts = |mark: &Mark| mark.contradicts(found, held);
         match self.known() {
@@ -208,29 +214,30 @@ impl HighWater {
         noted
     }
 
-    /// Has the guard look at the log at once.
+    /// Wakes the guard, which inspects the log at once.
     pub(crate) fn raise_alarm(&self) {
         self.alarm.notify_one();
     }
 
-    /// Returns when an engine has found that its log went back, also if that was before the call.
+    /// Waits until an engine has detected that its log went back. Returns at once if that was before the call.
     pub(crate) async fn alarmed(&self) {
         self.alarm.notified().await;
     }
 
-    /// When it was noticed that a backup had been put back, until that is accepted; as far as this node knows.
+    /// Returns when a restored backup was detected; `None` once the operator has accepted it. The value is as this node
+    /// last saw it.
     #[must_use]
     pub fn restored_at(&self) -> Option<Timestamp> {
         self.restored_at.load(Ordering::Relaxed).checked_sub(1).map(Timestamp::from_unix)
     }
 
-    /// Keeps when that was noticed; gives what was kept before.
+    /// Sets when a restored backup was detected, and returns the previous value.
     pub(crate) fn note_restored(&self, at: Option<Timestamp>) -> Option<Timestamp> {
         let at = at.map_or(0, |at| at.as_unix().saturating_add(1));
         self.restored_at.swap(at, Ordering::Relaxed).checked_sub(1).map(Timestamp::from_unix)
     }
 
-    /// Takes note of the signing keys in the store.
+    /// Records the signing keys in the store.
     pub(crate) fn see_keys(&self, mut keys: Vec<String>) {
         keys.sort_unstable();
         if self.known().is_none_or(|mark| mark.has_keys(&keys)) {
@@ -243,21 +250,21 @@ impl HighWater {
         });
     }
 
-    /// Writes what could not be written when it was noted, since another process held the file.
+    /// Writes a mark that could not be written earlier because another process had locked the file.
     pub(crate) fn write_pending(&self) {
         if self.state().pending {
             self.change(|_| ());
         }
     }
 
-    /// Whether there is something to be forced to the disk.
+    /// Returns whether there is something to sync to the disk.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.state().unsynced
     }
 
-    /// Forces what was noted to the disk. Takes as long as the disk takes.
+    /// Syncs the recorded mark to the disk. Blocks as long as the disk takes.
     pub fn sync(&self) {
-        // What is written from here on may or may not be part of it.
+        // A record that is written from here on may or may not be synced.
         self.state().unsynced = false;
         let synced = self.file.sync_data();
         let mut state = self.state();
@@ -270,12 +277,13 @@ impl HighWater {
         }
     }
 
-    /// Nothing is left half done when a holder panics.
+    /// A panic leaves no change half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the mark, in memory at once and in the file unless another process holds that; then it is written the next time.
+    /// Changes the mark in memory, and in the file unless another process has locked it; then the file is written
+    /// later.
     fn change(&self, change: impl FnOnce(&mut Option<Mark>)) {
         let mut state = self.state();
         let is_held = !self.lock();
@@ -296,7 +304,7 @@ impl HighWater {
         }
     }
 
-    /// Adds what another process has written since this one last looked.
+    /// Merges what another process has written since this one last read the file.
     fn apply(&self, state: &mut State) -> io::Result<()> {
         if self.newest()?.is_none_or(|(_, number)| number == state.number) {
             return Ok(());
@@ -323,7 +331,7 @@ impl HighWater {
         Ok(())
     }
 
-    /// Where the newest record begins as one, and its number; whether it is whole, only [`HighWater::read`] knows.
+    /// Returns the page and the number of the newest record. Only [`HighWater::read`] checks whether it is intact.
     fn newest(&self) -> io::Result<Option<(u64, u64)>> {
         let mut newest = None;
         for slot in 0..SLOTS {
@@ -342,7 +350,7 @@ impl HighWater {
         Ok(newest)
     }
 
-    /// The newest record that is whole.
+    /// Returns the newest intact record.
     fn read(&self) -> Result<Option<Record>, Error> {
         let failed = |error: &dyn std::fmt::Display| {
             Error::IncompatibleStore(format!("the high-water mark {} can't be read: {error}", self.path.display()))
@@ -358,7 +366,7 @@ impl HighWater {
                     newest = Some(Record { number, mark });
                 }
                 Some(_) => {}
-                // Never written, or lost with the power before it was.
+                // Never written, or lost in a power failure before it was.
                 None => is_damaged |= bytes.iter().any(|byte| *byte != 0),
             }
         }
@@ -373,7 +381,7 @@ impl HighWater {
         }
     }
 
-    /// Keeps other processes from writing; whether that could be had.
+    /// Locks the file against other processes. Returns whether it was locked.
     fn lock(&self) -> bool {
         let mut tries = 0;
         loop {
@@ -383,14 +391,14 @@ impl HighWater {
                     thread::sleep(RETRY_DELAY);
                 }
                 Err(TryLockError::WouldBlock) => return false,
-                // A file system without locks is not one that several processes share.
+                // A file system without locks is not shared by several processes.
                 Ok(()) | Err(TryLockError::Error(_)) => return true,
             }
         }
     }
 
     fn unlock(&self) {
-        // Closing the file does the same.
+        // Closing the file unlocks it too.
         let _ = self.file.unlock();
     }
 

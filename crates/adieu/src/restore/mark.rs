@@ -1,4 +1,4 @@
-//! What is remembered of a log, and what it says about the log that is found.
+//! The remembered state of a log, and its comparison with the log that is found.
 
 use std::sync::Arc;
 
@@ -12,31 +12,31 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many identities that were left behind are remembered, and how many removed keys.
+/// The maximum number of remembered former identities, and of removed keys.
 const MAX_FORMER: usize = 16;
 const MAX_REMOVED: usize = 32;
 
-/// Bytes of the digest that are kept of an entry: nobody chooses both histories.
+/// The stored length of an entry's digest, in bytes. No attacker chooses both histories.
 const FINGERPRINT: usize = 16;
 
-/// How far a log has been.
+/// The remembered state of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Which log.
+    /// The identity of the log.
     log: String,
-    /// The furthest position that was seen in it.
+    /// The highest position that was seen in the log.
     position: u64,
-    /// How far it had been pruned.
+    /// How far the log had been pruned.
     pruned_through: Timestamp,
-    /// The entry at that position; an earlier one while another process has only told the position.
+    /// The entry at that position, or an earlier one while another process has recorded only the position.
     anchor: Option<Anchor>,
-    /// Logs that were in its place before, the latest last.
+    /// The former identities of the log, the latest last.
     former: Vec<String>,
-    /// The signing keys that were in the store when it was last looked at.
+    /// The signing keys that were in the store when it was last read.
     keys: Vec<String>,
-    /// Those that had been, and were removed.
+    /// The signing keys that were in the store and have been removed.
     removed_keys: Vec<String>,
-    /// Which lineage said so when this process last raised it. No log is judged by that.
+    /// The lineage of the log when this process last raised the mark. It is not used in comparisons.
     #[serde(skip)]
     lineage: Option<LogId>,
 }
@@ -46,24 +46,24 @@ struct Anchor {
     position: u64,
     fingerprint: String,
     lapses_at: Timestamp,
-    /// The entry itself, unless another process has noted it.
+    /// The entry itself, unless another process has recorded it.
     #[serde(skip)]
     entry: Option<Arc<Revocation>>,
 }
 
-/// What a mark says about the log that is found.
+/// The result of comparing a log with a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the log that the mark is of, and it went on.
+    /// The log of the mark, which has continued.
     Continued,
-    /// It is a log that the mark does not know.
+    /// A log that the mark does not know.
     Another,
-    /// It is an older state of what the mark knows.
+    /// An older state of the log.
     RolledBack(RollbackCause),
 }
 
 impl Mark {
-    /// Of a log that is seen for the first time.
+    /// Creates the mark of a log that is seen for the first time.
     pub(super) fn of(log: &LogId) -> Self {
         Self {
             log: log.as_str().to_owned(),
@@ -77,39 +77,40 @@ impl Mark {
         }
     }
 
-    /// The identity of the log.
+    /// Returns the identity of the log.
     #[must_use]
     pub fn log(&self) -> &str {
         &self.log
     }
 
-    /// The furthest position that was seen.
+    /// Returns the highest position that was seen.
     #[must_use]
     pub fn position(&self) -> Position {
         Position::new(self.position)
     }
 
-    /// The position to ask for in [`Restorable::inspect`](super::Restorable::inspect), before [`Mark::compare`].
+    /// Returns the position to pass to [`Restorable::inspect`](super::Restorable::inspect) before [`Mark::compare`].
     #[must_use]
     pub fn anchor(&self) -> Position {
         self.anchor.as_ref().map_or(Position::START, |anchor| Position::new(anchor.position))
     }
 
-    /// The entry at [`Mark::anchor`], for an engine that can't compute what the mark remembers of it; `None` when this process
-    /// has not seen it.
+    /// Returns the entry at [`Mark::anchor`], for an engine that cannot compute its digest; `None` if this process has
+    /// not seen the entry.
     #[must_use]
     pub fn anchor_entry(&self) -> Option<&Revocation> {
         self.anchor.as_ref()?.entry.as_deref()
     }
 
-    /// Holds a log against the mark. The mark must have been read before the log was looked at: others go on raising it.
+    /// Compares a log with the mark. The mark must have been read before the log, because other tasks raise it
+    /// concurrently.
     #[must_use]
     pub fn compare(&self, found: &LogState) -> Verdict {
         if self.has_left(&found.log) {
             return Verdict::RolledBack(RollbackCause::Former);
         }
         if found.log.as_str() != self.log {
-            // Whoever copies a store to another copies its revocations: one without any has forgotten them.
+            // A copy made from one store to another includes its revocations: a log without any has lost them.
             let is_emptied = self.position > 0 && found.head == Position::START;
             return if is_emptied { Verdict::RolledBack(RollbackCause::Emptied) } else { Verdict::Another };
         }
@@ -130,12 +131,12 @@ impl Mark {
         }
     }
 
-    /// Whether this log was in the place of the mark's before.
+    /// Returns whether this is a former identity of the log.
     pub(super) fn has_left(&self, log: &LogId) -> bool {
         self.former.iter().any(|former| former == log.as_str())
     }
 
-    /// Whether [`Mark::see`] would change anything.
+    /// Returns whether [`Mark::see`] would change anything.
     pub(super) fn is_behind(&self, found: &LogState) -> bool {
         if self.log != found.log.as_str() {
             return !self.has_left(&found.log);
@@ -143,14 +144,15 @@ impl Mark {
         found.head.get() > self.position || found.pruned_through > self.pruned_through || self.has_other_anchor(found)
     }
 
-    /// Whether this was raised in another lineage than that of a log that was held against an earlier mark: then one of the two may be
-    /// what a server answered before another took its place.
+    /// Returns whether another lineage than that of `found` has raised the mark since `held`. One of the two may be the
+    /// late answer of a server that has been replaced.
     pub(super) fn contradicts(&self, found: &LogState, held: &Self) -> bool {
         let was_raised = self.log != held.log || self.position != held.position;
         was_raised && self.lineage.as_ref().is_some_and(|lineage| *lineage != found.lineage)
     }
 
-    /// Whether the last entry that was found is later than the one that is remembered, or the same, but not only by its fingerprint.
+    /// Returns whether the last entry of `found` is later than the remembered one, or the same one, of which only the
+    /// fingerprint is known.
     fn has_other_anchor(&self, found: &LogState) -> bool {
         let place = if self.anchor_entry().is_some() {
             self.anchor()
@@ -160,7 +162,7 @@ impl Mark {
         found.last.is_some() && found.head > place
     }
 
-    /// Takes note that this position is in the log. Of a log that was left behind nothing is noted.
+    /// Records that this position is in the log. A log with a former identity is ignored.
     fn raise(&mut self, log: &LogId, position: Position) {
         if self.has_left(log) {
             return;
@@ -172,13 +174,13 @@ impl Mark {
             self.pruned_through = Timestamp::ZERO;
             self.anchor = None;
             self.lineage = None;
-            // Of another store, or about to be looked at again: none of them was removed.
+            // The keys are those of another store, or are about to be read again: none of them was removed.
             self.keys.clear();
         }
         self.position = self.position.max(position.get());
     }
 
-    /// Takes note of a log as it was found, once it is known not to have gone back.
+    /// Records the state of a log that has not gone back.
     pub(super) fn see(&mut self, found: &LogState) {
         if !self.is_behind(found) {
             return;
@@ -198,12 +200,12 @@ impl Mark {
         }
     }
 
-    /// Whether these are the signing keys that were in the store when it was last looked at.
+    /// Returns whether these are the signing keys that were last seen in the store.
     pub(super) fn has_keys(&self, keys: &[String]) -> bool {
         self.keys == keys
     }
 
-    /// Takes note of the signing keys that are in the store now.
+    /// Records the signing keys in the store.
     pub(crate) fn see_keys(&mut self, keys: Vec<String>) {
         let gone = self.keys.iter().filter(|key| !keys.contains(key) && !self.removed_keys.contains(key));
         let gone: Vec<String> = gone.cloned().collect();
@@ -212,12 +214,12 @@ impl Mark {
         self.keys = keys;
     }
 
-    /// Whether this key was in the store once and was removed.
+    /// Returns whether this key was in the store and was removed.
     pub(crate) fn has_removed(&self, key: &str) -> bool {
         self.removed_keys.iter().any(|removed| removed == key)
     }
 
-    /// Adds what another process has written of the same file meanwhile.
+    /// Merges what another process has written to the same file.
     pub(super) fn merge(&mut self, other: &Self) {
         for key in &other.removed_keys {
             if !self.removed_keys.contains(key) {
@@ -225,7 +227,7 @@ impl Mark {
             }
         }
         if other.former.contains(&self.log) {
-            // It has gone on to the next log.
+            // The other process has gone on to the next log.
             let removed_keys = std::mem::take(&mut self.removed_keys);
             *self = Self { removed_keys, lineage: None, ..other.clone() };
         } else if other.log == self.log {
@@ -242,7 +244,7 @@ impl Mark {
         }
     }
 
-    /// Forgets the oldest thing that it can do without; whether there was one.
+    /// Forgets the oldest entry that is dispensable. Returns whether there was one.
     pub(super) fn shrink(&mut self) -> bool {
         if !self.former.is_empty() {
             self.former.remove(0);
@@ -256,8 +258,8 @@ impl Mark {
     }
 }
 
-/// What tells an entry from every other, whatever engine and version it was read with: so not made from any form in which
-/// entries are sent or kept.
+/// Returns a digest that distinguishes an entry from every other, whatever engine and version it was read with. So it
+/// does not depend on any format in which entries are sent or stored.
 fn fingerprint(entry: &Revocation) -> String {
     let TargetParts { kind, id, time } = entry.target.parts();
     let mut bytes = vec![kind.code(), u8::from(time.is_some())];
@@ -270,7 +272,7 @@ fn fingerprint(entry: &Revocation) -> String {
     hex(digest(&SHA256, &bytes).as_ref(), FINGERPRINT)
 }
 
-/// The first bytes of a digest, as text.
+/// Returns the first bytes of a digest, in hexadecimal.
 pub(super) fn hex(digest: &[u8], bytes: usize) -> String {
     digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -305,7 +307,7 @@ mod tests {
         }
     }
 
-    /// Of log "one" at position 7, where the entry "a" lapses at 100, and which was pruned through 40.
+    /// The mark of log "one" at position 7, where the entry "a" lapses at 100, pruned through 40.
     fn mark() -> Mark {
         let mut mark = Mark::of(&log("one"));
         mark.see(&state("one", 7, Some(entry("a", 100)), 40));
@@ -346,7 +348,7 @@ mod tests {
         assert_eq!(mark, before);
     }
 
-    /// An answer of a server whose place another has taken, which comes late.
+    /// A server that has been replaced answers late.
     #[test]
     fn two_lineages_do_not_raise_it_together() {
         let of =
@@ -368,7 +370,7 @@ mod tests {
         theirs.raise(&log("two"), Position::new(1));
         ours.merge(&theirs);
         assert_eq!((ours.log(), ours.position().get()), ("two", 1));
-        // And not back again by who has not heard of it.
+        // Nor back again by a process that does not know of the change.
         let mut late = mark();
         late.merge(&theirs);
         assert_eq!(late, theirs);
@@ -385,7 +387,7 @@ mod tests {
         assert!(mark.has_removed("old") && !mark.has_removed("new"));
     }
 
-    /// Marks are read by later versions.
+    /// Later versions can read marks.
     #[test]
     fn a_fingerprint_never_changes() {
         assert_eq!(fingerprint(&entry("a", 100)), "5d4511cb57362fff16a7eb36384bf4cc");

@@ -1,7 +1,7 @@
-//! When sessions were last used, without a write for every use.
+//! The time of the last use of each session, without a write for every use.
 //!
-//! A use is noted in memory and written down later, together with many. Nearly every one is of a session that has been
-//! used since the last write: it changes one word in one line of memory, and takes no lock.
+//! A use is recorded in memory and written later, in a batch. Most uses are of a session that was used since the last
+//! write: such a use changes one word in one cache line, and takes no lock.
 
 use std::{
     array,
@@ -21,20 +21,20 @@ use foldhash::fast::RandomState;
 
 use crate::{Error, SessionId, Subject, session::SessionStore, time::Timestamp};
 
-/// How many sessions are remembered between two writes; of more than that the time is not noted.
+/// The maximum number of sessions recorded between two writes. Further uses are not recorded.
 const REMEMBERED: usize = 100_000;
 
-/// How many are written in one step, which holds up whoever logs out meanwhile.
+/// The number of sessions written in one step, during which logouts have to wait.
 const STEP: usize = 256;
 
-/// So many locks, so that those who use different sessions at once seldom wait for each other.
+/// The number of locks. Concurrent uses of different sessions seldom share one.
 const SHARDS: usize = 16;
 
-/// Lines of memory in each shard, and sessions in each line: as many as can be found without a lock.
+/// The cache lines of each shard and the sessions in each line: the sessions that can be found without a lock.
 const LINES: usize = 64;
 const LINE: usize = 4;
 
-/// Uses of sessions that have not been written down yet.
+/// Uses of sessions that have not been written yet.
 #[derive(Debug)]
 pub(super) struct LastSeen {
     hashes: RandomState,
@@ -43,7 +43,7 @@ pub(super) struct LastSeen {
 
 #[derive(Debug)]
 struct Shard {
-    /// By the hash of the session's id.
+    /// The pending uses, by the hash of the session's id.
     pending: Mutex<HashMap<u64, Use, RandomState>>,
     recent: [Line; LINES],
 }
@@ -52,7 +52,7 @@ struct Shard {
 struct Use {
     session: SessionId,
     subject: Subject,
-    /// No later than what is among the recent ones.
+    /// The time of the use. The time in `recent` may be later.
     seen: Timestamp,
 }
 
@@ -60,16 +60,16 @@ struct Use {
 #[repr(align(64))]
 struct Line([Recent; LINE]);
 
-/// A session that is pending, or none. Changed by whoever has the lock; the time by anyone.
+/// A pending session, or none. The hash is changed only under the lock, the time by any thread.
 #[derive(Debug, Default)]
 struct Recent {
-    /// Zero for none.
+    /// The hash of the session's id; zero for none.
     hash: AtomicU64,
     seen: AtomicU64,
 }
 
 impl LastSeen {
-    /// Notes a use, in memory.
+    /// Records a use, in memory.
     pub(super) fn note(&self, session: &SessionId, subject: &Subject, now: Timestamp) {
         let hash = self.hashes.hash_one(session.as_str()) | 1;
         let [high, middle, low, ..] = hash.to_be_bytes().map(usize::from);
@@ -92,7 +92,7 @@ impl LastSeen {
         }
     }
 
-    /// Writes down what has been noted since the last time. What can't be written is lost: it only informs.
+    /// Writes the uses recorded since the last call. Uses that cannot be written are lost; they are informational only.
     pub(super) async fn write_to(&self, store: &dyn SessionStore) -> Result<(), Error> {
         for shard in &*self.shards {
             let seen: Vec<_> =
@@ -133,16 +133,16 @@ impl Use {
 }
 
 impl Recent {
-    /// Notes a use, if it is one of this session. What it has noted is not lost.
+    /// Records a use if this is the session. Returns whether it was recorded; a recorded use is not lost.
     fn note(&self, hash: u64, now: Timestamp) -> bool {
         if self.hash.load(Relaxed) != hash {
             return false;
         }
         if self.seen.load(Relaxed) < now.as_unix() {
-            // Never back: it may have become another session's, whose last use is later.
+            // Never earlier: this may now be another session, whose last use is later.
             self.seen.fetch_max(now.as_unix(), SeqCst);
         }
-        // Whoever has let go of the session meanwhile may not have seen this time.
+        // If the session was released meanwhile, this time may not have been copied.
         self.hash.load(SeqCst) == hash
     }
 
@@ -151,10 +151,10 @@ impl Recent {
         self.hash.store(hash, SeqCst);
     }
 
-    /// Hands the time on to where the session is pending.
+    /// Copies the time to the pending use of the session.
     fn let_go(&self, pending: &mut HashMap<u64, Use, RandomState>) {
         let hash = self.hash.swap(0, SeqCst);
-        // After that: whoever still found the session here has noted its use before.
+        // Read after the swap: a thread that still found the session here has stored its time before.
         let seen = Timestamp::from_unix(self.seen.load(SeqCst));
         if let Some(known) = pending.get_mut(&hash) {
             known.see(seen);
@@ -175,7 +175,7 @@ mod tests {
         SessionId::new(format!("session {number}")).unwrap()
     }
 
-    /// What would be written now.
+    /// Returns the uses that would be written now.
     fn taken(last_seen: &LastSeen) -> HashMap<SessionId, Timestamp> {
         let uses = last_seen.shards.iter().flat_map(|shard| shard.take().into_values());
         uses.map(|used| (used.session, used.seen)).collect()
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(taken(&last_seen), HashMap::from([(session(1), at(9))]));
     }
 
-    /// Twenty times as many as can be found without a lock: each pushes others out of their line.
+    /// Twenty times as many sessions as can be found without a lock: each displaces others from their line.
     #[test]
     fn nothing_is_lost_when_there_are_many() {
         const MANY: usize = 20 * SHARDS * LINES * LINE;
@@ -202,7 +202,7 @@ mod tests {
         let mut expected = HashMap::new();
         for (now, step) in [(1, 1), (2, 1), (3, 2), (4, 3)] {
             for (order, session) in sessions.iter().step_by(step).enumerate() {
-                // Some twice in a row, so that the second is noted without the lock.
+                // Some twice in a row, so that the second is recorded without the lock.
                 for now in (now * 10..).take(1 + order % 2) {
                     last_seen.note(session, &jose, at(now));
                     expected.insert(session.clone(), at(now));
@@ -222,7 +222,7 @@ mod tests {
         assert!((REMEMBERED / 2..=REMEMBERED).contains(&count), "{count}");
     }
 
-    /// A use that is noted while another thread takes what is pending is in what it takes, or in what comes next.
+    /// A use recorded while another thread takes the pending uses is in that batch or in the next.
     #[test]
     fn nothing_is_lost_between_two_threads() {
         const ROUNDS: u64 = 500;
@@ -233,7 +233,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for round in 1..=ROUNDS {
-                    // The second finds it without the lock, if nobody has taken it in between.
+                    // The second use finds the session without the lock, unless it was taken in between.
                     for now in [2 * round, 2 * round + 1] {
                         last_seen.note(&session(1), &jose, at(now));
                     }
@@ -251,7 +251,7 @@ mod tests {
                     last = shard.take().into_values().map(|used| used.seen).fold(last, Ord::max);
                 }
                 let is_whole = last == at(2 * round + 1);
-                // The other thread ends also when this one has found a mistake.
+                // The other thread also ends if this one has found an error.
                 written.store(if is_whole { round } else { ROUNDS }, SeqCst);
                 assert!(is_whole, "round {round}: {last:?}");
             }
