@@ -293,7 +293,7 @@ impl NodeBuilder {
     }
 
     /// Sets how many verified tokens are cached, so that each signature is checked once; `None` disables the cache.
-    /// See [`Decoder::with_cache`] for what is cached, and what never is.
+    /// See [`Decoder::with_cache`] for which tokens are cached.
     pub fn with_token_cache(self, token_cache: Option<CacheLimits>) -> Self {
         Self { token_cache, ..self }
     }
@@ -347,7 +347,7 @@ impl NodeBuilder {
             limit,
             clock,
         } = self;
-        // First of all, so that no key and no session is taken from a backup that was put back.
+        // First of all, so that no key and no session of a restored backup is used.
         let guard = match high_water {
             Some(file) => Guard::start(file, &store, &settings, &issuers, algorithm, &clock).await?,
             None => None,
@@ -356,8 +356,8 @@ impl NodeBuilder {
             Some(guard) => Arc::new(WatchedKeys { keys: Arc::clone(&store) as _, guard: Arc::clone(guard) }),
             None => Arc::clone(&store) as _,
         };
-        // Whoever shares a key issues tokens without a session here, which a cut-off alone can end: then it is the leeway
-        // that says how far a clock may be ahead. All other tokens of ours are of sessions, which end by their names.
+        // An application that shares the key issues tokens without a session here, which only a cut-off can end: the
+        // leeway then says how far its clock may be ahead. All other tokens of ours have sessions, which end by their ids.
         let skew = if signing_key.is_some() { Duration::ZERO } else { DEFAULT_SKEW };
         let (keys, set, kept) = match signing_key {
             Some(key) => {
@@ -393,7 +393,7 @@ impl NodeBuilder {
             Some(limit) => Arc::new(Limited { log, limit, clock: Arc::clone(&clock) }),
             None => log,
         };
-        // Who follows reads of the keys, too.
+        // The follower also keeps the keys fresh.
         let followed = match &kept_keys {
             Some(keys) => Arc::new(WithKeys { log: Arc::clone(&log), keys: Arc::clone(keys) }),
             None => Arc::clone(&log),

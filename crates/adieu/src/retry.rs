@@ -1,4 +1,4 @@
-//! What every task that retries needs: the delay between attempts, and one log line per outage.
+//! Delays between retries, and one log line per outage.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -33,15 +33,15 @@ impl Backoff {
     }
 }
 
-/// Whether something that is retried fails at the moment, so that the log has a line when that begins and one when it ends,
-/// and none for each attempt.
+/// The state of a retried operation: whether it is failing now. The log gets one line when an outage begins and one when it
+/// ends, instead of one per attempt.
 #[derive(Debug, Default)]
 pub struct Outage(AtomicBool);
 
 impl Outage {
     /// Records a failure. Returns whether it is the first since the last success.
     pub fn begins(&self) -> bool {
-        // A write only after a change: this may be called for every token, by all processors at once.
+        // Write only on a change: this may be called for every token, by all processors at once.
         !self.is_ongoing() && !self.0.swap(true, Relaxed)
     }
 

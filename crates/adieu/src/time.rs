@@ -25,9 +25,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// 9999-12-31T23:59:59Z: stands for "never", and fits every store.
+    /// The latest timestamp, 9999-12-31T23:59:59Z. Stands for "never", and fits every store.
     pub const MAX: Self = Self(253_402_300_799);
-    /// 1970-01-01T00:00:00Z.
+    /// The epoch, 1970-01-01T00:00:00Z.
     pub const ZERO: Self = Self(0);
 
     /// Creates a timestamp from seconds since the epoch, at most [`Timestamp::MAX`].
@@ -126,7 +126,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        // Before 1970 there is no NumericDate; a clock that says so is as wrong as one that says 1970.
+        // NumericDate has no times before 1970: such a clock is as wrong as one that shows 1970.
         let reading = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         Timestamp::from_unix(u64::try_from(reading.tv_sec).unwrap_or(0))
     }
@@ -134,7 +134,7 @@ impl Clock for SystemClock {
     fn moment(&self) -> Moment {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let reading = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        // Elsewhere the monotonic clock is the one that goes on in sleep, or the nearest there is.
+        // Elsewhere the monotonic clock advances while the machine sleeps, or is the closest one.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let reading = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let seconds = u64::try_from(reading.tv_sec).unwrap_or(0);
@@ -152,14 +152,14 @@ impl Clock for SystemClock {
 pub(crate) struct TrustedTime {
     believed: Timestamp,
     at: Moment,
-    /// Since when it has not been believed.
+    /// The moment since which the wall clock has not been trusted.
     doubted_since: Option<Moment>,
 }
 
 impl TrustedTime {
-    /// How far ahead of the steady clock the wall clock may get between two questions.
+    /// How far the wall clock may get ahead of the steady clock between two readings.
     const SLACK: Duration = Duration::from_secs(60);
-    /// For how long it has to stay where it is before it is believed.
+    /// How long a doubted wall clock has to stay ahead before it is trusted.
     pub(crate) const LASTING: Duration = Duration::from_secs(10 * 60);
 
     pub(crate) fn start(clock: &dyn Clock) -> Self {

@@ -1,4 +1,4 @@
-//! Holds the log against the mark, and acts when it went back.
+//! Compares the log with the mark, and acts if the log went back.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,37 +18,38 @@ use crate::{
     token::{Algorithm, Decoder, KeyStore, Rules, SigningKey, StoredKey},
 };
 
-/// Where an operator reads of it.
+/// The log target for the operator.
 const LOG_TARGET: &str = "adieu::restore";
 const AUDIT_LOG_TARGET: &str = "adieu::audit";
 
-/// How often the mark is forced to the disk, and it is looked whether somebody has accepted a restored backup.
+/// How often the mark is synced to the disk, and the store is asked whether the operator has accepted a restored
+/// backup.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After how many of these it is looked for sessions from before a restored backup.
+/// The number of intervals between two searches for sessions from before a restored backup.
 const SESSIONS: u32 = 5;
-/// How many sessions are looked at, and ended, at once.
+/// The number of sessions read, and ended, at once.
 const PAGE: usize = 1_000;
-/// How long nothing is done after a look that has failed.
+/// The delay after a failed check.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How often in a row others may be faster.
+/// How often in a row another node may be faster.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// What is needed to say until when tokens from before a restore could be good.
+/// The data for computing how long tokens from before a restore may be valid.
 #[derive(Debug)]
 struct CutOffs {
-    /// Whose tokens these sessions' are.
+    /// The issuer of the node's own tokens.
     issuer: Issuer,
-    /// The longest that a session of ours lives.
+    /// The maximum lifetime of the node's own sessions.
     session_lifetime: Duration,
-    /// What the tokens of other issuers are like that are accepted.
+    /// The rules for the other issuers whose tokens are accepted.
     others: Vec<Rules>,
-    /// Of a key that is made when no other is left.
+    /// The algorithm of a key that is generated if no other key is left.
     algorithm: Algorithm,
 }
 
 impl CutOffs {
-    /// Ends everything. `latest_expiry` is that of the sessions in the backup; later ones are not known, but they began before
-    /// now.
+    /// Returns the request that ends everything. `latest_expiry` is that of the sessions in the backup. Later sessions
+    /// are not known, but they began before now.
     fn ending(&self, now: Timestamp, latest_expiry: Timestamp) -> EndSessions {
         let cut_off = |issuer: &Issuer, issued_until, last_expiry| Revocation {
             issuer: issuer.clone(),
@@ -69,7 +70,7 @@ impl CutOffs {
     }
 }
 
-/// Watches over one store, for as long as it is there.
+/// The guard of one store.
 pub(crate) struct Guard {
     high_water: Arc<HighWater>,
     store: Arc<dyn Restorable>,
@@ -77,13 +78,13 @@ pub(crate) struct Guard {
     keys: Arc<dyn KeyStore>,
     cut_offs: CutOffs,
     clock: Arc<dyn Clock>,
-    /// One at a time, so that what is seen last is noted last.
+    /// Held during a check, so that states are recorded in the order in which they were read.
     checking: Mutex<()>,
 }
 
 impl Guard {
-    /// Holds the log of a store against the mark in a file, before a node reads its keys and its log. `None` for one of
-    /// which no older copy can be put back.
+    /// Compares the log of a store with the mark in a file, before the node reads its keys and its log. Returns `None`
+    /// for a store that cannot be restored from an older copy.
     pub(crate) async fn start(
         file: PathBuf,
         store: &Arc<dyn Store>,
@@ -121,14 +122,14 @@ impl Guard {
         &self.high_water
     }
 
-    /// When a restored backup was noticed, until that is accepted.
+    /// Returns when a restored backup was detected; `None` once the operator has accepted it.
     pub(crate) fn restored_at(&self) -> Option<Timestamp> {
         self.high_water.restored_at()
     }
 
     pub(crate) async fn accept_restore(&self) -> Result<Option<Timestamp>, Error> {
         if let Some(restored_at) = self.restored_at() {
-            // From then on nobody looks for them.
+            // After the restore has been accepted, these sessions are not searched for any more.
             self.end_sessions_from_before(restored_at).await?;
         }
         let _one = self.checking.lock().await;
@@ -139,16 +140,16 @@ impl Guard {
         Ok(accepted)
     }
 
-    /// Holds the log against the mark. When this returns, the log has not gone back, or everything from before has been
+    /// Compares the log with the mark. When this returns, the log has not gone back, or everything from before has been
     /// revoked in it.
     ///
     /// # Errors
-    /// When the store could not be read, or not be written when that was necessary.
+    /// If the store could not be read, or could not be written when that was necessary.
     pub(crate) async fn check(&self) -> Result<(), Error> {
         let _one = self.checking.lock().await;
         let mut acted = false;
         for _ in 0..MAX_ATTEMPTS {
-            // First the mark, then the log: others go on appending, and raising it.
+            // First the mark, then the log: other nodes append to the log and raise the mark concurrently.
             let mark = self.high_water.mark();
             let found = self.store.inspect(mark.as_ref().map_or(Position::START, Mark::anchor)).await?;
             match mark.as_ref().map(|mark| (mark, mark.compare(&found))) {
@@ -173,9 +174,9 @@ impl Guard {
         Err(Error::unavailable("the revocation log went back again and again"))
     }
 
-    /// Does what has to be done once; whether it was done here, and not by another node.
+    /// Resets the log once. Returns whether this node did it, and not another.
     async fn reset(&self, mark: &Mark, found: &LogState, why: RollbackCause) -> Result<bool, Error> {
-        // The keys come first: done again after a crash, that does no harm, and after the other step nobody would do it.
+        // The keys come first: repeating that after a crash does no harm, but after the reset no node would do it.
         let removed_keys = self.remove_keys_again(mark).await?;
         let latest_expiry = self.sessions.latest_expiry().await?;
         let now = self.clock.now();
@@ -197,7 +198,7 @@ impl Guard {
              they are in the store now: look for those that were disabled or removed since, and for passwords and secrets that were \
              changed. Then say so: `adieu log accept-restore`"
         );
-        // Told just now.
+        // The operator has just been told.
         self.high_water.note_restored(Some(now));
         tracing::error!(
             target: AUDIT_LOG_TARGET, event = "backup_put_back", noticed_at = now.as_unix(),
@@ -206,19 +207,20 @@ impl Guard {
         Ok(true)
     }
 
-    /// Removes the keys that the backup has brought back; how many.
+    /// Removes the keys that the backup has brought back. Returns their number.
     async fn remove_keys_again(&self, mark: &Mark) -> Result<usize, Error> {
         let keys = self.keys.keys().await?;
         let before = keys.len();
         Ok(before.saturating_sub(self.keep_removed(mark, keys).await?.len()))
     }
 
-    /// These keys without those that were removed before, which are removed again; a new one if no other is left. What remains is
-    /// noted in the mark, so that what goes from now on does not come back either.
+    /// Returns these keys without those that were removed before; these are removed again, and a new key is generated
+    /// if no other is left. The remaining keys are recorded in the mark, so that a key that is removed later is
+    /// detected if it comes back.
     pub(super) async fn without_removed(&self, keys: Vec<StoredKey>) -> Result<Vec<StoredKey>, Error> {
         let Some(mark) = self.high_water.known() else { return Ok(keys) };
         let keys = self.keep_removed(&mark, keys).await?;
-        // While a backup is being put back there may be none for a moment, and nobody has removed them.
+        // While a backup is being restored there may be no keys for a moment, although none was removed.
         if !keys.is_empty() {
             self.high_water.see_keys(keys.iter().map(|key| key.id.clone()).collect());
         }
@@ -231,7 +233,7 @@ impl Guard {
             return Ok(keys);
         }
         let replacement = match back.len() == keys.len() {
-            // Without a key the next start would make one, but nodes that run need it now.
+            // Without a key the next start would generate one, but running nodes need it now.
             true => Some(StoredKey::of(&SigningKey::generate(self.cut_offs.algorithm)?, self.clock.now())?),
             false => None,
         };
@@ -246,11 +248,11 @@ impl Guard {
         Ok(left)
     }
 
-    /// Ends the sessions that came back after the log had begun anew: a backup may be put back table by table. To be called now
-    /// and then as long as nobody has accepted it.
+    /// Ends the sessions that came back after the log was reset: a backup may be restored table by table. Called
+    /// periodically until the operator has accepted the restore.
     async fn end_sessions_from_before(&self, restored_at: Timestamp) -> Result<(), Error> {
         let is_from_before = |session: &Session| session.created_at <= restored_at;
-        // Their ids are in the order in which they began.
+        // Session ids are in the order of creation.
         if !self.sessions.oldest().await?.as_ref().is_some_and(is_from_before) {
             return Ok(());
         }
@@ -280,7 +282,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Keeps what the store says of a restored backup, and tells whoever has not been told.
+    /// Stores when a restored backup was detected, and logs a change.
     fn note(&self, restored_at: Option<Timestamp>) {
         let before = self.high_water.note_restored(restored_at);
         match (before, restored_at) {
@@ -304,7 +306,7 @@ impl Guard {
             if timeout(INTERVAL, self.high_water.alarmed()).await.is_ok() {
                 outcome = self.check().await;
                 if outcome.is_err() {
-                    // Until it succeeds: no reader may be there to notice again.
+                    // Repeat until it succeeds: there may be no reader to detect it again.
                     self.high_water.raise_alarm();
                     sleep(RETRY_DELAY).await;
                 }

@@ -1,4 +1,4 @@
-//! Forgetting what no token can match any more.
+//! Deletion of data that no token can match any more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     token::KeyStore,
 };
 
-/// How often the store is tidied up.
+/// The interval of the task.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// A task that deletes lapsed revocations and expired sessions in small steps, and records when sessions were last
@@ -58,7 +58,7 @@ impl Housekeeping {
                     Some(now) => run_maintenance(&*log, sessions.store(), now).await.map(|()| Some(now)),
                     None => Ok(None),
                 };
-                // After the sessions, which keep the keys that they were signed with.
+                // After the sessions, which need the keys that signed their tokens.
                 let lapsed = match (&forgotten, &keys) {
                     (Ok(Some(now)), Some(keys)) => {
                         delete_lapsed_keys(&**keys, sessions.store(), sessions.session_lifetime(), *now).await.map(drop)
@@ -95,7 +95,7 @@ pub async fn run_maintenance(
         Ok(())
     };
     let forgotten = async {
-        // A verifier may grant its leeway to the last token of a session.
+        // A verifier may accept the last token of a session for as long as its leeway.
         while !sessions.delete_expired(now.minus(MAX_LEEWAY)).await?.complete {}
         Ok(())
     };

@@ -1,13 +1,13 @@
-//! The keys in the store, as far as this node knows.
+//! The keys in the store, as this node knows them.
 //!
-//! 1. **As fresh as the revocations.** The follower of a node reads the log through [`WithKeys`], which says that it is
-//!    as old as the keys are if those are older. So an index is fresh only if the keys are, and a verifier that finds
-//!    it fresh refuses what a removed key has signed: there is one bound, and nothing more to ask on the way of a
-//!    token.
-//! 2. **Never backwards.** One read at a time, each taken in before the next is sent: an answer that comes late can't
-//!    bring back a key that has been removed.
-//! 3. **No hindrance.** What has been revoked is read and taken in also while the keys can't be.
-//! 4. **Told.** Which keys came and went, and which one signs, is in the log for auditors, once this node has noticed.
+//! 1. **As fresh as the revocations.** The follower of a node reads the log through [`WithKeys`], which reports the age
+//!    of the keys if they are older than the log. So an index is fresh only if the keys are, and a verifier with a
+//!    fresh index rejects what a removed key has signed. There is one bound, and no extra check per token.
+//! 2. **Never backwards.** Reads are sequential, and each is applied before the next is sent: a late answer cannot
+//!    bring back a removed key.
+//! 3. **Independent of the log.** Revocations are read and applied even while the keys cannot be read.
+//! 4. **Audited.** When this node notices that a key was added or removed, or which key signs, it writes that to the
+//!    audit log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,13 +22,13 @@ use crate::{
     token::{Algorithm, Decoder, KeyId, KeySet, KeyStore, SigningKeys, StoredKey, keep_one},
 };
 
-/// Where what an auditor wants to know goes.
+/// The log target for auditors.
 const AUDIT: &str = "adieu::audit";
 
-/// So often within `max_staleness` are the keys read at the most, however often the log is.
+/// The maximum number of reads of the keys within `max_staleness`, however often the log is read.
 const READS: u32 = 16;
 
-/// What keeps the keys of a decoder, and what signs, up to date with a store.
+/// Keeps the keys of a decoder, and the signing key, in sync with a store.
 pub(crate) struct KeptKeys {
     store: Arc<dyn KeyStore>,
     algorithm: Algorithm,
@@ -36,7 +36,7 @@ pub(crate) struct KeptKeys {
     signing: SigningKeys,
     clock: Arc<dyn Clock>,
     max_staleness: Duration,
-    /// As of when the keys are known.
+    /// The moment as of which the keys are known.
     freshness: Freshness,
     outage: Outage,
     known: Mutex<Known>,
@@ -48,7 +48,7 @@ struct Known {
     signs: Option<KeyId>,
 }
 
-/// What is not told by its id is when it signs.
+/// A key as last listed; its id does not say when it signs.
 #[derive(PartialEq, Eq)]
 struct Listed {
     id: String,
@@ -56,7 +56,7 @@ struct Listed {
     signs_from: Timestamp,
 }
 
-/// The keys as they were at the start, before there is a decoder for them.
+/// The keys at the start, before there is a decoder for them.
 pub(crate) struct FirstKeys {
     pub(crate) signing: SigningKeys,
     pub(crate) set: KeySet,
@@ -67,10 +67,10 @@ pub(crate) struct FirstKeys {
 }
 
 impl FirstKeys {
-    /// Reads the keys of a store; makes one for this algorithm if there is none.
+    /// Reads the keys of a store, and generates one of this algorithm if there is none.
     ///
     /// # Errors
-    /// When the store fails, or when a key that is kept can't be used.
+    /// If the store fails, or a stored key cannot be used.
     pub(crate) async fn read(store: Arc<dyn KeyStore>, algorithm: Algorithm, clock: &dyn Clock) -> Result<Self, Error> {
         let asked_at = clock.moment();
         let kept = keep_one(&*store, algorithm, clock.now()).await?;
@@ -78,7 +78,7 @@ impl FirstKeys {
         Ok(Self { signing, set, kept, store, algorithm, asked_at })
     }
 
-    /// Goes on from there; `decoder` has the set.
+    /// Keeps `decoder`, which has these keys, in sync from here on.
     pub(crate) fn follow(self, decoder: Arc<Decoder>, clock: Arc<dyn Clock>, max_staleness: Duration) -> KeptKeys {
         let freshness = Freshness::never();
         freshness.complete_at(self.asked_at);
@@ -98,15 +98,15 @@ impl FirstKeys {
 }
 
 impl KeptKeys {
-    /// Where they are kept.
+    /// Returns the store of the keys.
     pub(crate) fn store(&self) -> &Arc<dyn KeyStore> {
         &self.store
     }
 
-    /// Returns when this node goes by the keys that there are now, or by later ones.
+    /// Reads the keys. When this returns, this node uses the keys that were in the store at the call, or later ones.
     ///
     /// # Errors
-    /// When they can't be read or used: then it goes by those that it has.
+    /// If the keys cannot be read or used. The node then continues with those that it has.
     pub(crate) async fn refresh(&self) -> Result<(), Error> {
         let mut known = self.known.lock().await;
         let asked_at = self.clock.moment();
@@ -133,12 +133,12 @@ impl KeptKeys {
         Ok(())
     }
 
-    /// Reads them, unless they have been read a moment ago.
+    /// Reads the keys, unless they have just been read.
     async fn look(&self, now: Moment) {
         if self.age(now) < self.max_staleness / READS {
             return;
         }
-        // A store that does not answer must not keep the revocations of another, or of another table, from being read.
+        // An unresponsive store must not block reading the revocations of another store, or of another table.
         let read = timeout(self.max_staleness, self.refresh()).await;
         match read.unwrap_or_else(|_| Err(Error::unavailable("the store does not answer"))) {
             Ok(()) => {
@@ -155,7 +155,7 @@ impl KeptKeys {
         }
     }
 
-    /// How long before `now` they were certainly those of the store.
+    /// Returns how long before `now` the keys were certainly those of the store.
     fn age(&self, now: Moment) -> Duration {
         self.freshness.age(now).unwrap_or(Duration::MAX)
     }
@@ -182,7 +182,7 @@ fn tell_changes(before: &[Listed], after: &[Listed]) {
     }
 }
 
-/// A log that is never fresher than what is known of the keys.
+/// A log that is never fresher than the keys.
 pub(crate) struct WithKeys {
     pub(crate) log: Arc<dyn RevocationLog>,
     pub(crate) keys: Arc<KeptKeys>,
@@ -198,7 +198,7 @@ impl RevocationLog for WithKeys {
         let arrived = self.keys.clock.moment();
         let ((), page) = tokio::join!(biased; self.keys.look(arrived), self.log.read(after, wait));
         let mut page = page?;
-        // Zero if they have been read since: what was removed before the call is not there any more.
+        // Zero if the keys have been read since the call: a key that was removed before it is gone.
         page.age = page.age.max(self.keys.age(arrived));
         Ok(page)
     }

@@ -1,4 +1,4 @@
-//! A log that is complete as of no later than something else allows.
+//! A log whose freshness is limited.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -42,13 +42,13 @@ impl FreshnessLimit {
         self.limit().as_ref().map(|(_, moment)| *moment)
     }
 
-    /// Nothing is left half done when a holder panics.
+    /// A panic leaves no change half done.
     fn limit(&self) -> MutexGuard<'_, Option<(LogId, Moment)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads `log`, and says that it is complete as of `limit` when that is earlier.
+/// A log that counts as complete as of `limit`, if that is earlier.
 pub(crate) struct Limited {
     pub(crate) log: Arc<dyn RevocationLog>,
     pub(crate) limit: FreshnessLimit,
@@ -62,10 +62,10 @@ impl RevocationLog for Limited {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        // As it is before the read is sent: a limit that is raised later says nothing about what the read finds.
+        // Taken before the read is sent: a limit that is raised later says nothing about this read.
         let limit = self.limit.limit().clone();
         let is_limit_of = |log: &LogId| limit.as_ref().is_some_and(|(lineage, _)| lineage == log);
-        // What can't count as complete is not waited for: it is to be read again as soon as it may.
+        // Do not wait for a log that cannot count as complete: read it again as soon as it can.
         let wait = if after.is_none_or(|cursor| is_limit_of(&cursor.log)) { wait } else { Duration::ZERO };
         let asked_at = self.clock.moment();
         let page = self.log.read(after, wait).await?;

@@ -1,4 +1,4 @@
-//! A store as a node with a high-water mark sees it.
+//! The store of a node with a high-water mark.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     token::{KeyStore, StoredKey},
 };
 
-/// A guarded log: whoever reads it is given nothing of a log that went back before that has been acted upon.
+/// A guarded log: after the log went back, a read returns nothing until the guard has handled it.
 pub(crate) struct Watched {
     log: Arc<dyn RevocationLog>,
     guard: Arc<Guard>,
@@ -43,7 +43,7 @@ impl RevocationLog for Watched {
         match self.log.read(after, wait).await {
             Err(Error::RolledBack(_)) => {
                 self.guard.check().await?;
-                // Of the log as it is after that.
+                // Read the log as it is after the reset.
                 self.log.read(after, Duration::ZERO).await
             }
             outcome => outcome,
@@ -59,8 +59,8 @@ impl RevocationLog for Watched {
     }
 }
 
-/// Guarded keys: whoever reads them is given none that was removed before and that a backup has brought back, and the mark is
-/// told of each that goes before anybody else is.
+/// Guarded keys: a read returns no removed key that a backup has brought back, and every removal is recorded in the mark before
+/// the call returns.
 pub(crate) struct WatchedKeys {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) guard: Arc<Guard>,
