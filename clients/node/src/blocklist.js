@@ -71,10 +71,10 @@ const RETRY = 100;
 const MARK_KEPT = 60;
 
 /** The maximum of `maxStaleness`, in milliseconds. */
-const LONGEST_STALENESS = 86_400_000;
+const MAX_STALENESS = 86_400_000;
 
 /** The maximum number of milliseconds by which a cut-off ends ahead of a node's clock. */
-const MOST_AHEAD = 61_000;
+const MAX_CLOCK_LEAD = 61_000;
 
 /**
  * Follows an Adieu node, and checks locally whether a token has been revoked.
@@ -118,8 +118,8 @@ export class Blocklist {
     if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
       throw new TypeError('lifetime: must be a number of milliseconds');
     }
-    if (!Number.isInteger(maxStaleness) || maxStaleness < 50 || maxStaleness > LONGEST_STALENESS) {
-      throw new TypeError(`maxStaleness: must be a whole number of milliseconds between 50 and ${LONGEST_STALENESS}`);
+    if (!Number.isInteger(maxStaleness) || maxStaleness < 50 || maxStaleness > MAX_STALENESS) {
+      throw new TypeError(`maxStaleness: must be a whole number of milliseconds between 50 and ${MAX_STALENESS}`);
     }
     if (whenStale !== 'refuse' && whenStale !== 'accept') throw new TypeError('whenStale: must be "refuse" or "accept"');
     if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new TypeError('issuer: must be a text');
@@ -343,7 +343,7 @@ export class Blocklist {
    */
   async #untilPast(second, timeout = 5000) {
     // No cut-off reaches further, so a longer wait would be due to clock skew.
-    const until = performance.now() + MOST_AHEAD + timeout;
+    const until = performance.now() + MAX_CLOCK_LEAD + timeout;
     for (;;) {
       const left = (second + 1) * 1000 - Date.now();
       if (left <= 0 || this.#connection.isClosed) return;
@@ -387,7 +387,7 @@ export class Blocklist {
       const until = performance.now() + timeout;
       // Half of the time, so that a silent connection leaves time for another. A response with `?wait=everywhere` comes no later than
       // the bound of the node plus a second.
-      const firstByte = everywhere ? (this.#follower.nodeBound ?? LONGEST_STALENESS) + 1000 + timeout : timeout / 2;
+      const firstByte = everywhere ? (this.#follower.nodeBound ?? MAX_STALENESS) + 1000 + timeout : timeout / 2;
       const path = everywhere ? 'revocations?wait=everywhere' : 'revocations';
       /** @type {Revoked} */
       let revoked;

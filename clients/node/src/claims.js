@@ -16,7 +16,7 @@ export function tokenIdOf(token) {
 }
 
 /** No revocation names an id of more bytes. */
-const LONGEST_ID = 512;
+const MAX_ID_BYTES = 512;
 
 /** The end of the year 9999, in seconds. A later time is in milliseconds by mistake. */
 const LATEST = 253_402_300_799;
@@ -33,10 +33,10 @@ export function requireClaims(claims) {
 export function text(value, claim) {
   if (value === undefined) return undefined;
   // A text of so few UTF-16 units cannot exceed the limit in bytes; longer texts are rare, and are measured.
-  if (typeof value === 'string' && value !== '' && (value.length <= LONGEST_ID / 3 || Buffer.byteLength(value) <= LONGEST_ID)) {
+  if (typeof value === 'string' && value !== '' && (value.length <= MAX_ID_BYTES / 3 || Buffer.byteLength(value) <= MAX_ID_BYTES)) {
     return value;
   }
-  throw new InvalidClaimsError(`the claim ${claim} must be a text of 1 to ${LONGEST_ID} bytes`);
+  throw new InvalidClaimsError(`the claim ${claim} must be a text of 1 to ${MAX_ID_BYTES} bytes`);
 }
 
 /**

@@ -17,17 +17,17 @@ import { between } from './freshness.js';
 import { readPage } from './page.js';
 
 /** The delay after a failed read, in milliseconds; doubled up to the maximum. */
-const FIRST_RETRY = 20;
-const SLOWEST_RETRY = 500;
+const MIN_RETRY_DELAY = 20;
+const MAX_RETRY_DELAY = 500;
 
 /** The maximum delay after the node has rejected the client, which only an operator can correct. */
 const REFUSED_RETRY = 5000;
 
 /** The maximum time that a node holds a request, in milliseconds. */
-const LONGEST_WAIT = 30_000;
+const MAX_WAIT = 30_000;
 
 /** How long a response may take beyond its `wait`, in milliseconds: at most, and with no `wait`. */
-const LONGEST_GRACE = 10_000;
+const MAX_GRACE = 10_000;
 
 /**
  * An event, for a log.
@@ -82,17 +82,17 @@ export class Follower {
     this.#settings = settings;
     this.#emit = emit;
     // A quarter of the bound: one read may fail and be repeated before the memory is stale.
-    this.#wait = Math.min(Math.floor(settings.maxStaleness / 4), LONGEST_WAIT);
+    this.#wait = Math.min(Math.floor(settings.maxStaleness / 4), MAX_WAIT);
     this.#grace = this.#shortestGrace;
   }
 
   /** Follows until the connection is closed. */
   async run() {
-    let retry = FIRST_RETRY;
+    let retry = MIN_RETRY_DELAY;
     while (!this.#connection.isClosed) {
       try {
         await this.#catchUp();
-        retry = FIRST_RETRY;
+        retry = MIN_RETRY_DELAY;
         this.#succeeded();
       } catch (error) {
         if (this.#connection.isClosed) break;
@@ -100,7 +100,7 @@ export class Follower {
         this.#failed(failure);
         // With jitter, so that the followers do not all return at once when the node is back.
         await this.#connection.pause((failure.isPermanent ? REFUSED_RETRY : retry) * (0.5 + Math.random() / 2));
-        retry = Math.min(retry * 2, SLOWEST_RETRY);
+        retry = Math.min(retry * 2, MAX_RETRY_DELAY);
       }
     }
     for (const { reject } of this.#waiting) reject(new NodeError('the blocklist has been closed'));
@@ -129,7 +129,7 @@ export class Follower {
     for (;;) {
       if (cursor !== undefined) query.set('after', cursor);
       const asked = this.#freshness.now();
-      const page = await this.#read(query, LONGEST_GRACE);
+      const page = await this.#read(query, MAX_GRACE);
       this.#takeIn(page);
       // A node may answer from slightly old memory, and reports its age. By the time at which that age exceeds the bound, this memory is
       // stale anyway.
@@ -149,7 +149,7 @@ export class Follower {
     const query = new URLSearchParams({ wait: '20' });
     while (performance.now() < until) {
       if (cursor !== undefined) query.set('after', cursor);
-      const page = await this.#read(query, LONGEST_GRACE);
+      const page = await this.#read(query, MAX_GRACE);
       yield* page.entries;
       cursor = page.cursor;
     }
@@ -195,7 +195,7 @@ export class Follower {
       return page;
     } catch (error) {
       // A silent connection is closed while there is time for another. If the network is slow, the timeout grows with each attempt.
-      if (error instanceof TimeoutError) this.#grace = Math.min(this.#grace * 2, LONGEST_GRACE);
+      if (error instanceof TimeoutError) this.#grace = Math.min(this.#grace * 2, MAX_GRACE);
       throw error;
     }
   }

@@ -15,7 +15,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
-PATIENCE = 60.0
+TEST_TIMEOUT = 60.0
 """Longer than any step takes on the slowest machine; only a test that hangs reaches it."""
 
 
@@ -73,7 +73,7 @@ class Server:
         if process is not None:
             process.send_signal(how)
             process.send_signal(signal.SIGCONT)
-            process.wait(PATIENCE)
+            process.wait(TEST_TIMEOUT)
             if process.stdout is not None:
                 with contextlib.suppress(ValueError):
                     process.stdout.close()
@@ -96,7 +96,7 @@ class Server:
             capture_output=True,
             text=True,
             input=stdin,
-            timeout=PATIENCE,
+            timeout=TEST_TIMEOUT,
         )
         return done.stdout
 
@@ -117,7 +117,7 @@ class Server:
         if basic is not None:
             request.add_header("Authorization", f"Basic {basic}")
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            with urllib.request.urlopen(request, timeout=TEST_TIMEOUT) as response:
                 content = response.read()
                 return response.status, json.loads(content) if content else None
         except urllib.error.HTTPError as error:

@@ -11,7 +11,7 @@ from tcp_proxy import Proxy, proxy_to
 from adieu import Blocklist
 from adieu.clock import SECOND, moment
 
-PATIENCE = 60.0
+TEST_TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def follow(request: pytest.FixtureRequest) -> Callable[..., Blocklist]:
         blocklist = Blocklist(url, client.name, client.secret, **options)  # type: ignore[arg-type]
         request.addfinalizer(blocklist.close)
         if ready:
-            blocklist.wait_ready(PATIENCE)
+            blocklist.wait_ready(TEST_TIMEOUT)
         return blocklist
 
     return make
@@ -68,6 +68,6 @@ def new_id() -> str:
 
 def eventually(what: Callable[[], bool]) -> None:
     """Repeats the check until it is true."""
-    give_up_at = moment() + int(PATIENCE * SECOND)
+    give_up_at = moment() + int(TEST_TIMEOUT * SECOND)
     while not what():
         assert moment() < give_up_at, "it never was"

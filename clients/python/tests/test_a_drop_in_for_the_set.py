@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, eventually, new_id
+from conftest import TEST_TIMEOUT, eventually, new_id
 from tcp_proxy import Proxy
 
 from adieu import Blocklist, RefusedError, StaleError, UnavailableError
@@ -112,7 +112,7 @@ def test_add_raises_what_the_node_refuses(server: Server, follow: Follow) -> Non
 def test_wrong_credentials_are_told_at_the_start(server: Server, follow: Follow) -> None:
     blocklist = follow(server.url, Credentials("shop", "wrong"), ready=False)
     with pytest.raises(RefusedError) as refused:
-        blocklist.wait_ready(PATIENCE)
+        blocklist.wait_ready(TEST_TIMEOUT)
     assert refused.value.status == 401
     with pytest.raises(StaleError, match="401"):
         new_id() in blocklist  # noqa: B015
@@ -123,7 +123,7 @@ def test_a_secret_may_be_as_a_file_has_it(
     shared_server: Server, shared_client: Credentials, follow: Follow, as_in_a_file: str
 ) -> None:
     secret = as_in_a_file.format(shared_client.secret)
-    follow(shared_server.url, Credentials(shared_client.name, secret)).wait_ready(PATIENCE)
+    follow(shared_server.url, Credentials(shared_client.name, secret)).wait_ready(TEST_TIMEOUT)
 
 
 def test_a_bound_that_the_node_can_not_keep_is_told_at_the_start(
@@ -131,7 +131,7 @@ def test_a_bound_that_the_node_can_not_keep_is_told_at_the_start(
 ) -> None:
     blocklist = follow(server.url, client, ready=False, max_staleness=2.5)
     with pytest.raises(RefusedError, match="max_staleness") as refused:
-        blocklist.wait_ready(PATIENCE)
+        blocklist.wait_ready(TEST_TIMEOUT)
     assert refused.value.status == 422
 
 
@@ -195,7 +195,7 @@ def test_how_long_a_revocation_is_kept_is_taken_from_exp_or_from_the_lifetime(
     kept = {entry["id"]: entry["lapses_at"] for entry in feed["entries"]}
     assert kept[by_exp] == now + 500 + 120
     assert kept[by_time] == now + 700 + 120
-    assert now + 3600 + 120 <= kept[by_lifetime] <= now + 3600 + 120 + PATIENCE
+    assert now + 3600 + 120 <= kept[by_lifetime] <= now + 3600 + 120 + TEST_TIMEOUT
 
 
 def test_nothing_takes_an_id_out_again() -> None:

@@ -12,7 +12,7 @@ from adieu_server import Credentials
 from conftest import eventually
 
 from adieu import Blocklist, StaleError
-from adieu.node import _MOST_VALUES, MOST_BYTES, MOST_ENTRIES, _values
+from adieu.node import _MAX_VALUES, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, _values
 
 Follow = Callable[..., Blocklist]
 MIB = 1 << 20
@@ -62,8 +62,8 @@ HOSTILE = {
     "small texts": page_of(b'"",' * (15 * MIB // 3) + b'""'),
     "values under one name": page_of(b'{"a":' * 100 + b"1," * (15 * MIB // 2)),
     "a text that never ends": page_of(b'"' + b'\\"' * (15 * MIB // 2)),
-    "too many bytes": page_of(b" " * (MOST_BYTES + 1)),
-    "too many entries": page_of(b",".join([json.dumps(ENTRY).encode()] * (MOST_ENTRIES + 1))),
+    "too many bytes": page_of(b" " * (MAX_PAGE_BYTES + 1)),
+    "too many entries": page_of(b",".join([json.dumps(ENTRY).encode()] * (MAX_PAGE_ENTRIES + 1))),
 }
 
 
@@ -93,7 +93,7 @@ def test_a_feed_that_never_ends_is_not_read_on_and_on(follow: Follow) -> None:
 
 def test_the_largest_page_that_a_node_sends_is_read() -> None:
     # Whatever the ids contain, since any client may choose them.
-    entries = [{**ENTRY, "id": '{"[,\\' * 8}] * MOST_ENTRIES
+    entries = [{**ENTRY, "id": '{"[,\\' * 8}] * MAX_PAGE_ENTRIES
     content = json.dumps({**PAGE, "entries": entries}).encode()
-    assert _MOST_VALUES < len(content) < MOST_BYTES
-    assert _values(content) <= _MOST_VALUES
+    assert _MAX_VALUES < len(content) < MAX_PAGE_BYTES
+    assert _values(content) <= _MAX_VALUES

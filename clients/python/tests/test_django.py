@@ -10,7 +10,7 @@ from typing import Any
 import django_project  # noqa: F401  First: it configures Django.
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, eventually
+from conftest import TEST_TIMEOUT, eventually
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
@@ -31,12 +31,12 @@ def follow_from_django(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     """Makes the project follow the node at a URL."""
 
     def configure(url: str, client: Credentials) -> None:
-        options = {"url": url, "client_id": client.name, "secret": client.secret, "timeout": PATIENCE}
+        options = {"url": url, "client_id": client.name, "secret": client.secret, "timeout": TEST_TIMEOUT}
         monkeypatch.setattr(settings, "ADIEU", options)
         blocklist.cache_clear()
         request.addfinalizer(blocklist.cache_clear)
         request.addfinalizer(blocklist().close)
-        blocklist().wait_ready(PATIENCE)
+        blocklist().wait_ready(TEST_TIMEOUT)
 
     return configure
 
@@ -219,7 +219,7 @@ django.setup()
 import rest_framework_simplejwt.views
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=TEST_TIMEOUT, check=False
     )
     assert done.returncode != 0
     assert "ImproperlyConfigured" in done.stderr

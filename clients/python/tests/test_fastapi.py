@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jwt
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, eventually
+from conftest import TEST_TIMEOUT, eventually
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 from tcp_proxy import Proxy
@@ -27,7 +27,7 @@ def application(request: pytest.FixtureRequest) -> Make:
         blocklist = Blocklist(url, credentials.name, credentials.secret, **options)
         request.addfinalizer(blocklist.close)
         if ready:
-            blocklist.wait_ready(PATIENCE)
+            blocklist.wait_ready(TEST_TIMEOUT)
 
         def decode(token: str) -> Mapping[str, Any]:
             payload: Mapping[str, Any] = jwt.decode(token, KEY, algorithms=["HS256"])
@@ -118,7 +118,7 @@ def test_a_logout_of_a_token_of_the_node_ends_its_session_there(
     def log_out(payload: Annotated[Mapping[str, Any], Depends(NotRevoked(blocklist, decode))]) -> None:
         blocklist.revoke(payload)
 
-    blocklist.wait_ready(PATIENCE)
+    blocklist.wait_ready(TEST_TIMEOUT)
     tokens = server.log_in("jose")
     with TestClient(app) as browser:
         # The node's refresh tokens are for the node alone: every route rejects them.
@@ -189,5 +189,5 @@ def test_what_can_not_be_known_or_done_is_answered_503(client: Credentials, prox
 def test_a_request_right_after_the_start_waits_for_the_first_snapshot(
     shared_server: Server, shared_client: Credentials, application: Make
 ) -> None:
-    client = application(shared_server.url, shared_client, ready=False, start_timeout=PATIENCE)
+    client = application(shared_server.url, shared_client, ready=False, start_timeout=TEST_TIMEOUT)
     assert client.get("/", headers=a_token()).status_code == 200

@@ -7,7 +7,7 @@ from datetime import timedelta
 import jwt
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, eventually, new_id
+from conftest import TEST_TIMEOUT, eventually, new_id
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, get_jwt, jwt_required
@@ -26,9 +26,9 @@ def application(request: pytest.FixtureRequest) -> Make:
     """Creates a small application that follows the node at a URL."""
 
     def make(url: str, credentials: Credentials, *, with_smorest: bool = False) -> FlaskClient:
-        blocklist = Blocklist(url, credentials.name, credentials.secret, timeout=PATIENCE)
+        blocklist = Blocklist(url, credentials.name, credentials.secret, timeout=TEST_TIMEOUT)
         request.addfinalizer(blocklist.close)
-        blocklist.wait_ready(PATIENCE)
+        blocklist.wait_ready(TEST_TIMEOUT)
         app = Flask(__name__)
         app.config.update(
             JWT_SECRET_KEY=KEY,

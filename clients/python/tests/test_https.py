@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, new_id
+from conftest import TEST_TIMEOUT, new_id
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -71,7 +71,7 @@ def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     starting = asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context)
-    listener = asyncio.run_coroutine_threadsafe(starting, loop).result(PATIENCE)
+    listener = asyncio.run_coroutine_threadsafe(starting, loop).result(TEST_TIMEOUT)
 
     async def end() -> None:
         listener.close()
@@ -83,7 +83,7 @@ def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
     try:
         yield f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
-        asyncio.run_coroutine_threadsafe(end(), loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(TEST_TIMEOUT)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -95,7 +95,7 @@ def test_it_follows_over_tls_also_after_a_fork(
     certificate = a_certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))
     with speaking_tls(shared_server.port, certificate) as url:
-        blocklist = follow(url, shared_client, ssl_context=trusting, start_timeout=PATIENCE)
+        blocklist = follow(url, shared_client, ssl_context=trusting, start_timeout=TEST_TIMEOUT)
         jti = new_id()
         blocklist.add(jti)
         assert jti in blocklist

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, new_id
+from conftest import TEST_TIMEOUT, new_id
 from tcp_proxy import Proxy
 
 from adieu import Blocklist, StaleError
@@ -27,7 +27,7 @@ def in_a_child(work: Callable[[], Any]) -> Any:
         status = 1
         try:
             os.close(reading)
-            signal.alarm(int(PATIENCE))
+            signal.alarm(int(TEST_TIMEOUT))
             with os.fdopen(writing, "wb") as pipe:
                 pickle.dump(work(), pipe)
             status = 0
@@ -43,7 +43,7 @@ def in_a_child(work: Callable[[], Any]) -> Any:
 
 
 def test_a_child_follows_by_itself(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
-    blocklist = follow(shared_server.url, shared_client, start_timeout=PATIENCE)
+    blocklist = follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
     known, in_child, in_parent = new_id(), new_id(), new_id()
     blocklist.add(known)
 
@@ -73,7 +73,7 @@ def test_a_child_has_a_follower_of_its_own(shared_server: Server, shared_client:
 def test_a_child_speaks_on_connections_of_its_own(
     shared_server: Server, shared_client: Credentials, follow: Follow
 ) -> None:
-    blocklist = follow(shared_server.url, shared_client, start_timeout=PATIENCE)
+    blocklist = follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
 
     def ports() -> set[int]:
         blocklist.add(new_id())
@@ -119,7 +119,7 @@ def test_a_child_that_prefers_to_accept_knows_what_its_parent_knew(
 def test_a_fork_in_the_middle_of_a_page_leaves_no_lock_behind(
     shared_server: Server, shared_client: Credentials, follow: Follow
 ) -> None:
-    blocklist = follow(shared_server.url, shared_client, start_timeout=PATIENCE)
+    blocklist = follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
     stop = threading.Event()
 
     def keep_adding() -> None:
@@ -143,7 +143,7 @@ def test_a_fork_in_the_middle_of_a_page_leaves_no_lock_behind(
 
 
 def test_grandchildren_too(shared_server: Server, shared_client: Credentials, follow: Follow) -> None:
-    blocklist = follow(shared_server.url, shared_client, start_timeout=PATIENCE)
+    blocklist = follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
     jti = new_id()
 
     def grandchild() -> bool:

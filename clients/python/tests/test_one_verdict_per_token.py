@@ -12,7 +12,7 @@ import django_project  # noqa: F401  First: it configures Django.
 import jwt
 import pytest
 from adieu_server import REPOSITORY, Credentials, Server, running
-from conftest import PATIENCE
+from conftest import TEST_TIMEOUT
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fastapi import Depends, FastAPI
@@ -140,7 +140,7 @@ def follow_as(in_force: InForce, request: pytest.FixtureRequest) -> Callable[...
         # Only tokens without an issuer count as tokens of the blocklist's issuer.
         blocklist = kind(in_force.server.url, in_force.client.name, in_force.client.secret, issuer=issuer)
         request.addfinalizer(blocklist.close)
-        blocklist.wait_ready(PATIENCE)
+        blocklist.wait_ready(TEST_TIMEOUT)
         return blocklist
 
     return make

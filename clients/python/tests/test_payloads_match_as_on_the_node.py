@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, eventually, new_id
+from conftest import TEST_TIMEOUT, eventually, new_id
 
 from adieu import Blocklist, InvalidClaimsError, token_id_of
 
@@ -35,7 +35,7 @@ def a_payload(**claims: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def blocklist(shared_server: Server, shared_client: Credentials, follow: Follow) -> Blocklist:
-    return follow(shared_server.url, shared_client, start_timeout=PATIENCE)
+    return follow(shared_server.url, shared_client, start_timeout=TEST_TIMEOUT)
 
 
 def test_a_logout_on_the_node_ends_its_tokens_here(shared_server: Server, blocklist: Blocklist) -> None:
@@ -256,7 +256,7 @@ def test_what_is_signed_stands_for_a_token_without_jti(
 def test_a_token_that_is_issued_after_a_cut_off_is_good(
     shared_server: Server, shared_client: Credentials, follow: Follow, issuer: str | None
 ) -> None:
-    blocklist = follow(shared_server.url, shared_client, issuer=issuer, timeout=PATIENCE)
+    blocklist = follow(shared_server.url, shared_client, issuer=issuer, timeout=TEST_TIMEOUT)
     for _ in range(3):
         user = new_id()
         blocklist.revoke_subject(user)

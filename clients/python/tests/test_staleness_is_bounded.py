@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import PATIENCE, eventually, new_id
+from conftest import TEST_TIMEOUT, eventually, new_id
 from tcp_proxy import Proxy
 
 from adieu import Blocklist, StaleError
@@ -93,7 +93,7 @@ def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
     elsewhere = follow(server.url, client)
     jti = new_id()
     # From the next request on, the response is late, and the request is not repeated.
-    here._follower._patience = PATIENCE
+    here._follower._read_timeout = TEST_TIMEOUT
     proxy.hold_answers()
     proxy.wait_for_held_answer()
     proxy.release_held_answer()
@@ -154,7 +154,7 @@ def test_before_the_first_snapshot_everything_is_refused(client: Credentials, pr
     with pytest.raises(StaleError, match="not been read yet"):
         here.wait_ready(0.01)
     proxy.mend()
-    here.wait_ready(PATIENCE)
+    here.wait_ready(TEST_TIMEOUT)
     assert not is_stale(here)
 
 
@@ -163,7 +163,7 @@ def test_a_look_up_right_after_the_start_waits_for_the_first_snapshot(
 ) -> None:
     jti = new_id()
     follow(shared_server.url, shared_client).add(jti)
-    here = follow(shared_server.url, shared_client, ready=False, start_timeout=PATIENCE)
+    here = follow(shared_server.url, shared_client, ready=False, start_timeout=TEST_TIMEOUT)
     assert jti in here
     assert here.is_fresh
 
@@ -194,7 +194,7 @@ def test_to_accept_what_is_stale_something_must_be_known(
         with pytest.raises(StaleError, match="not been read yet"):
             blocklist.is_revoked({"jti": new_id(), "exp": 1_900_000_000})
     proxy.mend()
-    nobody_there.wait_ready(PATIENCE)
+    nobody_there.wait_ready(TEST_TIMEOUT)
     proxy.cut()
     eventually(lambda: not nobody_there.is_fresh)
     assert not is_stale(nobody_there)

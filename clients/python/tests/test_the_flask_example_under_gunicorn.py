@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adieu_server import PATIENCE, REPOSITORY, Credentials, Server
+from adieu_server import REPOSITORY, TEST_TIMEOUT, Credentials, Server
 from conftest import eventually
 from unix_socket import UnixConnection
 
@@ -69,7 +69,7 @@ class Gunicorn:
         process, self.process = self.process, None
         if process is not None:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TEST_TIMEOUT)
 
     def ask(self, worker: int, method: str, path: str, token: str | None = None, body: Any = None) -> tuple[int, Any]:
         """Sends a request to this worker: the other one is stopped meanwhile, so that it accepts no connection."""
@@ -136,7 +136,7 @@ def under_gunicorn(
         cwd=application,
         env={**os.environ, **settings},
         check=True,
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
     )
     gunicorn = Gunicorn(folder, application, settings, preload)
     gunicorn.start()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from adieu_server import PATIENCE, Credentials, Server
+from adieu_server import TEST_TIMEOUT, Credentials, Server
 from conftest import eventually, new_id
 from unix_socket import UnixConnection
 
@@ -100,7 +100,7 @@ def under_uwsgi(folder: Path, server: Server, client: Credentials, *options: str
         yield Workers(socket)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
+        process.wait(TEST_TIMEOUT)
 
 
 def takes_connections(path: str) -> bool:

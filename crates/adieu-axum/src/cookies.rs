@@ -224,7 +224,7 @@ impl Cookies {
         for origin in &self.origins {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             if host.is_none_or(|host| host.is_empty() || !host.bytes().all(is_host_byte)) {
-                return wrong(format!("`{}` is no origin, as `https://app.example` is", origin.escape_debug()));
+                return wrong(format!("`{}` is not an origin such as `https://app.example`", origin.escape_debug()));
             }
         }
         Ok(())

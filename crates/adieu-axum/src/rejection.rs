@@ -37,7 +37,7 @@ pub enum RejectionReason {
     #[error("there is no user for the token's subject")]
     UnknownUser,
     /// The credentials of a login are wrong.
-    #[error("the credentials are wrong")]
+    #[error("invalid credentials")]
     WrongCredentials,
     /// The token is valid, but this node does not know the other sessions that it should end.
     #[error("the other sessions of the token's subject are not known here")]

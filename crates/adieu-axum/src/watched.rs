@@ -94,7 +94,7 @@ impl Watched {
             Poll::Pending => Poll::Pending,
             Poll::Ready(_) => {
                 self.answered = None;
-                Poll::Ready(Some(Err(axum::Error::new("the token of the request is no longer good"))))
+                Poll::Ready(Some(Err(axum::Error::new("the token of the request is no longer valid"))))
             }
         }
     }

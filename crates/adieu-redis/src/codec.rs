@@ -52,7 +52,7 @@ pub(super) fn revocation_from_text(text: &str, previous: &mut Option<Issuer>) ->
 
 /// Decodes entries as `XRANGE` returns them: the name of each, and its one field and value.
 pub(super) fn from_stream(entries: Value) -> Result<Vec<(Position, Revocation)>, Error> {
-    let Value::Array(entries) = entries else { return Err(invalid("the log is no stream")) };
+    let Value::Array(entries) = entries else { return Err(invalid("the log is not a stream")) };
     let mut issuer = None;
     entries.iter().map(|entry| from_entry(entry, &mut issuer).ok_or_else(|| invalid("an entry of the log"))).collect()
 }

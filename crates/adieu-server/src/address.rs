@@ -58,7 +58,7 @@ impl TrustedProxies {
             let entry: String = entry.chars().take(64).collect();
             tracing::warn!(
                 %proxy, entry,
-                "a trusted proxy sends X-Forwarded-For with an entry that is no address; who it speaks for counts as the proxy"
+                "a trusted proxy sends X-Forwarded-For with an entry that is not an address; its clients count as the proxy"
             );
         }
     }

@@ -156,7 +156,7 @@ impl Client {
 #[non_exhaustive]
 pub enum ClientError {
     /// No client has this name and secret.
-    #[error("the client's credentials are wrong")]
+    #[error("invalid client credentials")]
     Wrong,
     /// The store could not be read, so the client may exist or not.
     #[error(transparent)]

@@ -38,16 +38,16 @@ pub enum ApiError {
     #[error("{0}")]
     BadRequest(Cow<'static, str>),
     /// The user is unknown or the password wrong; the response does not tell which.
-    #[error("the credentials are wrong")]
+    #[error("invalid credentials")]
     InvalidCredentials,
     /// The caller is authenticated but lacks permission; with a sentence for the client.
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
     /// The caller is authenticated but not an administrator.
-    #[error("the caller is no administrator")]
+    #[error("the caller is not an administrator")]
     AdminOnly,
     /// There is no such client with this secret, or there are no credentials; the response does not tell which.
-    #[error("the client's credentials are wrong")]
+    #[error("invalid client credentials")]
     InvalidClient,
     /// The client is authenticated but lacks this capability.
     #[error("the client may not {0}")]
@@ -77,13 +77,13 @@ pub enum ApiError {
     #[error("the body is not labelled as {0}")]
     UnsupportedMediaType(&'static str),
     /// Fields are missing, unknown or wrong.
-    #[error("fields of the body are wrong")]
+    #[error("invalid fields in the body")]
     Invalid(FieldErrors),
     /// A parameter of a form occurs twice.
-    #[error("the parameter {0} is there twice")]
+    #[error("duplicate parameter {0}")]
     RepeatedParameter(&'static str),
     /// Fields of the query are unknown or wrong.
-    #[error("fields of the query are wrong")]
+    #[error("invalid fields in the query")]
     InvalidQuery(FieldErrors),
     /// Too many failed logins, or too many registrations.
     #[error("too many attempts")]

@@ -104,7 +104,7 @@ impl Fields {
         let (mut rest, mut errors) = (BTreeMap::new(), FieldErrors::default());
         for (name, value) in pairs {
             if rest.insert(name.clone(), Value::String(value)).is_some() {
-                errors.add(name, "The field is there twice.");
+                errors.add(name, "Duplicate field.");
             }
         }
         if errors.is_empty() {
@@ -365,7 +365,7 @@ impl<'de> Visitor<'de> for UnambiguousVisitor {
         let mut fields = serde_json::Map::new();
         while let Some((name, Unambiguous(value))) = map.next_entry()? {
             if fields.insert(name, value).is_some() {
-                return Err(de::Error::custom("a field is there twice"));
+                return Err(de::Error::custom("duplicate field"));
             }
         }
         Ok(Value::Object(fields))

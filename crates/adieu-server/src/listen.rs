@@ -147,7 +147,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             accepted = next => match accepted {
                 Ok((stream, peer)) => {
                     let Some(seated) = room.admit(peer.ip()) else {
-                        tracing::debug!(%peer, "hung up on a client that there is no room for");
+                        tracing::debug!(%peer, "closed a connection: too many connections");
                         continue;
                     };
                     connections.spawn(connection(stream, peer, seated, router.clone(), bounds.clone(), end.clone()));

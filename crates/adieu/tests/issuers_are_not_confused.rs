@@ -496,9 +496,9 @@ async fn what_can_not_be_told_apart_is_refused_when_it_is_built() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(build(vec![Rules::new(issuer("us"))]).await, "the issuer `us` is there twice");
+    assert_eq!(build(vec![Rules::new(issuer("us"))]).await, "duplicate issuer `us`");
     let a = || Rules::new(issuer("a"));
-    assert_eq!(build(vec![a(), a()]).await, "the issuer `a` is there twice");
+    assert_eq!(build(vec![a(), a()]).await, "duplicate issuer `a`");
     let nameless = (0..5).map(|number| Rules::new(issuer(&number.to_string())).accept_missing_issuer()).collect();
     assert!(build(nameless).await.starts_with("no more than 4 issuers may"));
 }

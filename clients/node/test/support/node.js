@@ -18,7 +18,7 @@ const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
 const BINARY = process.env.ADIEU_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug', 'adieu');
 
 /** Longer than any step takes on the slowest machine; only a test that hangs reaches it. */
-const PATIENCE = 60_000;
+const TEST_TIMEOUT = 60_000;
 
 /** The password of all users. */
 const PASSWORD = 'correct horse battery staple';
@@ -218,7 +218,7 @@ export async function startToFollow(t, node, { can, ...options } = {}) {
  * @param {string} what
  */
 export async function eventually(holds, what) {
-  const until = performance.now() + PATIENCE;
+  const until = performance.now() + TEST_TIMEOUT;
   for (;;) {
     /** @type {unknown} */
     let why;

@@ -54,7 +54,7 @@ class Follower:
         # A quarter of the bound: one read may fail and be repeated before the index is stale.
         self._wait_ms = min(self._staleness_ms // 4, _LONGEST_WAIT_MS)
         # After this time without a response, the node or the network counts as unavailable.
-        self._patience = self._wait_ms / 1000 + max(max_staleness, 1.0)
+        self._read_timeout = self._wait_ms / 1000 + max(max_staleness, 1.0)
         self.cursor: str | None = None
         """The position up to which the feed is in the index."""
         self._closed = False
@@ -194,7 +194,7 @@ class Follower:
         wait = self._wait_ms if self._heard else 0
         while True:
             asked_at = moment()
-            page = self._node.read(self._query(wait), self._patience)
+            page = self._node.read(self._query(wait), self._read_timeout)
             if stop.is_set():
                 return
             if not page.complete and page.cursor == self.cursor:

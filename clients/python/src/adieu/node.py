@@ -24,16 +24,16 @@ import encodings.idna  # noqa: F401  isort: skip
 
 from adieu.errors import AdieuError, RefusedError, UnavailableError
 
-MOST_BYTES = 16 * 1024 * 1024
+MAX_PAGE_BYTES = 16 * 1024 * 1024
 """The maximum length of a response. A node sends no longer pages."""
 
-MOST_ENTRIES = 65_536
+MAX_PAGE_ENTRIES = 65_536
 """The maximum number of entries of a page. A node sends no more."""
 
-_MOST_VALUES = 16 * MOST_ENTRIES
+_MAX_VALUES = 16 * MAX_PAGE_ENTRIES
 """The maximum number of values in a response. A value takes many times more memory than its bytes."""
 
-MOST_AT_ONCE = 100
+MAX_REVOCATIONS = 100
 """The number of revocations in one request, well below the maximum of a node."""
 
 _OF_A_BODY = {"Content-Type": "application/json", "Prefer": "wait=0"}
@@ -87,7 +87,7 @@ class Node:
         """Reads a page of the feed. Raises `UnavailableError` or `RefusedError`."""
         answer = self._ask("GET", f"/revocations?{urlencode(query)}", None, timeout)
         try:
-            if len(answer["entries"]) > MOST_ENTRIES:
+            if len(answer["entries"]) > MAX_PAGE_ENTRIES:
                 raise TypeError
             return Page(
                 cursor=_is(str, answer["cursor"]),
@@ -103,8 +103,8 @@ class Node:
 
     def revoke(self, revocations: Sequence[Mapping[str, Any]], timeout: float) -> None:
         """Sends revocations; durable when it returns. Raises `UnavailableError` or `RefusedError`."""
-        for start in range(0, len(revocations), MOST_AT_ONCE):
-            body = json.dumps({"revocations": revocations[start : start + MOST_AT_ONCE]}).encode("ascii")
+        for start in range(0, len(revocations), MAX_REVOCATIONS):
+            body = json.dumps({"revocations": revocations[start : start + MAX_REVOCATIONS]}).encode("ascii")
             self._ask("POST", "/revocations", body, timeout)
 
     def after_fork(self) -> None:
@@ -140,7 +140,7 @@ class Node:
         except (OSError, http.client.HTTPException) as error:
             raise UnavailableError(f"the node can't be reached: {type(error).__name__}") from error
         try:
-            answer = json.loads(content) if _values(content) <= _MOST_VALUES else None
+            answer = json.loads(content) if _values(content) <= _MAX_VALUES else None
         except (ValueError, RecursionError):
             answer = None
         if status != http.client.OK:
@@ -166,8 +166,8 @@ class Node:
         try:
             connection.request(method, self._path + target, body, headers)
             response = connection.getresponse()
-            content = response.read(MOST_BYTES + 1)
-            if len(content) > MOST_BYTES:
+            content = response.read(MAX_PAGE_BYTES + 1)
+            if len(content) > MAX_PAGE_BYTES:
                 raise http.client.HTTPException("the answer is too long")
         except BaseException:
             if response is not None:
@@ -218,11 +218,11 @@ class Node:
 
 def _values(content: bytes) -> int:
     """Returns an upper bound of the number of values in a JSON text, without creating them."""
-    if len(content) <= _MOST_VALUES:
+    if len(content) <= _MAX_VALUES:
         return len(content)
     text = content.replace(rb"\\", b"").replace(rb"\"", b"")
     quotes = text.count(b'"')
-    if quotes > 2 * _MOST_VALUES:
+    if quotes > 2 * _MAX_VALUES:
         return quotes
     # Every second part is inside a string.
     return sum(part.count(b",") + part.count(b"{") + part.count(b"[") for part in text.split(b'"')[::2])

@@ -194,6 +194,6 @@ async fn a_refusal_is_logged_once_with_its_true_cause_and_without_the_token() {
     app.get_with("/access", &pair.refresh).await;
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
-    assert!(log.contains(REJECTION_LOG_TARGET) && log.contains("the token is no access token"), "{log}");
+    assert!(log.contains(REJECTION_LOG_TARGET) && log.contains("expected a token of type `access`"), "{log}");
     assert!(!log.contains(&pair.refresh) && !log.contains(pair.refresh.rsplit('.').next().unwrap()), "{log}");
 }

@@ -136,7 +136,7 @@ pub fn from_json(bytes: &[u8]) -> Result<FeedPage, WireError> {
         max_staleness: Duration::from_millis(read.max_staleness_ms),
         page: Page {
             entries: read.entries,
-            cursor: read.cursor.parse().map_err(|_| WireError::new("the cursor is none"))?,
+            cursor: read.cursor.parse().map_err(|_| WireError::new("invalid cursor"))?,
             complete: read.complete,
             from_start: read.from_start,
             age: Duration::from_millis(read.age_ms),

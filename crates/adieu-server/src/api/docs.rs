@@ -171,20 +171,20 @@ answers! {
         "not JSON" => {"code": 400, "errors": {"json": ["Invalid JSON body."]}, "message": "EOF while parsing an object at line 1 column 1", "status": "Bad Request"},
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
-    BadForm "400" "OAuthErrorBody" "The request makes no sense: a parameter is missing or there twice, the body is no form, or there is more than one Authorization header." [] {
+    BadForm "400" "OAuthErrorBody" "The request is invalid: a parameter is missing or repeated, the body is not a form, or there is more than one Authorization header." [] {
         "missing" => {"error": "invalid_request", "error_description": "The parameter token is missing."},
     }
     TwoTokens "400" "ErrorBody" "There is more than one Authorization header, or the query can't be read." ["WWW-Authenticate"] {
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
-    Refusals "401" "RefusalBody" "The token is refused, or there is none." ["WWW-Authenticate"] {
+    Refusals "401" "RefusalBody" "The token is missing or rejected." ["WWW-Authenticate"] {
         "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
         "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
         "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
         "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
     }
-    FreshRefusals "401" "RefusalBody" "The token is refused, or there is none, or it would have to be fresh." ["WWW-Authenticate"] {
+    FreshRefusals "401" "RefusalBody" "The token is missing, rejected or not fresh." ["WWW-Authenticate"] {
         "not fresh" => {"description": "The token is not fresh.", "error": "fresh_token_required"},
         "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
@@ -211,7 +211,7 @@ answers! {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
     }
-    RefusedRevokers "401" "RefusalBody" "The token is refused, or there is none; or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
+    RefusedRevokers "401" "RefusalBody" "The token is missing or rejected, or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
         "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
         "expired" => {"message": "The token has expired.", "error": "token_expired"},
         "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
@@ -229,7 +229,7 @@ answers! {
     RegistrationClosed "403" "ErrorBody" "Strangers may not register." [] {
         "closed" => {"code": 403, "message": "Registration is closed.", "status": "Forbidden"},
     }
-    NotFound "404" "ErrorBody" "There is none, or none that the caller may know of." [] {
+    NotFound "404" "ErrorBody" "Not found, or not visible to the caller." [] {
         "not found" => {"code": 404, "status": "Not Found"},
     }
     NameTaken "409" "ErrorBody" "The name is taken." [] {

@@ -178,7 +178,7 @@ impl From<ApiError> for OAuthError {
             ApiError::Refused(_) => Self::Request("Send one Authorization header only.".into()),
             ApiError::BadRequest(message) => Self::Request(message),
             ApiError::UnsupportedMediaType(label) => Self::Request(format!("Send the body as {label}.").into()),
-            ApiError::RepeatedParameter(name) => Self::Request(format!("The parameter {name} is there twice.").into()),
+            ApiError::RepeatedParameter(name) => Self::Request(format!("Duplicate parameter {name}.").into()),
             other => Self::Other(other),
         }
     }

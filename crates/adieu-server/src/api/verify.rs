@@ -145,7 +145,7 @@ impl Wanted {
                     if text.is_empty() {
                         errors.add(name, "Shorter than minimum length 1.");
                     } else if wanted.is_some() {
-                        errors.add(name, "The field is there twice.");
+                        errors.add(name, "Duplicate field.");
                     } else {
                         *wanted = Some(text);
                     }

@@ -30,7 +30,7 @@ use super::{
 /// passes before the next entries are shown. A few followers receive entries immediately; thousands, as often as the
 /// machine can answer them.
 const PACE: Duration = Duration::from_micros(60);
-const SLOWEST_PACE: Duration = Duration::from_millis(250);
+const MAX_PACE: Duration = Duration::from_millis(250);
 
 /// How many pages are read at the same time for followers that are behind the tail.
 const READERS: usize = 32;
@@ -395,7 +395,7 @@ impl Shared {
                         // load.
                         followers = self.waiting.load(Ordering::Relaxed).max(followers * 3 / 4);
                         let pace = PACE.saturating_mul(u32::try_from(followers).unwrap_or(u32::MAX));
-                        due = Instant::now() + pace.min(SLOWEST_PACE);
+                        due = Instant::now() + pace.min(MAX_PACE);
                         self.shown.send_replace(());
                     }
                     if is_early {

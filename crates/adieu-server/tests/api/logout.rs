@@ -42,7 +42,7 @@ async fn a_scope_that_is_none_ends_nothing() {
     );
     assert_snapshot!(
         log_out("scope=all&scope=this").await,
-        @r#"422 {"code":422,"errors":{"query":{"scope":["The field is there twice."]}},"status":"Unprocessable Entity"}"#
+        @r#"422 {"code":422,"errors":{"query":{"scope":["Duplicate field."]}},"status":"Unprocessable Entity"}"#
     );
     log_out("scope=%ff").await.is(422);
     app.verify(&tokens.access).await.is(204);

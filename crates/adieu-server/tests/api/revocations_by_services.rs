@@ -269,7 +269,7 @@ async fn a_field_that_is_there_twice_is_refused_at_any_depth() {
     let service = Service::start().await;
     let text = r#"{"revocations":[{"token_id":"a","token_id":"b"}]}"#;
     let answer = service.app.post("/revocations").by(&service.client).text(text).send().await;
-    assert_snapshot!(answer, @r#"400 {"code":400,"errors":{"json":["Invalid JSON body."]},"message":"a field is there twice at line 1 column 47","status":"Bad Request"}"#);
+    assert_snapshot!(answer, @r#"400 {"code":400,"errors":{"json":["Invalid JSON body."]},"message":"duplicate field at line 1 column 47","status":"Bad Request"}"#);
 }
 
 #[tokio::test]

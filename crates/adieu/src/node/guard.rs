@@ -163,7 +163,7 @@ impl Guard {
                 ),
                 None => tracing::info!(
                     target: LOG_TARGET, file = %self.high_water.path().display(),
-                    "there is no high-water mark yet; it begins here"
+                    "no high-water mark yet; it starts at the current position"
                 ),
                 _ => {}
             }

@@ -46,7 +46,7 @@ pub enum TokenError {
     #[error("the token's claim `{0}` is invalid")]
     InvalidClaim(&'static str),
     /// A refresh token where an access token is needed, or the other way round.
-    #[error("the token is no {expected} token")]
+    #[error("expected a token of type `{expected}`")]
     WrongTokenType {
         /// The type that is required.
         expected: TokenType,

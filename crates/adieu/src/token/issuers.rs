@@ -37,7 +37,7 @@ impl Issuers {
     pub(super) fn add(&mut self, other: Arc<Decoder>) -> Result<(), Error> {
         let issuer = other.rules().issuer();
         if self.all().any(|known| known.rules().issuer() == issuer) {
-            return Err(Error::setting("issuer", format!("the issuer `{issuer}` is there twice")));
+            return Err(Error::setting("issuer", format!("duplicate issuer `{issuer}`")));
         }
         self.others.push(other);
         if self.nameless().count() > MAX_NAMELESS {

@@ -96,7 +96,7 @@ fn to_time(seconds: Option<u64>) -> Result<Timestamp, WireError> {
 }
 
 fn ends_early() -> WireError {
-    WireError::new("it ends early")
+    WireError::new("unexpected end of input")
 }
 
 pub(super) fn bad_id(error: IdError) -> WireError {

@@ -58,7 +58,7 @@ pub(super) enum LineError {
     NotJson(usize),
     #[error("a quotation mark is not closed; a value must not contain a line break")]
     Quote,
-    #[error("not as many values ({found}) as columns ({expected})")]
+    #[error("expected {expected} values, found {found}")]
     Columns { found: usize, expected: usize },
     #[error("no {0}")]
     Missing(&'static str),
@@ -89,7 +89,7 @@ pub(super) struct Lines<R> {
 pub(super) enum InputError {
     #[error("cannot read the input")]
     Unreadable(#[from] io::Error),
-    #[error("the line with the names of the columns can't be used: {0}")]
+    #[error("invalid header line: {0}")]
     Header(LineError),
 }
 

@@ -38,7 +38,7 @@ pub enum Algorithm {
 
 /// A text that names no [`Algorithm`]. Names are case-sensitive (RFC 7515 §4.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no known signature algorithm; names are case-sensitive, and `none` is none")]
+#[error("unknown signature algorithm; names are case-sensitive, and `none` is not accepted")]
 pub struct UnknownAlgorithm;
 
 impl Algorithm {
