@@ -38,7 +38,7 @@ pub use keys::{delete_lapsed_keys, retained_until};
 pub use logout::{LoggedOut, Scope};
 pub use mint::TokenPair;
 pub use options::TokenOptions;
-pub use refresh::RefreshToken;
+pub use refresh::{RefreshToken, VerifiedToken};
 pub use revoke::{RevocationRequest, RevocationTarget};
 pub use settings::SessionSettings;
 pub use store::{

@@ -88,8 +88,10 @@ async fn rows_that_were_removed_leave_room_for_others() {
         sizes.push(found);
     }
     println!("took {:?}; {LIVE} sessions live", started.elapsed());
-    for (first, last) in sizes[0].into_iter().zip(sizes[sizes.len() - 1]) {
-        let bound = if asked_for.is_some() { first * 3 } else { first * 3 / 2 };
-        assert!(last <= bound, "from {first} to {last} KiB");
+    // The largest size that any wave left, and not that of the last one, which autovacuum may just have looked at.
+    let largest = sizes.iter().copied().reduce(|[a, b], [c, d]| [a.max(c), b.max(d)]).unwrap();
+    for (first, largest) in sizes[0].into_iter().zip(largest) {
+        let bound = if asked_for.is_some() { first * 6 } else { first * 3 / 2 };
+        assert!(largest <= bound, "from {first} to {largest} KiB");
     }
 }

@@ -1,7 +1,9 @@
 //! Token introspection (RFC 7662), for services that cannot verify tokens themselves.
 
+use std::sync::Arc;
+
 use adieu::{
-    session::{RefreshToken, Rotated},
+    session::{RefreshToken, Rotated, VerifiedToken},
     token::{Claims, TokenError, TokenType},
 };
 use adieu_axum::REJECTION_LOG_TARGET;
@@ -53,12 +55,10 @@ pub(super) async fn introspect(
     Introspector { client, token }: Introspector,
 ) -> Result<Json<Value>, OAuthError> {
     let sessions = &api.node.sessions;
-    let judged = match sessions.verifier().verify(&token) {
-        Err(TokenError::WrongTokenType { expected: TokenType::Access }) => match sessions.inspect(&token) {
-            Ok(token) => judge(&api, &token).await?.map(|()| token.claims().clone()),
-            Err(refusal) => Err(refusal),
-        },
-        verified => verified,
+    let judged = match sessions.verify_any(&token) {
+        Ok(VerifiedToken::Access(claims)) => Ok(claims),
+        Ok(VerifiedToken::Refresh(token)) => judge(&api, &token).await?.map(|()| Arc::clone(token.claims())),
+        Err(error) => Err(error),
     };
     match judged {
         Ok(claims) => {

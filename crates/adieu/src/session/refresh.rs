@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, SessionId, Subject, TokenId,
-    token::{Claims, Fresh, TokenError},
+    token::{Claims, Fresh, TokenError, TokenType},
 };
 
 /// The number of sessions read at once in a search.
@@ -37,6 +37,15 @@ impl RefreshToken {
     }
 }
 
+/// A verified token of either type; see [`Sessions::verify_any`].
+#[derive(Debug, Clone)]
+pub enum VerifiedToken {
+    /// The claims of a valid access token.
+    Access(Arc<Claims>),
+    /// A refresh token that is valid as far as that can be known without its session.
+    Refresh(RefreshToken),
+}
+
 impl Sessions {
     /// Verifies a refresh token without using it. The store is not read.
     ///
@@ -44,6 +53,18 @@ impl Sessions {
     /// The [`TokenError`] if the token is rejected, or is not a refresh token of a session.
     pub fn inspect(&self, token: &str) -> Result<RefreshToken, TokenError> {
         self.verifier.verify_refresh(token).map(RefreshToken)
+    }
+
+    /// Verifies a token of either type, without using a refresh token.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`](crate::token::Verifier::verify) and [`inspect`](Self::inspect).
+    pub fn verify_any(&self, token: &str) -> Result<VerifiedToken, TokenError> {
+        let claims = self.verifier.verify_any(token)?;
+        Ok(match claims.token_type {
+            TokenType::Access => VerifiedToken::Access(claims),
+            TokenType::Refresh => VerifiedToken::Refresh(RefreshToken(claims)),
+        })
     }
 
     /// Rotates a refresh token: returns its successor, and an access token that is not fresh.

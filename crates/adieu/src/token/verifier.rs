@@ -99,6 +99,17 @@ impl Verifier {
         self.judge(self.unless_stale(decoded, complete_at)?.into(), TokenType::Refresh, complete_at)
     }
 
+    /// Verifies a token of either type, decoding it once; a refresh token as far as that can be done without its session.
+    pub(crate) fn verify_any(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        let complete_at = self.freshness.last_complete();
+        let decoded = self.issuers.decode_shared(token, self.clock.now());
+        let claims = self.unless_stale(decoded, complete_at)?;
+        // A refresh token of another issuer is for that issuer to exchange.
+        let is_own = claims.issuer == *self.issuers.own().rules().issuer();
+        let expected = if is_own { claims.token_type } else { TokenType::Access };
+        self.judge(claims, expected, complete_at)
+    }
+
     /// Verifies a token of either type at any time of its life: whoever can show one may end its session. A stale index
     /// does not matter, since the store decides.
     pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use adieu::{
     SessionId,
     revocation::RevokedBy,
-    session::{RefreshToken, Rotated},
+    session::{RefreshToken, Rotated, VerifiedToken},
     time::Timestamp,
     token::{
-        TokenError, TokenType,
+        TokenError,
         dangerous::{unverified_claims, unverified_header},
     },
 };
@@ -77,12 +77,10 @@ pub(super) async fn run(token: &str, settings: &Settings, mut output: Output) ->
 async fn judge(token: &str, node: &Node) -> anyhow::Result<Findings> {
     let sessions = &node.sessions;
     // Each type of token is verified as the server verifies it.
-    let (outcome, refresh) = match sessions.verifier().verify(token) {
-        Err(TokenError::WrongTokenType { expected: TokenType::Access }) => {
-            let refresh = sessions.inspect(token);
-            (refresh.as_ref().map(drop).map_err(Clone::clone), refresh.ok())
-        }
-        other => (other.map(drop), None),
+    let (outcome, refresh) = match sessions.verify_any(token) {
+        Ok(VerifiedToken::Access(_)) => (Ok(()), None),
+        Ok(VerifiedToken::Refresh(refresh)) => (Ok(()), Some(refresh)),
+        Err(error) => (Err(error), None),
     };
     let signature = signature(&outcome);
     let [header, claims] = [unverified_header(token).ok(), unverified_claims(token).ok()];
