@@ -159,7 +159,7 @@ pub(crate) struct TrustedTime {
 impl TrustedTime {
     /// How far the wall clock may get ahead of the steady clock between two readings.
     const SLACK: Duration = Duration::from_secs(60);
-    /// How long a doubted wall clock has to stay ahead before it is trusted.
+    /// How long the wall clock is not trusted after a jump. A jump back starts the time again.
     pub(crate) const LASTING: Duration = Duration::from_secs(10 * 60);
 
     pub(crate) fn start(clock: &dyn Clock) -> Self {

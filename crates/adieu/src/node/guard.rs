@@ -198,7 +198,7 @@ impl Guard {
              they are in the store now: look for those that were disabled or removed since, and for passwords and secrets that were \
              changed. Then say so: `adieu log accept-restore`"
         );
-        // The operator has just been told.
+        // The lines above have just reported it.
         self.high_water.note_restored(Some(now));
         tracing::error!(
             target: AUDIT_LOG_TARGET, event = "backup_put_back", noticed_at = now.as_unix(),
