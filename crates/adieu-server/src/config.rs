@@ -50,20 +50,20 @@ pub struct Settings {
     #[config(env = "ADIEU_LISTEN", default = "127.0.0.1:8080", deserialize_with = text)]
     pub listen: SocketAddr,
 
-    /// The address and port to serve `GET /metrics` on, for Prometheus. Not set: nowhere. An address of its own, because what
-    /// it tells is not for clients, and because it answers also when they have used up all connections. Whoever reaches it
-    /// can read it: leave it on an address that only the monitoring reaches, such as "127.0.0.1:9464".
+    /// The address and port to serve `GET /metrics` on, for Prometheus. Not set: nowhere. The address is separate, because the
+    /// metrics are not for clients, and so that they can be read when clients have used up all connections. There is no
+    /// authentication: use an address that only the monitoring reaches, such as "127.0.0.1:9464".
     #[config(env = "ADIEU_METRICS_LISTEN", deserialize_with = text)]
     pub metrics_listen: Option<SocketAddr>,
 
-    /// The folder that holds the store, when that is a file. It is made when it does not exist.
+    /// The folder of the store, if the store is a file. It is created if it does not exist.
     #[config(env = "ADIEU_DATA", default = "./adieu-data", deserialize_with = text)]
     pub data: PathBuf,
 
-    /// The file that remembers, outside of the store, how far the log of revocations has been, so that a backup which is put
-    /// back is noticed: then every token from before is refused. Not set: beside the data folder, as `adieu-data.high-water`;
-    /// `high-water` in the folder where there can be none beside it. Keep it out of what is backed up and put back, or name
-    /// another place: put back together with the store, it proves nothing. Each server of several has its own.
+    /// The file of the high-water mark: it records, outside of the store, the end of the revocation log. A restored backup is
+    /// detected by it, and every token from before is rejected. Not set: `adieu-data.high-water` beside the data folder, or
+    /// `high-water` in the folder if no file can be beside it. Exclude it from backups of the store: a mark that is restored
+    /// together with the store detects nothing. Each of several servers has its own.
     #[config(env = "ADIEU_HIGH_WATER", deserialize_with = text)]
     pub high_water: Option<PathBuf>,
 
@@ -96,22 +96,23 @@ pub struct Settings {
     /// a table, `[[trusted_issuer]]`, or here one in braces; its key comes from `secret_file` (HMAC; as long as its hash),
     /// `pem_file` (a public key) or `jwks_url`. For an application with Flask-JWT-Extended:
     /// `[{ name = "shop", secret_file = "/etc/adieu/shop.secret", accept_generic_type = true, accept_missing_issuer = true }]`.
-    /// There are also `algorithm`, `key_id`, `audience`, `longest_lifetime` ("31d"; what lives longer is refused),
-    /// `clock_skew` ("3s"; how far its clock may be ahead: so much longer takes a call that ends everything of somebody), `claims` (those that are believed beside who somebody is: none),
+    /// There are also `algorithm`, `key_id`, `audience`, `longest_lifetime` ("31d"; a token that lives longer is rejected),
+    /// `clock_skew` ("3s"; how far its clock may be ahead; a revocation of all tokens of a subject takes that much longer),
+    /// `claims` (the claims that are trusted beside those that identify the subject; none by default),
     /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`.
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
 
-    /// How many access tokens are remembered, with their claims, whose signature was found good, so that it is checked
-    /// once. Whether one has been revoked is asked every time. At most 1 KiB is kept of each on average.
+    /// The number of access tokens whose verified signature and claims are cached, so that a signature is verified once.
+    /// Revocation is checked on every request. The cache takes at most 1 KiB a token on average.
     #[config(env = "ADIEU_TOKEN_CACHE", default = "16384", deserialize_with = text)]
     pub token_cache: NonZeroUsize,
 
-    /// How long an access token lives.
+    /// The lifetime of an access token.
     #[config(env = "ADIEU_ACCESS_LIFETIME", default = "15m", deserialize_with = text)]
     pub access_lifetime: Duration,
 
-    /// How long a session may be left alone: a refresh token lives this long, and each refresh begins anew.
+    /// The lifetime of a refresh token: a session that is not refreshed for this long ends.
     #[config(env = "ADIEU_REFRESH_LIFETIME", default = "30d", deserialize_with = text)]
     pub refresh_lifetime: Duration,
 
@@ -241,13 +242,13 @@ pub struct Settings {
     #[config(env = "ADIEU_LOG_FORMAT", default = "text", deserialize_with = text)]
     pub log_format: LogFormat,
 
-    /// What is logged at least: "error", "warn", "info", "debug" or "trace".
+    /// The minimum level of log messages: "error", "warn", "info", "debug" or "trace".
     #[config(env = "ADIEU_LOG_LEVEL", default = "info", deserialize_with = text)]
     pub log_level: tracing::Level,
 
-    /// The file that what an auditor wants to know is appended to, beside the log, an object a line; also what is done with
-    /// the command line, which is in no log. Not set: none. Servers and commands on one machine may share it; to rotate it,
-    /// rename it. A command that would change something fails when it can't be opened; a server logs that and goes on.
+    /// The file to append audit events to, one JSON object a line, in addition to the log; also those of the command line,
+    /// which are in no log. Not set: none. Servers and commands on one machine may share the file; to rotate it, rename it.
+    /// A command that would change something fails if the file cannot be opened; a server logs the error and continues.
     #[config(env = "ADIEU_AUDIT_LOG", deserialize_with = text)]
     pub audit_log: Option<PathBuf>,
 }

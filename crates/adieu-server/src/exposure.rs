@@ -87,7 +87,7 @@ fn readable_files(settings: &Settings) -> Vec<String> {
         let name = file.display().to_string();
         if file.is_symlink() {
             found.push(format!(
-                "{name} is a symbolic link; whoever can change what it leads to can change the store, or what notices an \
+                "{name} is a symbolic link; a user who can change its target can change the store, or the mark that detects an \
                  older one"
             ));
         }

@@ -30,7 +30,7 @@ impl Index {
         File::open(path(database)).map(|file| Self(ManuallyDrop::new(file)))
     }
 
-    /// Whether a checkpoint has begun and is not counted: it goes on, or whoever made it has ended in the midst of it.
+    /// Returns whether a checkpoint has begun and is not counted: it is running, or its process ended before it did.
     pub(super) fn has_begun_checkpoint(&self) -> io::Result<bool> {
         let number = |place| {
             let (mut file, mut bytes) = (&*self.0, [0; 4]);

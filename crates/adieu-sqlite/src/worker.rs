@@ -33,8 +33,8 @@ const BATCH: usize = 1_024;
 /// How long a commit is put off at most for callers that are expected, and no longer than the last one took.
 const BATCH_WINDOW: Duration = Duration::from_micros(100);
 
-/// Held while a connection is closed. The last to close takes in the write-ahead log and removes it; of two that close at the
-/// same moment neither finds itself the last, and it would stay.
+/// Held while a connection is closed. The last connection to close checkpoints the write-ahead log and removes it; of two that
+/// close at the same moment neither would find itself the last, and the log would stay.
 static CLOSING: Mutex<()> = Mutex::new(());
 
 /// How many threads have a connection, or are about to.
@@ -58,11 +58,11 @@ impl Drop for Running {
     }
 }
 
-/// Waits until all files are closed whose [`Sqlite`](super::Sqlite) was dropped before: their threads outlive it by a moment. A process
-/// that ends before leaves an empty write-ahead log, or one that the next start takes in. Gives up after the patience, with `false`.
-pub fn wait_until_closed(patience: Duration) -> bool {
+/// Waits until the files of every dropped [`Sqlite`](super::Sqlite) are closed: their threads outlive it by a moment. A process that
+/// exits earlier leaves an empty write-ahead log, or one that the next start recovers. Returns `false` after the timeout.
+pub fn wait_until_closed(timeout: Duration) -> bool {
     let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let waited = HAS_ENDED.wait_timeout_while(running, patience, |running| *running > 0);
+    let waited = HAS_ENDED.wait_timeout_while(running, timeout, |running| *running > 0);
     let (_running, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
     !outcome.timed_out()
 }
@@ -71,16 +71,16 @@ pub fn wait_until_closed(patience: Duration) -> bool {
 pub(super) enum Mode {
     /// Operations that are queued together run in one transaction, in which the log is held against the mark.
     GroupCommit(Witness),
-    /// Each operation by itself. When the file has been found sound by the time that the thread ends, closing it may
-    /// take in the write-ahead log.
+    /// Each operation runs alone. If the file has been found sound when the thread ends, closing it may checkpoint the
+    /// write-ahead log.
     Read(Arc<AtomicBool>),
 }
 
-/// Something to be done on a connection, and somebody who waits for it.
+/// An operation on a connection, and the caller that waits for its result.
 trait Job: Send {
-    /// Does it; may be called again after a rollback.
+    /// Runs the operation; may be called again after a rollback.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
-    /// Tells whoever waits.
+    /// Sends the result to the caller.
     fn answer(self: Box<Self>, outcome: Result<(), Error>);
 }
 
@@ -184,7 +184,7 @@ fn may_checkpoint(connection: &Connection, file: &File) -> bool {
     file.check_writable().is_ok() && WriteAheadLog::check_all(file.path(), connection).is_ok()
 }
 
-/// What the thread that writes has at hand.
+/// The state of the writing thread.
 struct Writer<'t> {
     connection: &'t Connection,
     file: &'t File,
@@ -193,10 +193,10 @@ struct Writer<'t> {
 }
 
 fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
-    // The only thread of its queue: nobody else wants the lock.
+    // The only thread of its queue, so no other one wants the lock.
     let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let mut writer = Writer { connection, file, witness, log: WriteAheadLog::of(file.path()) };
-    // SQLite takes what was left there for a checkpoint that was begun, which would excuse whoever overwrites the file.
+    // A log left from before counts as a checkpoint that was begun, which would hide that another program overwrites the file.
     if may_checkpoint(connection, file) {
         let _ = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
     }
@@ -214,8 +214,8 @@ fn write(connection: &Connection, file: &File, jobs: &Jobs, witness: &Witness) {
     }
 }
 
-/// The next operation, when there is one; nothing once the queue is closed. Whoever was just answered mostly comes back at once:
-/// to sleep and to be woken takes longer than that, so a moment is spent on looking.
+/// Returns the next operation, or `None` once the queue is closed. A caller that was just answered mostly returns at once, sooner than
+/// a thread sleeps and wakes, so this polls for a moment first.
 fn next(jobs: &Receiver<Box<dyn Job>>, patience: Duration) -> Option<Box<dyn Job>> {
     let started = Instant::now();
     loop {
@@ -269,7 +269,7 @@ fn all_or_none(writer: &mut Writer<'_>, batch: &mut [Box<dyn Job>]) -> Result<()
     transaction(writer, || batch.iter_mut().try_for_each(|job| run(&mut **job, connection).map_err(Failure::OfOne)))
 }
 
-/// The way when one has failed: each in a savepoint of its own, so that what fails is undone and the rest stays.
+/// Runs a batch again after an operation has failed: each in its own savepoint, so that only the failed ones are rolled back.
 fn each_for_itself(writer: &mut Writer<'_>, batch: &mut [Box<dyn Job>]) -> Vec<Result<(), Error>> {
     let connection = writer.connection;
     let mut outcomes = Vec::with_capacity(batch.len());
@@ -295,8 +295,8 @@ fn each_for_itself(writer: &mut Writer<'_>, batch: &mut [Box<dyn Job>]) -> Vec<R
     }
 }
 
-/// When something was appended, the log is held against the mark before the commit: what is new is at its end, and leaves everything
-/// before it as it was. That the log was empty before is seen only before.
+/// Runs a transaction. If it appends, the log is compared with the mark before the commit: new entries are at its end, and leave
+/// everything before them unchanged. Whether the log was empty can only be seen before the transaction.
 fn transaction(writer: &mut Writer<'_>, body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let Writer { connection, file, witness, log: write_ahead } = writer;
     let run = || {
@@ -314,7 +314,7 @@ fn transaction(writer: &mut Writer<'_>, body: impl FnOnce() -> Result<(), Failur
         let found = match &mark {
             Some(mark) if ask(|| rows::head(connection))? > before => {
                 let found = ask(|| rows::state(connection, mark.anchor()))?;
-                // With the same identity, this is no log that begins anew.
+                // With the same identity, this is not a log that was reset.
                 let was_empty = emptied.is_some_and(|log| log == found.log.as_str());
                 let head = if was_empty { before } else { found.head };
                 witness.hold(mark, &LogState { head, ..found.clone() }).map_err(Failure::OfAll)?;
@@ -341,7 +341,7 @@ fn transaction(writer: &mut Writer<'_>, body: impl FnOnce() -> Result<(), Failur
         Err(Unacknowledged::Lost(error)) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "what is written is not durable any more; nothing is answered until the next start"
+                "writes are not durable any more; every write fails until the next start"
             );
             file.lose(error.clone());
             return Err(Failure::OfAll(error));
@@ -366,7 +366,7 @@ fn execute(connection: &Connection, statement: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::OfAll(Error::unavailable(error)))
 }
 
-/// An operation that panics has failed; the thread, and whoever else waits for it, goes on.
+/// Runs an operation. One that panics has failed; the thread and its other callers continue.
 fn run(job: &mut dyn Job, connection: &Connection) -> Result<(), Error> {
     // What a broken off operation leaves in the connection is rolled back; what it leaves in itself is never looked at.
     panic::catch_unwind(AssertUnwindSafe(|| job.run(connection)))

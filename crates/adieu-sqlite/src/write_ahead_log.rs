@@ -1,11 +1,11 @@
-//! Checks that what was committed would be found by the next start.
+//! Checks that the next start would find every commit.
 //!
 //! SQLite does not look at the write-ahead log again once it is open. Where another program has truncated it or written into it, commits
 //! succeed and are lost: recovery stops at the first frame whose checksum does not continue those before it. So after each commit, and
 //! before it is acknowledged, the log is looked at from where it was read last: its length, its header, and the salts of each frame
 //! (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>). When something has changed it since the last commit, it is read as recovery
-//! would, with the chain of checksums; and from its beginning when nobody else has committed. The database file is written to by checkpoints alone: where it has changed and none was begun, nothing is
-//! acknowledged either.
+//! would, with the chain of checksums; and from its beginning if no other process has committed. Only checkpoints write to the database
+//! file: if it has changed without one, nothing is acknowledged either.
 //!
 //! Other processes may append to the log, move it into the file, restart it and truncate it, as SQLite does, at any time.
 
@@ -39,7 +39,7 @@ const MAGIC: u32 = 0x377f_0682;
 const MAX_ATTEMPTS: u32 = 100;
 const RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// Two numbers in the header that are repeated in each frame; others when the log begins anew.
+/// Two numbers in the header that are repeated in each frame; they change when the log is restarted.
 type Salts = (u32, u32);
 
 /// The write-ahead log of one database, as the connection that writes to it has last seen it.
@@ -95,12 +95,12 @@ impl WriteAheadLog {
         }
     }
 
-    /// To be called when a transaction has begun to write, and so nobody else does.
+    /// Must be called when a transaction has begun to write, so that no other process does.
     pub(super) fn begin_commit(&mut self) {
         self.was_changed |= self.take_changes();
     }
 
-    /// Makes sure that what was committed would be found. To be called after each commit.
+    /// Checks that the next start would find the last commit. Must be called after each commit.
     ///
     /// # Errors
     /// When the log was truncated or overwritten, or the database file was, or that is not known.
@@ -179,7 +179,7 @@ impl WriteAheadLog {
             Some(_) if !self.was_changed => header.skim_frames(file, start, counts.frames)?,
             _ => header.read_frames(file, start, counts.frames)?,
         };
-        // Whether nobody but this connection has written, neither to the log nor to the database file.
+        // Whether only this connection has written, to the log and to the database file.
         let is_alone = commits <= 1
             && match (last, self.seen) {
                 (Some(seen), _) => seen.counts.checkpointed == counts.checkpointed,

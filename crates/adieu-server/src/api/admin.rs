@@ -118,10 +118,10 @@ pub(super) async fn end_sessions_of_user(
     Ok(Json(SessionsEnded { message: "Sessions ended.", sessions_ended, everywhere }))
 }
 
-/// Lists everybody's sessions, or one user's.
+/// Lists the sessions of all users, or of one user.
 ///
-/// Those of a user come together, oldest first. In which order the users come is not said, but it stays: whoever reads part
-/// after part sees each session once that is there all the time.
+/// The sessions of a user are together, oldest first. The order of the users is unspecified but stable: a client that reads
+/// page after page sees every session that exists all the time exactly once.
 #[utoipa::path(get, path = "/admin/sessions", tag = "Administration", security(("access" = [])),
     params(("subject" = Option<String>, Query, description = "Only the sessions of the user with this id."), docs::PartParameters),
     responses(

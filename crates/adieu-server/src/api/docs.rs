@@ -207,7 +207,7 @@ answers! {
     MayNotIntrospect "403" "OAuthErrorBody" "The client may not introspect." [] {
         "not allowed" => {"error": "unauthorized_client", "error_description": "This client may not introspect."},
     }
-    NotWhatIsWanted "403" "ErrorBody" "The token is good, and not what is wanted here." ["WWW-Authenticate"] {
+    NotWhatIsWanted "403" "ErrorBody" "The token is valid but not sufficient." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
     }

@@ -29,7 +29,7 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// Says that the process answers. Always 200; for whoever restarts what does not answer.
+/// Returns 200 while the process answers, for a supervisor that restarts it otherwise.
 #[utoipa::path(get, path = "/livez", tag = "Operation", responses(
     (status = 200, description = "It answers.", body = Health),
 ))]
@@ -50,8 +50,8 @@ pub(super) struct Readiness {
     #[schema(example = "ready")]
     status: &'static str,
     ready: bool,
-    /// Whether accounts and clients can be read and written. If not, nobody can log in; tokens are verified, and those who follow
-    /// are served, all the same.
+    /// Whether accounts and clients can be read and written. If not, logins fail; tokens are still verified, and followers are
+    /// still served.
     accounts_available: bool,
     revocations: Knowledge,
 }

@@ -64,7 +64,7 @@ pub(super) struct RevocationItem {
     /// The `sid` of a session.
     #[schema(min_length = 1, max_length = 512, nullable = false)]
     session: Option<String>,
-    /// The `sub` of somebody: all sessions, and whatever was issued until now.
+    /// The `sub` of a subject: all its sessions, and all its tokens issued until now.
     #[schema(min_length = 1, max_length = 512, nullable = false)]
     subject: Option<String>,
     /// `true`: all sessions of everybody, and whatever was issued until now, the caller's own token included. For
@@ -138,12 +138,12 @@ struct Item {
     entry: audit::Entry,
 }
 
-/// Revokes a token, a session, everything of somebody, or everything; or several of these at once.
+/// Revokes a token, a session, all tokens of a subject, or all tokens; or several of these at once.
 ///
-/// For administrators, and for clients that may `revoke`. With a `subject` or `everything` the answer comes in the next second, so that
-/// what is issued after it is not revoked with the rest; of another issuer it comes that much later as its clock may be ahead
-/// (`clock_skew`). With `Prefer: wait=0` (RFC 7240) it comes at once, and the caller waits. What has been revoked before, or is not
-/// there, is no error: in the end it is refused.
+/// For administrators, and for clients that may `revoke`. With `subject` or `everything` the response comes in the next second, so that
+/// tokens issued after it are not revoked; for another issuer it comes later by the time that its clock may be ahead (`clock_skew`).
+/// With `Prefer: wait=0` (RFC 7240) the response comes at once, and the caller waits. A target that was revoked before, or does not
+/// exist, is not an error.
 #[utoipa::path(post, path = "/revocations", tag = "Administration", security(("access" = []), ("client" = [])),
     params(WaitParameters), request_body = RevocationBody, responses(
     (status = 200, description = "Revoked, on stable storage.", body = Revoked),

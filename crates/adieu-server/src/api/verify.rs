@@ -53,11 +53,11 @@ pub(super) struct ClaimWanted(String);
 
 /// Says whether an access token is good, to a proxy that asks on behalf of a service.
 ///
-/// Answers to any method, also to those of WebDAV and others that are not here, because some proxies pass on the method of the request that they ask about. Decided in
-/// memory.
+/// Accepts any method, also those of WebDAV, because some proxies pass on the method of the request that they ask about. The decision
+/// is made in memory.
 ///
-/// What the answer says about the token is in headers, every one of which is always there, so that a proxy that copies them
-/// overwrites whatever the client sent. In them, what is not visible ASCII, and `%`, is percent-encoded.
+/// The claims of the token are in response headers. Every header is always present, so that a proxy that copies them overwrites what
+/// the client sent. `%` and everything but visible ASCII is percent-encoded.
 #[utoipa::path(get, path = "/verify", tag = "Session", security(("access" = [])), params(
     ("admin" = inline(Option<Flag>), Query, description = "`true`: the token must be an administrator's."),
     ("fresh" = inline(Option<Flag>), Query, description = "`true`: it must come from a login with credentials, not from a refresh."),
