@@ -234,7 +234,7 @@ async fn who_reads_on_after_the_answer_is_stopped_too() {
     app.sessions.log_out(&pair.access, Scope::This).await.unwrap();
     assert_eq!(opened.finish(&["delete everything"]).await, "200 later");
     let mut outcome = outcome;
-    assert!(outcome.recv().await.unwrap().unwrap_err().contains("no longer good"));
+    assert!(outcome.recv().await.unwrap().unwrap_err().contains("no longer valid"));
 }
 
 #[tokio::test(start_paused = true)]
