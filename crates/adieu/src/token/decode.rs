@@ -1,4 +1,4 @@
-//! The only way to believe a token.
+//! Decodes tokens: checks the signature and the claims.
 
 mod cache;
 mod parsed;
@@ -23,8 +23,9 @@ pub use parsed::ParsedClaims;
 
 use cache::{Cache, Epoch};
 
-/// Decides which tokens of one issuer are authentic and in time. Shared between threads; its keys can be replaced while
-/// it is used.
+/// Decodes the tokens of one issuer: checks the signature, the claims and the validity period.
+///
+/// A decoder can be shared between threads, and its keys can be replaced while it is in use.
 #[derive(Debug)]
 pub struct Decoder {
     rules: Rules,
@@ -32,23 +33,23 @@ pub struct Decoder {
     cache: Option<Cache>,
 }
 
-/// Where a token is decoded to. Reuse it, and decoding does not allocate.
+/// Buffers for decoding a token. Reuse them to decode without allocating.
 ///
-/// Holds the claims of the last token until the next one.
+/// The buffers hold the claims of the last token until they are reused or dropped.
 #[derive(Default)]
 pub struct Scratch {
     header: Vec<u8>,
     claims: Vec<u8>,
 }
 
-/// Whether an authentic token is still in time.
+/// Whether an authentic token is within its validity period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// It is.
+    /// The token is within its validity period.
     Live,
-    /// `exp` has been reached, the leeway included.
+    /// `exp` plus the leeway has been reached.
     Expired,
-    /// `nbf` or `iat` is in the future, by more than the skew.
+    /// `nbf` or `iat` is in the future by more than the skew.
     NotYetValid,
 }
 
@@ -59,20 +60,20 @@ impl fmt::Debug for Scratch {
 }
 
 impl Decoder {
-    /// Tokens under these rules, signed with one of these keys.
+    /// Creates a decoder for tokens that satisfy `rules` and are signed with one of `keys`.
     #[must_use]
     pub fn new(rules: Rules, keys: impl Into<Arc<KeySet>>) -> Self {
         Self { rules, keys: ArcSwap::new(keys.into()), cache: None }
     }
 
-    /// Remembers access tokens that were found good, for [`Decoder::decode_shared`] and so for a
-    /// [`Verifier`](crate::token::Verifier): their signature is checked once.
+    /// Caches valid access tokens, so that [`Decoder::decode_shared`], and so a [`Verifier`](crate::token::Verifier),
+    /// checks the signature of each only once.
     ///
-    /// What is remembered are the claims, and never a verdict: `exp`, `nbf`, the type and whether a token has been revoked
-    /// are judged each time. Nothing outlives the token's `exp`, or its key. Tokens signed with a secret are not
-    /// remembered, since to check them takes little longer than to find them.
+    /// The cache holds claims, not results: `exp`, `nbf`, the type and revocation are checked each time. An entry ends
+    /// with the token's `exp` plus the leeway, or when its key is removed. Tokens signed with a secret are not cached,
+    /// since checking them takes little longer than finding them.
     ///
-    /// The tokens lie in memory for as long as they are remembered, and are overwritten after.
+    /// Cached tokens are kept in memory and overwritten when they are removed.
     #[must_use]
     pub fn with_cache(self, limits: CacheLimits) -> Self {
         let cache = Cache::new(limits);
@@ -80,26 +81,26 @@ impl Decoder {
         Self { cache: Some(cache), ..self }
     }
 
-    /// How much is remembered; nothing without [`Decoder::with_cache`].
+    /// Returns the size and the hits of the cache: zeros without [`Decoder::with_cache`].
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
         self.cache.as_ref().map(Cache::stats).unwrap_or_default()
     }
 
-    /// The rules.
+    /// Returns the rules.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// The keys as they are now.
+    /// Returns the current keys.
     #[must_use]
     pub fn keys(&self) -> Arc<KeySet> {
         self.keys.load_full()
     }
 
-    /// Takes other keys from now on. A token that is being decoded meanwhile is held against the old ones or the new.
-    /// Of what is remembered, that stays whose key stays.
+    /// Replaces the keys. A token that is being decoded meanwhile is checked with either the old or the new keys.
+    /// Cached tokens stay cached if their key is among the new keys.
     pub fn replace_keys(&self, keys: impl Into<Arc<KeySet>>) {
         let keys = keys.into();
         match &self.cache {
@@ -108,23 +109,25 @@ impl Decoder {
         }
     }
 
-    /// What a token says, if it is authentic and in time.
+    /// Decodes a token and returns its claims, if it is authentic and within its validity period.
     ///
     /// # Errors
-    /// The first rule that it breaks. [`TokenError::Expired`] comes last: whoever sees it knows that nothing else is wrong.
+    /// Returns the first rule that the token breaks. [`TokenError::Expired`] comes last: it means that nothing else is
+    /// wrong with the token.
     pub fn decode(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         self.decode_in(token, now, &mut Scratch::default())?.into_claims()
     }
 
-    /// The same, remembered if this decoder [remembers](Decoder::with_cache).
+    /// Like [`decode`](Self::decode), but uses the [cache](Decoder::with_cache), if there is one, and returns shared
+    /// claims.
     ///
     /// # Errors
-    /// As [`Decoder::decode`].
+    /// Returns the same errors as [`Decoder::decode`].
     pub fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
         self.recall(token, now).unwrap_or_else(|| self.decode_and_remember(token, now, |_| ()))
     }
 
-    /// What is remembered of a token, judged anew; `None` when nothing is.
+    /// Returns the cached claims of a token after checking its validity period again, or `None` if it is not cached.
     pub(super) fn recall(&self, token: &str, now: Timestamp) -> Option<Result<Arc<Claims>, TokenError>> {
         let (cache, epoch) = self.remembering(token)?;
         let claims = cache.get(epoch, token, now)?;
@@ -132,14 +135,14 @@ impl Decoder {
         Some(live.map(|()| claims))
     }
 
-    /// Decodes a token, and remembers it if it is good, as `change` leaves it.
+    /// Decodes a token and caches its claims, as modified by `change`, if it is valid.
     pub(super) fn decode_and_remember(
         &self,
         token: &str,
         now: Timestamp,
         change: impl Fn(&mut Claims),
     ) -> Result<Arc<Claims>, TokenError> {
-        // Before the keys are looked at: then its key is one of this epoch, or it is not found.
+        // The epoch is read before the keys: a key of an older epoch is not found in the cache.
         let remembering = self.remembering(token);
         let mut scratch = Scratch::default();
         let (parsed, key) = self.authenticate(token, &mut scratch)?;
@@ -147,23 +150,23 @@ impl Decoder {
         let mut claims = parsed.into_claims()?;
         change(&mut claims);
         let claims = Arc::new(claims);
-        // A refresh token is used once.
+        // A refresh token is used only once, so it is not cached.
         if let (Some((cache, epoch)), Some(key), TokenType::Access) = (remembering, key, claims.token_type) {
             cache.insert(epoch, token, key, &claims, claims.expires_at.plus(self.rules.leeway), now);
         }
         Ok(claims)
     }
 
-    /// Where a token may be remembered, if it may.
+    /// Returns the cache and its epoch, if the token may be cached.
     fn remembering(&self, token: &str) -> Option<(&Cache, Epoch)> {
         let cache = self.cache.as_ref().filter(|_| token.len() <= self.rules.max_token_bytes)?;
         Some((cache, cache.epoch()?))
     }
 
-    /// The same without copying: what it returns borrows from `scratch`.
+    /// Like [`decode`](Self::decode), but does not copy: the claims borrow from `scratch`.
     ///
     /// # Errors
-    /// As [`Decoder::decode`].
+    /// Returns the same errors as [`Decoder::decode`].
     pub fn decode_in<'a>(
         &'a self,
         token: &str,
@@ -175,21 +178,21 @@ impl Decoder {
         Ok(claims)
     }
 
-    /// Returns what an authentic token says, at any time: whoever wants to log out may be late, and a clock may have been
-    /// set back since the token was issued.
+    /// Decodes an authentic token at any time of its life. Logging out must be possible after a token has expired, and
+    /// after a clock was set back since the token was issued.
     ///
     /// # Errors
-    /// As [`Decoder::decode`], but for [`TokenError::Expired`] and [`TokenError::NotYetValid`].
+    /// Returns the same errors as [`Decoder::decode`], except [`TokenError::Expired`] and [`TokenError::NotYetValid`].
     pub fn decode_ignoring_expiry(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), TokenError> {
         let mut scratch = Scratch::default();
         let (claims, expiry) = self.decode_ignoring_expiry_in(token, now, &mut scratch)?;
         Ok((claims.into_claims()?, expiry))
     }
 
-    /// The same without copying: what it returns borrows from `scratch`.
+    /// Like [`decode_ignoring_expiry`](Self::decode_ignoring_expiry), but does not copy: the claims borrow from `scratch`.
     ///
     /// # Errors
-    /// As [`Decoder::decode_ignoring_expiry`].
+    /// Returns the same errors as [`Decoder::decode_ignoring_expiry`].
     pub fn decode_ignoring_expiry_in<'a>(
         &'a self,
         token: &str,
@@ -200,7 +203,7 @@ impl Decoder {
         let expiry = match self.require_live(&claims, now) {
             Ok(()) => Expiry::Live,
             Err(TokenError::Expired) => Expiry::Expired,
-            // Also one without `iat` that has longer to live than its issuer's tokens do.
+            // This includes a token without `iat` whose remaining lifetime exceeds the maximum lifetime.
             Err(_) => Expiry::NotYetValid,
         };
         Ok((claims, expiry))
@@ -211,8 +214,8 @@ impl Decoder {
         self.rules.require_live(claims.issued_at(), claims.not_before(), claims.expires_at(), now)
     }
 
-    /// Everything but what time it is, and the public key that signed. What the claims say is not read before the signature is
-    /// known to be good.
+    /// Checks everything but the validity period, and returns the claims and the public key that signed them. The
+    /// claims are not parsed before the signature has been verified.
     #[inline]
     fn authenticate<'a>(
         &'a self,
@@ -227,7 +230,7 @@ impl Decoder {
         }
         let (signing_input, signature) = token.rsplit_once('.').ok_or(NOT_THREE_PARTS)?;
         let (header, claims) = signing_input.split_once('.').ok_or(NOT_THREE_PARTS)?;
-        // Any dot too many is inside of this, and no base64url.
+        // A surplus dot ends up in this part, where it is invalid base64url.
         let claims = base64url::decode_reusing(claims.as_bytes(), &mut scratch.claims).map_err(|_| NOT_BASE64URL)?;
 
         let keys = self.keys.load();
@@ -256,7 +259,7 @@ impl Decoder {
 pub(super) const NOT_THREE_PARTS: TokenError = TokenError::Malformed("there are not three parts");
 pub(super) const NOT_BASE64URL: TokenError = TokenError::Malformed("a part is not canonical base64url");
 
-/// Decodes a signature on the stack; only those of RSA are long.
+/// Decodes a signature on the stack. Only RSA signatures are long.
 fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, TokenError>) -> Result<T, TokenError> {
     const SHORT: usize = 96;
     let length = base64url::decoded_len(text.len()).ok_or(NOT_BASE64URL)?;

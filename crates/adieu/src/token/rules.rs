@@ -1,4 +1,4 @@
-//! What a token must be like to be accepted.
+//! The rules that a token must satisfy.
 
 use std::time::Duration;
 
@@ -6,19 +6,21 @@ use crate::{Error, Issuer, revocation::MAX_LEEWAY, time::Timestamp};
 
 use super::{Claims, Fresh, TokenError};
 
-/// The longest token that is accepted unless something else is set, in bytes.
+/// The default maximum length of a token, in bytes.
 pub const DEFAULT_MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// How far the clock of an issuer may be ahead of ours unless something else is set: it is that of another machine.
+/// The default for how far the clock of an issuer may be ahead of the verifier's clock.
 pub const DEFAULT_SKEW: Duration = Duration::from_secs(3);
 
-/// For how long a cut-off is remembered when nobody says how long tokens live.
+/// The lifetime assumed for tokens whose maximum lifetime is not configured: how long a cut-off is kept.
 const TEN_YEARS: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
 
-/// What a token must be like to be accepted. Strict as it is made; each method that loosens it says for whom.
+/// The rules that the tokens of one issuer must satisfy.
 ///
-/// For an application with Flask-JWT-Extended, [`accept_generic_type`](Rules::accept_generic_type) and
-/// [`accept_missing_issuer`](Rules::accept_missing_issuer) are what it takes.
+/// The defaults are strict. Each `accept_…` method relaxes one rule and documents which issuers need that.
+///
+/// For an application that uses Flask-JWT-Extended, call [`accept_generic_type`](Rules::accept_generic_type) and
+/// [`accept_missing_issuer`](Rules::accept_missing_issuer).
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub(super) issuer: Issuer,
@@ -36,8 +38,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Tokens of this issuer, meant for nobody in particular, from a clock that is [`DEFAULT_SKEW`] ahead at most, up to
-    /// 8 KiB.
+    /// Creates rules for the tokens of `issuer`: no audience, no leeway, a skew of [`DEFAULT_SKEW`] and at most
+    /// [`DEFAULT_MAX_TOKEN_BYTES`] per token.
     #[must_use]
     pub fn new(issuer: Issuer) -> Self {
         Self {
@@ -56,119 +58,128 @@ impl Rules {
         }
     }
 
-    /// We are this audience (once more: this one as well), and a token must be meant for us.
+    /// Adds an audience of this verifier. A token must have at least one of the audiences in its `aud`.
     ///
-    /// Without any, a token that is meant for somebody is refused, because that is not us (RFC 7519 §4.1.3).
+    /// Without an audience, a token that has `aud` is rejected, since the verifier is not in it (RFC 7519 §4.1.3).
     #[must_use]
     pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
         self.audience.push(audience.into());
         self
     }
 
-    /// How far the issuer's clock may be from ours, for `exp`, `nbf` and `iat` alike.
+    /// Sets how far the issuer's clock may differ from the verifier's clock, for `exp`, `nbf` and `iat`. The default is
+    /// zero.
     ///
     /// # Errors
-    /// When it is longer than [`MAX_LEEWAY`]: that is a longer life, which is for the issuer to give.
+    /// Returns an error if `leeway` is longer than [`MAX_LEEWAY`]. To let tokens live longer, set a longer lifetime at
+    /// the issuer.
     pub fn with_leeway(self, leeway: Duration) -> Result<Self, Error> {
         Ok(Self { leeway: at_most_a_minute("leeway", leeway)?, ..self })
     }
 
-    /// How far the issuer's clock may be ahead of ours, for `nbf` and `iat`, where that is more than the
-    /// [leeway](Rules::with_leeway). [`DEFAULT_SKEW`] unless something else is set.
+    /// Sets how far the issuer's clock may be ahead of the verifier's clock, for `nbf` and `iat`. The default is
+    /// [`DEFAULT_SKEW`]. If the [leeway](Rules::with_leeway) is longer, the leeway applies.
     ///
     /// # Errors
-    /// When it is longer than [`MAX_LEEWAY`].
+    /// Returns an error if `skew` is longer than [`MAX_LEEWAY`].
     pub fn with_skew(self, skew: Duration) -> Result<Self, Error> {
         Ok(Self { skew: at_most_a_minute("skew", skew)?, ..self })
     }
 
-    /// The longest token, in bytes.
+    /// Sets the maximum length of a token, in bytes. The default is [`DEFAULT_MAX_TOKEN_BYTES`].
     #[must_use]
     pub fn with_max_token_bytes(self, max_token_bytes: usize) -> Self {
         Self { max_token_bytes, ..self }
     }
 
-    /// Accepts the header type `JWT`, and none at all, when a claim says whether it is an access or a refresh token:
-    /// `type`, or its siblings `token_type`, `token_use` and `typ`. For issuers that came before RFC 9068.
+    /// Accepts a token whose header has `typ: JWT` or no `typ`, if a claim says whether it is an access or a refresh
+    /// token: `type`, `token_type`, `token_use` or `typ`. For issuers that predate RFC 9068.
     #[must_use]
     pub fn accept_generic_type(self) -> Self {
         Self { generic_type: true, ..self }
     }
 
-    /// Accepts tokens without `iss`: whoever has the key is the issuer of these rules. Only for keys that nobody else
-    /// has; a token that names another issuer is refused all the same.
+    /// Accepts tokens without `iss`, as tokens of the issuer of these rules.
+    ///
+    /// Use it only if no other issuer has the keys. A token that names another issuer is still rejected.
     #[must_use]
     pub fn accept_missing_issuer(self) -> Self {
         Self { missing_issuer: true, ..self }
     }
 
-    /// Accepts tokens without `jti`. What is signed stands for it: the id is the SHA-256 of the signing input in
-    /// base64url. (Of the signature it could not be: with ECDSA one token can have several.)
+    /// Accepts tokens without `jti`. The token id is then the SHA-256 of the signing input in base64url.
+    ///
+    /// The signature is not part of the id, since with ECDSA one token can have several signatures.
     #[must_use]
     pub fn accept_missing_token_id(self) -> Self {
         Self { missing_token_id: true, ..self }
     }
 
-    /// Takes a token that says nowhere what it is for an access token: neither in the header's `typ` nor in a claim such
-    /// as `type`. Only for issuers that sign nothing else with these keys, neither refresh tokens nor identity tokens.
+    /// Accepts a token that has no type, neither in the header's `typ` nor in a claim such as `type`, as an access
+    /// token. Implies [`accept_generic_type`](Rules::accept_generic_type).
+    ///
+    /// Use it only if the issuer signs nothing but access tokens with these keys: no refresh tokens and no identity
+    /// tokens.
     #[must_use]
     pub fn accept_missing_type(self) -> Self {
         Self { generic_type: true, missing_type: true, ..self }
     }
 
-    /// Accepts a whole number as `sub`, up to 2^53 - 1 so that it is the same number to everyone who reads JSON. The
-    /// subject is then its decimal digits: `7` and `"7"` are one and the same.
+    /// Accepts an integer as `sub`, with an absolute value up to 2^53 - 1, which every JSON parser reads exactly. The
+    /// subject is then its decimal digits: `7` and `"7"` are the same subject.
     #[must_use]
     pub fn accept_integer_subject(self) -> Self {
         Self { integer_subject: true, ..self }
     }
 
-    /// Believes this claim (once more: this one as well) where this issuer is not our own but one that is
-    /// [accepted beside it](super::Verifier::with_issuer). Such an issuer says who somebody is. What it says beside that
-    /// would count as ours, such as that somebody is an administrator, and is left out unless it is named here.
+    /// Trusts the claim `name` in tokens of this issuer, if the issuer was added with
+    /// [`Verifier::with_issuer`](super::Verifier::with_issuer).
     ///
-    /// `fresh` is such a claim, too.
+    /// Such an issuer identifies the subject. Its custom claims, for example one that makes the subject an
+    /// administrator, are dropped unless they are trusted with this method. [`Claims::fresh`] is reset to [`Fresh::No`]
+    /// unless `fresh` is trusted.
     #[must_use]
     pub fn with_trusted_claim(mut self, name: impl Into<String>) -> Self {
         self.trusted_claims.push(name.into());
         self
     }
 
-    /// The longest that a token of this issuer lives. One that lives longer is refused, so that it is known for how long
-    /// "everything of this subject until now" must be remembered.
+    /// Sets the maximum lifetime of a token of this issuer. A token that lives longer is rejected. The maximum lifetime
+    /// bounds how long a revocation of all tokens of a subject must be kept.
     ///
-    /// Without `iat` it can only be asked how long a token has to live still.
+    /// For a token without `iat`, only the remaining lifetime is checked.
     #[must_use]
     pub fn with_max_lifetime(self, max_lifetime: Duration) -> Self {
         Self { max_lifetime: Some(max_lifetime), ..self }
     }
 
-    /// The longest that a token of this issuer is taken to live: ten years, if nothing else was said.
+    /// Returns the maximum lifetime of a token of this issuer: ten years if it was not set.
     #[must_use]
     pub fn max_lifetime(&self) -> Duration {
         self.max_lifetime.unwrap_or(TEN_YEARS)
     }
 
-    /// The issuer.
+    /// Returns the issuer.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
-    /// How far the issuer's clock may be from ours. A revocation must outlive its tokens by as much.
+    /// Returns how far the issuer's clock may differ from the verifier's clock. A revocation is kept for that much
+    /// longer than its tokens live.
     #[must_use]
     pub fn leeway(&self) -> Duration {
         self.leeway
     }
 
-    /// How far the issuer's clock may be ahead of ours: a token may be from so far in the future, and "everything issued
-    /// until now" has to reach as far.
+    /// Returns how far the issuer's clock may be ahead of the verifier's clock: the longer of skew and leeway. A
+    /// revocation of all tokens issued until now must also match tokens whose `iat` is that far in the future.
     #[must_use]
     pub fn skew(&self) -> Duration {
         self.skew.max(self.leeway)
     }
 
-    /// Leaves of the claims of another issuer what it is believed.
+    /// Drops the claims of another issuer that are not trusted.
     pub(super) fn restrict(&self, claims: &mut Claims) {
         let is_believed = |name: &str| self.trusted_claims.iter().any(|believed| believed == name);
         claims.custom.retain(|name, _| is_believed(name));
@@ -177,7 +188,7 @@ impl Rules {
         }
     }
 
-    /// Passes on a token that does not live longer than its issuer's tokens do from `begin`.
+    /// Rejects a token that lives longer from `begin` than the maximum lifetime.
     pub(super) fn require_short_life(&self, begin: Timestamp, expires_at: Timestamp) -> Result<(), TokenError> {
         match self.max_lifetime {
             Some(longest) if expires_at > begin.plus(longest) => Err(TokenError::InvalidClaim("exp")),
@@ -185,7 +196,8 @@ impl Rules {
         }
     }
 
-    /// Passes on a token that is good at this time of all times. Too late comes last: nothing else is wrong then.
+    /// Rejects a token that is not yet valid or has expired. Expiry is checked last, so [`TokenError::Expired`] means
+    /// that nothing else is wrong.
     pub(super) fn require_live(
         &self,
         issued_at: Option<Timestamp>,
@@ -199,7 +211,7 @@ impl Rules {
         if issued_at.max(not_before).is_some_and(|begin| begin > now.plus(self.skew())) {
             return Err(TokenError::NotYetValid);
         }
-        // RFC 7519 §4.1.4: on or after `exp` is too late.
+        // RFC 7519 §4.1.4: a token expires at `exp`, not after it.
         if now >= expires_at.plus(self.leeway) {
             return Err(TokenError::Expired);
         }

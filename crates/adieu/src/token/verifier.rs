@@ -1,13 +1,4 @@
-//! Token in, claims or a reason out.
-//!
-//! 1. The signature and the claims, strictly ([`Decoder`]), with the keys and by the rules of the issuer that it names.
-//!    That a signature was good may be [remembered](Decoder::with_cache).
-//! 2. Whether it has been revoked ([`Index`]). Every path asks this, also refresh, and nothing remembers the answer.
-//! 3. Whether this node can know that it has not: an index that is staler than allowed refuses, unless it was told to
-//!    accept.
-//!
-//! Revoked comes before not-fresh: a revoked token is never told to authenticate again. A key that is not known is no
-//! reason to refuse while it can't be known which keys there are.
+//! Verifies a token: signature and claims, then revocation, then staleness.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +12,17 @@ use crate::{
     },
 };
 
-/// Says whether a token is good, without asking anyone.
+/// Verifies tokens locally, without a request to another node.
+///
+/// 1. The [`Decoder`] of the issuer that the token names checks the signature and the claims. A decoder with a
+///    [cache](Decoder::with_cache) checks the signature of a token once.
+/// 2. The [`Index`] is checked for a revocation of the token. Every method that accepts tokens does this, and the
+///    result is never cached.
+/// 3. If the index is staler than `max_staleness`, the token is rejected with [`TokenError::Stale`], unless the policy
+///    is [`StalePolicy::Accept`].
+///
+/// A revoked token is rejected as revoked even if the index is stale. If the index is stale and the key of a token is
+/// unknown, the error is [`TokenError::Stale`], since the keys may be out of date as well.
 #[derive(Debug)]
 pub struct Verifier {
     issuers: Issuers,
@@ -32,8 +33,10 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier of the tokens that `decoder` accepts, which refuses what `index` knows to be revoked, as long as
-    /// `freshness` says that it knows enough.
+    /// Creates a verifier for the tokens that `decoder` accepts.
+    ///
+    /// `index` holds the revocations and `freshness` tells when the index was last complete. If that is longer ago than
+    /// `max_staleness`, `stale_policy` decides.
     #[must_use]
     pub fn new(
         decoder: impl Into<Arc<Decoder>>,
@@ -47,34 +50,35 @@ impl Verifier {
         Self { issuers, index, freshness, clock, staleness: Staleness::new(max_staleness, stale_policy) }
     }
 
-    /// Accepts the access tokens of another issuer as well; see [`Claims::issuer`] for whose a token is.
+    /// Accepts the access tokens of another issuer as well. [`Claims::issuer`] is the issuer of a token.
     ///
-    /// A token is held against the keys and the rules of the issuer that it names, and no others. Whoever calls this
-    /// must not take the [`Claims::subject`] of one issuer for that of another.
+    /// A token is verified only with the keys and the rules of the issuer that it names. The caller must not confuse
+    /// the [`Claims::subject`] of one issuer with that of another.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] when the issuer is there already, or more than four may leave out their name.
+    /// Returns [`Error::InvalidSetting`] if the issuer has a decoder already, or if more than four decoders accept
+    /// tokens without an issuer.
     pub fn with_issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Result<Self, Error> {
         self.issuers.add(decoder.into())?;
         Ok(self)
     }
 
-    /// What decodes our own tokens, so that its keys can be replaced.
+    /// Returns the decoder of the verifier's own issuer, for example to replace its keys.
     #[must_use]
     pub fn decoder(&self) -> &Arc<Decoder> {
         self.issuers.own()
     }
 
-    /// What decodes the tokens of an issuer, if they are accepted.
+    /// Returns the decoder of `issuer`, or `None` if its tokens are not accepted.
     #[must_use]
     pub fn decoder_for(&self, issuer: &Issuer) -> Option<&Arc<Decoder>> {
         self.issuers.all().find(|decoder| decoder.rules().issuer() == issuer)
     }
 
-    /// Verifies an access token. What it says is shared with whatever remembers it.
+    /// Verifies an access token and returns its claims, which a cache may share.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Returns the reason for rejecting the token.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.decode_shared(token, self.clock.now());
@@ -84,85 +88,86 @@ impl Verifier {
     /// Verifies an access token that must come from a recent login with credentials.
     ///
     /// # Errors
-    /// As [`Verifier::verify`], and [`TokenError::NotFresh`] when that is all that is wrong with it.
+    /// Returns the same errors as [`Verifier::verify`], and [`TokenError::NotFresh`] if nothing else is wrong with the
+    /// token.
     pub fn verify_fresh(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let claims = self.verify(token)?;
         claims.require_fresh(self.clock.now())?;
         Ok(claims)
     }
 
-    /// Verifies a refresh token as far as that can be done without its session.
+    /// Verifies a refresh token, except for the state of its session.
     pub(crate) fn verify_refresh(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
-        // Another issuer's is for that issuer to exchange.
+        // A refresh token of another issuer is exchanged by that issuer.
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.own().decode(token, self.clock.now());
         self.judge(self.unless_stale(decoded, complete_at)?.into(), TokenType::Refresh, complete_at)
     }
 
-    /// Verifies a token of either type, decoding it once; a refresh token as far as that can be done without its session.
+    /// Verifies a token of either type and decodes it once. The session state of a refresh token is not checked.
     pub(crate) fn verify_any(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.decode_shared(token, self.clock.now());
         let claims = self.unless_stale(decoded, complete_at)?;
-        // A refresh token of another issuer is for that issuer to exchange.
+        // A refresh token of another issuer is exchanged by that issuer.
         let is_own = claims.issuer == *self.issuers.own().rules().issuer();
         let expected = if is_own { claims.token_type } else { TokenType::Access };
         self.judge(claims, expected, complete_at)
     }
 
-    /// Verifies a token of either type at any time of its life: whoever can show one may end its session. A stale index
-    /// does not matter, since the store decides.
+    /// Verifies a token of either type at any time of its life, since the holder of a token may end its session. A
+    /// stale index does not matter, since the store decides.
     pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
         let (claims, expiry) = self.issuers.decode_ignoring_expiry(token, self.clock.now())?;
         match self.refuse_revoked(&facts(&claims)) {
-            // Nothing is known of it any more, but for what the store says of its session.
+            // The index may have forgotten its revocations: only the store knows the state of its session.
             Err(TokenError::Expired) => Ok((claims, Expiry::Expired)),
             Ok(()) => Ok((claims, expiry)),
             Err(refusal) => Err(refusal),
         }
     }
 
-    /// What an authentic token of either type says, and whether it is in time. Whether it has been revoked is not asked:
-    /// this is for reading a token, not for letting anyone in.
+    /// Returns the claims of an authentic token of either type, and whether it is within its validity period. Does not
+    /// check for revocation: use it to read a token, not to grant access.
     ///
     /// # Errors
-    /// As [`Decoder::decode_ignoring_expiry`].
+    /// Returns the same errors as [`Decoder::decode_ignoring_expiry`].
     pub fn read_claims(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
         self.issuers.decode_ignoring_expiry(token, self.clock.now())
     }
 
-    /// What time it is to this verifier.
+    /// Returns the current time of the verifier's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// What this verifier asks.
+    /// Returns the index of revocations.
     #[must_use]
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// How long ago the index was certainly complete; `None` when it never was.
+    /// Returns how long ago the index was known to be complete, or `None` if it never was.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
         self.freshness.age(self.clock.moment())
     }
 
-    /// How stale the index may be.
+    /// Returns the maximum staleness of the index.
     #[must_use]
     pub fn max_staleness(&self) -> Duration {
         self.staleness.longest
     }
 
-    /// What happens when it is staler.
+    /// Returns the policy for an index that is staler than [`max_staleness`](Self::max_staleness).
     #[must_use]
     pub fn stale_policy(&self) -> StalePolicy {
         self.staleness.policy
     }
 
-    /// How many tokens were judged while it was, since this verifier was made. When that begins and when it ends is logged, once
-    /// each.
+    /// Returns how many tokens were rejected or accepted while the index was too stale, since this verifier was
+    /// created. The beginning and the end of each such period are logged once.
     #[must_use]
     pub fn stale_decisions(&self) -> StaleDecisions {
         self.staleness.judged()
@@ -172,13 +177,13 @@ impl Verifier {
         complete_at.is_some_and(|complete_at| self.clock.moment().since(complete_at) <= self.staleness.longest)
     }
 
-    /// Whether the index is fresh enough to be believed.
+    /// Returns whether the staleness of the index is within [`max_staleness`](Self::max_staleness).
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.is_recent(self.freshness.last_complete())
     }
 
-    /// A token whose key is not known may be good: a key that others know is no news to whoever is fresh.
+    /// Turns [`TokenError::UnknownKey`] into [`TokenError::Stale`] if the index is stale: a newer key may exist.
     fn unless_stale<T>(&self, decoded: Result<T, TokenError>, complete_at: Option<Moment>) -> Result<T, TokenError> {
         decoded.map_err(|refusal| {
             if refusal != TokenError::UnknownKey || self.is_recent(complete_at) {
@@ -189,10 +194,10 @@ impl Verifier {
         })
     }
 
-    /// Judges an authentic token. Asked of every one, remembered or not.
+    /// Checks an authentic token for revocation, staleness and type. Runs for every token, cached or not.
     ///
-    /// `complete_at` is when the index and the keys were complete, asked before either of them; what time it is is
-    /// asked after both. So a pause in between counts, and what was learned in it does not.
+    /// `complete_at` is when the index and the keys were last complete. The caller reads it before both, and the clock
+    /// is read after both, so a pause in between counts as staleness.
     fn judge(
         &self,
         claims: Arc<Claims>,
@@ -200,7 +205,7 @@ impl Verifier {
         complete_at: Option<Moment>,
     ) -> Result<Arc<Claims>, TokenError> {
         self.refuse_revoked(&facts(&claims))?;
-        // An index that was never complete is no stale one: nothing is known at all.
+        // An index that was never complete knows nothing: the policy does not apply to it.
         let is_recent = self.is_recent(complete_at);
         if is_recent {
             self.staleness.fresh();
@@ -215,7 +220,7 @@ impl Verifier {
         Ok(claims)
     }
 
-    /// The narrowest revocation that this index has of a token, whatever else the token is like.
+    /// Returns the narrowest revocation in the index that matches a token, without checking anything else.
     pub(crate) fn revoked_by(&self, claims: &Claims) -> Option<RevokedBy> {
         self.index.check(&facts(claims))
     }
@@ -224,8 +229,8 @@ impl Verifier {
         if let Some(by) = self.index.check(facts) {
             return Err(TokenError::Revoked(by));
         }
-        // A token whose revocation may have been forgotten has expired, also when the clock has gone back. Asked after
-        // the check: what was forgotten between the two is seen here.
+        // A token whose revocation may have been removed from the index has expired, even if the clock was set back.
+        // This is checked after the index, to see what was removed in between.
         if Revocation::lapse_for(facts.expires_at) <= self.index.pruned_through() {
             return Err(TokenError::Expired);
         }
