@@ -1,4 +1,4 @@
-//! What has ended: the facts, the durable log of them, and the index that every verification asks.
+//! Revocations, the durable [`RevocationLog`] that stores them, and the in-memory [`Index`] that verifiers query.
 
 mod fact;
 mod follower;

@@ -1,4 +1,4 @@
-//! One thing that has ended, and until when that must be remembered.
+//! Revocations and their targets.
 
 use std::time::Duration;
 
@@ -6,68 +6,68 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Issuer, SessionId, Subject, TokenId, time::Timestamp};
 
-/// A fact: what it names ends now, and nothing brings it back.
+/// A record that some tokens are no longer valid. A revocation is final.
 ///
-/// Facts only add up. A second one about the same thing changes nothing, an earlier cut-off never weakens a later
-/// one, and the order in which they arrive does not matter.
+/// Revocations are idempotent and commutative: repeating one changes nothing, an earlier cut-off never weakens a
+/// later one, and the order in which they arrive does not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
-    /// Whose tokens it is about: ids mean something only beside the issuer that gave them.
+    /// The issuer of the revoked tokens. Ids are unique only within one issuer.
     pub issuer: Issuer,
-    /// What has ended.
+    /// Which tokens are revoked.
     #[serde(flatten)]
     pub target: Target,
-    /// When it may be forgotten: not before the last token that it could match has expired, with all leeway.
+    /// When the revocation may be deleted: not before the last token that it can match has expired, including leeway.
     pub lapses_at: Timestamp,
 }
 
-/// The most leeway that a verifier may grant after `exp`.
+/// The maximum leeway that a verifier may grant after `exp`.
 pub const MAX_LEEWAY: Duration = Duration::from_secs(60);
 
-/// How much longer than that a revocation is kept, for nodes whose wall clock is behind that of the node that prunes.
+/// How much longer than [`MAX_LEEWAY`] a revocation is kept, for nodes whose wall clock is behind that of the pruning node.
 const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 impl Revocation {
-    /// When a revocation may be forgotten if the last token that it matches expires at `expires_at`.
+    /// Returns when a revocation may be deleted if the last token that it matches expires at `expires_at`.
     #[must_use]
     pub const fn lapse_for(expires_at: Timestamp) -> Timestamp {
         expires_at.plus(MAX_LEEWAY).plus(CLOCK_MARGIN)
     }
 }
 
-/// What a [`Revocation`] ends.
+/// Which tokens a [`Revocation`] revokes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Target {
     /// One token.
     Token {
-        /// Its `jti`, or what stands for it in a token that has none.
+        /// The `jti` of the token, or its substitute if the token has none.
         id: TokenId,
-        /// Its `exp`, exactly as in the token: it says where the index looks. `None` when whoever revoked it did not
-        /// know; that costs every check one look-up more while it lives.
+        /// The `exp` of the token, exactly as in the token: the index groups tokens by it. `None` if the `exp` was
+        /// unknown when the token was revoked; each check then needs one more look-up until the revocation lapses.
         expires_at: Option<Timestamp>,
     },
     /// Every token of one session.
     Session {
-        /// Its `sid`.
+        /// The `sid` of the session.
         id: SessionId,
     },
-    /// Every token of one subject that was issued at or before a time, the whole of that second included.
+    /// Every token of one subject issued at or before a time, including that whole second.
     Subject {
-        /// Its `sub`.
+        /// The `sub` of the subject.
         id: Subject,
         /// The last `iat` that is revoked.
         issued_until: Timestamp,
     },
-    /// Every token of the issuer that was issued at or before a time, the whole of that second included.
+    /// Every token of the issuer issued at or before a time, including that whole second.
     Everything {
         /// The last `iat` that is revoked.
         issued_until: Timestamp,
     },
 }
 
-/// Which kind of [`Target`], for engines and encodings that keep the kind apart from the rest.
+/// The kind of a [`Target`], for engines and encodings that store the kind separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TargetKind {
@@ -84,7 +84,7 @@ pub enum TargetKind {
 impl TargetKind {
     const ALL: [Self; 4] = [Self::Token, Self::Session, Self::Subject, Self::Everything];
 
-    /// Returns the number that stands for this kind where it is stored. It never changes.
+    /// Returns the number that represents this kind in storage. It never changes.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -101,7 +101,7 @@ impl TargetKind {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
-    /// Returns the name that stands for this kind where it is stored. It never changes.
+    /// Returns the name that represents this kind in storage. It never changes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -119,10 +119,10 @@ impl TargetKind {
     }
 }
 
-/// The parts that a [`Target`] is stored as: the columns of a table, or the fields of an encoding.
+/// The parts of a [`Target`] as they are stored: the columns of a table, or the fields of an encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetParts<'a> {
-    /// Which kind.
+    /// The kind of the target.
     pub kind: TargetKind,
     /// The id of the token, session or subject; empty for [`TargetKind::Everything`].
     pub id: &'a str,
@@ -130,13 +130,13 @@ pub struct TargetParts<'a> {
     pub time: Option<Timestamp>,
 }
 
-/// Parts that no [`Target`] has: the id is not valid, or a cut-off has no time.
+/// The error for [`TargetParts`] that are not a valid [`Target`]: the id is invalid, or a cut-off has no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a target of a revocation: {0}")]
 pub struct InvalidTarget(String);
 
 impl Target {
-    /// Returns the parts that this target is stored as.
+    /// Returns the parts of this target as they are stored.
     #[must_use]
     pub fn parts(&self) -> TargetParts<'_> {
         match self {

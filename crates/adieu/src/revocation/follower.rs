@@ -1,9 +1,9 @@
-//! What keeps an index up to date from a log, and knows how fresh it is.
+//! Keeps an [`Index`] in sync with a [`RevocationLog`] and tracks its freshness.
 //!
-//! A read proves one thing: whatever was acknowledged before it was *sent* is in its answer. So the moment before
-//! the read is taken, on the steady clock of this machine; once the pages from it are in the index, the index is known
-//! to have been complete then. No clocks of two machines are compared, and an answer that comes late proves nothing
-//! that it should not.
+//! A read returns everything that was acknowledged before the read was *sent*. So the follower records the moment before
+//! each read on the steady clock of this machine. Once it has applied the pages of the read, the index is known to have
+//! been complete at that moment. The clocks of two machines are never compared, and a late response does not make the
+//! index seem fresher than it is.
 
 use std::{
     sync::{
@@ -22,18 +22,18 @@ use crate::{
     time::{Clock, Moment, Timestamp, TrustedTime},
 };
 
-/// How long to wait after a read that failed; doubled up to [`MAX_RETRY_DELAY`].
+/// The delay after the first failed read; doubled for each further failure, up to [`MAX_RETRY_DELAY`].
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(20);
 const MAX_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// A read that was to wait and is answered by so much too early, with nothing new, counts as one that does not wait.
+/// A read that returns nothing new and ends earlier than its wait by more than this counts as one that does not wait.
 const EARLY: Duration = Duration::from_millis(10);
 
-/// After each read, memory of what lapsed is given back in at most so many steps of less than a millisecond: the next
-/// read, which keeps the index fresh, does not wait for all of it.
+/// The maximum number of steps, of less than a millisecond each, that free the memory of lapsed revocations after each
+/// read. The limit keeps the next read, and so the freshness of the index, from waiting for all of them.
 const MAX_STEPS: usize = 32;
 
-/// How long ago an index was certainly complete. Clones share it.
+/// The freshness of an index: when it was last known to be complete. Clones share the value.
 #[derive(Debug, Clone, Default)]
 pub struct Freshness {
     /// Nanoseconds of the steady clock, plus one; zero for never.
@@ -41,32 +41,36 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Of an index that has never been complete.
+    /// Creates the freshness of an index that has never been complete.
     #[must_use]
     pub fn never() -> Self {
         Self::default()
     }
 
-    /// How long before `now` the index was last known to be complete; `None` when it never was.
+    /// Returns how long before `now` the index was last known to be complete, or `None` if it never was.
     #[must_use]
     pub fn age(&self, now: Moment) -> Option<Duration> {
         self.last_complete().map(|complete_at| now.since(complete_at))
     }
 
-    /// When the index was last known to be complete; `None` when it never was.
+    /// Returns when the index was last known to be complete, or `None` if it never was.
     #[must_use]
     pub fn last_complete(&self) -> Option<Moment> {
         self.complete_at.load(Ordering::Acquire).checked_sub(1).map(Moment::from_nanos)
     }
 
-    /// Records that everything acknowledged before `moment` is in the index. An earlier moment than the last changes
-    /// nothing.
+    /// Records that everything acknowledged before `moment` is in the index. A moment earlier than the recorded one
+    /// changes nothing.
     pub fn complete_at(&self, moment: Moment) {
         self.complete_at.fetch_max(moment.as_nanos().saturating_add(1), Ordering::AcqRel);
     }
 }
 
-/// A task that reads a log and keeps an index up to date; it ends when this is dropped.
+/// A task that keeps an [`Index`] in sync with a [`RevocationLog`] and tracks its freshness. Dropping the follower stops
+/// the task.
+///
+/// Freshness is measured on the steady clock of this machine, from the moment before each read is sent. The clocks of
+/// two machines are never compared, and a late response does not make the index seem fresher than it is.
 #[derive(Debug)]
 pub struct Follower {
     task: JoinHandle<()>,
@@ -75,20 +79,20 @@ pub struct Follower {
     applied: watch::Receiver<Option<Cursor>>,
 }
 
-/// How far a follower has got.
+/// The progress of a follower.
 #[derive(Debug, Clone)]
 enum Progress {
     /// The log has not been read yet.
     Starting,
-    /// Nor could it be.
+    /// The log has not been read yet, and the last read failed.
     Failing(Error),
     /// The whole log has been read once.
     Ready,
 }
 
 impl Follower {
-    /// Starts to follow. `max_staleness` is what the verifiers of this index allow; the log is asked a few times
-    /// within it.
+    /// Starts a follower. `max_staleness` is the limit that the verifiers of this index apply; the follower polls the log
+    /// several times within it.
     #[must_use]
     pub fn start(
         log: Arc<dyn RevocationLog>,
@@ -96,16 +100,17 @@ impl Follower {
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
     ) -> Self {
-        // With reads that take no time the index is at most twice this behind. So one may fail and be repeated before
-        // anybody is refused, or the log be that of a node that is itself a little behind.
+        // If reads take no time, the index is at most twice this wait behind. So one read may fail and be retried before
+        // the verifiers reject a request, or the log may belong to a node that is itself a little behind.
         Self::start_waiting(log, index, clock, max_staleness / 4)
     }
 
-    /// Starts to follow for others, who read what is here and are behind it in turn: the log is asked twice as often.
+    /// Starts a follower for a relay, which other nodes follow in turn. Polls the log twice as often as
+    /// [`start`](Self::start).
     ///
-    /// Each relay adds this wait and two round trips to how far its readers are behind. A reader is at most
-    /// `max_staleness / 2` and two round trips behind who answers it; so with up to three relays between it and the store it
-    /// stays within its bound, as long as a round trip takes less than `max_staleness / 32`.
+    /// Each relay adds its wait, `max_staleness / 8`, and two round trips to the staleness of its readers. A reader is at most
+    /// `max_staleness / 2` and two round trips behind the node that it reads from. So with up to three relays between it and
+    /// the store, a reader stays within `max_staleness`, as long as a round trip takes less than `max_staleness / 32`.
     #[must_use]
     pub fn start_relaying(
         log: Arc<dyn RevocationLog>,
@@ -125,10 +130,10 @@ impl Follower {
         Self { task: tokio::spawn(following.run(announce)), freshness, progress, applied }
     }
 
-    /// Returns when the whole log has been read once. The follower goes on trying when that fails.
+    /// Waits until the whole log has been read once. If a read fails first, returns its error; the follower keeps retrying.
     ///
     /// # Errors
-    /// Why the log could not be read.
+    /// The reason why the log could not be read.
     pub async fn ready(&self) -> Result<(), Error> {
         let mut progress = self.progress.clone();
         let known = progress.wait_for(|progress| !matches!(progress, Progress::Starting)).await;
@@ -139,13 +144,13 @@ impl Follower {
         }
     }
 
-    /// Returns when the whole log has been read once, however often that fails before.
+    /// Waits until the whole log has been read once, however many reads fail before.
     pub async fn caught_up(&self) {
         let mut progress = self.progress.clone();
         let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready)).await;
     }
 
-    /// Why the log has not been read yet, if it could not be.
+    /// Returns why the log could not be read yet, or `None` if it has been read or no read has failed.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
         match &*self.progress.borrow() {
@@ -154,13 +159,14 @@ impl Follower {
         }
     }
 
-    /// Up to where everything is in the index; nothing at first, and tells when that changes.
+    /// Returns a receiver of the cursor up to which the index contains everything. The value is `None` at first; the
+    /// receiver is notified of changes.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Option<Cursor>> {
         self.applied.clone()
     }
 
-    /// How fresh the index is; goes on being true when this is dropped.
+    /// Returns the freshness of the index. The value stays correct after the follower is dropped.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         self.freshness.clone()
@@ -180,7 +186,7 @@ struct Following {
     freshness: Freshness,
     wait: Duration,
     outage: Outage,
-    /// Up to where everything is in the index.
+    /// The cursor up to which the index contains everything.
     cursor: watch::Sender<Option<Cursor>>,
 }
 
@@ -196,7 +202,7 @@ impl Following {
                     }
                     progress.send_replace(Progress::Ready);
                     if left > EARLY {
-                        // A node that is about to stop answers at once, and must not be asked at once again.
+                        // A node that is shutting down answers immediately; back off before the next read.
                         tokio::time::sleep(backoff.next_delay().min(left)).await;
                     } else {
                         backoff.reset();
@@ -205,7 +211,7 @@ impl Following {
                 Err(error) => {
                     let is_first = self.outage.begins();
                     if matches!(*progress.borrow(), Progress::Ready) {
-                        // Once an outage, not once a try: verifiers say what follows from it.
+                        // Logged once per outage, not per attempt: verifiers report the consequences.
                         if is_first {
                             tracing::warn!(
                                 error = &error as &dyn std::error::Error,
@@ -224,7 +230,7 @@ impl Following {
         }
     }
 
-    /// In short steps, with others let in between, and not so many that the next read waits for them.
+    /// Drops lapsed revocations in at most [`MAX_STEPS`] short steps, and yields to other tasks between them.
     async fn drop_lapsed(&self, now: Timestamp) {
         for _ in 0..MAX_STEPS {
             if !self.index.drop_lapsed(now) {
@@ -234,11 +240,11 @@ impl Following {
         }
     }
 
-    /// Reads until a page was the last. Each but that is taken in while the next is being read. Gives how much of the wait
-    /// is left when there was nothing new.
+    /// Reads up to the end of the log, and applies each page but the last while the next one is being read. Returns how much
+    /// of the wait is left if there was nothing new.
     async fn catch_up(&mut self) -> Result<Duration, Error> {
         let mut asked_at = self.clock.moment();
-        // After a failure what counts is to be fresh again, not to hear of news at once.
+        // After a failure, do not wait for new entries: becoming fresh again is more urgent.
         let wait = if self.outage.is_ongoing() { Duration::ZERO } else { self.wait };
         let after = self.cursor.borrow().clone();
         let mut page = self.log.read(after.as_ref(), wait).await?;
@@ -248,7 +254,7 @@ impl Following {
         };
         while !page.complete {
             asked_at = self.clock.moment();
-            // The read comes first, so that it has been sent when taking in begins.
+            // The read is polled first, so that it has been sent before the page is applied.
             let next = tokio::join!(biased; self.log.read(Some(&page.cursor), Duration::ZERO), async {
                 self.apply(&page);
             });
@@ -262,15 +268,15 @@ impl Following {
         self.apply(&page);
         let age = page.age;
         self.settle(page.cursor);
-        // Of the last read: whatever was acknowledged before it was sent is in its page or in one before it.
+        // `asked_at` is of the last read: everything acknowledged before it was sent is in its page or an earlier one.
         self.freshness.complete_at(asked_at.minus(age));
         Ok(left)
     }
 
-    /// What comes with a page is in the index: only now may others count on it.
+    /// Announces that the index contains everything up to `cursor`.
     fn settle(&mut self, cursor: Cursor) {
         self.log.acknowledge(&cursor);
-        // Whoever waits for that is not woken in vain.
+        // Receivers wake only if the cursor changed.
         self.cursor.send_if_modified(|known| known.replace(cursor) != *known);
     }
 

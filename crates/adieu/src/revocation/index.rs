@@ -1,8 +1,9 @@
-//! The revocations in memory, made for being asked on every request: see [`Index`] for what it guarantees.
+//! The revocations in memory, structured for a look-up on every request. [`Index`] documents the guarantees.
 //!
-//! From the outside in: `shared` is the index with its one writer and many readers, `state` all facts of one moment,
-//! `slots` and `shelf` group them by when they lapse, `tree` is a table that grows leaf by leaf, `leaf` a part of it, and
-//! `fingerprint` what is kept of an id. `sync` is all that threads share.
+//! From the outside in: `shared` is the index with its one writer and many readers, and `state` a snapshot of all
+//! revocations. `slots` and `shelf` group revocations by when they lapse, `tree` is a table that grows leaf by leaf,
+//! `leaf` is one part of that table, and `fingerprint` is the stored hash of an id. `sync` contains everything that
+//! threads share.
 
 mod fingerprint;
 mod leaf;
@@ -19,34 +20,34 @@ use std::fmt;
 
 use crate::time::Timestamp;
 
-/// What a check has to know of a token, all of it verified.
+/// The verified claims of a token that [`Index::check`] needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenFacts<'a> {
     /// `iss`.
     pub issuer: &'a str,
-    /// `jti`, or what stands for it.
+    /// `jti`, or its substitute if the token has none.
     pub token_id: &'a str,
-    /// `sid`, if it has one.
+    /// `sid`, if the token has one.
     pub session: Option<&'a str>,
     /// `sub`.
     pub subject: &'a str,
-    /// `iat`. Without one, every cut-off of its subject and its issuer applies.
+    /// `iat`. If it is `None`, every cut-off of the subject and of the issuer applies.
     pub issued_at: Option<Timestamp>,
     /// `exp`, exactly as in the token.
     pub expires_at: Timestamp,
 }
 
-/// Which fact ended a token; the narrowest, if several did.
+/// The kind of revocation that matches a token; the narrowest, if several match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RevokedBy {
-    /// The token itself.
+    /// The token itself is revoked.
     Token,
-    /// Its session.
+    /// The session of the token is revoked.
     Session,
-    /// Everything of its subject that was issued until a time.
+    /// All tokens of the subject issued up to a time are revoked.
     Subject,
-    /// Everything of its issuer that was issued until a time.
+    /// All tokens of the issuer issued up to a time are revoked.
     Everything,
 }
 
@@ -61,14 +62,14 @@ impl fmt::Display for RevokedBy {
     }
 }
 
-/// How much an [`Index`] holds.
+/// The size of an [`Index`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexStats {
-    /// Facts, among them those that lapsed and lie in a group with one that has not, or are yet to be swept out.
+    /// Number of revocations. Includes lapsed ones in a group with one that has not lapsed, or not yet swept out.
     pub entries: usize,
-    /// Bytes of all tables, allocated whole; what an allocator adds is not in.
+    /// Allocated bytes of all tables, without the overhead of the allocator.
     pub bytes: usize,
-    /// Groups of facts that are forgotten together.
+    /// Number of groups of revocations that are dropped together.
     pub slots: usize,
 }

@@ -1,4 +1,4 @@
-//! The contract between whatever keeps revocations and whatever has to know of them.
+//! The [`RevocationLog`] trait and its cursors and pages.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -7,59 +7,59 @@ use uuid::Uuid;
 
 use crate::{Error, IdError, revocation::Revocation, time::Timestamp};
 
-/// Which log this is: drawn at random when it is made, and never changed.
+/// The identity of a log: generated at random when the log is created, and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogId(Arc<str>);
 
 impl LogId {
-    /// A new identity for a new log.
+    /// Generates a random id for a new log.
     #[must_use]
     pub fn random() -> Self {
         Self(Arc::from(Uuid::new_v4().simple().encode_lower(&mut Uuid::encode_buffer()) as &str))
     }
 
-    /// An identity that was kept.
+    /// Creates a log id from its stored text.
     ///
     /// # Errors
-    /// When the text is empty or longer than an id may be.
+    /// Returns [`IdError`] if the text is empty or longer than an id may be.
     pub fn new(text: &str) -> Result<Self, IdError> {
         crate::TokenId::new(text).map(|valid| Self(Arc::from(valid.as_str())))
     }
 
-    /// The identity as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A place in a log. Later entries have greater ones; the number itself means nothing.
+/// A position in a log. Later entries have greater positions; the number itself has no meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(u64);
 
 impl Position {
-    /// Before the first entry.
+    /// The position before the first entry.
     pub const START: Self = Self(0);
 
-    /// The position with this number.
+    /// Creates a position from its number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number of this position.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// How far somebody has read, and in which log.
+/// How far a reader has read, and in which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// The log that was read.
     pub log: LogId,
-    /// The last position that was seen.
+    /// The last position that was read.
     pub position: Position,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A text that is no [`Cursor`].
+/// The error for a text that is not a valid [`Cursor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor, which is a log's id, a full stop and a position")]
 pub struct CursorError;
@@ -86,123 +86,126 @@ impl FromStr for Cursor {
     }
 }
 
-/// What a read gives.
+/// The result of one [`RevocationLog::read`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The revocations after the cursor that have not lapsed, in order. From the log of another process
-    /// ([`Remote`](crate::store)) some of those before it may come once more.
+    /// The revocations after the cursor that have not lapsed, in order. The log of another process
+    /// ([`Remote`](crate::store)) may repeat some entries from before the cursor.
     pub entries: Vec<Revocation>,
-    /// Where to read on.
+    /// The cursor to pass to the next read.
     pub cursor: Cursor,
-    /// Whether this is all there was; when not, read on without waiting.
+    /// Whether this page reaches the end of the log. If not, the reader reads the next page without waiting.
     pub complete: bool,
-    /// Whether the cursor was of no use (none, of another log, or ahead of this one) and this page therefore starts
-    /// at the beginning.
+    /// Whether this page starts at the beginning of the log, because the cursor was missing, of another log, or ahead of
+    /// this log.
     pub from_start: bool,
-    /// How stale the answering side itself was. Zero for an engine that asks its storage.
+    /// How stale the answering side itself was. Zero for an engine that reads from its storage.
     pub age: Duration,
-    /// Every revocation that lapsed at or before this time may have been forgotten.
+    /// Every revocation that lapsed at or before this time may have been pruned.
     pub pruned_through: Timestamp,
 }
 
-/// Where revocations are kept.
+/// A durable, ordered log of revocations.
 ///
-/// What an implementation promises:
+/// An implementation guarantees:
 ///
 /// 1. **Durable.** When [`append`](Self::append) returns, the revocations are on stable storage.
-/// 2. **Ordered without gaps.** Once a reader has seen a position, nothing at or before it appears later.
-/// 3. **Whole.** A read from the beginning yields every revocation that has not lapsed: a snapshot is just that.
-/// 4. **Identified.** A log has an id, and a cursor carries it. A cursor of another log, or one that is ahead of the
-///    head, is answered from the beginning, and the page says so.
-/// 5. **Marked.** What was pruned is told ([`Page::pruned_through`]), so that a clock that goes back can't revive a
-///    token whose revocation has been forgotten.
+/// 2. **Ordered without gaps.** Once a reader has seen a position, no entry at or before it appears later.
+/// 3. **Complete.** A read from the beginning returns every revocation that has not lapsed, and so serves as a snapshot.
+/// 4. **Identified.** A log has an id, and a cursor carries it. A read with a cursor of another log, or with one ahead of
+///    the head, starts at the beginning and sets [`Page::from_start`].
+/// 5. **Marked.** Each page reports how far the log was pruned ([`Page::pruned_through`]), so that a clock that goes back
+///    can't make a token valid whose revocation was pruned.
 ///
 /// # Writing an engine
 ///
-/// All calls may come at once, from many tasks of many processes that have the same log open, and a call may be dropped
-/// before it has answered.
+/// All methods may be called concurrently, from many tasks of many processes that have the same log open. The future of a
+/// call may be dropped before it completes.
 ///
-/// **Gaps** are what is easiest to get wrong, since nothing shows it but two processes at once. An engine that numbers its
-/// entries from a sequence, as of PostgreSQL, gives 7 to one transaction and 8 to the next, and the second may commit first.
-/// A reader then sees 8 and reads on after it; the 7 that is committed a moment later is behind its cursor, and the token that
-/// it revokes stays good there until it expires. A timestamp in the place of a position has the same gap, and so has a read that
-/// asks several servers of which one lags. What keeps it out is that positions become visible in their order: one writer, as
-/// SQLite has it and as one thread or one script of Redis is; or a lock that is taken before a position is drawn and held until
-/// the commit is visible, as an advisory lock of the transaction in PostgreSQL. Where that makes appends wait for each other,
-/// let those of one process share a commit: it then costs next to nothing.
+/// **Gaps** are the most likely mistake, because they appear only with concurrent writers. If an engine numbers its entries
+/// from a PostgreSQL sequence, one transaction gets 7 and the next gets 8, and the second may commit first. A reader then
+/// sees 8 and continues after it. When 7 commits a moment later it is behind the cursor of the reader, which accepts the
+/// revoked token until it expires. Timestamps instead of positions have the same gap, and so has a read that queries several
+/// servers if one of them lags. To prevent gaps, make positions visible in their order. Either have one writer, like SQLite,
+/// or a single thread or script of Redis; or take a lock before a position is assigned and hold it until the commit is
+/// visible, like a transaction-level advisory lock in PostgreSQL. If appends then wait for each other, let the appends of one
+/// process share a commit: the cost becomes negligible.
 ///
-/// **An append is one piece**: all of it or nothing, in its order, with nothing between.
+/// **Appends are atomic**: all entries or none, in the given order, with no other entry between them.
 ///
-/// **Identity** is drawn ([`LogId::random`]) when the log is made, by one step of whoever is first, and kept with it; so a
-/// storage that was emptied or put in another's place is another log. One that was put back from a backup has the same id, and is
-/// noticed when a cursor is ahead of its head. Therefore a position is never given twice: not after everything has been pruned,
-/// nor after a restart. Keep a counter, or the last entry, hidden once it has lapsed. A position is positive, and below 2⁶³
-/// if others are to follow.
+/// **Identity.** The first process to open a new log generates its id ([`LogId::random`]) in one atomic step and stores it
+/// with the log, so storage that was emptied or replaced is another log. Storage restored from a backup keeps its id; readers
+/// detect it because their cursor is ahead of its head. Therefore a position is never reused, neither after everything has
+/// been pruned nor after a restart: keep a counter, or keep the last entry and hide it once it has lapsed. A position is
+/// positive, and below 2⁶³ if other nodes are to follow.
 ///
-/// **Facts are kept as they are.** An id is any text of 1 to [`MAX_ID_BYTES`](crate::MAX_ID_BYTES) bytes of UTF-8, NUL
-/// included; a [`Timestamp`] goes to [`Timestamp::MAX`], which is the year 9999. No revocation is refused for being there: who
-/// was not told how an append went tries again, and an index takes two for one.
+/// **Revocations are stored unchanged.** An id is any text of 1 to [`MAX_ID_BYTES`](crate::MAX_ID_BYTES) bytes of UTF-8,
+/// including NUL. A [`Timestamp`] goes up to [`Timestamp::MAX`], which is the year 9999. An engine does not reject duplicates:
+/// a caller that does not know the outcome of an append retries it, and an index ignores the repetition.
 ///
-/// `adieu-conformance` tries all of this with an engine of yours.
+/// The `adieu-conformance` crate tests an engine against this contract.
 #[async_trait]
 pub trait RevocationLog: Send + Sync + 'static {
-    /// Appends all of them or none, and returns when they are durable: when they are found again after a crash of this process,
-    /// of the storage and of the machine. Gives the position of the last of them; for none, where the log ends.
+    /// Appends all revocations or none, and returns when they are durable: they survive a crash of this process, of the
+    /// storage and of the machine. Returns the position of the last revocation, or the end of the log if there are none.
     ///
-    /// After an error, or when the call is dropped, the outcome is unknown: all of them may be there now, appear later, or
-    /// never. Whoever calls may append the same again; whoever implements need not find out whether they were there before, but
-    /// what was never acknowledged must not stop what comes next.
+    /// After an error, or if the call is dropped, the outcome is unknown: all revocations may be stored now, appear later, or
+    /// never appear. The caller may retry the append. The engine need not detect the repetition, but an append that was never
+    /// acknowledged must not block later ones.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when that can't be promised; they may or may not be found later. At once rather than late: who
-    /// waits for it can't tell anybody that something has ended. An engine that can't keep some fact by contract says
-    /// [`Error::Unsupported`], and keeps none of that append.
+    /// [`Error::Unavailable`] if durability can't be guaranteed; the revocations may or may not appear later. Engines fail
+    /// early rather than late, because the caller can't acknowledge a revocation while it waits. [`Error::Unsupported`] if the
+    /// engine can't store one of the revocations by contract; it then stores none of that append.
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error>;
 
-    /// What comes after `after`, from the beginning when there is none; when there is nothing, waits up to `wait` for
-    /// something to come. Everything that was appended before the call is in the answer, or follows it when the page
-    /// is not [`complete`](Page::complete).
+    /// Reads the entries after `after`, or from the beginning if `after` is `None`. If there are none, waits up to `wait` for
+    /// a new entry. Everything appended before the call is in the page, or follows it if the page is not
+    /// [`complete`](Page::complete).
     ///
-    /// * Entries, head and mark are of one moment. The cursor of a complete page is the head, also when it has no entries;
-    ///   it is never behind the one that was given, unless the page is [`from_start`](Page::from_start).
-    /// * A page from the beginning is answered at once, also an empty one: so a wait never keeps a first reader, nor one who
-    ///   has to learn that the log is another. A page with nothing new is answered only when the time is over: followers ask
-    ///   again at once.
-    /// * A wait ends with what *any* process appends, and soon: within a quarter of a second at most, typically. Being told by the
-    ///   storage is good, but messages get lost; asking it now and then is what guarantees it.
-    /// * `wait` may be zero, and it may be [`Duration::MAX`]: no deadline is computed by adding it to a clock.
-    /// * A dropped read leaves nothing behind: whoever waits is often given up.
-    /// * [`age`](Page::age) is zero if this asked the storage where appends are acknowledged. If it answers from something that
-    ///   lags (a replica, another node, memory), it says by how much at most: what was acknowledged that long before the call is
-    ///   there. Too much costs freshness; too little would be a token that is accepted too long.
+    /// * Entries, head and `pruned_through` are of one moment. The cursor of a complete page is the head, even if the page has
+    ///   no entries. It is never behind `after`, unless the page is [`from_start`](Page::from_start).
+    /// * A page from the beginning is returned without waiting, even if it is empty. So a first reader, or one whose cursor is
+    ///   of another log, never waits. A page with nothing new is returned only when `wait` is over, because followers read
+    ///   again immediately.
+    /// * A wait ends when *any* process appends, typically within a quarter of a second. Notifications from the storage help but
+    ///   can get lost; only polling guarantees it.
+    /// * `wait` may be zero or [`Duration::MAX`]: do not compute a deadline by adding it to a clock.
+    /// * A dropped read leaves nothing behind: waiting reads are often cancelled.
+    /// * [`age`](Page::age) is zero if the read queries the storage where appends are acknowledged. If the read is answered from
+    ///   a source that lags (a replica, another node, memory), `age` is the maximum lag: everything acknowledged that long before
+    ///   the call is included. Too large an `age` costs freshness; too small an `age` lets a node accept revoked tokens too long.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the storage could not be asked. Never an empty page instead: it would be taken for proof
-    /// that there is nothing new.
+    /// [`Error::Unavailable`] if the storage could not be read. An engine never returns an empty page instead, because readers
+    /// take that as proof that there is nothing new.
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error>;
 
-    /// Forgets some of what has lapsed at `now` (`lapses_at <= now`), in a step so small that it holds no append up noticeably.
+    /// Removes some revocations that have lapsed at `now` (`lapses_at <= now`), in a step so small that it does not delay
+    /// appends noticeably.
     ///
-    /// The mark is raised to `now` in the commit that removes, before or with it, for everybody who reads; with nothing removed
-    /// it may stay. It never goes back, and lasts like an entry. `now` is the caller's: an engine asks no clock, and leaves no
-    /// entry to a storage that forgets by its own. Steps may be taken by several processes at once and be left at any point.
+    /// The engine raises [`pruned_through`](Page::pruned_through) to `now` before or in the commit that removes entries, for
+    /// all readers. If nothing is removed, `pruned_through` may stay as it is. It never decreases, and is as durable as an entry.
+    /// The caller supplies `now`: an engine reads no clock, and uses no expiry built into the storage. Several processes may
+    /// prune concurrently, and a step may be cancelled at any point.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the storage could not be written.
+    /// [`Error::Unavailable`] if the storage could not be written.
     async fn prune(&self, now: Timestamp) -> Result<Pruned, Error>;
 
-    /// Takes note that everything up to a cursor is in the index of whoever reads. A read alone does not say so: the next
-    /// page may be asked for while the last is still being taken in.
+    /// Records that the index of the reader contains everything up to a cursor. A read alone does not imply this: a reader
+    /// may request the next page while it still applies the last one.
     ///
-    /// Called by a [`Follower`](crate::revocation::Follower), never before it is true. Most engines have nobody to tell.
+    /// A [`Follower`](crate::revocation::Follower) calls this once it has applied a page, never before. The default does
+    /// nothing, which suits most engines.
     fn acknowledge(&self, _cursor: &Cursor) {}
 }
 
-/// What one step of [`RevocationLog::prune`] did.
+/// The result of one step of [`RevocationLog::prune`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pruned {
-    /// How many entries it removed.
+    /// How many entries the step removed.
     pub removed: usize,
-    /// Whether everything that had lapsed is gone; when not, there is more to do now.
+    /// Whether all lapsed entries are removed. If not, the caller should prune again.
     pub complete: bool,
 }

@@ -1,4 +1,4 @@
-//! One writer at a time, any number of readers, and who frees what.
+//! The [`Index`]: one writer at a time and any number of readers.
 
 use std::{
     fmt,
@@ -17,41 +17,41 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many facts are put in before another writer gets its turn.
+/// How many revocations are inserted before the lock is released for other writers.
 const TURN: usize = 256;
 
-/// How much of each sort is given back in one go: 20 to 50 µs for the allocator for each 128 KiB when nothing of them is
-/// in the cache any more.
+/// How many bytes of each kind of table are freed in one step. The allocator takes 20 to 50 µs for each 128 KiB that is
+/// no longer in the cache.
 const BYTES_AT_ONCE: usize = 1024 * 1024;
 
-/// How many leaves are swept in one go: to copy one that is full takes up to 200 µs.
+/// How many leaves are swept in one step. Copying a full leaf takes up to 200 µs.
 const SWEPT_AT_ONCE: usize = 2;
 
-/// All revocations that have not lapsed, in memory, made for being asked on every request.
+/// All revocations that have not lapsed, in memory, structured for a look-up on every request.
 ///
-/// 1. **A check never waits and never allocates** (but for some bytes at the first of a thread). It takes one
-///    reference to the current state and reads eight bytes for each kind of fact that exists, and seldom more of
-///    one that says nothing of the token; a writer replaces what must change beside it.
-/// 2. **What was taken in is found.** A check that starts after [`insert`](Self::insert) returned knows the fact,
-///    whatever grows or is dropped meanwhile, and wherever the clock has jumped.
-/// 3. **Nothing else is found.** The id of a token with an `exp` is kept as 72 bits of a keyed hash, others as 67. A fact
-///    is taken for another with a probability of 2⁻⁷² or 2⁻⁶⁷: among 100 million facts of the latter sort there is one
-///    false refusal in 1.5 × 10¹² checks.
-/// 4. **It costs 11.6 to 13.7 bytes an id** (a cut-off, which is an id and a time: twice that), and some kilobytes when
-///    it is nearly empty.
-/// 5. **What has lapsed is dropped.** The tokens that expire in one slot of time go together, at most one slot's width
-///    late: 64 s for those that expire within an hour, and never more than a quarter of a token's life. Other facts lie
-///    in one table, because nothing in a token says when they lapse; they are swept out at most 256 s or two thirds of
-///    their life late.
-/// 6. **No step is long.** Growing copies one leaf (128 KiB at most), dropping frees or copies a few; neither stops a
-///    check.
+/// 1. **A check never waits and never allocates** (except a few bytes at the first check of a thread). It takes one
+///    reference to the current state. It reads eight bytes for each kind of revocation that exists, and seldom more if
+///    the token is not revoked. Writers change a copy and replace the state.
+/// 2. **Every inserted revocation is found.** A check that starts after [`insert`](Self::insert) returned finds the
+///    revocation, even if tables grow or are dropped meanwhile, and even if the clock jumps.
+/// 3. **False matches are negligible.** The id of a token with a known `exp` is stored as 72 bits of a keyed hash, other
+///    ids as 67 bits. One revocation is mistaken for another with a probability of 2⁻⁷² or 2⁻⁶⁷: with 100 million
+///    revocations of the latter kind, one in 1.5 × 10¹² checks rejects a valid token.
+/// 4. **An id takes 11.6 to 13.7 bytes.** A cut-off, which is an id and a time, takes twice that. A nearly empty index
+///    takes some kilobytes.
+/// 5. **Lapsed revocations are dropped.** Tokens that expire in one slot of time are dropped together, at most one slot
+///    width late: 64 s for tokens that expire within an hour, and never more than a quarter of a token's lifetime. Other
+///    revocations share one table, because a token does not tell when they lapse; they are swept out at most 256 s or
+///    two thirds of their lifetime late.
+/// 6. **Every step is short.** Growing copies one leaf (128 KiB at most); dropping frees or copies a few leaves. Neither
+///    blocks a check.
 ///
-/// What a check can't know is what was forgotten: see [`pruned_through`](Self::pruned_through).
+/// A check does not find revocations that were dropped: see [`pruned_through`](Self::pruned_through).
 pub struct Index {
     secret: Secret,
-    /// The issuer of the first fact. Most services know one only, and need not hash its name for every token.
+    /// The issuer of the first revocation. Most services have only one issuer, and so avoid hashing its name per token.
     first_issuer: OnceLock<(Issuer, IssuerSum)>,
-    /// Whether there is anything to look up. Most of the time, in most services, there is not.
+    /// Whether the index contains any revocation. In most services it is empty most of the time.
     populated: AtomicBool,
     published: Published<State>,
     pruned_through: AtomicU64,
@@ -61,19 +61,19 @@ pub struct Index {
 struct Writer {
     /// The published state.
     current: Arc<State>,
-    /// The time as last told. It chooses how wide a slot is, nothing else.
+    /// The time passed to the last [`Index::drop_lapsed`]. It only determines the width of new slots.
     now: Timestamp,
-    /// States that some reader may still be in. Only the writer lets go of one last, so no check ever frees a table.
+    /// States that readers may still use. Only the writer drops the last reference, so a check never frees a table.
     retired: Vec<Arc<State>>,
-    /// Slots that are out of the published state.
+    /// Tables removed from the published state and not yet freed.
     lapsed: Lapsed,
 }
 
 impl Index {
-    /// Empty, with a secret of its own from the operating system.
+    /// Creates an empty index, with a random secret from the operating system.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give.
+    /// Panics if the operating system can't provide randomness.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self::with_secret(now, Secret::random())
@@ -91,19 +91,20 @@ impl Index {
         }
     }
 
-    /// Takes in a fact. Every check that starts after this returns knows it; to take it in again changes nothing.
+    /// Inserts a revocation. Every check that starts after `insert` returned finds it. Inserting it again changes nothing.
     ///
-    /// A fact that lapsed before [`pruned_through`](Self::pruned_through) is left out: whatever it matches is expired.
+    /// A revocation that lapsed at or before [`pruned_through`](Self::pruned_through) is skipped: all tokens that it matches
+    /// have expired.
     pub fn insert(&self, revocation: &Revocation) {
         self.insert_all(&[self.entry(revocation)]);
     }
 
-    /// Takes in many facts, each as [`insert`](Self::insert) does, with other writers let in between.
+    /// Inserts many revocations, each like [`insert`](Self::insert), and lets other writers proceed in between.
     pub fn extend<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
         let mut entries = Vec::with_capacity(TURN);
         let mut revocations = revocations.into_iter().peekable();
         while revocations.peek().is_some() {
-            // Hashed before the lock is taken: that is most of the work, and leaves a gap for whoever waits.
+            // Hash before taking the lock: hashing is most of the work, and other writers can proceed meanwhile.
             entries.extend(revocations.by_ref().take(TURN).map(|revocation| self.entry(revocation)));
             self.insert_all(&entries);
             entries.clear();
@@ -136,29 +137,30 @@ impl Index {
         }
     }
 
-    /// Whether this token is revoked, and by what. Never blocks and never allocates.
+    /// Returns the kind of revocation that matches this token, or `None` if the token is not revoked. Never blocks, and never
+    /// allocates except at the first check of a thread.
     ///
-    /// The answer also depends on [`pruned_through`](Self::pruned_through), which is to be read *after* this.
+    /// The caller must also compare the expiry with [`pruned_through`](Self::pruned_through), and read it *after* the check.
     #[must_use]
     pub fn check(&self, token: &TokenFacts<'_>) -> Option<RevokedBy> {
-        // Nothing of an issuer without a name that an issuer can have is in, and the hash takes no longer one.
+        // An issuer name that is too long was never inserted, and the hash does not accept it.
         if !self.populated.load(Ordering::Acquire) || token.issuer.len() > MAX_ID_BYTES {
             return None;
         }
         self.published.load().check(&self.issuer(token.issuer), token)
     }
 
-    /// Forgets the groups of which every fact has lapsed, and raises [`pruned_through`](Self::pruned_through) to the
-    /// last of them before they are gone. Call it every second or so.
+    /// Drops the groups in which every revocation has lapsed. First raises [`pruned_through`](Self::pruned_through) to the
+    /// time at which the last of them lapsed. Call it about every second.
     ///
-    /// Memory is given back a little at a time, so that no call takes long. Returns whether there is more: then another
-    /// call is worth it soon.
+    /// Each call frees a limited amount of memory, so that no call takes long. Returns whether more can be freed; the caller
+    /// should then call it again soon.
     pub fn drop_lapsed(&self, now: Timestamp) -> bool {
         let mut writer = self.write();
         writer.now = now;
         let lapsed_by = now.max(self.pruned_through());
         if let Some(last) = writer.current.last_lapsed(lapsed_by) {
-            // First: whoever no longer finds a fact must already see the mark that stands for it.
+            // Raise the mark first: a check that no longer finds a revocation must already see the mark that covers it.
             self.raise_pruned_through(last);
             let current = Arc::clone(&writer.current);
             let next = current.without_lapsed(lapsed_by, &mut writer.lapsed);
@@ -176,26 +178,27 @@ impl Index {
         let leaves = writer.lapsed.take(BYTES_AT_ONCE);
         let more = !writer.lapsed.is_empty() || writer.current.is_littered();
         drop(writer);
-        // Not under the lock: the allocator may choose this moment to give all it has back to the system.
+        // Free outside the lock: the allocator may return memory to the system at this moment.
         drop(leaves);
         more
     }
 
-    /// Notes that facts which lapsed until `mark` were forgotten elsewhere, as the log says of itself. Never goes back.
+    /// Records that revocations that lapsed at or before `mark` may have been pruned from the log. An earlier mark changes
+    /// nothing.
     pub fn raise_pruned_through(&self, mark: Timestamp) {
         self.pruned_through.fetch_max(mark.as_unix(), Ordering::AcqRel);
     }
 
-    /// Until when facts have been forgotten: a token that expired (its `exp` with all leeway) at or before this
-    /// counts as expired whatever the clock says, because its revocation may be among them.
+    /// Returns the time up to which lapsed revocations may have been dropped. A token that expired (its `exp` plus all
+    /// leeway) at or before this time counts as expired whatever the clock says, because its revocation may be gone.
     ///
-    /// Read it after [`check`](Self::check), not before: only then no fact can be forgotten between the two.
+    /// Read it after [`check`](Self::check), not before: otherwise a revocation could be dropped between the two calls.
     #[must_use]
     pub fn pruned_through(&self) -> Timestamp {
         Timestamp::from_unix(self.pruned_through.load(Ordering::Acquire))
     }
 
-    /// How much there is. Takes the writers' lock and walks over all tables: for metrics, not for every request.
+    /// Returns the size of the index. Takes the writer lock and walks all tables: use it for metrics, not on every request.
     #[must_use]
     pub fn stats(&self) -> IndexStats {
         let mut writer = self.write();
@@ -209,7 +212,7 @@ impl Index {
     }
 
     fn write(&self) -> MutexGuard<'_, Writer> {
-        // A writer that panicked left the published state whole: states are replaced in one step.
+        // A writer that panicked left the published state intact: states are replaced in one step.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -225,7 +228,7 @@ impl Index {
 
 impl Writer {
     fn release_retired(&mut self) {
-        // No reader can come to a retired state any more, so a count of one stays one.
+        // No reader can reach a retired state any more, so a count of one stays one.
         self.retired.retain(|state| Arc::strong_count(state) > 1);
     }
 }
