@@ -1,18 +1,19 @@
-//! Tokens: what they claim, the keys that sign them, and the only way to believe one.
+//! Tokens: claims, keys, and decoding with strict rules.
 //!
-//! 1. A token is accepted only when its signature is good under a key of the [`KeySet`], with the one algorithm that
-//!    the key was made for; the header chooses among those keys and nothing else. `none` is no algorithm here.
-//! 2. What is read is what was signed: exactly three segments of canonical base64url, one JSON object each in the first
-//!    two, every name in them unique.
-//! 3. `exp`, `iss`, `sub` and `jti` are there and have their type; `nbf` and `iat` are not in the future; `aud`, when
-//!    present, names us. What a foreign issuer needs loosened has a setting of its own in [`Rules`].
-//! 4. A header with `crit` or `b64`, or one that brings its own key (`jwk`) or is encrypted (`enc`, `zip`), is refused;
-//!    `jku`, `x5u` and `x5c` are never followed.
+//! 1. A token is accepted only if its signature verifies with a key of the [`KeySet`], using the one algorithm of that
+//!    key. The header can only select among these keys. The algorithm `none` is not supported.
+//! 2. The bytes that are parsed are the bytes that were signed: exactly three segments of canonical base64url, one JSON
+//!    object each in the first two, with unique member names.
+//! 3. `exp`, `iss`, `sub` and `jti` are required and must have the right type; `nbf` and `iat` must not be in the
+//!    future; `aud`, if present, must name an audience of the verifier. [`Rules`] has a method for each exception that
+//!    a foreign issuer may need.
+//! 4. A header is rejected if it has `crit` or `b64`, brings its own key (`jwk`) or is encrypted or compressed (`enc`,
+//!    `zip`). `jku`, `x5u` and `x5c` are never followed.
 //! 5. All input is bounded: the token, its ids, its `kid`, the number and the nesting of its members.
 //! 6. No key and no secret appears in a `Debug`, an [`Error`](crate::Error) or a [`TokenError`].
 //!
-//! Nothing here knows about revocation: a token that decodes is authentic and in time, which is not yet to say that
-//! nobody has logged out.
+//! A [`Decoder`] does not check for revocation: a token that it accepts is authentic and within its validity period,
+//! but may have been revoked. A [`Verifier`] checks both.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a token says.
+//! The claims of a token.
 
 use std::{fmt, time::Duration};
 
@@ -12,62 +12,63 @@ use super::TokenError;
 /// The claims that have a field of their own; all others are [`Claims::custom`].
 pub(super) const REGISTERED: [&str; 10] = ["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "type", "fresh"];
 
-/// The claims that say elsewhere what `type` says here: simplejwt's, Cognito's and Keycloak's. They are custom claims that
-/// must not name anything else.
+/// The claims that have the meaning of `type` in tokens of simplejwt, Cognito and Keycloak. They are custom claims that
+/// must not name another type.
 pub(super) const TYPE_SIBLINGS: [&str; 3] = ["token_type", "token_use", "typ"];
 
-/// What a token says (RFC 7519 §4).
+/// The claims of a token (RFC 7519 §4).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Claims {
-    /// Who signed it (`iss`).
+    /// The issuer that signed the token (`iss`).
     pub issuer: Issuer,
-    /// Who it speaks for (`sub`).
+    /// The subject of the token (`sub`).
     pub subject: Subject,
-    /// Whom it is meant for (`aud`); empty when it does not say.
+    /// The audience of the token (`aud`); empty if the token has none.
     pub audience: Vec<String>,
-    /// When it was issued (`iat`).
+    /// The time at which the token was issued (`iat`).
     pub issued_at: Option<Timestamp>,
-    /// When it begins to be valid (`nbf`).
+    /// The time from which the token is valid (`nbf`).
     pub not_before: Option<Timestamp>,
-    /// When it stops being valid, that second excluded (`exp`).
+    /// The time at which the token expires (`exp`). It is no longer valid in that second.
     pub expires_at: Timestamp,
-    /// Its own name (`jti`).
+    /// The id of the token (`jti`).
     pub token_id: TokenId,
-    /// The login that it comes from (`sid`).
+    /// The session that the token belongs to (`sid`).
     pub session: Option<SessionId>,
-    /// What it is for (`type`).
+    /// The type of the token (`type`).
     pub token_type: TokenType,
-    /// Whether it comes from a login with credentials (`fresh`).
+    /// Whether the token comes from a login with credentials (`fresh`).
     pub fresh: Fresh,
-    /// Everything else, which this crate carries and does not understand.
+    /// All other claims. This crate passes them on and does not interpret them.
     pub custom: Map<String, Value>,
 }
 
-/// What a token is for.
+/// The type of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenType {
-    /// Sent with each request; short-lived.
+    /// An access token: short-lived, sent with each request.
     Access,
-    /// Exchanged for new tokens, and for nothing else; long-lived.
+    /// A refresh token: long-lived, only exchanged for new tokens.
     Refresh,
 }
 
 /// Whether a token comes from a login with credentials rather than from a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Fresh {
-    /// It does not.
+    /// The token comes from a refresh, or does not say.
     #[default]
     No,
-    /// It does.
+    /// The token comes from a login with credentials.
     Yes,
-    /// It does, and counts as such up to a time, that second excluded.
+    /// The token comes from a login with credentials and counts as fresh before this time.
     Until(Timestamp),
 }
 
 impl Claims {
-    /// The claims of a new token with a random id, valid from now on and for `lifetime`; neither fresh nor of a session.
+    /// Creates the claims of a new token with a random id, issued at `now` and valid for `lifetime`. The token is not
+    /// fresh and has no session.
     #[must_use]
     pub fn new(issuer: Issuer, subject: Subject, token_type: TokenType, now: Timestamp, lifetime: Duration) -> Self {
         Self {
@@ -85,25 +86,25 @@ impl Claims {
         }
     }
 
-    /// Passes on a token of the type that is needed.
+    /// Checks the type of the token.
     ///
     /// # Errors
-    /// [`TokenError::WrongTokenType`].
+    /// Returns [`TokenError::WrongTokenType`] if the type is not `expected`.
     pub fn require_type(&self, expected: TokenType) -> Result<(), TokenError> {
         self.token_type.require(expected)
     }
 
-    /// Passes on a token that is fresh now.
+    /// Checks that the token is fresh at `now`.
     ///
     /// # Errors
-    /// [`TokenError::NotFresh`].
+    /// Returns [`TokenError::NotFresh`] if it is not.
     pub fn require_fresh(&self, now: Timestamp) -> Result<(), TokenError> {
         self.fresh.require(now)
     }
 }
 
 impl TokenType {
-    /// The name in the claim `type`.
+    /// Returns the value of the claim `type`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -112,9 +113,9 @@ impl TokenType {
         }
     }
 
-    /// The name in the header's `typ`: `at+jwt` (RFC 9068 §2.1), and `rt+jwt`, for which there is no standard.
+    /// Returns the value of the header's `typ`: `at+jwt` (RFC 9068 §2.1) or `rt+jwt`, for which there is no standard.
     ///
-    /// Two names, so that nobody takes one kind for the other who knows only the header (RFC 8725 §3.12).
+    /// The values differ so that a token of one type cannot pass for the other (RFC 8725 §3.12).
     #[must_use]
     pub const fn header_type(self) -> &'static str {
         match self {
@@ -128,13 +129,13 @@ impl TokenType {
     }
 }
 
-/// What a claim such as `type` names.
+/// The meaning of the value of a claim such as `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NamedType {
-    /// No type: how a token is sent (`Bearer`, RFC 6750), or how it is written.
+    /// No token type: how the token is sent (`Bearer`, RFC 6750) or encoded.
     None,
     One(TokenType),
-    /// An identity token, a logout token, an offline one: anything else.
+    /// Any other type, such as an identity, logout or offline token.
     Other,
 }
 
@@ -163,7 +164,7 @@ impl fmt::Display for TokenType {
 }
 
 impl Fresh {
-    /// Whether it counts as fresh now.
+    /// Returns whether the token is fresh at `now`.
     #[must_use]
     pub fn is_fresh(self, now: Timestamp) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! What a token says that nobody has checked. It decides nothing: anyone can write it.
+//! Reads tokens without verifying them. The result must not decide anything, since anyone can forge it.
 
 use serde_json::{Map, Value};
 
@@ -7,18 +7,22 @@ use super::{
     decode::{NOT_BASE64URL, NOT_THREE_PARTS},
 };
 
-/// The header of a token as it stands there, to be shown or to find out who might know its key. The token may be forged.
+/// Returns the header of a token without verifying it, to show it or to find the issuer that knows its key. The token
+/// may be forged.
 ///
 /// # Errors
-/// [`TokenError::TooLong`] over [`DEFAULT_MAX_TOKEN_BYTES`]; [`TokenError::Malformed`] when there is no header in it.
+/// Returns [`TokenError::TooLong`] if the token is longer than [`DEFAULT_MAX_TOKEN_BYTES`], and
+/// [`TokenError::Malformed`] if it has no header.
 pub fn unverified_header(token: &str) -> Result<Map<String, Value>, TokenError> {
     part(token, 0, "the header is not a JSON object")
 }
 
-/// Returns the claims of a token that nobody has verified, to show them or to find out whose token it is. The token may be forged.
+/// Returns the claims of a token without verifying it, to show them or to find its issuer or subject. The token may
+/// be forged.
 ///
 /// # Errors
-/// [`TokenError::TooLong`] over [`DEFAULT_MAX_TOKEN_BYTES`]; [`TokenError::Malformed`] when there are no claims in it.
+/// Returns [`TokenError::TooLong`] if the token is longer than [`DEFAULT_MAX_TOKEN_BYTES`], and
+/// [`TokenError::Malformed`] if it has no claims.
 pub fn unverified_claims(token: &str) -> Result<Map<String, Value>, TokenError> {
     part(token, 1, "the claims are not a JSON object")
 }

@@ -142,7 +142,8 @@ impl Decoder {
         now: Timestamp,
         change: impl Fn(&mut Claims),
     ) -> Result<Arc<Claims>, TokenError> {
-        // The epoch is read before the keys: a key of an older epoch is not found in the cache.
+        // The epoch is read before the keys. If the keys are replaced in between, the entry belongs to the old epoch
+        // and is not found under the new one.
         let remembering = self.remembering(token);
         let mut scratch = Scratch::default();
         let (parsed, key) = self.authenticate(token, &mut scratch)?;

@@ -1,4 +1,4 @@
-//! Issuing tokens.
+//! Encodes and signs tokens.
 
 use serde::{
     Serialize, Serializer,
@@ -14,21 +14,21 @@ use super::{
     key::header::EncodedHeaders,
 };
 
-/// Signs claims: a token in the JWS compact serialisation (RFC 7515 §7.1).
+/// Signs claims and returns the token in the JWS compact serialisation (RFC 7515 §7.1).
 ///
 /// # Errors
-/// [`Error::Claims`] when a custom claim has the name of a registered one or names another type of token, or the token would be longer than
-/// [`DEFAULT_MAX_TOKEN_BYTES`]; [`Error::Key`] when the key fails.
+/// Returns [`Error::Claims`] if a custom claim has the name of a registered claim or names another type of token, or if
+/// the token would be longer than [`DEFAULT_MAX_TOKEN_BYTES`]. Returns [`Error::Key`] if the key cannot sign.
 pub fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Error> {
     let header = key.headers().of_type(claims.token_type);
     sign(key, header, claims)
 }
 
-/// The same, with more parameters in the header.
+/// Like [`encode`], but adds parameters to the header.
 ///
 /// # Errors
-/// As [`encode`]; [`Error::Claims`] when a parameter is one that says how a token is to be read: those of the key, or any that a
-/// [`Decoder`](super::Decoder) refuses.
+/// Returns the same errors as [`encode`], and [`Error::Claims`] if a parameter changes how a token is read: the
+/// parameters of the key, or any that a [`Decoder`](super::Decoder) rejects.
 pub fn encode_with_header(key: &SigningKey, claims: &Claims, header: &Map<String, Value>) -> Result<String, Error> {
     if header.is_empty() {
         return encode(key, claims);
@@ -40,7 +40,7 @@ pub fn encode_with_header(key: &SigningKey, claims: &Claims, header: &Map<String
     sign(key, &header, claims)
 }
 
-/// Parameters that say how a token is to be read (RFC 7515 §4.1, RFC 7516 §4.1, RFC 7797 §3).
+/// The parameters that change how a token is read (RFC 7515 §4.1, RFC 7516 §4.1, RFC 7797 §3).
 const RESERVED: [&str; 14] =
     ["alg", "b64", "crit", "cty", "enc", "jku", "jwk", "kid", "typ", "x5c", "x5t", "x5t#S256", "x5u", "zip"];
 
@@ -64,7 +64,7 @@ fn sign(key: &SigningKey, header: &str, claims: &Claims) -> Result<String, Error
     Ok(token)
 }
 
-/// Whether a claim may have this value in a token of this type.
+/// Returns whether a sibling of the claim `type` may have this value in a token of this type.
 fn may_be_named(value: &Value, token_type: TokenType) -> bool {
     match value.as_str().map(NamedType::of) {
         Some(NamedType::One(named)) => named == token_type,
@@ -73,7 +73,7 @@ fn may_be_named(value: &Value, token_type: TokenType) -> bool {
     }
 }
 
-/// The claims as they are written.
+/// The claims in their serialized form.
 struct Wire<'a>(&'a Claims);
 
 impl Serialize for Wire<'_> {
