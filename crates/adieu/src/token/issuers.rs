@@ -1,9 +1,9 @@
-//! Which issuer's keys a token is held against, when there are several.
+//! Selects the decoder for a token if several issuers are accepted.
 //!
-//! The token says whose it is (`iss`), and is then held against the keys and the rules of that issuer alone, which ask
-//! for the same `iss` again once the signature is known to be good. So a key of one issuer never vouches for another,
-//! and a token costs the check of one issuer's signature, whoever sends it. What names nobody is tried with each issuer
-//! whose rules allow that.
+//! The token names its issuer (`iss`). It is then checked only with the keys and the rules of that issuer, which check
+//! `iss` again after the signature. So a key of one issuer cannot sign for another, and a token that names its issuer
+//! costs at most the signature check of one issuer. A token without `iss` is tried with each issuer whose rules allow
+//! that.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-/// The most issuers that may leave out their name: a token without one is tried with each.
+/// The maximum number of issuers that accept tokens without `iss`, since such a token is tried with each of them.
 const MAX_NAMELESS: usize = 4;
 
-/// Our own decoder, and those of the other issuers whose tokens are accepted beside.
+/// The decoder of the verifier's own issuer, and the decoders of the other accepted issuers.
 #[derive(Debug)]
 pub(super) struct Issuers {
     own: Arc<Decoder>,
@@ -32,8 +32,11 @@ impl Issuers {
         Self { own, others: Vec::new() }
     }
 
+    /// Adds the decoder of another issuer.
+    ///
     /// # Errors
-    /// [`Error::InvalidSetting`] when the issuer is there already, or too many may leave out their name.
+    /// Returns [`Error::InvalidSetting`] if the issuer has a decoder already, or if too many issuers accept tokens
+    /// without `iss`.
     pub(super) fn add(&mut self, other: Arc<Decoder>) -> Result<(), Error> {
         let issuer = other.rules().issuer();
         if self.all().any(|known| known.rules().issuer() == issuer) {
@@ -57,12 +60,12 @@ impl Issuers {
         std::iter::once(&self.own).chain(&self.others)
     }
 
-    /// As [`Decoder::decode_shared`], by the rules of the issuer that the token names.
+    /// Like [`Decoder::decode_shared`], by the rules of the issuer that the token names.
     pub(super) fn decode_shared(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
         if self.others.is_empty() {
             return self.own.decode_shared(token, now);
         }
-        // What is remembered was found good by the issuer that remembers it: no need to read whose it is.
+        // A cached token was accepted by the decoder that caches it, so its issuer need not be read.
         let remembered = self.all().find_map(|decoder| decoder.recall(token, now));
         remembered.unwrap_or_else(|| {
             self.with_named(token, |decoder| {
@@ -71,7 +74,7 @@ impl Issuers {
         })
     }
 
-    /// As [`Decoder::decode_ignoring_expiry`], by the rules of the issuer that the token names.
+    /// Like [`Decoder::decode_ignoring_expiry`], by the rules of the issuer that the token names.
     pub(super) fn decode_ignoring_expiry(&self, token: &str, now: Timestamp) -> Result<(Claims, Expiry), TokenError> {
         if self.others.is_empty() {
             return self.own.decode_ignoring_expiry(token, now);
@@ -83,7 +86,7 @@ impl Issuers {
         })
     }
 
-    /// Leaves what counts as ours of what another issuer says.
+    /// Drops the untrusted claims of another issuer.
     fn restrict(&self, decoder: &Decoder, claims: &mut Claims) {
         if !std::ptr::eq(decoder, &*self.own) {
             decoder.rules().restrict(claims);
@@ -111,7 +114,7 @@ impl Issuers {
         for decoder in self.nameless() {
             result = decode(decoder);
             match &result {
-                // Not signed by them; perhaps by the next.
+                // Not signed by this issuer: try the next.
                 Err(TokenError::BadSignature | TokenError::AlgorithmMismatch | TokenError::UnknownKey) => {}
                 _ => break,
             }
@@ -120,7 +123,7 @@ impl Issuers {
     }
 }
 
-/// Whose a token says that it is. Nothing is known about it yet but that.
+/// Returns the issuer that a token names. The signature is not verified yet.
 fn name<'b>(token: &str, buffer: &'b mut Vec<u8>) -> Result<Option<Cow<'b, str>>, TokenError> {
     let claims = token.split('.').nth(1).ok_or(NOT_THREE_PARTS)?;
     let claims = base64url::decode_reusing(claims.as_bytes(), buffer).map_err(|_| NOT_BASE64URL)?;
@@ -133,7 +136,7 @@ fn name<'b>(token: &str, buffer: &'b mut Vec<u8>) -> Result<Option<Cow<'b, str>>
     }
 }
 
-/// The first `iss`. A second one is refused by whoever reads all claims.
+/// The first `iss`. The decoder rejects a second one when it reads all claims.
 #[derive(Default)]
 struct Name<'a>(Option<Value<'a>>);
 

@@ -1,4 +1,4 @@
-//! What a verifier does when its index is too stale, and what that came to.
+//! The policy of a verifier whose index is too stale, and the counts of its decisions.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -7,28 +7,29 @@ use std::{
 
 use crate::retry::Outage;
 
-/// What a verifier does when its index is staler than `max_staleness`.
+/// What a verifier does if its index is staler than `max_staleness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StalePolicy {
-    /// Refuse every token with [`TokenError::Stale`](super::TokenError::Stale): no token is accepted later than the bound after its
-    /// logout.
+    /// Rejects every token with [`TokenError::Stale`](super::TokenError::Stale). No token is accepted later than
+    /// `max_staleness` after its logout.
     #[default]
     Refuse,
-    /// Accept what the stale index does not know: available, but the bound no longer holds.
+    /// Accepts every valid token that the stale index does not know to be revoked. The verifier stays available, but
+    /// may accept a token later than `max_staleness` after its logout.
     Accept,
 }
 
-/// How many tokens a verifier has judged by an index that was too stale.
+/// The number of tokens that a verifier rejected or accepted while its index was too stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StaleDecisions {
-    /// Refused for that reason alone.
+    /// Tokens rejected only because the index was stale.
     pub refused: u64,
-    /// Accepted all the same.
+    /// Tokens accepted although the index was stale.
     pub accepted: u64,
 }
 
-/// A policy and what came of it.
+/// A policy and the counts of its decisions.
 #[derive(Debug)]
 pub(super) struct Staleness {
     pub(super) longest: Duration,
@@ -47,26 +48,26 @@ impl Staleness {
         StaleDecisions { refused: self.refused.load(Relaxed), accepted: self.accepted.load(Relaxed) }
     }
 
-    /// A token is being judged by a fresh index.
+    /// Records that a token is checked with a fresh index.
     pub(super) fn fresh(&self) {
         if self.outage.ends() {
             tracing::info!("the revocations known here are up to date again");
         }
     }
 
-    /// A token was refused because the index is stale.
+    /// Records that a token was rejected because the index is stale.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);
         self.tell("tokens are refused");
     }
 
-    /// A token was accepted although the index is stale.
+    /// Records that a token was accepted although the index is stale.
     pub(super) fn accepted(&self) {
         self.accepted.fetch_add(1, Relaxed);
         self.tell("tokens are accepted that may have been revoked");
     }
 
-    /// Once a change, not once a token.
+    /// Logs a warning once per outage, not once per token.
     fn tell(&self, consequence: &str) {
         if self.outage.begins() {
             tracing::warn!(max_staleness = ?self.longest, consequence, "the revocations known here are not up to date");
