@@ -1,14 +1,14 @@
-//! What is remembered of tokens whose signature was found good, so that it need not be checked again.
+//! Caches the claims of tokens whose signature has been verified, so that it is verified only once.
 //!
-//! 1. **Facts, never a verdict.** An entry says that a signature was good under a key, and what the claims are. Whether
-//!    the token is in time, of the right type, fresh or revoked is judged each time.
-//! 2. **One token, one entry**: all of it is compared, signature included. A keyed hash of all of it says where to look,
-//!    so that who has guessed a part is not compared at all, and learns nothing from how long that took.
-//! 3. **An entry ends with its token and with its key**: after `exp` it is not found, and neither is one whose key is
-//!    not in the set that is in force now, by material, algorithm and name.
-//! 4. **Strangers leave no trace**: only tokens that were found good come in, so nobody can push them out by sending
-//!    rubbish.
-//! 5. **It is bounded**, in entries and in bytes. What was not used for longest makes room, and is overwritten with zeros.
+//! 1. **Facts, not results.** An entry says that a signature is valid under a key, and holds the claims. Expiry, type,
+//!    freshness and revocation are checked each time.
+//! 2. **One token, one entry**: the whole token is compared, signature included. A keyed hash of the whole token
+//!    selects the entry, so a partly guessed token is never compared, and timing reveals nothing about cached tokens.
+//! 3. **An entry ends with its token and with its key**: it is not found after `exp` plus the leeway, nor if its key is
+//!    not in the current set with the same material, algorithm and name.
+//! 4. **Invalid tokens leave no trace**: only valid tokens are inserted, so invalid ones cannot evict them.
+//! 5. **It is bounded**, in entries and in bytes. The least recently used entry of a set is evicted and overwritten
+//!    with zeros.
 
 use std::{
     fmt,
@@ -30,21 +30,21 @@ use crate::{
     token::{Claims, KeySet, key::verifying::KeyPrint},
 };
 
-/// How many entries share a lock and make room for one another.
+/// The number of entries that share a lock and a share of the memory.
 const SET_ENTRIES: usize = 8;
 
-/// How much a decoder may remember; see [`Decoder::with_cache`](crate::token::Decoder::with_cache).
+/// The limits of a decoder's cache; see [`Decoder::with_cache`](crate::token::Decoder::with_cache).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheLimits {
-    /// Tokens, rounded up to a multiple of eight.
+    /// The maximum number of tokens, rounded up to a multiple of eight.
     pub entries: NonZeroUsize,
-    /// Bytes of them and of their claims, as they lie in memory.
+    /// The maximum size of the tokens and their claims in memory, in bytes.
     pub bytes: NonZeroUsize,
 }
 
 impl CacheLimits {
-    /// Returns limits of this many tokens and this many bytes.
+    /// Creates limits of `entries` tokens and `bytes` bytes.
     #[must_use]
     pub const fn new(entries: NonZeroUsize, bytes: NonZeroUsize) -> Self {
         Self { entries, bytes }
@@ -52,36 +52,37 @@ impl CacheLimits {
 }
 
 impl Default for CacheLimits {
-    /// 16,384 tokens in 32 MiB.
+    /// Returns limits of 16,384 tokens and 32 MiB.
     fn default() -> Self {
         const { Self { entries: NonZeroUsize::new(16_384).unwrap(), bytes: NonZeroUsize::new(32 << 20).unwrap() } }
     }
 }
 
-/// How much a decoder remembers.
+/// The size and the hits of a decoder's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Tokens.
+    /// The number of cached tokens.
     pub entries: usize,
-    /// Bytes of them and of their claims.
+    /// The size of the cached tokens and their claims, in bytes.
     pub bytes: usize,
-    /// How often a token was remembered so far, and its signature not checked again.
+    /// How often a token was found in the cache, so that its signature was not verified again.
     pub hits: u64,
 }
 
-/// Many small tables, each behind a lock of its own that is held for some nanoseconds.
+/// Many small tables, each behind its own lock, which is held for some nanoseconds.
 pub(super) struct Cache {
     sets: Box<[Mutex<Set>]>,
     bytes_per_set: usize,
     hashes: RandomState,
-    /// That of the keys in force; zero while none of them is public. One word to ask, where the keys are many.
+    /// The epoch of the current keys; zero if none of them is public. One atomic word is cheaper to read than many
+    /// keys.
     epoch: AtomicU64,
-    /// The last one that there was. Who replaces keys does it alone.
+    /// The last epoch that was assigned. The lock serialises key replacements.
     last_epoch: Mutex<u64>,
 }
 
-/// The time in which the same keys are in force, some of them public.
+/// A period in which the same keys are in use, at least one of them public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch(NonZeroU64);
 
@@ -94,11 +95,11 @@ struct Set {
 
 struct Entry {
     hash: u64,
-    /// Its key is one of those.
+    /// The epoch whose keys include the key of this entry.
     epoch: Epoch,
-    /// `exp` with the leeway.
+    /// `exp` plus the leeway.
     ends_at: Timestamp,
-    /// Of how many hits the last was its own.
+    /// The hit count of the set at the last use of this entry.
     used_at: u64,
     token: Zeroizing<String>,
     claims: Arc<Claims>,
@@ -119,13 +120,13 @@ impl Cache {
         }
     }
 
-    /// What a token of now may be remembered under: to be asked before the keys are. `None` when there is no public key,
-    /// and so nothing to remember.
+    /// Returns the current epoch, or `None` if there is no public key, so that nothing is cached. Call it before
+    /// reading the keys.
     pub(super) fn epoch(&self) -> Option<Epoch> {
         NonZeroU64::new(self.epoch.load(Ordering::Acquire)).map(Epoch)
     }
 
-    /// The claims of a token that was found good before, with a key that is still in force.
+    /// Returns the claims of a cached token whose key is still in use.
     pub(super) fn get(&self, epoch: Epoch, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
         let hash = self.hashes.hash_one(token);
         let mut set = self.set(hash);
@@ -141,7 +142,7 @@ impl Cache {
         Some(Arc::clone(&entry.claims))
     }
 
-    /// Remembers a token that was found good with this key, one of those of the epoch.
+    /// Caches a valid token that was signed with `key`, one of the keys of `epoch`.
     pub(super) fn insert(
         &self,
         epoch: Epoch,
@@ -157,7 +158,7 @@ impl Cache {
         }
         let hash = self.hashes.hash_one(token);
         let mut set = self.set(hash);
-        // Another thread may have been as quick.
+        // Another thread may have inserted the token already.
         set.retain(|entry| (entry.hash != hash || *entry.token != token) && entry.ends_at > now);
         while set.entries.len() >= SET_ENTRIES || set.bytes + bytes > self.bytes_per_set {
             set.remove_oldest();
@@ -168,13 +169,13 @@ impl Cache {
         set.entries.push(Entry { hash, epoch, ends_at, used_at, token, claims, key, bytes });
     }
 
-    /// Begins an epoch, with what puts its keys in force. Every token whose key is not among them is forgotten.
+    /// Begins an epoch. `put_in_force` replaces the keys. Every token whose key is not among `keys` is removed.
     pub(super) fn begin_epoch(&self, keys: &KeySet, put_in_force: impl FnOnce()) {
         let mut last = self.last_epoch.lock().unwrap_or_else(PoisonError::into_inner);
         put_in_force();
         *last += 1;
         let epoch = NonZeroU64::new(*last).filter(|_| keys.holds_public_keys()).map(Epoch);
-        // From here on nothing is found but what is taken over below, or comes in under the new keys.
+        // From here on only entries are found that the loop below carries over, or that are inserted in the new epoch.
         self.epoch.store(epoch.map_or(0, |epoch| epoch.0.get()), Ordering::Release);
         for set in &self.sets {
             lock(set).retain(|entry| match epoch {
@@ -196,14 +197,15 @@ impl Cache {
     }
 
     fn set(&self, hash: u64) -> MutexGuard<'_, Set> {
-        // The upper bits of a product are as even as those of a remainder, and cheaper. There is always a set.
+        // The upper bits of a product are as evenly distributed as a remainder, and cheaper. There is always at least
+        // one set.
         let at = (u128::from(hash) * self.sets.len() as u128) >> 64;
         #[expect(clippy::indexing_slicing, reason = "a fraction of the length is below it")]
         lock(&self.sets[at as usize])
     }
 }
 
-/// No change below is ever left half done.
+/// A poisoned lock can be used: no change below is left half done.
 fn lock(set: &Mutex<Set>) -> MutexGuard<'_, Set> {
     set.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -233,7 +235,7 @@ impl fmt::Debug for Cache {
     }
 }
 
-/// What claims take beside themselves, roughly and rather too much.
+/// Estimates the heap size of claims, rather too high than too low.
 fn heap_bytes(claims: &Claims) -> usize {
     const COUNTS: usize = 16;
     let session = claims.session.as_ref().map_or(0, |session| COUNTS + session.as_str().len());
@@ -249,13 +251,13 @@ fn heap_bytes(claims: &Claims) -> usize {
 }
 
 fn map_bytes(map: &Map<String, Value>) -> usize {
-    // A node of the tree has room for eleven members, and is at least half full but for the first.
+    // A tree node has room for eleven members and is at least half full, except the first.
     const NODE: usize = 11 * (mem::size_of::<String>() + mem::size_of::<Value>()) + 16;
     let members: usize = map.iter().map(|(name, value)| name.len() + value_bytes(value)).sum();
     map.len().div_ceil(5) * NODE + members
 }
 
-/// What a value takes beside itself. No deeper than the parser goes.
+/// Estimates the heap size of a value. The recursion is as deep as the parser allows.
 fn value_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -304,7 +306,7 @@ mod tests {
         assert_eq!(cache.stats().entries, 1);
     }
 
-    /// Whoever verifies a token while its key is removed puts it in only afterwards.
+    /// A thread that verifies a token while its key is removed inserts it only afterwards.
     #[test]
     fn what_comes_in_late_is_not_found_under_the_new_keys() {
         let [old, new] = [(); 2].map(|()| SigningKey::generate(Algorithm::EdDSA).unwrap());

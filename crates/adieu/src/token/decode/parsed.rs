@@ -1,4 +1,4 @@
-//! Claims as they stand in the token: read once, checked, and not copied.
+//! Parses and checks the claims of a token without copying them.
 
 use std::{borrow::Cow, fmt};
 
@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// The claims of a token that was found good, as they stand in it. [`Claims`] can be made from them.
+/// The claims of a valid token, borrowed from a [`Scratch`](super::Scratch). [`into_claims`](Self::into_claims) copies
+/// them to [`Claims`].
 #[derive(Debug, Clone)]
 pub struct ParsedClaims<'a> {
     rules: &'a Rules,
@@ -35,85 +36,87 @@ pub struct ParsedClaims<'a> {
 }
 
 impl<'a> ParsedClaims<'a> {
-    /// Who signed it (`iss`).
+    /// Returns the issuer that signed the token (`iss`).
     #[must_use]
     pub fn issuer(&self) -> &str {
         self.rules.issuer.as_str()
     }
 
-    /// Who it speaks for (`sub`).
+    /// Returns the subject of the token (`sub`).
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// Its own name (`jti`), or what stands for it.
+    /// Returns the id of the token (`jti`), or the SHA-256 of the signing input if the rules [accept a token without
+    /// one](Rules::accept_missing_token_id).
     #[must_use]
     pub fn token_id(&self) -> &str {
         &self.token_id
     }
 
-    /// The login that it comes from (`sid`).
+    /// Returns the session that the token belongs to (`sid`).
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
 
-    /// Whom it is meant for (`aud`); nobody when it does not say.
+    /// Returns the audience of the token (`aud`); empty if the token has none.
     pub fn audience(&self) -> impl Iterator<Item = &str> {
         self.audience.iter().map(|audience| &**audience)
     }
 
-    /// When it was issued (`iat`).
+    /// Returns the time at which the token was issued (`iat`).
     #[must_use]
     pub fn issued_at(&self) -> Option<Timestamp> {
         self.issued_at
     }
 
-    /// When it begins to be valid (`nbf`).
+    /// Returns the time from which the token is valid (`nbf`).
     #[must_use]
     pub fn not_before(&self) -> Option<Timestamp> {
         self.not_before
     }
 
-    /// When it stops being valid, that second excluded (`exp`).
+    /// Returns the time at which the token expires (`exp`). It is no longer valid in that second.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// What it is for (`type`).
+    /// Returns the type of the token (`type`).
     #[must_use]
     pub fn token_type(&self) -> TokenType {
         self.token_type
     }
 
-    /// Whether it comes from a login with credentials (`fresh`).
+    /// Returns whether the token comes from a login with credentials (`fresh`).
     #[must_use]
     pub fn fresh(&self) -> Fresh {
         self.fresh
     }
 
-    /// Passes on a token of the type that is needed.
+    /// Checks the type of the token.
     ///
     /// # Errors
-    /// [`TokenError::WrongTokenType`].
+    /// Returns [`TokenError::WrongTokenType`] if the type is not `expected`.
     pub fn require_type(&self, expected: TokenType) -> Result<(), TokenError> {
         self.token_type.require(expected)
     }
 
-    /// Passes on a token that is fresh now.
+    /// Checks that the token is fresh at `now`.
     ///
     /// # Errors
-    /// [`TokenError::NotFresh`].
+    /// Returns [`TokenError::NotFresh`] if it is not.
     pub fn require_fresh(&self, now: Timestamp) -> Result<(), TokenError> {
         self.fresh.require(now)
     }
 
-    /// The same, to keep.
+    /// Copies the claims to owned [`Claims`].
     ///
     /// # Errors
-    /// [`TokenError::Malformed`] when a custom claim can't be kept; that was checked when the token was read.
+    /// Returns [`TokenError::Malformed`] if a custom claim cannot be copied. Decoding has already checked the custom
+    /// claims.
     pub fn into_claims(self) -> Result<Claims, TokenError> {
         let malformed = |_| TokenError::Malformed(NOT_AN_OBJECT);
         Ok(Claims {
@@ -139,8 +142,8 @@ impl<'a> ParsedClaims<'a> {
         })
     }
 
-    /// Reads the decoded claims of a token whose signature is good, and holds them against all rules but those about
-    /// what time it is: what is wrong for ever is found before what is wrong for now.
+    /// Parses the claims of a token whose signature has been verified, and checks all rules except the validity period.
+    /// Permanent faults are found before temporary ones.
     #[inline]
     pub(super) fn check(
         json: &'a [u8],
@@ -200,7 +203,7 @@ impl<'a> ParsedClaims<'a> {
 
 const NOT_AN_OBJECT: &str = "the claims are not a JSON object";
 
-/// The registered claims as they come, before anything is known about them.
+/// The registered claims before any check.
 #[derive(Default)]
 struct RawClaims<'a> {
     iss: Option<Value<'a>>,
@@ -213,7 +216,7 @@ struct RawClaims<'a> {
     sid: Option<Value<'a>>,
     token_type: Option<Value<'a>>,
     fresh: Option<Value<'a>>,
-    /// What the siblings of `type` say, which stay custom claims.
+    /// The siblings of `type`, which stay custom claims.
     siblings: TypeClaims,
     custom: Others<'a>,
 }
@@ -237,11 +240,11 @@ impl<'a> Members<'a> for RawClaims<'a> {
     }
 }
 
-/// What the claims say that say what a token is for.
+/// The token type according to the claim `type` and its siblings.
 #[derive(Debug, Clone, Copy, Default)]
 struct TypeClaims {
     token_type: Option<TokenType>,
-    /// The first that names something else, or another type than those before.
+    /// The first claim that names something else, or another type than those before.
     wrong: Option<&'static str>,
 }
 
@@ -288,15 +291,15 @@ fn id<'a>(name: &'static str, value: Option<Value<'a>>) -> Result<Option<Cow<'a,
     }
 }
 
-/// Who a token speaks for: an id, or a whole number in decimal digits where the rules accept one.
+/// Returns the subject: an id, or an integer in decimal digits if the rules accept one.
 fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, TokenError> {
-    /// The largest up to which every reader of JSON sees the same number (RFC 8259 §6).
+    /// The largest integer that every JSON parser reads exactly (RFC 8259 §6).
     const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
     let number = match value {
         Some(Value::Unsigned(number)) if rules.integer_subject => i64::try_from(number).ok(),
         Some(Value::Negative(number)) if rules.integer_subject => Some(number),
-        // Exact within the limit, and what is beyond it stays so.
+        // The conversion is exact within the limit, and a number beyond it stays beyond it.
         Some(Value::Float(number)) if rules.integer_subject && number.fract() == 0.0 => Some(number as i64),
         value => return id("sub", value)?.ok_or(TokenError::MissingClaim("sub")),
     };
@@ -306,13 +309,13 @@ fn subject<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Cow<'a, str>, 
     }
 }
 
-/// A `NumericDate` (RFC 7519 §2) between 1970 and 9999, in whole seconds as the time that it is compared with: a fraction
-/// neither puts the end off nor makes anyone wait. Later ones are milliseconds by mistake.
+/// Returns a `NumericDate` (RFC 7519 §2) between 1970 and 9999, rounded down to whole seconds like the time that it is
+/// compared with. Later dates are milliseconds by mistake.
 fn numeric_date(name: &'static str, value: &Value<'_>) -> Result<Timestamp, TokenError> {
     let latest = Timestamp::MAX.as_unix();
     match *value {
         Value::Unsigned(seconds) if seconds <= latest => Ok(Timestamp::from_unix(seconds)),
-        // Exact: the latest is far below 2^53.
+        // The conversion is exact: the latest date is far below 2^53.
         Value::Float(seconds) if seconds >= 0.0 && seconds <= latest as f64 => Ok(Timestamp::from_unix(seconds as u64)),
         _ => Err(TokenError::InvalidClaim(name)),
     }
@@ -333,7 +336,8 @@ fn audience<'a>(value: Option<Value<'a>>, rules: &Rules) -> Result<Vec<Cow<'a, s
     }
 }
 
-/// The kind that header and claims agree on. An explicit `typ` is enough, as in a token of RFC 9068.
+/// Returns the token type, on which header and claims must agree. An explicit `typ` in the header is enough, as in a
+/// token of RFC 9068.
 fn token_type(
     declares: Declares,
     claim: Option<&Value<'_>>,
@@ -357,7 +361,7 @@ fn token_type(
     }
 }
 
-/// Keeps what has no field of its own.
+/// Collects the claims that have no field of their own.
 struct CustomClaims;
 
 impl<'de> Visitor<'de> for CustomClaims {
