@@ -17,7 +17,7 @@ const TEN_YEARS: Duration = Duration::from_secs(3660 * 24 * 60 * 60);
 
 /// The rules that the tokens of one issuer must satisfy.
 ///
-/// The defaults are strict. Each `accept_…` method relaxes one rule and documents which issuers need that.
+/// The defaults are strict. The `accept_…` methods relax them for issuers that need it.
 ///
 /// For an application that uses Flask-JWT-Extended, call [`accept_generic_type`](Rules::accept_generic_type) and
 /// [`accept_missing_issuer`](Rules::accept_missing_issuer).

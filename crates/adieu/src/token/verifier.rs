@@ -120,7 +120,7 @@ impl Verifier {
     pub(crate) fn verify_to_log_out(&self, token: &str) -> Result<(Claims, Expiry), TokenError> {
         let (claims, expiry) = self.issuers.decode_ignoring_expiry(token, self.clock.now())?;
         match self.refuse_revoked(&facts(&claims)) {
-            // The index may have forgotten its revocations: only the store knows the state of its session.
+            // The index may no longer hold its revocations: only the store knows the state of its session.
             Err(TokenError::Expired) => Ok((claims, Expiry::Expired)),
             Ok(()) => Ok((claims, expiry)),
             Err(refusal) => Err(refusal),
