@@ -1,15 +1,15 @@
-//! Facts about tokens with any `exp`: all in one table, with a tag that says when they lapse.
+//! Revocations of tokens with any `exp`, in one table, each with a tag for when it lapses.
 //!
-//! A look-up can't know which group would have the fact, so there is one table for all of them: it reads one line of
-//! memory, whatever the number of groups.
+//! A look-up can't know the group of a revocation, so all groups share one table. A look-up reads one cache line,
+//! whatever the number of groups.
 //!
-//! 1. Facts that lapse at about the same time have the same tag. A group is a stretch of time between a third and two
-//!    thirds of the life of its facts wide (256 s at least): that is how much longer a fact stays at most.
-//! 2. When the last fact of a group has lapsed, the table is swept leaf by leaf, some at each call, and its tag is used
-//!    again only when nothing has it any more. Until then a look-up may still find what has lapsed: it is still true.
-//! 3. Of two facts with the same fingerprint there is one entry, which has the tag of the one that lapses later.
-//! 4. There are 32 tags, whatever times are revoked. With none left, a fact goes into a group that is there already, and
-//!    that group lapses as late as it must.
+//! 1. Revocations that lapse at about the same time have the same tag and form a group. A group spans between a third
+//!    and two thirds of the lifetime of its revocations (256 s at least): they stay at most that much longer than necessary.
+//! 2. When the last revocation of a group has lapsed, the table is swept, a few leaves at each call. The tag is reused
+//!    only after all its entries are gone. Until then a look-up may still find lapsed revocations, which is harmless.
+//! 3. Two revocations with the same fingerprint share one entry, with the tag of the one that lapses later.
+//! 4. There are 32 tags, whatever times are revoked. If none is free, a revocation joins an existing group, which then
+//!    lapses as late as necessary.
 
 use super::{
     fingerprint::Fingerprint,
@@ -20,24 +20,24 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// One table and its groups. Only the writer reads anything but the table.
+/// A table and its groups. Readers use only the table; the other fields are for the writer.
 pub(super) struct Shelf<K> {
     tree: Tree<K>,
     groups: Vec<Group>,
     /// The tags of groups that have lapsed and may still be in the table, as a set.
     lapsed: u32,
-    /// Those that are swept out in this pass, as a set…
+    /// The tags that the current pass sweeps out, as a set.
     sweeping: u32,
-    /// …and the word from which on they are still in the table.
+    /// The word up to which the current pass has swept the table.
     swept_to: u64,
 }
 
-/// Facts that lapse at about the same time.
+/// Revocations that lapse at about the same time.
 struct Group {
     tag: Tag,
     width: u32,
     number: u64,
-    /// When the last of them lapses; raised in place in a state that is shared.
+    /// When the last revocation of the group lapses. Raised in place, even in a shared state.
     lapses_at: AtomicU64,
 }
 
@@ -65,7 +65,7 @@ impl<K> Clone for Shelf<K> {
 }
 
 impl<K: Kind<Value: Tagged>> Shelf<K> {
-    /// Four minutes.
+    /// The narrowest group, as a power of two in seconds: about four minutes.
     const NARROWEST: u32 = 8;
 
     pub(super) fn new() -> Self {
@@ -77,13 +77,13 @@ impl<K: Kind<Value: Tagged>> Shelf<K> {
         self.groups.is_empty() && self.lapsed == 0
     }
 
-    /// What is kept with this fingerprint, if it is in.
+    /// Returns the value stored with this fingerprint, if there is an entry.
     #[inline]
     pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<K::Value> {
         self.tree.find(fingerprint)
     }
 
-    /// Puts a fact in in place, if there are a group and room for it. `value` is what is kept of it with a tag.
+    /// Inserts a revocation in place, if there are a group and room for it. `value` creates the stored value from a tag.
     pub(super) fn insert(
         &self,
         now: Timestamp,
@@ -101,7 +101,7 @@ impl<K: Kind<Value: Tagged>> Shelf<K> {
         Ok(())
     }
 
-    /// The same, and makes what is missing for it.
+    /// Like [`insert`](Self::insert), but creates a missing group and makes room if necessary.
     pub(super) fn insert_growing(
         &mut self,
         now: Timestamp,
@@ -121,13 +121,13 @@ impl<K: Kind<Value: Tagged>> Shelf<K> {
         }
     }
 
-    /// The narrowest of which three reach as far as the fact lives.
+    /// Returns the narrowest width of which three groups span the remaining lifetime of the revocation.
     fn width_for(now: Timestamp, lapses_at: Timestamp) -> u32 {
         let ahead = lapses_at.since(now).as_secs();
         (Self::NARROWEST..WIDEST).find(|&width| ahead <= 3 << width).unwrap_or(WIDEST)
     }
 
-    /// Where a fact belongs; nothing if there could be a group for it and is not.
+    /// Returns the group of a revocation, or `None` if a group for it can still be created.
     fn group_for(&self, now: Timestamp, lapses_at: Timestamp) -> Option<&Group> {
         let width = Self::width_for(now, lapses_at);
         let number = lapses_at.as_unix() >> width;
@@ -135,7 +135,7 @@ impl<K: Kind<Value: Tagged>> Shelf<K> {
         if its_own.is_some() || self.free_tag().is_some() {
             return its_own;
         }
-        // The one that stays the least longer for it, or that it makes stay the least longer.
+        // Choose the group that keeps the revocation, or is itself kept, the least time longer than necessary.
         let later =
             self.groups.iter().filter(|group| group.lapses_at() >= lapses_at).min_by_key(|group| group.lapses_at());
         later.or_else(|| self.groups.iter().max_by_key(|group| group.lapses_at()))
@@ -150,31 +150,31 @@ impl<K: Kind<Value: Tagged>> Shelf<K> {
         Tag::all().find(|tag| tag.bit() & taken == 0)
     }
 
-    /// Gives up the groups that have lapsed by `now`: what they hold will be swept out.
+    /// Removes the groups that have lapsed by `now`, so that their entries will be swept out.
     pub(super) fn drop_lapsed(&mut self, now: Timestamp, rubble: &mut Rubble<K>) {
         for group in self.groups.extract_if(.., |group| group.lapses_at() <= now) {
             self.lapsed |= group.tag.bit();
         }
-        // Nothing is left to keep: no need to sweep.
+        // No group is left, so the whole table can be dropped without sweeping.
         if self.groups.is_empty() && self.lapsed != 0 {
             let Self { tree, .. } = std::mem::replace(self, Self::new());
             rubble.add(tree);
         }
     }
 
-    /// The latest time at which a group lapses that has lapsed by `now`.
+    /// Returns when the last of the groups that have lapsed by `now` lapsed.
     pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
         self.groups.iter().map(Group::lapses_at).filter(|&lapses_at| lapses_at <= now).max()
     }
 
-    /// Sweeps up to so many leaves; gives how many of them are left to others.
+    /// Sweeps up to `most` leaves; returns how many of them were not used.
     pub(super) fn sweep(&mut self, most: usize) -> usize {
         for left in (0..most).rev() {
             if self.sweeping == 0 {
                 if self.lapsed == 0 {
                     return left + 1;
                 }
-                // A pass takes with it what had lapsed when it began.
+                // A pass sweeps out the groups that had lapsed when it began.
                 (self.sweeping, self.swept_to) = (self.lapsed, 0);
             }
             let sweeping = self.sweeping;
@@ -189,7 +189,7 @@ impl<K: Kind<Value: Tagged>> Shelf<K> {
         0
     }
 
-    /// Whether there is something to sweep out.
+    /// Returns whether lapsed entries remain to be swept out.
     pub(super) fn is_littered(&self) -> bool {
         self.lapsed != 0
     }

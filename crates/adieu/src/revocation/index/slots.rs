@@ -1,11 +1,11 @@
-//! Revoked tokens grouped by their `exp`, so that a group is dropped whole and nothing is searched for what is old.
+//! Revoked tokens grouped by their `exp`, so that a group is dropped as a whole, without a search for lapsed entries.
 //!
-//! 1. Where a look-up goes depends on the token and on what is stored, never on the clock: a clock that jumps makes an
-//!    entry lie in a slot of another width, which costs a look-up more and hides nothing.
-//! 2. A slot is dropped when the last of its entries has lapsed. It is narrower for an entry that lapses soon: see
-//!    [`Calendar`] for how much longer than asked an entry can stay.
-//! 3. There is a hard bound on the number of slots, whatever times are revoked: 256 of each of nine widths. What does
-//!    not fit goes into a wider slot.
+//! 1. A look-up depends on the token and on the stored entries, never on the clock. If the clock jumps, an entry goes
+//!    into a slot of another width: that costs one more look-up, and the entry is still found.
+//! 2. A slot is dropped when the last of its entries has lapsed. Entries that lapse soon go into narrower slots:
+//!    [`Calendar`] documents how much longer than necessary an entry can stay.
+//! 3. The number of slots is bounded, whatever times are revoked: 256 of each of nine widths. An entry that does not fit
+//!    goes into a wider slot.
 
 use super::{
     fingerprint::Fingerprint,
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// Widths are powers of two, in seconds: from a minute…
+/// The narrowest slot, as a power of two in seconds: about a minute.
 const NARROWEST: u32 = 6;
-/// …to one slot for all time.
+/// The widest slot, as a power of two in seconds: one slot holds every time.
 pub(super) const WIDEST: u32 = 38;
 const _: () = assert!(Timestamp::MAX.as_unix() >> WIDEST == 0, "the widest slot holds every time");
 
-/// The entries of one stretch of time.
+/// The entries of one range of time.
 struct Slot {
     tree: Tree<Ids>,
-    /// When the last of them lapses. Only the writer reads it.
+    /// When the last entry lapses. Only the writer reads it.
     lapses_at: AtomicU64,
 }
 
@@ -55,7 +55,7 @@ impl Slot {
     }
 }
 
-/// How much a set of slots holds.
+/// The size of a set of slots.
 #[derive(Default)]
 pub(super) struct Size {
     pub(super) entries: usize,
@@ -71,15 +71,15 @@ impl Size {
     }
 }
 
-/// Revoked tokens by their `exp`: a look-up goes to the one slot of each width that its `exp` falls in.
+/// Revoked tokens by their `exp`. A look-up reads, for each width, the one slot that contains the `exp` of the token.
 ///
-/// Up to 68 minutes ahead a slot is 64 s wide; ahead of that at most a quarter of the time until the entry lapses.
-/// That is how much longer an entry stays at most, if all facts are kept equally long after the token's `exp`; up to
-/// five times as long if they differ.
+/// Slots up to 68 minutes ahead are 64 s wide; slots further ahead are at most a quarter of the time until the entry
+/// lapses. An entry stays at most one slot width longer than necessary if all revocations are kept equally long after
+/// the `exp` of the token, and up to five times as long if not.
 #[derive(Clone)]
 pub(super) struct Calendar(Vec<Page>);
 
-/// The slots of one width, side by side.
+/// Contiguous slots of one width.
 #[derive(Clone)]
 struct Page {
     width: u32,
@@ -87,7 +87,7 @@ struct Page {
     slots: Vec<Option<Slot>>,
 }
 
-/// When an entry is looked for and when it may go, as seen from now.
+/// The dates of an entry: the current time, the `exp` that look-ups use, and when the entry lapses.
 #[derive(Clone, Copy)]
 pub(super) struct Dates {
     pub(super) now: Timestamp,
@@ -97,7 +97,7 @@ pub(super) struct Dates {
 
 impl Calendar {
     const WIDTHS: [u32; 9] = [NARROWEST, 10, 14, 18, 22, 26, 30, 34, WIDEST];
-    /// Side by side in one width, counted from the first to the last.
+    /// The maximum number of slots of one width, counted from the first to the last.
     const MAX_PAGE: u64 = 256;
 
     pub(super) fn new() -> Self {
@@ -134,7 +134,7 @@ impl Calendar {
         }
     }
 
-    /// The narrowest that is wide enough for how far ahead the dates are, and has room for one more slot there.
+    /// Returns the narrowest width that suits how far ahead the dates are and has room for the slot.
     fn width_for(&self, dates: Dates) -> u32 {
         let expires_at = dates.expires_at.as_unix();
         let ahead = expires_at.abs_diff(dates.now.as_unix()).max(dates.lapses_at.since(dates.now).as_secs());
@@ -148,7 +148,7 @@ impl Calendar {
         Self::WIDTHS.into_iter().find(|&width| fits(width)).unwrap_or(WIDEST)
     }
 
-    /// Takes out what has lapsed by `now`.
+    /// Moves the slots that have lapsed by `now` to `rubble`.
     pub(super) fn drop_lapsed(&mut self, now: Timestamp, rubble: &mut Rubble<Ids>) {
         for page in &mut self.0 {
             for slot in &mut page.slots {
@@ -161,7 +161,7 @@ impl Calendar {
         self.0.retain(|page| !page.slots.is_empty());
     }
 
-    /// The latest time at which a slot lapses that has lapsed by `now`.
+    /// Returns when the last of the slots that have lapsed by `now` lapsed.
     pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
         self.slots().map(Slot::lapses_at).filter(|&lapses_at| lapses_at <= now).max()
     }
@@ -204,7 +204,7 @@ impl Page {
         self.slots[place].get_or_insert_with(Slot::new)
     }
 
-    /// Without empty places at its ends.
+    /// Removes empty places at both ends.
     fn trim(&mut self) {
         let before = self.slots.iter().take_while(|slot| slot.is_none()).count();
         self.slots.drain(..before);

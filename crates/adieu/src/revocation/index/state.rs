@@ -1,4 +1,4 @@
-//! All facts of one moment, as a check sees them.
+//! A snapshot of all revocations, as a check sees it.
 
 use super::{
     TokenFacts,
@@ -14,7 +14,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// Every kind of fact has tables of its own. A clone shares the entries; only what grows or is dropped is replaced.
+/// The tables, one or more for each kind of revocation. A clone shares the entries; only tables that grow or are
+/// dropped are replaced.
 #[derive(Clone)]
 pub(super) struct State {
     tokens: Calendar,
@@ -24,7 +25,7 @@ pub(super) struct State {
     issuers: Shelf<CutOffs>,
 }
 
-/// A revocation made ready to be put in.
+/// A hashed revocation, ready to be inserted.
 pub(super) struct Entry {
     fingerprint: Fingerprint,
     kind: Kind,
@@ -61,7 +62,7 @@ impl Entry {
     }
 }
 
-/// What is kept of a cut-off, with any tag.
+/// Returns a function that creates the stored form of a cut-off from its tag.
 fn cut_off(issued_until: Timestamp) -> impl Fn(Tag) -> CutOff {
     move |tag| CutOff { tag, issued_until }
 }
@@ -87,18 +88,18 @@ impl State {
 
     #[inline]
     pub(super) fn check(&self, issuer: &IssuerSecret<'_>, token: &TokenFacts<'_>) -> Option<RevokedBy> {
-        // What is too long for an id was never put in.
+        // A text that is too long for an id was never inserted.
         let wanted = |id: &str, empty: bool| {
             if empty || id.len() > MAX_ID_BYTES { None } else { Some(issuer.fingerprint(id)) }
         };
-        // All are hashed first: the look-ups after it are short enough for the processor to have all of them under way,
-        // where each would otherwise wait for its line of memory alone.
+        // Hash all ids first: the look-ups that follow are then short enough for the processor to overlap their memory
+        // accesses. Otherwise each look-up would wait for its own cache line.
         let id = wanted(token.token_id, self.tokens.is_empty() && self.undated_tokens.is_empty());
         let session = token.session.and_then(|session| wanted(session, self.sessions.is_empty()));
         let subject = wanted(token.subject, self.subjects.is_empty());
         let own = if self.issuers.is_empty() { None } else { Some(issuer.own()) };
 
-        // A token that does not say when it was issued could be older than any cut-off.
+        // A token without `iat` could be older than any cut-off.
         let cut_off_by = |cut_off: CutOff| token.issued_at.is_none_or(|issued_at| issued_at <= cut_off.issued_until);
         if id.is_some_and(|id| self.tokens.contains(token.expires_at, id) || self.undated_tokens.find(id).is_some()) {
             return Some(RevokedBy::Token);
@@ -115,7 +116,7 @@ impl State {
         None
     }
 
-    /// Puts it in in place, if there is room.
+    /// Inserts the entry in place, if there is room.
     pub(super) fn insert(&self, now: Timestamp, entry: &Entry) -> Result<(), Crowded> {
         let &Entry { fingerprint, kind, lapses_at } = entry;
         match kind {
@@ -129,7 +130,7 @@ impl State {
         }
     }
 
-    /// The next state, in which there is room for the entry and it is in.
+    /// Returns the next state, with more room and with the entry inserted.
     pub(super) fn grown(&self, now: Timestamp, entry: &Entry) -> Self {
         let mut next = self.clone();
         let &Entry { fingerprint, kind, lapses_at } = entry;
@@ -147,14 +148,15 @@ impl State {
         next
     }
 
-    /// When the last group lapsed that has lapsed by `now`; nothing if none has.
+    /// Returns when the last of the groups that have lapsed by `now` lapsed, or `None` if no group has.
     pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
         let ids = self.undated_tokens.last_lapsed(now).max(self.sessions.last_lapsed(now));
         let cut_offs = self.subjects.last_lapsed(now).max(self.issuers.last_lapsed(now));
         self.tokens.last_lapsed(now).max(ids).max(cut_offs)
     }
 
-    /// The next state, without the slots that have lapsed by `now`; what else has lapsed is left to be swept out.
+    /// Returns the next state, without the slots that have lapsed by `now`. Other lapsed entries remain until they are swept
+    /// out.
     pub(super) fn without_lapsed(&self, now: Timestamp, lapsed: &mut Lapsed) -> Self {
         let mut next = self.clone();
         next.tokens.drop_lapsed(now, &mut lapsed.ids);
@@ -165,7 +167,7 @@ impl State {
         next
     }
 
-    /// Whether facts that have lapsed are among those that have not.
+    /// Returns whether some tables contain lapsed revocations that are to be swept out.
     pub(super) fn is_littered(&self) -> bool {
         self.undated_tokens.is_littered()
             || self.sessions.is_littered()
@@ -173,7 +175,7 @@ impl State {
             || self.issuers.is_littered()
     }
 
-    /// The next state, without some of them: up to so many leaves are looked through.
+    /// Returns the next state, with lapsed entries swept out of up to `most` leaves.
     pub(super) fn swept(&self, most: usize) -> Self {
         let mut next = self.clone();
         let left = next.undated_tokens.sweep(most);
@@ -194,7 +196,7 @@ impl State {
     }
 }
 
-/// What was dropped and is yet to be given back.
+/// Tables that were dropped and are not freed yet.
 #[derive(Default)]
 pub(super) struct Lapsed {
     ids: Rubble<Ids>,
@@ -203,7 +205,7 @@ pub(super) struct Lapsed {
 }
 
 impl Lapsed {
-    /// Takes out about so many bytes of each sort.
+    /// Removes about `bytes` bytes of each kind of table, and returns them.
     pub(super) fn take(&mut self, bytes: usize) -> Self {
         Self { ids: self.ids.take(bytes), tagged_ids: self.tagged_ids.take(bytes), cut_offs: self.cut_offs.take(bytes) }
     }

@@ -1,5 +1,5 @@
-//! What this index shares between threads, in one place: `tests/index_under_every_schedule.rs` puts shuttle's versions
-//! and smaller sizes here and runs the same code under thousands of schedules.
+//! Everything that the index shares between threads. `tests/index_under_every_schedule.rs` replaces this file with
+//! shuttle's types and smaller sizes, and runs the same code under thousands of schedules.
 
 pub(super) use std::sync::{
     Mutex, MutexGuard,
@@ -9,10 +9,10 @@ use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-/// How large a leaf is before it is split: so much is copied in a fraction of a millisecond.
+/// The size at which a leaf is split. Copying this much takes a fraction of a millisecond.
 pub(super) const LEAF_BYTES: usize = 128 * 1024;
 
-/// A whole state of which readers see one or the next, and never wait.
+/// A state that a writer replaces atomically. Readers see the old or the new state, and never wait.
 pub(super) struct Published<T>(ArcSwap<T>);
 
 impl<T> Published<T> {
@@ -24,8 +24,8 @@ impl<T> Published<T> {
         self.0.load()
     }
 
-    /// Returns the one before. Whoever still reads it is counted in its `strong_count` from here on: `ArcSwap` lends
-    /// without counting only until the next swap, which turns every loan into a counted reference.
+    /// Publishes `next` and returns the previous state. From then on its `strong_count` includes all readers that still
+    /// use it: `ArcSwap` lends uncounted references only until the next swap, which turns each into a counted one.
     pub(super) fn swap(&self, next: Arc<T>) -> Arc<T> {
         self.0.swap(next)
     }

@@ -1,11 +1,11 @@
-//! A set of entries that grows in small steps: one leaf, and a tree of leaves once one would be too large.
+//! A set of entries that grows in small steps: one leaf, then a tree of leaves once one leaf would be too large.
 //!
-//! 1. A look-up passes one fork for every 128-fold of ten thousand entries and then reads one word, seldom more.
-//! 2. To grow is to build a new tree that shares everything but one leaf and the path to it. Nobody who reads the old
-//!    tree notices.
-//! 3. No step copies more than one leaf, neither of growing nor of sweeping out what has lapsed.
-//! 4. Leaves are split in two, so all but the smallest trees have leaves of half of the most to all of it, and the path to
-//!    them costs nearly nothing.
+//! 1. A look-up passes one fork for every 128-fold of ten thousand entries, then reads one word, seldom more.
+//! 2. Growing builds a new tree that shares everything but one leaf and the path to it. Readers of the old tree are not
+//!    affected.
+//! 3. Neither growing nor sweeping copies more than one leaf in a step.
+//! 4. Leaves are split in two, so in all but the smallest trees leaves have between half and all of the maximum size, and
+//!    the memory for the path to them is negligible.
 
 use std::{ops::Range, sync::Arc};
 
@@ -14,20 +14,20 @@ use super::{
     leaf::{ARC_HEADER, Crowded, Kind, Leaf},
 };
 
-/// By how many bits a fork tells its children apart at most.
+/// The maximum number of bits by which a fork distinguishes its children.
 const MAX_BITS: u32 = 7;
 
-/// A leaf takes the lower half of a word to choose a bucket, the forks above it the upper 24 bits: what lies between is
-/// for tags.
+/// The maximum depth in bits. A leaf chooses a bucket by the lower half of a word, and the forks above it use the upper 24
+/// bits; the bits in between are for tags.
 const DEEPEST: u32 = 24;
 
-/// One tree. A clone shares all entries, also those that are added to either one later, until one of them grows.
+/// A tree. Clones share all entries, including those added to either one later, until one of them grows.
 pub(super) struct Tree<K>(Node<K>);
 
 enum Node<K> {
     Leaf(Leaf<K>),
-    /// As many as a power of two. A leaf that is told apart by fewer bits than its fork has is there several times, side by
-    /// side.
+    /// Children, as many as a power of two. A leaf that needs fewer bits than its fork uses appears several times, in
+    /// adjacent places.
     Fork(Arc<[Node<K>]>),
 }
 
@@ -47,29 +47,29 @@ impl<K> Clone for Node<K> {
 }
 
 impl<K: Kind> Tree<K> {
-    /// One bucket.
+    /// Creates a tree of one bucket.
     pub(super) fn new() -> Self {
         Self(Node::Leaf(Leaf::for_entries(0, 0)))
     }
 
-    /// What is kept with an entry, if it is in.
+    /// Returns the value stored with this fingerprint, if there is an entry.
     #[inline]
     pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<K::Value> {
         self.leaf(fingerprint)?.find(fingerprint)
     }
 
-    /// Adds an entry in place, seen by every look-up that starts later in this tree or in a clone of it.
+    /// Adds an entry in place. Every look-up that starts later in this tree or in a clone of it finds the entry.
     pub(super) fn insert(&self, fingerprint: Fingerprint, value: K::Value) -> Result<(), Crowded> {
         self.leaf(fingerprint).ok_or(Crowded)?.insert(fingerprint, value)
     }
 
-    /// Makes room where this entry belongs.
+    /// Makes room for this entry.
     pub(super) fn grow(&mut self, fingerprint: Fingerprint) {
         self.0 = self.0.grown(fingerprint.word, 0);
     }
 
-    /// Removes what is not to be kept from the leaf where the word `from` belongs. Gives the first word of the next leaf;
-    /// nothing after the last one.
+    /// Removes the entries for which `keep` returns `false` from the leaf that contains the word `from`. Returns the first
+    /// word of the next leaf, or `None` after the last one.
     pub(super) fn sweep(&mut self, from: u64, keep: impl Fn(K::Value) -> bool) -> Option<u64> {
         let (next, node) = self.0.swept(from, 0, &keep);
         if let Some(node) = node {
@@ -78,7 +78,7 @@ impl<K: Kind> Tree<K> {
         next
     }
 
-    /// Entries, and the bytes of everything behind this tree.
+    /// Returns the number of entries and the allocated bytes of this tree.
     pub(super) fn size(&self) -> (usize, usize) {
         self.0.size(0)
     }
@@ -91,7 +91,7 @@ impl<K: Kind> Tree<K> {
             match node {
                 Node::Leaf(leaf) => return Some(leaf),
                 Node::Fork(children) => {
-                    // The upper bits of a word, as many as there are children for; and what is left of it.
+                    // The product holds the upper bits of the word, which choose the child, and the remaining bits.
                     let product = u128::from(rest) * children.len() as u128;
                     node = children.get((product >> u64::BITS) as usize)?;
                     rest = product as u64;
@@ -102,7 +102,7 @@ impl<K: Kind> Tree<K> {
 }
 
 impl<K: Kind> Node<K> {
-    /// With more room where a word belongs. So many bits of it have led here.
+    /// Returns this node with more room in the leaf that contains `word`. `depth` is the number of bits already used.
     fn grown(&self, word: u64, depth: u32) -> Self {
         match self {
             Self::Leaf(leaf) => match larger(leaf) {
@@ -113,7 +113,7 @@ impl<K: Kind> Node<K> {
         }
     }
 
-    /// Where the next leaf begins, and this node without what is not to be kept in one of its leaves, if there was any.
+    /// Returns where the next leaf begins, and this node with one leaf swept, if an entry was removed from it.
     fn swept(&self, from: u64, depth: u32, keep: &impl Fn(K::Value) -> bool) -> (Option<u64>, Option<Self>) {
         match self {
             Self::Leaf(leaf) => (after(from, leaf.depth()), leaf.without(keep).map(Self::Leaf)),
@@ -131,18 +131,18 @@ impl<K: Kind> Node<K> {
         }
     }
 
-    /// One leaf in the place of many that are nearly empty.
+    /// Returns one leaf in place of several nearly empty ones.
     fn joined(children: &[Self], depth: u32) -> Option<Self> {
         let leaves = distinct(children, depth).map(|child| match child {
             Self::Leaf(leaf) => Some(leaf),
             Self::Fork(_) => None,
         });
         let entries = leaves.clone().try_fold(0, |sum, leaf| Some(sum + leaf?.len()))?;
-        // Far from where it would split again.
+        // Join only if the new leaf is far from its next split.
         (entries <= Leaf::<K>::MAX_BUCKETS).then(|| Self::Leaf(Leaf::joined(leaves.flatten(), depth)))
     }
 
-    /// In which places of its fork this is that is in the chosen one, when so many bits choose among them.
+    /// Returns all places of its fork that this node, found in place `chosen`, occupies. `below` is the depth of the children.
     fn places(&self, chosen: usize, below: u32) -> Range<usize> {
         let count = match self {
             Self::Leaf(leaf) => 1 << below.saturating_sub(leaf.depth()),
@@ -164,7 +164,7 @@ impl<K: Kind> Node<K> {
     }
 }
 
-/// What takes the place of a leaf that must grow.
+/// The replacement of a leaf that must grow.
 enum Larger<K> {
     One(Leaf<K>),
     Two([Leaf<K>; 2]),
@@ -189,7 +189,7 @@ fn grown_below<K: Kind>(children: &Arc<[Node<K>]>, word: u64, depth: u32) -> Arc
     };
     match larger(leaf) {
         Larger::One(leaf) => with(children, places, |_| Node::Leaf(leaf.clone())),
-        // It is there several times: each half takes half of its places.
+        // The leaf appears several times: each half takes half of its places.
         Larger::Two([left, right]) if places.len() > 1 => {
             let middle = places.start + places.len() / 2;
             with(children, places, |place| Node::Leaf(if place < middle { left.clone() } else { right.clone() }))
@@ -198,7 +198,7 @@ fn grown_below<K: Kind>(children: &Arc<[Node<K>]>, word: u64, depth: u32) -> Arc
             let fork = Node::Fork(Arc::new(halves.map(Node::Leaf)));
             with(children, places, |_| fork.clone())
         }
-        // A fork with room for more children has leaves only, so that any of them can be there twice.
+        // A fork with room for more children has only leaves, so any of them can appear twice.
         Larger::Two([left, right]) => {
             let twice = |(place, child): (usize, &Node<K>)| match child {
                 Node::Leaf(_) if place == chosen => [Node::Leaf(left.clone()), Node::Leaf(right.clone())],
@@ -209,40 +209,39 @@ fn grown_below<K: Kind>(children: &Arc<[Node<K>]>, word: u64, depth: u32) -> Arc
     }
 }
 
-/// Children of which those in some places are others.
+/// Returns a copy of the children in which those in `places` are replaced.
 fn with<K>(children: &[Node<K>], places: Range<usize>, other: impl Fn(usize) -> Node<K>) -> Arc<[Node<K>]> {
     let child = |(place, child): (usize, &Node<K>)| if places.contains(&place) { other(place) } else { child.clone() };
     children.iter().enumerate().map(child).collect()
 }
 
-/// Each child once.
+/// Iterates over the children, each one once.
 fn distinct<K: Kind>(children: &[Node<K>], depth: u32) -> impl Iterator<Item = &Node<K>> + Clone {
     let below = depth + bits(children);
     let is_first = move |(place, child): &(usize, &Node<K>)| child.places(*place, below).start == *place;
     children.iter().enumerate().filter(is_first).map(|(_, child)| child)
 }
 
-/// How many bits of a word choose among these.
+/// Returns how many bits of a word choose among these children.
 fn bits<K>(children: &[Node<K>]) -> u32 {
     children.len().trailing_zeros()
 }
 
-/// Which child of a fork that so many bits have led to: from the top of the word down, as [`Tree::leaf`] has it.
+/// Returns which child of a fork at this depth contains the word. Uses the bits from the top down, like [`Tree::leaf`].
 fn branch<K>(word: u64, depth: u32, children: &[Node<K>]) -> usize {
     ((u128::from(word << depth) * children.len() as u128) >> u64::BITS) as usize
 }
 
-/// The first word that belongs into the next leaf after one that so many bits lead to.
+/// Returns the first word of the leaf that follows the one at this depth, or `None` after the last leaf.
 fn after(word: u64, depth: u32) -> Option<u64> {
     let shift = u64::BITS.checked_sub(depth).filter(|&shift| shift < u64::BITS)?;
     ((word >> shift) + 1).checked_shl(shift).filter(|&next| next != 0)
 }
 
-/// To give back a small leaf takes as long as so many bytes of a large one.
+/// The minimum cost of freeing a leaf: a small leaf takes as long as this many bytes of a large one.
 const MIN_COST: usize = 4096;
 
-/// Trees that nobody looks into any more, given back a few leaves at a time: to unmap a gigabyte at once takes tens of
-/// milliseconds.
+/// Trees without readers, freed a few leaves at a time: unmapping a gigabyte at once takes tens of milliseconds.
 pub(super) struct Rubble<K>(Vec<(u32, Node<K>)>);
 
 impl<K> Default for Rubble<K> {
@@ -256,7 +255,7 @@ impl<K: Kind> Rubble<K> {
         self.0.push((0, tree.0));
     }
 
-    /// Takes out leaves of up to about so many bytes, to be dropped where nobody waits for it.
+    /// Removes leaves of up to about `bytes` bytes, and returns them for the caller to drop outside the lock.
     pub(super) fn take(&mut self, bytes: usize) -> Self {
         let mut leaves = Vec::new();
         let mut taken = 0;
