@@ -11,7 +11,8 @@
 //! * [`session`]: login, refresh with rotation and reuse detection, logout;
 //! * [`store`]: the contract of a store, and the [in-memory store](store::Memory);
 //! * [`engine`]: building blocks for those who write an engine;
-//! * [`Node`]: all of these, assembled.
+//! * [`Node`]: all of these, assembled;
+//! * [`guide`]: how a logout takes effect, and what an application decides.
 //!
 //! ```
 //! use adieu::{Issuer, Node, Subject, session::Scope, store::Memory};
@@ -34,13 +35,14 @@
 //!
 //! | crate | adds |
 //! |---|---|
-//! | `adieu-axum` | extractors, layers, cookies and CSRF protection for axum |
-//! | `adieu-sqlite`, `adieu-postgres`, `adieu-redis` | one durable store each, shared by several processes or nodes |
-//! | `adieu-client` | a service without a store that follows a node over HTTP |
-//! | `adieu-conformance` | the test suite that every store passes |
+//! | [`adieu-axum`](https://docs.rs/adieu-axum) | extractors, layers, cookies and CSRF protection for axum |
+//! | [`adieu-sqlite`](https://docs.rs/adieu-sqlite), [`adieu-postgres`](https://docs.rs/adieu-postgres), [`adieu-redis`](https://docs.rs/adieu-redis) | one durable store each, shared by several processes or nodes |
+//! | [`adieu-client`](https://docs.rs/adieu-client) | a service without a store that follows a node over HTTP |
+//! | [`adieu-conformance`](https://docs.rs/adieu-conformance) | the test suite that every store passes |
 
 pub mod engine;
 mod error;
+pub mod guide;
 mod id;
 mod node;
 pub mod restore;
