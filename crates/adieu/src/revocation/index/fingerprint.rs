@@ -1,61 +1,63 @@
-//! What the index remembers of an id: 72 bits that nobody without the secret can aim at (67 where a tag is kept).
+//! The stored form of an id: a 72-bit keyed hash (67 bits if a tag is stored) whose collisions can't be chosen without
+//! the secret.
 //!
 //! The hash is *multilinear*: issuer and id are cut into words `s₁ … sₙ` of 56 bits, and the hash is the upper bits of
-//! `m₀ + m₁s₁ + … + mₙsₙ mod 2¹²⁸`, where the secret is the `m`: independent and uniform numbers of 128 bits, one for each
-//! place that a word can have.
+//! `m₀ + m₁s₁ + … + mₙsₙ mod 2¹²⁸`. The secret consists of the `m`: independent and uniform numbers of 128 bits, one for
+//! each position of a word.
 //!
 //! 1. **Two different ids have the same 72 bits with a probability of 2⁻⁷²**, over the choice of the secret, whatever
-//!    the ids are: the upper `128 − 56 + 1 = 73` bits are *strongly universal*, which is to say that those of two
-//!    different texts are uniform and independent of each other (Lemire and Kaser, "Strongly universal string hashing is
-//!    fast", The Computer Journal 57, 2014; the notion is that of Wegman and Carter, 1981). A keyed pseudorandom
-//!    function such as SipHash gives as much by assumption, and takes longer.
-//! 2. **Different texts are different words.** Each is closed by a byte of 1 before it is filled up with zeros, so that
-//!    no last word is zero, and the words of the issuer have other places than those of the id: neither a longer text
-//!    nor `("a", "bc")` and `("ab", "c")` can be the same by accident.
-//! 3. **The secret must stay in.** Whoever saw hashes could solve for it, as it is linear; nobody does: an index shows
-//!    neither hashes nor their order.
+//!    the ids are. The upper `128 − 56 + 1 = 73` bits are *strongly universal*: those of two different texts are uniform
+//!    and independent of each other (Lemire and Kaser, "Strongly universal string hashing is fast", The Computer
+//!    Journal 57, 2014; the term is from Wegman and Carter, 1981). A keyed pseudorandom function such as SipHash gives
+//!    the same bound only by assumption, and is slower.
+//! 2. **Different texts have different words.** Each text ends with a byte of 1 before it is padded with zeros, so its
+//!    last word is never zero. The words of the issuer and of the id have separate positions. So neither padding nor
+//!    pairs such as `("a", "bc")` and `("ab", "c")` cause collisions.
+//! 3. **The hashes must stay private.** The hash is linear, so an attacker who saw hashes could solve for the secret. An
+//!    index reveals neither hashes nor their order.
 //!
-//! Ids that count up are sums at equal distances, and could all lie side by side in one bucket if the secret is unlucky.
-//! So the bits are mixed in the end. That is a bijection, and leaves the bound as it is. That a byte and a half of a word are never
-//! zero adds a hundredth to it.
+//! The sums of consecutive ids are equally spaced, and with some secrets they could all fall into one bucket. So the bits
+//! are mixed at the end. The mixing is a bijection and does not change the bound. One byte and one half of a word are
+//! never zero, which increases the probability by a hundredth.
 
 use crate::MAX_ID_BYTES;
 
-/// What a multiplication takes at once: the more, the fewer bits of the product are strongly universal.
+/// How many bytes one multiplication processes. The more bytes, the fewer bits of the product are strongly universal.
 const WORD_BYTES: usize = 7;
 
-/// The words of the longest text and its end.
+/// The maximum number of words of a text, including its end mark.
 const MAX_WORDS: usize = (MAX_ID_BYTES + 1).div_ceil(WORD_BYTES);
 
-/// An id, or what takes its place, seen from one issuer: 72 bits of its hash.
+/// A 72-bit hash of an id of one issuer, or of the issuer itself.
 ///
-/// An id that is not in the index equals one that is with a probability of 2⁻⁷² for each, wherever in the tables they
-/// are, and of 2⁻⁶⁷ where a tag has taken the place of five bits: if all of 100 million facts are such, a check is wrong
-/// once in 1.5 × 10¹².
+/// An id that is not in the index collides with each stored id with a probability of 2⁻⁷², wherever in the tables they
+/// are, or of 2⁻⁶⁷ if a tag replaces five bits. With 100 million revocations of the latter kind, one check in 1.5 × 10¹²
+/// is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
-    /// Says where it belongs. The lower half is never zero: that is an empty place.
+    /// Determines the leaf and the bucket. The lower half is never zero, because zero marks an empty place.
     pub(super) word: u64,
-    /// Is compared first, and then as well: 64 bits alone would refuse wrongly once in 2 × 10¹¹ with 100 million facts. Never
-    /// zero either.
+    /// The byte that is compared first, in addition to `word`: with 100 million revocations, 64 bits alone would reject a valid
+    /// token once in 2 × 10¹¹ checks. Never zero.
     pub(super) check: u8,
 }
 
-/// The multipliers of every fingerprint in one index. Without them ids can't be chosen to collide or to fill one bucket.
+/// The multipliers of all fingerprints in one index. An attacker without them can't choose ids that collide or that fill
+/// one bucket.
 pub(super) struct Secret {
     start: u128,
     of_issuers: [u128; MAX_WORDS],
     of_ids: [u128; MAX_WORDS],
 }
 
-/// An issuer's part of the sum, and the issuer by itself.
+/// The part of the sum that belongs to an issuer, and the fingerprint of the issuer itself.
 #[derive(Clone, Copy)]
 pub(super) struct IssuerSum {
     sum: u128,
     own: Fingerprint,
 }
 
-/// The secret as one issuer's ids see it.
+/// The secret, applied to one issuer.
 #[derive(Clone, Copy)]
 pub(super) struct IssuerSecret<'s> {
     start: u128,
@@ -64,10 +66,10 @@ pub(super) struct IssuerSecret<'s> {
 }
 
 impl Secret {
-    /// From the operating system's randomness.
+    /// Generates a secret from the randomness of the operating system.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if the operating system can't provide randomness.
     pub(super) fn random() -> Self {
         Self::drawn_from(|| {
             let mut bytes = [0; 16];
@@ -77,16 +79,16 @@ impl Secret {
         })
     }
 
-    /// From independent and uniform numbers.
+    /// Creates a secret from independent and uniform numbers.
     pub(super) fn drawn_from(mut draw: impl FnMut() -> u128) -> Self {
         Self { start: draw(), of_issuers: std::array::from_fn(|_| draw()), of_ids: std::array::from_fn(|_| draw()) }
     }
 
-    /// For [`of_issuer`](Self::of_issuer), now or later.
+    /// Computes the sum of an issuer, for [`of_issuer`](Self::of_issuer).
     #[inline]
     pub(super) fn issuer_sum(&self, issuer: &str) -> IssuerSum {
         let sum = sum(self.start, &self.of_issuers, issuer);
-        // No id is empty.
+        // The empty text stands for the issuer itself: an id is never empty.
         IssuerSum { sum, own: Fingerprint::of(sum, &self.of_ids, "") }
     }
 
@@ -97,13 +99,13 @@ impl Secret {
 }
 
 impl IssuerSecret<'_> {
-    /// Of an id. Kinds of ids need no tag: no two kinds share a table.
+    /// Returns the fingerprint of an id. The kind of id is not hashed, because each kind has its own table.
     #[inline]
     pub(super) fn fingerprint(&self, id: &str) -> Fingerprint {
         Fingerprint::of(self.start, self.of_ids, id)
     }
 
-    /// Of the issuer itself.
+    /// Returns the fingerprint of the issuer itself.
     #[inline]
     pub(super) fn own(&self) -> Fingerprint {
         self.own
@@ -123,9 +125,9 @@ impl Fingerprint {
     }
 }
 
-/// Of a text of up to [`MAX_ID_BYTES`], which is what ids are; it is for the caller to know that no others are in.
+/// Computes the sum of a text of up to [`MAX_ID_BYTES`], the maximum length of an id. The caller ensures the length.
 ///
-/// Not inlined: a check has three of them, and each needs all registers.
+/// Not inlined: a check calls it three times, and each call needs all registers.
 #[inline(never)]
 fn sum(start: u128, multipliers: &[u128; MAX_WORDS], text: &str) -> u128 {
     debug_assert!(text.len() <= MAX_ID_BYTES, "a text that is too long would be cut");
@@ -146,14 +148,14 @@ fn sum(start: u128, multipliers: &[u128; MAX_WORDS], text: &str) -> u128 {
     }
 }
 
-/// Seven bytes as a number, read as twice four of which one is the same.
+/// Returns seven bytes as a number, with two reads of four bytes that overlap by one byte.
 #[inline]
 fn word(bytes: &[u8; WORD_BYTES]) -> u64 {
     let four = |bytes: Option<&[u8; 4]>| bytes.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
     four(bytes.last_chunk()) << 24 | four(bytes.first_chunk())
 }
 
-/// A bijection under which numbers at equal distances lie at no equal distances.
+/// Mixes the bits with a bijection, so that equally spaced numbers are no longer equally spaced.
 #[inline]
 fn mixed(word: u64) -> u64 {
     let word = (word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -167,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// The bits that say where an id belongs, and those that are only compared.
+    /// Returns the bits that determine the place of an id, and the bits that are only compared.
     fn bits(fingerprint: Fingerprint) -> u128 {
         u128::from(fingerprint.word) << 8 | u128::from(fingerprint.check)
     }
@@ -176,7 +178,7 @@ mod tests {
         bits(secret.of_issuer(secret.issuer_sum(issuer)).fingerprint(id))
     }
 
-    /// What could be taken for another if lengths, ends or zeros were not told apart.
+    /// Texts that would collide if lengths, ends or zeros were not distinguished.
     #[test]
     fn texts_that_begin_alike_differ() {
         let secret = Secret::random();
@@ -184,7 +186,7 @@ mod tests {
         for filling in ["a", "\0", "\u{1}"] {
             for length in 0..=MAX_ID_BYTES {
                 let text = filling.repeat(length);
-                // The empty text is the same whatever it is filled with.
+                // The empty text is the same whatever byte fills it.
                 assert!(
                     seen.insert(fingerprint(&secret, "issuer", &text)) || length == 0,
                     "{length} times {filling:?}"
@@ -196,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Against the definition, word by word.
+    /// Compares the hash with its definition, word by word.
     #[test]
     fn the_sum_is_that_of_the_words_and_the_end() {
         let mut number = 0_u128;
@@ -218,13 +220,13 @@ mod tests {
         }
     }
 
-    /// Flipping a bit of an id flips each bit of the fingerprint in half of all secrets.
+    /// Flipping a bit of an id flips each bit of the fingerprint under half of all secrets.
     #[test]
     fn every_bit_of_an_id_reaches_every_bit() {
         const SECRETS: usize = 400;
         let id = *b"0198c2a5-7d1e-7c43-9c3a-2f1d0f6b7a11";
         let secrets: Vec<Secret> = (0..SECRETS).map(|_| Secret::random()).collect();
-        // The seventh bits stay as they are: it must be UTF-8.
+        // The top bit of each byte stays as it is, because the text must be UTF-8.
         for flipped in (0..id.len() * 8).filter(|bit| bit % 8 != 7) {
             let mut other = id;
             other[flipped / 8] ^= 1 << (flipped % 8);
@@ -240,8 +242,8 @@ mod tests {
         }
     }
 
-    /// Ids that count up, as chance would have them: in the branches of the tree (the top of the word), the buckets of
-    /// a leaf (its lower half) and the bytes that are compared, under every secret.
+    /// Consecutive ids are distributed as if at random under every secret: over the branches of the tree (the top of the
+    /// word), the buckets of a leaf (the lower half of the word) and the compared bytes.
     #[test]
     fn ids_that_count_up_are_spread_like_chance() {
         const IDS: usize = 16_384;
@@ -257,7 +259,7 @@ mod tests {
                 cells[1][(word >> 24) as usize % CELLS] += 1;
                 cells[2][usize::from(check)] += 1;
             }
-            // The byte is never zero, and one twice as often.
+            // The byte is never zero, and it is one twice as often as any other value.
             cells[2].drain(..2);
             for counts in cells {
                 let expected = IDS as f64 / CELLS as f64;
@@ -265,7 +267,7 @@ mod tests {
                 worst = worst.max(chi_square);
             }
         }
-        // 255 and eight standard deviations of 22.6; without the mixing it is in the thousands.
+        // 255 plus eight standard deviations of 22.6; without the mixing the value is in the thousands.
         assert!(worst < 440.0, "{worst}");
     }
 }

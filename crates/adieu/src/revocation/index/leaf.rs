@@ -1,17 +1,17 @@
-//! A run of entries, filled by one writer under the eyes of any number of readers.
+//! A hash table of entries, with one writer and any number of concurrent readers.
 //!
-//! A leaf is one allocation of words: how many entries there are, then a *glance* for each bucket of seven entries, then the
-//! ids of all buckets, then, for cut-offs, their times.
+//! A leaf is one allocation of words: the number of entries, then a *glance* for each bucket of seven entries, then the ids
+//! of all buckets, then, for cut-offs, their times.
 //!
-//! 1. A look-up for what is not there, which is nearly every one, reads one glance: eight bytes that stand for 56 or 112. So
-//!    what the processor has to have at hand of a million facts is less than two megabytes, and not fifteen.
-//! 2. Entries are added and never moved or taken out, so a reader needs no lock and no second look.
-//! 3. An entry is published by its word, with `Release`, after everything that belongs to it.
-//! 4. A glance is one load and no branch: it compares the bytes of all entries at once. What is not there gets past it
-//!    once in twenty or thirty times.
-//! 5. A leaf has 5½ entries a bucket when it must grow and 4¾ when it has just grown, so an id costs between 11.6 and 13.7
-//!    bytes (a cut-off, which is an id and a time, nearly twice that). Fuller buckets would save a byte more and push a
-//!    quarter of the look-ups on.
+//! 1. Nearly every look-up finds nothing and reads one glance: eight bytes that summarize 56 or 112. So a million
+//!    revocations need less than two megabytes of processor cache instead of fifteen.
+//! 2. Entries are added and never moved or removed, so a reader needs no lock and no second read.
+//! 3. The writer publishes an entry by storing its word with `Release`, after everything else of the entry.
+//! 4. Checking a glance takes one load and no branch: it compares the bytes of all entries at once. One in twenty to thirty
+//!    look-ups of absent entries passes it.
+//! 5. A leaf has 5½ entries per bucket when it must grow and 4¾ when it has just grown, so an id takes between 11.6 and
+//!    13.7 bytes (a cut-off, which is an id and a time, nearly twice that). Fuller buckets would save another byte, and
+//!    a quarter of the look-ups would continue to the next bucket.
 
 use std::{iter, marker::PhantomData, sync::Arc};
 
@@ -21,31 +21,31 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// How the entries of a leaf are kept.
+/// How the entries of a leaf are stored.
 pub(super) trait Kind: Send + Sync + 'static {
-    /// What is kept of an entry beside its fingerprint.
+    /// The value stored with the fingerprint of an entry.
     type Value: Copy;
-    /// The bits of a word that are compared; the others have the tag in them.
+    /// The bits of a word that are compared; the other bits contain the tag.
     const COMPARED: u64;
-    /// Whether there is a time for each entry.
+    /// Whether each entry has a time.
     const TIMED: bool = false;
-    /// From a word and a time.
+    /// Creates the value from a word and a time.
     fn value(word: u64, time: Timestamp) -> Self::Value;
-    /// What of it is in the word.
+    /// Returns the part of the value that is stored in the word.
     fn tag_of(value: Self::Value) -> u64;
-    /// What of it is the time, if there is one.
+    /// Returns the time of the value, if the kind has one.
     fn time_of(_: Self::Value) -> Timestamp {
         Timestamp::from_unix(0)
     }
 }
 
-/// Ids, 72 bits of each.
+/// Ids with 72 bits each.
 pub(super) struct Ids;
 
-/// Ids, 67 bits of each and its tag.
+/// Ids with 67 bits and a tag each.
 pub(super) struct TaggedIds;
 
-/// Ids with their tags and, where it is read only for an id that is there, the last `iat` that is revoked of each.
+/// Ids with their tags and the last revoked `iat` of each. The `iat` is stored apart, and read only for ids that are found.
 pub(super) struct CutOffs;
 
 impl Kind for Ids {
@@ -90,20 +90,20 @@ impl Kind for CutOffs {
     }
 }
 
-/// In which group of a shelf an entry is.
+/// The group of an entry in a shelf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag(u8);
 
 impl Tag {
-    /// How many there are.
+    /// The number of tags.
     pub(super) const COUNT: u8 = 1 << TAG_BITS;
 
-    /// All of them.
+    /// Iterates over all tags.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(Self)
     }
 
-    /// As a member of a set of tags.
+    /// Returns the bit of this tag in a set of tags.
     pub(super) const fn bit(self) -> u32 {
         1 << self.0
     }
@@ -117,16 +117,16 @@ impl Tag {
     }
 }
 
-/// What is kept on a shelf beside a fingerprint.
+/// A value stored in a shelf with a fingerprint.
 pub(super) trait Tagged {
     fn tag(self) -> Tag;
 }
 
-/// What is kept of the fact that everything of somebody until a time has ended.
+/// The stored form of a cut-off: all tokens of a subject or issuer issued up to a time are revoked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CutOff {
     pub(super) tag: Tag,
-    /// The last `iat` that is revoked.
+    /// The last revoked `iat`.
     pub(super) issued_until: Timestamp,
 }
 
@@ -142,33 +142,34 @@ impl Tagged for CutOff {
     }
 }
 
-/// The entry did not go in: there must be more room first.
+/// The error for an entry that was not inserted, because the leaf must grow first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Crowded;
 
 const TAG_BITS: u32 = 5;
-/// Neither the leaf nor the bucket is chosen by these bits of a word.
+/// The position of the tag in a word. These bits choose neither the leaf nor the bucket.
 const TAG_SHIFT: u32 = 32;
 const ALL_BUT_THE_TAG: u64 = !(((1 << TAG_BITS) - 1) << TAG_SHIFT);
 
-/// Entries of a bucket. Its glance has a byte for each of them, which is zero only of a place that is empty. The last byte says
-/// what was pushed on: a bit for each eighth of all ids, so that few look-ups follow one that was not theirs.
+/// The number of entries in a bucket. Its glance has a byte for each of them, which is zero only if the place is empty. The
+/// last byte records which entries overflowed into the next bucket: one bit for each eighth of all ids, so that few
+/// look-ups continue in vain.
 const PLACES: usize = 7;
 
-/// How many entries two buckets have on average when their leaf must grow; fourteen find room.
+/// How many entries two buckets have on average when their leaf must grow; their capacity is fourteen.
 const FILL_OF_TWO: usize = 11;
 
 const EVERY_BYTE: u64 = u64::from_le_bytes([1; 8]);
 const TOP_BIT_OF_PLACES: u64 = (EVERY_BYTE << 7) & ((1 << (8 * PLACES)) - 1);
 
-/// The counts beside a shared allocation's content.
+/// The size of the reference counts in a shared allocation.
 pub(super) const ARC_HEADER: usize = 2 * size_of::<usize>();
 
 /// A leaf of a tree. A clone shares the entries.
 pub(super) struct Leaf<K> {
     words: Arc<[AtomicU64]>,
     buckets: u32,
-    /// How many bits of a word have led here.
+    /// The number of bits of a word used by the forks above.
     depth: u32,
     kind: PhantomData<K>,
 }
@@ -182,10 +183,10 @@ impl<K> Clone for Leaf<K> {
 impl<K: Kind> Leaf<K> {
     const WORDS_OF_A_BUCKET: usize = 1 + PLACES + if K::TIMED { PLACES } else { 0 };
 
-    /// How many buckets it has at most before it is split. To copy so many takes a fraction of a millisecond.
+    /// The maximum number of buckets before a leaf is split. Copying this many takes a fraction of a millisecond.
     pub(super) const MAX_BUCKETS: usize = LEAF_BYTES.div_ceil(Self::WORDS_OF_A_BUCKET * size_of::<u64>());
 
-    /// With room for some entries, as if it had just grown.
+    /// Creates a leaf with room for `entries` entries, as if it had just grown.
     pub(super) fn for_entries(entries: usize, depth: u32) -> Self {
         Self::with_buckets((entries * 2 * 7).div_ceil(FILL_OF_TWO * 6).max(1), depth)
     }
@@ -194,24 +195,24 @@ impl<K: Kind> Leaf<K> {
         let words = 1 + count * Self::WORDS_OF_A_BUCKET;
         Self {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            // A leaf has less than 2³² ids: that is how many bits of a word choose a bucket.
+            // A leaf has fewer than 2³² ids, because 32 bits of a word choose a bucket.
             buckets: u32::try_from(count).unwrap_or(u32::MAX),
             depth,
             kind: PhantomData,
         }
     }
 
-    /// How many bits of a word have led here.
+    /// Returns the number of bits of a word used by the forks above.
     pub(super) fn depth(&self) -> u32 {
         self.depth
     }
 
-    /// How many entries there are. Asked by the writer only.
+    /// Returns the number of entries. Only the writer calls this.
     pub(super) fn len(&self) -> usize {
         self.words.first().map_or(0, |count| count.load(Ordering::Relaxed)) as usize
     }
 
-    /// Bytes of it all.
+    /// Returns the allocated bytes of this leaf.
     pub(super) fn bytes(&self) -> usize {
         ARC_HEADER + size_of_val(&*self.words)
     }
@@ -220,20 +221,20 @@ impl<K: Kind> Leaf<K> {
         self.buckets as usize
     }
 
-    /// How many buckets it would have if it grew.
+    /// Returns how many buckets this leaf would have after growing.
     pub(super) fn larger(&self) -> usize {
         (self.buckets() * 7).div_ceil(6)
     }
 
-    /// The bucket where an entry belongs, unless that one is full.
+    /// Returns the bucket of an entry. If that bucket is full, the entry goes into a later one.
     #[inline]
     fn first(&self, fingerprint: Fingerprint) -> usize {
-        // The lower half of the word as a fraction of the buckets: as even as a remainder, without the division.
+        // The lower half of the word as a fraction of the buckets: as even as a remainder, without a division.
         let fraction = fingerprint.word & u64::from(u32::MAX);
         ((fraction * u64::from(self.buckets)) >> 32) as usize
     }
 
-    /// The buckets where an entry may be, in order, each of them once.
+    /// Iterates over the buckets where an entry may be, in order, each one once.
     fn way(&self, fingerprint: Fingerprint) -> impl Iterator<Item = usize> {
         let first = self.first(fingerprint);
         (first..self.buckets()).chain(0..first)
@@ -252,10 +253,10 @@ impl<K: Kind> Leaf<K> {
         self.words.get(1 + (1 + PLACES) * self.buckets() + PLACES * bucket + place)
     }
 
-    /// What is kept with an entry, if it is in.
+    /// Returns the value stored with this fingerprint, if there is an entry.
     ///
-    /// For one that is not, which is nearly every look-up, this is one load from the leaf and one branch that goes the
-    /// same way every time: so the processor looks into the next tree before this one's line has come.
+    /// Nearly every look-up finds nothing. It then takes one load from the leaf and one well-predicted branch, so the
+    /// processor starts on the next tree before the cache line of this leaf has arrived.
     #[inline]
     pub(super) fn find(&self, fingerprint: Fingerprint) -> Option<K::Value> {
         let glance = self.glance(self.first(fingerprint))?.load(Ordering::Relaxed);
@@ -271,7 +272,7 @@ impl<K: Kind> Leaf<K> {
         self.value(bucket, place)
     }
 
-    /// The bucket and the place where an entry is.
+    /// Returns the bucket and the place of an entry, if there is one.
     fn place_of(&self, fingerprint: Fingerprint) -> Option<(usize, usize)> {
         for bucket in self.way(fingerprint) {
             let glance = self.glance(bucket)?.load(Ordering::Relaxed);
@@ -292,14 +293,14 @@ impl<K: Kind> Leaf<K> {
     }
 
     fn value(&self, bucket: usize, place: usize) -> Option<K::Value> {
-        // With Acquire: what belongs to the word was written before it.
+        // With Acquire, because everything that belongs to the word was written before it.
         let word = self.word(bucket, place)?.load(Ordering::Acquire);
         let time = if K::TIMED { self.time(bucket, place)?.load(Ordering::Acquire) } else { 0 };
         Some(K::value(word, Timestamp::from_unix(time)))
     }
 
-    /// Adds an entry in place, seen by every look-up that starts later in this leaf or in a clone of it. Of one that is
-    /// known, the tag is replaced and the time raised.
+    /// Adds an entry in place. Every look-up that starts later in this leaf or in a clone of it finds the entry. If the
+    /// entry exists already, replaces its tag and raises its time.
     pub(super) fn insert(&self, fingerprint: Fingerprint, value: K::Value) -> Result<(), Crowded> {
         let done = match self.place_of(fingerprint) {
             Some((bucket, place)) => self.publish(bucket, place, fingerprint, value),
@@ -309,12 +310,12 @@ impl<K: Kind> Leaf<K> {
         done.ok_or(Crowded)
     }
 
-    /// Adds an entry that is not in. Nothing when there is no room.
+    /// Adds an entry that does not exist yet. Returns `None` if there is no room.
     fn append(&self, fingerprint: Fingerprint, value: K::Value) -> Option<()> {
         for bucket in self.way(fingerprint) {
             let glance = self.glance(bucket)?;
             let seen = glance.load(Ordering::Relaxed);
-            // Read and stored in two steps, which take a fifth of the time of one: there is one writer.
+            // A load and a store take a fifth of the time of one atomic step, and suffice because there is one writer.
             let empty = candidates(seen, 0);
             if empty != 0 {
                 let place = lowest(empty);
@@ -335,7 +336,7 @@ impl<K: Kind> Leaf<K> {
         Some(())
     }
 
-    /// The latest time wins.
+    /// Raises the time of an entry; the latest time wins.
     fn raise(&self, bucket: usize, place: usize, value: K::Value) -> Option<()> {
         if K::TIMED {
             let time = self.time(bucket, place)?;
@@ -345,14 +346,14 @@ impl<K: Kind> Leaf<K> {
         Some(())
     }
 
-    /// The same entries in more room.
+    /// Returns a leaf with the same entries and more room.
     pub(super) fn grown(&self) -> Self {
         let copy = Self::with_buckets(self.larger(), self.depth);
         copy.apply(self.entries());
         copy
     }
 
-    /// Without what is not to be kept; nothing if all of it is.
+    /// Returns a leaf without the entries for which `keep` returns `false`, or `None` if all entries are kept.
     pub(super) fn without(&self, keep: &impl Fn(K::Value) -> bool) -> Option<Self> {
         let kept = self.entries().filter(|&(_, value)| keep(value)).count();
         if kept == self.len() {
@@ -363,7 +364,7 @@ impl<K: Kind> Leaf<K> {
         Some(rest)
     }
 
-    /// Two leaves, by the next bit.
+    /// Returns two leaves, with the entries divided by the next bit.
     pub(super) fn split(&self) -> [Self; 2] {
         let bit = u64::BITS - 1 - self.depth;
         let goes_right = |(fingerprint, _): &(Fingerprint, K::Value)| fingerprint.word >> bit & 1 == 1;
@@ -375,14 +376,14 @@ impl<K: Kind> Leaf<K> {
         halves
     }
 
-    /// One leaf with the entries of some, closer to the root.
+    /// Returns one leaf with the entries of several leaves, closer to the root.
     pub(super) fn joined<'l>(leaves: impl Iterator<Item = &'l Self> + Clone, depth: u32) -> Self {
         let joined = Self::for_entries(leaves.clone().map(Self::len).sum(), depth);
         joined.apply(leaves.flat_map(Self::entries));
         joined
     }
 
-    /// Of a leaf made large enough for them, entries that are all different.
+    /// Adds distinct entries to a leaf that was created large enough for them.
     fn apply(&self, entries: impl Iterator<Item = (Fingerprint, K::Value)>) {
         for (fingerprint, value) in entries {
             let taken = self.append(fingerprint, value);
@@ -402,15 +403,15 @@ impl<K: Kind> Leaf<K> {
     }
 }
 
-/// The places of a bucket whose byte is `check`, each as the top bit of its byte; perhaps some above the lowest that are
-/// not, since the subtraction carries out of a byte that is the same.
+/// Returns the places of a bucket whose byte is `check`, each as the top bit of its byte. May include false ones above the
+/// lowest, because the subtraction carries out of a matching byte.
 #[inline]
 pub(super) fn candidates(glance: u64, check: u8) -> u64 {
     let difference = glance ^ (EVERY_BYTE * u64::from(check));
     difference.wrapping_sub(EVERY_BYTE) & !difference & TOP_BIT_OF_PLACES
 }
 
-/// The first of some places.
+/// Returns the first of some places.
 fn lowest(places: u64) -> usize {
     places.trailing_zeros() as usize / 8
 }
@@ -419,7 +420,7 @@ fn has_check(glance: u64, place: usize, check: u8) -> bool {
     glance.to_le_bytes().get(place) == Some(&check)
 }
 
-/// The bit of a glance that says that an entry like this one belongs into the next bucket.
+/// Returns the bit of a glance that is set if an entry like this one overflowed into the next bucket.
 #[inline]
 fn pushed_on(fingerprint: Fingerprint) -> u64 {
     1 << (8 * PLACES + usize::from(fingerprint.check % 8))
