@@ -8,7 +8,8 @@ use crate::{
     token::{Algorithm, KeyError, KeyId, KeySet, VerifyingKey, base64url},
 };
 
-/// A public key as JSON. Has no place for a private one, and is not read from one: who publishes it has told everyone.
+/// A public key as JSON (RFC 7517 §4). It cannot hold a private key, and a JWK with a private part is rejected: it has been
+/// published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "ReadJwk")]
 pub struct Jwk {
@@ -98,8 +99,8 @@ pub struct Jwks {
 }
 
 impl Jwks {
-    /// The keys of a document that somebody else publishes. What is not a public key for signatures with an algorithm that
-    /// we know is left out, as it is for somebody else (RFC 7517 §5); so is a second key of the same name.
+    /// Returns the keys of an issuer's document. A key that is not a public key for signatures with a known algorithm is left
+    /// out (RFC 7517 §5); so is a second key with the same id.
     ///
     /// `rsa` is what an RSA key is for that does not say it; without, it is left out. A document without any such key is
     /// one all the same: its issuer has none.

@@ -15,24 +15,24 @@ use crate::{
     },
 };
 
-/// The most keys that a set holds.
+/// The maximum number of keys in a set.
 pub const MAX_KEYS: usize = 64;
 
-/// The most keys that a token without a `kid` is tried against.
+/// The maximum number of keys that are tried for a token without a `kid`.
 pub const MAX_KEYS_TRIED: usize = 4;
 
-/// The keys that tokens of one issuer may be signed with. Never changes; a rotation makes another one.
+/// The keys that may have signed the tokens of one issuer. Immutable: a rotation creates another set.
 #[derive(Debug, Clone)]
 pub struct KeySet {
     keys: Vec<VerifyingKey>,
     known_headers: Vec<KnownHeader>,
-    /// Nothing is known yet, which is no token's fault.
+    /// Whether the keys of the issuer are not known yet.
     awaited: bool,
-    /// Whom to tell that a token named a key that is not here.
+    /// Notified when a token names a key that is not in the set.
     missed: Option<Arc<Notify>>,
 }
 
-/// A header as our own tokens have it: equal bytes mean the same as what they would be read as.
+/// The header of this set's own tokens: equal bytes have the same meaning, so they need not be parsed.
 #[derive(Debug, Clone)]
 struct KnownHeader {
     encoded: Arc<str>,
@@ -41,10 +41,10 @@ struct KnownHeader {
 }
 
 impl KeySet {
-    /// A set of these keys.
+    /// Creates a set of keys.
     ///
     /// # Errors
-    /// When two have the same [`KeyId`](crate::token::KeyId), or there are more than [`MAX_KEYS`], or more than
+    /// If two keys have the same [`KeyId`](crate::token::KeyId), or there are more than [`MAX_KEYS`], or more than
     /// [`MAX_KEYS_TRIED`] secrets without an id have the same algorithm.
     pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Result<Self, Error> {
         let keys: Vec<VerifyingKey> = keys.into_iter().collect();
@@ -77,42 +77,41 @@ impl KeySet {
         Ok(Self { keys, known_headers, awaited: false, missed: None })
     }
 
-    /// The set of an issuer whose keys are not known yet: every token is refused with [`TokenError::Stale`], since nobody can
-    /// tell.
+    /// Returns the set of an issuer whose keys are not known yet: every token is rejected with [`TokenError::Stale`].
     #[must_use]
     pub fn pending() -> Self {
         Self { keys: Vec::new(), known_headers: Vec::new(), awaited: true, missed: None }
     }
 
-    /// Returns this set with a notification that is sent when a token names a key that is not in it. Whatever keeps the
-    /// keys up to date waits for it, and asks the issuer again.
+    /// Returns this set with a notification that is sent when a token names a key that is not in it. The task that
+    /// follows the keys waits for it, and fetches them again.
     #[must_use]
     pub fn notifying(self, missed: Arc<Notify>) -> Self {
         Self { missed: Some(missed), ..self }
     }
 
-    /// The keys.
+    /// Returns the keys.
     pub fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
         self.keys.iter()
     }
 
-    /// The document to publish (RFC 7517 §5): the public keys, never a secret.
+    /// Returns the document to publish (RFC 7517 §5): the public keys, never a secret.
     #[must_use]
     pub fn jwks(&self) -> Jwks {
         Jwks { keys: self.keys.iter().filter_map(VerifyingKey::to_jwk).collect() }
     }
 
-    /// Whether this public key is one of them.
+    /// Returns whether this public key is in the set.
     pub(in crate::token) fn holds(&self, print: KeyPrint) -> bool {
         self.keys.iter().any(|key| key.print() == Some(print))
     }
 
-    /// Whether any of them is a public key.
+    /// Returns whether the set has a public key.
     pub(in crate::token) fn holds_public_keys(&self) -> bool {
         self.keys.iter().any(|key| !key.algorithm().is_symmetric())
     }
 
-    /// What a header means that is, byte for byte, one of our own.
+    /// Returns the meaning of a header that is, byte for byte, one of this set's own.
     pub(in crate::token) fn recognise(&self, encoded_header: &[u8]) -> Option<(&VerifyingKey, TokenType)> {
         self.known_headers
             .iter()
@@ -120,7 +119,7 @@ impl KeySet {
             .map(|known| (&known.key, known.token_type))
     }
 
-    /// The keys that a header allows: the one that it names, or else the first few that have its algorithm.
+    /// Returns the keys that a header allows: the one that it names, or else the first few of its algorithm.
     pub(in crate::token) fn candidates(&self, header: &Header<'_>) -> Result<Candidates<'_>, TokenError> {
         if self.awaited {
             return Err(TokenError::Stale);
@@ -155,8 +154,8 @@ pub(in crate::token) enum Candidates<'k> {
 }
 
 impl<'k> Candidates<'k> {
-    /// Tries them in order, those without an id first: a token without `kid` is most likely theirs. Gives the one that
-    /// signed.
+    /// Tries the keys in order, those without an id first, since a token without `kid` is most likely theirs. Returns the key
+    /// that has signed.
     pub(in crate::token) fn try_each(
         &self,
         check: impl Fn(&VerifyingKey) -> Result<(), TokenError>,

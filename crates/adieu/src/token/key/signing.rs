@@ -17,11 +17,11 @@ use crate::{
     },
 };
 
-/// A key that signs, with the one [`Algorithm`] that it is for. Cheap to clone; its `Debug` shows no secret.
+/// A key that signs tokens with one [`Algorithm`]. Cheap to clone; its `Debug` shows no secret.
 #[derive(Clone)]
 pub struct SigningKey {
     pair: Arc<Pair>,
-    /// What it was made from, to be kept: a secret, or PKCS#8.
+    /// The encoded key, for storing it: a secret, or PKCS #8.
     encoded: Arc<SecretSlice<u8>>,
     verifying_key: VerifyingKey,
     headers: EncodedHeaders,
@@ -35,10 +35,10 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// A new key from the operating system's randomness: for HMAC as many bytes as the tag has, for RSA 3072 bits.
+    /// Generates a key from the operating system's random numbers: for HMAC as many bytes as the tag has, for RSA 3072 bits.
     ///
     /// # Errors
-    /// When the operating system has no randomness.
+    /// [`KeyError::NoRandomness`] if the operating system returns no random numbers.
     pub fn generate(algorithm: Algorithm) -> Result<Self, Error> {
         let failed = |_| KeyError::NoRandomness;
         let random = rand::SystemRandom::new();
@@ -65,20 +65,20 @@ impl SigningKey {
         Self::from_pkcs8_der(algorithm, pkcs8.expose_secret())
     }
 
-    /// The secret of HMAC. It has no [`KeyId`] unless it is given one; see [`VerifyingKey::from_secret`].
+    /// Creates a key from an HMAC secret. It has no [`KeyId`] unless it is given one; see [`VerifyingKey::from_secret`].
     ///
     /// # Errors
-    /// When the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
+    /// If the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let verifying_key = VerifyingKey::from_secret(algorithm, secret)?;
         let key = HmacKey::new(algorithm, secret).ok_or_else(|| unfit(algorithm))?;
         Ok(Self::new(Pair::Hmac(Box::new(key)), secret, verifying_key))
     }
 
-    /// A private key in PKCS#8 (RFC 5958), unencrypted. Its [`KeyId`] is the thumbprint of its public key (RFC 7638).
+    /// Parses an unencrypted private key in PKCS #8 (RFC 5958). Its [`KeyId`] is the thumbprint of its public key (RFC 7638).
     ///
     /// # Errors
-    /// When it is not that, or not fit for the algorithm: another kind of key, another curve, RSA outside of 2048 to
+    /// If it is not such a key, or not one for the algorithm: another kind of key, another curve, RSA outside of 2048 to
     /// 8192 bits.
     pub fn from_pkcs8_der(algorithm: Algorithm, pkcs8: &[u8]) -> Result<Self, Error> {
         let unfit = |_| unfit(algorithm);
@@ -105,7 +105,7 @@ impl SigningKey {
         Ok(Self::new(pair, pkcs8, verifying_key))
     }
 
-    /// A private key in PEM (`-----BEGIN PRIVATE KEY-----`, which is PKCS#8), unencrypted.
+    /// Parses an unencrypted private key in PEM (`-----BEGIN PRIVATE KEY-----`, which is PKCS #8).
     ///
     /// # Errors
     /// As [`SigningKey::from_pkcs8_der`].
@@ -118,7 +118,7 @@ impl SigningKey {
         Self { pair: Arc::new(pair), encoded: Arc::new(SecretSlice::from(encoded.to_vec())), verifying_key, headers }
     }
 
-    /// The same key under another name.
+    /// Sets the key id.
     #[must_use]
     pub fn with_key_id(self, id: KeyId) -> Self {
         let verifying_key = self.verifying_key.with_key_id(id);
@@ -126,31 +126,31 @@ impl SigningKey {
         Self { verifying_key, headers, ..self }
     }
 
-    /// The one algorithm that it is for.
+    /// Returns the algorithm of the key.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.verifying_key.algorithm()
     }
 
-    /// What its tokens call it; `None` for a secret without a given name.
+    /// Returns the key id, the `kid` of its tokens; `None` for a secret without one.
     #[must_use]
     pub fn key_id(&self) -> Option<&KeyId> {
         self.verifying_key.key_id()
     }
 
-    /// The key that checks what this one signs.
+    /// Returns the key that verifies the signatures of this one.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying_key
     }
 
-    /// The private key in PKCS#8, to be kept; `None` for HMAC. Wiped from memory when it is dropped.
+    /// Returns the private key in PKCS #8, for storing it; `None` for HMAC.
     #[must_use]
     pub fn to_pkcs8_der(&self) -> Option<PrivateKey> {
         (!self.algorithm().is_symmetric()).then(|| PrivateKey::from(self.encoded.expose_secret().to_vec()))
     }
 
-    /// The secret of HMAC, to be kept; `None` for the others. Wiped from memory when it is dropped.
+    /// Returns the HMAC secret, for storing it; `None` for other algorithms.
     #[must_use]
     pub fn to_secret_bytes(&self) -> Option<PrivateKey> {
         self.algorithm().is_symmetric().then(|| PrivateKey::from(self.encoded.expose_secret().to_vec()))
@@ -160,7 +160,7 @@ impl SigningKey {
         &self.headers
     }
 
-    /// Signs a message and hands the signature on.
+    /// Signs a message and passes the signature to `then`.
     pub(in crate::token) fn sign<T>(&self, message: &[u8], then: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
         let failed = |_| KeyError::SigningFailed;
         // aws-lc draws its own randomness and ignores the one it is given.

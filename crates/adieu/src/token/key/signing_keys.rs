@@ -10,8 +10,7 @@ use crate::{
     token::{KeyError, KeyId, KeySet, SigningKey, StoredKey},
 };
 
-/// The keys that a process may sign with, and from when on each of them does. Never empty. Clones share them, and what
-/// replaces them.
+/// The keys that a process signs with, each from a time on. Never empty. Clones share the keys, also after a replacement.
 #[derive(Clone)]
 pub struct SigningKeys(Arc<ArcSwap<Schedule>>);
 
@@ -22,45 +21,45 @@ struct Schedule {
 }
 
 impl From<SigningKey> for SigningKeys {
-    /// One key, which always signs.
+    /// The only key, which always signs.
     fn from(only: SigningKey) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(Schedule { first: only, later: Vec::new() })))
     }
 }
 
 impl SigningKeys {
-    /// Those that are kept, in the order in which they sign, and the set that their tokens are held against.
+    /// Reads stored keys, which are in the order in which they sign; returns them and the set that verifies their tokens.
     ///
     /// # Errors
-    /// When there are none, or when one can't be used.
+    /// If there is no key, or one cannot be used.
     pub(crate) fn read(kept: &[StoredKey]) -> Result<(Self, KeySet), Error> {
         let (schedule, set) = Schedule::read(kept)?;
         Ok((Self(Arc::new(ArcSwap::from_pointee(schedule))), set))
     }
 
-    /// The key to sign with now: of those whose time has come the last one, and the first if none has.
+    /// Returns the key to sign with at `now`: the last one whose time has come, or the first.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> SigningKey {
         self.0.load().at(now).clone()
     }
 
-    /// All of them, in the order in which they sign.
+    /// Returns all keys in the order in which they sign.
     #[must_use]
     pub fn all(&self) -> Vec<SigningKey> {
         let schedule = self.0.load();
         std::iter::once(&schedule.first).chain(schedule.later.iter().map(|(_, key)| key)).cloned().collect()
     }
 
-    /// The name of the key to sign with now.
+    /// Returns the id of the key to sign with at `now`.
     pub(crate) fn id_at(&self, now: Timestamp) -> Option<KeyId> {
         self.0.load().at(now).key_id().cloned()
     }
 
-    /// Takes others from now on; `publish` is given their set first, so that nothing is signed with a key that is not
-    /// known to whoever verifies here.
+    /// Replaces the keys. `publish` gets the new set first, so that no token is signed with a key that the verifier of this
+    /// node does not know.
     ///
     /// # Errors
-    /// When there are none, or when one can't be used: then nothing changes.
+    /// If there is no key, or one cannot be used: then nothing changes.
     pub(crate) fn replace(&self, kept: &[StoredKey], publish: impl FnOnce(KeySet)) -> Result<(), Error> {
         let (schedule, set) = Schedule::read(kept)?;
         publish(set);

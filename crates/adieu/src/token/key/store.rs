@@ -1,4 +1,4 @@
-//! The contract between signing keys and whatever keeps them.
+//! The contract of a store of signing keys.
 
 use async_trait::async_trait;
 
@@ -8,7 +8,7 @@ use crate::{
     token::{Algorithm, KeyError, KeyId, PrivateKey, SigningKey},
 };
 
-/// A signing key as it is kept.
+/// A signing key as it is stored.
 #[derive(Debug, Clone)]
 pub struct StoredKey {
     /// Its `kid`.
@@ -17,53 +17,53 @@ pub struct StoredKey {
     pub algorithm: Algorithm,
     /// The key itself.
     pub private_key: PrivateKey,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// From when on new tokens are signed with it, until the next key's time comes; published before. Zero for the first
-    /// key, whatever the clock says.
+    /// The time from which it signs new tokens, until that of the next key; it is published before. Zero for the first key,
+    /// whatever the clock says.
     pub signs_from: Timestamp,
 }
 
-/// Keeps signing keys, readable by nobody but the nodes that sign.
+/// Stores signing keys, readable only by the nodes that sign.
 ///
 /// What an implementation promises:
 ///
-/// 1. **One step.** Each call is one atomic, durable step, seen by every process that has the store open: nobody finds a moment
+/// 1. **One step.** Each call is one atomic, durable step, seen by every process that has the store open: there is no moment
 ///    without a key while one is replaced.
-/// 2. **One first key.** Of many nodes that start at once, each with a key that it has made, all end up with the same one.
-/// 3. **Nothing twice.** A step that is taken again, because nobody was told how it went, changes nothing; a key that is there is
-///    never changed.
-/// 4. **As it was.** The bytes of a key are any bytes, and its id is any text without NUL; ids are compared and ordered byte by
+/// 2. **One first key.** Of many nodes that start at once, each with its own new key, all end up with the same one.
+/// 3. **Idempotent.** A step that is repeated, because its outcome is unknown, changes nothing; a stored key is never changed.
+/// 4. **Unchanged.** The bytes of a key are any bytes, and its id is any text without NUL; ids are compared and ordered byte by
 ///    byte. None of the bytes appear in a log, an error or a `Debug`.
 ///
-/// After an error, or when the call is dropped, the step has been taken or not, whole. `adieu-conformance` tries all of this with an engine of yours.
+/// After an error, or if the call is dropped, the step has either been taken completely or not at all. The suite in
+/// `adieu-conformance` tests all of this.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
-    /// All keys, in the order in which they sign: by [`StoredKey::signs_from`], then by id.
+    /// Returns all keys in the order in which they sign: by [`StoredKey::signs_from`], then by id.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be read.
+    /// [`Error::Unavailable`] if the store could not be read.
     async fn keys(&self) -> Result<Vec<StoredKey>, Error>;
 
-    /// Keeps this key if there is none, in one step, so that of several nodes that start at once one makes the key.
-    /// Gives all keys there are now.
+    /// Stores this key if there is none, in one step, so that several nodes that start at once share one key. Returns all
+    /// stored keys.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn add_first_key(&self, key: StoredKey) -> Result<Vec<StoredKey>, Error>;
 
-    /// Adds a key, if one is given and none is there with its id, and removes those with these ids that are there, all in one
-    /// step. Gives all keys there are now.
+    /// Adds a key, unless one with its id is stored, and removes the keys with the given ids, all in one step. Returns all
+    /// stored keys.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store could not be written.
+    /// [`Error::Unavailable`] if the store could not be written.
     async fn replace_keys(&self, added: Option<StoredKey>, removed: Vec<String>) -> Result<Vec<StoredKey>, Error>;
 }
 
-/// The keys that are kept, in the order in which they sign; the first one, for this algorithm, is made if there is none.
+/// Returns the stored keys in the order in which they sign; generates the first one, for this algorithm, if there is none.
 ///
 /// # Errors
-/// When the store fails, or when a key that is kept can't be used.
+/// If the store fails, or a stored key cannot be used.
 pub async fn load_or_make_keys(
     store: &dyn KeyStore,
     algorithm: Algorithm,
@@ -72,7 +72,7 @@ pub async fn load_or_make_keys(
     keep_one(store, algorithm, now).await?.iter().map(SigningKey::try_from).collect()
 }
 
-/// The keys that are kept; the first one is made if there is none.
+/// Returns the stored keys; generates the first one if there is none.
 pub(crate) async fn keep_one(
     store: &dyn KeyStore,
     algorithm: Algorithm,
@@ -83,7 +83,7 @@ pub(crate) async fn keep_one(
 }
 
 impl StoredKey {
-    /// A new key, made `now`. A secret, which has no thumbprint that may be shown, is given a random id.
+    /// Generates a key, created at `now`. A secret, whose thumbprint must not be shown, gets a random id.
     pub(super) fn generate(algorithm: Algorithm, now: Timestamp) -> Result<Self, Error> {
         loop {
             let mut key = SigningKey::generate(algorithm)?;

@@ -20,12 +20,12 @@ use crate::{
 const MIN_RSA_BITS: usize = 2048;
 const MAX_RSA_BITS: usize = 8192;
 
-/// The longest signature of any key that is accepted: that of the longest RSA modulus.
+/// The maximum length of a signature in bytes: that of the longest accepted RSA modulus.
 pub(in crate::token) const MAX_SIGNATURE_BYTES: usize = MAX_RSA_BITS / 8;
 
-/// A key that checks signatures, parsed once and cheap to clone.
+/// A key that verifies signatures, parsed once and cheap to clone.
 ///
-/// It has one [`Algorithm`], and was checked to be fit for it when it was made. That of HMAC is secret, as it can sign.
+/// It is for one [`Algorithm`], which was checked when the key was created. An HMAC key is secret, since it can also sign.
 #[derive(Clone)]
 pub struct VerifyingKey {
     algorithm: Algorithm,
@@ -39,7 +39,7 @@ enum Material {
     Public { key: ParsedPublicKey, numbers: Arc<PublicKey>, print: KeyPrint },
 }
 
-/// Tells public keys apart: by their numbers, their algorithm and their name.
+/// Identifies a public key: by its numbers, its algorithm and its key id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::token) struct KeyPrint([u8; 16]);
 
@@ -52,18 +52,18 @@ impl KeyPrint {
     }
 }
 
-/// The signature is not that of the message under the key.
+/// The signature is not valid for the message and the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::token) struct BadSignature;
 
 impl VerifyingKey {
-    /// The secret of HMAC.
+    /// Creates a key from an HMAC secret.
     ///
-    /// It has no [`KeyId`] unless it is given one: a thumbprint of a secret that a person chose would let everyone who
-    /// reads a token try passwords against it.
+    /// It has no [`KeyId`] unless it is given one: with a thumbprint of a secret that a person chose, every reader of a token
+    /// could try passwords against it.
     ///
     /// # Errors
-    /// When the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
+    /// If the algorithm is not HMAC, or the secret is shorter than its hash: 32, 48 or 64 bytes.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let key = HmacKey::new(algorithm, secret).ok_or(KeyError::NeedsKeyPair(algorithm))?;
         // Fewer bits of secret than of tag make HMAC weaker than its name says (RFC 7518 §3.2).
@@ -74,19 +74,19 @@ impl VerifyingKey {
         Ok(Self { algorithm, id: None, material: Material::Secret(Arc::new(key)) })
     }
 
-    /// A public key in PEM (`-----BEGIN PUBLIC KEY-----`). Its [`KeyId`] is its thumbprint (RFC 7638).
+    /// Parses a public key in PEM (`-----BEGIN PUBLIC KEY-----`). Its [`KeyId`] is its thumbprint (RFC 7638).
     ///
     /// # Errors
-    /// When it is not that, or not fit for the algorithm: another kind of key, another curve, RSA outside of 2048 to
+    /// If it is not such a key, or not one for the algorithm: another kind of key, another curve, RSA outside of 2048 to
     /// 8192 bits.
     pub fn from_pem(algorithm: Algorithm, pem: &str) -> Result<Self, Error> {
         Self::from_bytes(algorithm, der::from_pem(pem, "PUBLIC KEY")?.expose_secret())
     }
 
-    /// A public key as its issuer publishes it. Its [`KeyId`] is its `kid`, or else its thumbprint (RFC 7638).
+    /// Parses a public key as an issuer publishes it (RFC 7517). Its [`KeyId`] is its `kid`, or else its thumbprint (RFC 7638).
     ///
     /// # Errors
-    /// When it is no key, not fit for its algorithm, not for signatures, or of RSA and does not say for which algorithm.
+    /// If it is not a key, not one for its algorithm, not for signatures, or an RSA key without an algorithm.
     pub fn from_jwk(jwk: &Jwk) -> Result<Self, Error> {
         let verifies = |operations: &Vec<String>| operations.iter().any(|operation| operation == "verify");
         if jwk.key_use.as_deref().is_some_and(|key_use| key_use != "sig") || !jwk.key_ops.as_ref().is_none_or(verifies)
@@ -131,7 +131,7 @@ impl VerifyingKey {
         })
     }
 
-    /// From a `SubjectPublicKeyInfo`, an uncompressed point or the 32 bytes of Ed25519.
+    /// Parses a `SubjectPublicKeyInfo`, an uncompressed point or the 32 bytes of Ed25519.
     pub(in crate::token) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, Error> {
         let verification = algorithm.verification().ok_or(KeyError::NeedsSecret(algorithm))?;
         let key = ParsedPublicKey::new(verification, bytes).map_err(|_| unfit(algorithm))?;
@@ -141,7 +141,7 @@ impl VerifyingKey {
         Ok(Self { algorithm, id: Some(id), material: Material::Public { key, numbers: Arc::new(numbers), print } })
     }
 
-    /// The same key under another name.
+    /// Sets the key id.
     #[must_use]
     pub fn with_key_id(mut self, id: KeyId) -> Self {
         if let Material::Public { numbers, print, .. } = &mut self.material {
@@ -150,19 +150,19 @@ impl VerifyingKey {
         Self { id: Some(id), ..self }
     }
 
-    /// The one algorithm that it is for.
+    /// Returns the algorithm of the key.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// What tokens call it; `None` for a secret without a given name.
+    /// Returns the key id, the `kid` of its tokens; `None` for a secret without one.
     #[must_use]
     pub fn key_id(&self) -> Option<&KeyId> {
         self.id.as_ref()
     }
 
-    /// The key as its issuer publishes it; `None` for a secret.
+    /// Returns the key as an issuer publishes it; `None` for a secret.
     #[must_use]
     pub fn to_jwk(&self) -> Option<Jwk> {
         match &self.material {
@@ -177,7 +177,7 @@ impl VerifyingKey {
         }
     }
 
-    /// What tells it apart from other public keys; `None` for a secret.
+    /// Returns the identity of a public key; `None` for a secret.
     pub(in crate::token) fn print(&self) -> Option<KeyPrint> {
         match &self.material {
             Material::Secret(_) => None,
@@ -185,8 +185,8 @@ impl VerifyingKey {
         }
     }
 
-    /// Whether the signature is that of the message: exactly as long as the algorithm has it, ECDSA's as two numbers of
-    /// full length (RFC 7518 §3.4), tags of HMAC compared in constant time.
+    /// Verifies a signature. It must have exactly the length that the algorithm requires, for ECDSA two numbers of full length
+    /// (RFC 7518 §3.4). HMAC tags are compared in constant time.
     pub(in crate::token) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         let is_good = match &self.material {
             Material::Secret(key) => key.verify(message, signature),
@@ -200,7 +200,7 @@ fn unfit(algorithm: Algorithm) -> Error {
     KeyError::Malformed(algorithm).into()
 }
 
-/// The numbers of a parsed key, if there are enough of them.
+/// Returns the numbers of a parsed key, if they are long enough.
 fn numbers(algorithm: Algorithm, key: &ParsedPublicKey) -> Result<PublicKey, Error> {
     let unfit = || unfit(algorithm);
     let info: PublicKeyX509Der<'_> = key.as_der().map_err(|_| unfit())?;
@@ -223,7 +223,7 @@ fn numbers(algorithm: Algorithm, key: &ParsedPublicKey) -> Result<PublicKey, Err
     }
 }
 
-/// The uncompressed point at the end of a `SubjectPublicKeyInfo` (RFC 5480 §2.2).
+/// Returns the uncompressed point at the end of a `SubjectPublicKeyInfo` (RFC 5480 §2.2).
 fn point(info: &[u8], curve: &str, coordinate_bytes: usize) -> Option<PublicKey> {
     let at = info.len().checked_sub(2 * coordinate_bytes + 1)?;
     let (x, y) = info.get(at..)?.strip_prefix(&[0x04])?.split_at_checked(coordinate_bytes)?;
