@@ -13,7 +13,7 @@ use crate::{
 /// The number of sessions read at once in a search.
 const PAGE: usize = 128;
 
-/// A valid refresh token that has not been used yet; see [`Sessions::refresh`].
+/// A refresh token that was verified. Only the store knows whether it was used before; see [`Sessions::refresh`].
 #[derive(Debug, Clone)]
 pub struct RefreshToken(pub(super) Arc<Claims>);
 
