@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use adieu::{
     Error, Issuer, Node, SessionId, Subject, TokenId,
     revocation::{RevokedBy, Target},
-    session::{RevocationRequest, RevocationTarget, Scope, SessionError},
+    session::{RevocationRequest, RevocationTarget, Scope, SessionError, VerifiedToken},
     store::Memory,
     time::{Clock, ManualClock, Timestamp},
     token::{
@@ -233,6 +233,12 @@ async fn a_foreign_session_is_not_one_of_ours() {
 
     assert!(setup.node.sessions().inspect(&refresh).is_err(), "only our own refresh tokens are exchanged here");
     assert_eq!(setup.verify(&refresh), Err(TokenError::WrongTokenType { expected: TokenType::Access }));
+    let any = |token: &str| setup.node.sessions().verify_any(token);
+    assert_eq!(any(&refresh).unwrap_err(), TokenError::WrongTokenType { expected: TokenType::Access });
+    assert!(matches!(any(&ours.refresh), Ok(VerifiedToken::Refresh(token)) if token.claims().issuer == issuer("us")));
+    for access in [&ours.access, &forged] {
+        assert!(matches!(any(access), Ok(VerifiedToken::Access(_))));
+    }
     setup.node.sessions().record_use(&setup.verify(&forged).unwrap());
     assert_eq!(setup.log_out(&forged, Scope::This).await, Ok(0));
     // The session belongs to that issuer.

@@ -80,9 +80,7 @@ impl Verifier {
     /// # Errors
     /// Returns the reason for rejecting the token.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
-        let complete_at = self.freshness.last_complete();
-        let decoded = self.issuers.decode_shared(token, self.clock.now());
-        self.judge(self.unless_stale(decoded, complete_at)?, TokenType::Access, complete_at)
+        self.verify_as(token, |_| TokenType::Access)
     }
 
     /// Verifies an access token that must come from a recent login with credentials.
@@ -106,12 +104,16 @@ impl Verifier {
 
     /// Verifies a token of either type and decodes it once. The session state of a refresh token is not checked.
     pub(crate) fn verify_any(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        // A refresh token of another issuer is exchanged by that issuer.
+        let own = self.issuers.own().rules().issuer();
+        self.verify_as(token, |claims| if claims.issuer == *own { claims.token_type } else { TokenType::Access })
+    }
+
+    fn verify_as(&self, token: &str, expected: impl FnOnce(&Claims) -> TokenType) -> Result<Arc<Claims>, TokenError> {
         let complete_at = self.freshness.last_complete();
         let decoded = self.issuers.decode_shared(token, self.clock.now());
         let claims = self.unless_stale(decoded, complete_at)?;
-        // A refresh token of another issuer is exchanged by that issuer.
-        let is_own = claims.issuer == *self.issuers.own().rules().issuer();
-        let expected = if is_own { claims.token_type } else { TokenType::Access };
+        let expected = expected(&claims);
         self.judge(claims, expected, complete_at)
     }
 
