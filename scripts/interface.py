@@ -26,7 +26,7 @@ ALLOWED = {
 
 def described(crate, folder):
     """The public items of a crate, as rustdoc describes them for programs."""
-    # Only a compiler that is told so takes an unstable option; to tell cargo would compile every dependency again.
+    # Unstable options need RUSTC_BOOTSTRAP. Setting it for cargo would compile every dependency again.
     rustdoc = Path(folder) / "rustdoc"
     rustdoc.write_text(f'#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec {os.environ.get("RUSTDOC", "rustdoc")} "$@"\n')
     rustdoc.chmod(0o755)

@@ -245,12 +245,12 @@ impl Model for Replaced {
 pub fn cases(size: Size) -> Vec<Case> {
     let entries = if size == Size::Small { 4 } else { 6 };
     let model = Replaced { mutation: Mutation::None, positions_go_on: true, entries };
-    let anew = Replaced { positions_go_on: false, ..model };
+    let restarted = Replaced { positions_go_on: false, ..model };
     let mutant = |mutation, model| Case::breaks(mutation, "3 no gaps", Replaced { mutation, ..model });
     vec![
-        Case::holds("positions go on", model),
-        Case::holds("positions begin anew", anew),
+        Case::holds("positions continue", model),
+        Case::holds("positions restart", restarted),
         mutant(Mutation::AnyPageIsTakenIn, model),
-        mutant(Mutation::OnlyLogIsCompared, anew),
+        mutant(Mutation::OnlyLogIsCompared, restarted),
     ]
 }

@@ -165,7 +165,7 @@ export class Follower {
         this.#emit({
           type: 'log_changed',
           level: 'error',
-          message: `the revocation log is another one or went back (known ${this.cursor}, found ${page.cursor}); everything known stays revoked`,
+          message: `the revocation log was replaced or rolled back (known ${this.cursor}, found ${page.cursor}); known revocations stay in force`,
         });
       }
       if (!page.complete && page.cursor === this.cursor) throw new NodeError('the feed does not get on');

@@ -51,7 +51,7 @@ const SKIPPED_EVERYWHERE = {
   'nothing says what it is': NO_KIND,
   'bearer says as much as nothing': NO_KIND,
   'an integer subject, which is not accepted': SUBJECT,
-  'meant for somebody else': AUDIENCE,
+  'for another audience': AUDIENCE,
   'meant for several others': AUDIENCE,
   'iat and nbf are two seconds ahead': TIMES,
   'exp is a fraction of the second that is now': TIMES,

@@ -223,6 +223,6 @@ def test_a_restored_backup_takes_nothing_back(
     shutil.copytree(tmp_path / "backup", server.data)
     server.start()
     proxy.upstream = server.port
-    eventually(lambda: "another one or went back" in caplog.text)
+    eventually(lambda: "replaced or rolled back" in caplog.text)
     eventually(lambda: here.is_fresh)
     assert jti in here

@@ -246,7 +246,7 @@ def test_with_the_set_the_other_worker_goes_on_accepting(tmp_path: Path) -> None
         answered_at = time.monotonic()
         assert gunicorn.ask(one, "GET", "/item", access) == REVOKED
         while time.monotonic() < answered_at + BOUND:
-            assert gunicorn.ask(other, "GET", "/item", access) == (200, []), "nobody told it"
+            assert gunicorn.ask(other, "GET", "/item", access) == (200, []), "no revocation reached it"
 
         gunicorn.stop()
         gunicorn.start()

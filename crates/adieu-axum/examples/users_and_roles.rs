@@ -42,7 +42,7 @@ impl App {
         let table = Arc::clone(&users);
         // Called at each login and refresh: a role that was changed is in the next token.
         let guard = Guard::from_sessions(node.sessions()).with_custom_claims(move |subject: Subject| {
-            let role = table.get(subject.as_str()).map_or("nobody", |user| user.role);
+            let role = table.get(subject.as_str()).map_or("unknown", |user| user.role);
             async move { Ok(serde_json::Map::from_iter([("role".to_owned(), role.into())])) }
         });
         Self { guard, sessions: Arc::clone(node.sessions()), users }

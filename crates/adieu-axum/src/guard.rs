@@ -395,7 +395,7 @@ impl FromRef<Arc<Verifier>> for Guard {
 /// A router state that provides a [`Guard`]: every type that `Guard` implements [`FromRef`] for.
 ///
 /// A router without one does not compile. axum only reports that the function is not a handler; `#[axum::debug_handler]` on
-/// it makes the compiler say what is missing:
+/// it makes the compiler name the missing implementation:
 ///
 /// ```compile_fail,E0277
 /// # use adieu_axum::AccessToken;

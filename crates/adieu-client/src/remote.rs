@@ -107,7 +107,7 @@ impl Remote {
         self.issuer.get()
     }
 
-    /// Returns the name by which the node knows this process.
+    /// Returns the id of this process in its requests to the node.
     #[must_use]
     pub fn follower_id(&self) -> &str {
         &self.follower

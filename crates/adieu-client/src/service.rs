@@ -10,7 +10,7 @@
 //! let service = Service::builder(Issuer::new("adieu")?, "https://auth.example.org", "orders", secret).start()?;
 //! service.ready().await?;
 //!
-//! // In every request; what is revoked anywhere is refused here within two seconds.
+//! // In every request: a token that was revoked anywhere is rejected here within two seconds.
 //! # let token = "";
 //! match service.verifier().verify(token) {
 //!     Ok(claims) => println!("{} may order", claims.subject),

@@ -48,7 +48,7 @@ pub async fn what_a_node_says_takes_the_place_of_what_it_said<P: Storage<Store: 
     there.forget("a", 1).await.unwrap();
     assert_eq!(here.members().await.unwrap().nodes.len(), 2);
     there.forget("a", 2).await.unwrap();
-    there.forget("nobody", 0).await.unwrap();
+    there.forget("unknown", 0).await.unwrap();
     assert_eq!(here.members().await.unwrap().nodes, [standing("b")]);
     // The node was only slow.
     here.publish(&NodeStatus { heartbeat: 3, ..later.clone() }).await.unwrap();
@@ -67,7 +67,7 @@ pub async fn a_node_is_suspected_until_it_says_something<P: Storage<Store: Membe
     there.suspect("silent", 6).await.unwrap();
     assert_eq!(beat_of().await, Some(7), "it has said something since");
     there.suspect("silent", 7).await.unwrap();
-    there.suspect("nobody", 0).await.unwrap();
+    there.suspect("unknown", 0).await.unwrap();
     let suspected = there.members().await.unwrap().nodes.into_iter().find(|one| one.node == "silent");
     assert_eq!(suspected, Some(NodeStatus { heartbeat: 0, ..silent.clone() }));
 

@@ -166,8 +166,8 @@ pub async fn each_selection_ends_what_it_says<P: Storage<Store: RevocationLog + 
         (|of| Selection::One(of[2].id.clone()), &[0, 1, 3, 4]),
         (|_| Selection::One(SessionId::random()), &[0, 1, 2, 3, 4]),
         (|of| Selection::Owned(of[2].id.clone(), of[2].subject.clone()), &[0, 1, 3, 4]),
-        (|of| Selection::Owned(of[2].id.clone(), subject("nobody")), &[0, 1, 2, 3, 4]),
-        (|_| Selection::OfSubject(subject("nobody")), &[0, 1, 2, 3, 4]),
+        (|of| Selection::Owned(of[2].id.clone(), subject("unknown")), &[0, 1, 2, 3, 4]),
+        (|_| Selection::OfSubject(subject("unknown")), &[0, 1, 2, 3, 4]),
         (|_| Selection::All { issued_until: after(1) }, &[]),
         (|_| Selection::Nothing, &[0, 1, 2, 3, 4]),
         (|of| Selection::OfSubject(of[0].subject.clone()), &[]),
@@ -219,7 +219,7 @@ pub async fn nothing_happens_without_the_session_it_was_provided_on<P: Storage<S
     let store = place.open().await;
     let sessions = with_sessions(&store, &["jose", "jose"]).await;
     let all = ending(Selection::OfSubject(subject("jose")));
-    for provided in [(SessionId::random(), subject("jose")), (sessions[0].id.clone(), subject("nobody"))] {
+    for provided in [(SessionId::random(), subject("jose")), (sessions[0].id.clone(), subject("unknown"))] {
         let ending = EndSessions { only_if: Some(provided), extra_revocations: vec![token("also")], ..all.clone() };
         assert!(store.end(ending).await.unwrap().is_none());
     }
@@ -295,7 +295,7 @@ pub async fn a_rotation_is_written_down<P: Storage<Store: RevocationLog + Sessio
 
     let unknown = rotation(&super::sample::session("jose"), &session.refresh_id);
     assert!(matches!(store.rotate(unknown).await.unwrap(), Rotated::Ended));
-    let not_theirs = Rotation { subject: subject("nobody"), ..rotation(&session, &first.successor) };
+    let not_theirs = Rotation { subject: subject("unknown"), ..rotation(&session, &first.successor) };
     assert!(matches!(store.rotate(not_theirs).await.unwrap(), Rotated::Ended));
 }
 
@@ -344,7 +344,7 @@ pub async fn they_are_listed_in_order_and_in_pages<P: Storage<Store: RevocationL
     assert_eq!(store.sessions_of(&jose, Some(&of_jose[2].id), 1).await.unwrap(), []);
     assert_eq!(store.sessions_of(&jose, None, 0).await.unwrap(), []);
     assert_eq!(store.sessions_of(&ana, None, 100).await.unwrap(), of_ana);
-    assert_eq!(store.sessions_of(&subject("nobody"), None, 100).await.unwrap(), []);
+    assert_eq!(store.sessions_of(&subject("unknown"), None, 100).await.unwrap(), []);
 }
 
 /// All sessions, subject by subject, so that a page may end within a subject and between two. Sessions that exist all the
@@ -512,7 +512,7 @@ pub async fn last_seen_only_goes_forward<P: Storage<Store: SessionStore>>() {
         vec![
             (SessionId::random(), of.clone(), at),
             (session.id.clone(), of.clone(), at),
-            (session.id.clone(), subject("nobody"), after(30)),
+            (session.id.clone(), subject("unknown"), after(30)),
         ]
     };
     store.record_last_seen(seen(after(20))).await.unwrap();

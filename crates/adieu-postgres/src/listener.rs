@@ -45,7 +45,7 @@ pub(super) async fn announce(address: Arc<Address>, name: String, to_announce: A
         }
         if let Some(error) = outage.begins_with(&announced) {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(error, "other nodes can't be told of what is appended, and find it when they look");
+            tracing::warn!(error, "other nodes can't be notified of new entries; they find them when they poll");
         }
     }
 }
@@ -54,7 +54,10 @@ pub(super) async fn announce(address: Arc<Address>, name: String, to_announce: A
 pub(super) async fn listen(address: Arc<Address>, name: String, appended: watch::Sender<u64>) {
     loop {
         if let Err(error) = listen_once(&address, &name, &appended).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "not told of what other nodes append");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "not notified of entries that other nodes append"
+            );
         }
         sleep(RETRY_DELAY).await;
     }

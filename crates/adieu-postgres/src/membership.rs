@@ -21,12 +21,12 @@ use adieu::{
 impl Membership for Postgres {
     async fn publish(&self, standing: &NodeStatus) -> Result<LogId, Error> {
         // The update of an existing row need not be on disk, so its commit does not wait for the disk.
-        const AGAIN: &str = "WITH unhurried AS (SELECT set_config('synchronous_commit', 'off', true)) \
+        const UPDATE: &str = "WITH unhurried AS (SELECT set_config('synchronous_commit', 'off', true)) \
              UPDATE member SET beat = $2, log_id = $3, settled = $4, followers = $5, unbounded = $6, max_staleness = $7 \
              FROM unhurried WHERE node = $1 \
              RETURNING (SELECT log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' \
              || pg_relation_filenode('revocation') FROM revocation_log_state)";
-        const FIRST: &str = "INSERT INTO member (node, beat, log_id, settled, followers, unbounded, max_staleness) \
+        const INSERT: &str = "INSERT INTO member (node, beat, log_id, settled, followers, unbounded, max_staleness) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (node) DO NOTHING \
              RETURNING (SELECT log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' \
              || pg_relation_filenode('revocation') FROM revocation_log_state)";
@@ -34,7 +34,7 @@ impl Membership for Postgres {
             Some(Cursor { log, position }) => (Some(log.as_str()), Some(from_position(*position))),
             None => (None, None),
         };
-        for statement in [AGAIN, FIRST] {
+        for statement in [UPDATE, INSERT] {
             let statement = sqlx::query(statement)
                 .bind(to_text(&standing.node))
                 .bind(number(standing.heartbeat))

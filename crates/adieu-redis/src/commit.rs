@@ -89,7 +89,7 @@ impl Commit {
     fn arguments(&self, script: &mut ScriptInvocation<'_>, mark: Option<(&Mark, String)>) -> Result<(), Error> {
         match (mark, &self.reset) {
             (_, Some(Reset { seen, log, after, at })) => {
-                script.arg("anew").arg(seen.as_str()).arg(log.as_str()).arg(after.get()).arg(at.as_unix());
+                script.arg("reset").arg(seen.as_str()).arg(log.as_str()).arg(after.get()).arg(at.as_unix());
             }
             (Some((mark, fact)), None) => {
                 script.arg("seen").arg(mark.log()).arg(mark.position().get()).arg(mark.anchor().get()).arg(fact);

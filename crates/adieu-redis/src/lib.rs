@@ -222,5 +222,5 @@ impl Scripts {
 
 /// The error for data in Redis that this version would not have written.
 fn invalid(what: impl fmt::Display) -> Error {
-    Error::unavailable(format!("what is kept in Redis can't be read: {what}"))
+    Error::unavailable(format!("invalid data in Redis: {what}"))
 }

@@ -47,7 +47,7 @@ impl Redis {
                 address = self.shared.address,
                 used = found.used,
                 maxmemory = found.limit,
-                "the memory of the Redis server is nearly full; when it is, nobody can log in"
+                "the memory of the Redis server is nearly full; logins fail when it is full"
             );
         }
         *memory = found;

@@ -231,7 +231,7 @@ async fn served(mut settings: Vec<(&str, String)>) -> (Router, String, Arc<Node>
     let environment = settings.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let settings = Settings::load(&Flags::default(), environment).unwrap();
     let node = Arc::new(Node::open(&settings).await.unwrap());
-    let subject = Subject::new("somebody").unwrap();
+    let subject = Subject::new("alice").unwrap();
     let pair = node.sessions.log_in(subject).await.unwrap();
     (api::router(Arc::clone(&node), settings).unwrap(), pair.access, node)
 }

@@ -87,7 +87,7 @@ enum Command {
     Session(session::Arguments),
     /// Look into a token, or revoke it
     Token(token::Arguments),
-    /// Revoke everything of somebody, or everything
+    /// Revoke all tokens of a subject, or all tokens
     Revoke(revoke::Arguments),
     /// List, rotate and remove the keys that tokens are signed with
     Key(key::Arguments),

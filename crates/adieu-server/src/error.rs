@@ -111,7 +111,7 @@ pub enum ApiError {
     Internal(#[source] Cause),
 }
 
-/// What is wrong with each field of a body.
+/// The errors of each field of a body.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct FieldErrors(BTreeMap<Cow<'static, str>, Vec<String>>);

@@ -52,7 +52,7 @@ fn readable_files(_: &Settings) -> Vec<String> {
 #[cfg(unix)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Readers {
-    Nobody,
+    Owner,
     /// Its group, for example for collecting logs.
     Group,
     /// Everybody, for example for public keys.
@@ -65,7 +65,7 @@ fn readable_files(settings: &Settings) -> Vec<String> {
     let of_issuers = settings.trusted_issuer.iter().filter_map(|issuer| issuer.secret_file.as_ref());
     let secrets = of_issuers.map(|file| ("secret_file", file));
     for (setting, file) in secrets.chain(settings.follow_secret_file.iter().map(|file| ("follow_secret_file", file))) {
-        found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Nobody));
+        found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Owner));
     }
     for file in settings.trusted_issuer.iter().filter_map(|issuer| issuer.pem_file.as_ref()) {
         found.extend(exposed(&format!("pem_file {}", file.display()), file, Readers::Everybody));
@@ -76,7 +76,7 @@ fn readable_files(settings: &Settings) -> Vec<String> {
     let mut files = Vec::new();
     if let Some(store) = store_file(settings) {
         let folder = folder_of(&store);
-        found.extend(exposed(&format!("the folder {}", folder.display()), folder, Readers::Nobody));
+        found.extend(exposed(&format!("the folder {}", folder.display()), folder, Readers::Owner));
         files = files_of(folder, &store);
     }
     let mark = high_water::file(settings);
@@ -91,7 +91,7 @@ fn readable_files(settings: &Settings) -> Vec<String> {
                  older one"
             ));
         }
-        found.extend(exposed(&name, &file, Readers::Nobody));
+        found.extend(exposed(&name, &file, Readers::Owner));
     }
     found
 }
@@ -112,7 +112,7 @@ fn exposed(name: &str, path: &Path, readers: Readers) -> Option<String> {
     let may_pass = |class: u32| if path.is_dir() || folder & class != 0 { class * 0o007 } else { 0 };
     let mode = mode & (may_pass(1) | may_pass(0o010));
     let (others, group, what, remedy) = match readers {
-        Readers::Nobody => (0o006, 0o060, "read or written", "chmod go-rwx"),
+        Readers::Owner => (0o006, 0o060, "read or written", "chmod go-rwx"),
         Readers::Group => (0o006, 0o020, "read or written", "chmod g-w,o-rwx"),
         Readers::Everybody => (0o002, 0o020, "written", "chmod go-w"),
     };

@@ -1,4 +1,4 @@
-//! The feed that followers of this node read, the leases by which it knows them, and waiting until a revocation holds
+//! The feed that followers of this node read, the leases that identify them, and waiting until a revocation holds
 //! everywhere.
 //!
 //! 1. A [`Hub`] reads the log once for all followers. Thousands of waiting followers cost one task each: none of them

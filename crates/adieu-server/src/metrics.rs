@@ -260,7 +260,7 @@ impl Collector for Known {
         put(
             &mut encoder,
             "restored_backup",
-            "Whether a backup was put back and nobody has accepted that yet",
+            "Whether a restored backup was detected that the operator has not accepted",
             None,
             &ConstGauge::new(i64::from(restored.is_some())),
         )?;

@@ -236,7 +236,7 @@ mod tests {
             let name = format!("jo{hidden}se");
             let refused = Username::chosen(&name).unwrap_err().to_string();
             assert_eq!(refused, "Characters that can't be seen are not allowed.", "{hidden:?}");
-            assert!(Username::new(&name).is_ok(), "whoever has such a name can log in with it: {hidden:?}");
+            assert!(Username::new(&name).is_ok(), "an account with such a name can log in: {hidden:?}");
         }
         assert_eq!(Username::chosen("jo\u{202e}se").unwrap_err().to_string(), "Control characters are not allowed.");
         for name in ["José", "名前", "ßé ñ", "👋", "ʻokina", "नाम"] {

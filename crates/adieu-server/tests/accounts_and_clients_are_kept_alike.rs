@@ -292,7 +292,7 @@ async fn clients_come_and_go<P: Place>() {
         assert!(store.limit_client(&cart.name, limits).await.unwrap());
         let kept = store.clients().await.unwrap();
         assert_eq!(kept[0], Client { limits, ..cart.clone() });
-        assert_eq!(kept[2], shop, "nobody else's");
+        assert_eq!(kept[2], shop, "the other client is unchanged");
     }
     assert!(!store.limit_client(&ClientName::new("other").unwrap(), limits).await.unwrap());
     assert!(store.remove_client(&cart.name).await.unwrap());

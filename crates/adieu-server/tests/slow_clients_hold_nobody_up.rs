@@ -334,7 +334,7 @@ async fn a_server_that_is_told_to_stop_answers_what_it_has_begun() {
 
     server.stop.send(()).unwrap();
     assert_eq!(rest(idle).await, "", "closed at once");
-    assert!(TcpStream::connect(server.address).await.is_err(), "nobody new");
+    assert!(TcpStream::connect(server.address).await.is_err(), "no new connection is accepted");
     server.release.notify_one();
     let answer = rest(held).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("answered"), "{answer}");

@@ -17,7 +17,7 @@ const NETWORKS: [(u32, &str); 9] = [
     (0x0102_1997, "9P"),
 ];
 
-/// FUSE, by which a virtual machine or a container also gets files of its host.
+/// FUSE. Virtual machines and containers use it for files of their host, too.
 #[cfg(target_os = "linux")]
 const FUSE: u32 = 0x6573_5546;
 

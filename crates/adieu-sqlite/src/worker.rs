@@ -228,7 +228,7 @@ fn next(jobs: &Receiver<Box<dyn Job>>, patience: Duration) -> Option<Box<dyn Job
     }
 }
 
-/// Takes what is queued. Callers that were answered together come back together, but not all at the same instant: a
+/// Takes the queued jobs. Callers that were answered together come back together, but not all at the same instant: a
 /// commit that begins with the first of them makes all others wait for the next. So when there were several in the last
 /// batch, as many are awaited, for a moment. A caller that is alone never waits.
 fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>, expected: usize, patience: Duration) -> Batch {

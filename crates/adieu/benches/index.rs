@@ -98,7 +98,7 @@ fn perform<C: Candidate>(name: &str, entries: u64, task: &str) {
         "criterion" => look_up_by_criterion::<C>(name, entries),
         "row" => print_row::<C>(name, entries),
         "growing" => println!("{:.0}", longest_insert::<C>(entries.min(10_000_000)).as_secs_f64() * 1e6),
-        other => panic!("nobody can {other}"),
+        other => panic!("unknown operation: {other}"),
     }
 }
 

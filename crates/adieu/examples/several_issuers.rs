@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let verified = node.verifier().verify(&token)?;
     assert_eq!((verified.issuer.as_str(), verified.subject.as_str()), (provider.as_str(), "7"));
 
-    // Whoever presents a token may end it, whichever issuer it comes from.
+    // The holder of a token can end its session, whichever issuer it comes from.
     node.sessions().log_out(&token, Scope::This).await?;
     assert!(matches!(node.verifier().verify(&token), Err(TokenError::Revoked(_))));
     println!("a token of {provider} was accepted and then revoked");

@@ -167,7 +167,7 @@ impl TrustedTime {
         Self { believed: clock.now(), at: moment, doubted_since: Some(moment) }
     }
 
-    /// Returns the time by which data may be deleted; `None` while the clock is not trusted.
+    /// Returns the current time for deleting expired data; `None` while the clock is not trusted.
     pub(crate) fn now(&mut self, clock: &dyn Clock) -> Option<Timestamp> {
         let (wall, moment) = (clock.now(), clock.moment());
         let expected = self.believed.plus(moment.since(self.at));

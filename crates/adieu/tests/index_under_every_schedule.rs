@@ -346,7 +346,7 @@ fn the_latest_cut_off_wins_in_any_order() {
                     let ended = check(&index, "any", issued_at).is_some();
                     assert!(ended || issued_at > reached, "a cut-off went back");
                     reached = reached.max(if ended { issued_at } else { 0 });
-                    assert!(check(&index, "any", 41).is_none(), "a cut-off that nobody made");
+                    assert!(check(&index, "any", 41).is_none(), "a cut-off that was not requested");
                 }
             })
         };

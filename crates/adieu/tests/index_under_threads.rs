@@ -96,7 +96,7 @@ fn what_one_thread_revoked_every_thread_refuses() {
                         check(index, &format!("{writer}-{number}")).is_some(),
                         "{writer}-{number} of {known} is lost"
                     );
-                    assert!(check(index, &format!("nobody-{number}")).is_none());
+                    assert!(check(index, &format!("other-{number}")).is_none());
                 }
             });
         }

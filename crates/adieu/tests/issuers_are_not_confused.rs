@@ -126,7 +126,7 @@ async fn each_issuer_signs_for_itself_and_for_nobody_else() {
                 assert!(setup.verify(&encode(&disguised, &claims).unwrap()).is_err(), "{signer} as {named}");
             }
         }
-        let unknown = encode(key, &claims("nobody")).unwrap();
+        let unknown = encode(key, &claims("unknown")).unwrap();
         assert_eq!(setup.verify(&unknown), Err(TokenError::WrongIssuer));
         assert_eq!(setup.log_out(&unknown, Scope::This).await, Err(TokenError::WrongIssuer));
     }
@@ -211,7 +211,7 @@ async fn a_revocation_is_of_one_issuer() {
     assert_eq!(
         setup.log_out(&theirs, Scope::This).await,
         Err(TokenError::Revoked(RevokedBy::Token)),
-        "a second time is told so"
+        "the second call reports that the token was revoked already"
     );
 }
 

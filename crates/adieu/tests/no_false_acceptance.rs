@@ -247,14 +247,14 @@ fn every_one_of_many_is_found_and_no_other() {
 
     for number in 0..100_000 {
         let name = format!("id-{number}");
-        let nobody = session_token("nobody");
+        let unknown = session_token("unknown");
         let expires_at = at(number % 900);
         let check = |token: TokenFacts<'_>| index.check(&TokenFacts { expires_at, ..token });
-        assert_eq!(check(TokenFacts { token_id: &name, ..nobody }), Some(RevokedBy::Token));
-        assert_eq!(check(TokenFacts { session: Some(&name), ..nobody }), Some(RevokedBy::Session));
+        assert_eq!(check(TokenFacts { token_id: &name, ..unknown }), Some(RevokedBy::Token));
+        assert_eq!(check(TokenFacts { session: Some(&name), ..unknown }), Some(RevokedBy::Session));
         let issued_at = Some(expires_at);
-        assert_eq!(check(TokenFacts { subject: &name, issued_at, ..nobody }), Some(RevokedBy::Subject));
+        assert_eq!(check(TokenFacts { subject: &name, issued_at, ..unknown }), Some(RevokedBy::Subject));
         let other = format!("no-{number}");
-        assert_eq!(check(TokenFacts { token_id: &other, session: Some(&other), subject: &other, ..nobody }), None);
+        assert_eq!(check(TokenFacts { token_id: &other, session: Some(&other), subject: &other, ..unknown }), None);
     }
 }

@@ -43,7 +43,7 @@ impl Numbered {
 #[async_trait]
 impl RevocationLog for Numbered {
     async fn append(&self, _: Vec<Revocation>) -> Result<Position, Error> {
-        unreachable!("nobody appends")
+        unreachable!("this test appends nothing")
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {

@@ -293,7 +293,7 @@ fn the_audience_is_ours() {
     assert_eq!(decode_with(&ours, &forge(HEADER, CLAIMS)), Err(TokenError::MissingClaim("aud")));
     for aud in [r#""api""#, r#"["api"]"#, r#"["x","admin"]"#] {
         assert!(decode_with(&ours, &with_audience(aud)).is_ok(), "{aud}");
-        assert_eq!(decode(&with_audience(aud)), Err(TokenError::WrongAudience), "{aud} while we are nobody");
+        assert_eq!(decode(&with_audience(aud)), Err(TokenError::WrongAudience), "{aud} while no audience is set");
     }
     for aud in [r#""API""#, r#""""#, "[]", r#"["x"]"#] {
         assert_eq!(decode_with(&ours, &with_audience(aud)), Err(TokenError::WrongAudience), "{aud}");
@@ -397,7 +397,7 @@ fn a_token_has_a_length() {
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let mut claims = decode(&forge(HEADER, CLAIMS)).unwrap();
     claims.custom.insert("x".to_owned(), "x".repeat(7_000).into());
-    assert!(encode(&key, &claims).is_err(), "what nobody accepts is not issued");
+    assert!(encode(&key, &claims).is_err(), "a token that no verifier accepts is not issued");
 }
 
 /// Few simple claims are kept as read, others are parsed again: that must make no difference.

@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 pub(crate) struct Hasher {
     turns: Arc<Semaphore>,
     /// A hash that is verified when there is no user.
-    nobody: Arc<str>,
+    dummy: Arc<str>,
 }
 
 impl Hasher {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let turns = available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
-        Ok(Self { turns: Arc::new(Semaphore::new(turns)), nobody: hash("nobody's password")?.into() })
+        Ok(Self { turns: Arc::new(Semaphore::new(turns)), dummy: hash("the password of no account")?.into() })
     }
 
     pub(crate) async fn hash(&self, password: String) -> Result<String> {
@@ -27,10 +27,10 @@ impl Hasher {
     /// Returns whether the password has this hash. Without a hash it takes equally long and returns false, so that the time of a login does
     /// not reveal which users exist.
     pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool> {
-        let nobody = Arc::clone(&self.nobody);
+        let dummy = Arc::clone(&self.dummy);
         self.run(move || {
             let hash = hash.as_deref();
-            let right = Argon2::default().verify_password(password.as_bytes(), hash.unwrap_or(&nobody)).is_ok();
+            let right = Argon2::default().verify_password(password.as_bytes(), hash.unwrap_or(&dummy)).is_ok();
             right && hash.is_some()
         })
         .await

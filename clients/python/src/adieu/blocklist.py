@@ -22,7 +22,7 @@ _WAIT_FOR_MARK_MS = 20
 """How long the node may hold a request while the feed does not have the mark yet."""
 
 _MOST_AHEAD = 61.0
-"""The maximum number of seconds by which a cut-off ends ahead of a node's clock."""
+"""The maximum number of seconds from the node's clock to the end of a cut-off."""
 
 
 class Blocklist:

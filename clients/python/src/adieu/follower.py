@@ -219,7 +219,7 @@ class Follower:
     def _take_in(self, page: Page) -> None:
         if page.from_start and self.cursor is not None:
             logger.error(
-                "the revocation log is another one or went back (known %s, found %s); everything known stays revoked",
+                "the revocation log was replaced or rolled back (known %s, found %s); known revocations stay in force",
                 self.cursor,
                 page.cursor,
             )

@@ -228,7 +228,7 @@ async fn a_login_leaves_one_cookie_of_each_name() {
     let set = login.set_cookies();
     let is_removal = |cookie: &String| cookie.starts_with("access_token_cookie=;");
     let removals = set.iter().take_while(|cookie| is_removal(cookie)).count();
-    assert!(removals > 2 && !set.iter().skip(removals).any(is_removal), "what is set is set last: {set:#?}");
+    assert!(removals > 2 && !set.iter().skip(removals).any(is_removal), "removals come first: {set:#?}");
     assert_eq!(removed(&login).len(), removals, "of the other names there was one at most");
 }
 

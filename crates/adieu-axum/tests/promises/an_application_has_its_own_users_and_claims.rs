@@ -94,7 +94,7 @@ async fn a_user_is_loaded_and_who_is_none_is_refused() {
     assert_eq!(send(&router, "GET /optional", &[], "").await.text(), "200 false");
     for line in ["GET /", "GET /optional"] {
         assert_eq!(
-            send_with(&router, line, &of("nobody").await).await.text(),
+            send_with(&router, line, &of("unknown").await).await.text(),
             r#"401 {"description":"There is no such user.","error":"user_not_found"}"#
         );
         assert_eq!(send_with(&router, line, &of("down").await).await.status, 502);

@@ -315,7 +315,7 @@ async fn a_token_that_browsers_do_not_keep_fails_the_login() {
     );
     let answer = send(&router(&app, guard), "POST /login", &[], "").await;
     assert_eq!((answer.status, answer.set_cookies().len()), (500, 0));
-    assert!(app.sessions.store().sessions(None, 10).await.unwrap().is_empty(), "a session that nobody has");
+    assert!(app.sessions.store().sessions(None, 10).await.unwrap().is_empty(), "no session is left behind");
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn it_is_never_stuck_and_a_neighbour_opens_no_socket() {
         .route(
             "/me",
             get(async |token: Option<AccessToken>| {
-                token.map_or("nobody".to_owned(), |token| token.subject().to_string())
+                token.map_or("anonymous".to_owned(), |token| token.subject().to_string())
             }),
         )
         .route("/cookies", get(async |headers: HeaderMap| names_of_cookies(&headers)))
@@ -143,13 +143,13 @@ async fn it_is_never_stuck_and_a_neighbour_opens_no_socket() {
         r#"POST logout: 200 {"message":"Successfully logged out"}"#,
         "GET cookies: 200 ",
         "planted",
-        "GET me: 200 nobody",
+        "GET me: 200 anonymous",
         r#"POST login: 200 {"message":"Logged in."}"#,
         "GET me: 200 jose",
         &format!("GET cookies: 200 {SET}"),
         "ended elsewhere",
         "POST end: 200 1",
-        "GET me: 200 nobody",
+        "GET me: 200 anonymous",
         r#"POST logout: 401 {"description":"The token has been revoked.","error":"token_revoked"}"#,
         "GET cookies: 200 ",
     ];

@@ -20,7 +20,7 @@ fn batches<P: Storage>(entries: &[Revocation], asked: impl IntoIterator<Item = u
         there.insert(batch);
         counted += facts.len();
     }
-    assert_eq!(entries.len(), counted, "nothing is there that nobody appended, or a part of something");
+    assert_eq!(entries.len(), counted, "there are only whole entries that a caller appended");
     there
 }
 

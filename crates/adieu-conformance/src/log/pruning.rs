@@ -76,7 +76,7 @@ pub async fn what_is_forgotten_is_marked<P: Storage<Store: RevocationLog>>() {
         for log in [&log, &other] {
             assert_eq!(whole::<P>(log, None).await.pruned_through, after::<P>(seconds));
             let page = whole::<P>(log, Some(&cursor)).await;
-            assert_eq!(page.pruned_through, after::<P>(seconds), "those who have read before are told, too");
+            assert_eq!(page.pruned_through, after::<P>(seconds), "a reader that has read before gets it, too");
             assert_eq!((page.entries, &page.cursor), (vec![], &cursor));
         }
     }

@@ -68,7 +68,7 @@ async fn rows_that_were_removed_leave_room_for_others() {
     let store = Postgres::connect(&server.url()).await.unwrap();
     let mut other = connected(&server.url()).await;
     if asked_for.is_some() {
-        // A table grows by what is removed between two looks. By default these are a minute apart, which is as long as all of this takes.
+        // A table grows by the rows that are removed between two checks. By default these are a minute apart, which is as long as all of this takes.
         other.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'").await;
         other.execute("SELECT pg_reload_conf()").await;
     }

@@ -130,8 +130,10 @@ async fn readers_elsewhere_are_told() {
         let page = waiting.await.unwrap();
         assert_eq!(page.entries.len(), 1);
         cursor = page.cursor;
-        let told =
-            tokio::time::timeout(Duration::from_secs(60), listener.recv()).await.expect("nobody is told").unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(60), listener.recv())
+            .await
+            .expect("no notification came")
+            .unwrap();
         names.insert(told.payload().to_owned());
     }
     assert_eq!(names.len(), 1, "of whom they are, so that it does not wake itself");

@@ -245,7 +245,7 @@ async fn a_node_that_freezes_while_it_has_the_lock_stops_nobody_for_long() {
 
 /// Makes commits wait for a missing standby, except on connections with a setting of their own.
 async fn miss_a_standby(server: &test_servers::Postgres) {
-    behind_its_back(&server.url(), "ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    behind_its_back(&server.url(), "ALTER SYSTEM SET synchronous_standby_names = 'missing'").await;
     behind_its_back(&server.url(), "SELECT pg_reload_conf()").await;
 }
 

@@ -51,6 +51,6 @@ async fn what_a_logout_reads_does_not_depend_on_how_many_sessions_there_are() {
     let before = counted(10).await;
     log_in_and_out(&store, LOGOUTS).await;
     let after = counted(10 + LOGOUTS as i64).await;
-    assert_eq!(after.0 - before.0, 0, "rows were read that nobody had asked for");
+    assert_eq!(after.0 - before.0, 0, "more rows were read than needed");
     assert!(after.1 - before.1 < 10 * LOGOUTS as i64, "{before:?} {after:?}");
 }

@@ -7,10 +7,10 @@ local function take()
     return ARGV[last]
 end
 
--- The log: as it was seen last, or that it begins anew.
+-- The log: as this node saw it last, or a reset.
 local how = take()
 local renewal
-if how == 'anew' then
+if how == 'reset' then
     renewal = {seen = take(), log = take(), after = take(), at = take()}
     if redis.call('HGET', KEYS[7], 'log') ~= renewal.seen then
         return {2, 0, 0, ''}

@@ -26,7 +26,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Credentials)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct Credentials {
     /// 1 to 80 characters, without control characters and without white space around it; compared in Unicode's form NFC.
     #[schema(
@@ -44,7 +44,7 @@ pub(super) struct Credentials {
 /// A name and a password, both new.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct NewAccount {
     /// 1 to 80 characters that can be seen, without white space around it; kept in Unicode's form NFC.
     #[schema(
@@ -62,7 +62,7 @@ pub(super) struct NewAccount {
 /// The password as it is, and as it is to be.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct PasswordChange {
     /// The password as it is.
     #[schema(example = "correct horse battery staple", format = Password, max_length = 1024, pattern = "^[^\\u0000]*$")]

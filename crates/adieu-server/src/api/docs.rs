@@ -108,7 +108,7 @@ fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// Which part of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct PartParameters {
     /// Only what comes after the part before: its `next`, as it is.
     #[param(min_length = 1)]

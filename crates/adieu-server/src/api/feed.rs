@@ -61,7 +61,7 @@ pub(super) async fn cursor(asked_with: &HeaderMap, feed: &Feed) -> Option<(Heade
 /// From where to read, and who reads.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct FeedParameters {
     /// The `cursor` of the last page; left out: from the beginning.
     #[param(pattern = r"^.+\.[0-9]{1,19}$")]
@@ -332,7 +332,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
 /// How `?wait=everywhere` is described.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct WaitParameters {
     /// `everywhere`: answer only once every follower has the revocation, or must have begun to refuse. That takes
     /// `max_staleness` and a second at most; the answer says how many there were of each (`everywhere`). So is one that
@@ -345,7 +345,7 @@ pub(super) struct WaitParameters {
 /// What there is to wait for.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) enum WaitFor {
     Everywhere,
 }

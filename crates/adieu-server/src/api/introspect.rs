@@ -20,7 +20,7 @@ use crate::error::ApiError;
 
 /// Which token is asked about. Whatever else is in the form is ignored, such as `token_type_hint`.
 #[derive(Deserialize, ToSchema)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct IntrospectionRequest {
     /// An access or a refresh token.
     token: String,

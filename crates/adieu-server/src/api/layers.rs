@@ -94,11 +94,10 @@ fn is_host(value: &[u8]) -> bool {
     is_valid && (port.is_empty() || (port.starts_with(b":") && port.iter().skip(1).all(u8::is_ascii_digit)))
 }
 
-/// Rejects a request whose announced body is longer than `most`, before the client is told to continue (RFC 9110
-/// §10.1.1).
-pub(super) async fn limit_body(State(most): State<usize>, request: Request, next: Next) -> Response {
+/// Rejects a request whose announced body is longer than `max`, without `100 Continue` (RFC 9110 §10.1.1).
+pub(super) async fn limit_body(State(max): State<usize>, request: Request, next: Next) -> Response {
     let announced = request.body().size_hint().lower();
-    if announced > u64::try_from(most).unwrap_or(u64::MAX) {
+    if announced > u64::try_from(max).unwrap_or(u64::MAX) {
         return ApiError::BodyTooLarge.into_response();
     }
     next.run(request).await

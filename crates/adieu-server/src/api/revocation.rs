@@ -44,7 +44,7 @@ const MAX_ITEMS: usize = 500;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"session": "01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22"}))]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct RevocationItem {
     /// A token of this server: an access token alone, or a refresh token with its whole session. It may have expired.
     #[schema(nullable = false)]
@@ -80,7 +80,7 @@ pub(super) struct RevocationItem {
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(example = json!({"revocations": [{"token_id": "4b4c6f3e-0f7b-4a2e-9d0a-0f3b9f1f3c55"}, {"subject": "jose", "issuer": "https://other.example"}]}))]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 #[schema(as = RevocationRequest)]
 pub(super) enum RevocationBody {
     One(RevocationItem),
@@ -90,7 +90,7 @@ pub(super) enum RevocationBody {
 /// Several things to revoke: none of them is revoked unless all are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct RevocationItems {
     #[schema(min_items = 1, max_items = 500)]
     revocations: Vec<RevocationItem>,

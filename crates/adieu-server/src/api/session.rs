@@ -28,7 +28,7 @@ use crate::{
 /// How much a logout ends.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only describes what is read field by field")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) enum ScopeName {
     This,
     Others,

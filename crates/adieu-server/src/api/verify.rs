@@ -48,7 +48,7 @@ const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// A claim and its value.
 #[derive(ToSchema)]
 #[schema(pattern = r"^[^:]+:[\s\S]*$", example = "role:editor")]
-#[expect(dead_code, reason = "only describes what is read of the query")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct ClaimWanted(String);
 
 /// Says whether an access token is good, to a proxy that asks on behalf of a service.
@@ -106,7 +106,7 @@ pub(super) async fn ext_authz(
 /// A check that is asked for: one that is not is left out.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only describes what is read by hand")]
+#[expect(dead_code, reason = "only describes the schema")]
 pub(super) enum Flag {
     True,
 }

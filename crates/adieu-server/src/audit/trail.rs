@@ -294,7 +294,7 @@ mod tests {
         let (_folder, trail, _capturing) = trail();
         for lines in 1..=3 {
             Entry::default().record(audit::Event::Login, None).await;
-            assert_eq!(trail.0.synced.try_lock().map(|lines| *lines).ok(), Some(lines), "and nobody is still at it");
+            assert_eq!(trail.0.synced.try_lock().map(|lines| *lines).ok(), Some(lines), "and no sync is in progress");
             assert!(trail.written().unsynced.is_empty());
         }
         let written = std::fs::read_to_string(&trail.0.path).unwrap();

@@ -21,7 +21,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Print one JSON object; nothing is told meanwhile
+    /// Print one JSON object, and no progress
     #[arg(long, global = true)]
     json: bool,
     /// The file with the settings, of which only `audit_log` is about this [env: ADIEU_CONFIG]

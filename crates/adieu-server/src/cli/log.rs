@@ -112,7 +112,7 @@ impl Arguments {
 
     async fn accept(&self, settings: &Settings) -> anyhow::Result<()> {
         audited(settings)?;
-        // Opening detects a restored store that no server has detected yet, and revokes what is necessary.
+        // Opening detects a restored store that no server has detected yet, and revokes the tokens from before.
         let node = open_restored(settings).await?;
         drop(node);
         let restorable = open_stores(settings).await?.core().restorable();

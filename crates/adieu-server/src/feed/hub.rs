@@ -273,7 +273,7 @@ impl Shared {
         if served.tail.as_ref().is_none_or(|tail| tail.cursor() != *from) {
             return;
         }
-        tracing::error!(found = %page.cursor, "the revocation log is another one or went back; followers are told so");
+        tracing::error!(found = %page.cursor, "the revocation log was replaced or rolled back; followers read it from the beginning");
         served.tail = page.complete.then(|| Tail::begin(&page.cursor, asked_at.minus(page.age), page.pruned_through));
         served.relied_on_log = Some(asked_at);
         drop(served);

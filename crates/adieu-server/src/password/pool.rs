@@ -56,7 +56,7 @@ type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 pub struct Hasher {
     queue: SyncSender<Job>,
     shares: Arc<Shares>,
-    nobody: Arc<PasswordHash>,
+    dummy: Arc<PasswordHash>,
 }
 
 impl Hasher {
@@ -65,8 +65,8 @@ impl Hasher {
     /// # Errors
     /// Fails if the system can't start a thread or provide randomness.
     pub fn start(threads: NonZeroUsize, waiting: NonZeroUsize) -> io::Result<Self> {
-        let password = Password::typed("nobody's password".into()).map_err(io::Error::other)?;
-        let nobody = PasswordHash::compute(&password, &mut Memory::default())
+        let password = Password::typed("the password of no account".into()).map_err(io::Error::other)?;
+        let dummy = PasswordHash::compute(&password, &mut Memory::default())
             .ok_or_else(|| io::Error::other("no password can be hashed on this system"))?;
 
         let (queue, jobs) = sync_channel::<Job>(waiting.get());
@@ -76,7 +76,7 @@ impl Hasher {
             thread::Builder::new().name(format!("adieu-hasher-{number}")).spawn(move || work(&jobs))?;
         }
         let shares = Shares::of(threads.get().saturating_add(waiting.get()));
-        Ok(Self { queue, shares, nobody: Arc::new(nobody) })
+        Ok(Self { queue, shares, dummy: Arc::new(dummy) })
     }
 
     /// Returns the default number of threads: one fewer than there are cores, at least one.
@@ -121,7 +121,7 @@ impl Hasher {
     /// # Errors
     /// [`HasherError::Busy`] or [`HasherError::FullShare`] at once if too many are waiting.
     pub async fn verify_nobody(&self, password: &Password, address: Option<IpAddr>) -> Result<(), HasherError> {
-        self.verify(password, &self.nobody, address).await.map(drop)
+        self.verify(password, &self.dummy, address).await.map(drop)
     }
 
     async fn run<T: Send + 'static>(

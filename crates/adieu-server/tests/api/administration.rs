@@ -106,12 +106,12 @@ async fn administrators_do_not_lock_themselves_out() {
 async fn what_is_not_there_is_not_found() {
     let (app, _, boss) = start().await;
     for (method, path) in [
-        ("GET", "/user/nobody"),
-        ("DELETE", "/user/nobody"),
-        ("POST", "/users/nobody/disable"),
-        ("POST", "/users/nobody/enable"),
-        ("GET", "/users/nobody/sessions"),
-        ("DELETE", "/users/nobody/sessions"),
+        ("GET", "/user/unknown"),
+        ("DELETE", "/user/unknown"),
+        ("POST", "/users/unknown/disable"),
+        ("POST", "/users/unknown/enable"),
+        ("GET", "/users/unknown/sessions"),
+        ("DELETE", "/users/unknown/sessions"),
         ("DELETE", "/sessions/none"),
         ("GET", "/user/%ff"),
     ] {

@@ -28,7 +28,7 @@ async fn a_client_needs_its_secret_and_the_capability() {
         ask().by(&wrong("shop", &feed.secret)),
         ask().by(&wrong("shop", &shop.secret[1..])),
         ask().by(&wrong("Shop", &shop.secret)),
-        ask().by(&wrong("nobody", &shop.secret)),
+        ask().by(&wrong("unknown", &shop.secret)),
         ask().by(&wrong("", "")),
     ] {
         let refused = refused.send().await;

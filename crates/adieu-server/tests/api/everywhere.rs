@@ -109,7 +109,7 @@ async fn who_is_told_that_it_had_ended_before_is_told_once_that_holds_everywhere
             let mut answer = pin!(call.send());
             if bound == BOUND {
                 let early = tokio::time::timeout(Duration::from_millis(300), answer).await;
-                assert!(early.is_err(), "it is told {} before that holds everywhere", early.unwrap());
+                assert!(early.is_err(), "answered {} before the revocation holds everywhere", early.unwrap());
             } else {
                 answer.as_mut().await.is(status);
             }

@@ -190,7 +190,7 @@ async fn they_are_believed_who_somebody_is_and_what_the_settings_list() {
         assert_eq!(ask("?issuer=adieu").await, 401);
         assert_eq!(ask("?claim=is_admin:true").await, if believed { 204 } else { 403 });
         assert_eq!(ask("?fresh=true").await, if believed { 204 } else { 401 });
-        assert_eq!(ask("?admin=true").await, 403, "whatever it says: it is nobody of ours");
+        assert_eq!(ask("?admin=true").await, 403, "whatever the token claims, its subject is no user of this server");
 
         let told = app.post("/introspect").by(&client).form(format!("token={token}")).send().await.json();
         assert_eq!((&told["active"], &told["sub"], &told["sid"]), (&json!(true), &json!("jose"), &json!("session")));
@@ -276,9 +276,9 @@ async fn keys_are_taken_from_where_the_issuer_publishes_them() {
 
 #[tokio::test]
 async fn an_issuer_that_is_down_is_nobodys_fault() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let issuers = Issuers::make();
-    let shop = format!(r#"{{ name = "shop", jwks_url = "http://{nobody}/" }}"#);
+    let shop = format!(r#"{{ name = "shop", jwks_url = "http://{closed}/" }}"#);
     let app = TestApp::with(&[("trusted_issuer", &format!("[{shop}]"))]).await.with_admin("boss").await;
     let forged = issuers.forge("jose", "session");
     assert_eq!(app.verify(&forged).await.status, 503, "its tokens may be good");

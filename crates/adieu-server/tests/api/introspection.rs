@@ -31,7 +31,7 @@ impl Service {
     async fn is_good(&self, token: &str) -> bool {
         let answer = self.ask(token).await;
         if answer["active"] == false {
-            assert_eq!(answer, json!({"active": false}), "nothing more is told");
+            assert_eq!(answer, json!({"active": false}), "no other field is returned");
         }
         answer["active"].as_bool().unwrap()
     }
@@ -99,7 +99,7 @@ async fn a_refresh_token_whose_session_is_gone_from_the_store_is_not_active() {
     let tokens = service.log_in().await;
     service.app.execute("DELETE FROM session");
     assert!(!service.is_good(&tokens.refresh).await);
-    assert!(service.is_good(&tokens.access).await, "nobody has revoked it");
+    assert!(service.is_good(&tokens.access).await, "it was not revoked");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn a_token_that_is_not_ours_or_not_for_this() {
     let claims = app.claims(&tokens);
     let foreign = encode(&SigningKey::generate(Algorithm::EdDSA).unwrap(), &claims).unwrap();
     let mut other_issuer = claims.clone();
-    other_issuer.issuer = adieu::Issuer::new("somebody else").unwrap();
+    other_issuer.issuer = adieu::Issuer::new("another issuer").unwrap();
     let cut = &tokens.access[..tokens.access.len() - 2];
     for token in [&foreign, &app.sign(&other_issuer), &tokens.refresh, cut, "nonsense", "a b", &"x".repeat(20_000)] {
         let answer = app.get("/sessions").token(token).send().await;

@@ -121,7 +121,7 @@ async fn what_is_issued_after_the_answer_is_not_revoked_by_it() {
     let service = Service::start().await;
     let index = service.app.node.sessions.verifier().index();
     for round in 0..3 {
-        let subject = format!("somebody-{round}");
+        let subject = format!("subject-{round}");
         let keep_until = service.app.node.clock.now().plus(Duration::from_secs(600));
         service.revoke(json!({ "subject": subject, "issuer": OTHER, "keep_until": keep_until })).await.is(200);
         // Under its issuer, which knows nothing of this server.
@@ -319,7 +319,7 @@ async fn how_long_a_revocation_is_kept() {
     let (short, long) = ((false, true), (true, false));
     assert_eq!(lapses, [short, short, long, short, short, long]);
     let target = Target::Token { id: TokenId::new("b").unwrap(), expires_at: None };
-    assert_eq!(log[1].target, target, "nobody knows its exp");
+    assert_eq!(log[1].target, target, "its exp is not known");
     assert_eq!(log[3].issuer, Issuer::new(OTHER).unwrap());
     assert!(log.iter().all(|one| one.lapses_at > Timestamp::default()));
 }

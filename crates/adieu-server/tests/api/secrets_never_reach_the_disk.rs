@@ -77,8 +77,8 @@ async fn neither_in_the_store_nor_in_the_log() {
     }
     assert!(places.len() >= 3, "the log, the file and its WAL");
     let has = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(places.iter().any(|(_, bytes)| has(bytes, "$argon2id$")), "what is there is found");
-    assert!(has(&places[0].1, "/refresh") && has(&places[0].1, "adieu::rejection"), "what is logged is captured");
+    assert!(places.iter().any(|(_, bytes)| has(bytes, "$argon2id$")), "the search finds text that is there");
+    assert!(has(&places[0].1, "/refresh") && has(&places[0].1, "adieu::rejection"), "the log is captured");
     for (place, bytes) in &places {
         for secret in [PASSWORD, NEW_PASSWORD, COOKIE, "unmistakable"] {
             assert!(!has(bytes, secret), "{secret} is in {place}");

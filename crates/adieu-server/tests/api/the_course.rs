@@ -95,7 +95,7 @@ async fn a_user_sees_and_deletes_itself_only() {
     let shown = app.get(&path).token(&jose.access).send().await;
     assert_eq!(shown.json(), json!({"id": app.user_id(&jose), "username": "jose"}));
     app.get(&path).send().await.is(401);
-    for path in [path.as_str(), "/user/nobody"] {
+    for path in [path.as_str(), "/user/unknown"] {
         app.get(path).token(&anna.access).send().await.reads(r#"404 {"code":404,"status":"Not Found"}"#);
         app.delete(path).token(&anna.access).send().await.reads(r#"404 {"code":404,"status":"Not Found"}"#);
     }

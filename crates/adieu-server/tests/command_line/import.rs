@@ -36,7 +36,7 @@ async fn users_of_other_software_log_in_with_their_passwords() {
         for name in ["passlib", "bcrypt", "argon, 2"] {
             assert!(!can_log_in(&node, name, "12345").await, "{name}");
             assert!(can_log_in(&node, name, "1234").await, "{name}");
-            assert!(account(&node, name).await.password.is_current(), "{name} is hashed anew");
+            assert!(account(&node, name).await.password.is_current(), "{name} is rehashed");
             assert_eq!(account(&node, name).await.is_admin, name == "passlib");
         }
         assert!(!can_log_in(&node, "gone", "1234").await);

@@ -47,8 +47,8 @@ fn a_rotation_is_announced_and_a_removal_puts_another_in_its_place() {
 #[test]
 fn a_key_that_is_not_there_and_an_algorithm_without_a_public_key_are_refused() {
     let place = Place::with_user("jose");
-    let message = place.run(&["key", "remove", "nobody"]).failed();
-    assert_eq!(message, "no key with the id nobody; `adieu key list` shows them");
+    let message = place.run(&["key", "remove", "unknown"]).failed();
+    assert_eq!(message, "no key with the id unknown; `adieu key list` shows them");
     assert_eq!(place.run(&["key", "remove", "-x"]).failed(), "no key with the id -x; `adieu key list` shows them");
     for wrong in [&["--algorithm", "HS256"][..], &["--algorithm", "none"], &["--after", "soon"], &["--after", "1"]] {
         let done = place.run(&[&["key", "rotate"], wrong].concat());

@@ -105,7 +105,7 @@ async fn what_a_removed_key_has_signed_is_refused_by_every_node_within_the_bound
                 GOOD => assert!(asked_at <= answered_at + MAX_STALENESS, "accepted {:?} later", answered_at.elapsed()),
                 status => assert_eq!(status, 503),
             }
-            assert!(answered_at.elapsed() < TEST_TIMEOUT, "it does not hear of it");
+            assert!(answered_at.elapsed() < TEST_TIMEOUT, "the key did not arrive");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         println!("a node refused it {:?} after the command", answered_at.elapsed());

@@ -85,7 +85,7 @@ async fn before_the_first_start_accepting_does_the_rest_as_well() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_uses_the_store_is_told_until_it_is_accepted() {
     let place = Place::with_backup().await;
-    let revoke = ["revoke", "--subject", "somebody", "--yes"];
+    let revoke = ["revoke", "--subject", "alice", "--yes"];
     for _ in 0..2 {
         let told = place.run(&revoke);
         assert_eq!(told.status, 0);

@@ -62,7 +62,7 @@ impl Terminal {
             if String::from_utf8_lossy(&state.stdout).split([' ', ';']).any(|setting| setting == "-echo") {
                 break;
             }
-            assert!(started.elapsed() < TEST_TIMEOUT, "what is typed is shown");
+            assert!(started.elapsed() < TEST_TIMEOUT, "the input is echoed");
             std::thread::yield_now();
         }
         self.type_line(line);

@@ -16,7 +16,7 @@ async fn sessions_are_listed_for_all_or_for_one_user() {
     UUID________________________________  anna  TIME________________  TIME________________  192.0.2.7  Mozilla/5.0 (X11; Linux x86_64)
     ");
     insta::assert_snapshot!(place.run(&["session", "list", "--user", "anna", "--json"]).succeeded().redacted(), @r#"{"address":"192.0.2.7","created_at":SECONDS___,"expires_at":SECONDS___,"id":"UUID________________________________","last_seen_at":SECONDS___,"user_agent":"Mozilla/5.0 (X11; Linux x86_64)","user_id":"UUID________________________________","username":"anna"}"#);
-    assert_eq!(place.run(&["session", "list", "--user", "nobody"]).failed(), "no user with the name or id nobody");
+    assert_eq!(place.run(&["session", "list", "--user", "unknown"]).failed(), "no user with the name or id unknown");
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ fn a_password_is_not_an_argument_and_never_printed() {
         (&["user", "add", "jose", "--password-stdin"][..], "hunter2"),
         (&["user", "add", "jose", "--password-stdin"], "hunter2"),
         (&["user", "passwd", "jose", "--password-stdin"], "hunter2"),
-        (&["user", "passwd", "nobody", "--password-stdin"], "hunter2"),
+        (&["user", "passwd", "unknown", "--password-stdin"], "hunter2"),
         (&["user", "add", "b", "--password-stdin"], "hunter2\nhunter2"),
         (&["user", "list", "--json"], ""),
     ] {

@@ -146,9 +146,9 @@ async fn a_node_that_a_takeover_has_lost_is_waited_for() {
     let taken_over_at = clock.moment();
     log.append(vec![revocation("after")]).await.unwrap();
     here.feed.everywhere().await.unwrap();
-    assert!(members.count() <= 1, "nobody knows of it");
+    assert!(members.count() <= 1, "the node is not listed");
     let took = clock.moment().since(taken_over_at);
-    assert!(took >= BOUND * 2, "answered after {took:?}, while a node that nobody knows may still accept");
+    assert!(took >= BOUND * 2, "answered after {took:?}, while an unlisted node may still accept");
     // After that it rejects tokens, and no node waits for it.
     sleep(BOUND).await;
     let asked_at = clock.moment();
@@ -192,7 +192,7 @@ async fn a_store_that_can_only_be_read_makes_no_node_refuse() {
             assert!(behind <= BOUND / 2, "{behind:?}");
         }
     }
-    assert_eq!(members.count(), 2, "nobody can be forgotten meanwhile");
+    assert_eq!(members.count(), 2, "no node is forgotten meanwhile");
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,7 +76,7 @@ async fn until_revoked(service: &Service, token: &str, answered_at: Instant) -> 
             other if said.last() != Some(&other) => said.push(other),
             Some(_) => {}
         }
-        assert!(answered_at.elapsed() < TEST_TIMEOUT, "it does not hear of it");
+        assert!(answered_at.elapsed() < TEST_TIMEOUT, "the revocation did not arrive");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -100,16 +100,16 @@ hour = 3600
 tokens["bad"] = {
     "the forum's key for the desk": forum_token(iss="desk"),
     "the forum's key for the server": forum_token(iss="adieu"),
-    "the forum's key for nobody that is known": forum_token(iss="nobody"),
+    "the forum's key for an unknown issuer": forum_token(iss="unknown"),
     "the till's secret for the shop": till_token(iss="shop"),
-    "the till's secret for nobody in particular": jwt.encode(
+    "the till's secret without an issuer": jwt.encode(
         {"sub": "jose", "exp": now + 300}, till_secret, "HS512", headers={"kid": "2026"}
     ),
     "a key of another name": till_token(kid="2025"),
     "no audience": jwt.encode(
         {"iss": "forum", "sub": "jose", "exp": now + 300, "jti": "1"}, forum_key, "EdDSA", headers={"typ": "at+jwt"}
     ),
-    "another audience": forum_token(aud="somebody else"),
+    "another audience": forum_token(aud="another audience"),
     "an identity token": forum_token(headers={"typ": "JWT"}),
     "expired": forum_token(exp=now - hour, iat=now - 2 * hour),
     "of the future": forum_token(nbf=now + 200),

@@ -109,5 +109,5 @@ async fn hears_of_the_end_of(api: &Api, token: &str) {
             }
         }
     };
-    timeout(TEST_TIMEOUT, heard).await.unwrap_or_else(|_| panic!("{} does not hear of it", api.name));
+    timeout(TEST_TIMEOUT, heard).await.unwrap_or_else(|_| panic!("{} does not get the revocation", api.name));
 }

@@ -110,7 +110,7 @@ async fn it_is_survived(mut engine: Engine) {
             assert!(asked_at <= BOUND + Duration::from_millis(500), "{fault:?}: still accepted after {asked_at:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(node.verify(&ended).await.0, 401, "what is known to be revoked is refused as such");
+        assert_eq!(node.verify(&ended).await.0, 401, "a token that is known to be revoked is rejected with 401");
         assert_eq!(lenient.verify(&live).await.0, 204);
         assert_eq!(node.get("/readyz", None).await, 503);
         let asked_at = Instant::now();

@@ -51,7 +51,7 @@ impl Story {
         let noticed_at = Instant::now();
         for node in &nodes {
             node.becomes("aware", async || has_noticed(node).await).await;
-            assert!(node.command(&["log", "status"]).await.contains("backup"), "the operator is told");
+            assert!(node.command(&["log", "status"]).await.contains("backup"), "`adieu log status` reports it");
         }
         load.goes_on(nodes.len(), SOME).await;
         let logged_out = load.stop(Some(Loss { happened_at, noticed_at })).await;

@@ -262,7 +262,7 @@ async fn close(place: &OnFile) {
     let log = place.path().with_extension("sqlite-wal");
     let started = Instant::now();
     while log.exists() {
-        assert!(started.elapsed() < Duration::from_secs(10), "nobody has taken in the write-ahead log");
+        assert!(started.elapsed() < Duration::from_secs(10), "the write-ahead log was not checkpointed");
         tokio::task::yield_now().await;
     }
 }

@@ -159,7 +159,7 @@ impl Guard {
                 }
                 Some((mark, Verdict::Another)) if !acted => tracing::warn!(
                     target: LOG_TARGET, known = mark.log(), found = found.log.as_str(),
-                    "the revocation log is another one than before; the high-water mark begins anew"
+                    "the revocation log was replaced; the high-water mark starts at its end"
                 ),
                 None => tracing::info!(
                     target: LOG_TARGET, file = %self.high_water.path().display(),
@@ -288,8 +288,8 @@ impl Guard {
         match (before, restored_at) {
             (before, Some(at)) if before != restored_at => tracing::error!(
                 target: LOG_TARGET, noticed_at = at.as_unix(),
-                "a backup was put back in the place of this store, and nobody has accepted that yet. Look for accounts and \
-                 clients that were disabled, removed or changed after it was made; then run `adieu log accept-restore`"
+                "this store was restored from a backup, and the operator has not accepted that yet. Check accounts and clients \
+                 that were disabled, removed or changed after the backup was made; then run `adieu log accept-restore`"
             ),
             (Some(noticed_at), None) => tracing::info!(
                 target: AUDIT_LOG_TARGET, event = "restore_accepted", noticed_at = noticed_at.as_unix()

@@ -354,7 +354,7 @@ mod tests {
         let of =
             |lineage: &str, head| LogState { lineage: log(lineage), ..state("one", head, Some(entry("b", 100)), 40) };
         let held = mark();
-        assert!(!held.contradicts(&of("one-2", 8), &held), "nobody has raised it meanwhile");
+        assert!(!held.contradicts(&of("one-2", 8), &held), "it was not raised meanwhile");
         let mut raised = held.clone();
         raised.see(&of("one-2", 8));
         assert!(raised.contradicts(&of("one-1", 8), &held) && raised.contradicts(&of("one-1", 9), &held));

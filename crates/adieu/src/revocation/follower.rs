@@ -286,7 +286,7 @@ impl Following {
         {
             tracing::error!(
                 known = %cursor, found = %page.cursor,
-                "the revocation log is another one or went back; everything known stays revoked"
+                "the revocation log was replaced or rolled back; known revocations stay in force"
             );
         }
         self.index.raise_pruned_through(page.pruned_through);

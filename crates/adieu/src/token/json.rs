@@ -1,11 +1,11 @@
-//! JSON objects, read strictly and without copying: one pass, every name once, nothing skipped unseen.
+//! A strict parser of JSON objects that copies nothing: one pass, no duplicate names, every value checked.
 //!
-//! `serde_json` keeps the last of two members with the same name, and passes over what it is told to ignore without
-//! looking at it. Here the first is a refusal (RFC 7515 §4, RFC 7519 §4), and what nobody asks for is checked all the
-//! same, so that a token is either read by everyone or by no one.
+//! `serde_json` keeps the last of two members with the same name, and skips ignored values without checking them. This
+//! parser rejects duplicate names (RFC 7515 §4, RFC 7519 §4) and checks ignored values, so that a token is valid for
+//! every reader or for none.
 //!
-//! What most tokens say is so plain that a simpler reader is quicker at it; whatever that one does not know is read by
-//! the strict one from the start.
+//! Most tokens are so simple that the parser in `plain` reads them faster. If it finds anything else, the strict parser
+//! reads the object from the start.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,14 +16,14 @@ use super::TokenError;
 
 mod plain;
 
-/// The most members that a header or a set of claims may have.
+/// The maximum number of members of a header or a set of claims.
 const MAX_MEMBERS: usize = 128;
 
-/// A member's value, as much of it as anybody here asks for.
+/// The value of a member, as far as a caller needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value<'a> {
     Text(Cow<'a, str>),
-    /// A list of nothing but texts; kept only where it was asked for.
+    /// A list of strings only; kept only if [`Members::keeps_texts`] asks for it.
     Texts(Vec<Cow<'a, str>>),
     Bool(bool),
     Unsigned(u64),
@@ -33,7 +33,7 @@ pub(super) enum Value<'a> {
     Other,
 }
 
-/// What is made of an object: its members come in order.
+/// Receives the members of an object, in order.
 pub(super) trait Members<'a>: Default {
     /// Whether the elements of a list of texts are wanted under this name.
     fn keeps_texts(name: &str) -> bool;
@@ -59,7 +59,7 @@ pub(super) fn read_object<'a, M: Members<'a>>(
     })
 }
 
-/// Reads any object: the one definition of what is accepted.
+/// Parses any object. This is the only definition of a valid object.
 fn read_any_object<'a, M: Members<'a>>(json: &'a str, reason: &'static str, members: &mut M) -> Result<(), TokenError> {
     let mut refusal = None;
     let mut deserializer = serde_json::Deserializer::from_str(json);
@@ -95,7 +95,7 @@ enum Scalar<'a> {
     Text(&'a str),
     Bool(bool),
     Unsigned(u64),
-    /// Anything else, which whoever wants it reads again.
+    /// Any other value; a caller that needs it parses it again.
     #[default]
     Other,
 }
@@ -206,7 +206,7 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// Reads any value in full, also what is not kept of it: numbers out of range and broken escapes are found everywhere.
+/// Parses a whole value, also the parts that are not kept: numbers out of range and invalid escapes are errors everywhere.
 #[derive(Clone, Copy)]
 struct ValueOf {
     keeps_texts: bool,

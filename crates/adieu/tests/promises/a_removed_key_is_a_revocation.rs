@@ -70,14 +70,14 @@ async fn every_other_node_refuses_it_within_the_bound() {
             Some(TokenError::Stale) => {}
             Some(refused) => break refused,
         }
-        assert!(answered_at.elapsed() < Duration::from_secs(60), "it does not hear of it");
+        assert!(answered_at.elapsed() < Duration::from_secs(60), "the change did not arrive");
         tokio::time::sleep(Duration::from_millis(2)).await;
     };
     assert_eq!(refused, TokenError::UnknownKey);
     println!("the other node knew after {:?}", answered_at.elapsed());
     // The signing key changes a moment after the verification keys.
     while signs(&there) != signs(&here) {
-        assert!(answered_at.elapsed() < Duration::from_secs(60), "it goes on signing with what is gone");
+        assert!(answered_at.elapsed() < Duration::from_secs(60), "it still signs with the removed key");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -260,7 +260,7 @@ async fn who_removes_the_key_that_signs_puts_another_in_its_place() {
     assert_eq!(ids(&store).await, [successor.clone(), planned.id]);
     assert_eq!(active_key_at(&removed.keys, later).unwrap().id, successor);
 
-    assert!(remove_key(&store, "nobody", later).await.unwrap().is_none());
+    assert!(remove_key(&store, "unknown", later).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn so_is_one_by_another_process_on_the_same_file() {
     assert_eq!(at_once.algorithm, Algorithm::ES256);
     let started = std::time::Instant::now();
     while node.signing_keys().len() < 3 {
-        assert!(started.elapsed() < Duration::from_secs(60), "it does not hear of it");
+        assert!(started.elapsed() < Duration::from_secs(60), "the change did not arrive");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(signs(&node), at_once.id);
@@ -126,7 +126,7 @@ async fn a_key_is_kept_until_the_last_token_that_it_signed_has_lapsed() {
     let new = node.rotate_key(HOUR).await.unwrap();
     let keys = store.keys().await.unwrap();
     assert_eq!(retained_until(&keys, &new.id, lifetime), None);
-    assert_eq!(retained_until(&keys, "nobody", lifetime), None);
+    assert_eq!(retained_until(&keys, "unknown", lifetime), None);
     let until = retained_until(&keys, &old, lifetime).unwrap();
     assert!(until > new.signs_from.plus(lifetime));
 

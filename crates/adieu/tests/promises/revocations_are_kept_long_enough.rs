@@ -135,7 +135,7 @@ async fn thousands_go_in_steps_and_none_that_is_needed() {
     let mut steps = 0;
     loop {
         let pruned = node.log.prune(later).await.unwrap();
-        assert!(pruned.removed <= 256, "a step holds nobody up");
+        assert!(pruned.removed <= 256, "a step is short");
         steps += 1;
         if pruned.complete {
             break;

@@ -85,5 +85,5 @@ async fn nobody_is_told_when_the_store_can_not_write_it_down() {
     store.transact(lose).await.unwrap();
     let failed = node.sessions.log_out(&tokens.access, Scope::This).await;
     assert!(matches!(failed, Err(SessionError::Failed(_))), "{failed:?}");
-    assert_eq!(node.refusal(&tokens.access), None, "what is not durable is in no index");
+    assert_eq!(node.refusal(&tokens.access), None, "a revocation that is not durable is in no index");
 }

@@ -40,7 +40,7 @@ pub(super) async fn find(
     (found, copied.into_body())
 }
 
-/// A body that keeps a copy of what is read, up to a limit, at which it appears to end. Clones share it.
+/// A body that copies the bytes that are read from it, and ends at a limit. Clones share the copy.
 #[derive(Clone)]
 struct Copied(Arc<Mutex<State>>);
 

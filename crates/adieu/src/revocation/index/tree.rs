@@ -14,7 +14,7 @@ use super::{
     leaf::{ARC_HEADER, Crowded, Kind, Leaf},
 };
 
-/// The maximum number of bits by which a fork distinguishes its children.
+/// The maximum number of bits that distinguish the children of a fork.
 const MAX_BITS: u32 = 7;
 
 /// The maximum depth in bits. A leaf chooses a bucket by the lower half of a word, and the forks above it use the upper 24

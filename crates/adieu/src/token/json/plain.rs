@@ -1,13 +1,12 @@
-//! JSON objects as nearly every issuer writes them, read in one pass: names and texts without an escape, whole numbers,
-//! `true`, `false`, `null` and lists of texts, with nothing in between.
+//! A fast parser for JSON objects as nearly every issuer writes them: names and strings without escapes, integers,
+//! `true`, `false`, `null` and lists of strings, without white space.
 //!
-//! 1. Either the members are handed over that the strict reader would hand over, the same values in the same order, and
-//!    it would have accepted the object; or nothing is said ([`NotPlain`]) and the strict reader has to be asked.
-//! 2. Nothing is ever refused here: what is valid, and why something is not, has one definition, which is not this one.
+//! 1. It either returns the same members in the same order as the strict parser, which would have accepted the object,
+//!    or [`NotPlain`]: the caller must then use the strict parser.
+//! 2. It rejects nothing. Only the strict parser defines which objects are valid, and why others are not.
 //!
-//! So all that is unusual may be left out, however valid: white space, escapes, fractions, signs, numbers of more than
-//! 19 digits, objects inside, lists of other things. What remains is a small part of RFC 8259, and nearly all that tokens
-//! say: most never meet the strict reader.
+//! So it need not support unusual input, however valid: white space, escapes, fractions, signs, numbers of more than 19
+//! digits, nested objects, other lists. The rest is a small part of RFC 8259 that covers nearly all tokens.
 
 use std::borrow::Cow;
 
@@ -102,9 +101,9 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// The rest of a whole number, after its first digit, which is not zero.
+    /// Reads the rest of an integer after its first digit, which is not zero.
     ///
-    /// A fraction or an exponent is noticed by whoever expects the end of the value.
+    /// A fraction or an exponent fails later: the caller expects the end of the value.
     #[inline]
     fn number(&mut self, first: u8) -> Result<Value<'a>, NotPlain> {
         let tail = self.json.as_bytes().get(self.at..).ok_or(NotPlain)?;

@@ -132,9 +132,9 @@ impl PublicKey {
     /// The SHA-256 thumbprint (RFC 7638; RFC 8037 §2 for Ed25519), in base64url: the same key has the same one everywhere.
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        // The required members, in the order of their names, without white space (RFC 7638 §3.3). What is between the
-        // quotation marks is base64url or a curve's name wherever we made it; anything else is no key, and its
-        // thumbprint is nobody's.
+        // The required members, in the order of their names, without white space (RFC 7638 §3.3). The values are
+        // base64url or the name of a curve if this crate made the key; anything else is not a key, and its thumbprint
+        // equals no other.
         let canonical = match self {
             Self::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
             Self::Ec { crv, x, y } => format!(r#"{{"crv":"{crv}","kty":"EC","x":"{x}","y":"{y}"}}"#),
