@@ -154,7 +154,7 @@ def main():
         os.chdir(folder)
         pathlib.Path("schemathesis.toml").write_text(CHECKS)
         adieu("user", "add", "boss", "--admin", "--password-stdin", stdin=PASSWORD)
-        secret = adieu("client", "add", "service", "--can", "follow,revoke,introspect").split()[-1]
+        secret = adieu("client", "add", "service", "--capabilities", "follow,revoke,introspect").split()[-1]
         os.environ["API_CLIENT"] = "Basic " + base64.b64encode(f"service:{secret}".encode()).decode()
         server = subprocess.Popen([os.environ["API_BIN"], "serve"], stdout=subprocess.PIPE, text=True)
         try:

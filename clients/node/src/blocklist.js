@@ -17,7 +17,7 @@ import { Revocations } from './revocations.js';
  * @property {string} secret the secret that it printed; a byte order mark and a line ending, as files have them, are removed
  * @property {number} [maxStaleness] the bound in milliseconds: no token is accepted later than this after its logout was answered; 2000
  *   by default, at most the node's own bound
- * @property {'refuse' | 'accept'} [whenStale] the behaviour past the bound: `refuse` (a {@link StaleError}), the default, or `accept`
+ * @property {'reject' | 'accept'} [stalePolicy] the behaviour past the bound: `reject` (a {@link StaleError}), the default, or `accept`
  *   every token that is not known to be revoked
  * @property {string} [issuer] the issuer of tokens without `iss`; the node's own by default
  * @property {number} [lifetime] the maximum lifetime of the application's tokens in milliseconds: how long the end of one of its own
@@ -81,7 +81,7 @@ const MAX_CLOCK_LEAD = 61_000;
  *
  * 1. A token counts as revoked as soon as `revoke()` has resolved here, and no later than `maxStaleness` after its logout was answered
  *    anywhere.
- * 2. Past that bound, `isRevoked()` throws a {@link StaleError}, unless `whenStale` is `accept`. Until the whole log has been read once,
+ * 2. Past that bound, `isRevoked()` throws a {@link StaleError}, unless `stalePolicy` is `accept`. Until the whole log has been read once,
  *    it always does.
  * 3. `isRevoked()` is a lookup in memory. It expects claims whose signature, `exp` and `iss` have been verified.
  * 4. It does not report whether a refresh token of Adieu has been used before: only the node knows. A service accepts access tokens
@@ -93,7 +93,7 @@ export class Blocklist {
   #freshness = new Freshness();
   #follower;
   #maxStaleness;
-  #whenStale;
+  #stalePolicy;
   #issuer;
   #lifetime;
   #onEvent;
@@ -108,7 +108,7 @@ export class Blocklist {
 
   /** @param {Options} options */
   constructor(options) {
-    const { url, clientId, maxStaleness = 2000, whenStale = 'refuse', issuer, lifetime, unref = true, onEvent } = options;
+    const { url, clientId, maxStaleness = 2000, stalePolicy = 'reject', issuer, lifetime, unref = true, onEvent } = options;
     if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
       throw new TypeError('clientId: must be the name of a client');
     }
@@ -121,15 +121,15 @@ export class Blocklist {
     if (!Number.isInteger(maxStaleness) || maxStaleness < 50 || maxStaleness > MAX_STALENESS) {
       throw new TypeError(`maxStaleness: must be a whole number of milliseconds between 50 and ${MAX_STALENESS}`);
     }
-    if (whenStale !== 'refuse' && whenStale !== 'accept') throw new TypeError('whenStale: must be "refuse" or "accept"');
+    if (stalePolicy !== 'reject' && stalePolicy !== 'accept') throw new TypeError('stalePolicy: must be "reject" or "accept"');
     if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new TypeError('issuer: must be a text');
     this.#maxStaleness = maxStaleness;
-    this.#whenStale = whenStale;
+    this.#stalePolicy = stalePolicy;
     this.#issuer = issuer;
     this.#lifetime = lifetime;
     this.#onEvent = onEvent ?? tellConsole;
     this.#connection = new Connection(url, clientId, secret);
-    const settings = { maxStaleness, whenStale };
+    const settings = { maxStaleness, stalePolicy };
     this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, settings, (event) => this.#emit(event));
     this.#unref = unref;
     if (!unref) this.#hold();
@@ -359,12 +359,12 @@ export class Blocklist {
 
   #requireFresh() {
     const isStale = this.#freshness.staleness > this.#maxStaleness;
-    const accepts = this.#whenStale === 'accept' && this.#follower.isReady;
+    const accepts = this.#stalePolicy === 'accept' && this.#follower.isReady;
     if (isStale !== this.#wasStale) {
       this.#wasStale = isStale;
       if (!isStale) this.#emit({ type: 'fresh', level: 'info', message: 'the state of revocations is recent again' });
       else {
-        const message = `the state of revocations is too old to tell; tokens are ${accepts ? 'accepted' : 'refused'}`;
+        const message = `the state of revocations is too old to tell; tokens are ${accepts ? 'accepted' : 'rejected'}`;
         this.#emit({ type: 'stale', level: 'warn', message, error: this.#follower.failure });
       }
     }

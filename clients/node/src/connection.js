@@ -151,7 +151,7 @@ export function refusal({ status, text }, url) {
   const why =
     {
       401: 'does not know this client and secret',
-      403: 'does not let this client do that; see `adieu client add --can`',
+      403: 'does not let this client do that; see `adieu client add --capabilities`',
       404: 'has no such route; is it an Adieu node?',
     }[status] ?? `answered ${status}`;
   return new NodeError(`the node at ${url} ${why}${details(text)}`, { nodeStatus: status });

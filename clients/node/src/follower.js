@@ -41,7 +41,7 @@ const MAX_GRACE = 10_000;
 /**
  * @typedef {object} Settings
  * @property {number} maxStaleness
- * @property {'refuse' | 'accept'} whenStale
+ * @property {'reject' | 'accept'} stalePolicy
  */
 
 export class Follower {
@@ -183,10 +183,10 @@ export class Follower {
 
   /** @param {number} wait */
   async #readInTime(wait) {
-    const { maxStaleness, whenStale } = this.#settings;
+    const { maxStaleness, stalePolicy } = this.#settings;
     const query = new URLSearchParams({ wait: String(wait), follower: this.id, max_staleness: String(maxStaleness) });
     if (this.cursor !== undefined) query.set('after', this.cursor);
-    if (whenStale === 'accept') query.set('when_stale', 'accept');
+    if (stalePolicy === 'accept') query.set('stale_policy', 'accept');
     const began = performance.now();
     try {
       const page = await this.#read(query, wait === 0 ? Math.max(this.#grace, 2000) : wait + this.#grace);

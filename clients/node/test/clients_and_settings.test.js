@@ -14,7 +14,7 @@ test('invalid settings are an error at once', () => {
     secret: ['', undefined, '\n', '\ufeff\r\n'],
     lifetime: [0, -1, NaN, '1d'],
     maxStaleness: [0, 49, 1.5, NaN, '2s', 86_400_001],
-    whenStale: ['perhaps'],
+    stalePolicy: ['perhaps'],
     issuer: ['', 7],
   })) {
     for (const value of values) {

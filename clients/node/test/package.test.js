@@ -38,7 +38,7 @@ export const verify = async (token: string, key: Uint8Array) => assertGood(block
 // @ts-expect-error: a secret is needed
 new Blocklist({ url: 'http://127.0.0.1:1', clientId: 'a' });
 // @ts-expect-error: there is no such policy
-new Blocklist({ ...options, whenStale: 'perhaps' });
+new Blocklist({ ...options, stalePolicy: 'perhaps' });
 `;
 
 test('the published package works alone, has types that fit the real packages, and has no dependencies', (t) => {

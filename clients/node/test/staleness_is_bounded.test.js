@@ -98,7 +98,7 @@ test('responses that arrive later than the bound prove nothing', async (t) => {
 
 test('accepting when stale must be configured, and known revocations still apply', async (t) => {
   const node = await Node.start(t);
-  const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: 200, whenStale: 'accept' });
+  const { blocklist, proxy, events } = await follow(t, node, { maxStaleness: 200, stalePolicy: 'accept' });
   const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
   await blocklist.revoke(claimsOf(jose.access));
   proxy.mode = 'cut';
@@ -107,10 +107,10 @@ test('accepting when stale must be configured, and known revocations still apply
   assert.match(events.find(({ type }) => type === 'stale')?.message ?? '', /accepted/);
 });
 
-test('nothing is accepted before the whole log has been read once, whatever whenStale is', async (t) => {
+test('nothing is accepted before the whole log has been read once, whatever stalePolicy is', async (t) => {
   const node = await Node.start(t);
   const jose = await node.logIn('jose');
-  const { blocklist, proxy } = await startToFollow(t, node, { whenStale: 'accept' });
+  const { blocklist, proxy } = await startToFollow(t, node, { stalePolicy: 'accept' });
   proxy.mode = 'cut';
   assert.equal(verdict(blocklist, jose.access), 'stale');
   await assert.rejects(blocklist.ready({ timeout: 100 }), /not ready after 100 ms/);

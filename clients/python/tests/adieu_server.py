@@ -102,7 +102,7 @@ class Server:
 
     def add_client(self, name: str, can: str = "follow,revoke") -> Credentials:
         """Creates credentials for a service."""
-        return Credentials(name, self.run("client", "add", name, "--can", can).strip().splitlines()[-1])
+        return Credentials(name, self.run("client", "add", name, "--capabilities", can).strip().splitlines()[-1])
 
     def ask(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, basic: str | None = None

@@ -161,7 +161,7 @@ def test_a_service_that_was_removed_is_refused_everything(server: Server, client
         (("http://host", "shop", ""), {}),
         (("http://host", "shop", "\ufeff\n"), {}),
         (("http://host", "shop", "secret"), {"max_staleness": 0}),
-        (("http://host", "shop", "secret"), {"when_stale": "guess"}),
+        (("http://host", "shop", "secret"), {"stale_policy": "guess"}),
         (("http://host", "shop", "secret"), {"timeout": 0}),
         (("http://host", "shop", "secret"), {"lifetime": -1}),
     ],

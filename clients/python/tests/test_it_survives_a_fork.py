@@ -109,7 +109,7 @@ def test_a_child_does_not_take_its_parents_freshness_for_its_own(
 def test_a_child_that_prefers_to_accept_knows_what_its_parent_knew(
     client: Credentials, proxy: Proxy, follow: Follow
 ) -> None:
-    blocklist = follow(proxy.url, client, start_timeout=0, when_stale="accept")
+    blocklist = follow(proxy.url, client, start_timeout=0, stale_policy="accept")
     known = new_id()
     blocklist.add(known)
     proxy.cut()

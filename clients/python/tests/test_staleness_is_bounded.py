@@ -171,7 +171,7 @@ def test_a_look_up_right_after_the_start_waits_for_the_first_snapshot(
 def test_a_service_may_choose_to_go_on(
     client: Credentials, proxy: Proxy, follow: Follow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    here = follow(proxy.url, client, max_staleness=0.2, when_stale="accept")
+    here = follow(proxy.url, client, max_staleness=0.2, stale_policy="accept")
     known, unknown = new_id(), new_id()
     here.add(known)
     proxy.cut()
@@ -186,8 +186,8 @@ def test_to_accept_what_is_stale_something_must_be_known(
     server: Server, client: Credentials, proxy: Proxy, follow: Follow
 ) -> None:
     proxy.cut()
-    nobody_there = follow(proxy.url, client, ready=False, when_stale="accept", start_timeout=0)
-    not_let_in = follow(server.url, Credentials("shop", "wrong"), ready=False, when_stale="accept", start_timeout=0)
+    nobody_there = follow(proxy.url, client, ready=False, stale_policy="accept", start_timeout=0)
+    not_let_in = follow(server.url, Credentials("shop", "wrong"), ready=False, stale_policy="accept", start_timeout=0)
     eventually(lambda: not_let_in._follower.error is not None and nobody_there._follower.error is not None)
     for blocklist in (nobody_there, not_let_in):
         assert is_stale(blocklist)

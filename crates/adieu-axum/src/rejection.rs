@@ -215,9 +215,9 @@ impl IntoResponse for AuthRejection {
         match &self.reason {
             RejectionReason::Failed(error) => {
                 let error = error as &dyn std::error::Error;
-                tracing::warn!(target: REJECTION_LOG_TARGET, status, error, "refused");
+                tracing::warn!(target: REJECTION_LOG_TARGET, status, error, "rejected");
             }
-            reason => tracing::info!(target: REJECTION_LOG_TARGET, status, cause = %reason, "refused"),
+            reason => tracing::info!(target: REJECTION_LOG_TARGET, status, %reason, "rejected"),
         }
         response
     }

@@ -85,7 +85,7 @@ impl Around for RenewCookies {
         match self.renew(&token).await {
             Ok(Some(set)) => set.append_to(response.headers_mut()),
             Ok(None) => {}
-            Err(reason) => tracing::debug!(target: crate::REJECTION_LOG_TARGET, cause = %reason, "not renewed"),
+            Err(reason) => tracing::debug!(target: crate::REJECTION_LOG_TARGET, %reason, "not renewed"),
         }
         Ok(response)
     }

@@ -191,12 +191,12 @@ impl Following {
                     if outage.begins() {
                         tracing::warn!(
                             url = %self.url, error = &error as &dyn std::error::Error,
-                            "the issuer's keys can't be read; those that are known stay"
+                            "the issuer's keys can't be read; known keys stay valid"
                         );
                     }
                     if confirmed_at.is_some_and(|at| at.elapsed() > MAX_UNCONFIRMED) {
                         confirmed_at = None;
-                        tracing::error!(url = %self.url, "the issuer's keys were not read for a day and are not believed any more");
+                        tracing::error!(url = %self.url, "the issuer's keys were not read for a day and are not used any more");
                         self.etag = None;
                         self.decoder.replace_keys(KeySet::pending());
                         progress.send_replace(Progress::Failing(error));

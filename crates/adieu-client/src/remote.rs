@@ -75,7 +75,7 @@ pub struct Remote {
     max_staleness: Duration,
     accepts_when_stale: bool,
     clock: Arc<dyn Clock>,
-    settled: watch::Sender<Option<Cursor>>,
+    applied: watch::Sender<Option<Cursor>>,
     /// The node's own issuer, once it is known.
     issuer: OnceLock<Issuer>,
     /// Begins when the node rejects this client.
@@ -147,7 +147,7 @@ impl Remote {
     }
 
     /// Requests one page, and returns it with the node's metadata.
-    async fn ask(&self, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) -> Result<FeedPage, Error> {
+    async fn ask(&self, after: Option<&Cursor>, wait: Duration, applied: Option<&Cursor>) -> Result<FeedPage, Error> {
         let wait = wait.min(MAX_WAIT);
         let patience = match after {
             None => FIRST_PAGE_TIMEOUT,
@@ -155,7 +155,7 @@ impl Remote {
             Some(_) => (self.max_staleness / 4).clamp(MIN_TIMEOUT, MAX_TIMEOUT),
         };
         let mut url = self.url("revocations")?;
-        request::query(&mut url, self, after, wait, settled);
+        request::query(&mut url, self, after, wait, applied);
         let request = self.request(Method::GET, &url, wire::BINARY, Vec::new())?;
         let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + patience).await?;
         let page = self.understand(answer)?;
@@ -259,7 +259,7 @@ impl Remote {
         };
         // Logged once, not with every attempt: the follower keeps retrying.
         if self.outage.begins() {
-            tracing::error!(node = %self.base, error = &error as &dyn std::error::Error, "the node refuses");
+            tracing::error!(node = %self.base, error = &error as &dyn std::error::Error, "the node rejects the request");
         }
         Err(error)
     }
@@ -275,7 +275,7 @@ fn reason(body: &[u8]) -> String {
     let said: String = said.unwrap_or_default().chars().take(MAX_REASON_BYTES).collect();
     // The message must fit on one line of a log.
     let said = said.replace(char::is_control, " ");
-    format!("the node refuses the request: {said}")
+    format!("the node rejects the request: {said}")
 }
 
 #[async_trait]
@@ -299,17 +299,17 @@ impl RevocationLog for Remote {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let mut settled = self.settled.subscribe();
-        let now_settled = settled.borrow_and_update().clone();
-        let asking = self.ask(after, wait, now_settled.as_ref());
+        let mut applied = self.applied.subscribe();
+        let now_applied = applied.borrow_and_update().clone();
+        let asking = self.ask(after, wait, now_applied.as_ref());
         // Followers of this process may acknowledge during the wait. The node learns that at once, not with the next read.
         let telling = async {
             loop {
-                if wait.is_zero() || settled.changed().await.is_err() {
+                if wait.is_zero() || applied.changed().await.is_err() {
                     std::future::pending::<Infallible>().await;
                 }
-                let now_settled = settled.borrow_and_update().clone();
-                let _ = self.ask(after, Duration::ZERO, now_settled.as_ref()).await;
+                let now_applied = applied.borrow_and_update().clone();
+                let _ = self.ask(after, Duration::ZERO, now_applied.as_ref()).await;
             }
         };
         let page = tokio::select! {
@@ -319,7 +319,7 @@ impl RevocationLog for Remote {
         };
         if page.from_start && after.is_some() {
             // Nothing of this log has been acknowledged, even if it is a restored log with the same identity.
-            self.settled.send_replace(None);
+            self.applied.send_replace(None);
         }
         Ok(page)
     }
@@ -330,9 +330,9 @@ impl RevocationLog for Remote {
     }
 
     fn acknowledge(&self, cursor: &Cursor) {
-        self.settled.send_if_modified(|settled| {
-            let changes = settled.as_ref() != Some(cursor);
-            *settled = Some(cursor.clone());
+        self.applied.send_if_modified(|applied| {
+            let changes = applied.as_ref() != Some(cursor);
+            *applied = Some(cursor.clone());
             changes
         });
     }

@@ -62,7 +62,7 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// Returns a builder of a service that accepts tokens of `issuer`, and follows the node at `url` as the client `name`,
-    /// with the secret that `adieu client add --can follow,revoke` has printed. Everything else has a default.
+    /// with the secret that `adieu client add --capabilities follow,revoke` has printed. Everything else has a default.
     pub fn builder(
         issuer: Issuer,
         url: impl Into<String>,

@@ -107,10 +107,10 @@ async fn a_read_says_who_asks_and_what_has_been_taken_in() {
     drop(asked);
     let queries = recorder.queries();
     assert!(!queries[0].contains_key("after"));
-    assert_eq!((queries[0]["wait"].as_str(), queries[0]["settled"].as_str()), ("0", "0"));
+    assert_eq!((queries[0]["wait"].as_str(), queries[0]["applied"].as_str()), ("0", "0"));
     assert_eq!(queries[0]["follower"], queries[1]["follower"]);
     assert_eq!(queries[1]["after"], "a log.9");
-    assert_eq!((queries[1]["wait"].as_str(), queries[1]["settled"].as_str()), ("500", "7"));
+    assert_eq!((queries[1]["wait"].as_str(), queries[1]["applied"].as_str()), ("500", "7"));
     assert_eq!(queries[1]["max_staleness"], "2000");
     assert!(!format!("{remote:?}").contains("secret"));
 }
@@ -126,7 +126,7 @@ async fn what_is_acknowledged_while_a_read_waits_is_told_at_once() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let queries = recorder.queries();
         assert_eq!(queries.len(), 2);
-        assert_eq!((queries[1]["wait"].as_str(), queries[1]["settled"].as_str()), ("0", "9"));
+        assert_eq!((queries[1]["wait"].as_str(), queries[1]["applied"].as_str()), ("0", "9"));
     });
 }
 
@@ -140,8 +140,8 @@ async fn of_a_log_that_went_back_nothing_is_acknowledged() {
     remote.read(None, Duration::ZERO).await.unwrap();
     remote.read(Some(&cursor(9)), Duration::ZERO).await.unwrap();
     remote.read(Some(&cursor(5)), Duration::ZERO).await.unwrap();
-    let settled: Vec<_> = recorder.queries().iter().map(|query| query["settled"].clone()).collect();
-    assert_eq!(settled, ["0", "9", "0"]);
+    let applied: Vec<_> = recorder.queries().iter().map(|query| query["applied"].clone()).collect();
+    assert_eq!(applied, ["0", "9", "0"]);
 }
 
 fn revocation(issuer: &str, target: Target) -> Revocation {
@@ -218,9 +218,9 @@ async fn why_a_node_refuses_is_said() {
         (
             422,
             json!({"errors": {"max_staleness": ["Must not be greater than 2000.\n"]}}),
-            "the node refuses the request: {\"max_staleness\":[\"Must not be greater than 2000.\\n\"]}",
+            "the node rejects the request: {\"max_staleness\":[\"Must not be greater than 2000.\\n\"]}",
         ),
-        (400, json!({"message": "No."}), "the node refuses the request: No."),
+        (400, json!({"message": "No."}), "the node rejects the request: No."),
         (302, json!({}), "the store is unavailable"),
         (500, json!({}), "the store is unavailable"),
     ] {

@@ -7,8 +7,8 @@
 //!    login is recorded with the id of its account, or without one.
 //!
 //! The core records its events at the same target: a reused refresh token (`refresh_reused`), a restored backup and
-//! its acceptance (`backup_put_back`, `restore_accepted`), and changes of the signing keys (`key_added`,
-//! `key_removed`, and `key_signs` when a key begins to sign). Clients and keys are added and removed on the command
+//! its acceptance (`restore_detected`, `restore_accepted`), and changes of the signing keys (`key_added`,
+//! `key_removed`, and `key_activated` when a key starts to sign). Clients and keys are added and removed on the command
 //! line only; a server records that too when it detects the change: clients within a second, keys within
 //! `max_staleness`.
 
@@ -101,11 +101,11 @@ pub struct Entry {
     /// The token concerned.
     pub token_id: Option<TokenId>,
     /// The user who acted, unless that is clear from the event.
-    pub by: Option<Subject>,
+    pub actor: Option<Subject>,
     /// The client that acted, or the client concerned.
     pub client: Option<ClientName>,
     /// The id of the signing key concerned.
-    pub key: Option<String>,
+    pub key_id: Option<String>,
     /// The source and the target of a copy, without passwords.
     pub copied: Option<(String, String)>,
     /// The issuer of the subject, session or token, if it is not this server: the same id is another user there.
@@ -150,9 +150,9 @@ impl Entry {
             subject = self.subject.as_ref().map(field::display),
             session = self.session.as_ref().map(field::display),
             token_id = self.token_id.as_ref().map(field::display),
-            by = self.by.as_ref().map(field::display),
+            actor = self.actor.as_ref().map(field::display),
             client = self.client.as_ref().map(field::display),
-            key = self.key,
+            key_id = self.key_id,
             from = self.copied.as_ref().map(|(from, _)| field::display(from)),
             to = self.copied.as_ref().map(|(_, to)| field::display(to)),
             issuer = self.issuer.as_ref().map(field::display),

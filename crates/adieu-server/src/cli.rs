@@ -77,27 +77,27 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the server; this is also what `adieu` does by itself
+    /// Start the server; the default without a command
     Serve(Flags),
     /// Add, list, disable, enable, delete and import users
     User(user::Arguments),
-    /// Add, list and remove the services that may follow, revoke and introspect
+    /// Add, list, change and remove the services that follow, revoke and introspect
     Client(client::Arguments),
     /// List and end sessions
     Session(session::Arguments),
-    /// Look into a token, or revoke it
+    /// Inspect or revoke a token
     Token(token::Arguments),
     /// Revoke all tokens of a subject, or all tokens
     Revoke(revoke::Arguments),
-    /// List, rotate and remove the keys that tokens are signed with
+    /// List, rotate and remove signing keys
     Key(key::Arguments),
     /// Copy one store into another
     Store(copy::Arguments),
-    /// Look at the log of revocations, and accept that a backup was put back
+    /// Show the state of the revocation log, and accept a restored backup
     Log(log::Arguments),
-    /// Print a sample of the file with the settings, or those in effect
+    /// Print a sample of the settings file, or the effective settings
     Config(settings::Arguments),
-    /// Print what makes a shell complete these commands
+    /// Print completions for a shell
     Completions(completions::Arguments),
 }
 

@@ -257,8 +257,8 @@ impl ApiError {
     fn log(&self) {
         let chain = |cause: &Cause| Chain(&**cause).to_string();
         match self {
-            Self::Unavailable(cause) => tracing::warn!(target: LOG_TARGET, cause = chain(cause), "unavailable"),
-            Self::Internal(cause) => tracing::error!(target: LOG_TARGET, cause = chain(cause), "internal error"),
+            Self::Unavailable(cause) => tracing::warn!(target: LOG_TARGET, error = chain(cause), "unavailable"),
+            Self::Internal(cause) => tracing::error!(target: LOG_TARGET, error = chain(cause), "internal error"),
             _ => {}
         }
     }

@@ -210,7 +210,7 @@ mod tests {
         let variables = [
             ("trusted_issuer", issuer.as_str()),
             ("follow_secret_file", &of_secret),
-            ("high_water", &of_mark),
+            ("high_water_file", &of_mark),
             ("audit_log", &of_trail),
         ];
         let settings = settings(&data, &variables);
@@ -269,7 +269,7 @@ mod tests {
         let mark = folder.path().join("mark");
         fs::remove_file(data.join("high-water")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &mark).unwrap();
-        let found = exposures(&settings(&data, &[("high_water", mark.to_str().unwrap())]));
+        let found = exposures(&settings(&data, &[("high_water_file", mark.to_str().unwrap())]));
         assert!(matches!(&found[..], [told] if told.contains("mark is a symbolic link")), "{found:?}");
     }
 }

@@ -138,7 +138,7 @@ impl Feed {
         let leases = Arc::new(Leases::start(Arc::clone(&clock), max_staleness));
         let read_wait = MAX_READ.min(max_staleness / 4);
         let hub = Hub::start(log, Arc::clone(&clock), Arc::clone(&leases), read_wait);
-        let nodes = joining.map(|(joining, settled)| joining.join(settled, hub.progress()));
+        let nodes = joining.map(|(joining, applied)| joining.join(applied, hub.progress()));
         Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Mutex::default() }))
     }
 
@@ -191,7 +191,7 @@ impl Feed {
         let head = timeout(bound, self.hub.head()).await.unwrap_or_else(|late| Err(adieu::Error::unavailable(late)));
         if let Err(error) = &head {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(error, "the end of the log is not known; all followers are waited out");
+            tracing::warn!(error, "the end of the log is unknown; waiting for all followers");
         }
         let head = head.ok();
         let followers = async {

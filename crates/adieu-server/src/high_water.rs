@@ -19,7 +19,7 @@ const SUFFIX: &str = ".high-water";
 /// Returns the path of the high-water file that the settings imply. The file may not exist.
 #[must_use]
 pub fn file(settings: &Settings) -> PathBuf {
-    let Some(file) = &settings.high_water else {
+    let Some(file) = &settings.high_water_file else {
         let inside = settings.data.join(FILE);
         return match beside(&settings.data) {
             // An empty file beside the folder was about to replace the one inside.
@@ -37,8 +37,8 @@ pub fn file(settings: &Settings) -> PathBuf {
 /// Fails if the folder of the file can't be created, or if an existing file can't be used.
 pub fn of(settings: &Settings, makes_one: bool) -> anyhow::Result<Option<PathBuf>> {
     if makes_one {
-        return match &settings.high_water {
-            Some(file) => prepare_folder(file).context("high_water").map(|()| Some(file.clone())),
+        return match &settings.high_water_file {
+            Some(file) => prepare_folder(file).context("high_water_file").map(|()| Some(file.clone())),
             None => default_of(&settings.data).map(Some),
         };
     }
@@ -49,7 +49,7 @@ pub fn of(settings: &Settings, makes_one: bool) -> anyhow::Result<Option<PathBuf
 /// Creates the file beside the data folder, or inside it, and moves the content of the other one there.
 fn default_of(data: &Path) -> anyhow::Result<PathBuf> {
     let inside = data.join(FILE);
-    prepare_folder(&inside).context("high_water")?;
+    prepare_folder(&inside).context("high_water_file")?;
     match open_beside(data)? {
         Ok(mark) => {
             if mark.merge_from(&inside)? {
@@ -59,8 +59,8 @@ fn default_of(data: &Path) -> anyhow::Result<PathBuf> {
         }
         Err(why) => {
             tracing::warn!(
-                "the high-water mark is kept in the data folder, since {why}: a copy of the whole folder that is put back goes \
-                 unnoticed. Set high_water to a file elsewhere, on a disk that stays"
+                "the high-water mark is in the data folder, since {why}: a restored copy of the whole folder is not \
+                 detected. Set high_water_file to a file elsewhere, on a disk that stays"
             );
             Ok(inside)
         }

@@ -80,7 +80,7 @@ fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
         .with_leeway(leeway)?
         .with_skew(issuer.clock_skew)
         .context("clock_skew")?
-        .with_max_lifetime(issuer.longest_lifetime);
+        .with_max_lifetime(issuer.max_lifetime);
     if let Some(audience) = &issuer.audience {
         rules = rules.with_audience(audience);
     }
@@ -95,5 +95,5 @@ fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
             rules = accept(rules);
         }
     }
-    Ok(issuer.claims.iter().fold(rules, Rules::with_trusted_claim))
+    Ok(issuer.trusted_claims.iter().fold(rules, Rules::with_trusted_claim))
 }

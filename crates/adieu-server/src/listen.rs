@@ -94,7 +94,7 @@ impl Bounds {
         if self.max_connections > most {
             tracing::warn!(
                 max_connections = self.max_connections,
-                possible = most,
+                allowed = most,
                 "the limit on open files (RLIMIT_NOFILE) allows fewer connections than max_connections"
             );
             self.max_connections = most;

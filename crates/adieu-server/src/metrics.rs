@@ -64,7 +64,7 @@ pub struct Metrics {
     /// Logouts.
     pub logouts: Counter,
     requests: Family<Request, Counter>,
-    refusals: Family<Cause, Counter>,
+    rejections: Family<Reason, Counter>,
     client_revocations: Family<ByClient, Counter>,
     registry: Registry,
 }
@@ -84,8 +84,8 @@ struct ByClient {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Cause {
-    cause: &'static str,
+struct Reason {
+    reason: &'static str,
 }
 
 impl Metrics {
@@ -99,7 +99,7 @@ impl Metrics {
             refreshes: Counter::default(),
             logouts: Counter::default(),
             requests: Family::default(),
-            refusals: Family::default(),
+            rejections: Family::default(),
             client_revocations: Family::default(),
             registry: Registry::default(),
         };
@@ -107,8 +107,8 @@ impl Metrics {
         registry.register("failed_logins", "Logins with wrong credentials", metrics.failed_logins.clone());
         registry.register("refreshes", "Refresh tokens that were exchanged", metrics.refreshes.clone());
         registry.register("logouts", "Logouts", metrics.logouts.clone());
-        registry.register("requests", "Answered requests", metrics.requests.clone());
-        registry.register("refusals", "Requests that were refused for their token", metrics.refusals.clone());
+        registry.register("http_requests", "Answered requests", metrics.requests.clone());
+        registry.register("rejections", "Requests that were rejected for their token", metrics.rejections.clone());
         registry.register(
             "client_revocations",
             "Revocations by clients, and those beyond their quota",
@@ -120,13 +120,13 @@ impl Metrics {
     }
 
     /// Counts an answered request. `route` is the template of the router; empty if no route matched.
-    pub(crate) fn answered(&self, method: &Method, route: &str, status: u16, refused: Option<RejectionKind>) {
+    pub(crate) fn answered(&self, method: &Method, route: &str, status: u16, rejection: Option<RejectionKind>) {
         let method = if METHODS.contains(method) { method.as_str() } else { "other" };
         let route = if route.is_empty() { "none" } else { route };
         let labels = Request { method: method.to_owned(), route: route.to_owned(), status };
         self.requests.get_or_create(&labels).inc();
-        if let Some(kind) = refused {
-            self.refusals.get_or_create(&Cause { cause: cause(kind) }).inc();
+        if let Some(kind) = rejection {
+            self.rejections.get_or_create(&Reason { reason: reason(kind) }).inc();
         }
     }
 
@@ -172,7 +172,7 @@ pub fn router(metrics: Arc<Metrics>) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
 }
 
-const fn cause(kind: RejectionKind) -> &'static str {
+const fn reason(kind: RejectionKind) -> &'static str {
     match kind {
         RejectionKind::Missing => "missing",
         RejectionKind::Expired => "expired",
@@ -210,12 +210,18 @@ impl Collector for ClientLimits {
         put("client_revocation_quota", "Revocations that the client may append at once.", None, |(quota, _)| {
             f64::from(quota.burst)
         })?;
-        put("client_revocation_quota_period", "In what time that many come back.", seconds, |(quota, _)| {
-            quota.per.as_secs_f64()
-        })?;
-        put("client_revocation_horizon", "For how long its revocations are kept at most.", seconds, |(_, horizon)| {
-            horizon.as_secs_f64()
-        })
+        put(
+            "client_revocation_quota_period",
+            "Time in which the whole quota becomes available again.",
+            seconds,
+            |(quota, _)| quota.per.as_secs_f64(),
+        )?;
+        put(
+            "client_revocation_horizon",
+            "Maximum time for which revocations of the client are kept.",
+            seconds,
+            |(_, horizon)| horizon.as_secs_f64(),
+        )
     }
 }
 
@@ -231,7 +237,7 @@ impl Collector for Known {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let verifier = &self.verifier;
         let index = verifier.index().stats();
-        let judged = verifier.stale_decisions();
+        let decisions = verifier.stale_decisions();
         // Before the index is complete for the first time, the staleness is infinite.
         let staleness = verifier.staleness().map_or(f64::INFINITY, |age| age.as_secs_f64());
         let longest = verifier.max_staleness().as_secs_f64();
@@ -241,11 +247,11 @@ impl Collector for Known {
         put(
             &mut encoder,
             "index_staleness",
-            "How long ago the index was certainly complete",
+            "Time since the index was known to be complete",
             seconds,
             &ConstGauge::new(staleness),
         )?;
-        put(&mut encoder, "index_max_staleness", "How long ago that may be", seconds, &ConstGauge::new(longest))?;
+        put(&mut encoder, "index_max_staleness", "Maximum staleness of the index", seconds, &ConstGauge::new(longest))?;
         put(&mut encoder, "index_entries", "Revocations in memory", None, &ConstGauge::new(count(index.entries)))?;
         put(&mut encoder, "index", "Memory of the index", Some(&Unit::Bytes), &ConstGauge::new(count(index.bytes)))?;
         let appended = self.sessions.as_ref().map_or(0, |sessions| sessions.revocations_appended());
@@ -259,24 +265,24 @@ impl Collector for Known {
         let restored = self.high_water.as_ref().and_then(|mark| mark.restored_at());
         put(
             &mut encoder,
-            "restored_backup",
+            "restore_detected",
             "Whether a restored backup was detected that the operator has not accepted",
             None,
             &ConstGauge::new(i64::from(restored.is_some())),
         )?;
         put(
             &mut encoder,
-            "refused_while_stale",
-            "Tokens refused because the index was too stale",
+            "rejected_while_stale",
+            "Tokens rejected because the index was too stale",
             None,
-            &ConstCounter::new(judged.refused),
+            &ConstCounter::new(decisions.rejected),
         )?;
         put(
             &mut encoder,
             "accepted_while_stale",
             "Tokens accepted although the index was too stale",
             None,
-            &ConstCounter::new(judged.accepted),
+            &ConstCounter::new(decisions.accepted),
         )
     }
 }

@@ -92,11 +92,11 @@ impl Node {
             .with_refresh_lifetime(settings.refresh_lifetime)
             .with_session_lifetime(settings.session_lifetime)
             .with_rotation_grace(settings.rotation_grace)
-            .with_sessions_per_subject(settings.sessions_per_user);
+            .with_sessions_per_subject(settings.max_sessions_per_user);
         session_settings.audience = settings.audience.iter().cloned().collect();
         let token_cache = CacheLimits::new(
-            settings.token_cache,
-            settings.token_cache.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
+            settings.token_cache_entries,
+            settings.token_cache_entries.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
         );
         let mut builder = adieu::Node::builder(session_settings.issuer.clone());
         let mut key_followers = Vec::new();
@@ -109,7 +109,7 @@ impl Node {
         let joining = match stores.membership().filter(|_| purpose == Purpose::Serve) {
             Some(nodes) => {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-                Some(Joining::begin(nodes, clock, settings.max_staleness, settings.when_stale).await?)
+                Some(Joining::begin(nodes, clock, settings.max_staleness, settings.stale_policy).await?)
             }
             None => None,
         };
@@ -124,7 +124,7 @@ impl Node {
             .with_session_settings(session_settings)
             .with_leeway(settings.leeway)
             .with_max_staleness(settings.max_staleness)
-            .with_stale_policy(settings.when_stale)
+            .with_stale_policy(settings.stale_policy)
             .start(stores.core());
         // With a damaged file, a node may never become ready.
         let checked = async {

@@ -102,7 +102,7 @@ impl Relay {
         let mut service = Service::builder(issuer.clone(), base, name, secret)
             .with_leeway(settings.leeway)
             .with_max_staleness(max_staleness)
-            .with_stale_policy(settings.when_stale)
+            .with_stale_policy(settings.stale_policy)
             .with_clock(Arc::clone(&clock));
         if let Some(audience) = &settings.audience {
             service = service.with_audience(audience);

@@ -11,7 +11,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("listen", r#""[::1]:9000""#, "[::1]:9000"),
     ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
-    ("high_water", r#""/var/lib/adieu-mark""#, "/var/lib/adieu-mark"),
+    ("high_water_file", r#""/var/lib/adieu-mark""#, "/var/lib/adieu-mark"),
     ("store", r#""postgres://adieu@localhost/adieu""#, "postgres://adieu@localhost/adieu"),
     ("revocations", r#""redis://localhost:6379""#, "redis://localhost:6379"),
     ("allow_weaker_durability", "true", "true"),
@@ -22,20 +22,20 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
         r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
         r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
     ),
-    ("token_cache", "100", "100"),
+    ("token_cache_entries", "100", "100"),
     ("access_lifetime", r#""5m""#, "5m"),
     ("refresh_lifetime", r#""14d""#, "14d"),
     ("session_lifetime", r#""60d""#, "60d"),
     ("rotation_grace", r#""0s""#, "0s"),
-    ("sessions_per_user", "5", "5"),
+    ("max_sessions_per_user", "5", "5"),
     ("leeway", r#""30s""#, "30s"),
     ("max_staleness", r#""500ms""#, "500ms"),
-    ("when_stale", r#""accept""#, "accept"),
+    ("stale_policy", r#""accept""#, "accept"),
     ("follow", r#""https://login.example""#, "https://login.example"),
     ("follow_client", r#""shop""#, "shop"),
     ("follow_secret_file", r#""/run/secrets/adieu""#, "/run/secrets/adieu"),
     ("registration", r#""closed""#, "closed"),
-    ("password_min_length", "12", "12"),
+    ("min_password_length", "12", "12"),
     ("hashing_threads", "3", "3"),
     ("hashing_queue", "8", "8"),
     ("login_attempts_per_account", r#""3 per 1m""#, "3 per 1m"),
@@ -167,7 +167,7 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
         Start::new().file("leeway = \"5m\""),
         Start::new().file("max_body_bytes = 0"),
         Start::new().file("max_body_bytes = true"),
-        Start::new().file("password_min_length = 1000"),
+        Start::new().file("min_password_length = 1000"),
         Start::new().file("trusted_proxies = [\"ten\"]"),
         Start::new().file("issuer = \"a\"\nissuer = \"b\""),
         Start::new().file("access_lifetime = \"5m\"").variable("ADIEU_ROTATION_GRACE", "10m"),
@@ -246,7 +246,7 @@ fn an_issuer_is_a_table_of_the_file() {
     );
     let issuers = start.load().unwrap().trusted_issuer;
     assert_eq!(issuers.len(), 2);
-    assert_eq!((issuers[0].name.as_str(), issuers[0].longest_lifetime.as_secs()), ("shop", 3600));
+    assert_eq!((issuers[0].name.as_str(), issuers[0].max_lifetime.as_secs()), ("shop", 3600));
     assert!(issuers[1].accept_missing_token_id && !issuers[1].accept_missing_issuer);
 }
 
@@ -261,7 +261,7 @@ fn an_issuer_that_makes_no_sense_is_named() {
         r#"[{ name = "adieu", secret_file = "b" }]"#,
         r#"[{ name = "shop", secret_file = "b" }, { name = "shop", secret_file = "c" }]"#,
         r#"[{ name = "shop", secret_file = "b", accept_missing_isuer = true }]"#,
-        r#"[{ name = "shop", secret_file = "b", longest_lifetime = "long" }]"#,
+        r#"[{ name = "shop", secret_file = "b", max_lifetime = "long" }]"#,
         r#"[{ secret_file = "b" }]"#,
         r#"shop"#,
     ]

@@ -156,7 +156,7 @@ impl Sqlite {
         if let Some(network) = network::of(&path) {
             tracing::warn!(
                 file = %path.display(),
-                "the file is on a file system of a network ({network}), where SQLite promises nothing: keep it on a disk of this \
+                "the file is on a network file system ({network}), where SQLite is not durable: keep it on a disk of this \
                  machine, or everything in PostgreSQL"
             );
         }

@@ -223,7 +223,7 @@ impl Node {
         let issuer = Issuer::new(ISSUER).unwrap();
         let decoder = Decoder::new(Rules::new(issuer.clone()), KeySet::new([key.verifying_key().clone()]).unwrap());
         let verifier =
-            Verifier::new(decoder, index, follower.freshness(), Arc::clone(&clock), STALENESS, StalePolicy::Refuse);
+            Verifier::new(decoder, index, follower.freshness(), Arc::clone(&clock), STALENESS, StalePolicy::Reject);
         let settings = SessionSettings::new(issuer);
         let sessions = Sessions::new(Arc::new(store.clone()), Arc::new(verifier), key, settings, clock).unwrap();
         let plain = Connection::open(path).unwrap();

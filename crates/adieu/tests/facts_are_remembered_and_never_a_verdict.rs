@@ -252,7 +252,7 @@ async fn a_verdict_is_never_remembered() {
         follower.freshness(),
         shared,
         MAX_STALENESS,
-        StalePolicy::Refuse,
+        StalePolicy::Reject,
     );
     let good = |claims: &Claims| {
         let token = encode(&key, claims).unwrap();

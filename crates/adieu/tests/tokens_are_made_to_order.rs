@@ -172,7 +172,7 @@ async fn a_token_of_another_issuer_with_the_same_session_is_not_renewed_into_one
         freshness,
         Arc::new(clock.clone()),
         Duration::from_secs(2),
-        StalePolicy::Refuse,
+        StalePolicy::Reject,
     )
     .with_issuer(decoder(&other, &theirs))
     .unwrap();

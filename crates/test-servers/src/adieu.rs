@@ -261,7 +261,7 @@ impl Adieu {
 
     /// Adds a client; the server may be running or not.
     pub async fn add_client(&self, name: &str, capabilities: &str) -> Credentials {
-        let added = self.command(&["client", "add", name, "--can", capabilities, "--create", "--json"]).await;
+        let added = self.command(&["client", "add", name, "--capabilities", capabilities, "--create", "--json"]).await;
         let added: Value = serde_json::from_str(&added).expect("JSON");
         Credentials { name: name.to_owned(), secret: text(&added, "secret") }
     }

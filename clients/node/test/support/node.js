@@ -110,7 +110,7 @@ export class Node {
 
   /** Adds a client, and returns its secret. @param {string} name @param {string} [can] */
   addClient(name, can = 'follow,revoke') {
-    return /** @type {string} */ (JSON.parse(this.command('client', 'add', name, '--can', can, '--json')).secret);
+    return /** @type {string} */ (JSON.parse(this.command('client', 'add', name, '--capabilities', can, '--json')).secret);
   }
 
   /** Copies the data, as a backup does. */

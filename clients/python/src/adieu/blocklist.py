@@ -31,12 +31,12 @@ class Blocklist:
     `is_revoked` and ``jti in blocklist`` are lookups in this process's memory, which a thread keeps up to date from the
     node at `url`. `revoke` and `add` return when the revocation is on the node's stable storage and in this memory.
 
-    - `client_id` and `secret` are the name passed to ``adieu client add NAME --can follow,revoke`` and the secret that
+    - `client_id` and `secret` are the name passed to ``adieu client add NAME --capabilities follow,revoke`` and the secret that
       it printed. A byte order mark and a line ending, as files have them, are removed from the secret.
     - `issuer` is the issuer of tokens without ``iss``, and of the ids in ``in`` and `add`. By default the node's own.
     - `max_staleness`: the bound in seconds. Within this time after a logout was answered anywhere, the memory has it,
-      or `when_stale` applies. At most the node's own.
-    - `when_stale`: past the bound, ``"refuse"`` raises `StaleError`; ``"accept"`` continues with the known revocations,
+      or `stale_policy` applies. At most the node's own.
+    - `stale_policy`: past the bound, ``"reject"`` raises `StaleError`; ``"accept"`` continues with the known revocations,
       and the bound no longer holds. Before the first snapshot, both raise `StaleError`.
     - `start_timeout`: how many seconds after the start (or a fork) a lookup waits for the first snapshot before the
       memory counts as stale; `max_staleness` by default. 0 never waits.
@@ -58,15 +58,15 @@ class Blocklist:
         *,
         issuer: str | None = None,
         max_staleness: float = 2.0,
-        when_stale: Literal["refuse", "accept"] = "refuse",
+        stale_policy: Literal["reject", "accept"] = "reject",
         start_timeout: float | None = None,
         lifetime: float | None = None,
         timeout: float = 5.0,
         subject_claim: str = "sub",
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        if when_stale not in ("refuse", "accept"):
-            raise ValueError('when_stale must be "refuse" or "accept"')
+        if stale_policy not in ("reject", "accept"):
+            raise ValueError('stale_policy must be "reject" or "accept"')
         if not (0.1 <= max_staleness <= 86_400):
             raise ValueError("max_staleness must be between 0.1 and 86400 seconds")
         if not (timeout > 0 and math.isfinite(timeout)):
@@ -77,7 +77,7 @@ class Blocklist:
         self.client_id = client_id
         self.max_staleness = max_staleness
         self._issuer = issuer
-        self._when_stale = when_stale
+        self._stale_policy = stale_policy
         self._start_timeout = int((max_staleness if start_timeout is None else start_timeout) * SECOND)
         self._lifetime = lifetime
         self._timeout = timeout
@@ -87,7 +87,7 @@ class Blocklist:
         self._bound = int(max_staleness * SECOND)
         self._limit = self._bound - OFFSET
         self._node = Node(url, client_id, secret, ssl_context)
-        self._follower = Follower(self._node, self._index, max_staleness, accepts_when_stale=when_stale == "accept")
+        self._follower = Follower(self._node, self._index, max_staleness, accepts_when_stale=stale_policy == "accept")
         self._complete_at = self._follower.stamp
         self._finalizer = weakref.finalize(self, self._follower.close)
         # At exit the thread ends with the process, without waiting for its connection.
@@ -255,7 +255,7 @@ class Blocklist:
             if moment() < until and follower.wait_ready(until):
                 return True
         # Continuing with the known revocations requires a first snapshot.
-        if self._when_stale == "accept" and follower.has_read_all:
+        if self._stale_policy == "accept" and follower.has_read_all:
             return False
         raise self._stale()
 

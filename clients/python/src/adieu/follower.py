@@ -213,7 +213,7 @@ class Follower:
         if self.cursor is not None:
             query["after"] = self.cursor
         if self._accepts_when_stale:
-            query["when_stale"] = "accept"
+            query["stale_policy"] = "accept"
         return query
 
     def _take_in(self, page: Page) -> None:
@@ -253,7 +253,7 @@ class Follower:
                 "revocations can't be followed: %s; unless that changes within %g s, tokens are %s",
                 error,
                 self._staleness_ms / 1000,
-                "accepted although they may be revoked" if self._accepts_when_stale else "refused",
+                "accepted although they may be revoked" if self._accepts_when_stale else "rejected",
             )
         with self._changed:
             self.error = error

@@ -53,7 +53,7 @@ impl App {
             freshness.clone(),
             Arc::new(clock.clone()),
             MAX_STALENESS,
-            StalePolicy::Refuse,
+            StalePolicy::Reject,
         ));
         let sessions = Sessions::new(
             Arc::new(store),

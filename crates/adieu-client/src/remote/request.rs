@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 60_000;
 const ABOUT_NOW: Duration = Duration::from_secs(60);
 
 /// Adds the query parameters of a request for a page.
-pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait: Duration, settled: Option<&Cursor>) {
+pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait: Duration, applied: Option<&Cursor>) {
     let mut query = url.query_pairs_mut();
     if let Some(after) = after {
         query.append_pair("after", &after.to_string());
@@ -30,15 +30,15 @@ pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait
     // Rounded up: the node must not forget this follower while it still accepts tokens.
     query.append_pair("max_staleness", &ceil_millis(remote.max_staleness).to_string());
     if remote.accepts_when_stale {
-        query.append_pair("when_stale", "accept");
+        query.append_pair("stale_policy", "accept");
     }
     // Always sent: without it, the node assumes that everything before `after` has been applied. A position of another log
     // says nothing about this one, and no position says anything about what has not been read.
-    let settled = match (after, settled) {
-        (Some(after), Some(settled)) if after.log == settled.log => settled.position.min(after.position),
+    let applied = match (after, applied) {
+        (Some(after), Some(applied)) if after.log == applied.log => applied.position.min(after.position),
         _ => Position::START,
     };
-    query.append_pair("settled", &settled.get().to_string());
+    query.append_pair("applied", &applied.get().to_string());
 }
 
 /// Returns a revocation in the form of a request.

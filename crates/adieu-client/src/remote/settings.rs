@@ -116,7 +116,7 @@ impl RemoteBuilder {
             max_staleness: self.max_staleness,
             accepts_when_stale: self.stale_policy == StalePolicy::Accept,
             clock: self.clock,
-            settled: watch::Sender::new(None),
+            applied: watch::Sender::new(None),
             issuer: OnceLock::new(),
             outage: Outage::default(),
         })

@@ -152,7 +152,7 @@ pub(super) async fn register(
     if api.settings.registration == Registration::Closed {
         return Err(ApiError::Forbidden("Registration is closed.".into()));
     }
-    let minimum = api.settings.password_min_length.get();
+    let minimum = api.settings.min_password_length.get();
     let username = fields.required("username", |text| Username::chosen(&text));
     let password = fields.required("password", |text| Password::chosen(text.into(), minimum));
     let (username, password) = fields.finish((username, password))?;
@@ -176,7 +176,7 @@ pub(super) async fn change_password(
     State(api): State<Api>,
     AfterBody((token, client, wait), mut fields): AfterBody<(AccessToken, Client, Wait), Fields>,
 ) -> Result<Json<Message>, ApiError> {
-    let minimum = api.settings.password_min_length.get();
+    let minimum = api.settings.min_password_length.get();
     let current = fields.required("password", |text| Password::typed(text.into()));
     let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
     let (current, chosen) = fields.finish((current, chosen))?;
@@ -236,7 +236,7 @@ pub(super) async fn delete(
         }
     }
     api.node.accounts.delete(&account.id).await?;
-    audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
         .record(Event::AccountDeleted, client.address)
         .await;
     Ok(Message::revoked("User deleted.", wait.until_everywhere(&api.node.feed).await?))

@@ -53,7 +53,7 @@ pub(super) async fn disable(
         return Err(ApiError::Conflict("You can't disable yourself.".into()));
     }
     api.node.accounts.disable(&id).await?;
-    audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
         .record(Event::AccountDisabled, client.address)
         .await;
     Ok(Message::revoked("User disabled.", wait.until_everywhere(&api.node.feed).await?))
@@ -72,7 +72,7 @@ pub(super) async fn enable(
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
     api.node.accounts.enable(&id).await?;
-    audit::Entry { by: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
         .record(Event::AccountEnabled, client.address)
         .await;
     Ok(Message::new("User enabled."))
@@ -110,8 +110,8 @@ pub(super) async fn end_sessions_of_user(
 ) -> Result<Json<SessionsEnded>, ApiError> {
     let account = api.account(&user).await?;
     let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id.clone())).await?;
-    let by = Some(token.subject().clone());
-    audit::Entry { by, sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id) }
+    let actor = Some(token.subject().clone());
+    audit::Entry { actor, sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id) }
         .record(Event::SessionsEnded, client.address)
         .await;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;

@@ -273,7 +273,7 @@ answers! {
         "not up to date" => {"code": 503, "message": "Whether the token has been revoked is not known just now. Try again.", "status": "Service Unavailable"},
     }
     NotReady "503" "Readiness" "It can't, and the message says why." ["Retry-After"] {
-        "not up to date" => {"code": 503, "message": "The revocations known here are not up to date.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": true, "staleness_ms": 7000, "max_staleness_ms": 2000, "when_stale": "refuse", "entries": 3}},
-        "store" => {"code": 503, "message": "The store can't be read and written.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": false, "staleness_ms": 120, "max_staleness_ms": 2000, "when_stale": "refuse", "entries": 3}},
+        "not up to date" => {"code": 503, "message": "The revocations known here are not up to date.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": true, "staleness_ms": 7000, "max_staleness_ms": 2000, "stale_policy": "reject", "entries": 3}},
+        "store" => {"code": 503, "message": "The store can't be read and written.", "status": "Service Unavailable", "ready": false, "accounts_available": true, "revocations": {"stale": false, "staleness_ms": 120, "max_staleness_ms": 2000, "stale_policy": "reject", "entries": 3}},
     }
 }

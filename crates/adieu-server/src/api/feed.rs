@@ -75,12 +75,12 @@ pub(super) struct FeedParameters {
     /// With `follower`: how long after a revocation it may accept what was revoked, in milliseconds.
     #[param(minimum = 1)]
     max_staleness: Option<u64>,
-    /// With `follower`: `refuse` (the default), or `accept` if it goes on accepting when it can't keep that.
-    #[param(pattern = "^(refuse|accept)$")]
-    when_stale: Option<String>,
+    /// With `follower`: `reject` (the default), or `accept` if it accepts tokens while it is stale.
+    #[param(pattern = "^(reject|accept)$")]
+    stale_policy: Option<String>,
     /// With `follower`: the position up to which it and all that follow it have taken everything in; left out: that of
     /// `after`.
-    settled: Option<u64>,
+    applied: Option<u64>,
 }
 
 /// A page of the feed.
@@ -135,19 +135,19 @@ pub(super) async fn follow(
     let lease = match &request.lease {
         None => None,
         Some(lease) => {
-            let LeaseRequest { ref id, max_staleness, when_stale, settled } = *lease;
-            let lease = feed.leases.renew(&Follower { client: name, id, max_staleness, when_stale }, arrived)?;
+            let LeaseRequest { ref id, max_staleness, stale_policy, applied } = *lease;
+            let lease = feed.leases.renew(&Follower { client: name, id, max_staleness, stale_policy }, arrived)?;
             // A follower cannot have applied what it has not read.
-            let settled = request.after.as_ref().map(|after| Cursor {
+            let applied = request.after.as_ref().map(|after| Cursor {
                 log: after.log.clone(),
-                position: settled.map_or(after.position, |settled| settled.min(after.position)),
+                position: applied.map_or(after.position, |applied| applied.min(after.position)),
             });
-            Some((lease, settled))
+            Some((lease, applied))
         }
     };
     let known_good = || {
-        if let Some((lease, Some(settled))) = lease {
-            feed.leases.record_applied(&lease, settled);
+        if let Some((lease, Some(applied))) = lease {
+            feed.leases.record_applied(&lease, applied);
         }
     };
     let _waits = match request.wait.is_zero() {
@@ -175,8 +175,8 @@ struct FeedRequest {
 struct LeaseRequest {
     id: String,
     max_staleness: Duration,
-    when_stale: StalePolicy,
-    settled: Option<Position>,
+    stale_policy: StalePolicy,
+    applied: Option<Position>,
 }
 
 impl FeedRequest {
@@ -198,23 +198,23 @@ impl FeedRequest {
             millis if Duration::from_millis(millis) <= bound => Ok(Duration::from_millis(millis)),
             _ => Err(TextError::new(format!("Must be at most {}, the bound of this node.", bound.as_millis()))),
         });
-        let when_stale = fields.optional("when_stale", |text| {
-            stale_policy(&text).ok_or_else(|| TextError::new("Must be one of: refuse, accept."))
+        let stale_policy = fields.optional("stale_policy", |text| {
+            stale_policy(&text).ok_or_else(|| TextError::new("Must be one of: reject, accept."))
         });
-        let settled = fields.optional("settled", |text| number(&text).map(Position::new));
-        let (after, wait, follower, max_staleness, when_stale, settled) =
-            fields.finish((after, wait, follower, max_staleness, when_stale, settled))?;
+        let applied = fields.optional("applied", |text| number(&text).map(Position::new));
+        let (after, wait, follower, max_staleness, stale_policy, applied) =
+            fields.finish((after, wait, follower, max_staleness, stale_policy, applied))?;
 
         let lease = match (follower, max_staleness) {
             (Some(id), Some(max_staleness)) => {
-                Some(LeaseRequest { id, max_staleness, when_stale: when_stale.unwrap_or_default(), settled })
+                Some(LeaseRequest { id, max_staleness, stale_policy: stale_policy.unwrap_or_default(), applied })
             }
             (Some(_), None) => return Err(wrong("max_staleness", "Missing data for required field.")),
             (None, max_staleness) => {
                 let alone = [
                     ("max_staleness", max_staleness.is_some()),
-                    ("when_stale", when_stale.is_some()),
-                    ("settled", settled.is_some()),
+                    ("stale_policy", stale_policy.is_some()),
+                    ("applied", applied.is_some()),
                 ];
                 if let Some((field, _)) = alone.into_iter().find(|(_, is_there)| *is_there) {
                     return Err(wrong(field, "Goes with follower only."));

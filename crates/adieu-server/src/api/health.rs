@@ -59,19 +59,19 @@ pub(super) struct Readiness {
 /// What a node knows of what has been revoked.
 #[derive(Serialize, ToSchema)]
 struct Knowledge {
-    /// Whether that is too old to be believed.
+    /// Whether the staleness exceeds the maximum.
     #[schema(example = false)]
     stale: bool,
-    /// How long ago it was certainly complete, in milliseconds; null when it never was.
+    /// How long ago the index was known to be complete, in milliseconds; null if it never was.
     #[schema(example = 120)]
     staleness_ms: Option<u64>,
-    /// How long ago that may be.
+    /// The maximum staleness, in milliseconds.
     #[schema(example = 2000)]
     max_staleness_ms: u64,
-    /// What happens to tokens when it is: `refuse`, or `accept`, which leaves the node ready.
-    #[schema(example = "refuse", pattern = "^(refuse|accept)$")]
-    when_stale: &'static str,
-    /// How many revocations are known.
+    /// What happens to tokens while it is stale: `reject`, or `accept`, which leaves the node ready.
+    #[schema(example = "reject", pattern = "^(reject|accept)$")]
+    stale_policy: &'static str,
+    /// The number of known revocations.
     #[schema(example = 3)]
     entries: usize,
 }
@@ -83,8 +83,8 @@ impl Knowledge {
             stale: !verifier.is_fresh(),
             staleness_ms: verifier.staleness().map(millis),
             max_staleness_ms: millis(verifier.max_staleness()),
-            when_stale: match verifier.stale_policy() {
-                StalePolicy::Refuse => "refuse",
+            stale_policy: match verifier.stale_policy() {
+                StalePolicy::Reject => "reject",
                 StalePolicy::Accept => "accept",
             },
             entries: verifier.index().stats().entries,
@@ -94,7 +94,7 @@ impl Knowledge {
     /// Returns whether this state makes the node not ready: from when it begins to reject tokens; and, whatever its
     /// policy, until its data was first complete.
     fn refuses(&self) -> bool {
-        self.stale && (self.when_stale == "refuse" || self.staleness_ms.is_none())
+        self.stale && (self.stale_policy == "reject" || self.staleness_ms.is_none())
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
     } else if Knowledge::of(verifier).refuses() {
         Some("The revocations known here are not up to date.")
     } else if let Err(error) = stores.check().await {
-        tracing::warn!(target: LOG_TARGET, cause = &error as &dyn std::error::Error, "not ready");
+        tracing::warn!(target: LOG_TARGET, error = &error as &dyn std::error::Error, "not ready");
         Some("The store can't be read and written.")
     } else {
         None
@@ -157,7 +157,7 @@ pub(super) async fn has_accounts(stores: &Stores) -> bool {
     match timeout(ACCOUNTS_TIMEOUT, stores.check_accounts()).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
-            tracing::debug!(target: LOG_TARGET, cause = &error as &dyn std::error::Error, "no accounts");
+            tracing::debug!(target: LOG_TARGET, error = &error as &dyn std::error::Error, "accounts are not available");
             false
         }
         Err(_) => false,

@@ -69,7 +69,7 @@ pub(super) async fn introspect(
         }
         Err(TokenError::Stale) => Err(OAuthError::Other(TokenError::Stale.into())),
         Err(refusal) => {
-            tracing::info!(target: REJECTION_LOG_TARGET, client = %client.name, cause = %refusal, "introspected");
+            tracing::info!(target: REJECTION_LOG_TARGET, client = %client.name, reason = %refusal, "introspected");
             Ok(Json(json!({ "active": false })))
         }
     }

@@ -38,11 +38,11 @@ pub(super) async fn log(State(metrics): State<Arc<Metrics>>, request: Request, n
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let refused = response.extensions().get().copied();
     metrics.answered(&method, route, response.status().as_u16(), refused);
-    let (status, micros) = (response.status().as_u16(), started.elapsed().as_micros());
+    let (status, duration_us) = (response.status().as_u16(), started.elapsed().as_micros());
     if ASKED_BY_MACHINES.contains(&route) || (route == READ_BY_MACHINES && method == Method::GET) {
-        tracing::debug!(target: REQUEST_LOG_TARGET, %method, route, status, micros, "answered");
+        tracing::debug!(target: REQUEST_LOG_TARGET, %method, route, status, duration_us, "answered");
     } else {
-        tracing::info!(target: REQUEST_LOG_TARGET, %method, route, status, micros, "answered");
+        tracing::info!(target: REQUEST_LOG_TARGET, %method, route, status, duration_us, "answered");
     }
     response
 }

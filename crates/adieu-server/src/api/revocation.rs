@@ -181,11 +181,11 @@ pub(super) async fn revoke(
     let lead = sessions.cut_off_lead(&requests);
     let ended = sessions.revoke(requests).await?;
     let by = match &revoker {
-        Revoker::Admin(admin, _) => audit::Entry { by: Some(admin.subject().clone()), ..audit::Entry::default() },
+        Revoker::Admin(admin, _) => audit::Entry { actor: Some(admin.subject().clone()), ..audit::Entry::default() },
         Revoker::Client(service) => audit::Entry { client: Some(service.name.clone()), ..audit::Entry::default() },
     };
     for (entry, ended) in entries.into_iter().zip(&ended) {
-        audit::Entry { by: by.by.clone(), client: by.client.clone(), sessions_ended: Some(*ended), ..entry }
+        audit::Entry { actor: by.actor.clone(), client: by.client.clone(), sessions_ended: Some(*ended), ..entry }
             .note(Event::Revoked, client.address);
     }
     audit::durable().await;

@@ -175,7 +175,7 @@ pub(super) async fn end(
     }
     audit::Entry {
         session: Some(session),
-        by: Some(by),
+        actor: Some(by),
         sessions_ended: Some(sessions_ended),
         ..audit::Entry::default()
     }

@@ -24,40 +24,40 @@ pub(super) type Arguments = OnStore<Command>;
 pub(super) enum Command {
     /// Add a client and print its secret, which is never shown again
     Add {
-        /// What it calls itself: letters, digits, `.`, `_` and `-`
+        /// The name of the client: letters, digits, `.`, `_` and `-`
         name: ClientName,
-        /// What it may do, with commas between: follow the feed of revocations, revoke, introspect tokens
+        /// The actions that the client may use, comma-separated: follow the feed, revoke, introspect tokens
         #[arg(long, required = true, value_delimiter = ',', value_name = "follow,revoke,introspect")]
-        can: Vec<Capability>,
+        capabilities: Vec<Capability>,
         #[command(flatten)]
         limits: OwnLimits,
-        /// Make the store if there is none
+        /// Create the store if there is none
         #[arg(long)]
         create: bool,
     },
-    /// Change what a client may revoke: running servers go by it within a second
+    /// Change the limits of a client; running servers apply them within a second
     Change {
         /// Its name
         name: ClientName,
         #[command(flatten)]
         limits: OwnLimits,
     },
-    /// List the clients, never their secrets
+    /// List the clients, without their secrets
     List,
-    /// Remove a client: running servers refuse it within a second
+    /// Remove a client; running servers reject it within a second
     Remove {
         /// Its name
         name: ClientName,
     },
 }
 
-/// What a client may revoke, where that is not as the settings have it.
+/// The limits of a client, where they differ from the settings.
 #[derive(Debug, Args)]
 pub(super) struct OwnLimits {
-    /// How many revocations it may append at each node, such as "500 per 1m"; "default": as the settings have it
+    /// The number of revocations that the client may append at each node, such as "500 per 1m"; "default" uses the settings
     #[arg(long, value_name = "RATE|default", value_parser = own::<Rate>)]
     revocation_quota: Option<Own<Rate>>,
-    /// For how long its revocations may be kept, such as "1d"; "default": as the settings have it
+    /// The maximum time for which its revocations are kept, such as "1d"; "default" uses the settings
     #[arg(long, value_name = "DURATION|default", value_parser = own::<Horizon>)]
     revocation_horizon: Option<Own<Horizon>>,
 }
@@ -102,9 +102,9 @@ impl Arguments {
         let settings = self.common.settings()?;
         let mut output = self.common.output();
         match self.command {
-            Command::Add { name, can, limits, create } => {
+            Command::Add { name, capabilities, limits, create } => {
                 audited(&settings)?;
-                let (mut client, secret) = Client::new(name.clone(), &can, SystemClock.now())?;
+                let (mut client, secret) = Client::new(name.clone(), &capabilities, SystemClock.now())?;
                 client.limits = limits.instead_of(client.limits);
                 ensure!(
                     client.limits == Limits::default() || client.can(Capability::Revoke),
@@ -125,7 +125,7 @@ impl Arguments {
                 }
             }
             Command::List => {
-                let mut table = Table::new(["NAME", "CAN", "REVOKES", "KEPT FOR", "CREATED"]);
+                let mut table = Table::new(["NAME", "CAPABILITIES", "QUOTA", "HORIZON", "CREATED"]);
                 for client in open_stores(&settings).await?.clients().clients().await? {
                     match output.reader() {
                         Reader::Machine => output.object(&object(&client, &settings))?,
@@ -184,11 +184,12 @@ fn what(client: &Client) -> String {
 
 /// Returns the JSON object of a client, without its secret.
 fn object(client: &Client, settings: &Settings) -> Value {
-    let can: Vec<_> = client.can.iter().map(|capability| capability.as_str()).collect();
+    let capabilities: Vec<_> = client.can.iter().map(|capability| capability.as_str()).collect();
     let (quota, horizon) = client.limits.or_else(settings);
-    let (again_in, kept_for) = (quota.per.as_secs(), horizon.as_secs());
-    let revocations = json!({ "at_once": quota.burst, "again_in": again_in, "kept_for": kept_for });
-    let mut object = json!({ "name": client.name.as_str(), "can": can, "created_at": client.created_at });
+    let (period, horizon) = (quota.per.as_secs(), horizon.as_secs());
+    let revocations = json!({ "quota": quota.burst, "quota_period_seconds": period, "horizon_seconds": horizon });
+    let mut object =
+        json!({ "name": client.name.as_str(), "capabilities": capabilities, "created_at": client.created_at });
     if let Some(fields) = object.as_object_mut().filter(|_| client.can(Capability::Revoke)) {
         fields.insert("revocations".to_owned(), revocations);
     }

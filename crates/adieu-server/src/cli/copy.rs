@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// Print one JSON object, and no progress
     #[arg(long, global = true)]
     json: bool,
-    /// The file with the settings, of which only `audit_log` is about this [env: ADIEU_CONFIG]
+    /// The settings file, of which only `audit_log` is used [env: ADIEU_CONFIG]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -33,19 +33,19 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Copy accounts, clients, sessions, signing keys and live revocations into another, empty store; when it is interrupted,
-    /// run it again. Servers on the store that is copied answer 503 to what writes meanwhile: stop them first
+    /// Copy accounts, clients, sessions, signing keys and live revocations into an empty store; if it is interrupted, run it
+    /// again. Stop the servers of the source first: they answer writes with 503 during the copy
     Copy {
-        /// The store that is copied: sqlite:PATH or postgres://USER@HOST/DATABASE, without a password
+        /// The source: sqlite:PATH or postgres://USER@HOST/DATABASE, without a password
         #[arg(long, value_name = "STORE", required_unless_present = "from_file", conflicts_with = "from_file")]
         from: Option<StoreAddress>,
-        /// The file with the address of the store that is copied, which may have a password
+        /// A file with the address of the source, which may have a password
         #[arg(long, value_name = "FILE")]
         from_file: Option<PathBuf>,
-        /// The store that it is copied into
+        /// The target, in the same form
         #[arg(long, value_name = "STORE", required_unless_present = "to_file", conflicts_with = "to_file")]
         to: Option<StoreAddress>,
-        /// The file with the address of the store that it is copied into
+        /// A file with the address of the target
         #[arg(long, value_name = "FILE")]
         to_file: Option<PathBuf>,
         /// Ask for the password of each database whose address has none

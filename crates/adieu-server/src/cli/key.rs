@@ -24,23 +24,22 @@ pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the keys, in the order in which they sign; never their private parts
+    /// List the keys in the order in which they sign, without their private parts
     List,
-    /// Make another key, which is published now and signs later; the old one is kept for as long as anything that it
-    /// has signed is good
+    /// Create a key, which is published now and signs later; the old key is kept until the tokens that it has signed
+    /// have expired
     Rotate {
-        /// What it signs with; like the last key when it is not given
+        /// The signature algorithm [default: that of the last key]
         #[arg(long, value_parser = publishable)]
         algorithm: Option<Algorithm>,
-        /// When it begins to sign, such as 1h: services that take the keys from /.well-known/jwks.json need some
-        /// minutes to know it, and refuse what it has signed before [default: 1h]
+        /// The time until it starts to sign, such as 1h: services that read /.well-known/jwks.json reject its tokens
+        /// until they have read the keys again, some minutes later [default: 1h]
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         after: Option<Duration>,
     },
-    /// Remove a key that must not be believed any more, such as a stolen one: what it has signed is refused from now
-    /// on, and another signs in its place
+    /// Remove a key, such as a stolen one: its tokens are rejected from now on, and another key signs in its place
     Remove {
-        /// Its id, which is the `kid` of its tokens
+        /// The id of the key: the `kid` of its tokens
         #[arg(allow_hyphen_values = true)]
         id: String,
     },
@@ -101,7 +100,7 @@ impl Arguments {
 }
 
 async fn record(event: Event, key: &str) {
-    Entry { key: Some(key.to_owned()), ..Entry::default() }.record(event, None).await;
+    Entry { key_id: Some(key.to_owned()), ..Entry::default() }.record(event, None).await;
 }
 
 /// Parses an algorithm with a public key: services could not be given a secret.

@@ -25,9 +25,9 @@ pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print which log it is, how far it goes, and whether a backup was put back; changes nothing
+    /// Print the id of the log, its end, and whether a restored backup was detected; changes nothing
     Status,
-    /// Say that it is known that a backup was put back, so that it is not told any more: what was revoked stays so
+    /// Accept that the store was restored from a backup, which ends the reports; revocations stay in force
     AcceptRestore,
 }
 
@@ -54,7 +54,7 @@ impl Arguments {
             }
             None => None,
         };
-        let went_back = match (&mark, &state) {
+        let rolled_back = match (&mark, &state) {
             (Some(mark), Some(state)) => match mark.compare(state) {
                 Verdict::RolledBack(why) => Some(why.to_string()),
                 _ => None,
@@ -75,7 +75,7 @@ impl Arguments {
                 "high_water": mark.as_ref().map(|mark| json!({
                     "file": file, "log": mark.log(), "position": mark.position().get(),
                 })),
-                "went_back": went_back,
+                "rolled_back": rolled_back,
                 "restored_at": restored_at,
             }))?;
         } else {
@@ -86,9 +86,9 @@ impl Arguments {
                 Some(mark) => format!("{} of the log {} in {}", mark.position().get(), mark.log(), file.display()),
                 None => format!("none in {}", file.display()),
             };
-            let restored = match (&went_back, restored_at) {
-                (Some(why), _) => format!("yes, which the next start will notice: {why}"),
-                (None, Some(at)) => format!("noticed at {}, not accepted yet", written(at)),
+            let restored = match (&rolled_back, restored_at) {
+                (Some(why), _) => format!("yes; the next start will detect it: {why}"),
+                (None, Some(at)) => format!("detected at {}, not accepted yet", written(at)),
                 (None, None) => "no".to_owned(),
             };
             let mut table = Table::bare();
@@ -101,7 +101,7 @@ impl Arguments {
                     if pruned_through == Timestamp::ZERO { "never".to_owned() } else { written(pruned_through) },
                 ),
                 ("high-water mark", mark),
-                ("backup put back", restored),
+                ("restored backup", restored),
             ] {
                 table.row(&mut output, [name.to_owned(), value])?;
             }
@@ -116,19 +116,21 @@ impl Arguments {
         let node = open_restored(settings).await?;
         drop(node);
         let restorable = open_stores(settings).await?.core().restorable();
-        let noticed_at = match restorable {
+        let detected_at = match restorable {
             Some(restorable) => restorable.accept_restore().await?,
             None => None,
         };
-        let Some(noticed_at) = noticed_at else { bail!("there is nothing to accept: no backup was put back") };
+        let Some(detected_at) = detected_at else {
+            bail!("there is nothing to accept: no restored backup was detected")
+        };
         Entry::default().record(Event::RestoreAccepted, None).await;
         let mut output = self.common.output();
         output.result(
             &format!(
-                "accepted that a backup was put back, which was noticed at {}; every token that was issued before stays revoked",
-                written(noticed_at)
+                "accepted the restored backup that was detected at {}; every token that was issued before stays revoked",
+                written(detected_at)
             ),
-            &json!({ "accepted": true, "noticed_at": noticed_at }),
+            &json!({ "accepted": true, "detected_at": detected_at }),
         )?;
         output.finish()
     }

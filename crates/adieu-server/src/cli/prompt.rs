@@ -24,7 +24,7 @@ impl PasswordSource {
     /// Reads a new password: from standard input, or from two prompts without echo.
     pub(super) fn read(&self, settings: &Settings) -> anyhow::Result<Password> {
         let typed = if self.password_stdin { password_from(io::stdin().lock())? } else { ask_twice()? };
-        Password::chosen(typed, settings.password_min_length.get())
+        Password::chosen(typed, settings.min_password_length.get())
             .map_err(|refusal| anyhow!("the password is refused: {}", phrase(&refusal)))
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     common: Common,
     #[command(flatten)]
     whose: Whose,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
 }
@@ -27,13 +27,13 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Whose {
-    /// Every token of this subject (`sub`) that was issued until now; there need be no such user
+    /// Every token of this subject (`sub`) issued until now; it need not be a user of this server
     #[arg(long, value_name = "ID")]
     subject: Option<Subject>,
-    /// Every token of this user that was issued until now
+    /// Every token of this user issued until now
     #[arg(long, value_name = "NAME|ID")]
     user: Option<String>,
-    /// Every token of everybody that was issued until now
+    /// Every token issued until now
     #[arg(long)]
     everything: bool,
 }

@@ -29,7 +29,7 @@ pub(super) type Arguments = OnStore<Command>;
 pub(super) enum Command {
     /// List the sessions that have not ended, user by user, each user's oldest first
     List {
-        /// Only those of this user
+        /// Only the sessions of this user
         #[arg(long, value_name = "NAME|ID")]
         user: Option<String>,
     },
@@ -40,7 +40,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Which {
-    /// The session's id, as in the list
+    /// The id of the session, as in the list
     session: Option<SessionId>,
     /// All sessions of this user
     #[arg(long, value_name = "NAME|ID")]

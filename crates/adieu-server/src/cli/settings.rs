@@ -7,7 +7,7 @@ use crate::config::{Flags, Settings, sample};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Print what the settings are instead, each with where it comes from
+    /// Print the effective settings instead, each with its source
     #[arg(long)]
     effective: bool,
     #[command(flatten)]

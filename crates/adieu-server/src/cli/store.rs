@@ -27,13 +27,13 @@ const EVERYWHERE: &str = "Store and output";
 /// What every command on a store can be told.
 #[derive(Debug, Args)]
 pub(super) struct Common {
-    /// The folder that holds the store [default: ./adieu-data]
+    /// The folder of the store [default: ./adieu-data]
     #[arg(long, value_name = "FOLDER", global = true, help_heading = EVERYWHERE)]
     data: Option<String>,
-    /// The file with the settings; `adieu config` prints a sample [env: ADIEU_CONFIG]
+    /// The settings file; `adieu config` prints a sample [env: ADIEU_CONFIG]
     #[arg(long, value_name = "FILE", global = true, help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
-    /// Print one JSON object a line; times are seconds since 1970
+    /// Print one JSON object per line; times are seconds since 1970
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
 }
@@ -90,7 +90,7 @@ pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
         // Without standard error there is no place to report this.
         let _told = writeln!(
             io::stderr(),
-            "warning: a backup was put back in the place of this store; see `adieu log status`, and then \
+            "warning: this store was restored from a backup; see `adieu log status`, and then \
              `adieu log accept-restore`"
         );
     }

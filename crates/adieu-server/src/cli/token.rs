@@ -23,9 +23,9 @@ pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show what a token says and whether it is good; the status is 0 when it is, 1 when it is refused
+    /// Print the claims of a token and the verdict; the exit status is 0 if it is accepted, 1 if it is rejected
     Inspect {
-        /// The token; without it or with `-` it is read from standard input, and stays out of the shell's history
+        /// The token; without it or with `-`, it is read from standard input, and stays out of the shell's history
         token: Option<String>,
     },
     /// Revoke an access token alone, or a refresh token with its whole session
@@ -34,12 +34,12 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
-    /// The token, which may have expired; without it or with `-` it is read from standard input
+    /// The token, which may have expired; without it or with `-`, it is read from standard input
     token: Option<String>,
-    /// Revoke the one token with this id (`jti`) instead; there need be no such token
+    /// Revoke the token with this id (`jti`) instead; it need not exist yet
     #[arg(long, value_name = "JTI", conflicts_with = "token")]
     id: Option<TokenId>,
-    /// When that token expires: its `exp`, in seconds since 1970, until when the revocation is kept. Not known: leave it out
+    /// The `exp` of that token, in seconds since 1970: the revocation is kept until then. Optional
     #[arg(long, value_name = "EXP", requires = "id")]
     expires_at: Option<u64>,
 }

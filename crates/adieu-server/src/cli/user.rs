@@ -29,11 +29,11 @@ pub(super) type Arguments = OnStore<Command>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Add a user; the store is made if there is none
+    /// Add a user; creates the store if there is none
     Add {
-        /// The name to log in with
+        /// The name for logging in
         name: String,
-        /// Make an administrator
+        /// Add an administrator
         #[arg(long)]
         admin: bool,
         #[command(flatten)]
@@ -41,19 +41,19 @@ pub(super) enum Command {
     },
     /// List the users, oldest first
     List,
-    /// Keep a user from logging in, and end the user's sessions
+    /// Disable a user, and end the user's sessions
     Disable(Who),
-    /// Let a disabled user log in again
+    /// Enable a disabled user
     Enable(Who),
     /// Delete a user, and end the user's sessions
     Delete {
         #[command(flatten)]
         who: Who,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Give a user a new password, and end the user's sessions
+    /// Set a new password for a user, and end the user's sessions
     Passwd {
         #[command(flatten)]
         who: Who,
@@ -62,18 +62,18 @@ pub(super) enum Command {
     },
     /// Add users with their password hashes from other software
     ///
-    /// Each line is one user: a JSON object, or comma-separated values under a line that names them. Needed are
-    /// `username` and `password_hash` (or `password`, or `hash`): a hash of passlib's pbkdf2_sha256, of bcrypt,
-    /// argon2id or argon2i, and never a password. `is_admin` and `disabled` may be there; whatever else is, is ignored.
+    /// Each line is one user: a JSON object, or comma-separated values with a header line. `username` and
+    /// `password_hash` (or `password`, or `hash`) are required: a hash of passlib's pbkdf2_sha256, bcrypt, argon2id or
+    /// argon2i, never a password. `is_admin` and `disabled` are optional; other fields are ignored.
     ///
-    /// A line that can't be used, and one whose name is taken, is reported by its number while the rest goes in; the
-    /// status is then 1.
+    /// An invalid line, or one whose name is taken, is reported by its number, and the other lines are imported; the
+    /// exit status is then 1.
     Import(import::Arguments),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Who {
-    /// The user's name, or id
+    /// The name or id of the user
     #[arg(value_name = "NAME|ID")]
     user: String,
 }

@@ -35,16 +35,16 @@ pub struct TrustedIssuer {
     /// The audience that its tokens must have.
     #[serde(default)]
     pub audience: Option<String>,
-    /// The longest lifetime of its tokens. Tokens that live longer are rejected.
+    /// The maximum lifetime of its tokens. Tokens that live longer are rejected.
     #[serde(default = "thirty_one_days", deserialize_with = "text")]
-    pub longest_lifetime: Duration,
+    pub max_lifetime: Duration,
     /// How far its clock may be ahead of this server's, for `iat` and `nbf`.
     #[serde(default = "a_few_seconds", deserialize_with = "text")]
     pub clock_skew: Duration,
     /// The claims that are trusted, besides those that identify the user. Other claims are dropped, since services
     /// would take them for this server's, for example a role.
     #[serde(default)]
-    pub claims: Vec<String>,
+    pub trusted_claims: Vec<String>,
     /// Accepts a header without the type of RFC 9068, if a claim says what the token is: `type`, `token_type`,
     /// `token_use` or `typ`.
     #[serde(default)]

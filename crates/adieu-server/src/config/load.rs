@@ -35,10 +35,10 @@ pub struct Flags {
     /// The address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// The folder that holds the store [default: ./adieu-data]
+    /// The folder of the store [default: ./adieu-data]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<String>,
-    /// The file with the settings; `adieu config` prints a sample [env: ADIEU_CONFIG]
+    /// The settings file; `adieu config` prints a sample [env: ADIEU_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -203,12 +203,12 @@ impl Settings {
             }
         }
         for (key, value, most) in [
-            ("password_min_length", self.password_min_length.get(), 128),
+            ("min_password_length", self.min_password_length.get(), 128),
             ("hashing_threads", self.hashing_threads.map_or(1, usize::from), 1024),
             ("hashing_queue", self.hashing_queue.get(), 100_000),
             ("max_body_bytes", self.max_body_bytes.get(), 16 * 1024 * 1024),
             ("max_connections", self.max_connections.get(), 1_000_000),
-            ("token_cache", self.token_cache.get(), 10_000_000),
+            ("token_cache_entries", self.token_cache_entries.get(), 10_000_000),
         ] {
             if value > most {
                 let origin = origins.get(key).unwrap_or(&Origin::Default);

@@ -197,14 +197,14 @@ impl Value for Rate {
 /// Returns the policy with this name, in a setting or in the query of the feed.
 pub(crate) fn stale_policy(name: &str) -> Option<StalePolicy> {
     match name {
-        "refuse" => Some(StalePolicy::Refuse),
+        "reject" => Some(StalePolicy::Reject),
         "accept" => Some(StalePolicy::Accept),
         _ => None,
     }
 }
 
 impl Value for StalePolicy {
-    const WANTED: &'static str = r#""refuse" or "accept""#;
+    const WANTED: &'static str = r#""reject" or "accept""#;
 
     fn read(text: &str) -> Option<Self> {
         stale_policy(text)
@@ -233,9 +233,9 @@ macro_rules! choice {
 }
 
 choice! {
-    /// Whether strangers may register.
+    /// Who may register.
     Registration: r#""open" or "closed""# {
-        /// Anyone may.
+        /// Everyone.
         Open = "open",
         /// Only the operator adds users.
         Closed = "closed",

@@ -33,7 +33,7 @@ pub struct Follower<'a> {
     /// How long after a revocation it may still accept the token. Not greater than the bound of the node.
     pub max_staleness: Duration,
     /// Its policy after that.
-    pub when_stale: StalePolicy,
+    pub stale_policy: StalePolicy,
 }
 
 /// A client has more followers than it may.
@@ -50,7 +50,7 @@ struct Known {
     /// When its last request arrived.
     arrived: Moment,
     max_staleness: Duration,
-    when_stale: StalePolicy,
+    stale_policy: StalePolicy,
     /// The position that it has applied, with all that follow it.
     applied: Option<Cursor>,
 }
@@ -98,7 +98,7 @@ pub struct Everywhere {
     /// How many have been silent for so long that they refuse.
     #[schema(example = 0)]
     pub waited_out: usize,
-    /// How many have been silent and were set to accept all the same (`when_stale=accept`): of them nothing is known.
+    /// How many have been silent and were set to accept all the same (`stale_policy=accept`): of them nothing is known.
     #[schema(example = 0)]
     pub unbounded: usize,
 }
@@ -135,12 +135,12 @@ impl Leases {
     /// # Errors
     /// Fails if its client has too many followers.
     pub fn renew(&self, follower: &Follower<'_>, arrived: Moment) -> Result<Lease, TooManyFollowers> {
-        let Follower { client, id, max_staleness, when_stale } = *follower;
+        let Follower { client, id, max_staleness, stale_policy } = *follower;
         let mut table = self.table();
         if let Some(lease) = table.by_client.get(client).and_then(|followers| followers.get(id)) {
             let mut known = lease.known();
             (known.arrived, known.max_staleness) = (known.arrived.max(arrived), max_staleness);
-            known.when_stale = when_stale;
+            known.stale_policy = stale_policy;
             drop(known);
             return Ok(lease.clone());
         }
@@ -152,7 +152,7 @@ impl Leases {
         if followers.len() >= MAX_FOLLOWERS {
             return Err(TooManyFollowers);
         }
-        let known = Known { arrived, max_staleness, when_stale, applied: None };
+        let known = Known { arrived, max_staleness, stale_policy, applied: None };
         let lease = Lease(Arc::new(Mutex::new(known)));
         followers.insert(id.to_owned(), lease.clone());
         Ok(lease)
@@ -222,7 +222,7 @@ impl Leases {
     #[must_use]
     pub fn unbounded(&self) -> u32 {
         let live = self.live(self.clock.moment());
-        let unbounded = live.iter().filter(|lease| lease.known().when_stale == StalePolicy::Accept).count();
+        let unbounded = live.iter().filter(|lease| lease.known().stale_policy == StalePolicy::Accept).count();
         u32::try_from(unbounded).unwrap_or(u32::MAX)
     }
 
@@ -248,7 +248,7 @@ impl Leases {
                     result.acknowledged += 1;
                     return false;
                 }
-                let is_bounded = known.when_stale == StalePolicy::Refuse;
+                let is_bounded = known.stale_policy == StalePolicy::Reject;
                 let since = if is_bounded { known.arrived.min(revoked_at) } else { revoked_at };
                 let until = later(since, known.max_staleness);
                 if now < until {

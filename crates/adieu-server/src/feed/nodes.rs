@@ -184,9 +184,9 @@ impl Joining {
         membership: Arc<dyn Membership>,
         clock: Arc<dyn Clock>,
         max_staleness: Duration,
-        when_stale: StalePolicy,
+        stale_policy: StalePolicy,
     ) -> Result<Self, Error> {
-        let accepts = u32::from(when_stale == StalePolicy::Accept);
+        let accepts = u32::from(stale_policy == StalePolicy::Accept);
         let status = NodeStatus {
             node: Uuid::new_v4().simple().to_string(),
             heartbeat: 1,
@@ -336,7 +336,7 @@ impl Publisher {
             let published = self.publish(applied).await;
             if let Some(error) = outage.begins_with(&published) {
                 let error = error as &dyn std::error::Error;
-                tracing::warn!(error, "the other nodes could not be told how far this one is");
+                tracing::warn!(error, "this node's position could not be published to the other nodes");
             }
             tokio::select! {
                 changed = own.changed() => if changed.is_err() { return },
@@ -390,7 +390,7 @@ impl Publisher {
                 // The next check tries again.
                 let _suspected = membership.suspect(&member.node, *heartbeat).await;
             } else if *heartbeat == 0 && now.since(*since) > member.max_staleness {
-                tracing::info!(node = member.node, "a node that has been silent for long is forgotten");
+                tracing::info!(node = member.node, "removed a node that has been silent for long");
                 let _forgotten = membership.forget(&member.node, *heartbeat).await;
             }
         }

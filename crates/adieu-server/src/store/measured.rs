@@ -18,7 +18,7 @@ impl Collector for Stores {
             put(
                 &mut encoder,
                 "postgres_notifications_failed",
-                "Appends that other nodes could not be told of, and find when they look",
+                "Appends without a notification to other nodes, which find the entries when they poll",
                 None,
                 &ConstCounter::new(store.unannounced()),
             )?;
@@ -28,7 +28,7 @@ impl Collector for Stores {
             let bytes = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
             let unit = Some(&Unit::Bytes);
             put(&mut encoder, "redis_memory_used", "Memory that Redis uses", unit, &bytes(memory.used))?;
-            let help = "Memory that Redis may use at most, or 0";
+            let help = "Maximum memory of Redis, or 0 without a limit";
             put(&mut encoder, "redis_memory_limit", help, unit, &bytes(memory.limit))?;
         }
         Ok(())

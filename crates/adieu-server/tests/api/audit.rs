@@ -99,7 +99,7 @@ async fn what_users_do_is_written_down() {
     let ended = session(&app, &second);
     lines.take();
     app.delete(&format!("/sessions/{}", ended.as_str().unwrap())).token(&tokens.access).send().await.is(200);
-    lines.has(json!({"event": "sessions_ended", "session": ended, "by": user, "sessions_ended": 1}));
+    lines.has(json!({"event": "sessions_ended", "session": ended, "actor": user, "sessions_ended": 1}));
 
     let claims = app.claims(&tokens);
     app.post("/logout?scope=all").token(&tokens.access).send().await.is(200);
@@ -113,7 +113,7 @@ async fn what_users_do_is_written_down() {
     let tokens = app.log_in("jose").await;
     lines.take();
     app.delete(&format!("/user/{user}")).token(&tokens.access).send().await.is(200);
-    lines.has(json!({"event": "account_deleted", "subject": user, "by": user}));
+    lines.has(json!({"event": "account_deleted", "subject": user, "actor": user}));
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -126,10 +126,10 @@ async fn what_administrators_do_is_written_down_with_their_id() {
     lines.take();
 
     app.delete(&format!("/users/{user}/sessions")).token(&boss.access).send().await.is(200);
-    lines.has(json!({"event": "sessions_ended", "subject": user, "by": by, "sessions_ended": 1}));
+    lines.has(json!({"event": "sessions_ended", "subject": user, "actor": by, "sessions_ended": 1}));
     for (what, event) in [("disable", "account_disabled"), ("enable", "account_enabled")] {
         app.post(&format!("/users/{user}/{what}")).token(&boss.access).send().await.is(200);
-        lines.has(json!({"event": event, "subject": user, "by": by}));
+        lines.has(json!({"event": event, "subject": user, "actor": by}));
     }
     for (what, expected) in [
         (
@@ -143,12 +143,12 @@ async fn what_administrators_do_is_written_down_with_their_id() {
         app.post("/revocations").token(&boss.access).json(what).send().await.is(200);
         let mut expected = expected;
         expected["event"] = json!("revoked");
-        expected["by"] = json!(by);
+        expected["actor"] = json!(by);
         expected["sessions_ended"] = json!(0);
         lines.has(expected);
     }
     app.post("/revocations").token(&boss.access).json(json!({"everything": true})).send().await.is(200);
-    lines.has(json!({"event": "revoked", "scope": "everything", "by": by, "sessions_ended": 1}));
+    lines.has(json!({"event": "revoked", "scope": "everything", "actor": by, "sessions_ended": 1}));
 }
 
 /// Clients are added and removed on the command line; a server on the same store logs the change when it reads it.
@@ -237,7 +237,7 @@ async fn whose_token_it_was_is_written_down_when_it_was_not_our_own() {
             more
         };
         app.post("/revocations").token(&boss.access).json(json!({ "token": token })).send().await.is(200);
-        lines.has(of_shop("revoked", token_id, with(json!({"scope": "token", "by": by}))));
+        lines.has(of_shop("revoked", token_id, with(json!({"scope": "token", "actor": by}))));
     }
     app.post("/logout").token(&named).send().await.is_revoked();
     let mut again = claims.clone();

@@ -152,11 +152,11 @@ async fn what_makes_no_sense_is_said_to() {
         ("follower=a%20b&max_staleness=1", "follower", "Must be 1 to 64 of A-Z, a-z, 0-9, _ and -."),
         ("follower=a&max_staleness=2001", "max_staleness", "Must be at most 2000, the bound of this node."),
         ("follower=a&max_staleness=0", "max_staleness", "Must be at least 1."),
-        ("follower=a&max_staleness=1&when_stale=maybe", "when_stale", "Must be one of: refuse, accept."),
-        ("follower=a&max_staleness=1&settled=many", "settled", "Not a valid integer."),
+        ("follower=a&max_staleness=1&stale_policy=maybe", "stale_policy", "Must be one of: reject, accept."),
+        ("follower=a&max_staleness=1&applied=many", "applied", "Not a valid integer."),
         ("max_staleness=1", "max_staleness", "Goes with follower only."),
-        ("settled=1", "settled", "Goes with follower only."),
-        ("when_stale=accept", "when_stale", "Goes with follower only."),
+        ("applied=1", "applied", "Goes with follower only."),
+        ("stale_policy=accept", "stale_policy", "Goes with follower only."),
         ("folower=a", "folower", "Unknown field."),
     ] {
         let expected = serde_json::json!({

@@ -180,7 +180,7 @@ async fn they_are_believed_who_somebody_is_and_what_the_settings_list() {
     let issuers = Issuers::make();
     let shop = issuers.file("shop.secret");
     for (claims, believed) in [("[]", false), (r#"["role"]"#, false), (r#"["is_admin", "fresh"]"#, true)] {
-        let trusted = format!(r#"[{{ name = "shop", secret_file = "{shop}", claims = {claims} }}]"#);
+        let trusted = format!(r#"[{{ name = "shop", secret_file = "{shop}", trusted_claims = {claims} }}]"#);
         let app = TestApp::with(&[("trusted_issuer", &trusted)]).await;
         let client = app.client("gate", &[Capability::Introspect]).await;
         let token = issuers.forge("jose", "session");

@@ -69,8 +69,8 @@ async fn rotation_grace() {
 }
 
 #[tokio::test]
-async fn sessions_per_user() {
-    let app = TestApp::with(&[("sessions_per_user", "2")]).await.with_user("jose").await;
+async fn max_sessions_per_user() {
+    let app = TestApp::with(&[("max_sessions_per_user", "2")]).await.with_user("jose").await;
     let logins = [app.log_in("jose").await, app.log_in("jose").await, app.log_in("jose").await];
     app.verify(&logins[0].access).await.is(401);
     app.verify(&logins[1].access).await.is(204);
@@ -87,8 +87,8 @@ async fn registration() {
 }
 
 #[tokio::test]
-async fn password_min_length() {
-    let app = TestApp::with(&[("password_min_length", "5")]).await;
+async fn min_password_length() {
+    let app = TestApp::with(&[("min_password_length", "5")]).await;
     assert_snapshot!(
         app.post("/register").json(credentials("jose", PASSWORD)).send().await,
         @r#"422 {"code":422,"errors":{"json":{"password":["Shorter than minimum length 5."]}},"status":"Unprocessable Entity"}"#
@@ -288,14 +288,14 @@ async fn is_stale(app: &TestApp) -> bool {
 
 /// When the log is unreachable, the node's knowledge of logouts soon becomes stale.
 #[tokio::test]
-async fn max_staleness_and_when_stale() {
-    for (when_stale, status) in [("refuse", 503), ("accept", 204)] {
-        let settings = [("max_staleness", "50ms"), ("when_stale", when_stale)];
+async fn max_staleness_and_stale_policy() {
+    for (stale_policy, status) in [("reject", 503), ("accept", 204)] {
+        let settings = [("max_staleness", "50ms"), ("stale_policy", stale_policy)];
         let app = TestApp::with(&settings).await.with_user("jose").await;
         let tokens = app.log_in("jose").await;
         app.break_log();
         while !is_stale(&app).await {}
-        app.get("/readyz").send().await.is(if when_stale == "refuse" { 503 } else { 200 });
+        app.get("/readyz").send().await.is(if stale_policy == "reject" { 503 } else { 200 });
         let answer = app.verify(&tokens.access).await;
         answer.is(status);
         if status == 503 {

@@ -30,7 +30,7 @@ async fn a_node_says_how_fresh_it_is() {
     let mut body = answer.json();
     assert!(body["revocations"]["staleness_ms"].take().as_u64().unwrap() < 3_600_000);
     let revocations = json!({
-        "stale": false, "staleness_ms": null, "max_staleness_ms": 3_600_000, "when_stale": "refuse", "entries": 1,
+        "stale": false, "staleness_ms": null, "max_staleness_ms": 3_600_000, "stale_policy": "reject", "entries": 1,
     });
     assert_eq!(body, json!({"status": "ready", "ready": true, "accounts_available": true, "revocations": revocations}));
 }
@@ -61,15 +61,15 @@ async fn what_users_do_is_counted() {
         ("adieu_revocations_appended_total", 1.0),
         ("adieu_index_entries", 1.0),
         ("adieu_index_max_staleness_seconds", 2.0),
-        ("adieu_refusals_total{cause=\"revoked\"}", 3.0),
-        ("adieu_refusals_total{cause=\"missing\"}", 2.0),
-        ("adieu_refusals_total{cause=\"invalid\"}", 1.0),
+        ("adieu_rejections_total{reason=\"revoked\"}", 3.0),
+        ("adieu_rejections_total{reason=\"missing\"}", 2.0),
+        ("adieu_rejections_total{reason=\"invalid\"}", 1.0),
         ("adieu_accepted_while_stale_total", 0.0),
-        ("adieu_requests_total{method=\"GET\",route=\"/verify\",status=\"204\"}", 1.0),
-        ("adieu_requests_total{method=\"GET\",route=\"/verify\",status=\"401\"}", 5.0),
-        ("adieu_requests_total{method=\"other\",route=\"/verify\",status=\"401\"}", 1.0),
-        ("adieu_requests_total{method=\"GET\",route=\"none\",status=\"404\"}", 1.0),
-        ("adieu_requests_total{method=\"POST\",route=\"/logout\",status=\"200\"}", 1.0),
+        ("adieu_http_requests_total{method=\"GET\",route=\"/verify\",status=\"204\"}", 1.0),
+        ("adieu_http_requests_total{method=\"GET\",route=\"/verify\",status=\"401\"}", 5.0),
+        ("adieu_http_requests_total{method=\"other\",route=\"/verify\",status=\"401\"}", 1.0),
+        ("adieu_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"}", 1.0),
+        ("adieu_http_requests_total{method=\"POST\",route=\"/logout\",status=\"200\"}", 1.0),
     ] {
         assert_eq!(counted.get(name), Some(&value), "{name} of {counted:#?}");
     }
@@ -79,8 +79,8 @@ async fn what_users_do_is_counted() {
 
 #[tokio::test]
 async fn what_is_done_while_stale_is_counted() {
-    for (when_stale, accepted, refused) in [("refuse", 0.0, 2.0), ("accept", 2.0, 0.0)] {
-        let settings = [("max_staleness", "50ms"), ("when_stale", when_stale)];
+    for (stale_policy, accepted, refused) in [("reject", 0.0, 2.0), ("accept", 2.0, 0.0)] {
+        let settings = [("max_staleness", "50ms"), ("stale_policy", stale_policy)];
         let app = TestApp::with(&settings).await.with_user("jose").await;
         let tokens = app.log_in("jose").await;
         app.break_log();
@@ -90,8 +90,8 @@ async fn what_is_done_while_stale_is_counted() {
         }
         let counted = metrics(&app);
         assert_eq!(counted["adieu_accepted_while_stale_total"], accepted);
-        assert_eq!(counted["adieu_refused_while_stale_total"], refused);
-        assert_eq!(counted.get("adieu_refusals_total{cause=\"stale\"}").copied().unwrap_or_default(), refused);
+        assert_eq!(counted["adieu_rejected_while_stale_total"], refused);
+        assert_eq!(counted.get("adieu_rejections_total{reason=\"stale\"}").copied().unwrap_or_default(), refused);
         assert!(counted["adieu_index_staleness_seconds"] > counted["adieu_index_max_staleness_seconds"]);
     }
 }
@@ -99,11 +99,12 @@ async fn what_is_done_while_stale_is_counted() {
 /// Logged once per change, not once per request. On one thread, so that the log of this test's server alone is captured.
 #[tokio::test(flavor = "current_thread")]
 async fn that_the_policy_begins_and_ends_to_matter_is_logged_once() {
-    for (when_stale, consequence) in
-        [("refuse", "tokens are refused"), ("accept", "tokens are accepted that may have been revoked")]
+    for (stale_policy, consequence) in
+        [("reject", "tokens are rejected"), ("accept", "tokens are accepted that may have been revoked")]
     {
         let (lines, _capturing) = capture();
-        let app = TestApp::with(&[("max_staleness", "50ms"), ("when_stale", when_stale)]).await.with_user("jose").await;
+        let app =
+            TestApp::with(&[("max_staleness", "50ms"), ("stale_policy", stale_policy)]).await.with_user("jose").await;
         let tokens = app.log_in("jose").await;
         let is_stale = async || app.get("/readyz").send().await.json()["revocations"]["stale"] == true;
         for round in 1..=2 {
@@ -112,11 +113,11 @@ async fn that_the_policy_begins_and_ends_to_matter_is_logged_once() {
             for _ in 0..5 {
                 app.verify(&tokens.access).await;
             }
-            assert_eq!(lines.count(consequence), round, "{when_stale}");
+            assert_eq!(lines.count(consequence), round, "{stale_policy}");
             app.mend_log();
             while is_stale().await {}
             while app.verify(&tokens.access).await.status != 204 || is_stale().await {}
-            assert_eq!(lines.count("up to date again"), round, "{when_stale}");
+            assert_eq!(lines.count("up to date again"), round, "{stale_policy}");
         }
     }
 }

@@ -58,7 +58,7 @@ fn that_change_something<'a>(sessions: &'a [String], token: &'a str, key: &'a st
         (vec!["user", "passwd", "jose", "--password-stdin"], b"another secret\n"),
         (vec!["user", "disable", "jose"], b""),
         (vec!["user", "enable", "jose"], b""),
-        (vec!["client", "add", "warehouse", "--can", "follow"], b""),
+        (vec!["client", "add", "warehouse", "--capabilities", "follow"], b""),
         (vec!["client", "remove", "shop"], b""),
         (vec!["key", "rotate", "--after", "1h"], b""),
         (vec!["key", "remove", key], b""),
@@ -78,7 +78,7 @@ struct Prepared {
 async fn prepared() -> Prepared {
     let place = Place::empty();
     let jose = place.add("jose");
-    place.run(&["client", "add", "shop", "--can", "revoke"]).succeeded();
+    place.run(&["client", "add", "shop", "--capabilities", "revoke"]).succeeded();
     let node = place.node().await;
     let pairs = [log_in(&node, "jose", "curl").await, log_in(&node, "jose", "curl").await];
     node.close().await;
@@ -122,11 +122,11 @@ async fn what_commands_change_is_written_down() {
         event("account_enabled"),
         vec![json!({ "event": "client_added", "client": "warehouse" })],
         vec![json!({ "event": "client_removed", "client": "shop" })],
-        vec![json!({ "event": "key_added", "key": id(13, "key") })],
+        vec![json!({ "event": "key_added", "key_id": id(13, "key_id") })],
         // The other key does not sign yet.
         vec![
-            json!({ "event": "key_removed", "key": key }),
-            json!({ "event": "key_added", "key": written[14][1]["key"] }),
+            json!({ "event": "key_removed", "key_id": key }),
+            json!({ "event": "key_added", "key_id": written[14][1]["key_id"] }),
         ],
         event("account_deleted"),
         vec![json!({ "event": "store_copied", "from": "sqlite:data/adieu.sqlite", "to": "sqlite:copy.sqlite" })],

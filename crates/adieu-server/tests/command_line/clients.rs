@@ -7,7 +7,7 @@ use crate::support::Place;
 #[tokio::test]
 async fn a_client_is_added_before_the_first_start_and_its_secret_is_shown_once() {
     let place = Place::empty();
-    let added = place.run(&["client", "add", "shop", "--can", "revoke,follow", "--create"]).succeeded();
+    let added = place.run(&["client", "add", "shop", "--capabilities", "revoke,follow", "--create"]).succeeded();
     insta::assert_snapshot!(added.redacted(), @"
     added the client shop, which can follow, revoke; its secret:
     KEY________________________________________
@@ -27,17 +27,17 @@ async fn a_client_is_added_before_the_first_start_and_its_secret_is_shown_once()
 #[test]
 fn clients_are_listed_in_columns_and_as_objects() {
     let place = Place::empty();
-    let added = place.run(&["client", "add", "shop", "--can", "introspect", "--json", "--create"]).succeeded();
-    insta::assert_snapshot!(added.redacted(), @r#"{"can":["introspect"],"created_at":SECONDS___,"name":"shop","secret":"KEY________________________________________"}"#);
-    place.run(&["client", "add", "feed-1", "--can", "follow", "--can", "revoke,follow"]).succeeded();
+    let added = place.run(&["client", "add", "shop", "--capabilities", "introspect", "--json", "--create"]).succeeded();
+    insta::assert_snapshot!(added.redacted(), @r#"{"capabilities":["introspect"],"created_at":SECONDS___,"name":"shop","secret":"KEY________________________________________"}"#);
+    place.run(&["client", "add", "feed-1", "--capabilities", "follow", "--capabilities", "revoke,follow"]).succeeded();
     insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
-    NAME    CAN             REVOKES       KEPT FOR  CREATED
-    feed-1  follow, revoke  10000 per 1h  90d       TIME________________
-    shop    introspect      -             -         TIME________________
+    NAME    CAPABILITIES    QUOTA         HORIZON  CREATED
+    feed-1  follow, revoke  10000 per 1h  90d      TIME________________
+    shop    introspect      -             -        TIME________________
     ");
     insta::assert_snapshot!(place.run(&["client", "list", "--json"]).succeeded().redacted(), @r#"
-    {"can":["follow","revoke"],"created_at":SECONDS___,"name":"feed-1","revocations":{"again_in":3600,"at_once":10000,"kept_for":7776000}}
-    {"can":["introspect"],"created_at":SECONDS___,"name":"shop"}
+    {"capabilities":["follow","revoke"],"created_at":SECONDS___,"name":"feed-1","revocations":{"horizon_seconds":7776000,"quota":10000,"quota_period_seconds":3600}}
+    {"capabilities":["introspect"],"created_at":SECONDS___,"name":"shop"}
     "#);
 }
 
@@ -45,27 +45,30 @@ fn clients_are_listed_in_columns_and_as_objects() {
 fn a_client_can_have_limits_of_its_own() {
     let place = Place::empty();
     let limits = ["--revocation-quota", "500 per 1m", "--revocation-horizon", "1d12h"];
-    place.run(&[&["client", "add", "till", "--can", "revoke", "--create"], &limits[..]].concat()).succeeded();
-    place.run(&["client", "add", "shop", "--can", "revoke"]).succeeded();
+    place.run(&[&["client", "add", "till", "--capabilities", "revoke", "--create"], &limits[..]].concat()).succeeded();
+    place.run(&["client", "add", "shop", "--capabilities", "revoke"]).succeeded();
     let change = |arguments: &[&str]| place.run(&[&["client", "change"], arguments].concat());
     insta::assert_snapshot!(change(&["shop", "--revocation-quota", "7 per 1h"]).succeeded().stdout, @"the client shop may append 7 per 1h revocations, kept for 90d at most");
     insta::assert_snapshot!(place.run(&["client", "list"]).succeeded().redacted(), @"
-    NAME  CAN     REVOKES     KEPT FOR  CREATED
-    shop  revoke  7 per 1h    90d       TIME________________
-    till  revoke  500 per 1m  1d12h     TIME________________
+    NAME  CAPABILITIES  QUOTA       HORIZON  CREATED
+    shop  revoke        7 per 1h    90d      TIME________________
+    till  revoke        500 per 1m  1d12h    TIME________________
     ");
     // Settings that are not named stay unchanged.
     change(&["till", "--revocation-quota", "default"]).succeeded();
     let changed = change(&["till", "--json"]).succeeded();
-    insta::assert_snapshot!(changed.redacted(), @r#"{"can":["revoke"],"created_at":SECONDS___,"name":"till","revocations":{"again_in":3600,"at_once":10000,"kept_for":129600}}"#);
+    insta::assert_snapshot!(changed.redacted(), @r#"{"capabilities":["revoke"],"created_at":SECONDS___,"name":"till","revocations":{"horizon_seconds":129600,"quota":10000,"quota_period_seconds":3600}}"#);
     change(&["till", "--revocation-horizon", "default"]).succeeded();
-    assert_eq!(place.run(&["client", "list", "--json"]).succeeded().objects()[1]["revocations"]["kept_for"], 7_776_000);
+    assert_eq!(
+        place.run(&["client", "list", "--json"]).succeeded().objects()[1]["revocations"]["horizon_seconds"],
+        7_776_000
+    );
 
-    place.run(&["client", "add", "gate", "--can", "introspect"]).succeeded();
+    place.run(&["client", "add", "gate", "--capabilities", "introspect"]).succeeded();
     let refusals = [
         change(&["other", "--revocation-quota", "1 per 1s"]).failed(),
         change(&["gate", "--revocation-quota", "1 per 1s"]).failed(),
-        place.run(&["client", "add", "door", "--can", "follow", "--revocation-quota", "1 per 1s"]).failed(),
+        place.run(&["client", "add", "door", "--capabilities", "follow", "--revocation-quota", "1 per 1s"]).failed(),
     ];
     insta::assert_snapshot!(refusals.join("\n"), @"
     no client with the name other
@@ -85,7 +88,8 @@ fn a_client_can_have_limits_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_a_command_removes_is_cut_off_from_a_running_server() {
     let place = Place::empty();
-    let added = place.run(&["client", "add", "shop", "--can", "follow", "--json", "--create"]).succeeded().object();
+    let added =
+        place.run(&["client", "add", "shop", "--capabilities", "follow", "--json", "--create"]).succeeded().object();
     let node = place.node().await;
     let ask = || node.clients.authenticate("shop", added["secret"].as_str().unwrap());
     ask().await.unwrap();
@@ -99,9 +103,9 @@ async fn a_client_that_a_command_removes_is_cut_off_from_a_running_server() {
 #[test]
 fn what_can_not_be_a_client_is_refused_in_one_line() {
     let place = Place::empty();
-    place.run(&["client", "add", "shop", "--can", "follow", "--create"]).succeeded();
+    place.run(&["client", "add", "shop", "--capabilities", "follow", "--create"]).succeeded();
     let refusals = [
-        place.run(&["client", "add", "shop", "--can", "follow"]).failed(),
+        place.run(&["client", "add", "shop", "--capabilities", "follow"]).failed(),
         place.run(&["client", "remove", "other"]).failed(),
     ];
     insta::assert_snapshot!(refusals.join("\n"), @"
@@ -109,11 +113,11 @@ fn what_can_not_be_a_client_is_refused_in_one_line() {
     no client with the name other
     ");
     for wrong in [
-        &["client", "add", "a:b", "--can", "follow"][..],
-        &["client", "add", "", "--can", "follow"],
+        &["client", "add", "a:b", "--capabilities", "follow"][..],
+        &["client", "add", "", "--capabilities", "follow"],
         &["client", "add", "other"],
-        &["client", "add", "other", "--can", "fly"],
-        &["client", "add", "other", "--can", ""],
+        &["client", "add", "other", "--capabilities", "fly"],
+        &["client", "add", "other", "--capabilities", ""],
     ] {
         assert_eq!(place.run(wrong).status, 2, "{wrong:?}");
     }

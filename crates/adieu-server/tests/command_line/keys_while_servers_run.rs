@@ -77,7 +77,7 @@ async fn a_rotation_refuses_nobody_on_any_node() {
     for server in [&one, &other] {
         assert_eq!(published(server).await, sorted(&[&old, &new]));
         until("told", async || has_written(server, "key_added", &new)).await;
-        until("told", async || has_written(server, "key_signs", &new)).await;
+        until("told", async || has_written(server, "key_activated", &new)).await;
     }
     let listed = place.run(&["key", "list", "--json"]).succeeded().objects();
     let signing: Vec<_> = listed.iter().map(|key| key["signs"].as_bool().unwrap()).collect();
@@ -111,7 +111,7 @@ async fn what_a_removed_key_has_signed_is_refused_by_every_node_within_the_bound
         println!("a node refused it {:?} after the command", answered_at.elapsed());
         assert_eq!(server.refresh(&stolen.refresh).await, Err(401));
         assert_eq!(published(server).await, std::slice::from_ref(&new));
-        for event in ["key_added", "key_signs"] {
+        for event in ["key_added", "key_activated"] {
             until(event, async || has_written(server, event, &new)).await;
         }
         until("key_removed", async || has_written(server, "key_removed", &old)).await;

@@ -39,7 +39,7 @@ async fn it_says_how_the_log_stands() {
     let place = Place::with_user("jose");
     let status = place.run(&["log", "status", "--json"]).succeeded().object();
     assert_eq!((&status["head"], &status["entries"], &status["pruned_through"]), (&0.into(), &0.into(), &0.into()));
-    assert!(status["high_water"].is_null() && status["restored_at"].is_null() && status["went_back"].is_null());
+    assert!(status["high_water"].is_null() && status["restored_at"].is_null() && status["rolled_back"].is_null());
     assert!(!place.path("data.high-water").exists(), "to look makes nothing");
 
     let node = Node::open(&place.settings()).await.unwrap();
@@ -50,14 +50,17 @@ async fn it_says_how_the_log_stands() {
     assert_eq!(status["high_water"]["position"], 1);
     assert_eq!(status["high_water"]["log"], status["log"]);
     let text = place.run(&["log", "status"]).succeeded().stdout;
-    assert!(text.contains("high-water mark  1 in data.high-water\nbackup put back  no\n"), "{text}");
+    assert!(text.contains("high-water mark  1 in data.high-water\nrestored backup  no\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_nothing_to_accept_where_nothing_was_put_back() {
     let place = Place::with_user("jose");
     drop(Node::open(&place.settings()).await.unwrap());
-    assert_eq!(place.run(&["log", "accept-restore"]).failed(), "there is nothing to accept: no backup was put back");
+    assert_eq!(
+        place.run(&["log", "accept-restore"]).failed(),
+        "there is nothing to accept: no restored backup was detected"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,15 +73,16 @@ async fn before_the_first_start_accepting_does_the_rest_as_well() {
     let mut accept = place.command(&["log", "accept-restore"]);
     accept.env("ADIEU_AUDIT_LOG", "audit.jsonl");
     let accepted = Place::finish(accept, b"").succeeded().redacted();
-    insta::assert_snapshot!(accepted, @"accepted that a backup was put back, which was noticed at TIME________________; every token that was issued before stays revoked");
+    insta::assert_snapshot!(accepted, @"accepted the restored backup that was detected at TIME________________; every token that was issued before stays revoked");
     let after = place.run(&["log", "status", "--json"]).succeeded().object();
-    assert!(after["log"] != before["log"] && after["restored_at"].is_null() && after["went_back"].is_null());
+    assert!(after["log"] != before["log"] && after["restored_at"].is_null() && after["rolled_back"].is_null());
     assert_eq!(after["entries"], 1, "the cut-off");
     let sessions = place.run(&["session", "list", "--json"]).succeeded();
     assert!(sessions.objects().is_empty(), "{}", sessions.stdout);
     assert_eq!(place.run(&["log", "accept-restore"]).status, 1);
     let trail = fs::read_to_string(place.path("audit.jsonl")).unwrap();
-    let events: Vec<_> = ["\"backup_put_back\"", "\"restore_accepted\""].map(|event| trail.find(event).unwrap()).into();
+    let events: Vec<_> =
+        ["\"restore_detected\"", "\"restore_accepted\""].map(|event| trail.find(event).unwrap()).into();
     assert!(events.is_sorted() && trail.lines().all(|line| line.contains(r#""via":"command_line""#)), "{trail}");
 }
 
@@ -89,19 +93,19 @@ async fn whoever_uses_the_store_is_told_until_it_is_accepted() {
     for _ in 0..2 {
         let told = place.run(&revoke);
         assert_eq!(told.status, 0);
-        assert!(told.stderr.starts_with("warning: a backup was put back"), "{}", told.stderr);
+        assert!(told.stderr.starts_with("warning: this store was restored from a backup"), "{}", told.stderr);
     }
     let status = place.run(&["log", "status"]).succeeded().stdout;
     assert!(status.contains("not accepted yet"), "{status}");
     // A running node notices it.
     let node = Node::open(&place.settings()).await.unwrap();
     assert!(node.core.restored_at().is_some());
-    assert!(node.metrics.render().unwrap().contains("adieu_restored_backup 1"));
+    assert!(node.metrics.render().unwrap().contains("adieu_restore_detected 1"));
     place.run(&["log", "accept-restore"]).succeeded();
     while node.core.restored_at().is_some() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(node.metrics.render().unwrap().contains("adieu_restored_backup 0"));
+    assert!(node.metrics.render().unwrap().contains("adieu_restore_detected 0"));
     drop(node);
     place.run(&revoke).succeeded();
 }
@@ -122,7 +126,7 @@ fn a_command_that_has_ended_has_closed_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mark_is_where_the_settings_have_it() {
     let place = Place::with_user("jose");
-    let settings = Settings { high_water: Some(place.path("elsewhere/mark")), ..place.settings() };
+    let settings = Settings { high_water_file: Some(place.path("elsewhere/mark")), ..place.settings() };
     let node = Node::open(&settings).await.unwrap();
     let tokens = log_in(&node, "jose", "curl").await;
     place.copy_store();
@@ -137,7 +141,7 @@ async fn the_mark_is_where_the_settings_have_it() {
 
 /// Creates the mark of a server after this many logouts.
 async fn mark(place: &Place, file: &str, logouts: usize) {
-    let settings = Settings { high_water: Some(place.path(file)), ..place.settings() };
+    let settings = Settings { high_water_file: Some(place.path(file)), ..place.settings() };
     let node = Node::open(&settings).await.unwrap();
     for _ in 0..logouts {
         let tokens = log_in(&node, "jose", "curl").await;

@@ -55,7 +55,7 @@ fn a_mistyped_folder_is_an_error_and_does_not_become_a_store() {
         &["key", "remove", "x"],
         &["client", "list"],
         &["client", "remove", "x"],
-        &["client", "add", "x", "--can", "follow"],
+        &["client", "add", "x", "--capabilities", "follow"],
         &["user", "import", "/dev/null"],
     ] {
         let arguments = [arguments, &["--data", "./typo"]].concat();

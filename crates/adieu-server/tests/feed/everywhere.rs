@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use super::support::{BOUND, Served};
 
 impl Served {
-    fn follow(&self, id: &str, max_staleness: Duration, when_stale: StalePolicy, settled: &Cursor) -> Lease {
-        let follower = Follower { client: "billing", id, max_staleness, when_stale };
+    fn follow(&self, id: &str, max_staleness: Duration, stale_policy: StalePolicy, applied: &Cursor) -> Lease {
+        let follower = Follower { client: "billing", id, max_staleness, stale_policy };
         let lease = self.leases.renew(&follower, self.clock.moment()).unwrap();
-        self.leases.record_applied(&lease, settled.clone());
+        self.leases.record_applied(&lease, applied.clone());
         lease
     }
 
@@ -52,8 +52,8 @@ async fn after_a_start_there_may_be_followers_that_are_not_known_yet() {
 async fn it_waits_for_each_follower_to_say_that_it_has_it() {
     let served = Served::long_since().await;
     let before = served.catch_up().await;
-    let first = served.follow("first", BOUND, StalePolicy::Refuse, &before);
-    let second = served.follow("second", BOUND, StalePolicy::Refuse, &before);
+    let first = served.follow("first", BOUND, StalePolicy::Reject, &before);
+    let second = served.follow("second", BOUND, StalePolicy::Reject, &before);
     let after_a_while = async {
         sleep(Duration::from_millis(100)).await;
         let head = served.feed.hub.head().await.unwrap();
@@ -70,10 +70,10 @@ async fn it_waits_for_each_follower_to_say_that_it_has_it() {
 async fn what_was_said_of_an_earlier_position_is_no_acknowledgement() {
     let served = Served::long_since().await;
     let before = served.catch_up().await;
-    let lease = served.follow("slow", BOUND, StalePolicy::Refuse, &before);
+    let lease = served.follow("slow", BOUND, StalePolicy::Reject, &before);
     let goes_on_asking = async {
         let follower =
-            Follower { client: "billing", id: "slow", max_staleness: BOUND, when_stale: StalePolicy::Refuse };
+            Follower { client: "billing", id: "slow", max_staleness: BOUND, stale_policy: StalePolicy::Reject };
         for _ in 0..50 {
             sleep(Duration::from_millis(100)).await;
             served.leases.renew(&follower, served.clock.moment()).unwrap();
@@ -90,8 +90,8 @@ async fn what_was_said_of_an_earlier_position_is_no_acknowledgement() {
 async fn a_silent_follower_is_waited_out() {
     let served = Served::long_since().await;
     let before = served.catch_up().await;
-    served.follow("silent", BOUND, StalePolicy::Refuse, &before);
-    served.follow("silent-and-strict", BOUND / 4, StalePolicy::Refuse, &before);
+    served.follow("silent", BOUND, StalePolicy::Reject, &before);
+    served.follow("silent-and-strict", BOUND / 4, StalePolicy::Reject, &before);
     sleep(BOUND / 8).await;
     let (everywhere, took) = served.revoke_everywhere().await;
     assert_eq!(everywhere, counts(0, 2, 0));
@@ -119,7 +119,7 @@ async fn of_one_that_goes_on_accepting_silence_proves_nothing() {
 async fn a_log_that_can_not_be_read_is_waited_out() {
     let served = Served::long_since().await;
     let before = served.catch_up().await;
-    served.follow("one", BOUND, StalePolicy::Refuse, &before);
+    served.follow("one", BOUND, StalePolicy::Reject, &before);
     served.log.set_broken(true);
     let (everywhere, took) = served.revoke_everywhere().await;
     assert_eq!(everywhere, counts(0, 1, 0));
@@ -130,7 +130,7 @@ async fn a_log_that_can_not_be_read_is_waited_out() {
 async fn a_log_that_does_not_answer_holds_nobody_up_for_longer_than_the_bound() {
     let served = Served::long_since().await;
     let before = served.catch_up().await;
-    served.follow("one", BOUND, StalePolicy::Refuse, &before);
+    served.follow("one", BOUND, StalePolicy::Reject, &before);
     served.log.hang();
     let started = Instant::now();
     assert_eq!(served.feed.everywhere().await.unwrap(), counts(0, 1, 0));
@@ -144,7 +144,7 @@ async fn what_was_said_of_another_log_is_no_acknowledgement() {
         served.revoke(&format!("session-{number}")).await;
     }
     let before = served.catch_up().await;
-    served.follow("one", BOUND, StalePolicy::Refuse, &before);
+    served.follow("one", BOUND, StalePolicy::Reject, &before);
     served.log.replace();
     assert_eq!(served.revoke_everywhere().await.0, counts(0, 1, 0));
 }
@@ -152,10 +152,10 @@ async fn what_was_said_of_another_log_is_no_acknowledgement() {
 #[tokio::test(start_paused = true)]
 async fn a_client_has_so_many_followers_and_no_more() {
     let served = Served::long_since().await;
-    let refuse = StalePolicy::Refuse;
+    let refuse = StalePolicy::Reject;
     let renew = |client, number: usize| {
         let id = number.to_string();
-        let follower = Follower { client, id: &id, max_staleness: BOUND, when_stale: refuse };
+        let follower = Follower { client, id: &id, max_staleness: BOUND, stale_policy: refuse };
         served.leases.renew(&follower, served.clock.moment()).is_ok()
     };
     assert!((0..10_000).all(|number| renew("billing", number)));

@@ -67,7 +67,7 @@ struct Node {
 
 impl Node {
     async fn join(log: Log, clock: &Arc<RuntimeClock>, members: Members, bound: Duration) -> Self {
-        let joining = Joining::begin(Arc::new(members), clock.clone(), bound, StalePolicy::Refuse).await.unwrap();
+        let joining = Joining::begin(Arc::new(members), clock.clone(), bound, StalePolicy::Reject).await.unwrap();
         let (own, limit) = (watch::Sender::new(None), joining.limit());
         let joining = Some((joining, own.subscribe()));
         let feed = Feed::start_among(Arc::new(log.clone()), clock.clone(), issuer(), bound, joining);

@@ -85,7 +85,7 @@ async fn it_is_survived(mut engine: Engine) {
     let node = Arc::new(nodes_on(engine.settings(), 1, &[]).await.pop().unwrap());
     // With revocations in Redis, each node has its own accounts, which does not matter here.
     let (setting, url) = engine.settings();
-    let lenient = adieu().with(setting, url).with("ADIEU_WHEN_STALE", "accept").start().await;
+    let lenient = adieu().with(setting, url).with("ADIEU_STALE_POLICY", "accept").start().await;
     let live = node.log_in("jose").await;
     let ended = node.log_in("jose").await;
     assert_eq!(node.ask(Method::POST, "/logout", Some(&ended), None).await.0, 200);
@@ -98,7 +98,7 @@ async fn it_is_survived(mut engine: Engine) {
         engine.fail(fault).await;
         let failed_at = Instant::now();
 
-        // The node accepts tokens until it is too stale, and then rejects them; a node with `when_stale = accept` accepts them.
+        // The node accepts tokens until it is too stale, and then rejects them; a node with `stale_policy = accept` accepts them.
         assert_eq!(node.verify(&live).await.0, 204, "{fault:?}");
         loop {
             let asked_at = failed_at.elapsed();

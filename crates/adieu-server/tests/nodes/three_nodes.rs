@@ -26,7 +26,7 @@ pub(crate) async fn nodes_on(
         let node = adieu()
             .with(store.0, &store.1)
             .with("ADIEU_LOGIN_ATTEMPTS_PER_ADDRESS", "100000 per 1s")
-            .with("ADIEU_SESSIONS_PER_USER", "100000");
+            .with("ADIEU_MAX_SESSIONS_PER_USER", "100000");
         let node = settings.iter().fold(node, |node, (name, value)| node.with(name, value));
         nodes.push(node.start().await);
     }

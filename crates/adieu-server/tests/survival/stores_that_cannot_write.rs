@@ -126,7 +126,7 @@ async fn a_mark_that_can_not_be_beside_the_data_folder_is_in_it() {
         let server = privately(&data, &script).start().await;
         let data_there = inside(&server, &data);
         let told = fs::read_to_string(data_there.join("told")).unwrap();
-        assert!(told.contains(why) && told.contains("Set high_water"), "{told}");
+        assert!(told.contains(why) && told.contains("Set high_water_file"), "{told}");
         assert!(data_there.join("high-water").metadata().unwrap().len() > 0);
         assert!(!inside(&server, folder.path()).join("data.high-water").exists());
     }

@@ -191,17 +191,17 @@ impl Guard {
         let Some(ended) = self.store.reset(renewal).await? else { return Ok(false) };
         self.high_water.record(&LogState::empty(log.clone()));
         tracing::error!(
-            target: LOG_TARGET, cause = %why, seen_up_to = mark.position().get(), ends_at = found.head.get(),
+            target: LOG_TARGET, cause = %why, mark_position = mark.position().get(), head = found.head.get(),
             removed_keys, sessions_ended = ended.sessions, log = log.as_str(),
-            "a backup was put back, or the store was emptied: {why}. What was revoked since is forgotten, so every token that \
-             was issued until now is revoked, and every session has ended: users log in again. Accounts and clients are as \
-             they are in the store now: look for those that were disabled or removed since, and for passwords and secrets that were \
-             changed. Then say so: `adieu log accept-restore`"
+            "the store was restored from a backup, or emptied: {why}. Revocations made since the backup are lost, so every \
+             token issued until now is revoked and every session has ended: users log in again. Check the accounts and \
+             clients that were disabled or removed since the backup, and passwords and secrets that were changed. Then \
+             run `adieu log accept-restore`"
         );
         // The lines above have just reported it.
         self.high_water.note_restored(Some(now));
         tracing::error!(
-            target: AUDIT_LOG_TARGET, event = "backup_put_back", noticed_at = now.as_unix(),
+            target: AUDIT_LOG_TARGET, event = "restore_detected", detected_at = now.as_unix(),
             sessions_ended = ended.sessions, removed_keys, cause = %why
         );
         Ok(true)
@@ -243,7 +243,7 @@ impl Guard {
                 target: LOG_TARGET, key,
                 "a signing key that had been removed was in the store again, as from a backup; it was removed again"
             );
-            tracing::error!(target: AUDIT_LOG_TARGET, event = "key_removed_again", key);
+            tracing::error!(target: AUDIT_LOG_TARGET, event = "key_removed_again", key_id = key);
         }
         Ok(left)
     }
@@ -277,7 +277,7 @@ impl Guard {
         }
         tracing::error!(
             target: LOG_TARGET, sessions_ended = ended,
-            "sessions from before a backup was put back were in the store again; they have ended"
+            "the store contained sessions from before the restored backup was detected; they have ended"
         );
         Ok(())
     }
@@ -287,12 +287,12 @@ impl Guard {
         let before = self.high_water.note_restored(restored_at);
         match (before, restored_at) {
             (before, Some(at)) if before != restored_at => tracing::error!(
-                target: LOG_TARGET, noticed_at = at.as_unix(),
+                target: LOG_TARGET, detected_at = at.as_unix(),
                 "this store was restored from a backup, and the operator has not accepted that yet. Check accounts and clients \
                  that were disabled, removed or changed after the backup was made; then run `adieu log accept-restore`"
             ),
-            (Some(noticed_at), None) => tracing::info!(
-                target: AUDIT_LOG_TARGET, event = "restore_accepted", noticed_at = noticed_at.as_unix()
+            (Some(detected_at), None) => tracing::info!(
+                target: AUDIT_LOG_TARGET, event = "restore_accepted", detected_at = detected_at.as_unix()
             ),
             _ => {}
         }
@@ -326,7 +326,7 @@ impl Guard {
             }
             if let Some(error) = outage.begins_with(&outcome) {
                 let error = error as &dyn std::error::Error;
-                tracing::warn!(target: LOG_TARGET, error, "the revocation log can't be held against the high-water mark");
+                tracing::warn!(target: LOG_TARGET, error, "the revocation log can't be compared with the high-water mark");
             }
         }
     }

@@ -66,7 +66,7 @@ impl Housekeeping {
                     _ => Ok(()),
                 };
                 if let Err(error) = written.and(forgotten).and(lapsed) {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be tidied up");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the maintenance of the store failed");
                 }
             }
         });

@@ -126,7 +126,7 @@ impl KeptKeys {
         let signs = self.signing.id_at(self.clock.now());
         if signs != known.signs {
             if let Some(key) = &signs {
-                tracing::info!(target: AUDIT, event = "key_signs", %key, "new tokens are signed with this key");
+                tracing::info!(target: AUDIT, event = "key_activated", key_id = %key, "new tokens are signed with this key");
             }
             known.signs = signs;
         }
@@ -170,13 +170,13 @@ fn tell_changes(before: &[Listed], after: &[Listed]) {
     let missing_in = |others: &[Listed], key: &Listed| others.iter().all(|other| other.id != key.id);
     for key in before.iter().filter(|key| missing_in(after, key)) {
         tracing::info!(
-            target: AUDIT, event = "key_removed", key = %key.id,
-            "a signing key was removed; what it has signed is refused"
+            target: AUDIT, event = "key_removed", key_id = %key.id,
+            "a signing key was removed; its tokens are rejected"
         );
     }
     for key in after.iter().filter(|key| missing_in(before, key)) {
         tracing::info!(
-            target: AUDIT, event = "key_added", key = %key.id, algorithm = %key.algorithm,
+            target: AUDIT, event = "key_added", key_id = %key.id, algorithm = %key.algorithm,
             signs_from = key.signs_from.as_unix(), "a signing key was added"
         );
     }

@@ -372,7 +372,7 @@ impl HighWater {
         }
         match newest {
             None if is_damaged => Err(Error::IncompatibleStore(format!(
-                "the high-water mark {} is damaged or something else, so it is not known whether a backup was put back; \
+                "the high-water mark {} is damaged or not a mark, so a restored backup can't be detected; \
                  it was left as it is. If none was, remove the file and start again; if one was, remove the file, start, \
                  and revoke everything that was issued until now (`adieu revoke --everything`)",
                 self.path.display()
@@ -418,7 +418,7 @@ impl HighWater {
         if state.outage.begins() {
             tracing::error!(
                 target: "adieu::restore", %error, file = %self.path.display(),
-                "the high-water mark can't be written: a backup that is put back may go unnoticed"
+                "the high-water mark can't be written: a restored backup may go undetected"
             );
         }
     }

@@ -13,7 +13,7 @@ pub enum StalePolicy {
     /// Rejects every token with [`TokenError::Stale`](super::TokenError::Stale). No token is accepted later than
     /// `max_staleness` after its logout.
     #[default]
-    Refuse,
+    Reject,
     /// Accepts every valid token that the stale index does not know to be revoked. The verifier stays available, but
     /// may accept a token later than `max_staleness` after its logout.
     Accept,
@@ -24,7 +24,7 @@ pub enum StalePolicy {
 #[non_exhaustive]
 pub struct StaleDecisions {
     /// Tokens rejected only because the index was stale.
-    pub refused: u64,
+    pub rejected: u64,
     /// Tokens accepted although the index was stale.
     pub accepted: u64,
 }
@@ -35,17 +35,17 @@ pub(super) struct Staleness {
     pub(super) longest: Duration,
     pub(super) policy: StalePolicy,
     outage: Outage,
-    refused: AtomicU64,
+    rejected: AtomicU64,
     accepted: AtomicU64,
 }
 
 impl Staleness {
     pub(super) fn new(longest: Duration, policy: StalePolicy) -> Self {
-        Self { longest, policy, outage: Outage::default(), refused: AtomicU64::new(0), accepted: AtomicU64::new(0) }
+        Self { longest, policy, outage: Outage::default(), rejected: AtomicU64::new(0), accepted: AtomicU64::new(0) }
     }
 
     pub(super) fn judged(&self) -> StaleDecisions {
-        StaleDecisions { refused: self.refused.load(Relaxed), accepted: self.accepted.load(Relaxed) }
+        StaleDecisions { rejected: self.rejected.load(Relaxed), accepted: self.accepted.load(Relaxed) }
     }
 
     /// Records that a token is checked with a fresh index.
@@ -56,9 +56,9 @@ impl Staleness {
     }
 
     /// Records that a token was rejected because the index is stale.
-    pub(super) fn refused(&self) {
-        self.refused.fetch_add(1, Relaxed);
-        self.tell("tokens are refused");
+    pub(super) fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+        self.tell("tokens are rejected");
     }
 
     /// Records that a token was accepted although the index is stale.

@@ -191,7 +191,7 @@ impl Verifier {
             if refusal != TokenError::UnknownKey || self.is_recent(complete_at) {
                 return refusal;
             }
-            self.staleness.refused();
+            self.staleness.rejected();
             TokenError::Stale
         })
     }
@@ -211,8 +211,8 @@ impl Verifier {
         let is_recent = self.is_recent(complete_at);
         if is_recent {
             self.staleness.fresh();
-        } else if self.staleness.policy == StalePolicy::Refuse || complete_at.is_none() {
-            self.staleness.refused();
+        } else if self.staleness.policy == StalePolicy::Reject || complete_at.is_none() {
+            self.staleness.rejected();
             return Err(TokenError::Stale);
         }
         claims.require_type(expected)?;

@@ -192,7 +192,7 @@ fn a_node_that_becomes_fresh_during_a_check_does_not_let_it_through() {
         freshness.clone(),
         Arc::new(clock.clone()),
         MAX_STALENESS,
-        StalePolicy::Refuse,
+        StalePolicy::Reject,
     );
     let lifetime = Duration::from_secs(1_000_000);
     let token = encode(&key, &Claims::new(issuer(), jose(), TokenType::Access, NOON, lifetime)).unwrap();

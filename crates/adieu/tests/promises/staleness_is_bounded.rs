@@ -56,17 +56,17 @@ impl RevocationLog for Severable {
     }
 }
 
-async fn severable(when_stale: StalePolicy) -> (Node, Arc<AtomicBool>) {
+async fn severable(stale_policy: StalePolicy) -> (Node, Arc<AtomicBool>) {
     let (log, cut) = (Memory::new(), Arc::new(AtomicBool::new(false)));
     let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
     let severable = Severable { log: log.clone(), cut: Arc::clone(&cut) };
-    let setup = Setup { when_stale, ..Setup::default() };
+    let setup = Setup { stale_policy, ..Setup::default() };
     (Node::with_parts(Arc::new(severable), Arc::new(log), key, setup).await, cut)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_cut_off_refuses_after_the_bound_and_recovers() {
-    let (node, cut) = severable(StalePolicy::Refuse).await;
+    let (node, cut) = severable(StalePolicy::Reject).await;
     let tokens = node.log_in(jose()).await;
     node.catch_up().await;
     cut.store(true, Ordering::SeqCst);
@@ -92,7 +92,7 @@ async fn a_node_that_was_told_to_accept_does() {
 
 #[tokio::test]
 async fn a_wall_clock_that_jumps_does_not_make_a_node_look_fresh() {
-    let (node, cut) = severable(StalePolicy::Refuse).await;
+    let (node, cut) = severable(StalePolicy::Reject).await;
     let tokens = node.log_in(jose()).await;
     node.catch_up().await;
     cut.store(true, Ordering::SeqCst);

@@ -33,12 +33,16 @@ pub(crate) struct Node {
 pub(crate) struct Setup {
     pub(crate) clock: ManualClock,
     pub(crate) settings: SessionSettings,
-    pub(crate) when_stale: StalePolicy,
+    pub(crate) stale_policy: StalePolicy,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { clock: ManualClock::at(NOON), settings: SessionSettings::new(issuer()), when_stale: StalePolicy::Refuse }
+        Self {
+            clock: ManualClock::at(NOON),
+            settings: SessionSettings::new(issuer()),
+            stale_policy: StalePolicy::Reject,
+        }
     }
 }
 
@@ -90,7 +94,7 @@ impl Node {
             follower.freshness(),
             Arc::clone(&clock),
             MAX_STALENESS,
-            setup.when_stale,
+            setup.stale_policy,
         );
         let sessions = Sessions::new(Arc::clone(&store), Arc::new(verifier), key, setup.settings, clock).unwrap();
         Self { clock: setup.clock, sessions, index, log, store, follower }

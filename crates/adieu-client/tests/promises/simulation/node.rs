@@ -44,8 +44,8 @@ fn asked(request: &Request<Vec<u8>>) -> Asked {
     let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
     assert_eq!(query["max_staleness"], MAX_STALENESS.as_millis().to_string());
     let after: Option<Cursor> = query.get("after").map(|after| after.parse().unwrap());
-    let settled: u64 = query["settled"].parse().unwrap();
-    assert!(after.as_ref().map_or(0, |after| after.position.get()) >= settled, "acknowledged what was not read");
+    let applied: u64 = query["applied"].parse().unwrap();
+    assert!(after.as_ref().map_or(0, |after| after.position.get()) >= applied, "acknowledged what was not read");
     Asked { after, wait: Duration::from_millis(query["wait"].parse().unwrap()) }
 }
 

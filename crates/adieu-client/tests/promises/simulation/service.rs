@@ -47,7 +47,7 @@ impl Service {
             follower.freshness(),
             machine,
             MAX_STALENESS,
-            StalePolicy::Refuse,
+            StalePolicy::Reject,
         );
         Self { name, process, remote, verifier, seen_revoked: HashSet::new(), transport, clock, follower }
     }

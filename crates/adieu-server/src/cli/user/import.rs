@@ -31,15 +31,15 @@ const BATCH: usize = 1_000;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// The file; `-` is standard input
+    /// The file; `-` for standard input
     file: PathBuf,
-    /// How it is written [default: as the first line looks]
+    /// The format of the file [default: detected from the first line]
     #[arg(long)]
     format: Option<Format>,
-    /// Make the store if there is none
+    /// Create the store if there is none
     #[arg(long)]
     create: bool,
-    /// Tell how far it is, also when standard error is no terminal
+    /// Print progress, also if standard error is not a terminal
     #[arg(long)]
     progress: bool,
 }
