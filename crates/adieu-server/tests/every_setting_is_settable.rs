@@ -241,7 +241,7 @@ fn what_contradicts_another_setting_is_refused_before_anything_is_opened() {
 #[test]
 fn an_issuer_is_a_table_of_the_file() {
     let start = Start::new().file(
-        "listen = \"127.0.0.1:1\"\n\n[[trusted_issuer]]\nname = \"shop\"\nsecret_file = \"/shop\"\nlongest_lifetime = \"1h\"\n\n\
+        "listen = \"127.0.0.1:1\"\n\n[[trusted_issuer]]\nname = \"shop\"\nsecret_file = \"/shop\"\nmax_lifetime = \"1h\"\n\n\
          [[trusted_issuer]]\nname = \"forum\"\npem_file = \"/forum\"\nalgorithm = \"PS256\"\naccept_missing_token_id = true\n",
     );
     let issuers = start.load().unwrap().trusted_issuer;

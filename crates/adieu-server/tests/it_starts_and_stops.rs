@@ -257,5 +257,5 @@ fn more_connections_than_files_may_be_open_are_warned_about() {
     let mut server = Running(command.spawn().unwrap());
     let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     let line = lines.find(|line| line.contains("RLIMIT_NOFILE")).expect("no warning was logged");
-    assert!(line.contains("possible=136"), "{line}");
+    assert!(line.contains("allowed=136"), "{line}");
 }

@@ -67,7 +67,7 @@ async fn there_is_nothing_to_accept_where_nothing_was_put_back() {
 async fn before_the_first_start_accepting_does_the_rest_as_well() {
     let place = Place::with_backup().await;
     let status = place.run(&["log", "status"]).succeeded().stdout;
-    assert!(status.contains("yes, which the next start will notice: the log ends before"), "{status}");
+    assert!(status.contains("yes; the next start will detect it: the log ends before"), "{status}");
     let before = place.run(&["log", "status", "--json"]).succeeded().object();
 
     let mut accept = place.command(&["log", "accept-restore"]);
@@ -189,7 +189,7 @@ async fn a_mark_that_is_damaged_stops_the_start_wherever_it_is() {
         mark(&place, "data/high-water", 1).await;
         fs::write(place.path(file), "damaged").unwrap();
         let refused = Node::open(&place.settings()).await.unwrap_err().to_string();
-        assert!(refused.contains("is damaged or something else"), "{refused}");
+        assert!(refused.contains("is damaged or not a mark"), "{refused}");
         assert!(place.path("data/high-water").exists());
         assert_eq!(fs::read(place.path(file)).unwrap(), b"damaged");
     }

@@ -372,9 +372,9 @@ impl HighWater {
         }
         match newest {
             None if is_damaged => Err(Error::IncompatibleStore(format!(
-                "the high-water mark {} is damaged or not a mark, so a restored backup can't be detected; \
-                 it was left as it is. If none was, remove the file and start again; if one was, remove the file, start, \
-                 and revoke everything that was issued until now (`adieu revoke --everything`)",
+                "the high-water mark {} is damaged or not a mark, so a restored backup can't be detected: \
+                 remove the file and start again; if the store was restored from a backup, then revoke every token \
+                 (`adieu revoke --everything`)",
                 self.path.display()
             ))),
             newest => Ok(newest),
