@@ -31,13 +31,13 @@ class Blocklist:
     `is_revoked` and ``jti in blocklist`` are lookups in this process's memory, which a thread keeps up to date from the
     node at `url`. `revoke` and `add` return when the revocation is on the node's stable storage and in this memory.
 
-    - `client_id` and `secret` are the name passed to ``adieu client add NAME --capabilities follow,revoke`` and the secret that
-      it printed. A byte order mark and a line ending, as files have them, are removed from the secret.
+    - `client_id` and `secret` are the name passed to ``adieu client add NAME --capabilities follow,revoke`` and the
+      secret that it printed. A byte order mark and a line ending, as files have them, are removed from the secret.
     - `issuer` is the issuer of tokens without ``iss``, and of the ids in ``in`` and `add`. By default the node's own.
     - `max_staleness`: the bound in seconds. Within this time after a logout was answered anywhere, the memory has it,
       or `stale_policy` applies. At most the node's own.
-    - `stale_policy`: past the bound, ``"reject"`` raises `StaleError`; ``"accept"`` continues with the known revocations,
-      and the bound no longer holds. Before the first snapshot, both raise `StaleError`.
+    - `stale_policy`: past the bound, ``"reject"`` raises `StaleError`; ``"accept"`` continues with the known
+      revocations, and the bound no longer holds. Before the first snapshot, both raise `StaleError`.
     - `start_timeout`: how many seconds after the start (or a fork) a lookup waits for the first snapshot before the
       memory counts as stale; `max_staleness` by default. 0 never waits.
     - `lifetime`: the maximum lifetime of the application's tokens in seconds: how long to keep what is added without
