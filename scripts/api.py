@@ -39,23 +39,12 @@ CHECKS = """
 auto-signup = false
 
 [[operations]]
-include-name = "POST /password"
-# The current password is wrong.
-checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
-
-[[operations]]
-include-name = "GET /admin/sessions"
-# `after` is not the `next` of an earlier page.
-checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
-
-[[operations]]
-include-name = "GET /revocations"
-# Parameters that need `follower`; a bound larger than the server's.
-checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
-
-[[operations]]
-include-name = "POST /revocations"
-# Fields that exclude each other; a token of another server; a time that is too late.
+include-name = [
+    "POST /password", # The current password is wrong.
+    "GET /admin/sessions", # `after` is not the `next` of an earlier page.
+    "GET /revocations", # Parameters that need `follower`; a bound larger than the server's.
+    "POST /revocations", # Fields that exclude each other; a token of another server; a time that is too late.
+]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
 
 [[operations]]

@@ -14,9 +14,10 @@
 
 use stateright::{Model, Property};
 
-use crate::{Case, Size};
-
-const MAX_STALENESS: i8 = 1;
+use crate::{
+    Case, Size,
+    follower::{Applied, Lease, MAX_STALENESS},
+};
 
 /// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,15 +94,13 @@ pub struct State {
     read_at: i8,
     shown_to: i8,
     shown_at: i8,
-    /// When the last request of the follower arrived, and the position that it had applied.
-    lease: Option<(i8, i8)>,
+    lease: Option<Lease>,
     /// Only in a mutant: a request without a lease yet.
     is_unregistered: bool,
     /// A request at the node: when sent, when arrived, cursor.
     held: Option<(i8, i8, i8)>,
     messages: Vec<Message>,
-    cursor: i8,
-    complete_as_of: Option<i8>,
+    follower: Applied,
     sent: Option<i8>,
     requests: u8,
 }
@@ -174,8 +173,7 @@ impl Model for Everywhere {
             is_unregistered: false,
             held: None,
             messages: vec![],
-            cursor: 0,
-            complete_as_of: None,
+            follower: Applied::default(),
             sent: None,
             requests: 0,
         };
@@ -234,16 +232,13 @@ impl Model for Everywhere {
                 if let Some((_, _, is_late)) = &mut state.beginning {
                     *is_late = !state.has_tail;
                 }
-                let is_pending = state.lease.is_some_and(|(came, _)| came + MAX_STALENESS > revoked_at);
+                let is_pending = state.lease.is_some_and(|lease| lease.is_live(revoked_at));
                 state.call = Call::Waits { revoked_at, is_pending };
             }
             Action::Look => {
                 let Call::Waits { revoked_at, is_pending } = state.call else { return None };
                 let short = i8::from(self.mutation == Mutation::LeaseTooShort);
-                let is_done = |(came, settled): (i8, i8)| {
-                    settled >= 1 || state.now >= came.min(revoked_at) + MAX_STALENESS - short
-                };
-                if is_pending && !state.lease.is_none_or(is_done) {
+                if is_pending && !state.lease.is_none_or(|lease| lease.is_done(revoked_at, state.now + short)) {
                     return None;
                 }
                 state.call = Call::Answered { at: state.now };
@@ -266,7 +261,7 @@ impl Model for Everywhere {
             Action::Send => {
                 state.requests += 1;
                 state.sent = Some(state.now);
-                post(&mut state.messages, Message::Request { sent: before.now, cursor: before.cursor });
+                post(&mut state.messages, Message::Request { sent: before.now, cursor: before.follower.to });
             }
             Action::Lose(message) => state.messages.retain(|known| *known != message),
             Action::Deliver(message) => {
@@ -280,13 +275,14 @@ impl Model for Everywhere {
                         match self.mutation {
                             Mutation::LeaseAfterLook => state.is_unregistered = true,
                             Mutation::NoLease => {}
-                            Mutation::SettledIsHead => state.lease = Some((state.now, state.head)),
-                            _ => state.lease = Some((state.now, cursor)),
+                            Mutation::SettledIsHead => {
+                                state.lease = Some(Lease { arrived: state.now, settled: state.head })
+                            }
+                            _ => state.lease = Some(Lease { arrived: state.now, settled: cursor }),
                         }
                     }
                     Message::Answer { sent, age, cursor } if state.sent == Some(sent) => {
-                        state.cursor = state.cursor.max(cursor);
-                        state.complete_as_of = state.complete_as_of.max(Some(sent - age));
+                        state.follower.apply(cursor, sent - age);
                         state.sent = None;
                     }
                     // The response to a request that is over.
@@ -306,7 +302,7 @@ impl Model for Everywhere {
             }
             Action::Register => {
                 state.is_unregistered = false;
-                state.lease = Some((state.now, state.lease.map_or(0, |(_, settled)| settled)));
+                state.lease = Some(Lease { arrived: state.now, settled: state.lease.map_or(0, |lease| lease.settled) });
             }
         }
         (state != *before).then_some(state)
@@ -314,7 +310,7 @@ impl Model for Everywhere {
 
     fn properties(&self) -> Vec<Property<Self>> {
         fn accepts(state: &State) -> bool {
-            state.cursor < 1 && state.complete_as_of.is_some_and(|as_of| state.now - as_of <= MAX_STALENESS)
+            state.follower.accepts(state.now, MAX_STALENESS)
         }
         vec![
             Property::always(
@@ -322,7 +318,7 @@ impl Model for Everywhere {
                 |_, state: &State| !matches!(state.call, Call::Answered { at } if state.now > at && accepts(state)),
             ),
             Property::sometimes("the follower has settled", |_, state: &State| {
-                matches!(state.call, Call::Answered { .. }) && state.lease.is_some_and(|(_, settled)| settled == 1)
+                matches!(state.call, Call::Answered { .. }) && state.lease.is_some_and(|lease| lease.settled == 1)
             }),
             Property::sometimes("fresh without the revocation", |_, state: &State| state.head == 1 && accepts(state)),
         ]

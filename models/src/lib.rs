@@ -28,6 +28,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod check;
+mod follower;
 mod report;
 
 pub mod everywhere;

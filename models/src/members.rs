@@ -16,9 +16,11 @@
 
 use stateright::{Model, Property};
 
-use crate::{Case, Size};
+use crate::{
+    Case, Size,
+    follower::{Applied, Lease, MAX_STALENESS},
+};
 
-const MAX_STALENESS: i8 = 1;
 const SILENCE: i8 = 2;
 
 /// The change that makes a mutant.
@@ -69,14 +71,13 @@ pub struct State {
     /// The entry of node B in the list of nodes.
     listed: Option<Standing>,
     /// The index of node B.
-    index_to: i8,
-    index_at: Option<i8>,
+    index: Applied,
     /// The pages that node B serves.
-    shown_to: i8,
-    shown_at: Option<i8>,
-    /// When the last request of the service arrived at each node, and the position that it had applied.
-    lease_at_a: Option<(i8, i8)>,
-    lease_at_b: Option<(i8, i8)>,
+    shown: Applied,
+    service: Applied,
+    /// The lease of the service at each node.
+    lease_at_a: Option<Lease>,
+    lease_at_b: Option<Lease>,
     /// The status that node B is about to publish, and when node B computed it.
     telling: Option<(i8, i8)>,
     /// When node B began to check whether it is still listed.
@@ -89,8 +90,6 @@ pub struct State {
     heard_at: Option<i8>,
     tells: u8,
     requests: u8,
-    cursor: i8,
-    complete_as_of: Option<i8>,
     /// A request of the service: when it was sent, and whether to node B.
     request: Option<(i8, bool)>,
     /// The response: when the request was sent, age, cursor.
@@ -160,17 +159,12 @@ impl Members {
     /// `Progress::applied_with`.
     fn settled(&self, state: &State) -> i8 {
         let own = match self.mutation {
-            Mutation::SettledIsOwnIndex => state.index_to,
-            _ => state.index_to.min(state.shown_to),
+            Mutation::SettledIsOwnIndex => state.index.to,
+            _ => state.index.to.min(state.shown.to),
         };
-        match state.lease_at_b {
-            Some((came, settled))
-                if came + MAX_STALENESS > state.now && self.mutation != Mutation::SettledWithoutFollowers =>
-            {
-                own.min(settled)
-            }
-            _ => own,
-        }
+        let live = state.lease_at_b.filter(|lease| lease.is_live(state.now));
+        let live = live.filter(|_| self.mutation != Mutation::SettledWithoutFollowers);
+        live.map_or(own, |lease| own.min(lease.settled))
     }
 
     /// Returns as of when what node B reads now counts as complete.
@@ -205,10 +199,9 @@ impl Model for Members {
             call: Call::NotYet,
             has_started: false,
             listed: None,
-            index_to: 0,
-            index_at: None,
-            shown_to: 0,
-            shown_at: None,
+            index: Applied::default(),
+            shown: Applied::default(),
+            service: Applied::default(),
             lease_at_a: None,
             lease_at_b: None,
             telling: None,
@@ -219,8 +212,6 @@ impl Model for Members {
             heard_at: None,
             tells: 0,
             requests: 0,
-            cursor: 0,
-            complete_as_of: None,
             request: None,
             answer: None,
         }]
@@ -292,7 +283,7 @@ impl Model for Members {
             Action::Tick => state.now += 1,
             Action::Revoke => state.head = 1,
             Action::Call => {
-                let is_service_pending = state.lease_at_a.is_some_and(|(came, _)| came + MAX_STALENESS > state.now);
+                let is_service_pending = state.lease_at_a.is_some_and(|lease| lease.is_live(state.now));
                 state.call = Call::Waits { revoked_at: state.now, is_b_done: false, is_service_pending };
             }
             Action::SeeNodes => {
@@ -310,22 +301,15 @@ impl Model for Members {
             }
             Action::Look => {
                 let Call::Waits { revoked_at, is_b_done, is_service_pending } = state.call else { return None };
-                let is_done =
-                    |(came, settled): (i8, i8)| settled >= 1 || state.now >= came.min(revoked_at) + MAX_STALENESS;
+                let is_done = |lease: Lease| lease.is_done(revoked_at, state.now);
                 if !is_b_done || is_service_pending && !state.lease_at_a.is_none_or(is_done) {
                     return None;
                 }
                 state.call = Call::Answered { at: state.now };
             }
             Action::Start => state.has_started = true,
-            Action::IndexReads => {
-                state.index_at = state.index_at.max(Some(self.complete_at(&state)));
-                state.index_to = state.head;
-            }
-            Action::HubReads => {
-                state.shown_at = state.shown_at.max(Some(self.complete_at(&state)));
-                state.shown_to = state.head;
-            }
+            Action::IndexReads => state.index.apply(state.head, self.complete_at(before)),
+            Action::HubReads => state.shown.apply(state.head, self.complete_at(before)),
             Action::Tell => {
                 state.tells += 1;
                 state.telling = Some((self.settled(&state), state.now));
@@ -362,10 +346,10 @@ impl Model for Members {
             Action::Arrive => {
                 let (sent, to_b) = state.request.take()?;
                 let lease = if to_b { &mut state.lease_at_b } else { &mut state.lease_at_a };
-                *lease = Some((state.now, state.cursor));
-                let (to, at) = match (to_b, state.shown_at) {
+                *lease = Some(Lease { arrived: state.now, settled: state.service.to });
+                let (to, at) = match (to_b, state.shown.as_of) {
                     (false, _) => (state.head, state.now),
-                    (true, Some(shown_at)) if state.cursor <= state.shown_to => (state.shown_to, shown_at),
+                    (true, Some(shown_at)) if state.service.to <= state.shown.to => (state.shown.to, shown_at),
                     // No page is served from memory yet, or the service is ahead of it.
                     _ => (state.head, self.complete_at(&state)),
                 };
@@ -373,8 +357,7 @@ impl Model for Members {
             }
             Action::TakeIn => {
                 let (sent, age, cursor) = state.answer.take()?;
-                state.cursor = state.cursor.max(cursor);
-                state.complete_as_of = state.complete_as_of.max(Some(sent - age));
+                state.service.apply(cursor, sent - age);
             }
             Action::LoseAnswer => state.answer = None,
         }
@@ -385,15 +368,12 @@ impl Model for Members {
         fn is_answered(state: &State) -> bool {
             matches!(state.call, Call::Answered { at } if state.now > at)
         }
-        fn accepts(state: &State, known: i8, as_of: Option<i8>, bound: i8) -> bool {
-            known < 1 && as_of.is_some_and(|as_of| state.now - as_of <= bound)
-        }
         vec![
             Property::always("4 node B", |model: &Self, state: &State| {
-                !(is_answered(state) && accepts(state, state.index_to, state.index_at, model.bound_of_b))
+                !(is_answered(state) && state.index.accepts(state.now, model.bound_of_b))
             }),
             Property::always("4 service", |_, state: &State| {
-                !(is_answered(state) && accepts(state, state.cursor, state.complete_as_of, MAX_STALENESS))
+                !(is_answered(state) && state.service.accepts(state.now, MAX_STALENESS))
             }),
             Property::sometimes("node B has settled", |_, state: &State| {
                 is_answered(state) && state.listed.is_some_and(|standing| standing.settled == 1)

@@ -141,20 +141,8 @@ impl Model for Pruning {
     fn actions(&self, _: &State, actions: &mut Vec<Action>) {
         use Action::*;
         actions.extend((0..=LATEST).map(Wall));
-        actions.extend([
-            Revoke,
-            Prune,
-            MarkPruned,
-            Read,
-            TakeMark,
-            TakeEntries,
-            Drop,
-            Dropped,
-            Restart,
-            Decode,
-            Look,
-            Decide,
-        ]);
+        actions.extend([Revoke, Prune, MarkPruned, Read, TakeMark, TakeEntries, Drop, Dropped]);
+        actions.extend([Restart, Decode, Look, Decide]);
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {

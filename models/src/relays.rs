@@ -14,9 +14,10 @@
 
 use stateright::{Model, Property};
 
-use crate::{Case, Size};
-
-const MAX_STALENESS: i8 = 1;
+use crate::{
+    Case, Size,
+    follower::{Applied, Lease, MAX_STALENESS},
+};
 
 /// The change that makes a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,16 +42,15 @@ enum Request {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Reader {
-    cursor: i8,
-    complete_as_of: Option<i8>,
+    applied: Applied,
     /// The position that it is going to report.
     settled: i8,
     /// Before this moment, other followers may have existed.
     started_at: i8,
     request: Request,
     requests: u8,
-    /// Its lease at the server that it reads from: when its last request arrived, and the position that it had applied.
-    lease: Option<(i8, i8)>,
+    /// Its lease at the server that it reads from.
+    lease: Option<Lease>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,8 +114,7 @@ impl Model for Relays {
 
     fn init_states(&self) -> Vec<State> {
         let reader = Reader {
-            cursor: 0,
-            complete_as_of: None,
+            applied: Applied::default(),
             settled: 0,
             started_at: -MAX_STALENESS,
             request: Request::None,
@@ -159,27 +158,25 @@ impl Model for Relays {
             Action::Tick => state.now += 1,
             Action::Revoke => state.head = 1,
             Action::Call => {
-                let lease = state.readers[0].lease;
-                let is_pending = lease.is_some_and(|(came, _)| came + MAX_STALENESS > now);
+                let is_pending = state.readers[0].lease.is_some_and(|lease| lease.is_live(now));
                 state.call = Call::Waits { revoked_at: now, is_pending };
             }
             Action::Look => {
                 let Call::Waits { revoked_at, is_pending } = state.call else { return None };
-                let is_done = |(came, settled): (i8, i8)| settled >= 1 || now >= came.min(revoked_at) + MAX_STALENESS;
-                if is_pending && !state.readers[0].lease.is_none_or(is_done) {
+                if is_pending && !state.readers[0].lease.is_none_or(|lease| lease.is_done(revoked_at, now)) {
                     return None;
                 }
                 state.call = Call::Answered { at: now };
             }
             Action::Settle(number) => {
                 let follower = state.readers.get(number + 1).and_then(|follower| follower.lease);
-                let live = follower.filter(|(came, _)| came + MAX_STALENESS > now);
+                let live = follower.filter(|lease| lease.is_live(now));
                 let live = live.filter(|_| self.mutation != Mutation::SettledWithoutFollowers);
                 let reader = &mut state.readers[number];
                 let may_have_others = number + 1 < self.readers
                     && now < reader.started_at + MAX_STALENESS
                     && self.mutation != Mutation::SettlesAtOnceAfterStart;
-                let least = live.map_or(reader.cursor, |(_, settled)| settled.min(reader.cursor));
+                let least = live.map_or(reader.applied.to, |lease| lease.settled.min(reader.applied.to));
                 reader.settled = if may_have_others { 0 } else { least };
             }
             Action::Send(number) => {
@@ -190,14 +187,14 @@ impl Model for Relays {
             Action::Arrive(number) => {
                 let reader = &mut state.readers[number];
                 let Request::Sent { sent, settled } = reader.request else { return None };
-                reader.lease = Some((now, settled));
+                reader.lease = Some(Lease { arrived: now, settled });
                 reader.request = Request::Held { sent, came: now };
             }
             Action::Answer(number) => {
                 let Request::Held { sent, came } = state.readers[number].request else { return None };
                 let (cursor, complete_as_of) = match number.checked_sub(1) {
                     None => (state.head, now),
-                    Some(relay) => (state.readers[relay].cursor, state.readers[relay].complete_as_of?),
+                    Some(relay) => (state.readers[relay].applied.to, state.readers[relay].applied.as_of?),
                 };
                 let age = if self.mutation == Mutation::NoAge { 0 } else { (came - complete_as_of).max(0) };
                 let reader = &mut state.readers[number];
@@ -206,15 +203,14 @@ impl Model for Relays {
             Action::TakeIn(number) => {
                 let reader = &mut state.readers[number];
                 let Request::Answered { sent, age, cursor } = reader.request else { return None };
-                reader.cursor = reader.cursor.max(cursor);
-                reader.complete_as_of = reader.complete_as_of.max(Some(sent - age));
+                reader.applied.apply(cursor, sent - age);
                 reader.request = Request::None;
             }
             Action::Lose(number) => state.readers[number].request = Request::None,
             Action::Restart(number) => {
                 state.restarts += 1;
                 let reader = &mut state.readers[number];
-                (reader.cursor, reader.complete_as_of, reader.settled) = (0, None, 0);
+                (reader.applied, reader.settled) = (Applied::default(), 0);
                 (reader.started_at, reader.request) = (now, Request::None);
                 if let Some(follower) = state.readers.get_mut(number + 1) {
                     follower.lease = None;
@@ -231,13 +227,12 @@ impl Model for Relays {
         vec![
             Property::always("4 everywhere", |_, state: &State| {
                 let is_answered = matches!(state.call, Call::Answered { at } if state.now > at);
-                let is_fresh = |as_of| state.now - as_of <= MAX_STALENESS;
-                let accepts = |reader: &Reader| reader.cursor < 1 && reader.complete_as_of.is_some_and(is_fresh);
+                let accepts = |reader: &Reader| reader.applied.accepts(state.now, MAX_STALENESS);
                 !(is_answered && state.readers.iter().any(accepts))
             }),
             Property::sometimes("the relay has settled", |_, state: &State| {
                 matches!(state.call, Call::Answered { .. })
-                    && state.readers[0].lease.is_some_and(|(_, settled)| settled == 1)
+                    && state.readers[0].lease.is_some_and(|lease| lease.settled == 1)
             }),
         ]
     }

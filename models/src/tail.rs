@@ -159,17 +159,8 @@ impl Model for Replaced {
 
     fn actions(&self, _: &State, actions: &mut Vec<Action>) {
         use Action::*;
-        actions.extend([
-            Append,
-            Replace,
-            RunSends,
-            RunExecutes,
-            RunTakesIn,
-            HeadSends,
-            HeadExecutes,
-            HeadTakesIn,
-            Follow,
-        ]);
+        actions.extend([Append, Replace, Follow]);
+        actions.extend([RunSends, RunExecutes, RunTakesIn, HeadSends, HeadExecutes, HeadTakesIn]);
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {

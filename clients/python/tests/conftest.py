@@ -43,7 +43,7 @@ def client(server: Server) -> Credentials:
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
     """A proxy in front of the server, which simulates a bad network."""
-    with proxy_to(server.port) as proxy:
+    with proxy_to(lambda: server.port) as proxy:
         yield proxy
 
 

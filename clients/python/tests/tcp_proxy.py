@@ -1,18 +1,18 @@
-"""Simulates a bad network: a TCP proxy that can be cut, delayed, and redirected."""
+"""Simulates a bad network: a TCP proxy that can be cut and delayed."""
 
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _PATIENCE = 60.0
 
 
 class Proxy:
-    """Forwards bytes between the clients of `port` and another port of this machine."""
+    """Forwards bytes between the clients of `port` and another port of this machine, which may change."""
 
-    def __init__(self, upstream: int) -> None:
-        self.upstream = upstream
+    def __init__(self, upstream: Callable[[], int]) -> None:
+        self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._changed = threading.Condition()
@@ -77,7 +77,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self.upstream))
+                server = socket.create_connection(("127.0.0.1", self._upstream()))
             except OSError:
                 client.close()
                 continue
@@ -120,9 +120,9 @@ def _end(each: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxy_to(port: int) -> Iterator[Proxy]:
+def proxy_to(upstream: Callable[[], int]) -> Iterator[Proxy]:
     """A proxy that runs until the end of the context."""
-    proxy = Proxy(port)
+    proxy = Proxy(upstream)
     try:
         yield proxy
     finally:

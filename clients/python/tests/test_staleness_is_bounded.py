@@ -138,7 +138,6 @@ def test_a_restart_of_the_server_costs_nothing_but_a_moment(
     here.add(jti)
     server.stop(signal.SIGTERM)
     server.start()
-    proxy.upstream = server.port
     later = new_id()
     follow(server.url, client).add(later)
     eventually(lambda: not is_accepted(here, later) and here.is_fresh)
@@ -212,7 +211,6 @@ def test_a_restored_backup_takes_nothing_back(
     server.stop(signal.SIGTERM)
     shutil.copytree(server.data, tmp_path / "backup")
     server.start()
-    proxy.upstream = server.port
     here = follow(proxy.url, client)
     jti = new_id()
     follow(server.url, client).add(jti)
@@ -222,7 +220,6 @@ def test_a_restored_backup_takes_nothing_back(
     shutil.rmtree(server.data)
     shutil.copytree(tmp_path / "backup", server.data)
     server.start()
-    proxy.upstream = server.port
     eventually(lambda: "replaced or rolled back" in caplog.text)
     eventually(lambda: here.is_fresh)
     assert jti in here

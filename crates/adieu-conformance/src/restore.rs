@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Storage, open,
-    sample::{NOON, after, issuer, lapsing, read_all, session, token},
+    sample::{NOON, after, ending, issuer, lapsing, read_all, session, token},
 };
 use adieu::{
     Error, RollbackCause, SessionId, TokenId,
@@ -42,10 +42,8 @@ fn renewal(seen: &LogId, position: u64) -> LogReset {
         after: Position::new(position),
         at: NOON,
         ending: EndSessions {
-            issuer: issuer(),
-            selection: Selection::All { issued_until: NOON },
-            only_if: None,
             extra_revocations: vec![cut_off(), token("another")],
+            ..ending(Selection::All { issued_until: NOON })
         },
     }
 }
@@ -248,10 +246,6 @@ pub async fn a_store_that_was_emptied_has_gone_back<P: Storage<Store: Revocation
     store.reset(renewal(&found.log, marked.1.mark().unwrap().position().get())).await.unwrap().unwrap();
     store.append(vec![token("new")]).await.unwrap();
     assert_eq!(read_all(&store, None).await.0, [cut_off(), token("another"), token("new")]);
-}
-
-fn ending(selection: Selection) -> EndSessions {
-    EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] }
 }
 
 /// Returns the rotation that presenting this refresh token asks for.

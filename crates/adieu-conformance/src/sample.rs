@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use adieu::{
     Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId,
     revocation::{Cursor, Page, Revocation, RevocationLog, Target},
-    session::{Origin, Session},
+    session::{EndSessions, Origin, Selection, Session},
     time::Timestamp,
     token::{Algorithm, SigningKey, StoredKey},
 };
@@ -45,6 +45,12 @@ pub fn lapsing(name: impl AsRef<str>, lapses_at: Timestamp) -> Revocation {
     let kept_on = Revocation::lapse_for(Timestamp::ZERO).since(Timestamp::ZERO);
     let expires_at = Some(lapses_at.minus(kept_on));
     Revocation { issuer: issuer(), target: Target::Token { id: TokenId::new(name).unwrap(), expires_at }, lapses_at }
+}
+
+/// Returns the operation that ends these sessions.
+#[must_use]
+pub fn ending(selection: Selection) -> EndSessions {
+    EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] }
 }
 
 /// Returns a session that has just begun; its access token lives for a quarter of an hour, the session for a day.

@@ -15,7 +15,7 @@ use adieu::{
 
 use super::{
     Storage,
-    sample::{NOON, after, issuer, read_all, session, subject, token, unusual_texts},
+    sample::{NOON, after, ending, issuer, read_all, session, subject, token, unusual_texts},
 };
 
 #[macro_export]
@@ -59,10 +59,6 @@ pub use races::{
     several_endings_in_a_crash_are_one_step, several_endings_that_are_given_up_are_one_step,
     whoever_finds_a_session_gone_finds_its_revocation,
 };
-
-fn ending(selection: Selection) -> EndSessions {
-    EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] }
-}
 
 fn rotation(of: &Session, presented: &TokenId) -> Rotation {
     Rotation {

@@ -71,6 +71,16 @@ pub async fn log_out(node: &Node, tokens: &TokenPair) {
     .await;
 }
 
+/// Logs each of these out.
+///
+/// # Panics
+/// Those of [`log_out`].
+pub async fn log_out_each(node: &Node, tokens: &[TokenPair]) {
+    for tokens in tokens {
+        log_out(node, tokens).await;
+    }
+}
+
 /// Returns why a node rejects an access token.
 #[must_use]
 pub fn refusal(node: &Node, tokens: &TokenPair) -> Option<TokenError> {

@@ -8,9 +8,9 @@ use std::{num::NonZeroUsize, time::Instant};
 
 use adieu::{
     revocation::RevocationLog,
-    session::{EndSessions, Selection, Session, SessionStore},
+    session::{Selection, Session, SessionStore},
 };
-use adieu_conformance::sample::{after, issuer, session};
+use adieu_conformance::sample::{after, ending, session};
 use adieu_postgres::Postgres;
 use tokio::task::JoinSet;
 
@@ -53,8 +53,7 @@ async fn log_out(store: &Postgres, sessions: Vec<Session>) {
         let store = store.clone();
         let selection = Selection::Owned(session.id, session.subject);
         async move {
-            let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
-            assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
+            assert_eq!(store.end(ending(selection)).await.unwrap().unwrap().sessions, 1);
         }
     });
     all_at_once(ends).await;

@@ -8,7 +8,7 @@ use adieu::{
 };
 use adieu_conformance::{
     Storage,
-    sample::{after, issuer, read_all},
+    sample::{after, ending, issuer, read_all},
 };
 use adieu_postgres::sqlx::{self, Executor as _};
 
@@ -37,12 +37,8 @@ async fn the_cut_off_comes_first_and_no_number_of_sessions_is_too_great() {
     other.execute(&fill).await;
     let cut_off =
         |lapses_at| Revocation { issuer: issuer(), target: Target::Everything { issued_until: after(10) }, lapses_at };
-    let all = EndSessions {
-        issuer: issuer(),
-        selection: Selection::All { issued_until: after(10) },
-        only_if: None,
-        extra_revocations: vec![cut_off(after(10))],
-    };
+    let all = ending(Selection::All { issued_until: after(10) });
+    let all = EndSessions { extra_revocations: vec![cut_off(after(10))], ..all };
     let (empty, reader) = (read_all(&store, None).await.1, place.open().await);
     let first = async {
         let page = reader.read(Some(&empty), Duration::from_secs(600)).await.unwrap();

@@ -6,7 +6,7 @@ use adieu::{Node, revocation::RevokedBy, token::TokenError};
 use adieu_postgres::Postgres;
 use test_servers::{
     Postgres as Server, PostgresEngine,
-    story::{self, is_revoked, log_in, log_in_times, log_out, refresh, refusal},
+    story::{self, is_revoked, log_in, log_in_times, log_out_each, refresh, refusal},
     until,
 };
 
@@ -28,20 +28,14 @@ async fn what_was_revoked_after_it_reaches_whoever_had_read_further() {
         let (before, rest) = tokens.split_at(5);
         let (lost, rest) = rest.split_at(2);
         let (after, stays) = rest.split_at(4);
-        for tokens in before {
-            log_out(&node, tokens).await;
-        }
+        log_out_each(&node, before).await;
         let mut standby = primary.standby().await;
         standby.cut_off().await;
-        for tokens in lost {
-            log_out(&node, tokens).await;
-        }
+        log_out_each(&node, lost).await;
         until("the follower has read them", async || lost.iter().all(|tokens| is_revoked(&follower, tokens))).await;
 
         primary.fail_over_to(standby).await;
-        for tokens in after {
-            log_out(&node, tokens).await;
-        }
+        log_out_each(&node, after).await;
         let is_known = async || after.iter().all(|tokens| is_revoked(&follower, tokens));
         until("the follower refuses what was revoked after the failover", is_known).await;
         for tokens in before.iter().chain(lost).chain(after) {
@@ -75,16 +69,12 @@ async fn with_nothing_lost_nobody_is_logged_out() {
     let tokens = log_in_times(&node, 8).await;
     let (before, rest) = tokens.split_at(4);
     let (after, stay) = rest.split_at(2);
-    for tokens in before {
-        log_out(&node, tokens).await;
-    }
+    log_out_each(&node, before).await;
 
     primary.fail_over_to(standby).await;
     primary.sql("ALTER SYSTEM RESET synchronous_standby_names").await;
     primary.sql("SELECT pg_reload_conf()").await;
-    for tokens in after {
-        log_out(&node, tokens).await;
-    }
+    log_out_each(&node, after).await;
     let late = start(&primary, Some(&mark)).await;
     for node in [&node, &follower, &late] {
         until("it is refused", async || before.iter().chain(after).all(|tokens| is_revoked(node, tokens))).await;

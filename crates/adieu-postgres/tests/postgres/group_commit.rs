@@ -9,7 +9,7 @@ use adieu::{
 };
 use adieu_conformance::{
     Storage,
-    sample::{after, issuer, read_all, session, subject, token},
+    sample::{after, ending, issuer, read_all, session, subject, token},
 };
 use adieu_postgres::Postgres;
 use tokio::task::JoinSet;
@@ -20,12 +20,7 @@ const TRANSACTIONS: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text
 
 fn logout(session: &Session) -> EndSessions {
     let (id, subject) = (session.id.clone(), session.subject.clone());
-    EndSessions {
-        issuer: issuer(),
-        selection: Selection::Owned(id.clone(), subject.clone()),
-        only_if: Some((id, subject)),
-        extra_revocations: vec![],
-    }
+    EndSessions { only_if: Some((id.clone(), subject.clone())), ..ending(Selection::Owned(id, subject)) }
 }
 
 fn refresh(session: &Session) -> Rotation {
@@ -207,12 +202,7 @@ async fn everything_that_can_be_ended_ends_with_the_right_revocations() {
         target: adieu::revocation::Target::Everything { issued_until: after(10) },
         lapses_at: after(11),
     };
-    let all = EndSessions {
-        issuer: issuer(),
-        selection: Selection::All { issued_until: after(10) },
-        only_if: None,
-        extra_revocations: vec![cut_off],
-    };
+    let all = EndSessions { extra_revocations: vec![cut_off], ..ending(Selection::All { issued_until: after(10) }) };
     let ended = store.end(all).await.unwrap().unwrap();
     assert_eq!((ended.sessions, ended.revocations.len()), (50, 11));
     let longest = adieu::revocation::Revocation::lapse_for(after(949));

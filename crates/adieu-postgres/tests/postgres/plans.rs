@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use adieu::{
     revocation::RevocationLog,
-    session::{EndSessions, Selection, SessionStore},
+    session::{Selection, SessionStore},
 };
-use adieu_conformance::sample::{issuer, session, token};
+use adieu_conformance::sample::{ending, session, token};
 use adieu_postgres::Postgres;
 
 use crate::engine::connected;
@@ -17,8 +17,7 @@ async fn log_in_and_out(store: &Postgres, times: usize) {
         let session = session("ana");
         store.create(session.clone()).await.unwrap();
         store.record_last_seen(vec![(session.id.clone(), session.subject.clone(), session.created_at)]).await.unwrap();
-        let selection = Selection::Owned(session.id, session.subject);
-        let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
+        let ending = ending(Selection::Owned(session.id, session.subject));
         assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use adieu::{
     Error,
     revocation::RevocationLog,
-    session::{EndSessions, Selection, SessionStore},
+    session::{Selection, SessionStore},
 };
 use adieu_conformance::{
     Storage,
-    sample::{issuer, read_all, session, token},
+    sample::{ending, read_all, session, token},
     suite,
 };
 use adieu_postgres::Postgres;
@@ -76,8 +76,7 @@ async fn one_that_begins_to_pool_transactions_loses_nothing_that_was_acknowledge
     let mut refused = 0;
     while refused < 20 {
         let session = session("ana");
-        let selection = Selection::Owned(session.id.clone(), session.subject.clone());
-        let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
+        let ending = ending(Selection::Owned(session.id.clone(), session.subject.clone()));
         match store.create(session.clone()).await {
             Ok(()) => {
                 let ended = store.end(ending).await;

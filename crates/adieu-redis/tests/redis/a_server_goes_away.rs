@@ -10,8 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adieu::{Error, revocation::RevocationLog, session::SessionStore};
-use adieu_conformance::sample::{read_all, session, token};
+use adieu::{
+    Error,
+    revocation::RevocationLog,
+    session::{Selection, SessionStore},
+};
+use adieu_conformance::sample::{ending, issuer, read_all, session, token};
 use adieu_redis::Redis;
 use test_servers::recovers;
 
@@ -141,15 +145,13 @@ async fn killed_under_load_it_has_kept_all_that_was_acknowledged() {
         store.sessions(None, usize::MAX).await.unwrap().into_iter().map(|session| session.id).collect();
     for session in &ended {
         assert!(!left.contains(&session.id), "a session that was ended is back");
-        assert!(kept.contains(&format!("{:?}", session.revocation(&adieu_conformance::sample::issuer()))));
+        assert!(kept.contains(&format!("{:?}", session.revocation(&issuer()))));
     }
 }
 
 async fn end(store: &Redis, session: &adieu::session::Session) -> Result<(), Error> {
-    use adieu::session::{EndSessions, Selection};
-    let selection = Selection::Owned(session.id.clone(), session.subject.clone());
-    let issuer = adieu_conformance::sample::issuer();
-    let ended = store.end(EndSessions { issuer, selection, only_if: None, extra_revocations: vec![] }).await?.unwrap();
+    let ending = ending(Selection::Owned(session.id.clone(), session.subject.clone()));
+    let ended = store.end(ending).await?.unwrap();
     assert_eq!(ended.sessions, 1);
     Ok(())
 }

@@ -6,10 +6,10 @@ use adieu::{
     Error,
     revocation::RevocationLog,
     run_maintenance,
-    session::{EndSessions, Selection, SessionStore},
+    session::{Selection, SessionStore},
     token::KeyStore,
 };
-use adieu_conformance::sample::{after, issuer, key, session, token};
+use adieu_conformance::sample::{after, ending, key, session, token};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;
 
@@ -126,7 +126,6 @@ async fn the_rights_in_the_documentation_are_enough() {
     let store = Redis::connect(&format!("redis://adieu:password@127.0.0.1:{}/1", server.port())).await.unwrap();
     let session = session("ana");
     store.create(session.clone()).await.unwrap();
-    let ending = |selection| EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
     store.record_last_seen(vec![(session.id.clone(), session.subject.clone(), after(1))]).await.unwrap();
     assert_eq!(store.session(&session.id).await.unwrap().unwrap().id, session.id);
     assert_eq!(store.sessions_of(&session.subject, None, 10).await.unwrap().len(), 1);

@@ -6,7 +6,7 @@ use adieu::{Node, revocation::RevokedBy, token::TokenError};
 use adieu_redis::Redis;
 use test_servers::{
     Redis as Server, RedisEngine, recovers,
-    story::{self, log_in, log_in_times, log_out, refresh, refusal, try_log_in},
+    story::{self, log_in, log_in_times, log_out, log_out_each, refresh, refusal, try_log_in},
     until,
 };
 
@@ -25,14 +25,10 @@ async fn what_it_had_not_got_is_noticed_and_everything_from_before_is_refused() 
         let (before, rest) = tokens.split_at(3);
         let (lost, rest) = rest.split_at(1);
         let (after, stays) = rest.split_at(2);
-        for tokens in before {
-            log_out(&node, tokens).await;
-        }
+        log_out_each(&node, before).await;
         let mut replica = primary.standby().await;
         replica.cut_off().await;
-        for tokens in lost {
-            log_out(&node, tokens).await;
-        }
+        log_out_each(&node, lost).await;
 
         let node = match stays_up {
             true => {
@@ -46,9 +42,7 @@ async fn what_it_had_not_got_is_noticed_and_everything_from_before_is_refused() 
             }
         };
         // New entries reuse the position of the lost one.
-        for tokens in after {
-            log_out(&node, tokens).await;
-        }
+        log_out_each(&node, after).await;
         until("it is noticed", async || node.restored_at().is_some()).await;
         let late = start(&primary, None).await;
         for node in [&node, &late] {

@@ -6,11 +6,11 @@ use adieu::{
     Error, TokenId,
     revocation::RevocationLog,
     run_maintenance,
-    session::{EndSessions, Presented, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{Presented, Rotated, Rotation, Selection, Session, SessionStore},
     store::{Membership, NodeStatus},
     token::KeyStore,
 };
-use adieu_conformance::sample::{after, issuer, key, lapsing, read_all, session, subject, token};
+use adieu_conformance::sample::{after, ending, issuer, key, lapsing, read_all, session, subject, token};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;
 
@@ -22,8 +22,7 @@ async fn fill(server: &Server) {
 }
 
 async fn end(store: &Redis, selection: Selection) -> usize {
-    let ending = EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] };
-    store.end(ending).await.unwrap().unwrap().sessions
+    store.end(ending(selection)).await.unwrap().unwrap().sessions
 }
 
 fn is_denied<T: std::fmt::Debug>(outcome: Result<T, Error>) {

@@ -7,15 +7,11 @@ use adieu::{
     revocation::Target,
     session::{EndSessions, Rotation, Selection, Session, SessionStore},
 };
-use adieu_conformance::sample::{NOON, after, issuer, read_all, session, subject};
+use adieu_conformance::sample::{NOON, after, ending, issuer, read_all, session, subject};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;
 
 use crate::support::with_server;
-
-fn ending(selection: Selection) -> EndSessions {
-    EndSessions { issuer: issuer(), selection, only_if: None, extra_revocations: vec![] }
-}
 
 fn rotation(session: &Session) -> Rotation {
     Rotation {

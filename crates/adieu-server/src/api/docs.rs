@@ -135,14 +135,15 @@ pub(super) struct RefusalBody {
 /// The answers that several routes share, as something to name in `responses(…)`.
 macro_rules! answers {
     ($($(#[$doc:meta])* $name:ident $status:literal $schema:literal $description:literal [$($header:literal),*] {
-        $($example:literal => $body:tt),+ $(,)?
+        $($example:literal => $body:tt),* $(,)? $(..$shared:ident())?
     })+) => {$(
         $(#[$doc])*
         pub(super) struct $name;
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
-                answer($status, $schema, $description, &[$($header),*], vec![$(($example, json!($body))),+])
+                let examples = [$(($example, json!($body))),*].into_iter()$(.chain($shared()))?;
+                answer($status, $schema, $description, &[$($header),*], examples)
             }
         }
     )+};
@@ -153,9 +154,9 @@ fn answer(
     schema: &str,
     description: &str,
     headers: &[&str],
-    examples: Vec<(&str, Value)>,
+    examples: impl Iterator<Item = (&'static str, Value)>,
 ) -> BTreeMap<String, RefOr<Response>> {
-    let examples = examples.into_iter().map(|(name, body)| (name, ExampleBuilder::new().value(Some(body)).build()));
+    let examples = examples.map(|(name, body)| (name, ExampleBuilder::new().value(Some(body)).build()));
     let content =
         ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).examples_from_iter(examples).build();
     let mut response = ResponseBuilder::new().description(description).content("application/json", content);
@@ -164,6 +165,18 @@ fn answer(
         response = response.header(*header, HeaderBuilder::new().schema(Some(text)).build());
     }
     BTreeMap::from([(status.to_owned(), response.build().into())])
+}
+
+/// The bodies that reject a token.
+fn rejections() -> [(&'static str, Value); 5] {
+    let body = |member: &str, text: &str, error: &str| json!({member: text, "error": error});
+    [
+        ("revoked", body("description", "The token has been revoked.", "token_revoked")),
+        ("expired", body("message", "The token has expired.", "token_expired")),
+        ("not valid yet", body("message", "The token is not valid yet.", "token_not_yet_valid")),
+        ("not valid, or of the wrong type", body("message", "Signature verification failed.", "invalid_token")),
+        ("no token", body("description", "Request does not contain an access token.", "authorization_required")),
+    ]
 }
 
 answers! {
@@ -178,19 +191,11 @@ answers! {
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
     Refusals "401" "RefusalBody" "The token is missing or rejected." ["WWW-Authenticate"] {
-        "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
-        "expired" => {"message": "The token has expired.", "error": "token_expired"},
-        "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
-        "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
-        "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
+        ..rejections()
     }
     FreshRefusals "401" "RefusalBody" "The token is missing, rejected or not fresh." ["WWW-Authenticate"] {
         "not fresh" => {"description": "The token is not fresh.", "error": "fresh_token_required"},
-        "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
-        "expired" => {"message": "The token has expired.", "error": "token_expired"},
-        "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
-        "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
-        "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
+        ..rejections()
     }
     WrongCredentials "401" "ErrorBody" "There is no such user with this password." ["WWW-Authenticate"] {
         "wrong" => {"code": 401, "message": "Invalid credentials.", "status": "Unauthorized"},
@@ -212,11 +217,7 @@ answers! {
         "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
     }
     RefusedRevokers "401" "RefusalBody" "The token is missing or rejected, or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
-        "revoked" => {"description": "The token has been revoked.", "error": "token_revoked"},
-        "expired" => {"message": "The token has expired.", "error": "token_expired"},
-        "not valid yet" => {"message": "The token is not valid yet.", "error": "token_not_yet_valid"},
-        "not valid, or of the wrong type" => {"message": "Signature verification failed.", "error": "invalid_token"},
-        "no token" => {"description": "Request does not contain an access token.", "error": "authorization_required"},
+        ..rejections()
     }
     MayNotRevoke "403" "ErrorBody" "The token is not an administrator's, the client may not revoke, or it would revoke everything." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},

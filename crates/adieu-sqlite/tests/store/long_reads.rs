@@ -11,7 +11,7 @@ use adieu::{
 };
 use adieu_conformance::{
     Storage,
-    sample::{after, issuer, read_all, session, token},
+    sample::{after, ending, issuer, read_all, session, token},
 };
 
 use crate::engines::OnFile;
@@ -71,12 +71,8 @@ async fn all_of_many_sessions_end_with_the_right_revocations() {
     creating.join_all().await.into_iter().for_each(|created| created.unwrap());
     let cut_off =
         |lapses_at| Revocation { issuer: issuer(), target: Target::Everything { issued_until: after(10) }, lapses_at };
-    let all = EndSessions {
-        issuer: issuer(),
-        selection: Selection::All { issued_until: after(10) },
-        only_if: None,
-        extra_revocations: vec![cut_off(after(10))],
-    };
+    let all = ending(Selection::All { issued_until: after(10) });
+    let all = EndSessions { extra_revocations: vec![cut_off(after(10))], ..all };
     let ended = store.end(all).await.unwrap().unwrap();
     assert_eq!((ended.sessions, store.sessions(None, 10).await.unwrap()), (9_000, vec![]));
     let own = [1, 4_001, 8_001].map(|number: usize| sessions[number].revocation(&issuer()));

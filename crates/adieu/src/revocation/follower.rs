@@ -92,7 +92,7 @@ enum Progress {
 
 impl Follower {
     /// Starts a follower. `max_staleness` is the limit that the verifiers of this index apply; the follower polls the log
-    /// several times within it.
+    /// several times within it. For an index that others read in turn, pass a part of the limit.
     #[must_use]
     pub fn start(
         log: Arc<dyn RevocationLog>,
@@ -102,26 +102,7 @@ impl Follower {
     ) -> Self {
         // If reads take no time, the index is at most twice this wait behind. So one read may fail and be retried before
         // the verifiers reject a request, or the log may belong to a node that is itself a little behind.
-        Self::start_waiting(log, index, clock, max_staleness / 4)
-    }
-
-    /// Starts a follower for a relay, which other nodes follow in turn. Polls the log twice as often as
-    /// [`start`](Self::start).
-    ///
-    /// Each relay adds its wait, `max_staleness / 8`, and two round trips to the staleness of its readers. A reader is at most
-    /// `max_staleness / 2` and two round trips behind the node that it reads from. So with up to three relays between it and
-    /// the store, a reader stays within `max_staleness`, as long as a round trip takes less than `max_staleness / 32`.
-    #[must_use]
-    pub fn start_relaying(
-        log: Arc<dyn RevocationLog>,
-        index: Arc<Index>,
-        clock: Arc<dyn Clock>,
-        max_staleness: Duration,
-    ) -> Self {
-        Self::start_waiting(log, index, clock, max_staleness / 8)
-    }
-
-    fn start_waiting(log: Arc<dyn RevocationLog>, index: Arc<Index>, clock: Arc<dyn Clock>, wait: Duration) -> Self {
+        let wait = max_staleness / 4;
         let freshness = Freshness::never();
         let (announce, progress) = watch::channel(Progress::Starting);
         let (cursor, applied) = watch::channel(None);

@@ -166,7 +166,8 @@ impl Relay {
         });
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let index = Arc::new(Index::new(clock.now()));
-        let follower = Follower::start_relaying(taken_in.clone(), index, clock, MAX_STALENESS);
+        // Its readers are further behind than it is.
+        let follower = Follower::start(taken_in.clone(), index, clock, MAX_STALENESS / 2);
         let life = RelayLife { taken_in, freshness: follower.freshness(), follower: Arc::new(follower) };
         *self.life.lock().unwrap() = Some(life);
     }
