@@ -1,5 +1,6 @@
 //! Tokens in cookies.
 
+mod header;
 mod set;
 mod variants;
 
@@ -9,6 +10,7 @@ use adieu::Error;
 use axum::http::{HeaderName, Method};
 use cookie::Cookie;
 
+pub(crate) use header::{cookies_of, name_and_value};
 pub use set::SetCookies;
 
 /// When a browser sends a cookie with a request from another site (RFC 6265bis §4.1.2.7).

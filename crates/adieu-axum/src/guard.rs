@@ -5,7 +5,6 @@ use std::{
     fmt, iter,
     pin::Pin,
     sync::{Arc, LazyLock},
-    time::Duration,
 };
 
 use adieu::{
@@ -17,8 +16,8 @@ use axum::{extract::FromRef, http::request::Parts};
 use serde_json::{Map, Value};
 
 use crate::{
-    AuthRejection, Cookies, FlaskJwtExtendedResponses, Location, Place, Protect, ReadBodies, RejectionReason,
-    RejectionResponses, RenewCookies, SetCookies,
+    AuthRejection, Cookies, FlaskJwtExtendedResponses, Location, Place, ReadBodies, RejectionReason,
+    RejectionResponses, SetCookies,
     csrf::{self, ACCESS_CSRF_CLAIM, CSRF_CLAIM, CsrfValues},
     location::{Candidates, Found, Wanted, find},
 };
@@ -198,19 +197,9 @@ impl Guard {
         AuthRejection::new(reason.into(), Arc::clone(&self.settings.answers))
     }
 
-    /// Returns a layer that rejects requests without a valid access token; see [`Protect`].
-    pub fn protect(&self) -> Protect {
-        Protect::new(self.clone())
-    }
-
     /// Returns a layer that reads bodies before the handlers do, for [`Location::JsonBody`] and [`Cookies::with_csrf_in_forms`].
     pub fn read_bodies(&self) -> ReadBodies {
         ReadBodies::new(self.cookies_used())
-    }
-
-    /// Returns a layer that renews access tokens in cookies before they expire; see [`RenewCookies`].
-    pub fn renew_cookies(&self, sessions: &Arc<Sessions>, within: Duration) -> RenewCookies {
-        RenewCookies::new(self.clone(), Arc::clone(sessions), within)
     }
 
     /// Returns the cookies for an access token. The token needs the claim `csrf`, which [`Auth`](crate::Auth) adds.

@@ -141,6 +141,7 @@ mod guard;
 pub mod guide;
 mod layer;
 mod location;
+mod place;
 mod protect;
 mod rejection;
 mod renew;
@@ -155,11 +156,13 @@ pub use extract::{
 };
 pub use guard::{Guard, GuardedState, SessionState};
 pub use layer::Wrapped;
-pub use location::{BearerToken, DEFAULT_MAX_BODY_BYTES, Location, Locations, Place, ReadBodies, only_in};
+pub use location::{
+    BearerToken, DEFAULT_BODY_TIMEOUT, DEFAULT_MAX_BODY_BYTES, Location, Locations, ReadBodies, only_in,
+};
+pub use place::Place;
 pub use protect::Protect;
 pub use rejection::{
     AuthRejection, FlaskJwtExtendedResponses, REJECTION_LOG_TARGET, RejectionKind, RejectionReason, RejectionResponses,
     Rfc6750Responses,
 };
 pub use renew::RenewCookies;
-pub use watched::DEFAULT_BODY_TIMEOUT;

@@ -7,9 +7,9 @@ mod find;
 use axum::{Extension, http::HeaderName, http::header};
 
 pub use bearer::BearerToken;
-pub use body::{DEFAULT_MAX_BODY_BYTES, ReadBodies};
-pub(crate) use body::{ReadBody, Reading, read_body};
-pub(crate) use find::{Candidates, Found, Wanted, count_cookies, find, in_cookies, sets_cookie};
+pub use body::{DEFAULT_BODY_TIMEOUT, DEFAULT_MAX_BODY_BYTES, ReadBodies};
+pub(crate) use body::{ReadBody, Reading, read_body, too_slow};
+pub(crate) use find::{Candidates, Found, Wanted, find, in_cookies, sets_cookie};
 
 /// A place in a request where a token may be.
 ///
@@ -69,41 +69,6 @@ impl Location {
     #[must_use]
     pub fn json_body() -> Self {
         Self::JsonBody { access: "access_token".to_owned(), refresh: "refresh_token".to_owned() }
-    }
-}
-
-/// The kind of place where a token was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Place {
-    /// A header.
-    Header,
-    /// The cookie for access tokens.
-    AccessCookie,
-    /// The cookie for refresh tokens.
-    RefreshCookie,
-    /// The query string.
-    Query,
-    /// The JSON body.
-    JsonBody,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Header => "header",
-            Self::AccessCookie | Self::RefreshCookie => "cookie",
-            Self::Query => "query parameter",
-            Self::JsonBody => "member of the body",
-        })
-    }
-}
-
-impl Place {
-    /// Returns whether a browser sends the token by itself, so that another site can cause it to.
-    #[must_use]
-    pub const fn is_cookie(self) -> bool {
-        matches!(self, Self::AccessCookie | Self::RefreshCookie)
     }
 }
 

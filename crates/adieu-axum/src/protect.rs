@@ -54,12 +54,14 @@ pub struct Protect {
     reading: Reading,
 }
 
-impl Protect {
-    pub(crate) fn new(guard: Guard) -> Self {
-        let reading = Reading::of(guard.cookies_used());
-        Self { guard, open: Vec::new(), reading }
+impl Guard {
+    /// Returns a layer that rejects requests without a valid access token; see [`Protect`].
+    pub fn protect(&self) -> Protect {
+        Protect { guard: self.clone(), open: Vec::new(), reading: Reading::of(self.cookies_used()) }
     }
+}
 
+impl Protect {
     /// Exempts this route for every method. The route is the whole path as the router has it, with `{…}` and with the paths
     /// that it is nested below. A path that is not a route exempts nothing.
     pub fn except(mut self, route: impl Into<String>) -> Self {

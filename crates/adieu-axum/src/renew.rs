@@ -32,11 +32,14 @@ pub struct RenewCookies {
     within: Duration,
 }
 
-impl RenewCookies {
-    pub(crate) fn new(guard: Guard, sessions: Arc<Sessions>, within: Duration) -> Self {
-        Self { guard, sessions, within }
+impl Guard {
+    /// Returns a layer that renews access tokens in cookies before they expire; see [`RenewCookies`].
+    pub fn renew_cookies(&self, sessions: &Arc<Sessions>, within: Duration) -> RenewCookies {
+        RenewCookies { guard: self.clone(), sessions: Arc::clone(sessions), within }
     }
+}
 
+impl RenewCookies {
     /// Returns new cookies if this token is about to expire.
     async fn renew(&self, token: &str) -> Result<Option<SetCookies>, RejectionReason> {
         let claims = self.guard.verifier().verify(token)?;

@@ -11,7 +11,6 @@ use adieu::token::TokenError;
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use http_body::{Frame, SizeHint};
@@ -20,10 +19,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::TokenEnd;
-
-/// The default time that a layer waits for more of a body.
-pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::{TokenEnd, location::too_slow};
 
 /// Why a body is cut off.
 enum End {
@@ -58,12 +54,6 @@ where
         }),
         response = response => response,
     }
-}
-
-/// Returns the response to a request whose body does not arrive in time.
-pub(crate) fn too_slow() -> Response {
-    tracing::debug!(target: crate::REJECTION_LOG_TARGET, "the body did not come in time");
-    StatusCode::REQUEST_TIMEOUT.into_response()
 }
 
 struct Watched {

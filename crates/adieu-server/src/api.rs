@@ -39,7 +39,6 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-pub(crate) use feed::{PREFER, PREFERS_CURSOR};
 pub use relay::relay_router;
 
 use self::verify::Realm;

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
-pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SettingError};
+pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
 pub(crate) use value::stale_policy;
 pub use value::{LogFormat, Rate, Registration};
 use value::{Value as _, text};

@@ -34,7 +34,7 @@ use adieu::{
     time::{Clock, Moment},
 };
 use adieu_client::wire::{self, FeedPage};
-use axum::body::Bytes;
+use axum::{body::Bytes, http::HeaderName};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -45,6 +45,11 @@ pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};
 pub use nodes::{Joining, Nodes};
 
 use lease::later;
+
+/// With this preference (RFC 7240), the response to a revocation has the cursor up to which a follower must read to
+/// have it.
+pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(crate) const PREFERS_CURSOR: &str = "adieu-cursor";
 
 /// How many requests of one client may wait at the same time.
 const MAX_WAITING: usize = 5_000;

@@ -20,6 +20,7 @@ pub mod issuers;
 pub mod limit;
 pub mod listen;
 pub mod logging;
+mod measurement;
 pub mod metrics;
 pub mod node;
 pub mod password;

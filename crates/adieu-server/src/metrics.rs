@@ -33,6 +33,7 @@ use crate::{
     clients::{Capability, ClientName, Clients},
     config::{Rate, Settings},
     error::ApiError,
+    measurement::put,
     store::Stores,
 };
 
@@ -285,15 +286,4 @@ impl Collector for Known {
             &ConstCounter::new(decisions.accepted),
         )
     }
-}
-
-pub(crate) fn put(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    metric: &impl EncodeMetric,
-) -> Result<(), fmt::Error> {
-    // Collectors write their help text unchanged; the registry adds a full stop to the help of other metrics.
-    metric.encode(encoder.encode_descriptor(name, &format!("{help}."), unit, metric.metric_type())?)
 }

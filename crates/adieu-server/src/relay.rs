@@ -31,16 +31,12 @@ use tokio::{
 };
 
 use crate::{
-    api::{PREFER, PREFERS_CURSOR},
     clients::Clients,
-    config::Settings,
-    feed::{Feed, Progress},
+    config::{SECRET_VARIABLE, Settings},
+    feed::{Feed, PREFER, PREFERS_CURSOR, Progress},
     metrics::Metrics,
     store::Stores,
 };
-
-/// The environment variable that holds the secret, if no file does.
-pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
 
 /// How often to check for expired leases.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -40,6 +40,7 @@
 //! | [`adieu-client`](https://docs.rs/adieu-client) | a service without a store that follows a node over HTTP |
 //! | [`adieu-conformance`](https://docs.rs/adieu-conformance) | the test suite that every store passes |
 
+mod algorithm;
 pub mod engine;
 mod error;
 pub mod guide;

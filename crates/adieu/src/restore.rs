@@ -24,12 +24,14 @@
 //! the entry that the mark remembers had lapsed and was removed. Accounts and clients stay as they were in the copy.
 
 mod high_water;
+mod log_state;
 mod mark;
 mod store;
 mod witness;
 
 pub use high_water::HighWater;
+pub use log_state::LogState;
 #[doc(hidden)]
 pub use mark::{Mark, Verdict};
-pub use store::{LogReset, LogState, Restorable};
+pub use store::{LogReset, Restorable};
 pub use witness::Witness;

@@ -35,7 +35,7 @@ use std::{
 
 pub use error::SessionError;
 pub use keys::{delete_lapsed_keys, retained_until};
-pub use logout::{LoggedOut, Scope};
+pub use logout::Scope;
 pub use mint::TokenPair;
 pub use options::TokenOptions;
 pub use refresh::{RefreshToken, VerifiedToken};
@@ -52,6 +52,16 @@ use crate::{
     time::Clock,
     token::{Claims, SigningKeys, Verifier},
 };
+
+/// The result of a logout.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LoggedOut {
+    /// The claims of the token that was presented.
+    pub claims: Claims,
+    /// How many sessions have ended; zero for a token without a session here.
+    pub sessions: usize,
+}
 
 /// The sessions of one issuer, in one store.
 pub struct Sessions {

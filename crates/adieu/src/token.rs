@@ -45,18 +45,24 @@ mod json;
 mod key;
 mod rules;
 mod staleness;
+mod token_type;
 mod verifier;
 
-pub use claims::{Claims, Fresh, TokenType};
+pub use crate::{
+    algorithm::{Algorithm, UnknownAlgorithm},
+    error::KeyError,
+};
+pub use claims::{Claims, Fresh};
 pub use decode::{CacheLimits, CacheStats, Decoder, Expiry, ParsedClaims, Scratch};
 pub use encode::{encode, encode_with_header};
 pub use error::TokenError;
 pub(crate) use key::keep_one;
 pub use key::{
-    Algorithm, DEFAULT_PUBLICATION_DELAY, Jwk, Jwks, KeyError, KeyId, KeySet, KeyStore, MAX_KEY_ID_BYTES, MAX_KEYS,
-    MAX_KEYS_TRIED, PrivateKey, PublicKey, RemovedKey, SigningKey, SigningKeys, StoredKey, UnknownAlgorithm,
-    VerifyingKey, active_key_at, load_or_make_keys, remove_key, rotate_key,
+    DEFAULT_PUBLICATION_DELAY, Jwk, Jwks, KeyId, KeySet, KeyStore, MAX_KEY_ID_BYTES, MAX_KEYS, MAX_KEYS_TRIED,
+    PrivateKey, PublicKey, RemovedKey, SigningKey, SigningKeys, StoredKey, VerifyingKey, active_key_at,
+    load_or_make_keys, remove_key, rotate_key,
 };
 pub use rules::{DEFAULT_MAX_TOKEN_BYTES, DEFAULT_SKEW, Rules};
 pub use staleness::{StaleDecisions, StalePolicy};
+pub use token_type::TokenType;
 pub use verifier::Verifier;

@@ -9,8 +9,7 @@ use axum::{
 };
 use cookie::Cookie;
 
-use super::{Cookies, SameSite, SetCookies, has_prefix, is_host_byte, is_value_byte};
-use crate::location::count_cookies;
+use super::{Cookies, SameSite, SetCookies, has_prefix, header::count_cookies, is_host_byte, is_value_byte};
 
 /// The maximum numbers of domains and paths.
 const MAX_DOMAINS: usize = 4;

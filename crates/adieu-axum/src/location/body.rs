@@ -19,11 +19,13 @@ use self::members::Members;
 use crate::{
     Cookies,
     layer::{Around, Wrapped},
-    watched::{DEFAULT_BODY_TIMEOUT, too_slow},
 };
 
 /// The default maximum size of a body that is read for a token, in bytes.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The default time that a layer waits for more of a body.
+pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A layer that looks for tokens and CSRF values in bodies; see [`Guard::read_bodies`](crate::Guard::read_bodies).
 ///
@@ -179,4 +181,10 @@ fn unreadable(error: BoxError) -> Response {
         .any(|error| error.is::<http_body_util::LengthLimitError>());
     tracing::debug!(target: crate::REJECTION_LOG_TARGET, error = &*error as &dyn std::error::Error, "the body could not be read for a token");
     if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }.into_response()
+}
+
+/// Returns the response to a request whose body does not arrive in time.
+pub(crate) fn too_slow() -> Response {
+    tracing::debug!(target: crate::REJECTION_LOG_TARGET, "the body did not come in time");
+    StatusCode::REQUEST_TIMEOUT.into_response()
 }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::{GREATEST_STALENESS, stale_policy},
     error::{ApiError, FieldErrors},
-    feed::{Everywhere, Feed, Follower, Form},
+    feed::{Everywhere, Feed, Follower, Form, PREFER, PREFERS_CURSOR},
     input::{Fields, Query},
     text::TextError,
 };
@@ -41,10 +41,6 @@ const MAX_FOLLOWER: usize = 64;
 const WAIT: &str = "wait";
 const EVERYWHERE: &str = "everywhere";
 
-/// With this preference (RFC 7240), the response to a revocation has the cursor up to which a follower must read to
-/// have it.
-pub(crate) const PREFER: HeaderName = HeaderName::from_static("prefer");
-pub(crate) const PREFERS_CURSOR: &str = "adieu-cursor";
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("adieu-cursor");
 
 /// Returns the header with that cursor, if the request prefers it.

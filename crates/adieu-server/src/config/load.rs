@@ -13,7 +13,9 @@ use confique::{
 };
 
 use super::{Settings, address::redacted, value::written};
-use crate::relay::SECRET_VARIABLE;
+
+/// The environment variable that holds the secret with which a relay follows, if no file does.
+pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
 
 type SettingsLayer = <Settings as confique::Config>::Layer;
 

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{Main, Stores};
-use crate::metrics::put;
+use crate::measurement::put;
 
 impl Collector for Stores {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RefreshToken, Rotated, Selection, SessionError, Sessions};
+use super::{LoggedOut, RefreshToken, Rotated, Selection, SessionError, Sessions};
 use crate::{
     revocation::{Revocation, RevokedBy, Target},
     token::{Claims, Expiry, TokenError, TokenType},
@@ -18,16 +18,6 @@ pub enum Scope {
     Others,
     /// All of the subject's sessions.
     All,
-}
-
-/// The result of a logout.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct LoggedOut {
-    /// The claims of the token that was presented.
-    pub claims: Claims,
-    /// How many sessions have ended; zero for a token without a session here.
-    pub sessions: usize,
 }
 
 impl Sessions {

@@ -10,8 +10,9 @@ use crate::Error;
 
 use super::{
     Claims, DEFAULT_MAX_TOKEN_BYTES, Fresh, SigningKey, TokenType, base64url,
-    claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
+    claims::{REGISTERED, TYPE_SIBLINGS},
     key::header::EncodedHeaders,
+    token_type::NamedType,
 };
 
 /// Signs claims and returns the token in the JWS compact serialisation (RFC 7515 §7.1).

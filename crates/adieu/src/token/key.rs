@@ -1,12 +1,11 @@
 //! Keys: what they are for, how they are encoded, stored and rotated.
 
-mod algorithm;
 mod der;
-mod error;
 pub(super) mod header;
 mod hmac;
 mod id;
 mod jwk;
+mod jwks;
 mod private;
 mod rotation;
 mod set;
@@ -15,10 +14,9 @@ mod signing_keys;
 mod store;
 pub(super) mod verifying;
 
-pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use error::KeyError;
 pub use id::{KeyId, MAX_KEY_ID_BYTES};
-pub use jwk::{Jwk, Jwks, PublicKey};
+pub use jwk::{Jwk, PublicKey};
+pub use jwks::Jwks;
 pub use private::PrivateKey;
 pub use rotation::{DEFAULT_PUBLICATION_DELAY, RemovedKey, active_key_at, remove_key, rotate_key};
 pub use set::{KeySet, MAX_KEYS, MAX_KEYS_TRIED};

@@ -11,9 +11,10 @@ use crate::{
     time::Timestamp,
     token::{
         Claims, Fresh, Rules, TokenError, TokenType, base64url,
-        claims::{NamedType, REGISTERED, TYPE_SIBLINGS},
+        claims::{REGISTERED, TYPE_SIBLINGS},
         json::{Members, Others, Text, Value, once, read_object},
         key::header::Declares,
+        token_type::NamedType,
     },
 };
 

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use crate::{
     Error,
     token::{
-        Algorithm, Jwks, KeyError, TokenError, TokenType, VerifyingKey,
+        Algorithm, KeyError, TokenError, TokenType, VerifyingKey,
         key::{
             header::{EncodedHeaders, Header},
             verifying::KeyPrint,
@@ -93,12 +93,6 @@ impl KeySet {
     /// Returns the keys.
     pub fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
         self.keys.iter()
-    }
-
-    /// Returns the document to publish (RFC 7517 §5): the public keys, never a secret.
-    #[must_use]
-    pub fn jwks(&self) -> Jwks {
-        Jwks { keys: self.keys.iter().filter_map(VerifyingKey::to_jwk).collect() }
     }
 
     /// Returns whether this public key is in the set.

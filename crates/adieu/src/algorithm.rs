@@ -84,7 +84,7 @@ impl Algorithm {
     }
 
     /// How long a tag of HMAC is; `None` for the others.
-    pub(super) const fn tag_bytes(self) -> Option<usize> {
+    pub(crate) const fn tag_bytes(self) -> Option<usize> {
         match self {
             Self::HS256 => Some(32),
             Self::HS384 => Some(48),
@@ -94,7 +94,7 @@ impl Algorithm {
     }
 
     /// What aws-lc needs to know for RSA; `None` for the others.
-    pub(super) fn rsa(self) -> Option<&'static signature::RsaParameters> {
+    pub(crate) fn rsa(self) -> Option<&'static signature::RsaParameters> {
         match self {
             Self::RS256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
             Self::RS384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
@@ -107,7 +107,7 @@ impl Algorithm {
     }
 
     /// How aws-lc checks a signature with a public key; `None` for HMAC.
-    pub(super) fn verification(self) -> Option<&'static dyn VerificationAlgorithm> {
+    pub(crate) fn verification(self) -> Option<&'static dyn VerificationAlgorithm> {
         match self {
             Self::ES256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
             Self::ES384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
