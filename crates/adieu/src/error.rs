@@ -13,7 +13,7 @@ pub enum Error {
     Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
     /// The log of the store is an older state of itself: a backup was restored, or a standby without the last entries was
     /// promoted. Nothing was done. The node handles it at once; then the caller may retry.
-    #[error("the revocation log went back: {0}")]
+    #[error("the revocation log was rolled back: {0}")]
     RolledBack(RollbackCause),
     /// The store holds something that this version did not write: another program's file, a newer schema, or damage. It is
     /// left unchanged.
@@ -202,7 +202,7 @@ impl fmt::Display for RollbackCause {
             Self::OtherEntry => "the log has another entry where one was seen",
             Self::MissingEntry => "the log has lost an entry that was seen in it",
             Self::LessPruned => "the log was pruned further before",
-            Self::Former => "the log has an identity that it had before it was last put back",
+            Self::Former => "the log has an identity from before its last restore",
             Self::Emptied => "the log is empty and has another identity, and entries were seen in the one before",
         })
     }

@@ -74,8 +74,8 @@ pub(super) struct FeedParameters {
     /// With `follower`: `reject` (the default), or `accept` if it accepts tokens while it is stale.
     #[param(pattern = "^(reject|accept)$")]
     stale_policy: Option<String>,
-    /// With `follower`: the position up to which it and all that follow it have taken everything in; left out: that of
-    /// `after`.
+    /// With `follower`: the position up to which this follower, and every process that follows it, has applied all
+    /// entries; without it, the position of `after`.
     applied: Option<u64>,
 }
 

@@ -55,12 +55,12 @@ async fn a_refused_token_is_shown_with_the_reason_and_status_1() {
     let forged = format!("{}AAAA", &successor.access[..successor.access.len() - 4]);
     insta::assert_snapshot!(inspect(&forged), @"
     token        refused: the token's signature is wrong
-    signature    wrong: nothing below can be believed
+    signature    wrong: nothing below can be trusted
     session      -
     ");
     insta::assert_snapshot!(inspect("no.token"), @"
     token      refused: the token is malformed: there are not three parts
-    signature  not checked: nothing below can be believed
+    signature  not checked: nothing below can be trusted
     session    -
     ");
 

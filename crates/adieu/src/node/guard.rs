@@ -171,7 +171,7 @@ impl Guard {
             self.note(found.restored_at);
             return Ok(());
         }
-        Err(Error::unavailable("the revocation log went back again and again"))
+        Err(Error::unavailable("the revocation log was rolled back repeatedly"))
     }
 
     /// Resets the log once. Returns whether this node did it, and not another.

@@ -143,8 +143,8 @@ fn show(findings: &Findings, output: &mut Output) -> anyhow::Result<()> {
     table.row(output, ["token".to_owned(), verdict])?;
     let signature = match findings.signature {
         Signature::Good => "good",
-        Signature::Wrong => "wrong: nothing below can be believed",
-        Signature::NotChecked => "not checked: nothing below can be believed",
+        Signature::Wrong => "wrong: nothing below can be trusted",
+        Signature::NotChecked => "not checked: nothing below can be trusted",
     };
     table.row(output, ["signature".to_owned(), signature.to_owned()])?;
     let session = match findings.session {
