@@ -56,7 +56,7 @@ const POOLED: &str = "a pooler gives the transactions of one connection to sever
 
 /// Additional settings of connections with few, frequent statements. These statements find each row by its key whatever
 /// the tables looked like when they were planned, so they need not be planned each time.
-pub(super) const BY_KEY: &str = "SET plan_cache_mode = auto; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+pub(super) const BY_KEY: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
                                  SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// The address of the database, and how to connect to it.
@@ -180,10 +180,20 @@ pub(super) struct Marked {
     mark: String,
 }
 
+/// Returns the failure of a connection that has lost its mark.
+pub(super) fn pooled() -> NotConnected {
+    NotConnected::Refused(POOLED.to_owned())
+}
+
 impl Marked {
+    /// Returns the mark.
+    pub(super) fn mark(&self) -> String {
+        self.mark.clone()
+    }
+
     /// Checks that the process that serves this connection is the one that it set up, and that no other connection has
     /// set it up since.
-    async fn is_served_by_one(&mut self) -> Result<(), NotConnected> {
+    pub(super) async fn is_served_by_one(&mut self) -> Result<(), NotConnected> {
         const MARK: &str = "SELECT current_setting('adieu.connection', true)";
         // The simple protocol prepares nothing, so no name can collide with that of another connection.
         let row = sqlx::raw_sql(MARK).fetch_one(&mut self.connection).await?;
@@ -194,7 +204,7 @@ impl Marked {
     pub(super) fn is_marked(&self, row: &PgRow, column: usize) -> Result<(), NotConnected> {
         match row.try_get::<Option<&str>, _>(column)? {
             Some(mark) if mark == self.mark => Ok(()),
-            _ => Err(NotConnected::Refused(POOLED.to_owned())),
+            _ => Err(pooled()),
         }
     }
 }

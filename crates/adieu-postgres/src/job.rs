@@ -1,16 +1,19 @@
 //! An operation that waits for its commit, and its outcome.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, time::Duration};
 
 use adieu::{
     Error,
-    restore::{LogState, Mark, Witness},
+    engine::{
+        Changes, Key,
+        group_commit::{self, Keyed, Reply, reply},
+    },
     revocation::Position,
 };
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{changes::Changes, connections::leaves_the_connection_usable, rows::Key};
+use super::connections::leaves_the_connection_usable;
 
 /// The future of an operation on a connection.
 pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
@@ -19,68 +22,88 @@ pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + S
 pub(super) enum Job {
     /// Decided in memory from sessions; many such operations share their reads and writes.
     Keyed(Box<dyn Keyed>),
-    /// Runs statements of its own.
+    /// Runs statements of its own, in a transaction that holds the lock.
     Alone(Box<dyn Alone>),
 }
 
 impl Job {
-    pub(super) fn answer(self, outcome: Result<Committed, Error>) {
+    /// Returns the keys of the sessions that the operation is decided from.
+    pub(super) fn keys(&self) -> &[Key] {
         match self {
-            Self::Keyed(job) => job.answer(outcome),
-            Self::Alone(job) => job.answer(outcome),
+            Self::Keyed(job) => job.keys(),
+            Self::Alone(_) => &[],
         }
     }
 
-    pub(super) fn deadline(&self) -> Instant {
+    pub(super) fn is_keyed(&self) -> bool {
+        matches!(self, Self::Keyed(_))
+    }
+}
+
+impl group_commit::Job for Job {
+    fn deadline(&self) -> Instant {
         match self {
             Self::Keyed(job) => job.deadline(),
             Self::Alone(job) => job.deadline(),
         }
     }
+
+    fn answer(self, outcome: Result<Position, Error>) {
+        match self {
+            Self::Keyed(job) => job.answer(outcome),
+            Self::Alone(job) => job.answer(outcome),
+        }
+    }
 }
 
-/// See [`Job::Keyed`]. May be run again after a rollback.
-pub(super) trait Keyed: Send {
-    /// Returns the keys of the sessions that the operation reads.
-    fn keys(&self) -> &[Key];
-    fn decide(&mut self, changes: &mut Changes);
-    fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
-    fn deadline(&self) -> Instant;
-}
-
-/// See [`Job::Alone`]. May be run again after a rollback.
+/// See [`Job::Alone`].
 pub(super) trait Alone: Send {
     /// Runs the operation, and adds the entries that it appends to `changes`.
     fn run<'c>(&'c mut self, connection: &'c mut PgConnection, changes: &'c mut Changes) -> Answer<'c, ()>;
-    fn answer(self: Box<Self>, outcome: Result<Committed, Error>);
+    fn answer(self: Box<Self>, outcome: Result<Position, Error>);
     fn deadline(&self) -> Instant;
 }
 
-/// What the operations of a batch have appended.
-pub(super) struct Appended {
-    pub(super) head_before: Position,
-    /// The high-water mark that the log was compared with, if there is one, and the state of the log then.
-    pub(super) held: Option<(Arc<Mark>, LogState)>,
+struct Operation<F, T> {
+    operation: F,
+    output: Option<T>,
+    reply: Reply<T>,
 }
 
-impl Appended {
-    /// Records the append in the witness, once it is durable.
-    pub(super) fn note(self, witness: &Witness) -> Result<(), Error> {
-        self.held.map_or(Ok(()), |(mark, log)| witness.note(&mark, &log))
+impl<F, T> Alone for Operation<F, T>
+where
+    F: for<'c> FnMut(&'c mut PgConnection, &'c mut Changes) -> Answer<'c, T> + Send,
+    T: Send,
+{
+    fn run<'c>(&'c mut self, connection: &'c mut PgConnection, changes: &'c mut Changes) -> Answer<'c, ()> {
+        let answer = (self.operation)(connection, changes);
+        let output = &mut self.output;
+        Box::pin(async move {
+            *output = Some(answer.await?);
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<Position, Error>) {
+        self.reply.send(self.output, outcome);
+    }
+
+    fn deadline(&self) -> Instant {
+        self.reply.deadline
     }
 }
 
-/// The outcome of a commit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Committed {
-    /// The last position before the batch's own entries, if it appended any.
-    pub(super) head_before: Position,
-}
-
-impl Committed {
-    pub(super) fn after(appended: &Option<Appended>) -> Self {
-        Self { head_before: appended.as_ref().map_or(Position::START, |appended| appended.head_before) }
-    }
+/// Returns an operation that runs statements of its own, and a future of its outcome.
+pub(super) fn alone<T, F>(
+    timeout: Duration,
+    operation: F,
+) -> (Job, impl Future<Output = Result<(T, Position), Error>> + use<T, F>)
+where
+    T: Send + 'static,
+    F: for<'c> FnMut(&'c mut PgConnection, &'c mut Changes) -> Answer<'c, T> + Send + 'static,
+{
+    let (reply, answer) = reply(timeout);
+    (Job::Alone(Box::new(Operation { operation, output: None, reply })), answer)
 }
 
 /// Why a transaction failed, as far as is known.

@@ -16,10 +16,11 @@
 //!    only when it is on disk: at the start, and on every new connection, the store checks `fsync` and
 //!    `full_page_writes`, and turns `synchronous_commit` on if it is off. A server that could lose acknowledged commits
 //!    is rejected, unless [`PostgresBuilder::allow_weaker_durability`] is set.
-//! 2. **Ordered.** Every writer of sessions and revocations, in every process, takes one lock first and holds it until
-//!    its commit is visible. Positions have no gaps, and writers cannot deadlock.
-//! 3. **Group commit.** One task per process writes. It takes all queued operations, reads, decides and writes them
-//!    with a few statements, commits once, and answers all callers.
+//! 2. **Ordered.** Every writer of sessions and revocations, in every process, takes one lock and holds it until its
+//!    commit is visible. Positions have no gaps, and writers cannot deadlock.
+//! 3. **Group commit.** One task per process writes. It takes all queued operations, reads their sessions with one
+//!    statement, decides in memory, and writes with another one, a function in the database. The function takes the
+//!    lock, and applies everything if no session has changed since it was read; its commit answers all callers.
 //! 4. **Isolated failures.** An operation that fails is removed from its batch, and the other operations run again
 //!    without it.
 //! 5. **Bounded.** The queue is bounded: if it is full, the call returns [`Error::Unavailable`] immediately. Time is
@@ -35,6 +36,7 @@
 //!
 //! Limitations:
 //!
+//! * The database needs the language PL/pgSQL, which is there unless it was dropped.
 //! * A commit whose acknowledgement was lost returns [`Error::Unavailable`], and may have happened.
 //! * If a standby is promoted, the commits that it had not yet received are lost, unless `synchronous_standby_names`
 //!   makes commits wait for it. A node that keeps a [high-water mark](adieu::NodeBuilder::with_high_water) detects the
@@ -47,8 +49,7 @@
 //! * A single step on so many sessions of one subject that the server needs more than 4 seconds fails, and changes
 //!   nothing. Ending all sessions of all subjects runs in several steps.
 
-mod batch;
-mod changes;
+mod apply;
 mod connections;
 mod job;
 mod keys;
@@ -87,11 +88,15 @@ pub use sqlx;
 #[doc(hidden)]
 pub use text::{from_text, to_text};
 
-use adieu::{Error, engine::Searches, restore::Witness, revocation::LogId, time::Timestamp};
-use changes::Changes;
+use adieu::{
+    Error,
+    engine::{Changes, Key, Searches},
+    restore::Witness,
+    revocation::LogId,
+    time::Timestamp,
+};
 use connections::{Address, Connections, FIRST_CONNECT_TIMEOUT, NotConnected};
 use job::Answer;
-use rows::Key;
 use schema::Place;
 use server::Durability;
 use worker::Worker;

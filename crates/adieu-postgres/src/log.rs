@@ -16,10 +16,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
-use super::{Postgres, changes::Changes, from_time, invalid, rows, to_text, to_time};
+use super::{Postgres, from_time, invalid, rows, to_text, to_time};
 use adieu::{
     Error,
-    engine::Polling,
+    engine::{Changes, Polling},
     restore::LogState,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
@@ -39,8 +39,8 @@ impl RevocationLog for Postgres {
             return self.head().await;
         }
         let operation = move |changes: &mut Changes| changes.append(revocations.iter().cloned());
-        let (so_far, committed) = self.written(self.inner.writer.decide(vec![], operation)?.await)?;
-        Ok(Position::new(committed.head_before.get().saturating_add(u64::try_from(so_far).unwrap_or(u64::MAX))))
+        let (so_far, head_before) = self.written(self.inner.writer.decide(vec![], operation)?.await)?;
+        Ok(Position::new(head_before.get().saturating_add(u64::try_from(so_far).unwrap_or(u64::MAX))))
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::{Postgres, from_time, invalid, rows, to_text, to_time};
 use adieu::{
@@ -14,6 +14,44 @@ use adieu::{
     store::Store,
     time::Timestamp,
 };
+
+// One statement sees one snapshot. The first row is the state of the log, in the columns of an entry.
+const INSPECT: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
+     FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
+     SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
+     log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
+     AS id, head AS moment, pruned_through AS lapses_at FROM state \
+     UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
+     WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
+
+/// Reads the state of the log, and the entry at a position.
+pub(super) async fn inspect(connection: &mut PgConnection, at: Position) -> sqlx::Result<LogState> {
+    state(&sqlx::query(INSPECT).bind(rows::from_position(at)).fetch_all(connection).await?, at)
+}
+
+fn state(rows: &[PgRow], at: Position) -> sqlx::Result<LogState> {
+    let [state, entries @ ..] = rows else { return Err(invalid("a log without a state")) };
+    let (restored_at, head): (i64, i64) = (state.try_get(1)?, state.try_get(4)?);
+    let mut found = LogState {
+        log: LogId::new(state.try_get(2)?).map_err(invalid)?,
+        lineage: LogId::new(state.try_get(3)?).map_err(invalid)?,
+        head: rows::to_position(head),
+        pruned_through: to_time(state.try_get(5)?),
+        restored_at: (restored_at >= 0).then(|| to_time(restored_at)),
+        entry: None,
+        last: None,
+    };
+    for row in entries {
+        let (position, entry) = (rows::to_position(row.try_get(0)?), rows::entry(row, &mut None)?);
+        if position == at {
+            found.entry = Some(entry.clone());
+        }
+        if position == found.head {
+            found.last = Some(entry);
+        }
+    }
+    Ok(found)
+}
 
 impl Store for Postgres {
     fn restorable(&self) -> Option<Arc<dyn Restorable>> {
@@ -28,40 +66,8 @@ impl Restorable for Postgres {
     }
 
     async fn inspect(&self, at: Position) -> Result<LogState, Error> {
-        // One statement sees one snapshot. The first row is the state of the log, in the columns of an entry.
-        const INSPECT: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
-             FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
-             SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
-             log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
-             AS id, head AS moment, pruned_through AS lapses_at FROM state \
-             UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
-             WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
-        let at = rows::from_position(at);
-        let rows = self.fetch_all(sqlx::query(INSPECT).bind(at)).await?;
-        let read = || {
-            let [state, entries @ ..] = rows.as_slice() else { return Err(invalid("a log without a state")) };
-            let (restored_at, head): (i64, i64) = (state.try_get(1)?, state.try_get(4)?);
-            let mut found = LogState {
-                log: LogId::new(state.try_get(2)?).map_err(invalid)?,
-                lineage: LogId::new(state.try_get(3)?).map_err(invalid)?,
-                head: rows::to_position(head),
-                pruned_through: to_time(state.try_get(5)?),
-                restored_at: (restored_at >= 0).then(|| to_time(restored_at)),
-                entry: None,
-                last: None,
-            };
-            for row in entries {
-                let (position, entry) = (row.try_get::<i64, _>(0)?, rows::entry(row, &mut None)?);
-                if position == at {
-                    found.entry = Some(entry.clone());
-                }
-                if position == head {
-                    found.last = Some(entry);
-                }
-            }
-            Ok(found)
-        };
-        read().map_err(Error::unavailable)
+        let rows = self.fetch_all(sqlx::query(INSPECT).bind(rows::from_position(at))).await?;
+        state(&rows, at).map_err(Error::unavailable)
     }
 
     async fn reset(&self, renewal: LogReset) -> Result<Option<Ended>, Error> {
@@ -77,12 +83,8 @@ impl Restorable for Postgres {
                         return Ok(None);
                     }
                     let ended = rows::end_everything(connection, &renewal.ending, renewal.at).await?;
-                    // The first entry is inserted alone, at its position; the others follow it.
-                    let mut revocations = ended.revocations.iter().cloned();
-                    if let Some(first) = revocations.next() {
-                        rows::insert_after(connection, renewal.after, &first).await?;
-                    }
-                    changes.append(revocations);
+                    changes.append(ended.revocations.iter().cloned());
+                    changes.restart_after(renewal.after);
                     Ok(Some(ended))
                 })
             })

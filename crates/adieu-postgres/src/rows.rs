@@ -1,21 +1,17 @@
-//! The rows of the tables: reads and writes within the caller's transaction.
+//! The rows of the tables.
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
-    engine::everything,
-    restore::LogState,
-    revocation::{LogId, Position, Revocation, TargetKind, TargetParts},
+    engine::{Key, everything},
+    revocation::{Position, Revocation, TargetKind, TargetParts},
     session::{EndSessions, Ended, Origin, Selection, Session, UsedRefresh},
     time::Timestamp,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::{from_text, from_time, invalid, to_text, to_time};
+use super::{Statement, from_text, from_time, invalid, to_text, to_time};
 
-/// The key of a session.
-pub(super) type Key = (Subject, SessionId);
-
-/// All columns, in the order in which [`session`] reads them and [`put`] writes them.
+/// All columns, in the order in which [`session`] reads them.
 macro_rules! columns {
     () => {
         "session.id, session.subject, created_at, last_seen_at, address, user_agent, refresh_id, previous_refresh_id, \
@@ -27,70 +23,9 @@ macro_rules! columns {
 /// the time, and might scan all of it.
 macro_rules! named {
     () => {
-        "FROM unnest($1::text[], $2::text[]) AS named (subject, id), LATERAL (SELECT session.ctid, session.* FROM session \
-         WHERE session.subject = named.subject AND session.id = named.id OFFSET 0) AS session"
+        "FROM unnest($1::text[], $2::text[]) AS named (subject, id), LATERAL (SELECT session.ctid, session.xmin::text AS \
+         version, session.* FROM session WHERE session.subject = named.subject AND session.id = named.id OFFSET 0) AS session"
     };
-}
-
-/// Appends entries, in a transaction that holds the lock. Returns the state of the log before, with the entry at a
-/// position.
-pub(super) async fn insert(
-    connection: &mut PgConnection,
-    revocations: &[Revocation],
-    at: Position,
-) -> sqlx::Result<LogState> {
-    // One statement sees one snapshot, taken before its own inserts.
-    const INSERT: &str = "WITH head AS (SELECT coalesce(max(position), 0) AS position FROM revocation), \
-         appended AS (INSERT INTO revocation (position, kind, issuer, id, moment, lapses_at) \
-         SELECT head.position + fact.number, fact.kind, fact.issuer, fact.id, fact.moment, fact.lapses_at \
-         FROM head, unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
-         WITH ORDINALITY AS fact (kind, issuer, id, moment, lapses_at, number)) \
-         SELECT head.position, entry.kind, entry.issuer, entry.id, entry.moment, entry.lapses_at, log_id, pruned_through, \
-         log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
-         FROM head CROSS JOIN revocation_log_state LEFT JOIN revocation AS entry ON entry.position = $6";
-    let most = revocations.len();
-    let (mut kinds, mut issuers, mut ids) =
-        (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
-    let (mut moments, mut lapses_at) = (Vec::with_capacity(most), Vec::with_capacity(most));
-    for revocation in revocations {
-        let TargetParts { kind, id, time } = revocation.target.parts();
-        kinds.push(i64::from(kind.code()));
-        issuers.push(to_text(revocation.issuer.as_str()));
-        ids.push(to_text(id));
-        moments.push(time.map(from_time));
-        lapses_at.push(from_time(revocation.lapses_at));
-    }
-    let insert = sqlx::query(INSERT).bind(kinds).bind(issuers).bind(ids).bind(moments).bind(lapses_at);
-    let row = insert.bind(from_position(at)).fetch_one(connection).await?;
-    let entry = match row.try_get::<Option<i64>, _>(1)? {
-        Some(_) => Some(entry(&row, &mut None)?),
-        None => None,
-    };
-    Ok(LogState {
-        log: LogId::new(row.try_get(6)?).map_err(invalid)?,
-        lineage: LogId::new(row.try_get(8)?).map_err(invalid)?,
-        head: to_position(row.try_get(0)?),
-        pruned_through: to_time(row.try_get(7)?),
-        restored_at: None,
-        entry,
-        last: None,
-    })
-}
-
-/// Appends one entry after this position, in a transaction that holds the lock.
-pub(super) async fn insert_after(
-    connection: &mut PgConnection,
-    after: Position,
-    revocation: &Revocation,
-) -> sqlx::Result<()> {
-    const MOVE: &str = "UPDATE revocation SET position = $1 WHERE position = $2";
-    let before = insert(connection, std::slice::from_ref(revocation), Position::START).await?.head;
-    let inserted = from_position(before).saturating_add(1);
-    let wanted = inserted.max(from_position(after).saturating_add(1));
-    if wanted > inserted {
-        sqlx::query(MOVE).bind(wanted).bind(inserted).execute(connection).await?;
-    }
-    Ok(())
 }
 
 pub(super) fn to_position(number: i64) -> Position {
@@ -167,21 +102,15 @@ pub(super) async fn end_everything(
     Ok(Ended { sessions: removed.count, ..ending.revocations(&removed.fetched) })
 }
 
-/// Returns the sessions of these keys.
+/// Returns the sessions of these keys, each with the version of its row.
 pub(super) async fn find(
     connection: &mut PgConnection,
     keys: impl IntoIterator<Item = &Key>,
-) -> sqlx::Result<Vec<Session>> {
-    const FIND: &str = concat!("SELECT ", columns!(), " ", named!());
+) -> sqlx::Result<Vec<(Session, String)>> {
+    const FIND: &str = concat!("SELECT ", columns!(), ", session.version ", named!());
     let (subjects, ids) = columns_of(keys);
-    sqlx::query(FIND).bind(subjects).bind(ids).fetch_all(connection).await?.iter().map(session).collect()
-}
-
-/// Deletes the sessions of these keys.
-pub(super) async fn remove(connection: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<()> {
-    const REMOVE: &str = concat!("DELETE FROM session WHERE ctid = ANY(ARRAY(SELECT session.ctid ", named!(), "))");
-    let (subjects, ids) = columns_of(keys.iter().copied());
-    sqlx::query(REMOVE).bind(subjects).bind(ids).execute(connection).await.map(drop)
+    let rows = sqlx::query(FIND).bind(subjects).bind(ids).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((session(row)?, row.try_get(14)?))).collect()
 }
 
 pub(super) fn columns_of<'k>(keys: impl IntoIterator<Item = &'k Key>) -> (Vec<String>, Vec<String>) {
@@ -189,23 +118,13 @@ pub(super) fn columns_of<'k>(keys: impl IntoIterator<Item = &'k Key>) -> (Vec<St
     keys.into_iter().map(|(subject, id)| (column(subject.as_str()), column(id.as_str()))).unzip()
 }
 
-/// Writes sessions, each at most once, replacing the previous ones.
-pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) -> sqlx::Result<()> {
-    const PUT: &str = "INSERT INTO session (id, subject, created_at, last_seen_at, address, user_agent, refresh_id, \
-         previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at) \
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], \
-         $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], \
-         $13::text[], $14::bigint[]) \
-         ON CONFLICT (subject, id) DO UPDATE SET last_seen_at = excluded.last_seen_at, refresh_id = excluded.refresh_id, \
-         previous_refresh_id = excluded.previous_refresh_id, refreshed_at = excluded.refreshed_at, \
-         refresh_expires_at = excluded.refresh_expires_at, access_expires_at = excluded.access_expires_at, \
-         used_refresh_id = excluded.used_refresh_id, used_at = excluded.used_at";
-
+/// Binds sessions to the statement that writes them, one array a column.
+pub(super) fn bind_sessions<'q>(statement: Statement<'q>, sessions: &[&Session]) -> Statement<'q> {
     fn column<T>(sessions: &[&Session], value: impl Fn(&Session) -> T) -> Vec<T> {
         sessions.iter().map(|session| value(session)).collect()
     }
     let text = |text: &str| to_text(text).into_owned();
-    sqlx::query(PUT)
+    statement
         .bind(column(sessions, |session| text(session.id.as_str())))
         .bind(column(sessions, |session| text(session.subject.as_str())))
         .bind(column(sessions, |session| from_time(session.created_at)))
@@ -220,9 +139,6 @@ pub(super) async fn put(connection: &mut PgConnection, sessions: &[&Session]) ->
         .bind(column(sessions, |session| from_time(session.access_expires_at)))
         .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| text(used.id.as_str()))))
         .bind(column(sessions, |session| session.used_refresh.as_ref().map(|used| from_time(used.at))))
-        .execute(connection)
-        .await
-        .map(drop)
 }
 
 /// Deletes the selected sessions and returns them.

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row};
 use adieu::{Error, revocation::LogId};
 
 /// The migrations, one per version.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// The component name of adieu's own tables.
 const OURSELVES: &str = "adieu";

@@ -6,15 +6,13 @@ use async_trait::async_trait;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
-    Postgres,
-    changes::Changes,
-    from_time,
-    rows::{self, Key, columns, named},
+    Postgres, from_time,
+    rows::{self, columns, named},
     to_text, to_time,
 };
 use adieu::{
     Error, SessionId, Subject,
-    engine::{Found, everything, find_owners},
+    engine::{Changes, Found, everything, find_owners, keys_to_end},
     revocation::Pruned,
     session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
@@ -32,19 +30,7 @@ impl SessionStore for Postgres {
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
         let key = (rotation.subject.clone(), rotation.session.clone());
-        self.decide(vec![key.clone()], move |changes| {
-            let rotated = rotation.decide(changes.find(&key).cloned());
-            match &rotated {
-                Rotated::Fresh(session) | Rotated::WithinGrace(session) => changes.put(session.clone()),
-                Rotated::Reused(_, revocation) => {
-                    changes.remove(&key);
-                    changes.append([revocation.clone()]);
-                }
-                Rotated::Ended => {}
-            }
-            rotated
-        })
-        .await
+        self.decide(vec![key], move |changes| changes.rotate(&rotation)).await
     }
 
     async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error> {
@@ -55,11 +41,10 @@ impl SessionStore for Postgres {
         find_owners(&mut endings, |ids| self.search(ids)).await?;
         let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
         let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
-        let outcome = match endings.iter().map(keys).collect::<Option<Vec<_>>>() {
+        let outcome = match endings.iter().map(keys_to_end).collect::<Option<Vec<_>>>() {
             Some(keys) => {
                 let keys = keys.into_iter().flatten().collect();
-                let end =
-                    move |changes: &mut Changes| endings.iter().map(|ending| end_known(changes, ending)).collect();
+                let end = move |changes: &mut Changes| endings.iter().map(|ending| changes.end(ending)).collect();
                 self.inner.writer.decide(keys, end)?.await
             }
             None => {
@@ -216,7 +201,8 @@ impl Postgres {
                 Box::pin(async move {
                     let removed = rows::remove_some(connection, issued_until, start).await?;
                     let step = everything::later_step(&ending, &removed.fetched, &before);
-                    Ok((append(changes, Ended { sessions: removed.count, ..step }), removed.end))
+                    changes.append(step.revocations.iter().cloned());
+                    Ok((Ended { sessions: removed.count, ..step }, removed.end))
                 })
             })?;
             let ((step, end), _) = self.written(step.await)?;
@@ -229,36 +215,6 @@ impl Postgres {
     fn forgotten_up_to(&self) -> MutexGuard<'_, (String, String)> {
         self.inner.forgotten_up_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns the keys of the sessions that an operation reads, if it names them.
-fn keys(ending: &EndSessions) -> Option<Vec<Key>> {
-    let mut keys: Vec<Key> = ending.only_if.iter().map(|(id, subject)| (subject.clone(), id.clone())).collect();
-    match &ending.selection {
-        Selection::Owned(id, subject) => keys.push((subject.clone(), id.clone())),
-        Selection::Nothing => {}
-        Selection::One(_) | Selection::OfSubject(_) | Selection::Others(..) | Selection::All { .. } => return None,
-    }
-    Some(keys)
-}
-
-/// Ends sessions in memory, for an operation that names them.
-fn end_known(changes: &mut Changes, ending: &EndSessions) -> Option<Ended> {
-    if let Some((id, subject)) = &ending.only_if {
-        changes.find(&(subject.clone(), id.clone()))?;
-    }
-    let removed = match &ending.selection {
-        Selection::Owned(id, subject) => changes.remove(&(subject.clone(), id.clone())),
-        _ => None,
-    };
-    let ended = ending.revocations(removed.as_slice());
-    Some(append(changes, ended))
-}
-
-/// Appends the revocations of an operation that ends sessions.
-fn append(changes: &mut Changes, ended: Ended) -> Ended {
-    changes.append(ended.revocations.iter().cloned());
-    ended
 }
 
 /// Ends sessions with statements, for any selection.
@@ -278,5 +234,6 @@ async fn end(
         Selection::All { issued_until } => rows::end_everything(connection, ending, issued_until).await?,
         _ => ending.revocations(&rows::delete(connection, &ending.selection).await?),
     };
-    Ok(Some(append(changes, ended)))
+    changes.append(ended.revocations.iter().cloned());
+    Ok(Some(ended))
 }

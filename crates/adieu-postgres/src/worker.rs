@@ -1,6 +1,17 @@
-//! The task that writes, and the queue in front of it.
+//! The task that writes: group commit.
+//!
+//! Operations keep the order in which they were queued. Consecutive operations that name the keys of their sessions run
+//! together: one statement reads the sessions, the operations are decided one after the other in memory, each seeing
+//! the changes of those before it, and one statement applies all changes if no session has changed since
+//! ([`apply`](super::apply)). The lock of the writers is held only during that statement and its commit. If a session
+//! has changed, which only another process can have done, the operations are decided again in a transaction that takes
+//! the lock first.
+//!
+//! Consecutive operations that run statements of their own share a transaction that holds the lock. An operation that
+//! fails is removed from its batch, and the others run again, each for itself.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc,
@@ -11,36 +22,39 @@ use std::{
 
 use sqlx::PgConnection;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Mutex, Notify, watch},
     time::{Instant, timeout_at},
 };
 
 use super::{
-    batch,
-    changes::Changes,
+    apply::{Appended, Outcome, Write, apply},
     connections::{Address, BY_KEY, Marked, NotConnected},
-    job::{Alone, Answer, Appended, Committed, Failure, Job, Keyed},
-    rows::Key,
+    job::{Answer, Failure, Job, alone},
+    rows,
 };
-use adieu::{Error, restore::Witness};
+use adieu::{
+    Error,
+    engine::{
+        Changes, Key,
+        group_commit::{GroupCommit, Job as _, keyed},
+    },
+    restore::Witness,
+    revocation::Position,
+};
 
-/// The capacity of the queue, in operations.
-const QUEUE: usize = 16_384;
-/// The maximum number of operations per commit, so that the first operations of a burst do not wait for all of it.
-const BATCH: usize = 1_024;
-/// How long a commit waits at most for callers that are expected: less than a round trip to the server.
-const BATCH_WINDOW: Duration = Duration::from_micros(50);
 /// The timeout of a caller. Longer than [`SERVER_TIMEOUT`], so that a caller usually gets the actual reason.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The timeout of a batch on the server, including the lock and a new connection. Longer than a node that is frozen
 /// while it holds the lock can keep it (`idle_in_transaction_session_timeout`).
 const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long after its last answer a connection is tested before it is used: the server may have closed it since, and a
+/// statement that writes is not sent twice.
+const IDLE: Duration = Duration::from_millis(5);
 
 /// READ COMMITTED, whatever the database's default is: the statements after the lock must see everything that was
 /// committed before the lock was taken. The number identifies the lock of adieu within one database ("adieu" in ASCII).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
                      SELECT current_setting('adieu.connection', true) FROM pg_advisory_xact_lock(418380178805)";
-const COMMIT: &str = "COMMIT";
 /// Terminates a holder of the lock that has held it for longer than any caller waits: its commit waits for a missing
 /// standby, and its node has given up or died, which the server does not notice. What it has written is already
 /// committed locally, and stays.
@@ -52,78 +66,9 @@ const RELEASE: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_st
 /// How long after a failure the worker looks for such a holder.
 const UNTIL_RELEASE: Duration = Duration::from_secs(2);
 
-struct Operation<F, T> {
-    keys: Vec<Key>,
-    operation: F,
-    output: Option<T>,
-    reply: oneshot::Sender<Result<(T, Committed), Error>>,
-    deadline: Instant,
-}
-
-impl<F, T> Operation<F, T> {
-    fn send_reply(self, outcome: Result<Committed, Error>) {
-        let output = self.output.ok_or_else(|| Error::unavailable("the operation did not run"));
-        // The caller may have gone away; nothing is to be done then.
-        let _ = self.reply.send(outcome.and_then(|committed| Ok((output?, committed))));
-    }
-}
-
-impl<F, T> Keyed for Operation<F, T>
-where
-    F: FnMut(&mut Changes) -> T + Send,
-    T: Send,
-{
-    fn keys(&self) -> &[Key] {
-        &self.keys
-    }
-
-    fn decide(&mut self, changes: &mut Changes) {
-        self.output = Some((self.operation)(changes));
-    }
-
-    fn answer(self: Box<Self>, outcome: Result<Committed, Error>) {
-        self.send_reply(outcome);
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-}
-
-impl<F, T> Alone for Operation<F, T>
-where
-    F: for<'c> FnMut(&'c mut PgConnection, &'c mut Changes) -> Answer<'c, T> + Send,
-    T: Send,
-{
-    fn run<'c>(&'c mut self, connection: &'c mut PgConnection, changes: &'c mut Changes) -> Answer<'c, ()> {
-        let answer = (self.operation)(connection, changes);
-        let output = &mut self.output;
-        Box::pin(async move {
-            *output = Some(answer.await?);
-            Ok(())
-        })
-    }
-
-    fn answer(self: Box<Self>, outcome: Result<Committed, Error>) {
-        self.send_reply(outcome);
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-}
-
-/// A queue, and the task that serves it. The task ends when the last clone is dropped and the queue is empty.
-#[derive(Clone)]
-pub(super) struct Worker {
-    queue: mpsc::Sender<Job>,
-}
-
-impl fmt::Debug for Worker {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Worker").finish_non_exhaustive()
-    }
-}
+/// A queue, and the task that serves it.
+#[derive(Debug, Clone)]
+pub(super) struct Worker(GroupCommit<Job>);
 
 impl Worker {
     /// Starts the task, which connects when it gets its first operation. Every commit that appends increments
@@ -134,10 +79,12 @@ impl Worker {
         to_announce: Arc<Notify>,
         witness: Witness,
     ) -> Self {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let shared = Shared { address, appended, to_announce, witness, releasing: Arc::default() };
-        tokio::spawn(write(Writer { shared, connection: None }, jobs));
-        Self { queue }
+        let writer =
+            Writer { address, appended, to_announce, witness, releasing: Arc::default(), connection: Arc::default() };
+        Self(GroupCommit::start(move |batch| {
+            let writer = writer.clone();
+            async move { writer.commit(batch).await }
+        }))
     }
 
     /// Queues an operation that is decided from the sessions of `keys`, and returns a future of its outcome. Fails
@@ -146,114 +93,192 @@ impl Worker {
         &self,
         keys: Vec<Key>,
         operation: F,
-    ) -> Result<impl Future<Output = Result<(T, Committed), Error>> + use<T, F>, Error>
+    ) -> Result<impl Future<Output = Result<(T, Position), Error>> + use<T, F>, Error>
     where
         T: Send + 'static,
         F: FnMut(&mut Changes) -> T + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
-        let job = Job::Keyed(Box::new(Operation { keys, operation, output: None, reply, deadline }));
-        self.queue(job)?;
-        Ok(wait(answer, deadline))
+        let (job, answer) = keyed(keys, ANSWER_TIMEOUT, operation);
+        self.0.queue(Job::Keyed(job))?;
+        Ok(answer)
     }
 
     /// Queues an operation that runs statements of its own.
     pub(super) fn run<T, F>(
         &self,
         operation: F,
-    ) -> Result<impl Future<Output = Result<(T, Committed), Error>> + use<T, F>, Error>
+    ) -> Result<impl Future<Output = Result<(T, Position), Error>> + use<T, F>, Error>
     where
         T: Send + 'static,
         F: for<'c> FnMut(&'c mut PgConnection, &'c mut Changes) -> Answer<'c, T> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
-        let job = Job::Alone(Box::new(Operation { keys: vec![], operation, output: None, reply, deadline }));
-        self.queue(job)?;
-        Ok(wait(answer, deadline))
+        let (job, answer) = alone(ANSWER_TIMEOUT, operation);
+        self.0.queue(job)?;
+        Ok(answer)
     }
-
-    fn queue(&self, job: Job) -> Result<(), Error> {
-        self.queue.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::unavailable("too many operations are waiting for the store"),
-            mpsc::error::TrySendError::Closed(_) => ended(),
-        })
-    }
-}
-
-fn ended() -> Error {
-    Error::unavailable("the store's task has ended")
-}
-
-fn too_late() -> Error {
-    Error::unavailable("the server did not answer in time")
-}
-
-async fn wait<T>(answer: oneshot::Receiver<Result<T, Error>>, deadline: Instant) -> Result<T, Error> {
-    timeout_at(deadline, answer).await.map_err(|_| too_late())?.map_err(|_| ended())?
-}
-
-type Batch = Vec<Job>;
-
-async fn write(mut writer: Writer, mut jobs: mpsc::Receiver<Job>) {
-    let mut expected = 1;
-    while let Some(first) = jobs.recv().await {
-        let batch = gather(first, &mut jobs, expected).await;
-        expected = batch.len();
-        let now = Instant::now();
-        // An operation whose caller has timed out must not be executed much later.
-        let (batch, late): (Batch, Batch) = batch.into_iter().partition(|job| job.deadline() > now);
-        late.into_iter().for_each(|job| job.answer(Err(too_late())));
-        if !batch.is_empty() {
-            // In a task of its own: if an operation panics, its batch fails and the worker goes on.
-            let shared = writer.shared.clone();
-            let committing = tokio::spawn(async move {
-                writer.commit(batch).await;
-                writer
-            });
-            writer = committing.await.unwrap_or(Writer { shared, connection: None });
-        }
-    }
-}
-
-/// Collects the queued operations of one batch. Callers that were answered together call again at about the same time,
-/// but not at the same instant: a commit that starts with the first of them would make all others wait for the next
-/// commit. So if the last batch had several operations, this waits a moment for as many. A caller that is alone never
-/// waits.
-async fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>, expected: usize) -> Batch {
-    let mut batch = Vec::with_capacity(expected);
-    batch.push(first);
-    let started = Instant::now();
-    loop {
-        while batch.len() < BATCH
-            && let Ok(job) = jobs.try_recv()
-        {
-            batch.push(job);
-        }
-        if batch.len() >= expected || started.elapsed() >= BATCH_WINDOW {
-            return batch;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-struct Writer {
-    shared: Shared,
-    connection: Option<Marked>,
 }
 
 #[derive(Clone)]
-struct Shared {
+struct Writer {
     address: Arc<Address>,
     appended: watch::Sender<u64>,
     to_announce: Arc<Notify>,
     witness: Witness,
     /// Whether a task is already looking for a lock to release.
     releasing: Arc<AtomicBool>,
+    /// The connection, and when the server last answered on it. Taken out while it is used, and put back only if the
+    /// batch succeeds, or fails in a way that leaves it usable; otherwise it is closed.
+    connection: Arc<Mutex<Option<(Marked, Instant)>>>,
 }
 
-impl Shared {
+impl fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+/// What a part of a batch has appended, if anything.
+type Done = Result<Option<Appended>, Failure>;
+
+impl Writer {
+    /// Runs a batch, and answers each caller after its operation is durable.
+    async fn commit(&self, batch: Vec<Job>) {
+        let mut held = self.connection.lock().await;
+        let limit = Instant::now() + SERVER_TIMEOUT;
+        let mut batch = batch.into_iter().peekable();
+        while let Some(first) = batch.next() {
+            let is_keyed = first.is_keyed();
+            let mut jobs = vec![first];
+            jobs.extend(std::iter::from_fn(|| batch.next_if(|next| next.is_keyed() == is_keyed)));
+            let done = self.run(&mut held, limit, &mut jobs).await;
+            if matches!(done, Err(Failure::OfOne(_))) && jobs.len() > 1 {
+                for mut job in jobs {
+                    let done = self.run(&mut held, limit, std::slice::from_mut(&mut job)).await;
+                    job.answer(self.outcome(done));
+                }
+            } else {
+                let outcome = self.outcome(done);
+                jobs.into_iter().for_each(|job| job.answer(outcome.clone()));
+            }
+        }
+    }
+
+    /// Returns the outcome for the callers, and announces what was appended.
+    fn outcome(&self, done: Done) -> Result<Position, Error> {
+        match done {
+            Ok(None) => Ok(Position::START),
+            Ok(Some(appended)) => {
+                let head_before = appended.head_before;
+                appended.note(&self.witness)?;
+                self.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
+                self.to_announce.notify_one();
+                Ok(head_before)
+            }
+            Err(Failure::OfOne(error)) => Err(Error::unavailable(error)),
+            Err(Failure::OfAll(error)) => Err(error),
+        }
+    }
+
+    /// Runs operations of one kind on the held connection, or on a new one, until `limit`.
+    async fn run(&self, held: &mut Option<(Marked, Instant)>, limit: Instant, jobs: &mut [Job]) -> Done {
+        let connection = held.take();
+        let running = async {
+            let mut connected = self.connected(connection).await.map_err(Failure::OfAll)?;
+            let done = self.run_on(&mut connected, jobs).await;
+            Ok((connected, done))
+        };
+        let done = match timeout_at(limit, running).await {
+            Ok(Ok((connected, done))) => {
+                if !matches!(done, Err(Failure::OfAll(_))) {
+                    *held = Some((connected, Instant::now()));
+                }
+                done
+            }
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::OfAll(Error::unavailable("the server did not answer in time"))),
+        };
+        if held.is_none() {
+            self.release_the_lock();
+        }
+        done
+    }
+
+    /// Returns a usable connection: the held one, unless it has died.
+    async fn connected(&self, held: Option<(Marked, Instant)>) -> Result<Marked, Error> {
+        if let Some((mut connected, answered)) = held {
+            if answered.elapsed() < IDLE {
+                return Ok(connected);
+            }
+            match connected.is_served_by_one().await {
+                Ok(()) => return Ok(connected),
+                Err(NotConnected::Unavailable(_)) => {}
+                Err(why) => return Err(why.into()),
+            }
+        }
+        let mut connected = self.address.connect().await?;
+        execute(&mut connected.connection, BY_KEY).await?;
+        Ok(connected)
+    }
+
+    async fn run_on(&self, connected: &mut Marked, jobs: &mut [Job]) -> Done {
+        if jobs.iter().all(Job::is_keyed)
+            && let Outcome::Applied(appended) = self.decide_and_apply(connected, jobs).await?
+        {
+            return Ok(appended);
+        }
+        self.in_a_transaction(connected, async |connected| match self.decide_and_apply(connected, jobs).await? {
+            Outcome::Applied(appended) => Ok(appended),
+            Outcome::Changed => Err(Failure::OfAll(Error::unavailable("a session was changed without the lock"))),
+        })
+        .await
+    }
+
+    async fn decide_and_apply(&self, connected: &mut Marked, jobs: &mut [Job]) -> Result<Outcome, Failure> {
+        let keys: HashSet<Key> = jobs.iter().flat_map(Job::keys).cloned().collect();
+        let found = if keys.is_empty() { vec![] } else { rows::find(&mut connected.connection, &keys).await? };
+        let (found, versions): (Vec<_>, HashMap<Key, String>) = found
+            .into_iter()
+            .map(|(session, version)| {
+                let key = (session.subject.clone(), session.id.clone());
+                (session, (key, version))
+            })
+            .unzip();
+        let mut changes = Changes::of(keys.iter().collect(), found);
+        for job in jobs {
+            match job {
+                Job::Keyed(job) => job.decide(&mut changes),
+                Job::Alone(job) => job.run(&mut connected.connection, &mut changes).await?,
+            }
+        }
+        if changes.is_empty() {
+            return Ok(Outcome::Applied(None));
+        }
+        let (put, removed) = changes.changed();
+        let write = Write {
+            read: keys.iter().map(|key| (key, versions.get(key).cloned())).collect(),
+            removed,
+            put,
+            appended: changes.appended(),
+            restarted_after: changes.restarted_after(),
+        };
+        apply(connected, &write, &self.witness).await
+    }
+
+    /// Runs statements in a transaction that takes the lock first. What they wrote is durable afterwards.
+    async fn in_a_transaction(&self, connected: &mut Marked, run: impl AsyncFnOnce(&mut Marked) -> Done) -> Done {
+        let mark = sqlx::raw_sql(BEGIN).fetch_one(&mut connected.connection).await?;
+        connected.is_marked(&mark, 0).map_err(|why| Failure::OfAll(why.into()))?;
+        let done = run(connected).await;
+        // From a commit on, a missing answer leaves the outcome unknown.
+        let end = match &done {
+            Ok(_) => "COMMIT",
+            Err(Failure::OfOne(_)) => "ROLLBACK",
+            Err(Failure::OfAll(_)) => return done,
+        };
+        execute(&mut connected.connection, end).await.map_err(Failure::OfAll)?;
+        done
+    }
+
     /// Looks, a moment later, for a holder of the lock whose node has given up, and terminates it.
     fn release_the_lock(&self) {
         if self.releasing.swap(true, Ordering::Relaxed) {
@@ -271,120 +296,7 @@ impl Shared {
     }
 }
 
-/// The outcome of each operation of a batch.
-type Outcomes = Vec<Result<Committed, Error>>;
-
-impl Writer {
-    /// Runs a batch in one transaction, and answers all callers after it is durable.
-    async fn commit(&mut self, mut batch: Batch) {
-        let limit = Instant::now() + SERVER_TIMEOUT;
-        // Taken out: the connection is put back only if the batch succeeds, or fails in a way that leaves it usable.
-        // Otherwise it is closed.
-        let connection = self.connection.take();
-        let committed = timeout_at(limit, self.all_or_each(connection, &mut batch)).await;
-        let outcomes = match committed {
-            Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(error)) => vec![Err(error); batch.len()],
-            Err(_) => vec![Err(too_late()); batch.len()],
-        };
-        if self.connection.is_none() {
-            self.shared.release_the_lock();
-        }
-        for (job, outcome) in batch.into_iter().zip(outcomes) {
-            job.answer(outcome);
-        }
-    }
-
-    async fn all_or_each(&mut self, held: Option<Marked>, batch: &mut [Job]) -> Result<Outcomes, Error> {
-        let mut connected = self.begin(held).await?;
-        let connection = &mut connected.connection;
-        let outcomes = match all_or_none(connection, batch, &self.shared.witness).await {
-            Ok(done) => Ok(done),
-            Err(Failure::OfAll(error)) => Err(error),
-            Err(Failure::OfOne(error)) => {
-                execute(connection, "ROLLBACK").await?;
-                if let [_] = batch {
-                    self.connection = Some(connected);
-                    return Err(Error::unavailable(error));
-                }
-                begin(&mut connected).await?;
-                each_for_itself(&mut connected.connection, batch, &self.shared.witness).await
-            }
-        };
-        let (outcomes, appended) = outcomes?;
-        // From here on, a missing answer leaves the outcome unknown.
-        execute(&mut connected.connection, COMMIT).await?;
-        if let Some(appended) = appended {
-            appended.note(&self.shared.witness)?;
-            self.shared.appended.send_modify(|appends| *appends = appends.wrapping_add(1));
-            self.shared.to_announce.notify_one();
-        }
-        self.connection = Some(connected);
-        Ok(outcomes)
-    }
-
-    /// Begins a transaction and takes the lock. Opens a new connection if there is none, or if the held one has died.
-    async fn begin(&mut self, held: Option<Marked>) -> Result<Marked, Error> {
-        if let Some(mut connected) = held {
-            match begin(&mut connected).await {
-                Ok(()) => return Ok(connected),
-                Err(NotConnected::Unavailable(_)) => {}
-                Err(why) => return Err(why.into()),
-            }
-        }
-        let mut connected = self.shared.address.connect().await?;
-        execute(&mut connected.connection, BY_KEY).await?;
-        begin(&mut connected).await?;
-        Ok(connected)
-    }
-}
-
-/// Begins a transaction and takes the lock.
-async fn begin(connected: &mut Marked) -> Result<(), NotConnected> {
-    let mark = sqlx::raw_sql(BEGIN).fetch_one(&mut connected.connection).await?;
-    connected.is_marked(&mark, 0)
-}
-
 async fn execute(connection: &mut PgConnection, statements: &'static str) -> Result<(), Error> {
     // The simple protocol: several statements in one round trip.
     sqlx::raw_sql(statements).execute(connection).await.map(drop).map_err(Error::unavailable)
-}
-
-/// Runs a batch without savepoints: the fast path. One failure fails the whole batch.
-async fn all_or_none(
-    connection: &mut PgConnection,
-    batch: &mut [Job],
-    witness: &Witness,
-) -> Result<(Outcomes, Option<Appended>), Failure> {
-    let appended = batch::run(connection, batch, witness).await?;
-    Ok((vec![Ok(Committed::after(&appended)); batch.len()], appended))
-}
-
-/// Runs each operation in a savepoint of its own, after a batch has failed: a failed operation is undone, and the
-/// others stay.
-async fn each_for_itself(
-    connection: &mut PgConnection,
-    batch: &mut [Job],
-    witness: &Witness,
-) -> Result<(Outcomes, Option<Appended>), Error> {
-    let mut outcomes = Vec::with_capacity(batch.len());
-    let mut last = None;
-    for job in batch {
-        execute(connection, "SAVEPOINT operation").await?;
-        let outcome = match batch::run(connection, std::slice::from_mut(job), witness).await {
-            Ok(appended) => {
-                let committed = Committed::after(&appended);
-                last = appended.or(last);
-                Ok(committed)
-            }
-            Err(Failure::OfAll(error)) => return Err(error),
-            Err(Failure::OfOne(error)) => {
-                execute(connection, "ROLLBACK TO operation").await?;
-                Err(Error::unavailable(error))
-            }
-        };
-        execute(connection, "RELEASE operation").await?;
-        outcomes.push(outcome);
-    }
-    Ok((outcomes, last))
 }

@@ -1,12 +1,16 @@
 //! The cost of a durable logout on each engine, the delay until a second node rejects the token, and the cost of `/verify`; beside the two
 //! recipes of Flask-JWT-Extended's documentation on the same servers.
 //!
-//! `cargo bench -p adieu-server --bench engines` prints two tables. It starts a PostgreSQL and a Redis of its own, with files that
-//! are synced before an answer, beside each other and the SQLite file on the same disk.
+//! `cargo bench -p adieu-server --bench engines` prints two tables; with `-- redis`, only the rows of Redis in the first (also `sqlite`,
+//! `postgresql`). It starts a PostgreSQL and a Redis of its own, with files that are synced before an answer, beside each other and
+//! the SQLite file on the same disk.
 //!
-//! * *Logouts*: this many concurrent callers end sessions on one node (of this process), each waiting for the response. The delay is
-//!   measured for one in a hundred, or fewer: from the response to its logout until the second node, which follows the same
-//!   store, rejects the token.
+//! * *Logouts*: this many concurrent callers log out on one node (of this process), each waiting for the response: the token is
+//!   verified (EdDSA, as in the whole table), the session ended, the revocation applied to the node's index. The delay is measured for
+//!   one in a hundred, or fewer: from the response to its logout until the second node, which follows the same store, rejects
+//!   the token.
+//! * *Ending a session* and *rotating a refresh token*: the store's part alone, without tokens; also with three nodes that share the
+//!   callers, each with connections of its own.
 //! * *The recipes*: a row inserted and committed for each logout, with as many connections as there are callers, at most 64;
 //!   and `SET jti "" EX 900` on a connection that all callers share. They end one token, and not the session.
 //! * */verify*: the whole router without a socket, asked by two tasks; and the recipes' check on every request: the signature,
@@ -15,19 +19,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::{
+    collections::VecDeque,
     ffi::OsString,
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use adieu::{
-    Issuer, Subject,
-    session::{Scope, SessionSettings},
+    Issuer, SessionId, Subject, TokenId,
+    session::{EndSessions, Origin, Rotated, Rotation, Scope, Selection, Session, SessionSettings},
     store::Store,
+    time::{Clock as _, SystemClock},
     token::Verifier,
 };
 use adieu_postgres::Postgres;
@@ -51,6 +57,9 @@ const CALLERS: [usize; 3] = [1, 64, 512];
 /// Maximum number of logouts in one row, and maximum duration of a row.
 const MAX_LOGOUTS: usize = 20_000;
 const SECONDS: u64 = 5;
+/// Sessions to end in one row without tokens.
+const MAX_ENDED: usize = 60_000;
+const DAY: Duration = Duration::from_secs(86_400);
 const SUBJECTS: usize = 1_000;
 
 #[tokio::main]
@@ -62,24 +71,38 @@ async fn main() {
     let file = folder.path().join("adieu.sqlite");
     let [sqlite_url, postgres_url, redis_url] = [format!("sqlite:{}", file.display()), postgres.url(), redis.url()];
 
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let includes = |engine: &str| only.as_ref().is_none_or(|only| engine.eq_ignore_ascii_case(only));
     println!("| engine | callers | logouts/s | answered p50 | p99 | rejected by a second node p50 | p99 |");
     println!("|---|---|---|---|---|---|---|");
-    let sqlite = async || Arc::new(Sqlite::open(&file).await.unwrap()) as Arc<dyn Store>;
-    measure("SQLite", seconds, sqlite).await;
-    measure("PostgreSQL", seconds, async || Arc::new(Postgres::connect(&postgres_url).await.unwrap()) as _).await;
-    measure("Redis", seconds, async || Arc::new(Redis::connect(&redis_url).await.unwrap()) as _).await;
+    if includes("SQLite") {
+        measure("SQLite", seconds, async || Arc::new(Sqlite::open(&file).await.unwrap()) as _).await;
+    }
+    if includes("PostgreSQL") {
+        measure("PostgreSQL", seconds, async || Arc::new(Postgres::connect(&postgres_url).await.unwrap()) as _).await;
+    }
+    if includes("Redis") {
+        measure("Redis", seconds, async || Arc::new(Redis::connect(&redis_url).await.unwrap()) as _).await;
+    }
 
     let pool = PgPoolOptions::new().max_connections(64).connect(&postgres_url).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE token_blocklist (id BIGSERIAL PRIMARY KEY, jti VARCHAR(36) NOT NULL, created_at TIMESTAMP NOT NULL); \
-                   CREATE INDEX ON token_blocklist (jti)").execute(&pool).await.unwrap();
-    for callers in CALLERS {
-        let pool = pool.clone();
-        recipe("a row committed per logout (PostgreSQL)", callers, seconds, move |id| insert(pool.clone(), id)).await;
+    if includes("PostgreSQL") {
+        sqlx::raw_sql("CREATE TABLE token_blocklist (id BIGSERIAL PRIMARY KEY, jti VARCHAR(36) NOT NULL, created_at TIMESTAMP NOT NULL); \
+                       CREATE INDEX ON token_blocklist (jti)").execute(&pool).await.unwrap();
+        for callers in CALLERS {
+            let pool = pool.clone();
+            row("a row committed per logout (PostgreSQL)", callers, seconds, move || insert(pool.clone())).await;
+        }
     }
     let connection = redis::Client::open(redis_url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    for callers in CALLERS {
-        let connection = connection.clone();
-        recipe("`SET jti \"\" EX` (Redis)", callers, seconds, move |id| set(connection.clone(), id)).await;
+    if includes("Redis") {
+        for callers in CALLERS {
+            let connection = connection.clone();
+            row("`SET jti \"\" EX` (Redis)", callers, seconds, move || set(connection.clone())).await;
+        }
+    }
+    if only.is_some() {
+        return;
     }
 
     println!("\n| check | requests/s |\n|---|---|");
@@ -104,8 +127,27 @@ async fn main() {
     println!("| a lookup in Redis for each request | {rate_of_keys:.0} |");
 }
 
-/// Prints one row for each number of callers.
+/// Prints the rows of an engine.
 async fn measure(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Store>) {
+    measure_logouts(engine, seconds, &open).await;
+    let stores = [open().await, open().await, open().await];
+    for (nodes, callers) in CALLERS.map(|callers| (1, callers)).into_iter().chain([(3, 64), (3, 512)]) {
+        let sessions = create(&stores, MAX_ENDED).await;
+        let (sessions, stores) = (Arc::new(Mutex::new(sessions)), Arc::new(stores[..nodes].to_vec()));
+        let name = |what: &str| {
+            if nodes == 1 { format!("{engine}, {what}") } else { format!("{engine}, {what} on {nodes} nodes") }
+        };
+        let rotate = {
+            let (sessions, stores) = (Arc::clone(&sessions), Arc::clone(&stores));
+            move || rotate(Arc::clone(&sessions), Arc::clone(&stores))
+        };
+        row(&name("rotating a refresh token"), callers, seconds, rotate).await;
+        row(&name("ending a session"), callers, seconds, move || end(Arc::clone(&sessions), Arc::clone(&stores))).await;
+    }
+}
+
+/// Prints one row for each number of callers.
+async fn measure_logouts(engine: &str, seconds: u64, open: impl AsyncFn() -> Arc<dyn Store>) {
     let start = async || {
         let settings = SessionSettings::new(Issuer::new("adieu").unwrap())
             .with_sessions_per_subject(std::num::NonZeroUsize::new(1_000).unwrap());
@@ -189,21 +231,95 @@ async fn log_in(node: &Arc<adieu::Node>, count: usize) -> Vec<String> {
     tokens
 }
 
-async fn recipe<F: Future<Output = ()> + Send + 'static>(
+/// Creates sessions on one store.
+async fn create(stores: &[Arc<dyn Store>], count: usize) -> VecDeque<Session> {
+    let mut working = JoinSet::new();
+    for worker in 0..512 {
+        let store = Arc::clone(&stores[0]);
+        working.spawn(async move {
+            let mut sessions = Vec::new();
+            for number in (worker..count).step_by(512) {
+                let now = SystemClock.now();
+                let session = Session {
+                    id: SessionId::random(),
+                    subject: Subject::new(format!("subject-{}", number % SUBJECTS)).unwrap(),
+                    created_at: now,
+                    last_seen_at: now,
+                    origin: Origin::default(),
+                    refresh_id: TokenId::random(),
+                    previous_refresh_id: None,
+                    used_refresh: None,
+                    refreshed_at: now,
+                    refresh_expires_at: now.plus(DAY),
+                    expires_at: now.plus(DAY),
+                    access_expires_at: now.plus(DAY / 96),
+                };
+                store.create(session.clone()).await.unwrap();
+                sessions.push(session);
+            }
+            sessions
+        });
+    }
+    working.join_all().await.into_iter().flatten().collect()
+}
+
+/// Returns the next session, and the store to use for it.
+fn take(sessions: &Mutex<VecDeque<Session>>, stores: &[Arc<dyn Store>]) -> Option<(Session, Arc<dyn Store>)> {
+    let mut sessions = sessions.lock().unwrap();
+    let session = sessions.pop_front()?;
+    let store = &stores[sessions.len() % stores.len()];
+    Some((session, Arc::clone(store)))
+}
+
+async fn end(sessions: Arc<Mutex<VecDeque<Session>>>, stores: Arc<Vec<Arc<dyn Store>>>) -> bool {
+    let Some((Session { id, subject, .. }, store)) = take(&sessions, &stores) else { return false };
+    let ending = EndSessions {
+        issuer: Issuer::new("adieu").unwrap(),
+        only_if: Some((id.clone(), subject.clone())),
+        selection: Selection::Owned(id, subject),
+        extra_revocations: vec![],
+    };
+    assert_eq!(store.end(ending).await.unwrap().unwrap().sessions, 1);
+    true
+}
+
+async fn rotate(sessions: Arc<Mutex<VecDeque<Session>>>, stores: Arc<Vec<Arc<dyn Store>>>) -> bool {
+    let Some((session, store)) = take(&sessions, &stores) else { return false };
+    let now = SystemClock.now();
+    let rotation = Rotation {
+        issuer: Issuer::new("adieu").unwrap(),
+        subject: session.subject,
+        session: session.id,
+        presented: session.refresh_id.into(),
+        successor: TokenId::random(),
+        now,
+        forgiven_since: Some(now),
+        access_expires_at: now.plus(DAY / 96),
+        refresh_expires_at: now.plus(DAY),
+    };
+    let Rotated::Fresh(session) = store.rotate(rotation).await.unwrap() else { panic!("not rotated") };
+    sessions.lock().unwrap().push_back(session);
+    true
+}
+
+/// Prints a row: callers that each repeat an operation, for a time or until it returns false.
+async fn row<F: Future<Output = bool> + Send + 'static>(
     name: &str,
     callers: usize,
     seconds: u64,
-    revoke: impl Fn(String) -> F + Clone + Send + 'static,
+    operation: impl Fn() -> F + Clone + Send + 'static,
 ) {
     let started = Instant::now();
     let mut working = JoinSet::new();
     for _ in 0..callers {
-        let revoke = revoke.clone();
+        let operation = operation.clone();
         working.spawn(async move {
             let mut answered = Vec::new();
             while started.elapsed() < Duration::from_secs(seconds) {
                 let asked_at = Instant::now();
-                revoke(adieu::TokenId::random().as_str().to_owned()).await;
+                if !operation().await {
+                    break;
+                }
                 answered.push(asked_at.elapsed());
             }
             answered
@@ -215,13 +331,16 @@ async fn recipe<F: Future<Output = ()> + Send + 'static>(
     println!("| {name} | {callers} | {rate:.0} | {} | {} | | |", answered.at(50), answered.at(99));
 }
 
-async fn insert(pool: PgPool, id: String) {
-    let row = sqlx::query("INSERT INTO token_blocklist (jti, created_at) VALUES ($1, now())").bind(id);
-    row.execute(&pool).await.unwrap();
+async fn insert(pool: PgPool) -> bool {
+    let row = sqlx::query("INSERT INTO token_blocklist (jti, created_at) VALUES ($1, now())");
+    row.bind(TokenId::random().as_str().to_owned()).execute(&pool).await.unwrap();
+    true
 }
 
-async fn set(mut connection: redis::aio::MultiplexedConnection, id: String) {
-    redis::cmd("SET").arg(id).arg("").arg("EX").arg(900).query_async::<()>(&mut connection).await.unwrap();
+async fn set(mut connection: redis::aio::MultiplexedConnection) -> bool {
+    let id = TokenId::random();
+    redis::cmd("SET").arg(id.as_str()).arg("").arg("EX").arg(900).query_async::<()>(&mut connection).await.unwrap();
+    true
 }
 
 /// Returns a node with its router, and the token of a logged-in user.

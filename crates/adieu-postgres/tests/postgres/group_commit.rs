@@ -48,8 +48,20 @@ async fn hold(place: &InDatabase, store: &Postgres) -> Other {
 
 /// Waits until the writer waits for the lock.
 async fn waits_for_the_lock(place: &InDatabase) {
+    wait_for_the_lock(place, 1).await;
+}
+
+/// Waits until this many connections wait for the lock.
+async fn wait_for_the_lock(place: &InDatabase, connections: i64) {
     let mut other = connected(&place.0).await;
-    while other.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").await == 0 {
+    while other
+        .number(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .await
+        < connections
+    {
         tokio::task::yield_now().await;
     }
 }
@@ -124,7 +136,60 @@ async fn what_concerns_one_session_has_an_order_within_a_batch() {
     // Two for the session that was created again, one for the reuse, and the three tokens.
     assert_eq!(entries.len(), 6);
     assert_eq!(store.sessions(None, 10).await.unwrap(), []);
-    assert_eq!(commits_of_the_log(&mut connected(&place.0).await).await, 3, "first, what waited, and the batch");
+    let commits = commits_of_the_log(&mut connected(&place.0).await).await;
+    assert_eq!(commits, 4, "first, what waited, and what is before and after the operation with statements of its own");
+}
+
+/// The sessions of a batch are read without the lock. Another process changes some of them before the batch has the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_has_changed_meanwhile_is_decided_again() {
+    let place = InDatabase::empty().await;
+    let store = place.open().await;
+    let sessions: Vec<_> = ["longer", "ended", "there", "same"].into_iter().map(session).collect();
+    let [longer, ended, there, same] = sessions.as_slice() else { unreachable!() };
+    for session in [longer, ended, same] {
+        store.create(session.clone()).await.unwrap();
+    }
+    let mut holder = hold(&place, &store).await;
+    let waiting = queued(store.append(vec![token("waits for the lock")])).await;
+    waits_for_the_lock(&place).await;
+    let mut asked = Vec::new();
+    for session in &sessions {
+        asked.push(queued(store.end(logout(session))).await);
+    }
+    // The lock goes to what waits, then to the other process, and then to the batch, which has read the sessions as they
+    // are now.
+    let mut other = connected(&place.0).await;
+    let locking = tokio::spawn(async move {
+        other.execute("BEGIN; SELECT pg_advisory_xact_lock(418380178805)").await;
+        other
+    });
+    wait_for_the_lock(&place, 2).await;
+    holder.execute("COMMIT").await;
+    waiting.await.unwrap();
+    let mut other = locking.await.unwrap();
+    waits_for_the_lock(&place).await;
+    let late = longer.access_expires_at.as_unix() + 1_000_000;
+    let there = (there.subject.as_str(), there.id.as_str());
+    other
+        .execute(&format!(
+            "UPDATE adieu.session SET access_expires_at = {late} WHERE subject = 'longer'; \
+             DELETE FROM adieu.session WHERE subject = 'ended'; \
+             INSERT INTO adieu.session SELECT '{}', '{}', created_at, last_seen_at, address, user_agent, refresh_id, \
+             previous_refresh_id, refreshed_at, refresh_expires_at, expires_at, access_expires_at, used_refresh_id, used_at \
+             FROM adieu.session WHERE subject = 'same'; COMMIT",
+            there.0, there.1
+        ))
+        .await;
+    let mut outcomes = Vec::new();
+    for asked in asked {
+        outcomes.push(sessions_of(asked.await.unwrap()));
+    }
+    assert_eq!(outcomes, [Some(1), None, Some(1), Some(1)]);
+    let entries = read_all(&store, None).await.0;
+    let of_longer = entries.iter().find(|entry| entry.lapses_at.as_unix() > late);
+    assert!(of_longer.is_some(), "kept as long as the session that was changed: {entries:?}");
+    assert_eq!(store.sessions(None, 10).await.unwrap(), []);
 }
 
 fn sessions_of(ended: Option<Ended>) -> Option<usize> {
@@ -157,8 +222,10 @@ async fn a_failure_is_its_own() {
         outcomes.push(asked.await.map(|ended| ended.unwrap().sessions));
     }
     assert!(matches!(outcomes.as_slice(), [Ok(1), Err(Error::Unavailable(_)), Ok(1)]), "{outcomes:?}");
+    // After a failure, each operation has a commit of its own.
+    let position = appended.await.unwrap();
     let (entries, cursor) = read_all(&store, None).await;
-    assert_eq!(appended.await.unwrap(), cursor.position);
+    assert_eq!(position, cursor.position);
     assert_eq!(entries[4..], [token("one"), token("two")]);
     assert_eq!(entries.len(), 6);
     // The writer continues, and the failed operations are known to have failed.

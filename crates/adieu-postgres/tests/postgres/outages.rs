@@ -9,10 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adieu::{Error, revocation::RevocationLog, session::SessionStore};
+use adieu::{
+    Error,
+    revocation::RevocationLog,
+    session::{EndSessions, Selection, SessionStore},
+};
 use adieu_conformance::{
     Storage,
-    sample::{read_all, session, token},
+    sample::{issuer, read_all, session, subject, token},
 };
 use adieu_postgres::Postgres;
 use tokio::task::JoinSet;
@@ -201,9 +205,16 @@ async fn appends_until_it_is_killed() {
     for writer in 0..8 {
         let store = store.clone();
         writers.spawn(async move {
-            // Operations that fail because the node was frozen are not retried.
+            // Operations that fail because the node was frozen are not retried. These run statements of their own, and hold
+            // the lock in between.
             for number in 0_u64.. {
-                let _ = store.append(vec![token(format!("{writer} {number}"))]).await;
+                let ending = EndSessions {
+                    issuer: issuer(),
+                    selection: Selection::OfSubject(subject("unknown")),
+                    only_if: None,
+                    extra_revocations: vec![token(format!("{writer} {number}"))],
+                };
+                let _ = store.end(ending).await;
             }
         });
     }

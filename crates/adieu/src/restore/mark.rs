@@ -89,6 +89,12 @@ impl Mark {
         Position::new(self.position)
     }
 
+    /// Returns how far the log had been pruned.
+    #[must_use]
+    pub fn pruned_through(&self) -> Timestamp {
+        self.pruned_through
+    }
+
     /// Returns the position to pass to [`Restorable::inspect`](super::Restorable::inspect) before [`Mark::compare`].
     #[must_use]
     pub fn anchor(&self) -> Position {
