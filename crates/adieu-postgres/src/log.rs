@@ -96,12 +96,12 @@ impl Postgres {
         // One statement sees one snapshot, so head, mark and entries belong together. The first row is the state of the
         // log: whether the cursor is valid, the log's id with its lineage and without, the head, and the mark. The
         // second row, if present, is the entry that the high-water mark remembers. The following rows are entries. The
-        // last entry of the log is among them even if it is hidden, that is expired but kept.
+        // last entry of the log is among them even if it is hidden, that is expired but kept. Within a join, `max` would
+        // read the whole index.
         const READ: &str = "WITH state AS MATERIALIZED (SELECT log_id, lineage, pruned_through, head, \
              lineage = $1 AND $2 <= head AS is_of_use FROM (SELECT log_id, pruned_through, \
              log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
-             AS lineage FROM revocation_log_state) AS log, \
-             (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
+             AS lineage, coalesce((SELECT max(position) FROM revocation), 0) AS head FROM revocation_log_state) AS log) \
              SELECT 0::bigint AS position, is_of_use::integer::bigint AS kind, lineage AS issuer, log_id AS id, \
              head AS moment, pruned_through AS lapses_at, 0 AS part FROM state \
              UNION ALL SELECT position, kind, issuer, id, moment, lapses_at, 1 FROM revocation WHERE position = $4 \

@@ -15,14 +15,15 @@ use adieu::{
     time::Timestamp,
 };
 
-// One statement sees one snapshot. The first row is the state of the log, in the columns of an entry.
-const INSPECT: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, head \
-     FROM revocation_log_state, (SELECT coalesce(max(position), 0) AS head FROM revocation) AS last) \
+// One statement sees one snapshot. The first row is the state of the log, in the columns of an entry. Within a join, `max`
+// would read the whole index.
+const INSPECT: &str = "WITH state AS MATERIALIZED (SELECT log_id, pruned_through, restored_at, \
+     coalesce((SELECT max(position) FROM revocation), 0) AS head FROM revocation_log_state) \
      SELECT 0::bigint AS position, coalesce(restored_at, -1) AS kind, log_id AS issuer, \
      log_id || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '-' || pg_relation_filenode('revocation') \
      AS id, head AS moment, pruned_through AS lapses_at FROM state \
      UNION ALL SELECT position, kind, issuer, id, moment, lapses_at FROM revocation \
-     WHERE position = $1 OR position = (SELECT head FROM state) ORDER BY position";
+     WHERE position = ANY(ARRAY[$1, (SELECT head FROM state)]) ORDER BY position";
 
 /// Reads the state of the log, and the entry at a position.
 pub(super) async fn inspect(connection: &mut PgConnection, at: Position) -> sqlx::Result<LogState> {
