@@ -39,13 +39,12 @@ use adieu::{
 use adieu_postgres::Postgres;
 use adieu_redis::Redis;
 use adieu_server::{
-    api,
+    api::{self, ApiService},
     config::{Flags, Settings},
     node::Node,
 };
 use adieu_sqlite::Sqlite;
 use axum::{
-    Router,
     body::Body,
     http::{Request, StatusCode, header},
 };
@@ -344,7 +343,7 @@ async fn set(mut connection: redis::aio::MultiplexedConnection) -> bool {
 }
 
 /// Returns a node with its router, and the token of a logged-in user.
-async fn served(mut settings: Vec<(&str, String)>) -> (Router, String, Arc<Node>) {
+async fn served(mut settings: Vec<(&str, String)>) -> (ApiService, String, Arc<Node>) {
     let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep().join("data");
     settings.push(("ADIEU_DATA", data.to_str().unwrap().to_owned()));
     let environment = settings.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -382,7 +381,7 @@ async fn rate<F: Future<Output = ()> + Send + 'static>(
     f64::from(count) / started.elapsed().as_secs_f64()
 }
 
-async fn verify(router: Router, token: String) {
+async fn verify(router: ApiService, token: String) {
     let request =
         Request::get("/verify").header(header::HOST, "adieu").header(header::AUTHORIZATION, format!("Bearer {token}"));
     let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();

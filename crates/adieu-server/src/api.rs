@@ -16,7 +16,7 @@ mod docs;
 mod feed;
 mod health;
 mod introspect;
-mod layers;
+mod middleware;
 mod relay;
 mod revocation;
 mod service;
@@ -25,23 +25,31 @@ mod time_limit;
 mod verify;
 mod view;
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    convert::Infallible,
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use adieu_axum::Guard;
 use axum::{
-    Router,
-    extract::{DefaultBodyLimit, FromRef},
-    middleware::{from_fn, from_fn_with_state},
-    routing::any,
+    BoxError, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRef, Request},
+    middleware::from_fn_with_state,
+    response::Response,
 };
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::Service;
 use utoipa::{OpenApi as _, openapi::OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub(crate) use middleware::REQUEST_LOG_TARGET;
 pub use relay::relay_router;
 
-use self::verify::Realm;
+use self::{middleware::Middleware, verify::Verdicts};
 use crate::{
     address::TrustedProxies, clients::Clients, config::Settings, error::ApiError, feed::Feed, metrics::Metrics,
     node::Node,
@@ -78,51 +86,76 @@ impl FromRef<Api> for Clients {
     }
 }
 
-impl FromRef<Api> for Realm {
-    fn from_ref(api: &Api) -> Self {
-        Self { issuer: api.node.sessions.issuer().clone(), clock: Arc::clone(&api.node.clock) }
-    }
-}
-
 impl FromRef<Api> for Feed {
     fn from_ref(api: &Api) -> Self {
         api.node.feed.clone()
     }
 }
 
-/// Returns all routes, for this node.
+/// The API of a server: a [`Router`], and in front of it the routes that decide about a token in memory. Clones share everything.
+///
+/// Every response comes from within the same [`Middleware`]; its documentation has what is guaranteed.
+#[derive(Clone)]
+pub struct ApiService(Arc<Routes>);
+
+struct Routes {
+    middleware: Middleware,
+    verdicts: Verdicts,
+    router: Router,
+}
+
+impl ApiService {
+    fn new(router: Router, verdicts: Verdicts, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        let middleware = Middleware::new(metrics, settings.request_timeout);
+        let router = router
+            .fallback(async || ApiError::NotFound)
+            .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+            .layer(middleware.clone());
+        Self(Arc::new(Routes { middleware, verdicts, router }))
+    }
+}
+
+impl<B> Service<Request<B>> for ApiService
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Some(route) = verify::Route::find(request.uri().path()) else {
+            return Box::pin(self.0.router.clone().call(request));
+        };
+        let routes = Arc::clone(&self.0);
+        Box::pin(async move {
+            let verdict = |request: Request<B>| routes.verdicts.answer(route, request.into_parts().0);
+            Ok(routes.middleware.answer_at_once(route.template(), request, verdict).await)
+        })
+    }
+}
+
+/// Returns the API of this node.
 ///
 /// # Errors
 /// Fails if the keys of the node are not a valid key set.
-pub fn router(node: Arc<Node>, settings: Settings) -> Result<Router, adieu::Error> {
+pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::Error> {
     let (guard, metrics) = (Guard::from_sessions(&node.sessions), Arc::clone(&node.metrics));
+    let verdicts = Verdicts::new(guard.clone(), node.sessions.issuer().clone(), Arc::clone(&node.clock));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard }));
 
     let (router, document) = documented(settings.max_body_bytes.get()).split_for_parts();
     let router = router
         .route_layer(from_fn_with_state(api.clone(), feed::also_when_it_has_ended_before))
-        // All methods, including those that OpenAPI cannot describe.
-        .route("/verify", any(verify::verify))
-        .route("/ext_authz", any(verify::ext_authz))
-        .route("/ext_authz/", any(verify::ext_authz))
-        .route("/ext_authz/{*path}", any(verify::ext_authz))
         .with_state(api)
         // By default the page would show a badge from a validator on the network.
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().validator_url("none")));
-    Ok(layered(router, &settings, metrics))
-}
-
-/// Adds the layers for every request and response, and the response for unknown routes.
-fn layered(router: Router, settings: &Settings, metrics: Arc<Metrics>) -> Router {
-    router
-        .fallback(async || ApiError::NotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(DefaultBodyLimit::max(settings.max_body_bytes.get()))
-        .layer(from_fn_with_state(settings.request_timeout, time_limit::end))
-        .layer(CatchPanicLayer::custom(layers::after_panic))
-        .layer(from_fn(layers::secure))
-        .layer(from_fn_with_state(metrics, layers::log))
+    Ok(ApiService::new(router, verdicts, &settings, metrics))
 }
 
 /// Returns the OpenAPI document of the routes.
@@ -139,12 +172,12 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(account::change_password))
         .routes(routes!(feed::follow, revocation::revoke))
         .routes(routes!(introspect::introspect))
-        .layer(from_fn_with_state(max_body_bytes, layers::limit_body));
+        .layer(from_fn_with_state(max_body_bytes, middleware::limit_body))
+        .layer(DefaultBodyLimit::max(max_body_bytes));
     let mut router = OpenApiRouter::with_openapi(docs::Document::openapi())
         .merge(read_bodies)
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))
-        .routes(routes!(verify::verify))
         .routes(routes!(session::list))
         .routes(routes!(session::end))
         .routes(routes!(account::show, account::delete))

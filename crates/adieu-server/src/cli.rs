@@ -146,7 +146,7 @@ impl Command {
             Self::Serve(flags) => {
                 let settings = Settings::load(&flags, std::env::vars_os())?;
                 let trail = settings.audit_log.clone().map(|file| Trail::new(file, Via::Server));
-                logging::start(settings.log_format, settings.log_level, trail);
+                let _logging = logging::start(settings.log_format, settings.log_level, trail);
                 let descriptors = raise_descriptor_limit();
                 tokio::runtime::Builder::new_multi_thread()
                     .enable_all()

@@ -32,7 +32,6 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::Body,
     extract::ConnectInfo,
     http::{Request, Response, StatusCode, header},
@@ -46,7 +45,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tower::Service as _;
+use tower::Service;
 
 use self::{
     room::{Room, Seated},
@@ -120,6 +119,21 @@ impl From<&Settings> for Bounds {
     }
 }
 
+/// What can be served: a [`Router`](axum::Router), for example. It is always ready.
+pub trait HttpService:
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> HttpService for S where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// The outcome of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -127,9 +141,14 @@ pub struct Drained {
     pub abandoned: usize,
 }
 
-/// Serves `router` on `listener` until `stop` is ready, and then until the requests in progress are answered. Handlers get the peer's
+/// Serves `service` on `listener` until `stop` is ready, and then until the requests in progress are answered. The service gets the peer's
 /// address as [`ConnectInfo<SocketAddr>`].
-pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: impl Future<Output = ()>) -> Drained {
+pub async fn serve<S: HttpService>(
+    listener: TcpListener,
+    service: S,
+    bounds: Bounds,
+    stop: impl Future<Output = ()>,
+) -> Drained {
     let room = Room::new(bounds.max_connections, bounds.trusted_proxies.clone(), bounds.reserved_for.clone());
     let (announce_end, end) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -150,7 +169,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
                         tracing::debug!(%peer, "closed a connection: too many connections");
                         continue;
                     };
-                    connections.spawn(connection(stream, peer, seated, router.clone(), bounds.clone(), end.clone()));
+                    connections.spawn(connection(stream, peer, seated, service.clone(), bounds.clone(), end.clone()));
                 }
                 Err(error) => refused_by_system(&error).await,
             },
@@ -176,11 +195,11 @@ async fn refused_by_system(error: &io::Error) {
     }
 }
 
-async fn connection(
+async fn connection<S: HttpService>(
     stream: TcpStream,
     peer: SocketAddr,
     seated: Seated,
-    router: Router,
+    service: S,
     bounds: Bounds,
     mut end: watch::Receiver<()>,
 ) {
@@ -190,7 +209,7 @@ async fn connection(
     let service = service_fn(|request: Request<Incoming>| {
         has_begun.store(true, Ordering::Relaxed);
         activity.begin();
-        let answering = answer(request, peer, router.clone());
+        let answering = answer(request, peer, service.clone());
         async {
             let answered = answering.await;
             activity.end();
@@ -234,10 +253,10 @@ async fn connection(
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
+async fn answer<S: HttpService>(
+    mut request: Request<Incoming>,
     peer: SocketAddr,
-    mut router: Router,
+    mut service: S,
 ) -> Result<Response<Body>, Infallible> {
     if head_bytes(&request) > MAX_HEAD_BYTES {
         // hyper counts the bytes that it has buffered, and accepts a head that arrives in one piece.
@@ -245,9 +264,8 @@ async fn answer(
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Ok(response);
     }
-    let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    let mut response = router.call(request).await?;
+    let mut response = service.call(request).await?;
     if response.status() == StatusCode::NO_CONTENT {
         // axum sets it, and hyper leaves it in a response to HEAD; this status must not have it (RFC 9110 §8.6).
         response.headers_mut().remove(header::CONTENT_LENGTH);

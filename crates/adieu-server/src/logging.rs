@@ -3,41 +3,59 @@
 //!
 //! A client that sends an id or a name can't forge log lines: characters that end a line, control a terminal or look like another field
 //! are escaped or quoted here, for all fields of all events.
+//!
+//! A thread of its own writes the lines that any stranger can cause, one for each request or rejection: see [`Queue`]. All others are
+//! written by the thread that logs, and none of them is lost.
+
+mod queue;
 
 use std::{
     fmt::{self, Write as _},
-    io,
+    io, mem,
 };
 
 use adieu::Chain;
+use adieu_axum::REJECTION_LOG_TARGET;
 use tracing::{
-    Level,
+    Level, Metadata,
     field::{Field, Visit},
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
     Layer as _,
     field::RecordFields,
-    fmt::{FormatFields, format::Writer, layer},
+    fmt::{FormatFields, MakeWriter, format::Writer, layer},
     layer::SubscriberExt as _,
     registry,
     util::SubscriberInitExt as _,
 };
 
+use self::queue::Queue;
 use crate::{
+    api::REQUEST_LOG_TARGET,
     audit::Trail,
     config::LogFormat,
-    text::{escaped_json, visible},
+    text::{Visible, escaped_json},
 };
 
+/// The logging of this process. When dropped, all lines have been written.
+#[derive(Debug)]
+#[must_use]
+pub struct Logging {
+    _writer: Option<queue::Writer>,
+}
+
 /// Starts logging for the whole process. Only the first call has an effect.
-pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) {
+pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) -> Logging {
+    let queue = Queue::default();
+    let writer = queue.start();
+    let destination = Destination { queue: writer.is_ok().then_some(queue), format };
     let lines = match format {
         LogFormat::Text => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
-            layer().with_writer(io::stderr).fmt_fields(PlainFields).with_ansi(is_terminal).boxed()
+            layer().with_writer(destination).fmt_fields(PlainFields).with_ansi(is_terminal).boxed()
         }
-        LogFormat::Json => layer().with_writer(|| JsonLines(io::stderr())).json().flatten_event(true).boxed(),
+        LogFormat::Json => layer().with_writer(destination).json().flatten_event(true).boxed(),
     };
     let cannot = trail.as_ref().and_then(|trail| trail.check().err());
     // The trail comes last: its own messages are events within an event.
@@ -46,6 +64,7 @@ pub fn start(format: LogFormat, level: Level, trail: Option<Trail>) {
     if let Some(cannot) = cannot {
         tracing::error!("{cannot}");
     }
+    Logging { _writer: writer.ok() }
 }
 
 /// Starts logging for a command, which reports its results itself: only the trail is written.
@@ -53,53 +72,100 @@ pub fn start_for_command(trail: Trail) {
     let _first = registry().with(trail.layer()).try_init();
 }
 
+/// Where lines are written to.
+#[derive(Debug)]
+struct Destination {
+    queue: Option<Queue>,
+    format: LogFormat,
+}
+
+impl<'writer> MakeWriter<'writer> for Destination {
+    type Writer = Box<dyn io::Write + 'writer>;
+
+    fn make_writer(&'writer self) -> Self::Writer {
+        self.format.written_to(io::stderr())
+    }
+
+    fn make_writer_for(&'writer self, event: &Metadata<'_>) -> Self::Writer {
+        let is_about_a_request = [REJECTION_LOG_TARGET, REQUEST_LOG_TARGET].contains(&event.target());
+        match &self.queue {
+            Some(queue) if is_about_a_request && *event.level() >= Level::INFO => self.format.written_to(queue),
+            _ => self.make_writer(),
+        }
+    }
+}
+
 /// Writes fields as `name=value`, each value as one word or as one quoted text.
 struct PlainFields;
 
 impl<'writer> FormatFields<'writer> for PlainFields {
-    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut written = Written(String::new());
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut written = Written { writer, value: String::new(), is_first: true, outcome: Ok(()) };
         fields.record(&mut written);
-        writer.write_str(&written.0)
+        written.outcome
     }
 }
 
-struct Written(String);
+struct Written<'writer> {
+    writer: Writer<'writer>,
+    /// The value being written, kept for its memory.
+    value: String,
+    is_first: bool,
+    outcome: fmt::Result,
+}
 
-impl Written {
-    fn put(&mut self, field: &Field, value: &str) {
-        if !self.0.is_empty() {
-            self.0.push(' ');
-        }
-        if field.name() == "message" {
-            self.0.push_str(&visible(value));
-            return;
-        }
-        let is_word =
-            !value.is_empty() && !value.contains(|letter: char| letter.is_whitespace() || "\"=\\".contains(letter));
-        let value = if is_word { visible(value) } else { visible(&format!("{value:?}")) };
-        let _infallible = write!(self.0, "{}={value}", field.name().trim_start_matches("r#"));
+impl Written<'_> {
+    /// Writes a field with `value`, unless an earlier one could not be written.
+    fn put(&mut self, field: &Field, value: impl FnOnce(&mut Visible<&mut Writer<'_>>) -> fmt::Result) {
+        self.outcome = self.outcome.and_then(|()| {
+            if !mem::take(&mut self.is_first) {
+                self.writer.write_char(' ')?;
+            }
+            if field.name() != MESSAGE {
+                write!(self.writer, "{}=", field.name().trim_start_matches("r#"))?;
+            }
+            value(&mut Visible(&mut self.writer))
+        });
     }
 }
 
-impl Visit for Written {
+const MESSAGE: &str = "message";
+
+fn is_word(value: &str) -> bool {
+    !value.is_empty() && !value.contains(|letter: char| letter.is_whitespace() || "\"=\\".contains(letter))
+}
+
+impl Visit for Written<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, &format!("{value:?}"));
+        if field.name() == MESSAGE {
+            return self.put(field, |writer| write!(writer, "{value:?}"));
+        }
+        let mut text = mem::take(&mut self.value);
+        text.clear();
+        let _infallible = write!(text, "{value:?}");
+        self.put(field, |writer| if is_word(&text) { writer.write_str(&text) } else { write!(writer, "{text:?}") });
+        self.value = text;
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => self.put(field, value),
-            // Always quoted, as is usual.
-            _ => {
-                let separator = if self.0.is_empty() { "" } else { " " };
-                let _infallible = write!(self.0, "{separator}{}={}", field.name(), visible(&format!("{value:?}")));
-            }
-        }
+        // Always quoted, as is usual.
+        self.put(field, |writer| match field.name() {
+            MESSAGE => writer.write_str(value),
+            _ => write!(writer, "{value:?}"),
+        });
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.put(field, &Chain(value).to_string());
+        self.record_debug(field, &format_args!("{}", Chain(value)));
+    }
+}
+
+impl LogFormat {
+    fn written_to<'writer>(self, destination: impl io::Write + 'writer) -> Box<dyn io::Write + 'writer> {
+        match self {
+            Self::Text => Box::new(destination),
+            Self::Json => Box::new(JsonLines(destination)),
+        }
     }
 }
 

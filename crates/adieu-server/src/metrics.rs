@@ -8,7 +8,7 @@
 //! Every other metric is registered in [`Metrics::new`]: counters of handlers as fields, and values known elsewhere in `Known`, which
 //! reads them at each scrape.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use adieu::{restore::HighWater, session::Sessions, token::Verifier};
 use adieu_axum::RejectionKind;
@@ -41,7 +41,7 @@ use crate::{
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The methods with a label of their own (RFC 9110 §9.3, RFC 5789).
-const METHODS: [Method; 9] = [
+static METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -72,8 +72,8 @@ pub struct Metrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
-    method: String,
-    route: String,
+    method: Cow<'static, str>,
+    route: Cow<'static, str>,
     status: u16,
 }
 
@@ -121,10 +121,16 @@ impl Metrics {
     }
 
     /// Counts an answered request. `route` is the template of the router; empty if no route matched.
-    pub(crate) fn answered(&self, method: &Method, route: &str, status: u16, rejection: Option<RejectionKind>) {
-        let method = if METHODS.contains(method) { method.as_str() } else { "other" };
-        let route = if route.is_empty() { "none" } else { route };
-        let labels = Request { method: method.to_owned(), route: route.to_owned(), status };
+    pub(crate) fn answered(
+        &self,
+        method: &Method,
+        route: Cow<'static, str>,
+        status: u16,
+        rejection: Option<RejectionKind>,
+    ) {
+        let method = METHODS.iter().find(|known| *known == method).map_or("other", Method::as_str);
+        let route = if route.is_empty() { "none".into() } else { route };
+        let labels = Request { method: method.into(), route, status };
         self.requests.get_or_create(&labels).inc();
         if let Some(kind) = rejection {
             self.rejections.get_or_create(&Reason { reason: reason(kind) }).inc();

@@ -112,15 +112,28 @@ pub(crate) fn is_invisible(character: char) -> bool {
 
 /// Returns the text in one line, with characters escaped that a terminal would interpret.
 pub(crate) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_invisible(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
+    let mut shown = Visible(String::with_capacity(text.len()));
+    let _infallible = shown.write_str(text);
+    shown.0
+}
+
+/// Writes text like [`visible`].
+pub(crate) struct Visible<W>(pub(crate) W);
+
+impl<W: fmt::Write> fmt::Write for Visible<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            return self.0.write_str(text);
         }
+        for character in text.chars() {
+            if is_invisible(character) {
+                write!(self.0, "{}", character.escape_unicode())?;
+            } else {
+                self.0.write_char(character)?;
+            }
+        }
+        Ok(())
     }
-    shown
 }
 
 /// Like [`visible`], for a JSON document, where such characters occur only within strings.

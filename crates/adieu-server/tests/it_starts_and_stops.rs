@@ -133,6 +133,36 @@ fn get(address: SocketAddr, path: &str) -> String {
 }
 
 #[test]
+fn a_request_in_progress_is_answered_after_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running(adieu(&["--listen", "127.0.0.1:0"]).current_dir(folder.path()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address: SocketAddr = line.trim_end().split_once("http://").unwrap().1.parse().unwrap();
+
+    let body = r#"{"username":"jose","password":"1234"}"#;
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST /register HTTP/1.1\r\nhost: adieu\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         expect: 100-continue\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n", "the body is awaited");
+
+    assert!(Command::new("kill").args(["-s", "TERM", &server.0.id().to_string()]).status().unwrap().success());
+    while TcpStream::connect(address).is_ok() {}
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn log_level_says_what_is_logged_at_least() {
     for (level, stops, requests, machines) in
         [("error", false, false, false), ("info", true, true, false), ("debug", true, true, true)]

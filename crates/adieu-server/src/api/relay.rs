@@ -7,20 +7,20 @@ use adieu_axum::Guard;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{FromRef, State},
+    extract::{DefaultBodyLimit, FromRef, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::get,
 };
 
 use super::{
+    ApiService,
     feed::{self, CURSOR, Wait},
     health::{self, Readiness, has_accounts, leaving},
-    layered,
-    layers::limit_body,
+    middleware::limit_body,
     service::{Can, Revoke},
-    verify,
+    verify::Verdicts,
 };
 use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, input::MediaType, relay::Relay};
 
@@ -59,27 +59,20 @@ impl FromRef<RelayApi> for Feed {
     }
 }
 
-impl FromRef<RelayApi> for verify::Realm {
-    fn from_ref(api: &RelayApi) -> Self {
-        Self { issuer: api.relay.issuer.clone(), clock: Arc::clone(&api.relay.clock) }
-    }
-}
-
-/// Returns the routes of a relay.
-pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Router {
+/// Returns the API of a relay.
+pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> ApiService {
     let (guard, metrics) = (Guard::from_verifier(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
+    let verdicts = Verdicts::new(guard.clone(), relay.issuer.clone(), Arc::clone(&relay.clock));
     let max_body_bytes = settings.max_body_bytes.get();
     let router = Router::new()
-        .route("/verify", any(verify::verify))
-        .route("/ext_authz", any(verify::ext_authz))
-        .route("/ext_authz/", any(verify::ext_authz))
-        .route("/ext_authz/{*path}", any(verify::ext_authz))
-        .route("/revocations", get(feed::follow).post(revoke).layer(from_fn_with_state(max_body_bytes, limit_body)))
+        .route("/revocations", get(feed::follow).post(revoke))
+        .layer(from_fn_with_state(max_body_bytes, limit_body))
+        .layer(DefaultBodyLimit::max(max_body_bytes))
         .route("/livez", get(health::livez))
         .route("/readyz", get(readyz))
         .route("/.well-known/jwks.json", get(keys))
         .with_state(RelayApi(Arc::new(Shared { relay, guard })));
-    layered(router, settings, metrics)
+    ApiService::new(router, verdicts, settings, metrics)
 }
 
 /// Revokes at the node that the relay follows. That node validates the body.

@@ -13,9 +13,8 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, Request},
     http::request::Parts,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -48,14 +47,20 @@ impl<S: Sync> FromRequestParts<S> for MoreTime {
     }
 }
 
-/// Rejects a request that takes longer than `limit` plus the granted time: with 408 if the handler waits for the rest
-/// of the client's body, otherwise with 503.
-pub(super) async fn end(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+/// Calls `handler`, and rejects a request that takes longer than `limit` plus the granted time: with 408 if the handler
+/// waits for the rest of the client's body, otherwise with 503.
+pub(super) async fn end<F: Future<Output = Result<Response, Infallible>>>(
+    limit: Duration,
+    mut request: Request,
+    handler: impl FnOnce(Request) -> F,
+) -> Response {
     let awaits_client = Arc::new(AtomicBool::new(false));
-    let mut request = request.map(|body| Body::new(Watched { body, awaits_client: Arc::clone(&awaits_client) }));
+    if !request.body().is_end_stream() {
+        request = request.map(|body| Body::new(Watched { body, awaits_client: Arc::clone(&awaits_client) }));
+    }
     let more = MoreTime::default();
     request.extensions_mut().insert(more.clone());
-    let mut answering = pin!(next.run(request));
+    let mut answering = pin!(handler(request));
     let mut answered = timeout(limit, answering.as_mut()).await;
     while answered.is_err()
         && let Some(more) = more.take()
@@ -63,7 +68,7 @@ pub(super) async fn end(State(limit): State<Duration>, request: Request, next: N
         answered = timeout(more, answering.as_mut()).await;
     }
     match answered {
-        Ok(answered) => answered,
+        Ok(Ok(answered)) => answered,
         Err(_) if awaits_client.load(Ordering::Relaxed) => ApiError::RequestTimeout.into_response(),
         Err(_) => ApiError::Unavailable("the request took longer than request_timeout".into()).into_response(),
     }

@@ -1,16 +1,16 @@
 //! Verifies a token for a proxy that asks on behalf of a service, with further conditions.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use adieu::{
     Issuer,
     time::Clock,
     token::{Claims, TokenError},
 };
-use adieu_axum::AccessToken;
+use adieu_axum::{AccessToken, Guard};
 use axum::{
-    extract::{FromRequestParts, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    extract::FromRequestParts as _,
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
@@ -32,14 +32,61 @@ const ADMIN: HeaderName = HeaderName::from_static("x-adieu-admin");
 /// The header with the conditions for [`ext_authz`], in the form of the query of `/verify`.
 const WANTED: HeaderName = HeaderName::from_static("x-adieu-wanted");
 
-/// The state that these handlers need besides the verifier.
-#[derive(Debug, Clone)]
-pub(super) struct Realm {
+/// The routes that say whether a token is good. They decide in memory, from the head of the request, so they need no routing, and
+/// neither a time limit nor the body.
+pub(super) struct Verdicts {
+    guard: Guard,
     /// The issuer whose tokens may be administrators'.
-    pub(super) issuer: Issuer,
-    /// The clock.
-    pub(super) clock: Arc<dyn Clock>,
+    issuer: Issuer,
+    clock: Arc<dyn Clock>,
 }
+
+/// A route of [`Verdicts`]. Accepts any method, also those that OpenAPI cannot describe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    Verify,
+    /// With its template.
+    ExtAuthz(&'static str),
+}
+
+impl Route {
+    pub(super) fn find(path: &str) -> Option<Self> {
+        match path.strip_prefix("/ext_authz") {
+            None => (path == "/verify").then_some(Self::Verify),
+            Some("") => Some(Self::ExtAuthz("/ext_authz")),
+            Some("/") => Some(Self::ExtAuthz("/ext_authz/")),
+            Some(rest) => rest.starts_with('/').then_some(Self::ExtAuthz("/ext_authz/{*path}")),
+        }
+    }
+
+    pub(super) fn template(self) -> &'static str {
+        match self {
+            Self::Verify => "/verify",
+            Self::ExtAuthz(template) => template,
+        }
+    }
+}
+
+impl Verdicts {
+    pub(super) fn new(guard: Guard, issuer: Issuer, clock: Arc<dyn Clock>) -> Self {
+        Self { guard, issuer, clock }
+    }
+
+    pub(super) async fn answer(&self, route: Route, mut parts: Parts) -> Response {
+        let answered = match route {
+            Route::Verify => verify(self, &mut parts).await,
+            Route::ExtAuthz(_) => ext_authz(self, &mut parts).await,
+        };
+        answered.unwrap_or_else(IntoResponse::into_response)
+    }
+
+    async fn token(&self, parts: &mut Parts) -> Result<AccessToken, ApiError> {
+        Ok(AccessToken::from_request_parts(parts, &self.guard).await?)
+    }
+}
+
+/// At least as many as the headers of a response, those of the middleware and `Date` among them: the map does not grow.
+const IDENTITY_HEADERS: usize = 12;
 
 /// Characters that are percent-encoded in a header: all that are not visible ASCII, because servers remove or change
 /// them, and `%` itself, so that the encodings of two ids differ.
@@ -76,31 +123,26 @@ pub(super) struct ClaimWanted(String);
     )),
     docs::TwoTokens, docs::FreshRefusals, docs::NotWhatIsWanted, docs::InvalidQuery, docs::Unavailable,
 ))]
-pub(super) async fn verify(
-    State(realm): State<Realm>,
-    token: AccessToken,
-    wanted: Wanted,
-) -> Result<(StatusCode, HeaderMap), ApiError> {
-    wanted.of(&token, &realm)?;
-    Ok((StatusCode::NO_CONTENT, identity(&token, &realm)?))
+pub(super) async fn verify(verdicts: &Verdicts, parts: &mut Parts) -> Result<Response, ApiError> {
+    let token = verdicts.token(parts).await?;
+    let wanted = Wanted::parse(parts.uri.query().unwrap_or_default())?;
+    wanted.of(&token, verdicts)?;
+    identity(StatusCode::NO_CONTENT, &token, verdicts)
 }
 
 /// Like `/verify`, for Envoy's `ext_authz` over HTTP. Envoy lets a request pass on 200 only, and appends the path and
 /// the query of that request to its own path: so neither means anything here, and the conditions are in a header.
-pub(super) async fn ext_authz(
-    State(realm): State<Realm>,
-    token: AccessToken,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let mut all = headers.get_all(WANTED).iter();
+async fn ext_authz(verdicts: &Verdicts, parts: &mut Parts) -> Result<Response, ApiError> {
+    let token = verdicts.token(parts).await?;
+    let mut all = parts.headers.get_all(WANTED).iter();
     let wanted = match (all.next().map(HeaderValue::to_str), all.next()) {
         (None, _) => Wanted::default(),
         (Some(Ok(text)), None) => Wanted::parse(text)?,
         // The proxy's header, and one that the client added to replace it.
         _ => return Err(ApiError::BadRequest("Send X-Adieu-Wanted once.".into())),
     };
-    wanted.of(&token, &realm)?;
-    Ok((StatusCode::OK, identity(&token, &realm)?).into_response())
+    wanted.of(&token, verdicts)?;
+    identity(StatusCode::OK, &token, verdicts)
 }
 
 /// A check that is asked for: one that is not is left out.
@@ -119,14 +161,6 @@ pub(super) struct Wanted {
     audience: Option<String>,
     issuer: Option<String>,
     claims: Vec<(String, String)>,
-}
-
-impl<S: Sync> FromRequestParts<S> for Wanted {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Self::parse(parts.uri.query().unwrap_or_default())
-    }
 }
 
 impl Wanted {
@@ -169,21 +203,21 @@ impl Wanted {
     }
 
     /// Checks that the token meets all conditions.
-    fn of(&self, token: &AccessToken, realm: &Realm) -> Result<(), ApiError> {
+    fn of(&self, token: &AccessToken, verdicts: &Verdicts) -> Result<(), ApiError> {
         if self.audience.as_ref().is_some_and(|audience| !token.audience.contains(audience)) {
             return Err(TokenError::WrongAudience.into());
         }
         if self.issuer.as_ref().is_some_and(|issuer| token.issuer.as_str() != issuer) {
             return Err(TokenError::WrongIssuer.into());
         }
-        if self.admin && !is_admin(token, &realm.issuer) {
+        if self.admin && !is_admin(token, &verdicts.issuer) {
             return Err(ApiError::AdminOnly);
         }
         if !self.claims.iter().all(|(name, value)| has(token, name, value)) {
             return Err(ApiError::ClaimRequired);
         }
         if self.fresh {
-            token.require_fresh(realm.clock.now())?;
+            token.require_fresh(verdicts.clock.now())?;
         }
         Ok(())
     }
@@ -209,18 +243,28 @@ fn has(claims: &Claims, name: &str, wanted: &str) -> bool {
     }
 }
 
-/// Returns the headers about a token: always all of them.
-fn identity(token: &AccessToken, realm: &Realm) -> Result<HeaderMap, ApiError> {
+/// Returns a response with the headers about a token: always all of them.
+fn identity(status: StatusCode, token: &AccessToken, verdicts: &Verdicts) -> Result<Response, ApiError> {
     let session = token.session.as_ref().map_or("", |session| session.as_str());
-    let admin = if is_admin(token, &realm.issuer) { "true" } else { "false" };
-    let mut headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]);
-    for (name, id) in
-        [(SUBJECT, token.subject().as_str()), (SESSION, session), (ISSUER, token.issuer.as_str()), (ADMIN, admin)]
-    {
-        let text = utf8_percent_encode(id, NOT_IN_HEADERS).to_string();
-        headers.insert(name, HeaderValue::try_from(text).map_err(ApiError::internal)?);
+    let admin = if is_admin(token, &verdicts.issuer) { "true" } else { "false" };
+    let mut response = status.into_response();
+    let headers = response.headers_mut();
+    headers.reserve(IDENTITY_HEADERS);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(SUBJECT, value(token.subject().as_str())?);
+    headers.insert(SESSION, value(session)?);
+    headers.insert(ISSUER, value(token.issuer.as_str())?);
+    headers.insert(ADMIN, HeaderValue::from_static(admin));
+    Ok(response)
+}
+
+/// Returns an id as the value of a header.
+fn value(id: &str) -> Result<HeaderValue, ApiError> {
+    match utf8_percent_encode(id, NOT_IN_HEADERS).into() {
+        Cow::Borrowed(text) => HeaderValue::from_str(text),
+        Cow::Owned(text) => HeaderValue::try_from(text),
     }
-    Ok(headers)
+    .map_err(ApiError::internal)
 }
 
 #[cfg(test)]

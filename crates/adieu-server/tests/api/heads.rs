@@ -36,6 +36,29 @@ async fn without_one_valid_host_a_request_is_answered_400() {
     }
 }
 
+/// The bytes of a body must never be read as the next request.
+#[tokio::test]
+async fn a_body_that_nobody_reads_is_skipped_or_ends_the_connection() {
+    let app = TestApp::start().await;
+    let smuggled = "GET /livez HTTP/1.1\r\nhost: adieu\r\n\r\n";
+    for path in ["/verify", "/ext_authz/orders", "/livez"] {
+        let method = if path == "/livez" { "GET" } else { "POST" };
+        for length in [smuggled.len(), 100_000] {
+            let body = smuggled.repeat(length.div_ceil(smuggled.len()));
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: adieu\r\ncontent-length: {}\r\n\r\n", body.len());
+            let mut stream = app.send(&format!("{head}{body}")).await;
+            // The server may have closed the connection.
+            let _sent = stream.write_all(b"GET /unknown HTTP/1.1\r\nhost: adieu\r\nconnection: close\r\n\r\n").await;
+            let mut said = Vec::new();
+            let _reset = stream.read_to_end(&mut said).await;
+            let said = String::from_utf8(said).unwrap();
+            let statuses: Vec<_> = said.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+            let first = if path == "/livez" { "200" } else { "401" };
+            assert!(statuses == [first] || statuses == [first, "404"], "{path}, {length}: {said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_without_content_says_no_length() {
     let app = TestApp::start().await.with_user("jose").await;
