@@ -74,16 +74,11 @@ impl SessionStore for Postgres {
         Ok(self.search(vec![id.clone()]).await?.get(id).cloned())
     }
 
-    async fn sessions_of(
-        &self,
-        subject: &Subject,
-        after: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>, Error> {
+    async fn sessions_of(&self, of: &Subject, after: Option<&SessionId>, limit: usize) -> Result<Vec<Session>, Error> {
         const LIST_OF_SUBJECT: &str =
             concat!("SELECT ", columns!(), " FROM session WHERE subject = $1 AND id > $2 ORDER BY id LIMIT $3");
         let after = to_text(after.map_or("", SessionId::as_str));
-        let list = sqlx::query(LIST_OF_SUBJECT).bind(to_text(subject.as_str())).bind(after);
+        let list = sqlx::query(LIST_OF_SUBJECT).bind(to_text(of.as_str())).bind(after);
         let rows = self.fetch_all(list.bind(i64::try_from(limit).unwrap_or(i64::MAX))).await?;
         rows.iter().map(rows::session).collect::<Result<_, _>>().map_err(Error::unavailable)
     }

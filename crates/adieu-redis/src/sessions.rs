@@ -101,13 +101,8 @@ impl SessionStore for Redis {
         found.as_deref().map(codec::session_from_bytes).transpose()
     }
 
-    async fn sessions_of(
-        &self,
-        subject: &Subject,
-        after: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>, Error> {
-        let found = self.list_of(subject, after, limit, Asker::Reader).await?;
+    async fn sessions_of(&self, of: &Subject, after: Option<&SessionId>, limit: usize) -> Result<Vec<Session>, Error> {
+        let found = self.list_of(of, after, limit, Asker::Reader).await?;
         found.iter().map(|session| codec::session_from_bytes(session)).collect()
     }
 

@@ -30,12 +30,12 @@ use std::{
 };
 
 use adieu::{
-    Issuer, SessionId, Subject, TokenId,
-    session::{EndSessions, Origin, Rotated, Rotation, Scope, Selection, Session, SessionSettings},
+    Issuer, Subject, TokenId,
+    session::{EndSessions, Rotated, Rotation, Scope, Selection, Session, SessionSettings},
     store::Store,
-    time::{Clock as _, SystemClock},
     token::Verifier,
 };
+use adieu_conformance::sample::{after, session};
 use adieu_postgres::Postgres;
 use adieu_redis::Redis;
 use adieu_server::{
@@ -238,21 +238,7 @@ async fn create(stores: &[Arc<dyn Store>], count: usize) -> VecDeque<Session> {
         working.spawn(async move {
             let mut sessions = Vec::new();
             for number in (worker..count).step_by(512) {
-                let now = SystemClock.now();
-                let session = Session {
-                    id: SessionId::random(),
-                    subject: Subject::new(format!("subject-{}", number % SUBJECTS)).unwrap(),
-                    created_at: now,
-                    last_seen_at: now,
-                    origin: Origin::default(),
-                    refresh_id: TokenId::random(),
-                    previous_refresh_id: None,
-                    used_refresh: None,
-                    refreshed_at: now,
-                    refresh_expires_at: now.plus(DAY),
-                    expires_at: now.plus(DAY),
-                    access_expires_at: now.plus(DAY / 96),
-                };
+                let session = session(&format!("subject-{}", number % SUBJECTS));
                 store.create(session.clone()).await.unwrap();
                 sessions.push(session);
             }
@@ -284,7 +270,7 @@ async fn end(sessions: Arc<Mutex<VecDeque<Session>>>, stores: Arc<Vec<Arc<dyn St
 
 async fn rotate(sessions: Arc<Mutex<VecDeque<Session>>>, stores: Arc<Vec<Arc<dyn Store>>>) -> bool {
     let Some((session, store)) = take(&sessions, &stores) else { return false };
-    let now = SystemClock.now();
+    let now = after(60);
     let rotation = Rotation {
         issuer: Issuer::new("adieu").unwrap(),
         subject: session.subject,

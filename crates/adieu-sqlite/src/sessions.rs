@@ -73,18 +73,13 @@ impl SessionStore for Sqlite {
         Ok(self.search(vec![id.clone()]).await?.get(id).cloned())
     }
 
-    async fn sessions_of(
-        &self,
-        subject: &Subject,
-        after: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>, Error> {
-        let subject = subject.clone();
+    async fn sessions_of(&self, of: &Subject, after: Option<&SessionId>, limit: usize) -> Result<Vec<Session>, Error> {
+        let of = of.clone();
         let after = after.map_or_else(String::new, SessionId::to_string);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.query(move |connection| {
             let mut list = connection.prepare_cached(rows::LIST_OF_SUBJECT)?;
-            list.query_map(params![subject.as_str(), after, limit], rows::session)?.collect()
+            list.query_map(params![of.as_str(), after, limit], rows::session)?.collect()
         })
         .await
     }

@@ -342,12 +342,7 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store could not be read.
-    async fn sessions_of(
-        &self,
-        subject: &Subject,
-        after: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>, Error>;
+    async fn sessions_of(&self, of: &Subject, after: Option<&SessionId>, limit: usize) -> Result<Vec<Session>, Error>;
 
     /// Returns at most `limit` sessions of all subjects, starting after `after`, which need not exist any more. The
     /// sessions of a subject are adjacent and ordered as in [`SessionStore::sessions_of`]; the order of the subjects is

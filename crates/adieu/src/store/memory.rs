@@ -234,16 +234,11 @@ impl SessionStore for Memory {
         Ok(self.kept().sessions.values().find(|session| session.id == *id).cloned())
     }
 
-    async fn sessions_of(
-        &self,
-        subject: &Subject,
-        after: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>, Error> {
+    async fn sessions_of(&self, of: &Subject, after: Option<&SessionId>, limit: usize) -> Result<Vec<Session>, Error> {
         let kept = self.kept();
-        let after = after.map(|id| SessionKey { subject: subject.clone(), id: id.clone() });
-        let found = kept.after(after.as_ref()).skip_while(|session| session.subject < *subject);
-        Ok(found.take_while(|session| session.subject == *subject).take(limit).cloned().collect())
+        let after = after.map(|id| SessionKey { subject: of.clone(), id: id.clone() });
+        let found = kept.after(after.as_ref()).skip_while(|session| session.subject < *of);
+        Ok(found.take_while(|session| session.subject == *of).take(limit).cloned().collect())
     }
 
     async fn sessions(&self, after: Option<&SessionKey>, limit: usize) -> Result<Vec<Session>, Error> {
