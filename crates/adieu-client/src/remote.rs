@@ -1,16 +1,4 @@
 //! The log of another node, over HTTP.
-//!
-//! 1. **A late answer is dated correctly.** The reader records the time before the request ([`Follower`]); the answer
-//!    describes the state at that time, less the age that the node reports.
-//! 2. **A lost network does not block.** Each request has a timeout and is then sent again.
-//! 3. **The node knows its followers.** Each request contains the follower's name, its `max_staleness`, and what it has
-//!    [acknowledged](RevocationLog::acknowledge): `?wait=everywhere` relies on it.
-//! 4. **The node guarantees durability.** An append returns when the node has confirmed it, and may be sent again until then:
-//!    appending a revocation twice has the effect of one.
-//!
-//! Nothing is stored locally: a process that starts reads the whole log.
-//!
-//! [`Follower`]: adieu::revocation::Follower
 
 mod request;
 mod settings;
@@ -66,6 +54,17 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The log of the node at a URL.
 ///
 /// Holds no connections but those of its [`Transport`]. The node prunes its own log.
+///
+/// 1. **A late answer is dated correctly.** The reader records the time before the request
+///    ([`Follower`](adieu::revocation::Follower)); the answer describes the state at that time, less the age that the
+///    node reports.
+/// 2. **A lost network does not block.** Each request has a timeout and is then sent again.
+/// 3. **The node knows its followers.** Each request contains the follower's name, its `max_staleness`, and what it has
+///    [acknowledged](RevocationLog::acknowledge): `?wait=everywhere` relies on it.
+/// 4. **The node guarantees durability.** An append returns when the node has confirmed it, and may be sent again until
+///    then: appending a revocation twice has the effect of one.
+///
+/// Nothing is stored locally: a process that starts reads the whole log.
 pub struct Remote {
     transport: Arc<dyn Transport>,
     base: Url,

@@ -1,24 +1,4 @@
 //! A process that verifies tokens of a node elsewhere: no store, no sessions, and no request per check.
-//!
-//! ```no_run
-//! use adieu::Issuer;
-//! use adieu_client::Service;
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let secret = std::env::var("ADIEU_SECRET")?.into();
-//! let service = Service::builder(Issuer::new("adieu")?, "https://auth.example.org", "orders", secret).start()?;
-//! service.ready().await?;
-//!
-//! // In every request: a token that was revoked anywhere is rejected here within two seconds.
-//! # let token = "";
-//! match service.verifier().verify(token) {
-//!     Ok(claims) => println!("{} may order", claims.subject),
-//!     Err(refusal) => println!("{}", refusal.code()),
-//! }
-//! # Ok(())
-//! # }
-//! ```
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -45,6 +25,26 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// 3. It accepts access tokens only: only the node knows which refresh tokens have been rotated.
 ///
 /// Dropping the service ends its background tasks.
+///
+/// ```no_run
+/// use adieu::Issuer;
+/// use adieu_client::Service;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let secret = std::env::var("ADIEU_SECRET")?.into();
+/// let service = Service::builder(Issuer::new("adieu")?, "https://auth.example.org", "orders", secret).start()?;
+/// service.ready().await?;
+///
+/// // In every request: a token that was revoked anywhere is rejected here within two seconds.
+/// # let token = "";
+/// match service.verifier().verify(token) {
+///     Ok(claims) => println!("{} may order", claims.subject),
+///     Err(refusal) => println!("{}", refusal.code()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Service {
     verifier: Arc<Verifier>,
     remote: Arc<Remote>,

@@ -39,8 +39,7 @@ impl SessionStore for Postgres {
 
     async fn end_all(&self, mut endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
         find_owners(&mut endings, |ids| self.search(ids)).await?;
-        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
-        let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
+        let everything = everything::find(&endings);
         let outcome = match endings.iter().map(keys_to_end).collect::<Option<Vec<_>>>() {
             Some(keys) => {
                 let keys = keys.into_iter().flatten().collect();

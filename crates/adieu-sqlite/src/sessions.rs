@@ -51,8 +51,7 @@ impl SessionStore for Sqlite {
 
     async fn end_all(&self, mut endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
         find_owners(&mut endings, |ids| self.search(ids)).await?;
-        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
-        let everything = everything.and_then(|place| Some((place, endings.get(place)?.clone())));
+        let everything = everything::find(&endings);
         let mut ended = self
             .transact(move |connection| {
                 endings.iter().map(|ending| end(connection, ending)).collect::<Result<Vec<_>, _>>()

@@ -1,20 +1,4 @@
 //! A node: a store, the index that follows it, the verifier and the sessions.
-//!
-//! ```
-//! use adieu::{Issuer, Node, Subject, session::Scope, store::Memory};
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let node = Node::builder(Issuer::new("https://example.org")?).start(Memory::new()).await?;
-//!
-//! let tokens = node.sessions().log_in(Subject::new("jose")?).await?;
-//! assert!(node.verifier().verify(&tokens.access).is_ok());
-//!
-//! node.sessions().log_out(&tokens.access, Scope::This).await?;
-//! assert!(node.verifier().verify(&tokens.access).is_err());
-//! # Ok(())
-//! # }
-//! ```
 
 mod guard;
 mod housekeeping;
@@ -53,6 +37,22 @@ pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(2);
 /// A process with an index, and everything that login, verification and logout need.
 ///
 /// Background tasks end when the node is dropped.
+///
+/// ```
+/// use adieu::{Issuer, Node, Subject, session::Scope, store::Memory};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder(Issuer::new("https://example.org")?).start(Memory::new()).await?;
+///
+/// let tokens = node.sessions().log_in(Subject::new("jose")?).await?;
+/// assert!(node.verifier().verify(&tokens.access).is_ok());
+///
+/// node.sessions().log_out(&tokens.access, Scope::This).await?;
+/// assert!(node.verifier().verify(&tokens.access).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Node {
     sessions: Arc<Sessions>,
     verifier: Arc<Verifier>,

@@ -5,12 +5,20 @@
 
 use crate::{
     revocation::{Revocation, Target},
-    session::{EndSessions, Ended, Session},
+    session::{EndSessions, Ended, Selection, Session},
     time::Timestamp,
 };
 
 /// The number of sessions that one step removes.
 pub const STEP: usize = 4_096;
+
+/// Returns the first of these requests that ends all sessions, and its place among them.
+#[must_use]
+pub fn find(endings: &[EndSessions]) -> Option<(usize, EndSessions)> {
+    let mut endings = endings.iter().enumerate();
+    let (place, ending) = endings.find(|(_, ending)| matches!(ending.selection, Selection::All { .. }))?;
+    Some((place, ending.clone()))
+}
 
 /// Returns what to append with a later step that removes these sessions, after what was done `before`: revocations of
 /// their own for sessions that need one, and the cut-off again if it has to be kept longer than before.
