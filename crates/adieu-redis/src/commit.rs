@@ -3,6 +3,8 @@
 //! The store decides what changes, by the rules that all engines share, from what it has read. The server applies it
 //! if all of that is unchanged. Otherwise the store reads and decides again.
 
+use std::{collections::HashSet, time::Duration};
+
 use redis::ScriptInvocation;
 
 use super::{Redis, codec, connection::Ask, invalid};
@@ -14,20 +16,25 @@ use adieu::{
     time::Timestamp,
 };
 
+/// Longest delay before a conflicting change is decided again. The delay is random, so that callers that conflicted
+/// do not conflict again.
+const RETRY_DELAY: Duration = Duration::from_millis(2);
+
 /// The changes to make, and the conditions that they depend on.
 #[derive(Debug, Default)]
-pub(super) struct Commit {
+pub(super) struct Commit<'a> {
     /// Sessions as they were read; `None` if there was no such session.
-    pub(super) sessions: Vec<(SessionId, Option<Vec<u8>>)>,
+    pub(super) sessions: Vec<(&'a SessionId, Option<&'a [u8]>)>,
     /// The number of sessions that each subject had, as encoded by [`codec::owner`].
     pub(super) subjects: Vec<(Vec<u8>, usize)>,
     /// Set if all sessions end.
-    pub(super) everything: Option<Everything>,
-    pub(super) revocations: Vec<Revocation>,
-    pub(super) removed: Vec<SessionId>,
-    pub(super) put: Vec<Session>,
+    pub(super) everything: Option<&'a Everything>,
+    pub(super) revocations: &'a [Revocation],
+    /// The sessions to remove, all of which were read.
+    pub(super) removed: Vec<&'a SessionId>,
+    pub(super) put: Vec<&'a Session>,
     /// Set if the log starts over.
-    pub(super) reset: Option<Reset>,
+    pub(super) reset: Option<&'a Reset>,
 }
 
 /// The restart of a log under a new identity.
@@ -46,9 +53,16 @@ enum Outcome {
     /// Applied. `incarnation` is that of the server, if the log was compared with a mark.
     Done { committed: Committed, incarnation: String },
     /// Nothing was applied: something has changed since it was read.
-    Changed,
+    Changed(Conflict),
     /// Nothing was applied: the log differs from the one last seen.
     NotAsSeen,
+}
+
+/// The reason why nothing was applied: something has changed since it was read.
+#[derive(Debug, Default)]
+pub(super) struct Conflict {
+    /// The sessions that have changed, if that was the reason.
+    pub(super) sessions: HashSet<SessionId>,
 }
 
 /// What was read about all sessions.
@@ -70,24 +84,14 @@ pub(super) struct Committed {
     pub(super) ended: usize,
 }
 
-impl Commit {
-    /// A commit that only appends.
-    pub(super) fn append(revocations: Vec<Revocation>) -> Self {
-        Self { revocations, ..Self::default() }
-    }
-
-    /// A commit that writes a session, whatever was stored before.
-    pub(super) fn put(session: Session) -> Self {
-        Self { put: vec![session], ..Self::default() }
-    }
-
+impl Commit<'_> {
     /// Returns whether the server applies it even if its memory is full: true for everything but a login.
     fn may_use_memory(&self) -> bool {
         !self.sessions.is_empty() || !self.revocations.is_empty() || self.everything.is_some()
     }
 
     fn arguments(&self, script: &mut ScriptInvocation<'_>, mark: Option<(&Mark, String)>) -> Result<(), Error> {
-        match (mark, &self.reset) {
+        match (mark, self.reset) {
             (_, Some(Reset { seen, log, after, at })) => {
                 script.arg("reset").arg(seen.as_str()).arg(log.as_str()).arg(after.get()).arg(at.as_unix());
             }
@@ -99,26 +103,26 @@ impl Commit {
             }
         }
         script.arg(self.sessions.len());
-        for (id, session) in &self.sessions {
-            let expected = match session {
-                Some(session) => [b"+", session.as_slice()].concat(),
-                None => b"-".to_vec(),
-            };
-            script.arg(id.as_str()).arg(expected);
+        for (id, _) in &self.sessions {
+            script.arg(id.as_str());
+        }
+        for (_, session) in &self.sessions {
+            // No stored session is empty.
+            script.arg(session.unwrap_or_default());
         }
         script.arg(self.subjects.len());
         for (owner, count) in &self.subjects {
             script.arg(owner.as_slice()).arg(*count);
         }
         script.arg(u8::from(self.everything.is_some()));
-        if let Some(everything) = &self.everything {
+        if let Some(everything) = self.everything {
             script.arg(everything.since.as_unix()).arg(everything.refreshed).arg(everything.longest.as_unix());
         }
         script.arg(u8::from(self.may_use_memory()));
         // A new identity each time: a server may be emptied more than once.
         script.arg(LogId::random().as_str());
         script.arg(self.revocations.len());
-        for revocation in &self.revocations {
+        for revocation in self.revocations {
             script.arg(codec::revocation_to_text(revocation)).arg(revocation.lapses_at.as_unix());
         }
         script.arg(self.removed.len());
@@ -136,10 +140,10 @@ impl Commit {
 }
 
 impl Redis {
-    /// Applies `commit`. Returns `None`, with nothing applied, if something has changed since it was read.
+    /// Applies `commit`, unless something has changed since it was read.
     ///
     /// A commit that appends is applied only if, in the same step, the log is the one last seen.
-    pub(super) async fn commit(&self, commit: &Commit) -> Result<Option<Committed>, Error> {
+    pub(super) async fn commit(&self, commit: &Commit<'_>) -> Result<Result<Committed, Conflict>, Error> {
         let mut pruned = None;
         loop {
             let mark = self.shared.witness.mark().filter(|_| !commit.revocations.is_empty() && commit.reset.is_none());
@@ -159,11 +163,11 @@ impl Redis {
                         };
                         self.shared.witness.note(&mark, &state)?;
                     }
-                    return Ok(Some(committed));
+                    return Ok(Ok(committed));
                 }
-                Outcome::Changed => return Ok(None),
+                Outcome::Changed(conflict) => return Ok(Err(conflict)),
                 Outcome::NotAsSeen => {
-                    let Some(mark) = mark else { return Ok(None) };
+                    let Some(mark) = mark else { return Ok(Err(Conflict::default())) };
                     let found = self.state(mark.anchor()).await?;
                     self.shared.witness.hold(&mark, &found)?;
                     // The log is the same and the entry has lapsed since, or another log has replaced it.
@@ -174,16 +178,20 @@ impl Redis {
         }
     }
 
-    async fn try_commit(&self, commit: &Commit, seen: Option<(&Mark, String)>) -> Result<Outcome, Error> {
+    async fn try_commit(&self, commit: &Commit<'_>, seen: Option<(&Mark, String)>) -> Result<Outcome, Error> {
         let keys = &self.shared.keys;
         let mut script = self.shared.scripts.commit.prepare_invoke();
         for key in keys.of_sessions().into_iter().chain([keys.state.as_str(), &keys.log, &keys.lapses]) {
             script.key(key);
         }
         commit.arguments(&mut script, seen)?;
-        let (outcome, head, ended, incarnation): (u8, u64, usize, String) = self.write(Ask::Script(&script)).await?;
+        let (outcome, head, ended, incarnation, changed): (u8, u64, usize, String, Vec<usize>) =
+            self.write(Ask::Script(&script)).await?;
         match outcome {
-            0 => Ok(Outcome::Changed),
+            0 => {
+                let changed = changed.into_iter().filter_map(|place| Some((*commit.sessions.get(place)?).0.clone()));
+                Ok(Outcome::Changed(Conflict { sessions: changed.collect() }))
+            }
             1 => Ok(Outcome::Done { committed: Committed { head: Position::new(head), ended }, incarnation }),
             _ => Ok(Outcome::NotAsSeen),
         }
@@ -202,4 +210,12 @@ impl Redis {
         self.shared.witness.note(mark, &found)?;
         Ok(found.entry.as_ref().map(codec::revocation_to_text).unwrap_or_default())
     }
+}
+
+/// Waits before a conflicting change is decided again.
+pub(super) async fn pause() {
+    let mut byte = [0];
+    // Without a random number, the delay is the longest.
+    let _ = getrandom::fill(&mut byte).inspect_err(|_| byte = [u8::MAX]);
+    tokio::time::sleep(RETRY_DELAY * u32::from(byte[0]) / 256).await;
 }

@@ -17,7 +17,10 @@
 //!    [`RedisBuilder::allow_weaker_durability`] accepts it.
 //! 2. **Atomic.** A session and its revocation change in one script. The store decides what changes, by the rules
 //!    that all engines share; the script applies it only if all that was read is unchanged, byte for byte.
-//! 3. **Group commit.** Concurrent requests travel on one connection, and the server syncs once for all of them.
+//! 3. **Group commit.** A task collects concurrent operations on sessions that they name. It reads their sessions with one
+//!    command, decides in memory, and one script applies all changes, with one sync. If another node has changed one of
+//!    the sessions in between, the operations on that session continue apart. Requests that search for sessions
+//!    travel on the same connection, and are synced together.
 //! 4. **No gaps.** The server runs one command at a time, and one script assigns a position and writes its entry. A
 //!    position is never assigned twice, since the last one is kept apart from the entries.
 //! 5. **Identified.** The identity of the log has two parts: a random one, kept beside the log, and that of the
@@ -37,6 +40,7 @@
 //! operator who restores keys by hand (`RESTORE`) into a running server must also remove the field `log` of the
 //! state. `docs/redis.md` lists what can be lost in which case.
 
+mod batch;
 mod codec;
 mod commit;
 mod connection;
@@ -59,8 +63,15 @@ use std::{
 use redis::{FromRedisValue, Pipeline, Script};
 use tokio::{sync::watch as channel, task::AbortHandle};
 
-use self::connection::{Ask, Connection};
-use adieu::{Error, restore::Witness};
+use self::{
+    batch::Login,
+    connection::{Ask, Connection},
+};
+use adieu::{
+    Error,
+    engine::group_commit::{GroupCommit, Keyed},
+    restore::Witness,
+};
 
 pub use memory::RedisMemory;
 pub use settings::RedisBuilder;
@@ -90,6 +101,9 @@ struct Shared {
     witness: Witness,
     watching: AbortHandle,
     memory: Mutex<RedisMemory>,
+    changes: GroupCommit<Box<dyn Keyed>>,
+    /// Apart from the other changes, since a server whose memory is full rejects logins only.
+    logins: GroupCommit<Login>,
 }
 
 /// The names of the keys. The braces make a cluster keep all keys on one node.

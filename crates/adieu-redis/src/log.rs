@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::{Redis, codec, commit::Commit, connection::Ask, durability::incarnation, invalid};
+use super::{Redis, codec, connection::Ask, durability::incarnation, invalid};
 use adieu::{
     Error,
-    engine::Polling,
+    engine::{Changes, Polling},
     restore::LogState,
     revocation::{Cursor, LogId, Page, Position, Pruned, Revocation, RevocationLog},
     time::Timestamp,
@@ -30,8 +30,12 @@ struct Found {
 #[async_trait]
 impl RevocationLog for Redis {
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
-        let done = self.commit(&Commit::append(revocations)).await?;
-        done.map(|done| done.head).ok_or_else(|| invalid("an append that depends on nothing was refused"))
+        if revocations.is_empty() {
+            return Ok(self.state(Position::START).await?.head);
+        }
+        let append = move |changes: &mut Changes| changes.append(revocations.iter().cloned());
+        let (so_far, head_before) = self.decide(vec![], append).await?;
+        Ok(Position::new(head_before.get().saturating_add(u64::try_from(so_far).unwrap_or(u64::MAX))))
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::{
     Redis,
-    commit::Reset,
+    commit::{Reset, pause},
     connection::Ask,
-    sessions::{View, in_time, pause},
+    sessions::{View, in_time},
 };
 use adieu::{
     Error,
@@ -44,9 +44,9 @@ impl Restorable for Redis {
                 let mut view = View::new(self);
                 let mut ended = view.end(&ending).await?;
                 let mut commit = view.commit();
-                commit.revocations = ended.iter().flat_map(|ended| ended.revocations.iter().cloned()).collect();
-                commit.reset = Some(reset.clone());
-                if let Some(committed) = self.commit(&commit).await? {
+                commit.revocations = ended.as_ref().map_or(&[], |ended| &ended.revocations);
+                commit.reset = Some(&reset);
+                if let Ok(committed) = self.commit(&commit).await? {
                     if let Some(ended) = &mut ended {
                         ended.sessions = committed.ended;
                     }

@@ -1,9 +1,6 @@
 //! Sessions in Redis: a hash of them by id, and indexes by id, subject, and the times that matter.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use redis::{FromRedisValue, Pipeline};
@@ -11,12 +8,13 @@ use tokio::time::timeout;
 
 use super::{
     Redis, WRITE_TIMEOUT, codec,
-    commit::{Commit, Everything},
+    commit::{Commit, Everything, pause},
     connection::Ask,
     invalid,
 };
 use adieu::{
     Error, SessionId, Subject,
+    engine::{Changes, keys_to_end},
     revocation::Pruned,
     session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
@@ -25,40 +23,17 @@ use adieu::{
 /// How many sessions one step removes when cleaning up, and how many one step records as seen.
 const FORGET_STEP: usize = 256;
 const SEEN_STEP: usize = 256;
-/// Longest delay before a conflicting change is decided again. The delay is random, so that callers that conflicted
-/// do not conflict again.
-const RETRY_DELAY: Duration = Duration::from_millis(2);
 
 #[async_trait]
 impl SessionStore for Redis {
     async fn create(&self, session: Session) -> Result<(), Error> {
-        self.commit(&Commit::put(session)).await.map(drop)
+        self.log_in(session).await
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<Rotated, Error> {
-        in_time(async {
-            loop {
-                let mut view = View::new(self);
-                let session = view.find(&rotation.session).await?.filter(|session| session.subject == rotation.subject);
-                let rotated = rotation.decide(session.clone());
-                let mut commit = view.commit();
-                match &rotated {
-                    Rotated::Fresh(new) | Rotated::WithinGrace(new) if session.as_ref() != Some(new) => {
-                        commit.put.push(new.clone())
-                    }
-                    Rotated::Fresh(_) | Rotated::WithinGrace(_) | Rotated::Ended => return Ok(rotated),
-                    Rotated::Reused(session, revocation) => {
-                        commit.removed.push(session.id.clone());
-                        commit.revocations.push(revocation.clone());
-                    }
-                }
-                if self.commit(&commit).await?.is_some() {
-                    return Ok(rotated);
-                }
-                pause().await;
-            }
-        })
-        .await
+        let key = (rotation.subject.clone(), rotation.session.clone());
+        let (rotated, _) = self.decide(vec![key], move |changes| changes.rotate(&rotation)).await?;
+        Ok(rotated)
     }
 
     async fn end(&self, ending: EndSessions) -> Result<Option<Ended>, Error> {
@@ -66,32 +41,15 @@ impl SessionStore for Redis {
     }
 
     async fn end_all(&self, endings: Vec<EndSessions>) -> Result<Vec<Option<Ended>>, Error> {
-        // The first ending that covers all sessions ends them.
-        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
-        in_time(async {
-            loop {
-                let mut view = View::new(self);
-                view.prefetch(&endings).await?;
-                let mut ended = Vec::with_capacity(endings.len());
-                for ending in &endings {
-                    ended.push(view.end(ending).await?);
-                }
-                let mut commit = view.commit();
-                commit.revocations =
-                    ended.iter().flatten().flat_map(|ended| ended.revocations.iter().cloned()).collect();
-                if commit.revocations.is_empty() && commit.removed.is_empty() && commit.everything.is_none() {
-                    return Ok(ended);
-                }
-                if let Some(committed) = self.commit(&commit).await? {
-                    if let Some(Some(ended)) = everything.and_then(|place| ended.get_mut(place)) {
-                        ended.sessions = committed.ended.saturating_sub(commit.removed.len());
-                    }
-                    return Ok(ended);
-                }
-                pause().await;
+        match endings.iter().map(keys_to_end).collect::<Option<Vec<_>>>() {
+            Some(keys) => {
+                let end =
+                    move |changes: &mut Changes| endings.iter().map(|ending| changes.end(ending)).collect::<Vec<_>>();
+                let (ended, _) = self.decide(keys.into_iter().flatten().collect(), end).await?;
+                Ok(ended)
             }
-        })
-        .await
+            None => in_time(self.search_and_end(&endings)).await,
+        }
     }
 
     async fn session(&self, id: &SessionId) -> Result<Option<Session>, Error> {
@@ -167,13 +125,6 @@ pub(super) async fn in_time<T>(attempts: impl Future<Output = Result<T, Error>>)
         .unwrap_or_else(|_| Err(Error::unavailable("sessions in Redis were changed by others all the time")))
 }
 
-pub(super) async fn pause() {
-    let mut byte = [0];
-    // Without a random number, the delay is the longest.
-    let _ = getrandom::fill(&mut byte).inspect_err(|_| byte = [u8::MAX]);
-    tokio::time::sleep(RETRY_DELAY * u32::from(byte[0]) / 256).await;
-}
-
 /// Sessions as they were read, with the changes to make.
 pub(super) struct View<'a> {
     store: &'a Redis,
@@ -190,13 +141,14 @@ impl<'a> View<'a> {
     }
 
     /// Returns a commit with the conditions and the removals.
-    pub(super) fn commit(self) -> Commit {
+    pub(super) fn commit(&self) -> Commit<'_> {
         let subjects = self.subjects.iter().map(|(subject, ids)| (codec::owner(subject), ids.len()));
+        let found = self.found.iter().map(|(id, found)| (id, found.as_ref().map(|(bytes, _)| bytes.as_slice())));
         Commit {
             subjects: subjects.collect(),
-            sessions: self.found.into_iter().map(|(id, found)| (id, found.map(|(bytes, _)| bytes))).collect(),
-            everything: self.everything,
-            removed: self.removed.into_iter().collect(),
+            sessions: found.collect(),
+            everything: self.everything.as_ref(),
+            removed: self.removed.iter().collect(),
             ..Commit::default()
         }
     }
@@ -217,20 +169,11 @@ impl<'a> View<'a> {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut get = redis::pipe();
-        get.cmd("HMGET").arg(&self.store.shared.keys.sessions);
-        for id in &ids {
-            get.arg(id.as_str());
-        }
-        let (found,): (Vec<Option<Vec<u8>>>,) = self.ask(&get).await?;
+        let ids: Vec<_> = ids.into_iter().collect();
+        let found = self.store.fetch(&ids).await?;
         for (id, bytes) in ids.into_iter().zip(found) {
-            let found = match bytes {
-                Some(bytes) => {
-                    Some((codec::session_from_bytes(&bytes)?, bytes)).map(|(session, bytes)| (bytes, session))
-                }
-                None => None,
-            };
-            self.found.insert(id, found);
+            let session = bytes.as_deref().map(codec::session_from_bytes).transpose()?;
+            self.found.insert(id, bytes.zip(session));
         }
         Ok(())
     }
@@ -325,6 +268,33 @@ enum Asker {
 }
 
 impl Redis {
+    /// Ends sessions, some of which have to be searched for.
+    async fn search_and_end(&self, endings: &[EndSessions]) -> Result<Vec<Option<Ended>>, Error> {
+        // The first ending that covers all sessions ends them.
+        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
+        loop {
+            let mut view = View::new(self);
+            view.prefetch(endings).await?;
+            let mut ended = Vec::with_capacity(endings.len());
+            for ending in endings {
+                ended.push(view.end(ending).await?);
+            }
+            let revocations: Vec<_> =
+                ended.iter().flatten().flat_map(|ended| ended.revocations.iter().cloned()).collect();
+            let commit = Commit { revocations: &revocations, ..view.commit() };
+            if commit.revocations.is_empty() && commit.removed.is_empty() && commit.everything.is_none() {
+                return Ok(ended);
+            }
+            if let Ok(committed) = self.commit(&commit).await? {
+                if let Some(Some(ended)) = everything.and_then(|place| ended.get_mut(place)) {
+                    ended.sessions = committed.ended.saturating_sub(commit.removed.len());
+                }
+                return Ok(ended);
+            }
+            pause().await;
+        }
+    }
+
     /// Records when sessions were last seen. Returns whether all of them were recorded; sessions that have changed
     /// meanwhile are not.
     async fn note_seen(&self, latest: &HashMap<(SessionId, Subject), Timestamp>) -> Result<bool, Error> {

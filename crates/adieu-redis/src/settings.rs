@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, TlsCertificates, io::tcp::TcpSettings, parse_redis_url};
@@ -10,7 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
 use super::{Keys, READ_TIMEOUT, Redis, Scripts, Shared, WRITE_TIMEOUT, connection::Connection, watch::watch};
-use adieu::Error;
+use adieu::{
+    Error,
+    engine::group_commit::{GroupCommit, Job},
+};
 
 /// A builder of a [`Redis`] store; see [`Redis::builder`].
 #[must_use]
@@ -62,7 +65,7 @@ impl RedisBuilder {
         let both = [Arc::clone(&reader), Arc::clone(&writer)];
         let watching = tokio::spawn(watch(client, keys.log.clone(), woken.clone(), both)).abort_handle();
         let scripts = Scripts::new();
-        let shared = Shared {
+        let shared = Arc::new_cyclic(|shared| Shared {
             address,
             keys,
             scripts,
@@ -72,8 +75,10 @@ impl RedisBuilder {
             witness: Default::default(),
             watching,
             memory: Mutex::default(),
-        };
-        Ok(Redis { shared: Arc::new(shared) })
+            changes: serve(shared, Redis::apply),
+            logins: serve(shared, Redis::apply_logins),
+        });
+        Ok(Redis { shared })
     }
 
     /// Returns the address of the server, and the prefix.
@@ -117,6 +122,23 @@ impl RedisBuilder {
         client
             .map_err(|error| Error::setting("url", format!("the settings for the Redis server can't be used: {error}")))
     }
+}
+
+/// Starts the task of a queue. It ends with the store.
+fn serve<J: Job, F>(shared: &Weak<Shared>, apply: impl Fn(Redis, Vec<J>) -> F + Send + 'static) -> GroupCommit<J>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let shared = Weak::clone(shared);
+    GroupCommit::start(move |batch| {
+        // Without a store, nobody waits for the batch any more.
+        let applied = shared.upgrade().map(|shared| apply(Redis { shared }, batch));
+        async move {
+            if let Some(applied) = applied {
+                applied.await;
+            }
+        }
+    })
 }
 
 impl fmt::Debug for RedisBuilder {

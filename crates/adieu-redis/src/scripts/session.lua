@@ -1,31 +1,41 @@
 -- KEYS[1..6]: sessions, ids, subjects, refreshed, access, expiry. Put before the scripts that change sessions.
 
--- A session is kept with the length of its subject, a colon and its subject in front.
+-- The maximum number of arguments of a command: Lua's stack has room for somewhat less than 8,000. Even, for arguments in pairs.
+local MAX_ARGUMENTS = 4000
+
+-- Runs a command on a key for all members of a list.
+local function for_all(command, key, members)
+    for first = 1, #members, MAX_ARGUMENTS do
+        redis.call(command, key, unpack(members, first, math.min(first + MAX_ARGUMENTS - 1, #members)))
+    end
+end
+
+-- Adds the sessions with these ids to a table by id; false for a session that does not exist.
+local function fetch(ids, sessions)
+    for first = 1, #ids, MAX_ARGUMENTS do
+        local found = redis.call('HMGET', KEYS[1], unpack(ids, first, math.min(first + MAX_ARGUMENTS - 1, #ids)))
+        for place, session in ipairs(found) do
+            sessions[ids[first + place - 1]] = session
+        end
+    end
+end
+
+-- A session is stored with the length of its subject, a colon and its subject in front.
 local function owner(session)
     local length, rest = string.match(session, '^(%d+):()')
     return string.sub(session, 1, rest - 1 + tonumber(length))
 end
 
-local function remove(id)
-    local session = redis.call('HGET', KEYS[1], id)
-    if not session then
-        return 0
+-- Removes sessions, which are in a table by id.
+local function remove(ids, sessions)
+    local members = {}
+    for place, id in ipairs(ids) do
+        members[place] = owner(sessions[id]) .. id
+        sessions[id] = false
     end
-    redis.call('HDEL', KEYS[1], id)
-    redis.call('ZREM', KEYS[2], id)
-    redis.call('ZREM', KEYS[3], owner(session) .. id)
-    redis.call('ZREM', KEYS[4], id)
-    redis.call('ZREM', KEYS[5], id)
-    redis.call('ZREM', KEYS[6], id)
-    return 1
-end
-
-local function put(id, session, refreshed, access, expiry)
-    remove(id)
-    redis.call('HSET', KEYS[1], id, session)
-    redis.call('ZADD', KEYS[2], 0, id)
-    redis.call('ZADD', KEYS[3], 0, owner(session) .. id)
-    redis.call('ZADD', KEYS[4], refreshed, id)
-    redis.call('ZADD', KEYS[5], access, id)
-    redis.call('ZADD', KEYS[6], expiry, id)
+    for_all('HDEL', KEYS[1], ids)
+    for_all('ZREM', KEYS[3], members)
+    for _, place in ipairs({2, 4, 5, 6}) do
+        for_all('ZREM', KEYS[place], ids)
+    end
 end

@@ -8,6 +8,7 @@ mod another_log_is_noticed;
 mod failover;
 mod memory_runs_full;
 mod nodes_share_a_server;
+mod operations_share_a_batch;
 mod sessions_and_their_indexes_agree;
 mod support;
 mod the_way_there_can_be_encrypted;
