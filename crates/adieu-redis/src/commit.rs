@@ -189,7 +189,7 @@ impl Redis {
             self.write(Ask::Script(&script)).await?;
         match outcome {
             0 => {
-                let changed = changed.into_iter().filter_map(|place| Some((*commit.sessions.get(place)?).0.clone()));
+                let changed = changed.into_iter().filter_map(|place| Some(commit.sessions.get(place)?.0.clone()));
                 Ok(Outcome::Changed(Conflict { sessions: changed.collect() }))
             }
             1 => Ok(Outcome::Done { committed: Committed { head: Position::new(head), ended }, incarnation }),
