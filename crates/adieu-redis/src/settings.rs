@@ -131,7 +131,7 @@ where
 {
     let shared = Weak::clone(shared);
     GroupCommit::start(move |batch| {
-        // Without a store, nobody waits for the batch any more.
+        // Every caller that waits holds the store: without one, none waits.
         let applied = shared.upgrade().map(|shared| apply(Redis { shared }, batch));
         async move {
             if let Some(applied) = applied {

@@ -35,6 +35,7 @@ elseif how == 'seen' then
         end
     end
 end
+
 -- Sessions, as they were read; empty for one that did not exist.
 local sessions, changed = {}, {}
 local count = tonumber(take())
@@ -67,14 +68,14 @@ if everything then
     ended = redis.call('HLEN', KEYS[1])
 end
 
--- When the memory is full, the server denies what would use more, unless the script has written before: this changes nothing. A login
--- is denied.
+-- A server whose memory is full rejects commands that may use more, unless the script has written before. This write changes nothing; a
+-- login does without it and is rejected.
 if take() == '1' then
     redis.call('HDEL', KEYS[7], '')
 end
 
--- The log before the sessions: should the server give up in between, a session that is revoked and there is refused all the
--- same. Its identity is drawn by whoever is first, also after somebody has emptied the server.
+-- The log before the sessions: if the server stops in between, a session that is still stored is revoked all the same. The first
+-- writer gives the log its identity, also after the server was emptied.
 redis.call('HSETNX', KEYS[7], 'log', take())
 if renewal then
     redis.call('HSET', KEYS[7], 'log', renewal.log, 'restored_at', renewal.at)
@@ -142,7 +143,7 @@ end
 if how ~= 'seen' then
     return {1, head, ended, '', {}}
 end
--- Who has done it, as with a read.
+-- The identity of the server that has applied the changes, as with a read.
 local function id(section, name)
     return string.sub(string.match(redis.call('INFO', section), name .. ':(%w+)'), 1, 12)
 end

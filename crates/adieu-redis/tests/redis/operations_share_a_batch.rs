@@ -152,7 +152,7 @@ async fn sessions(store: &Redis, count: usize) -> Vec<Session> {
     sessions
 }
 
-/// Awaits operations on sessions that nobody else has changed: a logout of each but the last, a rotation of that, and an append.
+/// Awaits operations on sessions that no other node has changed: a logout of each but the last, a rotation of that, and an append.
 async fn all_succeed(operations: Vec<Operation<'_>>) {
     for operation in operations {
         let outcome = operation.await;
