@@ -94,7 +94,7 @@ impl FromRef<Api> for Feed {
 
 /// The API of a server: a [`Router`], and in front of it the routes that decide about a token in memory. Clones share everything.
 ///
-/// Every response comes from within the same [`Middleware`]; its documentation has what is guaranteed.
+/// Every response passes through the same [`Middleware`], whose documentation lists the guarantees.
 #[derive(Clone)]
 pub struct ApiService(Arc<Routes>);
 

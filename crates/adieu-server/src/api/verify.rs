@@ -142,7 +142,10 @@ async fn ext_authz(verdicts: &Verdicts, parts: &mut Parts) -> Result<Response, A
         _ => return Err(ApiError::BadRequest("Send X-Adieu-Wanted once.".into())),
     };
     wanted.of(&token, verdicts)?;
-    identity(StatusCode::OK, &token, verdicts)
+    let mut response = identity(StatusCode::OK, &token, verdicts)?;
+    // hyper adds it, except to the response to HEAD.
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    Ok(response)
 }
 
 /// A check that is asked for: one that is not is left out.

@@ -142,7 +142,7 @@ mod tests {
         let (lines, written) = mpsc::channel();
         let writing = {
             let queue = queue.clone();
-            let write = move |text: &[u8]| Ok(lines.send(text.to_vec()).unwrap());
+            let write = move |text: &[u8]| lines.send(text.to_vec()).map_err(io::Error::other);
             thread::spawn(move || queue.write_all(write, |_| ()))
         };
         queue.add(b"first\n");
