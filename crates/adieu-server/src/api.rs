@@ -42,7 +42,7 @@ use axum::{
     response::Response,
 };
 use tower::Service;
-use utoipa::{OpenApi as _, openapi::OpenApi};
+use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -94,7 +94,7 @@ impl FromRef<Api> for Feed {
 
 /// The API of a server: a [`Router`], and in front of it the routes that decide about a token in memory. Clones share everything.
 ///
-/// Every response passes through the same [`Middleware`], whose documentation lists the guarantees.
+/// Every response passes through the same middleware, which counts and logs it, ends what takes too long, and turns a panic into a 500.
 #[derive(Clone)]
 pub struct ApiService(Arc<Routes>);
 
@@ -160,9 +160,14 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::
 
 /// Returns the OpenAPI document of the routes.
 #[must_use]
-pub fn document() -> OpenApi {
+pub fn document() -> utoipa::openapi::OpenApi {
     documented(usize::MAX).into_openapi()
 }
+
+/// The documented routes that are not routes of the router.
+#[derive(OpenApi)]
+#[openapi(paths(verify::verify))]
+struct BeforeRouting;
 
 /// Returns all documented routes. Those that read a body read at most `max_body_bytes`.
 fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
@@ -174,7 +179,8 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(introspect::introspect))
         .layer(from_fn_with_state(max_body_bytes, middleware::limit_body))
         .layer(DefaultBodyLimit::max(max_body_bytes));
-    let mut router = OpenApiRouter::with_openapi(docs::Document::openapi())
+    let document = docs::Document::openapi().merge_from(BeforeRouting::openapi());
+    let mut router = OpenApiRouter::with_openapi(document)
         .merge(read_bodies)
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))

@@ -4,8 +4,8 @@
 //! A client that sends an id or a name can't forge log lines: characters that end a line, control a terminal or look like another field
 //! are escaped or quoted here, for all fields of all events.
 //!
-//! A thread of its own writes the lines that any stranger can cause, one for each request or rejection: see [`Queue`]. All others are
-//! written by the thread that logs, and none of them is lost.
+//! A thread of its own writes the lines that any stranger can cause, one for each request or rejection, from a bounded queue. Lines that do
+//! not fit are dropped, and a later line says how many. All other lines are written by the thread that logs, and none of them is lost.
 
 mod queue;
 

@@ -37,8 +37,6 @@ use crate::error::ErrorBody;
         (name = "Operation", description = "For the machines around."),
     ),
     servers((url = "/", description = "This server.")),
-    // It is not a route of the router.
-    paths(super::verify::verify),
     components(schemas(ErrorBody, OAuthErrorBody, RefusalBody)),
     modifiers(&Schemes),
 )]
