@@ -14,7 +14,7 @@ use super::{
 };
 use adieu::{
     Error, SessionId, Subject,
-    engine::{Changes, keys_to_end},
+    engine::{Changes, everything, keys_to_end},
     revocation::Pruned,
     session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionKey, SessionStore},
     time::Timestamp,
@@ -271,7 +271,7 @@ impl Redis {
     /// Ends sessions, some of which have to be searched for.
     async fn search_and_end(&self, endings: &[EndSessions]) -> Result<Vec<Option<Ended>>, Error> {
         // The first ending that covers all sessions ends them.
-        let everything = endings.iter().position(|ending| matches!(ending.selection, Selection::All { .. }));
+        let everything = everything::find(endings);
         loop {
             let mut view = View::new(self);
             view.prefetch(endings).await?;
@@ -286,7 +286,7 @@ impl Redis {
                 return Ok(ended);
             }
             if let Ok(committed) = self.commit(&commit).await? {
-                if let Some(Some(ended)) = everything.and_then(|place| ended.get_mut(place)) {
+                if let Some(Some(ended)) = everything.and_then(|(place, _)| ended.get_mut(place)) {
                     ended.sessions = committed.ended.saturating_sub(commit.removed.len());
                 }
                 return Ok(ended);

@@ -137,7 +137,10 @@ async fn what_concerns_one_session_has_an_order_within_a_batch() {
     assert_eq!(entries.len(), 6);
     assert_eq!(store.sessions(None, 10).await.unwrap(), []);
     let commits = commits_of_the_log(&mut connected(&place.0).await).await;
-    assert_eq!(commits, 4, "first, what waited, and what is before and after the operation with statements of its own");
+    assert_eq!(
+        commits, 4,
+        "the first, the one that waited, and those before and after the operation with statements of its own"
+    );
 }
 
 /// The sessions of a batch are read without the lock. Another process changes some of them before the batch has the lock.

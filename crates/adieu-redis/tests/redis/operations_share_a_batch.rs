@@ -11,9 +11,8 @@ use std::{
 };
 
 use adieu::{
-    TokenId,
     revocation::{Revocation, RevocationLog},
-    session::{EndSessions, Ended, Rotated, Rotation, Selection, Session, SessionStore},
+    session::{EndSessions, Ended, Rotated, Selection, Session, SessionStore},
 };
 use adieu_conformance::sample::{after, issuer, read_all, session, subject, token};
 use adieu_redis::Redis;
@@ -24,7 +23,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::support::{poll_once, with_server};
+use crate::support::{poll_once, rotation, with_server};
 
 /// Passes requests on to a server. While it is closed, it holds scripts back.
 #[derive(Clone)]
@@ -105,20 +104,6 @@ enum Outcome {
 }
 
 type Operation<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
-
-fn rotation(session: &Session, access_expires_at: u64) -> Rotation {
-    Rotation {
-        issuer: issuer(),
-        subject: session.subject.clone(),
-        session: session.id.clone(),
-        presented: session.refresh_id.clone().into(),
-        successor: TokenId::random(),
-        now: after(10),
-        forgiven_since: None,
-        access_expires_at: after(access_expires_at),
-        refresh_expires_at: after(86_000),
-    }
-}
 
 fn logout(session: &Session) -> EndSessions {
     let (id, subject) = (session.id.clone(), session.subject.clone());

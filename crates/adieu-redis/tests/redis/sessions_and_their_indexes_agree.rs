@@ -3,29 +3,14 @@
 use std::{collections::HashSet, time::Duration};
 
 use adieu::{
-    TokenId,
     revocation::Target,
-    session::{EndSessions, Rotation, Selection, Session, SessionStore},
+    session::{EndSessions, Selection, Session, SessionStore},
 };
-use adieu_conformance::sample::{NOON, after, ending, issuer, read_all, session, subject};
+use adieu_conformance::sample::{NOON, after, ending, read_all, session, subject};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;
 
-use crate::support::with_server;
-
-fn rotation(session: &Session) -> Rotation {
-    Rotation {
-        issuer: issuer(),
-        subject: session.subject.clone(),
-        session: session.id.clone(),
-        presented: session.refresh_id.clone().into(),
-        successor: TokenId::random(),
-        now: after(10),
-        forgiven_since: None,
-        access_expires_at: after(910),
-        refresh_expires_at: after(86_000),
-    }
-}
+use crate::support::{rotation, with_server};
 
 async fn size(server: &Server, command: &str, key: &str) -> usize {
     let answer = server.command(&[command, &format!("{{adieu}}:{key}")]).await;
@@ -60,7 +45,7 @@ async fn when_everything_happens_at_once() {
                     let of = format!("{}", (task + number) % SUBJECTS);
                     let session = session(&of);
                     store.create(session.clone()).await.unwrap();
-                    store.rotate(rotation(&session)).await.unwrap();
+                    store.rotate(rotation(&session, 910)).await.unwrap();
                     store
                         .record_last_seen(vec![(session.id.clone(), session.subject.clone(), after(20))])
                         .await
@@ -72,7 +57,7 @@ async fn when_everything_happens_at_once() {
                         3 if task == 0 => Selection::All { issued_until: NOON },
                         // Its refresh token has been rotated: using it ends the session.
                         4 => {
-                            store.rotate(rotation(&session)).await.unwrap();
+                            store.rotate(rotation(&session, 910)).await.unwrap();
                             continue;
                         }
                         _ => continue,

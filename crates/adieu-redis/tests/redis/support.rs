@@ -2,8 +2,15 @@
 
 use std::{future::ready, time::Duration};
 
-use adieu::revocation::{Cursor, RevocationLog};
-use adieu_conformance::{Identity, Storage};
+use adieu::{
+    TokenId,
+    revocation::{Cursor, RevocationLog},
+    session::{Rotation, Session},
+};
+use adieu_conformance::{
+    Identity, Storage,
+    sample::{after, issuer},
+};
 use adieu_redis::Redis;
 use test_servers::Redis as Server;
 use tokio::sync::Mutex;
@@ -57,4 +64,19 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) {
 pub(crate) async fn replicated(replica: &Server) -> Result<(), String> {
     let info = replica.command(&["INFO", "replication"]).await;
     if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }
+}
+
+/// Returns a rotation of a session's current refresh token; times are seconds after noon.
+pub(crate) fn rotation(session: &Session, access_expires_at: u64) -> Rotation {
+    Rotation {
+        issuer: issuer(),
+        subject: session.subject.clone(),
+        session: session.id.clone(),
+        presented: session.refresh_id.clone().into(),
+        successor: TokenId::random(),
+        now: after(10),
+        forgiven_since: None,
+        access_expires_at: after(access_expires_at),
+        refresh_expires_at: after(86_000),
+    }
 }

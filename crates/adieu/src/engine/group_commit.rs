@@ -198,3 +198,92 @@ async fn gather<J>(first: J, jobs: &mut mpsc::Receiver<J>, expected: usize) -> V
         tokio::task::yield_now().await;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::{sync::Semaphore, time::advance};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn seven() -> (Box<dyn Keyed>, impl Future<Output = Result<(usize, Position), Error>>) {
+        keyed(vec![], TIMEOUT, |_| 7)
+    }
+
+    fn apply(batch: Vec<Box<dyn Keyed>>) {
+        for mut job in batch {
+            job.decide(&mut Changes::default());
+            Job::answer(job, Ok(Position::new(3)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_batch_and_no_other() {
+        let batches = AtomicUsize::new(0);
+        let group = GroupCommit::start(move |batch| {
+            let number = batches.fetch_add(1, Ordering::Relaxed);
+            async move {
+                assert!(number > 0, "the first batch fails");
+                apply(batch);
+            }
+        });
+        let (first, answer) = seven();
+        group.queue(first).unwrap();
+        assert!(matches!(answer.await, Err(Error::Unavailable(_))));
+        let (second, answer) = seven();
+        group.queue(second).unwrap();
+        assert_eq!(answer.await.unwrap(), (7, Position::new(3)));
+    }
+
+    /// Returns a queue whose commits wait for a permit, and the number of operations that were passed to them.
+    fn held() -> (GroupCommit<Box<dyn Keyed>>, Arc<Semaphore>, Arc<AtomicUsize>) {
+        let (permits, passed) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (waiting, counter) = (Arc::clone(&permits), Arc::clone(&passed));
+        let group = GroupCommit::start(move |batch: Vec<Box<dyn Keyed>>| {
+            counter.fetch_add(batch.len(), Ordering::Relaxed);
+            let waiting = Arc::clone(&waiting);
+            async move {
+                waiting.acquire().await.unwrap().forget();
+                apply(batch);
+            }
+        });
+        (group, permits, passed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_whose_caller_has_timed_out_does_not_run() {
+        let (group, permits, passed) = held();
+        let (first, _answer) = seven();
+        group.queue(first).unwrap();
+        while passed.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let (late, answer) = seven();
+        group.queue(late).unwrap();
+        advance(TIMEOUT).await;
+        permits.add_permits(2);
+        assert!(matches!(answer.await, Err(Error::Unavailable(_))));
+        let (next, answer) = seven();
+        group.queue(next).unwrap();
+        assert_eq!(answer.await.unwrap().0, 7);
+        assert_eq!(passed.load(Ordering::Relaxed), 2, "the first and the next");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_rejects_at_once() {
+        let (group, _permits, _) = held();
+        let mut queued = 0;
+        while group.queue(seven().0).is_ok() {
+            queued += 1;
+            assert!(queued <= QUEUE, "the queue is bounded");
+        }
+        assert_eq!(queued, QUEUE);
+    }
+}
