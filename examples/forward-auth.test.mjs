@@ -21,18 +21,36 @@ import { Node, claimsOf, eventually } from '../clients/node/test/support/node.js
 /** @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: string }} Answer */
 /** @typedef {{ method?: string, token?: string, headers?: Record<string, string | string[]>, body?: string }} Request */
 
-/** The file of each example, and how it is run in a folder. */
-const PROXIES = /** @type {const} */ ({
+/**
+ * The folder of an example, its file, how it is run in a folder, and its answer when Adieu is not there: status and `Retry-After`.
+ * @typedef {{ example: string, file: string, command: (folder: string) => string[], gone: [number, string | undefined] }} Example
+ * @type {Record<'nginx' | 'caddy', Example>}
+ */
+const EXAMPLES = {
   nginx: {
+    example: 'nginx',
     file: 'nginx.conf',
     // Otherwise root would run the workers as a user without access to this folder.
-    command: (/** @type {string} */ folder) =>
-      ['nginx', '-p', folder, '-c', 'nginx.conf', ...(process.getuid?.() === 0 ? ['-g', 'user root;'] : [])],
+    command: (folder) => ['nginx', '-p', folder, '-c', 'nginx.conf', ...(process.getuid?.() === 0 ? ['-g', 'user root;'] : [])],
+    gone: [503, '1'],
   },
-  caddy: { file: 'Caddyfile', command: (/** @type {string} */ folder) => ['caddy', 'run', '--config', join(folder, 'Caddyfile')] },
-});
+  caddy: {
+    example: 'caddy',
+    file: 'Caddyfile',
+    command: (folder) => ['caddy', 'run', '--config', join(folder, 'Caddyfile')],
+    gone: [502, undefined],
+  },
+};
 
-/** @typedef {keyof typeof PROXIES} Name */
+/**
+ * Each example as it is, and with Adieu on a Unix socket, whose path follows the prefix.
+ * @type {Record<string, Example & { socket?: string }>}
+ */
+const PROXIES = {
+  ...EXAMPLES,
+  'nginx, Unix socket': { ...EXAMPLES.nginx, socket: 'unix:' },
+  'caddy, Unix socket': { ...EXAMPLES.caddy, socket: 'unix/' },
+};
 
 /** @param {number} port @param {string} path @param {Request} [request] @returns {Promise<Answer>} */
 async function send(port, path, { method = 'GET', token, headers = {}, body } = {}) {
@@ -57,16 +75,16 @@ async function freePorts(count) {
 /**
  * Starts a node, a proxy with its example in front of it, and the recorder.
  * @param {TestContext} t
- * @param {Name} name
+ * @param {Example & { socket?: string }} proxy
  * @param {Record<string, string>} [settings]
  */
-async function start(t, name, settings = {}) {
-  const node = await Node.start(t, settings);
+async function start(t, { example: name, file, command, socket }, settings = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, 'verify.sock');
+  const node = await Node.start(t, { ...settings, ...(socket && { listen: `127.0.0.1:0,unix:${path}` }) });
   cpSync(fileURLToPath(new URL(name, import.meta.url)), folder, { recursive: true });
   mkdirSync(join(folder, 'temp'), { recursive: true });
-  const { file, command } = PROXIES[name];
   const example = readFileSync(join(folder, file), 'utf8');
 
   /** @type {{ method: string | undefined, url: string | undefined, headers: string[], body: string }[]} */
@@ -91,7 +109,7 @@ async function start(t, name, settings = {}) {
     const [front = 0, application = 0] = await freePorts(2);
     applicationPort = application;
     const text = example
-      .replaceAll('127.0.0.1:8080', `127.0.0.1:${node.port}`)
+      .replaceAll('127.0.0.1:8080', socket ? `${socket}${path}` : `127.0.0.1:${node.port}`)
       .replaceAll('127.0.0.1:8000', `127.0.0.1:${front}`)
       .replaceAll(/(listen|http:\/\/)(\s*)127\.0\.0\.1:8001/g, `$1$2127.0.0.1:${application}`)
       .replaceAll('127.0.0.1:8001', `127.0.0.1:${recorderPort}`);
@@ -99,18 +117,18 @@ async function start(t, name, settings = {}) {
     writeFileSync(join(folder, file), text);
 
     const [program = '', ...words] = command(folder);
-    const proxy = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, HOME: folder } });
+    const child = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, HOME: folder } });
     // Stops it with a signal that it handles: a master of nginx that is killed leaves its workers behind.
     t.after(async () => {
-      if (proxy.exitCode !== null || proxy.signalCode !== null) return;
-      const exit = once(proxy, 'exit');
-      proxy.kill('SIGTERM');
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exit = once(child, 'exit');
+      child.kill('SIGTERM');
       await exit;
     });
     let said = '';
-    proxy.stderr.on('data', (bytes) => (said += bytes));
-    await eventually(async () => proxy.exitCode !== null || (await send(front, '/health')).status === 200, `${program} runs`);
-    if (proxy.exitCode === null) {
+    child.stderr.on('data', (bytes) => (said += bytes));
+    await eventually(async () => child.exitCode !== null || (await send(front, '/health')).status === 200, `${program} runs`);
+    if (child.exitCode === null) {
       seen.length = 0;
       return { node, seen, get: (/** @type {string} */ path, /** @type {Request} */ request = {}) => send(front, path, request) };
     }
@@ -132,9 +150,9 @@ const refusal = ({ status, headers, body }) => ({
 /** The headers of these names, as they were sent. @param {string[]} raw @param {RegExp} name */
 const sent = (raw, name) => raw.filter((_, at) => at % 2 === 1 && name.test(raw[at - 1] ?? ''));
 
-for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
+for (const [name, proxy] of Object.entries(PROXIES)) {
   test(`${name}: a token passes with its identity, the user logs out, and the next request is refused as by Adieu`, async (t) => {
-    const { node, get, seen } = await start(t, name);
+    const { node, get, seen } = await start(t, proxy);
     const jose = await node.logIn('jose');
     const { sub, sid } = claimsOf(jose.access);
 
@@ -152,7 +170,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
   });
 
   test(`${name}: every refusal is that of Adieu, word for word, and reaches no application`, async (t) => {
-    const { node, get, seen } = await start(t, name, { access_lifetime: '1s', rotation_grace: '0s' });
+    const { node, get, seen } = await start(t, proxy, { access_lifetime: '1s', rotation_grace: '0s' });
     const [jose, ana] = [await node.logIn('jose'), await node.logIn('ana')];
     await node.logOut(jose.access);
     await eventually(async () => (await send(node.port, '/verify', { token: ana.access })).body.includes('expired'), 'it expires');
@@ -174,7 +192,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
   });
 
   test(`${name}: with two Authorization headers it is not guessed which is meant`, async (t) => {
-    const { node, get, seen } = await start(t, name);
+    const { node, get, seen } = await start(t, proxy);
     const jose = await node.logIn('jose');
     const two = { headers: { authorization: [`Bearer ${jose.access}`, 'Bearer x'] } };
     assert.equal((await send(node.port, '/verify', two)).status, 400);
@@ -183,7 +201,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
   });
 
   test(`${name}: a route may want more than a good token, and the client has no say in it`, async (t) => {
-    const { node, get, seen } = await start(t, name);
+    const { node, get, seen } = await start(t, proxy);
     const [jose, ana] = [await node.logIn('jose'), await node.logInAsAdmin('ana')];
     const again = await node.refresh(jose.refresh);
     for (const [path, token, wanted, status] of /** @type {const} */ ([
@@ -206,7 +224,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
   });
 
   test(`${name}: what a client says about itself reaches nobody`, async (t) => {
-    const { node, get, seen } = await start(t, name);
+    const { node, get, seen } = await start(t, proxy);
     const jose = await node.logIn('jose');
     const { sub, sid } = claimsOf(jose.access);
     const names = ['X-Adieu-Subject', 'x-adieu-subject', 'X-ADIEU-SESSION', 'X-Adieu-Issuer', 'X-Adieu-Admin'];
@@ -233,7 +251,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
   });
 
   test(`${name}: a request that passes arrives whole, and an application's own refusal is its own`, async (t) => {
-    const { node, get, seen } = await start(t, name);
+    const { node, get, seen } = await start(t, proxy);
     const jose = await node.logIn('jose');
     const body = 'x'.repeat(200_000);
     assert.equal((await get('/items', { token: jose.access, method: 'POST', body })).status, 200);
@@ -243,7 +261,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
   });
 
   test(`${name}: while Adieu does not know, or is not there, nothing passes`, async (t) => {
-    const { node, get, seen } = await start(t, name, { max_staleness: '200ms' });
+    const { node, get, seen } = await start(t, proxy, { max_staleness: '200ms' });
     const jose = await node.logIn('jose');
     node.breakLog();
     await eventually(async () => (await send(node.port, '/verify', { token: jose.access })).status === 503, 'it is stale');
@@ -251,7 +269,7 @@ for (const name of /** @type {Name[]} */ (Object.keys(PROXIES))) {
 
     await node.kill();
     const gone = await get('/items', { token: jose.access });
-    assert.deepEqual([gone.status, gone.headers['retry-after']], name === 'nginx' ? [503, '1'] : [502, undefined]);
+    assert.deepEqual([gone.status, gone.headers['retry-after']], proxy.gone);
     assert.equal(seen.length, 0);
   });
 }

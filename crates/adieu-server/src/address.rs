@@ -1,39 +1,79 @@
-//! The address of the client that sent a request.
+//! The peer of a connection, and the address of the client that sent a request.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use axum::http::HeaderMap;
-use ipnet::IpNet;
+
+use crate::config::TrustedProxy;
 
 /// The header in which a proxy names the client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A socket of TCP.
+    Tcp(SocketAddr),
+    /// A process of this machine, on a Unix socket.
+    Unix,
+}
+
+impl Peer {
+    /// Returns its address, which is 127.0.0.1 for a process on a Unix socket.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical(),
+            Self::Unix => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// Returns whether it is one of these proxies. A process on a Unix socket is none of those in the network of its address: other
+    /// users of this machine may connect from there.
+    #[must_use]
+    pub fn is_one_of(self, proxies: &[TrustedProxy]) -> bool {
+        match self {
+            Self::Tcp(_) => proxies.iter().any(|proxy| proxy.has(self.address())),
+            Self::Unix => proxies.contains(&TrustedProxy::UnixSocket),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Unix => formatter.write_str("unix:"),
+        }
+    }
+}
+
 /// The proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug)]
 pub struct TrustedProxies {
-    networks: Vec<IpNet>,
+    proxies: Vec<TrustedProxy>,
     /// Whether an unreadable entry has been logged.
     has_warned: AtomicBool,
 }
 
 impl TrustedProxies {
-    /// Trusts the proxies in these networks.
+    /// Trusts these proxies.
     #[must_use]
-    pub fn new(networks: Vec<IpNet>) -> Self {
-        Self { networks, has_warned: AtomicBool::new(false) }
+    pub fn new(proxies: Vec<TrustedProxy>) -> Self {
+        Self { proxies, has_warned: AtomicBool::new(false) }
     }
 
     /// Returns the address of the client: the peer's own or, if the peer is a trusted proxy, the last one in
     /// `X-Forwarded-For` that is not a trusted proxy itself. Entries before that one were written by the client and
     /// are not trusted.
     #[must_use]
-    pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let is_trusted = |address: IpAddr| self.networks.iter().any(|network| network.contains(&address));
-        let mut client = peer.to_canonical();
-        if !is_trusted(client) {
+    pub fn client_address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.address();
+        if !peer.is_one_of(&self.proxies) {
             return client;
         }
         // A repeated header is one list (RFC 9110 §5.3).
@@ -45,7 +85,7 @@ impl TrustedProxies {
                     return client;
                 };
                 client = address;
-                if !is_trusted(client) {
+                if !self.proxies.iter().any(|proxy| proxy.has(client)) {
                     return client;
                 }
             }
@@ -90,12 +130,14 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, forwarded: &[&'static str]) -> String {
+        let peer = peer.parse().map_or(Peer::Unix, |address| Peer::Tcp(SocketAddr::new(address, 1)));
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
         }
-        let trusted = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
-        TrustedProxies::new(trusted.to_vec()).client_address(peer.parse().unwrap(), &headers).to_string()
+        let networks = ["10.0.0.0/8", "::1/128"].map(|network| TrustedProxy::Network(network.parse().unwrap()));
+        let proxies = [&networks[..], &[TrustedProxy::UnixSocket]].concat();
+        TrustedProxies::new(proxies).client_address(peer, &headers).to_string()
     }
 
     #[test]
@@ -119,8 +161,20 @@ mod tests {
             ("10.0.0.1", &["198.51.100.1, "], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1, [203.0.113.9]"], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1, 203.0.113.9:65536"], "10.0.0.1"),
+            ("unix:", &[], "127.0.0.1"),
+            ("unix:", &["6.6.6.6, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("unix:", &["198.51.100.1, unix:"], "127.0.0.1"),
+            ("127.0.0.1", &["198.51.100.1"], "127.0.0.1"),
         ] {
             assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_on_a_unix_socket_is_trusted_by_that_name_only() {
+        for (proxy, is_trusted) in [("127.0.0.0/8", false), ("0.0.0.0/0", false), ("unix:", true)] {
+            let proxy = proxy.parse().map_or(TrustedProxy::UnixSocket, TrustedProxy::Network);
+            assert_eq!(Peer::Unix.is_one_of(&[proxy]), is_trusted, "{proxy:?}");
         }
     }
 

@@ -28,7 +28,6 @@ mod user;
 
 use std::{
     io::{self, Write as _},
-    net::SocketAddr,
     pin::pin,
     process::ExitCode,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -48,9 +47,9 @@ use tokio::{
 use crate::{
     api,
     audit::{Trail, Via},
-    config::{Flags, Registration, Settings, StoreAddress, redacted, written_duration},
+    config::{Flags, ListenAddress, Registration, Settings, StoreAddress, redacted, written_duration},
     exposure::exposures,
-    listen::{Bounds, Drained, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
+    listen::{Bounds, Drained, Listeners, asked_to_stop, outlive_file_size_limit, raise_descriptor_limit, serve},
     logging,
     metrics::{self, Metrics},
     node::Node,
@@ -185,8 +184,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     for exposure in exposures(&settings) {
         tracing::warn!("{exposure}");
     }
-    let listener =
-        TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listeners = Listeners::bind(&settings).await?;
     let metrics_listener = match settings.metrics_listen {
         Some(address) => Some(
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (metrics_listen)"))?,
@@ -195,16 +193,16 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     };
     let mut stop = pin!(asked_to_stop().context("signals can't be received")?);
     outlive_file_size_limit().context("signals can't be received")?;
-    let address = listener.local_addr().context("the address is unknown")?;
+    let addresses = listeners.addresses().context("the address is unknown")?;
     if let Some(url) = relay::followed(&settings)? {
-        return start_relay(listener, metrics_listener, &settings, url, descriptors, stop).await;
+        return start_relay(listeners, &addresses, metrics_listener, &settings, url, descriptors, stop).await;
     }
     let node = tokio::select! {
         node = once_reachable(&settings, async || Node::open(&settings).await) => Arc::new(node?),
         () = &mut stop => return Ok(()),
     };
     let router = api::router(Arc::clone(&node), settings.clone())?;
-    print(&banner(address, &settings))?;
+    print(&banner(&addresses, &settings))?;
     let metrics = ServedMetrics::start(metrics_listener, &node.metrics, &settings)?;
 
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
@@ -216,7 +214,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
         node.feed.hub.end_waiting();
     };
     let bounds = Bounds::from(&settings).within(descriptors_for_clients(&settings, descriptors));
-    let drained = serve(listener, router, bounds, stop).await;
+    let drained = serve(listeners, router, bounds, stop).await;
     drop((housekeeping, watching));
     metrics.end().await?;
     node.close().await;
@@ -225,7 +223,8 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
 }
 
 async fn start_relay(
-    listener: TcpListener,
+    listeners: Listeners,
+    addresses: &[ListenAddress],
     metrics_listener: Option<TcpListener>,
     settings: &Settings,
     url: &str,
@@ -238,8 +237,7 @@ async fn start_relay(
         () = &mut stop => return Ok(()),
     };
     let watching = relay.clients.start_watching();
-    let (version, address) = (env!("CARGO_PKG_VERSION"), listener.local_addr().context("the address is unknown")?);
-    print(&format!("adieu {version} listens on http://{address}\nit follows {}\n", redacted(url)))?;
+    print(&format!("{}\nit follows {}\n", listens_on(addresses), redacted(url)))?;
     let stop = async {
         stop.await;
         relay.is_leaving.store(true, Relaxed);
@@ -249,7 +247,7 @@ async fn start_relay(
     let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, settings)?;
     let router = api::relay_router(Arc::clone(&relay), settings);
     let bounds = Bounds::from(settings).within(descriptors_for_clients(settings, descriptors));
-    let drained = serve(listener, router, bounds, stop).await;
+    let drained = serve(listeners, router, bounds, stop).await;
     drop(watching);
     metrics.end().await?;
     tracing::info!(abandoned = drained.abandoned, "stopped");
@@ -315,21 +313,35 @@ impl ServedMetrics {
     }
 }
 
+/// Returns the line with the version and all addresses.
+fn listens_on(addresses: &[ListenAddress]) -> String {
+    let address = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(address) => format!("http://{address}"),
+        ListenAddress::Unix(_) => address.to_string(),
+    };
+    let addresses: Vec<_> = addresses.iter().map(address).collect();
+    format!("adieu {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(" and "))
+}
+
 /// Returns what a start prints: all that a user needs for the first login.
-fn banner(address: SocketAddr, settings: &Settings) -> String {
-    let version = env!("CARGO_PKG_VERSION");
+fn banner(addresses: &[ListenAddress], settings: &Settings) -> String {
     let data = match (&settings.store, &settings.revocations) {
         (None, None) => settings.data.display().to_string(),
         (Some(store), None) => store.to_string(),
         (_, Some(revocations)) => format!("{} and {revocations}", crate::store::address(settings)),
     };
+    let tcp = addresses.iter().find(|address| matches!(address, ListenAddress::Tcp(_)));
+    let (options, url) = match (tcp, addresses.first()) {
+        (None, Some(ListenAddress::Unix(path))) => {
+            (format!("--unix-socket '{}' ", path.display()), "http://localhost".to_owned())
+        }
+        (tcp, _) => (String::new(), tcp.map_or_else(String::new, |address| format!("http://{address}"))),
+    };
     let curl = |route: &str| {
         let body = r#"'{"username":"jose","password":"1234"}'"#;
-        format!("curl http://{address}{route} -H 'Content-Type: application/json' -d {body}")
+        format!("curl {options}{url}{route} -H 'Content-Type: application/json' -d {body}")
     };
-    let mut text = format!(
-        "adieu {version} listens on http://{address}\ndata is in {data}, documentation at http://{address}/docs\n"
-    );
+    let mut text = format!("{}\ndata is in {data}, documentation at {url}/docs\n", listens_on(addresses));
     match settings.registration {
         Registration::Open => text += &format!("register: {}\n", curl("/register")),
         Registration::Closed => text += "add a user with: adieu user add\n",

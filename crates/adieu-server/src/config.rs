@@ -7,6 +7,7 @@
 
 mod address;
 mod issuer;
+mod listen;
 mod load;
 mod value;
 
@@ -14,11 +15,11 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use adieu::token::{DEFAULT_SKEW, StalePolicy};
 use confique::Config;
-use ipnet::IpNet;
 
 pub use address::{Address, RedisAddress, StoreAddress, redacted};
 pub use issuer::TrustedIssuer;
 use issuer::issuers;
+pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
 pub(crate) use value::stale_policy;
 pub use value::{LogFormat, Rate, Registration};
@@ -45,9 +46,23 @@ pub fn written_duration(duration: Duration) -> String {
 #[derive(Debug, Clone, PartialEq, Config)]
 #[config(layer_attr(derive(Debug)))]
 pub struct Settings {
-    /// The address and port to listen on.
+    /// The address and port to listen on, or the path of a Unix socket, such as "unix:/run/adieu/verify.sock", or a list of several;
+    /// comma-separated in the environment. All of them serve the same, within the same limits.
     #[config(env = "ADIEU_LISTEN", default = "127.0.0.1:8080", deserialize_with = text)]
-    pub listen: SocketAddr,
+    pub listen: Vec<ListenAddress>,
+
+    /// The mode of the Unix sockets: a process needs the permission to write in order to connect.
+    #[config(env = "ADIEU_UNIX_SOCKET_MODE", default = "660", deserialize_with = text)]
+    pub unix_socket_mode: SocketMode,
+
+    /// The owner of the Unix sockets, by name or number. Not set: the user of the server.
+    #[config(env = "ADIEU_UNIX_SOCKET_OWNER", deserialize_with = text)]
+    pub unix_socket_owner: Option<String>,
+
+    /// The group of the Unix sockets, by name or number: for example that of the proxy, of which the server's user must be a member.
+    /// Not set: the group of the server.
+    #[config(env = "ADIEU_UNIX_SOCKET_GROUP", deserialize_with = text)]
+    pub unix_socket_group: Option<String>,
 
     /// The address and port to serve `GET /metrics` on, for Prometheus. Not set: metrics are not served. The address is
     /// separate, because the metrics are not for clients, and so that they can be read when clients have used up all
@@ -231,10 +246,11 @@ pub struct Settings {
     #[config(env = "ADIEU_DRAIN_TIMEOUT", default = "30s", deserialize_with = text)]
     pub drain_timeout: Duration,
 
-    /// The networks of proxies whose `X-Forwarded-For` is trusted, such as ["10.0.0.0/8", "::1/128"]; comma-separated in the
-    /// environment. The header is ignored from other addresses.
+    /// The proxies whose `X-Forwarded-For` is trusted: networks, and "unix:" for every process that can connect to a Unix socket,
+    /// such as ["10.0.0.0/8", "::1/128", "unix:"]; comma-separated in the environment. The header is ignored from others. A process
+    /// on a Unix socket that is not trusted has the address 127.0.0.1.
     #[config(env = "ADIEU_TRUSTED_PROXIES", default = [], deserialize_with = text)]
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<TrustedProxy>,
 
     /// The format of the log on standard error: "text", or "json" (one object a line).
     #[config(env = "ADIEU_LOG_FORMAT", default = "text", deserialize_with = text)]

@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::{config::Settings, high_water, store::store_file};
+use crate::{
+    config::{ListenAddress, Settings},
+    high_water,
+    store::store_file,
+};
 
 /// Returns each finding as one sentence without a full stop.
 #[must_use]
@@ -67,6 +71,11 @@ fn readable_files(settings: &Settings) -> Vec<String> {
     for (setting, file) in secrets.chain(settings.follow_secret_file.iter().map(|file| ("follow_secret_file", file))) {
         found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Owner));
     }
+    for address in &settings.listen {
+        if let ListenAddress::Unix(path) = address {
+            found.extend(replaceable(&address.to_string(), path));
+        }
+    }
     for file in settings.trusted_issuer.iter().filter_map(|issuer| issuer.pem_file.as_ref()) {
         found.extend(exposed(&format!("pem_file {}", file.display()), file, Readers::Everybody));
     }
@@ -100,12 +109,6 @@ fn readable_files(settings: &Settings) -> Vec<String> {
 /// not exist.
 #[cfg(unix)]
 fn exposed(name: &str, path: &Path, readers: Readers) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    const OTHERS_WRITE: u32 = 0o002;
-    const STICKY: u32 = 0o1000;
-
-    let mode_of = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.permissions().mode()).ok();
     let mode = mode_of(path)?;
     let folder = mode_of(folder_of(path)).unwrap_or(0);
     // Without permission to pass through the folder, a user cannot reach it.
@@ -119,13 +122,30 @@ fn exposed(name: &str, path: &Path, readers: Readers) -> Option<String> {
     let who = match (mode & others != 0, mode & group != 0) {
         (true, _) => "every user of this machine",
         (false, true) => "every member of its group",
-        (false, false) if folder & OTHERS_WRITE != 0 && folder & STICKY == 0 => {
-            let folder = folder_of(path).display();
-            return Some(format!("{name} can be replaced by every user of this machine; run chmod o-w on {folder}"));
-        }
-        (false, false) => return None,
+        (false, false) => return replaceable(name, path),
     };
     Some(format!("{name} can be {what} by {who}; run {remedy} on it"))
+}
+
+/// Returns a warning if others than its owner can replace a file, whether it exists or not.
+#[cfg(unix)]
+fn replaceable(name: &str, path: &Path) -> Option<String> {
+    const OTHERS_WRITE: u32 = 0o002;
+    const STICKY: u32 = 0o1000;
+
+    let folder = folder_of(path);
+    let mode = mode_of(folder)?;
+    (mode & OTHERS_WRITE != 0 && mode & STICKY == 0).then(|| {
+        let folder = folder.display();
+        format!("{name} can be replaced by every user of this machine; run chmod o-w on {folder}")
+    })
+}
+
+#[cfg(unix)]
+fn mode_of(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    std::fs::metadata(path).map(|metadata| metadata.permissions().mode()).ok()
 }
 
 #[cfg(unix)]
@@ -250,6 +270,19 @@ mod tests {
         ] {
             let found: String = told(of_parent, modes);
             assert_eq!(found, expected, "{of_parent:o} {modes:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_others_than_the_owner_can_replace_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sockets, data) = (folder.path().join("sockets"), folder.path().join("data"));
+        fs::create_dir(&sockets).unwrap();
+        let listen = format!("127.0.0.1:8080,unix:{}/verify.sock", sockets.display());
+        for (mode, is_told) in [(0o755, false), (0o770, false), (0o1777, false), (0o777, true)] {
+            chmod(&sockets, mode);
+            let found = exposures(&settings(&data, &[("listen", &listen)]));
+            assert_eq!(found.iter().any(|told| told.contains("verify.sock can be replaced")), is_told, "{found:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sockets: accepts connections and closes them.
+//! Sockets of TCP and Unix: accepts connections and closes them. Several listeners share all limits.
 //!
 //! 1. A client that sends the head of its request slowly, or sends nothing, is disconnected after [`Bounds::header_timeout`]. So is a
 //!    connection that is idle between two requests for [`Bounds::keep_alive_timeout`], and one that reads nothing of its response for
@@ -15,13 +15,15 @@
 //! which version it speaks. `axum::serve` sets no timeouts at all.
 
 mod activity;
+mod listener;
 mod room;
 mod stream;
+#[cfg(unix)]
+mod unix;
 
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
     net::{Ipv4Addr, Ipv6Addr},
     pin::pin,
     sync::{
@@ -40,18 +42,23 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tower::Service;
 
+pub use self::listener::Listeners;
 use self::{
+    listener::Accepted,
     room::{Room, Seated},
     stream::Impatient,
 };
-use crate::config::Settings;
+use crate::{
+    address::Peer,
+    config::{Settings, TrustedProxy},
+};
 
 /// Enough for cookies and one or two tokens of the largest size that is verified.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -75,8 +82,8 @@ pub struct Bounds {
     pub drain_timeout: Duration,
     /// Maximum number of open connections.
     pub max_connections: usize,
-    /// The networks of trusted proxies, which may have more than one party's share.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Trusted proxies, which may have more than one party's share.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Other networks for which connections are reserved.
     pub reserved_for: Vec<IpNet>,
 }
@@ -141,14 +148,15 @@ pub struct Drained {
     pub abandoned: usize,
 }
 
-/// Serves `service` on `listener` until `stop` is ready, and then until the requests in progress are answered. The service gets the peer's
-/// address as [`ConnectInfo<SocketAddr>`].
+/// Serves `service` on all `listeners` until `stop` is ready, and then until the requests in progress are answered. The service gets the
+/// [`Peer`] as [`ConnectInfo`].
 pub async fn serve<S: HttpService>(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     service: S,
     bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) -> Drained {
+    let mut listeners = listeners.into();
     let room = Room::new(bounds.max_connections, bounds.trusted_proxies.clone(), bounds.reserved_for.clone());
     let (announce_end, end) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -156,7 +164,7 @@ pub async fn serve<S: HttpService>(
     loop {
         let next = async {
             room.wait().await;
-            listener.accept().await
+            listeners.accept().await
         };
         tokio::select! {
             // `stop` is polled first; otherwise a busy server would go on accepting.
@@ -164,18 +172,30 @@ pub async fn serve<S: HttpService>(
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             accepted = next => match accepted {
-                Ok((stream, peer)) => {
-                    let Some(seated) = room.admit(peer.ip()) else {
+                Ok(accepted) => {
+                    let peer = accepted.peer();
+                    let Some(seated) = room.admit(peer) else {
                         tracing::debug!(%peer, "closed a connection: too many connections");
                         continue;
                     };
-                    connections.spawn(connection(stream, peer, seated, service.clone(), bounds.clone(), end.clone()));
+                    let (service, bounds, end) = (service.clone(), bounds.clone(), end.clone());
+                    match accepted {
+                        Accepted::Tcp(stream, _) => {
+                            // Responses are small and written whole; waiting for more data would only delay them.
+                            let _set = stream.set_nodelay(true);
+                            connections.spawn(connection(stream, peer, seated, service, bounds, end));
+                        }
+                        #[cfg(unix)]
+                        Accepted::Unix(stream) => {
+                            connections.spawn(connection(stream, peer, seated, service, bounds, end));
+                        }
+                    }
                 }
                 Err(error) => refused_by_system(&error).await,
             },
         }
     }
-    drop((listener, end));
+    drop((listeners, end));
     let _told = announce_end.send(());
 
     let all_ended = async { while connections.join_next().await.is_some() {} };
@@ -196,15 +216,13 @@ async fn refused_by_system(error: &io::Error) {
 }
 
 async fn connection<S: HttpService>(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     seated: Seated,
     service: S,
     bounds: Bounds,
     mut end: watch::Receiver<()>,
 ) {
-    // Responses are small and written whole; waiting for more data would only delay them.
-    let _set = stream.set_nodelay(true);
     let (has_begun, activity) = (AtomicBool::new(false), seated.activity());
     let service = service_fn(|request: Request<Incoming>| {
         has_begun.store(true, Ordering::Relaxed);
@@ -255,7 +273,7 @@ async fn connection<S: HttpService>(
 
 async fn answer<S: HttpService>(
     mut request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: Peer,
     mut service: S,
 ) -> Result<Response<Body>, Infallible> {
     if head_bytes(&request) > MAX_HEAD_BYTES {

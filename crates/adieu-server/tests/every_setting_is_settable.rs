@@ -8,7 +8,10 @@ use adieu_server::config::{Flags, Settings, sample};
 
 /// A value other than the default for every setting: its key, the value in a file, and the value in the environment.
 const OTHER_VALUES: &[(&str, &str, &str)] = &[
-    ("listen", r#""[::1]:9000""#, "[::1]:9000"),
+    ("listen", r#"["[::1]:9000", "unix:/run/adieu/verify.sock"]"#, "[::1]:9000, unix:/run/adieu/verify.sock"),
+    ("unix_socket_mode", r#""666""#, "666"),
+    ("unix_socket_owner", r#""adieu""#, "adieu"),
+    ("unix_socket_group", r#""www-data""#, "www-data"),
     ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
     ("high_water_file", r#""/var/lib/adieu-mark""#, "/var/lib/adieu-mark"),
@@ -50,7 +53,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("start_timeout", r#""5s""#, "5s"),
     ("shutdown_delay", r#""10s""#, "10s"),
     ("drain_timeout", r#""1s""#, "1s"),
-    ("trusted_proxies", r#"["10.0.0.0/8", "::1/128"]"#, "10.0.0.0/8, ::1/128"),
+    ("trusted_proxies", r#"["10.0.0.0/8", "::1/128", "unix:"]"#, "10.0.0.0/8, ::1/128, unix:"),
     ("log_format", r#""json""#, "json"),
     ("log_level", r#""debug""#, "debug"),
     ("audit_log", r#""/var/log/adieu-audit.jsonl""#, "/var/log/adieu-audit.jsonl"),
@@ -131,19 +134,20 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 11,
-        "all but the eleven without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 13,
+        "all but the thirteen without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }
 
 #[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let address = |start: &Start| start.load().unwrap().listen[0].to_string();
     let start = Start::new().file(r#"listen = "127.0.0.1:1""#);
-    assert_eq!(start.load().unwrap().listen.port(), 1);
+    assert_eq!(address(&start), "127.0.0.1:1");
     let start = start.variable("ADIEU_LISTEN", "127.0.0.1:2");
-    assert_eq!(start.load().unwrap().listen.port(), 2);
-    assert_eq!(start.listen("127.0.0.1:3").load().unwrap().listen.port(), 3);
+    assert_eq!(address(&start), "127.0.0.1:2");
+    assert_eq!(address(&start.listen("127.0.0.1:3")), "127.0.0.1:3");
 }
 
 #[test]
@@ -162,6 +166,9 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
         Start::new().file(r#"access_lifetime = "15 minuets""#),
         Start::new().variable("ADIEU_LOG_FORMAT", "xml"),
         Start::new().listen("8080"),
+        Start::new().listen("127.0.0.1:8080,unix:@adieu"),
+        Start::new().file("listen = []"),
+        Start::new().file("unix_socket_mode = 0o660"),
         Start::new().file("acces_lifetime = \"15m\""),
         Start::new().variable("ADIEU_ISSUERS", "me"),
         Start::new().file("leeway = \"5m\""),

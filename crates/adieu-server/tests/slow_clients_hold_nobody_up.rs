@@ -5,6 +5,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use adieu_server::{
+    address::Peer,
+    config::TrustedProxy,
     error::ApiError,
     listen::{Bounds, Drained, raise_descriptor_limit, serve},
 };
@@ -61,7 +63,7 @@ impl Server {
             }
         };
         let router = Router::new()
-            .route("/peer", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
+            .route("/peer", get(|ConnectInfo(peer): ConnectInfo<Peer>| async move { peer.to_string() }))
             .route("/echo", post(|body: String| async move { body }))
             .route("/held", get(held))
             .route("/large", get(|| async { vec![b'x'; LARGE] }))
@@ -219,7 +221,7 @@ async fn who_holds_a_whole_share_with_idle_connections_is_answered_on_another() 
 
 #[tokio::test]
 async fn a_trusted_proxy_gets_as_many_as_there_are() {
-    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let trusted_proxies = vec![TrustedProxy::Network("127.0.0.0/8".parse().unwrap())];
     let server = Server::start(Bounds { max_connections: 4, trusted_proxies, ..PATIENT }).await;
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -231,9 +233,9 @@ async fn a_trusted_proxy_gets_as_many_as_there_are() {
 /// Heads that never end, from more addresses than have room for a full share each.
 #[tokio::test]
 async fn strangers_do_not_lock_out_a_proxy_nor_this_machine_nor_each_other() {
-    let networks = |network: &str| vec![network.parse().unwrap()];
-    let bounds = Bounds { max_connections: 16, trusted_proxies: networks("127.0.0.9/32"), ..PATIENT };
-    let server = Server::start(Bounds { reserved_for: networks("127.0.0.1/32"), ..bounds }).await;
+    let trusted_proxies = vec![TrustedProxy::Network("127.0.0.9/32".parse().unwrap())];
+    let reserved_for = vec!["127.0.0.1/32".parse().unwrap()];
+    let server = Server::start(Bounds { max_connections: 16, trusted_proxies, reserved_for, ..PATIENT }).await;
     let mut half_open = Vec::new();
     for number in 0..100 {
         let socket = TcpSocket::new_v4().unwrap();

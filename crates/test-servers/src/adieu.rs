@@ -89,6 +89,13 @@ impl Adieu {
         self.with("ADIEU_DATA", data.display().to_string())
     }
 
+    /// Makes it listen on a Unix socket too.
+    #[must_use]
+    pub fn with_unix_socket(self, path: &Path) -> Self {
+        let listen = format!("{},unix:{}", self.address(), path.display());
+        self.with("ADIEU_LISTEN", listen)
+    }
+
     /// Makes it follow the server at this URL with these credentials.
     #[must_use]
     pub fn following(self, url: &str, credentials: &Credentials) -> Self {
@@ -220,10 +227,10 @@ impl Adieu {
         line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
     }
 
-    /// Returns the address that it listens on.
+    /// Returns the address and port that it listens on.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.setting("ADIEU_LISTEN")
+        self.setting("ADIEU_LISTEN").split(',').next().expect("an address")
     }
 
     /// Returns the URL of a path.

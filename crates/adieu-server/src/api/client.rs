@@ -1,9 +1,6 @@
 //! Extractors for the sender of a request and the id in its path.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    ops::Deref,
-};
+use std::{net::IpAddr, ops::Deref};
 
 use adieu::{Issuer, session::Origin, token::TokenError};
 use axum::{
@@ -13,7 +10,7 @@ use axum::{
 use serde_json::Value;
 
 use super::Api;
-use crate::{accounts::ADMIN_CLAIM, error::ApiError};
+use crate::{accounts::ADMIN_CLAIM, address::Peer, error::ApiError};
 
 /// The sender of a request.
 pub(super) struct Client {
@@ -27,8 +24,8 @@ impl FromRequestParts<Api> for Client {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let ConnectInfo(peer) =
-            ConnectInfo::<SocketAddr>::from_request_parts(parts, api).await.map_err(ApiError::internal)?;
-        let address = api.proxies.client_address(peer.ip(), &parts.headers);
+            ConnectInfo::<Peer>::from_request_parts(parts, api).await.map_err(ApiError::internal)?;
+        let address = api.proxies.client_address(peer, &parts.headers);
         let user_agent = parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
         Ok(Self { address, origin: Origin::of_request(Some(address), user_agent) })
     }

@@ -34,7 +34,7 @@ const TEST_PREFIX: &str = "ADIEU_TEST_";
 /// Settings from the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Flags {
-    /// The address and port to listen on [default: 127.0.0.1:8080]
+    /// The address and port to listen on, or unix:PATH; comma-separated if several [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// The folder of the store [default: ./adieu-data]

@@ -3,7 +3,6 @@
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use adieu::token::StalePolicy;
-use ipnet::IpNet;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 /// A kind of value that a setting can have.
@@ -104,17 +103,6 @@ impl Value for tracing::Level {
     fn read(text: &str) -> Option<Self> {
         // The type's own `FromStr` also accepts numbers, which are hard to read in a file.
         text.parse().ok().filter(|_| text.chars().all(|letter| letter.is_ascii_lowercase()))
-    }
-}
-
-impl Value for Vec<IpNet> {
-    const WANTED: &'static str = r#"a list of networks, such as ["10.0.0.0/8", "::1/128"]"#;
-
-    fn read(text: &str) -> Option<Self> {
-        if text.is_empty() {
-            return Some(Self::new());
-        }
-        text.split(',').map(|network| network.trim().parse().ok()).collect()
     }
 }
 

@@ -21,7 +21,11 @@ use tokio::{
 };
 
 use super::activity::Activity;
-use crate::shares::{Share, Shares};
+use crate::{
+    address::{Peer, party},
+    config::TrustedProxy,
+    shares::{Share, Shares},
+};
 
 /// How long a connection must have been idle before another party may replace it.
 const MIN_IDLE: Duration = Duration::from_secs(1);
@@ -41,7 +45,7 @@ struct Shared {
     total: usize,
     for_strangers: usize,
     shares: Arc<Shares>,
-    trusted: Vec<IpNet>,
+    trusted: Vec<TrustedProxy>,
     reserved_for: Vec<IpNet>,
     state: Mutex<State>,
     freed: Notify,
@@ -75,9 +79,15 @@ pub(super) struct Seated {
     seat: Arc<Seat>,
 }
 
+impl Seat {
+    fn share(&self) -> MutexGuard<'_, Option<Share>> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Room {
-    /// Creates room for `total` connections. Networks in `trusted` have no share limit; a part is reserved for them and `reserved_for`.
-    pub(super) fn new(total: usize, trusted: Vec<IpNet>, reserved_for: Vec<IpNet>) -> Self {
+    /// Creates room for `total` connections. Proxies in `trusted` have no share limit; a part is reserved for them and `reserved_for`.
+    pub(super) fn new(total: usize, trusted: Vec<TrustedProxy>, reserved_for: Vec<IpNet>) -> Self {
         let (for_strangers, shares) = (total - total / 4, Shares::of(total));
         let state = Mutex::default();
         Self(Arc::new(Shared { total, for_strangers, shares, trusted, reserved_for, state, freed: Notify::new() }))
@@ -95,12 +105,10 @@ impl Room {
     }
 
     /// Admits a connection, unless there is no room for it.
-    pub(super) fn admit(&self, address: IpAddr) -> Option<Seated> {
-        let address = address.to_canonical();
-        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
-        let is_trusted = is_in(&self.0.trusted);
-        let is_stranger = !is_trusted && !is_in(&self.0.reserved_for);
-        let party = crate::address::party(address);
+    pub(super) fn admit(&self, peer: Peer) -> Option<Seated> {
+        let (address, is_trusted) = (peer.address(), peer.is_one_of(&self.0.trusted));
+        let is_stranger = !is_trusted && !self.0.reserved_for.iter().any(|network| network.contains(&address));
+        let party = party(address);
 
         let mut state = self.state();
         let share = if is_trusted {
@@ -145,9 +153,11 @@ impl State {
         self.seats.values().any(|seat| seat.activity.idle_for().is_some_and(|idle| idle >= MIN_IDLE))
     }
 
-    /// Closes up to `most` connections of a party, the longest idle first.
+    /// Closes up to `most` connections of a party's share, the longest idle first. A trusted proxy on a Unix socket has the address of
+    /// this machine, and no share.
     fn evict_of(&mut self, party: IpAddr, most: usize) {
-        let idle = idle(self.seats.range((party, 0)..=(party, u64::MAX)));
+        let seats = self.seats.range((party, 0)..=(party, u64::MAX));
+        let idle = idle(seats.filter(|(_, seat)| seat.share().is_some()));
         self.evict_longest(idle, most);
     }
 
@@ -174,7 +184,7 @@ impl State {
     fn remove(&mut self, key: Key) -> Option<Arc<Seat>> {
         let seat = self.seats.remove(&key)?;
         self.strangers -= usize::from(seat.is_stranger);
-        drop(seat.share.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(seat.share().take());
         Some(seat)
     }
 }
@@ -205,16 +215,19 @@ impl Drop for Seated {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::time::advance;
 
     use super::*;
 
     fn room(total: usize) -> Room {
-        Room::new(total, vec!["10.0.0.0/8".parse().unwrap()], vec!["127.0.0.1/32".parse().unwrap()])
+        let trusted = vec![TrustedProxy::Network("10.0.0.0/8".parse().unwrap()), TrustedProxy::UnixSocket];
+        Room::new(total, trusted, vec!["127.0.0.1/32".parse().unwrap()])
     }
 
     fn admit(room: &Room, address: &str) -> Option<Seated> {
-        room.admit(address.parse().unwrap())
+        room.admit(Peer::Tcp(SocketAddr::new(address.parse().unwrap(), 1)))
     }
 
     #[tokio::test(start_paused = true)]
@@ -268,6 +281,16 @@ mod tests {
         second.activity().end();
         let _fourth = admit(&room, "2001:db8::4").unwrap();
         timeout(MIN_IDLE, second.evicted()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trusted_proxy_on_a_unix_socket_is_not_replaced_by_others_of_this_machine() {
+        let room = room(8);
+        let proxy: Vec<_> = (0..4).map(|_| room.admit(Peer::Unix).unwrap()).collect();
+        let _others: Vec<_> = (0..3).map(|_| admit(&room, "127.0.0.1").unwrap()).collect();
+        for seated in &proxy {
+            assert!(timeout(MIN_IDLE, seated.evicted()).await.is_err());
+        }
     }
 
     #[tokio::test(start_paused = true)]

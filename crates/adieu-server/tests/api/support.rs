@@ -70,14 +70,11 @@ impl TestApp {
     }
 
     async fn in_folder(folder: TempDir, settings: &[(&str, &str)]) -> Self {
-        let flags = Flags {
-            listen: Some("127.0.0.1:0".into()),
-            data: Some(folder.path().join("data").to_str().unwrap().into()),
-            config: None,
-        };
+        let flags =
+            Flags { listen: None, data: Some(folder.path().join("data").to_str().unwrap().into()), config: None };
         let variable = |(name, value): &(&str, &str)| (format!("ADIEU_{}", name.to_uppercase()).into(), value.into());
         let settings = Settings::load(&flags, settings.iter().map(variable)).unwrap();
-        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let node = Arc::new(Node::open(&settings).await.unwrap());
         let router = api::router(Arc::clone(&node), settings.clone()).unwrap();

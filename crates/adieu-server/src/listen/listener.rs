@@ -1,0 +1,130 @@
+//! The sockets that a server listens on.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+use anyhow::Context as _;
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+#[cfg(unix)]
+use super::unix::{Access, SocketFile};
+use crate::{
+    address::Peer,
+    config::{ListenAddress, Settings},
+};
+
+/// The sockets that a server listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    listeners: Vec<Listener>,
+    /// The index of the one that is asked first for a connection.
+    next: usize,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    /// The file is removed before the socket is closed.
+    #[cfg(unix)]
+    Unix(SocketFile, UnixListener),
+}
+
+/// A new connection.
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Accepted {
+    pub(super) fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(_, address) => Peer::Tcp(*address),
+            #[cfg(unix)]
+            Self::Unix(_) => Peer::Unix,
+        }
+    }
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(listener: TcpListener) -> Self {
+        Self { listeners: vec![Listener::Tcp(listener)], next: 0 }
+    }
+}
+
+impl Listeners {
+    /// Listens on all addresses of the setting `listen`.
+    ///
+    /// # Errors
+    /// Fails if one of them cannot be listened on.
+    pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let mut listeners = Vec::new();
+        for address in &settings.listen {
+            let listener = Listener::bind(address, settings).await;
+            listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
+        }
+        Ok(Self { listeners, next: 0 })
+    }
+
+    /// Returns the addresses. A port that was 0 in the setting is the one that the system has chosen.
+    ///
+    /// # Errors
+    /// Fails if the system does not return an address.
+    pub fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
+        self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// Accepts a connection. The listeners take turns, so that many connections to one of them do not keep those to another waiting.
+    pub(super) async fn accept(&mut self) -> io::Result<Accepted> {
+        poll_fn(|context| {
+            for _ in 0..self.listeners.len() {
+                let accepted = self.listeners.get(self.next).map(|listener| listener.poll_accept(context));
+                self.next = (self.next + 1) % self.listeners.len();
+                if let Some(Poll::Ready(accepted)) = accepted {
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Listener {
+    async fn bind(address: &ListenAddress, settings: &Settings) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            #[cfg(unix)]
+            ListenAddress::Unix(path) => {
+                let (file, listener) = SocketFile::bind(path, &Access::new(settings)?).await?;
+                Ok(Self::Unix(file, listener))
+            }
+            #[cfg(not(unix))]
+            ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn address(&self) -> io::Result<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            #[cfg(unix)]
+            Self::Unix(file, _) => Ok(ListenAddress::Unix(file.path().to_owned())),
+        }
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.poll_accept(context).map_ok(|(stream, address)| Accepted::Tcp(stream, address))
+            }
+            #[cfg(unix)]
+            Self::Unix(_, listener) => listener.poll_accept(context).map_ok(|(stream, _)| Accepted::Unix(stream)),
+        }
+    }
+}
