@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig};
 
 use adieu::{Error, revocation::LogId};
 
@@ -42,11 +42,16 @@ pub(super) fn identify(path: &Path) -> Result<State, Error> {
         Ok(contents) if contents.is_of_another_program() => return Err(foreign("is another program's database")),
         // SQLite itself would overwrite a file of one byte.
         Ok(_) if length < HEADER => return Err(foreign("is not an SQLite database")),
-        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::NotADatabase => {
+        Err(rusqlite::Error::SqliteFailure(error, _))
+            if error.code == ErrorCode::NotADatabase && !has_journal(path) =>
+        {
             return Err(foreign("is not an SQLite database"));
         }
         // A file that looks damaged may be one that another process is moving its log into.
         _ => {}
+    }
+    if has_journal(path) {
+        roll_back(path).map_err(|error| why(path, &error))?;
     }
     match inspect(path) {
         // The process was killed before its first transaction, which creates the tables and sets both numbers.
@@ -60,6 +65,23 @@ pub(super) fn identify(path: &Path) -> Result<State, Error> {
         Ok(_) => Err(foreign("is another program's database")),
         Err(error) => Err(why(path, &error)),
     }
+}
+
+/// Returns whether a transaction may have to be undone that began before the file had a write-ahead log: the machine or the
+/// process failed during the first start.
+fn has_journal(path: &Path) -> bool {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    fs::metadata(journal).is_ok_and(|metadata| metadata.len() > 0)
+}
+
+/// Lets SQLite undo that transaction, which a connection that only reads cannot.
+fn roll_back(path: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(super::wait_for_another_process))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.query_row("PRAGMA user_version", [], |_| Ok(()))
 }
 
 /// Checks the pages of a file for damage. Reads every page: about 0.1 s for 100 MB.

@@ -191,6 +191,33 @@ async fn an_empty_file_is_a_new_store() {
     place.open().await.append(vec![token("a")]).await.unwrap();
 }
 
+/// The power failed before the file had a write-ahead log, which leaves a transaction to be undone.
+#[tokio::test]
+async fn a_file_that_was_being_created_is_a_new_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let created = folder.path().join("created");
+    let connection = Connection::open(&created).unwrap();
+    // More than the cache holds, so that the file is written before the commit.
+    connection
+        .execute_batch(
+            "PRAGMA cache_size = 1; BEGIN; CREATE TABLE page (bytes); \
+             WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 100) \
+             INSERT INTO page SELECT randomblob(4000) FROM number",
+        )
+        .unwrap();
+    for first_sector_is_lost in [false, true] {
+        let place = OnFile::empty().await;
+        let mut bytes = fs::read(&created).unwrap();
+        if first_sector_is_lost {
+            bytes[..512].fill(0);
+        }
+        fs::write(place.path(), bytes).unwrap();
+        fs::copy(folder.path().join("created-journal"), format!("{}-journal", place.path().display())).unwrap();
+        let store = Sqlite::open(place.path()).await.unwrap();
+        store.append(vec![token("a")]).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn nobody_else_may_read_it() {
     let place = OnFile::empty().await;
