@@ -1,7 +1,8 @@
 //! The file of the high-water mark.
 //!
 //! A record in the file has a checksum and fills one of three pages. It overwrites the last record until that has been
-//! synced to the disk, and then the oldest one, so one of the other two pages is always intact.
+//! synced to the disk, and then the oldest one, so one of the other two pages is always intact. The first record is empty, and
+//! is synced before any other is written.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -41,8 +42,8 @@ const RETRY_DELAY: Duration = Duration::from_micros(20);
 ///    no token and no secret.
 /// 2. **Never torn.** Each record has a checksum, and an intact earlier record remains until a newer one has been
 ///    synced to the disk.
-/// 3. **Cheap.** Raising the mark is one write into the page cache. The file is synced in the background once a second,
-///    and at the end. So `kill -9` loses nothing, and a power loss loses at most the last second or two.
+/// 3. **Cheap.** Raising the mark is one write into the page cache. The file is synced when it is opened, in the background
+///    once a second, and at the end. So `kill -9` loses nothing, and a power loss loses at most the last second or two.
 /// 4. **Shared.** Several processes on one machine, such as a server and a command, may use the same file.
 /// 5. **Rejected if it is damaged** or is another file: it is left unchanged and the node does not start. Without it
 ///    the node cannot tell whether a backup was restored, so the operator has to decide. A missing file is created.
@@ -73,10 +74,10 @@ struct State {
     outage: Outage,
 }
 
-/// A record in the file.
+/// A record in the file; the first one has no mark.
 struct Record {
     number: u64,
-    mark: Mark,
+    mark: Option<Mark>,
 }
 
 impl HighWater {
@@ -86,25 +87,28 @@ impl HighWater {
     /// [`Error::IncompatibleStore`] if the file cannot be read or written, is damaged, or is another file. It is left
     /// unchanged.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
+        let this = Self::read_or_begin(path.into(), Self::begin)?;
+        // Also what another process wrote that was killed.
+        this.sync();
+        Ok(this)
+    }
+
+    /// Opens the file, and lets `begin` write the first record if there is none.
+    fn read_or_begin(path: PathBuf, begin: impl FnOnce(&Self) -> io::Result<()>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             Error::IncompatibleStore(format!("the high-water mark {} can't be used: {error}", path.display()))
         };
         let mut options = OpenOptions::new();
-        options.read(true).write(true);
+        // Two processes may create it at once.
+        options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = match options.open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // Two processes may create it at once.
-                let file = options.create(true).truncate(false).open(&path).map_err(failed)?;
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-                folder.sync_all().map_err(failed)?;
-                file
-            }
-            opened => opened.map_err(failed)?,
-        };
+        let file = options.open(&path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() == 0 {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+            folder.sync_all().map_err(failed)?;
+        }
         let this = Self {
             path: path.clone(),
             file,
@@ -118,13 +122,20 @@ impl HighWater {
                 this.path.display()
             )));
         }
-        let record = this.read();
+        let found = this.read().and_then(|found| match found {
+            Some(_) => Ok(found),
+            None => begin(&this).map_err(failed).map(|()| None),
+        });
         this.unlock();
-        if let Some(record) = record? {
+        if let Some(Record { number, mark }) = found? {
             let mut state = this.state();
-            (state.mark, state.number) = (Some(Arc::new(record.mark)), record.number);
+            (state.mark, state.number) = (mark.map(Arc::new), number);
         }
         Ok(this)
+    }
+
+    fn begin(&self) -> io::Result<()> {
+        self.write_slot(0, &record(None, 0))
     }
 
     /// Returns the mark in a file, which is left unchanged; `None` if the file does not exist, or nothing has been
@@ -138,7 +149,7 @@ impl HighWater {
         {
             return Ok(None);
         }
-        Ok(Self::open(path)?.mark())
+        Ok(Self::read_or_begin(path.to_owned(), |_| Ok(()))?.mark())
     }
 
     /// Merges the mark in another file of the same log into this one, and removes the other file once this one is on
@@ -310,11 +321,13 @@ impl HighWater {
             return Ok(());
         }
         let Ok(Some(record)) = self.read() else { return Ok(()) };
-        match &mut state.mark {
-            Some(mark) => Arc::make_mut(mark).merge(&record.mark),
-            None => state.mark = Some(Arc::new(record.mark)),
+        match (&mut state.mark, record.mark) {
+            (Some(mark), Some(other)) => Arc::make_mut(mark).merge(&other),
+            (mark @ None, Some(other)) => *mark = Some(Arc::new(other)),
+            (_, None) => {}
         }
-        state.number = record.number;
+        // The other process may not have synced it.
+        (state.number, state.settled) = (record.number, false);
         Ok(())
     }
 
@@ -326,7 +339,7 @@ impl HighWater {
             None => (0, 0),
         };
         let number = number.max(state.number) + 1;
-        self.write_slot(slot, &record(Mark::clone(mark), number))?;
+        self.write_slot(slot, &record(Some(Mark::clone(mark)), number))?;
         (state.number, state.pending, state.unsynced, state.settled) = (number, false, true, false);
         Ok(())
     }
@@ -371,7 +384,7 @@ impl HighWater {
             }
         }
         match newest {
-            None if is_damaged => Err(Error::IncompatibleStore(format!(
+            None if is_damaged && !self.is_torn_beginning(length) => Err(Error::IncompatibleStore(format!(
                 "the high-water mark {} is damaged or not a mark, so a restored backup can't be detected: \
                  remove the file and start again; if the store was restored from a backup, then revoke every token \
                  (`adieu revoke --everything`)",
@@ -379,6 +392,16 @@ impl HighWater {
             ))),
             newest => Ok(newest),
         }
+    }
+
+    /// Returns whether the file has some sectors of the first record and nothing else: the power failed before that was synced,
+    /// and nothing was recorded.
+    fn is_torn_beginning(&self, length: u64) -> bool {
+        let first = record(None, 0);
+        let mut bytes = vec![0; first.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
+        length <= SLOT as u64
+            && self.read_slot(0, &mut bytes).is_ok()
+            && bytes.iter().zip(&first).all(|(byte, first)| *byte == 0 || byte == first)
     }
 
     /// Locks the file against other processes. Returns whether it was locked.
@@ -434,23 +457,26 @@ impl Drop for HighWater {
 }
 
 /// One page: the name and the number, the checksum, and then the mark as JSON, which an operator can read.
-fn record(mut mark: Mark, number: u64) -> Vec<u8> {
+fn record(mut mark: Option<Mark>, number: u64) -> Vec<u8> {
     loop {
         let text = serde_json::to_string(&mark).unwrap_or_default();
         let head = format!("{NAME}{number:0DIGITS$}");
         let checksum = hex(digest(&SHA256, format!("{head}{text}").as_bytes()).as_ref(), CHECKSUM);
         let mut page = format!("{head} {checksum}\n{text}\n").into_bytes();
-        if page.len() <= SLOT || !mark.shrink() {
+        if page.len() <= SLOT || !mark.as_mut().is_some_and(Mark::shrink) {
             page.resize(SLOT, b' ');
             return page;
         }
     }
 }
 
-fn parse(page: &[u8]) -> Option<(u64, Mark)> {
+fn parse(page: &[u8]) -> Option<(u64, Option<Mark>)> {
     let (first, rest) = std::str::from_utf8(page).ok()?.split_once('\n')?;
-    let (text, _) = rest.split_once('\n')?;
+    let (text, padding) = rest.split_once('\n')?;
     let (head, checksum) = first.rsplit_once(' ')?;
+    if padding.bytes().any(|byte| byte != b' ') {
+        return None;
+    }
     if hex(digest(&SHA256, format!("{head}{text}").as_bytes()).as_ref(), CHECKSUM) != checksum {
         return None;
     }

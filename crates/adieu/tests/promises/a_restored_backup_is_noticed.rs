@@ -513,6 +513,31 @@ async fn a_mark_that_was_torn_still_says_nearly_as_much() {
     assert_eq!(found, [9, 10, 10]);
 }
 
+/// Whichever sectors of it were written when the power failed in the first moment.
+#[tokio::test]
+async fn a_mark_that_was_torn_before_it_was_used_is_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("high-water");
+    drop(HighWater::open(&path).unwrap());
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(whole.len(), 4_096);
+    for sectors in 0..=8 {
+        for lost in 0..sectors {
+            let mut bytes = whole[..sectors * 512].to_vec();
+            bytes[lost * 512..][..512].fill(0);
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(HighWater::inspect(&path).unwrap(), None);
+            assert_eq!(fs::read(&path).unwrap(), bytes, "it was changed");
+            let mark = HighWater::open(&path).unwrap();
+            mark.record(&ending_at(1));
+            drop(mark);
+            assert_eq!(HighWater::inspect(&path).unwrap().unwrap().position(), Position::new(1));
+            // The record that was there before is not touched until the new one is on the disk.
+            assert_eq!(fs::read(&path).unwrap()[..4_096], whole);
+        }
+    }
+}
+
 /// Two processes, such as a server and a command: neither undoes the other's records.
 #[test]
 fn a_mark_is_shared() {
