@@ -219,12 +219,28 @@ fn cannot_open(address: &StoreAddress) -> String {
     }
 }
 
-/// Creates the folder of a file, accessible only to its owner.
+/// Creates the folder of a file, accessible only to its owner, and returns when its name is on stable storage.
 pub(crate) fn prepare_folder(file: &Path) -> anyhow::Result<()> {
     let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let existing = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))
+    builder
+        .create(folder)
+        .and_then(|()| sync_names(folder, existing))
+        .with_context(|| format!("cannot make the data folder {}", folder.display()))
+}
+
+/// Syncs the names of new folders, from this one up to the one that existed before.
+fn sync_names(folder: &Path, existing: Option<&Path>) -> std::io::Result<()> {
+    #[cfg(unix)]
+    for folder in folder.ancestors().take_while(|folder| existing != Some(folder)) {
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(parent)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = (folder, existing);
+    Ok(())
 }
