@@ -5,12 +5,13 @@
 //! 2. A line is appended with one write, so that several processes can share the file.
 //! 3. A line is on stable storage before the request is answered or the command prints its result ([`durable`]).
 //!    Concurrent callers share one sync of the file.
-//! 4. The file is opened for each line, so that it can be renamed at any time. A new file is readable by its owner
+//! 4. A line that a power failure has left unfinished stays as it is: the next start ends it, and appends after it.
+//! 5. The file is opened for each line, so that it can be renamed at any time. A new file is readable by its owner
 //!    only. If the file cannot be written, a server logs that and continues.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -63,9 +64,21 @@ struct Shared {
     /// Whether this process wrote only a part of a line, for lack of space.
     is_torn: AtomicBool,
     written: Mutex<Written>,
-    /// The number of synced lines. Locked during a sync.
-    synced: Arc<tokio::sync::Mutex<u64>>,
+    /// Locked during a sync.
+    synced: Arc<tokio::sync::Mutex<Synced>>,
 }
+
+/// What is on stable storage.
+#[derive(Debug, Default)]
+struct Synced {
+    /// The number of lines.
+    lines: u64,
+    /// The file whose name is, too. Another process may have created the file, and not have synced its name yet.
+    file: Option<Identity>,
+}
+
+/// The device and the number of a file.
+type Identity = (u64, u64);
 
 /// The lines written by this process.
 #[derive(Debug, Default)]
@@ -79,7 +92,7 @@ struct Written {
 struct Unsynced {
     file: File,
     metadata: Metadata,
-    /// Whether its name may not be on stable storage yet either.
+    /// Whether it was empty.
     is_new: bool,
 }
 
@@ -97,12 +110,16 @@ impl Trail {
         }))
     }
 
-    /// Checks that the file can be written. Creates it if it does not exist.
+    /// Checks that the file can be written. Creates it if it does not exist, and ends its last line if that is unfinished.
     ///
     /// # Errors
     /// The reason why it cannot be written, in one phrase.
     pub fn check(&self) -> Result<(), String> {
-        self.open().map(drop).map_err(|error| self.cannot(&error))
+        let check = || {
+            let mut file = self.open()?;
+            if is_torn(&self.0.path, &file.metadata()?) { file.write_all(b"\n") } else { Ok(()) }
+        };
+        check().map_err(|error| self.cannot(&error))
     }
 
     /// Returns a layer that writes every event of the target into the file, whatever the log level is.
@@ -117,14 +134,14 @@ impl Trail {
     async fn durable(&self) {
         let lines = self.written().lines;
         let mut synced = Arc::clone(&self.0.synced).lock_owned().await;
-        if *synced >= lines {
+        if synced.lines >= lines {
             return;
         }
         let trail = self.clone();
         let syncing = spawn_blocking(move || {
             let Written { lines, unsynced } = trail.take_written();
-            trail.report(unsynced.iter().try_for_each(|file| file.sync(&trail.0.path)));
-            *synced = lines;
+            trail.report(unsynced.iter().try_for_each(|file| file.sync(&trail.0.path, &mut synced.file)));
+            synced.lines = lines;
         });
         // Fails only while the process ends.
         let _ended = syncing.await;
@@ -194,17 +211,22 @@ impl Written {
 
 impl Unsynced {
     #[cfg(unix)]
-    fn is_same(&self, other: &Self) -> bool {
+    fn identity(&self) -> Option<Identity> {
         use std::os::unix::fs::MetadataExt as _;
-        (self.metadata.dev(), self.metadata.ino()) == (other.metadata.dev(), other.metadata.ino())
+        Some((self.metadata.dev(), self.metadata.ino()))
     }
 
     #[cfg(not(unix))]
-    fn is_same(&self, _: &Self) -> bool {
-        false
+    fn identity(&self) -> Option<Identity> {
+        None
     }
 
-    fn sync(&self, path: &Path) -> io::Result<()> {
+    fn is_same(&self, other: &Self) -> bool {
+        self.identity().is_some_and(|identity| other.identity() == Some(identity))
+    }
+
+    /// Syncs the file, and its name unless it is the one whose name was synced last.
+    fn sync(&self, path: &Path, named: &mut Option<Identity>) -> io::Result<()> {
         use io::ErrorKind::{InvalidInput, Unsupported};
         match self.file.sync_data() {
             // A pipe or a terminal has nothing to sync.
@@ -212,12 +234,27 @@ impl Unsynced {
             synced => synced?,
         }
         #[cfg(unix)]
-        if self.is_new {
+        if *named != self.identity() {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()?;
+            match File::open(folder).and_then(|folder| folder.sync_all()) {
+                // The folder of a file that exists may be closed to this process.
+                Err(error) if self.is_new => return Err(error),
+                Ok(()) | Err(_) => *named = self.identity(),
+            }
         }
         Ok(())
     }
+}
+
+/// Returns whether the last line of a file has no end, as far as that can be read.
+fn is_torn(path: &Path, metadata: &Metadata) -> bool {
+    let last = || {
+        let mut file = File::open(path)?;
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last).map(|()| last)
+    };
+    metadata.is_file() && metadata.len() > 0 && last().is_ok_and(|last: [u8; 1]| last != *b"\n")
 }
 
 struct Lines(Trail);
@@ -286,7 +323,7 @@ mod tests {
     }
 
     async fn synced(trail: &Trail) -> u64 {
-        *trail.0.synced.lock().await
+        trail.0.synced.lock().await.lines
     }
 
     #[tokio::test]
@@ -294,7 +331,11 @@ mod tests {
         let (_folder, trail, _capturing) = trail();
         for lines in 1..=3 {
             Entry::default().record(audit::Event::Login, None).await;
-            assert_eq!(trail.0.synced.try_lock().map(|lines| *lines).ok(), Some(lines), "and no sync is in progress");
+            assert_eq!(
+                trail.0.synced.try_lock().map(|synced| synced.lines).ok(),
+                Some(lines),
+                "and no sync is in progress"
+            );
             assert!(trail.written().unsynced.is_empty());
         }
         let written = std::fs::read_to_string(&trail.0.path).unwrap();
@@ -324,6 +365,31 @@ mod tests {
         let written = trail.take_written();
         assert_eq!((written.lines, written.unsynced.len()), (2, 2));
         assert!(written.unsynced.iter().all(|file| file.is_new));
+    }
+
+    #[tokio::test]
+    async fn the_name_of_another_file_is_synced_also_if_another_process_created_it() {
+        let (folder, trail, _capturing) = trail();
+        let named = async || trail.0.synced.lock().await.file;
+        Entry::default().record(audit::Event::Login, None).await;
+        let first = named().await;
+        std::fs::rename(&trail.0.path, folder.path().join("old.jsonl")).unwrap();
+        std::fs::write(&trail.0.path, "{}\n").unwrap();
+        Entry::default().record(audit::Event::Logout, None).await;
+        assert!(first.is_some() && named().await.is_some() && named().await != first);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_not_finished_does_not_spoil_the_next() {
+        let (_folder, trail, _capturing) = trail();
+        for (left, kept) in [("{}\n{\"at\":1", "{}\n{\"at\":1\n"), ("{}\n", "{}\n"), ("", "")] {
+            std::fs::write(&trail.0.path, left).unwrap();
+            trail.check().unwrap();
+            Entry::default().record(audit::Event::Login, None).await;
+            let written = std::fs::read_to_string(&trail.0.path).unwrap();
+            let added = written.strip_prefix(kept).unwrap();
+            assert!(serde_json::from_str::<Value>(added).is_ok(), "{written}");
+        }
     }
 
     #[tokio::test]
