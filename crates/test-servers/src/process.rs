@@ -87,6 +87,11 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Returns the ids of the server's process and of its children.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.pid().into_iter().flat_map(|pid| std::iter::once(pid).chain(child_ids(pid))).collect()
+    }
+
     pub(crate) fn spawn(&mut self, command: Command) {
         let log = self.open_log();
         self.spawn_with(command, log.into());
@@ -218,14 +223,18 @@ fn number(pid: u32) -> Pid {
 /// signalled as a group. Each is held by a descriptor: its id may be reused as soon as it has ended, by a process that a test
 /// must not freeze.
 fn children(parent: u32) -> Vec<OwnedFd> {
-    let numbers =
-        fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let held = numbers.filter(|&pid| parent_of(pid) == Some(parent)).filter_map(|pid| {
+    let held = child_ids(parent).filter_map(|pid| {
         let held = pidfd_open(number(pid), PidfdFlags::empty()).ok()?;
         // The opened process may already be another one.
         (parent_of(pid) == Some(parent)).then_some(held)
     });
     held.collect()
+}
+
+fn child_ids(parent: u32) -> impl Iterator<Item = u32> {
+    let numbers =
+        fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(move |&pid| parent_of(pid) == Some(parent))
 }
 
 fn wait_for_the_end(process: &OwnedFd) {
