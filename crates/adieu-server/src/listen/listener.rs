@@ -97,6 +97,7 @@ impl Listeners {
 }
 
 impl Listener {
+    #[cfg_attr(not(unix), allow(unused_variables, reason = "the settings are those of Unix sockets"))]
     async fn bind(address: &ListenAddress, settings: &Settings) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
