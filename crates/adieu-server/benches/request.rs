@@ -34,8 +34,10 @@ use crate::{
 
 const SECONDS: u64 = 10;
 const TURN: Duration = Duration::from_secs(1);
-/// The part of a turn before the measurement: another process has just used the processor's cache.
+/// The part of a turn before the measurement: another process has just used the processor's cache. It is longer in the rows with a rate,
+/// because fewer requests are sent.
 const WARM_UP: Duration = Duration::from_millis(100);
+const WARM_UP_AT_RATE: Duration = Duration::from_millis(500);
 /// The argument with which this program is the bare router.
 const BARE: &str = "bare";
 /// The rate of the rows with a rate, per second.
@@ -93,7 +95,8 @@ impl Row {
 
     /// Measures one turn and returns its cost, which is divided by that of the bare router. The row of the bare router has none.
     async fn turn(&mut self, bare: Option<f64>) -> f64 {
-        send(&mut self.clients, self.pace, WARM_UP).await;
+        let warm_up = if matches!(self.pace, Pace::Closed) { WARM_UP } else { WARM_UP_AT_RATE };
+        send(&mut self.clients, self.pace, warm_up).await;
         let before = cpu(&[self.pid]);
         let requests = send(&mut self.clients, self.pace, TURN).await;
         let cost = (cpu(&[self.pid]) - before) / requests as f64;
