@@ -19,7 +19,9 @@ use tokio::sync::watch;
 use adieu::{
     Error, Issuer,
     retry::{Backoff, Outage},
-    revocation::{Cursor, Page, Position, Pruned, Revocation, RevocationLog},
+    revocation::{
+        Cursor, HashedPage, HashedRevocation, Page, Position, Pruned, Revocation, RevocationHasher, RevocationLog,
+    },
     time::{Clock, Timestamp},
 };
 
@@ -145,8 +147,14 @@ impl Remote {
         self.post(&serde_json::json!({ "issuer": issuer, "session": session })).await
     }
 
-    /// Requests one page, and returns it with the node's metadata.
-    async fn ask(&self, after: Option<&Cursor>, wait: Duration, applied: Option<&Cursor>) -> Result<FeedPage, Error> {
+    /// Requests one page. With a hasher, the node may hash the entries with its key.
+    async fn ask(
+        &self,
+        hasher: Option<&RevocationHasher>,
+        after: Option<&Cursor>,
+        wait: Duration,
+        applied: Option<&Cursor>,
+    ) -> Result<HashedPage, Error> {
         let wait = wait.min(MAX_WAIT);
         let patience = match after {
             None => FIRST_PAGE_TIMEOUT,
@@ -155,23 +163,64 @@ impl Remote {
         };
         let mut url = self.url("revocations")?;
         request::query(&mut url, self, after, wait, applied);
-        let request = self.request(Method::GET, &url, wire::BINARY, Vec::new())?;
+        let accept = if hasher.is_some() { wire::HASHED_OR_BINARY } else { wire::BINARY };
+        let mut request = self.request(Method::GET, &url, accept, Vec::new())?;
+        if let Some(hasher) = hasher {
+            request.headers_mut().insert(wire::INDEX_KEY, request::index_key(hasher)?);
+        }
         let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + patience).await?;
-        let page = self.understand(answer)?;
+        let (FeedPage { issuer, page, .. }, hashed) = self.understand(answer, hasher)?;
         // A node's issuer does not change while it runs; any later value is about other tokens.
-        self.issuer.get_or_init(|| page.issuer.clone());
-        Ok(page)
+        self.issuer.get_or_init(|| issuer);
+        Ok(HashedPage { page, hashed })
     }
 
-    fn understand(&self, answer: Response<Vec<u8>>) -> Result<FeedPage, Error> {
+    fn understand(
+        &self,
+        answer: Response<Vec<u8>>,
+        hasher: Option<&RevocationHasher>,
+    ) -> Result<(FeedPage, Vec<HashedRevocation>), Error> {
         let answer = self.succeeded(answer)?;
+        let whole = |page| (page, Vec::new());
         let media_type = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let page = match media_type.and_then(|value| value.split(';').next()).map(str::trim) {
-            Some(wire::BINARY) => wire::from_binary(answer.body()),
-            Some(wire::JSON) => wire::from_json(answer.body()),
+        let page = match (media_type.and_then(|value| value.split(';').next()).map(str::trim), hasher) {
+            (Some(wire::HASHED), Some(hasher)) => wire::from_hashed(answer.body(), hasher),
+            (Some(wire::BINARY), _) => wire::from_binary(answer.body()).map(whole),
+            (Some(wire::JSON), _) => wire::from_json(answer.body()).map(whole),
             _ => return Err(Error::unavailable("the answer is not a page of a feed")),
         };
         page.map_err(Error::unavailable)
+    }
+
+    async fn read_as(
+        &self,
+        hasher: Option<&RevocationHasher>,
+        after: Option<&Cursor>,
+        wait: Duration,
+    ) -> Result<HashedPage, Error> {
+        let mut applied = self.applied.subscribe();
+        let now_applied = applied.borrow_and_update().clone();
+        let asking = self.ask(hasher, after, wait, now_applied.as_ref());
+        // Followers of this process may acknowledge during the wait. The node learns that at once, not with the next read.
+        let telling = async {
+            loop {
+                if wait.is_zero() || applied.changed().await.is_err() {
+                    std::future::pending::<Infallible>().await;
+                }
+                let now_applied = applied.borrow_and_update().clone();
+                let _ = self.ask(None, after, Duration::ZERO, now_applied.as_ref()).await;
+            }
+        };
+        let read = tokio::select! {
+            biased;
+            answer = asking => answer?,
+            never = telling => match never {},
+        };
+        if read.page.from_start && after.is_some() {
+            // Nothing of this log has been acknowledged, even if it is a restored log with the same identity.
+            self.applied.send_replace(None);
+        }
+        Ok(read)
     }
 
     async fn post(&self, body: &serde_json::Value) -> Result<(), Error> {
@@ -298,29 +347,16 @@ impl RevocationLog for Remote {
     }
 
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error> {
-        let mut applied = self.applied.subscribe();
-        let now_applied = applied.borrow_and_update().clone();
-        let asking = self.ask(after, wait, now_applied.as_ref());
-        // Followers of this process may acknowledge during the wait. The node learns that at once, not with the next read.
-        let telling = async {
-            loop {
-                if wait.is_zero() || applied.changed().await.is_err() {
-                    std::future::pending::<Infallible>().await;
-                }
-                let now_applied = applied.borrow_and_update().clone();
-                let _ = self.ask(after, Duration::ZERO, now_applied.as_ref()).await;
-            }
-        };
-        let page = tokio::select! {
-            biased;
-            answer = asking => answer?.page,
-            never = telling => match never {},
-        };
-        if page.from_start && after.is_some() {
-            // Nothing of this log has been acknowledged, even if it is a restored log with the same identity.
-            self.applied.send_replace(None);
-        }
-        Ok(page)
+        Ok(self.read_as(None, after, wait).await?.page)
+    }
+
+    async fn read_hashed(
+        &self,
+        hasher: &RevocationHasher,
+        after: Option<&Cursor>,
+        wait: Duration,
+    ) -> Result<HashedPage, Error> {
+        self.read_as(Some(hasher), after, wait).await
     }
 
     /// Does nothing: the node prunes its own log.

@@ -310,7 +310,7 @@ impl ServiceBuilder {
         let keys = KeyFollower::start(Arc::clone(&decoder), keys)?;
 
         let clock = self.clock;
-        let index = Arc::new(Index::new(clock.now()));
+        let index = Arc::new(Index::new(clock.now()).expecting(&issuer));
         let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), self.max_staleness);
         let verifier = Verifier::new(
             decoder,

@@ -1,12 +1,13 @@
 //! The encodings of a page of the feed, which a node sends to its followers over a network.
 //!
-//! There are two encodings of the same content. JSON is for every client; the compact binary form is for large snapshots,
-//! about 22 bytes a revocation whose id is a UUID. `docs/feed.md` describes both to the byte.
+//! JSON is for every client. The binary form has the same content, in about 22 bytes for a revocation whose id is a UUID. The
+//! hashed form is for snapshots that one index reads: it has ten bytes for a revocation, in place of ids what that index stores
+//! of them. `docs/feed.md` describes all three to the byte.
 //!
 //! 1. **All or nothing.** Bytes that are not exactly a page give an error, never a part of one: a reader that skips what it
 //!    does not understand would accept revoked tokens.
 //! 2. **Bounded.** No input makes decoding panic, or use more memory than a small multiple of its size.
-//! 3. **Stable.** Every later version reads what an earlier one wrote. The binary form begins with its version; in JSON,
+//! 3. **Stable.** Every later version reads what an earlier one wrote. A binary form begins with its version; in JSON,
 //!    members may be added that do not change the meaning of existing ones.
 
 mod binary;
@@ -15,8 +16,9 @@ mod json;
 use std::time::Duration;
 
 use adieu::{Issuer, revocation::Page};
+use http::HeaderName;
 
-pub use binary::{from_binary, to_binary};
+pub use binary::{from_binary, from_hashed, to_binary, to_hashed};
 pub use json::{from_json, to_json};
 
 /// The media type of the JSON form.
@@ -24,6 +26,15 @@ pub const JSON: &str = "application/json";
 
 /// The media type of the binary form.
 pub const BINARY: &str = "application/vnd.adieu.revocations";
+
+/// The media type of the hashed form, for a request that has the key of the index in [`INDEX_KEY`].
+pub const HASHED: &str = "application/vnd.adieu.revocations.hashed";
+
+/// Both binary forms, for an `Accept` header: a node that does not know the hashed one ignores it.
+pub const HASHED_OR_BINARY: &str = "application/vnd.adieu.revocations.hashed, application/vnd.adieu.revocations";
+
+/// The header of a request with the key of an index, in base64url.
+pub const INDEX_KEY: HeaderName = HeaderName::from_static("adieu-index-key");
 
 /// The maximum size of a page in bytes that a reader must accept; a node sends no longer ones.
 pub const MAX_PAGE_BYTES: usize = 16 << 20;

@@ -1,21 +1,53 @@
-//! A page of the feed, in both formats: every version that was ever written stays readable, and invalid input is rejected.
+//! A page of the feed, in all formats: every version that was ever written stays readable, and invalid input is rejected.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
-    revocation::{Cursor, LogId, Page, Position, Revocation, Target},
+    revocation::{
+        Cursor, HashedRevocation, Index, LogId, Page, Position, Revocation, RevocationHasher, RevokedBy, Target,
+        TokenFacts,
+    },
     time::Timestamp,
 };
-use adieu_client::wire::{FeedPage, MAX_PAGE_ENTRIES, from_binary, from_json, to_binary, to_json};
+use adieu_client::wire::{
+    FeedPage, MAX_PAGE_ENTRIES, from_binary, from_hashed, from_json, to_binary, to_hashed, to_json,
+};
 use proptest::prelude::*;
 
 const JSON: &str = include_str!("fixtures/feed/v1.json");
 
-/// Returns the bytes in `v1.binary.hex`, which explains each of them.
 fn binary() -> Vec<u8> {
-    let text = include_str!("fixtures/feed/v1.binary.hex");
+    bytes_of(include_str!("fixtures/feed/v1.binary.hex"))
+}
+
+fn hashed() -> Vec<u8> {
+    bytes_of(include_str!("fixtures/feed/v2.hashed.hex"))
+}
+
+/// The hasher of `v2.hashed.hex`.
+fn hasher() -> RevocationHasher {
+    RevocationHasher::from_key(std::array::from_fn(|place| place as u8))
+}
+
+fn hash(hasher: &RevocationHasher, page: &FeedPage) -> Vec<HashedRevocation> {
+    let mut hashed: Vec<_> = hasher.hash_all(&page.page.entries).collect();
+    sort(&mut hashed);
+    hashed
+}
+
+/// The order in a page has no meaning.
+fn sort(hashed: &mut [HashedRevocation]) {
+    hashed.sort_by_key(|entry| (entry.parts().fingerprint, entry.parts().lapses_at, entry.parts().time));
+}
+
+fn without_entries(page: &FeedPage) -> FeedPage {
+    FeedPage { page: Page { entries: Vec::new(), ..page.page.clone() }, ..page.clone() }
+}
+
+/// Returns the bytes in a fixture, which explains each of them.
+fn bytes_of(text: &str) -> Vec<u8> {
     let digits: String = text.lines().map(|line| line.split('#').next().unwrap()).collect();
     hex::decode(digits.replace(' ', "")).unwrap()
 }
@@ -78,6 +110,103 @@ fn and_still_written() {
 }
 
 #[test]
+fn a_hashed_page_of_version_2_is_still_read_and_written() {
+    let (page, mut entries) = from_hashed(&hashed(), &hasher()).unwrap();
+    sort(&mut entries);
+    assert_eq!((page, entries), (without_entries(&expected()), hash(&hasher(), &expected())));
+    assert_eq!(hex::encode(to_hashed(&expected(), &hasher())), hex::encode(hashed()));
+}
+
+#[test]
+fn an_index_that_reads_a_hashed_page_has_what_is_in_it() {
+    let index = Index::new(Timestamp::from_unix(1_800_000_000));
+    let hasher = RevocationHasher::from_key(*index.hasher().key());
+    let (_, entries) = from_hashed(&to_hashed(&expected(), &hasher), index.hasher()).unwrap();
+    index.extend_hashed(&entries);
+    assert_eq!(index.stats().entries, 5);
+    let check = |issuer, token_id, session, subject, issued_at| {
+        let issued_at = Some(Timestamp::from_unix(issued_at));
+        let expires_at = Timestamp::from_unix(1_800_000_910);
+        index.check(&TokenFacts { issuer, token_id, session, subject, issued_at, expires_at })
+    };
+    let (other, late) = ("https://other.example", 1_800_000_200);
+    assert_eq!(check("adieu", "x", Some("01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22"), "x", late), Some(RevokedBy::Session));
+    assert_eq!(check("adieu", "5d1f0a52-2f3b-4a40-9d0c-1d6f3f9b0e11", None, "x", late), Some(RevokedBy::Token));
+    assert_eq!(check(other, "a-jti", None, "x", late), Some(RevokedBy::Token));
+    assert_eq!(check(other, "x", None, "josé", 1_800_000_100), Some(RevokedBy::Subject));
+    assert_eq!(check(other, "x", None, "josé", late), None);
+    assert_eq!(check("adieu", "x", None, "x", 1_800_000_101), Some(RevokedBy::Everything));
+    assert_eq!(check("adieu", "a-jti", Some("x"), "josé", late), None);
+}
+
+#[test]
+fn an_entry_takes_ten_bytes_when_hashed() {
+    let mut page = expected();
+    let at = 1_800_001_000;
+    page.page.entries = (0..2_048)
+        .map(|number| {
+            let (expires_at, lapses_at) = (at + number % 900, at + number % 900 + 120);
+            let target = match number % 2 {
+                0 => Target::Session { id: SessionId::random() },
+                _ => Target::Token { id: TokenId::random(), expires_at: Some(Timestamp::from_unix(expires_at)) },
+            };
+            Revocation { issuer: page.issuer.clone(), target, lapses_at: Timestamp::from_unix(lapses_at) }
+        })
+        .collect();
+    let bytes = to_hashed(&page, &hasher()).len();
+    assert!(bytes <= 2_048 * 10 + 128, "{bytes} bytes");
+}
+
+/// A follower whose key or hash differs would find nothing, and accept revoked tokens.
+#[test]
+fn a_page_that_was_hashed_differently_is_none() {
+    let other = RevocationHasher::from_key([9; 32]);
+    let error = from_hashed(&hashed(), &other).unwrap_err().to_string();
+    assert_eq!(error, "not a page of the feed: it is hashed differently");
+    assert!(!format!("{other:?} {:?}", hash(&other, &expected())).contains("fingerprint"));
+}
+
+#[test]
+fn a_hashed_page_with_a_wrong_group_is_none() {
+    let empty = without_entries(&expected());
+    let head = |count: u8| {
+        let mut bytes = to_hashed(&empty, &hasher());
+        // The count is before the sample.
+        let place = bytes.len() - 10;
+        assert_eq!(std::mem::replace(&mut bytes[place], count), 0);
+        bytes
+    };
+    let read = |count, rest: &str| {
+        let rest = rest
+            .replace("entry", "010101010101010101")
+            .replace("never", "000000000101010101")
+            .replace("ever", "010101010101010100")
+            .replace("max", "ffffffffffffffffff01");
+        from_hashed(&[head(count), hex::decode(rest.replace(' ', "")).unwrap()].concat(), &hasher())
+    };
+    assert!(read(1, "02 01 entry 07").is_ok());
+    assert!(read(1, "00 ef01 01 entry f801").is_ok());
+    for (count, rest, reason) in [
+        (1, "05 01 entry 07", "unknown kind"),
+        (1, "02 00", "no entries, or too many"),
+        (1, "02 02 entry 07 entry 07", "no entries, or too many"),
+        (1, "02 max entry 07", "no entries, or too many"),
+        (2, "02 01 entry 07", "unexpected end"),
+        (1, "02 01 entry 07 00", "something follows"),
+        (1, "02 01 never 07", "not one"),
+        (1, "02 01 ever 07", "not one"),
+        (1, "02 01 entry max", "out of its bounds"),
+        (2, "02 02 entry 07 entry max", "out of its bounds"),
+        (1, "00 max 01 entry 07", "out of its bounds"),
+        (1, "00 0f 01 entry 07", "out of its bounds"),
+        (1, "00 8000 01 entry 07", "longer than it needs to be"),
+    ] {
+        let error = read(count, rest).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error} and not {reason}");
+    }
+}
+
+#[test]
 fn an_age_is_rounded_up() {
     let mut page = expected();
     page.page.age = Duration::from_micros(7_001);
@@ -103,6 +232,7 @@ fn another_version_is_named() {
         from_binary(&newer).unwrap_err().to_string(),
         "not a page of the feed: it is of version 2, and 1 is what this program reads"
     );
+    assert!(from_hashed(&binary(), &hasher()).unwrap_err().to_string().contains("of version 1, and 2 is"));
 }
 
 #[test]
@@ -112,6 +242,11 @@ fn a_page_that_ends_early_or_late_is_none() {
         assert!(from_binary(&whole[..length]).is_err(), "{length} bytes");
     }
     assert!(from_binary(&[whole, vec![0]].concat()).is_err());
+    let whole = hashed();
+    for length in 0..whole.len() {
+        assert!(from_hashed(&whole[..length], &hasher()).is_err(), "{length} bytes");
+    }
+    assert!(from_hashed(&[whole, vec![0]].concat(), &hasher()).is_err());
 }
 
 #[test]
@@ -139,7 +274,9 @@ fn a_page_of_too_many_entries_is_none() {
     page.page.entries = vec![entry; MAX_PAGE_ENTRIES];
     assert_eq!(from_binary(&to_binary(&page)).as_ref(), Ok(&page));
     assert_eq!(from_json(&to_json(&page)).as_ref(), Ok(&page));
+    assert_eq!(from_hashed(&to_hashed(&page, &hasher()), &hasher()).unwrap().1.len(), MAX_PAGE_ENTRIES);
     page.page.entries.push(page.page.entries[0].clone());
+    assert!(from_hashed(&to_hashed(&page, &hasher()), &hasher()).is_err());
     assert!(from_binary(&to_binary(&page)).is_err());
     assert!(from_json(&to_json(&page)).is_err());
 }
@@ -208,6 +345,9 @@ proptest! {
         let (json, binary) = (from_json(&to_json(&page)), from_binary(&to_binary(&page)));
         prop_assert_eq!(json.as_ref(), Ok(&page));
         prop_assert_eq!(binary.as_ref(), Ok(&page));
+        let (head, mut entries) = from_hashed(&to_hashed(&page, &hasher()), &hasher()).unwrap();
+        sort(&mut entries);
+        prop_assert_eq!((head, entries), (without_entries(&page), hash(&hasher(), &page)));
     }
 
     #[test]
@@ -215,6 +355,36 @@ proptest! {
         let _ = from_json(&bytes);
         let _ = from_binary(&bytes);
         let _ = from_binary(&[b"ADRV\x01\x01".as_slice(), &bytes].concat());
+        let _ = from_hashed(&bytes, &hasher());
+    }
+
+    #[test]
+    fn any_bytes_after_the_head_of_a_hashed_page_are_answered(
+        page in page(),
+        count in any::<u8>(),
+        rest in proptest::collection::vec(prop_oneof![any::<u8>(), 0..6_u8, Just(0xff)], 0..100),
+    ) {
+        let page = without_entries(&page);
+        let mut bytes = to_hashed(&page, &hasher());
+        let place = bytes.len() - 10;
+        bytes[place] = count % 128;
+        if let Ok((read, entries)) = from_hashed(&[bytes, rest].concat(), &hasher()) {
+            prop_assert_eq!((read, entries.len()), (page, usize::from(count % 128)));
+        }
+    }
+
+    #[test]
+    fn a_damaged_hashed_page_is_an_error_or_another_page(
+        page in page(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut damaged = to_hashed(&page, &hasher());
+        let at = at.index(damaged.len());
+        damaged[at] = byte;
+        if let Ok((_, entries)) = from_hashed(&damaged, &hasher()) {
+            prop_assert_eq!(entries.len(), page.page.entries.len());
+        }
     }
 
     /// A damaged page that can be read is a valid page: it can be written and read again.

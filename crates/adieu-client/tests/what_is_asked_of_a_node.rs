@@ -9,7 +9,7 @@ use std::{
 
 use adieu::{
     Error, Issuer, SessionId, Subject, TokenId,
-    revocation::{Cursor, LogId, Page, Position, Revocation, RevocationLog, Target},
+    revocation::{Cursor, Index, LogId, Page, Position, Revocation, RevocationHasher, RevocationLog, Target},
     time::{ManualClock, Timestamp},
 };
 use adieu_client::{
@@ -30,6 +30,10 @@ const NOON: Timestamp = Timestamp::from_unix(1_800_000_000);
 /// A node that waits and then answers with empty pages, and records the requests.
 #[derive(Debug, Default)]
 struct Recorder {
+    /// The entries of each page.
+    entries: Mutex<Vec<Revocation>>,
+    /// The key with which it hashes them.
+    hashes_with: Mutex<Option<[u8; RevocationHasher::KEY_BYTES]>>,
     asked: Mutex<Vec<Request<Vec<u8>>>>,
     from_start: Mutex<bool>,
     refuses_with: Mutex<Option<(u16, Value)>>,
@@ -66,7 +70,7 @@ impl Transport for Recorder {
         }
         tokio::time::sleep(Duration::from_millis(query["wait"].parse().unwrap())).await;
         let page = Page {
-            entries: Vec::new(),
+            entries: self.entries.lock().unwrap().clone(),
             cursor: query.get("after").map_or_else(|| cursor(0), |after| after.parse().unwrap()),
             complete: true,
             from_start: *self.from_start.lock().unwrap(),
@@ -74,8 +78,11 @@ impl Transport for Recorder {
             pruned_through: Timestamp::ZERO,
         };
         let answer = FeedPage { issuer: Issuer::new("adieu").unwrap(), max_staleness: Duration::from_secs(2), page };
-        let response = Response::builder().header(header::CONTENT_TYPE, wire::BINARY);
-        Ok(response.body(wire::to_binary(&answer)).unwrap())
+        let (media_type, body) = match *self.hashes_with.lock().unwrap() {
+            Some(key) => (wire::HASHED, wire::to_hashed(&answer, &RevocationHasher::from_key(key))),
+            None => (wire::BINARY, wire::to_binary(&answer)),
+        };
+        Ok(Response::builder().header(header::CONTENT_TYPE, media_type).body(body).unwrap())
     }
 }
 
@@ -113,6 +120,35 @@ async fn a_read_says_who_asks_and_what_has_been_taken_in() {
     assert_eq!((queries[1]["wait"].as_str(), queries[1]["applied"].as_str()), ("500", "7"));
     assert_eq!(queries[1]["max_staleness"], "2000");
     assert!(!format!("{remote:?}").contains("secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_an_index_entries_may_be_hashed_and_need_not_be() {
+    let recorder = Arc::new(Recorder::default());
+    let remote = remote(&recorder);
+    let entry = revocation("adieu", Target::Session { id: SessionId::new("sid").unwrap() });
+    recorder.entries.lock().unwrap().push(entry.clone());
+    let index = Index::new(NOON);
+    let key = *index.hasher().key();
+
+    // A node that does not hash, perhaps because it is older.
+    let read = remote.read_hashed(index.hasher(), None, Duration::ZERO).await.unwrap();
+    assert_eq!((read.page.entries, read.hashed.len()), (vec![entry.clone()], 0));
+    *recorder.hashes_with.lock().unwrap() = Some(key);
+    let read = remote.read_hashed(index.hasher(), None, Duration::ZERO).await.unwrap();
+    assert_eq!((read.page.entries.len(), read.hashed), (0, index.hasher().hash_all([&entry]).collect()));
+
+    // With another key, and without being asked to.
+    *recorder.hashes_with.lock().unwrap() = Some([7; 32]);
+    assert!(matches!(remote.read_hashed(index.hasher(), None, Duration::ZERO).await, Err(Error::Unavailable(_))));
+    assert!(matches!(remote.read(None, Duration::ZERO).await, Err(Error::Unavailable(_))));
+
+    let asked = recorder.asked.lock().unwrap();
+    assert_eq!(asked[0].headers()[header::ACCEPT], format!("{}, {}", wire::HASHED, wire::BINARY));
+    assert!(asked[0].headers()[wire::INDEX_KEY].is_sensitive());
+    let last = asked.last().unwrap();
+    assert_eq!(last.headers()[header::ACCEPT], wire::BINARY);
+    assert!(!last.headers().contains_key(wire::INDEX_KEY));
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,11 +30,15 @@ use std::{
 
 use adieu::{
     Issuer,
-    revocation::{Cursor, RevocationLog},
+    revocation::{Cursor, RevocationHasher, RevocationLog},
     time::{Clock, Moment},
 };
 use adieu_client::wire::{self, FeedPage};
-use axum::{body::Bytes, http::HeaderName};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, HeaderName, header},
+};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -62,12 +66,12 @@ const MAX_READ: Duration = Duration::from_millis(100);
 const LARGE: usize = 4;
 const COARSE_AGE: Duration = Duration::from_millis(20);
 
-/// The encoding of a page.
+/// The encoding of a page with whole entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// For all followers.
     Json,
-    /// For large snapshots.
+    /// The same, shorter.
     Binary,
 }
 
@@ -80,17 +84,41 @@ impl Form {
             Self::Binary => wire::BINARY,
         }
     }
+}
 
-    /// Returns the form that an `Accept` header asks for: JSON unless it names the other.
+/// The encodings that a follower accepts.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The form of whole entries.
+    form: Form,
+    /// The hasher of the follower's index, if entries may be hashed.
+    hasher: Option<RevocationHasher>,
+}
+
+impl Accepted {
+    /// Reads the headers of a request: JSON unless they name another form.
     #[must_use]
-    pub fn accepted(accept: &str) -> Self {
-        let names_binary = |range: &str| {
-            let mut parts = range.split(';').map(str::trim);
-            parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wire::BINARY))
-                && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    pub fn read(headers: &HeaderMap) -> Self {
+        let hasher = || {
+            let key = BASE64_URL_SAFE_NO_PAD.decode(headers.get(wire::INDEX_KEY)?).ok()?;
+            Some(RevocationHasher::from_key(key.try_into().ok()?))
         };
-        if accept.split(',').any(names_binary) { Self::Binary } else { Self::Json }
+        Self {
+            form: if accepts(headers, wire::BINARY) { Form::Binary } else { Form::Json },
+            hasher: if accepts(headers, wire::HASHED) { hasher() } else { None },
+        }
     }
+}
+
+/// Returns whether a request names this media type.
+fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let names_it = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type))
+            && !parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    };
+    let value = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.split(',').any(names_it))
 }
 
 /// The feed of a node or a relay for its followers. Clones share it.
@@ -147,23 +175,32 @@ impl Feed {
         Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Mutex::default() }))
     }
 
-    /// Returns the encoded answer.
+    /// Returns the encoded answer and its media type.
     #[must_use]
-    pub fn encode(&self, answer: &Answer, form: Form) -> Bytes {
-        let encode = |answer: Answer| {
-            let page = answer.page();
-            let page = FeedPage { issuer: self.issuer.clone(), max_staleness: self.leases.bound(), page };
-            match form {
-                Form::Json => wire::to_json(&page),
-                Form::Binary => wire::to_binary(&page),
-            }
+    pub fn encode(&self, answer: &Answer, accepted: &Accepted) -> (&'static str, Bytes) {
+        let page = |answer: &Answer| {
+            let (issuer, max_staleness) = (self.issuer.clone(), self.leases.bound());
+            FeedPage { issuer, max_staleness, page: answer.page() }
         };
-        if answer.part.page.entries.len() <= LARGE {
-            return encode(answer.clone()).into();
+        let part = &answer.part;
+        // Only followers that are nearly up to date share their pages. The others read the log through, and hashing takes less
+        // time than sending and receiving ids.
+        if let Some(hasher) = accepted.hasher.as_ref().filter(|_| !part.page.complete) {
+            return (wire::HASHED, wire::to_hashed(&page(answer), hasher).into());
         }
-        let steps = u32::try_from(answer.age.as_nanos().div_ceil(COARSE_AGE.as_nanos())).unwrap_or(u32::MAX);
-        let rounded = Answer { part: Arc::clone(&answer.part), age: COARSE_AGE.saturating_mul(steps) };
-        answer.part.encoded((form, steps), || encode(rounded))
+        let form = accepted.form;
+        let encode = |answer: &Answer| match form {
+            Form::Json => wire::to_json(&page(answer)),
+            Form::Binary => wire::to_binary(&page(answer)),
+        };
+        let bytes = if part.page.entries.len() <= LARGE {
+            encode(answer).into()
+        } else {
+            let steps = u32::try_from(answer.age.as_nanos().div_ceil(COARSE_AGE.as_nanos())).unwrap_or(u32::MAX);
+            let rounded = Answer { part: Arc::clone(part), age: COARSE_AGE.saturating_mul(steps) };
+            part.encoded((form, steps), || encode(&rounded))
+        };
+        (form.media_type(), bytes)
     }
 
     /// Counts one more waiting request of this client until the result is dropped. Returns `None` if the client has
@@ -264,7 +301,10 @@ impl Drop for WaitsFor {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -278,7 +318,25 @@ mod tests {
             ("application/vnd.adieu.revocations2", Form::Json),
             ("", Form::Json),
         ] {
-            assert_eq!(Form::accepted(accept), form, "{accept}");
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            assert_eq!(Accepted::read(&headers).form, form, "{accept}");
+        }
+    }
+    #[test]
+    fn entries_are_hashed_for_those_who_send_a_key() {
+        let key = BASE64_URL_SAFE_NO_PAD.encode([7; RevocationHasher::KEY_BYTES]);
+        let both = format!("{}, {}", wire::HASHED, wire::BINARY);
+        for (accept, key, is_hashed) in [
+            (&*both, Some(&*key), true),
+            (wire::HASHED, Some(&*key), true),
+            (wire::BINARY, Some(&*key), false),
+            (&*both, None, false),
+            (&*both, Some("short"), false),
+            (&*both, Some(&*format!("{key}AA")), false),
+        ] {
+            let mut headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(accept).unwrap())]);
+            headers.extend(key.map(|key| (wire::INDEX_KEY, HeaderValue::from_str(key).unwrap())));
+            assert_eq!(Accepted::read(&headers).hasher.is_some(), is_hashed, "{accept}, {key:?}");
         }
     }
 }

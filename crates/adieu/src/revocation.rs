@@ -7,5 +7,5 @@ mod log;
 
 pub use fact::{InvalidTarget, MAX_LEEWAY, Revocation, Target, TargetKind, TargetParts};
 pub use follower::{Follower, Freshness};
-pub use index::{Index, IndexStats, RevokedBy, TokenFacts};
-pub use log::{Cursor, CursorError, LogId, Page, Position, Pruned, RevocationLog};
+pub use index::{HashedParts, HashedRevocation, Index, IndexStats, RevocationHasher, RevokedBy, TokenFacts};
+pub use log::{Cursor, CursorError, HashedPage, LogId, Page, Position, Pruned, RevocationLog};

@@ -30,7 +30,7 @@ mod time {
 #[path = "../src/revocation"]
 mod revocation {
     pub(crate) use adieu::revocation::RevokedBy;
-    pub(crate) use fact::{Revocation, Target};
+    pub(crate) use fact::{Revocation, Target, TargetKind};
 
     mod fact;
 }
@@ -48,6 +48,7 @@ mod index {
     }
 
     mod fingerprint;
+    mod hashed;
     mod leaf;
     mod shared;
     mod shelf;
@@ -108,14 +109,7 @@ mod index {
     impl Index {
         /// Uses the same secret in every run, so that a failed schedule can be replayed.
         pub(crate) fn repeatable(now: crate::time::Timestamp) -> Self {
-            let mut number = 1_u128;
-            Self::with_secret(
-                now,
-                fingerprint::Secret::drawn_from(|| {
-                    number = number.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
-                    number
-                }),
-            )
+            Self::with_hasher(now, hashed::RevocationHasher::from_key([1; 32]))
         }
     }
 }

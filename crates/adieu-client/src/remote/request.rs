@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use http::HeaderValue;
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 
 use super::Remote;
 use adieu::{
     Error, Issuer,
-    revocation::{Cursor, Position, Revocation, Target},
+    revocation::{Cursor, Position, Revocation, RevocationHasher, Target},
     time::{Timestamp, ceil_millis},
 };
 
@@ -39,6 +41,13 @@ pub(super) fn query(url: &mut Url, remote: &Remote, after: Option<&Cursor>, wait
         _ => Position::START,
     };
     query.append_pair("applied", &applied.get().to_string());
+}
+
+/// Returns the header with the key of an index.
+pub(super) fn index_key(hasher: &RevocationHasher) -> Result<HeaderValue, Error> {
+    let mut key = HeaderValue::try_from(BASE64_URL_SAFE_NO_PAD.encode(hasher.key())).map_err(Error::unavailable)?;
+    key.set_sensitive(true);
+    Ok(key)
 }
 
 /// Returns a revocation in the form of a request.

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::{GREATEST_STALENESS, stale_policy},
     error::{ApiError, FieldErrors},
-    feed::{Everywhere, Feed, Follower, Form, PREFER, PREFERS_CURSOR},
+    feed::{Accepted, Everywhere, Feed, Follower, PREFER, PREFERS_CURSOR},
     input::{Fields, Query},
     text::TextError,
 };
@@ -112,7 +112,7 @@ pub(super) struct FeedPage {
 ///
 /// Read it from the beginning (without `after`) to the end (`complete`), then go on from the last `cursor`, with `wait`.
 #[utoipa::path(get, path = "/revocations", tag = "Service", security(("client" = [])), params(FeedParameters), responses(
-    (status = 200, description = "A page. With `Accept: application/vnd.adieu.revocations` in a compact binary form.",
+    (status = 200, description = "A page. With `Accept: application/vnd.adieu.revocations` in a binary form.",
         body = FeedPage),
     docs::TwoTokens, docs::WrongClient, docs::MayNotFollow, docs::InvalidQuery, docs::TooManyFollowers, docs::Unavailable,
 ))]
@@ -152,13 +152,13 @@ pub(super) async fn follow(
     };
     let answer = feed.hub.read(request.after.as_ref(), request.wait, arrived, known_good).await?;
 
-    let form = Form::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default());
+    let (media_type, page) = feed.encode(&answer, &Accepted::read(&headers));
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(form.media_type())),
+        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::VARY, HeaderValue::from_static("accept, authorization")),
+        (header::VARY, HeaderValue::from_static("accept, authorization, adieu-index-key")),
     ];
-    Ok((headers, feed.encode(&answer, form)).into_response())
+    Ok((headers, page).into_response())
 }
 
 /// A parsed request of a follower.

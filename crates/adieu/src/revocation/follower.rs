@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     Error,
     retry::{Backoff, Outage},
-    revocation::{Cursor, Index, Page, RevocationLog},
+    revocation::{Cursor, HashedPage, Index, RevocationLog},
     time::{Clock, Moment, Timestamp, TrustedTime},
 };
 
@@ -228,27 +228,29 @@ impl Following {
         // After a failure, do not wait for new entries: becoming fresh again is more urgent.
         let wait = if self.outage.is_ongoing() { Duration::ZERO } else { self.wait };
         let after = self.cursor.borrow().clone();
-        let mut page = self.log.read(after.as_ref(), wait).await?;
-        let left = match page.entries.is_empty() && !page.from_start {
+        let mut read = self.log.read_hashed(self.index.hasher(), after.as_ref(), wait).await?;
+        let left = match read.page.entries.is_empty() && read.hashed.is_empty() && !read.page.from_start {
             true => wait.saturating_sub(self.clock.moment().since(asked_at)),
             false => Duration::ZERO,
         };
-        while !page.complete {
+        while !read.page.complete {
             asked_at = self.clock.moment();
+            let cursor = &read.page.cursor;
             // The read is polled first, so that it has been sent before the page is applied.
-            let next = tokio::join!(biased; self.log.read(Some(&page.cursor), Duration::ZERO), async {
-                self.apply(&page);
+            let next = self.log.read_hashed(self.index.hasher(), Some(cursor), Duration::ZERO);
+            let next = tokio::join!(biased; next, async {
+                self.apply(&read);
             });
-            self.settle(page.cursor.clone());
+            self.settle(cursor.clone());
             let next = next.0?;
-            if !next.complete && next.cursor == page.cursor {
+            if !next.page.complete && next.page.cursor == *cursor {
                 return Err(Error::unavailable("a page of the log that is not the last leads nowhere"));
             }
-            page = next;
+            read = next;
         }
-        self.apply(&page);
-        let age = page.age;
-        self.settle(page.cursor);
+        self.apply(&read);
+        let age = read.page.age;
+        self.settle(read.page.cursor);
         // `asked_at` is of the last read: everything acknowledged before it was sent is in its page or an earlier one.
         self.freshness.complete_at(asked_at.minus(age));
         Ok(left)
@@ -261,7 +263,7 @@ impl Following {
         self.cursor.send_if_modified(|known| known.replace(cursor) != *known);
     }
 
-    fn apply(&self, page: &Page) {
+    fn apply(&self, HashedPage { page, hashed }: &HashedPage) {
         if let Some(cursor) = &*self.cursor.borrow()
             && page.from_start
         {
@@ -272,5 +274,6 @@ impl Following {
         }
         self.index.raise_pruned_through(page.pruned_through);
         self.index.extend(&page.entries);
+        self.index.extend_hashed(hashed);
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! From the outside in: `shared` is the index with its one writer and many readers, and `state` a snapshot of all
 //! revocations. `slots` and `shelf` group revocations by when they lapse, `tree` is a table that grows leaf by leaf,
-//! `leaf` is one part of that table, and `fingerprint` is the stored hash of an id. `sync` contains everything that
-//! threads share.
+//! `leaf` is one part of that table, `fingerprint` is the stored hash of an id, and `hashed` a revocation with it. `sync`
+//! contains everything that threads share.
 
 mod fingerprint;
+mod hashed;
 mod leaf;
 mod shared;
 mod shelf;
@@ -14,6 +15,7 @@ mod state;
 mod sync;
 mod tree;
 
+pub use hashed::{HashedParts, HashedRevocation, RevocationHasher};
 pub use shared::Index;
 
 use std::fmt;

@@ -5,7 +5,11 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::{Error, IdError, revocation::Revocation, time::Timestamp};
+use crate::{
+    Error, IdError,
+    revocation::{HashedRevocation, Revocation, RevocationHasher},
+    time::Timestamp,
+};
 
 /// The identity of a log: generated at random when the log is created, and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -105,6 +109,15 @@ pub struct Page {
     pub pruned_through: Timestamp,
 }
 
+/// The result of one [`RevocationLog::read_hashed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashedPage {
+    /// The page, without the entries that are in `hashed`.
+    pub page: Page,
+    /// Entries of the page that were hashed elsewhere.
+    pub hashed: Vec<HashedRevocation>,
+}
+
 /// A durable, ordered log of revocations.
 ///
 /// An implementation guarantees:
@@ -180,6 +193,20 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// [`Error::Unavailable`] if the storage could not be read. An engine never returns an empty page instead, because readers
     /// take that as proof that there is nothing new.
     async fn read(&self, after: Option<&Cursor>, wait: Duration) -> Result<Page, Error>;
+
+    /// Reads like [`read`](Self::read) for the index with this hasher, which needs no ids. The default reads whole entries. A log
+    /// that is read over a network can have entries hashed on the other side, since they are shorter.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    async fn read_hashed(
+        &self,
+        _hasher: &RevocationHasher,
+        after: Option<&Cursor>,
+        wait: Duration,
+    ) -> Result<HashedPage, Error> {
+        Ok(HashedPage { page: self.read(after, wait).await?, hashed: Vec::new() })
+    }
 
     /// Removes some revocations that have lapsed at `now` (`lapses_at <= now`), in a step so small that it does not delay
     /// appends noticeably.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::WireError;
+use crate::wire::WireError;
 use adieu::{IdError, MAX_ID_BYTES, time::Timestamp};
 
 pub(super) struct Reader<'a>(&'a [u8]);
@@ -69,17 +69,19 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn time(&mut self) -> Result<Timestamp, WireError> {
-        to_time(Some(self.number()?))
+        from_unix(Some(self.number()?))
     }
 
-    /// The inverse of [`Writer::difference`](super::Writer::difference).
+    /// The inverse of [`Writer::difference`](super::writer::Writer::difference).
     pub(super) fn time_after(&mut self, than: Timestamp) -> Result<Timestamp, WireError> {
+        from_unix(than.as_unix().checked_add_signed(self.signed()?))
+    }
+
+    /// The inverse of [`Writer::signed`](super::writer::Writer::signed).
+    pub(super) fn signed(&mut self) -> Result<i64, WireError> {
         let zigzag = self.number()?;
-        let difference = zigzag.div_ceil(2);
-        to_time(match zigzag & 1 {
-            0 => than.as_unix().checked_add(difference),
-            _ => than.as_unix().checked_sub(difference),
-        })
+        let half = (zigzag >> 1).cast_signed();
+        Ok(if zigzag & 1 == 0 { half } else { !half })
     }
 
     /// Checks that nothing follows.
@@ -88,7 +90,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn to_time(seconds: Option<u64>) -> Result<Timestamp, WireError> {
+pub(super) fn from_unix(seconds: Option<u64>) -> Result<Timestamp, WireError> {
     seconds
         .filter(|seconds| *seconds <= Timestamp::MAX.as_unix())
         .map(Timestamp::from_unix)

@@ -33,11 +33,15 @@ impl Writer {
         self.bytes(text.as_bytes());
     }
 
-    /// Writes how much later a time is than another: twice the difference, or twice its absolute value less one if it is
-    /// earlier (zigzag).
+    /// Writes how much later a time is than another.
     pub(super) fn difference(&mut self, time: Timestamp, than: Timestamp) {
-        let (time, than) = (time.as_unix(), than.as_unix());
-        self.number(if time >= than { (time - than) << 1 } else { ((than - time) << 1) - 1 });
+        // Both are before the year 10000.
+        self.signed(time.as_unix().cast_signed() - than.as_unix().cast_signed());
+    }
+
+    /// Writes twice a number, or twice its absolute value less one if it is negative (zigzag).
+    pub(super) fn signed(&mut self, number: i64) {
+        self.number((number << 1 ^ number >> 63).cast_unsigned());
     }
 
     pub(super) fn finish(self) -> Vec<u8> {

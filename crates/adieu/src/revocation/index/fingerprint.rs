@@ -3,7 +3,7 @@
 //!
 //! The hash is *multilinear*: issuer and id are cut into words `s₁ … sₙ` of 56 bits, and the hash is the upper bits of
 //! `m₀ + m₁s₁ + … + mₙsₙ mod 2¹²⁸`. The secret consists of the `m`: independent and uniform numbers of 128 bits, one for
-//! each position of a word.
+//! each position of a word. (They are expanded from a random key with SHA-256, so that a key is enough to hash elsewhere.)
 //!
 //! 1. **Two different ids have the same 72 bits with a probability of 2⁻⁷²**, over the choice of the secret, whatever
 //!    the ids are. The upper `128 − 56 + 1 = 73` bits are *strongly universal*: those of two different texts are uniform
@@ -66,19 +66,6 @@ pub(super) struct IssuerSecret<'s> {
 }
 
 impl Secret {
-    /// Generates a secret from the randomness of the operating system.
-    ///
-    /// # Panics
-    /// Panics if the operating system can't provide randomness.
-    pub(super) fn random() -> Self {
-        Self::drawn_from(|| {
-            let mut bytes = [0; 16];
-            #[expect(clippy::expect_used, reason = "without randomness there is no key either, and nothing to check")]
-            getrandom::fill(&mut bytes).expect("the operating system has randomness");
-            u128::from_ne_bytes(bytes)
-        })
-    }
-
     /// Creates a secret from independent and uniform numbers.
     pub(super) fn drawn_from(mut draw: impl FnMut() -> u128) -> Self {
         Self { start: draw(), of_issuers: std::array::from_fn(|_| draw()), of_ids: std::array::from_fn(|_| draw()) }
@@ -123,6 +110,20 @@ impl Fingerprint {
         }
         Self { word, check }
     }
+
+    pub(super) fn to_bytes(self) -> [u8; 9] {
+        let mut bytes = [self.check; 9];
+        if let Some(word) = bytes.first_chunk_mut() {
+            *word = self.word.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// The inverse of [`to_bytes`](Self::to_bytes); `None` if a part is zero that never is.
+    pub(super) fn from_bytes([word @ .., check]: [u8; 9]) -> Option<Self> {
+        let word = u64::from_le_bytes(word);
+        (word as u32 != 0 && check != 0).then_some(Self { word, check })
+    }
 }
 
 /// Computes the sum of a text of up to [`MAX_ID_BYTES`], the maximum length of an id. The caller ensures the length.
@@ -163,11 +164,21 @@ fn mixed(word: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    impl Secret {
+        fn random() -> Self {
+            Self::drawn_from(|| {
+                let mut bytes = [0; 16];
+                getrandom::fill(&mut bytes).unwrap();
+                u128::from_ne_bytes(bytes)
+            })
+        }
+    }
 
     /// Returns the bits that determine the place of an id, and the bits that are only compared.
     fn bits(fingerprint: Fingerprint) -> u128 {

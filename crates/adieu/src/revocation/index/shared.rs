@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     IndexStats, TokenFacts,
-    fingerprint::{IssuerSecret, IssuerSum, Secret},
-    state::{Entry, Lapsed, State},
+    fingerprint::{IssuerSecret, IssuerSum},
+    hashed::{HashedRevocation, RevocationHasher},
+    state::{Lapsed, State},
     sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, Published},
 };
 use crate::{
@@ -48,7 +49,7 @@ const SWEPT_AT_ONCE: usize = 2;
 ///
 /// A check does not find revocations that were dropped: see [`pruned_through`](Self::pruned_through).
 pub struct Index {
-    secret: Secret,
+    hasher: RevocationHasher,
     /// The issuer of the first revocation. Most services have only one issuer, and so avoid hashing its name per token.
     first_issuer: OnceLock<(Issuer, IssuerSum)>,
     /// Whether the index contains any revocation. In most services it is empty most of the time.
@@ -76,19 +77,27 @@ impl Index {
     /// Panics if the operating system can't provide randomness.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self::with_secret(now, Secret::random())
+        Self::with_hasher(now, RevocationHasher::random())
     }
 
-    pub(super) fn with_secret(now: Timestamp, secret: Secret) -> Self {
+    pub(super) fn with_hasher(now: Timestamp, hasher: RevocationHasher) -> Self {
         let current = Arc::new(State::new());
         Self {
-            secret,
+            hasher,
             first_issuer: OnceLock::new(),
             populated: AtomicBool::new(false),
             published: Published::new(Arc::clone(&current)),
             pruned_through: AtomicU64::new(0),
             writer: Mutex::new(Writer { current, now, retired: Vec::new(), lapsed: Lapsed::default() }),
         }
+    }
+
+    /// Hashes the name of this issuer in advance, because most tokens will be of it. By default, the issuer of the first
+    /// revocation takes this place, unless that was hashed elsewhere.
+    #[must_use]
+    pub fn expecting(self, issuer: &Issuer) -> Self {
+        self.first_issuer.get_or_init(|| (issuer.clone(), self.hasher.secret().issuer_sum(issuer.as_str())));
+        self
     }
 
     /// Inserts a revocation. Every check that starts after `insert` returned finds it. Inserting it again changes nothing.
@@ -111,25 +120,37 @@ impl Index {
         }
     }
 
-    fn entry(&self, revocation: &Revocation) -> Entry {
+    /// Inserts many revocations that the [hasher](Self::hasher) of this index, or another one with its key, has hashed; each
+    /// like [`insert`](Self::insert).
+    pub fn extend_hashed(&self, revocations: &[HashedRevocation]) {
+        revocations.chunks(TURN).for_each(|turn| self.insert_all(turn));
+    }
+
+    /// Returns the hasher of this index.
+    #[must_use]
+    pub fn hasher(&self) -> &RevocationHasher {
+        &self.hasher
+    }
+
+    fn entry(&self, revocation: &Revocation) -> HashedRevocation {
         let name = revocation.issuer.as_str();
-        self.first_issuer.get_or_init(|| (revocation.issuer.clone(), self.secret.issuer_sum(name)));
-        Entry::new(&self.issuer(name), revocation)
+        self.first_issuer.get_or_init(|| (revocation.issuer.clone(), self.hasher.secret().issuer_sum(name)));
+        HashedRevocation::new(&self.issuer(name), revocation)
     }
 
     #[inline]
     fn issuer(&self, name: &str) -> IssuerSecret<'_> {
         let sum = match self.first_issuer.get() {
             Some((first, sum)) if first.as_str() == name => *sum,
-            _ => self.secret.issuer_sum(name),
+            _ => self.hasher.secret().issuer_sum(name),
         };
-        self.secret.of_issuer(sum)
+        self.hasher.secret().of_issuer(sum)
     }
 
-    fn insert_all(&self, entries: &[Entry]) {
+    fn insert_all(&self, entries: &[HashedRevocation]) {
         let mut writer = self.write();
         let pruned_through = self.pruned_through();
-        for entry in entries.iter().filter(|entry| entry.lapses_at() > pruned_through) {
+        for entry in entries.iter().filter(|entry| entry.lapses_at > pruned_through) {
             if writer.current.insert(writer.now, entry).is_err() {
                 let next = writer.current.grown(writer.now, entry);
                 self.publish(&mut writer, next);

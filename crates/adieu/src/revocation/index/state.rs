@@ -2,17 +2,14 @@
 
 use super::{
     TokenFacts,
-    fingerprint::{Fingerprint, IssuerSecret},
+    fingerprint::IssuerSecret,
+    hashed::{HashedRevocation, Kind},
     leaf::{Crowded, CutOff, CutOffs, Ids, Tag, TaggedIds},
     shelf::Shelf,
     slots::{Calendar, Dates, Size},
     tree::Rubble,
 };
-use crate::{
-    MAX_ID_BYTES,
-    revocation::{Revocation, RevokedBy, Target},
-    time::Timestamp,
-};
+use crate::{MAX_ID_BYTES, revocation::RevokedBy, time::Timestamp};
 
 /// The tables, one or more for each kind of revocation. A clone shares the entries; only tables that grow or are
 /// dropped are replaced.
@@ -23,43 +20,6 @@ pub(super) struct State {
     sessions: Shelf<TaggedIds>,
     subjects: Shelf<CutOffs>,
     issuers: Shelf<CutOffs>,
-}
-
-/// A hashed revocation, ready to be inserted.
-pub(super) struct Entry {
-    fingerprint: Fingerprint,
-    kind: Kind,
-    lapses_at: Timestamp,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Token { expires_at: Timestamp },
-    UndatedToken,
-    Session,
-    Subject { issued_until: Timestamp },
-    Everything { issued_until: Timestamp },
-}
-
-impl Entry {
-    pub(super) fn new(issuer: &IssuerSecret<'_>, revocation: &Revocation) -> Self {
-        let (fingerprint, kind) = match &revocation.target {
-            Target::Token { id, expires_at: Some(expires_at) } => {
-                (issuer.fingerprint(id.as_str()), Kind::Token { expires_at: *expires_at })
-            }
-            Target::Token { id, expires_at: None } => (issuer.fingerprint(id.as_str()), Kind::UndatedToken),
-            Target::Session { id } => (issuer.fingerprint(id.as_str()), Kind::Session),
-            Target::Subject { id, issued_until } => {
-                (issuer.fingerprint(id.as_str()), Kind::Subject { issued_until: *issued_until })
-            }
-            Target::Everything { issued_until } => (issuer.own(), Kind::Everything { issued_until: *issued_until }),
-        };
-        Self { fingerprint, kind, lapses_at: revocation.lapses_at }
-    }
-
-    pub(super) fn lapses_at(&self) -> Timestamp {
-        self.lapses_at
-    }
 }
 
 /// Returns a function that creates the stored form of a cut-off from its tag.
@@ -117,8 +77,8 @@ impl State {
     }
 
     /// Inserts the entry in place, if there is room.
-    pub(super) fn insert(&self, now: Timestamp, entry: &Entry) -> Result<(), Crowded> {
-        let &Entry { fingerprint, kind, lapses_at } = entry;
+    pub(super) fn insert(&self, now: Timestamp, entry: &HashedRevocation) -> Result<(), Crowded> {
+        let &HashedRevocation { fingerprint, kind, lapses_at } = entry;
         match kind {
             Kind::Token { expires_at } => self.tokens.insert(Dates { now, expires_at, lapses_at }, fingerprint),
             Kind::UndatedToken => self.undated_tokens.insert(now, lapses_at, fingerprint, |tag| tag),
@@ -131,9 +91,9 @@ impl State {
     }
 
     /// Returns the next state, with more room and with the entry inserted.
-    pub(super) fn grown(&self, now: Timestamp, entry: &Entry) -> Self {
+    pub(super) fn grown(&self, now: Timestamp, entry: &HashedRevocation) -> Self {
         let mut next = self.clone();
-        let &Entry { fingerprint, kind, lapses_at } = entry;
+        let &HashedRevocation { fingerprint, kind, lapses_at } = entry;
         match kind {
             Kind::Token { expires_at } => next.tokens.insert_growing(Dates { now, expires_at, lapses_at }, fingerprint),
             Kind::UndatedToken => next.undated_tokens.insert_growing(now, lapses_at, fingerprint, |tag| tag),

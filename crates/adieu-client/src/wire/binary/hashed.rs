@@ -1,0 +1,120 @@
+//! Version 2: entries for the index of one follower, hashed with its key.
+//!
+//! ```text
+//! page   = head sample group*
+//! group  = kind [lead] count entry*
+//! entry  = fingerprint lapses_at
+//! ```
+//!
+//! An index stores fingerprints and not ids, so nine bytes replace an id and its issuer. The order of entries in a page has no
+//! meaning: entries of one kind whose time is equally far ahead of their `lapses_at` (the lead) form a group, and are sorted by
+//! `lapses_at`. Most entries so take ten bytes.
+//!
+//! The sample is the fingerprint of the log's id as a session of the node's issuer. A reader that does not compute the same one
+//! hashes differently, and would find nothing: it rejects the page.
+
+use super::{
+    head::{read_head, write_head},
+    reader::{Reader, from_unix},
+};
+use crate::wire::{FeedPage, WireError};
+use adieu::{
+    SessionId,
+    revocation::{HashedParts, HashedRevocation, Revocation, RevocationHasher, Target, TargetKind},
+    time::Timestamp,
+};
+
+const VERSION: u8 = 2;
+
+const TOKEN: u8 = 0;
+const TOKEN_OF_UNKNOWN_EXPIRY: u8 = 1;
+const SESSION: u8 = 2;
+const SUBJECT: u8 = 3;
+const EVERYTHING: u8 = 4;
+
+/// The size of nearly all entries.
+const USUAL_BYTES: usize = HashedRevocation::FINGERPRINT_BYTES + 1;
+
+/// Encodes a page with all entries hashed.
+#[must_use]
+pub fn to_hashed(answer: &FeedPage, hasher: &RevocationHasher) -> Vec<u8> {
+    let mut to = write_head(answer, VERSION, USUAL_BYTES);
+    if let Some(sample) = sample(answer, hasher) {
+        to.bytes(&sample);
+    }
+    let mut entries: Vec<HashedParts> = hasher.hash_all(&answer.page.entries).map(|entry| entry.parts()).collect();
+    entries.sort_unstable_by_key(|entry| (group(entry), entry.lapses_at));
+    for entries in entries.chunk_by(|one, other| group(one) == group(other)) {
+        let Some((kind, lead)) = entries.first().map(group) else { continue };
+        to.byte(kind);
+        if let Some(lead) = lead {
+            to.signed(lead);
+        }
+        to.number(entries.len() as u64);
+        let mut before = Timestamp::ZERO;
+        for entry in entries {
+            to.bytes(&entry.fingerprint);
+            to.number(entry.lapses_at.since(before).as_secs());
+            before = entry.lapses_at;
+        }
+    }
+    to.finish()
+}
+
+/// Decodes a page whose entries were hashed by a hasher with the same key. Returns the page without entries, and the entries.
+///
+/// # Errors
+/// If the bytes are not exactly a page, are of another version, are hashed differently, or exceed
+/// [`MAX_PAGE_BYTES`](crate::wire::MAX_PAGE_BYTES) or [`MAX_PAGE_ENTRIES`](crate::wire::MAX_PAGE_ENTRIES).
+pub fn from_hashed(bytes: &[u8], hasher: &RevocationHasher) -> Result<(FeedPage, Vec<HashedRevocation>), WireError> {
+    let (answer, count, mut from) = read_head(bytes, VERSION)?;
+    if Some(from.bytes()?) != sample(&answer, hasher) {
+        return Err(WireError::new("it is hashed differently"));
+    }
+    let mut entries = Vec::with_capacity(count.min(from.left() / USUAL_BYTES));
+    while entries.len() < count {
+        read_group(&mut from, count, &mut entries)?;
+    }
+    from.end()?;
+    Ok((answer, entries))
+}
+
+fn read_group(from: &mut Reader<'_>, count: usize, entries: &mut Vec<HashedRevocation>) -> Result<(), WireError> {
+    let (kind, has_time) = match from.byte()? {
+        TOKEN => (TargetKind::Token, true),
+        TOKEN_OF_UNKNOWN_EXPIRY => (TargetKind::Token, false),
+        SESSION => (TargetKind::Session, false),
+        SUBJECT => (TargetKind::Subject, true),
+        EVERYTHING => (TargetKind::Everything, true),
+        _ => return Err(WireError::new("an entry is of an unknown kind")),
+    };
+    let lead = if has_time { Some(from.signed()?) } else { None };
+    let members = usize::try_from(from.number()?).ok().filter(|members| (1..=count - entries.len()).contains(members));
+    let mut before = 0_u64;
+    for _ in 0..members.ok_or_else(|| WireError::new("a group has no entries, or too many"))? {
+        let fingerprint = from.bytes()?;
+        let lapses_at = from_unix(before.checked_add(from.number()?))?;
+        before = lapses_at.as_unix();
+        let time = lead.map(|lead| from_unix(before.checked_add_signed(lead))).transpose()?;
+        let entry = HashedRevocation::from_parts(HashedParts { kind, fingerprint, time, lapses_at });
+        entries.push(entry.ok_or_else(|| WireError::new("a fingerprint is not one"))?);
+    }
+    Ok(())
+}
+
+/// Returns the code of the kind, and how far the time of the entry is ahead of its `lapses_at`; usually the latter is later.
+fn group(entry: &HashedParts) -> (u8, Option<i64>) {
+    let kind = match entry.kind {
+        TargetKind::Token if entry.time.is_some() => TOKEN,
+        kind => kind.code() + TOKEN_OF_UNKNOWN_EXPIRY,
+    };
+    // Both times are before the year 10000.
+    (kind, entry.time.map(|time| time.as_unix().cast_signed() - entry.lapses_at.as_unix().cast_signed()))
+}
+
+fn sample(answer: &FeedPage, hasher: &RevocationHasher) -> Option<[u8; HashedRevocation::FINGERPRINT_BYTES]> {
+    let id = SessionId::new(answer.page.cursor.log.as_str()).ok()?;
+    let sample =
+        Revocation { issuer: answer.issuer.clone(), target: Target::Session { id }, lapses_at: Timestamp::ZERO };
+    hasher.hash_all([&sample]).next().map(|sample| sample.parts().fingerprint)
+}
