@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use adieu::{
-    Error, Issuer,
-    revocation::{Revocation, Target},
+    Error, Issuer, TokenId,
+    revocation::{Revocation, RevocationHasher, RevocationLog as _, RevokedBy, Target, TokenFacts},
+    time::{Clock as _, SystemClock, Timestamp},
     token::TokenError,
 };
-use adieu_client::{Service, ServiceBuilder};
+use adieu_client::{Service, ServiceBuilder, wire};
 use test_servers::{
     TEST_TIMEOUT,
     adieu::{Adieu, Credentials},
@@ -105,6 +106,66 @@ async fn a_service_that_is_cut_off_refuses_in_time() {
     assert_eq!(until_revoked(&service, &token, answered_at).await, [Some(TokenError::Stale)]);
     accepts(&service, &other).await;
     assert!(service.is_ready());
+}
+
+fn is_revoked(service: &Service, id: &str, expires_at: Timestamp) -> bool {
+    let facts = TokenFacts {
+        issuer: "adieu",
+        token_id: id,
+        session: None,
+        subject: "x",
+        issued_at: Some(expires_at),
+        expires_at,
+    };
+    service.verifier().index().check(&facts) == Some(RevokedBy::Token)
+}
+
+/// Reads the first page of the feed with these headers; returns its media type and its bytes.
+async fn first_page(world: &World, headers: &[(&str, &str)]) -> (String, Vec<u8>) {
+    let client = reqwest::Client::new().get(world.node.url("/revocations"));
+    let request = client.basic_auth(&world.client.name, Some(&world.client.secret));
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let response = request.send().await.unwrap().error_for_status().unwrap();
+    let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    (media_type, response.bytes().await.unwrap().to_vec())
+}
+
+/// What a service reads at its start is hashed for its index, and what every other follower reads is as it was before.
+#[tokio::test]
+async fn a_long_log_is_read_hashed_by_those_who_can() {
+    const ENTRIES: usize = 5_000;
+    let world = World::start().await;
+    let first = world.ready_service().await;
+    let expires_at = SystemClock.now().plus(Duration::from_secs(3_600));
+    let revocation = |number| Revocation {
+        issuer: Issuer::new("adieu").unwrap(),
+        target: Target::Token { id: TokenId::new(format!("token-{number}")).unwrap(), expires_at: Some(expires_at) },
+        lapses_at: Revocation::lapse_for(expires_at),
+    };
+    first.log().append((0..ENTRIES).map(revocation).collect()).await.unwrap();
+
+    let service = world.ready_service().await;
+    assert_eq!(service.verifier().index().stats().entries, ENTRIES);
+    assert!((0..ENTRIES).all(|number| is_revoked(&service, &format!("token-{number}"), expires_at)));
+    assert!(!is_revoked(&service, "token-5000", expires_at));
+
+    let hasher = RevocationHasher::from_key([7; RevocationHasher::KEY_BYTES]);
+    let name = wire::INDEX_KEY;
+    let key = (name.as_str(), "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc");
+    let (media_type, page) = first_page(&world, &[("accept", wire::HASHED_OR_BINARY), key]).await;
+    assert_eq!(media_type, wire::HASHED);
+    let (head, hashed) = wire::from_hashed(&page, &hasher).unwrap();
+    assert!(!head.page.complete && head.page.entries.is_empty());
+    assert!(page.len() <= 12 * hashed.len(), "{} bytes for {} entries", page.len(), hashed.len());
+    for headers in [&[("accept", wire::BINARY), key] as &[_], &[("accept", wire::HASHED_OR_BINARY)]] {
+        let (media_type, page) = first_page(&world, headers).await;
+        let page = wire::from_binary(&page).unwrap().page;
+        assert_eq!((media_type.as_str(), page.complete), (wire::BINARY, false));
+        assert!(hashed.iter().copied().eq(hasher.hash_all(&page.entries)), "the order is that of the log here");
+    }
+    let (media_type, page) = first_page(&world, &[key]).await;
+    assert_eq!(media_type, wire::JSON);
+    assert_eq!(wire::from_json(&page).unwrap().page.entries.len(), hashed.len());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Hashes revocations for one index. Whoever has its key can hash them elsewhere: a node does so for an index that follows
+/// Hashes revocations for one index. With its key they can be hashed elsewhere: a node does so for an index that follows
 /// it, which then receives nine bytes in place of an id.
 ///
 /// Keep the key secret: with it, ids that collide can be found.
