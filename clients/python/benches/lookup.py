@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from adieu_server import running
 
 from adieu import Blocklist
+from adieu.index import Index
 
 LOOK_UPS = 100_000
 A_ROUND = 1_000
@@ -48,6 +49,7 @@ def main() -> None:
         client = server.add_client("bench")
         with Blocklist(server.url, client.name, client.secret) as blocklist:
             blocklist.wait_ready(60)
+            assert isinstance(blocklist._index, Index), "run it with ADIEU_PURE=1"
             with blocklist._index.lock:
                 blocklist._index.extend(
                     {"issuer": "adieu", "kind": "token", "id": jti, "lapses_at": now + 1020} for jti in known

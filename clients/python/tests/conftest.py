@@ -1,5 +1,6 @@
 """The fixtures of the tests."""
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,30 @@ from adieu import Blocklist
 from adieu.clock import SECOND, moment
 
 TEST_TIMEOUT = 60.0
+
+BACKENDS = ("core", "pure")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker of tests of one implementation."""
+    config.addinivalue_line("markers", "pure: does not run with the compiled core")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs each test twice: with the compiled core, and without it."""
+    is_pure = metafunc.definition.get_closest_marker("pure") is not None
+    metafunc.parametrize("backend", ["pure"] if is_pure else BACKENDS, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Chooses the implementation of all blocklists of a test, also in its child processes."""
+    backend: str = request.param
+    monkeypatch.setenv("ADIEU_PURE", "1" if backend == "pure" else "0")
+    if backend == "core":
+        # Without it, these tests would test the other implementation twice.
+        import adieu_core  # noqa: F401
+    return backend
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +79,7 @@ def follow(request: pytest.FixtureRequest) -> Callable[..., Blocklist]:
     def make(url: str, client: Credentials, *, ready: bool = True, **options: object) -> Blocklist:
         blocklist = Blocklist(url, client.name, client.secret, **options)  # type: ignore[arg-type]
         request.addfinalizer(blocklist.close)
+        assert blocklist.backend == ("pure" if os.environ["ADIEU_PURE"] == "1" or "ssl_context" in options else "core")
         if ready:
             blocklist.wait_ready(TEST_TIMEOUT)
         return blocklist

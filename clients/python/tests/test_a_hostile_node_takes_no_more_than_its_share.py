@@ -33,6 +33,7 @@ def a_node_that_answers(content: bytes) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             with contextlib.suppress(OSError):
@@ -91,6 +92,7 @@ def test_a_feed_that_never_ends_is_not_read_on_and_on(follow: Follow) -> None:
         blocklist.close()
 
 
+@pytest.mark.pure
 def test_the_largest_page_that_a_node_sends_is_read() -> None:
     # Whatever the ids contain, since any client may choose them.
     entries = [{**ENTRY, "id": '{"[,\\' * 8}] * MAX_PAGE_ENTRIES

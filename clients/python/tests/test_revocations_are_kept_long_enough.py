@@ -7,6 +7,8 @@ import pytest
 
 from adieu.index import NEVER, BadFactError, Index, claims_of
 
+pytestmark = pytest.mark.pure
+
 NOW = 1_900_000_000
 
 

@@ -13,6 +13,7 @@ from tcp_proxy import Proxy
 
 from adieu import Blocklist, StaleError
 from adieu.clock import SECOND, moment
+from adieu.follower import Follower
 from adieu.node import Node, Page
 
 Follow = Callable[..., Blocklist]
@@ -86,6 +87,7 @@ def test_a_service_that_hears_nothing_refuses_in_time(
     eventually(lambda: knows(here, jti))
 
 
+@pytest.mark.pure
 def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
     server: Server, client: Credentials, proxy: Proxy, follow: Follow
 ) -> None:
@@ -93,6 +95,7 @@ def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
     elsewhere = follow(server.url, client)
     jti = new_id()
     # From the next request on, the response is late, and the request is not repeated.
+    assert isinstance(here._follower, Follower)
     here._follower._read_timeout = TEST_TIMEOUT
     proxy.hold_answers()
     proxy.wait_for_held_answer()
@@ -110,6 +113,7 @@ def test_an_answer_that_comes_late_proves_nothing_that_it_should_not(
     assert is_stale(here)
 
 
+@pytest.mark.pure
 def test_the_lag_of_the_node_itself_counts(
     shared_server: Server, shared_client: Credentials, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

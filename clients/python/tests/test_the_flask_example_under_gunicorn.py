@@ -238,6 +238,7 @@ def test_a_refresh_token_is_good_for_one_time_at_all_workers_together(
             assert gunicorn.ask_until_known(second, "POST", "/refresh", refresh)[0] == 401
 
 
+@pytest.mark.pure
 def test_with_the_set_the_other_worker_goes_on_accepting(tmp_path: Path) -> None:
     with under_gunicorn(tmp_path / "run", with_the_set=True) as gunicorn:
         one, other = gunicorn.workers

@@ -20,6 +20,8 @@ from unix_socket import UnixConnection
 from adieu import Blocklist
 from adieu.clock import SECOND, moment
 
+# The core does not run under uWSGI.
+pytestmark = pytest.mark.pure
 BOUND = 2.0
 
 APPLICATION = """

@@ -3,12 +3,7 @@
 mod request;
 mod settings;
 
-use std::{
-    convert::Infallible,
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -77,8 +72,8 @@ pub struct Remote {
     accepts_when_stale: bool,
     clock: Arc<dyn Clock>,
     applied: watch::Sender<Option<Cursor>>,
-    /// The node's own issuer, once it is known.
-    issuer: OnceLock<Issuer>,
+    /// The node's own issuer, according to its last page.
+    issuer: watch::Sender<Option<Issuer>>,
     /// Begins when the node rejects this client.
     outage: Outage,
 }
@@ -102,10 +97,10 @@ struct Refused {
 }
 
 impl Remote {
-    /// Returns the node's own issuer; `None` before its log has been read.
+    /// Returns the node's own issuer, according to its last page; `None` before its log has been read.
     #[must_use]
-    pub fn issuer(&self) -> Option<&Issuer> {
-        self.issuer.get()
+    pub fn issuer(&self) -> Option<Issuer> {
+        self.issuer.borrow().clone()
     }
 
     /// Returns the id of this process in its requests to the node.
@@ -170,8 +165,13 @@ impl Remote {
         }
         let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + patience).await?;
         let (FeedPage { issuer, page, .. }, hashed) = self.understand(answer, hasher)?;
-        // A node's issuer does not change while it runs; any later value is about other tokens.
-        self.issuer.get_or_init(|| issuer);
+        self.issuer.send_if_modified(|known| {
+            let changes = known.as_ref() != Some(&issuer);
+            if changes {
+                *known = Some(issuer);
+            }
+            changes
+        });
         Ok(HashedPage { page, hashed })
     }
 
@@ -336,9 +336,10 @@ impl RevocationLog for Remote {
     /// [everything](adieu::revocation::Target::Everything), which requires an administrator; a session of another issuer; and
     /// a subject with a cut-off other than now, since the node sets its own.
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
+        let own = self.issuer();
         let bodies: Vec<serde_json::Value> = revocations
             .iter()
-            .map(|revocation| request::body(revocation, self.issuer.get(), self.clock.now()))
+            .map(|revocation| request::body(revocation, own.as_ref(), self.clock.now()))
             .collect::<Result<_, _>>()?;
         for batch in request::batches(&bodies) {
             self.post(&serde_json::json!({ "revocations": batch })).await?;

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use http::{Request, Response};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Url, redirect};
 
 use adieu::{Chain, Error};
 
@@ -41,7 +41,29 @@ impl Http {
     /// # Errors
     /// If TLS cannot be set up on this system.
     pub fn new() -> Result<Self, Error> {
-        let client = Client::builder()
+        Self::from_builder(Client::builder())
+    }
+
+    /// Creates a connection pool that trusts only the certificate authorities in `roots`, and identifies itself with the
+    /// certificate and the private key in `identity`, if given. Both are in PEM form.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] if they cannot be read.
+    pub fn with_certificates(roots: &[u8], identity: Option<&[u8]>) -> Result<Self, Error> {
+        let unreadable = |setting| move |error: reqwest::Error| Error::setting(setting, Chain(&error).to_string());
+        let roots = Certificate::from_pem_bundle(roots).map_err(unreadable("roots"))?;
+        if roots.is_empty() {
+            return Err(Error::setting("roots", "there is no certificate"));
+        }
+        let mut builder = Client::builder().tls_certs_only(roots);
+        if let Some(identity) = identity {
+            builder = builder.identity(Identity::from_pem(identity).map_err(unreadable("identity"))?);
+        }
+        Self::from_builder(builder)
+    }
+
+    fn from_builder(builder: ClientBuilder) -> Result<Self, Error> {
+        let client = builder
             .user_agent(concat!("adieu/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .referer(false)

@@ -150,7 +150,7 @@ impl Relay {
         if !self.service.keys().is_ready() {
             return Some("The keys of the node are not known yet.");
         }
-        if self.service.log().issuer().is_some_and(|issuer| *issuer != self.issuer) {
+        if self.service.log().issuer().is_some_and(|issuer| issuer != self.issuer) {
             return Some("The node issues tokens under another name than the setting issuer says.");
         }
         None

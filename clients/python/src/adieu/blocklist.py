@@ -1,19 +1,25 @@
 """The set of revoked tokens that every process shares."""
 
 import math
+import os
 import secrets
 import ssl
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from adieu.backend import core_for
 from adieu.clock import SECOND, moment
+from adieu.core import CoreFollower, CoreIndex
 from adieu.errors import RefusedError, StaleError, UnavailableError
 from adieu.follower import OFFSET, Follower, logger, stale
-from adieu.index import KEPT_AFTER_EXPIRY, NEVER, Claims, Index, claims_of
+from adieu.index import Claims, Index, claims_of
 from adieu.node import Node
+
+if TYPE_CHECKING:
+    from adieu_core import Core
 
 _MARK_KEPT = 60
 """How many seconds the mark of a caller that used a token up is kept."""
@@ -44,7 +50,9 @@ class Blocklist:
       `exp`. By default, as long as any token of the node.
     - `timeout`: how many seconds `revoke` and `add` wait for the node.
     - `subject_claim`: the claim that names the user.
-    - `ssl_context`: for https; `ssl.create_default_context()` by default.
+    - `ca_file`: for https, the only certificate authorities to trust, in PEM form; by default, those of the system.
+    - `certificate_file`: the certificate of this client and its private key, in PEM form, with `ca_file`.
+    - `ssl_context`: for https, in place of these two; it turns the compiled core off.
     """
 
     stale_error: type[StaleError] = StaleError
@@ -63,6 +71,8 @@ class Blocklist:
         lifetime: float | None = None,
         timeout: float = 5.0,
         subject_claim: str = "sub",
+        ca_file: str | os.PathLike[str] | None = None,
+        certificate_file: str | os.PathLike[str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         if stale_policy not in ("reject", "accept"):
@@ -82,12 +92,37 @@ class Blocklist:
         self._lifetime = lifetime
         self._timeout = timeout
         self._subject_claim = subject_claim
-        self._index = Index(issuer)
-        self._tokens = self._index.own.tokens.lapses
         self._bound = int(max_staleness * SECOND)
         self._limit = self._bound - OFFSET
-        self._node = Node(url, client_id, secret, ssl_context)
-        self._follower = Follower(self._node, self._index, max_staleness, accepts_when_stale=stale_policy == "accept")
+        if certificate_file is not None and ca_file is None:
+            raise ValueError("certificate_file must be given with ca_file")
+        if ca_file is not None and ssl_context is not None:
+            raise ValueError("ca_file must not be given with ssl_context")
+        context = ssl_context if ca_file is None else _trusting(ca_file, certificate_file)
+        self._node = Node(url, client_id, secret, context)
+        accepts = stale_policy == "accept"
+        self._index: Index | CoreIndex
+        self._follower: Follower | CoreFollower
+        self._tokens: Container[object]
+        self._core: Core | None = None
+        compiled = core_for(ssl_context)
+        if compiled is None:
+            self._index = Index(issuer)
+            self._tokens = self._index.own.tokens.lapses
+            self._follower = Follower(self._node, self._index, max_staleness, accepts_when_stale=accepts)
+        else:
+            self._core = compiled.Core(
+                url,
+                client_id,
+                secret,
+                issuer=issuer,
+                max_staleness=max_staleness,
+                accepts_when_stale=accepts,
+                ca_file=ca_file,
+                certificate_file=certificate_file,
+            )
+            self._index = self._tokens = CoreIndex(self._core, accepts_when_stale=accepts)
+            self._follower = CoreFollower(self._core, self._node)
         self._complete_at = self._follower.stamp
         self._finalizer = weakref.finalize(self, self._follower.close)
         # At exit the thread ends with the process, without waiting for its connection.
@@ -99,6 +134,8 @@ class Blocklist:
         A logout at the node ends a session, so use `is_revoked` for tokens of the node. Raises `StaleError` when the
         memory is stale.
         """
+        if self._core is not None and (found := self._core.contains(jti)) is not None:
+            return found
         # Reads the freshness before the index, and the time after it: a pause in between can only make it stale.
         complete_at = self._complete_at[0]
         if jti in self._tokens:
@@ -118,6 +155,8 @@ class Blocklist:
         Raises `StaleError` when the memory is stale, `InvalidClaimsError` for a payload that the node would reject, and
         `TypeError` if both ``jti`` and `token` are missing.
         """
+        if self._core is not None and (found := self._core.is_revoked(payload, self._subject_claim)) is not None:
+            return found
         claims = claims_of(payload, self._subject_claim, token)
         complete_at = self._complete_at[0]
         if self._index.is_revoked(claims):
@@ -194,9 +233,7 @@ class Blocklist:
         answered_at = moment()
         if not self._follower.wait_complete(answered_at, answered_at + int(self._timeout * SECOND)):
             raise self.unavailable_error("the revocation is durable, but was not heard of here in time")
-        with self._index.lock:
-            second = self._index.of(self._issuer).cut_offs.get(name, 0)
-        self._wait_until_past(second)
+        self._wait_until_good(name)
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the first snapshot is loaded.
@@ -207,6 +244,11 @@ class Blocklist:
         if not self._follower.wait_ready(until):
             error = self._follower.error
             raise error if isinstance(error, RefusedError) else self._stale()
+
+    @property
+    def backend(self) -> Literal["core", "pure"]:
+        """What follows and looks up: the compiled core, or this package itself."""
+        return "pure" if self._core is None else "core"
 
     @property
     def staleness(self) -> float | None:
@@ -234,8 +276,8 @@ class Blocklist:
         self.close()
 
     def __len__(self) -> int:
-        """Returns the number of remembered token ids."""
-        return len(self._tokens)
+        """Returns the number of remembered ids; with the compiled core, those of sessions and users as well."""
+        return len(self._index)
 
     def __bool__(self) -> bool:
         """Returns true, also for an empty blocklist."""
@@ -282,16 +324,15 @@ class Blocklist:
             query["wait"] = _WAIT_FOR_MARK_MS
         raise self.unavailable_error("the token is used up, but by whom was not heard of in time")
 
-    def _wait_until_past(self, second: int) -> None:
+    def _wait_until_good(self, subject: str) -> None:
+        """Waits until a token of the subject that is issued now is good."""
         # No cut-off reaches further, so a longer wait would be due to clock skew.
         until = moment() + int((_MOST_AHEAD + self._timeout) * SECOND)
-        while (left := second + 1 - time.time()) > 0:
+        while self._index.cuts_off(self._issuer, subject, int(now := time.time())):
             if moment() > until:
-                logger.warning(
-                    "tokens that are issued in the next %d s by the clock here are revoked with the rest", left
-                )
+                logger.warning("tokens that are issued now by the clock here are revoked with the rest")
                 return
-            time.sleep(min(left, 0.1))
+            time.sleep(min(1 - now % 1, 0.1))
 
     def _stale(self) -> StaleError:
         return stale(self._follower, self.max_staleness, self.stale_error)
@@ -326,15 +367,14 @@ class Blocklist:
             self._node.revoke(revocations, self._timeout)
         except UnavailableError as error:
             raise self.unavailable_error(str(error)) from error
-        with self._index.lock:
-            for revocation in revocations:
-                facts = self._index.of(revocation.get("issuer"))
-                if "token_id" in revocation:
-                    known = revocation.get("keep_until")
-                    lapses_at = NEVER if known is None else known + KEPT_AFTER_EXPIRY
-                    facts.tokens.put_until_told(revocation["token_id"], lapses_at)
-                elif "session" in revocation:
-                    facts.sessions.put_until_told(revocation["session"], NEVER)
+        self._index.remember(revocations)
+
+
+def _trusting(ca_file: str | os.PathLike[str], certificate_file: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=os.fspath(ca_file))
+    if certificate_file is not None:
+        context.load_cert_chain(certificate_file)
+    return context
 
 
 def _of(issuer: str | None, **what: str) -> dict[str, Any]:

@@ -14,11 +14,15 @@ import secrets
 import sys
 import threading
 import weakref
+from typing import TYPE_CHECKING, Protocol
 
 from adieu.clock import MILLISECOND, SECOND, moment
 from adieu.errors import AdieuError, RefusedError, StaleError, UnavailableError
 from adieu.index import BadFactError, Index
 from adieu.node import Node, Page
+
+if TYPE_CHECKING:
+    from adieu.core import CoreFollower
 
 logger = logging.getLogger("adieu")
 
@@ -64,7 +68,7 @@ class Follower:
         """Whether the index was ever complete, in this process or in its parent before the fork."""
         _require_threads()
         # Before the thread starts, so that a fork in between handles this follower and its thread.
-        _all.add(self)
+        followers.add(self)
         self._begin(with_thread=not _uwsgi_forks_later())
 
     def _begin(self, *, with_thread: bool) -> None:
@@ -77,7 +81,7 @@ class Follower:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         # From the operating system's random source, so that a process and its fork never share it.
-        self._id = secrets.token_urlsafe(12)
+        self.name = secrets.token_urlsafe(12)
         self._thread: threading.Thread | None = None
         if with_thread:
             self._thread = threading.Thread(target=self._run, args=(self._stop,), name="adieu-follower", daemon=True)
@@ -208,7 +212,7 @@ class Follower:
             wait = 0
 
     def _query(self, wait: int) -> dict[str, str | int]:
-        query: dict[str, str | int] = {"wait": wait, "follower": self._id, "max_staleness": self._staleness_ms}
+        query: dict[str, str | int] = {"wait": wait, "follower": self.name, "max_staleness": self._staleness_ms}
         # The cursor covers only pages that are in the index, so sending it acknowledges them.
         if self.cursor is not None:
             query["after"] = self.cursor
@@ -260,7 +264,7 @@ class Follower:
             self._changed.notify_all()
 
 
-def stale(follower: Follower, max_staleness: float, kind: type[StaleError]) -> StaleError:
+def stale(follower: "Follower | CoreFollower", max_staleness: float, kind: type[StaleError]) -> StaleError:
     """Returns the error to raise when the index is stale."""
     why = f": {follower.error}" if follower.error is not None else ""
     if not follower.stamp[0]:
@@ -292,31 +296,43 @@ def _wiped_by_a_fork() -> memoryview:
     return memoryview(room)[:8].cast("q")
 
 
-_all: "weakref.WeakSet[Follower]" = weakref.WeakSet()
-_forking: list[Follower] = []
+class Forks(Protocol):
+    """What follows, and has to know of each fork."""
+
+    def _before_fork(self) -> None: ...
+
+    def _after_fork_in_parent(self) -> None: ...
+
+    def _after_fork_in_child(self) -> None: ...
+
+
+followers: "weakref.WeakSet[Forks]" = weakref.WeakSet()
+"""All followers of this process."""
+
+_forking: list[Forks] = []
 _beginning = threading.Lock()
 """Held while a follower restarts in a process whose fork Python did not report."""
 
 
 def _before_fork() -> None:
     # In a fixed order, so that two threads that fork at once do not deadlock.
-    followers = sorted(_all, key=id)
-    for follower in followers:
+    waiting = sorted(followers, key=id)
+    for follower in waiting:
         follower._before_fork()
-    _forking.extend(followers)
+    _forking.extend(waiting)
 
 
 def _after_fork_in_parent() -> None:
-    followers = _forking.copy()
+    waiting = _forking.copy()
     # Before the locks are released, because another thread may be waiting to fork.
     _forking.clear()
-    for follower in followers:
+    for follower in waiting:
         follower._after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
     _forking.clear()
-    for follower in list(_all):
+    for follower in list(followers):
         follower._after_fork_in_child()
 
 

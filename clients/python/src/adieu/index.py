@@ -138,6 +138,26 @@ class Index:
             facts = self._by_issuer[issuer] = Facts()
         return facts
 
+    def __len__(self) -> int:
+        return len(self.own.tokens.lapses)
+
+    def cuts_off(self, issuer: str | None, subject: str, issued_at: int) -> bool:
+        """Returns whether a token of this subject, issued at this time, is revoked by its subject."""
+        with self.lock:
+            return issued_at <= self.of(issuer).cut_offs.get(subject, -1)
+
+    def remember(self, revocations: Iterable[Mapping[str, Any]]) -> None:
+        """Applies what this process has revoked, until the feed tells when it lapses."""
+        with self.lock:
+            for revocation in revocations:
+                facts = self.of(revocation.get("issuer"))
+                if "token_id" in revocation:
+                    known = revocation.get("keep_until")
+                    lapses_at = NEVER if known is None else known + KEPT_AFTER_EXPIRY
+                    facts.tokens.put_until_told(revocation["token_id"], lapses_at)
+                elif "session" in revocation:
+                    facts.sessions.put_until_told(revocation["session"], NEVER)
+
     def name_node(self, issuer: str) -> bool:
         """Sets the node's own issuer; returns whether it was another one before.
 

@@ -1,10 +1,6 @@
 //! The settings of a [`Remote`].
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use http::HeaderValue;
@@ -117,7 +113,7 @@ impl RemoteBuilder {
             accepts_when_stale: self.stale_policy == StalePolicy::Accept,
             clock: self.clock,
             applied: watch::Sender::new(None),
-            issuer: OnceLock::new(),
+            issuer: watch::Sender::new(None),
             outage: Outage::default(),
         })
     }

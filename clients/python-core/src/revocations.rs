@@ -1,0 +1,138 @@
+//! The index, looked up by the ids of a token alone.
+
+use std::sync::Arc;
+
+use adieu::{
+    Issuer, SessionId, TokenId,
+    revocation::{Index, Revocation, RevokedBy, Target, TokenFacts},
+    time::{Clock, SystemClock, Timestamp},
+};
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+/// The name under which revocations are kept that were added before the node has named its issuer.
+const NOT_NAMED: &str = "\0";
+
+/// The claims of a token that a look-up uses.
+pub(crate) struct Facts<'a> {
+    pub(crate) issuer: Option<&'a str>,
+    pub(crate) token_id: &'a str,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) issued_at: Option<Timestamp>,
+}
+
+/// All known revocations. Tokens are found by their id alone, whatever their `exp`: a caller of the Python package may not
+/// know it, or know another one than the caller that revoked the token.
+pub(crate) struct Revocations {
+    pub(crate) index: Arc<Index>,
+    /// The names of the issuer of tokens without `iss`: the configured one, or all names that the node had.
+    own: ArcSwap<Vec<Issuer>>,
+    follows_node: bool,
+    node: ArcSwapOption<Issuer>,
+}
+
+impl Revocations {
+    pub(crate) fn new(issuer: Option<Issuer>) -> Self {
+        Self {
+            index: Arc::new(Index::new(SystemClock.now())),
+            follows_node: issuer.is_none(),
+            own: ArcSwap::from_pointee(issuer.into_iter().collect()),
+            node: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Returns whether a revocation matches the token.
+    pub(crate) fn matches(&self, facts: &Facts<'_>) -> bool {
+        let under = |issuer: &str| {
+            let token = TokenFacts {
+                issuer,
+                token_id: facts.token_id,
+                session: facts.session,
+                // No revocation names the empty text.
+                subject: facts.subject.unwrap_or_default(),
+                issued_at: facts.issued_at,
+                expires_at: Timestamp::ZERO,
+            };
+            self.index.check(&token).is_some()
+        };
+        let own = self.own.load();
+        match facts.issuer {
+            // An id that was added without its issuer is found too, so that this agrees with `contains`.
+            Some(issuer) if own.iter().all(|own| own.as_str() != issuer) => {
+                under(issuer) || self.contains(facts.token_id)
+            }
+            _ => own.iter().any(|issuer| under(issuer.as_str())),
+        }
+    }
+
+    /// Returns whether the token with this id, of the issuer of tokens without `iss`, was revoked by its id.
+    pub(crate) fn contains(&self, token_id: &str) -> bool {
+        let by_id = |issuer: &Issuer| {
+            let token = TokenFacts {
+                issuer: issuer.as_str(),
+                token_id,
+                session: None,
+                subject: "",
+                issued_at: Some(Timestamp::MAX),
+                expires_at: Timestamp::ZERO,
+            };
+            self.index.check(&token) == Some(RevokedBy::Token)
+        };
+        self.own.load().iter().any(by_id)
+    }
+
+    /// Keeps the revocation of a token until a time. An id that no token can have is ignored.
+    pub(crate) fn add_token(&self, issuer: Option<&str>, id: &str, lapses_at: Timestamp) {
+        if let Ok(id) = TokenId::new(id) {
+            self.add(issuer, Target::Token { id, expires_at: None }, lapses_at);
+        }
+    }
+
+    /// Keeps the revocation of a session until a time.
+    pub(crate) fn add_session(&self, issuer: Option<&str>, id: &str, lapses_at: Timestamp) {
+        if let Ok(id) = SessionId::new(id) {
+            self.add(issuer, Target::Session { id }, lapses_at);
+        }
+    }
+
+    fn add(&self, issuer: Option<&str>, target: Target, lapses_at: Timestamp) {
+        let issuer = match issuer {
+            Some(issuer) => Issuer::new(issuer).ok(),
+            None => self.own.load().first().cloned().or_else(|| {
+                let issuer = Issuer::new(NOT_NAMED).ok()?;
+                self.add_name(&issuer);
+                Some(issuer)
+            }),
+        };
+        if let Some(issuer) = issuer {
+            self.index.insert(&Revocation { issuer, target, lapses_at });
+        }
+    }
+
+    /// Sets the node's own issuer, and returns the one before if it was another. Both count as own from then on: renaming a
+    /// node must not revive what was revoked before.
+    pub(crate) fn name_node(&self, issuer: &Issuer) -> Option<Issuer> {
+        if self.node.load().as_deref() == Some(issuer) {
+            return None;
+        }
+        if self.follows_node {
+            self.add_name(issuer);
+        }
+        self.node.swap(Some(Arc::new(issuer.clone()))).map(|before| (*before).clone())
+    }
+
+    /// Returns the node's own issuer, once it is known.
+    pub(crate) fn node_issuer(&self) -> Option<Arc<Issuer>> {
+        self.node.load_full()
+    }
+
+    fn add_name(&self, issuer: &Issuer) {
+        self.own.rcu(|own| {
+            let mut own = own.to_vec();
+            if !own.contains(issuer) {
+                own.push(issuer.clone());
+            }
+            own
+        });
+    }
+}
