@@ -13,19 +13,25 @@ True
 
 ``jti in BLOCKLIST`` and ``BLOCKLIST.add(jti)`` are for applications that know only the ids of their own tokens.
 
+`Verifier` verifies tokens as well: signature, claims and revocation in one call.
+
 `adieu.flask`, `adieu.fastapi` and `adieu.django` are the integrations for these frameworks.
 """
 
 from adieu.blocklist import Blocklist
-from adieu.errors import AdieuError, InvalidClaimsError, RefusedError, StaleError, UnavailableError
+from adieu.errors import AdieuError, InvalidClaimsError, RefusedError, StaleError, TokenError, UnavailableError
 from adieu.index import token_id_of
+from adieu.verifier import Claims, Verifier
 
 __all__ = [
     "AdieuError",
     "Blocklist",
+    "Claims",
     "InvalidClaimsError",
     "RefusedError",
     "StaleError",
+    "TokenError",
     "UnavailableError",
+    "Verifier",
     "token_id_of",
 ]

@@ -7,6 +7,7 @@ import ssl
 import time
 import weakref
 from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -37,6 +38,9 @@ class Blocklist:
     `is_revoked` and ``jti in blocklist`` are lookups in this process's memory, which a thread keeps up to date from the
     node at `url`. `revoke` and `add` return when the revocation is on the node's stable storage and in this memory.
 
+    Without these arguments, they are the environment variables ADIEU_URL, ADIEU_CLIENT, and ADIEU_SECRET, or the
+    content of the file that ADIEU_SECRET_FILE names.
+
     - `client_id` and `secret` are the name passed to ``adieu client add NAME --capabilities follow,revoke`` and the
       secret that it printed. A byte order mark and a line ending, as files have them, are removed from the secret.
     - `issuer` is the issuer of tokens without ``iss``, and of the ids in ``in`` and `add`. By default the node's own.
@@ -60,9 +64,9 @@ class Blocklist:
 
     def __init__(
         self,
-        url: str,
-        client_id: str,
-        secret: str,
+        url: str | None = None,
+        client_id: str | None = None,
+        secret: str | None = None,
         *,
         issuer: str | None = None,
         max_staleness: float = 2.0,
@@ -83,6 +87,9 @@ class Blocklist:
             raise ValueError("timeout must be more than 0 seconds")
         if lifetime is not None and not (lifetime > 0 and math.isfinite(lifetime)):
             raise ValueError("lifetime must be more than 0 seconds")
+        url = _setting("url", "ADIEU_URL") if url is None else url
+        client_id = _setting("client_id", "ADIEU_CLIENT") if client_id is None else client_id
+        secret = _secret() if secret is None else secret
         self.url = url
         self.client_id = client_id
         self.max_staleness = max_staleness
@@ -368,6 +375,18 @@ class Blocklist:
         except UnavailableError as error:
             raise self.unavailable_error(str(error)) from error
         self._index.remember(revocations)
+
+
+def _setting(argument: str, variable: str) -> str:
+    value = os.environ.get(variable)
+    if value is None:
+        raise ValueError(f"{argument} must be given, or {variable} set")
+    return value
+
+
+def _secret() -> str:
+    path = os.environ.get("ADIEU_SECRET_FILE")
+    return _setting("secret", "ADIEU_SECRET") if path is None else Path(path).read_text(encoding="utf-8")
 
 
 def _trusting(ca_file: str | os.PathLike[str], certificate_file: str | os.PathLike[str] | None) -> ssl.SSLContext:

@@ -47,6 +47,11 @@ class CoreIndex:
         """The node's own issuer, once it is known."""
         return self._core.node_issuer
 
+    @property
+    def pruned_through(self) -> int:
+        """The time up to which lapsed revocations may have been removed."""
+        return self._core.pruned_through
+
     def __contains__(self, jti: object) -> bool:
         return isinstance(jti, str) and self._core.contains(str(jti)) is True
 

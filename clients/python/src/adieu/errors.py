@@ -12,6 +12,18 @@ class StaleError(AdieuError):
     """
 
 
+class TokenError(AdieuError):
+    """A token is not accepted. Answer the request with 401.
+
+    `code` is ``authorization_required`` (there is no token), ``token_expired``, ``token_not_yet_valid``,
+    ``token_revoked``, or ``invalid_token`` for everything else.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class UnavailableError(AdieuError):
     """The node did not answer, or could not write. The revocation may not be durable; it is safe to repeat the call."""
 

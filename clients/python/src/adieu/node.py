@@ -75,7 +75,7 @@ class Node:
         if not secret:
             raise ValueError("secret must be what `adieu client add` printed")
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
-        self._tls = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
+        self.tls = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
         credentials = base64.b64encode(f"{client_id}:{secret}".encode()).decode("ascii")
         self._headers = {"Accept": "application/json", "Authorization": f"Basic {credentials}"}
         self._lock = threading.Lock()
@@ -184,8 +184,8 @@ class Node:
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         connection = (
             http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-            if self._tls is None
-            else http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
+            if self.tls is None
+            else http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self.tls)
         )
         with self._lock:
             if self._is_closed:

@@ -1,0 +1,279 @@
+"""`adieu.verifier` without the compiled core: signatures are verified by PyJWT."""
+
+import http.client
+import json
+import os
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from adieu import kind
+from adieu.errors import InvalidClaimsError, StaleError
+from adieu.follower import logger
+
+if TYPE_CHECKING:
+    from adieu.blocklist import Blocklist
+
+try:
+    import jwt
+except ImportError as missing:
+    raise ImportError('a Verifier needs the compiled core, or PyJWT: pip install "adieu[fast]"') from missing
+
+_SKEW = 3
+"""How many seconds the issuer's clock may be ahead."""
+
+_MAX_TOKEN_BYTES = 8 * 1024
+_MAX_DOCUMENT_BYTES = 256 * 1024
+_TIMEOUT = 10.0
+_KEYS_INTERVAL = 300.0
+_MIN_KEYS_INTERVAL = 5.0
+_MAX_UNCONFIRMED = 24 * 3600
+"""How many seconds keys are used while no newer ones can be read."""
+
+_OF_CURVES = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
+_ALGORITHMS = frozenset(
+    ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
+)
+_TYPES = {"at+jwt": "access", "rt+jwt": "refresh"}
+
+_Refusal = tuple[str, str]
+
+
+class _InvalidError(Exception):
+    """A token that is not accepted, with its code."""
+
+    def __init__(self, reason: str, code: str = "invalid_token") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Checker:
+    """Has the interface of the verifier in the compiled core."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        blocklist: "Blocklist",
+        issuer: str,
+        audience: Sequence[str],
+        leeway: float,
+        lenient: bool,
+        key: bytes | None,
+        algorithm: str | None,
+        keys_url: str | None,
+    ) -> None:
+        if algorithm is not None and algorithm not in _ALGORITHMS:
+            raise ValueError(f"algorithm must be one of {', '.join(sorted(_ALGORITHMS))}")
+        self._blocklist = blocklist
+        self._issuer = issuer
+        self._audience = frozenset(audience)
+        self._leeway = leeway
+        self._lenient = lenient
+        self._jws = jwt.PyJWS()
+        self._keys: _Keys | _Fixed
+        if key is None:
+            url = keys_url or f"{blocklist.url.rstrip('/')}/.well-known/jwks.json"
+            self._keys = _Keys(url, algorithm, blocklist._node.tls)
+        elif algorithm is None:
+            raise ValueError("a key needs its algorithm")
+        else:
+            self._keys = _Fixed(algorithm, key)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the keys are known."""
+        return self._keys.are_known
+
+    def verify(self, token: str, type: str | None) -> _Refusal | None:  # noqa: A002
+        """Returns none for a token that is accepted, otherwise the code and the reason."""
+        if type not in ("access", "refresh", None):
+            raise ValueError('type must be "access", "refresh" or None')
+        if not token:
+            return "authorization_required", "there is no token"
+        blocklist = self._blocklist
+        try:
+            header, payload = self._authenticate(token)
+            named = self._check(header, payload)
+            ours = {**payload, "iss": self._issuer}
+            if blocklist.is_revoked(ours, token):
+                expired = payload["exp"] + 120 <= blocklist._index.pruned_through
+                return ("token_expired", "the token has expired") if expired else ("token_revoked", "it was revoked")
+            if type is not None and type != named:
+                raise _InvalidError(f"expected a token of type `{type}`")
+        except _InvalidError as error:
+            return error.code, str(error)
+        except (InvalidClaimsError, TypeError, ValueError) as error:
+            return "invalid_token", str(error)
+        except StaleError as error:
+            return "revocation_state_stale", str(error)
+        return None
+
+    def _authenticate(self, token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        if len(token) > _MAX_TOKEN_BYTES:
+            raise _InvalidError("the token is too long")
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError as error:
+            raise _InvalidError("the token is malformed") from error
+        if "crit" in header or "b64" in header:
+            raise _InvalidError("the token requires an extension that is not supported")
+        if not self._keys.are_known:
+            raise StaleError("the keys of the issuer are not known")
+        candidates = self._keys.candidates(header)
+        if not candidates and not self._blocklist.is_fresh:
+            raise StaleError("the keys may be out of date")
+        for algorithm, key in candidates:
+            try:
+                content = self._jws.decode(token, key, algorithms=[algorithm])
+                payload = json.loads(content, object_pairs_hook=_once)
+            except jwt.InvalidTokenError:
+                continue
+            if not isinstance(payload, dict):
+                raise _InvalidError("the claims are not a JSON object")
+            return header, payload
+        raise _InvalidError("no key has signed the token")
+
+    def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
+        """Checks the claims, and returns the kind of the token."""
+        for claim in ("exp", "sub") if self._lenient else ("exp", "sub", "iss", "jti"):
+            if claim not in payload:
+                raise _InvalidError(f"the token lacks the claim `{claim}`")
+        if "iss" in payload and payload["iss"] != self._issuer:
+            raise _InvalidError("the token is from another issuer")
+        if not self._lenient and not isinstance(payload["sub"], str):
+            raise _InvalidError("the token's claim `sub` is invalid")
+        audience = payload.get("aud", [])
+        names = [audience] if isinstance(audience, str) else audience
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise _InvalidError("the token's claim `aud` is invalid")
+        if ("aud" in payload or self._audience) and self._audience.isdisjoint(names):
+            raise _InvalidError("the token is not meant for this audience")
+        named = self._kind(header, payload)
+        now = int(time.time())
+        times = {name: _seconds(name, payload[name]) for name in ("iat", "nbf", "exp") if name in payload}
+        if max(times.get("iat", 0), times.get("nbf", 0)) > now + max(self._leeway, _SKEW):
+            raise _InvalidError("the token is not valid yet", "token_not_yet_valid")
+        if now >= times["exp"] + self._leeway:
+            raise _InvalidError("the token has expired", "token_expired")
+        return named
+
+    def _kind(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
+        for name in ("access", "refresh"):
+            # In the header, the node's own name of refresh tokens counts as well.
+            typ = header.get("typ")
+            plain = _TYPES.get(str(typ).lower().removeprefix("application/"))
+            known = {**header, "typ": plain} if plain else header
+            if kind.is_one_of((name,), known, payload) and (self._lenient or plain == name):
+                return name
+        raise _InvalidError("the token's `typ` is not one that is accepted")
+
+
+class _Fixed:
+    """One key that does not change."""
+
+    are_known = True
+
+    def __init__(self, algorithm: str, key: bytes) -> None:
+        smallest = int(algorithm[2:]) // 8 if algorithm.startswith("HS") else 0
+        if len(key) < smallest:
+            raise ValueError(f"a secret for {algorithm} must have at least {smallest} bytes")
+        self._key = (algorithm, key)
+
+    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Returns the key, if the token names its algorithm."""
+        return [self._key] if header.get("alg") == self._key[0] else []
+
+
+class _Keys:
+    """The keys that an issuer publishes, read by a thread of their own in each process."""
+
+    def __init__(self, url: str, rsa: str | None, tls: ssl.SSLContext | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            raise ValueError("keys_url must begin with http:// or https:// and name a host, without credentials")
+        self._parts = parts
+        self._rsa = rsa
+        self._tls = tls or (ssl.create_default_context() if parts.scheme == "https" else None)
+        self._known: list[tuple[str | None, str, Any]] | None = None
+        self._missed = threading.Event()
+        self._process = 0
+        self._start()
+
+    @property
+    def are_known(self) -> bool:
+        """Whether the keys were read."""
+        if self._process != os.getpid():
+            self._start()
+        return self._known is not None
+
+    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Returns the keys that may have signed a token with this header."""
+        algorithm, name = header.get("alg"), header.get("kid")
+        known = self._known or []
+        found = [(alg, key) for kid, alg, key in known if alg == algorithm and (name is None or kid in (name, None))]
+        if not found:
+            self._missed.set()
+        return found
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._missed = threading.Event()
+        threading.Thread(target=self._follow, args=(self._process,), name="adieu-keys", daemon=True).start()
+
+    def _follow(self, process: int) -> None:
+        confirmed_at, failed = time.monotonic(), False
+        while process == os.getpid():
+            try:
+                self._known = self._read()
+                confirmed_at, failed = time.monotonic(), False
+            except Exception as error:  # noqa: BLE001  If the thread ended, no newer key would ever be known.
+                if not failed:
+                    logger.warning("the issuer's keys can't be read: %s; known keys stay valid", type(error).__name__)
+                failed = True
+                if time.monotonic() - confirmed_at > _MAX_UNCONFIRMED:
+                    self._known = None
+            time.sleep(0.25 if self._known is None else _MIN_KEYS_INTERVAL)
+            self._missed.wait(0 if failed else _KEYS_INTERVAL)
+            self._missed.clear()
+
+    def _read(self) -> list[tuple[str | None, str, Any]]:
+        host = self._parts.hostname or ""
+        connection = (
+            http.client.HTTPConnection(host, self._parts.port, timeout=_TIMEOUT)
+            if self._parts.scheme == "http"
+            else http.client.HTTPSConnection(host, self._parts.port, timeout=_TIMEOUT, context=self._tls)
+        )
+        try:
+            target = self._parts.path + (f"?{self._parts.query}" if self._parts.query else "")
+            connection.request("GET", target, headers={"Accept": "application/jwk-set+json, application/json"})
+            response = connection.getresponse()
+            content = response.read(_MAX_DOCUMENT_BYTES + 1)
+            if response.status != http.client.OK or len(content) > _MAX_DOCUMENT_BYTES:
+                raise OSError(f"status {response.status}")
+        finally:
+            connection.close()
+        keys = []
+        for key in json.loads(content)["keys"]:
+            if key.get("use", "sig") != "sig" or key.get("kty") == "oct":
+                continue
+            algorithm = key.get("alg") or _OF_CURVES.get(key.get("crv")) or (key.get("kty") == "RSA" and self._rsa)
+            if algorithm == "Ed25519":
+                algorithm = "EdDSA"
+            if algorithm in _ALGORITHMS and not algorithm.startswith("HS"):
+                keys.append((key.get("kid"), algorithm, jwt.PyJWK(key, algorithm).key))
+        return keys
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _InvalidError("a member of the token occurs twice")
+    return members
+
+
+def _seconds(name: str, value: Any) -> int:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 253_402_300_799:
+        return int(value)
+    raise _InvalidError(f"the token's claim `{name}` is invalid")

@@ -1,0 +1,181 @@
+"""Verifies tokens in one call that never uses the network: signature, claims, revocation, staleness.
+
+>>> from adieu import Verifier
+>>> VERIFIER = Verifier("https://adieu.example.org", "shop", secret, issuer="adieu")  # doctest: +SKIP
+>>> VERIFIER.verify(token)["sub"]                                                     # doctest: +SKIP
+"jose"
+"""
+
+import base64
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from adieu.blocklist import Blocklist
+from adieu.clock import SECOND, moment
+from adieu.errors import TokenError
+from adieu.index import token_id_of
+
+STALE = "revocation_state_stale"
+"""The code of the checks below that stands for `StaleError`."""
+
+_POLL = 0.005
+
+
+class Claims(Mapping[str, Any]):
+    """The claims of a verified token: its whole payload, as the issuer wrote it."""
+
+    __slots__ = ("_payload", "token")
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        """The encoded token."""
+        self._payload: dict[str, Any] | None = None
+
+    def _read(self) -> dict[str, Any]:
+        if self._payload is None:
+            encoded = self.token.split(".")[1]
+            self._payload = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+        return self._payload
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return f"Claims({self._read()!r})"
+
+    @property
+    def token_id(self) -> str:
+        """The id of the token: ``jti``, or what stands for it."""
+        jti = self.get("jti")
+        return token_id_of(self.token) if jti is None else str(jti)
+
+
+class Verifier:
+    """Verifies the tokens of one issuer.
+
+    - `url`, `client_id`, `secret` and any further `options` are those of `Blocklist`; or pass an existing `blocklist`.
+    - `issuer` is the issuer that tokens must name.
+    - `audience`: a token must be for one of these; without them, a token for an audience is rejected.
+    - `leeway`: the accepted difference between the issuer's clock and this one in seconds, at most 60.
+    - `profile`: ``"rfc9068"`` requires ``iss``, ``sub``, ``jti``, and a header ``typ`` of ``at+jwt`` or ``rt+jwt``.
+      ``"plain"`` accepts tokens as PyJWT, Flask-JWT-Extended and simplejwt make them, without ``iss``, ``jti`` or a
+      kind; use it only if the key signs tokens of this issuer alone.
+    - `key` and `algorithm`: a fixed key, as a secret or in PEM form. Without a key, the keys at `keys_url` are
+      followed, by default those of the node; `algorithm` is then that of RSA keys that name none. A key is used with
+      its own algorithm only, and a secret is never accepted from a URL.
+
+    Without the compiled core, PyJWT is needed.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        client_id: str | None = None,
+        secret: str | None = None,
+        *,
+        issuer: str,
+        audience: Sequence[str] = (),
+        leeway: float = 0.0,
+        profile: Literal["rfc9068", "plain"] = "rfc9068",
+        key: str | bytes | None = None,
+        algorithm: str | None = None,
+        keys_url: str | None = None,
+        blocklist: Blocklist | None = None,
+        **options: Any,
+    ) -> None:
+        if profile not in ("rfc9068", "plain"):
+            raise ValueError('profile must be "rfc9068" or "plain"')
+        if isinstance(audience, str):
+            raise TypeError(f"audience must be a sequence of names, such as ({audience!r},)")
+        if not 0 <= leeway <= 60:
+            raise ValueError("leeway must be between 0 and 60 seconds")
+        self._owns = blocklist is None
+        self.blocklist = Blocklist(url, client_id, secret, **options) if blocklist is None else blocklist
+        content = key.encode() if isinstance(key, str) else key
+        try:
+            self._check = self._checker(issuer, audience, leeway, profile == "plain", content, algorithm, keys_url)
+        except BaseException:
+            self.close()
+            raise
+
+    def _checker(  # noqa: PLR0917
+        self,
+        issuer: str,
+        audience: Sequence[str],
+        leeway: float,
+        lenient: bool,
+        key: bytes | None,
+        algorithm: str | None,
+        keys_url: str | None,
+    ) -> Any:
+        core = self.blocklist._core
+        if core is None:
+            from adieu.pyjwt import Checker
+
+            return Checker(self.blocklist, issuer, audience, leeway, lenient, key, algorithm, keys_url)
+        import adieu_core
+
+        return adieu_core.Verifier(
+            core,
+            issuer,
+            audience=list(audience),
+            leeway=leeway,
+            lenient=lenient,
+            key=key,
+            algorithm=algorithm,
+            keys_url=keys_url,
+        )
+
+    def verify(self, token: str | bytes, type: Literal["access", "refresh"] | None = "access") -> Claims:  # noqa: A002
+        """Returns the claims of a token that is authentic, valid, of this type and not revoked.
+
+        `type` is ``"access"``, ``"refresh"`` for the application's own refresh tokens, or none for either. Raises
+        `TokenError`, whose `code` is stable, and `StaleError` if the revocations or the keys are not recent enough.
+        """
+        if not isinstance(token, str):
+            token = token.decode("ascii", "replace")
+        refusal = self._check.verify(token, type)
+        if refusal is None:
+            return Claims(token)
+        code, reason = refusal
+        if code != STALE:
+            raise TokenError(reason, code)
+        # Right after the start, this waits for the first snapshot.
+        if self.blocklist._follower.complete_at is None and self.blocklist._looks_again():
+            return self.verify(token, type)
+        if not self._check.has_keys:
+            raise self.blocklist.stale_error("the keys of the issuer are not known")
+        raise self.blocklist._stale()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the keys are known and the revocations are recent enough; for a readiness probe."""
+        return bool(self._check.has_keys) and self.blocklist.is_fresh
+
+    def wait_ready(self, timeout: float) -> None:
+        """Waits until the keys and the revocations are known; raises like `Blocklist.wait_ready`."""
+        until = moment() + int(timeout * SECOND)
+        self.blocklist.wait_ready(timeout)
+        while not self._check.has_keys:
+            if moment() > until:
+                raise self.blocklist.stale_error("the keys of the issuer are not known")
+            time.sleep(_POLL)
+
+    def close(self) -> None:
+        """Stops following; also the blocklist, unless it was passed in."""
+        if self._owns:
+            self.blocklist.close()
+
+    def __enter__(self) -> "Verifier":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,153 @@
+"""Token in, claims out: signature, claims, revocation and staleness in one call, alike in both implementations."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from adieu_server import Credentials, Server
+from conftest import TEST_TIMEOUT, eventually, new_id
+from tcp_proxy import Proxy
+
+from adieu import StaleError, TokenError, Verifier
+
+KEY = "k" * 64
+Make = Callable[..., Verifier]
+
+
+@pytest.fixture
+def verifier(request: pytest.FixtureRequest, backend: str) -> Make:
+    """Creates verifiers that are ready."""
+
+    def make(url: str, client: Credentials, **options: Any) -> Verifier:
+        verifier = Verifier(url, client.name, client.secret, **{"issuer": "adieu", **options})
+        request.addfinalizer(verifier.close)
+        assert verifier.blocklist.backend == backend
+        verifier.wait_ready(TEST_TIMEOUT)
+        return verifier
+
+    return make
+
+
+def a_token(header: dict[str, Any] | None = None, *, key: str = KEY, **claims: Any) -> str:
+    now = int(time.time())
+    payload = {"iss": "shop", "sub": "jose", "jti": new_id(), "iat": now, "exp": now + 300, **claims}
+    payload = {name: value for name, value in payload.items() if value is not None}
+    return jwt.encode(payload, key, algorithm="HS256", headers={"typ": "at+jwt", **(header or {})})
+
+
+def code_of(verifier: Verifier, token: Any, **options: Any) -> str:
+    with pytest.raises(TokenError) as refused:
+        verifier.verify(token, **options)
+    return refused.value.code
+
+
+def test_a_token_of_the_node_is_good_until_its_logout(
+    shared_server: Server, shared_client: Credentials, verifier: Make
+) -> None:
+    verify = verifier(shared_server.url, shared_client)
+    tokens = shared_server.log_in(new_id())
+    claims = verify.verify(tokens["access_token"])
+    assert claims["iss"] == "adieu"
+    assert claims == dict(claims)
+    assert claims.token_id == claims["jti"]
+    assert verify.verify(tokens["access_token"].encode()) == claims
+    assert verify.is_ready
+    refreshed = shared_server.ask("POST", "/refresh", token=tokens["refresh_token"])[1]["access_token"]
+    assert verify.verify(refreshed)["fresh"] is False
+    assert code_of(verify, tokens["refresh_token"]) == "invalid_token"
+
+    verify.blocklist.revoke(claims, claims.token)
+    assert code_of(verify, tokens["access_token"]) == "token_revoked"
+    assert code_of(verify, refreshed) == "token_revoked"
+
+
+def test_each_fault_has_its_code(shared_server: Server, shared_client: Credentials, verifier: Make) -> None:
+    strict = verifier(shared_server.url, shared_client, issuer="shop", key=KEY, algorithm="HS256")
+    now = int(time.time())
+    assert strict.verify(a_token(nested={"a": [1, None]}))["nested"] == {"a": [1, None]}
+    assert strict.verify(a_token({"typ": "rt+jwt"}), type="refresh")["sub"] == "jose"
+    for token, code in (
+        ("", "authorization_required"),
+        (a_token(exp=now - 1), "token_expired"),
+        (a_token(nbf=now + 100), "token_not_yet_valid"),
+        (a_token(iat=now + 100), "token_not_yet_valid"),
+        *((wrong, "invalid_token") for wrong in (
+            "x", "a.b.c", "\u2603", "x" * 10_000,
+            a_token(key="z" * 64), a_token(iss="other"), a_token(iss=None), a_token(aud="others"), a_token(jti=None),
+            a_token(sub=None), a_token(sub=7), a_token(exp=None), a_token(exp="soon"), a_token(sid=7), a_token(sid=""),
+            a_token({"typ": "JWT"}), a_token({"typ": "rt+jwt"}), a_token(type="refresh"),
+        )),
+    ):  # fmt: skip
+        assert code_of(strict, token) == code, token
+    with pytest.raises(ValueError, match="type must be"):
+        strict.verify(a_token(), type="identity")  # type: ignore[arg-type]
+
+    meant = verifier(shared_server.url, shared_client, issuer="shop", key=KEY, algorithm="HS256", audience=["us"])
+    assert meant.verify(a_token(aud=["them", "us"]))["aud"] == ["them", "us"]
+    for wrong in (a_token(), a_token(aud="them"), a_token(aud=[])):
+        assert code_of(meant, wrong) == "invalid_token"
+
+
+def test_tokens_of_other_libraries_are_good_if_asked_for(
+    shared_server: Server, shared_client: Credentials, verifier: Make
+) -> None:
+    plain = verifier(shared_server.url, shared_client, issuer="shop", key=KEY, algorithm="HS256", profile="plain")
+    for good in (
+        a_token({"typ": "JWT"}, iss=None),
+        a_token({"typ": "JWT"}, type="access", fresh=False),
+        a_token(sub=7),
+    ):
+        plain.verify(good)
+    refresh = a_token({"typ": "JWT"}, type="refresh")
+    assert code_of(plain, refresh) == "invalid_token"
+    plain.verify(refresh, type="refresh")
+    nameless = a_token({"typ": "JWT"}, jti=None, nonce=new_id())
+    claims = plain.verify(nameless)
+    plain.blocklist.revoke({**claims, "iss": "shop"}, claims.token)
+    assert code_of(plain, nameless) == "token_revoked"
+
+
+def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verifier: Make) -> None:
+    verify = verifier(proxy.url, client, issuer="shop", key=KEY, algorithm="HS256", max_staleness=0.5)
+    token = a_token()
+    verify.verify(token)
+    proxy.cut()
+    eventually(lambda: not verify.is_ready)
+    with pytest.raises(StaleError) as stale:
+        verify.verify(token)
+    assert "older than" in str(stale.value)
+    assert code_of(verify, a_token(exp=1)) == "token_expired"
+    proxy.mend()
+    eventually(lambda: verify.is_ready)
+    verify.verify(token)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key": "short", "algorithm": "HS256"},
+        {"key": KEY},
+        {"key": KEY, "algorithm": "none"},
+        {"leeway": 61},
+        {"profile": "any"},
+        {"keys_url": "ftp://host"},
+    ],
+)
+def test_what_can_not_be_is_refused_when_it_is_made(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must|needs"):
+        Verifier("http://127.0.0.1:1", "shop", "secret", **{"issuer": "adieu", **options})
+
+
+def test_settings_come_from_the_environment(
+    shared_server: Server, shared_client: Credentials, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    with pytest.raises(ValueError, match="ADIEU_URL"):
+        Verifier(issuer="adieu")
+    (tmp_path / "secret").write_text(shared_client.secret + "\n")
+    monkeypatch.setenv("ADIEU_URL", shared_server.url)
+    monkeypatch.setenv("ADIEU_CLIENT", shared_client.name)
+    monkeypatch.setenv("ADIEU_SECRET_FILE", str(tmp_path / "secret"))
+    with Verifier(issuer="adieu") as verifier:
+        verifier.wait_ready(TEST_TIMEOUT)
