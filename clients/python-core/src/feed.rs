@@ -199,9 +199,6 @@ impl RevocationLog for Feed {
         } else if page.complete {
             self.shared.succeeded();
         }
-        if !page.entries.is_empty() {
-            self.shared.changes.fetch_add(1, Ordering::AcqRel);
-        }
         Ok(page)
     }
 
@@ -211,8 +208,9 @@ impl RevocationLog for Feed {
 
     fn acknowledge(&self, cursor: &Cursor) {
         self.remote.acknowledge(cursor);
-        *lock(&self.shared.cursor) = Some(cursor.clone());
-        self.shared.changes.fetch_add(1, Ordering::AcqRel);
+        if lock(&self.shared.cursor).replace(cursor.clone()).as_ref() != Some(cursor) {
+            self.shared.changes.fetch_add(1, Ordering::AcqRel);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 """FastAPI with the real packages."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -9,8 +10,9 @@ import jwt
 import pytest
 from adieu_server import Credentials, Server
 from conftest import TEST_TIMEOUT, eventually
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, WebSocket
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 from tcp_proxy import Proxy
 
 from adieu.fastapi import Blocklist, NotRevoked
@@ -49,6 +51,16 @@ def application(request: pytest.FixtureRequest) -> Make:
         @app.post("/logout")
         def log_out(payload: Annotated[Mapping[str, Any], Depends(either_token)]) -> None:
             blocklist.revoke(payload)
+
+        @app.websocket("/news")
+        async def news(socket: WebSocket, payload: Annotated[Mapping[str, Any], Depends(current_token)]) -> None:
+            await socket.accept()
+            loop, revoked = asyncio.get_running_loop(), asyncio.Event()
+            cancel = blocklist.on_revoked(payload, lambda: loop.call_soon_threadsafe(revoked.set))
+            await socket.send_text("welcome")
+            await revoked.wait()
+            cancel()
+            await socket.close(4401)
 
         client = TestClient(app)
         request.addfinalizer(client.close)
@@ -174,6 +186,21 @@ def test_so_is_none_and_a_bad_one(shared_server: Server, shared_client: Credenti
     client = application(shared_server.url, shared_client)
     assert client.get("/").headers["WWW-Authenticate"] == "Bearer"
     assert client.get("/", headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+def test_a_websocket_is_closed_when_its_token_is_revoked(
+    shared_server: Server, shared_client: Credentials, application: Make
+) -> None:
+    client, token = application(shared_server.url, shared_client), a_token()
+    with client.websocket_connect("/news", headers=token) as socket:
+        assert socket.receive_text() == "welcome"
+        assert client.post("/logout", headers=token).status_code == 200
+        closed = socket.receive()
+        assert (closed["type"], closed["code"]) == ("websocket.close", 4401)
+    for refused in (token, {}, {"Authorization": "Basic eA=="}):
+        with pytest.raises(WebSocketDisconnect) as closing, client.websocket_connect("/news", headers=refused):
+            pass
+        assert closing.value.code == 1008
 
 
 def test_what_can_not_be_known_or_done_is_answered_503(client: Credentials, proxy: Proxy, application: Make) -> None:

@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from adieu_server import Credentials, Server
@@ -89,13 +90,16 @@ def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
         loop.close()
 
 
+@pytest.mark.parametrize("how", ["ca_file", "ssl_context"])
 def test_it_follows_over_tls_also_after_a_fork(
-    shared_server: Server, shared_client: Credentials, follow: Follow, tmp_path: Path
+    shared_server: Server, shared_client: Credentials, follow: Follow, tmp_path: Path, how: str
 ) -> None:
     certificate = a_certificate(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    trusting: dict[str, Any] = {"ca_file": certificate}
+    if how == "ssl_context":
+        trusting = {"ssl_context": ssl.create_default_context(cafile=str(certificate))}
     with speaking_tls(shared_server.port, certificate) as url:
-        blocklist = follow(url, shared_client, ssl_context=trusting, start_timeout=TEST_TIMEOUT)
+        blocklist = follow(url, shared_client, **trusting, start_timeout=TEST_TIMEOUT)
         jti = new_id()
         blocklist.add(jti)
         assert jti in blocklist

@@ -18,6 +18,7 @@ True
 `adieu.flask`, `adieu.fastapi` and `adieu.django` are the integrations for these frameworks.
 """
 
+from adieu.aio import AsyncBlocklist
 from adieu.blocklist import Blocklist
 from adieu.errors import AdieuError, InvalidClaimsError, RefusedError, StaleError, TokenError, UnavailableError
 from adieu.index import token_id_of
@@ -25,6 +26,7 @@ from adieu.verifier import Claims, Verifier
 
 __all__ = [
     "AdieuError",
+    "AsyncBlocklist",
     "Blocklist",
     "Claims",
     "InvalidClaimsError",

@@ -6,7 +6,7 @@ import secrets
 import ssl
 import time
 import weakref
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -16,17 +16,23 @@ from adieu.clock import SECOND, moment
 from adieu.core import CoreFollower, CoreIndex
 from adieu.errors import RefusedError, StaleError, UnavailableError
 from adieu.follower import OFFSET, Follower, logger, stale
+from adieu.hooks import Hooks
 from adieu.index import Claims, Index, claims_of
+from adieu.memory import MemoryNode
 from adieu.node import Node
 
 if TYPE_CHECKING:
     from adieu_core import Core
+    from typing_extensions import Self
 
 _MARK_KEPT = 60
 """How many seconds the mark of a caller that used a token up is kept."""
 
 _WAIT_FOR_MARK_MS = 20
 """How long the node may hold a request while the feed does not have the mark yet."""
+
+IN_MEMORY = "memory:"
+"""The URL of a blocklist without a server."""
 
 _MOST_AHEAD = 61.0
 """The maximum number of seconds from the node's clock to the end of a cut-off."""
@@ -50,6 +56,8 @@ class Blocklist:
       revocations, and the bound no longer holds. Before the first snapshot, both raise `StaleError`.
     - `start_timeout`: how many seconds after the start (or a fork) a lookup waits for the first snapshot before the
       memory counts as stale; `max_staleness` by default. 0 never waits.
+    - `stale_timeout`: how many seconds a lookup waits for news if the memory is stale. For processes that are frozen
+      between requests, as on serverless platforms: the first lookup after that finds old news only.
     - `lifetime`: the maximum lifetime of the application's tokens in seconds: how long to keep what is added without
       `exp`. By default, as long as any token of the node.
     - `timeout`: how many seconds `revoke` and `add` wait for the node.
@@ -78,6 +86,7 @@ class Blocklist:
         ca_file: str | os.PathLike[str] | None = None,
         certificate_file: str | os.PathLike[str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        stale_timeout: float = 0.0,
     ) -> None:
         if stale_policy not in ("reject", "accept"):
             raise ValueError('stale_policy must be "reject" or "accept"')
@@ -87,9 +96,12 @@ class Blocklist:
             raise ValueError("timeout must be more than 0 seconds")
         if lifetime is not None and not (lifetime > 0 and math.isfinite(lifetime)):
             raise ValueError("lifetime must be more than 0 seconds")
-        url = _setting("url", "ADIEU_URL") if url is None else url
-        client_id = _setting("client_id", "ADIEU_CLIENT") if client_id is None else client_id
-        secret = _secret() if secret is None else secret
+        if not (0 <= stale_timeout <= 60):
+            raise ValueError("stale_timeout must be between 0 and 60 seconds")
+        url, client_id, secret = _place(url, client_id, secret)
+        is_local = url == IN_MEMORY
+        self._stale_timeout = int(stale_timeout * SECOND)
+        self._written = 0
         self.url = url
         self.client_id = client_id
         self.max_staleness = max_staleness
@@ -106,13 +118,13 @@ class Blocklist:
         if ca_file is not None and ssl_context is not None:
             raise ValueError("ca_file must not be given with ssl_context")
         context = ssl_context if ca_file is None else _trusting(ca_file, certificate_file)
-        self._node = Node(url, client_id, secret, context)
+        self._node = MemoryNode() if is_local else Node(url, client_id, secret, context)
         accepts = stale_policy == "accept"
         self._index: Index | CoreIndex
         self._follower: Follower | CoreFollower
         self._tokens: Container[object]
         self._core: Core | None = None
-        compiled = core_for(ssl_context)
+        compiled = None if is_local else core_for(ssl_context)
         if compiled is None:
             self._index = Index(issuer)
             self._tokens = self._index.own.tokens.lapses
@@ -131,9 +143,39 @@ class Blocklist:
             self._index = self._tokens = CoreIndex(self._core, accepts_when_stale=accepts)
             self._follower = CoreFollower(self._core, self._node)
         self._complete_at = self._follower.stamp
+        self._hooks = Hooks(self)
         self._finalizer = weakref.finalize(self, self._follower.close)
         # At exit the thread ends with the process, without waiting for its connection.
         self._finalizer.atexit = False
+
+    @classmethod
+    def in_memory(cls, **options: Any) -> "Self":
+        """Returns a blocklist without a server, for an application's own tests: the same rules, in this process alone.
+
+        `options` are those of the class. ``ADIEU_URL=memory:`` does the same.
+        """
+        blocklist = cls(IN_MEMORY, **options)
+        blocklist.wait_ready()
+        return blocklist
+
+    def on_revoked(
+        self, payload: Mapping[str, Any], callback: Callable[[], object], token: str | bytes | None = None
+    ) -> Callable[[], None]:
+        """Calls `callback` once when the token with this payload is revoked, in whatever way; returns how to end this.
+
+        For example to close a WebSocket. A thread of the blocklist calls it, at the latest a tenth of a second after
+        this process knows of the revocation; on an event loop, let it use ``loop.call_soon_threadsafe``. What it raises
+        is logged.
+        """
+        return self._hooks.watch(claims_of(payload, self._subject_claim, token), callback)
+
+    def on_stale(self, callback: Callable[[], object]) -> None:
+        """Calls `callback` whenever the memory becomes stale, like `on_revoked`."""
+        self._hooks.add(callback, None)
+
+    def on_fresh(self, callback: Callable[[], object]) -> None:
+        """Calls `callback` whenever the memory is fresh again, like `on_revoked`."""
+        self._hooks.add(None, callback)
 
     def __contains__(self, jti: object) -> bool:
         """Returns whether the token with this id was revoked by its id alone.
@@ -269,6 +311,12 @@ class Blocklist:
         complete_at = self._follower.complete_at
         return complete_at is not None and moment() - complete_at <= self._bound
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether a lookup now may wait for news, so that it must not run on an event loop."""
+        complete_at = self._follower.complete_at
+        return complete_at is None or (self._stale_timeout > 0 and moment() - complete_at > self._bound // 2)
+
     def close(self) -> None:
         """Stops following. Later lookups behave as when the node is unavailable."""
         self._finalizer()
@@ -302,6 +350,10 @@ class Blocklist:
         if follower.complete_at is None:
             until = follower.started_at + self._start_timeout
             if moment() < until and follower.wait_ready(until):
+                return True
+        elif self._stale_timeout and not follower.is_closed:
+            now = moment()
+            if follower.wait_complete(now - self._bound // 2, now + self._stale_timeout):
                 return True
         # Continuing with the known revocations requires a first snapshot.
         if self._stale_policy == "accept" and follower.has_read_all:
@@ -375,6 +427,7 @@ class Blocklist:
         except UnavailableError as error:
             raise self.unavailable_error(str(error)) from error
         self._index.remember(revocations)
+        self._written += 1
 
 
 def _setting(argument: str, variable: str) -> str:
@@ -382,6 +435,15 @@ def _setting(argument: str, variable: str) -> str:
     if value is None:
         raise ValueError(f"{argument} must be given, or {variable} set")
     return value
+
+
+def _place(url: str | None, client_id: str | None, secret: str | None) -> tuple[str, str, str]:
+    """Returns the arguments, or what the environment has in their place."""
+    url = _setting("url", "ADIEU_URL") if url is None else url
+    if url == IN_MEMORY:
+        return url, client_id or "tests", secret or ""
+    client_id = _setting("client_id", "ADIEU_CLIENT") if client_id is None else client_id
+    return url, client_id, _secret() if secret is None else secret
 
 
 def _secret() -> str:

@@ -148,6 +148,16 @@ class CoreFollower:
             self._forked_unnoticed = True
             self._core.forget_freshness()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
+    def changes(self) -> int:
+        """How many pages with revocations were applied."""
+        return self._core.changes
+
     def close(self) -> None:
         """Stops following. The index is stale from now on."""
         self._closed = True

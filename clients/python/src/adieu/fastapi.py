@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.exceptions import HTTPException
+from starlette import status
+from starlette.exceptions import HTTPException, WebSocketException
+from starlette.requests import HTTPConnection
 
 from adieu import blocklist, errors, kind
 from adieu.index import token_id_of
@@ -40,8 +42,20 @@ class Blocklist(blocklist.Blocklist):
     unavailable_error = UnavailableError
 
 
+class _Bearer(HTTPBearer):
+    """The credentials of a request or of a WebSocket; FastAPI's own class has requests only, before 0.121."""
+
+    async def __call__(self, connection: HTTPConnection) -> HTTPAuthorizationCredentials | None:
+        scheme, _, credentials = connection.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not credentials:
+            return None
+        return HTTPAuthorizationCredentials(scheme=scheme, credentials=credentials.strip())
+
+
 class NotRevoked:
     """A dependency that returns the payload of a good bearer token that is not revoked; otherwise 401, or 503 if stale.
+
+    A WebSocket is closed with 1008 in place of 401, and with 1013 in place of 503.
 
     - `decode` verifies a token and returns its payload. Any exception that it raises is answered 401.
     - `types` are the accepted kinds of token: by default access tokens. Use ``("refresh",)`` for the application's own
@@ -62,9 +76,20 @@ class NotRevoked:
         self._types = kind.checked(types)
 
     async def __call__(
-        self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+        self,
+        connection: HTTPConnection,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_Bearer(auto_error=False))],
     ) -> Mapping[str, Any]:
         """Returns the payload of the token in the request."""
+        try:
+            return await self._judge(credentials)
+        except HTTPException as error:
+            if connection.scope["type"] != "websocket":
+                raise
+            code = status.WS_1008_POLICY_VIOLATION if error.status_code == 401 else status.WS_1013_TRY_AGAIN_LATER
+            raise WebSocketException(code, error.detail) from error
+
+    async def _judge(self, credentials: HTTPAuthorizationCredentials | None) -> Mapping[str, Any]:
         if credentials is None:
             raise _unauthorized("Not authenticated.")
         token = credentials.credentials
@@ -80,8 +105,7 @@ class NotRevoked:
         try:
             if payload["jti"] is None:
                 raise errors.InvalidClaimsError("the claim jti must be text")
-            if self._blocklist.staleness is None:
-                # Before the first snapshot a lookup waits, so it must not run on the event loop.
+            if self._blocklist.may_wait:
                 revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload)
             else:
                 revoked = self._blocklist.is_revoked(payload)

@@ -61,6 +61,8 @@ class Follower:
         self._read_timeout = self._wait_ms / 1000 + max(max_staleness, 1.0)
         self.cursor: str | None = None
         """The position up to which the feed is in the index."""
+        self.changes = 0
+        """How many pages with revocations were applied."""
         self._closed = False
         self.stamp = _wiped_by_a_fork()
         """The moment as of which the index is complete, plus `OFFSET`; zero when it never was."""
@@ -105,6 +107,11 @@ class Follower:
         if self._process != os.getpid():
             return True
         return self._thread is None and not self._closed and not _uwsgi_forks_later()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     def close(self) -> None:
         """Stops following. The index is stale from now on."""
@@ -234,6 +241,7 @@ class Follower:
             self._index.extend(page.entries)
             self._index.forget_lapsed(page.pruned_through)
             self.cursor = page.cursor
+        self.changes += bool(page.entries)
 
     def _succeeded(self, complete_at: int) -> None:
         if self.error is not None:

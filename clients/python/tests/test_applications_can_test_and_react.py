@@ -1,0 +1,167 @@
+"""What applications build on: a blocklist in memory, fixtures, callbacks, asyncio, and processes that are frozen."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adieu_server import Credentials, Server, binary
+from conftest import TEST_TIMEOUT, eventually, new_id
+from tcp_proxy import Proxy
+
+from adieu import AsyncBlocklist, Blocklist, StaleError
+from adieu.clock import SECOND, moment
+
+Follow = Callable[..., Blocklist]
+
+
+def a_payload(**claims: Any) -> dict[str, Any]:
+    now = int(time.time())
+    return {"jti": new_id(), "sub": new_id(), "sid": new_id(), "iat": now, "exp": now + 900, **claims}
+
+
+@pytest.mark.pure
+def test_in_memory_the_rules_are_the_same() -> None:
+    with Blocklist.in_memory(issuer="https://shop.example") as blocklist:
+        assert blocklist.is_fresh
+        one, other = a_payload(), a_payload()
+        blocklist.revoke(one)
+        assert blocklist.is_revoked({**other, "sid": one["sid"]})
+        assert one["jti"] in blocklist
+        assert not blocklist.is_revoked(other)
+        assert blocklist.revoke_once(other)
+        assert not blocklist.revoke_once(other)
+        blocklist.revoke_subject("jose")
+        assert blocklist.is_revoked(a_payload(sub="jose", iat=1))
+        assert not blocklist.is_revoked(a_payload(sub="jose"))
+    with pytest.raises(StaleError):
+        blocklist.is_revoked(a_payload())
+
+
+@pytest.mark.pure
+def test_pytest_has_fixtures_for_applications(tmp_path: Path) -> None:
+    (tmp_path / "adieu").symlink_to(binary())
+    (tmp_path / "test_it.py").write_text(
+        "from adieu import Blocklist\n"
+        "def test_memory(adieu_blocklist):\n"
+        "    adieu_blocklist.add('x')\n"
+        "    assert 'x' in adieu_blocklist\n"
+        "def test_server(adieu_server):\n"
+        "    with Blocklist(adieu_server.url, adieu_server.client_id, adieu_server.secret) as blocklist:\n"
+        "        blocklist.wait_ready(60)\n"
+        "        blocklist.add('x')\n"
+        "        assert 'x' in blocklist\n"
+    )
+    for path, outcome in (
+        (f"{tmp_path}:{os.environ['PATH']}", "2 passed"),
+        (str(tmp_path / "x"), "1 passed, 1 skipped"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "adieu.testing", str(tmp_path)],
+            env={**os.environ, "PATH": path, "PYTEST_ADDOPTS": ""},
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert outcome in done.stdout, done.stdout + done.stderr
+
+
+def test_a_callback_comes_when_a_token_is_revoked(
+    server: Server, client: Credentials, follow: Follow, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, elsewhere = follow(server.url, client), follow(server.url, client)
+    by_id, by_session, by_subject, untouched, cancelled = (a_payload() for _ in range(5))
+    called: list[str] = []
+
+    def fails() -> None:
+        called.append("failed")
+        raise RuntimeError("of the application")
+
+    here.on_revoked(by_id, fails)
+    here.on_revoked(by_session, lambda: called.append("session"))
+    here.on_revoked(by_subject, lambda: called.append("subject"))
+    here.on_revoked(untouched, lambda: called.append("untouched"))
+    here.on_revoked(cancelled, lambda: called.append("cancelled"))()
+    elsewhere.add(by_id["jti"])
+    eventually(lambda: called == ["failed"])
+    eventually(lambda: "a callback failed" in caplog.text)
+    elsewhere.revoke({**a_payload(), "sid": by_session["sid"]})
+    eventually(lambda: called == ["failed", "session"])
+    elsewhere.add(cancelled["jti"])
+    here.revoke_subject(by_subject["sub"])
+    eventually(lambda: called == ["failed", "session", "subject"])
+    # A token that was revoked before.
+    here.on_revoked(by_id, lambda: called.append("again"))
+    eventually(lambda: called[-1] == "again")
+    assert here.is_fresh
+
+
+def test_callbacks_tell_when_it_becomes_stale_and_fresh(client: Credentials, proxy: Proxy, follow: Follow) -> None:
+    here = follow(proxy.url, client, max_staleness=0.5)
+    stale, fresh = threading.Event(), threading.Event()
+    here.on_stale(stale.set)
+    here.on_fresh(fresh.set)
+    proxy.cut()
+    assert stale.wait(TEST_TIMEOUT)
+    assert not fresh.is_set()
+    proxy.mend()
+    assert fresh.wait(TEST_TIMEOUT)
+
+
+def test_what_waits_can_be_awaited(shared_server: Server, shared_client: Credentials) -> None:
+    async def story() -> None:
+        async with AsyncBlocklist(shared_server.url, shared_client.name, shared_client.secret) as blocklist:
+            await blocklist.wait_ready(TEST_TIMEOUT)
+            ended, used, other = a_payload(), a_payload(), a_payload()
+            assert not await blocklist.is_revoked(ended)
+            await blocklist.revoke(ended)
+            assert await blocklist.is_revoked(ended)
+            assert await blocklist.revoke_once(used)
+            await blocklist.add(other["jti"])
+            await blocklist.update([new_id()])
+            await blocklist.revoke_subject(other["sub"])
+            assert await blocklist.is_revoked(other)
+
+    asyncio.run(story())
+
+
+FROZEN = """
+import sys
+from adieu import Blocklist, StaleError
+blocklist = Blocklist(*sys.argv[1:4], max_staleness=0.5, stale_timeout=60)
+blocklist.wait_ready(60)
+print("ready", flush=True)
+for jti in map(str.strip, sys.stdin):
+    print(jti in blocklist, flush=True)
+"""
+
+
+def test_a_process_that_was_frozen_reads_within_the_request(
+    shared_server: Server, shared_client: Credentials, follow: Follow
+) -> None:
+    elsewhere = follow(shared_server.url, shared_client)
+    arguments = [sys.executable, "-c", FROZEN, shared_server.url, shared_client.name, shared_client.secret]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(4):
+            process.send_signal(signal.SIGSTOP)
+            stale_at = moment() + SECOND
+            revoked = new_id()
+            elsewhere.add(revoked)
+            eventually(lambda until=stale_at: moment() > until)  # type: ignore[misc]
+            process.send_signal(signal.SIGCONT)
+            for jti, found in ((revoked, "True\n"), (new_id(), "False\n")):
+                process.stdin.write(f"{jti}\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == found
+        process.stdin.close()
