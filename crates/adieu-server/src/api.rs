@@ -175,13 +175,14 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(account::register))
         .routes(routes!(session::log_in))
         .routes(routes!(account::change_password))
-        .routes(routes!(feed::follow, revocation::revoke))
+        .routes(routes!(revocation::revoke))
         .routes(routes!(introspect::introspect))
         .layer(from_fn_with_state(max_body_bytes, middleware::limit_body))
         .layer(DefaultBodyLimit::max(max_body_bytes));
     let document = docs::Document::openapi().merge_from(BeforeRouting::openapi());
     let mut router = OpenApiRouter::with_openapi(document)
         .merge(read_bodies)
+        .routes(routes!(feed::follow))
         .routes(routes!(session::refresh))
         .routes(routes!(session::log_out))
         .routes(routes!(session::list))

@@ -19,7 +19,10 @@
 //! # Ok::<(), adieu_server::error::ApiError>(())
 //! ```
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+};
 
 use axum::{
     body::Bytes,
@@ -100,11 +103,12 @@ impl Fields {
     ///
     /// # Errors
     /// [`ApiError::InvalidQuery`] if a field occurs twice.
-    pub fn from_query(pairs: Vec<(String, String)>) -> Result<Self, ApiError> {
+    pub fn from_query(query: &str) -> Result<Self, ApiError> {
         let (mut rest, mut errors) = (BTreeMap::new(), FieldErrors::default());
-        for (name, value) in pairs {
-            if rest.insert(name.clone(), Value::String(value)).is_some() {
-                errors.add(name, "Duplicate field.");
+        for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+            match rest.entry(name) {
+                Entry::Vacant(place) => _ = place.insert(Value::String(value)),
+                Entry::Occupied(first) => errors.add(first.key().clone(), "Duplicate field."),
             }
         }
         if errors.is_empty() {
@@ -277,9 +281,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let unreadable = |_| ApiError::BadRequest("The query could not be read.".into());
-        let axum::extract::Query(pairs) = axum::extract::Query::try_from_uri(&parts.uri).map_err(unreadable)?;
-        Fields::from_query(pairs).map(Self)
+        Fields::from_query(parts.uri.query().unwrap_or_default()).map(Self)
     }
 }
 

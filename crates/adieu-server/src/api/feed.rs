@@ -1,6 +1,6 @@
 //! The feed over HTTP, and waiting until a revocation holds everywhere.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use adieu::{
     revocation::{Cursor, Position},
@@ -120,7 +120,7 @@ pub(super) async fn follow(
     State(feed): State<Feed>,
     Can { client, .. }: Can<Follow>,
     time: MoreTime,
-    headers: HeaderMap,
+    accepted: Accepted,
     Query(fields): Query,
 ) -> Result<Response, ApiError> {
     let arrived = feed.clock.moment();
@@ -152,13 +152,22 @@ pub(super) async fn follow(
     };
     let answer = feed.hub.read(request.after.as_ref(), request.wait, arrived, known_good).await?;
 
-    let (media_type, page) = feed.encode(&answer, &Accepted::read(&headers));
+    let (media_type, page) = feed.encode(&answer, &accepted);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::VARY, HeaderValue::from_static("accept, authorization, adieu-index-key")),
     ];
     Ok((headers, page).into_response())
+}
+
+/// A handler that takes this, in place of all headers, does not keep the buffer with the request's head while it waits.
+impl<S: Sync> FromRequestParts<S> for Accepted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::read(&parts.headers))
+    }
 }
 
 /// A parsed request of a follower.
@@ -297,9 +306,8 @@ impl Wait {
 pub(super) async fn also_when_it_has_ended_before(State(api): State<Api>, request: Request, next: Next) -> Response {
     let may_revoke = !matches!(*request.method(), Method::GET | Method::HEAD);
     let is_wanted = may_revoke
-        && axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri()).is_ok_and(
-            |axum::extract::Query(fields)| fields.iter().any(|field| field.0 == WAIT && field.1 == EVERYWHERE),
-        );
+        && form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+            .any(|(name, value)| name == WAIT && value == EVERYWHERE);
     let time: Option<MoreTime> = request.extensions().get().cloned();
     let response = next.run(request).await;
     let has_ended =

@@ -29,7 +29,7 @@ use super::{
 /// The time that one follower costs this machine: after all followers were answered, this much for each of them
 /// passes before the next entries are shown. A few followers receive entries immediately; thousands, as often as the
 /// machine can answer them.
-const PACE: Duration = Duration::from_micros(60);
+const PACE: Duration = Duration::from_micros(45);
 const MAX_PACE: Duration = Duration::from_millis(250);
 
 /// How many pages are read at the same time for followers that are behind the tail.
