@@ -79,6 +79,7 @@ impl Service {
             audience: Vec::new(),
             leeway: Duration::ZERO,
             rules: |rules| rules,
+            issuers: Vec::new(),
             max_staleness: DEFAULT_MAX_STALENESS,
             stale_policy: StalePolicy::default(),
             transport: None,
@@ -191,6 +192,7 @@ pub struct ServiceBuilder {
     audience: Vec<String>,
     leeway: Duration,
     rules: fn(Rules) -> Rules,
+    issuers: Vec<Arc<Decoder>>,
     max_staleness: Duration,
     stale_policy: StalePolicy,
     transport: Option<Arc<dyn Transport>>,
@@ -223,6 +225,12 @@ impl ServiceBuilder {
     /// issuer, the audience and the leeway of this service.
     pub fn with_rules(self, rules: fn(Rules) -> Rules) -> Self {
         Self { rules, ..self }
+    }
+
+    /// Also accepts the access tokens of another issuer whose revocations the node keeps; see [`Verifier::with_issuer`].
+    pub fn with_issuer(mut self, decoder: impl Into<Arc<Decoder>>) -> Self {
+        self.issuers.push(decoder.into());
+        self
     }
 
     /// Sets how long after an answered logout this service may still accept the token; the default is
@@ -312,7 +320,7 @@ impl ServiceBuilder {
         let clock = self.clock;
         let index = Arc::new(Index::new(clock.now()).expecting(&issuer));
         let follower = Follower::start(log, Arc::clone(&index), Arc::clone(&clock), self.max_staleness);
-        let verifier = Verifier::new(
+        let mut verifier = Verifier::new(
             decoder,
             Arc::clone(&index),
             follower.freshness(),
@@ -320,6 +328,9 @@ impl ServiceBuilder {
             self.max_staleness,
             self.stale_policy,
         );
+        for issuer in self.issuers {
+            verifier = verifier.with_issuer(issuer)?;
+        }
         Ok(Service { verifier: Arc::new(verifier), remote, index, clock, follower, keys })
     }
 }

@@ -19,7 +19,7 @@ use adieu::{
     time::{Clock, SystemClock, Timestamp},
     token::{KeySet, Verifier},
 };
-use adieu_client::{Remote, Service};
+use adieu_client::{KeyFollower, Remote, Service};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
@@ -34,6 +34,7 @@ use crate::{
     clients::Clients,
     config::{SECRET_VARIABLE, Settings},
     feed::{Feed, PREFER, PREFERS_CURSOR, Progress},
+    issuers,
     metrics::Metrics,
     store::Stores,
 };
@@ -58,7 +59,7 @@ pub struct Relay {
     pub feed: Feed,
     /// The services that may call the API, and their permissions.
     pub clients: Clients,
-    /// The issuer whose tokens it verifies.
+    /// The issuer of the node's own tokens.
     pub issuer: Issuer,
     /// The metrics of this server.
     pub metrics: Arc<Metrics>,
@@ -69,6 +70,8 @@ pub struct Relay {
     service: Service,
     stores: Stores,
     reporting: JoinHandle<()>,
+    #[expect(dead_code, reason = "follow the keys of other issuers for as long as the relay is there")]
+    key_followers: Vec<KeyFollower>,
 }
 
 impl std::fmt::Debug for Relay {
@@ -103,6 +106,12 @@ impl Relay {
         if let Some(audience) = &settings.audience {
             service = service.with_audience(audience);
         }
+        let mut key_followers = Vec::new();
+        for issuer in &settings.trusted_issuer {
+            let (decoder, follower) = issuers::trust(issuer, settings.leeway)?;
+            service = service.with_issuer(decoder);
+            key_followers.extend(follower);
+        }
         let remote = service.remote().context("follow")?;
 
         let stores = Stores::open(settings).await?;
@@ -127,6 +136,7 @@ impl Relay {
             service,
             stores,
             reporting,
+            key_followers,
         })
     }
 

@@ -8,6 +8,11 @@ use std::{
     time::Duration,
 };
 
+use adieu::{
+    Issuer, Subject,
+    time::{Clock as _, SystemClock},
+    token::{Algorithm, Claims, SigningKey, TokenType, encode},
+};
 use adieu_client::wire;
 use axum::{Router, body::Bytes, http::header, routing::get};
 use serde_json::{Value, json};
@@ -43,6 +48,28 @@ async fn what_is_revoked_at_a_relay_is_refused_there_at_once() {
         assert_eq!(status, 200, "{answer}");
         assert_eq!(relay.verify(&token).await, (401, "token_revoked".to_owned()), "round {round}: {body}");
     }
+}
+
+#[tokio::test]
+async fn a_relay_verifies_the_tokens_of_other_issuers_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, [7; 32]).unwrap();
+    let trusted = format!(r#"[{{ name = "shop", secret_file = "{}" }}]"#, secret.display());
+    let (node, [at_node]) = adieu().with("ADIEU_TRUSTED_ISSUER", &trusted).start_with_clients(["relay"]).await;
+    let relay = adieu().following(&node.url(""), &at_node).with("ADIEU_TRUSTED_ISSUER", &trusted).start().await;
+    let key = SigningKey::from_secret(Algorithm::HS256, &[7; 32]).unwrap();
+    let token = || {
+        let (issuer, subject) = (Issuer::new("shop").unwrap(), Subject::new("ana").unwrap());
+        let (now, hour) = (SystemClock.now(), Duration::from_secs(3600));
+        encode(&key, &Claims::new(issuer, subject, TokenType::Access, now, hour)).unwrap()
+    };
+    let (token, other) = (token(), token());
+    relay.becomes("ready", async || relay.get("/readyz", None).await == 200).await;
+    assert_eq!(relay.verify(&token).await.0, 204);
+    node.log_out_everywhere(&token).await;
+    assert_eq!(relay.verify(&token).await, (401, "token_revoked".to_owned()));
+    assert_eq!(relay.verify(&other).await.0, 204);
 }
 
 fn claims_of(token: &str) -> Value {
