@@ -15,7 +15,7 @@ from flask_smorest import Api
 from tcp_proxy import Proxy
 
 import adieu
-from adieu.flask import Blocklist
+from adieu.flask import Adieu, Blocklist
 
 KEY = "k" * 32
 Make = Callable[..., FlaskClient]
@@ -164,3 +164,26 @@ def test_what_can_not_be_known_or_done_is_answered_503(
 def test_the_errors_are_those_of_the_package() -> None:
     assert issubclass(Blocklist.stale_error, adieu.StaleError)
     assert issubclass(Blocklist.unavailable_error, adieu.UnavailableError)
+
+
+def test_an_application_factory_initialises_the_extension(
+    shared_server: Server, shared_client: Credentials, request: pytest.FixtureRequest
+) -> None:
+    extension, manager, app = Adieu(), JWTManager(), Flask(__name__)
+    app.config.update(JWT_SECRET_KEY=KEY, ADIEU_URL=shared_server.url, ADIEU_CLIENT=shared_client.name)
+    app.config.update(ADIEU_SECRET=shared_client.secret, ADIEU_OPTIONS={"start_timeout": TEST_TIMEOUT})
+    with pytest.raises(RuntimeError, match="JWTManager"):
+        extension.init_app(app)
+    manager.init_app(app)
+    extension.init_app(app)
+    request.addfinalizer(app.extensions["adieu"].close)
+
+    @app.post("/logout")
+    @jwt_required()  # type: ignore[untyped-decorator]
+    def log_out() -> str:
+        extension.blocklist.revoke(get_jwt())
+        return "bye"
+
+    client, token = app.test_client(), a_token(type="access")
+    assert client.post("/logout", headers=bearer(token)).status_code == 200
+    assert client.post("/logout", headers=bearer(token)).status_code == 401

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import jwt as pyjwt
+from flask import Flask, current_app
 from flask_jwt_extended import JWTManager
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -66,3 +67,31 @@ class Blocklist(blocklist.Blocklist):
                 return self.is_revoked(payload)
             except errors.InvalidClaimsError as error:
                 raise pyjwt.InvalidTokenError(str(error)) from error
+
+
+class Adieu:
+    """The extension for an application factory: ``adieu = Adieu()``, later ``adieu.init_app(app)``.
+
+    The settings are ``ADIEU_URL``, ``ADIEU_CLIENT`` and ``ADIEU_SECRET`` of the application, or of the environment, and
+    ``ADIEU_OPTIONS``, a dictionary of further arguments of `Blocklist`.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Creates the blocklist of the application, and protects its tokens. The JWTManager comes first."""
+        jwt = app.extensions.get("flask-jwt-extended")
+        if jwt is None:
+            raise RuntimeError("initialise JWTManager with this application first")
+        place = [app.config.get(f"ADIEU_{name}") for name in ("URL", "CLIENT", "SECRET")]
+        blocklist = Blocklist(*place, **app.config.get("ADIEU_OPTIONS", {}))
+        blocklist.protect(jwt)
+        app.extensions["adieu"] = blocklist
+
+    @property
+    def blocklist(self) -> Blocklist:
+        """The blocklist of the current application."""
+        blocklist: Blocklist = current_app.extensions["adieu"]
+        return blocklist
