@@ -1,6 +1,7 @@
 """A hostile node can lie about revocations. It cannot exhaust the memory of its followers."""
 
 import contextlib
+import gzip
 import http.server
 import json
 import threading
@@ -64,6 +65,13 @@ HOSTILE = {
     "values under one name": page_of(b'{"a":' * 100 + b"1," * (15 * MIB // 2)),
     "a text that never ends": page_of(b'"' + b'\\"' * (15 * MIB // 2)),
     "too many bytes": page_of(b" " * (MAX_PAGE_BYTES + 1)),
+    "half a page": page_of(b"")[:-10],
+    "invalid UTF-8": page_of(json.dumps(ENTRY).encode().replace(b'"b"', b'"\xff"')),
+    "a time beyond 64 bits": page_of(json.dumps({**ENTRY, "lapses_at": 1 << 70}).encode()),
+    "a time before 1970": page_of(json.dumps({**ENTRY, "expires_at": 5, "lapses_at": -1}).encode()),
+    "an id that is too long": page_of(json.dumps({**ENTRY, "id": "x" * 513}).encode()),
+    "an unknown kind": page_of(json.dumps({**ENTRY, "kind": "device"}).encode()),
+    "a bomb": gzip.compress(b" " * (64 * MIB)),
     "too many entries": page_of(b",".join([json.dumps(ENTRY).encode()] * (MAX_PAGE_ENTRIES + 1))),
 }
 

@@ -321,12 +321,12 @@ def _date(claim: str, value: object, payload: Mapping[str, Any]) -> int | None:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and (0 < len(value) <= _SHORT or 0 < len(value.encode("utf-8", "replace")) <= _LONGEST):
         return value
     raise TypeError
 
 
 def _number(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LATEST:
         return value
     raise TypeError
