@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 
 import { date, requireClaims, subjectOf, text, tokenIdOf } from './claims.js';
 import { Connection, refusal } from './connection.js';
-import { InvalidClaimsError, NodeError, RevokedError, StaleError } from './errors.js';
+import { InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
 import { Follower } from './follower.js';
 import { Freshness } from './freshness.js';
 import { Revocations } from './revocations.js';
@@ -110,19 +110,19 @@ export class Blocklist {
   constructor(options) {
     const { url, clientId, maxStaleness = 2000, stalePolicy = 'reject', issuer, lifetime, unref = true, onEvent } = options;
     if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
-      throw new TypeError('clientId: must be the name of a client');
+      throw new UsageError('clientId: must be the name of a client');
     }
     // A file may have a byte order mark before the secret, and a line ending after it.
     const secret = typeof options.secret === 'string' && options.secret.replace(/^\uFEFF|[\r\n]+$/g, '');
-    if (!secret) throw new TypeError('secret: must be the secret of the client');
+    if (!secret) throw new UsageError('secret: must be the secret of the client');
     if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
-      throw new TypeError('lifetime: must be a number of milliseconds');
+      throw new UsageError('lifetime: must be a number of milliseconds');
     }
     if (!Number.isInteger(maxStaleness) || maxStaleness < 50 || maxStaleness > MAX_STALENESS) {
-      throw new TypeError(`maxStaleness: must be a whole number of milliseconds between 50 and ${MAX_STALENESS}`);
+      throw new UsageError(`maxStaleness: must be a whole number of milliseconds between 50 and ${MAX_STALENESS}`);
     }
-    if (stalePolicy !== 'reject' && stalePolicy !== 'accept') throw new TypeError('stalePolicy: must be "reject" or "accept"');
-    if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new TypeError('issuer: must be a text');
+    if (stalePolicy !== 'reject' && stalePolicy !== 'accept') throw new UsageError('stalePolicy: must be "reject" or "accept"');
+    if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new UsageError('issuer: must be a text');
     this.#maxStaleness = maxStaleness;
     this.#stalePolicy = stalePolicy;
     this.#issuer = issuer;
@@ -149,7 +149,7 @@ export class Blocklist {
       const tooLong = new Promise((_, reject) => {
         timer = setTimeout(() => {
           const why = this.#follower.failure;
-          reject(new NodeError(`not ready after ${timeout} ms${why ? `: ${why.message}` : ''}`, { cause: why }));
+          reject(new NodeError('ADIEU_TIMEOUT', `not ready after ${timeout} ms${why ? `: ${why.message}` : ''}`, { cause: why }));
         }, timeout);
       });
       await Promise.race([this.#follower.ready(), tooLong]).finally(() => clearTimeout(timer));
@@ -211,7 +211,7 @@ export class Blocklist {
       revocations.push(one);
     }
     if (session !== undefined) revocations.push({ session, issuer, keep_until: this.#longest });
-    if (revocations.length === 0) throw new TypeError('a token without jti and sid is revoked by itself: give it as `token`');
+    if (revocations.length === 0) throw new UsageError('a token without jti and sid is revoked by itself: give it as `token`');
     return this.#revoke({ revocations }, options, (ownIssuer) => {
       if (tokenId !== undefined) this.#revocations.addOwn('token', issuer ?? ownIssuer, tokenId);
       if (session !== undefined) this.#revocations.addOwn('session', issuer ?? ownIssuer, session);
@@ -249,17 +249,20 @@ export class Blocklist {
       if (last !== undefined) earlier.add(last);
       last = entry;
     }
-    throw new NodeError('the token is used up, but by whom was not heard of in time');
+    throw new NodeError('ADIEU_UNDECIDED', 'the token is used up, but by whom was not heard of in time');
   }
 
   /**
-   * Ends a session of the node: its access tokens and its refresh token. Like {@link revoke}.
+   * Ends a session: all of its access tokens and, if it is one of the node, its refresh token. Like {@link revoke}.
    * @param {string} session its `sid`
-   * @param {RevokeOptions} [options]
+   * @param {RevokeOptions & { iss?: string }} [options] `iss`: its issuer; by default the issuer of tokens without `iss`
    */
-  async revokeSession(session, options = {}) {
-    if (text(session, 'sid') === undefined) throw new TypeError('the session is missing');
-    return this.#revoke({ session }, options, (ownIssuer) => this.#revocations.addOwn('session', ownIssuer, session));
+  async revokeSession(session, { iss, ...options } = {}) {
+    if (text(session, 'sid') === undefined) throw new UsageError('the session is missing');
+    const issuer = text(iss, 'iss') ?? this.#issuer;
+    return this.#revoke({ session, issuer, keep_until: this.#longest }, options, (ownIssuer) => {
+      this.#revocations.addOwn('session', issuer ?? ownIssuer, session);
+    });
   }
 
   /**
@@ -271,7 +274,7 @@ export class Blocklist {
    */
   async revokeSubject(subject, { iss, ...options } = {}) {
     const name = subjectOf(subject);
-    if (name === undefined) throw new TypeError('the subject is missing');
+    if (name === undefined) throw new UsageError('the subject is missing');
     // Only the node knows the second of the cut-off, so it is read from the feed.
     const issuer = iss ?? this.#issuer;
     return this.#revoke({ subject: name, issuer }, options, async (ownIssuer) => {
@@ -322,7 +325,7 @@ export class Blocklist {
     const subject = subjectOf(claims.sub);
     const issuedAt = date(claims.iat, 'iat');
     const tokenId = text(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
-    if (tokenId === undefined) throw new TypeError('a token without jti is known by itself: give it as `token`');
+    if (tokenId === undefined) throw new UsageError('a token without jti is known by itself: give it as `token`');
     return issuer === undefined ? undefined : { issuer, tokenId, session, subject, issuedAt, expiresAt };
   }
 
@@ -395,11 +398,11 @@ export class Blocklist {
         try {
           const answer = await this.#connection.ask(path, { firstByte, body });
           if (answer.status !== 200) throw refusal(answer, this.#connection.url);
-          revoked = JSON.parse(answer.text);
+          revoked = JSON.parse(answer.body.toString());
           break;
         } catch (error) {
           // Repeating a revocation changes nothing, so a lost request is sent again.
-          const failure = error instanceof NodeError ? error : new NodeError('the answer is not JSON', { cause: error });
+          const failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the answer is not JSON', { cause: error });
           const left = until - performance.now();
           if (failure.isPermanent || this.#connection.isClosed || left < RETRY) throw failure;
           await this.#connection.pause(RETRY);

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 
-import { InvalidClaimsError } from './errors.js';
+import { InvalidClaimsError, UsageError } from './errors.js';
 
 /**
  * Returns the id of a token without `jti`: the SHA-256 of its signing input. (The signature is not included, because some algorithms have
@@ -11,7 +11,7 @@ import { InvalidClaimsError } from './errors.js';
  */
 export function tokenIdOf(token) {
   // Any other text, such as a header with its scheme, would have another id and count as not revoked.
-  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) throw new TypeError('the token must be a signed JWT, as it was sent');
+  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) throw new UsageError('the token must be a signed JWT, as it was sent');
   return createHash('sha256').update(token.slice(0, token.lastIndexOf('.'))).digest('base64url');
 }
 

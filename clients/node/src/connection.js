@@ -5,11 +5,12 @@
  * an error contains at most the address without its credentials.
  */
 
+import { setMaxListeners } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { NodeError } from './errors.js';
+import { NodeError, UsageError } from './errors.js';
 
 /** The maximum length of a response. A node sends no longer pages. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
@@ -17,7 +18,7 @@ const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** How long a response may take after it has begun, in milliseconds. */
 const BODY_TIME = 10_000;
 
-/** @typedef {{ status: number, text: string }} Answer */
+/** @typedef {{ status: number, body: Buffer }} Answer */
 
 export class Connection {
   #base;
@@ -32,15 +33,17 @@ export class Connection {
    */
   constructor(url, clientId, secret) {
     const base = new URL(url);
-    if (base.protocol !== 'http:' && base.protocol !== 'https:') throw new TypeError('url: must be http or https');
+    if (base.protocol !== 'http:' && base.protocol !== 'https:') throw new UsageError('url: must be http or https');
     // Credentials in an address would end up in logs.
-    if (base.username || base.password) throw new TypeError('url: give the credentials as clientId and secret');
-    if (base.search || base.hash) throw new TypeError('url: must have no query and no fragment');
+    if (base.username || base.password) throw new UsageError('url: give the credentials as clientId and secret');
+    if (base.search || base.hash) throw new UsageError('url: must have no query and no fragment');
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     this.#base = base;
     this.#authorization = `Basic ${Buffer.from(`${clientId}:${secret}`).toString('base64')}`;
     const agent = base.protocol === 'https:' ? https.Agent : http.Agent;
     this.#agent = new agent({ keepAlive: true });
+    // Each request listens, and there may be any number at a time.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   /** The address of the node. */
@@ -69,19 +72,19 @@ export class Connection {
   /**
    * Sends a request. `firstByte` is how many milliseconds the response may take to begin.
    * @param {string} path with its query, and without a slash at the front
-   * @param {{ firstByte: number, body?: unknown }} options
+   * @param {{ firstByte: number, body?: unknown, accept?: string }} options
    * @returns {Promise<Answer>}
    */
-  ask(path, { firstByte, body }) {
+  ask(path, { firstByte, body, accept = 'application/json' }) {
     return new Promise((resolve, reject) => {
       if (this.isClosed) {
-        reject(new NodeError('the blocklist has been closed'));
+        reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
         return;
       }
       const url = new URL(path, this.#base);
       const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
       /** @type {Record<string, string | number>} */
-      const headers = { accept: 'application/json', authorization: this.#authorization };
+      const headers = { accept, authorization: this.#authorization };
       if (content) {
         headers['content-type'] = 'application/json';
         headers['content-length'] = content.length;
@@ -101,10 +104,10 @@ export class Connection {
         clearTimeout(timer);
         request.destroy();
         if (cause instanceof NodeError) reject(cause);
-        else if (this.isClosed) reject(new NodeError('the blocklist has been closed'));
-        else reject(new NodeError(`the node at ${this.url} can't be reached${code(cause)}`, { cause }));
+        else if (this.isClosed) reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
+        else reject(new NodeError('ADIEU_UNREACHABLE', `the node at ${this.url} can't be reached${code(cause)}`, { cause }));
       };
-      const tooSlow = () => fail(new TimeoutError(`the node at ${this.url} takes too long to answer`));
+      const tooSlow = () => fail(new NodeError('ADIEU_TIMEOUT', `the node at ${this.url} takes too long to answer`));
       let timer = setTimeout(tooSlow, firstByte);
       timer.unref();
 
@@ -121,12 +124,12 @@ export class Connection {
         response.on('aborted', () => fail(new Error('the answer was cut off')));
         response.on('data', (/** @type {Buffer} */ chunk) => {
           size += chunk.length;
-          if (size > MAX_ANSWER_BYTES) fail(new NodeError(`the answer of the node at ${this.url} is too large`));
+          if (size > MAX_ANSWER_BYTES) fail(new NodeError('ADIEU_ANSWER', `the answer of the node at ${this.url} is too large`));
           else chunks.push(chunk);
         });
         response.on('end', () => {
           clearTimeout(timer);
-          if (response.complete) resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() });
+          if (response.complete) resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) });
         });
       });
       request.end(content);
@@ -139,22 +142,20 @@ export class Connection {
   }
 }
 
-/** A response that did not arrive in time. */
-export class TimeoutError extends NodeError {}
-
 /**
  * Returns the error for a response other than success.
  * @param {Answer} answer
  * @param {string} url
  */
-export function refusal({ status, text }, url) {
+export function refusal({ status, body }, url) {
   const why =
     {
       401: 'does not know this client and secret',
       403: 'does not let this client do that; see `adieu client add --capabilities`',
       404: 'has no such route; is it an Adieu node?',
     }[status] ?? `answered ${status}`;
-  return new NodeError(`the node at ${url} ${why}${details(text)}`, { nodeStatus: status });
+  const code = status >= 400 && status < 500 && status !== 408 && status !== 429 ? 'ADIEU_REJECTED' : 'ADIEU_UNAVAILABLE';
+  return new NodeError(code, `the node at ${url} ${why}${details(body.toString())}`, { nodeStatus: status });
 }
 
 /** @param {unknown} cause */

@@ -64,22 +64,35 @@ export class RevokedError extends AdieuError {
   }
 }
 
+/**
+ * The codes of a {@link NodeError}:
+ *
+ * - `ADIEU_UNREACHABLE`: no connection, or it was cut off
+ * - `ADIEU_TIMEOUT`: no answer in time
+ * - `ADIEU_REJECTED`: the node rejects the client, its settings or the request (400 to 499, except 408 and 429)
+ * - `ADIEU_UNAVAILABLE`: the node has another status than success
+ * - `ADIEU_ANSWER`: the answer is not one of a node of this version
+ * - `ADIEU_UNDECIDED`: a token is used up, but the first call is not known
+ * - `ADIEU_CLOSED`: the blocklist has been closed
+ * @typedef {'ADIEU_UNREACHABLE' | 'ADIEU_TIMEOUT' | 'ADIEU_REJECTED' | 'ADIEU_UNAVAILABLE' | 'ADIEU_ANSWER' | 'ADIEU_UNDECIDED' | 'ADIEU_CLOSED'} NodeErrorCode
+ */
+
 /** The node could not be reached, or did not do what was requested. A logout that ends in this error may not have happened. */
 export class NodeError extends AdieuError {
   /**
+   * @param {NodeErrorCode} code
    * @param {string} message
    * @param {{ cause?: unknown, nodeStatus?: number }} [details]
    */
-  constructor(message, { cause, nodeStatus } = {}) {
-    super('ADIEU_NODE', message, unavailable('Temporarily unavailable. Try again.'), cause);
+  constructor(code, message, { cause, nodeStatus } = {}) {
+    super(code, message, unavailable('Temporarily unavailable. Try again.'), cause);
     /** The status of the node's response; undefined if there was none. */
     this.nodeStatus = nodeStatus;
   }
 
   /** Whether a retry would fail too, because of wrong settings. */
   get isPermanent() {
-    const status = this.nodeStatus;
-    return status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
+    return this.code === 'ADIEU_REJECTED';
   }
 }
 
@@ -98,4 +111,9 @@ export class InvalidClaimsError extends TypeError {
   get name() {
     return 'InvalidClaimsError';
   }
+}
+
+/** The caller's mistake: a wrong setting or argument. */
+export class UsageError extends TypeError {
+  code = 'ADIEU_USAGE';
 }

@@ -10,11 +10,12 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { setImmediate as breathe } from 'node:timers/promises';
 
-import { TimeoutError, refusal } from './connection.js';
+import { refusal } from './connection.js';
 import { NodeError } from './errors.js';
 import { between } from './freshness.js';
-import { readPage } from './page.js';
+import { MEDIA_TYPE, Page } from './page.js';
 
 /** The delay after a failed read, in milliseconds; doubled up to the maximum. */
 const MIN_RETRY_DELAY = 20;
@@ -22,6 +23,12 @@ const MAX_RETRY_DELAY = 500;
 
 /** The maximum delay after the node has rejected the client, which only an operator can correct. */
 const REFUSED_RETRY = 5000;
+
+/** How many entries are applied before the clock is read. */
+const PIECE = 128;
+
+/** How long entries are applied before other tasks go on, in milliseconds. */
+const MAX_PIECE_TIME = 2;
 
 /** The maximum time that a node holds a request, in milliseconds. */
 const MAX_WAIT = 30_000;
@@ -96,14 +103,14 @@ export class Follower {
         this.#succeeded();
       } catch (error) {
         if (this.#connection.isClosed) break;
-        const failure = error instanceof NodeError ? error : new NodeError('the feed could not be taken in', { cause: error });
+        const failure = error instanceof NodeError ? error : new NodeError('ADIEU_ANSWER', 'the feed could not be taken in', { cause: error });
         this.#failed(failure);
         // With jitter, so that the followers do not all return at once when the node is back.
         await this.#connection.pause((failure.isPermanent ? REFUSED_RETRY : retry) * (0.5 + Math.random() / 2));
         retry = Math.min(retry * 2, MAX_RETRY_DELAY);
       }
     }
-    for (const { reject } of this.#waiting) reject(new NodeError('the blocklist has been closed'));
+    for (const { reject } of this.#waiting) reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
     this.#waiting.clear();
   }
 
@@ -113,7 +120,7 @@ export class Follower {
    */
   ready() {
     if (this.isReady) return Promise.resolve();
-    if (this.#connection.isClosed) return Promise.reject(new NodeError('the blocklist has been closed'));
+    if (this.#connection.isClosed) return Promise.reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
     if (this.failure?.isPermanent) return Promise.reject(this.failure);
     return new Promise((resolve, reject) => this.#waiting.add({ resolve, reject }));
   }
@@ -130,7 +137,7 @@ export class Follower {
       if (cursor !== undefined) query.set('after', cursor);
       const asked = this.#freshness.now();
       const page = await this.#read(query, MAX_GRACE);
-      this.#takeIn(page);
+      await this.#takeIn(page);
       // A node may answer from slightly old memory, and reports its age. By the time at which that age exceeds the bound, this memory is
       // stale anyway.
       if (page.complete && asked.monotonic - page.age >= since.monotonic) return;
@@ -150,7 +157,7 @@ export class Follower {
     while (performance.now() < until) {
       if (cursor !== undefined) query.set('after', cursor);
       const page = await this.#read(query, MAX_GRACE);
-      yield* page.entries;
+      yield* page.entries();
       cursor = page.cursor;
     }
   }
@@ -168,8 +175,8 @@ export class Follower {
           message: `the revocation log was replaced or rolled back (known ${this.cursor}, found ${page.cursor}); known revocations stay in force`,
         });
       }
-      if (!page.complete && page.cursor === this.cursor) throw new NodeError('the feed does not get on');
-      this.#takeIn(page);
+      if (!page.complete && page.cursor === this.cursor) throw new NodeError('ADIEU_ANSWER', 'the feed does not get on');
+      await this.#takeIn(page);
       this.cursor = page.cursor;
       this.issuer = page.issuer;
       this.nodeBound = page.maxStaleness;
@@ -195,7 +202,7 @@ export class Follower {
       return page;
     } catch (error) {
       // A silent connection is closed while there is time for another. If the network is slow, the timeout grows with each attempt.
-      if (error instanceof TimeoutError) this.#grace = Math.min(this.#grace * 2, MAX_GRACE);
+      if (error instanceof NodeError && error.code === 'ADIEU_TIMEOUT') this.#grace = Math.min(this.#grace * 2, MAX_GRACE);
       throw error;
     }
   }
@@ -205,15 +212,24 @@ export class Follower {
    * @param {number} firstByte
    */
   async #read(query, firstByte) {
-    const answer = await this.#connection.ask(`revocations?${query}`, { firstByte });
+    const answer = await this.#connection.ask(`revocations?${query}`, { firstByte, accept: MEDIA_TYPE });
     if (answer.status !== 200) throw refusal(answer, this.#connection.url);
-    return readPage(answer.text);
+    return new Page(answer.body);
   }
 
-  /** @param {import('./page.js').Page} page */
-  #takeIn(page) {
+  /**
+   * Applies a page in pieces, and yields to other tasks in between. If the page turns out to be invalid, the revocations before the error stay
+   * in force, and the cursor stays where it was.
+   * @param {Page} page
+   */
+  async #takeIn(page) {
     this.#revocations.raisePrunedThrough(page.prunedThrough);
-    for (const entry of page.entries) this.#revocations.add(entry);
+    let began = performance.now();
+    while (!page.readSome(PIECE, this.#revocations)) {
+      if (performance.now() - began < MAX_PIECE_TIME) continue;
+      await breathe(undefined, { ref: false });
+      began = performance.now();
+    }
     this.#forget();
   }
 

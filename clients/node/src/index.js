@@ -1,6 +1,6 @@
 export { Blocklist } from './blocklist.js';
 export { tokenIdOf } from './claims.js';
-export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError } from './errors.js';
+export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
 
 /** @typedef {import('./blocklist.js').Options} Options */
 /** @typedef {import('./blocklist.js').Claims} Claims */
@@ -8,3 +8,4 @@ export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError } f
 /** @typedef {import('./blocklist.js').Revoked} Revoked */
 /** @typedef {import('./blocklist.js').Status} Status */
 /** @typedef {import('./follower.js').Event} Event */
+/** @typedef {import('./errors.js').NodeErrorCode} NodeErrorCode */

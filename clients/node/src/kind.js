@@ -4,6 +4,8 @@
  * A refresh token or an identity token has the same signing key as an access token, so a good signature is not enough.
  */
 
+import { UsageError } from './errors.js';
+
 /** The kinds that are accepted by default. */
 export const ACCESS = ['access'];
 
@@ -25,7 +27,7 @@ const OTHER_NAMES = new Map([
  * @param {readonly string[]} types
  */
 export function checked(types) {
-  if (!Array.isArray(types)) throw new TypeError("types: must be a list of names, such as ['access']");
+  if (!Array.isArray(types)) throw new UsageError("types: must be a list of names, such as ['access']");
   return types.map(lower);
 }
 

@@ -1,6 +1,10 @@
-/** Parses a page of the feed, strictly: unknown content must not count as "nothing has been revoked". */
+/**
+ * Reads a page of the feed in its binary form, strictly: unknown content must not count as "nothing has been revoked". `docs/feed.md`
+ * describes the form.
+ */
 
 import { NodeError } from './errors.js';
+import { uuidText } from './uuid.js';
 
 /**
  * @typedef {object} Entry
@@ -12,128 +16,189 @@ import { NodeError } from './errors.js';
  */
 
 /**
- * @typedef {object} Page
- * @property {string} cursor where the next page begins
- * @property {boolean} complete whether the page ends at the end of the log
- * @property {boolean} fromStart whether it starts at the beginning of the log
- * @property {number} age the staleness of the node itself, in milliseconds
- * @property {number} prunedThrough revocations that lapsed until this time may have been removed
- * @property {string} issuer the node's own
- * @property {number} maxStaleness the node's bound, in milliseconds
- * @property {Entry[]} entries
+ * What takes entries.
+ * @typedef {object} Sink
+ * @property {(entry: Entry) => void} add
+ * @property {(kind: 'token' | 'session', issuer: string, bytes: Uint8Array, at: number, lapsesAt: number) => void} addUuid
  */
+
+export const MEDIA_TYPE = 'application/vnd.adieu.revocations';
 
 /** The maximum number of entries of a page. A node sends no more. */
 const MAX_ENTRIES = 65_536;
 
-/** The maximum number of values in a page. A limit on bytes is not enough: a value takes many times more in memory. */
-const MAX_VALUES = 16 * MAX_ENTRIES;
+/** The maximum number of bytes of an id, an issuer and the id of a log. */
+const MAX_TEXT_BYTES = 512;
 
-/**
- * @param {string} text
- * @returns {Page}
- */
-export function readPage(text) {
-  if (text.length > MAX_VALUES && values(text) > MAX_VALUES) throw new NodeError('the answer has too many values for a page of a feed');
-  /** @type {unknown} */
-  let json;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new NodeError('the answer is not JSON; is it a node that was asked?', { cause });
+/** The end of the year 9999, in seconds. */
+const LATEST = 253_402_300_799;
+
+/** The first bytes: "ADRV", and the version. */
+const BEGINNING = [0x41, 0x44, 0x52, 0x56, 1];
+
+const KINDS = /** @type {const} */ (['token', 'token', 'session', 'subject', 'everything']);
+const TOKEN = 0;
+const SUBJECT = 3;
+const EVERYTHING = 4;
+const IS_UUID = 128;
+
+// A byte order mark is a part of the text.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** A page, whose entries are read in pieces so that the event loop goes on in between. */
+export class Page {
+  /** Where the next page begins. @type {string} */
+  cursor;
+  /** Whether the page ends at the end of the log. @type {boolean} */
+  complete;
+  /** Whether it starts at the beginning of the log. @type {boolean} */
+  fromStart;
+  /** The staleness of the node itself, in milliseconds. @type {number} */
+  age;
+  /** Revocations that lapsed until this time may have been removed. @type {number} */
+  prunedThrough;
+  /** The node's bound, in milliseconds. @type {number} */
+  maxStaleness;
+  /** The node's own issuer. @type {string} */
+  issuer;
+
+  #bytes;
+  #at = BEGINNING.length;
+  #left;
+  #lapsesAt = 0;
+  /** @type {string[]} */
+  #issuers;
+
+  /** @param {Uint8Array} bytes */
+  constructor(bytes) {
+    this.#bytes = bytes;
+    if (!BEGINNING.every((byte, at) => bytes[at] === byte)) throw misread('its beginning');
+    const flags = this.#byte();
+    if (flags > 3) throw misread('its flags');
+    this.complete = (flags & 1) !== 0;
+    this.fromStart = (flags & 2) !== 0;
+    this.age = this.#number();
+    this.prunedThrough = date(this.#number());
+    this.maxStaleness = this.#number();
+    this.issuer = this.#text();
+    this.#issuers = [this.issuer];
+    const log = this.#text();
+    this.cursor = `${log}.${this.#number()}`;
+    this.#left = this.#number();
+    if (this.#left > MAX_ENTRIES) throw misread('too many entries');
+    if (this.#left === 0) this.#end();
   }
-  const page = object(json, 'the page');
-  const cursor = string(page.cursor, 'cursor');
-  if (!/^.+\.\d+$/s.test(cursor)) throw misread('cursor');
-  if (!Array.isArray(page.entries) || page.entries.length > MAX_ENTRIES) throw misread('entries');
-  return {
-    cursor,
-    complete: boolean(page.complete, 'complete'),
-    fromStart: boolean(page.from_start, 'from_start'),
-    age: number(page.age_ms, 'age_ms'),
-    prunedThrough: number(page.pruned_through, 'pruned_through'),
-    issuer: string(page.issuer, 'issuer'),
-    maxStaleness: number(page.max_staleness_ms, 'max_staleness_ms'),
-    entries: page.entries.map(readEntry),
-  };
-}
 
-/**
- * Returns an upper bound of the number of values in a JSON text, without creating them.
- * @param {string} text
- */
-function values(text) {
-  let found = 0;
-  let isWithinString = false;
-  for (let at = 0; at < text.length; at += 1) {
-    const letter = text[at];
-    if (letter === '"') isWithinString = !isWithinString;
-    else if (isWithinString) at += letter === '\\' ? 1 : 0;
-    else if (letter === ',' || letter === '{' || letter === '[') found += 1;
-  }
-  return found;
-}
-
-/**
- * @param {unknown} json
- * @returns {Entry}
- */
-function readEntry(json) {
-  const entry = object(json, 'entries');
-  const issuer = string(entry.issuer, 'issuer');
-  const lapsesAt = number(entry.lapses_at, 'lapses_at');
-  switch (entry.kind) {
-    case 'token':
-    case 'session':
-      return { issuer, kind: entry.kind, id: string(entry.id, 'id'), issuedUntil: 0, lapsesAt };
-    case 'subject':
-    case 'everything': {
-      const id = entry.kind === 'subject' ? string(entry.id, 'id') : '';
-      return { issuer, kind: entry.kind, id, issuedUntil: number(entry.issued_until, 'issued_until'), lapsesAt };
+  /**
+   * Reads up to `most` of the entries into a sink. Returns whether those were all.
+   * @param {number} most
+   * @param {Sink} sink
+   */
+  readSome(most, sink) {
+    for (let left = most; left > 0 && this.#left > 0; left -= 1) {
+      this.#entry(sink);
+      this.#left -= 1;
+      if (this.#left === 0) this.#end();
     }
-    default:
-      throw new NodeError('the feed has a kind of revocation that this version does not know; update this package');
+    return this.#left === 0;
+  }
+
+  /** Reads all entries. @returns {Entry[]} */
+  entries() {
+    /** @type {Entry[]} */
+    const entries = [];
+    this.readSome(MAX_ENTRIES, {
+      add: (entry) => entries.push(entry),
+      addUuid: (kind, issuer, bytes, at, lapsesAt) => {
+        entries.push({ issuer, kind, id: uuidText(bytes, at), issuedUntil: 0, lapsesAt });
+      },
+    });
+    return entries;
+  }
+
+  /** @param {Sink} sink */
+  #entry(sink) {
+    const first = this.#byte();
+    const number = first & ~IS_UUID;
+    const isUuid = first !== number;
+    const kind = KINDS[number];
+    if (kind === undefined || (isUuid && number === EVERYTHING)) {
+      throw new NodeError('ADIEU_ANSWER', 'the feed has a kind of revocation that this version does not know; update this package');
+    }
+    const issuer = this.#issuerOfEntry();
+    const uuidAt = this.#at;
+    let id = '';
+    if (isUuid) {
+      this.#at += 16;
+      if (this.#at > this.#bytes.length) throw misread('it ends early');
+    } else if (number !== EVERYTHING) id = this.#text();
+    const lapsesAt = (this.#lapsesAt = date(this.#lapsesAt + this.#difference()));
+    const other = number === TOKEN || number >= SUBJECT ? date(lapsesAt + this.#difference()) : 0;
+    if (kind === 'token' || kind === 'session') {
+      if (isUuid) sink.addUuid(kind, issuer, this.#bytes, uuidAt, lapsesAt);
+      else sink.add({ issuer, kind, id, issuedUntil: 0, lapsesAt });
+    } else {
+      if (isUuid) id = uuidText(this.#bytes, uuidAt);
+      sink.add({ issuer, kind, id, issuedUntil: other, lapsesAt });
+    }
+  }
+
+  #issuerOfEntry() {
+    const number = this.#number();
+    if (number > this.#issuers.length) throw misread('an issuer');
+    if (number === this.#issuers.length) this.#issuers.push(this.#text());
+    return this.#issuers[number];
+  }
+
+  #end() {
+    if (this.#at !== this.#bytes.length) throw misread('something follows its end');
+  }
+
+  #byte() {
+    const byte = this.#bytes[this.#at];
+    if (byte === undefined) throw misread('it ends early');
+    this.#at += 1;
+    return byte;
+  }
+
+  #number() {
+    let byte = this.#byte();
+    if (byte < 128) return byte;
+    let number = byte & 127;
+    for (let factor = 128; byte >= 128; factor *= 128) {
+      byte = this.#byte();
+      number += (byte & 127) * factor;
+      // Larger numbers are in no page of a real node, and would lose their lowest bits here.
+      if (number > Number.MAX_SAFE_INTEGER || factor > Number.MAX_SAFE_INTEGER) throw misread('a number');
+    }
+    if (byte === 0) throw misread('a number');
+    return number;
+  }
+
+  #difference() {
+    const number = this.#number();
+    return number % 2 === 0 ? number / 2 : -(number + 1) / 2;
+  }
+
+  #text() {
+    const length = this.#number();
+    const end = this.#at + length;
+    if (length === 0 || length > MAX_TEXT_BYTES || end > this.#bytes.length) throw misread('a text');
+    try {
+      return utf8.decode(this.#bytes.subarray(this.#at, (this.#at = end)));
+    } catch {
+      throw misread('a text');
+    }
   }
 }
 
-/** @param {string} name */
-function misread(name) {
-  return new NodeError(`the answer is no page of a feed (${name}); is it a node that was asked?`);
+/** @param {number} seconds */
+function date(seconds) {
+  if (!(seconds >= 0 && seconds <= LATEST)) throw misread('a time');
+  return seconds;
 }
 
-/**
- * @param {unknown} value
- * @param {string} name
- * @returns {Record<string, unknown>}
- */
-function object(value, name) {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw misread(name);
-  return /** @type {Record<string, unknown>} */ (value);
-}
-
-/**
- * @param {unknown} value
- * @param {string} name
- */
-function string(value, name) {
-  if (typeof value !== 'string' || value === '') throw misread(name);
-  return value;
-}
-
-/**
- * @param {unknown} value
- * @param {string} name
- */
-function number(value, name) {
-  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) throw misread(name);
-  return value;
-}
-
-/**
- * @param {unknown} value
- * @param {string} name
- */
-function boolean(value, name) {
-  if (typeof value !== 'boolean') throw misread(name);
-  return value;
+/** @param {string} what */
+function misread(what) {
+  return new NodeError('ADIEU_ANSWER', `the answer is no page of a feed (${what}); is it a node that was asked?`);
 }

@@ -5,6 +5,11 @@
  * that jumps cannot revive a token.
  */
 
+import { CutOffs } from './cut-offs.js';
+import { Fingerprint } from './fingerprint.js';
+import { Table } from './table.js';
+import { uuidText } from './uuid.js';
+
 /** @typedef {import('./page.js').Entry} Entry */
 
 /**
@@ -25,27 +30,41 @@
 /** How long a revocation is kept after `exp` at least: the maximum leeway of a verifier, and a minute. In seconds. */
 const KEPT_AFTER_EXPIRY = 120;
 
-/** The number of revocations in one step of removal. A step takes well under a millisecond, and more when a `Map` shrinks. */
-const STEP = 512;
+/** The number of cut-offs in one step of removal. */
+const STEP = 2048;
 
-/** Revocations that lapse within this many seconds are removed together. */
-const SLOT = 64;
+/** How far the mark advances until lapsed revocations are removed, in seconds. */
+const SWEEP_INTERVAL = 64;
 
 export class Revocations {
+  #fingerprint = new Fingerprint();
   /** @type {Map<string, Issuer>} */
   #issuers = new Map();
+  /** The issuer of the last entry, since most entries have the same. @type {{ name: string, issuer: Issuer } | undefined} */
+  #last;
   /**
    * Revocations of this process that the feed has not brought yet: when they lapse is not known yet.
    * @type {Set<string>}
    */
   #own = new Set();
   #prunedThrough = 0;
+  /** The mark of the last sweep, and what the current one has still to visit. */
+  #sweptThrough = 0;
+  /** @type {((until: number) => boolean)[]} */
+  #toSweep = [];
 
   /** The number of known revocations. */
   get size() {
     let size = this.#own.size;
     for (const issuer of this.#issuers.values()) size += issuer.size;
     return size;
+  }
+
+  /** The number of bytes of the tables. */
+  get bytes() {
+    let bytes = 0;
+    for (const { token, session } of this.#issuers.values()) bytes += token.bytes + session.bytes;
+    return bytes;
   }
 
   get prunedThrough() {
@@ -58,12 +77,30 @@ export class Revocations {
   }
 
   /** @param {Entry} entry */
-  add(entry) {
-    if (this.#own.size > 0) this.#own.delete(key(entry.kind, entry.issuer, entry.id));
-    if (entry.lapsesAt <= this.#prunedThrough) return;
-    let issuer = this.#issuers.get(entry.issuer);
-    if (issuer === undefined) this.#issuers.set(entry.issuer, (issuer = new Issuer()));
-    issuer[entry.kind].put(entry.id, entry.lapsesAt, entry.issuedUntil);
+  add({ kind, issuer: name, id, issuedUntil, lapsesAt }) {
+    if (this.#own.size > 0) this.#own.delete(key(kind, name, id));
+    if (lapsesAt <= this.#prunedThrough) return;
+    const issuer = this.#issuer(name);
+    if (kind === 'subject' || kind === 'everything') issuer[kind].add(id, issuedUntil, lapsesAt);
+    else {
+      this.#fingerprint.ofText(id);
+      issuer[kind].add(this.#fingerprint.low, this.#fingerprint.high, lapsesAt);
+    }
+  }
+
+  /**
+   * Like {@link add}, for an id that is a UUID, without making a text of it.
+   * @param {'token' | 'session'} kind
+   * @param {string} name that of the issuer
+   * @param {Uint8Array} bytes
+   * @param {number} at where the UUID begins
+   * @param {number} lapsesAt
+   */
+  addUuid(kind, name, bytes, at, lapsesAt) {
+    if (this.#own.size > 0) this.#own.delete(key(kind, name, uuidText(bytes, at)));
+    if (lapsesAt <= this.#prunedThrough) return;
+    this.#fingerprint.ofUuid(bytes, at);
+    this.#issuer(name)[kind].add(this.#fingerprint.low, this.#fingerprint.high, lapsesAt);
   }
 
   /**
@@ -73,7 +110,8 @@ export class Revocations {
    * @param {string} id
    */
   addOwn(kind, issuer, id) {
-    if (!this.#issuers.get(issuer)?.[kind].has(id)) this.#own.add(key(kind, issuer, id));
+    const table = this.#issuers.get(issuer)?.[kind];
+    if (table === undefined || !this.#isIn(table, id)) this.#own.add(key(kind, issuer, id));
   }
 
   /**
@@ -82,7 +120,7 @@ export class Revocations {
    * @param {string} subject
    */
   cutOff(issuer, subject) {
-    return this.#issuers.get(issuer)?.subject.until(subject) ?? 0;
+    return this.#issuers.get(issuer)?.subject.issuedUntil(subject) ?? 0;
   }
 
   /**
@@ -91,12 +129,12 @@ export class Revocations {
    */
   check(token) {
     const { issuer: name, tokenId, session, subject, issuedAt } = token;
-    const issuer = this.#issuers.get(name);
+    const issuer = this.#last?.name === name ? this.#last.issuer : this.#issuers.get(name);
     if (issuer !== undefined) {
-      if (issuer.token.has(tokenId)) return 'token';
-      if (session !== undefined && issuer.session.has(session)) return 'session';
-      if (subject !== undefined && issuer.subject.cutsOff(subject, issuedAt)) return 'subject';
-      if (issuer.everything.cutsOff('', issuedAt)) return 'everything';
+      if (this.#isIn(issuer.token, tokenId)) return 'token';
+      if (session !== undefined && this.#isIn(issuer.session, session)) return 'session';
+      if (subject !== undefined && issuer.subject.covers(subject, issuedAt)) return 'subject';
+      if (issuer.everything.covers('', issuedAt)) return 'everything';
     }
     if (this.#own.size > 0) {
       if (this.#own.has(key('token', name, tokenId))) return 'token';
@@ -107,15 +145,33 @@ export class Revocations {
 
   /** Removes some of the lapsed revocations. Returns whether those were all. */
   forgetSome() {
-    let left = STEP;
-    for (const [name, issuer] of this.#issuers) {
-      for (const shelf of [issuer.token, issuer.session, issuer.subject, issuer.everything]) {
-        left = shelf.forget(this.#prunedThrough, left);
-        if (left <= 0) return false;
-      }
-      if (issuer.size === 0) this.#issuers.delete(name);
+    if (this.#toSweep.length === 0) {
+      if (this.#prunedThrough < this.#sweptThrough + SWEEP_INTERVAL) return true;
+      this.#sweptThrough = this.#prunedThrough;
+      this.#toSweep = [...this.#issuers.values()].flatMap((issuer) => issuer.sweeps);
     }
+    const sweepSome = /** @type {(until: number) => boolean} */ (this.#toSweep.at(-1));
+    if (sweepSome(this.#sweptThrough)) this.#toSweep.pop();
+    if (this.#toSweep.length > 0) return false;
+    for (const [name, issuer] of this.#issuers) if (issuer.size === 0) this.#issuers.delete(name);
+    this.#last = undefined;
     return true;
+  }
+
+  /** @param {Table} table @param {string} id */
+  #isIn(table, id) {
+    if (table.size === 0) return false;
+    this.#fingerprint.ofText(id);
+    return table.has(this.#fingerprint.low, this.#fingerprint.high);
+  }
+
+  /** Returns the revocations of an issuer, which may be new. @param {string} name */
+  #issuer(name) {
+    if (this.#last?.name === name) return this.#last.issuer;
+    let issuer = this.#issuers.get(name);
+    if (issuer === undefined) this.#issuers.set(name, (issuer = new Issuer()));
+    this.#last = { name, issuer };
+    return issuer;
   }
 }
 
@@ -128,114 +184,24 @@ function key(kind, issuer, id) {
   return JSON.stringify([kind, issuer, id]);
 }
 
-/** Revocations by id, and by the time at which they lapse. */
-class Shelf {
-  /** @type {Map<string, number>} */
-  lapses = new Map();
-  /**
-   * The ids that may lapse in a slot of time. An id whose time was extended is in several slots; the last one counts.
-   * @type {Map<number, string[]>}
-   */
-  #slots = new Map();
-
-  get size() {
-    return this.lapses.size;
-  }
-
-  /** @param {string} id */
-  has(id) {
-    return this.lapses.has(id);
-  }
-
-  /**
-   * @param {string} id
-   * @param {number} lapsesAt
-   * @param {number} _issuedUntil
-   */
-  put(id, lapsesAt, _issuedUntil) {
-    const known = this.lapses.get(id);
-    if (known !== undefined && known >= lapsesAt) return;
-    this.lapses.set(id, lapsesAt);
-    const slot = Math.floor(lapsesAt / SLOT);
-    const names = this.#slots.get(slot);
-    if (names === undefined) this.#slots.set(slot, [id]);
-    else names.push(id);
-  }
-
-  /**
-   * Removes up to `most` of the revocations that lapsed by `until`, in whole slots. Returns how much of `most` is left.
-   * @param {number} until
-   * @param {number} most
-   */
-  forget(until, most) {
-    for (const [slot, names] of this.#slots) {
-      if ((slot + 1) * SLOT > until) continue;
-      while (names.length > 0 && most > 0) {
-        const id = /** @type {string} */ (names.pop());
-        most -= 1;
-        if (/** @type {number} */ (this.lapses.get(id)) <= until) this.drop(id);
-      }
-      if (names.length > 0) return 0;
-      this.#slots.delete(slot);
-    }
-    return most;
-  }
-
-  /** @param {string} id */
-  drop(id) {
-    this.lapses.delete(id);
-  }
-}
-
-/** Cut-offs, which revoke everything issued until a time. The latest of several counts. */
-class CutOffs extends Shelf {
-  /** @type {Map<string, number>} */
-  #issuedUntil = new Map();
-
-  /**
-   * @override
-   * @param {string} id
-   * @param {number} lapsesAt
-   * @param {number} issuedUntil
-   */
-  put(id, lapsesAt, issuedUntil) {
-    super.put(id, lapsesAt, issuedUntil);
-    this.#issuedUntil.set(id, Math.max(this.#issuedUntil.get(id) ?? 0, issuedUntil));
-  }
-
-  /**
-   * @override
-   * @param {string} id
-   */
-  drop(id) {
-    super.drop(id);
-    this.#issuedUntil.delete(id);
-  }
-
-  /** @param {string} id */
-  until(id) {
-    return this.#issuedUntil.get(id);
-  }
-
-  /**
-   * @param {string} id
-   * @param {number | undefined} issuedAt
-   */
-  cutsOff(id, issuedAt) {
-    const issuedUntil = this.#issuedUntil.get(id);
-    // The cut-off includes its whole second.
-    return issuedUntil !== undefined && (issuedAt === undefined || Math.floor(issuedAt) <= issuedUntil);
-  }
-}
-
 /** All revocations of one issuer. */
 class Issuer {
-  token = new Shelf();
-  session = new Shelf();
+  token = new Table();
+  session = new Table();
   subject = new CutOffs();
   everything = new CutOffs();
 
   get size() {
     return this.token.size + this.session.size + this.subject.size + this.everything.size;
+  }
+
+  /** The functions that remove some of what has lapsed, and return whether that was all. */
+  get sweeps() {
+    return [
+      (/** @type {number} */ until) => this.token.sweepSome(until),
+      (/** @type {number} */ until) => this.session.sweepSome(until),
+      (/** @type {number} */ until) => this.subject.sweepSome(until, STEP),
+      (/** @type {number} */ until) => this.everything.sweepSome(until, STEP),
+    ];
   }
 }

@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 
@@ -136,4 +140,51 @@ test('an error of the event callback does not stop the follower', async (t) => {
   };
   const { blocklist } = await follow(t, node, { onEvent });
   assert.equal(blocklist.status().fresh, true);
+});
+
+test('thirty revocations at a time print no warning', async (t) => {
+  const { blocklist } = await follow(t, await Node.start(t));
+  /** @type {Error[]} */
+  const warnings = [];
+  const warned = (/** @type {Error} */ warning) => void warnings.push(warning);
+  process.on('warning', warned);
+  t.after(() => process.off('warning', warned));
+  await Promise.all(Array.from({ length: 30 }, (_, number) => blocklist.revoke({ jti: `at-once-${number}` })));
+  // Warnings are emitted in the next tick.
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(warnings, []);
+});
+
+test('a session of another issuer can be ended', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'key.pem');
+  writeFileSync(file, generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }));
+  const node = await Node.start(t, { trusted_issuer: `[{name = "https://other.example", pem_file = "${file}"}]` });
+  const { blocklist } = await follow(t, node);
+  const exp = Math.floor(Date.now() / 1000) + 600;
+  await blocklist.revokeSession('s1', { iss: 'https://other.example' });
+  assert.equal(blocklist.isRevoked({ iss: 'https://other.example', jti: 'a', sid: 's1', exp }), true);
+  assert.equal(blocklist.isRevoked({ jti: 'a', sid: 's1', exp }), false);
+});
+
+test('every failure has a code', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node);
+  const exp = Math.floor(Date.now() / 1000) + 600;
+  assert.throws(() => new Blocklist(/** @type {any} */ ({ url: node.url, clientId: 'a' })), { code: 'ADIEU_USAGE' });
+  assert.throws(() => blocklist.isRevoked({ exp }), { code: 'ADIEU_USAGE' });
+  assert.throws(() => blocklist.isRevoked({ jti: 'a' }), { code: 'ADIEU_CLAIMS' });
+  await blocklist.revoke({ jti: 'a' });
+  assert.throws(() => blocklist.assertNotRevoked({ jti: 'a', exp }), { code: 'ADIEU_REVOKED' });
+  const stranger = new Blocklist({ url: node.url, clientId: 'stranger', secret: 'x', onEvent() {} });
+  t.after(() => stranger.close());
+  assert.throws(() => stranger.isRevoked({ jti: 'a', exp }), { code: 'ADIEU_STALE' });
+  await assert.rejects(stranger.ready(), { code: 'ADIEU_REJECTED', nodeStatus: 401 });
+  proxy.mode = 'cut';
+  await assert.rejects(blocklist.revoke({ jti: 'b' }, { timeout: 50 }), { code: 'ADIEU_UNREACHABLE' });
+  proxy.mode = 'freeze';
+  await assert.rejects(blocklist.revoke({ jti: 'b' }, { timeout: 100 }), { code: 'ADIEU_TIMEOUT' });
+  blocklist.close();
+  await assert.rejects(blocklist.revoke({ jti: 'b' }), { code: 'ADIEU_CLOSED' });
 });

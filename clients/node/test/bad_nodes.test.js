@@ -1,0 +1,114 @@
+/** A node that answers wrongly: the client refuses, says why once, and keeps what it knows. */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http from 'node:http';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+
+import { Blocklist } from '../src/index.js';
+import { eventually } from './support/node.js';
+import { writePage } from './support/page.js';
+
+/** @typedef {import('node:test').TestContext} TestContext */
+/** @typedef {(response: http.ServerResponse, request: http.IncomingMessage) => void} Answer */
+
+const exp = Math.floor(Date.now() / 1000) + 600;
+const ENTRY = { issuer: 'adieu', kind: /** @type {const} */ ('token'), id: 'known', issuedUntil: 0, lapsesAt: exp + 120 };
+const GOOD = writePage([ENTRY]);
+const BOMB = gzipSync(Buffer.alloc(64 * 1024 * 1024));
+
+/**
+ * Starts a node whose first answer is good, and which then answers as given. Returns a blocklist that has read the first one.
+ * @param {TestContext} t
+ * @param {Answer} answer
+ */
+async function followed(t, answer) {
+  let isFirst = true;
+  const server = http.createServer((request, response) => {
+    if (isFirst) response.end(GOOD);
+    else answer(response, request);
+    isFirst = false;
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  /** @type {import('../src/index.js').Event[]} */
+  const events = [];
+  const blocklist = new Blocklist({
+    url: `http://127.0.0.1:${port}`,
+    clientId: 'a',
+    secret: 'b',
+    maxStaleness: 200,
+    onEvent: (event) => void events.push(event),
+  });
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  return { blocklist, events };
+}
+
+/** @param {Blocklist} blocklist */
+function isStale(blocklist) {
+  try {
+    blocklist.isRevoked({ jti: 'another', exp });
+    return false;
+  } catch (error) {
+    return /** @type {{ code?: string }} */ (error).code === 'ADIEU_STALE';
+  }
+}
+
+/** The first bytes of an answer, then one byte after another. @param {Buffer} bytes @returns {Answer} */
+const dripping = (bytes) => (response) => {
+  response.writeHead(200, { 'content-length': bytes.length });
+  let at = 0;
+  const timer = setInterval(() => {
+    at += 1;
+    if (at < bytes.length) response.write(bytes.subarray(at - 1, at));
+  }, 20);
+  response.on('close', () => clearInterval(timer));
+};
+
+/** @type {Record<string, [Answer, string]>} */
+const BAD = {
+  'half a page': [(response) => response.end(GOOD.subarray(0, GOOD.length / 2)), 'ADIEU_ANSWER'],
+  'an answer that is cut off': [
+    (response) => {
+      response.writeHead(200, { 'content-length': GOOD.length });
+      response.write(GOOD.subarray(0, 20), () => response.destroy());
+    },
+    'ADIEU_UNREACHABLE',
+  ],
+  'more than the limit': [(response) => response.end(Buffer.alloc(17 * 1024 * 1024)), 'ADIEU_ANSWER'],
+  'a compressed page': [
+    (response) => response.writeHead(200, { 'content-encoding': 'gzip' }).end(BOMB),
+    'ADIEU_ANSWER',
+  ],
+  'a redirect': [(response) => response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end(), 'ADIEU_UNAVAILABLE'],
+  'a page of another kind': [(response) => response.end('<html>'), 'ADIEU_ANSWER'],
+  'a page that is not the last and does not get on': [(response) => response.end(writePage([ENTRY], { flags: 0 })), 'ADIEU_ANSWER'],
+  'no answer at all': [() => {}, 'ADIEU_TIMEOUT'],
+  'one byte after another': [dripping(Buffer.concat([GOOD, Buffer.alloc(100_000)])), 'ADIEU_TIMEOUT'],
+};
+
+for (const [what, [answer, code]] of Object.entries(BAD)) {
+  test(`${what}: refused, reported once, and known revocations are kept`, async (t) => {
+    const { blocklist, events } = await followed(t, answer);
+    await eventually(() => isStale(blocklist), 'it becomes stale');
+    await eventually(() => blocklist.status().failure, 'it knows why');
+    assert.equal(/** @type {{ code?: string } | undefined} */ (blocklist.status().failure)?.code, code);
+    assert.equal(blocklist.isRevoked({ jti: 'known', exp }), true);
+    const failing = events.filter(({ type }) => type === 'failing');
+    assert.equal(failing.length, 1, failing.map(({ message }) => message).join('; '));
+  });
+}
+
+test('a log that went back is reported, and known revocations are kept', async (t) => {
+  const { blocklist, events } = await followed(t, (response) => response.end(writePage([], { flags: 3, position: 0 })));
+  await eventually(() => events.some(({ type }) => type === 'log_changed'), 'it is reported');
+  assert.equal(blocklist.isRevoked({ jti: 'known', exp }), true);
+  assert.equal(blocklist.isRevoked({ jti: 'another', exp }), false);
+});
