@@ -12,8 +12,7 @@ use rustix::process::{Signal, getuid};
 
 use crate::{
     folder::{self, as_server_user},
-    process::Process,
-    server::{Engine, Server},
+    server::{Engine, Server, shared_process},
     wait::TEST_TIMEOUT,
 };
 
@@ -31,10 +30,9 @@ pub enum PostgresEngine {}
 impl Engine for PostgresEngine {
     const STOP: Signal = Signal::INT;
 
-    async fn prepare(process: &Process) {
+    async fn prepare(data: &Path) {
         let template = tokio::task::spawn_blocking(template).await.expect("a template");
-        share(process);
-        folder::copy(&template, &process.folder().join("data"));
+        folder::copy(&template, data);
     }
 
     fn command(server: &Postgres) -> Command {
@@ -64,8 +62,7 @@ impl Engine for PostgresEngine {
     }
 
     async fn standby(primary: &Postgres) -> Postgres {
-        let process = Process::new();
-        share(&process);
+        let process = shared_process();
         primary.copy_data().put_in(&process.folder().join("data"));
         let connection =
             format!("host=127.0.0.1 port={} user={USER} password={PASSWORD} application_name=standby", primary.port());
@@ -90,11 +87,6 @@ impl Engine for PostgresEngine {
         assert_eq!(standby.sql("SELECT pg_promote()").await, "t");
         standby.sql("CHECKPOINT").await;
     }
-}
-
-/// Lets the user that the server runs as read the folder, which it does not own.
-fn share(process: &Process) {
-    fs::set_permissions(process.folder(), Permissions::from_mode(0o755)).expect("the folder's mode");
 }
 
 impl Postgres {

@@ -38,7 +38,7 @@ done
 
 /// A folder, a port, and the server that runs there.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     pub(crate) port: Port,
     child: Option<Child>,
     /// Dropped after the guard.

@@ -1,7 +1,7 @@
 //! A Redis or Valkey server.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -14,7 +14,6 @@ use tokio::{
 
 use crate::{
     folder,
-    process::Process,
     server::{Engine, Server},
     wait::TEST_TIMEOUT,
 };
@@ -30,8 +29,8 @@ pub enum RedisEngine {}
 impl Engine for RedisEngine {
     const STOP: Signal = Signal::TERM;
 
-    async fn prepare(process: &Process) {
-        std::fs::create_dir(process.folder().join("data")).expect("a folder for data");
+    async fn prepare(data: &Path) {
+        std::fs::create_dir(data).expect("a folder for data");
     }
 
     fn command(server: &Redis) -> Command {

@@ -1,6 +1,12 @@
 //! What tests do to a server, whichever engine it runs.
 
-use std::{fmt, marker::PhantomData, path::PathBuf, process::Command};
+use std::{
+    fmt, fs,
+    marker::PhantomData,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use rustix::process::Signal;
 
@@ -12,8 +18,8 @@ pub trait Engine: Sized {
     /// Asks a server to end, without waiting for clients.
     const STOP: Signal;
 
-    /// Writes what a server finds in its data folder when it starts for the first time.
-    async fn prepare(process: &Process);
+    /// Creates the data folder that a server finds when it starts for the first time.
+    async fn prepare(data: &Path);
 
     /// Returns the command that runs a server.
     fn command(server: &Server<Self>) -> Command;
@@ -61,12 +67,28 @@ impl<E: Engine> Server<E> {
     /// # Panics
     /// Those of [`Server::start`].
     pub async fn start_with(configuration: &[(&str, &str)]) -> Self {
-        let process = Process::new();
-        E::prepare(&process).await;
+        let process = shared_process();
+        E::prepare(&process.folder().join("data")).await;
         let configuration = configuration.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let mut server = Self::stopped(process, configuration);
         server.start_again().await;
         server
+    }
+
+    /// Creates a data folder for [`with_data`](Self::with_data).
+    pub async fn prepare(data: &Path) {
+        E::prepare(data).await;
+    }
+
+    /// Returns a stopped server with its data in a folder of the caller, which has to stop it before the folder is removed.
+    ///
+    /// # Panics
+    /// If its own folder cannot refer to that.
+    #[must_use]
+    pub fn with_data(data: &Path) -> Self {
+        let process = shared_process();
+        symlink(data, process.folder().join("data")).expect("a link to the data");
+        Self::stopped(process, Vec::new())
     }
 
     pub(crate) fn stopped(process: Process, configuration: Vec<(String, String)>) -> Self {
@@ -122,8 +144,20 @@ impl<E: Engine> Server<E> {
     /// # Panics
     /// If it is running, or does not start.
     pub async fn start_again(&mut self) {
+        if let Err(log) = self.try_start_again().await {
+            panic!("the server has ended: {log}");
+        }
+    }
+
+    /// Like [`start_again`](Self::start_again), but accepts that the server ends.
+    ///
+    /// # Errors
+    /// The log of a server that has ended instead.
+    pub async fn try_start_again(&mut self) -> Result<(), String> {
         self.process.spawn(E::command(self));
-        self.answers().await;
+        let url = self.url();
+        let ended = self.process.ready_or_ended(async || E::answers(&url).await).await;
+        ended.map_or(Ok(()), |status| Err(format!("{status}: {}", self.log())))
     }
 
     /// Waits until it answers.
@@ -178,4 +212,11 @@ impl<E: Engine> Server<E> {
     pub(crate) fn data(&self) -> PathBuf {
         self.process.folder().join("data")
     }
+}
+
+/// Returns the place of a server that may run as another user, who has to reach the folder.
+pub(crate) fn shared_process() -> Process {
+    let process = Process::new();
+    fs::set_permissions(process.folder(), fs::Permissions::from_mode(0o755)).expect("the folder's mode");
+    process
 }
