@@ -87,25 +87,28 @@ impl Form {
 }
 
 /// The encodings that a follower accepts.
-#[derive(Debug)]
 pub struct Accepted {
     /// The form of whole entries.
     form: Form,
-    /// The hasher of the follower's index, if entries may be hashed.
-    hasher: Option<RevocationHasher>,
+    /// The key of the follower's index, if entries may be hashed. Few answers need a hasher, which takes long to create.
+    index_key: Option<[u8; RevocationHasher::KEY_BYTES]>,
+}
+
+impl fmt::Debug for Accepted {
+    /// Omits the key, which is secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Accepted").field("form", &self.form).finish_non_exhaustive()
+    }
 }
 
 impl Accepted {
     /// Reads the headers of a request: JSON unless they name another form.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Self {
-        let hasher = || {
-            let key = BASE64_URL_SAFE_NO_PAD.decode(headers.get(wire::INDEX_KEY)?).ok()?;
-            Some(RevocationHasher::from_key(key.try_into().ok()?))
-        };
+        let index_key = || BASE64_URL_SAFE_NO_PAD.decode(headers.get(wire::INDEX_KEY)?).ok()?.try_into().ok();
         Self {
             form: if accepts(headers, wire::BINARY) { Form::Binary } else { Form::Json },
-            hasher: if accepts(headers, wire::HASHED) { hasher() } else { None },
+            index_key: if accepts(headers, wire::HASHED) { index_key() } else { None },
         }
     }
 }
@@ -185,8 +188,8 @@ impl Feed {
         let part = &answer.part;
         // Only followers that are nearly up to date share their pages. The others read the log through, and hashing takes less
         // time than sending and receiving ids.
-        if let Some(hasher) = accepted.hasher.as_ref().filter(|_| !part.page.complete) {
-            return (wire::HASHED, wire::to_hashed(&page(answer), hasher).into());
+        if let Some(key) = accepted.index_key.filter(|_| !part.page.complete) {
+            return (wire::HASHED, wire::to_hashed(&page(answer), &RevocationHasher::from_key(key)).into());
         }
         let form = accepted.form;
         let encode = |answer: &Answer| match form {
@@ -336,7 +339,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(accept).unwrap())]);
             headers.extend(key.map(|key| (wire::INDEX_KEY, HeaderValue::from_str(key).unwrap())));
-            assert_eq!(Accepted::read(&headers).hasher.is_some(), is_hashed, "{accept}, {key:?}");
+            assert_eq!(Accepted::read(&headers).index_key.is_some(), is_hashed, "{accept}, {key:?}");
         }
     }
 }
