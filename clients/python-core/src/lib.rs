@@ -3,7 +3,7 @@
 //! 1. **A native thread follows, Python only reads.** No code of Python runs on that thread, so a busy interpreter, gevent
 //!    or eventlet does not delay it. It reports through values that Python polls.
 //! 2. **A fork finds no thread.** Python stops the thread before a fork, and starts one in the parent and in the child: see
-//!    [`Core::pause`](follower::Core).
+//!    `Core::pause`.
 //! 3. **Anything unusual is left to Python.** A look-up that cannot be answered from valid claims and a fresh index returns
 //!    `None`; the Python package then decides, with the same code and the same errors as without this core.
 
