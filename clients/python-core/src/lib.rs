@@ -16,7 +16,7 @@ mod verifier;
 use pyo3::prelude::*;
 
 /// The compiled core of the package `adieu`.
-#[pymodule(gil_used = false)]
+#[pymodule(gil_used = true)]
 mod adieu_core {
     use pyo3::prelude::*;
 
