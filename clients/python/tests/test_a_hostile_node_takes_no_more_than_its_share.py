@@ -1,16 +1,14 @@
 """A hostile node can lie about revocations. It cannot exhaust the memory of its followers."""
 
-import contextlib
 import gzip
-import http.server
 import json
-import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from adieu_server import Credentials
 from conftest import eventually
+from fake_node import a_node_that_answers
 
 from adieu import Blocklist, StaleError
 from adieu.node import _MAX_VALUES, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, _values
@@ -27,31 +25,6 @@ PAGE = {
     "issuer": "adieu",
     "max_staleness_ms": 2000,
 }
-
-
-@contextlib.contextmanager
-def a_node_that_answers(content: bytes) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    # So that no connection outlives the node.
-    server.daemon_threads = False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def page_of(entries: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from adieu_server import Credentials, Server, binary
 from conftest import TEST_TIMEOUT, eventually, new_id
 from tcp_proxy import Proxy
 
-from adieu import AsyncBlocklist, Blocklist, StaleError
+from adieu import AsyncBlocklist, Blocklist, InvalidClaimsError, StaleError
 from adieu.clock import SECOND, moment
 
 Follow = Callable[..., Blocklist]
@@ -98,9 +99,21 @@ def test_a_callback_comes_when_a_token_is_revoked(
     elsewhere.add(cancelled["jti"])
     here.revoke_subject(by_subject["sub"])
     eventually(lambda: called == ["failed", "session", "subject"])
-    # A token that was revoked before.
-    here.on_revoked(by_id, lambda: called.append("again"))
-    eventually(lambda: called[-1] == "again")
+    # A token that was revoked before, in the place of another.
+    here.on_revoked(a_payload(), lambda: called.append("never"))()
+    for number in range(20):
+        leave = here.on_revoked(a_payload(), lambda: called.append("never"))
+        time.sleep(random.random() / 10)  # noqa: S311
+        here.on_revoked(by_id, lambda number=number: called.append(str(number)))  # type: ignore[misc]
+        leave()
+        eventually(lambda number=number: called[-1] == str(number))  # type: ignore[misc]
+    # One that can't be judged is rejected at once, and not in the thread.
+    for unknown, error in (("exp", InvalidClaimsError), ("jti", TypeError)):
+        payload = {name: value for name, value in a_payload().items() if name != unknown}
+        with pytest.raises(error):
+            here.on_revoked(payload, lambda: called.append("never"))
+    here.on_revoked(by_id, lambda: called.append("still there"))
+    eventually(lambda: called[-1] == "still there")
     assert here.is_fresh
 
 

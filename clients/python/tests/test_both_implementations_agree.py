@@ -3,24 +3,21 @@
 Both follow the same node, which serves random facts. The ids come from small sets, so that questions meet facts.
 """
 
-import contextlib
-import http.server
 import json
 import math
 import os
 import random
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import TEST_TIMEOUT
+from fake_node import a_node_that_answers
 
 from adieu import Blocklist
 
 QUESTIONS = int(os.environ.get("QUESTIONS", "30000"))
-"""How many questions each run asks; the benchmark's command asks a million."""
+"""How many questions each of the four cases asks; for a million in all, set it to 250000."""
 
 # It compares both, so it runs once.
 pytestmark = pytest.mark.pure
@@ -68,8 +65,7 @@ def a_payload(draw: random.Random) -> dict[str, Any]:
     return payload
 
 
-@contextlib.contextmanager
-def a_node_with(facts: list[dict[str, Any]], pruned_through: int) -> Iterator[str]:
+def a_page(facts: list[dict[str, Any]], pruned_through: int) -> bytes:
     page = {
         "cursor": "log.1",
         "complete": True,
@@ -80,32 +76,7 @@ def a_node_with(facts: list[dict[str, Any]], pruned_through: int) -> Iterator[st
         "max_staleness_ms": 60_000,
         "entries": facts,
     }
-    content = json.dumps(page).encode()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            # A node holds a request that has nothing to tell.
-            if "after=" in self.path:
-                closing.wait(TEST_TIMEOUT)
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    closing = threading.Event()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        closing.set()
-        server.shutdown()
-        server.server_close()
+    return json.dumps(page).encode()
 
 
 def answer(question: Any, *arguments: Any) -> Any:
@@ -124,7 +95,7 @@ def test_no_question_is_answered_differently(
     seed = random.randrange(1 << 32)  # noqa: S311
     draw = random.Random(seed)  # noqa: S311
     facts = [a_fact(draw) for _ in range(draw.choice([0, 5, 60]))]
-    with a_node_with(facts, pruned_through) as url:
+    with a_node_that_answers(a_page(facts, pruned_through), holds=True) as url:
         both = []
         for backend in ("core", "pure"):
             monkeypatch.setenv("ADIEU_PURE", "1" if backend == "pure" else "0")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from adieu.backend import core_for
 from adieu.clock import SECOND, moment
 from adieu.core import CoreFollower, CoreIndex
-from adieu.errors import RefusedError, StaleError, UnavailableError
+from adieu.errors import InvalidClaimsError, RefusedError, StaleError, UnavailableError
 from adieu.follower import OFFSET, Follower, logger, stale
 from adieu.hooks import Hooks
 from adieu.index import Claims, Index, claims_of
@@ -165,9 +165,16 @@ class Blocklist:
 
         For example to close a WebSocket. A thread of the blocklist calls it, at the latest a tenth of a second after
         this process knows of the revocation; on an event loop, let it use ``loop.call_soon_threadsafe``. What it raises
-        is logged.
+        is logged. Raises `InvalidClaimsError` for a token without ``exp``, and `TypeError` for one without ``jti`` that
+        is not given as `token`.
         """
-        return self._hooks.watch(claims_of(payload, self._subject_claim, token), callback)
+        claims = claims_of(payload, self._subject_claim, token)
+        _, token_id, *_, expires_at = claims
+        if token_id is None:
+            raise TypeError("a token without jti is known by itself: give it as token")
+        if expires_at is None:
+            raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
+        return self._hooks.watch(claims, callback)
 
     def on_stale(self, callback: Callable[[], object]) -> None:
         """Calls `callback` whenever the memory becomes stale, like `on_revoked`."""

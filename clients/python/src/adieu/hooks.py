@@ -27,6 +27,7 @@ class Hooks:
         self._blocklist = weakref.ref(blocklist)
         self._process = os.getpid()
         self._watched: dict[object, tuple[Claims, Callable[[], object]]] = {}
+        self._has_new = False
         self._when_stale: list[Callable[[], object]] = []
         self._when_fresh: list[Callable[[], object]] = []
         self._thread: threading.Thread | None = None
@@ -36,6 +37,8 @@ class Hooks:
         self._run_here()
         key = object()
         self._watched[key] = (claims, callback)
+        # The token may have been revoked before.
+        self._has_new = True
 
         def cancel() -> None:
             self._watched.pop(key, None)
@@ -58,18 +61,17 @@ class Hooks:
             self._thread.start()
 
     def _run(self, process: int) -> None:
-        seen, was_fresh, checked = -1, True, 0
+        seen, was_fresh = -1, True
         while process == os.getpid():
             time.sleep(_INTERVAL)
             blocklist = self._blocklist()
             if blocklist is None or blocklist._follower.is_closed:
                 return
             changes = blocklist._follower.changes + blocklist._written
-            # A connection that was added meanwhile may be of a token that was revoked before.
-            if changes != seen or len(self._watched) > checked:
-                seen = changes
+            if changes != seen or self._has_new:
+                # Before the check, so that a token that is added during it is checked next.
+                seen, self._has_new = changes, False
                 self._check(blocklist)
-            checked = len(self._watched)
             is_fresh = blocklist.is_fresh
             if is_fresh != was_fresh:
                 was_fresh = is_fresh

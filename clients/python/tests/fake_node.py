@@ -1,0 +1,39 @@
+"""A node that gives the same page in every response, good or bad."""
+
+import contextlib
+import http.server
+import threading
+from collections.abc import Iterator
+
+from conftest import TEST_TIMEOUT
+
+
+@contextlib.contextmanager
+def a_node_that_answers(content: bytes, *, holds: bool = False) -> Iterator[str]:
+    """Yields its URL. With `holds`, it holds the requests after the first, as a node does that has no news."""
+    closing = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if holds and "after=" in self.path:
+                closing.wait(TEST_TIMEOUT)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    # So that no connection outlives the node.
+    server.daemon_threads = False
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        closing.set()
+        server.shutdown()
+        server.server_close()
