@@ -43,10 +43,10 @@ impl Found {
     }
 }
 
-/// Starts a node on what is left, and compares it with what clients knew at the time of the cut.
+/// Starts a node on a folder that a cut has left, and compares it with what clients knew at the time of the cut.
 ///
 /// # Errors
-/// What is not as it was promised.
+/// If a promise does not hold.
 pub async fn check(program: &Program, image: &Path, at: u64, sessions: Arc<Vec<Session>>) -> anyhow::Result<Found> {
     let node = Node::start(program, image).await?;
     let mut found = verify_all(&node, at, &sessions, |state| state == State::Live).await?;
@@ -75,7 +75,7 @@ pub async fn check(program: &Program, image: &Path, at: u64, sessions: Arc<Vec<S
     Ok(found)
 }
 
-/// Starts a node on what is left, but on an older backup of its store: it has to find that out, and to reject all tokens.
+/// Starts a node on a folder that a cut has left, but with an older backup of its store: it has to detect that, and to reject all tokens.
 ///
 /// # Errors
 /// If it does not.

@@ -28,7 +28,7 @@ impl Clock {
 pub enum Step {
     /// Something is about to change.
     Change,
-    /// Something is about to be synced. What is left of it may be as in the midst of the sync.
+    /// Something is about to be synced: a part of it may survive.
     BeforeSync,
     /// Something was synced, and the program does not know yet.
     AfterSync,

@@ -22,7 +22,7 @@ use std::{
 
 use fastrand::Rng;
 
-/// The size of what is written whole or not at all, in bytes.
+/// The number of bytes that a disk writes either whole or not at all.
 pub const SECTOR: usize = 512;
 /// The folder that contains all others.
 pub const ROOT: Inode = 1;
@@ -46,7 +46,7 @@ pub struct Disk {
 type File = Kept<FileChange>;
 type Folder = Kept<NameChange>;
 
-/// What does not take part in the tearing.
+/// The properties that a power failure does not tear.
 #[derive(Debug, Clone)]
 pub struct Attributes {
     /// The permissions.
@@ -68,7 +68,7 @@ struct Kept<C: Change> {
     log: Log<C>,
 }
 
-/// What is on the disk for certain, and the numbered changes since.
+/// The state at the last sync, and the numbered changes since.
 #[derive(Debug, Clone)]
 struct Log<C: Change> {
     synced: Arc<C::Of>,
@@ -301,7 +301,7 @@ pub struct Snapshot {
     attributes: BTreeMap<Inode, Attributes>,
 }
 
-/// What is left of the changes that were not synced.
+/// The changes that survive a power failure, of those that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Survivors {
     /// Nothing.
@@ -395,7 +395,7 @@ impl Chance<'_> {
 }
 
 impl Snapshot {
-    /// Writes into an empty folder what is left.
+    /// Writes the surviving files into an empty folder.
     ///
     /// # Errors
     /// Those of writing the folder.

@@ -11,8 +11,7 @@ use std::{
 
 use adieu::{
     Issuer, Subject,
-    revocation::MAX_LEEWAY,
-    time::{Clock as _, SystemClock, Timestamp},
+    time::{Clock as _, SystemClock},
     token::{Algorithm, Claims, SigningKey, TokenType, encode},
 };
 use anyhow::{Context as _, bail};
@@ -285,11 +284,8 @@ impl Client {
     async fn log_out_of_an_application(&mut self) -> anyhow::Result<()> {
         let key = SigningKey::from_secret(Algorithm::HS256, SECRET)?;
         let subject = Subject::new(format!("customer-{}", self.random.u64(..)))?;
-        // Some have expired, and their revocations lapse soon.
-        let age = if self.random.bool() { 0 } else { MAX_LEEWAY.as_secs() + 50 };
-        let (now, lifetime) = (SystemClock.now().as_unix() - age, Duration::from_secs(age.max(3_600)));
-        let claims =
-            Claims::new(Issuer::new(APPLICATION)?, subject, TokenType::Access, Timestamp::from_unix(now), lifetime);
+        let (issuer, hour) = (Issuer::new(APPLICATION)?, Duration::from_secs(3_600));
+        let claims = Claims::new(issuer, subject, TokenType::Access, SystemClock.now(), hour);
         let token = encode(&key, &claims)?;
         let index = {
             let mut sessions = self.ledger.sessions();

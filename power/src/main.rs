@@ -1,9 +1,9 @@
 //! Cuts the power under a running node, and checks that nothing that was acknowledged is lost.
 //!
 //! A node, and PostgreSQL or Redis if it uses one, runs on a disk in memory ([`disk`], [`mount`]) under a load of logins, refreshes and
-//! logouts ([`load`]). At random moments ([`cut`]) the program keeps what is on the disk and what clients knew. For each, it makes several
-//! folders of what may be left of the disk, and starts a node on each ([`check`]). The node under load goes on meanwhile, and is then
-//! started again on what one of the cuts has left, and so on.
+//! logouts ([`load`]). At random moments ([`cut`]) the program keeps the state of the disk and what clients knew. For each, it makes several
+//! folders that may be left of the disk, and starts a node on each ([`check`]). The node under load goes on meanwhile, and is then
+//! started again on one of these folders, and so on.
 //!
 //! Then it does the same with disks that ignore one sync each, as if the program had omitted it: each must be found.
 //!

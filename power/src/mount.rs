@@ -36,7 +36,7 @@ pub struct Mounted {
 struct State {
     disk: Disk,
     cutter: Cutter,
-    /// The place of what is never synced, as if the program had omitted it.
+    /// The place whose syncs are ignored, as if the program had omitted them.
     ignored: Option<&'static str>,
 }
 

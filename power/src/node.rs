@@ -7,11 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adieu::{
-    run_maintenance,
-    time::{Clock as _, SystemClock},
-};
-use adieu_sqlite::Sqlite;
 use test_servers::{Postgres, Redis, adieu::Adieu};
 
 use crate::{disk::Survivors, load::APPLICATION};
@@ -52,7 +47,7 @@ impl Engine {
         }
     }
 
-    /// Returns what is left after each cut.
+    /// Returns the changes that survive, for each folder that is made of a cut.
     pub fn survivors(self) -> &'static [Survivors] {
         match self {
             Self::Sqlite | Self::Postgres => &[Survivors::Nothing, Survivors::InOrder, Survivors::Any, Survivors::Any],
@@ -65,7 +60,7 @@ impl Engine {
         self == Self::Redis
     }
 
-    /// Creates what is there before the first start.
+    /// Creates the folders and files that exist before the first start.
     pub async fn prepare(self, root: &Path) -> anyhow::Result<()> {
         for folder in ["store", "mark", "log", "redis"] {
             fs::create_dir(root.join(folder))?;
@@ -154,19 +149,8 @@ impl Node {
     }
 
     /// Creates a signing key, which signs at once.
-    pub async fn rotate_key(&self) -> anyhow::Result<()> {
+    pub async fn rotate_key(&self) {
         self.adieu.command(&["key", "rotate", "--after", "0s"]).await;
-        Ok(())
-    }
-
-    /// Deletes what has lapsed from a file, as a node does once it trusts its clock after ten minutes.
-    pub async fn prune(&self) -> anyhow::Result<()> {
-        let file = self.root.join("store/data/adieu.sqlite");
-        if self.postgres.is_none() && self.redis.is_none() {
-            let store = Sqlite::open(file).await?;
-            run_maintenance(&store, &store, SystemClock.now()).await?;
-        }
-        Ok(())
     }
 
     /// Stops it as its operator would, and returns once it has ended.

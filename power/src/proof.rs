@@ -114,10 +114,8 @@ impl Proof {
             start(wanted, self.program.engine.places(), &mut self.random);
             let load = Load::start(&url, ledger, &mut self.random)?;
             let upkeep = async {
-                match burst {
-                    0 => node.rotate_key().await,
-                    1 => node.prune().await,
-                    _ => Ok(()),
+                if burst == 0 {
+                    node.rotate_key().await;
                 }
             };
             let cut = async {
@@ -125,8 +123,7 @@ impl Proof {
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
             };
-            let (upkeep, ()) = tokio::join!(upkeep, cut);
-            upkeep?;
+            tokio::join!(upkeep, cut);
             load.stop().await?;
             let cuts = mounted.cutter(|cutter| cutter.take());
             self.check_all("load", &cuts, ledger).await?;
