@@ -151,7 +151,7 @@ impl Remote {
         applied: Option<&Cursor>,
     ) -> Result<HashedPage, Error> {
         let wait = wait.min(MAX_WAIT);
-        let patience = match after {
+        let timeout = match after {
             None => FIRST_PAGE_TIMEOUT,
             Some(_) if wait.is_zero() => self.max_staleness.clamp(PAGE_TIMEOUT, MAX_TIMEOUT),
             Some(_) => (self.max_staleness / 4).clamp(MIN_TIMEOUT, MAX_TIMEOUT),
@@ -163,15 +163,9 @@ impl Remote {
         if let Some(hasher) = hasher {
             request.headers_mut().insert(wire::INDEX_KEY, request::index_key(hasher)?);
         }
-        let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + patience).await?;
+        let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + timeout).await?;
         let (FeedPage { issuer, page, .. }, hashed) = self.understand(answer, hasher)?;
-        self.issuer.send_if_modified(|known| {
-            let changes = known.as_ref() != Some(&issuer);
-            if changes {
-                *known = Some(issuer);
-            }
-            changes
-        });
+        self.issuer.send_replace(Some(issuer));
         Ok(HashedPage { page, hashed })
     }
 

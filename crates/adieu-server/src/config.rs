@@ -157,7 +157,8 @@ pub struct Settings {
     pub stale_policy: StalePolicy,
 
     /// The URL of a node to follow. Then this server is a relay: it has no accounts of its own, verifies the node's tokens and
-    /// those of each `trusted_issuer`, and serves those who follow it. `issuer` must be the node's, and `max_staleness` not more than the node's.
+    /// those of each `trusted_issuer`, and serves those who follow it. `issuer` must be the node's, and `max_staleness` not more
+    /// than the node's.
     #[config(env = "ADIEU_FOLLOW", deserialize_with = text)]
     pub follow: Option<String>,
 

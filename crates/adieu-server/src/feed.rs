@@ -325,6 +325,7 @@ mod tests {
             assert_eq!(Accepted::read(&headers).form, form, "{accept}");
         }
     }
+
     #[test]
     fn entries_are_hashed_for_those_who_send_a_key() {
         let key = BASE64_URL_SAFE_NO_PAD.encode([7; RevocationHasher::KEY_BYTES]);

@@ -10,17 +10,38 @@ use adieu_client::{KeyFollower, KeySource};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use crate::config::TrustedIssuer;
+use crate::config::{Settings, TrustedIssuer};
 
 /// The algorithm assumed for a public key if the settings name none. Only RSA keys fit several.
 const USUAL: [Algorithm; 4] = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::ES384, Algorithm::RS256];
 
-/// Builds the decoder for an issuer's tokens, and the key follower if the issuer publishes its keys. Until the keys have been fetched
-/// once, its tokens can't be verified and are rejected for that reason.
-///
-/// # Errors
-/// Fails if a key can't be read or used; the error is one line that names the issuer.
-pub fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
+/// The decoders of all trusted issuers, and the followers of the keys that some of them publish.
+pub struct Trusted {
+    /// A decoder for each issuer.
+    pub decoders: Vec<Arc<Decoder>>,
+    /// Keep them for as long as the decoders are used.
+    pub key_followers: Vec<KeyFollower>,
+}
+
+impl Trusted {
+    /// Trusts the issuers of these settings. Until the keys of an issuer that publishes them have been fetched once, its tokens can't be
+    /// verified and are rejected for that reason.
+    ///
+    /// # Errors
+    /// Fails if a key can't be read or used; the error is one line that names the issuer.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let mut this = Self { decoders: Vec::new(), key_followers: Vec::new() };
+        for issuer in &settings.trusted_issuer {
+            let (decoder, follower) = trust(issuer, settings.leeway)?;
+            this.decoders.push(decoder);
+            this.key_followers.extend(follower);
+        }
+        Ok(this)
+    }
+}
+
+/// Builds the decoder for an issuer's tokens, and the key follower if the issuer publishes its keys.
+fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
     let decoder =
         |keys| anyhow::Ok(Arc::new(Decoder::new(rules(issuer, leeway)?, keys).with_cache(CacheLimits::default())));
     let trust = || match &issuer.jwks_url {

@@ -19,7 +19,8 @@ use crate::{
     clients::Clients,
     config::Settings,
     feed::{Feed, Joining},
-    high_water, issuers,
+    high_water,
+    issuers::Trusted,
     limit::{ClientQuotas, LoginLimits, MAX_ENTRIES},
     metrics::Metrics,
     password::Hasher,
@@ -99,11 +100,9 @@ impl Node {
             settings.token_cache_entries.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
         );
         let mut builder = adieu::Node::builder(session_settings.issuer.clone());
-        let mut key_followers = Vec::new();
-        for issuer in &settings.trusted_issuer {
-            let (decoder, follower) = issuers::trust(issuer, settings.leeway)?;
+        let Trusted { decoders, key_followers } = Trusted::new(settings)?;
+        for decoder in decoders {
             builder = builder.with_issuer(decoder);
-            key_followers.extend(follower);
         }
         // Before the log is read, so that later revocations wait for this node too.
         let joining = match stores.membership().filter(|_| purpose == Purpose::Serve) {

@@ -34,7 +34,7 @@ use crate::{
     clients::Clients,
     config::{SECRET_VARIABLE, Settings},
     feed::{Feed, PREFER, PREFERS_CURSOR, Progress},
-    issuers,
+    issuers::Trusted,
     metrics::Metrics,
     store::Stores,
 };
@@ -106,11 +106,9 @@ impl Relay {
         if let Some(audience) = &settings.audience {
             service = service.with_audience(audience);
         }
-        let mut key_followers = Vec::new();
-        for issuer in &settings.trusted_issuer {
-            let (decoder, follower) = issuers::trust(issuer, settings.leeway)?;
+        let Trusted { decoders, key_followers } = Trusted::new(settings)?;
+        for decoder in decoders {
             service = service.with_issuer(decoder);
-            key_followers.extend(follower);
         }
         let remote = service.remote().context("follow")?;
 

@@ -7,6 +7,7 @@
 //! Integers are LEB128, in as few bytes as possible; differences are zigzag-encoded first. A text is its length and its
 //! UTF-8.
 
+mod code;
 mod hashed;
 mod head;
 mod reader;

@@ -68,12 +68,12 @@ struct Shared {
     synced: Arc<tokio::sync::Mutex<Synced>>,
 }
 
-/// What is on stable storage.
+/// The lines and the name on stable storage.
 #[derive(Debug, Default)]
 struct Synced {
     /// The number of lines.
     lines: u64,
-    /// The file whose name is, too. Another process may have created the file, and not have synced its name yet.
+    /// The file whose name is on stable storage. Another process may have created the file, and not have synced its name yet.
     file: Option<Identity>,
 }
 

@@ -1,6 +1,7 @@
 //! The promises that ARCHITECTURE.md lists, each in a file named after it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod a_mark_survives_a_power_failure;
 mod a_removed_key_is_a_revocation;
 mod a_restored_backup_is_noticed;
 mod every_path_asks_the_same_evaluator;

@@ -14,6 +14,7 @@
 //! hashes differently, and would find nothing: it rejects the page.
 
 use super::{
+    code::{EVERYTHING, SESSION, SUBJECT, TOKEN, TOKEN_OF_UNKNOWN_EXPIRY, code},
     head::{read_head, write_head},
     reader::{Reader, from_unix},
 };
@@ -25,12 +26,6 @@ use adieu::{
 };
 
 const VERSION: u8 = 2;
-
-const TOKEN: u8 = 0;
-const TOKEN_OF_UNKNOWN_EXPIRY: u8 = 1;
-const SESSION: u8 = 2;
-const SUBJECT: u8 = 3;
-const EVERYTHING: u8 = 4;
 
 /// The size of nearly all entries.
 const USUAL_BYTES: usize = HashedRevocation::FINGERPRINT_BYTES + 1;
@@ -104,12 +99,11 @@ fn read_group(from: &mut Reader<'_>, count: usize, entries: &mut Vec<HashedRevoc
 
 /// Returns the code of the kind, and how far the time of the entry is ahead of its `lapses_at`; usually the latter is later.
 fn group(entry: &HashedParts) -> (u8, Option<i64>) {
-    let kind = match entry.kind {
-        TargetKind::Token if entry.time.is_some() => TOKEN,
-        kind => kind.code() + TOKEN_OF_UNKNOWN_EXPIRY,
-    };
     // Both times are before the year 10000.
-    (kind, entry.time.map(|time| time.as_unix().cast_signed() - entry.lapses_at.as_unix().cast_signed()))
+    (
+        code(entry.kind, entry.time.is_some()),
+        entry.time.map(|time| time.as_unix().cast_signed() - entry.lapses_at.as_unix().cast_signed()),
+    )
 }
 
 fn sample(answer: &FeedPage, hasher: &RevocationHasher) -> Option<[u8; HashedRevocation::FINGERPRINT_BYTES]> {

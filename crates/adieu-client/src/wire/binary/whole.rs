@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 
 use super::{
+    code::{EVERYTHING, SESSION, SUBJECT, TOKEN, TOKEN_OF_UNKNOWN_EXPIRY, code},
     head::{read_head, write_head},
     reader::{Reader, bad_id},
     writer,
@@ -19,27 +20,14 @@ use super::{
 use crate::wire::{FeedPage, WireError};
 use adieu::{
     Issuer,
-    revocation::{Revocation, Target, TargetKind, TargetParts},
+    revocation::{Revocation, Target, TargetParts},
     time::Timestamp,
 };
 
 const VERSION: u8 = 1;
 
-const TOKEN: u8 = 0;
-const TOKEN_OF_UNKNOWN_EXPIRY: u8 = 1;
-const SESSION: u8 = 2;
-const SUBJECT: u8 = 3;
-const EVERYTHING: u8 = 4;
 /// A flag of any kind with an id: the id is a UUID in its usual text form, encoded as sixteen bytes.
 const UUID: u8 = 0x80;
-
-/// Returns the code of an entry. This format has one more for a token of unknown expiry, so that all others are one higher.
-const fn code(kind: TargetKind, has_time: bool) -> u8 {
-    match kind {
-        TargetKind::Token if has_time => TOKEN,
-        kind => kind.code() + TOKEN_OF_UNKNOWN_EXPIRY,
-    }
-}
 
 /// Encodes a page in the binary form.
 #[must_use]
