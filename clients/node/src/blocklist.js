@@ -4,11 +4,12 @@ import { inspect } from 'node:util';
 import { date, requireClaims, subjectOf, text, tokenIdOf } from './claims.js';
 import { Connection, refusal } from './connection.js';
 import { InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
+import { emitter } from './events.js';
 import { Follower } from './follower.js';
 import { Freshness } from './freshness.js';
 import { Revocations } from './revocations.js';
 
-/** @typedef {import('./follower.js').Event} Event */
+/** @typedef {import('./events.js').Event} Event */
 
 /**
  * @typedef {object} Options
@@ -96,7 +97,7 @@ export class Blocklist {
   #stalePolicy;
   #issuer;
   #lifetime;
-  #onEvent;
+  #emit;
   #unref;
   /** Whether the last check was stale, so that an event is emitted once per outage, not once per check. */
   #wasStale = false;
@@ -127,10 +128,10 @@ export class Blocklist {
     this.#stalePolicy = stalePolicy;
     this.#issuer = issuer;
     this.#lifetime = lifetime;
-    this.#onEvent = onEvent ?? tellConsole;
+    this.#emit = emitter(onEvent);
     this.#connection = new Connection(url, clientId, secret);
     const settings = { maxStaleness, stalePolicy };
-    this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, settings, (event) => this.#emit(event));
+    this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, settings, this.#emit);
     this.#unref = unref;
     if (!unref) this.#hold();
     void this.#follower.run();
@@ -417,16 +418,6 @@ export class Blocklist {
     });
   }
 
-  /** @param {Event} event */
-  #emit(event) {
-    try {
-      this.#onEvent(event);
-    } catch (error) {
-      // An error of the callback must not stop the follower.
-      console.error('adieu: onEvent failed:', error);
-    }
-  }
-
   /**
    * @template T
    * @param {() => Promise<T>} work
@@ -451,9 +442,4 @@ export class Blocklist {
     clearInterval(this.#holding);
     this.#holding = undefined;
   }
-}
-
-/** @param {Event} event */
-function tellConsole({ level, message }) {
-  if (level !== 'info') console[level](`adieu: ${message}`);
 }

@@ -1,24 +1,15 @@
-/**
- * Requests to a node, with limits on the time until a response begins, on its duration, and on its size.
- *
- * An open connection does not keep the process alive. The client follows no redirect (the secret goes to the configured address only), and
- * an error contains at most the address without its credentials.
- */
+/** Requests to a node. The secret goes to the configured address only, and an error contains at most the address without its credentials. */
 
 import { setMaxListeners } from 'node:events';
-import http from 'node:http';
-import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { NodeError, UsageError } from './errors.js';
+import { agentFor, exchange } from './exchange.js';
 
 /** The maximum length of a response. A node sends no longer pages. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
-/** How long a response may take after it has begun, in milliseconds. */
-const BODY_TIME = 10_000;
-
-/** @typedef {{ status: number, body: Buffer }} Answer */
+/** @typedef {import('./exchange.js').Answer} Answer */
 
 export class Connection {
   #base;
@@ -40,8 +31,7 @@ export class Connection {
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     this.#base = base;
     this.#authorization = `Basic ${Buffer.from(`${clientId}:${secret}`).toString('base64')}`;
-    const agent = base.protocol === 'https:' ? https.Agent : http.Agent;
-    this.#agent = new agent({ keepAlive: true });
+    this.#agent = agentFor(base);
     // Each request listens, and there may be any number at a time.
     setMaxListeners(0, this.#closing.signal);
   }
@@ -76,64 +66,19 @@ export class Connection {
    * @returns {Promise<Answer>}
    */
   ask(path, { firstByte, body, accept = 'application/json' }) {
-    return new Promise((resolve, reject) => {
-      if (this.isClosed) {
-        reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
-        return;
-      }
-      const url = new URL(path, this.#base);
-      const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-      /** @type {Record<string, string | number>} */
-      const headers = { accept, authorization: this.#authorization };
-      if (content) {
-        headers['content-type'] = 'application/json';
-        headers['content-length'] = content.length;
-        // The client waits until a cut-off is over, by the clock of this machine, so the node should not (RFC 7240).
-        headers.prefer = 'wait=0';
-      }
-      const { request: send } = url.protocol === 'https:' ? https : http;
-      const request = send(url, {
-        method: content ? 'POST' : 'GET',
-        agent: this.#agent,
-        headers,
-        signal: this.#closing.signal,
-      });
-
-      /** @param {unknown} cause */
-      const fail = (cause) => {
-        clearTimeout(timer);
-        request.destroy();
-        if (cause instanceof NodeError) reject(cause);
-        else if (this.isClosed) reject(new NodeError('ADIEU_CLOSED', 'the blocklist has been closed'));
-        else reject(new NodeError('ADIEU_UNREACHABLE', `the node at ${this.url} can't be reached${code(cause)}`, { cause }));
-      };
-      const tooSlow = () => fail(new NodeError('ADIEU_TIMEOUT', `the node at ${this.url} takes too long to answer`));
-      let timer = setTimeout(tooSlow, firstByte);
-      timer.unref();
-
-      request.on('error', fail);
-      request.on('socket', (socket) => socket.unref());
-      request.on('response', (response) => {
-        clearTimeout(timer);
-        timer = setTimeout(tooSlow, BODY_TIME);
-        timer.unref();
-        /** @type {Buffer[]} */
-        const chunks = [];
-        let size = 0;
-        response.on('error', fail);
-        response.on('aborted', () => fail(new Error('the answer was cut off')));
-        response.on('data', (/** @type {Buffer} */ chunk) => {
-          size += chunk.length;
-          if (size > MAX_ANSWER_BYTES) fail(new NodeError('ADIEU_ANSWER', `the answer of the node at ${this.url} is too large`));
-          else chunks.push(chunk);
-        });
-        response.on('end', () => {
-          clearTimeout(timer);
-          if (response.complete) resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) });
-        });
-      });
-      request.end(content);
-    });
+    const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    /** @type {Record<string, string | number>} */
+    const headers = { accept, authorization: this.#authorization };
+    if (content) {
+      headers['content-type'] = 'application/json';
+      headers['content-length'] = content.length;
+      // The client waits until a cut-off is over, by the clock of this machine, so the node should not (RFC 7240).
+      headers.prefer = 'wait=0';
+    }
+    const peer = `the node at ${this.url}`;
+    const { signal } = this.#closing;
+    const maxBytes = MAX_ANSWER_BYTES;
+    return exchange(new URL(path, this.#base), { peer, agent: this.#agent, headers, content, firstByte, maxBytes, signal });
   }
 
   /** Keeps the secret out of the output of `util.inspect`. */
@@ -156,11 +101,6 @@ export function refusal({ status, body }, url) {
     }[status] ?? `answered ${status}`;
   const code = status >= 400 && status < 500 && status !== 408 && status !== 429 ? 'ADIEU_REJECTED' : 'ADIEU_UNAVAILABLE';
   return new NodeError(code, `the node at ${url} ${why}${details(body.toString())}`, { nodeStatus: status });
-}
-
-/** @param {unknown} cause */
-function code(cause) {
-  return cause instanceof Error && 'code' in cause ? ` (${cause.code})` : '';
 }
 
 /** Returns the node's message about the request, if there is one. @param {string} text */

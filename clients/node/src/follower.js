@@ -36,14 +36,7 @@ const MAX_WAIT = 30_000;
 /** How long a response may take beyond its `wait`, in milliseconds: at most, and with no `wait`. */
 const MAX_GRACE = 10_000;
 
-/**
- * An event, for a log.
- * @typedef {object} Event
- * @property {'ready' | 'failing' | 'following' | 'log_changed' | 'stale' | 'fresh' | 'clock_behind'} type
- * @property {'info' | 'warn' | 'error'} level
- * @property {string} message
- * @property {unknown} [error]
- */
+/** @typedef {import('./events.js').Event} Event */
 
 /**
  * @typedef {object} Settings

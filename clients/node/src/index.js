@@ -7,5 +7,5 @@ export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, Us
 /** @typedef {import('./blocklist.js').RevokeOptions} RevokeOptions */
 /** @typedef {import('./blocklist.js').Revoked} Revoked */
 /** @typedef {import('./blocklist.js').Status} Status */
-/** @typedef {import('./follower.js').Event} Event */
+/** @typedef {import('./events.js').Event} Event */
 /** @typedef {import('./errors.js').NodeErrorCode} NodeErrorCode */
