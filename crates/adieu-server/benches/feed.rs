@@ -7,6 +7,9 @@
 //! A delivery is one logout at one follower: from when the logout was *sent* until that follower has read the page with it.
 //! `ADIEU_BENCH_ONLY=2000x100` measures one row, `ADIEU_BENCH_SECONDS` sets for how long.
 //!
+//! The last row is 10,000 followers behind five relays of one node, as far as one machine can hold them: all five relays follow the
+//! node, and the first has its 2,000 followers. So the node has all of its load, and each relay would have that of the first.
+//!
 //! Then, or with `ADIEU_BENCH_ONLY=snapshot` alone, how long a service takes until it is ready: from when it starts until its
 //! index has a million live revocations, read over HTTP from a node that is running.
 
@@ -31,8 +34,7 @@ use adieu_server::{
     listen::raise_descriptor_limit,
     node::Node,
 };
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use test_servers::adieu::Adieu;
+use test_servers::adieu::{Adieu, Credentials};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
@@ -40,8 +42,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// Followers, and logouts per second.
-const ROWS: [(usize, usize); 6] = [(10, 100), (500, 100), (1_000, 100), (2_000, 1), (2_000, 10), (2_000, 100)];
+/// Followers of the node, or of the first relay; logouts per second; relays.
+const ROWS: [(usize, usize, usize); 7] =
+    [(10, 100, 0), (500, 100, 0), (1_000, 100, 0), (2_000, 1, 0), (2_000, 10, 0), (2_000, 100, 0), (2_000, 100, 5)];
 /// Connections that log out, which is the number of concurrent logouts.
 const CALLERS: usize = 8;
 /// The kernel counts processor time in this many ticks per second, on every Linux.
@@ -53,12 +56,14 @@ async fn main() {
     let only = env::var("ADIEU_BENCH_ONLY").ok();
     let seconds = env::var("ADIEU_BENCH_SECONDS").map_or(15, |seconds| seconds.parse().unwrap());
     println!(
-        "| followers | logouts/s | deliveries | p50 | p99 | max | to all, p99 | answers/s | server CPU | clients CPU |"
+        "| followers | relays | logouts/s | deliveries | p50 | p99 | max | to all, p99 | answers/s | node CPU | relay CPU | clients CPU |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
-    for (followers, rate) in ROWS {
-        if only.as_ref().is_none_or(|only| *only == format!("{followers}x{rate}")) {
-            measure(followers, rate, seconds).await;
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for (followers, rate, relays) in ROWS {
+        if only.as_ref().is_none_or(|only| {
+            *only == format!("{followers}x{rate}") || *only == format!("{followers}x{rate}x{relays}")
+        }) {
+            measure(followers, rate, relays, seconds).await;
         }
     }
     if only.is_none_or(|only| only == "snapshot") {
@@ -124,10 +129,21 @@ struct Logouts {
     sent_at: Vec<OnceLock<Instant>>,
 }
 
-async fn measure(followers: usize, rate: usize, seconds: usize) {
+async fn measure(followers: usize, rate: usize, relays: usize, seconds: usize) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (authorization, logouts) = prepare(&folder.path().join("data"), rate * seconds).await;
+    let (credentials, logouts) = prepare(&folder.path().join("data"), rate * seconds).await;
     let server = start(&folder.path().join("data")).await;
+    let (mut following_node, mut followed) = (Vec::new(), credentials.clone());
+    for _ in 0..relays {
+        let relay = Adieu::new(env!("CARGO_BIN_EXE_adieu")).following(&server.url(""), &credentials);
+        let (relay, [at_relay]) = relay.start_with_clients(["bench"]).await;
+        if following_node.is_empty() {
+            followed = at_relay;
+        }
+        following_node.push(relay);
+    }
+    let (first, authorization) = (following_node.first(), followed.basic());
+    let address = first.unwrap_or(&server).address();
     let logouts = Arc::new(logouts);
     let (answers, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
 
@@ -135,8 +151,8 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
     let ready = Arc::new(AtomicUsize::new(0));
     for number in 0..followers {
         let follower = Follower {
-            stream: BufReader::new(TcpStream::connect(server.address()).await.unwrap()),
-            head: format!("Host: adieu\r\nAuthorization: Basic {authorization}\r\n\r\n"),
+            stream: BufReader::new(TcpStream::connect(address).await.unwrap()),
+            head: format!("Host: adieu\r\nAuthorization: {authorization}\r\n\r\n"),
             lease: format!("follower=bench-{number}&max_staleness=2000"),
         };
         following.spawn(follower.run(
@@ -151,8 +167,8 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
 
-    let pid = server.pid();
-    let before = (Instant::now(), cpu(pid), cpu(std::process::id()), answers.load(Ordering::SeqCst));
+    let used = || [server.pid(), first.map_or(0, Adieu::pid), std::process::id()].map(cpu);
+    let before = (Instant::now(), used(), answers.load(Ordering::SeqCst));
     let next = Arc::new(AtomicUsize::new(0));
     let pace = Arc::new(tokio::sync::Mutex::new(interval(Duration::from_secs(1) / u32::try_from(rate).unwrap())));
     pace.lock().await.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -176,8 +192,7 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
         });
     }
     callers.join_all().await;
-    let (took, server_cpu, own_cpu) = (before.0.elapsed(), cpu(pid) - before.1, cpu(std::process::id()) - before.2);
-    let answered = answers.load(Ordering::SeqCst) - before.3;
+    let (took, after, answered) = (before.0.elapsed(), used(), answers.load(Ordering::SeqCst) - before.2);
 
     tokio::time::sleep(Duration::from_secs(2)).await;
     is_over.store(true, Ordering::SeqCst);
@@ -198,9 +213,12 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
         let place = ((sorted.len() - 1) as f64 * part).round() as usize;
         format!("{:.0} ms", sorted[place].as_secs_f64() * 1e3)
     };
-    let percent = |ticks: f64| format!("{:.0} %", ticks / TICKS_A_SECOND / took.as_secs_f64() * 100.0);
+    let percent = |process: usize| {
+        let seconds = (after[process] - before.1[process]) / TICKS_A_SECOND;
+        format!("{:.0} %", seconds / took.as_secs_f64() * 100.0)
+    };
     println!(
-        "| {followers} | {:.0} | {} | {} | {} | {} | {} | {:.0} | {} | {} |",
+        "| {followers} | {relays} | {:.0} | {} | {} | {} | {} | {} | {:.0} | {} | {} | {} |",
         logouts.tokens.len() as f64 / took.as_secs_f64(),
         delays.len(),
         millis(&delays, 0.5),
@@ -208,14 +226,15 @@ async fn measure(followers: usize, rate: usize, seconds: usize) {
         millis(&delays, 1.0),
         millis(&to_all, 0.99),
         answered as f64 / took.as_secs_f64(),
-        percent(server_cpu),
-        percent(own_cpu),
+        percent(0),
+        percent(1),
+        percent(2),
     );
-    drop(server);
+    drop((following_node, server));
 }
 
 /// Creates a store with a client and sessions, and returns their tokens.
-async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
+async fn prepare(data: &Path, count: usize) -> (Credentials, Logouts) {
     let node = Node::open(&settings(data)).await.unwrap();
     let secret = add_client(&node).await;
     let mut logouts = Logouts { by_session: HashMap::new(), tokens: Vec::new(), sent_at: Vec::new() };
@@ -227,7 +246,7 @@ async fn prepare(data: &Path, count: usize) -> (String, Logouts) {
         logouts.sent_at.push(OnceLock::new());
     }
     node.close().await;
-    (BASE64_STANDARD.encode(format!("bench:{secret}")), logouts)
+    (Credentials { name: "bench".to_owned(), secret }, logouts)
 }
 
 async fn start(data: &Path) -> Adieu {
@@ -302,8 +321,11 @@ async fn answer(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
     body
 }
 
-/// Returns the ticks of processor time that a process has used.
+/// Returns the ticks of processor time that a process has used; none for process 0.
 fn cpu(pid: u32) -> f64 {
+    if pid == 0 {
+        return 0.0;
+    }
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
