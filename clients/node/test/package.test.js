@@ -13,10 +13,10 @@ import { expressjwt } from 'express-jwt';
 import type { FastifyInstance } from 'fastify';
 import fastifyJwt from '@fastify/jwt';
 import express from 'express';
-import { Blocklist, NodeError, RevokedError, StaleError, type Event, type Options, type Revoked, type Status } from 'adieu';
-import { isRevoked, refusals } from 'adieu/express-jwt';
-import * as forFastify from 'adieu/fastify-jwt';
-import { assertGood } from 'adieu/jose';
+import { Blocklist, NodeError, RevokedError, StaleError, type Event, type Options, type Revoked, type Status } from '@adieu/client';
+import { isRevoked, refusals } from '@adieu/client/express-jwt';
+import * as forFastify from '@adieu/client/fastify-jwt';
+import { assertGood } from '@adieu/client/jose';
 import { jwtVerify } from 'jose';
 
 const options: Options = { url: 'http://127.0.0.1:1', clientId: 'a', secret: 'b', onEvent: (event: Event) => console.log(event.message) };
@@ -56,11 +56,11 @@ test('the published package works alone, has types that fit the real packages, a
   assert.ok(!names.some((/** @type {string} */ name) => /test|bench/.test(name)), names);
 
   run('tar', 'xzf', filename);
-  mkdirSync(join(folder, 'app', 'node_modules'), { recursive: true });
-  cpSync(join(folder, 'package'), join(folder, 'app/node_modules/adieu'), { recursive: true });
+  mkdirSync(join(folder, 'app', 'node_modules', '@adieu'), { recursive: true });
+  cpSync(join(folder, 'package'), join(folder, 'app/node_modules/@adieu/client'), { recursive: true });
   const { dependencies, exports } = JSON.parse(readFileSync(join(folder, 'package/package.json'), 'utf8'));
   assert.equal(dependencies, undefined);
-  const imports = Object.keys(exports).map((name) => `await import('adieu${name.slice(1)}');`);
+  const imports = Object.keys(exports).map((name) => `await import('@adieu/client${name.slice(1)}');`);
   writeFileSync(join(folder, 'app/run.mjs'), imports.join('\n'));
   run(process.execPath, 'app/run.mjs');
 
