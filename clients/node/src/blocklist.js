@@ -8,25 +8,9 @@ import { emitter } from './events.js';
 import { Follower } from './follower.js';
 import { Freshness } from './freshness.js';
 import { Revocations } from './revocations.js';
+import { MAX_STALENESS, settingsOf } from './settings.js';
 
-/** @typedef {import('./events.js').Event} Event */
-
-/**
- * @typedef {object} Options
- * @property {string | URL} url the address of the Adieu node
- * @property {string} clientId the name passed to `adieu client add`
- * @property {string} secret the secret that it printed; a byte order mark and a line ending, as files have them, are removed
- * @property {number} [maxStaleness] the bound in milliseconds: no token is accepted later than this after its logout was answered; 2000
- *   by default, at most the node's own bound
- * @property {'reject' | 'accept'} [stalePolicy] the behaviour past the bound: `reject` (a {@link StaleError}), the default, or `accept`
- *   every token that is not known to be revoked
- * @property {string} [issuer] the issuer of tokens without `iss`; the node's own by default
- * @property {number} [lifetime] the maximum lifetime of the application's tokens in milliseconds: how long the end of one of its own
- *   sessions is kept; by default as long as any token of the node
- * @property {boolean} [unref] whether the process may exit while the follower runs; true by default. Waiting for `ready()` or a
- *   `revoke…()` keeps the process alive
- * @property {(event: Event) => void} [onEvent] a callback for events; by default writes warnings and errors to the console
- */
+/** @typedef {import('./settings.js').Options} Options */
 
 /**
  * The verified claims of a token. Other claims are ignored.
@@ -71,9 +55,6 @@ const RETRY = 100;
 /** How many seconds the mark of a caller that used a token up is kept. */
 const MARK_KEPT = 60;
 
-/** The maximum of `maxStaleness`, in milliseconds. */
-const MAX_STALENESS = 86_400_000;
-
 /** The maximum number of milliseconds by which a cut-off ends ahead of a node's clock. */
 const MAX_CLOCK_LEAD = 61_000;
 
@@ -95,6 +76,7 @@ export class Blocklist {
   #follower;
   #maxStaleness;
   #stalePolicy;
+  #staleTimeout;
   #issuer;
   #lifetime;
   #emit;
@@ -107,30 +89,19 @@ export class Blocklist {
   #holding;
   #holders = 0;
 
-  /** @param {Options} options */
-  constructor(options) {
-    const { url, clientId, maxStaleness = 2000, stalePolicy = 'reject', issuer, lifetime, unref = true, onEvent } = options;
-    if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
-      throw new UsageError('clientId: must be the name of a client');
-    }
-    // A file may have a byte order mark before the secret, and a line ending after it.
-    const secret = typeof options.secret === 'string' && options.secret.replace(/^\uFEFF|[\r\n]+$/g, '');
-    if (!secret) throw new UsageError('secret: must be the secret of the client');
-    if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
-      throw new UsageError('lifetime: must be a number of milliseconds');
-    }
-    if (!Number.isInteger(maxStaleness) || maxStaleness < 50 || maxStaleness > MAX_STALENESS) {
-      throw new UsageError(`maxStaleness: must be a whole number of milliseconds between 50 and ${MAX_STALENESS}`);
-    }
-    if (stalePolicy !== 'reject' && stalePolicy !== 'accept') throw new UsageError('stalePolicy: must be "reject" or "accept"');
-    if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new UsageError('issuer: must be a text');
-    this.#maxStaleness = maxStaleness;
-    this.#stalePolicy = stalePolicy;
-    this.#issuer = issuer;
-    this.#lifetime = lifetime;
-    this.#emit = emitter(onEvent);
+  /**
+   * @param {Options} [options]
+   * @throws {UsageError} when one is missing or invalid
+   */
+  constructor(options = {}) {
+    const { url, clientId, secret, unref, ...settings } = settingsOf(options);
+    this.#maxStaleness = settings.maxStaleness;
+    this.#stalePolicy = settings.stalePolicy;
+    this.#staleTimeout = settings.staleTimeout;
+    this.#issuer = settings.issuer;
+    this.#lifetime = settings.lifetime;
+    this.#emit = emitter(settings.onEvent);
     this.#connection = new Connection(url, clientId, secret);
-    const settings = { maxStaleness, stalePolicy };
     this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, settings, this.#emit);
     this.#unref = unref;
     if (!unref) this.#hold();
@@ -155,6 +126,17 @@ export class Blocklist {
       });
       await Promise.race([this.#follower.ready(), tooLong]).finally(() => clearTimeout(timer));
     });
+  }
+
+  /**
+   * Waits, if the memory is stale, until it is fresh again, for `staleTimeout` at most: reads from the node at once, one time for all
+   * callers. Resolves with whether it is fresh. Call it before {@link isRevoked} in a process that may have been frozen; the integrations
+   * do.
+   * @returns {Promise<boolean>}
+   */
+  async fresh() {
+    if (this.#isStale && this.#staleTimeout > 0) await this.#keepingAlive(() => this.#untilFresh());
+    return !this.#isStale;
   }
 
   /**
@@ -290,7 +272,7 @@ export class Blocklist {
     const { isReady, id, cursor, failure } = this.#follower;
     return {
       ready: isReady,
-      fresh: isReady && staleness <= this.#maxStaleness,
+      fresh: !this.#isStale,
       staleness,
       revocations: this.#revocations.size,
       staleRefusals: this.#staleRefusals,
@@ -361,8 +343,26 @@ export class Blocklist {
     }
   }
 
+  get #isStale() {
+    return this.#freshness.staleness > this.#maxStaleness;
+  }
+
+  async #untilFresh() {
+    let isOver = false;
+    /** @type {NodeJS.Timeout | undefined} */
+    let timer;
+    const over = new Promise((resolve) => {
+      timer = setTimeout(() => resolve((isOver = true)), this.#staleTimeout);
+    });
+    while (this.#isStale && !isOver && !this.#connection.isClosed) {
+      // Half of the time, so that a silent connection leaves time for another.
+      await Promise.race([this.#follower.refresh(this.#staleTimeout / 2), over]);
+    }
+    clearTimeout(timer);
+  }
+
   #requireFresh() {
-    const isStale = this.#freshness.staleness > this.#maxStaleness;
+    const isStale = this.#isStale;
     const accepts = this.#stalePolicy === 'accept' && this.#follower.isReady;
     if (isStale !== this.#wasStale) {
       this.#wasStale = isStale;

@@ -24,6 +24,7 @@ export function isRevoked(blocklist, { types = ACCESS, getToken, skew = SKEW } =
   const kinds = checked(types);
   return async (request, token) => {
     const claims = /** @type {Claims} */ (token?.payload);
+    await blocklist.fresh();
     return !isGood(blocklist, kinds, token?.header, claims, getToken?.(request), skew);
   };
 }

@@ -34,6 +34,7 @@ export function trusted(blocklist, { types = ACCESS, getToken, skew = SKEW } = {
     const claims = /** @type {Claims} */ (isComplete ? decoded.payload : decoded);
     const token = getToken?.(request);
     const header = isComplete ? decoded.header : headerOf(token ?? bearerToken(request));
+    await blocklist.fresh();
     return isGood(blocklist, kinds, header, claims, token, skew);
   };
 }

@@ -65,6 +65,8 @@ export class Follower {
   #wait;
   #grace;
   #forgetting = false;
+  /** @type {Promise<void> | undefined} */
+  #refreshing;
   /** @type {Set<{ resolve: () => void, reject: (error: NodeError) => void }>} */
   #waiting = new Set();
 
@@ -91,7 +93,8 @@ export class Follower {
     let retry = MIN_RETRY_DELAY;
     while (!this.#connection.isClosed) {
       try {
-        await this.#catchUp();
+        // After a failure, or at the start, the follower wants an immediate response.
+        await this.#catchUp(this.isReady && this.failure === undefined ? this.#wait : 0);
         retry = MIN_RETRY_DELAY;
         this.#succeeded();
       } catch (error) {
@@ -155,12 +158,33 @@ export class Follower {
     }
   }
 
-  async #catchUp() {
-    // After a failure, or at the start, the follower wants an immediate response.
-    let wait = this.isReady && this.failure === undefined ? this.#wait : 0;
+  /**
+   * Reads the end of the log at once, beside the read that may be waiting, and one time for all concurrent callers. Resolves also if that
+   * failed, after a delay.
+   * @param {number} firstByte how many milliseconds each response may take to begin
+   * @returns {Promise<void>}
+   */
+  refresh(firstByte) {
+    this.#refreshing ??= this.#refresh(firstByte).finally(() => (this.#refreshing = undefined));
+    return this.#refreshing;
+  }
+
+  /** @param {number} firstByte */
+  async #refresh(firstByte) {
+    await (this.isReady ? this.#catchUp(0, firstByte) : this.ready()).catch(() => {});
+    if (this.#freshness.staleness > this.#settings.maxStaleness) await this.#connection.pause(MIN_RETRY_DELAY);
+  }
+
+  /**
+   * Reads up to the end of the log. Two of these may run at a time: everything before the cursor is in memory, whichever has set it.
+   * @param {number} wait how long the node may hold the first request
+   * @param {number} [firstByte]
+   */
+  async #catchUp(wait, firstByte) {
     for (;;) {
       const asked = this.#freshness.now();
-      const page = await this.#readInTime(wait);
+      const { cursor } = this;
+      const page = await this.#readInTime(wait, firstByte);
       if (page.fromStart && this.cursor !== undefined) {
         this.#emit({
           type: 'log_changed',
@@ -168,7 +192,7 @@ export class Follower {
           message: `the revocation log was replaced or rolled back (known ${this.cursor}, found ${page.cursor}); known revocations stay in force`,
         });
       }
-      if (!page.complete && page.cursor === this.cursor) throw new NodeError('ADIEU_ANSWER', 'the feed does not get on');
+      if (!page.complete && page.cursor === cursor) throw new NodeError('ADIEU_ANSWER', 'the feed does not get on');
       await this.#takeIn(page);
       this.cursor = page.cursor;
       this.issuer = page.issuer;
@@ -181,15 +205,18 @@ export class Follower {
     }
   }
 
-  /** @param {number} wait */
-  async #readInTime(wait) {
+  /**
+   * @param {number} wait
+   * @param {number} [firstByte]
+   */
+  async #readInTime(wait, firstByte = wait === 0 ? Math.max(this.#grace, 2000) : wait + this.#grace) {
     const { maxStaleness, stalePolicy } = this.#settings;
     const query = new URLSearchParams({ wait: String(wait), follower: this.id, max_staleness: String(maxStaleness) });
     if (this.cursor !== undefined) query.set('after', this.cursor);
     if (stalePolicy === 'accept') query.set('stale_policy', 'accept');
     const began = performance.now();
     try {
-      const page = await this.#read(query, wait === 0 ? Math.max(this.#grace, 2000) : wait + this.#grace);
+      const page = await this.#read(query, firstByte);
       const latency = performance.now() - began - wait;
       if (latency >= 0) this.#grace = Math.max(this.#shortestGrace, Math.min(this.#grace, 3 * latency));
       return page;

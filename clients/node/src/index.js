@@ -2,7 +2,7 @@ export { Blocklist } from './blocklist.js';
 export { tokenIdOf } from './claims.js';
 export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
 
-/** @typedef {import('./blocklist.js').Options} Options */
+/** @typedef {import('./settings.js').Options} Options */
 /** @typedef {import('./blocklist.js').Claims} Claims */
 /** @typedef {import('./blocklist.js').RevokeOptions} RevokeOptions */
 /** @typedef {import('./blocklist.js').Revoked} Revoked */

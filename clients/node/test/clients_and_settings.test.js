@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -19,6 +19,7 @@ test('invalid settings are an error at once', () => {
     lifetime: [0, -1, NaN, '1d'],
     maxStaleness: [0, 49, 1.5, NaN, '2s', 86_400_001],
     stalePolicy: ['perhaps'],
+    staleTimeout: [-1, 0.5, NaN, '1s', 60_001],
     issuer: ['', 7],
   })) {
     for (const value of values) {
@@ -60,6 +61,36 @@ test('a secret may have a byte order mark and a line ending', async (t) => {
   for (const written of [`${secret}\n`, `${secret}\r\n`, `\ufeff${secret}`, `\ufeff${secret}\n\n`]) {
     await follow(t, node, { clientId: 'file', secret: written });
   }
+});
+
+test('what is not given comes from the environment', async (t) => {
+  const node = await Node.start(t);
+  const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'secret');
+  writeFileSync(file, `${node.addClient('named')}\n`);
+  /** @param {Record<string, string>} variables @param {import('../src/index.js').Options} [options] */
+  const create = (variables, options) => {
+    Object.assign(process.env, variables);
+    try {
+      const blocklist = new Blocklist({ onEvent() {}, ...options });
+      t.after(() => blocklist.close());
+      return blocklist;
+    } finally {
+      for (const name of Object.keys(variables)) delete process.env[name];
+    }
+  };
+  const good = { ADIEU_URL: node.url, ADIEU_CLIENT: 'named', ADIEU_SECRET: readFileSync(file, 'utf8') };
+  await create(good).ready();
+  // The file comes first, and an argument before both.
+  await create({ ...good, ADIEU_SECRET: 'd3Jvbmc', ADIEU_SECRET_FILE: file }).ready();
+  await create({ ...good, ADIEU_URL: 'http://127.0.0.1:1', ADIEU_SECRET_FILE: '/none' }, { url: node.url, secret: good.ADIEU_SECRET }).ready();
+  for (const name of Object.keys(good)) {
+    const { [name]: _, ...others } = /** @type {Record<string, string>} */ (good);
+    assert.throws(() => create(others), { code: 'ADIEU_USAGE', message: new RegExp(`${name} set`) });
+    assert.throws(() => create({ ...good, [name]: '' }), TypeError);
+  }
+  for (const wrong of ['', '/none']) assert.throws(() => create({ ...good, ADIEU_SECRET_FILE: wrong }), { code: 'ENOENT' });
 });
 
 test('a wrong secret, a missing capability and a bound larger than that of the node are reported at once', async (t) => {

@@ -35,8 +35,9 @@ export async function register(fastify: FastifyInstance) {
 }
 export const verify = async (token: string, key: Uint8Array) => assertGood(blocklist, await jwtVerify(token, key), { token });
 
-// @ts-expect-error: a secret is needed
-new Blocklist({ url: 'http://127.0.0.1:1', clientId: 'a' });
+export const ofEnvironment = () => new Blocklist();
+// @ts-expect-error: a secret is text
+new Blocklist({ url: 'http://127.0.0.1:1', clientId: 'a', secret: 7 });
 // @ts-expect-error: there is no such policy
 new Blocklist({ ...options, stalePolicy: 'perhaps' });
 `;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import http from 'node:http';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
-import { StaleError } from '../src/index.js';
-import { Node, claimsOf, eventually, follow, startToFollow, verdict } from './support/node.js';
+import * as forExpress from '../src/express-jwt.js';
+import { Blocklist, StaleError } from '../src/index.js';
+import { Node, claimsOf, eventually, follow, startService, startToFollow, verdict } from './support/node.js';
+import { writePage } from './support/page.js';
 
 const BOUND = 600;
 
@@ -122,29 +122,87 @@ test('nothing is accepted before the whole log has been read once, whatever stal
 
 test('a process that was paused is stale when it resumes', async (t) => {
   const node = await Node.start(t);
-  const { proxy, secret } = await startToFollow(t, node);
+  const { proxy } = await startToFollow(t, node);
   const jose = await node.logIn('jose');
-  const service = spawn(process.execPath, [fileURLToPath(new URL('support/service.js', import.meta.url))], {
-    env: { URL: proxy.url, CLIENT: 'stopped', SECRET: node.addClient('stopped'), CLAIMS: JSON.stringify(claimsOf(jose.access)) },
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  t.after(() => service.kill('SIGKILL'));
-  const lines = createInterface({ input: service.stdout })[Symbol.asyncIterator]();
-  const ask = async () => {
-    service.stdin.write('?\n');
-    return (await lines.next()).value;
-  };
-  assert.equal(await ask(), 'accepted');
+  const claims = claimsOf(jose.access);
+  const { service, ask } = await startService(t, node, { url: proxy.url, maxStaleness: 2000 });
+  assert.equal(await ask(claims), 'accepted');
 
   service.kill('SIGSTOP');
   await node.logOut(jose.access);
   const answered = performance.now();
-  service.stdin.write('?\n');
+  const verdict = ask(claims);
   await eventually(() => performance.now() - answered > 2100, 'longer than the bound has passed');
   proxy.mode = 'freeze';
   service.kill('SIGCONT');
-  assert.notEqual((await lines.next()).value, 'accepted');
-  service.kill('SIGKILL');
-  await once(service, 'exit');
-  assert.ok(secret);
+  assert.notEqual(await verdict, 'accepted');
+});
+
+test('a process that is frozen between requests reads within the request, if it may', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node);
+  const exp = Math.floor(Date.now() / 1000) + 600;
+  const bound = 500;
+  const { service, ask } = await startService(t, node, { url: proxy.url, maxStaleness: bound, staleTimeout: 30_000 });
+  for (let time = 0; time < 8; time += 1) {
+    service.kill('SIGSTOP');
+    const jti = `revoked-${time}`;
+    await blocklist.revoke({ jti, exp });
+    const stopped = performance.now();
+    await eventually(() => performance.now() - stopped > 2 * bound, 'longer than the bound has passed');
+    const verdicts = [ask({ jti: `other-${time}`, exp }), ask({ jti, exp })];
+    service.kill('SIGCONT');
+    assert.deepEqual(await Promise.all(verdicts), ['accepted', 'revoked'], `time ${time}`);
+  }
+});
+
+test('waiting for news ends after staleTimeout, and the token is not accepted', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 200, staleTimeout: 300 });
+  assert.equal(await blocklist.fresh(), true);
+  const claims = { jti: 'a', exp: Math.floor(Date.now() / 1000) + 600 };
+  const isRevoked = forExpress.isRevoked(blocklist);
+  for (const mode of /** @type {const} */ (['freeze', 'cut'])) {
+    proxy.mode = mode;
+    await eventually(() => !blocklist.status().fresh, 'it is stale');
+    assert.equal(await blocklist.fresh(), false);
+    assert.throws(() => blocklist.isRevoked(claims), StaleError);
+    await assert.rejects(isRevoked({}, { payload: claims }), StaleError);
+    proxy.mode = 'cut';
+    proxy.mode = 'pass';
+    assert.equal(await isRevoked({}, { payload: claims }), false);
+    await eventually(() => blocklist.status().failure === undefined, 'it follows again');
+  }
+  blocklist.close();
+  await eventually(() => !blocklist.status().fresh, 'it is stale');
+  assert.equal(await blocklist.fresh(), false);
+});
+
+test('concurrent requests that find old news share one read', async (t) => {
+  const page = writePage([]);
+  // The reads of the follower are held, as those of a process that was frozen.
+  /** @type {(() => void)[]} */
+  const held = [];
+  let reads = 0;
+  const server = http.createServer((request, response) => {
+    const isWaiting = !request.url?.includes('wait=0');
+    reads += isWaiting ? 0 : 1;
+    if (isWaiting) held.push(() => response.destroy());
+    else setTimeout(() => response.end(page), 20);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  const blocklist = new Blocklist({ url: `http://127.0.0.1:${port}`, clientId: 'a', secret: 'b', maxStaleness: 8000, staleTimeout: 60_000 });
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  reads = 0;
+  await eventually(() => held.length > 0, 'it follows');
+  t.mock.method(Date, 'now', ((now) => () => now() + 10_000)(Date.now));
+  assert.deepEqual(await Promise.all(Array.from({ length: 50 }, () => blocklist.fresh())), Array(50).fill(true));
+  assert.equal(reads, 1);
 });

@@ -232,6 +232,29 @@ export async function eventually(holds, what) {
   }
 }
 
+/**
+ * Starts a service in its own process, and waits until it is ready. `ask` resolves with its verdict on these claims.
+ * @param {TestContext} t
+ * @param {Node} node
+ * @param {{ url: string, maxStaleness: number, staleTimeout?: number }} options
+ */
+export async function startService(t, node, { url, maxStaleness, staleTimeout = 0 }) {
+  clients += 1;
+  const name = `service-${clients}`;
+  const service = spawn(process.execPath, [fileURLToPath(new URL('service.js', import.meta.url))], {
+    env: { ADIEU_URL: url, ADIEU_CLIENT: name, ADIEU_SECRET: node.addClient(name), BOUND: `${maxStaleness}`, STALE_TIMEOUT: `${staleTimeout}` },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.after(() => service.kill('SIGKILL'));
+  const lines = createInterface({ input: service.stdout })[Symbol.asyncIterator]();
+  await lines.next();
+  const ask = async (/** @type {object} */ claims) => {
+    service.stdin.write(`${JSON.stringify(claims)}\n`);
+    return /** @type {string} */ ((await lines.next()).value);
+  };
+  return { service, ask };
+}
+
 /** 'accepted', 'revoked' or 'stale'. @param {Blocklist} blocklist @param {string} token */
 export function verdict(blocklist, token) {
   try {

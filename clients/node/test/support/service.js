@@ -1,19 +1,19 @@
-/** A service in its own process, which prints its verdict on the token of each line. */
+/** A service in its own process, which prints its verdict on the claims of each line. */
 
 import { createInterface } from 'node:readline';
 
 import { Blocklist } from '../../src/index.js';
 
-const { URL, CLIENT, SECRET, CLAIMS } = /** @type {Record<string, string>} */ (process.env);
-const blocklist = new Blocklist({ url: URL ?? '', clientId: CLIENT ?? '', secret: SECRET ?? '' });
-const claims = JSON.parse(CLAIMS ?? '');
+const blocklist = new Blocklist({ maxStaleness: Number(process.env.BOUND), staleTimeout: Number(process.env.STALE_TIMEOUT) });
 await blocklist.ready();
-createInterface({ input: process.stdin }).on('line', () => {
+console.log('ready');
+for await (const line of createInterface({ input: process.stdin })) {
+  await blocklist.fresh();
   let verdict;
   try {
-    verdict = blocklist.isRevoked(claims) ? 'revoked' : 'accepted';
+    verdict = blocklist.isRevoked(JSON.parse(line)) ? 'revoked' : 'accepted';
   } catch {
     verdict = 'stale';
   }
   console.log(verdict);
-});
+}
