@@ -109,6 +109,11 @@
 //!    verified again when the body arrives; an extractor alone verifies it when the head arrives.
 //! 8. The revocation check cannot be disabled.
 //!
+//! # Tests of an application
+//!
+//! [`testing::TestNode`] is a node in memory with a clock that the test advances. It has tokens that are valid, expired or revoked, and
+//! it can be stale.
+//!
 //! # Examples
 //!
 //! Each example is a whole application that tests its handlers without a socket, with `tower`'s `oneshot`:
@@ -145,6 +150,7 @@ mod place;
 mod protect;
 mod rejection;
 mod renew;
+pub mod testing;
 mod watched;
 
 pub use after_body::AfterBody;

@@ -155,7 +155,7 @@ async fn a_token_from_a_refresh_is_not_fresh_and_a_revoked_one_is_revoked_first(
 async fn a_node_that_does_not_know_enough_says_when_to_come_back() {
     let app = App::new();
     let pair = app.log_in().await;
-    app.clock.advance(support::MAX_STALENESS + Duration::from_secs(1));
+    app.node.fall_behind();
     assert_eq!(
         app.get_with("/access", &pair.access).await,
         r#"503 {"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"} 1"#

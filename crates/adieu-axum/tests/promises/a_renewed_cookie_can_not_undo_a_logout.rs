@@ -202,6 +202,6 @@ async fn what_the_application_says_of_its_users_is_said_anew() {
     let login = send(&router, "POST /login", &[], "").await;
     app.pass(11 * MINUTE);
     let renewed = with_cookie_of(&router, "GET /me", &login).await;
-    let claims = app.verifier.verify(&renewed.cookie(ACCESS).unwrap()).unwrap();
+    let claims = app.verifier().verify(&renewed.cookie(ACCESS).unwrap()).unwrap();
     assert_eq!(claims.custom["who"], "jose");
 }

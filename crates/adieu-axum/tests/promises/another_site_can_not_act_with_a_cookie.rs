@@ -412,7 +412,7 @@ async fn a_token_of_the_wrong_kind_is_put_in_no_cookie() {
     let mut options = TokenOptions::default();
     options.access_claims.insert("csrf".into(), "value".into());
     let pair = app.sessions.log_in_with(subject("jose"), adieu::session::Origin::default(), &options).await.unwrap();
-    assert_eq!(app.verifier.read_claims(&pair.refresh).unwrap().0.token_type, TokenType::Refresh);
+    assert_eq!(app.verifier().read_claims(&pair.refresh).unwrap().0.token_type, TokenType::Refresh);
     let set = |cookies: SetCookies| cookies.into_response().headers().get_all("set-cookie").iter().count();
     assert_eq!(set(guard.set_access_cookie(&pair.access).unwrap()), 2);
     assert!(guard.set_access_cookie(&pair.refresh).is_err());

@@ -13,6 +13,7 @@ mod a_renewed_cookie_can_not_undo_a_logout;
 mod a_request_is_judged_when_its_body_has_come;
 mod an_application_has_its_own_users_and_claims;
 mod an_application_logs_in_and_out_without_the_server;
+mod an_application_tests_its_own_handlers;
 mod another_site_can_not_act_with_a_cookie;
 mod in_a_real_browser;
 mod one_verdict_per_token;

@@ -47,7 +47,7 @@ async fn long_after_a_logout_it_is_still_refused() {
     app.sessions.log_out(&pair.access, Scope::This).await.unwrap();
     // The revocation has expired with the access tokens; the refresh token would live for weeks.
     app.pass(7 * DAY);
-    while app.verifier.index().drop_lapsed(app.verifier.now()) {}
+    while app.verifier().index().drop_lapsed(app.verifier().now()) {}
     for line in ["GET /refresh", "GET /any", "GET /optional"] {
         let answer = send_with(&router, line, &pair.refresh).await;
         assert!(answer.body.contains("token_revoked"), "{line} {}", answer.text());

@@ -4,13 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use adieu::{
     Issuer, Subject,
-    revocation::{Freshness, Index},
     session::{SessionSettings, SessionStore, Sessions, TokenPair},
     store::Memory,
-    time::{Clock, ManualClock, Timestamp},
-    token::{Algorithm, Decoder, KeySet, Rules, SigningKey, StalePolicy, Verifier},
+    time::{ManualClock, Timestamp},
+    token::Verifier,
 };
-use adieu_axum::{AuthRejection, Guard, LoggedOut, PresentedToken, RefreshToken, Tokens};
+use adieu_axum::{AuthRejection, Guard, LoggedOut, PresentedToken, RefreshToken, Tokens, testing::TestNode};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -18,8 +17,6 @@ use axum::{
     http::{HeaderMap, Request, header},
 };
 use tower::ServiceExt as _;
-
-pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(2);
 
 /// The state of the routers in these tests.
 #[derive(Clone, FromRef)]
@@ -29,9 +26,8 @@ pub(crate) struct State {
 }
 
 pub(crate) struct App {
+    pub(crate) node: TestNode,
     pub(crate) clock: ManualClock,
-    freshness: Freshness,
-    pub(crate) verifier: Arc<Verifier>,
     pub(crate) sessions: Arc<Sessions>,
 }
 
@@ -41,28 +37,13 @@ impl App {
     }
 
     pub(crate) fn on(store: impl SessionStore) -> Self {
-        let clock = ManualClock::at(Timestamp::from_unix(1_800_000_000));
-        let issuer = Issuer::new("https://adieu.test").unwrap();
-        let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
-        let keys = KeySet::new([key.verifying_key().clone()]).unwrap();
-        let freshness = Freshness::never();
-        freshness.complete_at(clock.moment());
-        let verifier = Arc::new(Verifier::new(
-            Decoder::new(Rules::new(issuer.clone()), keys),
-            Arc::new(Index::new(clock.now())),
-            freshness.clone(),
-            Arc::new(clock.clone()),
-            MAX_STALENESS,
-            StalePolicy::Reject,
-        ));
-        let sessions = Sessions::new(
-            Arc::new(store),
-            Arc::clone(&verifier),
-            key,
-            SessionSettings::new(issuer),
-            Arc::new(clock.clone()),
-        );
-        Self { clock, freshness, verifier, sessions: Arc::new(sessions.unwrap()) }
+        let settings = SessionSettings::new(Issuer::new("https://adieu.test").unwrap());
+        let node = TestNode::on(store, settings, Timestamp::from_unix(1_800_000_000));
+        Self { clock: node.clock().clone(), sessions: Arc::clone(node.sessions()), node }
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        self.sessions.verifier()
     }
 
     pub(crate) fn guard(&self) -> Guard {
@@ -75,12 +56,11 @@ impl App {
 
     /// Advances time, while this node keeps up with every logout.
     pub(crate) fn pass(&self, time: Duration) {
-        self.clock.advance(time);
-        self.freshness.complete_at(self.clock.moment());
+        self.node.advance(time);
     }
 
     pub(crate) async fn log_in(&self) -> TokenPair {
-        self.sessions.log_in(subject("jose")).await.unwrap()
+        self.node.login_as("jose").await
     }
 }
 
