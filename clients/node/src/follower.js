@@ -247,7 +247,8 @@ export class Follower {
     let began = performance.now();
     while (!page.readSome(PIECE, this.#revocations)) {
       if (performance.now() - began < MAX_PIECE_TIME) continue;
-      await breathe(undefined, { ref: false });
+      // Not unreferenced: with nothing else to do, the loop would sleep before it.
+      await breathe();
       began = performance.now();
     }
     this.#forget();
@@ -260,7 +261,7 @@ export class Follower {
     setImmediate(() => {
       this.#forgetting = false;
       this.#forget();
-    }).unref();
+    });
   }
 
   #succeeded() {
