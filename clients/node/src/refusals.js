@@ -1,7 +1,7 @@
 /** The responses to rejected tokens, identical to a node's. */
 
 import { tokenIdOf } from './claims.js';
-import { AdieuError, InvalidClaimsError, RevokedError } from './errors.js';
+import { InvalidClaimsError, RevokedError } from './errors.js';
 import { isOneOf } from './kind.js';
 
 /** @typedef {import('./errors.js').Refusal} Refusal */
@@ -63,10 +63,12 @@ export function isGood(blocklist, types, header, claims, token, skew) {
 }
 
 /**
- * Returns the response for one of this package's errors.
+ * Returns the response for one of this package's errors. It is recognised by its code, because the package as an ES module and the package
+ * in CommonJS have classes of their own.
  * @param {unknown} error
  * @returns {Refusal | undefined}
  */
 export function ownRefusal(error) {
-  return error instanceof AdieuError || error instanceof InvalidClaimsError ? error : undefined;
+  const isOwn = error instanceof Error && 'status' in error && 'code' in error && String(error.code).startsWith('ADIEU_');
+  return isOwn ? /** @type {any} */ (error) : undefined;
 }
