@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 from adieu_server import Credentials, Server
-from conftest import TEST_TIMEOUT, new_id
+from conftest import TEST_TIMEOUT, eventually, new_id
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from adieu import Blocklist, StaleError, UnavailableError
+from adieu import Blocklist, StaleError, UnavailableError, Verifier
 
 Follow = Callable[..., Blocklist]
 
 
-def a_certificate(folder: Path) -> Path:
+def a_certificate(folder: Path, holder: str = "127.0.0.1") -> Path:
     """Creates a self-signed certificate for 127.0.0.1, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, holder)])
     now = datetime.datetime.now(datetime.timezone.utc)
     certificate = (
         x509.CertificateBuilder()
@@ -40,7 +40,7 @@ def a_certificate(folder: Path) -> Path:
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    pem = folder / "certificate.pem"
+    pem = folder / f"{holder}.pem"
     pem.write_bytes(
         certificate.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -49,10 +49,13 @@ def a_certificate(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def speaking_tls(port: int, certificate: Path) -> Iterator[str]:
-    """Starts a TLS proxy in front of a server; yields its URL."""
+def speaking_tls(port: int, certificate: Path, demanded: Path | None = None) -> Iterator[str]:
+    """Starts a TLS proxy in front of a server; yields its URL. It rejects clients without the demanded certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
+    if demanded is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(demanded)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -115,6 +118,52 @@ def test_it_follows_over_tls_also_after_a_fork(
         assert os.waitpid(pid, 0)[1] == 0
         blocklist.add(new_id())
         blocklist.close()
+
+
+def test_a_server_that_demands_a_certificate_gets_it_for_everything(
+    shared_server: Server, shared_client: Credentials, follow: Follow, tmp_path: Path
+) -> None:
+    certificate, ours, another = (a_certificate(tmp_path, holder) for holder in ("127.0.0.1", "shop", "another"))
+    with speaking_tls(shared_server.port, certificate, demanded=ours) as url:
+        trusting = {"ca_file": certificate, "certificate_file": ours}
+        blocklist = follow(url, shared_client, **trusting, start_timeout=TEST_TIMEOUT)
+        jti = new_id()
+        blocklist.add(jti)
+        assert jti in blocklist
+        # The keys of the node are read over the same connection settings.
+        with Verifier(blocklist=blocklist, issuer="adieu") as verifier:
+            verifier.wait_ready(TEST_TIMEOUT)
+            tokens = shared_server.log_in(new_id())
+            assert verifier.verify(tokens["access_token"])["iss"] == "adieu"
+        blocklist.close()
+
+        for wrong in ({"ca_file": certificate}, {"ca_file": certificate, "certificate_file": another}):
+            refused = follow(url, shared_client, **wrong, ready=False, start_timeout=0)
+            with pytest.raises(UnavailableError):
+                refused.add(new_id())
+            eventually(lambda blocklist=refused: blocklist._follower.error is not None)  # type: ignore[misc]
+            with pytest.raises(StaleError):
+                jti in refused  # noqa: B015
+            refused.close()
+
+
+def test_certificates_that_can_not_be_read_are_refused_when_it_is_made(tmp_path: Path) -> None:
+    certificate, empty = a_certificate(tmp_path), tmp_path / "empty.pem"
+    empty.write_text("")
+    place = ("https://127.0.0.1:1", "shop", "secret")
+    unreadable: tuple[dict[str, Any], ...] = (
+        {"ca_file": tmp_path / "missing.pem"},
+        {"ca_file": empty},
+        {"ca_file": certificate, "certificate_file": tmp_path / "missing.pem"},
+        {"ca_file": certificate, "certificate_file": empty},
+    )
+    for options in unreadable:
+        with pytest.raises(OSError):  # noqa: PT011
+            Blocklist(*place, **options)
+    with pytest.raises(ValueError, match="with ca_file"):
+        Blocklist(*place, certificate_file=certificate)
+    with pytest.raises(ValueError, match="with ssl_context"):
+        Blocklist(*place, ca_file=certificate, ssl_context=ssl.create_default_context())
 
 
 def test_nobody_unknown_gets_the_secret(
