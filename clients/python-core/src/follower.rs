@@ -27,6 +27,7 @@ use secrecy::SecretString;
 use tokio::{runtime, sync::oneshot};
 
 use crate::{
+    border::guarded,
     feed::{Feed, Recording, Shared},
     payload::Payload,
     refused,
@@ -202,7 +203,7 @@ impl Core {
     /// Starts a thread that follows, with the known revocations and without their freshness.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         self.shared.forget_failure();
-        py.detach(|| self.begin(None))
+        py.detach(|| guarded(|| self.begin(None)))
     }
 
     /// Stops the thread and waits for its end, so that none runs while the process forks.
@@ -219,7 +220,7 @@ impl Core {
     /// Starts a thread again, in the process that has forked: it keeps its freshness.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         let complete_at = self.complete_at();
-        py.detach(|| self.begin(complete_at))
+        py.detach(|| guarded(|| self.begin(complete_at)))
     }
 
     /// Forgets the freshness: from now on the index counts as never read.
@@ -228,11 +229,13 @@ impl Core {
     }
 
     /// Returns whether the token with this id was revoked by its id; `None` if Python has to decide.
-    fn contains(&self, jti: &Bound<'_, PyAny>) -> Option<bool> {
-        let jti = jti.cast_exact::<PyString>().ok()?;
-        let complete_at = self.complete_at();
-        let found = self.shared.revocations.contains(jti.to_str().ok()?);
-        self.unless_stale(found, complete_at)
+    fn contains(&self, jti: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+        guarded(|| {
+            let Ok(jti) = jti.cast_exact::<PyString>() else { return Ok(None) };
+            let Ok(jti) = jti.to_str() else { return Ok(None) };
+            let complete_at = self.complete_at();
+            Ok(self.unless_stale(self.shared.revocations.contains(jti), complete_at))
+        })
     }
 
     /// Returns whether the token with this payload is revoked; `None` if Python has to decide.
@@ -242,10 +245,12 @@ impl Core {
         payload: &Bound<'_, PyAny>,
         subject_claim: &Bound<'_, PyString>,
     ) -> PyResult<Option<bool>> {
-        let Ok(payload) = Payload::read(py, payload, subject_claim) else { return Ok(None) };
-        let complete_at = self.complete_at();
-        let found = self.shared.revocations.matches(&payload.facts()?) || self.is_pruned(payload.expires_at);
-        Ok(self.unless_stale(found, complete_at))
+        guarded(|| {
+            let Ok(payload) = Payload::read(py, payload, subject_claim) else { return Ok(None) };
+            let complete_at = self.complete_at();
+            let found = self.shared.revocations.matches(&payload.facts()?) || self.is_pruned(payload.expires_at);
+            Ok(self.unless_stale(found, complete_at))
+        })
     }
 
     /// Returns whether a revocation matches these claims, however old the index is.
@@ -256,19 +261,25 @@ impl Core {
         session: Option<&str>,
         subject: Option<&str>,
         issued_at: Option<u64>,
-    ) -> bool {
+    ) -> PyResult<bool> {
         let issued_at = issued_at.map(Timestamp::from_unix);
-        self.shared.revocations.matches(&Facts { issuer, token_id, session, subject, issued_at })
+        guarded(|| Ok(self.shared.revocations.matches(&Facts { issuer, token_id, session, subject, issued_at })))
     }
 
     /// Keeps the revocation of a token until a time.
-    fn add_token(&self, issuer: Option<&str>, id: &str, lapses_at: u64) {
-        self.shared.revocations.add_token(issuer, id, Timestamp::from_unix(lapses_at));
+    fn add_token(&self, issuer: Option<&str>, id: &str, lapses_at: u64) -> PyResult<()> {
+        guarded(|| {
+            self.shared.revocations.add_token(issuer, id, Timestamp::from_unix(lapses_at));
+            Ok(())
+        })
     }
 
     /// Keeps the revocation of a session until a time.
-    fn add_session(&self, issuer: Option<&str>, id: &str, lapses_at: u64) {
-        self.shared.revocations.add_session(issuer, id, Timestamp::from_unix(lapses_at));
+    fn add_session(&self, issuer: Option<&str>, id: &str, lapses_at: u64) -> PyResult<()> {
+        guarded(|| {
+            self.shared.revocations.add_session(issuer, id, Timestamp::from_unix(lapses_at));
+            Ok(())
+        })
     }
 
     /// The moment as of which the index is complete, in nanoseconds of the steady clock; `None` if it never was.

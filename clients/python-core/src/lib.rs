@@ -6,7 +6,10 @@
 //!    `Core::pause`.
 //! 3. **Anything unusual is left to Python.** A look-up that cannot be answered from valid claims and a fresh index returns
 //!    `None`; the Python package then decides, with the same code and the same errors as without this core.
+//! 4. **No panic ends a worker.** It becomes a `RuntimeError` in every method that is given a claim, an id or a token: see
+//!    [`border`].
 
+mod border;
 mod feed;
 mod follower;
 mod payload;
@@ -20,6 +23,9 @@ use pyo3::prelude::*;
 mod adieu_core {
     use pyo3::prelude::*;
 
+    #[cfg(debug_assertions)]
+    #[pymodule_export]
+    use crate::border::panic_in_core;
     #[pymodule_export]
     use crate::follower::Core;
     #[pymodule_export]

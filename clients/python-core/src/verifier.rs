@@ -8,9 +8,9 @@ use adieu::{
     token::{Algorithm, Decoder, KeySet, ParsedClaims, Rules, Scratch, TokenError, TokenType, VerifyingKey},
 };
 use adieu_client::{KeyFollower, KeySource};
-use pyo3::{exceptions::PyValueError, prelude::*};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyString};
 
-use crate::{follower::Core, refused, revocations::Facts};
+use crate::{border::guarded, follower::Core, refused, revocations::Facts};
 
 /// A decoder whose keys are followed.
 pub(crate) struct Followed {
@@ -115,15 +115,21 @@ impl Verifier {
 
     /// Returns `None` for a token that is accepted, otherwise the code and the reason. `kind` is `access`, `refresh`, or
     /// `None` for either.
-    fn verify(&self, token: &str, kind: Option<&str>) -> PyResult<Option<(&'static str, String)>> {
+    fn verify(&self, token: &Bound<'_, PyString>, kind: Option<&str>) -> PyResult<Option<(&'static str, String)>> {
         let expected = match kind {
             None => None,
             Some("access") => Some(TokenType::Access),
             Some("refresh") => Some(TokenType::Refresh),
             Some(_) => return Err(PyValueError::new_err("type must be \"access\", \"refresh\" or None")),
         };
-        let verdict = self.judge(self.core.get(), token, expected);
-        Ok(verdict.err().map(|refusal| (refusal.code(), refusal.to_string())))
+        guarded(|| {
+            // A text with a lone surrogate is no token.
+            let verdict = token
+                .to_str()
+                .map_err(|_| TokenError::Malformed("it is not UTF-8"))
+                .and_then(|token| self.judge(self.core.get(), token, expected));
+            Ok(verdict.err().map(|refusal| (refusal.code(), refusal.to_string())))
+        })
     }
 
     /// Whether the keys are known.

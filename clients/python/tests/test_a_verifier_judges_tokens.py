@@ -133,6 +133,7 @@ def test_nothing_is_accepted_when_stale(client: Credentials, proxy: Proxy, verif
         {"leeway": 61},
         {"profile": "any"},
         {"keys_url": "ftp://host"},
+        {"subject_claim": "user_id"},
     ],
 )
 def test_what_can_not_be_is_refused_when_it_is_made(options: dict[str, Any]) -> None:

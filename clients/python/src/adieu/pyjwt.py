@@ -1,7 +1,9 @@
 """`adieu.verifier` without the compiled core: signatures are verified by PyJWT."""
 
+import base64
 import http.client
 import json
+import math
 import os
 import ssl
 import threading
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 from adieu import kind
 from adieu.errors import InvalidClaimsError, StaleError
 from adieu.follower import logger
+from adieu.index import claims_of
 
 if TYPE_CHECKING:
     from adieu.blocklist import Blocklist
@@ -38,6 +41,20 @@ _ALGORITHMS = frozenset(
     ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 )
 _TYPES = {"at+jwt": "access", "rt+jwt": "refresh"}
+_KINDS = {
+    "access": "access",
+    "access_token": "access",
+    "refresh": "refresh",
+    "refresh_token": "refresh",
+    **_TYPES,
+    # These name how a token is sent and its format, not its kind.
+    "bearer": None,
+    "jwt": None,
+}
+_REFUSED_PARAMETERS = frozenset(("crit", "b64", "jwk", "enc", "zip"))
+_TEXT_PARAMETERS = ("alg", "kid", "typ", "cty", "jku", "nonce", "url", "x5t", "x5t#S256", "x5u")
+_MAX_MEMBERS = 128
+_MAX_DEPTH = 127
 
 _Refusal = tuple[str, str]
 
@@ -104,7 +121,8 @@ class Checker:
                 raise _InvalidError(f"expected a token of type `{type}`")
         except _InvalidError as error:
             return error.code, str(error)
-        except (InvalidClaimsError, TypeError, ValueError) as error:
+        # A nested header or claim may be too deep to be read.
+        except (InvalidClaimsError, TypeError, ValueError, RecursionError) as error:
             return "invalid_token", str(error)
         except StaleError as error:
             return "revocation_state_stale", str(error)
@@ -113,26 +131,21 @@ class Checker:
     def _authenticate(self, token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         if len(token) > _MAX_TOKEN_BYTES:
             raise _InvalidError("the token is too long")
-        try:
-            header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError as error:
-            raise _InvalidError("the token is malformed") from error
-        if "crit" in header or "b64" in header:
-            raise _InvalidError("the token requires an extension that is not supported")
+        header, content, signature = token.split(".") if token.count(".") == 2 else ("", "", "")
+        named = _members(_decoded(header))
+        _decoded(signature)
+        _check_header(named)
         if not self._keys.are_known:
             raise StaleError("the keys of the issuer are not known")
-        candidates = self._keys.candidates(header)
+        candidates = self._keys.candidates(named)
         if not candidates and not self._blocklist.is_fresh:
             raise StaleError("the keys may be out of date")
         for algorithm, key in candidates:
             try:
-                content = self._jws.decode(token, key, algorithms=[algorithm])
-                payload = json.loads(content, object_pairs_hook=_once)
+                self._jws.decode(token, key, algorithms=[algorithm])
             except jwt.InvalidTokenError:
                 continue
-            if not isinstance(payload, dict):
-                raise _InvalidError("the claims are not a JSON object")
-            return header, payload
+            return named, _members(_decoded(content))
         raise _InvalidError("no key has signed the token")
 
     def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
@@ -142,8 +155,11 @@ class Checker:
                 raise _InvalidError(f"the token lacks the claim `{claim}`")
         if "iss" in payload and payload["iss"] != self._issuer:
             raise _InvalidError("the token is from another issuer")
-        if not self._lenient and not isinstance(payload["sub"], str):
-            raise _InvalidError("the token's claim `sub` is invalid")
+        for claim in ("jti", "sid") if self._lenient else ("jti", "sid", "sub"):
+            if claim in payload and not isinstance(payload[claim], str):
+                raise _InvalidError(f"the token's claim `{claim}` is invalid")
+        # Raises for ids that are too long, for example.
+        claims_of(payload, "sub")
         audience = payload.get("aud", [])
         names = [audience] if isinstance(audience, str) else audience
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -151,8 +167,10 @@ class Checker:
         if ("aud" in payload or self._audience) and self._audience.isdisjoint(names):
             raise _InvalidError("the token is not meant for this audience")
         named = self._kind(header, payload)
-        now = int(time.time())
         times = {name: _seconds(name, payload[name]) for name in ("iat", "nbf", "exp") if name in payload}
+        if not isinstance(payload.get("fresh", False), bool):
+            _seconds("fresh", payload["fresh"])
+        now = int(time.time())
         if max(times.get("iat", 0), times.get("nbf", 0)) > now + max(self._leeway, _SKEW):
             raise _InvalidError("the token is not valid yet", "token_not_yet_valid")
         if now >= times["exp"] + self._leeway:
@@ -160,14 +178,15 @@ class Checker:
         return named
 
     def _kind(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
-        for name in ("access", "refresh"):
-            # In the header, the node's own name of refresh tokens counts as well.
-            typ = header.get("typ")
-            plain = _TYPES.get(str(typ).lower().removeprefix("application/"))
-            known = {**header, "typ": plain} if plain else header
-            if kind.is_one_of((name,), known, payload) and (self._lenient or plain == name):
-                return name
-        raise _InvalidError("the token's `typ` is not one that is accepted")
+        """Returns the kind of the token, on which header and claims must agree."""
+        typ = _lower(header.get("typ", "jwt")).removeprefix("application/")
+        named = {_KINDS.get(_lower(payload[claim]), "") for claim in kind.CLAIMS if claim in payload}
+        named |= {_TYPES.get(typ)}
+        named -= {None}
+        is_declared = typ in _TYPES or (self._lenient and typ == "jwt")
+        if not is_declared or len(named) > 1 or not named <= {"access", "refresh"}:
+            raise _InvalidError("the token's `typ` is not one that is accepted")
+        return next(iter(named), None) or "access"
 
 
 class _Fixed:
@@ -182,8 +201,8 @@ class _Fixed:
         self._key = (algorithm, key)
 
     def candidates(self, header: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        """Returns the key, if the token names its algorithm."""
-        return [self._key] if header.get("alg") == self._key[0] else []
+        """Returns the key, if the token names its algorithm, and no other key."""
+        return [self._key] if header.get("alg") == self._key[0] and "kid" not in header else []
 
 
 class _Keys:
@@ -212,7 +231,7 @@ class _Keys:
         """Returns the keys that may have signed a token with this header."""
         algorithm, name = header.get("alg"), header.get("kid")
         known = self._known or []
-        found = [(alg, key) for kid, alg, key in known if alg == algorithm and (name is None or kid in (name, None))]
+        found = [(alg, key) for kid, alg, key in known if alg == algorithm and name in (kid, None)]
         if not found:
             self._missed.set()
         return found
@@ -266,11 +285,70 @@ class _Keys:
         return keys
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _InvalidError("a member of the token occurs twice")
+class _Members(dict[str, Any]):
+    """A JSON object, and whether a name in it occurs twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeats = len(self) != len(pairs)
+
+
+def _decoded(part: str) -> bytes:
+    """Returns what a part of a token encodes, in the only form in which it is accepted."""
+    content = base64.urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
+    if base64.urlsafe_b64encode(content).rstrip(b"=").decode() != part:
+        raise _InvalidError("the token is malformed")
+    return content
+
+
+def _members(content: bytes) -> Mapping[str, Any]:
+    """Reads a JSON object as strictly as the compiled core does."""
+    members = json.loads(
+        content.decode(), object_pairs_hook=_Members, parse_constant=_finite, parse_float=_finite, parse_int=_integer
+    )
+    if not isinstance(members, _Members) or members.repeats or len(members) > _MAX_MEMBERS or _is_deep(members):
+        raise _InvalidError("the token is malformed")
+    if rb"\u" in content:
+        # Raises for half a character.
+        json.dumps(members, ensure_ascii=False).encode()
     return members
+
+
+def _is_deep(value: object, left: int = _MAX_DEPTH) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    return left == 0 or any(
+        _is_deep(inner, left - 1) for inner in (value.values() if isinstance(value, dict) else value)
+    )
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    if not _REFUSED_PARAMETERS.isdisjoint(header):
+        raise _InvalidError("the token requires an extension that is not supported")
+    texts = [header[name] for name in _TEXT_PARAMETERS if name in header] + _list(header.get("x5c", []))
+    if not all(isinstance(text, str) for text in texts):
+        raise _InvalidError("a header parameter has the wrong type")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [None]
+
+
+def _lower(value: Any) -> str:
+    # ASCII only: some other letters have an ASCII letter as their lower case.
+    return value.lower() if isinstance(value, str) and value.isascii() else ""
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _integer(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def _seconds(name: str, value: Any) -> int:

@@ -101,6 +101,8 @@ class Verifier:
         self.blocklist = Blocklist(url, client_id, secret, **options) if blocklist is None else blocklist
         content = key.encode() if isinstance(key, str) else key
         try:
+            if self.blocklist._subject_claim != "sub":
+                raise ValueError('a Verifier needs a blocklist whose subject_claim is "sub"')
             self._check = self._checker(issuer, audience, leeway, profile == "plain", content, algorithm, keys_url)
         except BaseException:
             self.close()
