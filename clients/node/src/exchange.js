@@ -87,5 +87,7 @@ export function exchange(url, { peer, agent, headers, content, firstByte, maxByt
 
 /** @param {unknown} cause */
 function code(cause) {
-  return cause instanceof Error && 'code' in cause ? ` (${cause.code})` : '';
+  // Not `instanceof Error`: under jest, Node's own errors are of another class.
+  const { code } = Object(cause);
+  return code === undefined ? '' : ` (${code})`;
 }

@@ -69,6 +69,6 @@ export function isGood(blocklist, types, header, claims, token, skew) {
  * @returns {Refusal | undefined}
  */
 export function ownRefusal(error) {
-  const isOwn = error instanceof Error && 'status' in error && 'code' in error && String(error.code).startsWith('ADIEU_');
-  return isOwn ? /** @type {any} */ (error) : undefined;
+  const { code, status } = Object(error);
+  return status !== undefined && String(code).startsWith('ADIEU_') ? /** @type {Refusal} */ (error) : undefined;
 }
