@@ -108,6 +108,11 @@ export class Blocklist {
     void this.#follower.run();
   }
 
+  /** The address of the node. */
+  get url() {
+    return this.#connection.url;
+  }
+
   /**
    * Resolves once the whole log has been read. Retries while the node cannot be reached; rejects when the node rejects this client or
    * these settings, or after the timeout.

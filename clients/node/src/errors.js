@@ -17,6 +17,40 @@ const unavailable = (message) => ({
   body: { code: 503, message, status: 'Service Unavailable' },
 });
 
+/**
+ * @param {Record<string, unknown>} body
+ * @param {string} [description] of the challenge; without, the request had no token
+ * @returns {Refusal}
+ */
+const unauthorized = (body, description) => {
+  const error = description === undefined ? '' : ` error="invalid_token", error_description="${description}"`;
+  return { status: 401, headers: { 'WWW-Authenticate': `Bearer${error}` }, body };
+};
+
+/**
+ * The reasons of a {@link TokenError}: there is no token; its `exp` has been reached; its `nbf` or `iat` is in the future; or anything else,
+ * such as a wrong signature.
+ * @typedef {'authorization_required' | 'token_expired' | 'token_not_yet_valid' | 'invalid_token'} TokenErrorReason
+ */
+
+/** The responses of a node. @type {Record<TokenErrorReason, Refusal>} */
+export const TOKEN_REFUSALS = {
+  authorization_required: unauthorized({
+    description: 'Request does not contain an access token.',
+    error: 'authorization_required',
+  }),
+  token_expired: unauthorized({ message: 'The token has expired.', error: 'token_expired' }, 'The token has expired.'),
+  token_not_yet_valid: unauthorized(
+    { message: 'The token is not valid yet.', error: 'token_not_yet_valid' },
+    'The token is not valid yet.',
+  ),
+  // The response does not reveal what is wrong.
+  invalid_token: unauthorized(
+    { message: 'Signature verification failed.', error: 'invalid_token' },
+    'Signature verification failed.',
+  ),
+};
+
 /** The base of all errors of this package. */
 export class AdieuError extends Error {
   /**
@@ -43,24 +77,35 @@ export class AdieuError extends Error {
   }
 }
 
-/** The process cannot know whether the token has been revoked, because it had no news from the node for too long. */
+/**
+ * The process cannot know whether the token has been revoked, because it had no news from the node for too long, or whether it is authentic,
+ * because the keys of the issuer are not known.
+ */
 export class StaleError extends AdieuError {
-  constructor() {
-    const message = 'Whether the token has been revoked is not known just now. Try again.';
-    super('ADIEU_STALE', 'the state of revocations is too old to tell', unavailable(message));
+  /** @param {string} [message] */
+  constructor(message = 'the state of revocations is too old to tell') {
+    super('ADIEU_STALE', message, unavailable('Whether the token has been revoked is not known just now. Try again.'));
   }
 }
 
 /** The token has been revoked. */
 export class RevokedError extends AdieuError {
   constructor() {
-    super('ADIEU_REVOKED', 'the token has been revoked', {
-      status: 401,
-      headers: {
-        'WWW-Authenticate': 'Bearer error="invalid_token", error_description="The token has been revoked."',
-      },
-      body: { description: 'The token has been revoked.', error: 'token_revoked' },
-    });
+    const description = 'The token has been revoked.';
+    super('ADIEU_REVOKED', 'the token has been revoked', unauthorized({ description, error: 'token_revoked' }, description));
+  }
+}
+
+/** The token is missing, malformed, not authentic, or not within its validity period. */
+export class TokenError extends AdieuError {
+  /**
+   * @param {TokenErrorReason} reason
+   * @param {string} message
+   */
+  constructor(reason, message) {
+    super('ADIEU_TOKEN', message, TOKEN_REFUSALS[reason]);
+    /** The code that a node would answer, for programs. */
+    this.reason = reason;
   }
 }
 
@@ -99,9 +144,9 @@ export class NodeError extends AdieuError {
 /** The claims are invalid: one has the wrong type, or `exp` is missing. A node rejects such a token. */
 export class InvalidClaimsError extends TypeError {
   code = 'ADIEU_CLAIMS';
-  status = 401;
-  headers = { 'WWW-Authenticate': 'Bearer error="invalid_token", error_description="Signature verification failed."' };
-  body = { message: 'Signature verification failed.', error: 'invalid_token' };
+  status = TOKEN_REFUSALS.invalid_token.status;
+  headers = TOKEN_REFUSALS.invalid_token.headers;
+  body = TOKEN_REFUSALS.invalid_token.body;
 
   get statusCode() {
     return this.status;

@@ -1,6 +1,7 @@
 export { Blocklist } from './blocklist.js';
 export { tokenIdOf } from './claims.js';
-export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
+export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
+export { Verifier } from './verifier.js';
 
 /** @typedef {import('./settings.js').Options} Options */
 /** @typedef {import('./blocklist.js').Claims} Claims */
@@ -9,3 +10,8 @@ export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, Us
 /** @typedef {import('./blocklist.js').Status} Status */
 /** @typedef {import('./events.js').Event} Event */
 /** @typedef {import('./errors.js').NodeErrorCode} NodeErrorCode */
+/** @typedef {import('./errors.js').TokenErrorReason} TokenErrorReason */
+/** @typedef {import('./verifier.js').VerifierOptions} VerifierOptions */
+/** @typedef {import('./verifier.js').SharedVerifierOptions} SharedVerifierOptions */
+/** @typedef {import('./verifier.js').VerifiedClaims} VerifiedClaims */
+/** @typedef {import('./token-rules.js').Accepted} Accepted */

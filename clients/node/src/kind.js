@@ -10,7 +10,7 @@ import { UsageError } from './errors.js';
 export const ACCESS = ['access'];
 
 /** The claims of Flask-JWT-Extended and Adieu, of simplejwt, of Cognito, and of Keycloak. */
-const CLAIMS = ['type', 'token_type', 'token_use', 'typ'];
+export const CLAIMS = ['type', 'token_type', 'token_use', 'typ'];
 
 /** @type {Map<unknown, string | undefined>} */
 const OTHER_NAMES = new Map([
@@ -70,8 +70,8 @@ export function headerOf(token) {
   }
 }
 
-/** @param {unknown} name */
-function kindOf(name) {
+/** Returns the kind that a word names; undefined if the word does not name a kind. @param {unknown} name */
+export function kindOf(name) {
   // A value of a wrong type: a kind that is never accepted.
   if (typeof name !== 'string') return '';
   const word = lower(name);
@@ -82,6 +82,6 @@ function kindOf(name) {
  * ASCII only, as at the node: some other letters have an ASCII letter as their lower case.
  * @param {string} name
  */
-function lower(name) {
+export function lower(name) {
   return name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }

@@ -1,29 +1,13 @@
 /** The responses to rejected tokens, identical to a node's. */
 
 import { tokenIdOf } from './claims.js';
-import { InvalidClaimsError, RevokedError } from './errors.js';
+import { InvalidClaimsError, RevokedError, TOKEN_REFUSALS } from './errors.js';
 import { isOneOf } from './kind.js';
 
 /** @typedef {import('./errors.js').Refusal} Refusal */
 
-/**
- * @param {Record<string, unknown>} body
- * @param {string} challenge
- * @returns {Refusal}
- */
-const unauthorized = (body, challenge) => ({ status: 401, headers: { 'WWW-Authenticate': challenge }, body });
-
-/** The request has no token. */
-export const MISSING = unauthorized(
-  { description: 'Request does not contain an access token.', error: 'authorization_required' },
-  'Bearer',
-);
-
-/** The token has expired. */
-export const EXPIRED = unauthorized(
-  { message: 'The token has expired.', error: 'token_expired' },
-  'Bearer error="invalid_token", error_description="The token has expired."',
-);
+/** The request has no token, or the token has expired. */
+export const { authorization_required: MISSING, token_expired: EXPIRED } = TOKEN_REFUSALS;
 
 /** Any other error of the token; the response does not reveal which. @type {Refusal} */
 export const INVALID = new InvalidClaimsError();

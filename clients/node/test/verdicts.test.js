@@ -16,7 +16,7 @@ import { errors, jwtVerify } from 'jose';
 
 import * as forExpress from '../src/express-jwt.js';
 import * as forFastify from '../src/fastify-jwt.js';
-import { tokenIdOf } from '../src/index.js';
+import { Verifier, tokenIdOf } from '../src/index.js';
 import { assertGood } from '../src/jose.js';
 import { Node, follow } from './support/node.js';
 
@@ -187,6 +187,42 @@ test('a token with two kinds is rejected, and the clock skew can be set', async 
   assert.throws(() => assertGood(blocklist, verified({ iat: now + 60 })), /from the future/);
   assertGood(blocklist, verified({ iat: now + 60 }), { skew: 60 });
 });
+
+test('a Verifier gives the verdicts of the table, with their codes', async (t) => {
+  const { signed, blocklistOf, publicKeyOf } = await inForce(t);
+  /** @type {Record<string, Verifier>} */
+  const verifiers = {};
+  for (const issuer of issuers) {
+    const profile = Object.fromEntries(
+      Object.entries(table.issuers[issuer].settings).map(([name, value]) => [SETTINGS[name] ?? assert.fail(name), value]),
+    );
+    const options = { key: publicKeyOf(issuer), algorithm: 'EdDSA', profile, cache: {} };
+    verifiers[issuer] = new Verifier({ blocklist: blocklistOf(issuer), issuer, ...options });
+  }
+  const wrong = [];
+  // Twice, because the second time good tokens are remembered.
+  for (const { row, token, issuer, claims } of [...signed, ...signed]) {
+    let verdict = 'good';
+    try {
+      assert.deepEqual(verifiers[issuer]?.verify(token), claims);
+    } catch (error) {
+      const { status, body } = /** @type {import('../src/index.js').AdieuError} */ (error);
+      if (status !== 401) throw error;
+      verdict = String(body.error);
+    }
+    if (verdict !== row.verify) wrong.push(`${row.name}: ${verdict}`);
+  }
+  assert.deepEqual(wrong, []);
+});
+
+/** The settings of a node, as those of a profile. @type {Record<string, string>} */
+const SETTINGS = {
+  accept_generic_type: 'genericType',
+  accept_missing_type: 'missingType',
+  accept_missing_issuer: 'missingIssuer',
+  accept_missing_token_id: 'missingTokenId',
+  accept_integer_subject: 'integerSubject',
+};
 
 /** @typedef {(token: string) => Promise<number>} Ask resolves with the status */
 

@@ -1,0 +1,206 @@
+/** The keys of an issuer are followed, within limits, and only what is a public key for signatures is used. */
+
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import http from 'node:http';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+
+import { TokenError, Verifier } from '../src/index.js';
+import { Node, eventually, follow } from './support/node.js';
+import { ACCESS, SECRET, claims, encoded, hmac, keyPair, token } from './support/tokens.js';
+
+/** @typedef {import('node:test').TestContext} TestContext */
+/** @typedef {(response: http.ServerResponse, request: http.IncomingMessage) => void} Answer */
+
+/**
+ * Starts an issuer that answers as given. `requests` are the times at which it was asked.
+ * @param {TestContext} t
+ * @param {Answer} answer
+ */
+async function startIssuer(t, answer) {
+  /** @type {number[]} */
+  const requests = [];
+  const issuer = { url: '', requests, answer };
+  const server = http.createServer((request, response) => {
+    requests.push(performance.now());
+    assert.equal(request.headers.authorization, undefined);
+    issuer.answer(response, request);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  issuer.url = `http://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}/keys`;
+  return issuer;
+}
+
+/** Creates verifiers on one blocklist. @param {TestContext} t */
+async function makeVerifiers(t) {
+  const { blocklist } = await follow(t, await Node.start(t));
+  return (/** @type {string} */ keysUrl, /** @type {Partial<import('../src/index.js').SharedVerifierOptions>} */ options = {}) => {
+    /** @type {import('../src/index.js').Event[]} */
+    const events = [];
+    const verifier = new Verifier({ blocklist, issuer: 'shop', keysUrl, onEvent: (event) => void events.push(event), ...options });
+    t.after(() => verifier.close());
+    return { verifier, events };
+  };
+}
+
+/** @param {ReturnType<typeof keyPair>} pair @param {object} [more] */
+const jwk = (pair, more) => ({ ...pair.public.export({ format: 'jwk' }), ...more });
+
+/** @param {...unknown} keys @returns {Answer} */
+const publish = (...keys) => (response) => response.end(JSON.stringify({ keys }));
+
+/** @param {Verifier} verifier @param {string} input */
+function isGood(verifier, input) {
+  try {
+    verifier.verify(input);
+    return true;
+  } catch (error) {
+    assert.ok(error instanceof TokenError, String(error));
+    return false;
+  }
+}
+
+test('keys that are not public keys for signatures are left out, and the others are used', async (t) => {
+  const make = await makeVerifiers(t);
+  const [ed, ec, rsa, ps] = ['EdDSA', 'ES256', 'RS256', 'PS256'].map(keyPair);
+  assert.ok(ed && ec && rsa && ps);
+  const small = generateKeyPairSync('rsa', { modulusLength: 1024 });
+  const secret = { kty: 'oct', k: encoded(SECRET) };
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const issuer = await startIssuer(t, publish(
+    null, 7, 'key', [], {}, { kty: 'EC' }, { kty: 'RSA', n: 'AQAB', e: 'AQAB', alg: 'RS256', kid: 'tiny' },
+    { ...secret, kid: 'secret', alg: 'HS256' }, { ...secret, kid: 'secret', alg: 'EdDSA' }, { ...jwk(ed), kid: 'private', d: privateKey.export({ format: 'jwk' }).d },
+    jwk(ed, { kid: 'encryption', use: 'enc' }), jwk(ed, { kid: 'operation', key_ops: ['sign'] }), jwk(ed, { kid: 'algorithm', alg: 'ES256' }),
+    jwk(ec, { kid: 'curve', alg: 'ES384' }), jwk(ed, { kid: 7 }), jwk(ed, { kid: '' }), { ...small.publicKey.export({ format: 'jwk' }), kid: 'small', alg: 'RS256' },
+    { ...jwk(rsa), e: 'AQ', kid: 'exponent', alg: 'RS256' }, jwk(rsa, { kid: 'any' }),
+    jwk(ed, { kid: 'ed', alg: 'Ed25519' }), jwk(ec, { kid: 'ed' }), jwk(ec, { kid: 'ec', use: 'sig', key_ops: ['verify'] }),
+    jwk(rsa, { kid: 'rsa', alg: 'RS256', x5c: ['a'] }), jwk(ps, { kid: 'ps', alg: 'PS256' }),
+  ));
+  const { verifier } = make(issuer.url);
+  await verifier.ready();
+  const pairs = { ed, ec, rsa, ps };
+  for (const [kid, pair] of Object.entries(pairs)) {
+    verifier.verify(token(pair, { ...ACCESS, kid }, claims()));
+    verifier.verify(token(pair, ACCESS, claims()));
+    for (const other of Object.keys(pairs)) {
+      if (other !== kid) assert.ok(!isGood(verifier, token(pair, { ...ACCESS, kid: other }, claims())), `${kid} as ${other}`);
+    }
+  }
+  for (const kid of ['private', 'encryption', 'operation', 'algorithm', '', '7', 'none', '__proto__']) {
+    assert.ok(!isGood(verifier, token(ed, { ...ACCESS, kid }, claims())), kid);
+  }
+  assert.ok(!isGood(verifier, token(ec, { ...ACCESS, kid: 'curve' }, claims())));
+  assert.ok(!isGood(verifier, token(rsa, { ...ACCESS, kid: 'any' }, claims())));
+  for (const kid of ['secret', 'ed', undefined]) assert.ok(!isGood(verifier, token(hmac(), { ...ACCESS, kid }, claims())));
+
+  // A setting says what RSA keys are for that do not say it, and nothing else.
+  const { verifier: set } = make(issuer.url, { algorithm: 'RS256' });
+  await set.ready();
+  set.verify(token(rsa, { ...ACCESS, kid: 'any' }, claims()));
+  set.verify(token(ps, { ...ACCESS, kid: 'ps' }, claims()));
+  assert.ok(!isGood(set, token(ps, { ...ACCESS, kid: 'any' }, claims())));
+});
+
+test('a key without an id is known by its thumbprint', async (t) => {
+  const make = await makeVerifiers(t);
+  // RFC 8037 appendix A
+  const published = { kty: 'OKP', crv: 'Ed25519', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' };
+  const pair = keyPair('EdDSA');
+  const issuer = await startIssuer(t, publish(published, jwk(pair)));
+  const { verifier } = make(issuer.url);
+  await verifier.ready();
+  const wrong = (/** @type {string} */ kid) => () => verifier.verify(token(pair, { ...ACCESS, kid }, claims()));
+  assert.throws(wrong('kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k'), /signature/);
+  assert.throws(wrong('another'), /unknown key/);
+  verifier.verify(token(pair, ACCESS, claims()));
+});
+
+test('unknown keys cause one request after some seconds, however many there are, and what was verified with a removed key ends', async (t) => {
+  const make = await makeVerifiers(t);
+  const [old, next] = [keyPair('EdDSA'), keyPair('EdDSA')];
+  const issuer = await startIssuer(t, publish(jwk(old, { kid: 'old' })));
+  const { verifier } = make(issuer.url, { cache: {} });
+  await verifier.ready();
+  const before = token(old, { ...ACCESS, kid: 'old' }, claims());
+  const after = token(next, { ...ACCESS, kid: 'next' }, claims());
+  verifier.verify(before);
+  issuer.answer = publish(jwk(next, { kid: 'next' }));
+  await eventually(() => {
+    for (let count = 0; count < 1000; count += 1) assert.ok(!isGood(verifier, token(old, { ...ACCESS, kid: `made-up-${count}` }, claims())));
+    return isGood(verifier, after);
+  }, 'the new key is known');
+  assert.equal(issuer.requests.length, 2);
+  const [first = 0, second = 0] = issuer.requests;
+  assert.ok(second - first > 4900, `${second - first}`);
+  assert.throws(() => verifier.verify(before), /unknown key/);
+});
+
+test('what is remembered stays so while its key does', async (t) => {
+  const make = await makeVerifiers(t);
+  const [stays, comes] = [keyPair('ES256'), keyPair('ES256')];
+  const etags = /** @type {(string | undefined)[]} */ ([]);
+  const issuer = await startIssuer(t, (response, { headers }) => {
+    etags.push(headers['if-none-match']);
+    response.setHeader('etag', '"1"').setHeader('cache-control', 'public, max-age=0').end(JSON.stringify({ keys: [jwk(stays, { kid: 'a' })] }));
+  });
+  const { verifier } = make(issuer.url, { cache: {} });
+  await verifier.ready();
+  const good = token(stays, { ...ACCESS, kid: 'a' }, claims());
+  verifier.verify(good);
+  issuer.answer = (response, { headers }) => {
+    etags.push(headers['if-none-match']);
+    response.end(JSON.stringify({ keys: [jwk(comes, { kid: 'b' }), jwk(stays, { kid: 'a' })] }));
+  };
+  await eventually(() => isGood(verifier, token(comes, { ...ACCESS, kid: 'b' }, claims())), 'the other key is known');
+  verifier.verify(good);
+  assert.deepEqual(etags, [undefined, '"1"']);
+});
+
+test('an issuer that answers wrongly is asked again, and what is known stays so', async (t) => {
+  const make = await makeVerifiers(t);
+  const [ours, theirs] = [keyPair('EdDSA'), keyPair('EdDSA')];
+  const other = await startIssuer(t, publish(jwk(theirs, { kid: 'theirs' })));
+  const document = JSON.stringify({ keys: [jwk(theirs, { kid: 'theirs' })] });
+  /** @type {Record<string, Answer>} */
+  const answers = {
+    'an error': (response) => response.writeHead(500).end(document),
+    'another success': (response) => response.writeHead(203).end(document),
+    'a redirect': (response) => response.writeHead(302, { location: other.url }).end(document),
+    'not modified': (response) => response.writeHead(304).end(),
+    'not JSON': (response) => response.end(`${document}x`),
+    'nothing': (response) => response.end(),
+    'null': (response) => response.end('null'),
+    'no list': (response) => response.end('{"keys":{"a":1}}'),
+    'compressed': (response) => response.setHeader('content-encoding', 'gzip').end(gzipSync(document)),
+    'too large': (response) => response.end(document.padEnd(300_000)),
+    'endless': (response) => {
+      const more = () => void (response.writable && response.write('[['.repeat(10_000), () => setImmediate(more)));
+      more();
+    },
+    'cut off': (response) => void response.writeHead(200, { 'content-length': 1000 }).write(document, () => response.destroy()),
+    'too many keys': publish(...Array.from({ length: 65 }, (_, at) => jwk(theirs, { kid: at === 0 ? 'theirs' : String(at) }))),
+  };
+  await Promise.all(Object.entries(answers).map(async ([name, answer]) => {
+    const issuer = await startIssuer(t, answer);
+    const { verifier, events } = make(issuer.url);
+    await eventually(() => issuer.requests.length > 1, `${name}: it is asked again`);
+    assert.deepEqual(events.map(({ type }) => type), ['keys_failing'], name);
+    assert.equal(verifier.isReady, false, name);
+    issuer.answer = publish(jwk(ours, { kid: 'ours' }));
+    await verifier.ready();
+    assert.deepEqual(events.map(({ type }) => type), ['keys_failing', 'keys_following'], name);
+    issuer.answer = answer;
+    assert.ok(!isGood(verifier, token(theirs, { ...ACCESS, kid: 'theirs' }, claims())));
+    await eventually(() => events.length === 3, `${name}: it fails again`);
+    verifier.verify(token(ours, { ...ACCESS, kid: 'ours' }, claims()));
+    assert.ok(!isGood(verifier, token(theirs, { ...ACCESS, kid: 'theirs' }, claims())), name);
+  }));
+  assert.equal(other.requests.length, 0);
+});
