@@ -40,7 +40,8 @@ async function startIssuer(t, answer) {
 
 /** Creates verifiers on one blocklist. @param {TestContext} t */
 async function makeVerifiers(t) {
-  const { blocklist } = await follow(t, await Node.start(t));
+  // A long bound: making RSA keys takes long, and the follower cannot read meanwhile.
+  const { blocklist } = await follow(t, await Node.start(t, { max_staleness: '60s' }), { maxStaleness: 60_000 });
   return (/** @type {string} */ keysUrl, /** @type {Partial<import('../src/index.js').SharedVerifierOptions>} */ options = {}) => {
     /** @type {import('../src/index.js').Event[]} */
     const events = [];

@@ -54,7 +54,7 @@ import { expressjwt } from 'express-jwt';
 import type { FastifyInstance } from 'fastify';
 import fastifyJwt from '@fastify/jwt';
 import express from 'express';
-import { Blocklist, NodeError, RevokedError, StaleError, type Event, type Options, type Revoked, type Status } from '@adieu/client';
+import { Blocklist, NodeError, RevokedError, StaleError, Verifier, type Event, type Options, type Revoked, type Status } from '@adieu/client';
 import { isRevoked, refusals } from '@adieu/client/express-jwt';
 import * as forFastify from '@adieu/client/fastify-jwt';
 import { assertGood } from '@adieu/client/jose';
@@ -76,6 +76,11 @@ export async function register(fastify: FastifyInstance) {
 export const verify = (payload: object, token: string) => assertGood(blocklist, { protectedHeader: {}, payload }, { token });
 
 export const ofEnvironment = () => new Blocklist();
+export const verifier = new Verifier({ ...options, issuer: 'adieu', cache: {}, profile: { genericType: true } });
+export const subject: string | number = verifier.verify('a.b.c', { type: null, audience: ['shop'] }).sub;
+export const shared = new Verifier({ blocklist, issuer: 'adieu', key: 's', algorithm: 'HS256', profile: 'plain' });
+// @ts-expect-error: the issuer is missing
+new Verifier(options);
 // @ts-expect-error: a secret is text
 new Blocklist({ url: 'http://127.0.0.1:1', clientId: 'a', secret: 7 });
 // @ts-expect-error: there is no such policy
