@@ -61,6 +61,10 @@ pub enum Event {
     KeyRemoved,
     /// The operator accepted that a backup was restored.
     RestoreAccepted,
+    /// A backup of the store was written.
+    StoreBackedUp,
+    /// A backup was restored in the place of the store.
+    StoreRestored,
     /// A store was copied into another.
     StoreCopied,
 }
@@ -86,6 +90,8 @@ impl Event {
             Self::KeyAdded => "key_added",
             Self::KeyRemoved => "key_removed",
             Self::RestoreAccepted => "restore_accepted",
+            Self::StoreBackedUp => "store_backed_up",
+            Self::StoreRestored => "store_restored",
             Self::StoreCopied => "store_copied",
         }
     }

@@ -13,9 +13,10 @@
 
 mod client;
 mod completions;
-mod copy;
+
 mod key;
 mod log;
+mod on_store;
 mod output;
 mod progress;
 mod prompt;
@@ -90,8 +91,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// List, rotate and remove signing keys
     Key(key::Arguments),
-    /// Copy one store into another
-    Store(copy::Arguments),
+    /// Back up, restore and copy stores
+    Store(store::Arguments),
     /// Show the state of the revocation log, and accept a restored backup
     Log(log::Arguments),
     /// Print a sample of the settings file, or the effective settings

@@ -3,6 +3,7 @@
 //! Accounts and clients are in the *store*; sessions, signing keys and revocations are in the same store or in an engine of their own.
 //! Either way, ending a session is one operation of one engine, because the three are always together.
 
+pub mod backup;
 pub mod copy;
 mod measured;
 

@@ -30,6 +30,7 @@
 //! Parameters are written `$1`, `$2`, as in PostgreSQL. SQLite treats these as names and numbers them by their first
 //! occurrence, so every statement must use them in order.
 
+mod backup;
 mod changes;
 mod file;
 mod keys;
@@ -45,6 +46,7 @@ mod write_ahead_log;
 
 use std::{
     cell::Cell,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
@@ -391,15 +393,19 @@ fn wait_for_another_process(tries: i32) -> bool {
 /// Creates the file before SQLite does, which would use the permissions of the umask. Its `-wal` and `-shm` files get
 /// the same mode.
 fn make_private(path: &Path) -> Result<(), Error> {
+    match create_private(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::unavailable(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Creates a file that only its owner can read.
+fn create_private(path: &Path) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Error::unavailable(error)),
-    }
+    options.open(path).map(drop)
 }
 
 /// Converts a time. SQLite has no unsigned integers; a [`Timestamp`] never needs the last bit.

@@ -185,7 +185,7 @@ fn inspect(path: &Path) -> rusqlite::Result<Contents> {
 }
 
 /// Opens a connection that cannot write, and so leaves the write-ahead log in place when it closes.
-fn look_at(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
+    on_store::{OnStore, audited, open_stores, require_unless},
     output::{Reader, Table, written},
-    store::{OnStore, audited, open_stores, require_unless},
 };
 use crate::{
     audit::{Entry, Event},

@@ -12,8 +12,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
+    on_store::{OnStore, audited, open_restored, open_stores},
     output::{Reader, Table, written},
-    store::{OnStore, audited, open_restored, open_stores},
 };
 use crate::{
     audit::{Entry, Event},

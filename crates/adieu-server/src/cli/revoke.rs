@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
+    on_store::{Common, audited, find, open},
     output::counted,
     prompt::confirm,
-    store::{Common, audited, find, open},
 };
 use crate::audit::{Entry, Event};
 

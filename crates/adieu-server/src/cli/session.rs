@@ -12,8 +12,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
+    on_store::{OnStore, audited, find, open, open_stores},
     output::{Output, Reader, Table, counted, written},
-    store::{OnStore, audited, find, open, open_stores},
 };
 use crate::{
     audit::{Entry, Event},

@@ -1,158 +1,37 @@
-//! Opens the store of the settings for a command. Never creates one by mistake.
+//! `adieu store`
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-};
+mod backup;
+mod copy;
+mod restore;
 
-use adieu::Subject;
-use anyhow::{Context as _, bail};
+use std::process::ExitCode;
+
 use clap::{Args, Subcommand};
 
-use super::output::{Output, Reader};
-use crate::{
-    accounts::{Account, AccountStore},
-    audit::{Trail, Via},
-    config::{Flags, Settings, StoreAddress},
-    error::ApiError,
-    logging,
-    node::Node,
-    store::{self, Stores},
-    text::Username,
-};
-
-/// Above these options in every help.
-const EVERYWHERE: &str = "Store and output";
-
-/// What every command on a store can be told.
 #[derive(Debug, Args)]
-pub(super) struct Common {
-    /// The folder of the store [default: ./adieu-data]
-    #[arg(long, value_name = "FOLDER", global = true, help_heading = EVERYWHERE)]
-    data: Option<String>,
-    /// The settings file; `adieu config` prints a sample [env: ADIEU_CONFIG]
-    #[arg(long, value_name = "FILE", global = true, help_heading = EVERYWHERE)]
-    config: Option<PathBuf>,
-    /// Print one JSON object per line; times are seconds since 1970
-    #[arg(long, global = true, help_heading = EVERYWHERE)]
-    json: bool,
-}
-
-// One of the commands `C` on a store. No documentation comment, which clap would show as their help.
-#[derive(Debug, Args)]
-pub(super) struct OnStore<C: Subcommand> {
-    #[command(flatten)]
-    pub(super) common: Common,
+pub(super) struct Arguments {
     #[command(subcommand)]
-    pub(super) command: C,
+    command: Command,
 }
 
-impl Common {
-    /// The settings, found as `adieu serve` finds them.
-    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
-        let flags = Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() };
-        settings(&flags)
-    }
-
-    pub(super) fn output(&self) -> Output {
-        Output::new(if self.json { Reader::Machine } else { Reader::Person })
-    }
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a backup of the embedded store, also while servers run on it
+    Backup(backup::Arguments),
+    /// Restore a backup where there is no store. Every token that was issued before is rejected then, and users log in again,
+    /// unless --nothing-lost says that the backup is complete
+    Restore(restore::Arguments),
+    /// Copy accounts, clients, sessions, signing keys and live revocations into an empty store; if it is interrupted, run it
+    /// again. Stop the servers of the source first: they answer writes with 503 during the copy
+    Copy(copy::Arguments),
 }
 
-/// The settings of a command; what it writes down goes into their audit trail from now on.
-pub(super) fn settings(flags: &Flags) -> anyhow::Result<Settings> {
-    let settings = Settings::load(flags, std::env::vars_os())?;
-    if let Some(file) = &settings.audit_log {
-        logging::start_for_command(Trail::new(file.clone(), Via::CommandLine));
-    }
-    Ok(settings)
-}
-
-/// Checks, before anything is changed, that the audit trail can be written.
-pub(super) fn audited(settings: &Settings) -> anyhow::Result<()> {
-    match &settings.audit_log {
-        Some(file) => Trail::new(file.clone(), Via::CommandLine).check().map_err(anyhow::Error::msg),
-        None => Ok(()),
-    }
-}
-
-/// Opens a store without reading its revocations, for a command that only needs the engines.
-pub(super) async fn open_stores(settings: &Settings) -> anyhow::Result<Stores> {
-    require(settings)?;
-    Stores::open(settings).await
-}
-
-/// Opens a store with all that is needed to end sessions in it.
-pub(super) async fn open(settings: &Settings) -> anyhow::Result<Node> {
-    require(settings)?;
-    let node = Node::open_for_command(settings).await?;
-    if node.core.restored_at().is_some() {
-        // Without standard error there is no place to report this.
-        let _told = writeln!(
-            io::stderr(),
-            "warning: this store was restored from a backup; see `adieu log status`, and then \
-             `adieu log accept-restore`"
-        );
-    }
-    Ok(node)
-}
-
-/// Like [`open`], for a command about a restored store, which reports that itself.
-pub(super) async fn open_restored(settings: &Settings) -> anyhow::Result<Node> {
-    require(settings)?;
-    Node::open_for_command(settings).await
-}
-
-/// Checks that the store exists, unless it may be created.
-pub(super) fn require_unless(create: bool, settings: &Settings) -> anyhow::Result<()> {
-    if create {
-        return Ok(());
-    }
-    require(settings).map_err(|error| anyhow::anyhow!("{error}, and so does --create"))
-}
-
-/// Checks that the store exists. A mistyped folder must not look like a store without users, or become one.
-fn require(settings: &Settings) -> anyhow::Result<()> {
-    let address = store::address(settings);
-    match exists(&address)? {
-        true => Ok(()),
-        false if settings.store.is_some() => bail!("no store in {address}; `adieu serve` makes one"),
-        false => bail!("no store in {}; `adieu serve` makes one", settings.data.display()),
-    }
-}
-
-/// Returns whether the store exists. A server's store is assumed to exist: its name is less easily mistyped than a
-/// folder's.
-pub(super) fn exists(address: &StoreAddress) -> anyhow::Result<bool> {
-    let StoreAddress::Sqlite(file) = address else { return Ok(true) };
-    match std::fs::metadata(file) {
-        Ok(metadata) => Ok(metadata.len() > 0),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot open {}", file.display())),
-    }
-}
-
-/// Returns the account with this id, or else with this name. The id comes first: a user may choose another user's id
-/// as a name.
-pub(super) async fn find(accounts: &dyn AccountStore, name_or_id: &str) -> anyhow::Result<Account> {
-    if let Ok(id) = Subject::new(name_or_id)
-        && let Some(account) = accounts.by_id(&id).await?
-    {
-        return Ok(account);
-    }
-    if let Ok(name) = Username::new(name_or_id)
-        && let Some(account) = accounts.by_username(&name).await?
-    {
-        return Ok(account);
-    }
-    bail!("no user with the name or id {name_or_id}")
-}
-
-/// Converts an API error into one for the command line.
-pub(super) fn plain(error: ApiError, account: &Account) -> anyhow::Error {
-    match error {
-        // Another process has deleted it meanwhile.
-        ApiError::NotFound => anyhow::anyhow!("no user with the name or id {}", account.id),
-        other => other.into(),
+impl Arguments {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Backup(arguments) => arguments.run().await,
+            Command::Restore(arguments) => arguments.run().await,
+            Command::Copy(arguments) => arguments.run().await,
+        }
     }
 }

@@ -10,9 +10,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
+    on_store::{OnStore, audited, open},
     output::counted,
     prompt::first_line,
-    store::{OnStore, audited, open},
 };
 use crate::{
     audit::{Entry, Event},

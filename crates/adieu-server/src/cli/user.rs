@@ -10,9 +10,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
+    on_store::{OnStore, audited, find, open, open_stores, plain},
     output::{Output, Reader, Table, written, yes},
     prompt::{PasswordSource, confirm, phrase},
-    store::{OnStore, audited, find, open, open_stores, plain},
 };
 use crate::{
     accounts::{Account, AccountStore, Role},

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod audit_trail;
+mod backup;
 mod clients;
 mod import;
 mod keys_and_completions;

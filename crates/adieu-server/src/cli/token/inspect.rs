@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::super::{
+    on_store::open,
     output::{Output, Reader, Table, written},
-    store::open,
 };
 use crate::{config::Settings, node::Node};
 

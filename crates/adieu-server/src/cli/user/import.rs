@@ -13,9 +13,9 @@ use serde_json::json;
 
 use super::{
     super::{
+        on_store::{audited, require_unless},
         output::{Output, Reader, counted},
         progress::Progress,
-        store::{audited, require_unless},
     },
     lines::{Format, Lines, Record},
 };

@@ -1,57 +1,47 @@
-//! `adieu store`
+//! `adieu store copy`
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use clap::{Args, Subcommand};
+use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{
-    output::{Output, Reader, counted},
-    progress::Progress,
-    prompt::hidden,
-    store::{audited, exists, settings},
-};
 use crate::{
     audit::{Entry, Event},
+    cli::{
+        on_store::{audited, exists, settings},
+        output::{Output, Reader, counted},
+        progress::Progress,
+        prompt::hidden,
+    },
     config::{Flags, StoreAddress},
     store::copy::copy,
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// The source: sqlite:PATH or postgres://USER@HOST/DATABASE, without a password
+    #[arg(long, value_name = "STORE", required_unless_present = "from_file", conflicts_with = "from_file")]
+    from: Option<StoreAddress>,
+    /// A file with the address of the source, which may have a password
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+    /// The target, in the same form
+    #[arg(long, value_name = "STORE", required_unless_present = "to_file", conflicts_with = "to_file")]
+    to: Option<StoreAddress>,
+    /// A file with the address of the target
+    #[arg(long, value_name = "FILE")]
+    to_file: Option<PathBuf>,
+    /// Ask for the password of each database whose address has none
+    #[arg(long)]
+    ask_password: bool,
     /// Print one JSON object, and no progress
-    #[arg(long, global = true)]
+    #[arg(long)]
     json: bool,
     /// The settings file, of which only `audit_log` is used [env: ADIEU_CONFIG]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Copy accounts, clients, sessions, signing keys and live revocations into an empty store; if it is interrupted, run it
-    /// again. Stop the servers of the source first: they answer writes with 503 during the copy
-    Copy {
-        /// The source: sqlite:PATH or postgres://USER@HOST/DATABASE, without a password
-        #[arg(long, value_name = "STORE", required_unless_present = "from_file", conflicts_with = "from_file")]
-        from: Option<StoreAddress>,
-        /// A file with the address of the source, which may have a password
-        #[arg(long, value_name = "FILE")]
-        from_file: Option<PathBuf>,
-        /// The target, in the same form
-        #[arg(long, value_name = "STORE", required_unless_present = "to_file", conflicts_with = "to_file")]
-        to: Option<StoreAddress>,
-        /// A file with the address of the target
-        #[arg(long, value_name = "FILE")]
-        to_file: Option<PathBuf>,
-        /// Ask for the password of each database whose address has none
-        #[arg(long)]
-        ask_password: bool,
-    },
 }
 
 /// Returns the address from the argument or the file. Other users of the machine can see arguments.
@@ -81,9 +71,9 @@ fn asked(address: StoreAddress) -> anyhow::Result<StoreAddress> {
 
 impl Arguments {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::Copy { from, from_file, to, to_file, ask_password } = self.command;
-        let (mut from, mut to) = (address("from", from, from_file)?, address("to", to, to_file)?);
-        if ask_password {
+        let mut from = address("from", self.from, self.from_file)?;
+        let mut to = address("to", self.to, self.to_file)?;
+        if self.ask_password {
             (from, to) = (asked(from)?, asked(to)?);
         }
         let mut output = Output::new(if self.json { Reader::Machine } else { Reader::Person });

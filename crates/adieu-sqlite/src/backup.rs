@@ -1,0 +1,43 @@
+//! Copies of a store that is in use.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use super::{Sqlite, create_private, rows, schema};
+use adieu::{Error, restore::LogState, revocation::Position};
+
+impl Sqlite {
+    /// Writes a copy of the store into a new file, readable by its owner only, and returns when the copy is on stable storage, with the state
+    /// of its log. The copy is the store of one moment during the call and contains everything that was answered before the call;
+    /// this and other processes continue to write meanwhile. It is complete without other files: [`Sqlite::open`] opens it.
+    ///
+    /// A store that is restored from it lacks what came later; see [`adieu::restore`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the file exists or cannot be written, or the store cannot be read. No file is left then.
+    pub async fn back_up(&self, to: impl AsRef<Path>) -> Result<LogState, Error> {
+        let to = to.as_ref().to_owned();
+        // Before the removal on failure, which must not remove what was there before.
+        create_private(&to).map_err(Error::unavailable)?;
+        let copied = self.copy_into(&to).await;
+        if copied.is_err() {
+            let _ = fs::remove_file(&to);
+        }
+        copied
+    }
+
+    async fn copy_into(&self, to: &Path) -> Result<LogState, Error> {
+        self.checked().await?;
+        let name = to.to_str().ok_or_else(|| Error::setting("to", "the path is not UTF-8"))?.to_owned();
+        self.query(move |connection| connection.execute("VACUUM INTO $1", [&name]).map(drop)).await?;
+        let path = to.to_owned();
+        let read = move || {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(Error::unavailable)?;
+            let copy = schema::look_at(&path).map_err(Error::unavailable)?;
+            rows::state(&copy, Position::START).map_err(Error::unavailable)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(Error::unavailable)?
+    }
+}
