@@ -120,7 +120,7 @@ def test_a_logout_of_a_token_of_the_node_ends_its_session_there(
     keys = jwt.PyJWKClient(f"{server.url}/.well-known/jwks.json")
 
     def decode(token: str) -> Mapping[str, Any]:
-        key = keys.get_signing_key_from_jwt(token)
+        key = keys.get_signing_key_from_jwt(token).key
         payload: Mapping[str, Any] = jwt.decode(token, key, algorithms=["EdDSA"], issuer="adieu")
         return payload
 
