@@ -15,7 +15,7 @@ True
 
 `Verifier` verifies tokens as well: signature, claims and revocation in one call.
 
-`adieu.flask`, `adieu.fastapi` and `adieu.django` are the integrations for these frameworks.
+`adieu.flask`, `adieu.fastapi`, `adieu.django` (with simplejwt) and `adieu.drf` are the integrations for frameworks.
 """
 
 from adieu.aio import AsyncBlocklist

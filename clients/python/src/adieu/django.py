@@ -22,42 +22,17 @@ from uuid import uuid4
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
-from rest_framework.exceptions import APIException
 from rest_framework_simplejwt import authentication, serializers, tokens
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.settings import api_settings
 
-from adieu import blocklist as core
-from adieu import errors, kind
+from adieu import drf, errors, kind
 from adieu.index import token_id_of
 from adieu.simplejwt import SERIALIZERS
 
 
-class _Answered503(APIException):  # type: ignore[misc]
-    status_code = 503
-    default_code = "unavailable"
-    # REST framework derives Retry-After from this.
-    wait = 1
-
-    def __init__(self, why: str) -> None:
-        # The reason is for the log: it names the node and its state.
-        super().__init__("Please try again.")
-        self.args = (why,)
-
-
-class StaleError(_Answered503, errors.StaleError):
-    """`adieu.StaleError`, answered 503."""
-
-
-class UnavailableError(_Answered503, errors.UnavailableError):
-    """`adieu.UnavailableError`, answered 503."""
-
-
-class Blocklist(core.Blocklist):
-    """`adieu.Blocklist` for applications made with Django REST framework."""
-
-    stale_error = StaleError
-    unavailable_error = UnavailableError
+class Blocklist(drf.Blocklist):
+    """`adieu.Blocklist` for applications made with Django REST framework and simplejwt."""
 
     def revoke(
         self, payload: Mapping[str, Any], token: str | bytes | None = None, *, keep_until: float | None = None

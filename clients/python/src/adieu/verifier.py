@@ -75,6 +75,8 @@ class Verifier:
     Without the compiled core, PyJWT is needed.
     """
 
+    blocklist_class: type[Blocklist] = Blocklist
+
     def __init__(
         self,
         url: str | None = None,
@@ -98,7 +100,7 @@ class Verifier:
         if not 0 <= leeway <= 60:
             raise ValueError("leeway must be between 0 and 60 seconds")
         self._owns = blocklist is None
-        self.blocklist = Blocklist(url, client_id, secret, **options) if blocklist is None else blocklist
+        self.blocklist = self.blocklist_class(url, client_id, secret, **options) if blocklist is None else blocklist
         content = key.encode() if isinstance(key, str) else key
         try:
             if self.blocklist._subject_claim != "sub":
