@@ -4,6 +4,7 @@
 //! Either way, ending a session is one operation of one engine, because the three are always together.
 
 pub mod backup;
+pub mod check;
 pub mod copy;
 mod measured;
 

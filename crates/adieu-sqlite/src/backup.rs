@@ -1,4 +1,4 @@
-//! Copies of a store that is in use.
+//! Copies of a store that is in use, and its complete check.
 
 use std::{
     fs::{self, File},
@@ -26,6 +26,31 @@ impl Sqlite {
             let _ = fs::remove_file(&to);
         }
         copied
+    }
+
+    /// Checks the whole file: pages, indexes, constraints and references. Opening it checks only the pages. Returns at most ten
+    /// violations, each as a sentence.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the file cannot be read.
+    pub async fn check_integrity(&self) -> Result<Vec<String>, Error> {
+        self.checked().await?;
+        self.query(|connection| {
+            let lines = connection
+                .prepare("PRAGMA integrity_check(10)")?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()?;
+            let mut wrong: Vec<String> = lines.into_iter().filter(|line| line != "ok").collect();
+            let mut references = connection.prepare("PRAGMA foreign_key_check")?;
+            let mut rows = references.query([])?;
+            while let Some(row) = rows.next()? {
+                let (from, to): (String, String) = (row.get(0)?, row.get(2)?);
+                wrong.push(format!("a row of the table {from} refers to one of {to} that does not exist"));
+            }
+            wrong.truncate(10);
+            Ok(wrong)
+        })
+        .await
     }
 
     async fn copy_into(&self, to: &Path) -> Result<LogState, Error> {

@@ -11,6 +11,7 @@ mod log;
 mod on_a_terminal;
 mod printing;
 mod sessions;
+mod store_check;
 mod store_copy;
 mod support;
 mod tokens;
