@@ -7,6 +7,7 @@ import { InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } f
 import { emitter } from './events.js';
 import { Follower } from './follower.js';
 import { Freshness } from './freshness.js';
+import { Hooks } from './hooks.js';
 import { Revocations } from './revocations.js';
 import { MAX_STALENESS, settingsOf } from './settings.js';
 
@@ -74,6 +75,7 @@ export class Blocklist {
   #revocations = new Revocations();
   #freshness = new Freshness();
   #follower;
+  #hooks;
   #maxStaleness;
   #stalePolicy;
   #staleTimeout;
@@ -103,6 +105,7 @@ export class Blocklist {
     this.#emit = emitter(settings.onEvent);
     this.#connection = new Connection(url, clientId, secret);
     this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, settings, this.#emit);
+    this.#hooks = new Hooks(this.#revocations, this.#freshness, this.#maxStaleness, this.#emit);
     this.#unref = unref;
     if (!unref) this.#hold();
     void this.#follower.run();
@@ -271,6 +274,42 @@ export class Blocklist {
     });
   }
 
+  /**
+   * Calls `callback` once when the token with these claims is revoked, in whatever way and also if it was before; for example to close a
+   * WebSocket. It is called right after this process knows. If it throws or rejects, that is an event. A token that expires is not
+   * revoked.
+   * @param {Claims} claims
+   * @param {() => unknown} callback
+   * @param {string} [token] as for {@link isRevoked}
+   * @returns {() => void} ends this
+   * @throws {StaleError} before the whole log has been read once
+   * @throws {InvalidClaimsError} when the claims are invalid
+   * @throws {UsageError} when there are 100,000 callbacks, or both `jti` and `token` are missing
+   */
+  onRevoked(claims, callback, token) {
+    const facts = this.#facts(claims, token);
+    if (facts === undefined) throw new StaleError();
+    return this.#hooks.watch(facts, callback);
+  }
+
+  /**
+   * Calls `callback` whenever the memory becomes stale. Otherwise like {@link onRevoked}.
+   * @param {() => unknown} callback
+   * @returns {() => void} ends this
+   */
+  onStale(callback) {
+    return this.#hooks.when('stale', callback);
+  }
+
+  /**
+   * Calls `callback` whenever the memory is fresh again. Otherwise like {@link onRevoked}.
+   * @param {() => unknown} callback
+   * @returns {() => void} ends this
+   */
+  onFresh(callback) {
+    return this.#hooks.when('fresh', callback);
+  }
+
   /** Returns the current status, for health checks and metrics. @returns {Status} */
   status() {
     const { staleness } = this.#freshness;
@@ -293,6 +332,7 @@ export class Blocklist {
   close() {
     if (this.#connection.isClosed) return;
     this.#connection.close();
+    this.#hooks.close();
     if (!this.#unref) this.#release();
   }
 

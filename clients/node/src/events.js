@@ -2,7 +2,7 @@
 
 /**
  * @typedef {object} Event
- * @property {'ready' | 'failing' | 'following' | 'log_changed' | 'stale' | 'fresh' | 'clock_behind' | 'keys_failing' | 'keys_following'} type
+ * @property {'ready' | 'failing' | 'following' | 'log_changed' | 'stale' | 'fresh' | 'clock_behind' | 'callback_failed' | 'keys_failing' | 'keys_following'} type
  * @property {'info' | 'warn' | 'error'} level
  * @property {string} message
  * @property {unknown} [error]

@@ -37,6 +37,9 @@ const STEP = 2048;
 const SWEEP_INTERVAL = 64;
 
 export class Revocations {
+  /** Called with each revocation that is added. @type {((kind: Entry['kind'], issuer: string, id: string) => void) | undefined} */
+  onAdd;
+
   #fingerprint = new Fingerprint();
   /** @type {Map<string, Issuer>} */
   #issuers = new Map();
@@ -79,6 +82,7 @@ export class Revocations {
   /** @param {Entry} entry */
   add({ kind, issuer: name, id, issuedUntil, lapsesAt }) {
     if (this.#own.size > 0) this.#own.delete(key(kind, name, id));
+    this.onAdd?.(kind, name, id);
     if (lapsesAt <= this.#prunedThrough) return;
     const issuer = this.#issuer(name);
     if (kind === 'subject' || kind === 'everything') issuer[kind].add(id, issuedUntil, lapsesAt);
@@ -98,6 +102,7 @@ export class Revocations {
    */
   addUuid(kind, name, bytes, at, lapsesAt) {
     if (this.#own.size > 0) this.#own.delete(key(kind, name, uuidText(bytes, at)));
+    this.onAdd?.(kind, name, uuidText(bytes, at));
     if (lapsesAt <= this.#prunedThrough) return;
     this.#fingerprint.ofUuid(bytes, at);
     this.#issuer(name)[kind].add(this.#fingerprint.low, this.#fingerprint.high, lapsesAt);
@@ -110,6 +115,7 @@ export class Revocations {
    * @param {string} id
    */
   addOwn(kind, issuer, id) {
+    this.onAdd?.(kind, issuer, id);
     const table = this.#issuers.get(issuer)?.[kind];
     if (table === undefined || !this.#isIn(table, id)) this.#own.add(key(kind, issuer, id));
   }
@@ -176,11 +182,12 @@ export class Revocations {
 }
 
 /**
+ * Returns what stands for a revocation in a set.
  * @param {string} kind
  * @param {string} issuer
  * @param {string} id
  */
-function key(kind, issuer, id) {
+export function key(kind, issuer, id) {
   return JSON.stringify([kind, issuer, id]);
 }
 
