@@ -120,8 +120,8 @@ export class KeySet {
   }
 
   /**
-   * Returns the keys that may have signed a token; undefined if it names a key that is not in this set.
-   * @param {{ algorithm: Algorithm, keyId: string | undefined }} header
+   * Returns the keys that may have signed a token, which are those of its algorithm; undefined if it names a key that is not in this set.
+   * @param {{ algorithm: string, keyId: string | undefined }} header
    * @returns {readonly VerifyingKey[] | undefined}
    */
   candidates({ algorithm, keyId }) {

@@ -1,16 +1,22 @@
-/** What anybody can send as a token: nothing but the right ones is accepted, and no error is thrown that is not declared. */
+/** What anybody can send as a token: nothing but the right ones is accepted, as at a node, and no error is thrown that is not declared. */
 
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { InvalidClaimsError, TokenError, Verifier } from '../src/index.js';
-import { Node, follow } from './support/node.js';
+import { Node, claimsOf, follow } from './support/node.js';
 import { ACCESS, SECRET, claims, encoded, hmac, keyPair, signedText, token } from './support/tokens.js';
 
 /** @typedef {import('./support/tokens.js').Signer} Signer */
 
 const ALGORITHMS = ['HS256', 'HS384', 'HS512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA'];
+
+/** How many tokens with random changes are judged. */
+const ROUNDS = Number(process.env.ROUNDS ?? 1000);
 
 /** @param {string} algorithm @returns {Signer} */
 const signerFor = (algorithm) => (algorithm.startsWith('HS') ? hmac(/** @type {'HS256'} */ (algorithm)) : keyPair(algorithm));
@@ -24,6 +30,42 @@ async function makeVerifiers(t) {
   const { blocklist } = await follow(t, await Node.start(t, { max_staleness: '60s' }), { maxStaleness: 60_000 });
   return (/** @type {Signer} */ signer, /** @type {Partial<import('../src/index.js').SharedVerifierOptions>} */ options = {}) =>
     new Verifier({ blocklist, issuer: 'shop', key: signer.public, algorithm: signer.algorithm, ...options });
+}
+
+/** Returns whether a token lives longer than a node accepts of an issuer by default; a verifier does not limit this. @param {string} input */
+function livesLong(input) {
+  const { iat = Math.floor(Date.now() / 1000), exp } = claimsOf(input);
+  return Math.floor(exp) > Math.floor(iat) + 31 * 86_400;
+}
+
+/**
+ * Starts a node that trusts an issuer, and creates a verifier of its tokens. `ask` compares what both say about a token, and returns it: `good`
+ * or a code.
+ * @param {import('node:test').TestContext} t
+ */
+async function besideNode(t) {
+  const signer = keyPair('EdDSA');
+  const folder = mkdtempSync(join(tmpdir(), 'adieu-input-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'key.pem');
+  writeFileSync(file, signer.public.export({ type: 'spki', format: 'pem' }));
+  const node = await Node.start(t, { max_staleness: '60s', trusted_issuer: `[{name = "shop", pem_file = "${file}"}]` });
+  const { blocklist } = await follow(t, node, { maxStaleness: 60_000 });
+  const verifier = new Verifier({ blocklist, issuer: 'shop', key: signer.public, algorithm: 'EdDSA' });
+  const ask = async (/** @type {string} */ input, /** @type {string} */ name) => {
+    const answer = await fetch(`${node.url}/verify`, { headers: { authorization: `Bearer ${input}` } });
+    const { error = 'good' } = answer.status === 401 ? /** @type {any} */ (await answer.json()) : { error: answer.ok ? 'good' : answer.status };
+    let verdict = 'good';
+    try {
+      verifier.verify(input);
+    } catch (thrown) {
+      verdict = /** @type {any} */ (thrown).body?.error ?? String(thrown);
+    }
+    if (verdict !== 'invalid_token' && livesLong(input)) verdict = 'invalid_token';
+    assert.equal(verdict, error, `${name} (expected: what the node says)`);
+    return verdict;
+  };
+  return { signer, verifier, ask };
 }
 
 /**
@@ -164,8 +206,7 @@ test('an input that is not a text, or too long, is rejected', async (t) => {
 });
 
 test('JSON that another parser would read differently is rejected, in a header and in claims', async (t) => {
-  const make = await makeVerifiers(t);
-  const verifier = make(hmac());
+  const { signer, verifier, ask } = await besideNode(t);
   const payload = JSON.stringify(claims());
   const more = (/** @type {string} */ members) => `${payload.slice(0, -1)},${members}}`;
   const accepted = {
@@ -180,7 +221,11 @@ test('JSON that another parser would read differently is rejected, in a header a
     'the largest number': more('"a":1.7976931348623157e308,"b":-0,"c":123456789012345678901234567890'),
     'a replacement character': more('"a":"\uFFFD"'),
   };
-  for (const [name, text] of Object.entries(accepted)) assert.deepEqual(verifier.verify(token(hmac(), ACCESS, text)), JSON.parse(text), name);
+  for (const [name, text] of Object.entries(accepted)) {
+    const good = token(signer, ACCESS, text);
+    assert.deepEqual(verifier.verify(good), JSON.parse(text), name);
+    assert.equal(await ask(good, name), 'good', name);
+  }
 
   const rejected = {
     'a name twice': more('"a":1,"a":1'),
@@ -215,32 +260,33 @@ test('JSON that another parser would read differently is rejected, in a header a
     'a number with a zero before it': more('"a":010'),
     'a line break in a text': more('"a":"\n"'),
   };
-  for (const [name, text] of Object.entries(rejected)) rejection(verifier, token(hmac(), ACCESS, text), name);
-  const header = `{"alg":"HS256","typ":"at+jwt"`;
-  verifier.verify(token(hmac(), `${header}}`, claims()));
-  for (const members of ['"alg":"HS256"', '"typ":"at+jwt"', '"a":1,"a":2', '"a":1e400', String.raw`"a":"\ud800"`, `"a":${'['.repeat(127)}${']'.repeat(127)}`]) {
-    rejection(verifier, token(hmac(), `${header},${members}}`, claims()));
+  const isInvalid = async (/** @type {string} */ input, name = input) => assert.equal(await ask(input, name), 'invalid_token', name);
+  for (const [name, text] of Object.entries(rejected)) await isInvalid(token(signer, ACCESS, text), name);
+  const header = `{"alg":"EdDSA","typ":"at+jwt"`;
+  assert.equal(await ask(token(signer, `${header}}`, claims()), 'a header as text'), 'good');
+  for (const members of ['"alg":"EdDSA"', '"typ":"at+jwt"', '"a":1,"a":2', '"a":1e400', String.raw`"a":"\ud800"`, `"a":${'['.repeat(127)}${']'.repeat(127)}`]) {
+    await isInvalid(token(signer, `${header},${members}}`, claims()), members);
   }
-  for (const text of ['', '7', 'null', '[]', '"HS256"', '{', '{}', '[{"alg":"HS256"}]']) rejection(verifier, token(hmac(), text, claims()));
+  for (const text of ['', '7', 'null', '[]', '"EdDSA"', '{', '{}', '[{"alg":"EdDSA"}]']) await isInvalid(token(signer, text, claims()), text);
 
   const latin = Buffer.from(more('"a":"\u00e9"'), 'latin1');
   for (const bytes of [latin, Buffer.from(more('"a":"\uFFFD"')).subarray(0, -3), Buffer.concat([Buffer.from(payload), Buffer.from([0xff])]), randomBytes(300), Buffer.from(payload, 'utf16le')]) {
-    rejection(verifier, token(hmac(), ACCESS, bytes));
-    rejection(verifier, token(hmac(), bytes, claims()));
+    await isInvalid(token(signer, ACCESS, bytes));
+    await isInvalid(token(signer, bytes, claims()));
   }
   // A signed payload in base64url that is not canonical.
-  const head = encoded({ alg: 'HS256', ...ACCESS });
+  const head = encoded({ alg: 'EdDSA', ...ACCESS });
   const good = encoded(claims());
   for (const wrong of [`${good}=`, `${good}\n`, `=${good}`, `${good.slice(0, 8)}+${good.slice(9)}`, `${good}A`, `${good}AAAAA`, `${good} `, `${good}\u0141`]) {
-    rejection(verifier, signedText(hmac(), `${head}.${wrong}`));
-    rejection(verifier, signedText(hmac(), `${head}=.${good}`));
+    rejection(verifier, signedText(signer, `${head}.${wrong}`));
+    rejection(verifier, signedText(signer, `${head}=.${good}`));
   }
 });
 
 test('a header that asks for more than a signature is rejected', async (t) => {
-  const make = await makeVerifiers(t);
-  const verifier = make(hmac());
-  verifier.verify(token(hmac(), { ...ACCESS, cty: 'JWT', x5u: 'https://a.example', x5c: ['a'], more: { a: [1] }, kid: 'any' }, claims()));
+  const { signer, ask } = await besideNode(t);
+  const harmless = { cty: 'JWT', x5u: 'https://a.example', x5c: ['a'], x5t: 'a', url: '', more: { a: [1] } };
+  assert.equal(await ask(token(signer, { ...ACCESS, ...harmless }, claims()), 'harmless'), 'good');
   for (const [parameter, values] of Object.entries({
     crit: [['exp'], [], 'exp', null],
     b64: [true, false],
@@ -256,13 +302,17 @@ test('a header that asks for more than a signature is rejected', async (t) => {
     url: [false],
     nonce: [[]],
   })) {
-    for (const value of values) rejection(verifier, token(hmac(), { ...ACCESS, [parameter]: value }, claims()));
+    for (const value of values) {
+      const name = `${parameter}: ${JSON.stringify(value)}`;
+      assert.equal(await ask(token(signer, { ...ACCESS, [parameter]: value }, claims()), name), 'invalid_token', name);
+    }
   }
 });
 
 test('a claim of the wrong type or form is rejected', async (t) => {
   const make = await makeVerifiers(t);
   const verifiers = [make(hmac()), make(hmac(), { profile: 'plain' })];
+  const { signer, ask } = await besideNode(t);
   const now = Math.floor(Date.now() / 1000);
   const no = undefined;
   for (const [claim, values] of Object.entries({
@@ -281,7 +331,9 @@ test('a claim of the wrong type or form is rejected', async (t) => {
     typ: ['ID', null, 7, 'application/at+jwt'],
   })) {
     for (const value of values) {
-      for (const verifier of verifiers) rejection(verifier, token(hmac(), ACCESS, claims({ [claim]: value })));
+      const name = `${claim}: ${JSON.stringify(value)?.slice(0, 100)}`;
+      for (const verifier of verifiers) rejection(verifier, token(hmac(), ACCESS, claims({ [claim]: value })), name);
+      assert.equal(await ask(token(signer, ACCESS, claims({ [claim]: value })), name), 'invalid_token', name);
     }
   }
   const [strict, plain] = /** @type {[Verifier, Verifier]} */ (verifiers);
@@ -296,5 +348,35 @@ test('a claim of the wrong type or form is rejected', async (t) => {
   }
   for (const good of [{ nbf: now }, { nbf: now + 0.9 }, { iat: no }, { iat: now + 3 }, { fresh: true }, { fresh: now + 10 }, { sub: 'x'.repeat(512) }, { token_type: 'Bearer' }]) {
     for (const verifier of verifiers) verifier.verify(token(hmac(), ACCESS, claims(good)));
+    const name = JSON.stringify(good).slice(0, 100);
+    assert.equal(await ask(token(signer, ACCESS, claims(good)), name), 'good', name);
   }
+});
+
+test('headers and claims with random changes are judged as at a node', async (t) => {
+  const { signer, ask } = await besideNode(t);
+  const pieces = [...'{}[]":,\\\\ \t\n\0x0123456789eE+-.utfnbr\u00e9\u2603'].map((piece) => Buffer.from(piece));
+  pieces.push(...['null', 'true', '\\u', '\\ud83d', '"a":1,', '"exp":', '1e9', '[[', 'at+jwt', 'access', '"type":'].map((piece) => Buffer.from(piece)), Buffer.from([0xc3]), Buffer.from([0xff]));
+  const any = (/** @type {number} */ below) => randomInt(below);
+  const changed = (/** @type {object} */ object) => {
+    let bytes = Buffer.from(JSON.stringify(object));
+    for (let count = any(3) + 1; count > 0; count -= 1) {
+      const at = any(bytes.length + 1);
+      const piece = /** @type {Buffer} */ (pieces[any(pieces.length)]);
+      bytes = Buffer.concat([bytes.subarray(0, at), any(4) ? piece : Buffer.alloc(0), bytes.subarray(at + any(3))]);
+    }
+    return bytes;
+  };
+  /** @type {Record<string, number>} */
+  const verdicts = {};
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const header = { alg: 'EdDSA', ...ACCESS, cty: 'a' };
+    const payload = claims({ aud: undefined, fresh: true, type: 'access', more: { a: [1.5, 'b:"'], c: null } });
+    const parts = any(4) ? [Buffer.from(JSON.stringify(header)), changed(payload)] : [changed(header), Buffer.from(JSON.stringify(payload))];
+    const name = parts.map((part) => JSON.stringify(part.toString('latin1'))).join(' . ');
+    const verdict = await ask(token(signer, /** @type {Buffer} */ (parts[0]), /** @type {Buffer} */ (parts[1])), name);
+    verdicts[verdict] = (verdicts[verdict] ?? 0) + 1;
+  }
+  // Otherwise the changes are all too large, or too small.
+  assert.ok((verdicts.good ?? 0) > ROUNDS / 50 && (verdicts.invalid_token ?? 0) > ROUNDS / 4, JSON.stringify(verdicts));
 });
