@@ -238,7 +238,7 @@ async fn start_relay(
         () = &mut stop => return Ok(()),
     };
     let watching = relay.clients.start_watching();
-    print(&format!("{}\nit follows {}\n", listens_on(addresses), redacted(url)))?;
+    print(&format!("{}\nit follows {}\n", listens_on(addresses, settings), redacted(url)))?;
     let stop = async {
         stop.await;
         relay.is_leaving.store(true, Relaxed);
@@ -315,13 +315,18 @@ impl ServedMetrics {
 }
 
 /// Returns the line with the version and all addresses.
-fn listens_on(addresses: &[ListenAddress]) -> String {
+fn listens_on(addresses: &[ListenAddress], settings: &Settings) -> String {
     let address = |address: &ListenAddress| match address {
-        ListenAddress::Tcp(address) => format!("http://{address}"),
+        ListenAddress::Tcp(address) => format!("{}://{address}", scheme(settings)),
         ListenAddress::Unix(_) => address.to_string(),
     };
     let addresses: Vec<_> = addresses.iter().map(address).collect();
     format!("adieu {} listens on {}", env!("CARGO_PKG_VERSION"), addresses.join(" and "))
+}
+
+/// Returns the scheme of the URLs of TCP addresses.
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.tls_certificate.is_some() { "https" } else { "http" }
 }
 
 /// Returns what a start prints: all that a user needs for the first login.
@@ -336,13 +341,15 @@ fn banner(addresses: &[ListenAddress], settings: &Settings) -> String {
         (None, Some(ListenAddress::Unix(path))) => {
             (format!("--unix-socket '{}' ", path.display()), "http://localhost".to_owned())
         }
-        (tcp, _) => (String::new(), tcp.map_or_else(String::new, |address| format!("http://{address}"))),
+        (tcp, _) => {
+            (String::new(), tcp.map_or_else(String::new, |address| format!("{}://{address}", scheme(settings))))
+        }
     };
     let curl = |route: &str| {
         let body = r#"'{"username":"jose","password":"1234"}'"#;
         format!("curl {options}{url}{route} -H 'Content-Type: application/json' -d {body}")
     };
-    let mut text = format!("{}\ndata is in {data}, documentation at {url}/docs\n", listens_on(addresses));
+    let mut text = format!("{}\ndata is in {data}, documentation at {url}/docs\n", listens_on(addresses, settings));
     match settings.registration {
         Registration::Open => text += &format!("register: {}\n", curl("/register")),
         Registration::Closed => text += "add a user with: adieu user add\n",

@@ -64,6 +64,16 @@ pub struct Settings {
     #[config(env = "ADIEU_UNIX_SOCKET_GROUP", deserialize_with = text)]
     pub unix_socket_group: Option<String>,
 
+    /// The file with the certificate for TLS, and after it those of the authorities up to, but without, the root, in PEM. With it, the
+    /// server speaks only TLS at its TCP addresses (1.3 or 1.2), and `tls_key` is needed too. The files are read again every ten seconds, so
+    /// that a renewed certificate is used without a restart. Not set: no TLS; put a proxy in front of the server.
+    #[config(env = "ADIEU_TLS_CERTIFICATE", deserialize_with = text)]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// The file with the private key of the certificate, in PEM. Only the server may be able to read it.
+    #[config(env = "ADIEU_TLS_KEY", deserialize_with = text)]
+    pub tls_key: Option<PathBuf>,
+
     /// The address and port to serve `GET /metrics` on, for Prometheus. Not set: metrics are not served. The address is
     /// separate, because the metrics are not for clients, and so that they can be read when clients have used up all
     /// connections. There is no authentication: use an address that only the monitoring reaches, such as "127.0.0.1:9464".

@@ -32,8 +32,25 @@ pub fn exposures(settings: &Settings) -> Vec<String> {
             });
         }
     }
+    found.extend(plain_addresses(settings));
     found.extend(readable_files(settings));
     found
+}
+
+/// Returns a warning for each address at which other machines send passwords and tokens without TLS, unless proxies do.
+fn plain_addresses(settings: &Settings) -> Vec<String> {
+    if settings.tls_certificate.is_some() || !settings.trusted_proxies.is_empty() {
+        return Vec::new();
+    }
+    let is_plain =
+        |address: &&ListenAddress| matches!(address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
+    let warning = |address: &ListenAddress| {
+        format!(
+            "listen {address} is for other machines and has no TLS: passwords and tokens can be read on the way; set \
+             tls_certificate and tls_key, or put a proxy with TLS in front and set trusted_proxies"
+        )
+    };
+    settings.listen.iter().filter(is_plain).map(warning).collect()
 }
 
 /// Returns the host of a URL that is not encrypted, if it is another machine.
@@ -70,6 +87,9 @@ fn readable_files(settings: &Settings) -> Vec<String> {
     let secrets = of_issuers.map(|file| ("secret_file", file));
     for (setting, file) in secrets.chain(settings.follow_secret_file.iter().map(|file| ("follow_secret_file", file))) {
         found.extend(exposed(&format!("{setting} {}", file.display()), file, Readers::Owner));
+    }
+    if let Some(file) = &settings.tls_key {
+        found.extend(exposed(&format!("tls_key {}", file.display()), file, Readers::Group));
     }
     for address in &settings.listen {
         if let ListenAddress::Unix(path) = address {
@@ -206,6 +226,28 @@ mod tests {
         }
         let found = exposures(&settings(&data, &[("follow", "http://u:s3cret@login.example")]));
         assert!(found.iter().all(|told| told.contains("login.example") && !told.contains("s3cret")), "{found:?}");
+    }
+
+    #[test]
+    fn an_address_for_other_machines_without_tls_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let (certificate, key) = (("tls_certificate", "certificate.pem"), ("tls_key", "key.pem"));
+        for (listen, others, expected) in [
+            ("127.0.0.1:8080,[::1]:8080,unix:/run/verify.sock", &[][..], 0),
+            ("0.0.0.0:8080", &[], 1),
+            ("[::]:8080,127.0.0.1:1,10.0.0.7:8080", &[], 2),
+            ("0.0.0.0:8080", &[("trusted_proxies", "10.0.0.0/8")], 0),
+            ("0.0.0.0:8080", &[certificate, key], 0),
+        ] {
+            let variables: Vec<_> = std::iter::once(("listen", listen)).chain(others.iter().copied()).collect();
+            let found = exposures(&settings(&data, &variables));
+            assert_eq!(
+                found.iter().filter(|told| told.contains("has no TLS")).count(),
+                expected,
+                "{listen}: {found:?}"
+            );
+        }
     }
 
     /// Lists which of these cause a warning, with these modes: the folder of the store, the store, a secret, the

@@ -11,6 +11,8 @@
 //! 4. On shutdown, the server accepts no more connections, answers every request that it has begun to read, and returns; after
 //!    [`Bounds::drain_timeout`] it closes the remaining connections.
 //!
+//! With a certificate ([`tls`]), the TCP sockets speak only TLS.
+//!
 //! HTTP/1.1 only: proxies speak it to the servers behind them, and hyper does not yet support a timeout for a client that has not shown
 //! which version it speaks. `axum::serve` sets no timeouts at all.
 
@@ -18,6 +20,7 @@ mod activity;
 mod listener;
 mod room;
 mod stream;
+mod tls;
 #[cfg(unix)]
 mod unix;
 
@@ -43,10 +46,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::Accept;
 use tower::Service;
 
 pub use self::listener::Listeners;
@@ -183,7 +188,13 @@ pub async fn serve<S: HttpService>(
                         Accepted::Tcp(stream, _) => {
                             // Responses are small and written whole; waiting for more data would only delay them.
                             let _set = stream.set_nodelay(true);
-                            connections.spawn(connection(stream, peer, seated, service, bounds, end));
+                            match listeners.tls() {
+                                None => connections.spawn(connection(stream, peer, seated, service, bounds, end)),
+                                Some(tls) => {
+                                    let handshake = tls.accept(stream);
+                                    connections.spawn(encrypted(handshake, peer, seated, service, bounds, end))
+                                }
+                            };
                         }
                         #[cfg(unix)]
                         Accepted::Unix(stream) => {
@@ -212,6 +223,28 @@ async fn refused_by_system(error: &io::Error) {
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::warn!(%error, "could not accept a connection");
         sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Serves a connection once its handshake is over.
+async fn encrypted<S: HttpService>(
+    handshake: Accept<TcpStream>,
+    peer: Peer,
+    seated: Seated,
+    service: S,
+    bounds: Bounds,
+    mut end: watch::Receiver<()>,
+) {
+    let shaken = tokio::select! {
+        shaken = timeout(bounds.header_timeout, handshake) => shaken,
+        () = seated.evicted() => return,
+        _ = end.changed() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, peer, seated, service, bounds, end).await,
+        // Strangers try all kinds of things.
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
 }
 

@@ -12,6 +12,8 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("unix_socket_mode", r#""666""#, "666"),
     ("unix_socket_owner", r#""adieu""#, "adieu"),
     ("unix_socket_group", r#""www-data""#, "www-data"),
+    ("tls_certificate", r#""/etc/adieu/certificate.pem""#, "/etc/adieu/certificate.pem"),
+    ("tls_key", r#""/etc/adieu/key.pem""#, "/etc/adieu/key.pem"),
     ("metrics_listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464"),
     ("data", r#""/var/lib/adieu""#, "/var/lib/adieu"),
     ("high_water_file", r#""/var/lib/adieu-mark""#, "/var/lib/adieu-mark"),
@@ -134,8 +136,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 13,
-        "all but the thirteen without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 15,
+        "all but the fifteen without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }

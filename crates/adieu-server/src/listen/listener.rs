@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
+use super::tls::Tls;
 #[cfg(unix)]
 use super::unix::{Access, SocketFile};
 use crate::{
@@ -25,6 +26,8 @@ pub struct Listeners {
     listeners: Vec<Listener>,
     /// The index of the one that is asked first for a connection.
     next: usize,
+    /// For the TCP sockets; `None` if they are not encrypted.
+    tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -54,7 +57,7 @@ impl Accepted {
 
 impl From<TcpListener> for Listeners {
     fn from(listener: TcpListener) -> Self {
-        Self { listeners: vec![Listener::Tcp(listener)], next: 0 }
+        Self { listeners: vec![Listener::Tcp(listener)], next: 0, tls: None }
     }
 }
 
@@ -62,14 +65,20 @@ impl Listeners {
     /// Listens on all addresses of the setting `listen`.
     ///
     /// # Errors
-    /// Fails if one of them cannot be listened on.
+    /// Fails if one of them cannot be listened on, or if the certificate cannot be used.
     pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let tls = Tls::new(settings).await?;
         let mut listeners = Vec::new();
         for address in &settings.listen {
             let listener = Listener::bind(address, settings).await;
             listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
         }
-        Ok(Self { listeners, next: 0 })
+        Ok(Self { listeners, next: 0, tls })
+    }
+
+    /// Returns the certificate for the TCP sockets, if they are encrypted.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Returns the addresses. A port that was 0 in the setting is the one that the system has chosen.

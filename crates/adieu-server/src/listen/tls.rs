@@ -1,0 +1,185 @@
+//! TLS on the TCP listeners, with a certificate and a key from files.
+//!
+//! 1. TLS 1.3 and 1.2 with the safe defaults of rustls; HTTP/1.1.
+//! 2. The files are read again every [`RENEWAL`], so that a renewed certificate needs no restart. Files that cannot be used, or that do not
+//!    belong together, as between the writes of two files, change nothing; the log says so once.
+//! 3. A handshake that takes longer than [`Bounds::header_timeout`](super::Bounds::header_timeout) ends the connection.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use arc_swap::ArcSwap;
+use tokio::{
+    net::TcpStream,
+    task::{AbortHandle, spawn_blocking},
+    time::sleep,
+};
+use tokio_rustls::{
+    Accept, TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+};
+
+use crate::config::Settings;
+
+/// How often the files are read again.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+/// The certificate in use. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    in_use: Arc<ArcSwap<ServerConfig>>,
+    _renewal: Arc<Renewal>,
+}
+
+/// The task that reads the files again. It ends when this is dropped.
+#[derive(Debug)]
+struct Renewal(AbortHandle);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Tls {
+    /// Reads the files of the settings; `None` if they name none.
+    ///
+    /// # Errors
+    /// Fails if only one file is named, or if the files cannot be used.
+    pub(super) async fn new(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        let files = match (&settings.tls_certificate, &settings.tls_key) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => Files { certificate: certificate.clone(), key: key.clone() },
+            (Some(_), None) => bail!("tls_certificate is set, so tls_key is needed too"),
+            (None, Some(_)) => bail!("tls_key is set, so tls_certificate is needed too"),
+        };
+        let first = files.read()?;
+        let in_use = Arc::new(ArcSwap::from_pointee(first.config()?));
+        let renewal = tokio::spawn(renew(files, first, Arc::clone(&in_use))).abort_handle();
+        Ok(Some(Self { in_use, _renewal: Arc::new(Renewal(renewal)) }))
+    }
+
+    /// Begins a handshake with the certificate that is in use now.
+    pub(super) fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
+        TlsAcceptor::from(self.in_use.load_full()).accept(stream)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// The contents of the files.
+#[derive(Clone, PartialEq, Eq)]
+struct Contents {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Files {
+    fn read(&self) -> anyhow::Result<Contents> {
+        let read = |setting: &str, file: &Path| {
+            std::fs::read(file).with_context(|| format!("cannot read {} ({setting})", file.display()))
+        };
+        Ok(Contents { certificate: read("tls_certificate", &self.certificate)?, key: read("tls_key", &self.key)? })
+    }
+}
+
+impl Contents {
+    fn config(&self) -> anyhow::Result<ServerConfig> {
+        let certificates = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.context("tls_certificate is not a certificate in PEM")?;
+        ensure!(!certificates.is_empty(), "tls_certificate is not a certificate in PEM");
+        let key = PrivateKeyDer::from_pem_slice(&self.key).context("tls_key is not a private key in PEM")?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .context("tls_certificate and tls_key cannot be used together")?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// Reads the files again and again, and uses a new certificate.
+async fn renew(files: Files, mut known: Contents, in_use: Arc<ArcSwap<ServerConfig>>) {
+    let mut has_failed = false;
+    loop {
+        sleep(RENEWAL).await;
+        let (files, before) = (files.clone(), known.clone());
+        let look = move || {
+            let found = files.read()?;
+            let changed = found != before;
+            anyhow::Ok((changed.then(|| found.config()).transpose()?, found))
+        };
+        match spawn_blocking(look).await.map_err(anyhow::Error::from).flatten() {
+            Ok((changed, found)) => {
+                if let Some(config) = changed {
+                    tracing::info!("using the certificate that was renewed");
+                    in_use.store(Arc::new(config));
+                    known = found;
+                }
+                has_failed = false;
+            }
+            Err(error) if !has_failed => {
+                tracing::error!("the certificate could not be renewed, and the old one stays in use: {error:#}");
+                has_failed = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use test_servers::make_certificate;
+
+    use super::*;
+    use crate::config::Flags;
+
+    async fn after_a_renewal() {
+        // Time passes by itself as long as no thread reads files.
+        sleep(RENEWAL * 2).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_used_as_soon_as_its_key_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        make_certificate(folder.path(), "127.0.0.1");
+        let names = ["certificate", "key"]
+            .map(|name| (format!("ADIEU_TLS_{}", name.to_uppercase()), file(&format!("{name}.pem"))));
+        let environment = names.map(|(name, path)| (name.into(), path.into_os_string()));
+        let settings = Settings::load(&Flags::default(), environment).unwrap();
+        let tls = Tls::new(&settings).await.unwrap().unwrap();
+        let first = tls.in_use.load_full();
+        after_a_renewal().await;
+        assert!(Arc::ptr_eq(&first, &tls.in_use.load_full()), "nothing has changed");
+
+        let renewed = tempfile::tempdir().unwrap();
+        make_certificate(renewed.path(), "127.0.0.1");
+        let (certificate, key) = (renewed.path().join("certificate.pem"), renewed.path().join("key.pem"));
+        fs::copy(&certificate, file("certificate.pem")).unwrap();
+        after_a_renewal().await;
+        assert!(Arc::ptr_eq(&first, &tls.in_use.load_full()), "the key is that of the other certificate");
+        fs::remove_file(file("key.pem")).unwrap();
+        after_a_renewal().await;
+        assert!(Arc::ptr_eq(&first, &tls.in_use.load_full()), "there is no key");
+        fs::copy(&key, file("key.pem")).unwrap();
+        after_a_renewal().await;
+        assert!(!Arc::ptr_eq(&first, &tls.in_use.load_full()));
+    }
+}
