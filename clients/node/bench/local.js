@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { Page } from '../src/page.js';
 import { Revocations } from '../src/revocations.js';
 import { Oracle } from '../test/support/oracle.js';
-import { writePage } from '../test/support/page.js';
+import { writePage } from '../src/page-writer.js';
 
 const LIVE = 1_000_000;
 const PAGE = 8192;

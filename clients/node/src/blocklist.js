@@ -8,6 +8,7 @@ import { emitter } from './events.js';
 import { Follower } from './follower.js';
 import { Freshness } from './freshness.js';
 import { Hooks } from './hooks.js';
+import { IN_MEMORY, MemoryNode } from './memory-node.js';
 import { Revocations } from './revocations.js';
 import { MAX_STALENESS, settingsOf } from './settings.js';
 
@@ -41,6 +42,7 @@ import { MAX_STALENESS, settingsOf } from './settings.js';
  * @property {boolean} ready whether the whole log has been read once
  * @property {boolean} fresh whether the memory is within the bound
  * @property {number} staleness how many milliseconds ago the memory was known to be complete; infinite when it never was
+ * @property {number} maxStaleness the bound, in milliseconds
  * @property {number} revocations the number of known revocations
  * @property {number} staleRefusals the number of checks that ended in a {@link StaleError}
  * @property {number} staleAcceptances the number of tokens that were accepted while the memory was stale
@@ -103,7 +105,8 @@ export class Blocklist {
     this.#issuer = settings.issuer;
     this.#lifetime = settings.lifetime;
     this.#emit = emitter(settings.onEvent);
-    this.#connection = new Connection(url, clientId, secret);
+    /** @type {import('./connection.js').Peer} */
+    this.#connection = url === IN_MEMORY ? new MemoryNode() : new Connection(url, clientId, secret);
     this.#follower = new Follower(this.#connection, this.#revocations, this.#freshness, settings, this.#emit);
     this.#hooks = new Hooks(this.#revocations, this.#freshness, this.#maxStaleness, this.#emit);
     this.#unref = unref;
@@ -114,6 +117,18 @@ export class Blocklist {
   /** The address of the node. */
   get url() {
     return this.#connection.url;
+  }
+
+  /**
+   * Resolves with a blocklist without a server, for an application's own tests: the same rules, in this object alone. `ADIEU_URL=memory:`
+   * does the same.
+   * @param {Omit<Options, 'url' | 'clientId' | 'secret'>} [options]
+   * @returns {Promise<Blocklist>}
+   */
+  static async inMemory(options = {}) {
+    const blocklist = new Blocklist({ ...options, url: IN_MEMORY });
+    await blocklist.ready();
+    return blocklist;
   }
 
   /**
@@ -318,6 +333,7 @@ export class Blocklist {
       ready: isReady,
       fresh: !this.#isStale,
       staleness,
+      maxStaleness: this.#maxStaleness,
       revocations: this.#revocations.size,
       staleRefusals: this.#staleRefusals,
       staleAcceptances: this.#staleAcceptances,

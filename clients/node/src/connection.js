@@ -11,6 +11,8 @@ const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 /** @typedef {import('./exchange.js').Answer} Answer */
 
+/** What a follower needs of a node. @typedef {Pick<Connection, 'url' | 'isClosed' | 'close' | 'pause' | 'ask'>} Peer */
+
 export class Connection {
   #base;
   #authorization;

@@ -71,7 +71,7 @@ export class Follower {
   #waiting = new Set();
 
   /**
-   * @param {import('./connection.js').Connection} connection
+   * @param {import('./connection.js').Peer} connection
    * @param {import('./revocations.js').Revocations} revocations
    * @param {import('./freshness.js').Freshness} freshness
    * @param {Settings} settings

@@ -1,6 +1,7 @@
 export { Blocklist } from './blocklist.js';
 export { tokenIdOf } from './claims.js';
 export { AdieuError, InvalidClaimsError, NodeError, RevokedError, StaleError, TokenError, UsageError } from './errors.js';
+export { readiness } from './readiness.js';
 export { Verifier } from './verifier.js';
 
 /** @typedef {import('./settings.js').Options} Options */

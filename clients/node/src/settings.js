@@ -3,10 +3,12 @@
 import { readFileSync } from 'node:fs';
 
 import { UsageError } from './errors.js';
+import { IN_MEMORY } from './memory-node.js';
 
 /**
  * @typedef {object} Options
- * @property {string | URL} [url] the address of the Adieu node; by default `ADIEU_URL`
+ * @property {string | URL} [url] the address of the Adieu node; by default `ADIEU_URL`. With `memory:`, there is no server: see
+ *   {@link import('./blocklist.js').Blocklist.inMemory}
  * @property {string} [clientId] the name passed to `adieu client add`; by default `ADIEU_CLIENT`
  * @property {string} [secret] the secret that it printed; by default `ADIEU_SECRET`, or the content of the file that `ADIEU_SECRET_FILE`
  *   names. A byte order mark and a line ending, as files have them, are removed
@@ -39,14 +41,7 @@ const MAX_STALE_TIMEOUT = 60_000;
 export function settingsOf(options) {
   const { maxStaleness = 2000, stalePolicy = 'reject', staleTimeout = 0, issuer, lifetime, unref = true, onEvent } = options;
   const url = options.url ?? variable('url', 'ADIEU_URL');
-  const clientId = options.clientId ?? variable('clientId', 'ADIEU_CLIENT');
-  if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
-    throw new UsageError('clientId: must be the name of a client');
-  }
-  const written = options.secret ?? secretOfEnvironment();
-  // A file may have a byte order mark before the secret, and a line ending after it.
-  const secret = typeof written === 'string' && written.replace(/^\uFEFF|[\r\n]+$/g, '');
-  if (!secret) throw new UsageError('secret: must be the secret of the client');
+  const { clientId, secret } = url === IN_MEMORY ? { clientId: '', secret: '' } : credentialsOf(options);
   if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0)) {
     throw new UsageError('lifetime: must be a number of milliseconds');
   }
@@ -59,6 +54,19 @@ export function settingsOf(options) {
   }
   if (issuer !== undefined && (typeof issuer !== 'string' || !issuer)) throw new UsageError('issuer: must be a text');
   return { url, clientId, secret, maxStaleness, stalePolicy, staleTimeout, issuer, lifetime, unref, onEvent };
+}
+
+/** @param {Options} options */
+function credentialsOf(options) {
+  const clientId = options.clientId ?? variable('clientId', 'ADIEU_CLIENT');
+  if (typeof clientId !== 'string' || !clientId || clientId.includes(':')) {
+    throw new UsageError('clientId: must be the name of a client');
+  }
+  const written = options.secret ?? secretOfEnvironment();
+  // A file may have a byte order mark before the secret, and a line ending after it.
+  const secret = typeof written === 'string' && written.replace(/^\uFEFF|[\r\n]+$/g, '');
+  if (!secret) throw new UsageError('secret: must be the secret of the client');
+  return { clientId, secret };
 }
 
 /**

@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 
 import { Blocklist } from '../src/index.js';
 import { eventually } from './support/node.js';
-import { writePage } from './support/page.js';
+import { writePage } from '../src/page-writer.js';
 
 /** @typedef {import('node:test').TestContext} TestContext */
 /** @typedef {(response: http.ServerResponse, request: http.IncomingMessage) => void} Answer */

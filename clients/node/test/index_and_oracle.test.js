@@ -9,7 +9,7 @@ import { Revocations } from '../src/revocations.js';
 import { Table } from '../src/table.js';
 import { uuidText } from '../src/uuid.js';
 import { Oracle } from './support/oracle.js';
-import { writePage } from './support/page.js';
+import { writePage } from '../src/page-writer.js';
 
 /** A multiple of the unit in which both remove what has lapsed. */
 const NOW = 1_800_000_000;

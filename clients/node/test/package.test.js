@@ -16,6 +16,8 @@ import { Application } from './support/package.js';
 let app;
 before((t) => {
   app = new Application(/** @type {import('node:test').TestContext} */ (t));
+  // The entry `prometheus` needs it, and no other does.
+  app.add('prom-client');
 });
 
 test('the package has its licences, its changelog and its types, and nothing but the client', () => {
@@ -54,10 +56,13 @@ import { expressjwt } from 'express-jwt';
 import type { FastifyInstance } from 'fastify';
 import fastifyJwt from '@fastify/jwt';
 import express from 'express';
-import { Blocklist, NodeError, RevokedError, StaleError, Verifier, type Event, type Options, type Revoked, type Status } from '@adieu/client';
+import { Registry } from 'prom-client';
+import { Blocklist, NodeError, RevokedError, StaleError, Verifier, readiness, type Event, type Options, type Revoked, type Status } from '@adieu/client';
 import { isRevoked, refusals } from '@adieu/client/express-jwt';
 import * as forFastify from '@adieu/client/fastify-jwt';
 import { assertGood } from '@adieu/client/jose';
+import { collect } from '@adieu/client/prometheus';
+import { startServer, type TestServer } from '@adieu/client/testing';
 
 const options: Options = { url: 'http://127.0.0.1:1', clientId: 'a', secret: 'b', onEvent: (event: Event) => console.log(event.message) };
 export const blocklist = new Blocklist(options);
@@ -67,9 +72,15 @@ export const done: Promise<Revoked> = blocklist.revoke({ jti: 'x' }, { everywher
 export const wanted = (error: unknown) => error instanceof StaleError || error instanceof RevokedError || error instanceof NodeError;
 
 export const app = express();
+app.get('/readyz', readiness(blocklist));
+collect(blocklist, new Registry());
+export const inMemory: Promise<Blocklist> = Blocklist.inMemory({ maxStaleness: 500 });
+export const server: Promise<TestServer> = startServer({ settings: { max_staleness: '1s' } });
+export const cancel: () => void = blocklist.onRevoked({ jti: 'x', exp: 1 }, async () => {});
 app.use(expressjwt({ secret: 's', algorithms: ['HS256'], isRevoked: isRevoked(blocklist) }));
 app.use(refusals());
 export async function register(fastify: FastifyInstance) {
+  fastify.get('/readyz', readiness(blocklist));
   await fastify.register(fastifyJwt, { secret: 's', trusted: forFastify.trusted(blocklist) });
   fastify.setErrorHandler(forFastify.refusals());
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { Page } from '../src/page.js';
-import { leb128, writePage } from './support/page.js';
+import { leb128, writePage } from '../src/page-writer.js';
 
 /** @typedef {import('../src/page.js').Entry} Entry */
 

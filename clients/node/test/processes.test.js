@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 import { Blocklist } from '../src/index.js';
 import { Node, claimsOf, eventually } from './support/node.js';
-import { writePage } from './support/page.js';
+import { writePage } from '../src/page-writer.js';
 
 /**
  * @param {import('node:test').TestContext} t

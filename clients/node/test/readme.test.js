@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { Node } from './support/node.js';
+import { BINARY, Node } from './support/node.js';
 import { Application } from './support/package.js';
 
 /** What the examples refer to as given, and how an application that is behind one is used. */
@@ -65,6 +65,15 @@ const PROOFS = {
     const closed = new Promise((resolve) => socket.once('close', resolve));
     await blocklist.revoke(claims);
     assert.equal(await closed, 4401);`,
+  'Probes and figures': `
+    import { once } from 'node:events';
+    import type { AddressInfo } from 'node:net';
+    import { register } from 'prom-client';
+    const listener = app.listen(0, '127.0.0.1');
+    await once(listener, 'listening');
+    assert.equal((await fetch('http://127.0.0.1:' + (listener.address() as AddressInfo).port + '/readyz')).status, 200);
+    assert.match(await register.metrics(), /^adieu_index_staleness_seconds /m);
+    listener.close();`,
 };
 
 const README = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
@@ -77,9 +86,9 @@ test('the examples of README.md compile in strict TypeScript, and work', async (
   const missing = Object.keys(PROOFS).filter((proven) => !EXAMPLES.some(({ heading }) => heading === proven));
   assert.deepEqual(missing, [], 'sections without an example');
   const app = new Application(t);
-  app.add('@fastify/jwt', '@types/express', '@types/jsonwebtoken', '@types/node', 'express', 'express-jwt', 'fastify', 'jose', 'jsonwebtoken');
+  app.add('@fastify/jwt', '@types/express', '@types/jsonwebtoken', '@types/node', 'express', 'express-jwt', 'fastify', 'jose', 'jsonwebtoken', 'prom-client');
   const node = await Node.start(t);
-  const variables = { ADIEU_URL: node.url, ADIEU_CLIENT: 'shop', ADIEU_SECRET: node.addClient('shop') };
+  const variables = { ADIEU_BIN: BINARY, ADIEU_URL: node.url, ADIEU_CLIENT: 'shop', ADIEU_SECRET: node.addClient('shop') };
 
   app.write('context.mts', CONTEXT);
   for (const { heading, code, file } of EXAMPLES) {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import * as forExpress from '../src/express-jwt.js';
 import { Blocklist, StaleError } from '../src/index.js';
 import { Node, claimsOf, eventually, follow, startService, startToFollow, verdict } from './support/node.js';
-import { writePage } from './support/page.js';
+import { writePage } from '../src/page-writer.js';
 
 const BOUND = 600;
 

@@ -9,13 +9,14 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 import { Blocklist } from '../../src/index.js';
+import { environmentOf, spawnServer } from '../../src/testing.js';
 import { Proxy } from './proxy.js';
 
 /** @typedef {import('node:test').TestContext} TestContext */
 /** @typedef {{ access: string, refresh: string }} Tokens */
 
 const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
-const BINARY = process.env.ADIEU_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug', 'adieu');
+export const BINARY = process.env.ADIEU_BIN ?? resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target', 'debug', 'adieu');
 
 /** Longer than any step takes on the slowest machine; only a test that hangs reaches it. */
 const TEST_TIMEOUT = 60_000;
@@ -50,31 +51,15 @@ export class Node {
   constructor(folder, settings) {
     this.#folder = folder;
     this.#data = join(folder, 'data');
-    /** @type {Record<string, string>} */
-    const variables = {};
-    for (const [name, value] of Object.entries(settings)) variables[`ADIEU_${name.toUpperCase()}`] = value;
-    this.#environment = {
-      PATH: process.env.PATH,
-      ADIEU_LISTEN: '127.0.0.1:0',
-      ADIEU_DATA: this.#data,
-      ADIEU_LOG_LEVEL: 'error',
-      ...variables,
-    };
+    this.#environment = environmentOf(this.#data, settings);
     // Started by `#run`; this keeps the type simple.
     this.#process = /** @type {any} */ (undefined);
   }
 
   async #run() {
-    this.#process = spawn(BINARY, ['serve'], { env: this.#environment, stdio: ['ignore', 'pipe', 'inherit'] });
-    const lines = createInterface({ input: /** @type {import('node:stream').Readable} */ (this.#process.stdout) });
-    this.port = await new Promise((resolve, reject) => {
-      this.#process.once('error', reject);
-      this.#process.once('exit', (code) => reject(new Error(`${BINARY} ended with ${code}`)));
-      lines.on('line', (line) => {
-        const port = /http:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1];
-        if (port) resolve(Number(port));
-      });
-    });
+    const server = await spawnServer(BINARY, this.#environment);
+    this.#process = server.process;
+    this.port = Number(new URL(server.url).port);
     await eventually(async () => (await fetch(`${this.url}/readyz`)).ok, 'the node is ready');
   }
 

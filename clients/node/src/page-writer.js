@@ -1,6 +1,6 @@
-/** Writes pages of the feed in the binary form, as a node does, and invalid ones. */
+/** Writes pages of the feed in the binary form, as a node does; also invalid ones, for tests. */
 
-/** @typedef {import('../../src/page.js').Entry} Entry */
+/** @typedef {import('./page.js').Entry} Entry */
 
 /**
  * @typedef {object} Header

@@ -1,0 +1,171 @@
+/** What applications build on: a blocklist in memory, a real server for their tests, a readiness probe and figures. */
+
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import http from 'node:http';
+import { delimiter, dirname } from 'node:path';
+import { test } from 'node:test';
+
+import express from 'express';
+import fastify from 'fastify';
+import { Registry } from 'prom-client';
+
+import * as forExpress from '../src/express-jwt.js';
+import { Blocklist, readiness } from '../src/index.js';
+import { MemoryNode } from '../src/memory-node.js';
+import { Page } from '../src/page.js';
+import { collect } from '../src/prometheus.js';
+import { findServer, startServer } from '../src/testing.js';
+import { BINARY, Node, eventually, follow } from './support/node.js';
+
+const claims = (others = {}) => {
+  const now = Math.floor(Date.now() / 1000);
+  return { jti: randomUUID(), sub: randomUUID(), sid: randomUUID(), iat: now, exp: now + 900, ...others };
+};
+
+test('in memory, the rules are the same', async (t) => {
+  const blocklist = await Blocklist.inMemory({ issuer: 'https://shop.example' });
+  t.after(() => blocklist.close());
+  const [one, other, used] = [claims(), claims(), claims()];
+  const called = new Promise((resolve) => blocklist.onRevoked(claims({ sid: one.sid }), () => resolve(true)));
+  assert.equal(blocklist.isRevoked(one), false);
+  const { everywhere } = await blocklist.revoke(one, { everywhere: true });
+  assert.deepEqual(everywhere, { acknowledged: 1, waited_out: 0, unbounded: 0 });
+  assert.ok(await called);
+  assert.equal(blocklist.isRevoked(claims({ sid: one.sid })), true);
+  assert.equal(blocklist.isRevoked(claims({ jti: one.jti })), true);
+  assert.equal(blocklist.isRevoked({ ...one, iss: 'https://another.example' }), false);
+  assert.equal(blocklist.isRevoked(other), false);
+  const first = await Promise.all([blocklist.revokeOnce(used), blocklist.revokeOnce(used), blocklist.revokeOnce(used)]);
+  assert.equal(first.filter(Boolean).length, 1);
+  await blocklist.revokeSession(other.sid);
+  assert.equal(blocklist.isRevoked(other), true);
+  const issued = claims({ sub: 'jose' });
+  await blocklist.revokeSubject('jose');
+  assert.equal(blocklist.isRevoked(issued), true);
+  assert.equal(blocklist.isRevoked(claims({ sub: 'jose' })), false);
+  assert.throws(() => blocklist.isRevoked({ jti: 'a' }), { code: 'ADIEU_CLAIMS' });
+  const isRevoked = forExpress.isRevoked(blocklist);
+  assert.equal(await isRevoked({}, { header: {}, payload: one }), true);
+  await assert.rejects(isRevoked({}, { header: {}, payload: claims({ type: 'refresh' }) }), { code: 'ADIEU_CLAIMS' });
+  assert.equal(blocklist.status().failure, undefined);
+  assert.equal((await Blocklist.inMemory()).isRevoked(claims({ jti: one.jti })), false, 'each has its own');
+
+  blocklist.close();
+  await assert.rejects(blocklist.revoke(claims()), { code: 'ADIEU_CLOSED' });
+  await eventually(() => !blocklist.status().fresh, 'it is stale');
+  assert.throws(() => blocklist.isRevoked(claims()), { code: 'ADIEU_STALE' });
+  assert.equal(blocklist.isRevoked(one), true);
+});
+
+test('a long log in memory is read in pages', async () => {
+  const node = new MemoryNode();
+  const body = { revocations: Array.from({ length: 25_000 }, (_, number) => ({ token_id: `${number}` })) };
+  await node.ask('revocations', { firstByte: 0, body });
+  /** @type {[number, boolean, boolean][]} */
+  const pages = [];
+  let cursor = '';
+  while (pages.at(-1)?.[1] !== true) {
+    const page = new Page((await node.ask(`revocations?wait=0${cursor && `&after=${cursor}`}`, { firstByte: 0 })).body);
+    pages.push([page.entries().length, page.complete, page.fromStart]);
+    cursor = page.cursor;
+  }
+  assert.deepEqual(pages, [[10_000, false, true], [10_000, false, false], [5000, true, false]]);
+  // A request that waits is answered as soon as there is something.
+  const waiting = node.ask(`revocations?wait=600000&after=${cursor}`, { firstByte: 0 });
+  await node.ask('revocations', { firstByte: 0, body: { session: 's' } });
+  assert.equal(new Page((await waiting).body).entries()[0]?.id, 's');
+});
+
+test('an application that is configured by the environment runs in memory without a secret', async (t) => {
+  process.env.ADIEU_URL = 'memory:';
+  t.after(() => delete process.env.ADIEU_URL);
+  const blocklist = new Blocklist();
+  t.after(() => blocklist.close());
+  await blocklist.ready();
+  assert.equal(blocklist.url, 'memory:');
+});
+
+test('a real server can be started for the tests of an application', async (t) => {
+  const { ADIEU_BIN, PATH } = process.env;
+  t.after(() => {
+    if (ADIEU_BIN !== undefined) process.env.ADIEU_BIN = ADIEU_BIN;
+    process.env.PATH = PATH;
+  });
+  process.env.ADIEU_BIN = BINARY;
+  const server = await startServer({ settings: { max_staleness: '1s' } });
+  const blocklist = new Blocklist({ ...server, maxStaleness: 1000 });
+  await blocklist.ready();
+  const one = claims();
+  await blocklist.revoke(one);
+  assert.equal(blocklist.isRevoked(one), true);
+  blocklist.close();
+  await server.stop();
+  await assert.rejects(fetch(server.url));
+
+  delete process.env.ADIEU_BIN;
+  process.env.PATH = ['/none', dirname(BINARY)].join(delimiter);
+  assert.equal(findServer(), BINARY);
+  process.env.PATH = '/none';
+  assert.equal(findServer(), undefined);
+  await assert.rejects(startServer(), { code: 'ADIEU_USAGE', message: /set ADIEU_BIN/ });
+  process.env.ADIEU_BIN = BINARY;
+  process.env.PATH = PATH;
+  const listeners = process.listenerCount('exit');
+  await assert.rejects(startServer({ capabilities: 'fly' }));
+  await assert.rejects(startServer({ settings: { unknown: 'x' } }), /ended with/);
+  assert.equal(process.listenerCount('exit'), listeners);
+});
+
+test('a readiness probe is answered 200 while the memory is fresh, and 503 otherwise', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 300 });
+  const plain = http.createServer(readiness(blocklist));
+  plain.listen(0, '127.0.0.1');
+  const app = express().get('/', readiness(blocklist)).listen(0, '127.0.0.1');
+  await Promise.all([once(plain, 'listening'), once(app, 'listening')]);
+  const other = fastify();
+  other.get('/', readiness(blocklist));
+  const addresses = [plain, app].map((server) => `http://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}`);
+  addresses.push(await other.listen({ port: 0, host: '127.0.0.1' }));
+  t.after(() => Promise.all([plain.close(), app.close(), other.close()]));
+  /** @returns {Promise<[number, string | null, unknown][]>} */
+  const answers = () =>
+    Promise.all(
+      addresses.map(async (address) => {
+        const answer = await fetch(address, { headers: { connection: 'close' } });
+        return [answer.status, answer.headers.get('retry-after'), await answer.json()];
+      }),
+    );
+  // A busy machine may be stale in between.
+  await eventually(async () => assert.deepEqual(await answers(), Array(3).fill([200, null, { status: 'OK' }])) ?? true, 'it is ready');
+  proxy.mode = 'cut';
+  await eventually(() => !blocklist.status().fresh, 'it is stale');
+  const message = 'Whether the token has been revoked is not known just now. Try again.';
+  assert.deepEqual(await answers(), Array(3).fill([503, '1', { code: 503, message, status: 'Service Unavailable' }]));
+});
+
+test('Prometheus gets the figures under the names that a node has', async (t) => {
+  const node = await Node.start(t);
+  const { blocklist, proxy } = await follow(t, node, { maxStaleness: 300 });
+  const register = new Registry();
+  collect(blocklist, register);
+  /** @param {string} name */
+  const value = async (name) => Number(new RegExp(`^${name} (.*)$`, 'm').exec(await register.metrics())?.[1]);
+  await blocklist.revoke({ jti: 'a' });
+  assert.equal(await value('adieu_index_entries'), 1);
+  assert.equal(await value('adieu_index_max_staleness_seconds'), 0.3);
+  assert.ok((await value('adieu_index_staleness_seconds')) >= 0);
+  assert.equal(await value('adieu_rejected_while_stale_total'), 0);
+  assert.equal(await value('adieu_accepted_while_stale_total'), 0);
+  proxy.mode = 'cut';
+  await eventually(() => !blocklist.status().fresh, 'it is stale');
+  for (let time = 0; time < 2; time += 1) assert.throws(() => blocklist.isRevoked(claims()));
+  for (let time = 0; time < 2; time += 1) assert.equal(await value('adieu_rejected_while_stale_total'), 2);
+  const unready = new Blocklist({ url: 'http://127.0.0.1:1', clientId: 'a', secret: 'b', onEvent() {} });
+  t.after(() => unready.close());
+  const another = new Registry();
+  collect(unready, another);
+  assert.match(await another.metrics(), /^adieu_index_staleness_seconds \+?Inf$/m);
+});
