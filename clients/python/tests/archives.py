@@ -1,4 +1,4 @@
-"""Checks what is in the built wheels and source distributions of a folder: run by the test command, not by pytest."""
+"""Checks the files in the built wheels and source distributions of a folder: run by the test command, not by pytest."""
 
 import sys
 import tarfile

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from adieu_server import Credentials, Server, binary
 from conftest import TEST_TIMEOUT, eventually, new_id
+from prometheus_client import CollectorRegistry
 from tcp_proxy import Proxy
 
 from adieu import AsyncBlocklist, Blocklist, InvalidClaimsError, StaleError
 from adieu.clock import SECOND, moment
+from adieu.prometheus import BlocklistCollector
 
 Follow = Callable[..., Blocklist]
 
@@ -127,6 +129,28 @@ def test_callbacks_tell_when_it_becomes_stale_and_fresh(client: Credentials, pro
     assert not fresh.is_set()
     proxy.mend()
     assert fresh.wait(TEST_TIMEOUT)
+
+
+def test_its_numbers_are_there_for_prometheus(client: Credentials, proxy: Proxy, follow: Follow) -> None:
+    proxy.cut()
+    here = follow(proxy.url, client, ready=False, start_timeout=0)
+    numbers = CollectorRegistry()
+    numbers.register(BlocklistCollector(here))
+
+    def value(name: str) -> float | None:
+        return numbers.get_sample_value(f"adieu_blocklist_{name}", {"client": client.name})
+
+    assert (value("fresh"), value("staleness_seconds")) == (0, None)
+    proxy.mend()
+    here.wait_ready(TEST_TIMEOUT)
+    here.add(new_id())
+    eventually(lambda: value("fresh") == 1)
+    assert value("entries") == 1
+    staleness = value("staleness_seconds")
+    assert staleness is not None
+    assert staleness >= 0
+    with pytest.raises(ValueError, match="adieu_blocklist_fresh"):
+        numbers.register(BlocklistCollector(here))
 
 
 def test_what_waits_can_be_awaited(shared_server: Server, shared_client: Credentials) -> None:

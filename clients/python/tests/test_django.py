@@ -20,7 +20,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken
 from tcp_proxy import Proxy
 
-from adieu.django import RefreshToken, SlidingToken, blocklist
+from adieu.django import RefreshToken, SlidingToken, blocklist, readiness
 from adieu.simplejwt import SERIALIZERS
 
 Follow = Callable[[str, Credentials], None]
@@ -241,9 +241,11 @@ def test_what_can_not_be_known_or_done_is_answered_503(
 ) -> None:
     follow_from_django(proxy.url, client)
     browser, _ = log_in()
+    assert readiness().status_code == 200
     proxy.cut()
     not_durable = browser.post("/logout")
     eventually(lambda: browser.get("/").status_code == 503)
     for answer in (not_durable, browser.get("/")):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.json() == {"detail": "Please try again."}
+    assert readiness().status_code == 503

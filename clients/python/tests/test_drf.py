@@ -14,7 +14,7 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 from tcp_proxy import Proxy
 
-from adieu.drf import VerifierAuthentication, verifier
+from adieu.drf import VerifierAuthentication, readiness, verifier
 
 Follow = Callable[[str, Credentials], None]
 
@@ -89,9 +89,11 @@ def test_what_can_not_be_known_or_done_is_answered_503(
     verify_from_django(proxy.url, client)
     bearer = f"Bearer {server.log_in('jose')['access_token']}"
     assert ask("get", bearer).status_code == 200
+    assert readiness().status_code == 200
     proxy.cut()
     not_durable = ask("delete", bearer)
     eventually(lambda: ask("get", bearer).status_code == 503)
     for answer in (not_durable, ask("get", bearer)):
         assert (answer.status_code, answer["Retry-After"]) == (503, "1")
         assert answer.data == {"detail": "Please try again."}
+    assert readiness().status_code == 503

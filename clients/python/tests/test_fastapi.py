@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tcp_proxy import Proxy
 
-from adieu.fastapi import Blocklist, NotRevoked
+from adieu import Verifier
+from adieu.fastapi import Blocklist, NotRevoked, readiness
 
 KEY = "k" * 32
 Make = Callable[..., TestClient]
@@ -211,6 +212,33 @@ def test_what_can_not_be_known_or_done_is_answered_503(client: Credentials, prox
     for answer in (not_durable, browser.get("/", headers=token)):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.json() == {"detail": "Please try again."}
+
+
+def test_a_verifier_that_is_stale_is_answered_503_and_not_401(
+    server: Server, client: Credentials, proxy: Proxy, request: pytest.FixtureRequest
+) -> None:
+    blocklist = Blocklist(proxy.url, client.name, client.secret)
+    request.addfinalizer(blocklist.close)
+    verifier = Verifier(blocklist=blocklist, issuer="adieu")
+    app = FastAPI()
+    app.get("/readyz")(readiness(verifier))
+
+    @app.get("/")
+    def protected(payload: Annotated[Mapping[str, Any], Depends(NotRevoked(blocklist, verifier.verify))]) -> Any:
+        return payload["sub"]
+
+    verifier.wait_ready(TEST_TIMEOUT)
+    tokens = server.log_in("jose")
+    token, refresh = ({"Authorization": f"Bearer {tokens[kind]}"} for kind in ("access_token", "refresh_token"))
+    with TestClient(app) as browser:
+        assert browser.get("/", headers=token).status_code == 200
+        assert browser.get("/", headers=refresh).status_code == 401
+        ready = browser.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+        proxy.cut()
+        eventually(lambda: browser.get("/readyz").status_code == 503)
+        answer = browser.get("/", headers=token)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
 def test_a_request_right_after_the_start_waits_for_the_first_snapshot(

@@ -58,6 +58,8 @@ def application(request: pytest.FixtureRequest) -> Make:
             blocklist.revoke(get_jwt())
             return "bye"
 
+        app.add_url_rule("/readyz", view_func=blocklist.readiness)
+
         @app.post("/login")
         def log_in() -> dict[str, str]:
             claims = {"sid": new_id()}
@@ -150,6 +152,7 @@ def test_what_can_not_be_known_or_done_is_answered_503(
 ) -> None:
     browser = application(proxy.url, client, with_smorest=with_smorest)
     tokens = log_in(browser)
+    assert browser.get("/readyz").status_code == 200
     proxy.cut()
     not_durable = browser.post("/logout", headers=bearer(tokens["access"]))
     assert not_durable.status_code == 503
@@ -159,6 +162,9 @@ def test_what_can_not_be_known_or_done_is_answered_503(
         assert answer.headers["Retry-After"] == "1"
         assert "127.0.0.1" not in answer.text
         assert "Please try again." in answer.text
+    unready = browser.get("/readyz")
+    assert unready.status_code == 503
+    assert unready.get_json()["status"] == "stale"
 
 
 def test_the_errors_are_those_of_the_package() -> None:

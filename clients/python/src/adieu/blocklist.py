@@ -318,6 +318,15 @@ class Blocklist:
         complete_at = self._follower.complete_at
         return complete_at is not None and moment() - complete_at <= self._bound
 
+    def readiness(self) -> tuple[dict[str, Any], int]:
+        """Returns the body and the status of the response to a readiness probe: 200, or 503 if the memory is stale.
+
+        A view of Flask may return it as it is; `adieu.fastapi` and `adieu.drf` make responses of it.
+        """
+        is_fresh = self.is_fresh
+        body = {"status": "ready" if is_fresh else "stale", "backend": self.backend, "staleness": self.staleness}
+        return body, 200 if is_fresh else 503
+
     @property
     def may_wait(self) -> bool:
         """Whether a lookup now may wait for news, so that it must not run on an event loop."""

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.http import JsonResponse
 from django.utils.module_loading import import_string
 from rest_framework_simplejwt import authentication, serializers, tokens
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
@@ -61,6 +62,12 @@ def blocklist() -> Blocklist:
     )
     options = {"subject_claim": api_settings.USER_ID_CLAIM, "lifetime": max(lifetimes).total_seconds()}
     return Blocklist(**{**options, **settings.ADIEU})
+
+
+def readiness(_: Any = None) -> JsonResponse:
+    """Answers a readiness probe: ``path("readyz", readiness)``."""
+    body, status = blocklist().readiness()
+    return JsonResponse(body, status=status)
 
 
 class _NotRevoked:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.http import JsonResponse
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
@@ -58,6 +59,12 @@ class Verifier(checks.Verifier):
 def verifier() -> Verifier:
     """Returns the verifier of this project, created from the setting ``ADIEU`` at the first call."""
     return Verifier(**settings.ADIEU)
+
+
+def readiness(_: Any = None) -> JsonResponse:
+    """Answers a readiness probe: ``path("readyz", readiness)``."""
+    body, status = verifier().readiness()
+    return JsonResponse(body, status=status)
 
 
 class TokenUser:

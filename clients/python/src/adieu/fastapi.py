@@ -15,9 +15,11 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette import status
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
 
 from adieu import blocklist, errors, kind
 from adieu.index import token_id_of
+from adieu.verifier import Verifier
 
 
 class _Answered503(HTTPException):
@@ -57,7 +59,8 @@ class NotRevoked:
 
     A WebSocket is closed with 1008 in place of 401, and with 1013 in place of 503.
 
-    - `decode` verifies a token and returns its payload. Any exception that it raises is answered 401.
+    - `decode` verifies a token and returns its payload, such as `Verifier.verify`. What it raises is answered 401,
+      except for `StaleError`.
     - `types` are the accepted kinds of token: by default access tokens. Use ``("refresh",)`` for the application's own
       refresh tokens; those of the node are for the node alone.
 
@@ -96,6 +99,9 @@ class NotRevoked:
         try:
             payload = self._decode(token)
             header = kind.header_of(token)
+        except errors.StaleError as error:
+            # Of a `Verifier`, which is not of this module.
+            raise StaleError(str(error)) from error
         except Exception as error:
             raise _unauthorized("The token is not valid.", "invalid_token") from error
         if not kind.is_one_of(self._types, header, payload):
@@ -114,6 +120,16 @@ class NotRevoked:
         if revoked:
             raise _unauthorized("The token has been revoked.", "invalid_token")
         return payload
+
+
+def readiness(of: blocklist.Blocklist | Verifier) -> Callable[[], JSONResponse]:
+    """Returns a handler for a readiness probe: ``app.get("/readyz")(readiness(VERIFIER))``."""
+
+    def answer() -> JSONResponse:
+        body, status_code = of.readiness()
+        return JSONResponse(body, status_code)
+
+    return answer
 
 
 def _unauthorized(detail: str, code: str | None = None) -> HTTPException:

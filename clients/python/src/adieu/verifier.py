@@ -164,6 +164,11 @@ class Verifier:
         """Whether the keys are known and the revocations are recent enough; for a readiness probe."""
         return bool(self._check.has_keys) and self.blocklist.is_fresh
 
+    def readiness(self) -> tuple[dict[str, Any], int]:
+        """Returns what `Blocklist.readiness` does; also 503 while the keys are not known."""
+        body, status = self.blocklist.readiness()
+        return (body, status) if self._check.has_keys else ({**body, "status": "without keys"}, 503)
+
     def wait_ready(self, timeout: float) -> None:
         """Waits until the keys and the revocations are known; raises like `Blocklist.wait_ready`."""
         until = moment() + int(timeout * SECOND)
