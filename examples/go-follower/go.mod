@@ -1,0 +1,3 @@
+module example.com/follower
+
+go 1.19
