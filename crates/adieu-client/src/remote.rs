@@ -165,6 +165,9 @@ impl Remote {
         }
         let answer = send_within(&*self.transport, request, wire::MAX_PAGE_BYTES, wait + timeout).await?;
         let (FeedPage { issuer, page, .. }, hashed) = self.understand(answer, hasher)?;
+        if !continues(&page, after) {
+            return Err(Error::unavailable("the page does not continue the log from where it was read"));
+        }
         self.issuer.send_replace(Some(issuer));
         Ok(HashedPage { page, hashed })
     }
@@ -305,6 +308,12 @@ impl Remote {
         }
         Err(error)
     }
+}
+
+/// Returns whether nothing can be missing between the cursor of the request and the page.
+fn continues(page: &Page, after: Option<&Cursor>) -> bool {
+    let follows = |after: &Cursor| page.cursor.log == after.log && page.cursor.position >= after.position;
+    page.from_start || after.is_some_and(follows)
 }
 
 /// Returns the node's error message, shortened.

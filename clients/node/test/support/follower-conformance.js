@@ -1,0 +1,24 @@
+/** Answers the questions of `adieu-follower-conformance`: `isRevoked`, as an application calls it. */
+
+import process from 'node:process';
+import { createInterface } from 'node:readline';
+
+import { Blocklist, InvalidClaimsError, StaleError } from '../../src/index.js';
+
+const { ADIEU_URL: url = '', ADIEU_CLIENT: clientId = '', ADIEU_SECRET: secret = '', ADIEU_MAX_STALENESS_MS: bound } = process.env;
+const blocklist = new Blocklist({ url, clientId, secret, maxStaleness: Number(bound) });
+
+/** @param {import('../../src/index.js').Claims} claims */
+function verdict(claims) {
+  try {
+    return blocklist.isRevoked(claims) ? 'revoked' : 'accepted';
+  } catch (error) {
+    if (error instanceof StaleError) return 'stale';
+    if (error instanceof InvalidClaimsError) return 'invalid';
+    throw error;
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(verdict(JSON.parse(line).claims))}\n`);
+}

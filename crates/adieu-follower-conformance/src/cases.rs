@@ -1,0 +1,17 @@
+//! All cases.
+
+mod bound;
+mod logs;
+mod matching;
+mod wrong;
+
+use crate::case::{Case, Step};
+
+/// Returns all cases, in the order of `docs/feed.md`: what a page says, how the log goes on, what is wrong, and the bound.
+pub(crate) fn all() -> Vec<Case> {
+    [matching::cases(), logs::cases(), wrong::cases(), bound::cases()].concat()
+}
+
+fn case(name: &'static str, steps: Vec<Step>) -> Case {
+    Case { name, form: None, steps }
+}
