@@ -44,8 +44,9 @@ fn decoder(issuer: &str) -> Result<Decoder, Failure> {
 fn answer(verifier: &Verifier) -> Result<(), Failure> {
     for line in std::io::stdin().lock().lines() {
         let question: Value = serde_json::from_str(&line?).map_err(|error| error.to_string())?;
+        let claims = question.get("claims").ok_or("a question has `claims`")?;
         let key = EncodingKey::from_secret(&KEY);
-        let token = jsonwebtoken::encode(&Header::default(), &question["claims"], &key)?;
+        let token = jsonwebtoken::encode(&Header::default(), claims, &key)?;
         let verdict = match verifier.verify(&token) {
             Ok(_) => "accepted",
             Err(TokenError::Revoked(_)) => "revoked",

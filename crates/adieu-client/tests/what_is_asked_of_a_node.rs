@@ -36,6 +36,8 @@ struct Recorder {
     hashes_with: Mutex<Option<[u8; RevocationHasher::KEY_BYTES]>>,
     asked: Mutex<Vec<Request<Vec<u8>>>>,
     from_start: Mutex<bool>,
+    /// The cursor of each page, in place of the one of the request.
+    leads_to: Mutex<Option<Cursor>>,
     refuses_with: Mutex<Option<(u16, Value)>>,
 }
 
@@ -71,9 +73,13 @@ impl Transport for Recorder {
         tokio::time::sleep(Duration::from_millis(query["wait"].parse().unwrap())).await;
         let page = Page {
             entries: self.entries.lock().unwrap().clone(),
-            cursor: query.get("after").map_or_else(|| cursor(0), |after| after.parse().unwrap()),
+            cursor: match (&*self.leads_to.lock().unwrap(), query.get("after")) {
+                (Some(cursor), _) => cursor.clone(),
+                (None, Some(after)) => after.parse().unwrap(),
+                (None, None) => cursor(0),
+            },
             complete: true,
-            from_start: *self.from_start.lock().unwrap(),
+            from_start: *self.from_start.lock().unwrap() || !query.contains_key("after"),
             age: Duration::ZERO,
             pruned_through: Timestamp::ZERO,
         };
@@ -178,6 +184,26 @@ async fn of_a_log_that_went_back_nothing_is_acknowledged() {
     remote.read(Some(&cursor(5)), Duration::ZERO).await.unwrap();
     let applied: Vec<_> = recorder.queries().iter().map(|query| query["applied"].clone()).collect();
     assert_eq!(applied, ["0", "9", "0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_before_which_something_may_be_missing_is_refused() {
+    let recorder = Arc::new(Recorder::default());
+    let remote = remote(&recorder);
+    let other = Cursor { log: LogId::new("another log").unwrap(), position: Position::new(9) };
+    for (leads_to, from_start, is_read) in [
+        (cursor(9), false, true),
+        (cursor(10), false, true),
+        (cursor(8), false, false),
+        (cursor(8), true, true),
+        (other.clone(), false, false),
+        (other, true, true),
+    ] {
+        *recorder.leads_to.lock().unwrap() = Some(leads_to.clone());
+        *recorder.from_start.lock().unwrap() = from_start;
+        let read = remote.read(Some(&cursor(9)), Duration::ZERO).await;
+        assert_eq!(read.is_ok(), is_read, "{leads_to} {from_start} {read:?}");
+    }
 }
 
 fn revocation(issuer: &str, target: Target) -> Revocation {
