@@ -234,7 +234,11 @@ export class Follower {
   async #read(query, firstByte) {
     const answer = await this.#connection.ask(`revocations?${query}`, { firstByte, accept: MEDIA_TYPE });
     if (answer.status !== 200) throw refusal(answer, this.#connection.url);
-    return new Page(answer.body);
+    const page = new Page(answer.body);
+    if (!continues(page, query.get('after'))) {
+      throw new NodeError('ADIEU_ANSWER', 'the page does not continue the log from where it was read');
+    }
+    return page;
   }
 
   /**
@@ -295,4 +299,16 @@ export class Follower {
   get #shortestGrace() {
     return Math.max(this.#settings.maxStaleness / 4, 100);
   }
+}
+
+/**
+ * Returns whether nothing can be missing between the cursor of the request and the page.
+ * @param {Page} page
+ * @param {string | null} after
+ */
+function continues(page, after) {
+  if (page.fromStart || after === null) return page.fromStart;
+  const end = (/** @type {string} */ cursor) => cursor.lastIndexOf('.') + 1;
+  const isSameLog = page.cursor.slice(0, end(page.cursor)) === after.slice(0, end(after));
+  return isSameLog && Number(page.cursor.slice(end(page.cursor))) >= Number(after.slice(end(after)));
 }

@@ -15,7 +15,7 @@ import { writePage } from '../src/page-writer.js';
 
 const exp = Math.floor(Date.now() / 1000) + 600;
 const ENTRY = { issuer: 'adieu', kind: /** @type {const} */ ('token'), id: 'known', issuedUntil: 0, lapsesAt: exp + 120 };
-const GOOD = writePage([ENTRY]);
+const GOOD = writePage([ENTRY], { flags: 3 });
 const BOMB = gzipSync(Buffer.alloc(64 * 1024 * 1024));
 
 /**
@@ -90,6 +90,8 @@ const BAD = {
   'a redirect': [(response) => response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end(), 'ADIEU_UNAVAILABLE'],
   'a page of another kind': [(response) => response.end('<html>'), 'ADIEU_ANSWER'],
   'a page that is not the last and does not get on': [(response) => response.end(writePage([ENTRY], { flags: 0 })), 'ADIEU_ANSWER'],
+  'a position before that of the request': [(response) => response.end(writePage([], { position: 0 })), 'ADIEU_ANSWER'],
+  'another log, but not from its start': [(response) => response.end(writePage([ENTRY], { log: 'another' })), 'ADIEU_ANSWER'],
   'no answer at all': [() => {}, 'ADIEU_TIMEOUT'],
   'one byte after another': [dripping(Buffer.concat([GOOD, Buffer.alloc(100_000)])), 'ADIEU_TIMEOUT'],
 };

@@ -60,7 +60,7 @@ test('a token that one worker of a cluster revokes is rejected by the other, and
 });
 
 test('a process with nothing else to do reads a long log without a break', async (t) => {
-  const page = writePage(Array.from({ length: 60_000 }, (_, number) => ({ issuer: 'adieu', kind: 'token', id: `${number}`, issuedUntil: 0, lapsesAt: 2e9 })));
+  const page = writePage(Array.from({ length: 60_000 }, (_, number) => ({ issuer: 'adieu', kind: 'token', id: `${number}`, issuedUntil: 0, lapsesAt: 2e9 })), { flags: 3 });
   const server = http.createServer((request, response) => void (request.url?.includes('wait=0') && response.end(page)));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

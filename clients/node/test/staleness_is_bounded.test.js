@@ -179,7 +179,7 @@ test('waiting for news ends after staleTimeout, and the token is not accepted', 
 });
 
 test('concurrent requests that find old news share one read', async (t) => {
-  const page = writePage([]);
+  const page = writePage([], { flags: 3 });
   // The reads of the follower are held, as those of a process that was frozen.
   /** @type {(() => void)[]} */
   const held = [];

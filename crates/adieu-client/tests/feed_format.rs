@@ -225,6 +225,14 @@ fn a_member_that_is_not_known_is_skipped_and_a_kind_is_not() {
 }
 
 #[test]
+fn a_time_after_the_year_9999_is_invalid() {
+    for time in ["1800000000", "1800001020", "1800000910", "1800000101"] {
+        assert!(from_json(JSON.replace(time, "253402300799").as_bytes()).is_ok(), "{time}");
+        assert!(from_json(JSON.replace(time, "253402300800").as_bytes()).is_err(), "{time}");
+    }
+}
+
+#[test]
 fn another_version_is_named() {
     let mut newer = binary();
     newer[4] = 2;

@@ -8,6 +8,7 @@
 """
 
 import base64
+import contextlib
 import hashlib
 import re
 import threading
@@ -180,15 +181,15 @@ class Index:
         """
         for entry in entries:
             try:
-                kind, facts, lapses_at = entry["kind"], self.of(_text(entry["issuer"])), _number(entry["lapses_at"])
+                kind, facts, lapses_at = entry["kind"], self.of(text(entry["issuer"])), number(entry["lapses_at"])
                 if kind == "token":
-                    facts.tokens.put(_text(entry["id"]), lapses_at)
+                    facts.tokens.put(text(entry["id"]), lapses_at)
                 elif kind == "session":
-                    facts.sessions.put(_text(entry["id"]), lapses_at)
+                    facts.sessions.put(text(entry["id"]), lapses_at)
                 elif kind == "subject":
-                    facts.end_subject(_text(entry["id"]), _number(entry["issued_until"]), lapses_at)
+                    facts.end_subject(text(entry["id"]), number(entry["issued_until"]), lapses_at)
                 elif kind == "everything":
-                    facts.end_everything(_number(entry["issued_until"]))
+                    facts.end_everything(number(entry["issued_until"]))
                 else:
                     raise BadFactError(f"the node tells of a kind of revocation that is not known here: {kind!r:.40}")
             except (KeyError, TypeError) as error:
@@ -320,13 +321,17 @@ def _date(claim: str, value: object, payload: Mapping[str, Any]) -> int | None:
     raise InvalidClaimsError(f"the claim {claim} must be seconds since 1970")
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str) and (0 < len(value) <= _SHORT or 0 < len(value.encode("utf-8", "replace")) <= _LONGEST):
-        return value
+def text(value: object) -> str:
+    """Returns an id or an issuer of the feed. Raises `TypeError`, also for half a surrogate pair."""
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST:
+        with contextlib.suppress(UnicodeEncodeError):
+            if value.isascii() or len(value.encode()) <= _LONGEST:
+                return value
     raise TypeError
 
 
-def _number(value: object) -> int:
+def number(value: object) -> int:
+    """Returns a time of the feed. Raises `TypeError`."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LATEST:
         return value
     raise TypeError

@@ -8,13 +8,17 @@
 import base64
 import contextlib
 import http.client
+import io
 import json
 import os
+import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +27,7 @@ from urllib.parse import urlencode, urlsplit
 import encodings.idna  # noqa: F401  isort: skip
 
 from adieu.errors import AdieuError, RefusedError, UnavailableError
+from adieu.index import number, text
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 """The maximum length of a response. A node sends no longer pages."""
@@ -40,6 +45,7 @@ _OF_A_BODY = {"Content-Type": "application/json", "Prefer": "wait=0"}
 """The node should not wait until a cut-off is over: the client waits, by the clock of this machine (RFC 7240)."""
 
 _MOST_IDLE = 4
+_POSITION = re.compile("[0-9]{1,20}")
 _LONGEST_MESSAGE = 300
 
 _HUNG_UP = (ConnectionError, http.client.RemoteDisconnected, http.client.BadStatusLine, ssl.SSLEOFError)
@@ -89,17 +95,24 @@ class Node:
         try:
             if len(answer["entries"]) > MAX_PAGE_ENTRIES:
                 raise TypeError
-            return Page(
+            page = Page(
                 cursor=_is(str, answer["cursor"]),
                 complete=_is(bool, answer["complete"]),
                 from_start=_is(bool, answer["from_start"]),
                 age_ms=_is(int, answer["age_ms"]),
-                pruned_through=_is(int, answer["pruned_through"]),
-                issuer=_is(str, answer["issuer"]),
+                pruned_through=number(answer["pruned_through"]),
+                issuer=text(answer["issuer"]),
                 entries=_is(list, answer["entries"]),
             )
+            log, position = _place(page.cursor)
         except (KeyError, TypeError) as error:
             raise UnavailableError("the node's answer is not a page of revocations") from error
+        if not page.from_start:
+            # Otherwise something may be missing between the cursor of the request and the page.
+            after_log, after = _place(str(query["after"])) if "after" in query else ("", 0)
+            if log != after_log or position < after:
+                raise UnavailableError("the page does not continue the log from where it was read")
+        return page
 
     def revoke(self, revocations: Sequence[Mapping[str, Any]], timeout: float) -> None:
         """Sends revocations; durable when it returns. Raises `UnavailableError` or `RefusedError`."""
@@ -150,19 +163,21 @@ class Node:
         return answer
 
     def _exchange(self, method: str, target: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+        until = time.monotonic() + timeout
         connection = self._take(timeout)
         if connection is not None:
             try:
-                return self._exchange_on(connection, method, target, body)
+                return self._exchange_on(connection, method, target, body, until)
             except _HUNG_UP:
                 pass
-        return self._exchange_on(self._connect(timeout), method, target, body)
+        return self._exchange_on(self._connect(timeout), method, target, body, until)
 
     def _exchange_on(
-        self, connection: http.client.HTTPConnection, method: str, target: str, body: bytes | None
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: bytes | None, until: float
     ) -> tuple[int, bytes]:
         headers = self._headers if body is None else self._headers | _OF_A_BODY
         response = None
+        connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]
         try:
             connection.request(method, self._path + target, body, headers)
             response = connection.getresponse()
@@ -214,6 +229,47 @@ class Node:
         with self._lock:
             self._all.discard(connection)
         connection.close()
+
+
+class _Bounded(io.RawIOBase):
+    """What arrives at a socket until a time. The timeout of a socket is for each of its reads, of one byte or more."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection = connection
+        # Keeps the socket open for as long as the response is read, as the standard library does.
+        self._file = connection.makefile("rb", buffering=0)
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """A response that has to be there by a time, head and body."""
+
+    def __init__(self, sock: socket.socket, *args: Any, until: float, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Bounded(sock, until))
+
+
+def _place(cursor: str) -> tuple[str, int]:
+    """Returns the id of a log and a position in it."""
+    log, _, position = cursor.rpartition(".")
+    if not _POSITION.fullmatch(position):
+        raise TypeError
+    return text(log), int(position)
 
 
 def _values(content: bytes) -> int:

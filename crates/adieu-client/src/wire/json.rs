@@ -33,7 +33,7 @@ struct Read {
     complete: bool,
     from_start: bool,
     age_ms: u64,
-    pruned_through: Timestamp,
+    pruned_through: Time,
     issuer: Issuer,
     max_staleness_ms: u64,
     #[serde(deserialize_with = "entries")]
@@ -46,9 +46,23 @@ struct Entry {
     issuer: Issuer,
     kind: Kind,
     id: Option<String>,
-    expires_at: Option<Timestamp>,
-    issued_until: Option<Timestamp>,
-    lapses_at: Timestamp,
+    expires_at: Option<Time>,
+    issued_until: Option<Time>,
+    lapses_at: Time,
+}
+
+/// A time of a page. Unlike a [`Timestamp`] elsewhere, one after the year 9999 is invalid, as in the binary form.
+#[derive(Deserialize)]
+#[serde(try_from = "u64")]
+struct Time(Timestamp);
+
+impl TryFrom<u64> for Time {
+    type Error = &'static str;
+
+    fn try_from(seconds: u64) -> Result<Self, Self::Error> {
+        let time = Timestamp::from_unix(seconds);
+        if time.as_unix() == seconds { Ok(Self(time)) } else { Err("a time is out of its bounds") }
+    }
 }
 
 #[derive(Deserialize)]
@@ -64,7 +78,8 @@ impl Entry {
     fn into_revocation<E: serde::de::Error>(self) -> Result<Revocation, E> {
         let Self { issuer, kind, id, expires_at, issued_until, lapses_at } = self;
         let id = || id.ok_or_else(|| E::missing_field("id"));
-        let issued_until = || issued_until.ok_or_else(|| E::missing_field("issued_until"));
+        let issued_until = || issued_until.map(|Time(time)| time).ok_or_else(|| E::missing_field("issued_until"));
+        let (expires_at, Time(lapses_at)) = (expires_at.map(|Time(time)| time), lapses_at);
         let target = match kind {
             Kind::Token => Target::Token { id: id()?.try_into().map_err(E::custom)?, expires_at },
             Kind::Session => Target::Session { id: id()?.try_into().map_err(E::custom)? },
@@ -140,7 +155,7 @@ pub fn from_json(bytes: &[u8]) -> Result<FeedPage, WireError> {
             complete: read.complete,
             from_start: read.from_start,
             age: Duration::from_millis(read.age_ms),
-            pruned_through: read.pruned_through,
+            pruned_through: read.pruned_through.0,
         },
     })
 }
