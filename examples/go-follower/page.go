@@ -38,7 +38,7 @@ type entry struct {
 
 // parsePage returns the page, or an error if it has anything that docs/feed.md does not describe. `after` is the cursor of the request.
 func parsePage(body []byte, after string) (*page, error) {
-	// encoding/json would replace what is not UTF-8, and an id that was replaced would revoke nothing.
+	// encoding/json replaces bytes that are not UTF-8, and an id that was replaced would revoke nothing.
 	if !utf8.Valid(body) {
 		return nil, errors.New("the page is not UTF-8")
 	}

@@ -27,7 +27,7 @@ pub(crate) struct Case {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    /// The node answers like this from now on. A request that it holds is answered anew.
+    /// The node answers like this from now on. A request that it holds is answered again.
     Serve(Answer),
     /// Entries are appended to the log.
     Append(Vec<Entry>),

@@ -7,7 +7,7 @@ mod wrong;
 
 use crate::case::{Case, Step};
 
-/// Returns all cases, in the order of `docs/feed.md`: what a page says, how the log goes on, what is wrong, and the bound.
+/// Returns all cases: which tokens an entry revokes, how the log continues, wrong answers, and the bound.
 pub(crate) fn all() -> Vec<Case> {
     [matching::cases(), logs::cases(), wrong::cases(), bound::cases()].concat()
 }

@@ -96,7 +96,7 @@ impl Node {
         });
     }
 
-    /// Changes the state. Requests that are held are answered anew.
+    /// Changes the state. Requests that are held are answered again.
     pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.shared.state());
         self.shared.changed.notify_all();

@@ -124,7 +124,7 @@ fn until(
         if verdict == expected || is_rejected {
             return Ok(());
         }
-        // Nothing un-revokes, and what is known is not accepted: there is nothing to wait for.
+        // Nothing un-revokes, and a known revocation is not ignored later: there is nothing to wait for.
         let is_final = if verdict == Verdict::Accepted { is_known } else { verdict != Verdict::Stale };
         if is_final || started.elapsed() > limit {
             return Err(format!("the verdict is {verdict:?}"));

@@ -80,7 +80,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "a log that went back is read from its beginning, and nothing is un-revoked",
         "Accepted",
     ),
-    ("acknowledges before it applies", "what is acknowledged has been applied", "accepts the token"),
+    ("acknowledges before it applies", "an acknowledged page has been applied", "accepts the token"),
     ("follows redirects", "a redirect with 302", "follows a redirect"),
     ("follows redirects", "a redirect with 307", "follows a redirect"),
     ("gives up only when no byte comes", "a head of one byte after another", "no further request"),

@@ -73,7 +73,7 @@ pub(super) fn cases() -> Vec<Case> {
             ],
         ),
         case(
-            "what is acknowledged has been applied",
+            "an acknowledged page has been applied",
             vec![
                 PageSize(1),
                 Append(numbered(0..3)),
