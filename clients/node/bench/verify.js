@@ -14,7 +14,7 @@ import { jwtVerify } from 'jose';
 import jsonwebtoken from 'jsonwebtoken';
 
 import { Blocklist, Verifier } from '../src/index.js';
-import { writePage } from '../test/support/page.js';
+import { writePage } from '../src/page-writer.js';
 
 const REVOCATIONS = 100_000;
 const PAGE = 8192;

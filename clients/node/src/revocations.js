@@ -156,8 +156,8 @@ export class Revocations {
       this.#sweptThrough = this.#prunedThrough;
       this.#toSweep = [...this.#issuers.values()].flatMap((issuer) => issuer.sweeps);
     }
-    const sweepSome = /** @type {(until: number) => boolean} */ (this.#toSweep.at(-1));
-    if (sweepSome(this.#sweptThrough)) this.#toSweep.pop();
+    const sweepSome = this.#toSweep.at(-1);
+    if (sweepSome?.(this.#sweptThrough)) this.#toSweep.pop();
     if (this.#toSweep.length > 0) return false;
     for (const [name, issuer] of this.#issuers) if (issuer.size === 0) this.#issuers.delete(name);
     this.#last = undefined;

@@ -109,3 +109,9 @@ test('a local revocation is kept until the feed brings it, and then for as long 
   while (!revocations.forgetSome());
   assert.equal(revocations.check(token({ expiresAt: NOW + 2000 })), undefined);
 });
+
+test('an index without entries reads a mark', () => {
+  const index = new Revocations();
+  index.raisePrunedThrough(1_800_000_000);
+  assert.equal(index.forgetSome(), true);
+});
