@@ -149,7 +149,8 @@ export class Verifier {
     const signature = token.slice(last + 1);
     const key = keys.find((each) => each.verify(input, signature));
     if (key === undefined) throw new TokenError('invalid_token', "the token's signature is wrong");
-    if (known === undefined && this.#headers.size < MAX_HEADERS) this.#headers.set(encodedHeader, { header, keys });
+    // A copy: the text may be a part of a whole request.
+    if (known === undefined && this.#headers.size < MAX_HEADERS) this.#headers.set(Buffer.from(encodedHeader).toString(), { header, keys });
     const { text, value } = readObject(token.slice(first + 1, last), 'payload');
     return { text, value, key, facts: this.#rules.check(value, header, token) };
   }

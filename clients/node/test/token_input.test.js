@@ -336,6 +336,12 @@ test('a claim of the wrong type or form is rejected', async (t) => {
       assert.equal(await ask(token(signer, ACCESS, claims({ [claim]: value })), name), 'invalid_token', name);
     }
   }
+  for (const different of [{ type: 'refresh', token_type: 'access' }, { type: 'access', token_use: 'refresh' }, { token_type: 'refresh', typ: 'at+jwt' }]) {
+    for (const header of [ACCESS, {}, { typ: 'rt+jwt' }]) {
+      for (const verifier of verifiers) rejection(verifier, token(hmac(), header, claims(different)), JSON.stringify(different));
+    }
+    assert.equal(await ask(token(signer, ACCESS, claims(different)), 'different kinds'), 'invalid_token');
+  }
   const [strict, plain] = /** @type {[Verifier, Verifier]} */ (verifiers);
   for (const [claim, value] of /** @type {[string, unknown][]} */ ([['iss', no], ['jti', no], ['sub', 7]])) {
     rejection(strict, token(hmac(), ACCESS, claims({ [claim]: value })));

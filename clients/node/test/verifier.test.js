@@ -128,10 +128,17 @@ test('nothing is accepted when the state is stale, remembered or not', async (t)
   const verifier = new Verifier({ blocklist, ...SHOP, cache: {} });
   const good = token(hmac(), ACCESS, claims());
   verifier.verify(good);
+  const ofNode = new Verifier({ blocklist, issuer: 'adieu', onEvent() {} });
+  t.after(() => ofNode.close());
+  await ofNode.ready();
+  const unknown = token(keyPair('EdDSA'), { ...ACCESS, kid: 'another' }, claims({ iss: 'adieu' }));
+  assert.throws(() => ofNode.verify(unknown), /unknown key/);
   proxy.mode = 'cut';
   await eventually(() => !verifier.isReady, 'the state is stale');
   for (const input of [good, token(hmac(), ACCESS, claims())]) assert.throws(() => verifier.verify(input), StaleError);
   assert.throws(() => verifier.verify(token(hmac(), ACCESS, claims({ exp: 1 }))), rejectedAs('token_expired'));
+  // The keys may be as old as the rest.
+  assert.throws(() => ofNode.verify(unknown), StaleError);
   proxy.mode = 'pass';
   await eventually(() => verifier.isReady, 'the state is recent');
   verifier.verify(good);
