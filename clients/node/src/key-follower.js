@@ -61,8 +61,8 @@ export class KeyFollower {
    * @param {() => void} onChange called after `current` has changed
    */
   constructor(url, rsa, emit, onChange) {
-    const target = new URL(url);
-    if (target.protocol !== 'http:' && target.protocol !== 'https:') throw new UsageError('keysUrl: must be http or https');
+    const target = URL.canParse(String(url)) ? new URL(url) : undefined;
+    if (target?.protocol !== 'http:' && target?.protocol !== 'https:') throw new UsageError('keysUrl: must be an http or https URL');
     if (target.username || target.password) throw new UsageError('keysUrl: must have no credentials');
     this.#url = target;
     this.#rsa = rsa;

@@ -67,7 +67,7 @@ export class Verifier {
       this.#keys = fixed
         ? { current: fixed, missed() {}, async ready() {}, close() {} }
         : new KeyFollower(
-            keysUrl ?? new URL('.well-known/jwks.json', this.blocklist.url),
+            keysUrl ?? `${this.blocklist.url}.well-known/jwks.json`,
             isAlgorithm(algorithm) ? algorithm : undefined,
             emitter(others.onEvent),
             () => this.#forgetKeys(),

@@ -5,7 +5,7 @@ import { createSecretKey } from 'node:crypto';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 
-import { InvalidClaimsError, NodeError, RevokedError, StaleError, TokenError, Verifier } from '../src/index.js';
+import { Blocklist, InvalidClaimsError, NodeError, RevokedError, StaleError, TokenError, Verifier } from '../src/index.js';
 import { Node, eventually, follow } from './support/node.js';
 import { ACCESS, SECRET, claims, hmac, keyPair, token } from './support/tokens.js';
 
@@ -122,6 +122,18 @@ test('a token without iss and jti can be revoked', async (t) => {
   verifier.verify(other);
 });
 
+test('an application can test without a server, with a key of its own', async (t) => {
+  const blocklist = await Blocklist.inMemory({ issuer: 'shop' });
+  t.after(() => blocklist.close());
+  const verifier = new Verifier({ blocklist, ...SHOP });
+  assert.ok(verifier.isReady);
+  const good = token(hmac(), ACCESS, claims());
+  await blocklist.revoke(verifier.verify(good));
+  assert.throws(() => verifier.verify(good), RevokedError);
+  // It publishes no keys.
+  assert.throws(() => new Verifier({ blocklist, issuer: 'adieu' }), { code: 'ADIEU_USAGE' });
+});
+
 test('nothing is accepted when the state is stale, remembered or not', async (t) => {
   const node = await Node.start(t);
   const { blocklist, proxy } = await follow(t, node, { issuer: 'shop', maxStaleness: 500 });
@@ -200,6 +212,7 @@ test('settings that cannot be are an error when the verifier is made', async (t)
     { keysUrl: 'http://127.0.0.1:1' },
     { key: undefined, algorithm: 'toString' },
     { key: undefined, algorithm: undefined, keysUrl: 'ftp://127.0.0.1' },
+    { key: undefined, algorithm: undefined, keysUrl: '/keys' },
     { key: undefined, algorithm: undefined, keysUrl: 'http://a:b@127.0.0.1' },
     { cache: { tokens: 0 } },
     { cache: { bytes: 1.5 } },
