@@ -16,6 +16,7 @@ mod completions;
 
 mod key;
 mod log;
+mod man;
 mod on_store;
 mod output;
 mod progress;
@@ -45,6 +46,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+#[cfg(unix)]
+use crate::notify::Notifier;
 use crate::{
     api,
     audit::{Trail, Via},
@@ -99,6 +102,9 @@ enum Command {
     Config(settings::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
+    /// Write the man pages to a folder, for packages
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 impl Arguments {
@@ -165,6 +171,7 @@ impl Command {
             Self::Log(arguments) => wait_for(arguments.run()),
             Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+            Self::Man(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         }
     }
 }
@@ -206,9 +213,13 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     print(&banner(&addresses, &settings))?;
     let metrics = ServedMetrics::start(metrics_listener, &node.metrics, &settings)?;
 
+    #[cfg(unix)]
+    let notifier = Notifier::start(router.clone());
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
     let stop = async {
         stop.await;
+        #[cfg(unix)]
+        notifier.stopping();
         node.is_leaving.store(true, Relaxed);
         sleep(settings.shutdown_delay).await;
         // Answers waiting requests immediately, instead of after their wait.
@@ -239,14 +250,18 @@ async fn start_relay(
     };
     let watching = relay.clients.start_watching();
     print(&format!("{}\nit follows {}\n", listens_on(addresses, settings), redacted(url)))?;
+    let router = api::relay_router(Arc::clone(&relay), settings);
+    #[cfg(unix)]
+    let notifier = Notifier::start(router.clone());
     let stop = async {
         stop.await;
+        #[cfg(unix)]
+        notifier.stopping();
         relay.is_leaving.store(true, Relaxed);
         sleep(settings.shutdown_delay).await;
         relay.feed.hub.end_waiting();
     };
     let metrics = ServedMetrics::start(metrics_listener, &relay.metrics, settings)?;
-    let router = api::relay_router(Arc::clone(&relay), settings);
     let bounds = Bounds::from(settings).within(descriptors_for_clients(settings, descriptors));
     let drained = serve(listeners, router, bounds, stop).await;
     drop(watching);

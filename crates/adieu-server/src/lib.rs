@@ -23,6 +23,8 @@ pub mod logging;
 mod measurement;
 pub mod metrics;
 pub mod node;
+#[cfg(unix)]
+pub mod notify;
 pub mod password;
 pub mod relay;
 mod shares;

@@ -2,6 +2,8 @@
 //! to stop. Settings whose effect only a process can show are tested here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(unix)]
+use std::os::unix::net::UnixDatagram;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -288,4 +290,87 @@ fn more_connections_than_files_may_be_open_are_warned_about() {
     let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     let line = lines.find(|line| line.contains("RLIMIT_NOFILE")).expect("no warning was logged");
     assert!(line.contains("allowed=136"), "{line}");
+}
+
+/// A server with a socket in place of systemd's, on which every message is awaited.
+#[cfg(unix)]
+struct Supervised {
+    process: Running,
+    address: SocketAddr,
+    messages: UnixDatagram,
+    _folder: tempfile::TempDir,
+}
+
+#[cfg(unix)]
+impl Supervised {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("notify");
+        let messages = UnixDatagram::bind(&socket).unwrap();
+        let mut command = adieu(&["--listen", "127.0.0.1:0"]);
+        command.current_dir(folder.path()).env("NOTIFY_SOCKET", socket).envs(settings.iter().copied());
+        let mut process = Running(command.spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim_end().split_once("http://").unwrap().1.parse().unwrap();
+        Self { process, address, messages, _folder: folder }
+    }
+
+    fn message(&self) -> String {
+        let mut bytes = [0; 64];
+        let length = self.messages.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap().trim_end().to_owned()
+    }
+}
+
+#[cfg(unix)]
+fn send(signal: &str, process: &Running) {
+    assert!(Command::new("kill").args(["-s", signal, &process.0.id().to_string()]).status().unwrap().success());
+}
+
+/// While the requests in progress are answered, systemd goes on to wait for signs of life.
+#[cfg(unix)]
+#[test]
+fn systemd_hears_that_it_is_ready_alive_and_stopping() {
+    let server = Supervised::start(&[("WATCHDOG_USEC", "20000"), ("ADIEU_SHUTDOWN_DELAY", "1h")]);
+    assert_eq!(server.message(), "READY=1");
+    assert!(get(server.address, "/readyz").starts_with("HTTP/1.1 200 "));
+    for _ in 0..3 {
+        assert_eq!(server.message(), "WATCHDOG=1");
+    }
+    send("TERM", &server.process);
+    while server.message() != "STOPPING=1" {}
+    for _ in 0..3 {
+        assert_eq!(server.message(), "WATCHDOG=1");
+    }
+}
+
+/// A relay is not ready before it has read the log of its node, which is suspended here.
+#[cfg(unix)]
+#[test]
+fn systemd_does_not_hear_that_it_is_ready_before_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let added = adieu(&["client", "add", "relay", "--capabilities", "follow", "--create", "--json"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let added: serde_json::Value = serde_json::from_slice(&added.stdout).unwrap();
+    let mut node = Running(adieu(&["--listen", "127.0.0.1:0"]).current_dir(folder.path()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(node.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    send("STOP", &node);
+
+    let relay = Supervised::start(&[
+        ("ADIEU_FOLLOW", line.trim_end().split_once(" listens on ").unwrap().1),
+        ("ADIEU_FOLLOW_CLIENT", "relay"),
+        ("ADIEU_FOLLOW_SECRET", added["secret"].as_str().unwrap()),
+    ]);
+    assert!(get(relay.address, "/readyz").starts_with("HTTP/1.1 503 "));
+    relay.messages.set_nonblocking(true).unwrap();
+    assert_eq!(relay.messages.recv(&mut [0; 64]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    relay.messages.set_nonblocking(false).unwrap();
+
+    send("CONT", &node);
+    assert_eq!(relay.message(), "READY=1");
+    assert!(get(relay.address, "/readyz").starts_with("HTTP/1.1 200 "));
 }

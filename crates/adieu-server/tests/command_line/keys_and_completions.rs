@@ -1,4 +1,4 @@
-//! `adieu key`, `adieu completions`.
+//! `adieu key`, `adieu completions`, `adieu man`.
 
 use crate::support::Place;
 
@@ -67,4 +67,19 @@ fn every_shell_gets_its_completions() {
         }
     }
     assert_eq!(place.run(&["completions", "cmd"]).status, 2);
+}
+
+#[test]
+fn every_command_has_its_man_page() {
+    let place = Place::empty();
+    let folder = place.path("man");
+    std::fs::create_dir(&folder).unwrap();
+    place.run(&["man", folder.to_str().unwrap()]).succeeded();
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    for (name, text) in
+        [("adieu.1", "adieu\\-serve"), ("adieu-serve.1", "listen"), ("adieu-client-add.1", "capabilities")]
+    {
+        assert!(page(name).contains(text), "{name}");
+    }
+    assert!(!folder.join("adieu-man.1").exists(), "the command for packages is hidden");
 }
