@@ -1,0 +1,6 @@
+#!/bin/sh
+# Stops the server when it is removed, not when it is upgraded. dpkg passes `remove`, rpm `0`.
+set -e
+if [ -d /run/systemd/system ] && { [ "$1" = remove ] || [ "$1" = 0 ]; }; then
+    systemctl disable --now adieu.service
+fi
