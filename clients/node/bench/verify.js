@@ -138,8 +138,10 @@ async function follow() {
   let served = 0;
   const server = http.createServer((_, response) => {
     if (served >= REVOCATIONS) return;
+    const isFirst = served === 0;
     const count = Math.min(PAGE, REVOCATIONS - served);
     served += count;
+    const isLast = served === REVOCATIONS;
     const entries = Array.from({ length: count }, (_, at) => ({
       issuer: ISSUER,
       kind: /** @type {'token' | 'session'} */ (at % 2 ? 'token' : 'session'),
@@ -147,7 +149,7 @@ async function follow() {
       issuedUntil: 0,
       lapsesAt: NOW + 3720,
     }));
-    response.end(writePage(entries, { flags: Number(served === REVOCATIONS), position: served }));
+    response.end(writePage(entries, { flags: Number(isLast) + 2 * Number(isFirst), position: served }));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
