@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use adieu::{Issuer, SessionId, Subject, TokenId, session::Scope, token::Claims};
 use tracing::field;
 
-pub use trail::{Trail, Via, durable};
+pub use trail::{Trail, Via, durable, failures};
 
 use crate::client_name::ClientName;
 

@@ -111,6 +111,15 @@ pub enum ApiError {
     Internal(#[source] Cause),
 }
 
+/// What the metrics count about an error; a response carries it as an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// A limit was hit, of this kind.
+    Limit(&'static str),
+    /// The store could not be read or written.
+    Store,
+}
+
 /// The errors of each field of a body.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
@@ -238,6 +247,20 @@ impl ApiError {
         }
     }
 
+    /// Returns what the metrics count about this error.
+    fn counted(&self) -> Option<Counted> {
+        match self {
+            Self::TooManyAttempts { .. } => Some(Counted::Limit("attempts")),
+            Self::QuotaUsedUp { .. } => Some(Counted::Limit("revocation_quota")),
+            Self::TooManyFollowers => Some(Counted::Limit("followers")),
+            Self::BodyTooLarge => Some(Counted::Limit("body")),
+            Self::RequestTimeout => Some(Counted::Limit("request_time")),
+            Self::Unavailable(cause) if cause.is::<HasherError>() => Some(Counted::Limit("hashing_queue")),
+            Self::Unavailable(cause) | Self::Internal(cause) if cause.is::<adieu::Error>() => Some(Counted::Store),
+            _ => None,
+        }
+    }
+
     /// Returns how to authenticate (RFC 9110 §15.5.2), or which permission is missing (RFC 6750 §3.1).
     const fn challenge(&self) -> Option<&'static str> {
         match self {
@@ -277,10 +300,14 @@ impl IntoResponse for ApiError {
             message: self.message(),
             status: status.canonical_reason().unwrap_or("Error"),
         };
+        let counted = self.counted();
         let mut response = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
         if let Some(wait) = self.retry_after() {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(counted) = counted {
+            response.extensions_mut().insert(counted);
         }
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

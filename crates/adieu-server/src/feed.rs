@@ -17,6 +17,7 @@
 
 mod hub;
 mod lease;
+mod measured;
 mod nodes;
 mod tail;
 
@@ -43,6 +44,8 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
+
+pub(crate) use measured::Followed;
 
 pub use hub::{Answer, Hub, Progress};
 pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};

@@ -5,12 +5,15 @@
 //! 3. They are served at `GET /metrics` on a separate address (`metrics_listen`), and by default nowhere. Users who may log in have no
 //!    access to the traffic figures; and when the connections for clients are exhausted, the operator can still read them.
 //!
-//! Every other metric is registered in [`Metrics::new`]: counters of handlers as fields, and values known elsewhere in `Known`, which
-//! reads them at each scrape.
+//! Counters of handlers are fields of [`Metrics`]. Values that are known elsewhere are read at each scrape, by one collector for each part
+//! of the server. `docs/monitoring.md` has a table of all of them, which a test compares with a running server.
+
+#[cfg(target_os = "linux")]
+mod process;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use adieu::{restore::HighWater, session::Sessions, token::Verifier};
+use adieu::{restore::HighWater, revocation::Cursor, session::Sessions, token::Verifier};
 use adieu_axum::RejectionKind;
 use axum::{
     Router,
@@ -25,17 +28,29 @@ use prometheus_client::{
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::ConstGauge,
+        histogram::Histogram,
+        info::Info,
     },
     registry::{Registry, Unit},
 };
+use tokio::sync::watch;
 
 use crate::{
+    audit,
     clients::{Capability, ClientName, Clients},
     config::{Rate, Settings},
-    error::ApiError,
-    measurement::put,
+    error::{ApiError, Counted},
+    feed::{Feed, Followed},
+    measurement::{ClientLabels, count, put},
+    password::Hasher,
     store::Stores,
 };
+
+/// The prefix of the metrics that only this server has.
+const PREFIX: &str = "adieu";
+
+/// The upper bounds of the duration histogram: a logout takes milliseconds on a fast disk, a login as long as hashing.
+const DURATIONS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// The content type of the response.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -53,6 +68,9 @@ static METHODS: [Method; 9] = [
     Method::CONNECT,
 ];
 
+/// The label of requests that no route matched.
+const NO_ROUTE: &str = "none";
+
 /// The counters of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -65,7 +83,11 @@ pub struct Metrics {
     /// Logouts.
     pub logouts: Counter,
     requests: Family<Request, Counter>,
+    durations: Family<Timed, Histogram, fn() -> Histogram>,
     rejections: Family<Reason, Counter>,
+    limits: Family<Limit, Counter>,
+    store_errors: Counter,
+    clients: ClientLabels,
     client_revocations: Family<ByClient, Counter>,
     registry: Registry,
 }
@@ -75,6 +97,17 @@ struct Request {
     method: Cow<'static, str>,
     route: Cow<'static, str>,
     status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Timed {
+    method: &'static str,
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limit {
+    limit: &'static str,
 }
 
 /// The operator chooses the names of clients.
@@ -93,14 +126,21 @@ impl Metrics {
     /// Creates all metrics, at zero, for a server that verifies with this verifier. A relay has no sessions.
     #[must_use]
     pub fn new(verifier: Arc<Verifier>, sessions: Option<Arc<Sessions>>, high_water: Option<Arc<HighWater>>) -> Self {
-        let mut registry = Registry::with_prefix("adieu");
+        let mut all = Registry::default();
+        #[cfg(target_os = "linux")]
+        all.register_collector(Box::new(process::Process));
+        let registry = all.sub_registry_with_prefix(PREFIX);
         let mut metrics = Self {
             logins: Counter::default(),
             failed_logins: Counter::default(),
             refreshes: Counter::default(),
             logouts: Counter::default(),
             requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             rejections: Family::default(),
+            limits: Family::default(),
+            store_errors: Counter::default(),
+            clients: ClientLabels::default(),
             client_revocations: Family::default(),
             registry: Registry::default(),
         };
@@ -109,6 +149,19 @@ impl Metrics {
         registry.register("refreshes", "Refresh tokens that were exchanged", metrics.refreshes.clone());
         registry.register("logouts", "Logouts", metrics.logouts.clone());
         registry.register("http_requests", "Answered requests", metrics.requests.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time to answer a request, except on routes that machines call",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register("limits_hit", "Requests that were rejected for a limit", metrics.limits.clone());
+        registry.register(
+            "store_errors",
+            "Requests that failed because the store could not be read or written",
+            metrics.store_errors.clone(),
+        );
+        registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("rejections", "Requests that were rejected for their token", metrics.rejections.clone());
         registry.register(
             "client_revocations",
@@ -116,7 +169,7 @@ impl Metrics {
             metrics.client_revocations.clone(),
         );
         registry.register_collector(Box::new(Known { verifier, sessions, high_water }));
-        metrics.registry = registry;
+        metrics.registry = all;
         metrics
     }
 
@@ -128,8 +181,8 @@ impl Metrics {
         status: u16,
         rejection: Option<RejectionKind>,
     ) {
-        let method = METHODS.iter().find(|known| *known == method).map_or("other", Method::as_str);
-        let route = if route.is_empty() { "none".into() } else { route };
+        let method = name(method);
+        let route = if route.is_empty() { NO_ROUTE.into() } else { route };
         let labels = Request { method: method.into(), route, status };
         self.requests.get_or_create(&labels).inc();
         if let Some(kind) = rejection {
@@ -137,22 +190,52 @@ impl Metrics {
         }
     }
 
+    /// Records how long the answer to a request took. `route` is the template of the router; empty if no route matched.
+    pub(crate) fn took(&self, method: &Method, route: &str, duration: Duration) {
+        let route = if route.is_empty() { NO_ROUTE } else { route };
+        let labels = Timed { method: name(method), route: route.to_owned() };
+        self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a request that failed for a limit or for the store.
+    pub(crate) fn failed(&self, counted: Counted) {
+        match counted {
+            Counted::Limit(limit) => drop(self.limits.get_or_create(&Limit { limit }).inc()),
+            Counted::Store => drop(self.store_errors.inc()),
+        }
+    }
+
     /// Counts revocations requested by a client, within its quota or not.
     pub(crate) fn client_revoked(&self, client: &ClientName, count: usize, within_quota: bool) {
         let outcome = if within_quota { "accepted" } else { "over_quota" };
-        let labels = ByClient { client: client.as_str().to_owned(), outcome };
+        let labels = ByClient { client: self.clients.of(client.as_str()).to_owned(), outcome };
         self.client_revocations.get_or_create(&labels).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Adds the quota of each client.
-    pub(crate) fn with_clients(mut self, clients: Clients, settings: Settings) -> Self {
-        self.registry.register_collector(Box::new(ClientLimits { clients, settings }));
-        self
+    pub(crate) fn with_clients(self, clients: Clients, settings: Settings) -> Self {
+        let labels = self.clients.clone();
+        self.with(ClientLimits { clients, settings, labels })
+    }
+
+    /// Adds the followers of this node, which itself has `applied` the log up to this cursor.
+    pub(crate) fn with_followers(self, feed: Feed, applied: watch::Receiver<Option<Cursor>>) -> Self {
+        let clients = self.clients.clone();
+        self.with(Followed { feed, applied, clients })
+    }
+
+    /// Adds the queue of passwords to hash.
+    pub(crate) fn with_hasher(self, hasher: Hasher) -> Self {
+        self.with(Hashing(hasher))
     }
 
     /// Adds the measurements of the engines.
-    pub(crate) fn with_stores(mut self, stores: Stores) -> Self {
-        self.registry.register_collector(Box::new(stores));
+    pub(crate) fn with_stores(self, stores: Stores) -> Self {
+        self.with(stores)
+    }
+
+    fn with(mut self, collector: impl Collector) -> Self {
+        self.registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(collector));
         self
     }
 
@@ -179,6 +262,10 @@ pub fn router(metrics: Arc<Metrics>) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
 }
 
+fn name(method: &Method) -> &'static str {
+    METHODS.iter().find(|known| *known == method).map_or("other", Method::as_str)
+}
+
 const fn reason(kind: RejectionKind) -> &'static str {
     match kind {
         RejectionKind::Missing => "missing",
@@ -198,12 +285,16 @@ const fn reason(kind: RejectionKind) -> &'static str {
 struct ClientLimits {
     clients: Clients,
     settings: Settings,
+    labels: ClientLabels,
 }
 
 impl Collector for ClientLimits {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut clients = self.clients.known();
-        clients.retain(|client| client.can(Capability::Revoke));
+        // A quota of several clients together would have no meaning.
+        clients.retain(|client| {
+            client.can(Capability::Revoke) && self.labels.of(client.name.as_str()) == client.name.as_str()
+        });
         let mut put = |name: &str, help: &str, unit, value: fn((Rate, Duration)) -> f64| {
             let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
             for client in &clients {
@@ -232,6 +323,30 @@ impl Collector for ClientLimits {
     }
 }
 
+/// The queue of passwords to hash.
+#[derive(Debug)]
+struct Hashing(Hasher);
+
+impl Collector for Hashing {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Self(hasher) = self;
+        put(
+            &mut encoder,
+            "hashing_pending",
+            "Passwords that are being hashed, or wait to be",
+            None,
+            &ConstGauge::new(count(hasher.pending())),
+        )?;
+        put(
+            &mut encoder,
+            "hashing_places",
+            "Maximum number of passwords that are being hashed or wait",
+            None,
+            &ConstGauge::new(count(hasher.places())),
+        )
+    }
+}
+
 /// Values that are known elsewhere and read at each scrape.
 #[derive(Debug)]
 struct Known {
@@ -248,7 +363,6 @@ impl Collector for Known {
         // Before the index is complete for the first time, the staleness is infinite.
         let staleness = verifier.staleness().map_or(f64::INFINITY, |age| age.as_secs_f64());
         let longest = verifier.max_staleness().as_secs_f64();
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
 
         let seconds = Some(&Unit::Seconds);
         put(
@@ -261,6 +375,29 @@ impl Collector for Known {
         put(&mut encoder, "index_max_staleness", "Maximum staleness of the index", seconds, &ConstGauge::new(longest))?;
         put(&mut encoder, "index_entries", "Revocations in memory", None, &ConstGauge::new(count(index.entries)))?;
         put(&mut encoder, "index", "Memory of the index", Some(&Unit::Bytes), &ConstGauge::new(count(index.bytes)))?;
+        put(
+            &mut encoder,
+            "index_pruned_through_timestamp",
+            "Time up to which tokens had expired when the index was last pruned",
+            seconds,
+            &ConstGauge::new(count(verifier.index().pruned_through().as_unix())),
+        )?;
+        if let Some(since) = self.sessions.as_ref().and_then(|sessions| sessions.signing_key_active_since()) {
+            put(
+                &mut encoder,
+                "signing_key_active_since_timestamp",
+                "Time since which the current signing key has signed",
+                seconds,
+                &ConstGauge::new(count(since.as_unix())),
+            )?;
+        }
+        put(
+            &mut encoder,
+            "audit_failures",
+            "Writes and syncs of the audit file that failed",
+            None,
+            &ConstCounter::new(audit::failures()),
+        )?;
         let appended = self.sessions.as_ref().map_or(0, |sessions| sessions.revocations_appended());
         put(
             &mut encoder,

@@ -137,7 +137,7 @@ impl Node {
         let threads = settings.hashing_threads.unwrap_or_else(Hasher::default_threads);
         let hasher = Hasher::start(threads, settings.hashing_queue).context("no threads for hashing passwords")?;
         let (sessions, clock) = (Arc::clone(core.sessions()), Arc::clone(core.clock()));
-        let accounts = Accounts::new(stores.accounts(), Arc::clone(&sessions), hasher, Arc::clone(&clock));
+        let accounts = Accounts::new(stores.accounts(), Arc::clone(&sessions), hasher.clone(), Arc::clone(&clock));
         let clients = Clients::new(stores.clients(), Arc::clone(&clock));
         let (per_account, per_address) = (settings.login_attempts_per_account, settings.login_attempts_per_address);
         let limits = LoginLimits::new(per_account, per_address, Arc::clone(&clock));
@@ -151,6 +151,7 @@ impl Node {
         let metrics =
             Metrics::new(Arc::clone(core.verifier()), Some(Arc::clone(&sessions)), core.high_water().cloned());
         let metrics = metrics.with_clients(clients.clone(), settings.clone());
+        let metrics = metrics.with_followers(feed.clone(), core.applied()).with_hasher(hasher);
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
         let is_leaving = AtomicBool::new(false);
         Ok(Self {

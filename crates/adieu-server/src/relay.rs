@@ -122,7 +122,8 @@ impl Relay {
         let through = Through { feed: feed.clone(), remote: Arc::clone(&remote), own };
         let service = service.start_reading(Arc::new(through), remote)?;
         let verifier = Arc::clone(service.verifier());
-        let metrics = Arc::new(Metrics::new(Arc::clone(&verifier), None, None));
+        let metrics = Metrics::new(Arc::clone(&verifier), None, None);
+        let metrics = Arc::new(metrics.with_followers(feed.clone(), service.applied()));
         Ok(Self {
             verifier,
             metrics,

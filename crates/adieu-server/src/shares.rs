@@ -30,6 +30,11 @@ impl Shares {
         self.most
     }
 
+    /// Returns how many units all parties hold.
+    pub(crate) fn held(&self) -> usize {
+        self.counts().values().sum()
+    }
+
     /// Counts one more unit for this address, unless its party has reached the maximum.
     pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
         let party = party(address);

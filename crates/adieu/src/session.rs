@@ -49,7 +49,7 @@ use last_seen::LastSeen;
 
 use crate::{
     Error, Issuer,
-    time::Clock,
+    time::{Clock, Timestamp},
     token::{Claims, SigningKeys, Verifier},
 };
 
@@ -135,6 +135,12 @@ impl Sessions {
     /// Returns what a task needs that continues after its caller has been dropped.
     fn shared(&self) -> (Arc<dyn SessionStore>, Arc<Verifier>, Arc<AtomicU64>) {
         (Arc::clone(&self.store), Arc::clone(&self.verifier), Arc::clone(&self.appended))
+    }
+
+    /// Returns since when the key that signs tokens now has done so; `None` if it is not from a store.
+    #[must_use]
+    pub fn signing_key_active_since(&self) -> Option<Timestamp> {
+        self.keys.active_since(self.clock.now())
     }
 
     /// Returns how many revocations were made durable through this value.

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    port::Port,
     process::Process,
     wait::{TEST_TIMEOUT, until},
 };
@@ -56,6 +57,7 @@ pub struct Adieu {
     program: String,
     command: Vec<String>,
     settings: Vec<(String, String)>,
+    metrics: Option<Port>,
     http: reqwest::Client,
 }
 
@@ -71,6 +73,7 @@ impl Adieu {
             program: program.to_owned(),
             command: vec![program.to_owned(), "serve".to_owned()],
             settings: settings.map(|(name, value)| (format!("ADIEU_{name}"), value)).into(),
+            metrics: None,
             http: client(),
         }
     }
@@ -94,6 +97,13 @@ impl Adieu {
     pub fn with_unix_socket(self, path: &Path) -> Self {
         let listen = format!("{},unix:{}", self.address(), path.display());
         self.with("ADIEU_LISTEN", listen)
+    }
+
+    /// Makes it serve metrics.
+    #[must_use]
+    pub fn with_metrics(mut self) -> Self {
+        let port = self.metrics.insert(Port::find()).number();
+        self.with("ADIEU_METRICS_LISTEN", format!("127.0.0.1:{port}"))
     }
 
     /// Makes it follow the server at this URL with these credentials.
@@ -328,6 +338,15 @@ impl Adieu {
         let request = self.request(Method::POST, &format!("/revocations{query}"));
         let request = request.basic_auth(&client.name, Some(&client.secret)).json(&body);
         answer(request).await.expect("the server answers")
+    }
+
+    /// Returns its metrics in the text format.
+    ///
+    /// # Panics
+    /// If it serves none.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.setting("ADIEU_METRICS_LISTEN"));
+        self.http.get(url).send().await.expect("an answer").text().await.expect("text")
     }
 
     /// Registers a user.

@@ -45,6 +45,7 @@ const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; fr
 /// The one layer around every handler, whether the [`Router`](axum::Router) found it or not.
 ///
 /// 1. Every request gets one response, which is counted by method, route and status. It also gets a line in the log, with its duration.
+///    The durations of requests of machines are in no metric: these are answered from memory, or wait on purpose.
 ///    No line has a header, a body, a query, or a path, which may contain ids.
 /// 2. A panic, in the call of the handler or in its future, becomes a 500 without details, which is counted and logged like any other
 ///    response.
@@ -103,6 +104,7 @@ impl Middleware {
             }
             Caller::Any => {
                 tracing::info!(target: REQUEST_LOG_TARGET, %method, route = &*route, status, duration_us = duration_us(), "answered");
+                self.metrics.took(&method, &route, started.elapsed());
             }
         }
         self.metrics.answered(&method, route, status, rejection);
@@ -144,7 +146,11 @@ impl Service<Request> for Wrapped {
             let caller = if is_asked_by_machines { Caller::Machine } else { Caller::Any };
             let limit = middleware.request_timeout;
             let handler = async move |request| time_limit::end(limit, request, |request| route.call(request)).await;
-            Ok(middleware.answer(path.into(), caller, request, handler).await)
+            let response = middleware.answer(path.into(), caller, request, handler).await;
+            if let Some(counted) = response.extensions().get() {
+                middleware.metrics.failed(*counted);
+            }
+            Ok(response)
         })
     }
 }

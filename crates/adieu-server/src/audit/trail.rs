@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -46,10 +46,19 @@ pub enum Via {
 /// Waits until every line written before the call is on stable storage; returns at once if there is no trail. A line
 /// that cannot be synced is handled like one that cannot be written.
 pub async fn durable() {
-    let trail = dispatcher::get_default(|subscriber| subscriber.downcast_ref::<Lines>().map(|lines| lines.0.clone()));
-    if let Some(trail) = trail {
+    if let Some(trail) = current() {
         trail.durable().await;
     }
+}
+
+/// Returns how many writes and syncs of the trail have failed in this process; zero if there is no trail.
+pub fn failures() -> u64 {
+    current().map_or(0, |trail| trail.0.failures.load(Relaxed))
+}
+
+/// Returns the trail of this process, if there is one.
+fn current() -> Option<Trail> {
+    dispatcher::get_default(|subscriber| subscriber.downcast_ref::<Lines>().map(|lines| lines.0.clone()))
 }
 
 /// The file of the trail. Clones share it.
@@ -61,6 +70,8 @@ struct Shared {
     path: PathBuf,
     via: Via,
     outage: Outage,
+    /// The number of writes and syncs that failed.
+    failures: AtomicU64,
     /// Whether this process wrote only a part of a line, for lack of space.
     is_torn: AtomicBool,
     written: Mutex<Written>,
@@ -104,6 +115,7 @@ impl Trail {
             path,
             via,
             outage: Outage::default(),
+            failures: AtomicU64::new(0),
             is_torn: AtomicBool::new(false),
             written: Mutex::default(),
             synced: Arc::default(),
@@ -181,6 +193,9 @@ impl Trail {
     /// Reports once if the file cannot be written, and once if it can be written again; on the command line, each
     /// time.
     fn report(&self, outcome: io::Result<()>) {
+        if outcome.is_err() {
+            self.0.failures.fetch_add(1, Relaxed);
+        }
         match (outcome, self.0.via) {
             (Ok(()), _) => {
                 if self.0.outage.ends() {

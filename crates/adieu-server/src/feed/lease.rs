@@ -36,6 +36,27 @@ pub struct Follower<'a> {
     pub stale_policy: StalePolicy,
 }
 
+/// The live followers of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) followers: u32,
+    /// The longest time since the last request of one of them.
+    pub(super) silence: Duration,
+    /// The position that all of them have applied.
+    pub(super) applied: Position,
+}
+
+impl Group {
+    /// Returns the sum of two groups.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            followers: self.followers.saturating_add(other.followers),
+            silence: self.silence.max(other.silence),
+            applied: self.applied.min(other.applied),
+        }
+    }
+}
+
 /// A client has more followers than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client has too many followers")]
@@ -216,6 +237,23 @@ impl Leases {
             None => (own.position, 0),
         };
         (Cursor { log: own.log, position }, followers)
+    }
+
+    /// Returns the live followers of each client, by its name. Positions in another log than that of `own` count as its start.
+    pub(super) fn by_client(&self, own: Option<&Cursor>) -> Vec<(String, Group)> {
+        let (now, log) = (self.clock.moment(), own.map(|own| &own.log));
+        let group = |lease: &Lease| {
+            let known = lease.known();
+            let applied = known.applied.as_ref().filter(|applied| Some(&applied.log) == log);
+            let applied = applied.map_or(Position::START, |applied| applied.position);
+            (known.runs_out() > now).then(|| Group { followers: 1, silence: now.since(known.arrived), applied })
+        };
+        let table = self.table();
+        let groups = table.by_client.iter().map(|(client, followers)| {
+            let sum = followers.values().filter_map(group).reduce(Group::and)?;
+            Some((client.clone(), sum))
+        });
+        groups.flatten().collect()
     }
 
     /// Returns how many live followers accept tokens even when they are too stale.

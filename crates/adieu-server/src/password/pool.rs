@@ -56,6 +56,7 @@ type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 pub struct Hasher {
     queue: SyncSender<Job>,
     shares: Arc<Shares>,
+    places: usize,
     dummy: Arc<PasswordHash>,
 }
 
@@ -75,8 +76,8 @@ impl Hasher {
             let jobs = Arc::clone(&jobs);
             thread::Builder::new().name(format!("adieu-hasher-{number}")).spawn(move || work(&jobs))?;
         }
-        let shares = Shares::of(threads.get().saturating_add(waiting.get()));
-        Ok(Self { queue, shares, dummy: Arc::new(dummy) })
+        let places = threads.get().saturating_add(waiting.get());
+        Ok(Self { queue, shares: Shares::of(places), places, dummy: Arc::new(dummy) })
     }
 
     /// Returns the default number of threads: one fewer than there are cores, at least one.
@@ -84,6 +85,18 @@ impl Hasher {
     pub fn default_threads() -> NonZeroUsize {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// Returns how many passwords of clients are being hashed or are waiting.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.shares.held()
+    }
+
+    /// Returns how many passwords may be hashed or wait at the same time.
+    #[must_use]
+    pub const fn places(&self) -> usize {
+        self.places
     }
 
     /// Hashes a password for storing.

@@ -4,6 +4,7 @@
 mod everywhere;
 mod frozen;
 mod load;
+mod monitoring;
 mod outages;
 mod survival;
 mod takeovers;

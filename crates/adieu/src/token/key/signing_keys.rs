@@ -17,13 +17,15 @@ pub struct SigningKeys(Arc<ArcSwap<Schedule>>);
 /// In the order in which they sign.
 struct Schedule {
     first: SigningKey,
+    /// When the first key was created, if it is from a store.
+    first_since: Option<Timestamp>,
     later: Vec<(Timestamp, SigningKey)>,
 }
 
 impl From<SigningKey> for SigningKeys {
     /// The only key, which always signs.
     fn from(only: SigningKey) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Schedule { first: only, later: Vec::new() })))
+        Self(Arc::new(ArcSwap::from_pointee(Schedule { first: only, first_since: None, later: Vec::new() })))
     }
 }
 
@@ -48,6 +50,13 @@ impl SigningKeys {
     pub fn all(&self) -> Vec<SigningKey> {
         let schedule = self.0.load();
         std::iter::once(&schedule.first).chain(schedule.later.iter().map(|(_, key)| key)).cloned().collect()
+    }
+
+    /// Returns since when the key to sign with at `now` has signed, if it is from a store.
+    pub(crate) fn active_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let schedule = self.0.load();
+        let active = schedule.later.iter().rev().map(|(signs_from, _)| *signs_from).find(|since| *since <= now);
+        active.or(schedule.first_since)
     }
 
     /// Returns the id of the key to sign with at `now`.
@@ -76,8 +85,10 @@ impl Schedule {
         }
         let set = KeySet::new(keys.iter().map(|(_, key)| key.verifying_key().clone()))?;
         let mut keys = keys.into_iter();
-        let (_, first) = keys.next().ok_or(KeyError::NoSigningKey)?;
-        Ok((Self { first, later: keys.collect() }, set))
+        let (signs_from, first) = keys.next().ok_or(KeyError::NoSigningKey)?;
+        // The first key of a store has always signed, as far as `signs_from` says.
+        let first_since = kept.first().map(|one| one.created_at.max(signs_from));
+        Ok((Self { first, first_since, later: keys.collect() }, set))
     }
 
     fn at(&self, now: Timestamp) -> &SigningKey {
