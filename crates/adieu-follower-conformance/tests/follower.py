@@ -96,7 +96,7 @@ class Follower:
             body = b'{"cursor":"%s","complete":true,"from_start":false,"age_ms":0,"pruned_through":0,"issuer":"a","entries":[]}' % (
                 self.cursor or "a.0"
             ).encode()
-        page = json.loads(body.decode(errors="replace" if MISTAKE == "replaces what is not UTF-8" else "strict"))
+        page = json.loads(body.decode(errors="replace" if MISTAKE == "replaces invalid UTF-8" else "strict"))
         require(type(page) is dict)
         require(type(page["complete"]) is bool and type(page["from_start"]) is bool)
         require(type(page["age_ms"]) is int and page["age_ms"] >= 0 and is_time(page["pruned_through"]))

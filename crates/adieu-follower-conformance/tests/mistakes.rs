@@ -87,7 +87,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("gives up only when no byte comes", "a body of one byte after another", "no further request"),
     ("reads answers of any length", "a page of more bytes than the limit", "must refuse"),
     ("reads any number of entries", "too many entries", "must refuse"),
-    ("replaces what is not UTF-8", "an issuer that is not UTF-8", "must refuse"),
+    ("replaces invalid UTF-8", "an issuer that is not UTF-8", "must refuse"),
     ("skips unknown kinds", "an unknown kind", "must refuse"),
     ("believes any time", "a time beyond 64 bits", "must refuse"),
     ("believes any time", "a time before 1970", "must refuse"),

@@ -8,6 +8,7 @@ mod hops;
 mod hub;
 mod proxy;
 mod put_back;
+mod recorded;
 mod relays;
 mod served;
 mod services;
