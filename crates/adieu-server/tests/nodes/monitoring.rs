@@ -90,6 +90,33 @@ async fn the_table_has_every_metric_and_no_other() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_lags_by_what_it_has_not_applied() {
+    let node = adieu().with("ADIEU_MAX_STALENESS", "1h").with_metrics();
+    let (node, [shop]) = node.start_with_clients(["shop"]).await;
+    let follower = "follower=one&max_staleness=3600000";
+    let cursor = async |query: &str| {
+        let (status, page) = node.read_feed(&shop, query).await;
+        assert_eq!(status, 200, "{page}");
+        page["cursor"].as_str().unwrap().to_owned()
+    };
+    for token in ["one", "two"] {
+        assert_eq!(node.revoke(&shop, "", json!({"token_id": token})).await.0, 200);
+    }
+    let end = cursor(follower).await;
+    let lag = async || {
+        let text = node.metrics().await;
+        let value = |name: &str| {
+            let sample = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{client=\"shop\"} "));
+            sample.unwrap_or_else(|| panic!("{name}: {text}")).to_owned()
+        };
+        (value("adieu_followers"), value("adieu_follower_lag_entries"))
+    };
+    assert_eq!(lag().await, ("1.0".to_owned(), "2.0".to_owned()), "it has not confirmed anything");
+    cursor(&format!("{follower}&after={end}")).await;
+    assert_eq!(lag().await, ("1.0".to_owned(), "0.0".to_owned()));
+}
+
 /// The words of an expression that are names of metrics, without the suffixes of a histogram.
 fn names(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
