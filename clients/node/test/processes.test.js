@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { Blocklist } from '../src/index.js';
-import { Node, claimsOf, eventually } from './support/node.js';
+import { Node, claimsOf, send } from './support/node.js';
 import { writePage } from '../src/page-writer.js';
 
 /**
@@ -37,7 +37,7 @@ test('a process that only follows exits by itself, unless unref is false', async
   assert.equal(String(said), 'ready\n');
   // It is running until it gets the signal, and then exits.
   assert.equal(stays.exitCode, null);
-  stays.kill('SIGUSR2');
+  send(stays, 'SIGUSR2');
   assert.equal(await end(stays), 0);
 });
 
@@ -84,7 +84,9 @@ test('a worker thread follows by itself', async (t) => {
   const worker = new Worker(new URL('support/thread.js', import.meta.url), {
     workerData: { url: node.url, clientId: 'thread', secret: node.addClient('thread'), claims: claimsOf(jose.access) },
   });
+  const end = once(worker, 'exit');
   const [verdict] = await once(worker, 'message');
   assert.equal(verdict, true);
-  await eventually(() => worker.threadId === -1, 'the thread ends by itself');
+  // The thread ends by itself.
+  await end;
 });

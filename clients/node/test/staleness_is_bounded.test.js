@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import * as forExpress from '../src/express-jwt.js';
 import { Blocklist, StaleError } from '../src/index.js';
-import { Node, claimsOf, eventually, follow, startService, startToFollow, verdict } from './support/node.js';
+import { Node, claimsOf, eventually, follow, send, startService, startToFollow, verdict } from './support/node.js';
 import { writePage } from '../src/page-writer.js';
 
 const BOUND = 600;
@@ -128,13 +128,13 @@ test('a process that was paused is stale when it resumes', async (t) => {
   const { service, ask } = await startService(t, node, { url: proxy.url, maxStaleness: 2000 });
   assert.equal(await ask(claims), 'accepted');
 
-  service.kill('SIGSTOP');
+  send(service, 'SIGSTOP');
   await node.logOut(jose.access);
   const answered = performance.now();
   const verdict = ask(claims);
   await eventually(() => performance.now() - answered > 2100, 'longer than the bound has passed');
   proxy.mode = 'freeze';
-  service.kill('SIGCONT');
+  send(service, 'SIGCONT');
   assert.notEqual(await verdict, 'accepted');
 });
 
@@ -145,13 +145,13 @@ test('a process that is frozen between requests reads within the request, if it 
   const bound = 500;
   const { service, ask } = await startService(t, node, { url: proxy.url, maxStaleness: bound, staleTimeout: 30_000 });
   for (let time = 0; time < 8; time += 1) {
-    service.kill('SIGSTOP');
+    send(service, 'SIGSTOP');
     const jti = `revoked-${time}`;
     await blocklist.revoke({ jti, exp });
     const stopped = performance.now();
     await eventually(() => performance.now() - stopped > 2 * bound, 'longer than the bound has passed');
     const verdicts = [ask({ jti: `other-${time}`, exp }), ask({ jti, exp })];
-    service.kill('SIGCONT');
+    send(service, 'SIGCONT');
     assert.deepEqual(await Promise.all(verdicts), ['accepted', 'revoked'], `time ${time}`);
   }
 });

@@ -240,6 +240,15 @@ export async function startService(t, node, { url, maxStaleness, staleTimeout = 
   return { service, ask };
 }
 
+/**
+ * Sends a signal to a process. In Deno, `child.kill()` ends the process with any signal.
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {NodeJS.Signals} signal
+ */
+export function send(child, signal) {
+  process.kill(/** @type {number} */ (child.pid), signal);
+}
+
 /** 'accepted', 'revoked' or 'stale'. @param {Blocklist} blocklist @param {string} token */
 export function verdict(blocklist, token) {
   try {
