@@ -112,6 +112,8 @@ async fn a_follower_lags_by_what_it_has_not_applied() {
         };
         (value("adieu_followers"), value("adieu_follower_lag_entries"))
     };
+    // The node itself applies them a moment later.
+    node.becomes("at position 2", async || node.metrics().await.contains("\nadieu_log_position 2\n")).await;
     assert_eq!(lag().await, ("1.0".to_owned(), "2.0".to_owned()), "it has not confirmed anything");
     cursor(&format!("{follower}&after={end}")).await;
     assert_eq!(lag().await, ("1.0".to_owned(), "0.0".to_owned()));
