@@ -7,7 +7,7 @@
 //! 3. **Anything unusual is left to Python.** A look-up that cannot be answered from valid claims and a fresh index returns
 //!    `None`; the Python package then decides, with the same code and the same errors as without this core.
 //! 4. **No panic ends a worker.** It becomes a `RuntimeError` in every method that is given a claim, an id or a token: see
-//!    [`border`].
+//!    `border`.
 
 mod border;
 mod feed;

@@ -136,7 +136,9 @@ class Server:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ADIEU_")}
-        return {**kept, "ADIEU_DATA": str(self.data), "ADIEU_LOG_LEVEL": "error", **self.settings}
+        # Many tests share a server and its client.
+        quota = {"ADIEU_CLIENT_REVOCATION_QUOTA": "1000000 per 1h"}
+        return {**kept, "ADIEU_DATA": str(self.data), "ADIEU_LOG_LEVEL": "error", **quota, **self.settings}
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@
 //! 4. On shutdown, the server accepts no more connections, answers every request that it has begun to read, and returns; after
 //!    [`Bounds::drain_timeout`] it closes the remaining connections.
 //!
-//! With a certificate ([`tls`]), the TCP sockets speak only TLS.
+//! With a certificate (`tls`), the TCP sockets speak only TLS.
 //!
 //! HTTP/1.1 only: proxies speak it to the servers behind them, and hyper does not yet support a timeout for a client that has not shown
 //! which version it speaks. `axum::serve` sets no timeouts at all.
