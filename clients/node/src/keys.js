@@ -58,7 +58,7 @@ export function isAlgorithm(name) {
 
 export class VerifyingKey {
   algorithm;
-  /** The `kid` of its tokens; undefined if any will do. */
+  /** The `kid` of its tokens; undefined for a key that only tokens without `kid` may use. */
   id;
   #object;
   /** @type {Properties} */
@@ -125,7 +125,7 @@ export class KeySet {
    * @returns {readonly VerifyingKey[] | undefined}
    */
   candidates({ algorithm, keyId }) {
-    const named = keyId === undefined ? this.keys : this.keys.filter(({ id }) => id === keyId || id === undefined);
+    const named = keyId === undefined ? this.keys : this.keys.filter(({ id }) => id === keyId);
     if (named.length === 0 && keyId !== undefined) return undefined;
     return named.filter((key) => key.algorithm === algorithm).slice(0, MAX_KEYS_TRIED);
   }
@@ -150,7 +150,7 @@ export class KeySet {
 }
 
 /**
- * Returns a fixed key, for tokens with any `kid`: a secret, a public key in PEM form, or a `KeyObject`.
+ * Returns a fixed key, for tokens without `kid`: a secret, a public key in PEM form, or a `KeyObject`.
  * @param {string | Uint8Array | KeyObject} key
  * @param {unknown} algorithm
  */

@@ -18,7 +18,8 @@ import { VerifiedTokens } from './verified-tokens.js';
  * @property {'rfc9068' | 'plain' | import('./token-rules.js').Accepted} [profile] `rfc9068`, the default, requires `iss`, `sub`, `jti`, and a
  *   header `typ` of `at+jwt` or `rt+jwt`. `plain` accepts tokens as jsonwebtoken, fast-jwt and Flask-JWT-Extended make them, without `iss`,
  *   `jti` or a kind; use it only if the key signs tokens of this issuer alone
- * @property {string | Uint8Array | import('node:crypto').KeyObject} [key] a fixed key: a secret, a public key in PEM form, or a `KeyObject`
+ * @property {string | Uint8Array | import('node:crypto').KeyObject} [key] a fixed key: a secret, a public key in PEM form, or a `KeyObject`. A
+ *   token that names a key (`kid`) is rejected: it needs `keysUrl`
  * @property {string} [algorithm] that of the key; without a key, that of RSA keys that name none
  * @property {string | URL} [keysUrl] where the keys are published; by default, those of the node. A key is used with its own algorithm
  *   only, and a secret is never accepted from a URL
