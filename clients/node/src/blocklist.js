@@ -308,7 +308,7 @@ export class Blocklist {
   }
 
   /**
-   * Calls `callback` whenever the memory becomes stale. Otherwise like {@link onRevoked}.
+   * Calls `callback` whenever the memory becomes stale, and soon if it is stale already. Otherwise like {@link onRevoked}.
    * @param {() => unknown} callback
    * @returns {() => void} ends this
    */

@@ -76,7 +76,7 @@ export class Hooks {
   }
 
   /**
-   * Calls back whenever the memory becomes fresh again, or stale. Returns a function that ends this.
+   * Calls back whenever the memory becomes fresh again, or stale, and soon if it is stale already. Returns a function that ends this.
    * @param {'fresh' | 'stale'} state
    * @param {Callback} callback
    */
@@ -86,7 +86,8 @@ export class Hooks {
     const one = { callback };
     callbacks.add(one);
     if (this.#looking === undefined) {
-      this.#wasFresh = this.#left >= 0;
+      // A memory that is stale already is reported too.
+      this.#wasFresh = true;
       this.#look();
     }
     return () => {
@@ -147,7 +148,7 @@ export class Hooks {
       this.#wasFresh = isFresh;
       this.#look();
       for (const { callback } of [...callbacks]) this.#call(callback);
-    }, this.#wasFresh ? Math.min(this.#left + 1, FRESH_INTERVAL) : STALE_INTERVAL).unref();
+    }, this.#wasFresh ? Math.max(1, Math.min(this.#left + 1, FRESH_INTERVAL)) : STALE_INTERVAL).unref();
   }
 
   /** @param {Callback} callback */

@@ -70,7 +70,7 @@ test('a callback comes once when its token is revoked, in whatever way and where
   assert.equal(called.length, 6 + 1 + 20);
 });
 
-test('whoever is logged in is called back when an administrator revokes everything, and when the user logs out', async (t) => {
+test('users who are logged in are called back when an administrator revokes everything, and when the user logs out', async (t) => {
   const node = await Node.start(t);
   const { blocklist } = await follow(t, node);
   const [jose, ana, admin] = [await node.logIn('jose'), await node.logIn('ana'), await node.logInAsAdmin('admin')];
@@ -167,8 +167,11 @@ test('callbacks come when the memory becomes stale, and fresh again, until they 
   const others = [];
   proxy.mode = 'cut';
   await eventually(() => !blocklist.status().fresh, 'it is stale');
+  blocklist.onStale(() => void others.push('stale'));
   blocklist.onFresh(() => void others.push('fresh'));
+  await eventually(() => others.length === 1, 'it was stale already');
   proxy.mode = 'pass';
-  await eventually(() => others.length === 1, 'it is fresh');
+  await eventually(() => others.length === 2, 'it is fresh');
+  assert.deepEqual(others, ['stale', 'fresh']);
   assert.deepEqual(called, more);
 });
