@@ -1,17 +1,16 @@
 /** A node that answers wrongly: the client refuses, says why once, and keeps what it knows. */
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import http from 'node:http';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
 import { Blocklist } from '../src/index.js';
-import { eventually } from './support/node.js';
 import { writePage } from '../src/page-writer.js';
+import { eventually } from './support/node.js';
+import { serve } from './support/server.js';
 
 /** @typedef {import('node:test').TestContext} TestContext */
-/** @typedef {(response: http.ServerResponse, request: http.IncomingMessage) => void} Answer */
+/** @typedef {(response: import('node:http').ServerResponse, request: import('node:http').IncomingMessage) => void} Answer */
 
 const exp = Math.floor(Date.now() / 1000) + 600;
 const ENTRY = { issuer: 'adieu', kind: /** @type {const} */ ('token'), id: 'known', issuedUntil: 0, lapsesAt: exp + 120 };
@@ -25,22 +24,15 @@ const BOMB = gzipSync(Buffer.alloc(64 * 1024 * 1024));
  */
 async function followed(t, answer) {
   let isFirst = true;
-  const server = http.createServer((request, response) => {
+  const url = await serve(t, (request, response) => {
     if (isFirst) response.end(GOOD);
     else answer(response, request);
     isFirst = false;
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
   /** @type {import('../src/index.js').Event[]} */
   const events = [];
   const blocklist = new Blocklist({
-    url: `http://127.0.0.1:${port}`,
+    url,
     clientId: 'a',
     secret: 'b',
     maxStaleness: 200,

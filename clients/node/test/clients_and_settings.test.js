@@ -63,7 +63,7 @@ test('a secret may have a byte order mark and a line ending', async (t) => {
   }
 });
 
-test('what is not given comes from the environment', async (t) => {
+test('a setting that is not given comes from the environment', async (t) => {
   const node = await Node.start(t);
   const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -2,8 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { once } from 'node:events';
-import http from 'node:http';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
@@ -11,10 +9,11 @@ import { TokenError, Verifier } from '../src/index.js';
 import { KeyFollower } from '../src/key-follower.js';
 import { KeySet } from '../src/keys.js';
 import { Node, eventually, follow } from './support/node.js';
+import { serve } from './support/server.js';
 import { ACCESS, SECRET, claims, encoded, hmac, keyPair, token } from './support/tokens.js';
 
 /** @typedef {import('node:test').TestContext} TestContext */
-/** @typedef {(response: http.ServerResponse, request: http.IncomingMessage) => void} Answer */
+/** @typedef {(response: import('node:http').ServerResponse, request: import('node:http').IncomingMessage) => void} Answer */
 
 /**
  * Starts an issuer that answers as given. `requests` are the times at which it was asked.
@@ -25,18 +24,12 @@ async function startIssuer(t, answer) {
   /** @type {number[]} */
   const requests = [];
   const issuer = { url: '', requests, answer };
-  const server = http.createServer((request, response) => {
+  const url = await serve(t, (request, response) => {
     requests.push(performance.now());
     assert.equal(request.headers.authorization, undefined);
     issuer.answer(response, request);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  issuer.url = `http://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}/keys`;
+  issuer.url = `${url}/keys`;
   return issuer;
 }
 
@@ -169,7 +162,7 @@ test('a key that stays is the same object, and an answer that has not changed is
   assert.equal(follower.current?.keys[1], before);
 });
 
-test('an issuer that answers wrongly is asked again, and what is known stays so', async (t) => {
+test('an issuer that answers wrongly is asked again, and the known keys stay in use', async (t) => {
   const make = await makeVerifiers(t);
   const [ours, theirs] = [keyPair('EdDSA'), keyPair('EdDSA')];
   const other = await startIssuer(t, publish(jwk(theirs, { kid: 'theirs' })));

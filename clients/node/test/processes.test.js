@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import http from 'node:http';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { Blocklist } from '../src/index.js';
-import { Node, claimsOf, send } from './support/node.js';
 import { writePage } from '../src/page-writer.js';
+import { Node, claimsOf, send } from './support/node.js';
+import { serve } from './support/server.js';
 
 /**
  * @param {import('node:test').TestContext} t
@@ -61,15 +61,8 @@ test('a token that one worker of a cluster revokes is rejected by the other, and
 
 test('a process with nothing else to do reads a long log without a break', async (t) => {
   const page = writePage(Array.from({ length: 60_000 }, (_, number) => ({ issuer: 'adieu', kind: 'token', id: `${number}`, issuedUntil: 0, lapsesAt: 2e9 })), { flags: 3 });
-  const server = http.createServer((request, response) => void (request.url?.includes('wait=0') && response.end(page)));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  const blocklist = new Blocklist({ url: `http://127.0.0.1:${port}`, clientId: 'a', secret: 'b', maxStaleness: 80_000_000 });
+  const url = await serve(t, (request, response) => void (request.url?.includes('wait=0') && response.end(page)));
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b', maxStaleness: 80_000_000 });
   t.after(() => blocklist.close());
   // If the loop sleeps after the answer, this timeout is what wakes it.
   await blocklist.ready({ timeout: 8000 });

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import http from 'node:http';
 import { test } from 'node:test';
 
 import * as forExpress from '../src/express-jwt.js';
 import { Blocklist, StaleError } from '../src/index.js';
-import { Node, claimsOf, eventually, follow, send, startService, startToFollow, verdict } from './support/node.js';
 import { writePage } from '../src/page-writer.js';
+import { Node, claimsOf, eventually, follow, send, startService, startToFollow, verdict } from './support/node.js';
+import { serve } from './support/server.js';
 
 const BOUND = 600;
 
@@ -184,20 +183,13 @@ test('concurrent requests that find old news share one read', async (t) => {
   /** @type {(() => void)[]} */
   const held = [];
   let reads = 0;
-  const server = http.createServer((request, response) => {
+  const url = await serve(t, (request, response) => {
     const isWaiting = !request.url?.includes('wait=0');
     reads += isWaiting ? 0 : 1;
     if (isWaiting) held.push(() => response.destroy());
     else setTimeout(() => response.end(page), 20);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  const blocklist = new Blocklist({ url: `http://127.0.0.1:${port}`, clientId: 'a', secret: 'b', maxStaleness: 8000, staleTimeout: 60_000 });
+  const blocklist = new Blocklist({ url, clientId: 'a', secret: 'b', maxStaleness: 8000, staleTimeout: 60_000 });
   t.after(() => blocklist.close());
   await blocklist.ready();
   reads = 0;
