@@ -10,7 +10,7 @@ use fastrand::Rng;
 use crate::disk::{Disk, Snapshot};
 
 /// How many steps a cut waits for one at the chosen place.
-const PATIENCE: u32 = 2_000;
+const MAX_STEPS: u32 = 2_000;
 
 /// Orders what clients send and receive, and the cuts.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +64,7 @@ struct Next {
     place: &'static str,
     step: Option<Step>,
     skipped: u32,
-    patience: u32,
+    steps_left: u32,
 }
 
 impl Cutter {
@@ -91,7 +91,7 @@ impl Cutter {
             place: self.random.choice(self.places).copied().unwrap_or_default(),
             step: self.random.choice(step).flatten(),
             skipped: self.random.u32(..12),
-            patience: PATIENCE,
+            steps_left: MAX_STEPS,
         };
     }
 
@@ -100,12 +100,12 @@ impl Cutter {
         if self.is_done() {
             return;
         }
-        let Next { place, step: wanted, skipped, patience } = &mut self.next;
+        let Next { place, step: wanted, skipped, steps_left } = &mut self.next;
         let is_next = is_at(path, place) && wanted.is_none_or(|wanted| wanted == step);
-        *patience -= 1;
+        *steps_left -= 1;
         if is_next && *skipped > 0 {
             *skipped -= 1;
-        } else if is_next || *patience == 0 {
+        } else if is_next || *steps_left == 0 {
             // The time first: what was acknowledged before it is on the disk by now.
             let at = self.clock.tick();
             self.cuts.push(Cut { at, step, path: path.to_owned(), snapshot: disk.snapshot() });

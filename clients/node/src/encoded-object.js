@@ -37,7 +37,7 @@ export function malformed(message) {
  */
 export function readObject(encoded, what) {
   const length = bytes.write(encoded, 0, 'base64url');
-  // Decoding ignores what is not base64url, and unused bits.
+  // Decoding ignores unused bits and characters that are not base64url.
   if (bytes.toString('base64url', 0, length) !== encoded) throw malformed(`the ${what} is not canonical base64url`);
   const text = bytes.toString('utf8', 0, length);
   if (text.includes('\uFFFD') && !isUtf8(bytes.subarray(0, length))) throw malformed(`the ${what} is not UTF-8`);

@@ -44,7 +44,7 @@ export const TOKEN_REFUSALS = {
     { message: 'The token is not valid yet.', error: 'token_not_yet_valid' },
     'The token is not valid yet.',
   ),
-  // The response does not reveal what is wrong.
+  // The response does not reveal the reason.
   invalid_token: unauthorized(
     { message: 'Signature verification failed.', error: 'invalid_token' },
     'Signature verification failed.',

@@ -168,7 +168,7 @@ export class KeyFollower {
   /** @param {KeySet | undefined} keys */
   #replace(keys) {
     const before = this.current;
-    // A key that stays is the same object, so that what was verified with it stays so.
+    // A key that stays is the same object, so that the tokens verified with it are still remembered.
     this.current = keys && new KeySet(keys.keys.map((key) => before?.keys.find((old) => old.equals(key)) ?? key));
     this.#onChange();
   }

@@ -52,7 +52,7 @@ export class Rules {
       throw new UsageError(`leeway: must be between 0 and ${MAX_LEEWAY} seconds`);
     }
     const accepted = typeof profile === 'object' ? profile : Object.hasOwn(PROFILES, profile) && PROFILES[profile];
-    if (!accepted) throw new UsageError('profile: must be "rfc9068", "plain" or what is accepted');
+    if (!accepted) throw new UsageError('profile: must be "rfc9068", "plain" or an object with the exceptions');
     for (const name of Object.keys(accepted)) {
       if (!(name in { ...PROFILES.plain, genericType: true })) throw new UsageError(`profile: ${name} does not exist`);
     }

@@ -1,4 +1,4 @@
-//! The table of metrics in `docs/monitoring.md` is complete, and alerts and dashboard use only what is in it.
+//! The table of metrics in `docs/monitoring.md` is complete, and alerts and dashboard use only its metrics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
