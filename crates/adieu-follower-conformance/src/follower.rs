@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::Duration,
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     case::{BOUND, Claims},
-    node::{CLIENT, SECRET},
+    node::{CLIENT, ENDED, SECRET},
 };
 
 /// How much of what it writes to its standard error is kept.
@@ -30,7 +30,12 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn start(command: &[String], node: SocketAddr) -> Result<Self, String> {
+    /// Starts the follower. `when_ended` is called when it closes its standard output, which is when it ends.
+    pub(crate) fn start(
+        command: &[String],
+        node: SocketAddr,
+        when_ended: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, String> {
         let [program, arguments @ ..] = command else { return Err("there is no command".to_owned()) };
         let mut child = Command::new(program)
             .args(arguments)
@@ -51,6 +56,7 @@ impl Follower {
                         break;
                     }
                 }
+                when_ended();
             });
         }
         let stderr = Arc::new(Mutex::new(Vec::new()));
@@ -76,9 +82,12 @@ impl Follower {
         let written =
             self.stdin.as_mut().map(|stdin| stdin.write_all(question.as_bytes()).and_then(|()| stdin.flush()));
         if !matches!(written, Some(Ok(()))) {
-            return Err("it no longer reads questions".to_owned());
+            return Err(ENDED.to_owned());
         }
-        let line = self.answers.recv_timeout(limit).map_err(|_| "it does not answer a question".to_owned())?;
+        let line = self.answers.recv_timeout(limit).map_err(|error| match error {
+            RecvTimeoutError::Timeout => "it does not answer a question".to_owned(),
+            RecvTimeoutError::Disconnected => ENDED.to_owned(),
+        })?;
         match serde_json::from_str(&line) {
             Ok(Value::String(verdict)) => Ok(verdict),
             _ => Err(format!("its answer is not a verdict: {line:?}")),

@@ -22,6 +22,9 @@ use http::Request;
 pub(crate) const CLIENT: &str = "conformance";
 pub(crate) const SECRET: &str = "Lm9tWc4vZ0hYkqXJ";
 
+/// What is said of a follower that ends before its case does.
+pub(crate) const ENDED: &str = "it has ended";
+
 /// The delay before a wrong page, so that a follower that accepts it does not spin.
 const WRONG_DELAY: Duration = Duration::from_millis(20);
 
@@ -107,6 +110,15 @@ impl Node {
         let is_over = |state: &mut State| !condition(state) && state.mistakes.is_empty();
         let waited = self.shared.changed.wait_timeout_while(self.shared.state(), limit, is_over);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Returns a function that reports that the follower has ended, so that nothing waits for it.
+    pub(crate) fn when_ended(&self) -> impl FnOnce() + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || {
+            shared.state().mistakes.push(ENDED.to_owned());
+            shared.changed.notify_all();
+        }
     }
 
     pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {

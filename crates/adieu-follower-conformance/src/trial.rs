@@ -34,7 +34,7 @@ pub(crate) enum Outcome {
 /// If the follower can't be started.
 pub(crate) fn run(case: &Case, command: &[String], limit: Duration) -> Result<Outcome, String> {
     let node = Node::start().map_err(|error| format!("no node can be started: {error}"))?;
-    let mut follower = Follower::start(command, node.address)?;
+    let mut follower = Follower::start(command, node.address, node.when_ended())?;
     let mut is_other_form = false;
     let mut result = Ok(());
     for (place, step) in case.steps.iter().enumerate() {

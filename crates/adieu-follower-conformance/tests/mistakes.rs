@@ -57,9 +57,15 @@ fn what_can_not_be_run_is_reported_once() {
     assert!(String::from_utf8_lossy(&missing.stderr).starts_with("/no/such/program can't be started"));
     let unknown = judge(&["--only", "no such case"], "");
     assert!(String::from_utf8_lossy(&unknown.stderr).starts_with("there is no case \"no such case\""));
-    let silent = program().args(["--only", "a token", "--", "true"]).output().unwrap();
-    let printed = String::from_utf8_lossy(&silent.stdout);
-    assert!(printed.starts_with("FAILED  a token: step 2 of 6, ") && printed.contains("question"), "{printed}");
+    // Whether it is asked or waited for.
+    for case in ["a token", "a log that went back is read from its beginning, and nothing is un-revoked"] {
+        let ended = program().args(["--only", case, "--", "true"]).output().unwrap();
+        let printed = String::from_utf8_lossy(&ended.stdout);
+        assert!(
+            printed.starts_with(&format!("FAILED  {case}: step ")) && printed.contains("it has ended"),
+            "{printed}"
+        );
+    }
 }
 
 /// A mistake of `follower.py`, the case that is about it, and what the case must say.
