@@ -9,6 +9,8 @@ pub mod copy;
 mod measured;
 
 use std::{
+    fs::{File, OpenOptions},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -236,13 +238,27 @@ pub(crate) fn prepare_folder(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Syncs the names of new folders, from this one up to the one that existed before.
-fn sync_names(folder: &Path, existing: Option<&Path>) -> std::io::Result<()> {
+fn sync_names(folder: &Path, existing: Option<&Path>) -> io::Result<()> {
+    folder.ancestors().take_while(|folder| existing != Some(folder)).try_for_each(sync_name)
+}
+
+/// Syncs the name of a file or folder, which is in the folder that contains it.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    for folder in folder.ancestors().take_while(|folder| existing != Some(folder)) {
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::File::open(parent)?.sync_all()?;
+    {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
     }
     #[cfg(not(unix))]
-    let _ = (folder, existing);
+    let _ = path;
     Ok(())
+}
+
+/// Creates a file that only its owner can read. Fails if it exists.
+pub(crate) fn create_private(file: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)
 }

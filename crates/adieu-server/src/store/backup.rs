@@ -1,7 +1,7 @@
 //! A backup of an embedded store: one line of JSON, the [`Manifest`], and after it the SQLite file.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufRead, Read, Seek as _, Write},
     path::Path,
 };
@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::{Main, Stores};
+use super::{Main, Stores, create_private};
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -96,11 +96,7 @@ pub fn read(mut from: impl BufRead, to: &Path) -> anyhow::Result<Manifest> {
     );
     let manifest: Manifest = serde_json::from_slice(&line).context("the first line of the backup is damaged")?;
 
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(to).with_context(|| format!("cannot write {}", to.display()))?;
+    let mut file = create_private(to).with_context(|| format!("cannot write {}", to.display()))?;
     let written = receive(&manifest, from, &mut file).with_context(|| format!("cannot write {}", to.display()));
     if written.is_err() {
         let _ = std::fs::remove_file(to);

@@ -1,7 +1,7 @@
 //! `adieu store backup`
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs,
     io::{self, BufWriter, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,7 +18,7 @@ use crate::{
     store::{
         Stores,
         backup::{self, Manifest},
-        store_file,
+        create_private, store_file, sync_name,
     },
 };
 
@@ -78,16 +78,12 @@ async fn to_file(stores: &Stores, to: &Path) -> anyhow::Result<Manifest> {
     }
     let partial = beside(to, "partial");
     let write = async {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = BufWriter::new(options.open(&partial)?);
+        let mut file = BufWriter::new(create_private(&partial)?);
         let manifest = backup::write(stores, &beside(to, "copy"), &mut file).await?;
         file.flush()?;
         file.get_ref().sync_all()?;
         fs::rename(&partial, to)?;
-        sync_folder(to)?;
+        sync_name(to)?;
         anyhow::Ok(manifest)
     };
     let written = write.await.with_context(|| format!("cannot write {}", to.display()));
@@ -102,10 +98,4 @@ pub(super) fn beside(file: &Path, what: &str) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{what}-{}", std::process::id()));
     file.with_file_name(name)
-}
-
-/// Syncs the names in the folder of a file.
-pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }

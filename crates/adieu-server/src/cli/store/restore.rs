@@ -16,13 +16,13 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::json;
 
-use super::backup::{beside, sync_folder};
+use super::backup::beside;
 use crate::{
     audit::{Entry, Event},
     cli::on_store::{Common, audited, open_restored},
     config::Settings,
     high_water,
-    store::{backup, prepare_folder, store_file},
+    store::{backup, prepare_folder, store_file, sync_name},
 };
 
 #[derive(Debug, Args)]
@@ -113,7 +113,7 @@ impl Arguments {
         // Unlike a rename, this fails if a server has made a store meanwhile.
         fs::hard_link(restored, store).with_context(|| format!("cannot make {}", store.display()))?;
         fs::remove_file(restored)?;
-        sync_folder(store)?;
+        sync_name(store)?;
         Ok(manifest)
     }
 }
