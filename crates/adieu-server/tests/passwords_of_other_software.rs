@@ -1,8 +1,7 @@
-//! Hashes made by passlib, bcrypt and argon2-cffi verify; unsupported hashes get an error that names the reason.
+//! Hashes made by other software verify; unsupported hashes get an error that names the reason.
 //!
-//! The hashes were made with Python (passlib 1.7.4, bcrypt 5.0.0, argon2-cffi 25.1.0):
-//! `pbkdf2_sha256.hash("1234")`, `bcrypt.hashpw(b"1234", bcrypt.gensalt(6, prefix=b"2a"))`,
-//! `argon2.PasswordHasher(type=argon2.Type.I).hash("1234")` and so on; none comes from this project's own encoder.
+//! `password_hashes/make.py` made most of them with Werkzeug, Django, passlib, bcrypt and argon2-cffi; none comes from this
+//! project's own encoder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::num::NonZeroUsize;
@@ -14,22 +13,14 @@ use adieu_server::{
 
 const ACCENTS: &str = "pässwörd 🔑";
 
-const OUTDATED: &[(&str, &str)] = &[
-    ("1234", "$pbkdf2-sha256$29000$oDQGACCEMEZI6X3vXcsZ4w$Db3pJ3z5tRr1j9iFgW6zfLkoWjZEx7P3Ot9lzjIoLM4"),
-    (ACCENTS, "$pbkdf2-sha256$29000$fk8JofRey1krBcB4j9EaAw$csNWI6CcyIX5fZS.rxuy3aRSXgf0uMoporfLokq3pbQ"),
-    (
-        "correct horse battery staple",
-        "$pbkdf2-sha256$29000$UkppLSVEqHUOgVDqPSdEqA$BhNxwWNSaGSbG3G5prA6gSTKLds6AFRDruh/w/Y1y8w",
-    ),
-    // `using(rounds=1000, salt=…)`: a salt full of the character that passlib writes differently, and no salt at all.
+const MADE_BY_OTHERS: &str = include_str!("password_hashes/hashes.jsonl");
+
+/// Forms that current software does not make: a salt full of the character that passlib writes differently, no salt, PHP's
+/// bcrypt, and argon2 before version 1.3.
+const RARE: &[(&str, &str)] = &[
     ("1234", "$pbkdf2-sha256$1000$....................$P8pbsusaiGIj1BT/wdB7QnlsJuV1xafzR0lTNQe9nKI"),
     ("1234", "$pbkdf2-sha256$1000$$FG9so.8uXktUtkivk4UI/E.Hf72lk7kHy67G9XE/RJo"),
-    (ACCENTS, "$2a$06$gT.MNDDx/JYNhY/tYcCLau08g/zGZU8J.MKVskT37xw4l/iskCu6a"),
-    (ACCENTS, "$2b$06$pDAZYrLLAQsrxVuf9RBgl.4AetYRRfR358QJJR4C/dLnFE9IgWptO"),
-    ("1234", "$2b$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m"),
     ("1234", "$2y$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m"),
-    ("1234", "$argon2id$v=19$m=65536,t=3,p=4$oS/kRFvtm87PJcAxQBeeFA$WJjHFcRXy7Xm55abvbbvevNEesWsOAX0Csyt0a4WMKw"),
-    ("1234", "$argon2i$v=19$m=4096,t=3,p=1$RU0lC1OkQysH4faOIHR/CA$bYNnrkmtZWp7sRov+UiWbi2ql7MY0uxaOoQxYTXzo5E"),
     ("1234", "$argon2id$v=16$m=1024,t=2,p=2$c2FsdHNhbHQ$VfZFGVD/vtR5DLWZLOuuSuS/njHOA4gLLlYV0LI5/qM"),
 ];
 
@@ -47,16 +38,51 @@ fn password(text: &str) -> Password {
     Password::typed(text.into()).unwrap()
 }
 
+#[derive(serde::Deserialize)]
+struct Made {
+    made_by: String,
+    password: String,
+    hash: String,
+}
+
+fn made_by_others() -> Vec<Made> {
+    let rare = RARE.iter().map(|(password, hash)| Made {
+        made_by: "rare".to_owned(),
+        password: (*password).to_owned(),
+        hash: (*hash).to_owned(),
+    });
+    MADE_BY_OTHERS.lines().map(|line| serde_json::from_str(line).unwrap()).chain(rare).collect()
+}
+
 #[tokio::test]
 async fn they_verify_and_are_to_be_hashed_anew() {
     let hasher = hasher();
-    for (text, stored) in OUTDATED {
-        let hash = PasswordHash::parse(stored).unwrap();
-        assert_eq!(hash.as_str(), *stored);
-        assert_eq!(hasher.verify(&password(text), &hash, None).await, Ok(Verdict::RightButOutdated), "{stored}");
-        let wrong = password(&format!("{text}x"));
-        assert_eq!(hasher.verify(&wrong, &hash, None).await, Ok(Verdict::Wrong), "{stored}");
+    for Made { made_by, password: right, hash: stored } in made_by_others() {
+        let hash = PasswordHash::parse(&stored).unwrap_or_else(|error| panic!("{made_by}: {error}: {stored}"));
+        assert_eq!(hash.as_str(), stored);
+        let verdict = hasher.verify(&password(&right), &hash, None).await;
+        assert_eq!(verdict, Ok(Verdict::RightButOutdated), "{made_by}: {right:?} {stored}");
+        // At its beginning, since bcrypt does not see the end of a long one.
+        let wrong = password(&format!("!{right}"));
+        assert_eq!(hasher.verify(&wrong, &hash, None).await, Ok(Verdict::Wrong), "{made_by}: {right:?} {stored}");
     }
+}
+
+/// bcrypt hashes the first 72 bytes only, and other software accepts the same passwords. Schemes that hash with
+/// SHA-256 first use all of the password.
+#[tokio::test]
+async fn only_bcrypt_itself_stops_after_72_bytes() {
+    let hasher = hasher();
+    let (long, longer) = ("x".repeat(80), password(&"x".repeat(81)));
+    let mut stopped = Vec::new();
+    for made in made_by_others().into_iter().filter(|made| made.password == long) {
+        if hasher.verify(&longer, &PasswordHash::parse(&made.hash).unwrap(), None).await
+            == Ok(Verdict::RightButOutdated)
+        {
+            stopped.push(made.made_by);
+        }
+    }
+    assert_eq!(stopped, ["django bcrypt", "passlib bcrypt", "bcrypt 2a", "bcrypt 2b"]);
 }
 
 #[tokio::test]
@@ -79,6 +105,11 @@ fn what_can_not_be_verified_is_named() {
         "1234".to_owned(),
         "$argon2d$v=19$m=4096,t=3,p=1$JJO13GVU1jDKBZSM3iUIAQ$jADt5reB6v+vETAXXIFAOXaq6Ph697w0R0Pnm6qbo/8".to_owned(),
         "pbkdf2:sha256:260000$abc$def".to_owned(),
+        "pbkdf2:md5:1000$abc$5f4dcc3b5aa765d61d8327deb882cf99".to_owned(),
+        "pbkdf2_md5$1000$abc$X03MO1qnZdYdgyfeuILPmQ==".to_owned(),
+        "sha1$abc$0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33".to_owned(),
+        "5f4dcc3b5aa765d61d8327deb882cf99".to_owned(),
+        "!unusable".to_owned(),
         "$5$rounds=5000$salt$é".to_owned(),
         "x".repeat(100_000),
         format!("$pbkdf2-sha256$29000$c2FsdA${digest}A"),
@@ -101,6 +132,35 @@ fn what_can_not_be_verified_is_named() {
         "$2b$03$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
         "$2b$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5".to_owned(),
         "$2x$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
+        "bcrypt$2b$06$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
+        "bcrypt_sha256$$2b$16$ANOAYlLfRMEh3hbLCka9ceoMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
+        "$bcrypt-sha256$v=3,t=2b,r=6$ANOAYlLfRMEh3hbLCka9ce$oMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
+        "$bcrypt-sha256$v=2,t=2x,r=6$ANOAYlLfRMEh3hbLCka9ce$oMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
+        "$bcrypt-sha256$2b,16$ANOAYlLfRMEh3hbLCka9ce$oMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
+        "$bcrypt-sha256$2b,6$ANOAYlLfRMEh3hbLCka9c$eoMFs7d1BN3tvujFnWnBG271nsNItJ5m".to_owned(),
+        "$bcrypt-sha256$2b,6$ANOAYlLfRMEh3hbLCka9ce$".to_owned(),
+        format!("$pbkdf2-sha256$i=1000,l=33$c2FsdA${digest}"),
+        format!("$pbkdf2-sha256$i=1000$c2FsdA${digest}"),
+        "$pbkdf2-sha256$i=1000,l=4$c2FsdA$AAAAAA".to_owned(),
+        format!("$pbkdf2-sha1$i=5000001,l=32$c2FsdA${digest}"),
+        format!("pbkdf2_sha256$1000$salt${digest}"),
+        "pbkdf2_sha512$3000001$salt$".to_owned() + &"A".repeat(86) + "==",
+        "pbkdf2:sha512:3000001$salt$".to_owned() + &"a".repeat(128),
+        "pbkdf2:sha256:1000$salt$".to_owned() + &"A".repeat(64),
+        "pbkdf2:sha256:1000$salt$".to_owned() + &"a".repeat(63),
+        "scrypt:32767:8:1$salt$".to_owned() + &"a".repeat(128),
+        "scrypt:1:8:1$salt$".to_owned() + &"a".repeat(128),
+        "scrypt:524288:8:1$salt$".to_owned() + &"a".repeat(128),
+        "scrypt:262144:8:5$salt$".to_owned() + &"a".repeat(128),
+        "scrypt:32768:65:1$salt$".to_owned() + &"a".repeat(128),
+        "scrypt:1024:8:65$salt$".to_owned() + &"a".repeat(128),
+        "scrypt:32768:8:1$salt$".to_owned() + &"a".repeat(130),
+        "scrypt:32768:8$salt$".to_owned() + &"a".repeat(128),
+        format!("scrypt$16384$salt$8${digest}="),
+        format!("$scrypt$ln=25,r=8,p=1$c2FsdA${digest}"),
+        format!("$scrypt$ln=63,r=1,p=1$c2FsdA${digest}"),
+        format!("$scrypt$ln=10,r=8,p=1$c2FsdA${}", &digest[..20]),
+        format!("$firebase-scrypt$ln=20,r=8,p=1$c2FsdA${digest}"),
     ]
     .map(|text| {
         let error = PasswordHash::parse(&text).unwrap_err();
@@ -113,4 +173,28 @@ fn what_can_not_be_verified_is_named() {
 #[test]
 fn a_hash_is_never_shown() {
     assert_eq!(format!("{:?}", PasswordHash::parse(CURRENT).unwrap()), "PasswordHash(…)");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+    /// Hashes with parts replaced, repeated and cut off: whatever is accepted is kept as it is, and nothing panics.
+    #[test]
+    fn no_text_is_too_odd(
+        which in proptest::prelude::any::<proptest::sample::Index>(),
+        places in proptest::collection::vec(proptest::prelude::any::<proptest::sample::Index>(), 1..4),
+        parts in proptest::collection::vec("[$:=,a-z0-9]{0,6}|[0-9]{0,12}|\\PC{0,3}|[A-Za-z0-9./+]{0,90}={0,2}", 1..4),
+    ) {
+        let all = made_by_others();
+        let mut text = which.get(&all).hash.clone();
+        for (place, part) in places.iter().zip(&parts) {
+            let borders: Vec<usize> = text.match_indices(['$', ':', ',', '=']).map(|(at, _)| at).chain([0, text.len()]).collect();
+            let (start, end) = (*place.get(&borders), *which.get(&borders));
+            let (start, end) = (start.min(end), start.max(end));
+            text.replace_range(start..end, part);
+            if let Ok(hash) = PasswordHash::parse(&text) {
+                proptest::prop_assert_eq!(hash.as_str(), text.as_str());
+            }
+        }
+    }
 }

@@ -63,8 +63,8 @@ pub(super) enum Command {
     /// Add users with their password hashes from other software
     ///
     /// Each line is one user: a JSON object, or comma-separated values with a header line. `username` and
-    /// `password_hash` (or `password`, or `hash`) are required: a hash of passlib's pbkdf2_sha256, bcrypt, argon2id or
-    /// argon2i, never a password. `is_admin` and `disabled` are optional; other fields are ignored.
+    /// `password_hash` (or `password`, or `hash`) are required: a hash of argon2, bcrypt, PBKDF2 or scrypt as Werkzeug,
+    /// Django and passlib write it, never a password. `is_admin` and `disabled` are optional; other fields are ignored.
     ///
     /// An invalid line, or one whose name is taken, is reported by its number, and the other lines are imported; the
     /// exit status is then 1.

@@ -75,7 +75,7 @@ fn bad_lines_of_json_are_named_and_the_rest_goes_in() {
     line 4: no username
     line 5: no password_hash
     line 6: username is not text
-    line 7: password_hash: not a hash of argon2id, argon2i, passlib's pbkdf2_sha256 or bcrypt
+    line 7: password_hash: not a supported hash: argon2id, argon2i, bcrypt, PBKDF2 or scrypt
     line 8: password_hash: not a well-formed bcrypt hash
     line 9: both password and hash, of which one is needed
     line 10: is_admin is neither true nor false
@@ -136,7 +136,7 @@ fn machines_are_told_in_objects() {
     );
     assert_eq!((done.status, done.stderr.as_str()), (1, ""));
     insta::assert_snapshot!(done.stdout, @r#"
-    {"error":"password_hash: not a hash of argon2id, argon2i, passlib's pbkdf2_sha256 or bcrypt","line":3}
+    {"error":"password_hash: not a supported hash: argon2id, argon2i, bcrypt, PBKDF2 or scrypt","line":3}
     {"error":"a user with the name a already exists","line":4}
     {"added":1,"failed":2}
     "#);
