@@ -48,7 +48,7 @@ include-name = [
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
 
 [[operations]]
-include-name = "POST /introspect"
+include-name = ["POST /introspect", "POST /revoke"]
 # Credentials both in the header and in the form.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403"]
 

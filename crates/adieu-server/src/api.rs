@@ -12,6 +12,7 @@
 mod account;
 mod admin;
 mod client;
+mod discovery;
 mod docs;
 mod feed;
 mod health;
@@ -22,6 +23,7 @@ mod revocation;
 mod service;
 mod session;
 mod time_limit;
+mod token_revocation;
 mod verify;
 mod view;
 
@@ -40,6 +42,7 @@ use axum::{
     extract::{DefaultBodyLimit, FromRef, Request},
     middleware::from_fn_with_state,
     response::Response,
+    routing::get,
 };
 use tower::Service;
 use utoipa::OpenApi;
@@ -177,6 +180,7 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(account::change_password))
         .routes(routes!(revocation::revoke))
         .routes(routes!(introspect::introspect))
+        .routes(routes!(token_revocation::revoke_token))
         .layer(from_fn_with_state(max_body_bytes, middleware::limit_body))
         .layer(DefaultBodyLimit::max(max_body_bytes));
     let document = docs::Document::openapi().merge_from(BeforeRouting::openapi());
@@ -195,7 +199,9 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(admin::list_sessions))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
-        .routes(routes!(health::keys));
+        .routes(routes!(discovery::keys))
+        .routes(routes!(discovery::metadata))
+        .route("/.well-known/oauth-authorization-server/{*path}", get(discovery::metadata_below));
     docs::complete(router.get_openapi_mut());
     router
 }

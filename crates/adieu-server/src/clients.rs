@@ -63,11 +63,13 @@ pub enum Capability {
     Revoke,
     /// Introspect tokens.
     Introspect,
+    /// Introspect access tokens only: for a service that protects resources, which has no business with refresh tokens.
+    IntrospectAccess,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Self; 3] = [Self::Follow, Self::Revoke, Self::Introspect];
+    pub const ALL: [Self; 4] = [Self::Follow, Self::Revoke, Self::Introspect, Self::IntrospectAccess];
 
     /// Returns the name of the capability.
     #[must_use]
@@ -76,6 +78,7 @@ impl Capability {
             Self::Follow => "follow",
             Self::Revoke => "revoke",
             Self::Introspect => "introspect",
+            Self::IntrospectAccess => "introspect-access",
         }
     }
 }
@@ -88,7 +91,7 @@ impl fmt::Display for Capability {
 
 /// An error for a text that names no [`Capability`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a client can follow, revoke or introspect")]
+#[error("a client can follow, revoke, introspect or introspect-access")]
 pub struct CapabilityError;
 
 impl FromStr for Capability {

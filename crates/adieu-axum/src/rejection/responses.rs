@@ -119,10 +119,15 @@ impl Words {
                 "The token has been revoked.",
                 r#"{"description":"The token has been revoked.","error":"token_revoked"}"#
             ),
-            RejectionKind::NotFresh => invalid_token!(
-                "The token is not fresh.",
-                r#"{"description":"The token is not fresh.","error":"fresh_token_required"}"#
-            ),
+            // RFC 9470 §3: the client gets a fresh token by another login.
+            RejectionKind::NotFresh => Self {
+                status: StatusCode::UNAUTHORIZED,
+                challenge: Some(
+                    r#"Bearer error="insufficient_user_authentication", error_description="The token is not fresh.""#,
+                ),
+                course: r#"{"description":"The token is not fresh.","error":"fresh_token_required"}"#,
+                rfc6750: r#"{"error":"insufficient_user_authentication","error_description":"The token is not fresh."}"#,
+            },
             RejectionKind::Invalid => invalid_token!(
                 "Signature verification failed.",
                 r#"{"message":"Signature verification failed.","error":"invalid_token"}"#

@@ -145,7 +145,7 @@ async fn a_token_from_a_refresh_is_not_fresh_and_a_revoked_one_is_revoked_first(
     assert_eq!(app.get_with("/access", &refreshed.access).await, "200 jose");
     assert_eq!(
         app.get_with("/fresh", &refreshed.access).await,
-        r#"401 {"description":"The token is not fresh.","error":"fresh_token_required"} Bearer error="invalid_token", error_description="The token is not fresh.""#
+        r#"401 {"description":"The token is not fresh.","error":"fresh_token_required"} Bearer error="insufficient_user_authentication", error_description="The token is not fresh.""#
     );
     app.sessions.log_out(&refreshed.refresh, Scope::This).await.unwrap();
     assert_eq!(app.get_with("/fresh", &refreshed.access).await, REVOKED);

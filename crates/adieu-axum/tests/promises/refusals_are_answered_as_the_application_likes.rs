@@ -60,7 +60,7 @@ async fn in_the_words_of_the_standard() {
             r#"401 {} | Bearer"#,
             r#"401 {} | Bearer"#,
             r#"401 {"error":"invalid_token","error_description":"Signature verification failed."} | Bearer error="invalid_token", error_description="Signature verification failed.""#,
-            r#"401 {"error":"invalid_token","error_description":"The token is not fresh."} | Bearer error="invalid_token", error_description="The token is not fresh.""#,
+            r#"401 {"error":"insufficient_user_authentication","error_description":"The token is not fresh."} | Bearer error="insufficient_user_authentication", error_description="The token is not fresh.""#,
             r#"401 {"error":"invalid_token","error_description":"The token has been revoked."} | Bearer error="invalid_token", error_description="The token has been revoked.""#,
             r#"400 {"error":"invalid_request","error_description":"Send one Authorization header only."} | Bearer error="invalid_request", error_description="Send one Authorization header only.""#,
             r#"401 {"error":"invalid_grant","error_description":"Invalid credentials."} | Bearer"#,

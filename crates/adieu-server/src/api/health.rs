@@ -1,15 +1,15 @@
-//! Health checks and public keys.
+//! Health checks.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
-use adieu::token::{Jwks, StalePolicy, Verifier};
+use adieu::token::{StalePolicy, Verifier};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -162,17 +162,4 @@ pub(super) async fn has_accounts(stores: &Stores) -> bool {
         }
         Err(_) => false,
     }
-}
-
-/// Gives the public keys that tokens are signed with (RFC 7517), for services that verify by themselves. Among them are
-/// keys that are yet to sign, and those that do not sign any more, for as long as something that they have signed may
-/// be good.
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "Operation", responses(
-    (status = 200, description = "The keys. May be cached for five minutes.", body = Object, example = json!({"keys": [{
-        "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "alg": "EdDSA", "use": "sig",
-        "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-    }]})),
-))]
-pub(super) async fn keys(State(api): State<Api>) -> ([(HeaderName, &'static str); 1], Json<Jwks>) {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(api.node.sessions.verifier().decoder().keys().jwks()))
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, marker::PhantomData, sync::Arc};
 use adieu_axum::{AuthRejection, Place, RejectionReason};
 use axum::{
     Json,
-    extract::{FromRef, FromRequest, FromRequestParts, Request},
+    extract::{FromRef, FromRequest as _, FromRequestParts, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -67,8 +67,6 @@ capabilities! {
     Follow
     /// See [`Capability::Revoke`].
     Revoke
-    /// See [`Capability::Introspect`].
-    Introspect
 }
 
 impl Service {
@@ -111,46 +109,49 @@ impl From<ClientError> for ApiError {
     }
 }
 
-/// A client that may introspect, and its form. Its credentials are Basic, or in the form as `client_id` and
-/// `client_secret` (RFC 6749 §2.3.1); they are checked after the body has been read.
-pub(super) struct Introspector {
-    /// The client.
-    pub(super) client: Arc<Client>,
-    /// The token to introspect.
-    pub(super) token: String,
-}
-
-impl<S: Send + Sync> FromRequest<S> for Introspector
+/// Reads a form about one token (RFC 7009 §2.1, RFC 7662 §2.1). Returns the client, if there are credentials, and the token.
+///
+/// The credentials are Basic, or in the form as `client_id` and `client_secret` (RFC 6749 §2.3.1); they are checked after the body has
+/// been read. `needed` are the capabilities of which the client must have one; if it is empty, no client is needed. Whatever else is in
+/// the form is ignored, such as `token_type_hint`.
+pub(super) async fn read_token_form<S>(
+    request: Request,
+    state: &S,
+    needed: &[Capability],
+) -> Result<(Option<Arc<Client>>, String), OAuthError>
 where
+    S: Send + Sync,
     Clients: FromRef<S>,
 {
-    type Rejection = OAuthError;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, OAuthError> {
-        let clients = Clients::from_ref(state);
-        let in_header = basic(request.headers()).map_err(ApiError::from)?;
-        // One with an Authorization header is rejected before anything is read.
-        if request.headers().contains_key(header::AUTHORIZATION) {
-            let (name, secret) = in_header.as_ref().ok_or(ApiError::InvalidClient)?;
-            let client = clients.authenticate(name, secret).await.map_err(ApiError::from)?;
-            Service(client).require(Capability::Introspect)?;
-        }
-        let Form(mut form) = Form::from_request(request, state).await?;
-        let in_form = (form.take("client_id")?, form.take("client_secret")?);
-        let (name, secret) = match (in_header, in_form) {
-            (Some(_), (_, Some(_))) => return Err(OAuthError::Request("Send the client's credentials once.".into())),
-            (Some((name, _)), (Some(id), None)) if id != name => {
-                return Err(OAuthError::Request("The client_id is not that of the Authorization header.".into()));
-            }
-            (Some(credentials), _) => credentials,
-            (None, (Some(name), Some(secret))) => (name, secret),
-            (None, _) => return Err(ApiError::InvalidClient.into()),
-        };
-        let client = clients.authenticate(&name, &secret).await.map_err(ApiError::from)?;
-        let client = Service(client).require(Capability::Introspect)?;
-        let token = form.take("token")?.ok_or(OAuthError::Request("The parameter token is missing.".into()))?;
-        Ok(Self { client, token })
+    let clients = Clients::from_ref(state);
+    let authenticate = async |name: &str, secret: &str| {
+        let client = clients.authenticate(name, secret).await?;
+        let lacks = needed.first().filter(|_| !needed.iter().any(|capability| client.can(*capability)));
+        lacks.map_or(Ok(client), |capability| Err(ApiError::ClientMayNot(*capability)))
+    };
+    let in_header = basic(request.headers()).map_err(ApiError::from)?;
+    // A request with an Authorization header is rejected before anything is read.
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        let (name, secret) = in_header.as_ref().ok_or(ApiError::InvalidClient)?;
+        authenticate(name, secret).await?;
     }
+    let Form(mut form) = Form::from_request(request, state).await?;
+    let credentials = match (in_header, (form.take("client_id")?, form.take("client_secret")?)) {
+        (Some(_), (_, Some(_))) => return Err(OAuthError::Request("Send the client's credentials once.".into())),
+        (Some((name, _)), (Some(id), None)) if id != name => {
+            return Err(OAuthError::Request("The client_id is not that of the Authorization header.".into()));
+        }
+        (Some(credentials), _) => Some(credentials),
+        (None, (Some(name), Some(secret))) => Some((name, secret)),
+        (None, (_, None)) if needed.is_empty() => None,
+        (None, _) => return Err(ApiError::InvalidClient.into()),
+    };
+    let client = match credentials {
+        Some((name, secret)) => Some(authenticate(&name, &secret).await?),
+        None => None,
+    };
+    let token = form.take("token")?.ok_or(OAuthError::Request("The parameter token is missing.".into()))?;
+    Ok((client, token))
 }
 
 /// The error response to a client, in the format of RFC 6749 §5.2.

@@ -46,6 +46,7 @@ fn the_routes_are_these() {
     let routes: BTreeSet<_> = routes.into_iter().collect();
     insta::assert_snapshot!(routes.into_iter().collect::<Vec<_>>().join("\n"), @r"
     /.well-known/jwks.json GET
+    /.well-known/oauth-authorization-server GET
     /admin/sessions GET
     /introspect POST
     /livez GET
@@ -57,6 +58,7 @@ fn the_routes_are_these() {
     /register POST
     /revocations GET
     /revocations POST
+    /revoke POST
     /sessions GET
     /sessions/{sid} DELETE
     /user/{id} DELETE
@@ -208,6 +210,20 @@ async fn each_documented_status_can_be_had() {
     ] {
         provoked(&mut missing, "POST", "/introspect", call.send().await.status);
     }
+    let elsewhere = TestApp::with(&[("issuer", "https://login.example")]).await;
+    for path in ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server"] {
+        for call in [elsewhere.get(path), elsewhere.get(path).header("if-none-match", "*"), app.get(path)] {
+            provoked(&mut missing, "GET", path, call.send().await.status);
+        }
+    }
+    for call in [
+        app.post("/revoke").form("token=x"),
+        app.post("/revoke").form("x=1"),
+        app.post("/revoke").form("x".repeat(70_000)),
+        app.post("/revoke").token("x").form("token=x"),
+    ] {
+        provoked(&mut missing, "POST", "/revoke", call.send().await.status);
+    }
     for call in [
         app.get("/revocations").by(&client),
         app.get("/revocations").by(&other),
@@ -307,7 +323,14 @@ fn the_document_is_as_strict_as_the_server() {
         .collect();
     assert_eq!(
         for_everybody,
-        ["get /.well-known/jwks.json", "get /livez", "post /login", "get /readyz", "post /register"]
+        [
+            "get /.well-known/jwks.json",
+            "get /.well-known/oauth-authorization-server",
+            "get /livez",
+            "post /login",
+            "get /readyz",
+            "post /register"
+        ]
     );
     let schemas = &document["components"]["schemas"];
     for schema in ["Credentials", "NewAccount", "PasswordChange", "RevocationItem", "RevocationItems"] {

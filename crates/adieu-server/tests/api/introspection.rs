@@ -52,6 +52,7 @@ async fn a_good_token_is_described() {
         json!({
             "active": true, "token_type": "Bearer", "type": "access", "iss": "adieu", "aud": ["shop"],
             "sub": claims.subject, "sid": claims.session, "jti": claims.token_id, "fresh": true, "is_admin": true,
+            "username": "boss",
             "iat": claims.issued_at, "nbf": claims.not_before, "exp": claims.expires_at,
         })
     );

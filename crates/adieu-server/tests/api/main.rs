@@ -24,6 +24,7 @@ mod revocations_by_services;
 mod secrets_never_reach_the_disk;
 mod sessions;
 mod settings_have_effect;
+mod standards;
 mod store_that_can_not_write;
 mod support;
 mod the_course;

@@ -114,7 +114,7 @@ async fn deleting_oneself_takes_a_fresh_token() {
     assert_snapshot!(refused, @r#"401 {"description":"The token is not fresh.","error":"fresh_token_required"}"#);
     assert_eq!(
         refused.header("www-authenticate"),
-        Some(r#"Bearer error="invalid_token", error_description="The token is not fresh.""#)
+        Some(r#"Bearer error="insufficient_user_authentication", error_description="The token is not fresh.""#)
     );
     app.verify(&refreshed.access).await.is(204);
     app.post("/logout").token(&refreshed.refresh).send().await.is(200);

@@ -86,12 +86,13 @@ async fn a_client_that_was_removed_meanwhile_is_refused() {
     let asked = Opened::by_client(&app, "/introspect", &client, form, token.clone()).await;
     let subject = json!({"subject": app.user_id(&tokens)}).to_string();
     let revoked = Opened::by_client(&app, "/revocations", &client, "application/json", subject).await;
+    let token_revoked = Opened::by_client(&app, "/revoke", &client, form, token.clone()).await;
 
     app.node.clients.store().remove_client(&ClientName::new(&client.name).unwrap()).await.unwrap();
     while app.post("/introspect").by(&client).form(token.clone()).send().await.status != 401 {
         sleep(Duration::from_millis(50)).await;
     }
-    for opened in [asked, revoked] {
+    for opened in [asked, revoked, token_revoked] {
         let answer = opened.finish().await;
         assert!(answer.starts_with("401 "), "{answer}");
     }
@@ -112,5 +113,5 @@ async fn these_are_all_that_take_a_body_and_an_authority() {
         .map(|(method, path)| format!("{method} {path}"))
         .collect();
     both.sort();
-    assert_eq!(both, ["POST /introspect", "POST /password", "POST /revocations"]);
+    assert_eq!(both, ["POST /introspect", "POST /password", "POST /revocations", "POST /revoke"]);
 }

@@ -58,7 +58,7 @@ fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
     let python = std::env::var_os(PYTHON_VARIABLE).map_or_else(|| folder.join("bin/python"), PathBuf::from);
     assert!(

@@ -4,6 +4,7 @@
 
 mod api;
 mod axum_app;
+mod discovery;
 mod flask;
 mod key;
 mod logout;

@@ -1,0 +1,56 @@
+//! Token revocation (RFC 7009), for OAuth clients that know no other way to log out.
+
+use adieu::{
+    session::{Scope, SessionError},
+    token::TokenError,
+};
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::StatusCode,
+};
+
+use super::{
+    Api,
+    client::Client,
+    docs,
+    introspect::TokenForm,
+    service::{OAuthError, read_token_form},
+};
+use crate::audit::{self, Event, scope_name};
+
+/// Ends the session of a token, with all its tokens (RFC 7009).
+///
+/// Does what `/logout` does, for either token, and answers 200 with an empty body once that is on stable storage; also if the token is
+/// not valid, has expired or was revoked before, since nothing is left to do then. Anyone who has a token may revoke it, so a client
+/// need not authenticate; credentials that are sent must be right.
+#[utoipa::path(post, path = "/revoke", tag = "Session", security((), ("client" = [])),
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"), responses(
+    (status = 200, description = "The token is not valid, from now on or as before."),
+    docs::BadForm, docs::WrongIntrospector, docs::TooLarge, docs::Unavailable,
+))]
+pub(super) async fn revoke_token(State(api): State<Api>, request: Request) -> Result<StatusCode, OAuthError> {
+    let (mut parts, body) = request.into_parts();
+    let origin = Client::from_request_parts(&mut parts, &api).await?;
+    let (client, token) = read_token_form(Request::from_parts(parts, body), &api, &[]).await?;
+    match api.node.sessions.log_out(&token, Scope::This).await {
+        Ok(ended) => {
+            api.node.metrics.logouts.inc();
+            audit::Entry {
+                scope: Some(scope_name(Scope::This)),
+                sessions_ended: Some(ended.sessions),
+                client: client.map(|client| client.name.clone()),
+                ..audit::Entry::of_claims(&ended.claims, api.node.sessions.issuer())
+            }
+            .record(Event::Logout, origin.address)
+            .await;
+            Ok(StatusCode::OK)
+        }
+        // A key that this node does not know yet may be good elsewhere.
+        Err(SessionError::InvalidToken(TokenError::UnknownKey)) if !api.node.sessions.verifier().is_fresh() => {
+            Err(OAuthError::Other(TokenError::Stale.into()))
+        }
+        // Invalid tokens do not cause an error (§2.2).
+        Err(SessionError::InvalidToken(_)) => Ok(StatusCode::OK),
+        Err(error) => Err(OAuthError::Other(error.into())),
+    }
+}
