@@ -5,6 +5,7 @@
 //! 2. A login that overlaps such a change does not survive it: the account is read again after the session is stored.
 //! 3. A failed login reveals nothing: neither whether the name exists, nor whether the account is disabled.
 
+mod last_login;
 mod store;
 
 use std::{
@@ -22,7 +23,9 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-pub use store::{Account, AccountStore, Change, KnownAddress, migrate, migrate_postgres};
+use last_login::LastLogins;
+pub use last_login::RecordingLogins;
+pub use store::{Account, AccountStore, Change, Filter, KnownAddress, migrate, migrate_postgres};
 
 use crate::{
     error::ApiError,
@@ -42,6 +45,7 @@ pub struct Accounts {
     sessions: Arc<Sessions>,
     hasher: Hasher,
     clock: Arc<dyn Clock>,
+    last_logins: Arc<LastLogins>,
     /// Held while a user changes a password: of two concurrent changes, the second must not end the sessions of the
     /// first.
     changing: [Mutex<()>; LOCKS],
@@ -59,7 +63,8 @@ impl Accounts {
     #[must_use]
     pub fn new(store: Arc<dyn AccountStore>, sessions: Arc<Sessions>, hasher: Hasher, clock: Arc<dyn Clock>) -> Self {
         let changing = std::array::from_fn(|_| Mutex::new(()));
-        Self { store, sessions, hasher, clock, changing, spread: RandomState::new() }
+        let last_logins = Arc::new(LastLogins::default());
+        Self { store, sessions, hasher, clock, last_logins, changing, spread: RandomState::new() }
     }
 
     /// Returns the store of the accounts.
@@ -101,6 +106,7 @@ impl Accounts {
             is_admin: role == Role::Admin,
             is_disabled: false,
             created_at: self.clock.now(),
+            last_login_at: None,
         }
     }
 
@@ -149,12 +155,27 @@ impl Accounts {
             !now.is_disabled && now.password_version == account.password_version && now.is_admin == account.is_admin
         });
         if same {
+            self.last_logins.note(&account.id, self.clock.now());
             return Ok(tokens);
         }
         if let Some(session) = tokens.claims.session {
             self.sessions.end_sessions(Selection::Owned(session, account.id.clone())).await?;
         }
         Err(ApiError::InvalidCredentials)
+    }
+
+    /// Starts to write the times of logins to the store regularly, until the result is dropped.
+    #[must_use]
+    pub fn start_recording_logins(&self) -> RecordingLogins {
+        RecordingLogins::start(Arc::clone(&self.last_logins), Arc::clone(&self.store))
+    }
+
+    /// Writes the times of the logins since the last write.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written; the times are then kept for the next time.
+    pub async fn flush_last_logins(&self) -> Result<(), adieu::Error> {
+        self.last_logins.flush(&*self.store).await
     }
 
     /// Uses a refresh token, with the current claims of its account.

@@ -82,7 +82,7 @@ pub struct Arguments {
 enum Command {
     /// Start the server; the default without a command
     Serve(Flags),
-    /// Add, list, disable, enable, delete and import users
+    /// Add, list, change, delete, import and export users
     User(user::Arguments),
     /// Add, list, change and remove the services that follow, revoke and introspect
     Client(client::Arguments),
@@ -216,6 +216,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     #[cfg(unix)]
     let notifier = Notifier::start(router.clone());
     let (housekeeping, watching) = (node.start_housekeeping(), node.clients.start_watching());
+    let recording = node.accounts.start_recording_logins();
     let stop = async {
         stop.await;
         #[cfg(unix)]
@@ -227,7 +228,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
     };
     let bounds = Bounds::from(&settings).within(descriptors_for_clients(&settings, descriptors));
     let drained = serve(listeners, router, bounds, stop).await;
-    drop((housekeeping, watching));
+    drop((housekeeping, watching, recording));
     metrics.end().await?;
     node.close().await;
     tracing::info!(abandoned = drained.abandoned, "stopped");

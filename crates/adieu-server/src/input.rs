@@ -252,6 +252,17 @@ impl Finish for () {
     }
 }
 
+/// Two groups of [`Field`]s, finished together.
+pub struct Both<A, B>(pub A, pub B);
+
+impl<A: Finish, B: Finish> Finish for Both<A, B> {
+    type Values = (A::Values, B::Values);
+
+    fn values(self) -> Option<Self::Values> {
+        Some((self.0.values()?, self.1.values()?))
+    }
+}
+
 finish!(A);
 finish!(A B);
 finish!(A B C);

@@ -178,7 +178,7 @@ impl Node {
     /// Writes data that is only in memory, and leaves the store as one complete file. Failures are logged; no guarantee depends on it.
     pub async fn close(&self) {
         self.feed.leave().await;
-        let written = self.sessions.flush_last_seen().await;
+        let written = self.sessions.flush_last_seen().await.and(self.accounts.flush_last_logins().await);
         if let Err(error) = written.and(self.stores.close().await) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be closed cleanly");
         }

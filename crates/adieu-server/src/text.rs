@@ -91,6 +91,39 @@ impl fmt::Debug for Username {
     }
 }
 
+/// A part of the names that a search finds, in NFC. ASCII letters match in either case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePart(String);
+
+impl NamePart {
+    /// Reads a part of a name as typed.
+    ///
+    /// # Errors
+    /// Fails if no name can contain it.
+    pub fn new(typed: &str) -> Result<Self, TextError> {
+        if typed.len() > MAX_USERNAME_CHARACTERS * 12 {
+            return Err(too_long(MAX_USERNAME_CHARACTERS));
+        }
+        let part: String = typed.nfc().collect();
+        if part.is_empty() {
+            return Err(too_short(1));
+        }
+        if part.chars().count() > MAX_USERNAME_CHARACTERS {
+            return Err(too_long(MAX_USERNAME_CHARACTERS));
+        }
+        if part.chars().any(is_control) {
+            return Err(TextError::new("Control characters are not allowed."));
+        }
+        Ok(Self(part.to_ascii_lowercase()))
+    }
+
+    /// Returns the part, with its ASCII letters in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Returns whether the character is a control character or changes the direction of the surrounding text (which makes one name look like
 /// another in a list).
 fn is_control(character: char) -> bool {

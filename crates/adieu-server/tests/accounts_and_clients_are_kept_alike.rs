@@ -6,11 +6,11 @@ use std::time::Duration;
 use adieu::{Subject, time::Timestamp};
 use adieu_postgres::Postgres;
 use adieu_server::{
-    accounts::{self, Account, AccountStore, Change, KnownAddress},
+    accounts::{self, Account, AccountStore, Change, Filter, KnownAddress},
     clients::{self, Capability, Client, ClientName, ClientStore, Limits},
     config::Rate,
     password::PasswordHash,
-    text::Username,
+    text::{NamePart, Username},
 };
 use adieu_sqlite::Sqlite;
 use tokio::task::JoinSet;
@@ -38,6 +38,9 @@ every_engine! {
     names_are_taken_once
     of_many_that_take_a_name_at_once_one_gets_it
     accounts_are_listed_by_id_and_in_pages
+    a_search_finds_the_accounts_that_meet_every_condition
+    the_last_login_is_recorded_once_for_many
+    a_store_of_an_earlier_version_is_migrated
     each_change_changes_what_it_says
     a_rehash_does_not_undo_a_new_password
     of_two_changes_of_one_password_one_applies
@@ -53,7 +56,22 @@ trait Place: Sized {
     async fn empty() -> Self;
 
     async fn open(&self) -> Self::Store;
+
+    /// Creates a store as the first version with users and known addresses left it, with one user.
+    async fn write_first_version(&self);
 }
+
+/// The tables of accounts of that version, for both engines, and a user.
+const FIRST_VERSION: &[&str] = &[
+    "CREATE TABLE account (
+        id TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE, password TEXT NOT NULL, password_version BIGINT NOT NULL,
+        is_admin BOOLEAN NOT NULL, is_disabled BOOLEAN NOT NULL, created_at BIGINT NOT NULL
+    );
+    INSERT INTO account VALUES ('1', 'jose', '$pbkdf2-sha256$29000$oDQGACCEMEZI6X3vXcsZ4w$Db3pJ3z5tRr1j9iFgW6zfLkoWjZEx7P3Ot9lzjIoLM4',
+        1, FALSE, FALSE, 1800000000)",
+    "CREATE TABLE known_address (pair BIGINT PRIMARY KEY, known_until BIGINT NOT NULL);
+    CREATE INDEX known_address_until ON known_address (known_until)",
+];
 
 struct OnFile(tempfile::TempDir);
 
@@ -69,6 +87,11 @@ impl Place for OnFile {
         accounts::migrate(&store).await.unwrap();
         clients::migrate(&store).await.unwrap();
         store
+    }
+
+    async fn write_first_version(&self) {
+        let store = Sqlite::open(self.0.path().join("adieu.sqlite")).await.unwrap();
+        store.migrate("accounts", FIRST_VERSION).await.unwrap();
     }
 }
 
@@ -86,6 +109,11 @@ impl Place for InDatabase {
         accounts::migrate_postgres(&store).await.unwrap();
         clients::migrate_postgres(&store).await.unwrap();
         store
+    }
+
+    async fn write_first_version(&self) {
+        let store = Postgres::connect(&self.0).await.unwrap();
+        store.migrate("accounts", FIRST_VERSION).await.unwrap();
     }
 }
 
@@ -107,11 +135,12 @@ fn account(id: &str, name: &str) -> Account {
         is_admin: false,
         is_disabled: false,
         created_at: Timestamp::from_unix(1_800_000_000),
+        last_login_at: None,
     }
 }
 
 /// The comparable fields of an account.
-fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timestamp) {
+fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timestamp, Option<Timestamp>) {
     (
         account.id.to_string(),
         account.username.as_str().to_owned(),
@@ -120,6 +149,7 @@ fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timesta
         account.is_admin,
         account.is_disabled,
         account.created_at,
+        account.last_login_at,
     )
 }
 
@@ -133,6 +163,7 @@ async fn an_account_comes_back_as_it_was<P: Place>() {
         is_admin: true,
         is_disabled: true,
         created_at: Timestamp::MAX,
+        last_login_at: Some(Timestamp::MAX),
         ..account("\0'; DROP TABLE account; --\u{1}", "Zoë Ωmega 🦀 %_'\"\\")
     };
     assert_eq!(store.add(vec![plain.clone(), unusual.clone()]).await.unwrap(), [true, true]);
@@ -175,7 +206,7 @@ async fn of_many_that_take_a_name_at_once_one_gets_it<P: Place>() {
         adding.spawn(async move { store.add(accounts).await.unwrap().into_iter().filter(|&added| added).count() });
     }
     assert_eq!(adding.join_all().await.into_iter().sum::<usize>(), 3);
-    assert_eq!(here.list(None, 100).await.unwrap().len(), 3);
+    assert_eq!(here.list(&Filter::default(), None, 100).await.unwrap().len(), 3);
 }
 
 async fn accounts_are_listed_by_id_and_in_pages<P: Place>() {
@@ -188,7 +219,7 @@ async fn accounts_are_listed_by_id_and_in_pages<P: Place>() {
     let mut listed = Vec::new();
     loop {
         let last: Option<Subject> = listed.last().cloned();
-        let page = store.list(last.as_ref(), 3).await.unwrap();
+        let page = store.list(&Filter::default(), last.as_ref(), 3).await.unwrap();
         if page.is_empty() {
             break;
         }
@@ -196,7 +227,109 @@ async fn accounts_are_listed_by_id_and_in_pages<P: Place>() {
         listed.extend(page.into_iter().map(|account| account.id));
     }
     assert_eq!(listed.iter().map(Subject::as_str).collect::<Vec<_>>(), ids);
-    assert!(store.list(None, 0).await.unwrap().is_empty());
+    assert!(store.list(&Filter::default(), None, 0).await.unwrap().is_empty());
+}
+
+async fn a_search_finds_the_accounts_that_meet_every_condition<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let at = Timestamp::from_unix;
+    let logged_in = |id: &str, name: &str, last_login: u64| Account {
+        created_at: at(100),
+        last_login_at: Some(at(last_login)),
+        ..account(id, name)
+    };
+    let accounts = vec![
+        Account { is_admin: true, ..logged_in("1", "Ana Smith", 200) },
+        Account { is_disabled: true, ..logged_in("2", "smithers", 300) },
+        Account { is_admin: true, is_disabled: true, created_at: at(400), ..account("3", "ÉLAN_100%") },
+        Account { created_at: at(100), ..account("4", "élan*") },
+        logged_in("5", "zoe'--", 300),
+    ];
+    store.add(accounts).await.unwrap();
+    let found = async |filter: Filter| {
+        let ids =
+            |accounts: Vec<Account>| accounts.into_iter().map(|account| account.id.to_string()).collect::<String>();
+        let all = ids(store.list(&filter, None, 10).await.unwrap());
+        // The same, one by one.
+        let (mut one_by_one, mut after) = (String::new(), None);
+        while let Some(next) = store.list(&filter, after.as_ref(), 1).await.unwrap().pop() {
+            one_by_one.push_str(next.id.as_str());
+            after = Some(next.id);
+        }
+        assert_eq!(all, one_by_one);
+        all
+    };
+    for (part, ids) in [
+        ("smith", "12"),
+        ("SMITH", "12"),
+        ("a s", "1"),
+        ("lan", "34"),
+        ("É", "3"),
+        ("e\u{301}lan", "4"),
+        ("%", "3"),
+        ("_", "3"),
+        ("*", "4"),
+        ("'", "5"),
+        ("?", ""),
+    ] {
+        let name = Some(NamePart::new(part).unwrap());
+        assert_eq!(found(Filter { name, ..Filter::default() }).await, ids, "{part}");
+    }
+    assert_eq!(found(Filter::default()).await, "12345");
+    for (is_admin, is_disabled, ids) in [
+        (Some(true), None, "13"),
+        (Some(false), None, "245"),
+        (None, Some(true), "23"),
+        (None, Some(false), "145"),
+        (Some(true), Some(false), "1"),
+    ] {
+        assert_eq!(found(Filter { is_admin, is_disabled, ..Filter::default() }).await, ids);
+    }
+    for (before, since, ids) in [
+        (Some(300), None, "14"),
+        (Some(301), None, "1245"),
+        (Some(100), None, ""),
+        (Some(401), None, "12345"),
+        (None, Some(300), "25"),
+        (None, Some(0), "125"),
+        (Some(300), Some(200), "1"),
+    ] {
+        let [last_login_before, last_login_since] = [before, since].map(|seconds: Option<u64>| seconds.map(at));
+        assert_eq!(found(Filter { last_login_before, last_login_since, ..Filter::default() }).await, ids);
+    }
+    let name = Some(NamePart::new("smith").unwrap());
+    assert_eq!(found(Filter { name, is_disabled: Some(true), ..Filter::default() }).await, "2");
+}
+
+async fn the_last_login_is_recorded_once_for_many<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let (jose, ana, nobody) = (account("1", "jose"), account("2", "ana"), Subject::new("3").unwrap());
+    store.add(vec![jose.clone(), ana.clone()]).await.unwrap();
+    let last_logins = async || {
+        let accounts = store.list(&Filter::default(), None, 10).await.unwrap();
+        accounts.iter().map(|account| account.last_login_at.map(Timestamp::as_unix)).collect::<Vec<_>>()
+    };
+    store.record_logins(vec![]).await.unwrap();
+    assert_eq!(last_logins().await, [None, None]);
+    let record = async |logins: &[(&Subject, u64)]| {
+        let logins = logins.iter().map(|(id, at)| ((*id).clone(), Timestamp::from_unix(*at)));
+        store.record_logins(logins.collect()).await.unwrap();
+    };
+    record(&[(&jose.id, 10), (&nobody, 10)]).await;
+    record(&[(&ana.id, 20), (&jose.id, 9)]).await;
+    assert_eq!(last_logins().await, [Some(10), Some(20)], "a late record does not replace a later login");
+}
+
+async fn a_store_of_an_earlier_version_is_migrated<P: Place>() {
+    let place = P::empty().await;
+    place.write_first_version().await;
+    let store = place.open().await;
+    let jose = store.by_username(&Username::new("jose").unwrap()).await.unwrap().unwrap();
+    assert_eq!(facts(&jose), facts(&account("1", "jose")));
+    store.add(vec![account("2", "ana")]).await.unwrap();
+    assert_eq!(store.list(&Filter::default(), None, 10).await.unwrap().len(), 2);
 }
 
 async fn each_change_changes_what_it_says<P: Place>() {
@@ -309,6 +442,6 @@ async fn all_of_it_is_there_when_it_is_opened_again<P: Place>() {
         store.add_client(shop.clone()).await.unwrap();
     }
     let store = place.open().await;
-    assert_eq!(facts(&store.list(None, 10).await.unwrap()[0]), facts(&account("1", "jose")));
+    assert_eq!(facts(&store.list(&Filter::default(), None, 10).await.unwrap()[0]), facts(&account("1", "jose")));
     assert_eq!(store.clients().await.unwrap(), [shop]);
 }

@@ -9,7 +9,10 @@ use async_trait::async_trait;
 pub use postgres::migrate_postgres;
 pub use sqlite::migrate;
 
-use crate::{password::PasswordHash, text::Username};
+use crate::{
+    password::PasswordHash,
+    text::{NamePart, Username},
+};
 
 /// The account of a user.
 #[derive(Debug, Clone)]
@@ -28,6 +31,23 @@ pub struct Account {
     pub is_disabled: bool,
     /// When the account was created.
     pub created_at: Timestamp,
+    /// When it last logged in, if it has; see [`AccountStore::record_logins`].
+    pub last_login_at: Option<Timestamp>,
+}
+
+/// Which accounts a list has: those that meet every condition. The default has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The name contains this.
+    pub name: Option<NamePart>,
+    /// Whether it is an administrator's.
+    pub is_admin: Option<bool>,
+    /// Whether it is disabled.
+    pub is_disabled: Option<bool>,
+    /// The last login was before this time. An account without a login counts by when it was created.
+    pub last_login_before: Option<Timestamp>,
+    /// The last login was at this time or later.
+    pub last_login_since: Option<Timestamp>,
 }
 
 /// A store of accounts. Each call is one atomic step, durable when it returns.
@@ -51,11 +71,18 @@ pub trait AccountStore: Send + Sync + 'static {
     /// Fails if the store cannot be read.
     async fn by_username(&self, username: &Username) -> Result<Option<Account>, Error>;
 
-    /// Returns at most `limit` accounts after `after`, ordered by id.
+    /// Returns at most `limit` accounts after `after` that meet the filter, ordered by id. With a filter that few accounts
+    /// meet, it reads all of them.
     ///
     /// # Errors
     /// Fails if the store cannot be read.
-    async fn list(&self, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error>;
+    async fn list(&self, filter: &Filter, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error>;
+
+    /// Records when accounts have logged in, except where a later login is recorded. Unknown accounts are ignored.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written; logins may then be recorded or not.
+    async fn record_logins(&self, logins: Vec<(Subject, Timestamp)>) -> Result<(), Error>;
 
     /// Changes an account. Returns `false` if there is no such account, or if the change does not apply to it.
     ///
@@ -105,14 +132,32 @@ pub enum Change {
 /// Every column, in the order in which the engines read and write them.
 macro_rules! columns {
     () => {
-        "id, username, password, password_version, is_admin, is_disabled, created_at"
+        "id, username, password, password_version, is_admin, is_disabled, created_at, last_login_at"
     };
 }
 use columns;
 
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM account WHERE id = $1");
 const BY_USERNAME: &str = concat!("SELECT ", columns!(), " FROM account WHERE username = $1");
-const LIST: &str = concat!("SELECT ", columns!(), " FROM account WHERE id > $1 ORDER BY id LIMIT $2");
+/// The list of accounts, given the SQL that is true if the name contains the parameter `$3`.
+macro_rules! list {
+    ($contains:literal) => {
+        concat!(
+            "SELECT ",
+            $crate::accounts::store::columns!(),
+            " FROM account WHERE id > $1 \
+             AND (CAST($3 AS TEXT) IS NULL OR ",
+            $contains,
+            ") \
+             AND (CAST($4 AS BOOLEAN) IS NULL OR is_admin = $4) \
+             AND (CAST($5 AS BOOLEAN) IS NULL OR is_disabled = $5) \
+             AND (CAST($6 AS BIGINT) IS NULL OR COALESCE(last_login_at, created_at) < $6) \
+             AND (CAST($7 AS BIGINT) IS NULL OR last_login_at >= $7) \
+             ORDER BY id LIMIT $2"
+        )
+    };
+}
+use list;
 // SQLite numbers `$1` and `$2` by their first occurrence, whatever their digits.
 const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2";
 const OWN_PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2 \

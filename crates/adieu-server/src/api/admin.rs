@@ -2,23 +2,50 @@
 
 use adieu::{SessionId, Subject, session::Selection};
 use axum::{Json, extract::State};
+use utoipa::IntoParams;
 
 use super::{
     Api,
     client::{Admin, Client, Id},
     docs,
     feed::{Wait, WaitParameters},
-    view::{Message, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, id},
+    view::{Message, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, flag, id, time},
 };
 use crate::{
+    accounts::Filter,
     audit::{self, Event},
     error::ApiError,
     input::Query,
+    text::NamePart,
 };
 
-/// Lists the users, by id, which is by when they were made.
-#[utoipa::path(get, path = "/users", tag = "Administration", security(("access" = [])), params(docs::PartParameters),
-    responses(
+/// Which users to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only describes the schema")]
+pub(super) struct UserParameters {
+    /// Only those whose name contains this. ASCII letters match in either case.
+    #[param(
+        min_length = 1,
+        max_length = 80,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]*$"
+    )]
+    name: Option<String>,
+    /// Only administrators, or only others.
+    admin: Option<bool>,
+    /// Only those who may not log in, or only others.
+    disabled: Option<bool>,
+    /// Only those who last logged in before this time. Who has never logged in counts by when it was made.
+    #[param(maximum = 253402300799_u64)]
+    last_login_before: Option<u64>,
+    /// Only those who last logged in at this time or later.
+    #[param(maximum = 253402300799_u64)]
+    last_login_since: Option<u64>,
+}
+
+/// Lists the users who meet every condition, by id, which is by when they were made.
+#[utoipa::path(get, path = "/users", tag = "Administration", security(("access" = [])),
+    params(UserParameters, docs::PartParameters), responses(
     (status = 200, description = "The users.", body = Users),
     docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::InvalidQuery, docs::Unavailable,
 ))]
@@ -27,8 +54,14 @@ pub(super) async fn list_users(
     _: Admin,
     Query(mut fields): Query,
 ) -> Result<Json<Users>, ApiError> {
-    let part = PartFields::<Subject>::take(&mut fields).finish(fields)?;
-    let mut accounts = api.node.accounts.store().list(part.after.as_ref(), part.fetch()).await?;
+    let part = PartFields::<Subject>::take(&mut fields);
+    let name = fields.optional("name", |text| NamePart::new(&text));
+    let [is_admin, is_disabled] = ["admin", "disabled"].map(|name| fields.optional(name, flag));
+    let [before, since] = ["last_login_before", "last_login_since"].map(|name| fields.optional(name, time));
+    let (part, filter) = part.finish_with(fields, (name, is_admin, is_disabled, before, since))?;
+    let (name, is_admin, is_disabled, last_login_before, last_login_since) = filter;
+    let filter = Filter { name, is_admin, is_disabled, last_login_before, last_login_since };
+    let mut accounts = api.node.accounts.store().list(&filter, part.after.as_ref(), part.fetch()).await?;
     let next = part.cut(&mut accounts, |account| account.id.to_string());
     Ok(Json(Users { users: accounts.iter().map(UserDetails::from).collect(), next }))
 }
@@ -135,6 +168,6 @@ pub(super) async fn list_sessions(
 ) -> Result<Json<SessionList>, ApiError> {
     let part = PartFields::<SessionCursor>::take(&mut fields);
     let subject = fields.optional("subject", id::<Subject>);
-    let (part, subject) = part.finish_with(fields, subject)?;
+    let (part, (subject,)) = part.finish_with(fields, (subject,))?;
     api.sessions(subject.as_ref(), &part, &token).await
 }

@@ -21,7 +21,7 @@ use crate::{
     accounts::Account,
     error::ApiError,
     feed::Everywhere,
-    input::{Field, Fields},
+    input::{Both, Field, Fields, Finish},
     text::TextError,
 };
 
@@ -105,6 +105,9 @@ pub(super) struct UserDetails {
     /// When it was made.
     #[schema(example = 1_800_000_000)]
     created_at: u64,
+    /// When it last logged in, behind by up to half a minute; null if it has not.
+    #[schema(example = 1_800_000_600)]
+    last_login_at: Option<u64>,
 }
 
 impl From<&Account> for UserDetails {
@@ -114,6 +117,7 @@ impl From<&Account> for UserDetails {
             is_admin: account.is_admin,
             is_disabled: account.is_disabled,
             created_at: account.created_at.as_unix(),
+            last_login_at: account.last_login_at.map(Timestamp::as_unix),
         }
     }
 }
@@ -255,13 +259,13 @@ impl<T: TryFrom<String, Error: std::fmt::Display>> PartFields<T> {
         Ok(Part::new(after, limit))
     }
 
-    /// Returns the part and one more field.
+    /// Returns the part and the values of other fields.
     ///
     /// # Errors
     /// All errors in the query.
-    pub(super) fn finish_with<U>(self, fields: Fields, other: Field<U>) -> Result<(Part<T>, U), ApiError> {
-        let (after, limit, other) = fields.finish((self.after, self.limit, other))?;
-        Ok((Part::new(after, limit), other))
+    pub(super) fn finish_with<F: Finish>(self, fields: Fields, others: F) -> Result<(Part<T>, F::Values), ApiError> {
+        let ((after, limit), others) = fields.finish(Both((self.after, self.limit), others))?;
+        Ok((Part::new(after, limit), others))
     }
 }
 
@@ -281,6 +285,17 @@ impl<T> Part<T> {
         fetched.truncate(self.limit);
         fetched.last().filter(|_| has_more).map(id)
     }
+}
+
+/// Parses a time, in whole seconds since 1970.
+pub(super) fn time(text: String) -> Result<Timestamp, TextError> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= Timestamp::MAX.as_unix());
+    seconds.map(Timestamp::from_unix).ok_or_else(|| TextError::new("Not a valid integer."))
+}
+
+/// Parses a boolean of a query.
+pub(super) fn flag(text: String) -> Result<bool, TextError> {
+    text.parse().map_err(|_| TextError::new("Not a valid boolean."))
 }
 
 /// Parses an id.

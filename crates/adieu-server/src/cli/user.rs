@@ -2,6 +2,7 @@
 
 mod import;
 mod lines;
+mod list;
 
 use std::process::ExitCode;
 
@@ -11,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::{
     on_store::{OnStore, audited, find, open, open_stores, plain},
-    output::{Output, Reader, Table, written, yes},
+    output::Output,
     prompt::{PasswordSource, confirm, phrase},
 };
 use crate::{
-    accounts::{Account, AccountStore, Role},
+    accounts::{Account, Role},
     audit::{Entry, Event},
     error::ApiError,
     node::Node,
@@ -39,8 +40,10 @@ pub(super) enum Command {
         #[command(flatten)]
         password: PasswordSource,
     },
-    /// List the users, oldest first
-    List,
+    /// List the users who meet every condition, oldest first
+    List(list::Conditions),
+    /// Write the users who meet every condition, oldest first, for other programs and for `adieu user import`
+    Export(list::Export),
     /// Disable a user, and end the user's sessions
     Disable(Who),
     /// Enable a disabled user
@@ -84,7 +87,10 @@ impl Arguments {
         let mut output = self.common.output();
         match self.command {
             Command::Import(arguments) => return arguments.run(&settings, output).await,
-            Command::List => list(&*open_stores(&settings).await?.accounts(), &mut output).await?,
+            Command::List(conditions) => {
+                conditions.list(&*open_stores(&settings).await?.accounts(), &mut output).await?;
+            }
+            Command::Export(export) => export.run(&*open_stores(&settings).await?.accounts(), &mut output).await?,
             Command::Add { name, admin, password } => {
                 audited(&settings)?;
                 let username =
@@ -149,35 +155,6 @@ fn done(what: &str, account: &Account, output: &mut Output) -> anyhow::Result<()
     output.result(&sentence, &json!({ "id": account.id, "username": account.username.as_str(), "done": what }))
 }
 
-async fn list(accounts: &dyn AccountStore, output: &mut Output) -> anyhow::Result<()> {
-    let mut table = Table::new(["ID", "NAME", "ADMIN", "DISABLED", "CREATED"]);
-    let mut after = None;
-    loop {
-        let page = accounts.list(after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.id.clone());
-        for account in &page {
-            match output.reader() {
-                Reader::Machine => output.object(&object(account))?,
-                Reader::Person => {
-                    let row = [
-                        account.id.to_string(),
-                        account.username.to_string(),
-                        yes(account.is_admin),
-                        yes(account.is_disabled),
-                        written(account.created_at),
-                    ];
-                    table.row(output, row)?;
-                }
-            }
-        }
-        if output.is_over() {
-            return Ok(());
-        }
-    }
-    if output.reader() == Reader::Person { table.print(output) } else { Ok(()) }
-}
-
 /// Returns the JSON object of an account, without its password.
 fn object(account: &Account) -> Value {
     json!({
@@ -186,5 +163,6 @@ fn object(account: &Account) -> Value {
         "is_admin": account.is_admin,
         "is_disabled": account.is_disabled,
         "created_at": account.created_at,
+        "last_login_at": account.last_login_at,
     })
 }

@@ -24,7 +24,10 @@ use sqlx::{Connection as _, Row as _};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{Main, Stores};
-use crate::config::{Address, StoreAddress};
+use crate::{
+    accounts::Filter,
+    config::{Address, StoreAddress},
+};
 
 /// How many rows are read at once and written in one commit.
 const PART: usize = 500;
@@ -109,7 +112,7 @@ async fn is_empty(target: &Stores) -> anyhow::Result<bool> {
     let core = target.core();
     Ok(core.read(None, Duration::ZERO).await?.entries.is_empty()
         && core.sessions(None, 1).await?.is_empty()
-        && target.accounts().list(None, 1).await?.is_empty()
+        && target.accounts().list(&Filter::default(), None, 1).await?.is_empty()
         && target.clients().clients().await?.is_empty())
 }
 
@@ -167,7 +170,7 @@ async fn accounts(
     let (source, target) = (source.accounts(), target.accounts());
     let mut after = None;
     loop {
-        let part = source.list(after.as_ref(), PART).await?;
+        let part = source.list(&Filter::default(), after.as_ref(), PART).await?;
         let Some(last) = part.last() else { return Ok(()) };
         after = Some(last.id.clone());
         copied.accounts += part.len();

@@ -56,6 +56,7 @@ async fn users_are_listed_in_parts() {
                 "is_admin": false,
                 "is_disabled": false,
                 "created_at": created_at.as_unix(),
+                "last_login_at": null,
             }],
             "next": app.user_id(&jose),
         })
@@ -149,6 +150,69 @@ async fn anyones_sessions_are_listed_and_ended() {
     assert_snapshot!(rest, @r#"200 {"message":"Sessions ended.","sessions_ended":1}"#);
     app.verify(&jose.access).await.is_revoked();
     app.verify(&boss.access).await.is(204);
+}
+
+#[tokio::test]
+async fn users_are_found_by_name_and_by_what_they_are() {
+    let (app, jose, boss) = start().await;
+    let app = app.with_user("Josephine").await;
+    app.post(&format!("/users/{}/disable", app.user_id(&jose))).token(&boss.access).send().await.is(200);
+    app.node.accounts.flush_last_logins().await.unwrap();
+    let now = app.node.clock.now().as_unix();
+    let (soon, long_ago) = (now + 60, now - 60);
+    let found = async |query: &str| {
+        let answer = app.get(&format!("/users?{query}")).token(&boss.access).send().await;
+        answer.is(200);
+        let users = answer.json()["users"].as_array().unwrap().clone();
+        users.iter().map(|user| user["username"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    for (query, users) in [
+        ("name=jose", "jose Josephine"),
+        ("name=PHI", "Josephine"),
+        ("name=%25", ""),
+        ("name=jose&limit=1", "jose"),
+        ("admin=true", "boss"),
+        ("admin=false&disabled=false", "Josephine"),
+        ("disabled=true&name=o", "jose"),
+        (&format!("last_login_since={long_ago}"), "jose boss"),
+        (&format!("last_login_since={soon}"), ""),
+        (&format!("last_login_before={soon}&name=jo"), "jose Josephine"),
+        (&format!("last_login_before={long_ago}"), ""),
+    ] {
+        assert_eq!(found(query).await, users, "{query}");
+    }
+    let mut answers = String::new();
+    for query in [
+        "name=",
+        "name=%00",
+        "admin=1",
+        "disabled=",
+        "last_login_before=-1",
+        "last_login_since=253402300800",
+        "x=1&limit=0",
+    ] {
+        let answer = app.get(&format!("/users?{query}")).token(&boss.access).send().await;
+        answer.is(422);
+        answers += &format!("{}\n", answer.json()["errors"]["query"]);
+    }
+    assert_snapshot!(answers, @r#"
+    {"name":["Shorter than minimum length 1."]}
+    {"name":["Control characters are not allowed."]}
+    {"admin":["Not a valid boolean."]}
+    {"disabled":["Not a valid boolean."]}
+    {"last_login_before":["Not a valid integer."]}
+    {"last_login_since":["Not a valid integer."]}
+    {"limit":["Must be between 1 and 1000."],"x":["Unknown field."]}
+    "#);
+}
+
+#[tokio::test]
+async fn the_last_login_outlives_a_restart() {
+    let (app, jose, _) = start().await;
+    let before = app.node.clock.now();
+    let app = app.start_again(&[]).await;
+    let recorded = app.node.accounts.store().by_id(&app.claims(&jose).subject).await.unwrap().unwrap().last_login_at;
+    assert!(recorded.is_some_and(|at| at <= before && before.since(at).as_secs() < 60), "{recorded:?}");
 }
 
 #[tokio::test]

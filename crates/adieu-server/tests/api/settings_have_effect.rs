@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use adieu::session::Origin;
 use adieu_server::{
+    accounts::Filter,
     clients::{Capability, Client, ClientName, Limits},
     config::Rate,
 };
@@ -125,7 +126,7 @@ async fn request_timeout() {
     let mut stream = app.send(&format!("{head}content-length: 9\r\n\r\nhalf")).await;
     assert_eq!(first_line(&mut stream).await, "HTTP/1.1 408 Request Timeout");
 
-    let account = app.node.accounts.store().list(None, 1).await.unwrap().remove(0);
+    let account = app.node.accounts.store().list(&Filter::default(), None, 1).await.unwrap().remove(0);
     let boss = app.node.accounts.log_in(&account, Origin::default()).await.unwrap();
     let busy = app.lock_store();
     let late = app.post("/logout").token(&boss.access).send().await;

@@ -1,6 +1,6 @@
 //! `adieu user`, except `import`.
 
-use crate::support::{Place, can_log_in, redact};
+use crate::support::{Place, can_log_in, log_in, redact};
 
 #[tokio::test]
 async fn the_first_administrator_is_added_before_the_first_start() {
@@ -8,8 +8,8 @@ async fn the_first_administrator_is_added_before_the_first_start() {
     let added = place.run_with(&["user", "add", "José", "--admin", "--password-stdin"], "pässwörd\n".as_bytes());
     insta::assert_snapshot!(added.succeeded().redacted(), @"added the administrator José (UUID________________________________)");
     insta::assert_snapshot!(place.run(&["user", "list"]).succeeded().redacted(), @"
-    ID                                    NAME  ADMIN  DISABLED  CREATED
-    UUID________________________________  José  yes    no        TIME________________
+    ID                                    NAME  ADMIN  DISABLED  CREATED               LAST LOGIN
+    UUID________________________________  José  yes    no        TIME________________  -
     ");
 
     let node = place.node().await;
@@ -22,18 +22,18 @@ fn users_are_listed_in_aligned_columns_and_as_objects() {
     let place = Place::with_user("josé");
     place.add("名前");
     let added = place.run_with(&["user", "add", "b", "--password-stdin", "--json"], b"1234").succeeded();
-    insta::assert_snapshot!(added.redacted(), @r#"{"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"username":"b"}"#);
+    insta::assert_snapshot!(added.redacted(), @r#"{"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"username":"b"}"#);
     place.run(&["user", "disable", "b"]).succeeded();
     insta::assert_snapshot!(place.run(&["user", "list"]).succeeded().redacted(), @"
-    ID                                    NAME  ADMIN  DISABLED  CREATED
-    UUID________________________________  josé  no     no        TIME________________
-    UUID________________________________  名前  no     no        TIME________________
-    UUID________________________________  b     no     yes       TIME________________
+    ID                                    NAME  ADMIN  DISABLED  CREATED               LAST LOGIN
+    UUID________________________________  josé  no     no        TIME________________  -
+    UUID________________________________  名前  no     no        TIME________________  -
+    UUID________________________________  b     no     yes       TIME________________  -
     ");
     insta::assert_snapshot!(place.run(&["user", "list", "--json"]).succeeded().redacted(), @r#"
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"username":"josé"}
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"username":"名前"}
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"username":"b"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"username":"josé"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"username":"名前"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"last_login_at":null,"username":"b"}
     "#);
 }
 
@@ -177,4 +177,77 @@ fn a_new_name_shows_all_that_is_in_it() {
     let place = Place::empty();
     let refused = place.run_with(&["user", "add", "jo\u{200d}se", "--password-stdin"], b"1234").failed();
     assert_eq!(refused, "the name is refused: characters that can't be seen are not allowed");
+}
+
+#[tokio::test]
+async fn users_are_found_by_name_last_login_and_what_they_are() {
+    let place = Place::with_user("Jose");
+    place.run_with(&["user", "add", "josephine", "--admin", "--password-stdin"], b"1234").succeeded();
+    place.run(&["user", "disable", "Jose"]).succeeded();
+    let node = place.node().await;
+    log_in(&node, "josephine", "curl").await;
+    node.close().await;
+    let found = |options: &[&str]| {
+        let users = place.run(&[&["user", "list", "--json"], options].concat()).succeeded().objects();
+        users.iter().map(|user| user["username"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    for (options, users) in [
+        (&["--name", "JOSE"][..], "Jose josephine"),
+        (&["--name", "phi"], "josephine"),
+        (&["--admin"], "josephine"),
+        (&["--admin=false"], "Jose"),
+        (&["--disabled", "--name", "e"], "Jose"),
+        (&["--disabled=false"], "josephine"),
+        (&["--active-since", "1h"], "josephine"),
+        (&["--active-since", "9999-12-31"], ""),
+        (&["--inactive-since", "9999-12-31"], "Jose josephine"),
+        (&["--inactive-since", "90d"], ""),
+    ] {
+        assert_eq!(found(options), users, "{options:?}");
+    }
+    let mut refusals = String::new();
+    for options in [&["--name", ""][..], &["--disabled=no"], &["--inactive-since", "2026-02-30"]] {
+        let done = place.run(&[&["user", "list"], options].concat());
+        assert_eq!(done.status, 2);
+        refusals += done.stderr.lines().next().unwrap();
+        refusals += "\n";
+    }
+    insta::assert_snapshot!(refusals, @r#"
+    error: invalid value '' for '--name <PART>': shorter than minimum length 1
+    error: invalid value 'no' for '--disabled[=<BOOLEAN>]'
+    error: invalid value '2026-02-30' for '--inactive-since <DATE|TIME>': not a date, such as "2026-11-29", or a time, such as "90d"
+    "#);
+}
+
+#[test]
+fn users_are_exported_for_an_import() {
+    let place = Place::with_user("jose");
+    place.run_with(&["user", "add", "a,\"b\"", "--admin", "--password-stdin"], b"1234").succeeded();
+    place.run(&["user", "disable", "jose"]).succeeded();
+    insta::assert_snapshot!(place.run(&["user", "export"]).succeeded().redacted(), @r#"
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"last_login_at":null,"username":"jose"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":true,"is_disabled":false,"last_login_at":null,"username":"a,\"b\""}
+    "#);
+    insta::assert_snapshot!(place.run(&["user", "export", "--csv", "--disabled"]).succeeded().redacted(), @r"
+    id,username,is_admin,is_disabled,created_at,last_login_at
+    UUID________________________________,jose,false,true,SECONDS___,
+    ");
+    for options in
+        [&["user", "export", "--with-password-hashes"][..], &["user", "export", "--csv", "--with-password-hashes"]]
+    {
+        let exported = place.run(options).succeeded().stdout;
+        assert_eq!(exported.matches("$argon2id$").count(), 2, "{exported}");
+        let other = Place::empty();
+        let imported = other.run_with(&["user", "import", "-", "--create", "--json"], exported.as_bytes());
+        assert_eq!(imported.object()["added"], 2, "{}", imported.stderr);
+        let of = |place: &Place| {
+            let users = place.run(&["user", "list", "--json"]).succeeded().objects();
+            users
+                .iter()
+                .map(|user| ["username", "is_admin", "is_disabled"].map(|key| user[key].clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&other), of(&place));
+    }
+    assert_eq!(place.run(&["user", "export", "--csv", "--json"]).status, 2);
 }

@@ -8,10 +8,13 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, KNOWN_ADDRESSES, KnownAddress, LIST,
-    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns,
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
+    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns, list,
 };
-use crate::{password::PasswordHash, text::Username};
+use crate::{
+    password::PasswordHash,
+    text::{NamePart, Username},
+};
 
 /// The steps that brought the tables to where they are.
 const SCHEMA: &[&str] = &[
@@ -33,6 +36,7 @@ const SCHEMA: &[&str] = &[
     );
     CREATE INDEX known_address_until ON known_address (known_until)
 ",
+    "ALTER TABLE account ADD COLUMN last_login_at BIGINT",
 ];
 
 /// Brings the tables of accounts in PostgreSQL up to date.
@@ -52,7 +56,7 @@ impl AccountStore for Postgres {
             columns!(),
             ") SELECT ",
             columns!(),
-            " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[]) \
+            " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[], $8::bigint[]) \
              WITH ORDINALITY AS added (",
             columns!(),
             ", number) ORDER BY username, number ON CONFLICT (username) DO NOTHING RETURNING id"
@@ -67,7 +71,8 @@ impl AccountStore for Postgres {
             .bind(column(&accounts, |account| account.password_version))
             .bind(column(&accounts, |account| account.is_admin))
             .bind(column(&accounts, |account| account.is_disabled))
-            .bind(column(&accounts, |account| to_seconds(account.created_at)));
+            .bind(column(&accounts, |account| to_seconds(account.created_at)))
+            .bind(column(&accounts, |account| account.last_login_at.map(to_seconds)));
         let rows = self.fetch_all(add).await?;
         let added = rows.iter().map(|row| Ok(from_text(row.try_get(0)?)?.into_owned()));
         let mut added: HashSet<String> = added.collect::<sqlx::Result<_>>().map_err(Error::unavailable)?;
@@ -82,11 +87,28 @@ impl AccountStore for Postgres {
         one(self, BY_USERNAME, username.as_str()).await
     }
 
-    async fn list(&self, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
+    async fn list(&self, filter: &Filter, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
+        // In the collation "C" of the column, `lower` changes ASCII letters only.
+        const LIST: &str = list!("strpos(lower(username), $3) > 0");
+        let Filter { name, is_admin, is_disabled, last_login_before, last_login_since } = filter;
         let list = sqlx::query(LIST)
             .bind(to_text(after.map_or("", Subject::as_str)))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .bind(name.as_ref().map(NamePart::as_str))
+            .bind(is_admin)
+            .bind(is_disabled)
+            .bind(last_login_before.map(to_seconds))
+            .bind(last_login_since.map(to_seconds));
         self.fetch_all(list).await?.iter().map(account).collect::<Result<_, _>>().map_err(Error::unavailable)
+    }
+
+    async fn record_logins(&self, logins: Vec<(Subject, Timestamp)>) -> Result<(), Error> {
+        const RECORD: &str = "UPDATE account SET last_login_at = login.at \
+                              FROM unnest($1::text[], $2::bigint[]) AS login (id, at) \
+                              WHERE account.id = login.id AND (last_login_at IS NULL OR last_login_at < login.at)";
+        let ids: Vec<_> = logins.iter().map(|(id, _)| to_text(id.as_str()).into_owned()).collect();
+        let times: Vec<_> = logins.iter().map(|(_, at)| to_seconds(*at)).collect();
+        self.execute(sqlx::query(RECORD).bind(ids).bind(times)).await.map(drop)
     }
 
     async fn change(&self, id: &Subject, change: Change) -> Result<bool, Error> {
@@ -114,10 +136,7 @@ impl AccountStore for Postgres {
         let list = sqlx::query(KNOWN_ADDRESSES).bind(to_seconds(now)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let known = |row: &PgRow| {
             let (pair, until): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(KnownAddress {
-                pair: pair.cast_unsigned(),
-                until: Timestamp::from_unix(u64::try_from(until).unwrap_or(0)),
-            })
+            Ok(KnownAddress { pair: pair.cast_unsigned(), until: from_seconds(until) })
         };
         self.fetch_all(list).await?.iter().map(known).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
     }
@@ -137,10 +156,15 @@ fn account(row: &PgRow) -> sqlx::Result<Account> {
         password_version: row.try_get(3)?,
         is_admin: row.try_get(4)?,
         is_disabled: row.try_get(5)?,
-        created_at: Timestamp::from_unix(u64::try_from(row.try_get::<i64, _>(6)?).unwrap_or(0)),
+        created_at: from_seconds(row.try_get(6)?),
+        last_login_at: row.try_get::<Option<_>, _>(7)?.map(from_seconds),
     })
 }
 
 fn to_seconds(time: Timestamp) -> i64 {
     i64::try_from(time.as_unix()).unwrap_or(i64::MAX)
+}
+
+fn from_seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_unix(u64::try_from(seconds).unwrap_or(0))
 }

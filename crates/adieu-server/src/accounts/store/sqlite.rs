@@ -6,10 +6,13 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, KNOWN_ADDRESSES, KnownAddress, LIST,
-    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns,
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
+    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns, list,
 };
-use crate::{password::PasswordHash, text::Username};
+use crate::{
+    password::PasswordHash,
+    text::{NamePart, Username},
+};
 
 /// The steps that brought the tables to where they are.
 const SCHEMA: &[&str] = &[
@@ -31,6 +34,7 @@ const SCHEMA: &[&str] = &[
     );
     CREATE INDEX known_address_until ON known_address (known_until);
 ",
+    "ALTER TABLE account ADD COLUMN last_login_at BIGINT;",
 ];
 
 /// Brings the tables of accounts up to date.
@@ -47,7 +51,7 @@ impl AccountStore for Sqlite {
         const ADD: &str = concat!(
             "INSERT INTO account (",
             columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (username) DO NOTHING"
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (username) DO NOTHING"
         );
         self.transact(move |connection| {
             let mut add = connection.prepare_cached(ADD)?;
@@ -59,7 +63,8 @@ impl AccountStore for Sqlite {
                     account.password_version,
                     account.is_admin,
                     account.is_disabled,
-                    account.created_at.as_unix()
+                    account.created_at.as_unix(),
+                    account.last_login_at.map(Timestamp::as_unix)
                 ])?;
                 Ok(added == 1)
             };
@@ -78,10 +83,27 @@ impl AccountStore for Sqlite {
         self.query(move |connection| one(connection, BY_USERNAME, username.as_str())).await
     }
 
-    async fn list(&self, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
-        let after = after.map_or_else(String::new, Subject::to_string);
+    async fn list(&self, filter: &Filter, after: Option<&Subject>, limit: usize) -> Result<Vec<Account>, Error> {
+        // SQLite's `lower` changes ASCII letters only.
+        const LIST: &str = list!("instr(lower(username), $3) > 0");
+        let (filter, after) = (filter.clone(), after.map_or_else(String::new, Subject::to_string));
         self.query(move |connection| {
-            connection.prepare_cached(LIST)?.query_map(params![after, limit], account)?.collect()
+            let Filter { name, is_admin, is_disabled, last_login_before, last_login_since } = &filter;
+            let name = name.as_ref().map(NamePart::as_str);
+            let [before, since] = [last_login_before, last_login_since].map(|time| time.map(Timestamp::as_unix));
+            // In the order in which the parameters first occur, by which SQLite numbers them.
+            let values = params![after, name, is_admin, is_disabled, before, since, limit];
+            connection.prepare_cached(LIST)?.query_map(values, account)?.collect()
+        })
+        .await
+    }
+
+    async fn record_logins(&self, logins: Vec<(Subject, Timestamp)>) -> Result<(), Error> {
+        const RECORD: &str = "UPDATE account SET last_login_at = $1 \
+                              WHERE id = $2 AND (last_login_at IS NULL OR last_login_at < $1)";
+        self.transact(move |connection| {
+            let mut record = connection.prepare_cached(RECORD)?;
+            logins.iter().try_for_each(|(id, at)| record.execute(params![at.as_unix(), id.as_str()]).map(drop))
         })
         .await
     }
@@ -145,5 +167,6 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         is_admin: row.get(4)?,
         is_disabled: row.get(5)?,
         created_at: Timestamp::from_unix(row.get(6)?),
+        last_login_at: row.get::<_, Option<_>>(7)?.map(Timestamp::from_unix),
     })
 }
