@@ -13,7 +13,7 @@
 
 mod client;
 mod completions;
-
+mod health;
 mod key;
 mod log;
 mod man;
@@ -98,6 +98,8 @@ enum Command {
     Store(store::Arguments),
     /// Show the state of the revocation log, and accept a restored backup
     Log(log::Arguments),
+    /// Ask a node whether it is ready, for health checks of containers
+    Health(health::Arguments),
     /// Print a sample of the settings file, or the effective settings
     Config(settings::Arguments),
     /// Print completions for a shell
@@ -169,6 +171,7 @@ impl Command {
             Self::Key(arguments) => wait_for(arguments.run()),
             Self::Store(arguments) => wait_for(arguments.run()),
             Self::Log(arguments) => wait_for(arguments.run()),
+            Self::Health(arguments) => wait_for(arguments.run()),
             Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Man(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),

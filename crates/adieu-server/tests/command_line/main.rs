@@ -4,6 +4,7 @@
 mod audit_trail;
 mod backup;
 mod clients;
+mod health;
 mod import;
 mod keys_and_completions;
 mod keys_while_servers_run;
