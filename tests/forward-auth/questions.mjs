@@ -1,0 +1,305 @@
+/** The questions that are asked of every proxy. A question that returns has the answer yes. */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+
+import { claimsOf, eventually } from '../../clients/node/test/support/node.js';
+import { OWN, hashOf } from './service.mjs';
+import { Connection, h2, http1 } from './wire.mjs';
+
+/**
+ * What the questions are asked of: `flaskPort` is the same proxy in front of Flask.
+ * @typedef {{
+ *   node: import('../../clients/node/test/support/node.js').Node, service: import('./service.mjs').Service,
+ *   port: number, flaskPort: number, audit: string,
+ *   jose: { access: string, refresh: string }, ana: { access: string, refresh: string },
+ * }} Place
+ * @typedef {{ name: string, lines: string[], trailers?: string[], http1?: boolean }} Attack
+ */
+
+/** @type {{ identity: Attack[], trailers: Attack[], future: Attack[], address: Attack[], paths: string[] }} */
+export const ATTACKS = JSON.parse(readFileSync(new URL('attacks.json', import.meta.url), 'utf8'));
+
+const VERSIONS = { 'HTTP/1.1': http1, 'HTTP/2': h2 };
+
+/** A name as the most generous service reads it. @param {string} name */
+const folded = (name) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
+
+/** The headers with the names and values that a service may take for ours, by folded names. @param {string[]} raw */
+function identities(raw) {
+  /** @type {Record<string, string[]>} */
+  const found = {};
+  raw.forEach((value, at) => {
+    const name = folded(raw[at - 1] ?? '');
+    if (at % 2 === 1 && /^x-adieu/.test(name)) (found[name] ??= []).push(value);
+  });
+  return found;
+}
+
+/** What the service must read of a token. @param {string} token @param {string} [admin] */
+function identityOf(token, admin = 'false') {
+  const { sub, sid, iss } = claimsOf(token);
+  return { 'x-adieu-subject': [sub], 'x-adieu-session': [sid], 'x-adieu-issuer': [iss], 'x-adieu-admin': [admin] };
+}
+
+/** What matters of a response of Adieu's. @param {import('./wire.mjs').Answer} answer */
+const refusal = ({ status, headers, body }) => ({
+  status,
+  body,
+  type: headers['content-type'],
+  cache: headers['cache-control'],
+  challenge: headers['www-authenticate'],
+});
+
+/**
+ * Sends attacks to protected and public routes and as preflights, over both versions, with Node and Flask behind.
+ * @param {Pick<Place, 'service' | 'port' | 'flaskPort' | 'jose'>} place @param {Attack[]} attacks
+ */
+export async function forge({ service, port, flaskPort, jose }, attacks) {
+  const preflight = { method: 'OPTIONS', lines: ['Origin: http://127.0.0.1', 'Access-Control-Request-Method: PUT'] };
+  for (const attack of attacks) {
+    for (const [version, send] of Object.entries(VERSIONS)) {
+      if (attack.http1 && version !== 'HTTP/1.1') continue;
+      const { lines, trailers } = attack;
+      const method = trailers ? 'POST' : 'GET';
+      const why = `${attack.name}, ${version}`;
+
+      service.seen.length = 0;
+      const without = await send(port, '/items', { method, lines, trailers });
+      assert.ok(without.status === 0 || without.status >= 400, `${why}, no token: ${without.status}`);
+      assert.equal(service.seen.length, 0, `${why}, no token`);
+
+      for (const [route, expected, request] of /** @type {const} */ ([
+        ['/items', identityOf(jose.access), { method, token: jose.access, lines, trailers }],
+        ['/public/items', {}, { method, token: jose.access, lines, trailers }],
+        ['/items', {}, { ...preflight, lines: [...preflight.lines, ...lines] }],
+      ])) {
+        const where = `${why}, ${request.method} ${route}`;
+        service.seen.length = 0;
+        const answer = await send(port, route, request);
+        for (const seen of service.seen) assert.deepEqual(identities(seen.headers), expected, `${where}, Node`);
+        // A proxy may reject the request itself.
+        if (service.seen.length === 0) assert.ok(answer.status === 0 || (answer.status >= 400 && answer.status < 500), `${where}: ${answer.status}`);
+
+        const flask = await send(flaskPort, route, request);
+        // Nothing reads the chunked body there, so that the proxy may see the connection break.
+        if (flask.status !== 200) assert.ok(flask.status === 0 || flask.status >= 400 && (trailers || flask.status < 500), `${where}, Flask: ${flask.status}`);
+        else {
+          const environment = Object.entries(JSON.parse(flask.body)).map(([name, value]) => [folded(name), [value]]);
+          assert.deepEqual(Object.fromEntries(environment.sort()), Object.fromEntries(Object.entries(expected).sort()), `${where}, Flask`);
+        }
+      }
+    }
+  }
+}
+
+/** @type {Record<string, Record<string, (place: Place) => Promise<void>>>} */
+export const QUESTIONS = {
+  'No forged identity': {
+    'every spelling of our headers, by HTTP/1.1 and HTTP/2, on protected and public routes': (place) => forge(place, ATTACKS.identity),
+    'nor in trailers': (place) => forge(place, ATTACKS.trailers),
+    'nor names that do not exist yet': (place) => forge(place, ATTACKS.future),
+    'no spelling of a path avoids the check': async ({ service, port }) => {
+      for (const path of ATTACKS.paths) {
+        for (const [version, send] of Object.entries(VERSIONS)) {
+          if (version === 'HTTP/2' && !path.startsWith('/')) continue;
+          service.seen.length = 0;
+          await send(port, path);
+          for (const { path: reached } of service.seen) {
+            const plain = decodeURIComponent(reached.replace(/\?.*/, '').replace(/^http:\/\/[^/]*/, ''));
+            assert.match(new URL(plain.replaceAll(/\/+/g, '/'), 'http://x').pathname, /^\/public\//, `${path} as ${reached}, ${version}`);
+          }
+        }
+      }
+    },
+    'each route has requirements of its own, and the client has no say in them': async ({ node, service, port, jose, ana }) => {
+      const again = await node.refresh((await node.logIn('jose')).refresh);
+      for (const [path, token, wanted, status] of /** @type {const} */ ([
+        ['/admin', jose.access, 'admin=true', 403],
+        ['/admin/', jose.access, 'admin=true', 403],
+        ['/admin/users?admin=false&x=/verify', jose.access, 'admin=true', 403],
+        ['/reports', jose.access, 'claim=department:sales', 403],
+        ['/password', again.access, 'fresh=true', 401],
+        ['/password?fresh=false', again.access, 'fresh=true', 401],
+      ])) {
+        service.seen.length = 0;
+        const direct = await http1(node.port, `/verify?${wanted}`, { token });
+        assert.equal(direct.status, status);
+        for (const send of Object.values(VERSIONS)) assert.deepEqual(refusal(await send(port, path, { token })), refusal(direct), path);
+        assert.equal(service.seen.length, 0, path);
+      }
+      assert.equal((await http1(port, '/admin/users', { token: ana.access })).status, 200);
+      assert.deepEqual(identities(service.seen.pop()?.headers ?? []), identityOf(ana.access, 'true'));
+      assert.equal((await http1(port, '/password', { token: jose.access })).status, 200);
+    },
+    "the service and Adieu see the client's address, and nothing that it says about it": async ({ service, port, audit }) => {
+      const client = '127.0.0.9';
+      for (const { name, lines } of ATTACKS.address) {
+        service.seen.length = 0;
+        const before = readFileSync(audit, 'utf8').length;
+        const body = '{"username":"jose","password":"not hers at all"}';
+        const json = 'Content-Type: application/json';
+        const failed = await http1(port, '/auth/login', { method: 'POST', from: client, lines: [json, ...lines], body });
+        await http1(port, '/public/x', { from: client, lines });
+        // A proxy may reject such a request.
+        if (failed.status < 200 || failed.status === 400) continue;
+        assert.equal(failed.status, 401, name);
+        await eventually(() => readFileSync(audit, 'utf8').length > before, 'the audit line');
+        const [line = ''] = readFileSync(audit, 'utf8').slice(before).split('\n');
+        assert.ok(line.includes(`"${client}"`), `${name}: ${line}`);
+        const raw = service.seen.pop()?.headers ?? [];
+        const about = raw.filter((_, at) => at % 2 === 1 && /^(x-)?forwarded(-for)?$|^x-real-ip$/.test(folded(raw[at - 1] ?? '')));
+        assert.ok(about.length > 0 && about.every((value) => value.includes(client) && !value.includes('.66')), `${name}: ${about}`);
+      }
+    },
+  },
+
+  'Pass-through': {
+    "Adieu's rejections with challenge and body": async ({ node, service, port, jose, ana }) => {
+      const gone = await node.logIn('jose');
+      await node.logOut(gone.access);
+      service.seen.length = 0;
+      for (const [why, request] of Object.entries({
+        missing: {},
+        'another scheme': { lines: ['Authorization: Basic am9zZTox'] },
+        malformed: { token: 'x' },
+        forged: { token: `${ana.access.slice(0, -8)}AAAAAAAA` },
+        revoked: { token: gone.access },
+        'a refresh token': { token: jose.refresh },
+        'with a method of its own': { token: 'x', method: 'DELETE' },
+        'with a body': { token: 'x', method: 'POST', body: 'x'.repeat(100_000) },
+      })) {
+        const direct = refusal(await http1(node.port, '/verify', { ...request, method: 'GET', body: undefined }));
+        assert.equal(direct.status, 401);
+        for (const [version, send] of Object.entries(VERSIONS)) {
+          assert.deepEqual(refusal(await send(port, '/items', request)), direct, `${why}, ${version}`);
+        }
+      }
+      const two = { token: jose.access, lines: ['Authorization: Bearer x'] };
+      assert.equal((await http1(node.port, '/verify', two)).status, 400);
+      // Envoy joins them.
+      assert.match(`${(await http1(port, '/items', two)).status}`, /^40[01]$/);
+      assert.equal(service.seen.length, 0);
+    },
+    "the service's own 400, 401, 403, 404, 422, 500 and 503": async ({ port, jose }) => {
+      for (const status of OWN) {
+        for (const [version, send] of Object.entries(VERSIONS)) {
+          const { status: got, headers, body } = await send(port, `/own/${status}`, { token: jose.access });
+          assert.deepEqual([got, headers['www-authenticate'], headers['x-own'], body], [status, 'Own realm="service"', 'yes', `own ${status}`], version);
+        }
+      }
+    },
+    'bodies of 10 MB, also chunked and after `Expect: 100-continue`': async ({ service, port, jose }) => {
+      const body = Buffer.alloc(10_000_000, 'bodies ');
+      for (const [send, request] of /** @type {const} */ ([
+        [http1, { body }],
+        [http1, { body, chunked: true }],
+        [http1, { body, lines: ['Expect: 100-continue'] }],
+        [http1, { body, chunked: true, lines: ['Expect: 100-continue'] }],
+        [h2, { body }],
+      ])) {
+        service.seen.length = 0;
+        assert.equal((await send(port, '/items', { method: 'POST', token: jose.access, ...request })).status, 200);
+        assert.deepEqual([service.seen[0]?.body, service.seen[0]?.hash], [body.length, hashOf(body)]);
+        // Without a token, the body is not needed for a response.
+        assert.equal((await send(port, '/items', { method: 'POST', ...request, body: body.subarray(0, 50_000) })).status, 401);
+        assert.equal(service.seen.length, 1);
+      }
+    },
+    'paths and queries of 64 KiB': async ({ service, port, jose }) => {
+      for (const path of [`/${'x'.repeat(65_536)}`, `/items?${'x=%20&'.repeat(10_922)}`]) {
+        for (const [version, send] of Object.entries(VERSIONS)) {
+          service.seen.length = 0;
+          assert.equal((await send(port, path, { token: jose.access })).status, 200, version);
+          assert.equal(service.seen[0]?.path, path);
+          assert.equal((await send(port, path)).status, 401, version);
+        }
+      }
+    },
+    WebSockets: async ({ service, port, jose }) => {
+      const handshake = (/** @type {string[]} */ ...lines) =>
+        ['GET /socket HTTP/1.1', `Host: 127.0.0.1:${port}`, 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
+          'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', ...lines, '', ''].join('\r\n');
+      for (const [token, status] of /** @type {const} */ ([['x', 401], [jose.access, 101]])) {
+        service.seen.length = 0;
+        const socket = net.connect(port, '127.0.0.1');
+        const connection = new Connection(socket);
+        socket.write(handshake(`Authorization: Bearer ${token}`, 'X-Adieu-Subject: root'));
+        assert.equal((await connection.answer('GET')).status, status);
+        if (status === 101) {
+          assert.deepEqual(identities(service.seen[0]?.headers ?? []), identityOf(jose.access));
+          const echoed = once(socket, 'data');
+          socket.write('a frame');
+          assert.equal(`${(await echoed)[0]}`, 'a frame');
+        } else assert.equal(service.seen.length, 0);
+        socket.destroy();
+      }
+    },
+    'gRPC, with trailers': async ({ service, port, jose }) => {
+      const call = { method: 'POST', lines: ['Content-Type: application/grpc', 'TE: trailers', 'X-Adieu-Subject: root'], body: Buffer.from([0, 0, 0, 0, 0]) };
+      service.seen.length = 0;
+      // Envoy translates the status, as gRPC clients do: 16 is UNAUTHENTICATED.
+      const rejected = await h2(port, '/shop.Orders/Get', call);
+      assert.ok(rejected.status === 401 || rejected.headers['grpc-status'] === '16', `${rejected.status}`);
+      assert.equal(service.seen.length, 0);
+      const { status, trailers, body } = await h2(port, '/shop.Orders/Get', { ...call, token: jose.access });
+      assert.deepEqual([status, trailers['grpc-status'], trailers['grpc-message'], body.length], [200, '0', 'fine', 5]);
+      assert.deepEqual(identities(service.seen[0]?.headers ?? []), identityOf(jose.access));
+    },
+    'connections that are kept under load: every request has its own verdict and identity': async ({ node, service, port, jose, ana }) => {
+      const gone = await node.logIn('jose');
+      await node.logOut(gone.access);
+      service.seen.length = 0;
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+      const cases = /** @type {const} */ ([[jose.access, 200], [ana.access, 200], [gone.access, 401]]);
+      const statuses = await Promise.all(Array.from({ length: 600 }, async (_, at) => {
+        const [token] = /** @type {[string, number]} */ (cases[at % 3]);
+        const request = http.get({ host: '127.0.0.1', port, path: `/items/${at % 3}`, agent, headers: { authorization: `Bearer ${token}` } });
+        const [response] = /** @type {[http.IncomingMessage]} */ (await once(request, 'response'));
+        response.resume();
+        await once(response, 'end');
+        return response.statusCode;
+      }));
+      agent.destroy();
+      statuses.forEach((status, at) => assert.equal(status, cases[at % 3]?.[1], `request ${at}`));
+      assert.equal(service.seen.length, 400);
+      for (const { path, headers } of service.seen) {
+        const at = Number(path.slice(-1));
+        assert.deepEqual(identities(headers), identityOf(/** @type {string} */ (cases[at]?.[0]), at === 1 ? 'true' : 'false'));
+      }
+    },
+  },
+
+  Preflights: {
+    '`OPTIONS` with `Access-Control-Request-Method` reaches the service without a token, and nothing else does': async ({ service, port }) => {
+      const origin = 'Origin: http://127.0.0.1';
+      const wanted = 'Access-Control-Request-Method: PUT';
+      for (const [version, send] of Object.entries(VERSIONS)) {
+        for (const path of ['/items', '/admin/users', '/reports']) {
+          service.seen.length = 0;
+          assert.equal((await send(port, path, { method: 'OPTIONS', lines: [origin, wanted] })).status, 200, version);
+          assert.deepEqual(service.seen.map(({ method, path }) => [method, path]), [['OPTIONS', path]]);
+        }
+        service.seen.length = 0;
+        for (const [method, lines] of /** @type {[string, string[]][]} */ ([
+          ['OPTIONS', [origin]],
+          ['OPTIONS', [origin, 'Access-Control-Request-Method:']],
+          ['OPTIONS', [origin, 'Access_Control_Request_Method: PUT']],
+          ['OPTIONS', [origin, 'Access-Control-Request-Headers: authorization']],
+          ['GET', [origin, wanted]],
+          ['POST', [origin, wanted]],
+          ['PROPFIND', [origin, wanted]],
+          ['GET', [origin, wanted, 'X-HTTP-Method-Override: OPTIONS']],
+        ])) {
+          const { status } = await send(port, '/items', { method, lines });
+          assert.ok(status === 0 || (status >= 400 && status < 500), `${method} ${lines}, ${version}: ${status}`);
+        }
+        assert.equal((await http1(port, '/items', { method: 'options', lines: [origin, wanted] })).status >= 400, true);
+        assert.equal(service.seen.length, 0, version);
+      }
+    },
+  },
+};
