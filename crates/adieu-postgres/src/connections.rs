@@ -246,6 +246,33 @@ impl Connections {
         self.ask(async |connection| Ok(statement.execute(connection).await?.rows_affected())).await
     }
 
+    /// Runs statements in one transaction, each within the limit, and commits it if together they have written as many
+    /// rows as expected. Returns whether it did.
+    pub(super) async fn execute_all(
+        &self,
+        statements: impl Iterator<Item = Statement<'_>>,
+        expected_rows: u64,
+    ) -> Result<bool, Error> {
+        let _permit = self.free.acquire().await.map_err(Error::unavailable)?;
+        // Dropped on failure, which undoes the transaction.
+        let mut connection = self.within_limit(self.lend()).await?;
+        let mut rows = 0;
+        self.within_limit(run(&mut connection, sqlx::query("BEGIN"))).await?;
+        for statement in statements {
+            rows += self.within_limit(run(&mut connection, statement)).await?;
+        }
+        let is_whole = rows == expected_rows;
+        let end = if is_whole { "COMMIT" } else { "ROLLBACK" };
+        self.within_limit(run(&mut connection, sqlx::query(end))).await?;
+        self.keep(connection);
+        Ok(is_whole)
+    }
+
+    async fn within_limit<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let late = |_| Err(Error::unavailable("the server did not answer in time"));
+        timeout_at(Instant::now() + self.limit, step).await.unwrap_or_else(late)
+    }
+
     async fn ask<T>(&self, question: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> Result<T, Error> {
         let asked = async {
             let _permit = self.free.acquire().await.map_err(Error::unavailable)?;
@@ -304,6 +331,10 @@ impl Connections {
     fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<Marked>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn run(connection: &mut Marked, statement: Statement<'_>) -> Result<u64, Error> {
+    Ok(statement.execute(&mut connection.connection).await.map_err(Error::unavailable)?.rows_affected())
 }
 
 /// Returns whether an error concerns one statement only, and leaves the connection, and a transaction up to a

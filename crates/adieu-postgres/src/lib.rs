@@ -276,6 +276,22 @@ impl Postgres {
         self.written(outcome)
     }
 
+    /// Runs statements in one transaction and commits it if together they have written `expected_rows` rows; otherwise
+    /// it is undone. Returns whether it was committed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if a statement failed or took longer than 4 seconds. Only if it was the commit may the
+    /// writes then have happened.
+    #[doc(hidden)]
+    pub async fn execute_all(
+        &self,
+        statements: impl Iterator<Item = Statement<'_>>,
+        expected_rows: u64,
+    ) -> Result<bool, Error> {
+        let outcome = self.inner.others.execute_all(statements, expected_rows).await;
+        self.written(outcome)
+    }
+
     /// Checks that the store can be read and, if a write has failed, that it can be written again.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ macro_rules! every_engine {
 every_engine! {
     an_account_comes_back_as_it_was
     names_are_taken_once
+    all_accounts_are_added_or_none
     of_many_that_take_a_name_at_once_one_gets_it
     accounts_are_listed_by_id_and_in_pages
     a_search_finds_the_accounts_that_meet_every_condition
@@ -191,6 +192,30 @@ async fn names_are_taken_once<P: Place>() {
     // An id that is taken is the caller's mistake, and the whole operation is rolled back.
     assert!(store.add(vec![account("7", "new"), account("3", "other")]).await.is_err());
     assert!(store.by_username(&Username::new("new").unwrap()).await.unwrap().is_none());
+}
+
+async fn all_accounts_are_added_or_none<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let name = |name: &str| Username::new(name).unwrap();
+    // More than one statement takes.
+    let many = || (0..12_001).map(|number| account(&format!("id {number}"), &format!("user {number}")));
+    let last_name_twice = many().chain([account("other", "user 12000")]).collect();
+    assert!(!store.add_all(last_name_twice).await.unwrap());
+    assert!(store.list(&Filter::default(), None, 1).await.unwrap().is_empty());
+    let last_id_twice: Vec<_> = many().chain([account("id 12000", "other")]).collect();
+    assert!(store.add_all(last_id_twice).await.is_err());
+    assert!(store.list(&Filter::default(), None, 1).await.unwrap().is_empty());
+    assert!(store.add_all(many().collect()).await.unwrap());
+    assert!(store.add_all(Vec::new()).await.unwrap());
+    assert_eq!(store.list(&Filter::default(), None, 20_000).await.unwrap().len(), 12_001);
+    let asked = ["user 0", "user 12000", "user 12001", "USER 0", ""].iter().filter_map(|name| Username::new(name).ok());
+    let taken = store.taken(asked.collect()).await.unwrap();
+    assert_eq!(taken, [name("user 0"), name("user 12000")].into());
+    assert!(store.taken(Vec::new()).await.unwrap().is_empty());
+    let has_conflict = vec![account("new", "new"), account("again", "user 7")];
+    assert!(!store.add_all(has_conflict).await.unwrap());
+    assert!(store.by_username(&name("new")).await.unwrap().is_none());
 }
 
 async fn of_many_that_take_a_name_at_once_one_gets_it<P: Place>() {

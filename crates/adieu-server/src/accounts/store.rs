@@ -3,6 +3,8 @@
 mod postgres;
 mod sqlite;
 
+use std::collections::HashSet;
+
 use adieu::{Error, Subject, time::Timestamp};
 use async_trait::async_trait;
 
@@ -58,6 +60,18 @@ pub trait AccountStore: Send + Sync + 'static {
     /// # Errors
     /// Fails if the store cannot be written; no account was then added.
     async fn add(&self, accounts: Vec<Account>) -> Result<Vec<bool>, Error>;
+
+    /// Adds all of these accounts in one transaction, or none of them if a name is taken. Returns whether it added them.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written; no account was then added.
+    async fn add_all(&self, accounts: Vec<Account>) -> Result<bool, Error>;
+
+    /// Returns which of these names accounts have.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    async fn taken(&self, usernames: Vec<Username>) -> Result<HashSet<Username>, Error>;
 
     /// Returns the account with this id.
     ///

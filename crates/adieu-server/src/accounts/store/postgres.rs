@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use adieu::{Error, Subject, time::Timestamp};
-use adieu_postgres::{Postgres, from_text, to_text};
+use adieu_postgres::{Postgres, Statement, from_text, to_text};
 use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
@@ -15,6 +15,9 @@ use crate::{
     password::PasswordHash,
     text::{NamePart, Username},
 };
+
+/// Accounts per statement of one transaction.
+const ROWS: usize = 5_000;
 
 /// The steps that brought the tables to where they are.
 const SCHEMA: &[&str] = &[
@@ -50,33 +53,27 @@ pub async fn migrate_postgres(store: &Postgres) -> Result<(), Error> {
 #[async_trait]
 impl AccountStore for Postgres {
     async fn add(&self, accounts: Vec<Account>) -> Result<Vec<bool>, Error> {
-        // In the order of names: two that add the same ones at once must not wait for each other in a circle.
-        const ADD: &str = concat!(
-            "INSERT INTO account (",
-            columns!(),
-            ") SELECT ",
-            columns!(),
-            " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[], $8::bigint[]) \
-             WITH ORDINALITY AS added (",
-            columns!(),
-            ", number) ORDER BY username, number ON CONFLICT (username) DO NOTHING RETURNING id"
-        );
-        fn column<T>(accounts: &[Account], value: impl Fn(&Account) -> T) -> Vec<T> {
-            accounts.iter().map(value).collect()
-        }
-        let add = sqlx::query(ADD)
-            .bind(column(&accounts, |account| to_text(account.id.as_str()).into_owned()))
-            .bind(column(&accounts, |account| to_text(account.username.as_str()).into_owned()))
-            .bind(column(&accounts, |account| account.password.as_str().to_owned()))
-            .bind(column(&accounts, |account| account.password_version))
-            .bind(column(&accounts, |account| account.is_admin))
-            .bind(column(&accounts, |account| account.is_disabled))
-            .bind(column(&accounts, |account| to_seconds(account.created_at)))
-            .bind(column(&accounts, |account| account.last_login_at.map(to_seconds)));
-        let rows = self.fetch_all(add).await?;
+        let rows = self.fetch_all(add(&accounts)).await?;
         let added = rows.iter().map(|row| Ok(from_text(row.try_get(0)?)?.into_owned()));
         let mut added: HashSet<String> = added.collect::<sqlx::Result<_>>().map_err(Error::unavailable)?;
         Ok(accounts.iter().map(|account| added.remove(account.id.as_str())).collect())
+    }
+
+    async fn add_all(&self, mut accounts: Vec<Account>) -> Result<bool, Error> {
+        // As in each statement: in the order of names.
+        accounts.sort_unstable_by(|one, other| one.username.cmp(&other.username));
+        let expected = u64::try_from(accounts.len()).unwrap_or(u64::MAX);
+        self.execute_all(accounts.chunks(ROWS).map(add), expected).await
+    }
+
+    async fn taken(&self, usernames: Vec<Username>) -> Result<HashSet<Username>, Error> {
+        const TAKEN: &str = "SELECT username FROM account WHERE username = ANY($1::text[])";
+        let names: Vec<_> = usernames.iter().map(|name| to_text(name.as_str()).into_owned()).collect();
+        let rows = self.fetch_all(sqlx::query(TAKEN).bind(names)).await?;
+        let taken = |row: &PgRow| {
+            Username::new(&from_text(row.try_get(0)?)?).map_err(|error| sqlx::Error::Decode(error.into()))
+        };
+        rows.iter().map(taken).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
     }
 
     async fn by_id(&self, id: &Subject) -> Result<Option<Account>, Error> {
@@ -140,6 +137,32 @@ impl AccountStore for Postgres {
         };
         self.fetch_all(list).await?.iter().map(known).collect::<sqlx::Result<_>>().map_err(Error::unavailable)
     }
+}
+
+fn add(accounts: &[Account]) -> Statement<'static> {
+    // In the order of names: two that add the same ones at once must not wait for each other in a circle.
+    const ADD: &str = concat!(
+        "INSERT INTO account (",
+        columns!(),
+        ") SELECT ",
+        columns!(),
+        " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[], $8::bigint[]) \
+         WITH ORDINALITY AS added (",
+        columns!(),
+        ", number) ORDER BY username, number ON CONFLICT (username) DO NOTHING RETURNING id"
+    );
+    fn column<T>(accounts: &[Account], value: impl Fn(&Account) -> T) -> Vec<T> {
+        accounts.iter().map(value).collect()
+    }
+    sqlx::query(ADD)
+        .bind(column(accounts, |account| to_text(account.id.as_str()).into_owned()))
+        .bind(column(accounts, |account| to_text(account.username.as_str()).into_owned()))
+        .bind(column(accounts, |account| account.password.as_str().to_owned()))
+        .bind(column(accounts, |account| account.password_version))
+        .bind(column(accounts, |account| account.is_admin))
+        .bind(column(accounts, |account| account.is_disabled))
+        .bind(column(accounts, |account| to_seconds(account.created_at)))
+        .bind(column(accounts, |account| account.last_login_at.map(to_seconds)))
 }
 
 async fn one(store: &Postgres, statement: &'static str, parameter: &str) -> Result<Option<Account>, Error> {

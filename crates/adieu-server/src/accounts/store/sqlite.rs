@@ -1,5 +1,7 @@
 //! Accounts in SQLite.
 
+use std::collections::HashSet;
+
 use adieu::{Error, Subject, time::Timestamp};
 use adieu_sqlite::Sqlite;
 use async_trait::async_trait;
@@ -48,27 +50,33 @@ pub async fn migrate(store: &Sqlite) -> Result<(), Error> {
 #[async_trait]
 impl AccountStore for Sqlite {
     async fn add(&self, accounts: Vec<Account>) -> Result<Vec<bool>, Error> {
-        const ADD: &str = concat!(
-            "INSERT INTO account (",
-            columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (username) DO NOTHING"
-        );
+        self.transact(move |connection| accounts.iter().map(|account| add(connection, account)).collect()).await
+    }
+
+    async fn add_all(&self, accounts: Vec<Account>) -> Result<bool, Error> {
         self.transact(move |connection| {
-            let mut add = connection.prepare_cached(ADD)?;
-            let add = |account: &Account| {
-                let added = add.execute(params![
-                    account.id.as_str(),
-                    account.username.as_str(),
-                    account.password.as_str(),
-                    account.password_version,
-                    account.is_admin,
-                    account.is_disabled,
-                    account.created_at.as_unix(),
-                    account.last_login_at.map(Timestamp::as_unix)
-                ])?;
-                Ok(added == 1)
-            };
-            accounts.iter().map(add).collect()
+            // The transaction has operations of other callers too.
+            connection.execute_batch("SAVEPOINT accounts")?;
+            let mut adding = accounts.iter().map(|account| add(connection, account));
+            let is_whole = adding.try_fold(true, |is_whole, added| Ok::<_, rusqlite::Error>(is_whole && added?))?;
+            let end = if is_whole { "RELEASE accounts" } else { "ROLLBACK TO accounts; RELEASE accounts" };
+            connection.execute_batch(end)?;
+            Ok(is_whole)
+        })
+        .await
+    }
+
+    async fn taken(&self, usernames: Vec<Username>) -> Result<HashSet<Username>, Error> {
+        const IS_TAKEN: &str = "SELECT 1 FROM account WHERE username = $1";
+        self.query(move |connection| {
+            let mut is_taken = connection.prepare_cached(IS_TAKEN)?;
+            let mut taken = HashSet::new();
+            for username in &usernames {
+                if is_taken.exists([username.as_str()])? {
+                    taken.insert(username.clone());
+                }
+            }
+            Ok(taken)
         })
         .await
     }
@@ -149,6 +157,26 @@ impl AccountStore for Sqlite {
         })
         .await
     }
+}
+
+/// Adds an account; returns `false` if its name is taken.
+fn add(connection: &Connection, account: &Account) -> rusqlite::Result<bool> {
+    const ADD: &str = concat!(
+        "INSERT INTO account (",
+        columns!(),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (username) DO NOTHING"
+    );
+    let added = connection.prepare_cached(ADD)?.execute(params![
+        account.id.as_str(),
+        account.username.as_str(),
+        account.password.as_str(),
+        account.password_version,
+        account.is_admin,
+        account.is_disabled,
+        account.created_at.as_unix(),
+        account.last_login_at.map(Timestamp::as_unix)
+    ])?;
+    Ok(added == 1)
 }
 
 fn one(connection: &Connection, statement: &str, parameter: &str) -> rusqlite::Result<Option<Account>> {
