@@ -1,7 +1,6 @@
 //! `adieu user`
 
 mod import;
-mod lines;
 mod list;
 
 use std::process::ExitCode;
@@ -68,9 +67,10 @@ pub(super) enum Command {
     /// Each line is one user: a JSON object, or comma-separated values with a header line. `username` and
     /// `password_hash` (or `password`, or `hash`) are required: a hash of argon2, bcrypt, PBKDF2 or scrypt as Werkzeug,
     /// Django and passlib write it, never a password. `is_admin` and `disabled` are optional; other fields are ignored.
+    /// Exports of Django, Keycloak, Firebase and Auth0 are read as they are; see --format.
     ///
-    /// An invalid line, or one whose name is taken, is reported by its number, and the other lines are imported; the
-    /// exit status is then 1.
+    /// Every row is checked first. If one is invalid, or its name is taken, it is reported by its line and no user is
+    /// added; the exit status is then 1. Users without a password are skipped.
     Import(import::Arguments),
 }
 

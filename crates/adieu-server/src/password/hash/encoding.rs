@@ -59,17 +59,8 @@ impl Name {
         PASSLIB.decode(text).map_err(|_| self.malformed())
     }
 
-    /// Decodes hexadecimal digits in lower case.
+    /// Decodes hexadecimal digits.
     pub(super) fn hexadecimal(self, text: &str) -> Result<Vec<u8>, HashError> {
-        let digit = |byte: &u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        let byte = |pair: &[u8]| match pair {
-            [high, low] => Some(digit(high)? << 4 | digit(low)?),
-            _ => None,
-        };
-        text.as_bytes().chunks(2).map(byte).collect::<Option<_>>().ok_or_else(|| self.malformed())
+        hex::decode(text).map_err(|_| self.malformed())
     }
 }

@@ -1,0 +1,87 @@
+//! A user to add, and why a row of the input is none.
+
+use super::super::super::prompt::phrase;
+use crate::{
+    password::{HashError, PasswordHash},
+    text::Username,
+};
+
+/// The longest line or JSON object of one user that is read.
+pub(super) const MAX_ROW_BYTES: usize = 64 * 1024;
+
+/// A user to add.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) username: Username,
+    pub(super) password: PasswordHash,
+    pub(super) is_admin: bool,
+    pub(super) is_disabled: bool,
+}
+
+impl Record {
+    /// Checks the name and the hash. The user is no administrator.
+    pub(super) fn new(username: &str, hash: &str, is_disabled: bool) -> Result<Self, RowError> {
+        Ok(Self {
+            username: Username::chosen(username).map_err(|refusal| RowError::Username(phrase(&refusal)))?,
+            password: PasswordHash::parse(hash)?,
+            is_admin: false,
+            is_disabled,
+        })
+    }
+}
+
+/// The reason why a row adds no user. It repeats no value, since that might be a password.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RowError {
+    /// Not an error: exports also have users that log in otherwise.
+    #[error("has no password")]
+    NoPassword,
+    #[error("longer than {MAX_ROW_BYTES} bytes")]
+    TooLong,
+    #[error("not UTF-8")]
+    NotUtf8,
+    #[error("not a JSON object (column {0})")]
+    NotJson(usize),
+    #[error("a quotation mark is not closed; a value must not contain a line break")]
+    Quote,
+    #[error("expected {expected} values, found {found}")]
+    Columns { found: usize, expected: usize },
+    #[error("no {0}")]
+    Missing(&'static str),
+    #[error("{0} is not text")]
+    NotText(&'static str),
+    #[error("{0} is neither true nor false")]
+    NotBoolean(&'static str),
+    #[error("both {0} and {1}, of which one is needed")]
+    Twice(&'static str, &'static str),
+    #[error("not a user as {0} exports it")]
+    Export(&'static str),
+    #[error("the password was hashed by an algorithm that is not supported")]
+    Algorithm,
+    #[error("username: {0}")]
+    Username(String),
+    #[error("password_hash: {0}")]
+    Hash(#[from] HashError),
+}
+
+/// The reason why reading has to stop.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InputError {
+    #[error("cannot read the input")]
+    Unreadable(#[from] std::io::Error),
+    #[error("invalid header line: {0}")]
+    Header(RowError),
+    #[error("invalid JSON in line {line}, column {column}")]
+    Json { line: usize, column: usize },
+    #[error("the user in line {0} is longer than {MAX_ROW_BYTES} bytes")]
+    TooLong(usize),
+    #[error("no array of users in the input")]
+    NoUsers,
+}
+
+/// A row of the input, with the number of its line, the first being 1.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) line: usize,
+    pub(super) record: Result<Record, RowError>,
+}
