@@ -141,6 +141,18 @@ impl KeyFollower {
         let _ = progress.wait_for(|progress| matches!(progress, Progress::Ready(_))).await;
     }
 
+    /// Waits for the next time that the issuer's keys are read. A token or message with an unknown key makes that happen within seconds,
+    /// unless the issuer is down.
+    pub async fn read_again(&self) {
+        let mut progress = self.progress.clone();
+        progress.mark_unchanged();
+        while progress.changed().await.is_ok() {
+            if self.is_ready() {
+                return;
+            }
+        }
+    }
+
     /// Returns why there are no keys yet.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {

@@ -14,6 +14,7 @@ mod admin;
 mod client;
 mod discovery;
 mod docs;
+mod events;
 mod feed;
 mod health;
 mod introspect;
@@ -181,6 +182,7 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(revocation::revoke))
         .routes(routes!(introspect::introspect))
         .routes(routes!(token_revocation::revoke_token))
+        .routes(routes!(events::backchannel_logout))
         .layer(from_fn_with_state(max_body_bytes, middleware::limit_body))
         .layer(DefaultBodyLimit::max(max_body_bytes));
     let document = docs::Document::openapi().merge_from(BeforeRouting::openapi());

@@ -1,4 +1,4 @@
-//! Audit events: logins and logouts, failed logins, and changes to accounts, clients, keys and revocations.
+//! Audit events: logins and logouts, failed logins, events of other issuers, and changes to accounts, clients, keys and revocations.
 //!
 //! 1. Each event is one line of the log, at [`AUDIT_LOG_TARGET`], once the action is done and durable. Its `event` is
 //!    one of [`Event`]'s names; the other fields are ids and an address. With the setting `audit_log`, it is also a
@@ -49,6 +49,8 @@ pub enum Event {
     SessionsEnded,
     /// An administrator or a client revoked something.
     Revoked,
+    /// Another issuer sent an event that ends sessions, or should have.
+    EventReceived,
     /// A client was added.
     ClientAdded,
     /// The limits of a client changed.
@@ -84,6 +86,7 @@ impl Event {
             Self::AccountDeleted => "account_deleted",
             Self::SessionsEnded => "sessions_ended",
             Self::Revoked => "revoked",
+            Self::EventReceived => "event_received",
             Self::ClientAdded => "client_added",
             Self::ClientChanged => "client_changed",
             Self::ClientRemoved => "client_removed",
@@ -118,6 +121,8 @@ pub struct Entry {
     pub issuer: Option<Issuer>,
     /// The scope of a logout, or the target of a revocation.
     pub scope: Option<&'static str>,
+    /// The kind of an event of another issuer, and what followed from it.
+    pub received: Option<(&'static str, &'static str)>,
     /// The number of sessions that ended.
     pub sessions_ended: Option<usize>,
 }
@@ -163,6 +168,8 @@ impl Entry {
             to = self.copied.as_ref().map(|(_, to)| field::display(to)),
             issuer = self.issuer.as_ref().map(field::display),
             scope = self.scope,
+            kind = self.received.map(|(kind, _)| kind),
+            outcome = self.received.map(|(_, outcome)| outcome),
             sessions_ended = self.sessions_ended,
             address = address.into().map(field::display),
         );

@@ -122,7 +122,9 @@ pub struct Settings {
     /// There are also `algorithm`, `key_id`, `audience`, `max_lifetime` ("31d"; a token that lives longer is rejected),
     /// `clock_skew` ("3s"; how far its clock may be ahead; a revocation of all tokens of a subject takes that much longer),
     /// `trusted_claims` (those that are trusted besides the claims that identify the subject; none by default),
-    /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`.
+    /// `accept_missing_type`, `accept_missing_token_id` and `accept_integer_subject`; and for logouts at the issuer that reach this
+    /// server (docs/events.md): `events = ["backchannel-logout"]`, `event_audience = ["client-id"]` and
+    /// `logout_scope` ("session" or "subject").
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
 
@@ -219,6 +221,11 @@ pub struct Settings {
     /// of a trusted issuer, at least 3 s, is added: the clock of a client may be ahead as well.
     #[config(env = "ADIEU_CLIENT_REVOCATION_HORIZON", deserialize_with = text)]
     pub client_revocation_horizon: Option<Duration>,
+
+    /// The limit on events from one address (for IPv6: one /64 network), and on events of one issuer: so many at once, which become
+    /// available again evenly over the time; more get 429. Each node counts for itself.
+    #[config(env = "ADIEU_EVENT_QUOTA", default = "6000 per 1m", deserialize_with = text)]
+    pub event_quota: Rate,
 
     /// The maximum size of a request body, in bytes; a longer one gets 413.
     #[config(env = "ADIEU_MAX_BODY_BYTES", default = "65536", deserialize_with = text)]

@@ -97,6 +97,12 @@ pub enum ApiError {
         /// When it may append this many revocations again.
         retry_after: Duration,
     },
+    /// An address or an issuer has sent too many events.
+    #[error("too many events")]
+    TooManyEvents {
+        /// When the next event is accepted.
+        retry_after: Duration,
+    },
     /// A client has too many followers or waiting requests.
     #[error("the client has too many followers")]
     TooManyFollowers,
@@ -193,9 +199,10 @@ impl ApiError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::InvalidQuery(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyAttempts { .. } | Self::QuotaUsedUp { .. } | Self::TooManyFollowers => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManyAttempts { .. }
+            | Self::QuotaUsedUp { .. }
+            | Self::TooManyEvents { .. }
+            | Self::TooManyFollowers => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -215,6 +222,7 @@ impl ApiError {
             Self::QuotaUsedUp { .. } => {
                 Some("This client has used up its quota of revocations. Try again later.".into())
             }
+            Self::TooManyEvents { .. } => Some("Too many events. Try again later.".into()),
             Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
             Self::NotReady(reason) => Some((*reason).into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
@@ -241,7 +249,9 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyAttempts { retry_after } | Self::QuotaUsedUp { retry_after } => Some(*retry_after),
+            Self::TooManyAttempts { retry_after }
+            | Self::QuotaUsedUp { retry_after }
+            | Self::TooManyEvents { retry_after } => Some(*retry_after),
             Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers => Some(SOON),
             _ => None,
         }
@@ -252,6 +262,7 @@ impl ApiError {
         match self {
             Self::TooManyAttempts { .. } => Some(Counted::Limit("attempts")),
             Self::QuotaUsedUp { .. } => Some(Counted::Limit("revocation_quota")),
+            Self::TooManyEvents { .. } => Some(Counted::Limit("events")),
             Self::TooManyFollowers => Some(Counted::Limit("followers")),
             Self::BodyTooLarge => Some(Counted::Limit("body")),
             Self::RequestTimeout => Some(Counted::Limit("request_time")),

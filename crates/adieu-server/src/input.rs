@@ -19,17 +19,14 @@
 //! # Ok::<(), adieu_server::error::ApiError>(())
 //! ```
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    fmt,
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
+use adieu::token::unambiguous_json;
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::{
@@ -90,11 +87,9 @@ impl Fields {
         if body.is_empty() {
             return Ok(Self { rest: BTreeMap::new(), errors, place: Place::Body });
         }
-        match serde_json::from_slice(body) {
-            Ok(Unambiguous(Value::Object(rest))) => {
-                Ok(Self { rest: rest.into_iter().collect(), errors, place: Place::Body })
-            }
-            Ok(Unambiguous(_)) => Err(FieldErrors::one("_schema", "Invalid input type.").into()),
+        match unambiguous_json(body) {
+            Ok(Value::Object(rest)) => Ok(Self { rest: rest.into_iter().collect(), errors, place: Place::Body }),
+            Ok(_) => Err(FieldErrors::one("_schema", "Invalid input type.").into()),
             Err(error) => Err(ApiError::InvalidJson(error.to_string())),
         }
     }
@@ -354,65 +349,4 @@ impl MediaType {
 fn is_json_of_a_kind(essence: &str) -> bool {
     let kind = essence.strip_prefix("application/").and_then(|subtype| subtype.strip_suffix("+json"));
     kind.is_some_and(|kind| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte)))
-}
-
-/// A JSON value in which no object has a duplicate field, at any depth. (By default, `serde_json` keeps the last one.)
-struct Unambiguous(Value);
-
-impl<'de> Deserialize<'de> for Unambiguous {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnambiguousVisitor).map(Self)
-    }
-}
-
-struct UnambiguousVisitor;
-
-impl<'de> Visitor<'de> for UnambiguousVisitor {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = serde_json::Map::new();
-        while let Some((name, Unambiguous(value))) = map.next_entry()? {
-            if fields.insert(name, value).is_some() {
-                return Err(de::Error::custom("duplicate field"));
-            }
-        }
-        Ok(Value::Object(fields))
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Unambiguous(value)) = sequence.next_element()? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
 }

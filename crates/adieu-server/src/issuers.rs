@@ -1,4 +1,4 @@
-//! Trusted issuers other than this server: their keys, and the decoders of their tokens.
+//! Trusted issuers other than this server: their keys, the decoders of their tokens, and the events that they may send.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use adieu::{
     token::{Algorithm, CacheLimits, Decoder, KeyId, KeySet, Rules, VerifyingKey},
 };
 use adieu_client::{KeyFollower, KeySource};
+use adieu_events::Sender;
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
@@ -20,7 +21,9 @@ pub struct Trusted {
     /// A decoder for each issuer.
     pub decoders: Vec<Arc<Decoder>>,
     /// Keep them for as long as the decoders are used.
-    pub key_followers: Vec<KeyFollower>,
+    pub key_followers: Vec<(Issuer, KeyFollower)>,
+    /// The issuers that may send events.
+    pub senders: Vec<Sender>,
 }
 
 impl Trusted {
@@ -30,11 +33,16 @@ impl Trusted {
     /// # Errors
     /// Fails if a key can't be read or used; the error is one line that names the issuer.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let mut this = Self { decoders: Vec::new(), key_followers: Vec::new() };
+        let mut this = Self { decoders: Vec::new(), key_followers: Vec::new(), senders: Vec::new() };
         for issuer in &settings.trusted_issuer {
             let (decoder, follower) = trust(issuer, settings.leeway)?;
+            this.key_followers.extend(follower.map(|follower| (decoder.rules().issuer().clone(), follower)));
+            if !issuer.events.is_empty() {
+                let sender = Sender::new(Arc::clone(&decoder)).with_logout_scope(issuer.logout_scope);
+                let sender = issuer.event_audience.iter().fold(sender, Sender::with_audience);
+                this.senders.push(sender.accepting(issuer.events.iter().copied()));
+            }
             this.decoders.push(decoder);
-            this.key_followers.extend(follower);
         }
         Ok(this)
     }

@@ -12,6 +12,7 @@ mod client_name;
 pub mod clients;
 pub mod config;
 pub mod error;
+pub mod events;
 pub mod exposure;
 pub mod feed;
 pub mod high_water;

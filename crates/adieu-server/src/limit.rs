@@ -1,4 +1,5 @@
-//! Rate limits: failed logins per account and per address, registrations per address, and revocations per client.
+//! Rate limits: failed logins per account and per address, registrations per address, revocations per client, and events per address
+//! and issuer.
 //!
 //! 1. An attempt is counted before the password is verified, and the count is undone if the password was right. Many concurrent guesses
 //!    therefore count the same as consecutive ones.
@@ -19,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use adieu::time::Clock;
+use adieu::{Issuer, time::Clock};
 use aws_lc_rs::digest::{Context, SHA256};
 
 use self::expiring::Expiring;
@@ -236,6 +237,44 @@ impl ClientQuotas {
         let revocations = u32::try_from(revocations).unwrap_or(u32::MAX);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         take(&mut used, self.hasher.hash_one(client), quota, revocations, self.clock.moment().as_nanos())
+    }
+}
+
+/// The quota of events, for each address that sends them and for each issuer that signed them.
+#[derive(Debug)]
+pub struct EventQuotas {
+    clock: Arc<dyn Clock>,
+    hasher: RandomState,
+    quota: Rate,
+    used: Mutex<Expiring>,
+}
+
+impl EventQuotas {
+    /// Creates quotas without any events counted.
+    #[must_use]
+    pub fn new(quota: Rate, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, hasher: RandomState::new(), quota, used: Mutex::new(Expiring::new(MAX_ENTRIES)) }
+    }
+
+    /// Counts a message from this address, before it is read.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] if the quota would be exceeded; nothing is counted then.
+    pub fn sent_from(&self, address: IpAddr) -> Result<(), RetryAfter> {
+        self.take(self.hasher.hash_one(party(address)))
+    }
+
+    /// Counts an authentic message of this issuer.
+    ///
+    /// # Errors
+    /// As [`EventQuotas::sent_from`].
+    pub fn signed_by(&self, issuer: &Issuer) -> Result<(), RetryAfter> {
+        self.take(self.hasher.hash_one(issuer))
+    }
+
+    fn take(&self, key: u64) -> Result<(), RetryAfter> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        take(&mut used, key, self.quota, 1, self.clock.moment().as_nanos())
     }
 }
 

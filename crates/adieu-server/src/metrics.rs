@@ -13,7 +13,7 @@ mod process;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use adieu::{restore::HighWater, revocation::Cursor, session::Sessions, token::Verifier};
+use adieu::{Issuer, restore::HighWater, revocation::Cursor, session::Sessions, token::Verifier};
 use adieu_axum::RejectionKind;
 use axum::{
     Router,
@@ -71,6 +71,9 @@ static METHODS: [Method; 9] = [
 /// The label of requests that no route matched.
 const NO_ROUTE: &str = "none";
 
+/// The label of messages that are not authentic.
+const NO_ISSUER: &str = "none";
+
 /// The counters of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -89,6 +92,7 @@ pub struct Metrics {
     store_errors: Counter,
     clients: ClientLabels,
     client_revocations: Family<ByClient, Counter>,
+    events: Family<EventLabels, Counter>,
     registry: Registry,
 }
 
@@ -117,6 +121,14 @@ struct ByClient {
     outcome: &'static str,
 }
 
+/// The issuer is one of the settings, or [`NO_ISSUER`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    issuer: String,
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
@@ -142,6 +154,7 @@ impl Metrics {
             store_errors: Counter::default(),
             clients: ClientLabels::default(),
             client_revocations: Family::default(),
+            events: Family::default(),
             registry: Registry::default(),
         };
         registry.register("logins", "Logins", metrics.logins.clone());
@@ -168,6 +181,7 @@ impl Metrics {
             "Revocations by clients, and those beyond their quota",
             metrics.client_revocations.clone(),
         );
+        registry.register("events", "Events of other issuers that were received", metrics.events.clone());
         registry.register_collector(Box::new(Known { verifier, sessions, high_water }));
         metrics.registry = all;
         metrics
@@ -210,6 +224,16 @@ impl Metrics {
         let outcome = if within_quota { "accepted" } else { "over_quota" };
         let labels = ByClient { client: self.clients.of(client.as_str()).to_owned(), outcome };
         self.client_revocations.get_or_create(&labels).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// Counts an event of a trusted issuer, by the name of its kind, and what followed from it.
+    pub(crate) fn event_received(&self, issuer: &Issuer, kind: &'static str, outcome: &'static str) {
+        self.events.get_or_create(&EventLabels { issuer: issuer.to_string(), kind, outcome }).inc();
+    }
+
+    /// Counts a rejected message, by the name of its protocol.
+    pub(crate) fn event_rejected(&self, kind: &'static str) {
+        self.events.get_or_create(&EventLabels { issuer: NO_ISSUER.into(), kind, outcome: "rejected" }).inc();
     }
 
     /// Adds the quota of each client.

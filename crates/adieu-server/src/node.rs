@@ -11,13 +11,13 @@ use adieu::{
     time::{Clock, SystemClock},
     token::CacheLimits,
 };
-use adieu_client::KeyFollower;
 use anyhow::Context as _;
 
 use crate::{
     accounts::Accounts,
     clients::Clients,
     config::Settings,
+    events::Events,
     feed::{Feed, Joining},
     high_water,
     issuers::Trusted,
@@ -44,6 +44,8 @@ pub struct Node {
     pub limits: LoginLimits,
     /// The revocation quotas of clients.
     pub quotas: ClientQuotas,
+    /// The events of other issuers.
+    pub events: Events,
     /// The metrics of this server.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -51,8 +53,6 @@ pub struct Node {
     /// Whether the node is shutting down and should get no more requests.
     pub is_leaving: AtomicBool,
     stores: Stores,
-    #[expect(dead_code, reason = "follow the keys of other issuers for as long as the node is there")]
-    key_followers: Vec<KeyFollower>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Node {
             settings.token_cache_entries.saturating_mul(const { NonZeroUsize::new(1024).unwrap() }),
         );
         let mut builder = adieu::Node::builder(session_settings.issuer.clone());
-        let Trusted { decoders, key_followers } = Trusted::new(settings)?;
+        let Trusted { decoders, key_followers, senders } = Trusted::new(settings)?;
         for decoder in decoders {
             builder = builder.with_issuer(decoder);
         }
@@ -145,6 +145,7 @@ impl Node {
             limits.remember(accounts.store().known_addresses(clock.now(), MAX_ENTRIES).await?);
         }
         let quotas = ClientQuotas::new(Arc::clone(&clock));
+        let events = Events::new(senders, key_followers, settings.event_quota, Arc::clone(&clock));
         let (log, issuer) = (Arc::clone(core.log()), Issuer::new(&settings.issuer)?);
         let joining = joining.map(|joining| (joining, core.applied()));
         let feed = Feed::start_among(log, Arc::clone(&clock), issuer, settings.max_staleness, joining);
@@ -154,20 +155,7 @@ impl Node {
         let metrics = metrics.with_followers(feed.clone(), core.applied()).with_hasher(hasher);
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
         let is_leaving = AtomicBool::new(false);
-        Ok(Self {
-            core,
-            sessions,
-            limits,
-            quotas,
-            metrics,
-            accounts,
-            clients,
-            feed,
-            clock,
-            is_leaving,
-            stores,
-            key_followers,
-        })
+        Ok(Self { core, sessions, limits, quotas, events, metrics, accounts, clients, feed, clock, is_leaving, stores })
     }
 
     /// Returns the engines.

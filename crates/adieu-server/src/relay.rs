@@ -71,7 +71,7 @@ pub struct Relay {
     stores: Stores,
     reporting: JoinHandle<()>,
     #[expect(dead_code, reason = "follow the keys of other issuers for as long as the relay is there")]
-    key_followers: Vec<KeyFollower>,
+    key_followers: Vec<(Issuer, KeyFollower)>,
 }
 
 impl std::fmt::Debug for Relay {
@@ -106,7 +106,7 @@ impl Relay {
         if let Some(audience) = &settings.audience {
             service = service.with_audience(audience);
         }
-        let Trusted { decoders, key_followers } = Trusted::new(settings)?;
+        let Trusted { decoders, key_followers, senders: _ } = Trusted::new(settings)?;
         for decoder in decoders {
             service = service.with_issuer(decoder);
         }

@@ -47,6 +47,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("login_attempts_per_address", r#""30 per 1h""#, "30 per 1h"),
     ("client_revocation_quota", r#""500 per 1m""#, "500 per 1m"),
     ("client_revocation_horizon", r#""31d""#, "31d"),
+    ("event_quota", r#""100 per 1m""#, "100 per 1m"),
     ("max_body_bytes", "1024", "1024"),
     ("max_connections", "50", "50"),
     ("header_timeout", r#""5s""#, "5s"),

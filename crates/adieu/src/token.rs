@@ -42,6 +42,7 @@ mod encode;
 mod error;
 mod issuers;
 mod json;
+mod jws;
 mod key;
 mod rules;
 mod staleness;
@@ -56,6 +57,9 @@ pub use claims::{Claims, Fresh};
 pub use decode::{CacheLimits, CacheStats, Decoder, Expiry, ParsedClaims, Scratch};
 pub use encode::{encode, encode_with_header};
 pub use error::TokenError;
+#[doc(hidden)]
+pub use json::unambiguous_json;
+pub use jws::SignedMessage;
 pub(crate) use key::keep_one;
 pub use key::{
     DEFAULT_PUBLICATION_DELAY, Jwk, Jwks, KeyId, KeySet, KeyStore, MAX_KEY_ID_BYTES, MAX_KEYS, MAX_KEYS_TRIED,

@@ -34,6 +34,7 @@ use crate::error::ErrorBody;
         (name = "Session", description = "Tokens: getting them, checking them, ending them."),
         (name = "Administration", description = "For access tokens with the claim `is_admin`."),
         (name = "Service", description = "For clients, which `adieu client add` makes."),
+        (name = "Events", description = "For other issuers, whose logouts end sessions here."),
         (name = "Operation", description = "For the machines around."),
     ),
     servers((url = "/", description = "This server.")),
@@ -187,6 +188,9 @@ answers! {
     BadForm "400" "OAuthErrorBody" "The request is invalid: a parameter is missing or repeated, the body is not a form, or there is more than one Authorization header." [] {
         "missing" => {"error": "invalid_request", "error_description": "The parameter token is missing."},
     }
+    WrongLogout "400" "OAuthErrorBody" "The logout token is missing or rejected, or the body is not a form." [] {
+        "rejected" => {"error": "invalid_request", "error_description": "the token's signature is wrong"},
+    }
     TwoTokens "400" "ErrorBody" "There is more than one Authorization header, or the query can't be read." ["WWW-Authenticate"] {
         "two tokens" => {"code": 400, "message": "Send one Authorization header only.", "status": "Bad Request"},
     }
@@ -262,6 +266,9 @@ answers! {
     }
     QuotaUsedUp "429" "ErrorBody" "The client has revoked as much as it may for now." ["Retry-After"] {
         "used up" => {"code": 429, "message": "This client has used up its quota of revocations. Try again later.", "status": "Too Many Requests"},
+    }
+    TooManyEvents "429" "ErrorBody" "This address or this issuer has sent too many events." ["Retry-After"] {
+        "too many" => {"code": 429, "message": "Too many events. Try again later.", "status": "Too Many Requests"},
     }
     TooManyFollowers "429" "ErrorBody" "The client has too many followers, or too many requests that wait." ["Retry-After"] {
         "too many" => {"code": 429, "message": "This client has too many followers. Try again later.", "status": "Too Many Requests"},

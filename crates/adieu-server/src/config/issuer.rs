@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use adieu::token::{Algorithm, DEFAULT_SKEW};
+use adieu_events::{EventKind, LogoutScope};
 use serde::{
     Deserialize,
     de::{self, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
@@ -61,6 +62,34 @@ pub struct TrustedIssuer {
     /// Accepts an integer `sub`; its decimal digits are the subject.
     #[serde(default)]
     pub accept_integer_subject: bool,
+    /// The kinds of events that it may send.
+    #[serde(default, deserialize_with = "kinds")]
+    pub events: Vec<EventKind>,
+    /// The audiences of this server in events, such as its client id at the issuer.
+    #[serde(default)]
+    pub event_audience: Vec<String>,
+    /// What an event about one session ends: the session, or its whole subject.
+    #[serde(default, deserialize_with = "scope")]
+    pub logout_scope: LogoutScope,
+}
+
+fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EventKind>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let kind = |name: String| {
+        name.parse().map_err(|_| {
+            let all: Vec<_> = EventKind::ALL.into_iter().map(EventKind::as_str).collect();
+            de::Error::custom(format_args!("{name:?} is not a kind of event: {}", all.join(", ")))
+        })
+    };
+    names.into_iter().map(kind).collect()
+}
+
+fn scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogoutScope, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "session" => Ok(LogoutScope::Session),
+        "subject" => Ok(LogoutScope::Subject),
+        other => Err(de::Error::custom(format_args!(r#"{other:?} is not "session" or "subject""#))),
+    }
 }
 
 const fn thirty_one_days() -> Duration {
@@ -80,6 +109,9 @@ impl TrustedIssuer {
         }
         if self.jwks_url.is_some() && self.key_id.is_some() {
             return Some("key_id does not go with jwks_url, whose keys have names");
+        }
+        if self.events.is_empty() != self.event_audience.is_empty() {
+            return Some("events and event_audience go together");
         }
         let secret = self.algorithm.map(Algorithm::is_symmetric);
         match secret {

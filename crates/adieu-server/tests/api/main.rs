@@ -3,6 +3,7 @@
 
 mod administration;
 mod audit;
+mod backchannel_logout;
 mod bad_input;
 mod clients;
 mod concurrent_changes;
@@ -19,6 +20,7 @@ mod logout;
 mod one_verdict_per_token;
 mod page_in_a_browser;
 mod passwords;
+mod provider;
 mod refusals;
 mod revocations_by_services;
 mod secrets_never_reach_the_disk;

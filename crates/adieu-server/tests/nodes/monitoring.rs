@@ -71,6 +71,7 @@ async fn busy_node() -> Adieu {
     assert_eq!(node.verify("x").await.0, 401);
     let too_long = json!({"username": "x".repeat(2_000), "password": "x"});
     assert_eq!(node.ask(Method::POST, "/login", None, Some(too_long)).await.0, 413);
+    assert_eq!(node.ask(Method::POST, "/backchannel-logout", None, Some(json!({}))).await.0, 400);
     assert_eq!(node.read_feed(&shop, "follower=one&max_staleness=3600000").await.0, 200);
     assert_eq!(node.revoke(&shop, "", json!({"token_id": "one"})).await.0, 200);
     node

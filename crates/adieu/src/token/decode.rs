@@ -261,7 +261,7 @@ pub(super) const NOT_THREE_PARTS: TokenError = TokenError::Malformed("there are 
 pub(super) const NOT_BASE64URL: TokenError = TokenError::Malformed("a part is not canonical base64url");
 
 /// Decodes a signature on the stack. Only RSA signatures are long.
-fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, TokenError>) -> Result<T, TokenError> {
+pub(super) fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, TokenError>) -> Result<T, TokenError> {
     const SHORT: usize = 96;
     let length = base64url::decoded_len(text.len()).ok_or(NOT_BASE64URL)?;
     let decode = |buffer: &mut [u8]| match base64url::decode_into(text.as_bytes(), buffer) {
@@ -277,6 +277,6 @@ fn with_signature<T>(text: &str, then: impl Fn(&[u8]) -> Result<T, TokenError>) 
     }
 }
 
-fn check(key: &VerifyingKey, signing_input: &str, signature: &[u8]) -> Result<(), TokenError> {
+pub(super) fn check(key: &VerifyingKey, signing_input: &str, signature: &[u8]) -> Result<(), TokenError> {
     key.verify(signing_input.as_bytes(), signature).map_err(|_| TokenError::BadSignature)
 }

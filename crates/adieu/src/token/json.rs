@@ -15,6 +15,9 @@ use serde_json::Map;
 use super::TokenError;
 
 mod plain;
+mod unambiguous;
+
+pub use unambiguous::unambiguous_json;
 
 /// The maximum number of members of a header or a set of claims.
 const MAX_MEMBERS: usize = 128;

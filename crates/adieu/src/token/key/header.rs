@@ -15,6 +15,7 @@ pub(in crate::token) struct Header<'a> {
     pub(in crate::token) algorithm: Algorithm,
     pub(in crate::token) key_id: Option<Cow<'a, str>>,
     pub(in crate::token) declares: Declares,
+    pub(in crate::token) typ: Option<Cow<'a, str>>,
 }
 
 /// Which kind of token the header's `typ` says that this is (RFC 8725 §3.11).
@@ -64,12 +65,13 @@ impl<'a> Header<'a> {
             Some(_) => return Err(TokenError::Malformed("a header parameter has the wrong type")),
             None => None,
         };
-        let declares = match typ {
-            Some(Value::Text(typ)) => Declares::from_typ(&typ),
+        let typ = match typ {
+            Some(Value::Text(typ)) => Some(typ),
             Some(_) => return Err(TokenError::Malformed("a header parameter has the wrong type")),
-            None => Declares::Generic,
+            None => None,
         };
-        Ok(Self { algorithm, key_id, declares })
+        let declares = typ.as_deref().map_or(Declares::Generic, Declares::from_typ);
+        Ok(Self { algorithm, key_id, declares, typ })
     }
 }
 

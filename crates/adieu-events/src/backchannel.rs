@@ -1,0 +1,65 @@
+//! OpenID Connect Back-Channel Logout 1.0.
+
+use adieu::{SessionId, Subject, time::Timestamp, token::TokenError};
+use serde_json::Value;
+
+use crate::{
+    Effect, Event, EventError, EventKind, Received, Receiver,
+    message::{Message, text},
+};
+
+/// The member of `events` that makes a token a logout token (§2.4).
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+impl Receiver {
+    /// Verifies a logout token, by all rules of §2.6, and returns what it revokes: the session `sid`, or if it names none, the tokens of `sub`
+    /// issued until its `iat`.
+    ///
+    /// The type of the header may be `logout+jwt`, or for older providers `JWT` or nothing: the claims `events` and the absence of `nonce`
+    /// distinguish the token from an identity token.
+    ///
+    /// # Errors
+    /// Returns the first rule that the token breaks.
+    pub fn backchannel_logout(&self, logout_token: &str, now: Timestamp) -> Result<Received, EventError> {
+        let message = self.open(logout_token, is_logout_token, now)?;
+        match message.claims.get("events") {
+            Some(Value::Object(events)) if events.get(EVENT).is_some_and(Value::is_object) => {}
+            Some(_) => return Err(TokenError::InvalidClaim("events").into()),
+            None => return Err(TokenError::MissingClaim("events").into()),
+        }
+        if message.claims.contains_key("nonce") {
+            return Err(TokenError::InvalidClaim("nonce").into());
+        }
+        let (session, subject) = named(&message)?;
+        message.require_live(now)?;
+        let Message { sender, issued_at, .. } = message;
+        if !sender.accepts(EventKind::BackchannelLogout) {
+            return Err(EventError::NotAccepted);
+        }
+        let subject = subject.filter(|_| session.is_none() || sender.ends_subjects());
+        let session = session.map(|id| sender.end_session(id, now));
+        let subject = subject.map(|id| sender.end_subject(id, issued_at, now));
+        let effect = Effect::Revoke(session.into_iter().chain(subject).collect());
+        let events = vec![Event { kind: EventKind::BackchannelLogout.as_str(), effect }];
+        Ok(Received { issuer: sender.issuer().clone(), events })
+    }
+}
+
+fn is_logout_token(typ: Option<&str>) -> bool {
+    typ.is_none_or(|typ| typ.eq_ignore_ascii_case("logout+jwt") || typ.eq_ignore_ascii_case("JWT"))
+}
+
+/// Returns the session and the subject of a logout token, which names at least one of them.
+fn named(message: &Message<'_>) -> Result<(Option<SessionId>, Option<Subject>), TokenError> {
+    let named = |name| match text(&message.claims, name) {
+        Ok(text) => Ok(Some(text)),
+        Err(TokenError::MissingClaim(_)) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let session = named("sid")?.map(SessionId::new).transpose().map_err(|_| TokenError::InvalidClaim("sid"))?;
+    let subject = named("sub")?.map(Subject::new).transpose().map_err(|_| TokenError::InvalidClaim("sub"))?;
+    if session.is_none() && subject.is_none() {
+        return Err(TokenError::MissingClaim("sub"));
+    }
+    Ok((session, subject))
+}

@@ -1,0 +1,127 @@
+//! Selects the sender of a message and checks what all kinds of messages have in common.
+
+use adieu::{
+    Issuer, MAX_ID_BYTES,
+    time::Timestamp,
+    token::{TokenError, dangerous},
+};
+use serde_json::{Map, Value};
+
+use crate::{EventError, Sender};
+
+/// Verifies the messages of the issuers that may send events.
+#[derive(Debug, Clone, Default)]
+pub struct Receiver {
+    senders: Vec<Sender>,
+}
+
+/// An authentic message for this receiver.
+pub(crate) struct Message<'r> {
+    pub(crate) sender: &'r Sender,
+    pub(crate) claims: Map<String, Value>,
+    /// The `iat`, at most as far in the future as the clock of the issuer may be ahead.
+    pub(crate) issued_at: Timestamp,
+}
+
+impl Receiver {
+    /// Creates a receiver of the events of these issuers. Of two senders with the same issuer, the first counts.
+    #[must_use]
+    pub fn new(senders: impl IntoIterator<Item = Sender>) -> Self {
+        Self { senders: senders.into_iter().collect() }
+    }
+
+    /// Returns the issuer that a message names, if it may send events. The signature is not verified: use the result only to refresh the
+    /// keys of that issuer.
+    #[must_use]
+    pub fn named_issuer(&self, message: &str) -> Option<&Issuer> {
+        self.named(message).map(Sender::issuer).ok()
+    }
+
+    fn named(&self, message: &str) -> Result<&Sender, TokenError> {
+        let unverified = dangerous::unverified_claims(message)?;
+        let name = text(&unverified, "iss")?;
+        self.senders.iter().find(|sender| sender.issuer().as_str() == name).ok_or(TokenError::WrongIssuer)
+    }
+
+    /// Verifies a message with the keys of the issuer that it names, and checks `typ`, `iss`, `aud`, `iat` and `jti`.
+    pub(crate) fn open(
+        &self,
+        message: &str,
+        is_expected: fn(Option<&str>) -> bool,
+        now: Timestamp,
+    ) -> Result<Message<'_>, EventError> {
+        let sender = self.named(message)?;
+        let signed = sender.decoder.keys().verify_message(message)?;
+        if !is_expected(signed.typ.as_deref().map(without_prefix)) {
+            return Err(TokenError::UnknownType.into());
+        }
+        let claims = signed.claims;
+        // What selected the keys was read without verification.
+        if text(&claims, "iss")? != sender.issuer().as_str() {
+            return Err(TokenError::WrongIssuer.into());
+        }
+        require_audience(&claims, &sender.audience)?;
+        let jti = text(&claims, "jti")?;
+        if jti.is_empty() || jti.len() > MAX_ID_BYTES {
+            return Err(TokenError::InvalidClaim("jti").into());
+        }
+        let issued_at = time(&claims, "iat")?.ok_or(TokenError::MissingClaim("iat"))?;
+        if issued_at > now.plus(sender.decoder.rules().skew()) {
+            return Err(TokenError::NotYetValid.into());
+        }
+        Ok(Message { sender, claims, issued_at })
+    }
+}
+
+impl Message<'_> {
+    /// Checks that the message has not expired.
+    pub(crate) fn require_live(&self, now: Timestamp) -> Result<Timestamp, EventError> {
+        let expires_at = time(&self.claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
+        if now >= expires_at.plus(self.sender.decoder.rules().leeway()) {
+            return Err(TokenError::Expired.into());
+        }
+        Ok(expires_at)
+    }
+}
+
+/// Returns a media type without the prefix that may be left out (RFC 7515 §4.1.9).
+fn without_prefix(typ: &str) -> &str {
+    const PREFIX: &str = "application/";
+    match typ.split_at_checked(PREFIX.len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+        _ => typ,
+    }
+}
+
+fn require_audience(claims: &Map<String, Value>, ours: &[String]) -> Result<(), TokenError> {
+    let is_ours = |text: &str| ours.iter().any(|our| our == text);
+    match claims.get("aud") {
+        None => Err(TokenError::MissingClaim("aud")),
+        Some(Value::String(one)) if is_ours(one) => Ok(()),
+        Some(Value::Array(several)) if several.iter().filter_map(Value::as_str).any(is_ours) => Ok(()),
+        Some(Value::String(_) | Value::Array(_)) => Err(TokenError::WrongAudience),
+        Some(_) => Err(TokenError::InvalidClaim("aud")),
+    }
+}
+
+/// Returns a required text.
+pub(crate) fn text<'c>(claims: &'c Map<String, Value>, name: &'static str) -> Result<&'c str, TokenError> {
+    match claims.get(name) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(TokenError::InvalidClaim(name)),
+        None => Err(TokenError::MissingClaim(name)),
+    }
+}
+
+/// Returns a `NumericDate` (RFC 7519 §2) between 1970 and 9999 in whole seconds, if present.
+pub(crate) fn time(members: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, TokenError> {
+    let Some(value) = members.get(name) else { return Ok(None) };
+    let latest = Timestamp::MAX.as_unix();
+    let seconds = match (value.as_u64(), value.as_f64()) {
+        (Some(seconds), _) if seconds <= latest => seconds,
+        // The conversion is exact enough: the latest date is far below 2^53.
+        (None, Some(seconds)) if seconds >= 0.0 && seconds <= latest as f64 => seconds as u64,
+        _ => return Err(TokenError::InvalidClaim(name)),
+    };
+    Ok(Some(Timestamp::from_unix(seconds)))
+}

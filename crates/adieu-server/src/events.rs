@@ -1,0 +1,161 @@
+//! Events of other issuers: a logout there ends sessions here.
+//!
+//! [`adieu_events`] verifies a message and says what it revokes; this module bounds what messages can cost, and makes the revocations durable.
+//!
+//! 1. **Quotas.** An address and an issuer may send so many messages; more are rejected before they are read.
+//! 2. **One signature at a time.** A flood, from however many addresses, takes no more than one core, so that logins have the others.
+//! 3. **Durable before the answer.** If the store fails, so does the request, and the issuer sends the event again.
+//! 4. **Keys may be newer than those known here.** A message with an unknown key waits until the issuer's keys have been read again.
+//!    If they can't be read, the answer says that the message may come again.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use adieu::{
+    Issuer,
+    revocation::{Revocation, Target},
+    session::Sessions,
+    time::{Clock, Timestamp},
+};
+use adieu_client::KeyFollower;
+use adieu_events::{EventError, Received, Receiver, Sender};
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::{
+    audit::{self, Entry},
+    config::Rate,
+    error::ApiError,
+    limit::{EventQuotas, RetryAfter},
+    metrics::Metrics,
+};
+
+/// How long a message waits for newer keys of its issuer: they are read again within five seconds.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How many messages wait for newer keys at once.
+const MAX_WAITING_FOR_KEYS: usize = 64;
+
+/// Receives the events of other issuers.
+#[derive(Debug)]
+pub struct Events {
+    receiver: Receiver,
+    key_followers: Vec<(Issuer, KeyFollower)>,
+    quotas: EventQuotas,
+    clock: Arc<dyn Clock>,
+    verifying: Semaphore,
+    waiting_for_keys: Semaphore,
+}
+
+/// The reason why a message was not accepted.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// The message is wrong, and will be the next time.
+    Message(EventError),
+    /// Anything else.
+    Other(ApiError),
+}
+
+impl From<ApiError> for Rejection {
+    fn from(error: ApiError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Events {
+    /// Receives events of these senders, and keeps their keys up to date.
+    #[must_use]
+    pub fn new(
+        senders: Vec<Sender>,
+        key_followers: Vec<(Issuer, KeyFollower)>,
+        quota: Rate,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let quotas = EventQuotas::new(quota, Arc::clone(&clock));
+        let (verifying, waiting_for_keys) = (Semaphore::new(1), Semaphore::new(MAX_WAITING_FOR_KEYS));
+        Self { receiver: Receiver::new(senders), key_followers, quotas, clock, verifying, waiting_for_keys }
+    }
+
+    /// Counts a message from this address, before it is read.
+    pub(crate) fn sent_from(&self, address: IpAddr) -> Result<(), ApiError> {
+        self.quotas.sent_from(address).map_err(|RetryAfter(retry_after)| ApiError::TooManyEvents { retry_after })
+    }
+
+    /// Verifies a message with `verify`.
+    pub(crate) async fn verify(
+        &self,
+        message: &str,
+        verify: impl Fn(&Receiver, Timestamp) -> Result<Received, EventError>,
+    ) -> Result<Received, Rejection> {
+        let mut result = self.verify_once(&verify).await?;
+        if result.as_ref().is_err_and(EventError::needs_keys)
+            && let Some(follower) = self.follower(message)
+        {
+            let Ok(_place) = self.waiting_for_keys.try_acquire() else { return Err(keys_unknown()) };
+            let were_read = timeout(KEYS_TIMEOUT, follower.read_again()).await.is_ok();
+            result = self.verify_once(&verify).await?;
+            if !were_read && result.as_ref().is_err_and(EventError::needs_keys) {
+                return Err(keys_unknown());
+            }
+        }
+        let received = result.map_err(|error| match error.is_temporary() {
+            true => keys_unknown(),
+            false => Rejection::Message(error),
+        })?;
+        let within = self.quotas.signed_by(&received.issuer);
+        within.map_err(|RetryAfter(retry_after)| ApiError::TooManyEvents { retry_after })?;
+        Ok(received)
+    }
+
+    async fn verify_once(
+        &self,
+        verify: impl Fn(&Receiver, Timestamp) -> Result<Received, EventError>,
+    ) -> Result<Result<Received, EventError>, ApiError> {
+        let _turn = self.verifying.acquire().await.map_err(ApiError::internal)?;
+        Ok(verify(&self.receiver, self.clock.now()))
+    }
+
+    /// Returns the follower of the keys of the issuer that a message names.
+    fn follower(&self, message: &str) -> Option<&KeyFollower> {
+        let named = self.receiver.named_issuer(message)?;
+        self.key_followers.iter().find(|(issuer, _)| issuer == named).map(|(_, follower)| follower)
+    }
+}
+
+fn keys_unknown() -> Rejection {
+    Rejection::Other(ApiError::Unavailable("the keys of the issuer of an event can't be read".into()))
+}
+
+/// Makes the revocations of a message durable, and records and counts its events.
+pub(crate) async fn take_effect(
+    received: &Received,
+    sessions: &Sessions,
+    metrics: &Metrics,
+    address: IpAddr,
+) -> Result<(), ApiError> {
+    let revocations = received.revocations();
+    if !revocations.is_empty() {
+        sessions.append(revocations).await?;
+    }
+    for event in &received.events {
+        let (kind, outcome) = (event.kind, event.effect.as_str());
+        metrics.event_received(&received.issuer, kind, outcome);
+        let entry =
+            || Entry { issuer: Some(received.issuer.clone()), received: Some((kind, outcome)), ..Entry::default() };
+        for revocation in event.effect.revocations() {
+            with_target(entry(), revocation).note(audit::Event::EventReceived, address);
+        }
+        if matches!(event.effect, adieu_events::Effect::UnknownSubject) {
+            entry().note(audit::Event::EventReceived, address);
+        }
+    }
+    audit::durable().await;
+    Ok(())
+}
+
+fn with_target(entry: Entry, revocation: &Revocation) -> Entry {
+    match &revocation.target {
+        Target::Session { id } => Entry { session: Some(id.clone()), scope: Some("session"), ..entry },
+        Target::Subject { id, .. } => Entry { subject: Some(id.clone()), scope: Some("subject"), ..entry },
+        Target::Token { id, .. } => Entry { token_id: Some(id.clone()), scope: Some("token_id"), ..entry },
+        _ => entry,
+    }
+}
