@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use last_login::LastLogins;
 pub use last_login::RecordingLogins;
-pub use store::{Account, AccountStore, Change, Filter, KnownAddress, migrate, migrate_postgres};
+pub use store::{Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, migrate, migrate_postgres};
 
 use crate::{
     error::ApiError,
@@ -107,6 +107,7 @@ impl Accounts {
             is_disabled: false,
             created_at: self.clock.now(),
             last_login_at: None,
+            must_change_password: false,
         }
     }
 
@@ -145,14 +146,21 @@ impl Accounts {
     /// Starts a session of an account that has just been authenticated.
     ///
     /// # Errors
+    /// [`ApiError::PasswordChangeRequired`] if the account must change its password first;
     /// [`ApiError::InvalidCredentials`] if the account has changed meanwhile.
     pub async fn log_in(&self, account: &Account, origin: Origin) -> Result<TokenPair, ApiError> {
+        if account.must_change_password {
+            return Err(ApiError::PasswordChangeRequired);
+        }
         let tokens = self
             .sessions
             .log_in_with(account.id.clone(), origin, &TokenOptions::new().with_access_claims(claims(account)))
             .await?;
         let same = self.store.by_id(&account.id).await?.is_some_and(|now| {
-            !now.is_disabled && now.password_version == account.password_version && now.is_admin == account.is_admin
+            !now.is_disabled
+                && !now.must_change_password
+                && now.password_version == account.password_version
+                && now.is_admin == account.is_admin
         });
         if same {
             self.last_logins.note(&account.id, self.clock.now());
@@ -198,9 +206,17 @@ impl Accounts {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if there is no such account.
-    pub async fn set_password(&self, id: &Subject, password: &Password) -> Result<(), ApiError> {
+    pub async fn set_password(&self, id: &Subject, password: &Password, next: NextLogin) -> Result<(), ApiError> {
         let hash = self.hasher.hash(password, None).await?;
-        self.change_and_end(id, Change::Password(hash), Selection::OfSubject(id.clone())).await
+        self.change_and_end(id, Change::Password(hash, next), Selection::OfSubject(id.clone())).await
+    }
+
+    /// Refuses logins of an account until it has changed its password. Its sessions go on.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is no such account.
+    pub async fn require_password_change(&self, id: &Subject) -> Result<(), ApiError> {
+        self.change(id, Change::RequirePasswordChange).await
     }
 
     /// Sets the password of an account that a client at this address has authenticated, and ends its sessions except
@@ -237,12 +253,29 @@ impl Accounts {
         })
     }
 
-    /// Disables an account and ends its sessions.
+    /// Makes an account an administrator's. The next refresh gives a token that says so.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if there is no such account.
-    pub async fn disable(&self, id: &Subject) -> Result<(), ApiError> {
-        self.change_and_end(id, Change::Disable, Selection::OfSubject(id.clone())).await
+    pub async fn promote(&self, id: &Subject) -> Result<(), ApiError> {
+        self.change(id, Change::Promote).await
+    }
+
+    /// Makes an account an ordinary user's, and ends its sessions, whose tokens say that it is an administrator.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is no such account; [`ApiError::Conflict`] for the last
+    /// administrator, who stays.
+    pub async fn demote(&self, id: &Subject, last: LastAdmin) -> Result<(), ApiError> {
+        self.take_from_admins(id, Change::Demote(last), last).await
+    }
+
+    /// Disables an account and ends its sessions.
+    ///
+    /// # Errors
+    /// See [`Accounts::demote`].
+    pub async fn disable(&self, id: &Subject, last: LastAdmin) -> Result<(), ApiError> {
+        self.take_from_admins(id, Change::Disable(last), last).await
     }
 
     /// Enables a disabled account, which can then log in again.
@@ -250,15 +283,36 @@ impl Accounts {
     /// # Errors
     /// [`ApiError::NotFound`] if there is no such account.
     pub async fn enable(&self, id: &Subject) -> Result<(), ApiError> {
-        if self.store.change(id, Change::Enable).await? { Ok(()) } else { Err(ApiError::NotFound) }
+        self.change(id, Change::Enable).await
     }
 
     /// Deletes an account and ends its sessions.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] if there is no such account.
-    pub async fn delete(&self, id: &Subject) -> Result<(), ApiError> {
-        self.change_and_end(id, Change::Delete, Selection::OfSubject(id.clone())).await
+    /// See [`Accounts::demote`].
+    pub async fn delete(&self, id: &Subject, last: LastAdmin) -> Result<(), ApiError> {
+        self.take_from_admins(id, Change::Delete(last), last).await
+    }
+
+    async fn change(&self, id: &Subject, change: Change) -> Result<(), ApiError> {
+        if self.store.change(id, change).await? { Ok(()) } else { Err(ApiError::NotFound) }
+    }
+
+    async fn take_from_admins(&self, id: &Subject, change: Change, last: LastAdmin) -> Result<(), ApiError> {
+        let is_last = || ApiError::Conflict("This is the last administrator.".into());
+        if last == LastAdmin::Stays {
+            // Also checked beforehand: a change that is refused must not end sessions.
+            let admins = Filter { is_admin: Some(true), is_disabled: Some(false), ..Filter::default() };
+            if let [only] = &*self.store.list(&admins, None, 2).await?
+                && only.id == *id
+            {
+                return Err(is_last());
+            }
+        }
+        match self.change_and_end(id, change, Selection::OfSubject(id.clone())).await {
+            Err(ApiError::NotFound) if self.store.by_id(id).await?.is_some() => Err(is_last()),
+            outcome => outcome,
+        }
     }
 
     /// Runs to its end even if the caller is cancelled. Otherwise an overlapping login could outlive the change.

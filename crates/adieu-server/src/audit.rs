@@ -35,10 +35,16 @@ pub enum Event {
     LoginFailed,
     /// A token was used to log out.
     Logout,
-    /// A user changed its password.
+    /// The password of a user was changed.
     PasswordChanged,
     /// A user was added.
     AccountAdded,
+    /// A user must change its password before the next login.
+    PasswordChangeRequired,
+    /// A user became an administrator.
+    AccountPromoted,
+    /// An administrator became an ordinary user.
+    AccountDemoted,
     /// A user was disabled and can no longer log in.
     AccountDisabled,
     /// A user was enabled and can log in again.
@@ -81,6 +87,9 @@ impl Event {
             Self::Logout => "logout",
             Self::PasswordChanged => "password_changed",
             Self::AccountAdded => "account_added",
+            Self::PasswordChangeRequired => "password_change_required",
+            Self::AccountPromoted => "account_promoted",
+            Self::AccountDemoted => "account_demoted",
             Self::AccountDisabled => "account_disabled",
             Self::AccountEnabled => "account_enabled",
             Self::AccountDeleted => "account_deleted",

@@ -40,6 +40,9 @@ pub enum ApiError {
     /// The user is unknown or the password wrong; the response does not tell which.
     #[error("invalid credentials")]
     InvalidCredentials,
+    /// The password is right, but must be changed before the login.
+    #[error("the password must be changed first")]
+    PasswordChangeRequired,
     /// The caller is authenticated but lacks permission; with a sentence for the client.
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
@@ -165,6 +168,10 @@ pub struct ErrorBody {
     /// The HTTP status once more.
     #[schema(example = 404)]
     code: u16,
+    /// What a program can tell apart, where the status does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "password_change_required")]
+    error: Option<&'static str>,
     /// Which fields of the body (`json`) or the query (`query`) were wrong, and how:
     /// `{"json":{"username":["Missing data for required field."]}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,7 +198,11 @@ impl ApiError {
             Self::InvalidJson(_) | Self::BadRequest(_) | Self::RepeatedParameter(_) => StatusCode::BAD_REQUEST,
             Self::InvalidCredentials | Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::Refused(refused) => refused.status(),
-            Self::Forbidden(_) | Self::AdminOnly | Self::ClaimRequired | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
+            Self::PasswordChangeRequired
+            | Self::Forbidden(_)
+            | Self::AdminOnly
+            | Self::ClaimRequired
+            | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -213,6 +224,7 @@ impl ApiError {
             Self::InvalidJson(detail) => Some(detail.clone().into()),
             Self::BadRequest(message) | Self::Forbidden(message) | Self::Conflict(message) => Some(message.clone()),
             Self::InvalidCredentials => Some("Invalid credentials.".into()),
+            Self::PasswordChangeRequired => Some("Change the password with POST /password/change, then log in.".into()),
             Self::InvalidClient => Some("Invalid client credentials.".into()),
             Self::ClientMayNot(capability) => Some(format!("This client may not {capability}.").into()),
             Self::UnsupportedMediaType(label) => Some(format!("Send the body as {label}.").into()),
@@ -235,6 +247,13 @@ impl ApiError {
             | Self::RepeatedParameter(_)
             | Self::InvalidQuery(_)
             | Self::Internal(_) => None,
+        }
+    }
+
+    const fn error(&self) -> Option<&'static str> {
+        match self {
+            Self::PasswordChangeRequired => Some("password_change_required"),
+            _ => None,
         }
     }
 
@@ -307,6 +326,7 @@ impl IntoResponse for ApiError {
         let status = self.status();
         let body = ErrorBody {
             code: status.as_u16(),
+            error: self.error(),
             errors: self.errors(),
             message: self.message(),
             status: status.canonical_reason().unwrap_or("Error"),

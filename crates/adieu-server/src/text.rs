@@ -220,6 +220,11 @@ impl Password {
         Ok(password)
     }
 
+    /// Returns whether both are the same password.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.normalised() == other.normalised()
+    }
+
     /// Returns the password in NFC, as this server hashes it.
     pub(crate) fn normalised(&self) -> &str {
         self.normalised.expose_secret()

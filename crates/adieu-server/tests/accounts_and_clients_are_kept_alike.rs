@@ -6,7 +6,7 @@ use std::time::Duration;
 use adieu::{Subject, time::Timestamp};
 use adieu_postgres::Postgres;
 use adieu_server::{
-    accounts::{self, Account, AccountStore, Change, Filter, KnownAddress},
+    accounts::{self, Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin},
     clients::{self, Capability, Client, ClientName, ClientStore, Limits},
     config::Rate,
     password::PasswordHash,
@@ -43,6 +43,8 @@ every_engine! {
     the_last_login_is_recorded_once_for_many
     a_store_of_an_earlier_version_is_migrated
     each_change_changes_what_it_says
+    the_last_administrator_stays
+    of_two_administrators_who_demote_each_other_one_stays
     a_rehash_does_not_undo_a_new_password
     of_two_changes_of_one_password_one_applies
     where_users_log_in_from_is_kept_until_it_lapses
@@ -137,11 +139,12 @@ fn account(id: &str, name: &str) -> Account {
         is_disabled: false,
         created_at: Timestamp::from_unix(1_800_000_000),
         last_login_at: None,
+        must_change_password: false,
     }
 }
 
 /// The comparable fields of an account.
-fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timestamp, Option<Timestamp>) {
+fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timestamp, Option<Timestamp>, bool) {
     (
         account.id.to_string(),
         account.username.as_str().to_owned(),
@@ -151,6 +154,7 @@ fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timesta
         account.is_disabled,
         account.created_at,
         account.last_login_at,
+        account.must_change_password,
     )
 }
 
@@ -165,6 +169,7 @@ async fn an_account_comes_back_as_it_was<P: Place>() {
         is_disabled: true,
         created_at: Timestamp::MAX,
         last_login_at: Some(Timestamp::MAX),
+        must_change_password: true,
         ..account("\0'; DROP TABLE account; --\u{1}", "Zoë Ωmega 🦀 %_'\"\\")
     };
     assert_eq!(store.add(vec![plain.clone(), unusual.clone()]).await.unwrap(), [true, true]);
@@ -364,22 +369,79 @@ async fn each_change_changes_what_it_says<P: Place>() {
     store.add(vec![jose.clone(), ana.clone()]).await.unwrap();
     let now = async || facts(&store.by_id(&jose.id).await.unwrap().unwrap());
 
-    assert!(store.change(&jose.id, Change::Password(hash(1))).await.unwrap());
-    let mut expected = Account { password: hash(1), password_version: 2, ..jose.clone() };
+    assert!(store.change(&jose.id, Change::Password(hash(1), NextLogin::NeedsNewPassword)).await.unwrap());
+    let mut expected = Account { password: hash(1), password_version: 2, must_change_password: true, ..jose.clone() };
     assert_eq!(now().await, facts(&expected));
-    assert!(store.change(&jose.id, Change::Disable).await.unwrap());
-    assert!(store.change(&jose.id, Change::Disable).await.unwrap());
+    assert!(store.change(&jose.id, Change::OwnPassword(hash(0), 2)).await.unwrap());
+    expected = Account { password: hash(0), password_version: 3, must_change_password: false, ..expected };
+    assert_eq!(now().await, facts(&expected));
+    assert!(store.change(&jose.id, Change::RequirePasswordChange).await.unwrap());
+    expected.must_change_password = true;
+    assert_eq!(now().await, facts(&expected));
+    for (change, is_admin) in [(Change::Promote, true), (Change::Demote(LastAdmin::MayGo), false)] {
+        assert!(store.change(&jose.id, change).await.unwrap());
+        expected.is_admin = is_admin;
+        assert_eq!(now().await, facts(&expected));
+    }
+    assert!(store.change(&jose.id, Change::Disable(LastAdmin::Stays)).await.unwrap());
+    assert!(store.change(&jose.id, Change::Disable(LastAdmin::Stays)).await.unwrap());
     expected.is_disabled = true;
     assert_eq!(now().await, facts(&expected));
     assert!(store.change(&jose.id, Change::Enable).await.unwrap());
     expected.is_disabled = false;
     assert_eq!(now().await, facts(&expected));
-    assert!(store.change(&jose.id, Change::Delete).await.unwrap());
-    for change in [Change::Delete, Change::Enable, Change::Password(hash(0)), Change::Rehash(hash(0), 2)] {
+    assert!(store.change(&jose.id, Change::Delete(LastAdmin::Stays)).await.unwrap());
+    for change in [
+        Change::Delete(LastAdmin::MayGo),
+        Change::Enable,
+        Change::Password(hash(0), NextLogin::Allowed),
+        Change::Rehash(hash(0), 2),
+    ] {
         assert!(!store.change(&jose.id, change).await.unwrap());
     }
     assert!(store.by_id(&jose.id).await.unwrap().is_none());
     assert_eq!(facts(&store.by_id(&ana.id).await.unwrap().unwrap()), facts(&ana));
+}
+
+async fn the_last_administrator_stays<P: Place>() {
+    let place = P::empty().await;
+    let store = place.open().await;
+    let admin = |id: &str, name: &str| Account { is_admin: true, ..account(id, name) };
+    let (ana, boss, jose) = (admin("1", "ana"), admin("2", "boss"), account("3", "jose"));
+    let disabled = Account { is_disabled: true, ..admin("4", "zoe") };
+    store.add(vec![ana.clone(), boss.clone(), jose.clone(), disabled.clone()]).await.unwrap();
+    let losses = [Change::Demote, Change::Disable, Change::Delete];
+    assert!(store.change(&ana.id, Change::Demote(LastAdmin::Stays)).await.unwrap(), "there is another");
+    for loss in losses {
+        assert!(!store.change(&boss.id, loss(LastAdmin::Stays)).await.unwrap());
+        assert_eq!(facts(&store.by_id(&boss.id).await.unwrap().unwrap()), facts(&boss));
+        // Those who are not the last administrator are changed as ever.
+        for id in [&jose.id, &disabled.id] {
+            assert!(store.change(id, loss(LastAdmin::Stays)).await.unwrap());
+        }
+    }
+    assert!(store.change(&boss.id, Change::Disable(LastAdmin::MayGo)).await.unwrap());
+    assert!(store.change(&boss.id, Change::Demote(LastAdmin::Stays)).await.unwrap(), "it is none any more");
+    assert!(!store.change(&Subject::new("5").unwrap(), Change::Demote(LastAdmin::Stays)).await.unwrap());
+}
+
+async fn of_two_administrators_who_demote_each_other_one_stays<P: Place>() {
+    let place = P::empty().await;
+    let (here, there) = (place.open().await, place.open().await);
+    let admin = |id: &str, name: &str| Account { is_admin: true, ..account(id, name) };
+    for round in 0..20 {
+        let (ana, boss) =
+            (admin(&format!("a{round}"), &format!("ana{round}")), admin(&format!("b{round}"), &format!("boss{round}")));
+        here.add(vec![ana.clone(), boss.clone()]).await.unwrap();
+        let (one, other) = tokio::join!(
+            here.change(&ana.id, Change::Demote(LastAdmin::Stays)),
+            there.change(&boss.id, Change::Disable(LastAdmin::Stays)),
+        );
+        assert!(one.unwrap() != other.unwrap());
+        let admins = Filter { is_admin: Some(true), is_disabled: Some(false), ..Filter::default() };
+        let [only] = here.list(&admins, None, 10).await.unwrap().try_into().expect("one administrator");
+        assert!(here.change(&only.id, Change::Delete(LastAdmin::MayGo)).await.unwrap());
+    }
 }
 
 async fn a_rehash_does_not_undo_a_new_password<P: Place>() {
@@ -390,7 +452,7 @@ async fn a_rehash_does_not_undo_a_new_password<P: Place>() {
     assert!(store.change(&jose.id, Change::Rehash(hash(1), 1)).await.unwrap());
     let found = store.by_id(&jose.id).await.unwrap().unwrap();
     assert_eq!((found.password.as_str(), found.password_version), (HASHES[1], 1));
-    store.change(&jose.id, Change::Password(hash(0))).await.unwrap();
+    store.change(&jose.id, Change::Password(hash(0), NextLogin::Allowed)).await.unwrap();
     assert!(!store.change(&jose.id, Change::Rehash(hash(1), 1)).await.unwrap());
     assert_eq!(store.by_id(&jose.id).await.unwrap().unwrap().password.as_str(), HASHES[0]);
 }

@@ -35,6 +35,8 @@ pub struct Account {
     pub created_at: Timestamp,
     /// When it last logged in, if it has; see [`AccountStore::record_logins`].
     pub last_login_at: Option<Timestamp>,
+    /// Whether it must change its password before it can log in.
+    pub must_change_password: bool,
 }
 
 /// Which accounts a list has: those that meet every condition. The default has none.
@@ -130,23 +132,47 @@ pub struct KnownAddress {
 #[derive(Debug, Clone)]
 pub enum Change {
     /// Sets the password, whatever the old one is.
-    Password(PasswordHash),
-    /// Sets the password, if the old one still has this version.
+    Password(PasswordHash, NextLogin),
+    /// Sets the password, if the old one still has this version. It need not be changed before the next login any more.
     OwnPassword(PasswordHash, i64),
     /// Replaces the hash of the same password, if it still has this version.
     Rehash(PasswordHash, i64),
+    /// Requires that the password is changed before the next login.
+    RequirePasswordChange,
+    /// Makes the account an administrator's.
+    Promote,
+    /// Makes the account an ordinary user's.
+    Demote(LastAdmin),
     /// Disables the account.
-    Disable,
+    Disable(LastAdmin),
     /// Enables the account.
     Enable,
     /// Deletes the account.
-    Delete,
+    Delete(LastAdmin),
+}
+
+/// What the next login with a new password is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextLogin {
+    /// It starts a session.
+    Allowed,
+    /// It is refused until the password has been changed again.
+    NeedsNewPassword,
+}
+
+/// Whether a change applies to the only administrator who is not disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastAdmin {
+    /// It does not, also if the other administrators are changed concurrently.
+    Stays,
+    /// It does.
+    MayGo,
 }
 
 /// Every column, in the order in which the engines read and write them.
 macro_rules! columns {
     () => {
-        "id, username, password, password_version, is_admin, is_disabled, created_at, last_login_at"
+        "id, username, password, password_version, is_admin, is_disabled, created_at, last_login_at, must_change_password"
     };
 }
 use columns;
@@ -173,14 +199,30 @@ macro_rules! list {
 }
 use list;
 // SQLite numbers `$1` and `$2` by their first occurrence, whatever their digits.
-const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2";
-const OWN_PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1 WHERE id = $2 \
-                            AND password_version = $3";
+const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1, must_change_password = $2 WHERE id = $3";
+const OWN_PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1, \
+                            must_change_password = FALSE WHERE id = $2 AND password_version = $3";
 const REHASH: &str = "UPDATE account SET password = $1 WHERE id = $2 AND password_version = $3";
-const SET_DISABLED: &str = "UPDATE account SET is_disabled = $1 WHERE id = $2";
+const REQUIRE_PASSWORD_CHANGE: &str = "UPDATE account SET must_change_password = TRUE WHERE id = $1";
+const PROMOTE: &str = "UPDATE account SET is_admin = TRUE WHERE id = $1";
+const ENABLE: &str = "UPDATE account SET is_disabled = FALSE WHERE id = $1";
+
+/// Changes that may take the last administrator away.
+macro_rules! loss {
+    (demote) => {
+        "UPDATE account SET is_admin = FALSE WHERE id = $1"
+    };
+    (disable) => {
+        "UPDATE account SET is_disabled = TRUE WHERE id = $1"
+    };
+    (delete) => {
+        "DELETE FROM account WHERE id = $1"
+    };
+}
+use loss;
+
 const REMEMBER_ADDRESS: &str = "INSERT INTO known_address (pair, known_until) VALUES ($1, $2) \
                                 ON CONFLICT (pair) DO UPDATE SET known_until = excluded.known_until";
 const FORGET_ADDRESSES: &str = "DELETE FROM known_address WHERE known_until <= $1";
 const KNOWN_ADDRESSES: &str =
     "SELECT pair, known_until FROM known_address WHERE known_until > $1 ORDER BY known_until DESC LIMIT $2";
-const DELETE: &str = "DELETE FROM account WHERE id = $1";

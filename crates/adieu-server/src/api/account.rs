@@ -14,7 +14,7 @@ use super::{
     view::{Message, User},
 };
 use crate::{
-    accounts::{Account, Role},
+    accounts::{Account, LastAdmin, Role},
     audit::{self, Event},
     config::Registration,
     error::{ApiError, FieldErrors},
@@ -68,6 +68,27 @@ pub(super) struct PasswordChange {
     #[schema(example = "correct horse battery staple", format = Password, max_length = 1024, pattern = "^[^\\u0000]*$")]
     password: String,
     /// The password as it is to be.
+    #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
+    new_password: String,
+}
+
+/// A name, the password as it is, and as it is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only describes the schema")]
+pub(super) struct PasswordReplacement {
+    /// As in `/login`.
+    #[schema(
+        example = "jose",
+        min_length = 1,
+        max_length = 80,
+        pattern = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff](?:[^\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]*[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff])?$"
+    )]
+    username: String,
+    /// The password as it is.
+    #[schema(example = "correct horse battery staple", format = Password, max_length = 1024, pattern = "^[^\\u0000]*$")]
+    password: String,
+    /// The password as it is to be: another one.
     #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
     new_password: String,
 }
@@ -187,12 +208,51 @@ pub(super) async fn change_password(
         other => other,
     };
     let account = api.authenticate(&account.username, &current, &client).await.map_err(wrong)?;
+    if account.must_change_password {
+        require_another(&current, &chosen)?;
+    }
     let (session, address) = (token.session.clone(), client.address);
     api.node.accounts.change_password(&account, &chosen, session, address).await.map_err(wrong)?;
     audit::Entry { session: token.session.clone(), ..audit::Entry::of(&account.id) }
         .record(Event::PasswordChanged, client.address)
         .await;
     Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
+}
+
+/// Changes the password of a user without a token, with the old password, and ends the user's sessions.
+///
+/// This is for a user whose login is answered 403 `password_change_required`. The user then logs in with the new
+/// password. Failed attempts are limited and answered like failed logins.
+#[utoipa::path(post, path = "/password/change", tag = "Account", request_body = PasswordReplacement,
+    params(WaitParameters), responses(
+    (status = 200, description = "Changed.", body = Message, example = json!({"message": "Password changed."})),
+    docs::BadRequest, docs::WrongCredentials, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany,
+    docs::Unavailable,
+))]
+pub(super) async fn replace_password(
+    State(api): State<Api>,
+    client: Client,
+    wait: Wait,
+    mut fields: Fields,
+) -> Result<Json<Message>, ApiError> {
+    let minimum = api.settings.min_password_length.get();
+    let username = fields.required("username", |text| Username::new(&text));
+    let current = fields.required("password", |text| Password::typed(text.into()));
+    let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
+    let (username, current, chosen) = fields.finish((username, current, chosen))?;
+
+    let account = api.authenticate(&username, &current, &client).await?;
+    require_another(&current, &chosen)?;
+    api.node.accounts.change_password(&account, &chosen, None, client.address).await?;
+    audit::Entry::of(&account.id).record(Event::PasswordChanged, client.address).await;
+    Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
+}
+
+fn require_another(current: &Password, chosen: &Password) -> Result<(), FieldErrors> {
+    match chosen.is_same(current) {
+        true => Err(FieldErrors::one("new_password", "Must not be the current password.")),
+        false => Ok(()),
+    }
 }
 
 /// Shows a user: the caller, or, to an administrator, anyone.
@@ -235,7 +295,7 @@ pub(super) async fn delete(
             return Err(ApiError::Conflict("You can't delete yourself.".into()));
         }
     }
-    api.node.accounts.delete(&account.id).await?;
+    api.node.accounts.delete(&account.id, LastAdmin::Stays).await?;
     audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
         .record(Event::AccountDeleted, client.address)
         .await;

@@ -1,8 +1,10 @@
 //! Administration of users and of other users' sessions.
 
 use adieu::{SessionId, Subject, session::Selection};
+use adieu_axum::AfterBody;
 use axum::{Json, extract::State};
-use utoipa::IntoParams;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
@@ -12,11 +14,11 @@ use super::{
     view::{Message, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, flag, id, time},
 };
 use crate::{
-    accounts::Filter,
+    accounts::{Filter, LastAdmin, NextLogin},
     audit::{self, Event},
     error::ApiError,
-    input::Query,
-    text::NamePart,
+    input::{Fields, Query},
+    text::{NamePart, Password},
 };
 
 /// Which users to list.
@@ -68,7 +70,7 @@ pub(super) async fn list_users(
 
 /// Disables a user: it can't log in any more, and its sessions end.
 ///
-/// An administrator can't disable its own account, so that there is always one.
+/// An administrator can't disable its own account, nor the last administrator's, so that there is always one.
 #[utoipa::path(post, path = "/users/{id}/disable", tag = "Administration", security(("access" = [])),
     params(("id" = String, Path, description = "The user's id."), WaitParameters), responses(
     (status = 200, description = "Disabled.", body = Message, example = json!({"message": "User disabled."})),
@@ -85,7 +87,7 @@ pub(super) async fn disable(
     if *token.subject() == id {
         return Err(ApiError::Conflict("You can't disable yourself.".into()));
     }
-    api.node.accounts.disable(&id).await?;
+    api.node.accounts.disable(&id, LastAdmin::Stays).await?;
     audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
         .record(Event::AccountDisabled, client.address)
         .await;
@@ -109,6 +111,103 @@ pub(super) async fn enable(
         .record(Event::AccountEnabled, client.address)
         .await;
     Ok(Message::new("User enabled."))
+}
+
+/// Makes a user an administrator. Its tokens say so from the next refresh or login on.
+#[utoipa::path(post, path = "/users/{id}/promote", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id.")), responses(
+    (status = 200, description = "Promoted.", body = Message, example = json!({"message": "User promoted."})),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn promote(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    client: Client,
+    Id(id): Id<Subject>,
+) -> Result<Json<Message>, ApiError> {
+    api.node.accounts.promote(&id).await?;
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+        .record(Event::AccountPromoted, client.address)
+        .await;
+    Ok(Message::new("User promoted."))
+}
+
+/// Makes an administrator an ordinary user, and ends its sessions, whose tokens say that it is an administrator.
+///
+/// The last administrator who is not disabled can't be demoted.
+#[utoipa::path(post, path = "/users/{id}/demote", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id."), WaitParameters), responses(
+    (status = 200, description = "Demoted.", body = Message, example = json!({"message": "User demoted."})),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::NotDemoted, docs::InvalidQuery,
+    docs::Unavailable,
+))]
+pub(super) async fn demote(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    client: Client,
+    Id(id): Id<Subject>,
+    wait: Wait,
+) -> Result<Json<Message>, ApiError> {
+    api.node.accounts.demote(&id, LastAdmin::Stays).await?;
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+        .record(Event::AccountDemoted, client.address)
+        .await;
+    Ok(Message::revoked("User demoted.", wait.until_everywhere(&api.node.feed).await?))
+}
+
+/// A new password for a user.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only describes the schema")]
+pub(super) struct NewPassword {
+    #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
+    password: String,
+    /// Whether the user must change it before the next login; false by default.
+    must_change: Option<bool>,
+}
+
+/// Sets the password of a user and ends the user's sessions.
+#[utoipa::path(post, path = "/users/{id}/password", tag = "Administration", request_body = NewPassword,
+    security(("access" = [])), params(("id" = String, Path, description = "The user's id."), WaitParameters), responses(
+    (status = 200, description = "Set.", body = Message, example = json!({"message": "Password set."})),
+    docs::BadRequest, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::TooLarge, docs::NotJson, docs::Invalid,
+    docs::Unavailable,
+))]
+pub(super) async fn set_password(
+    State(api): State<Api>,
+    AfterBody((admin, client, user, wait), mut fields): AfterBody<(Admin, Client, Id<Subject>, Wait), Fields>,
+) -> Result<Json<Message>, ApiError> {
+    let (Admin(token), Id(id)) = (admin, user);
+    let minimum = api.settings.min_password_length.get();
+    let password = fields.required("password", |text| Password::chosen(text.into(), minimum));
+    let must_change = fields.optional_flag("must_change");
+    let (password, must_change) = fields.finish((password, must_change))?;
+    let next = if must_change == Some(true) { NextLogin::NeedsNewPassword } else { NextLogin::Allowed };
+
+    api.node.accounts.set_password(&id, &password, next).await?;
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+        .record(Event::PasswordChanged, client.address)
+        .await;
+    Ok(Message::revoked("Password set.", wait.until_everywhere(&api.node.feed).await?))
+}
+
+/// Requires that a user changes the password before the next login. Its sessions go on.
+#[utoipa::path(post, path = "/users/{id}/require-password-change", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id.")), responses(
+    (status = 200, description = "Required.", body = Message, example = json!({"message": "Password change required."})),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn require_password_change(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    client: Client,
+    Id(id): Id<Subject>,
+) -> Result<Json<Message>, ApiError> {
+    api.node.accounts.require_password_change(&id).await?;
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+        .record(Event::PasswordChangeRequired, client.address)
+        .await;
+    Ok(Message::new("Password change required."))
 }
 
 /// Lists the sessions of a user, oldest first.

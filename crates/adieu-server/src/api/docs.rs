@@ -240,11 +240,19 @@ answers! {
     NameTaken "409" "ErrorBody" "The name is taken." [] {
         "taken" => {"code": 409, "message": "A user with that username already exists.", "status": "Conflict"},
     }
-    NotDeleted "409" "ErrorBody" "It is the caller's own account, and an administrator's." [] {
+    NotDeleted "409" "ErrorBody" "It is the caller's own account, and an administrator's, or that of the last administrator." [] {
         "own account" => {"code": 409, "message": "You can't delete yourself.", "status": "Conflict"},
+        "last administrator" => {"code": 409, "message": "This is the last administrator.", "status": "Conflict"},
     }
-    NotDisabled "409" "ErrorBody" "It is the caller's own account." [] {
+    NotDisabled "409" "ErrorBody" "It is the caller's own account, or that of the last administrator." [] {
         "own account" => {"code": 409, "message": "You can't disable yourself.", "status": "Conflict"},
+        "last administrator" => {"code": 409, "message": "This is the last administrator.", "status": "Conflict"},
+    }
+    NotDemoted "409" "ErrorBody" "It is the last administrator." [] {
+        "last administrator" => {"code": 409, "message": "This is the last administrator.", "status": "Conflict"},
+    }
+    PasswordChangeRequired "403" "ErrorBody" "The password is right, but must be changed first." [] {
+        "change required" => {"code": 403, "error": "password_change_required", "message": "Change the password with POST /password/change, then log in.", "status": "Forbidden"},
     }
     Slow "408" "ErrorBody" "The body did not come in time." [] {
         "too slow" => {"code": 408, "status": "Request Timeout"},

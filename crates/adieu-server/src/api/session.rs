@@ -38,10 +38,11 @@ pub(super) enum ScopeName {
 /// Logs in: starts a session and gives its tokens.
 ///
 /// The access token is fresh, and carries `is_admin` for an administrator. That a user is unknown, disabled, or has
-/// another password is one and the same answer. Failed attempts are limited per account and per address.
+/// another password is one and the same answer. Failed attempts are limited per account and per address. A user who must
+/// change the password first gets no tokens: 403 `password_change_required`.
 #[utoipa::path(post, path = "/login", tag = "Session", request_body = Credentials, responses(
     (status = 200, description = "Logged in. Not to be cached.", body = Tokens),
-    docs::BadRequest, docs::WrongCredentials, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany,
+    docs::BadRequest, docs::WrongCredentials, docs::PasswordChangeRequired, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany,
     docs::Unavailable,
 ))]
 pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: Fields) -> Result<Tokens, ApiError> {

@@ -108,6 +108,8 @@ pub(super) struct UserDetails {
     /// When it last logged in, behind by up to half a minute; null if it has not.
     #[schema(example = 1_800_000_600)]
     last_login_at: Option<u64>,
+    /// Whether it must change its password before it can log in.
+    must_change_password: bool,
 }
 
 impl From<&Account> for UserDetails {
@@ -118,6 +120,7 @@ impl From<&Account> for UserDetails {
             is_disabled: account.is_disabled,
             created_at: account.created_at.as_unix(),
             last_login_at: account.last_login_at.map(Timestamp::as_unix),
+            must_change_password: account.must_change_password,
         }
     }
 }

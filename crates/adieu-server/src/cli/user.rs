@@ -15,7 +15,7 @@ use super::{
     prompt::{PasswordSource, confirm, phrase},
 };
 use crate::{
-    accounts::{Account, Role},
+    accounts::{Account, LastAdmin, NextLogin, Role},
     audit::{Entry, Event},
     error::ApiError,
     node::Node,
@@ -47,6 +47,12 @@ pub(super) enum Command {
     Disable(Who),
     /// Enable a disabled user
     Enable(Who),
+    /// Make a user an administrator
+    Promote(Who),
+    /// Make an administrator an ordinary user, and end the user's sessions
+    Demote(Who),
+    /// Require that a user changes the password before the next login
+    RequirePasswordChange(Who),
     /// Delete a user, and end the user's sessions
     Delete {
         #[command(flatten)]
@@ -61,6 +67,9 @@ pub(super) enum Command {
         who: Who,
         #[command(flatten)]
         password: PasswordSource,
+        /// Require that the user changes it before the next login
+        #[arg(long)]
+        must_change: bool,
     },
     /// Add users with their password hashes from other software
     ///
@@ -109,7 +118,8 @@ impl Arguments {
             }
             Command::Disable(who) => {
                 let (node, account) = who.find(&settings).await?;
-                node.accounts.disable(&account.id).await.map_err(|error| plain(error, &account))?;
+                let disabled = node.accounts.disable(&account.id, LastAdmin::MayGo).await;
+                disabled.map_err(|error| plain(error, &account))?;
                 Entry::of(&account.id).record(Event::AccountDisabled, None).await;
                 done("disabled", &account, &mut output)?;
             }
@@ -119,17 +129,39 @@ impl Arguments {
                 Entry::of(&account.id).record(Event::AccountEnabled, None).await;
                 done("enabled", &account, &mut output)?;
             }
+            Command::Promote(who) => {
+                let (node, account) = who.find(&settings).await?;
+                node.accounts.promote(&account.id).await.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::AccountPromoted, None).await;
+                done("promoted", &account, &mut output)?;
+            }
+            Command::Demote(who) => {
+                let (node, account) = who.find(&settings).await?;
+                let demoted = node.accounts.demote(&account.id, LastAdmin::MayGo).await;
+                demoted.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::AccountDemoted, None).await;
+                done("demoted", &account, &mut output)?;
+            }
+            Command::RequirePasswordChange(who) => {
+                let (node, account) = who.find(&settings).await?;
+                let required = node.accounts.require_password_change(&account.id).await;
+                required.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::PasswordChangeRequired, None).await;
+                done("required a new password of", &account, &mut output)?;
+            }
             Command::Delete { who, yes } => {
                 let (node, account) = who.find(&settings).await?;
                 confirm(&format!("delete the user {} ({})", account.username, account.id), yes)?;
-                node.accounts.delete(&account.id).await.map_err(|error| plain(error, &account))?;
+                let deleted = node.accounts.delete(&account.id, LastAdmin::MayGo).await;
+                deleted.map_err(|error| plain(error, &account))?;
                 Entry::of(&account.id).record(Event::AccountDeleted, None).await;
                 done("deleted", &account, &mut output)?;
             }
-            Command::Passwd { who, password } => {
+            Command::Passwd { who, password, must_change } => {
                 let (node, account) = who.find(&settings).await?;
                 let password = password.read(&settings)?;
-                let changed = node.accounts.set_password(&account.id, &password).await;
+                let next = if must_change { NextLogin::NeedsNewPassword } else { NextLogin::Allowed };
+                let changed = node.accounts.set_password(&account.id, &password, next).await;
                 changed.map_err(|error| plain(error, &account))?;
                 Entry::of(&account.id).record(Event::PasswordChanged, None).await;
                 done("changed the password of", &account, &mut output)?;
@@ -164,5 +196,6 @@ fn object(account: &Account) -> Value {
         "is_disabled": account.is_disabled,
         "created_at": account.created_at,
         "last_login_at": account.last_login_at,
+        "must_change_password": account.must_change_password,
     })
 }

@@ -14,7 +14,7 @@ async fn start() -> (TestApp, Tokens, Tokens) {
 #[tokio::test]
 async fn nobody_else_may() {
     let (app, jose, _) = start().await;
-    let for_others = ["/register", "/verify", "/introspect"];
+    let for_others = ["/register", "/login", "/verify", "/introspect"];
     let only_for_admins = crate::support::operations()
         .into_iter()
         .filter(|((_, path), statuses)| statuses.contains(&403) && !for_others.contains(&path.as_str()))
@@ -30,7 +30,7 @@ async fn nobody_else_may() {
         );
         count += 1;
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 11);
 }
 
 #[tokio::test]
@@ -57,6 +57,7 @@ async fn users_are_listed_in_parts() {
                 "is_disabled": false,
                 "created_at": created_at.as_unix(),
                 "last_login_at": null,
+                "must_change_password": false,
             }],
             "next": app.user_id(&jose),
         })
@@ -213,6 +214,78 @@ async fn the_last_login_outlives_a_restart() {
     let app = app.start_again(&[]).await;
     let recorded = app.node.accounts.store().by_id(&app.claims(&jose).subject).await.unwrap().unwrap().last_login_at;
     assert!(recorded.is_some_and(|at| at <= before && before.since(at).as_secs() < 60), "{recorded:?}");
+}
+
+#[tokio::test]
+async fn an_administrator_is_made_and_unmade() {
+    let (app, jose, boss) = start().await;
+    let change = |tokens: &Tokens, what: &str, by: &Tokens| {
+        app.post(&format!("/users/{}/{what}", app.user_id(tokens))).token(&by.access).send()
+    };
+    assert_snapshot!(change(&jose, "promote", &boss).await, @r#"200 {"message":"User promoted."}"#);
+    let jose = app.post("/refresh").token(&jose.refresh).send().await.tokens();
+    assert_snapshot!(change(&boss, "demote", &jose).await, @r#"200 {"message":"User demoted."}"#);
+    app.verify(&boss.access).await.is_revoked();
+    change(&jose, "demote", &app.log_in("boss").await).await.is(403);
+
+    // The last one stays, and so do its sessions.
+    assert_snapshot!(change(&jose, "demote", &jose).await, @r#"409 {"code":409,"message":"This is the last administrator.","status":"Conflict"}"#);
+    app.verify(&jose.access).await.is(204);
+}
+
+#[tokio::test]
+async fn a_user_with_a_password_that_others_know_must_change_it() {
+    let (app, jose, boss) = start().await;
+    let user = app.user_id(&jose);
+    let set =
+        |body: serde_json::Value| app.post(&format!("/users/{user}/password")).token(&boss.access).json(body).send();
+    assert_snapshot!(set(json!({"password": "temporary", "must_change": true})).await, @r#"200 {"message":"Password set."}"#);
+    app.verify(&jose.access).await.is_revoked();
+    let log_in = |password: &str| app.post("/login").json(credentials("jose", password)).send();
+    log_in(PASSWORD).await.is(401);
+    assert_snapshot!(log_in("temporary").await, @r#"403 {"code":403,"error":"password_change_required","message":"Change the password with POST /password/change, then log in.","status":"Forbidden"}"#);
+    assert_eq!(app.node.sessions.store().sessions(None, 10).await.unwrap().len(), 1, "only that of the administrator");
+
+    let change = |name: &str, password: &str, new: &str| {
+        app.post("/password/change").json(json!({"username": name, "password": password, "new_password": new})).send()
+    };
+    let wrong = r#"401 {"code":401,"message":"Invalid credentials.","status":"Unauthorized"}"#;
+    change("jose", "wrong", "mine").await.reads(wrong);
+    change("nobody", "wrong", "mine").await.reads(wrong);
+    assert_snapshot!(change("jose", "temporary", "temporary").await, @r#"422 {"code":422,"errors":{"json":{"new_password":["Must not be the current password."]}},"status":"Unprocessable Entity"}"#);
+    assert_snapshot!(change("jose", "temporary", "mine").await, @r#"200 {"message":"Password changed."}"#);
+    change("jose", "temporary", "other").await.reads(wrong);
+    let jose = log_in("mine").await.tokens();
+
+    // Sessions go on, and the password can also be changed with one of them, but not into the same.
+    let required = app.post(&format!("/users/{user}/require-password-change")).token(&boss.access).send().await;
+    assert_snapshot!(required, @r#"200 {"message":"Password change required."}"#);
+    app.post("/refresh").token(&jose.refresh).send().await.is(200);
+    log_in("mine").await.is(403);
+    let own = |new: &str| {
+        app.post("/password").token(&jose.access).json(json!({"password": "mine", "new_password": new})).send()
+    };
+    own("mine").await.is(422);
+    own("mine too").await.is(200);
+    log_in("mine too").await.is(200);
+
+    // An administrator who knows the password already need not require a change.
+    set(json!({"password": "known"})).await.is(200);
+    log_in("known").await.is(200);
+    assert_snapshot!(set(json!({"password": "", "must_change": "yes"})).await, @r#"422 {"code":422,"errors":{"json":{"must_change":["Not a valid boolean."],"password":["Shorter than minimum length 1."]}},"status":"Unprocessable Entity"}"#);
+}
+
+#[tokio::test]
+async fn wrong_passwords_for_a_change_are_limited_like_failed_logins() {
+    let app = TestApp::with(&[("login_attempts_per_account", "2 per 1h")]).await.with_user("jose").await;
+    let change = |password: &str| {
+        app.post("/password/change")
+            .json(json!({"username": "jose", "password": password, "new_password": "new"}))
+            .send()
+    };
+    change("wrong").await.is(401);
+    app.post("/login").json(credentials("jose", "wrong")).send().await.is(401);
+    change(PASSWORD).await.is(429);
 }
 
 #[tokio::test]

@@ -77,6 +77,18 @@ async fn a_user_who_has_logged_out_changes_no_password_any_more() {
 }
 
 #[tokio::test]
+async fn an_administrator_who_was_demoted_sets_no_password_any_more() {
+    let app = TestApp::start().await.with_admin("admin").await.with_admin("boss").await.with_user("jose").await;
+    let (admin, boss, jose) = (app.log_in("admin").await, app.log_in("boss").await, app.log_in("jose").await);
+    let path = format!("/users/{}/password", app.user_id(&jose));
+    let set = Opened::by_token(&app, &path, &admin.access, json!({"password": "a thief's"})).await;
+    app.post(&format!("/users/{}/demote", app.user_id(&admin))).token(&boss.access).send().await.is(200);
+    assert_eq!(set.finish().await, REVOKED);
+    app.verify(&jose.access).await.is(204);
+    app.log_in("jose").await;
+}
+
+#[tokio::test]
 async fn a_client_that_was_removed_meanwhile_is_refused() {
     let app = TestApp::start().await.with_user("jose").await;
     let tokens = app.log_in("jose").await;
@@ -113,5 +125,8 @@ async fn these_are_all_that_take_a_body_and_an_authority() {
         .map(|(method, path)| format!("{method} {path}"))
         .collect();
     both.sort();
-    assert_eq!(both, ["POST /introspect", "POST /password", "POST /revocations", "POST /revoke"]);
+    assert_eq!(
+        both,
+        ["POST /introspect", "POST /password", "POST /revocations", "POST /revoke", "POST /users/{id}/password"]
+    );
 }

@@ -10,7 +10,7 @@ use adieu::{
     token::TokenError,
 };
 use adieu_server::{
-    accounts::Role,
+    accounts::{LastAdmin, Role},
     config::{Flags, Settings, StoreAddress},
     node::Node,
     store::{Stores, copy::copy},
@@ -37,7 +37,7 @@ async fn old_store(settings: &Settings, sessions: usize) -> Before {
     let password = Password::typed("correct horse battery staple".into()).unwrap();
     let jose = node.accounts.add(Username::new("jose").unwrap(), &password, Role::Admin, None).await.unwrap();
     let ana = node.accounts.add(Username::new("ana").unwrap(), &password, Role::User, None).await.unwrap();
-    node.accounts.disable(&ana.id).await.unwrap();
+    node.accounts.disable(&ana.id, LastAdmin::MayGo).await.unwrap();
     let log_in = || node.sessions.log_in(jose.id.clone());
     let (ended, live) = (log_in().await.unwrap(), log_in().await.unwrap());
     node.sessions.log_out(&ended.access, adieu::session::Scope::This).await.unwrap();

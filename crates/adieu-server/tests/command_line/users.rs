@@ -22,7 +22,7 @@ fn users_are_listed_in_aligned_columns_and_as_objects() {
     let place = Place::with_user("josé");
     place.add("名前");
     let added = place.run_with(&["user", "add", "b", "--password-stdin", "--json"], b"1234").succeeded();
-    insta::assert_snapshot!(added.redacted(), @r#"{"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"username":"b"}"#);
+    insta::assert_snapshot!(added.redacted(), @r#"{"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"must_change_password":false,"username":"b"}"#);
     place.run(&["user", "disable", "b"]).succeeded();
     insta::assert_snapshot!(place.run(&["user", "list"]).succeeded().redacted(), @"
     ID                                    NAME  ADMIN  DISABLED  CREATED               LAST LOGIN
@@ -31,9 +31,9 @@ fn users_are_listed_in_aligned_columns_and_as_objects() {
     UUID________________________________  b     no     yes       TIME________________  -
     ");
     insta::assert_snapshot!(place.run(&["user", "list", "--json"]).succeeded().redacted(), @r#"
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"username":"josé"}
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"username":"名前"}
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"last_login_at":null,"username":"b"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"must_change_password":false,"username":"josé"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":false,"last_login_at":null,"must_change_password":false,"username":"名前"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"last_login_at":null,"must_change_password":false,"username":"b"}
     "#);
 }
 
@@ -225,12 +225,12 @@ fn users_are_exported_for_an_import() {
     place.run_with(&["user", "add", "a,\"b\"", "--admin", "--password-stdin"], b"1234").succeeded();
     place.run(&["user", "disable", "jose"]).succeeded();
     insta::assert_snapshot!(place.run(&["user", "export"]).succeeded().redacted(), @r#"
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"last_login_at":null,"username":"jose"}
-    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":true,"is_disabled":false,"last_login_at":null,"username":"a,\"b\""}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":false,"is_disabled":true,"last_login_at":null,"must_change_password":false,"username":"jose"}
+    {"created_at":SECONDS___,"id":"UUID________________________________","is_admin":true,"is_disabled":false,"last_login_at":null,"must_change_password":false,"username":"a,\"b\""}
     "#);
     insta::assert_snapshot!(place.run(&["user", "export", "--csv", "--disabled"]).succeeded().redacted(), @r"
-    id,username,is_admin,is_disabled,created_at,last_login_at
-    UUID________________________________,jose,false,true,SECONDS___,
+    id,username,is_admin,is_disabled,created_at,last_login_at,must_change_password
+    UUID________________________________,jose,false,true,SECONDS___,,false
     ");
     for options in
         [&["user", "export", "--with-password-hashes"][..], &["user", "export", "--csv", "--with-password-hashes"]]
@@ -250,4 +250,29 @@ fn users_are_exported_for_an_import() {
         assert_eq!(of(&other), of(&place));
     }
     assert_eq!(place.run(&["user", "export", "--csv", "--json"]).status, 2);
+}
+
+#[tokio::test]
+async fn a_user_is_promoted_and_demoted() {
+    let place = Place::with_user("jose");
+    insta::assert_snapshot!(place.run(&["user", "promote", "jose"]).succeeded().redacted(), @"promoted jose (UUID________________________________)");
+    let node = place.node().await;
+    let pair = log_in(&node, "jose", "curl").await;
+    assert_eq!(pair.claims.custom.get("is_admin"), Some(&true.into()));
+    // On the command line the last administrator may go, because it can add another.
+    insta::assert_snapshot!(place.run(&["user", "demote", "jose"]).succeeded().redacted(), @"demoted jose (UUID________________________________)");
+    assert!(node.sessions.store().sessions_of(&pair.claims.subject, None, 10).await.unwrap().is_empty());
+    assert_eq!(log_in(&node, "jose", "curl").await.claims.custom.get("is_admin"), None);
+}
+
+#[tokio::test]
+async fn a_password_must_be_changed_before_the_next_login() {
+    let place = Place::with_user("jose");
+    insta::assert_snapshot!(place.run(&["user", "require-password-change", "jose"]).succeeded().redacted(), @"required a new password of jose (UUID________________________________)");
+    let must_change = || place.run(&["user", "list", "--json"]).succeeded().object()["must_change_password"].clone();
+    assert_eq!(must_change(), true);
+    place.run_with(&["user", "passwd", "jose", "--password-stdin"], b"5678").succeeded();
+    assert_eq!(must_change(), false);
+    place.run_with(&["user", "passwd", "jose", "--password-stdin", "--must-change"], b"5678").succeeded();
+    assert_eq!(must_change(), true);
 }

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
-    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns, list,
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
+    LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, REHASH, REMEMBER_ADDRESS, REQUIRE_PASSWORD_CHANGE, columns,
+    list, loss,
 };
 use crate::{
     password::PasswordHash,
@@ -40,6 +41,10 @@ const SCHEMA: &[&str] = &[
     CREATE INDEX known_address_until ON known_address (known_until)
 ",
     "ALTER TABLE account ADD COLUMN last_login_at BIGINT",
+    "
+    ALTER TABLE account ADD COLUMN must_change_password BOOLEAN NOT NULL DEFAULT FALSE;
+    CREATE INDEX account_admin ON account (id) WHERE is_admin AND NOT is_disabled
+",
 ];
 
 /// Brings the tables of accounts in PostgreSQL up to date.
@@ -48,6 +53,19 @@ const SCHEMA: &[&str] = &[
 /// When that fails, or a newer version has written there.
 pub async fn migrate_postgres(store: &Postgres) -> Result<(), Error> {
     store.migrate("accounts", SCHEMA).await
+}
+
+/// A change that does not apply to the last administrator. It locks all administrators, in the order of their ids, and
+/// reads each of them as it is then: of two concurrent changes, the second sees what the first has done.
+macro_rules! but_not_the_last {
+    ($change:ident) => {
+        concat!(
+            "WITH admin AS MATERIALIZED \
+             (SELECT id FROM account WHERE is_admin AND NOT is_disabled ORDER BY id FOR UPDATE) ",
+            loss!($change),
+            " AND (NOT is_admin OR is_disabled OR (SELECT count(*) FROM admin WHERE admin.id <> $1) > 0)"
+        )
+    };
 }
 
 #[async_trait]
@@ -111,14 +129,22 @@ impl AccountStore for Postgres {
     async fn change(&self, id: &Subject, change: Change) -> Result<bool, Error> {
         let id = to_text(id.as_str());
         let statement = match &change {
-            Change::Password(password) => sqlx::query(PASSWORD).bind(password.as_str()).bind(id),
+            Change::Password(password, next) => {
+                sqlx::query(PASSWORD).bind(password.as_str()).bind(*next == NextLogin::NeedsNewPassword).bind(id)
+            }
             Change::OwnPassword(password, version) => {
                 sqlx::query(OWN_PASSWORD).bind(password.as_str()).bind(id).bind(version)
             }
             Change::Rehash(password, version) => sqlx::query(REHASH).bind(password.as_str()).bind(id).bind(version),
-            Change::Disable => sqlx::query(SET_DISABLED).bind(true).bind(id),
-            Change::Enable => sqlx::query(SET_DISABLED).bind(false).bind(id),
-            Change::Delete => sqlx::query(DELETE).bind(id),
+            Change::RequirePasswordChange => sqlx::query(REQUIRE_PASSWORD_CHANGE).bind(id),
+            Change::Promote => sqlx::query(PROMOTE).bind(id),
+            Change::Enable => sqlx::query(ENABLE).bind(id),
+            Change::Demote(LastAdmin::MayGo) => sqlx::query(loss!(demote)).bind(id),
+            Change::Disable(LastAdmin::MayGo) => sqlx::query(loss!(disable)).bind(id),
+            Change::Delete(LastAdmin::MayGo) => sqlx::query(loss!(delete)).bind(id),
+            Change::Demote(LastAdmin::Stays) => sqlx::query(but_not_the_last!(demote)).bind(id),
+            Change::Disable(LastAdmin::Stays) => sqlx::query(but_not_the_last!(disable)).bind(id),
+            Change::Delete(LastAdmin::Stays) => sqlx::query(but_not_the_last!(delete)).bind(id),
         };
         Ok(self.execute(statement).await? == 1)
     }
@@ -146,7 +172,7 @@ fn add(accounts: &[Account]) -> Statement<'static> {
         columns!(),
         ") SELECT ",
         columns!(),
-        " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[], $8::bigint[]) \
+        " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[], $8::bigint[], $9::boolean[]) \
          WITH ORDINALITY AS added (",
         columns!(),
         ", number) ORDER BY username, number ON CONFLICT (username) DO NOTHING RETURNING id"
@@ -163,6 +189,7 @@ fn add(accounts: &[Account]) -> Statement<'static> {
         .bind(column(accounts, |account| account.is_disabled))
         .bind(column(accounts, |account| to_seconds(account.created_at)))
         .bind(column(accounts, |account| account.last_login_at.map(to_seconds)))
+        .bind(column(accounts, |account| account.must_change_password))
 }
 
 async fn one(store: &Postgres, statement: &'static str, parameter: &str) -> Result<Option<Account>, Error> {
@@ -181,6 +208,7 @@ fn account(row: &PgRow) -> sqlx::Result<Account> {
         is_disabled: row.try_get(5)?,
         created_at: from_seconds(row.try_get(6)?),
         last_login_at: row.try_get::<Option<_>, _>(7)?.map(from_seconds),
+        must_change_password: row.try_get(8)?,
     })
 }
 

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, DELETE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
-    OWN_PASSWORD, PASSWORD, REHASH, REMEMBER_ADDRESS, SET_DISABLED, columns, list,
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
+    LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, REHASH, REMEMBER_ADDRESS, REQUIRE_PASSWORD_CHANGE, columns,
+    list, loss,
 };
 use crate::{
     password::PasswordHash,
@@ -37,6 +38,10 @@ const SCHEMA: &[&str] = &[
     CREATE INDEX known_address_until ON known_address (known_until);
 ",
     "ALTER TABLE account ADD COLUMN last_login_at BIGINT;",
+    "
+    ALTER TABLE account ADD COLUMN must_change_password BOOLEAN NOT NULL DEFAULT FALSE;
+    CREATE INDEX account_admin ON account (id) WHERE is_admin AND NOT is_disabled;
+",
 ];
 
 /// Brings the tables of accounts up to date.
@@ -45,6 +50,17 @@ const SCHEMA: &[&str] = &[
 /// When that fails, or a newer version has written there.
 pub async fn migrate(store: &Sqlite) -> Result<(), Error> {
     store.migrate("accounts", SCHEMA).await
+}
+
+/// A change that does not apply to the last administrator.
+macro_rules! but_not_the_last {
+    ($change:ident) => {
+        concat!(
+            loss!($change),
+            " AND (NOT is_admin OR is_disabled OR EXISTS (SELECT 1 FROM account AS other \
+             WHERE other.is_admin AND NOT other.is_disabled AND other.id <> account.id))"
+        )
+    };
 }
 
 #[async_trait]
@@ -99,7 +115,7 @@ impl AccountStore for Sqlite {
             let Filter { name, is_admin, is_disabled, last_login_before, last_login_since } = &filter;
             let name = name.as_ref().map(NamePart::as_str);
             let [before, since] = [last_login_before, last_login_since].map(|time| time.map(Timestamp::as_unix));
-            // In the order in which the parameters first occur, by which SQLite numbers them.
+            // SQLite numbers the parameters by their first occurrence.
             let values = params![after, name, is_admin, is_disabled, before, since, limit];
             connection.prepare_cached(LIST)?.query_map(values, account)?.collect()
         })
@@ -122,16 +138,25 @@ impl AccountStore for Sqlite {
             let prepare = |statement| connection.prepare_cached(statement);
             let id = id.as_str();
             let changed = match &change {
-                Change::Password(password) => prepare(PASSWORD)?.execute(params![password.as_str(), id])?,
+                Change::Password(password, next) => {
+                    let must_change = *next == NextLogin::NeedsNewPassword;
+                    prepare(PASSWORD)?.execute(params![password.as_str(), must_change, id])?
+                }
                 Change::OwnPassword(password, version) => {
                     prepare(OWN_PASSWORD)?.execute(params![password.as_str(), id, version])?
                 }
                 Change::Rehash(password, version) => {
                     prepare(REHASH)?.execute(params![password.as_str(), id, version])?
                 }
-                Change::Disable => prepare(SET_DISABLED)?.execute(params![true, id])?,
-                Change::Enable => prepare(SET_DISABLED)?.execute(params![false, id])?,
-                Change::Delete => prepare(DELETE)?.execute([id])?,
+                Change::RequirePasswordChange => prepare(REQUIRE_PASSWORD_CHANGE)?.execute([id])?,
+                Change::Promote => prepare(PROMOTE)?.execute([id])?,
+                Change::Enable => prepare(ENABLE)?.execute([id])?,
+                Change::Demote(LastAdmin::MayGo) => prepare(loss!(demote))?.execute([id])?,
+                Change::Disable(LastAdmin::MayGo) => prepare(loss!(disable))?.execute([id])?,
+                Change::Delete(LastAdmin::MayGo) => prepare(loss!(delete))?.execute([id])?,
+                Change::Demote(LastAdmin::Stays) => prepare(but_not_the_last!(demote))?.execute([id])?,
+                Change::Disable(LastAdmin::Stays) => prepare(but_not_the_last!(disable))?.execute([id])?,
+                Change::Delete(LastAdmin::Stays) => prepare(but_not_the_last!(delete))?.execute([id])?,
             };
             Ok(changed == 1)
         })
@@ -164,7 +189,7 @@ fn add(connection: &Connection, account: &Account) -> rusqlite::Result<bool> {
     const ADD: &str = concat!(
         "INSERT INTO account (",
         columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (username) DO NOTHING"
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (username) DO NOTHING"
     );
     let added = connection.prepare_cached(ADD)?.execute(params![
         account.id.as_str(),
@@ -174,7 +199,8 @@ fn add(connection: &Connection, account: &Account) -> rusqlite::Result<bool> {
         account.is_admin,
         account.is_disabled,
         account.created_at.as_unix(),
-        account.last_login_at.map(Timestamp::as_unix)
+        account.last_login_at.map(Timestamp::as_unix),
+        account.must_change_password
     ])?;
     Ok(added == 1)
 }
@@ -196,5 +222,6 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         is_disabled: row.get(5)?,
         created_at: Timestamp::from_unix(row.get(6)?),
         last_login_at: row.get::<_, Option<_>>(7)?.map(Timestamp::from_unix),
+        must_change_password: row.get(8)?,
     })
 }

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// The columns of an export. `adieu user import` reads those that it knows.
-const COLUMNS: [&str; 6] = ["id", "username", "is_admin", "is_disabled", "created_at", "last_login_at"];
+const COLUMNS: [&str; 7] =
+    ["id", "username", "is_admin", "is_disabled", "created_at", "last_login_at", "must_change_password"];
 const HASH: &str = "password_hash";
 
 #[derive(Debug, Args)]
