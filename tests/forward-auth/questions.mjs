@@ -239,6 +239,18 @@ export const QUESTIONS = {
         socket.destroy();
       }
     },
+    'no tunnel for other protocols, through which requests would pass unchecked': async ({ service, port, jose }) => {
+      const settings = ['HTTP2-Settings: AAMAAABkAAQAAP__', 'Connection: Upgrade, HTTP2-Settings'];
+      for (const [token, route] of /** @type {const} */ ([[jose.access, '/items'], [undefined, '/public/x']])) {
+        for (const lines of [['Upgrade: h2c', ...settings], ['Upgrade: foo', 'Connection: Upgrade'], ['Upgrade: h2c, websocket', ...settings]]) {
+          service.seen.length = 0;
+          const { status } = await http1(port, route, { token, lines });
+          assert.ok(status === 200 || (status >= 400 && status < 500), `${lines}: ${status}`);
+        }
+        const connect = await http1(port, '127.0.0.1:22', { token, method: 'CONNECT' });
+        assert.ok(connect.status === 0 || connect.status >= 400, `CONNECT: ${connect.status}`);
+      }
+    },
     'gRPC, with trailers': async ({ service, port, jose }) => {
       const call = { method: 'POST', lines: ['Content-Type: application/grpc', 'TE: trailers', 'X-Adieu-Subject: root'], body: Buffer.from([0, 0, 0, 0, 0]) };
       service.seen.length = 0;

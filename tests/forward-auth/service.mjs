@@ -35,7 +35,9 @@ export class Service {
       service.#store(request, Buffer.alloc(0));
       const key = request.headers['sec-websocket-key'];
       const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
-      socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+      // A service may speak any protocol that is asked for.
+      const { upgrade } = request.headers;
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: ${upgrade}\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
       socket.on('error', () => {});
       socket.on('data', (bytes) => socket.write(bytes));
       socket.on('end', () => socket.end());

@@ -4,12 +4,11 @@
 """
 
 import sys
-from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from flask import Flask, request
 
 app = Flask(__name__)
-ServerHandler.http_version = "1.1"
 
 
 @app.route("/<path:path>", methods=["GET", "POST", "OPTIONS"])
