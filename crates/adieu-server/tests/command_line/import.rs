@@ -209,7 +209,8 @@ async fn export(options: &[&str], content: &str, can: &[&str], disabled: &[&str]
     let said = import_with(&place, 0, content, options);
     let mut all: Vec<&str> = [can, disabled].concat();
     let mut added = names(&place);
-    (all.sort_unstable(), added.sort_unstable());
+    all.sort_unstable();
+    added.sort_unstable();
     assert_eq!(added, all);
     let node = place.node().await;
     for name in can {
@@ -276,6 +277,43 @@ async fn an_export_of_auth0_is_read() {
     line 7: skipped: has no password
     6 users added, 0 lines failed, 1 line skipped
     ");
+}
+
+/// Runs the commands of `docs/import.md`, each on an export of the software that its section is about.
+#[test]
+fn the_commands_in_the_documentation_work() {
+    let page = include_str!("../../../../docs/import.md");
+    let werkzeug: String = include_str!("../password_hashes/hashes.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|made| made["made_by"].as_str().unwrap().starts_with("werkzeug"))
+        .enumerate()
+        .map(|(number, made)| format!("user {number},{}\n", made["hash"].as_str().unwrap()))
+        .collect();
+    let mut seen = Vec::new();
+    for section in page.split("\n## ") {
+        let place = Place::with_user("jose");
+        let title = section.lines().next().unwrap();
+        match title {
+            "Flask and Werkzeug" => place.write("users.csv", format!("username,password_hash\n{werkzeug}")),
+            "Django" => place.write("users.json", include_str!("../password_hashes/django.json")),
+            "Keycloak" => place.write("realm.json", include_str!("../password_hashes/keycloak.json")),
+            "Firebase" => place.write("users.json", include_str!("../password_hashes/firebase.json")),
+            "Auth0" => place.write("users.ndjson", include_str!("../password_hashes/auth0.ndjson")),
+            _ => {}
+        }
+        place.write("config.txt", include_str!("../password_hashes/firebase-hash-config.txt"));
+        let blocks = section.split("```bash\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        for command in blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("adieu ")) {
+            let done = place.run(&command.split(' ').collect::<Vec<_>>());
+            assert_eq!(done.status, 0, "{command}: {}", done.stderr);
+            if !command.contains("--dry-run") {
+                assert!(names(&place).len() > 3, "{command}: {}", done.stdout);
+                seen.push(title);
+            }
+        }
+    }
+    assert_eq!(seen, ["Flask and Werkzeug", "Django", "Keycloak", "Firebase", "Auth0"]);
 }
 
 #[test]

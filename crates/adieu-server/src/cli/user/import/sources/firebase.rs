@@ -2,7 +2,7 @@
 //!
 //! Firebase encrypts the project's signer key with a key that scrypt derives from the password, by AES-256 in counter
 //! mode, and the encrypted signer key is the hash. The hash XOR the signer key is the key stream, which depends on the
-//! password alone. That is what is stored, so the signer key, a secret of the whole project, need not be.
+//! password alone. The key stream is stored, and the signer key, a secret of the whole project, is not.
 
 use base64::{
     Engine as _,
