@@ -1,5 +1,6 @@
 /**
  * Measures what the check costs behind each proxy: `ADIEU_BIN=target/release/adieu node tests/forward-auth/cost.mjs`. Needs `wrk`.
+ * `PROXIES=nginx,Envoy` measures only these.
  *
  * Each proxy forwards public requests, and protected ones with Adieu on TCP and on a Unix socket, in turns, to a service in nginx. The table
  * has the medians of requests per second, and of the processor time per request of the proxy and of Adieu, in microseconds.
@@ -79,6 +80,7 @@ try {
   console.log('| | public: requests/s | CPU of the proxy | TCP: requests/s | CPU of the proxy | of Adieu | Unix: requests/s | CPU of the proxy | of Adieu |');
   console.log('|---|---|---|---|---|---|---|---|---|');
   for (const [name, proxy] of Object.entries(PROXIES)) {
+    if (!(process.env.PROXIES ?? name).split(',').includes(name)) continue;
     const tcp = await startProxy(context, name, { adieu: node.port, service });
     const unix = proxy.socket && (await startProxy(context, name, { adieu: socket, service }));
     /** @type {[number[][], number[][], number[][]]} */
