@@ -33,6 +33,8 @@ pub enum Effect {
     RevokeMore(Vec<Revocation>),
     /// The event ends no session.
     Nothing,
+    /// The sender has paused or disabled the stream of its events.
+    StreamStopped,
     /// The kind is unknown, or not accepted from this issuer.
     Ignored,
     /// Nothing can be revoked, since the subject is of a form that is not in tokens.
@@ -47,6 +49,7 @@ impl Effect {
             Self::Revoke(_) => "revoked",
             Self::RevokeMore(_) => "revoked_more",
             Self::Nothing => "nothing",
+            Self::StreamStopped => "stream_stopped",
             Self::Ignored => "ignored",
             Self::UnknownSubject => "unknown_subject",
         }
@@ -57,7 +60,7 @@ impl Effect {
     pub fn revocations(&self) -> &[Revocation] {
         match self {
             Self::Revoke(revocations) | Self::RevokeMore(revocations) => revocations,
-            Self::Nothing | Self::Ignored | Self::UnknownSubject => &[],
+            Self::Nothing | Self::StreamStopped | Self::Ignored | Self::UnknownSubject => &[],
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | specification | method |
 //! |---|---|
 //! | OpenID Connect Back-Channel Logout 1.0 | [`Receiver::backchannel_logout`] |
+//! | Security event tokens (RFC 8417) of OpenID CAEP 1.0, RISC 1.0 and SSF 1.0 | [`Receiver::security_event`] |
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -47,7 +48,9 @@ mod error;
 mod event;
 mod kind;
 mod message;
+mod security_event;
 mod sender;
+mod subject;
 
 pub use error::EventError;
 pub use event::{Effect, Event, Received};

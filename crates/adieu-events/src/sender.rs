@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adieu::{
-    Issuer, SessionId, Subject,
+    Issuer, SessionId, Subject, TokenId,
     revocation::{Revocation, Target},
     time::Timestamp,
     token::Decoder,
@@ -82,6 +82,11 @@ impl Sender {
     /// Revokes the tokens of a subject that were issued until `happened_at`, by the clock of the issuer.
     pub(crate) fn end_subject(&self, id: Subject, happened_at: Timestamp, now: Timestamp) -> Revocation {
         self.revoke(Target::Subject { id, issued_until: happened_at }, now)
+    }
+
+    /// Revokes a token, whatever its `exp` is.
+    pub(crate) fn end_token(&self, id: TokenId, now: Timestamp) -> Revocation {
+        self.revoke(Target::Token { id, expires_at: None }, now)
     }
 
     /// Kept for as long as any token that the issuer has issued until now can live, by its clock.

@@ -17,7 +17,7 @@ use adieu::{
     time::{Clock, Timestamp},
 };
 use adieu_client::KeyFollower;
-use adieu_events::{EventError, Received, Receiver, Sender};
+use adieu_events::{Effect, EventError, Received, Receiver, Sender};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
@@ -138,12 +138,21 @@ pub(crate) async fn take_effect(
     for event in &received.events {
         let (kind, outcome) = (event.kind, event.effect.as_str());
         metrics.event_received(&received.issuer, kind, outcome);
+        match event.effect {
+            Effect::StreamStopped => {
+                tracing::warn!(issuer = %received.issuer, "the issuer has stopped its stream of events")
+            }
+            Effect::UnknownSubject => tracing::warn!(
+                issuer = %received.issuer, kind, "an event ends nothing, as its subject is of a form that is not in tokens"
+            ),
+            _ => {}
+        }
         let entry =
             || Entry { issuer: Some(received.issuer.clone()), received: Some((kind, outcome)), ..Entry::default() };
         for revocation in event.effect.revocations() {
             with_target(entry(), revocation).note(audit::Event::EventReceived, address);
         }
-        if matches!(event.effect, adieu_events::Effect::UnknownSubject) {
+        if event.effect == Effect::UnknownSubject {
             entry().note(audit::Event::EventReceived, address);
         }
     }

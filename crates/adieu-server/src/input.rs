@@ -298,6 +298,8 @@ pub(crate) enum MediaType {
     Json,
     /// `application/x-www-form-urlencoded`.
     Form,
+    /// `application/secevent+jwt` (RFC 8935 §2.1).
+    SecurityEvent,
 }
 
 impl MediaType {
@@ -305,11 +307,12 @@ impl MediaType {
         match self {
             Self::Json => "application/json",
             Self::Form => "application/x-www-form-urlencoded",
+            Self::SecurityEvent => "application/secevent+jwt",
         }
     }
 
     /// Reads the request body, up to the limit of the router.
-    async fn read<S: Send + Sync>(self, request: Request, state: &S) -> Result<Bytes, ApiError> {
+    pub(crate) async fn read<S: Send + Sync>(self, request: Request, state: &S) -> Result<Bytes, ApiError> {
         let labelled = self.check(request.headers());
         let is_unlabelled = !request.headers().contains_key(header::CONTENT_TYPE);
         let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {

@@ -14,7 +14,7 @@ use utoipa::{
     },
 };
 
-use super::service::OAuthErrorBody;
+use super::{events::PushErrorBody, service::OAuthErrorBody};
 use crate::error::ErrorBody;
 
 /// The document without its routes.
@@ -38,7 +38,7 @@ use crate::error::ErrorBody;
         (name = "Operation", description = "For the machines around."),
     ),
     servers((url = "/", description = "This server.")),
-    components(schemas(ErrorBody, OAuthErrorBody, RefusalBody)),
+    components(schemas(ErrorBody, OAuthErrorBody, PushErrorBody, RefusalBody)),
     modifiers(&Schemes),
 )]
 pub(super) struct Document;
@@ -187,6 +187,9 @@ answers! {
     }
     BadForm "400" "OAuthErrorBody" "The request is invalid: a parameter is missing or repeated, the body is not a form, or there is more than one Authorization header." [] {
         "missing" => {"error": "invalid_request", "error_description": "The parameter token is missing."},
+    }
+    WrongEvent "400" "PushErrorBody" "The security event token is rejected, or the body is not one." ["Content-Language"] {
+        "rejected" => {"err": "authentication_failed", "description": "the token's signature is wrong"},
     }
     WrongLogout "400" "OAuthErrorBody" "The logout token is missing or rejected, or the body is not a form." [] {
         "rejected" => {"error": "invalid_request", "error_description": "the token's signature is wrong"},

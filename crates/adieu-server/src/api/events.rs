@@ -1,20 +1,23 @@
 //! Events of other issuers.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
+use adieu::token::TokenError;
+use adieu_events::EventError;
 use axum::{
-    extract::{FromRequestParts, State},
+    Json,
+    extract::{FromRequest, FromRequestParts, Request, State},
     http::{StatusCode, header, request::Parts},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Api, client::Client, docs, service::OAuthError};
 use crate::{
     error::ApiError,
     events::{Rejection, take_effect},
-    input::Form,
+    input::{Form, MediaType},
 };
 
 /// The address that sends an event, within its quota.
@@ -70,4 +73,98 @@ pub(super) async fn backchannel_logout(
     })?;
     take_effect(&received, &node.sessions, &node.metrics, address).await.map_err(OAuthError::Other)?;
     Ok((StatusCode::OK, [(header::CACHE_CONTROL, "no-store")]).into_response())
+}
+
+/// A security event token, as the body of a request (RFC 8935 §2.1).
+pub(super) struct SecurityEventToken(String);
+
+impl<S: Send + Sync> FromRequest<S> for SecurityEventToken {
+    type Rejection = PushError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, PushError> {
+        let invalid = |description: &'static str| PushError::Invalid("invalid_request", description.into());
+        MediaType::SecurityEvent
+            .check(request.headers())
+            .map_err(|_| invalid("send the body as application/secevent+jwt"))?;
+        let body = MediaType::SecurityEvent.read(request, state).await.map_err(PushError::Other)?;
+        String::from_utf8(body.into()).map(Self).map_err(|_| invalid("the token is malformed: it is not text"))
+    }
+}
+
+/// The answer to a security event token that was not accepted (RFC 8935 §2.3).
+#[derive(Debug)]
+pub(super) enum PushError {
+    /// With one of the codes of §2.4, and a description.
+    Invalid(&'static str, Cow<'static, str>),
+    Other(ApiError),
+}
+
+/// Why a security event token was not accepted (RFC 8935 §2.3).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PushErrorBody {
+    /// What a program can tell apart.
+    #[schema(
+        example = "invalid_key",
+        pattern = "^(invalid_request|invalid_key|invalid_issuer|invalid_audience|authentication_failed)$"
+    )]
+    err: &'static str,
+    #[schema(example = "the token names an unknown key")]
+    description: Cow<'static, str>,
+}
+
+impl From<EventError> for PushError {
+    fn from(error: EventError) -> Self {
+        let code = match &error {
+            EventError::Message(TokenError::WrongIssuer) => "invalid_issuer",
+            EventError::Message(
+                TokenError::WrongAudience | TokenError::MissingClaim("aud") | TokenError::InvalidClaim("aud"),
+            ) => "invalid_audience",
+            EventError::Message(TokenError::UnknownKey | TokenError::AlgorithmMismatch) => "invalid_key",
+            EventError::Message(TokenError::BadSignature) => "authentication_failed",
+            _ => "invalid_request",
+        };
+        Self::Invalid(code, error.to_string().into())
+    }
+}
+
+impl IntoResponse for PushError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Invalid(err, description) => {
+                let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_LANGUAGE, "en")];
+                (StatusCode::BAD_REQUEST, headers, Json(PushErrorBody { err, description })).into_response()
+            }
+            Self::Other(error) => error.into_response(),
+        }
+    }
+}
+
+/// Ends what security events of another issuer are about (RFC 8935 push; OpenID CAEP 1.0 and RISC 1.0).
+///
+/// For a `trusted_issuer` that may send these `events`. Unknown events, and those that the issuer may not send, are acknowledged and change
+/// nothing. The answer does not depend on whether there is such a session or subject. After 429 and 503 the transmitter may send the
+/// token again.
+#[utoipa::path(post, path = "/events", tag = "Events",
+    request_body(content = String, content_type = "application/secevent+jwt", description = "A security event token (RFC 8417)."), responses(
+    (status = 202, description = "Accepted: what it revokes is on stable storage."),
+    docs::WrongEvent, docs::TooLarge, docs::TooManyEvents, docs::Unavailable,
+))]
+pub(super) async fn security_event(
+    State(api): State<Api>,
+    Source(address): Source,
+    token: Result<SecurityEventToken, PushError>,
+) -> Result<StatusCode, PushError> {
+    let node = &api.node;
+    let reject = |error| {
+        node.metrics.event_rejected("security-event");
+        error
+    };
+    let SecurityEventToken(token) = token.map_err(reject)?;
+    let verified = node.events.verify(&token, |receiver, now| receiver.security_event(&token, now)).await;
+    let received = verified.map_err(|rejection| match rejection {
+        Rejection::Message(error) => reject(error.into()),
+        Rejection::Other(error) => PushError::Other(error),
+    })?;
+    take_effect(&received, &node.sessions, &node.metrics, address).await.map_err(PushError::Other)?;
+    Ok(StatusCode::ACCEPTED)
 }

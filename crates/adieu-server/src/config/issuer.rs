@@ -77,7 +77,7 @@ fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EventKind>, D
     let names = Vec::<String>::deserialize(deserializer)?;
     let kind = |name: String| {
         name.parse().map_err(|_| {
-            let all: Vec<_> = EventKind::ALL.into_iter().map(EventKind::as_str).collect();
+            let all: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
             de::Error::custom(format_args!("{name:?} is not a kind of event: {}", all.join(", ")))
         })
     };

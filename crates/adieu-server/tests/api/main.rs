@@ -24,6 +24,7 @@ mod provider;
 mod refusals;
 mod revocations_by_services;
 mod secrets_never_reach_the_disk;
+mod security_events;
 mod sessions;
 mod settings_have_effect;
 mod standards;

@@ -13,7 +13,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use crate::support::TestApp;
 
 pub(crate) const CLIENT: &str = "s6BhdRkqt3";
-pub(crate) const EVERY_KIND: &str = r#"["backchannel-logout"]"#;
+pub(crate) const EVERY_KIND: &str = r#"["backchannel-logout", "session-revoked",
+    "token-claims-change", "credential-change", "device-compliance-change", "account-purged", "account-disabled",
+    "credential-compromise", "sessions-revoked"]"#;
 
 /// An Ed25519 key.
 pub(crate) struct Key {
@@ -111,7 +113,7 @@ impl Provider {
 
     /// An access token that was issued at this time.
     pub(crate) fn access_from(&self, subject: &str, session: &str, issued_at: u64) -> String {
-        let jti = format!("{subject}-{session}-{issued_at}");
+        let jti = format!("{subject}-{session}");
         self.key.sign(
             Some("at+jwt"),
             &json!({"iss": self.issuer, "sub": subject, "sid": session, "aud": "api", "jti": jti, "iat": issued_at, "exp": issued_at + 900}),
