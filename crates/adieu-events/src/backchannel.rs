@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     Effect, Event, EventError, EventKind, Received, Receiver,
-    message::{Message, text},
+    message::{Message, is_named, text},
 };
 
 /// The member of `events` that makes a token a logout token (§2.4).
@@ -21,7 +21,7 @@ impl Receiver {
     /// # Errors
     /// Returns the first rule that the token breaks.
     pub fn backchannel_logout(&self, logout_token: &str, now: Timestamp) -> Result<Received, EventError> {
-        let message = self.open(logout_token, is_logout_token, now)?;
+        let message = self.open(logout_token, |typ| is_named(typ, "logout+jwt"), now)?;
         match message.claims.get("events") {
             Some(Value::Object(events)) if events.get(EVENT).is_some_and(Value::is_object) => {}
             Some(_) => return Err(TokenError::InvalidClaim("events").into()),
@@ -43,10 +43,6 @@ impl Receiver {
         let events = vec![Event { kind: EventKind::BackchannelLogout.as_str(), effect }];
         Ok(Received { issuer: sender.issuer().clone(), events })
     }
-}
-
-fn is_logout_token(typ: Option<&str>) -> bool {
-    typ.is_none_or(|typ| typ.eq_ignore_ascii_case("logout+jwt") || typ.eq_ignore_ascii_case("JWT"))
 }
 
 /// Returns the session and the subject of a logout token, which names at least one of them.

@@ -12,6 +12,15 @@ pub enum EventError {
     /// The issuer is trusted, but events of this kind are not accepted from it.
     #[error("events of this kind are not accepted from this issuer")]
     NotAccepted,
+    /// The body of a request to revoke a user's tokens is not valid.
+    #[error("{0}")]
+    Body(&'static str),
+    /// The subject is not one that tokens of the issuer can have.
+    #[error("the subject is unknown")]
+    UnknownSubject,
+    /// The subject is not a user: all tokens of a user are to be revoked.
+    #[error("the subject is not a user")]
+    NotAUser,
 }
 
 impl EventError {

@@ -38,6 +38,8 @@ macro_rules! kinds {
 kinds! {
     /// A logout token (OpenID Connect Back-Channel Logout 1.0).
     BackchannelLogout "backchannel-logout"
+    /// A request to revoke all tokens of a user (Global Token Revocation).
+    GlobalTokenRevocation "global-token-revocation"
     /// A session was revoked (CAEP 1.0 §3.1).
     SessionRevoked "session-revoked"
     /// A claim in tokens has changed, so that tokens from before are out of date (CAEP 1.0 §3.2).

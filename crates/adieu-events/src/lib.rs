@@ -7,6 +7,7 @@
 //! |---|---|
 //! | OpenID Connect Back-Channel Logout 1.0 | [`Receiver::backchannel_logout`] |
 //! | Security event tokens (RFC 8417) of OpenID CAEP 1.0, RISC 1.0 and SSF 1.0 | [`Receiver::security_event`] |
+//! | Global Token Revocation (draft -06), which Okta calls Universal Logout | [`Receiver::global_token_revocation`] |
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -46,6 +47,7 @@
 mod backchannel;
 mod error;
 mod event;
+mod global_token_revocation;
 mod kind;
 mod message;
 mod security_event;

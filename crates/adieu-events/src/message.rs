@@ -74,6 +74,11 @@ impl Receiver {
 }
 
 impl Message<'_> {
+    /// Checks that one of these audiences is in the message.
+    pub(crate) fn require_audience(&self, ours: &[String]) -> Result<(), EventError> {
+        Ok(require_audience(&self.claims, ours)?)
+    }
+
     /// Checks that the message has not expired.
     pub(crate) fn require_live(&self, now: Timestamp) -> Result<Timestamp, EventError> {
         let expires_at = time(&self.claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
@@ -82,6 +87,11 @@ impl Message<'_> {
         }
         Ok(expires_at)
     }
+}
+
+/// Returns whether a `typ` is this one, or says nothing, as in messages from before explicit types.
+pub(crate) fn is_named(typ: Option<&str>, name: &str) -> bool {
+    typ.is_none_or(|typ| typ.eq_ignore_ascii_case(name) || typ.eq_ignore_ascii_case("JWT"))
 }
 
 /// Returns a media type without the prefix that may be left out (RFC 7515 §4.1.9).

@@ -13,6 +13,8 @@ pub(crate) struct Named {
     pub(crate) tokens: Vec<TokenId>,
     /// Whether the same id may be that of a session or of a subject.
     pub(crate) is_ambiguous: bool,
+    /// Whether the format is not one of those that are defined.
+    pub(crate) is_unknown_format: bool,
     /// Whether the identifier names something narrower that is not in tokens, such as a device.
     pub(crate) is_narrower: bool,
 }
@@ -116,7 +118,8 @@ impl Named {
                     self.tokens.push(id);
                 }
             }
-            _ => {}
+            "email" | "phone_number" | "account" | "did" | "uri" => {}
+            _ => self.is_unknown_format = true,
         }
         Ok(())
     }

@@ -57,6 +57,7 @@ impl Modify for Schemes {
         };
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("access", scheme("An access token."));
+        components.add_security_scheme("issuer", scheme("A JWT of a trusted issuer for the URL of the endpoint."));
         components.add_security_scheme("refresh", scheme("A refresh token."));
         let client = HttpBuilder::new()
             .scheme(HttpAuthScheme::Basic)
@@ -187,6 +188,18 @@ answers! {
     }
     BadForm "400" "OAuthErrorBody" "The request is invalid: a parameter is missing or repeated, the body is not a form, or there is more than one Authorization header." [] {
         "missing" => {"error": "invalid_request", "error_description": "The parameter token is missing."},
+    }
+    WrongSubject "400" "ErrorBody" "The body is not JSON, its subject identifier is not valid or of an unknown format, or there is more than one Authorization header." ["WWW-Authenticate"] {
+        "not valid" => {"code": 400, "message": "the format of the subject identifier is not supported.", "status": "Bad Request"},
+    }
+    MayNotRevokeGlobally "403" "ErrorBody" "The issuer may not send such requests." [] {
+        "not allowed" => {"code": 403, "message": "This issuer may not revoke the tokens of its users.", "status": "Forbidden"},
+    }
+    UnknownSubject "404" "ErrorBody" "The subject identifier is of another issuer, or of a format that is not in tokens." [] {
+        "unknown" => {"code": 404, "status": "Not Found"},
+    }
+    NotAUser "422" "ErrorBody" "The subject is not a user, but a session or a token for example." [] {
+        "a session" => {"code": 422, "errors": {"json": {"sub_id": ["Not a user."]}}, "status": "Unprocessable Entity"},
     }
     WrongEvent "400" "PushErrorBody" "The security event token is rejected, or the body is not one." ["Content-Language"] {
         "rejected" => {"err": "authentication_failed", "description": "the token's signature is wrong"},

@@ -3,19 +3,22 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use adieu::token::TokenError;
+use adieu_axum::{AuthRejection, BearerToken};
 use adieu_events::EventError;
 use axum::{
     Json,
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Request, State},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{Api, client::Client, docs, service::OAuthError};
 use crate::{
-    error::ApiError,
+    error::{ApiError, FieldErrors},
     events::{Rejection, take_effect},
     input::{Form, MediaType},
 };
@@ -167,4 +170,72 @@ pub(super) async fn security_event(
     })?;
     take_effect(&received, &node.sessions, &node.metrics, address).await.map_err(PushError::Other)?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Whose tokens to revoke: one of the two.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "only describes the schema")]
+#[schema(example = json!({"sub_id": {"format": "iss_sub", "iss": "https://login.example", "sub": "00uhnd7ulvYXQSbg60h7"}}))]
+pub(super) struct GlobalRevocation {
+    /// A subject identifier (RFC 9493).
+    #[schema(value_type = Object, nullable = false)]
+    sub_id: Option<Value>,
+    /// The same, as in drafts up to -02.
+    #[schema(value_type = Object, nullable = false)]
+    subject: Option<Value>,
+}
+
+/// The JSON body of a request, unread.
+pub(super) struct JsonBytes(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBytes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(MediaType::Json.read(request, state).await?))
+    }
+}
+
+/// Revokes all tokens of a user of another issuer (Global Token Revocation; Universal Logout of Okta).
+///
+/// For a `trusted_issuer` with `events = ["global-token-revocation"]`. The token is a JWT of the issuer for the URL of this endpoint. All tokens
+/// of the user issued until its `iat` are revoked. The answer does not depend on whether there is such a user: 404 says that the tokens of
+/// the issuer have no subjects of this form.
+#[utoipa::path(post, path = "/global-token-revocation", tag = "Events", security(("issuer" = [])), request_body = GlobalRevocation, responses(
+    (status = 204, description = "Revoked, on stable storage."),
+    docs::WrongSubject, docs::Refusals, docs::MayNotRevokeGlobally, docs::UnknownSubject, docs::TooLarge, docs::NotJson,
+    docs::NotAUser, docs::TooManyEvents, docs::Unavailable,
+))]
+pub(super) async fn global_token_revocation(
+    State(api): State<Api>,
+    Source(address): Source,
+    token: Result<BearerToken, AuthRejection>,
+    body: Result<JsonBytes, ApiError>,
+) -> Result<StatusCode, ApiError> {
+    let node = &api.node;
+    let reject = |error| {
+        node.metrics.event_rejected("global-token-revocation");
+        error
+    };
+    let token = token.map_err(|rejection| reject(rejection.into()))?;
+    let JsonBytes(body) = body.map_err(reject)?;
+    let token = token.as_str();
+    let verified = node.events.verify(token, |receiver, now| receiver.global_token_revocation(token, &body, now)).await;
+    let received = verified.map_err(|rejection| match rejection {
+        Rejection::Message(error) => reject(refusal(error)),
+        Rejection::Other(error) => error,
+    })?;
+    take_effect(&received, &node.sessions, &node.metrics, address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn refusal(error: EventError) -> ApiError {
+    match error {
+        EventError::Message(refusal) => refusal.into(),
+        EventError::NotAccepted => ApiError::Forbidden("This issuer may not revoke the tokens of its users.".into()),
+        EventError::UnknownSubject => ApiError::NotFound,
+        EventError::NotAUser => FieldErrors::one("sub_id", "Not a user.").into(),
+        EventError::Body(reason) => ApiError::BadRequest(format!("{reason}.").into()),
+        other => ApiError::internal(other),
+    }
 }

@@ -12,6 +12,7 @@ mod every_path_asks_the_same_evaluator;
 mod everywhere;
 mod feed;
 mod foreign_tokens;
+mod global_token_revocation;
 mod heads;
 mod holes_are_closed;
 mod introspection;

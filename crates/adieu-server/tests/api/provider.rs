@@ -13,9 +13,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use crate::support::TestApp;
 
 pub(crate) const CLIENT: &str = "s6BhdRkqt3";
+pub(crate) const ENDPOINT: &str = "https://adieu.example/global-token-revocation";
 pub(crate) const EVERY_KIND: &str = r#"["backchannel-logout", "session-revoked",
     "token-claims-change", "credential-change", "device-compliance-change", "account-purged", "account-disabled",
-    "credential-compromise", "sessions-revoked"]"#;
+    "credential-compromise", "sessions-revoked", "global-token-revocation"]"#;
 
 /// An Ed25519 key.
 pub(crate) struct Key {
@@ -86,7 +87,7 @@ impl Provider {
     pub(crate) fn table(&self, further: &str) -> String {
         let issuer = &self.issuer;
         format!(
-            r#"{{ name = "{issuer}", jwks_url = "{issuer}/jwks", audience = "api", max_lifetime = "1h", event_audience = ["{CLIENT}"], {further} }}"#
+            r#"{{ name = "{issuer}", jwks_url = "{issuer}/jwks", audience = "api", max_lifetime = "1h", event_audience = ["{CLIENT}", "{ENDPOINT}"], {further} }}"#
         )
     }
 
