@@ -8,6 +8,9 @@
 //! 3. **Few requests.** An answer is used for as long as it says, between a minute and an hour, and then requested again with
 //!    its `ETag`. A token with an unknown key causes an earlier request, but at most one every few seconds, so that invented
 //!    key ids cannot cause more.
+//! 4. **Metadata counts as keys do.** With [`KeySource::discover`], the issuer's metadata is read before each request for its keys.
+
+mod discovery;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -20,11 +23,12 @@ use tokio::{
 };
 
 use adieu::{
-    Error,
+    Error, Issuer,
     retry::{Backoff, Outage},
     token::{Algorithm, Decoder, Jwks, KeySet},
 };
 
+use self::discovery::{Published, discover, metadata_url};
 use crate::transport::{Http, Transport, parse_url, send_within};
 
 /// How long a set is used before the next request: by default, at least, and at most.
@@ -46,10 +50,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const MAX_DOCUMENT_BYTES: usize = 256 << 10;
 
-/// The URL where an issuer publishes its keys.
+/// Where an issuer publishes its keys.
 #[derive(Clone)]
 pub struct KeySource {
     url: Url,
+    /// The issuer whose metadata names the URL of the keys; `url` is then that of the metadata.
+    discovered: Option<Issuer>,
     rsa: Option<Algorithm>,
     transport: Option<Arc<dyn Transport>>,
 }
@@ -71,7 +77,17 @@ impl KeySource {
     /// # Errors
     /// [`Error::InvalidSetting`] if it is not such a URL.
     pub fn new(url: &str) -> Result<Self, Error> {
-        Ok(Self { url: parse_url(url)?, rsa: None, transport: None })
+        Ok(Self { url: parse_url(url)?, discovered: None, rsa: None, transport: None })
+    }
+
+    /// Creates a source from the metadata of an issuer (OpenID Connect Discovery 1.0), whose name is a URL. The metadata must name the same
+    /// issuer, and keys at its own host, or at an HTTPS URL with a host name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] if the issuer is not such a URL.
+    pub fn discover(issuer: Issuer) -> Result<Self, Error> {
+        let url = metadata_url(issuer.as_str())?;
+        Ok(Self { url, discovered: Some(issuer), rsa: None, transport: None })
     }
 
     /// Sets the algorithm of RSA keys that name none: RS256, for most issuers that omit it. Otherwise such keys are not used.
@@ -114,8 +130,15 @@ impl KeyFollower {
             None => Arc::new(Http::new()?),
         };
         let (announce, progress) = watch::channel(Progress::Starting);
-        let following =
-            Following { decoder, url: source.url, rsa: source.rsa, transport, missed: Arc::default(), etag: None };
+        let following = Following {
+            decoder,
+            url: source.url,
+            discovered: source.discovered,
+            rsa: source.rsa,
+            transport,
+            missed: Arc::default(),
+            etag: None,
+        };
         Ok(Self { task: tokio::spawn(following.run(announce)), progress })
     }
 
@@ -172,6 +195,7 @@ impl Drop for KeyFollower {
 struct Following {
     decoder: Arc<Decoder>,
     url: Url,
+    discovered: Option<Issuer>,
     rsa: Option<Algorithm>,
     transport: Arc<dyn Transport>,
     missed: Arc<Notify>,
@@ -221,10 +245,14 @@ impl Following {
         }
     }
 
-    /// Sends one request, and returns how long its answer is valid.
+    /// Reads the keys once, and returns how long they are valid.
     async fn fetch(&mut self) -> Result<Duration, Error> {
+        let published = match &self.discovered {
+            None => Published { keys: self.url.clone(), rsa: None },
+            Some(issuer) => discover(&*self.transport, issuer.as_str()).await?,
+        };
         let mut request = Request::builder()
-            .uri(self.url.as_str())
+            .uri(published.keys.as_str())
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
             .body(Vec::new())
             .map_err(|error| Error::setting("url", error.to_string()))?;
@@ -235,7 +263,7 @@ impl Following {
         match answer.status() {
             StatusCode::NOT_MODIFIED if self.etag.is_some() => {}
             StatusCode::OK => {
-                let keys: KeySet = Jwks::key_set(answer.body(), self.rsa)?;
+                let keys: KeySet = Jwks::key_set(answer.body(), self.rsa.or(published.rsa))?;
                 self.decoder.replace_keys(keys.notifying(Arc::clone(&self.missed)));
                 self.etag = answer.headers().get(header::ETAG).cloned();
             }

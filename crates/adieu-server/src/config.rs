@@ -117,7 +117,7 @@ pub struct Settings {
 
     /// Other issuers whose tokens `/verify` and `/introspect` accept beside our own, and which can be logged out. Each is
     /// a table, `[[trusted_issuer]]`, or here one in braces; its key comes from `secret_file` (HMAC; as long as its hash),
-    /// `pem_file` (a public key) or `jwks_url`. For an application with Flask-JWT-Extended:
+    /// `pem_file` (a public key), `jwks_url`, or `discovery` (the URL of an OpenID provider, which is then the `name` too). For an application with Flask-JWT-Extended:
     /// `[{ name = "shop", secret_file = "/etc/adieu/shop.secret", accept_generic_type = true, accept_missing_issuer = true }]`.
     /// There are also `algorithm`, `key_id`, `audience`, `max_lifetime` ("31d"; a token that lives longer is rejected),
     /// `clock_skew` ("3s"; how far its clock may be ahead; a revocation of all tokens of a subject takes that much longer),

@@ -17,7 +17,8 @@ use crate::{
 #[must_use]
 pub fn exposures(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
-    let urls = settings.trusted_issuer.iter().filter_map(|issuer| issuer.jwks_url.as_deref());
+    let urls =
+        settings.trusted_issuer.iter().filter_map(|issuer| issuer.jwks_url.as_deref().or(issuer.discovery.as_deref()));
     for (setting, url) in urls.map(|url| ("jwks_url", url)).chain(settings.follow.as_deref().map(|url| ("follow", url)))
     {
         if let Some(host) = plain_host(url) {

@@ -52,12 +52,23 @@ impl Trusted {
 fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
     let decoder =
         |keys| anyhow::Ok(Arc::new(Decoder::new(rules(issuer, leeway)?, keys).with_cache(CacheLimits::default())));
-    let trust = || match &issuer.jwks_url {
+    let source = || match (&issuer.jwks_url, &issuer.discovery) {
+        (Some(url), _) => {
+            let source = KeySource::new(url).with_context(|| format!("jwks_url {url:?}"))?;
+            anyhow::Ok(Some(source.with_rsa_algorithm(issuer.algorithm.unwrap_or(Algorithm::RS256))))
+        }
+        (None, Some(url)) => {
+            let source = KeySource::discover(Issuer::new(url)?).with_context(|| format!("discovery {url:?}"))?;
+            Ok(Some(match issuer.algorithm {
+                Some(algorithm) => source.with_rsa_algorithm(algorithm),
+                None => source,
+            }))
+        }
+        (None, None) => Ok(None),
+    };
+    let trust = || match source()? {
         None => anyhow::Ok((decoder(key(issuer)?)?, None)),
-        Some(url) => {
-            let source = KeySource::new(url)
-                .with_context(|| format!("jwks_url {url:?}"))?
-                .with_rsa_algorithm(issuer.algorithm.unwrap_or(Algorithm::RS256));
+        Some(source) => {
             let decoder = decoder(KeySet::pending())?;
             let follower = KeyFollower::start(Arc::clone(&decoder), source)?;
             Ok((decoder, Some(follower)))
@@ -110,9 +121,7 @@ fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
         .with_skew(issuer.clock_skew)
         .context("clock_skew")?
         .with_max_lifetime(issuer.max_lifetime);
-    if let Some(audience) = &issuer.audience {
-        rules = rules.with_audience(audience);
-    }
+    rules = issuer.audience.iter().fold(rules, Rules::with_audience);
     for (accepted, accept) in [
         (issuer.accept_generic_type, Rules::accept_generic_type as fn(Rules) -> Rules),
         (issuer.accept_missing_type, Rules::accept_missing_type),

@@ -2,7 +2,10 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use adieu::token::{Algorithm, DEFAULT_SKEW};
+use adieu::{
+    MAX_ID_BYTES,
+    token::{Algorithm, DEFAULT_SKEW},
+};
 use adieu_events::{EventKind, LogoutScope};
 use serde::{
     Deserialize,
@@ -15,9 +18,12 @@ use super::value::text;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedIssuer {
-    /// The claim `iss` of its tokens.
-    #[serde(deserialize_with = "text")]
+    /// The claim `iss` of its tokens; not given: that of `discovery`.
+    #[serde(default)]
     pub name: String,
+    /// The URL of an OpenID provider, whose metadata says where it publishes its public keys.
+    #[serde(default)]
+    pub discovery: Option<String>,
     /// A file with the secret that it signs with. A line break at the end of the file is not part of the secret.
     #[serde(default)]
     pub secret_file: Option<PathBuf>,
@@ -33,9 +39,9 @@ pub struct TrustedIssuer {
     /// The id of the key (`kid`) in its tokens, if they have one.
     #[serde(default)]
     pub key_id: Option<String>,
-    /// The audience that its tokens must have.
-    #[serde(default)]
-    pub audience: Option<String>,
+    /// The audiences of which its tokens must have one: a text or a list.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub audience: Vec<String>,
     /// The maximum lifetime of its tokens. Tokens that live longer are rejected.
     #[serde(default = "thirty_one_days", deserialize_with = "text")]
     pub max_lifetime: Duration,
@@ -73,6 +79,19 @@ pub struct TrustedIssuer {
     pub logout_scope: LogoutScope,
 }
 
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "audience is a text or a list of texts")]
+    enum OneOrSeveral {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match OneOrSeveral::deserialize(deserializer)? {
+        OneOrSeveral::One(one) => vec![one],
+        OneOrSeveral::Several(several) => several,
+    })
+}
+
 fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EventKind>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
     let kind = |name: String| {
@@ -103,12 +122,19 @@ const fn a_few_seconds() -> Duration {
 impl TrustedIssuer {
     /// Returns why these settings contradict each other, if they do.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
-        let keys = [self.secret_file.is_some(), self.pem_file.is_some(), self.jwks_url.is_some()];
-        if keys.into_iter().filter(|given| *given).count() != 1 {
-            return Some("give exactly one of secret_file, pem_file and jwks_url");
+        if !(1..=MAX_ID_BYTES).contains(&self.name.len()) {
+            return Some("name must be a text of 1 to 512 bytes");
         }
-        if self.jwks_url.is_some() && self.key_id.is_some() {
-            return Some("key_id does not go with jwks_url, whose keys have names");
+        if self.discovery.as_ref().is_some_and(|url| *url != self.name) {
+            return Some("name and discovery are the same: metadata is valid only for the issuer at whose URL it is");
+        }
+        let keys =
+            [self.secret_file.is_some(), self.pem_file.is_some(), self.jwks_url.is_some(), self.discovery.is_some()];
+        if keys.into_iter().filter(|given| *given).count() != 1 {
+            return Some("give exactly one of secret_file, pem_file, jwks_url and discovery");
+        }
+        if (self.jwks_url.is_some() || self.discovery.is_some()) && self.key_id.is_some() {
+            return Some("key_id does not go with jwks_url and discovery, whose keys have names");
         }
         if self.events.is_empty() != self.event_audience.is_empty() {
             return Some("events and event_audience go together");
@@ -120,6 +146,14 @@ impl TrustedIssuer {
             _ => None,
         }
     }
+}
+
+/// Names each issuer that has no other name after its discovery.
+fn named(mut issuers: Vec<TrustedIssuer>) -> Vec<TrustedIssuer> {
+    for issuer in issuers.iter_mut().filter(|issuer| issuer.name.is_empty()) {
+        issuer.name = issuer.discovery.clone().unwrap_or_default();
+    }
+    issuers
 }
 
 /// Deserializes a list of tables. An environment variable holds it as written in the file.
@@ -139,11 +173,11 @@ pub(super) fn issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
                 issuers: Vec<TrustedIssuer>,
             }
             let document: Result<Document, toml::de::Error> = toml::from_str(&format!("issuers = {text}"));
-            document.map(|document| document.issuers).map_err(|error| E::custom(error.message()))
+            document.map(|document| named(document.issuers)).map_err(|error| E::custom(error.message()))
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Self::Value, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(sequence))
+            Vec::deserialize(SeqAccessDeserializer::new(sequence)).map(named)
         }
     }
 

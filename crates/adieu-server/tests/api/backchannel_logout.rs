@@ -286,3 +286,19 @@ async fn what_was_received_is_counted_by_configured_issuers_only() {
     adieu_events_total{issuer="none",kind="backchannel-logout",outcome="rejected"} 1
     "#);
 }
+
+#[tokio::test]
+async fn a_provider_is_found_by_its_url_alone() {
+    let provider = Provider::start().await;
+    let issuer = &provider.issuer;
+    let table = format!(
+        r#"[{{ discovery = "{issuer}", audience = ["api", "other api"], event_audience = ["{CLIENT}"], events = ["backchannel-logout"] }}]"#
+    );
+    let app = TestApp::with(&[("trusted_issuer", &table)]).await;
+    let access = provider.access("jose", "s1");
+    while app.verify(&access).await.status != 204 {
+        tokio::task::yield_now().await;
+    }
+    send(&app, &provider.logout_token(json!({"sid": "s1"}))).await.is(200);
+    app.verify(&access).await.is_revoked();
+}

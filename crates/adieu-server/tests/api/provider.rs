@@ -67,7 +67,10 @@ impl Provider {
             let keys = keys.lock().unwrap().clone();
             keys.map_or((StatusCode::SERVICE_UNAVAILABLE, String::new()), |keys| (StatusCode::OK, keys.to_string()))
         };
-        let router = Router::new().route("/jwks", get(answer));
+        let metadata = json!({"issuer": issuer, "jwks_uri": format!("{issuer}/jwks"), "id_token_signing_alg_values_supported": ["EdDSA", "RS256"]});
+        let router = Router::new()
+            .route("/jwks", get(answer))
+            .route("/.well-known/openid-configuration", get(async move || metadata.to_string()));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { issuer, key, published, server }
     }
