@@ -19,6 +19,7 @@ mod feed;
 mod health;
 mod introspect;
 mod middleware;
+mod push_error;
 mod relay;
 mod revocation;
 mod service;

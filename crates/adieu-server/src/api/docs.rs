@@ -14,7 +14,7 @@ use utoipa::{
     },
 };
 
-use super::{events::PushErrorBody, service::OAuthErrorBody};
+use super::{push_error::PushErrorBody, service::OAuthErrorBody};
 use crate::error::ErrorBody;
 
 /// The document without its routes.

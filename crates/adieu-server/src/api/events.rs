@@ -1,22 +1,20 @@
 //! Events of other issuers.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
-use adieu::token::TokenError;
 use adieu_axum::{AuthRejection, BearerToken};
 use adieu_events::EventError;
 use axum::{
-    Json,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request, State},
     http::{StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Api, client::Client, docs, service::OAuthError};
+use super::{Api, client::Client, docs, push_error::PushError, service::OAuthError};
 use crate::{
     error::{ApiError, FieldErrors},
     events::{Rejection, take_effect},
@@ -91,54 +89,6 @@ impl<S: Send + Sync> FromRequest<S> for SecurityEventToken {
             .map_err(|_| invalid("send the body as application/secevent+jwt"))?;
         let body = MediaType::SecurityEvent.read(request, state).await.map_err(PushError::Other)?;
         String::from_utf8(body.into()).map(Self).map_err(|_| invalid("the token is malformed: it is not text"))
-    }
-}
-
-/// The answer to a security event token that was not accepted (RFC 8935 §2.3).
-#[derive(Debug)]
-pub(super) enum PushError {
-    /// With one of the codes of §2.4, and a description.
-    Invalid(&'static str, Cow<'static, str>),
-    Other(ApiError),
-}
-
-/// Why a security event token was not accepted (RFC 8935 §2.3).
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PushErrorBody {
-    /// What a program can tell apart.
-    #[schema(
-        example = "invalid_key",
-        pattern = "^(invalid_request|invalid_key|invalid_issuer|invalid_audience|authentication_failed)$"
-    )]
-    err: &'static str,
-    #[schema(example = "the token names an unknown key")]
-    description: Cow<'static, str>,
-}
-
-impl From<EventError> for PushError {
-    fn from(error: EventError) -> Self {
-        let code = match &error {
-            EventError::Message(TokenError::WrongIssuer) => "invalid_issuer",
-            EventError::Message(
-                TokenError::WrongAudience | TokenError::MissingClaim("aud") | TokenError::InvalidClaim("aud"),
-            ) => "invalid_audience",
-            EventError::Message(TokenError::UnknownKey | TokenError::AlgorithmMismatch) => "invalid_key",
-            EventError::Message(TokenError::BadSignature) => "authentication_failed",
-            _ => "invalid_request",
-        };
-        Self::Invalid(code, error.to_string().into())
-    }
-}
-
-impl IntoResponse for PushError {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Invalid(err, description) => {
-                let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_LANGUAGE, "en")];
-                (StatusCode::BAD_REQUEST, headers, Json(PushErrorBody { err, description })).into_response()
-            }
-            Self::Other(error) => error.into_response(),
-        }
     }
 }
 
