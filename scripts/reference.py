@@ -99,7 +99,7 @@ def one_line(text):
 
 
 def caller(operation):
-    kinds = {"access": "access token", "refresh": "refresh token", "client": "client"}
+    kinds = {"access": "access token", "refresh": "refresh token", "client": "client", "issuer": "trusted issuer"}
     return " or ".join(kinds[kind] for each in operation.get("security", []) for kind in each) or "anyone"
 
 
