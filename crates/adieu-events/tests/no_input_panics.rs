@@ -1,5 +1,5 @@
 //! No input panics, and none that is not signed with the key of a sender revokes anything.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::{sync::Arc, time::Duration};
 

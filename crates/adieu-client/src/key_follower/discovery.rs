@@ -62,7 +62,8 @@ fn read(body: &[u8], issuer: &str, url: &Url) -> Result<Published, String> {
     // The provider must not make this process send requests into a network that it can't reach itself: the keys are at the host of the
     // metadata, or at a host that has a name and a certificate.
     let is_same_host = keys.scheme() == url.scheme() && keys.host() == url.host() && keys.port() == url.port();
-    if !is_same_host && !(keys.scheme() == "https" && keys.domain().is_some_and(|name| name.contains('.'))) {
+    let has_certificate = keys.scheme() == "https" && keys.domain().is_some_and(|name| name.contains('.'));
+    if !is_same_host && !has_certificate {
         return Err("jwks_uri must be at the host of the metadata, or an https URL with a host name".into());
     }
     let is_rsa = |name: &&String| name.starts_with("RS") || name.starts_with("PS");
