@@ -18,6 +18,8 @@
 
 mod activity;
 mod listener;
+#[cfg(unix)]
+mod passed;
 mod room;
 mod stream;
 mod tls;

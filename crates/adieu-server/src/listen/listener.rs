@@ -1,4 +1,7 @@
 //! The sockets that a server listens on.
+//!
+//! systemd may pass some of them (`LISTEN_FDS`, see `sd_listen_fds(3)`): while the server restarts, connections to those wait instead of
+//! being refused.
 
 use std::{
     future::poll_fn,
@@ -7,6 +10,9 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(unix)]
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
@@ -14,7 +20,10 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::tls::Tls;
 #[cfg(unix)]
-use super::unix::{Access, SocketFile};
+use super::{
+    passed::Passed,
+    unix::{Access, SocketFile},
+};
 use crate::{
     address::Peer,
     config::{ListenAddress, Settings},
@@ -31,11 +40,15 @@ pub struct Listeners {
 }
 
 #[derive(Debug)]
-enum Listener {
+pub(super) enum Listener {
     Tcp(TcpListener),
-    /// The file is removed before the socket is closed.
+    /// The file is removed before the socket is closed, but not that of a passed socket.
     #[cfg(unix)]
-    Unix(SocketFile, UnixListener),
+    Unix {
+        path: PathBuf,
+        _file: Option<SocketFile>,
+        listener: UnixListener,
+    },
 }
 
 /// A new connection.
@@ -62,17 +75,26 @@ impl From<TcpListener> for Listeners {
 }
 
 impl Listeners {
-    /// Listens on all addresses of the setting `listen`.
+    /// Listens on all addresses of the setting `listen`, on the sockets that were passed to the process where there are some.
     ///
     /// # Errors
-    /// Fails if one of them cannot be listened on, or if the certificate cannot be used.
+    /// Fails if one of them cannot be listened on, if a socket was passed for another address, or if the certificate cannot be used.
     pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let tls = Tls::new(settings).await?;
         let mut listeners = Vec::new();
+        #[cfg(unix)]
+        let mut passed = Passed::take().context("cannot use the sockets that were passed (LISTEN_FDS)")?;
         for address in &settings.listen {
+            #[cfg(unix)]
+            if let Some(listener) = passed.remove(address) {
+                listeners.push(listener);
+                continue;
+            }
             let listener = Listener::bind(address, settings).await;
             listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
         }
+        #[cfg(unix)]
+        passed.ensure_empty()?;
         Ok(Self { listeners, next: 0, tls })
     }
 
@@ -113,18 +135,18 @@ impl Listener {
             #[cfg(unix)]
             ListenAddress::Unix(path) => {
                 let (file, listener) = SocketFile::bind(path, &Access::new(settings)?).await?;
-                Ok(Self::Unix(file, listener))
+                Ok(Self::Unix { path: path.clone(), _file: Some(file), listener })
             }
             #[cfg(not(unix))]
             ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    fn address(&self) -> io::Result<ListenAddress> {
+    pub(super) fn address(&self) -> io::Result<ListenAddress> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
             #[cfg(unix)]
-            Self::Unix(file, _) => Ok(ListenAddress::Unix(file.path().to_owned())),
+            Self::Unix { path, .. } => Ok(ListenAddress::Unix(path.clone())),
         }
     }
 
@@ -134,7 +156,7 @@ impl Listener {
                 listener.poll_accept(context).map_ok(|(stream, address)| Accepted::Tcp(stream, address))
             }
             #[cfg(unix)]
-            Self::Unix(_, listener) => listener.poll_accept(context).map_ok(|(stream, _)| Accepted::Unix(stream)),
+            Self::Unix { listener, .. } => listener.poll_accept(context).map_ok(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 }

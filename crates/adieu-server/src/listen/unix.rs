@@ -88,10 +88,6 @@ impl SocketFile {
         Ok((file, UnixListener::from_std(socket.into())?))
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn remove(&self) -> Result<()> {
         let _lock = lock_folder(&self.path)?;
         let metadata = fs::symlink_metadata(&self.path)?;
