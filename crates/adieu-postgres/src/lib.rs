@@ -95,7 +95,7 @@ use adieu::{
     revocation::LogId,
     time::Timestamp,
 };
-use connections::{Address, Connections, FIRST_CONNECT_TIMEOUT, NotConnected};
+use connections::{Address, Connections, FIRST_CONNECT_TIMEOUT, Marked, NotConnected};
 use job::Answer;
 use schema::Place;
 use server::Durability;
@@ -167,7 +167,33 @@ impl PostgresBuilder {
     /// # Errors
     /// As [`Postgres::connect`].
     pub async fn connect(self, url: &str) -> Result<Postgres, Error> {
-        Postgres::open(Arc::new(Address::parse(url, self.durability)?)).await
+        let (address, mut connected) = self.reach(url).await?;
+        let migrating = schema::migrate(&mut connected.connection, Place(address.shown()));
+        timeout(MIGRATE, migrating).await.map_err(Error::unavailable)??;
+        Postgres::start(address, connected).await
+    }
+
+    /// Like [`PostgresBuilder::connect`], but changes nothing: returns `None` if the tables are missing or are those of an
+    /// older version.
+    ///
+    /// # Errors
+    /// As [`Postgres::connect`].
+    #[doc(hidden)]
+    pub async fn connect_if_current(self, url: &str) -> Result<Option<Postgres>, Error> {
+        let (address, mut connected) = self.reach(url).await?;
+        match schema::is_current(&mut connected.connection, Place(address.shown())).await? {
+            true => Postgres::start(address, connected).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    async fn reach(self, url: &str) -> Result<(Arc<Address>, Marked), Error> {
+        let address = Arc::new(Address::parse(url, self.durability)?);
+        let connected = address.connect_within(FIRST_CONNECT_TIMEOUT).await.map_err(|why| match why {
+            NotConnected::Refused(why) => Error::UnsuitableServer(why),
+            NotConnected::Unavailable(error) => error,
+        })?;
+        Ok((address, connected))
     }
 }
 
@@ -194,13 +220,7 @@ impl Postgres {
         PostgresBuilder { durability: Durability::Full }
     }
 
-    async fn open(address: Arc<Address>) -> Result<Self, Error> {
-        let mut connected = address.connect_within(FIRST_CONNECT_TIMEOUT).await.map_err(|why| match why {
-            NotConnected::Refused(why) => Error::UnsuitableServer(why),
-            NotConnected::Unavailable(error) => error,
-        })?;
-        let migrating = schema::migrate(&mut connected.connection, Place(address.shown()));
-        timeout(MIGRATE, migrating).await.map_err(Error::unavailable)??;
+    async fn start(address: Arc<Address>, mut connected: Marked) -> Result<Self, Error> {
         let (appended, to_announce) = (watch::Sender::new(0), Arc::new(Notify::new()));
         let witness = Witness::default();
         let writer = Worker::start(Arc::clone(&address), appended.clone(), Arc::clone(&to_announce), witness.clone());
@@ -319,13 +339,22 @@ impl Postgres {
         let mut connection = self.inner.address.connect_within(FIRST_CONNECT_TIMEOUT).await?.connection;
         let migrating = async {
             // Usually there is nothing to migrate, which needs no lock.
-            let version = schema::version_of(&mut connection, component).await.map_err(Error::unavailable)?;
-            if usize::try_from(version).is_ok_and(|version| version == steps.len()) {
+            if schema::has_run(&mut connection, component, steps, Place(self.address())).await? {
                 return Ok(());
             }
             schema::migrate_component(&mut connection, component, steps, Place(self.address())).await
         };
         timeout(MIGRATE, migrating).await.map_err(Error::unavailable)?
+    }
+
+    /// Returns whether all `steps` of a component have run. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::IncompatibleStore`] if a newer version of the component has migrated the tables.
+    #[doc(hidden)]
+    pub async fn is_migrated(&self, component: &'static str, steps: &[&str]) -> Result<bool, Error> {
+        let mut connection = self.inner.address.connect_within(FIRST_CONNECT_TIMEOUT).await?.connection;
+        schema::has_run(&mut connection, component, steps, Place(self.address())).await
     }
 
     /// See [`Worker::decide`].

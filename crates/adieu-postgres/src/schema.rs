@@ -34,8 +34,7 @@ impl Place<'_> {
 /// Creates or migrates the tables. Several nodes may do so at the same time.
 pub(super) async fn migrate(connection: &mut PgConnection, place: Place<'_>) -> Result<(), Error> {
     // Usually there is nothing to migrate, which needs no lock: another node may hold it for long.
-    let last = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if identify(connection, place).await? == Some(last) {
+    if is_current(connection, place).await? {
         return Ok(());
     }
     begin(connection).await?;
@@ -53,6 +52,30 @@ pub(super) async fn migrate(connection: &mut PgConnection, place: Place<'_>) -> 
         sqlx::query(STATE).bind(log.as_str()).execute(&mut *connection).await.map_err(Error::unavailable)?;
     }
     execute(connection, "COMMIT").await
+}
+
+/// Returns whether the tables are those of this version.
+pub(super) async fn is_current(connection: &mut PgConnection, place: Place<'_>) -> Result<bool, Error> {
+    match identify(connection, place).await? {
+        Some(version) => is_last(version, OURSELVES, MIGRATIONS, place),
+        None => Ok(false),
+    }
+}
+
+/// Returns whether all steps of a component have run.
+pub(super) async fn has_run(
+    connection: &mut PgConnection,
+    component: &str,
+    steps: &[&str],
+    place: Place<'_>,
+) -> Result<bool, Error> {
+    let version = version_of(connection, component).await.map_err(Error::unavailable)?;
+    is_last(version, component, steps, place)
+}
+
+fn is_last(version: i64, component: &str, steps: &[&str], place: Place<'_>) -> Result<bool, Error> {
+    let last = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    if version > last { Err(place.newer(component, version)) } else { Ok(version == last) }
 }
 
 /// Migrates the tables of a component.

@@ -25,7 +25,10 @@ use uuid::Uuid;
 
 use last_login::LastLogins;
 pub use last_login::RecordingLogins;
-pub use store::{Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, migrate, migrate_postgres};
+pub use store::{
+    Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, is_migrated, is_migrated_postgres,
+    migrate, migrate_postgres,
+};
 
 use crate::{
     error::ApiError,

@@ -5,7 +5,7 @@
 //! 2. A command does not create a store, except `user add`, so that an administrator can exist before the first
 //!    start; with `--create` also `user import` and `client add`.
 //! 3. Results go to standard output. An error goes to standard error in one line, with status 1; invalid usage has
-//!    status 2.
+//!    status 2. `doctor` has a status for each outcome.
 //! 4. A command that changes something records it in the audit trail, if the settings name a file for it: the command
 //!    runs only if the file can be opened, and records the change after it is done.
 //! 5. No password, key or password hash is printed, not even in errors, and none is accepted as an argument. The
@@ -13,6 +13,7 @@
 
 mod client;
 mod completions;
+mod doctor;
 mod health;
 mod key;
 mod log;
@@ -98,6 +99,9 @@ enum Command {
     Store(store::Arguments),
     /// Show the state of the revocation log, and accept a restored backup
     Log(log::Arguments),
+    /// Check the settings, files, clock, disk, limits, store, certificate, proxies and issuers; changes nothing. Status 0 if all
+    /// is well, 1 with a warning, 2 with a failure
+    Doctor(doctor::Arguments),
     /// Ask a node whether it is ready, for health checks of containers
     Health(health::Arguments),
     /// Print a sample of the settings file, or the effective settings
@@ -171,6 +175,7 @@ impl Command {
             Self::Key(arguments) => wait_for(arguments.run()),
             Self::Store(arguments) => wait_for(arguments.run()),
             Self::Log(arguments) => wait_for(arguments.run()),
+            Self::Doctor(arguments) => wait_for(arguments.run()),
             Self::Health(arguments) => wait_for(arguments.run()),
             Self::Config(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
             Self::Completions(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),

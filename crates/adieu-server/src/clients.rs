@@ -38,7 +38,7 @@ use tokio::{
 
 pub use crate::client_name::{ClientName, NameError};
 pub use secret::{Secret, SecretHash};
-pub use store::{ClientStore, migrate, migrate_postgres};
+pub use store::{ClientStore, is_migrated, is_migrated_postgres, migrate, migrate_postgres};
 
 use crate::{
     audit::{self, Event},

@@ -16,6 +16,12 @@ use crate::{
 /// Returns each finding as one sentence without a full stop.
 #[must_use]
 pub fn exposures(settings: &Settings) -> Vec<String> {
+    [exposed_on_the_network(settings), exposed_files(settings)].concat()
+}
+
+/// Returns the findings about what other machines can read or change on the way.
+#[must_use]
+pub fn exposed_on_the_network(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     let urls =
         settings.trusted_issuer.iter().filter_map(|issuer| issuer.jwks_url.as_deref().or(issuer.discovery.as_deref()));
@@ -34,7 +40,6 @@ pub fn exposures(settings: &Settings) -> Vec<String> {
         }
     }
     found.extend(plain_addresses(settings));
-    found.extend(readable_files(settings));
     found
 }
 
@@ -65,8 +70,10 @@ fn plain_host(url: &str) -> Option<String> {
     (!is_here).then(|| host.to_owned())
 }
 
+/// Returns the findings about what other users of this machine can read or change; only Unix is known.
 #[cfg(not(unix))]
-fn readable_files(_: &Settings) -> Vec<String> {
+#[must_use]
+pub fn exposed_files(_: &Settings) -> Vec<String> {
     Vec::new()
 }
 
@@ -81,8 +88,10 @@ enum Readers {
     Everybody,
 }
 
+/// Returns the findings about what other users of this machine can read or change.
 #[cfg(unix)]
-fn readable_files(settings: &Settings) -> Vec<String> {
+#[must_use]
+pub fn exposed_files(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     let of_issuers = settings.trusted_issuer.iter().filter_map(|issuer| issuer.secret_file.as_ref());
     let secrets = of_issuers.map(|file| ("secret_file", file));

@@ -17,6 +17,7 @@
 //! which version it speaks. `axum::serve` sets no timeouts at all.
 
 mod activity;
+mod certificate;
 mod listener;
 #[cfg(unix)]
 mod passed;
@@ -56,12 +57,12 @@ use tokio::{
 use tokio_rustls::Accept;
 use tower::Service;
 
-pub use self::listener::Listeners;
 use self::{
     listener::Accepted,
     room::{Room, Seated},
     stream::Impatient,
 };
+pub use self::{listener::Listeners, tls::certificate_valid_until};
 use crate::{
     address::Peer,
     config::{Settings, TrustedProxy},
@@ -102,8 +103,7 @@ impl Bounds {
     /// Limits the connections to the number that a process with this many open files can have.
     #[must_use]
     pub fn within(mut self, descriptors: Option<u64>) -> Self {
-        let most = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        let most = most.saturating_sub(OTHER_DESCRIPTORS).max(1);
+        let most = connections_within(descriptors);
         if self.max_connections > most {
             tracing::warn!(
                 max_connections = self.max_connections,
@@ -114,6 +114,13 @@ impl Bounds {
         }
         self
     }
+}
+
+/// Returns how many connections a process with this many open files can have.
+#[must_use]
+pub fn connections_within(descriptors: Option<u64>) -> usize {
+    let most = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    most.saturating_sub(OTHER_DESCRIPTORS).max(1)
 }
 
 impl From<&Settings> for Bounds {

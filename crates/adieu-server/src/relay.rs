@@ -19,7 +19,7 @@ use adieu::{
     time::{Clock, SystemClock, Timestamp},
     token::{KeySet, Verifier},
 };
-use adieu_client::{KeyFollower, Remote, Service};
+use adieu_client::{KeyFollower, Remote, Service, ServiceBuilder};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
@@ -92,20 +92,10 @@ impl Relay {
     /// # Errors
     /// Fails if a setting is invalid, the secret can't be read, or the store of the relay's own clients can't be used.
     pub async fn open(settings: &Settings, url: &str) -> anyhow::Result<Self> {
-        let name = settings.follow_client.clone().context("follow needs follow_client")?;
-        let secret = read_secret(settings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let max_staleness = settings.max_staleness;
         let issuer = Issuer::new(&settings.issuer)?;
-        let base = format!("{}/", url.trim_end_matches('/'));
-        let mut service = Service::builder(issuer.clone(), base, name, secret)
-            .with_leeway(settings.leeway)
-            .with_max_staleness(max_staleness)
-            .with_stale_policy(settings.stale_policy)
-            .with_clock(Arc::clone(&clock));
-        if let Some(audience) = &settings.audience {
-            service = service.with_audience(audience);
-        }
+        let mut service = service_of(settings, url)?.with_clock(Arc::clone(&clock));
         let Trusted { decoders, key_followers, senders: _ } = Trusted::new(settings)?;
         for decoder in decoders {
             service = service.with_issuer(decoder);
@@ -230,6 +220,21 @@ pub fn followed(settings: &Settings) -> anyhow::Result<Option<&str>> {
         (None, Some((key, _))) => anyhow::bail!("{key} is set, and follow is not"),
         (url, _) => Ok(url.as_deref()),
     }
+}
+
+/// Returns what follows the node at `url`, before anything is sent.
+///
+/// # Errors
+/// Fails if a setting is invalid, or the secret can't be read.
+pub(crate) fn service_of(settings: &Settings, url: &str) -> anyhow::Result<ServiceBuilder> {
+    let name = settings.follow_client.clone().context("follow needs follow_client")?;
+    let secret = read_secret(settings)?;
+    let base = format!("{}/", url.trim_end_matches('/'));
+    let service = Service::builder(Issuer::new(&settings.issuer)?, base, name, secret)
+        .with_leeway(settings.leeway)
+        .with_max_staleness(settings.max_staleness)
+        .with_stale_policy(settings.stale_policy);
+    Ok(settings.audience.iter().fold(service, ServiceBuilder::with_audience))
 }
 
 fn read_secret(settings: &Settings) -> anyhow::Result<SecretString> {

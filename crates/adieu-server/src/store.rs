@@ -19,7 +19,7 @@ use adieu::{
     Error,
     store::{Membership, Store},
 };
-use adieu_postgres::Postgres;
+use adieu_postgres::{Postgres, PostgresBuilder};
 use adieu_redis::Redis;
 use adieu_sqlite::Sqlite;
 use anyhow::Context as _;
@@ -69,6 +69,41 @@ impl Stores {
         Self::open_at(&address(settings), settings.revocations.as_ref(), settings.allow_weaker_durability).await
     }
 
+    /// Opens the engines as they are: creates and migrates nothing. Returns `None` if the next start of a server would do that
+    /// first. A file has been checked for damage.
+    ///
+    /// # Errors
+    /// Fails if an engine can't be used.
+    pub async fn open_unchanged(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        let address = address(settings);
+        let is_current = async || match &address {
+            StoreAddress::Sqlite(file) => Ok(Sqlite::is_current(file).await? == Some(true)),
+            StoreAddress::Postgres(url) => {
+                let builder = Self::postgres(settings.allow_weaker_durability);
+                Ok(builder.connect_if_current(url.expose()).await?.is_some())
+            }
+        };
+        if !is_current().await.map_err(|error: Error| anyhow::Error::new(error).context(cannot_open(&address)))? {
+            return Ok(None);
+        }
+        let stores = Self::open_while_checking(settings).await?;
+        stores.checked(&address).await?;
+        let is_migrated = match &stores.main {
+            Main::Sqlite(store) => accounts::is_migrated(store).await? && clients::is_migrated(store).await?,
+            Main::Postgres(store) => {
+                accounts::is_migrated_postgres(store).await? && clients::is_migrated_postgres(store).await?
+            }
+        };
+        Ok(is_migrated.then_some(stores))
+    }
+
+    fn postgres(allow_weaker_durability: bool) -> PostgresBuilder {
+        match allow_weaker_durability {
+            true => Postgres::builder().allow_weaker_durability(),
+            false => Postgres::builder(),
+        }
+    }
+
     async fn open_at(
         address: &StoreAddress,
         revocations: Option<&RedisAddress>,
@@ -81,10 +116,7 @@ impl Stores {
                 Main::Sqlite(Sqlite::open_while_checking(file).await.with_context(cannot_open)?)
             }
             StoreAddress::Postgres(url) => {
-                let builder = match allow_weaker_durability {
-                    true => Postgres::builder().allow_weaker_durability(),
-                    false => Postgres::builder(),
-                };
+                let builder = Self::postgres(allow_weaker_durability);
                 Main::Postgres(builder.connect(url.expose()).await.with_context(cannot_open)?)
             }
         };

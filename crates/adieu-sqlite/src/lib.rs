@@ -132,6 +132,18 @@ impl Sqlite {
         tokio::task::spawn_blocking(move || Self::open_blocking(path)).await.map_err(Error::unavailable)?
     }
 
+    /// Returns whether the file has the tables of this version, without migrating it; `None` if there is no store yet.
+    ///
+    /// # Errors
+    /// [`Error::IncompatibleStore`] if the file is damaged, belongs to another program, or was written by a newer version.
+    #[doc(hidden)]
+    pub async fn is_current(path: impl AsRef<Path>) -> Result<Option<bool>, Error> {
+        let path = path.as_ref().to_owned();
+        let state =
+            tokio::task::spawn_blocking(move || schema::identify(&path)).await.map_err(Error::unavailable)??;
+        Ok((state != State::New).then_some(state == State::Current))
+    }
+
     fn open_blocking(path: PathBuf) -> Result<Self, Error> {
         let shown = path.to_string_lossy();
         if shown.is_empty() || shown.starts_with(':') || shown.starts_with("file:") || shown.starts_with("sqlite:") {
@@ -316,17 +328,28 @@ impl Sqlite {
     #[doc(hidden)]
     pub async fn migrate(&self, component: &'static str, steps: &'static [&'static str]) -> Result<(), Error> {
         // Usually there is nothing to migrate, which needs no write.
-        if self.query(move |connection| schema::component_version(connection, component)).await? == steps.len() {
+        if self.is_migrated(component, steps).await? {
             return Ok(());
         }
         let newer = self.transact(move |connection| schema::migrate_component(connection, component, steps)).await?;
-        match newer {
-            None => Ok(()),
-            Some(version) => Err(Error::IncompatibleStore(format!(
-                "{} was written by a newer version of adieu ({component} schema {version})",
-                self.path.display()
-            ))),
-        }
+        newer.map_or(Ok(()), |version| Err(self.newer(component, version)))
+    }
+
+    /// Returns whether all `steps` of a component have run. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::IncompatibleStore`] if a newer version of the component has migrated the tables.
+    #[doc(hidden)]
+    pub async fn is_migrated(&self, component: &'static str, steps: &[&str]) -> Result<bool, Error> {
+        let version = self.query(move |connection| schema::component_version(connection, component)).await?;
+        if version > steps.len() { Err(self.newer(component, version)) } else { Ok(version == steps.len()) }
+    }
+
+    fn newer(&self, component: &str, version: usize) -> Error {
+        let file = self.path.display();
+        Error::IncompatibleStore(format!(
+            "{file} was written by a newer version of adieu ({component} schema {version})"
+        ))
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use adieu::{Error, Subject, time::Timestamp};
 use async_trait::async_trait;
 
-pub use postgres::migrate_postgres;
-pub use sqlite::migrate;
+pub use postgres::{is_migrated_postgres, migrate_postgres};
+pub use sqlite::{is_migrated, migrate};
 
 use crate::{
     password::PasswordHash,

@@ -50,8 +50,11 @@ pub(super) struct OnStore<C: Subcommand> {
 impl Common {
     /// The settings, found as `adieu serve` finds them.
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
-        let flags = Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() };
-        settings(&flags)
+        settings(&self.flags())
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        Flags { data: self.data.clone(), config: self.config.clone(), ..Flags::default() }
     }
 
     pub(super) fn output(&self) -> Output {

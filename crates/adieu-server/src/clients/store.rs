@@ -8,8 +8,8 @@ use std::time::Duration;
 use adieu::Error;
 use async_trait::async_trait;
 
-pub use postgres::migrate_postgres;
-pub use sqlite::migrate;
+pub use postgres::{is_migrated_postgres, migrate_postgres};
+pub use sqlite::{is_migrated, migrate};
 
 use super::{Client, ClientName, Limits};
 

@@ -78,6 +78,14 @@ pub struct Found {
     origin: Origin,
 }
 
+impl Found {
+    /// Returns whether the value is not the default.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        !matches!(self.origin, Origin::Default)
+    }
+}
+
 impl fmt::Display for Found {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {

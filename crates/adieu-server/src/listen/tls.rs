@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use adieu::time::Timestamp;
 use anyhow::{Context as _, bail, ensure};
 use arc_swap::ArcSwap;
 use tokio::{
@@ -27,6 +28,7 @@ use tokio_rustls::{
     },
 };
 
+use super::certificate;
 use crate::config::Settings;
 
 /// How often the files are read again.
@@ -55,12 +57,7 @@ impl Tls {
     /// # Errors
     /// Fails if only one file is named, or if the files cannot be used.
     pub(super) async fn new(settings: &Settings) -> anyhow::Result<Option<Self>> {
-        let files = match (&settings.tls_certificate, &settings.tls_key) {
-            (None, None) => return Ok(None),
-            (Some(certificate), Some(key)) => Files { certificate: certificate.clone(), key: key.clone() },
-            (Some(_), None) => bail!("tls_certificate is set, so tls_key is needed too"),
-            (None, Some(_)) => bail!("tls_key is set, so tls_certificate is needed too"),
-        };
+        let Some(files) = Files::of(settings)? else { return Ok(None) };
         let first = files.read()?;
         let in_use = Arc::new(ArcSwap::from_pointee(first.config()?));
         let renewal = tokio::spawn(renew(files, first, Arc::clone(&in_use))).abort_handle();
@@ -86,7 +83,27 @@ struct Contents {
     key: Vec<u8>,
 }
 
+/// Returns until when the certificate of the settings is valid, after loading it with its key; `None` if there is none.
+///
+/// # Errors
+/// Fails if only one file is named, or if the files cannot be used.
+pub fn certificate_valid_until(settings: &Settings) -> anyhow::Result<Option<Timestamp>> {
+    let Some(files) = Files::of(settings)? else { return Ok(None) };
+    let contents = files.read()?;
+    contents.config()?;
+    contents.valid_until().map(Some)
+}
+
 impl Files {
+    fn of(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        match (&settings.tls_certificate, &settings.tls_key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some(Self { certificate: certificate.clone(), key: key.clone() })),
+            (Some(_), None) => bail!("tls_certificate is set, so tls_key is needed too"),
+            (None, Some(_)) => bail!("tls_key is set, so tls_certificate is needed too"),
+        }
+    }
+
     fn read(&self) -> anyhow::Result<Contents> {
         let read = |setting: &str, file: &Path| {
             std::fs::read(file).with_context(|| format!("cannot read {} ({setting})", file.display()))
@@ -96,10 +113,22 @@ impl Files {
 }
 
 impl Contents {
-    fn config(&self) -> anyhow::Result<ServerConfig> {
+    fn certificates(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         let certificates = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
         let certificates = certificates.context("tls_certificate is not a certificate in PEM")?;
         ensure!(!certificates.is_empty(), "tls_certificate is not a certificate in PEM");
+        Ok(certificates)
+    }
+
+    /// Returns until when the chain is valid: a client rejects it when one of its certificates has expired.
+    fn valid_until(&self) -> anyhow::Result<Timestamp> {
+        let ends = self.certificates()?.iter().map(|certificate| certificate::valid_until(certificate)).collect();
+        let ends: Option<Vec<Timestamp>> = ends;
+        ends.and_then(|ends| ends.into_iter().min()).context("tls_certificate does not say until when it is valid")
+    }
+
+    fn config(&self) -> anyhow::Result<ServerConfig> {
+        let certificates = self.certificates()?;
         let key = PrivateKeyDer::from_pem_slice(&self.key).context("tls_key is not a private key in PEM")?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?

@@ -4,6 +4,7 @@
 mod audit_trail;
 mod backup;
 mod clients;
+mod doctor;
 mod health;
 mod import;
 mod keys_and_completions;

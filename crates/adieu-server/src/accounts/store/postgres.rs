@@ -55,6 +55,14 @@ pub async fn migrate_postgres(store: &Postgres) -> Result<(), Error> {
     store.migrate("accounts", SCHEMA).await
 }
 
+/// Returns whether the tables are those of this version.
+///
+/// # Errors
+/// When that is unknown, or a newer version has written there.
+pub async fn is_migrated_postgres(store: &Postgres) -> Result<bool, Error> {
+    store.is_migrated("accounts", SCHEMA).await
+}
+
 /// A change that does not apply to the last administrator. It locks all administrators, in the order of their ids, and
 /// reads each of them as it is then: of two concurrent changes, the second sees what the first has done.
 macro_rules! but_not_the_last {

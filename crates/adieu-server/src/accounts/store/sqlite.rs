@@ -52,6 +52,14 @@ pub async fn migrate(store: &Sqlite) -> Result<(), Error> {
     store.migrate("accounts", SCHEMA).await
 }
 
+/// Returns whether the tables are those of this version.
+///
+/// # Errors
+/// When that is unknown, or a newer version has written there.
+pub async fn is_migrated(store: &Sqlite) -> Result<bool, Error> {
+    store.is_migrated("accounts", SCHEMA).await
+}
+
 /// A change that does not apply to the last administrator.
 macro_rules! but_not_the_last {
     ($change:ident) => {

@@ -34,6 +34,14 @@ pub async fn migrate(store: &Sqlite) -> Result<(), Error> {
     store.migrate("clients", SCHEMA).await
 }
 
+/// Returns whether the tables are those of this version.
+///
+/// # Errors
+/// When that is unknown, or a newer version has written there.
+pub async fn is_migrated(store: &Sqlite) -> Result<bool, Error> {
+    store.is_migrated("clients", SCHEMA).await
+}
+
 #[async_trait]
 impl ClientStore for Sqlite {
     async fn add_client(&self, client: Client) -> Result<bool, Error> {

@@ -1,0 +1,186 @@
+//! Checks of the machine: files, disk, clock and limits.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use adieu::{
+    restore::LogState,
+    revocation::Target,
+    time::{Clock as _, SystemClock, Timestamp},
+};
+
+use super::Check;
+use crate::{
+    cli::output::written,
+    config::Settings,
+    exposure::exposed_files,
+    high_water,
+    listen::{connections_within, raise_descriptor_limit},
+    store::{create_private, store_file},
+};
+
+/// How often a write is synced to measure the disk.
+const SYNCS: usize = 16;
+/// A commit that takes longer than this makes logouts slow.
+const SLOW_SYNC: Duration = Duration::from_millis(20);
+/// The free space below which a disk is nearly full, and below which it is full for a store.
+const LITTLE_SPACE: u64 = 1 << 30;
+const NO_SPACE: u64 = 64 << 20;
+/// How far a clock may be behind what was written earlier: steps of a clock that is kept in sync.
+const TOLERANCE: Duration = Duration::from_secs(60);
+/// 2026-01-01: this program did not exist before.
+const EARLIEST: Timestamp = Timestamp::from_unix(1_767_225_600);
+
+pub(super) fn files(settings: &Settings, mut check: Check<'_>) {
+    check.warn_of_all(exposed_files(settings), "only the server's user can read and change its files");
+}
+
+/// Measures how long a write takes to reach the disk.
+pub(super) fn disk(settings: &Settings, mut check: Check<'_>) {
+    let folder = folder(settings);
+    if !folder.exists() {
+        return check.warn(format!("{} does not exist yet; `adieu serve` creates it", folder.display()));
+    }
+    match sync_times(&folder) {
+        Err(error) => check.fail(format!(
+            "{} can't be written: {error}; run this as the user of the server, and give that user the folder and space",
+            folder.display()
+        )),
+        Ok(times) => {
+            let median = times.get(times.len() / 2).copied().unwrap_or_default();
+            let measured = format!("a write to {} is on the disk after {median:.1?}", folder.display());
+            match median > SLOW_SYNC {
+                true => check.warn(format!("{measured}, and every logout waits for one; use a faster disk")),
+                false => check.ok(measured),
+            }
+        }
+    }
+}
+
+/// Returns how long each of several writes took, sorted. The file for them has no name.
+fn sync_times(folder: &Path) -> io::Result<Vec<Duration>> {
+    use io::Write as _;
+
+    let path = folder.join(format!(".adieu-doctor-{}", std::process::id()));
+    let mut file = create_private(&path)?;
+    // An open file can be removed on Unix; elsewhere it is removed at the end.
+    let removed = fs::remove_file(&path);
+    let mut measure = || {
+        let begun = Instant::now();
+        file.write_all(&[0; 4096])?;
+        file.sync_data()?;
+        Ok(begun.elapsed())
+    };
+    let times: io::Result<Vec<Duration>> = (0..SYNCS).map(|_| measure()).collect();
+    drop(file);
+    if removed.is_err() {
+        fs::remove_file(&path)?;
+    }
+    times.map(|mut times| {
+        times.sort();
+        times
+    })
+}
+
+/// Checks the free space of the disk.
+pub(super) fn space(settings: &Settings, mut check: Check<'_>) {
+    let folder = folder(settings);
+    let Some(existing) = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists()) else {
+        return check.fail(format!("{} is on no disk; set data to another folder", folder.display()));
+    };
+    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    match free_space(existing) {
+        None => check.ok("not known on this system"),
+        Some(Err(error)) => check.fail(format!("{} can't be read: {error}; check the disk", existing.display())),
+        Some(Ok(free)) => {
+            let measured = format!("{} MiB are free for {}", free >> 20, folder.display());
+            match free {
+                0..NO_SPACE => check.fail(format!("{measured}: logouts will be answered 503; make space")),
+                NO_SPACE..LITTLE_SPACE => check.warn(format!("{measured}; make space")),
+                _ => check.ok(measured),
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn free_space(folder: &Path) -> Option<io::Result<u64>> {
+    let found = rustix::fs::statvfs(folder);
+    Some(found.map(|found| found.f_bavail.saturating_mul(found.f_frsize)).map_err(io::Error::from))
+}
+
+#[cfg(not(unix))]
+fn free_space(_: &Path) -> Option<io::Result<u64>> {
+    None
+}
+
+/// Compares the limit on open files with the setting, as a server does that is started from here.
+pub(super) fn descriptors(settings: &Settings, mut check: Check<'_>) {
+    let (wanted, limit) = (settings.max_connections.get(), raise_descriptor_limit());
+    let allowed = connections_within(limit);
+    let limit = limit.map_or_else(|| "no limit".to_owned(), |limit| format!("a limit of {limit}"));
+    match wanted > allowed {
+        true => check.warn(format!(
+            "{limit} on open files allows {allowed} connections, and max_connections is {wanted}; raise `ulimit -Hn`, or \
+             LimitNOFILE of a unit, or lower max_connections"
+        )),
+        false => check.ok(format!("{limit} on open files, for {wanted} connections")),
+    }
+}
+
+/// Compares the clock with the latest time at which the store is known to have been written.
+pub(super) fn clock(settings: &Settings, log: Option<&LogState>, mut check: Check<'_>) {
+    let now = SystemClock.now();
+    let latest = files_of(settings).iter().filter_map(|file| modified(file)).chain(log.and_then(latest_in)).max();
+    let shown = format!("it is {}", written(now));
+    if now < EARLIEST {
+        return check.fail(format!("{shown}, before this program was made; set the clock, and keep it in sync by NTP"));
+    }
+    match latest.filter(|latest| *latest > now.plus(TOLERANCE)) {
+        Some(latest) => check.fail(format!(
+            "{shown}, but the store was written at {}: expired tokens are accepted; set the clock, and keep it in sync by NTP",
+            written(latest)
+        )),
+        None => check.ok(match latest {
+            Some(latest) => format!("{shown}; the store was written at {}", written(latest)),
+            None => shown,
+        }),
+    }
+}
+
+/// Returns a time that the clock had when the log was written.
+fn latest_in(log: &LogState) -> Option<Timestamp> {
+    let cut_off = log.last.as_ref().and_then(|last| match &last.target {
+        Target::Subject { issued_until, .. } | Target::Everything { issued_until } => Some(*issued_until),
+        _ => None,
+    });
+    cut_off.max(Some(log.pruned_through))
+}
+
+fn modified(file: &Path) -> Option<Timestamp> {
+    let modified = fs::metadata(file).and_then(|metadata| metadata.modified()).ok()?;
+    Some(Timestamp::from_unix(modified.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()))
+}
+
+/// Returns the files that change with every entry of the log.
+fn files_of(settings: &Settings) -> Vec<PathBuf> {
+    let mut files = vec![high_water::file(settings)];
+    if let Some(store) = store_file(settings) {
+        let mut log = store.clone().into_os_string();
+        log.push("-wal");
+        files.extend([store, log.into()]);
+    }
+    files
+}
+
+/// Returns the folder in which each logout is written: that of the store, or of the high-water mark.
+fn folder(settings: &Settings) -> PathBuf {
+    let file = store_file(settings).unwrap_or_else(|| high_water::file(settings));
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

@@ -1,0 +1,177 @@
+//! Checks of what the server works with: its store, its certificate, proxies, and other issuers.
+
+use std::time::Duration;
+
+use adieu::{
+    Issuer,
+    restore::LogState,
+    revocation::Position,
+    time::{Clock as _, SystemClock},
+    token::{Decoder, KeySet, Rules},
+};
+use adieu_client::{KeyFollower, KeySource};
+use tokio::time::{Instant, sleep};
+
+use super::Check;
+use crate::{
+    cli::{on_store::exists, output::written},
+    config::{ListenAddress, Settings, TrustedProxy, redacted},
+    exposure::exposed_on_the_network,
+    high_water,
+    issuers::Trusted,
+    listen::certificate_valid_until,
+    relay,
+    store::{self, Stores, check::check_quickly},
+};
+
+/// How long before its end a certificate should have been renewed.
+const RENEWAL: Duration = Duration::from_secs(14 * 86_400);
+/// The timeout for the keys of one issuer: longer than that of two requests, one of them for its metadata.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(21);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Checks that the store can be opened, has the tables of this version, is not damaged, and did not go back. Returns the state
+/// of its log.
+pub(super) async fn store(settings: &Settings, mut check: Check<'_>) -> Option<LogState> {
+    let address = store::address(settings);
+    let examine = async {
+        if !exists(&address)? {
+            check.warn(format!("there is none yet in {address}; `adieu serve` creates it"));
+            return anyhow::Ok(None);
+        }
+        let Some(stores) = Stores::open_unchanged(settings).await? else {
+            check.warn(format!("{address} is of an older version; back it up, then `adieu serve` migrates it"));
+            return Ok(None);
+        };
+        let found = check_quickly(&stores, &high_water::file(settings)).await?;
+        let log = match stores.core().restorable() {
+            Some(restorable) => Some(restorable.inspect(Position::START).await?),
+            None => None,
+        };
+        for violation in &found.violations {
+            check.fail(format!("{violation}; run `adieu store check`"));
+        }
+        let restored = log.as_ref().and_then(|log| log.restored_at);
+        if let Some(at) = restored {
+            check.warn(format!(
+                "a restored backup was detected at {}; find out why, and run `adieu log accept-restore`",
+                written(at)
+            ));
+        }
+        if found.violations.is_empty() && restored.is_none() {
+            check.ok(format!("{address} is of this version and not damaged"));
+        }
+        Ok(log)
+    };
+    let outcome = examine.await;
+    outcome.unwrap_or_else(|error| {
+        check.fail(format!(
+            "{}; check that the server's user can reach and read the store",
+            redacted(&format!("{error:#}"))
+        ));
+        None
+    })
+}
+
+pub(super) fn network(settings: &Settings, mut check: Check<'_>) {
+    check.warn_of_all(exposed_on_the_network(settings), "what goes to other machines is encrypted");
+}
+
+/// Checks that the certificate and its key can be used, and for how long.
+pub(super) fn certificate(settings: &Settings, mut check: Check<'_>) {
+    let until = match certificate_valid_until(settings) {
+        Ok(None) => return check.ok("not used"),
+        Ok(Some(until)) => until,
+        Err(error) => return check.fail(format!("{error:#}; install a certificate together with its key")),
+    };
+    let (now, shown) = (SystemClock.now(), written(until));
+    match () {
+        () if until <= now => check.fail(format!("the certificate expired at {shown}; renew it")),
+        () if until <= now.plus(RENEWAL) => check.warn(format!("the certificate expires at {shown}; renew it")),
+        () => check.ok(format!("the key is that of the certificate, which expires at {shown}")),
+    }
+}
+
+/// Compares the proxies that are trusted with the addresses that are listened on.
+pub(super) fn proxies(settings: &Settings, mut check: Check<'_>) {
+    let is_unix = |address: &ListenAddress| matches!(address, ListenAddress::Unix(_));
+    let is_local =
+        |address: &ListenAddress| !matches!(address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
+    let mut problems = Vec::new();
+    for proxy in &settings.trusted_proxies {
+        match proxy {
+            TrustedProxy::UnixSocket if !settings.listen.iter().any(is_unix) => problems.push(
+                "trusted_proxies has \"unix:\", and listen has no Unix socket; add one to listen, or remove it"
+                    .to_owned(),
+            ),
+            TrustedProxy::Network(network) if network.prefix_len() == 0 => problems.push(format!(
+                "trusted_proxies has {network}, so every client can choose its address and evade the limits; name the \
+                 networks of the proxies"
+            )),
+            TrustedProxy::Network(network)
+                if !network.network().is_loopback() && settings.listen.iter().all(is_local) =>
+            {
+                problems.push(format!(
+                    "trusted_proxies has {network}, and listen has no address that other machines reach; add one, or \
+                     trust 127.0.0.1/32"
+                ));
+            }
+            _ => {}
+        }
+    }
+    let number = settings.trusted_proxies.len();
+    check.warn_of_all(problems, &format!("{number} trusted, all of which can reach an address of listen"));
+}
+
+/// Checks the keys of other issuers: that files can be used, and that URLs answer with keys.
+pub(super) async fn issuers(settings: &Settings, mut check: Check<'_>) {
+    let trusted = match Trusted::new(settings) {
+        Ok(trusted) => trusted,
+        Err(error) => return check.fail(format!("{error:#}; correct the setting or the file")),
+    };
+    let name = |issuer: Issuer| format!("the issuer {issuer}");
+    let mut followed: Vec<(String, KeyFollower)> =
+        trusted.key_followers.into_iter().map(|(issuer, keys)| (name(issuer), keys)).collect();
+    match follow_node(settings) {
+        Ok(node) => followed.extend(node),
+        Err(error) => return check.fail(format!("{error:#}; correct the settings of the relay")),
+    }
+    let number = settings.trusted_issuer.len() + usize::from(settings.follow.is_some());
+    let mut has_failed = false;
+    for (name, keys) in followed {
+        if let Err(why) = first_keys(&keys).await {
+            has_failed = true;
+            check.fail(format!(
+                "no keys of {name}: {}; until there are some, its tokens are rejected; check the URL and the network",
+                redacted(&why)
+            ));
+        }
+    }
+    if !has_failed {
+        check.ok(format!("{number} besides this server, and their keys can be read"));
+    }
+}
+
+/// Starts to follow the keys of the node that a relay follows. Unlike its log, they need no registration there.
+fn follow_node(settings: &Settings) -> anyhow::Result<Option<(String, KeyFollower)>> {
+    let Some(url) = relay::followed(settings)? else { return Ok(None) };
+    let keys = relay::service_of(settings, url)?.remote()?.keys_url()?;
+    let decoder = Decoder::new(Rules::new(settings.issuer.parse()?), KeySet::pending());
+    let follower = KeyFollower::start(decoder.into(), KeySource::new(&keys)?)?;
+    Ok(Some((redacted(&format!("the node {url}")), follower)))
+}
+
+/// Waits for the first answer.
+async fn first_keys(keys: &KeyFollower) -> Result<(), String> {
+    let until = Instant::now() + KEYS_TIMEOUT;
+    while !keys.is_ready() {
+        if let Some(error) = keys.failure() {
+            return Err(adieu::Chain(&error).to_string());
+        }
+        if Instant::now() > until {
+            return Err("no answer".to_owned());
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}

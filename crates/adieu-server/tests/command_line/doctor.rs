@@ -1,0 +1,242 @@
+//! The doctor names each problem with what to do, and changes nothing, whether a server runs or not.
+#![cfg(unix)]
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use serde_json::Value;
+use test_servers::make_certificate;
+
+use crate::support::{Done, Place};
+
+const CHECKS: [&str; 10] =
+    ["settings", "files", "disk", "space", "descriptors", "store", "clock", "network", "tls", "proxies"];
+
+impl Place {
+    /// Runs the doctor with these settings in a file.
+    fn doctor(&self, settings: &str) -> Done {
+        self.write("adieu.toml", settings);
+        self.run(&["doctor", "--json", "--config", "adieu.toml"])
+    }
+
+    /// A store of which the doctor has nothing to say.
+    fn sound() -> Self {
+        let place = Self::with_user("jose");
+        fs::set_permissions(place.path("data"), fs::Permissions::from_mode(0o700)).unwrap();
+        place
+    }
+}
+
+impl Done {
+    /// Returns the findings of one check that are problems.
+    fn problems(&self, check: &str) -> Vec<(String, String)> {
+        let is_problem = |finding: &Value| finding["check"] == check && finding["status"] != "ok";
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let found = self.objects();
+        found
+            .iter()
+            .filter(|found| is_problem(found))
+            .map(|found| (text(&found["status"]), text(&found["message"])))
+            .collect()
+    }
+
+    /// Expects exactly one problem, of this check, and returns its message.
+    #[track_caller]
+    fn only_problem(&self, status: &str, check: &str) -> String {
+        assert_eq!(self.stderr, "");
+        let problems: Vec<_> = self.objects().into_iter().filter(|finding| finding["status"] != "ok").collect();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert_eq!((&problems[0]["check"], &problems[0]["status"]), (&check.into(), &status.into()), "{problems:?}");
+        assert_eq!(self.status, if status == "warn" { 1 } else { 2 });
+        problems[0]["message"].as_str().unwrap().to_owned()
+    }
+}
+
+/// The names, sizes and times of all files in a folder.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        // The index of the write-ahead log is shared memory, not content.
+        .filter(|entry| !entry.file_name().to_string_lossy().ends_with("-shm"))
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sound_store_has_no_problem_and_stays_as_it_is_whether_a_server_runs_or_not() {
+    let place = Place::sound();
+    let before = contents(&place.path("data"));
+    let done = place.doctor("").succeeded();
+    let checks: Vec<_> = done.objects().iter().map(|found| found["check"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(checks, [&CHECKS[..], &["issuers"]].concat());
+    assert_eq!(contents(&place.path("data")), before);
+
+    let server = place.server().start().await;
+    let before = contents(&place.path("data"));
+    let people = place.run(&["doctor"]).succeeded();
+    assert_eq!(people.stdout.lines().count(), checks.len());
+    assert!(people.stdout.lines().all(|line| line.starts_with("ok  ")), "{}", people.stdout);
+    assert_eq!(contents(&place.path("data")), before);
+    server.stop().await;
+}
+
+#[test]
+fn where_there_is_no_store_none_is_made() {
+    let place = Place::empty();
+    let done = place.doctor("");
+    assert_eq!(done.status, 1);
+    assert!(done.problems("store")[0].1.contains("`adieu serve` creates it"), "{}", done.stdout);
+    assert!(done.problems("disk")[0].1.contains("`adieu serve` creates it"), "{}", done.stdout);
+    assert!(!place.path("data").exists());
+}
+
+#[test]
+fn wrong_settings_are_a_failure() {
+    let place = Place::sound();
+    let message = place.doctor("acces_lifetime = '1h'").only_problem("fail", "settings");
+    assert!(message.contains("acces_lifetime in adieu.toml: no such setting"), "{message}");
+    let usage = place.run(&["doctor", "--jsn"]);
+    assert_eq!((usage.status, usage.stdout.as_str()), (2, ""));
+}
+
+#[test]
+fn files_that_others_can_read_are_named() {
+    let place = Place::sound();
+    fs::set_permissions(place.path("data"), fs::Permissions::from_mode(0o755)).unwrap();
+    let message = place.doctor("").only_problem("warn", "files");
+    assert!(message.ends_with("run chmod go-rwx on it"), "{message}");
+}
+
+#[test]
+fn a_folder_that_can_not_be_written_is_a_failure() {
+    let place = Place::sound();
+    let done = place.run_under("ulimit -f 0", &["doctor", "--json"], b"");
+    let [(status, message)] = done.problems("disk").try_into().unwrap();
+    assert_eq!((status.as_str(), message.contains("File too large"), done.status), ("fail", true, 2), "{message}");
+    let names = contents(&place.path("data")).into_iter().map(|(name, _)| name);
+    assert!(names.into_iter().all(|name| name.starts_with("adieu.sqlite")), "no file of the doctor is left");
+}
+
+#[test]
+fn a_disk_without_space_is_a_failure() {
+    let place = Place::empty();
+    // A file system without blocks.
+    let done = place.run(&["doctor", "--json", "--data", "/proc/adieu"]);
+    let [(status, message)] = done.problems("space").try_into().unwrap();
+    assert_eq!((status.as_str(), message.starts_with("0 MiB are free")), ("fail", true), "{message}");
+    assert_eq!(done.status, 2);
+}
+
+#[test]
+fn few_descriptors_are_named() {
+    let place = Place::sound();
+    let message = place.run_under("ulimit -n 256", &["doctor", "--json"], b"").only_problem("warn", "descriptors");
+    assert!(message.contains("a limit of 256 on open files allows 192 connections"), "{message}");
+}
+
+#[test]
+fn a_clock_that_is_behind_the_store_is_a_failure() {
+    let place = Place::sound();
+    let tomorrow = std::time::SystemTime::now() + Duration::from_secs(86_400);
+    let file = fs::File::options().append(true).open(place.path("data/adieu.sqlite")).unwrap();
+    file.set_modified(tomorrow).unwrap();
+    let message = place.doctor("").only_problem("fail", "clock");
+    assert!(message.contains("set the clock"), "{message}");
+}
+
+#[test]
+fn a_store_that_is_damaged_of_another_version_or_out_of_reach_is_named() {
+    let place = Place::sound();
+    let change = |sql: &str| rusqlite::Connection::open(place.path("data/adieu.sqlite")).unwrap().execute_batch(sql);
+    change("UPDATE component SET version = version + 1 WHERE name = 'accounts'").unwrap();
+    let message = place.doctor("").only_problem("fail", "store");
+    assert!(message.contains("was written by a newer version of adieu (accounts schema"), "{message}");
+    change("UPDATE component SET version = version - 2 WHERE name = 'accounts'").unwrap();
+    let before = contents(&place.path("data"));
+    let message = place.doctor("").only_problem("warn", "store");
+    assert!(message.contains("is of an older version; back it up"), "{message}");
+    assert_eq!(contents(&place.path("data")), before);
+    change("UPDATE component SET version = version + 1 WHERE name = 'accounts'").unwrap();
+    place.doctor("").succeeded();
+
+    let other = Place::sound();
+    let file = other.path("data/adieu.sqlite");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[8_192..12_288].fill(0xAB);
+    fs::write(&file, bytes).unwrap();
+    let message = other.doctor("").only_problem("fail", "store");
+    assert!(message.contains("damaged"), "{message}");
+
+    // A port on which nothing listens.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let done = Place::sound().doctor(&format!("store = 'postgres://jose:s3cret@127.0.0.1:{port}/adieu'"));
+    let message = done.only_problem("fail", "store");
+    assert!(!message.contains("s3cret"), "{message}");
+}
+
+#[test]
+fn an_address_without_tls_is_named() {
+    let message = Place::sound().doctor("listen = '0.0.0.0:8080'").only_problem("warn", "network");
+    assert!(message.contains("set tls_certificate and tls_key"), "{message}");
+}
+
+#[test]
+fn a_certificate_that_expires_or_does_not_fit_its_key_is_named() {
+    let place = Place::sound();
+    make_certificate(&place.path("."), "127.0.0.1");
+    const SETTINGS: &str = "tls_certificate = 'certificate.pem'\ntls_key = 'key.pem'";
+    // It is valid for two days.
+    let message = place.doctor(SETTINGS).only_problem("warn", "tls");
+    assert!(message.starts_with("the certificate expires at ") && message.ends_with("renew it"), "{message}");
+    let message = place.doctor("tls_certificate = 'certificate.pem'").only_problem("fail", "tls");
+    assert!(message.contains("tls_key is needed too"), "{message}");
+    fs::rename(place.path("key.pem"), place.path("old.pem")).unwrap();
+    let other = Place::empty();
+    make_certificate(&other.path("."), "127.0.0.1");
+    fs::copy(other.path("key.pem"), place.path("key.pem")).unwrap();
+    let message = place.doctor(SETTINGS).only_problem("fail", "tls");
+    assert!(message.contains("cannot be used together"), "{message}");
+}
+
+#[test]
+fn proxies_that_reach_no_listener_or_are_everybody_are_named() {
+    let place = Place::sound();
+    for (settings, wanted) in [
+        ("trusted_proxies = ['unix:']", "listen has no Unix socket"),
+        ("trusted_proxies = ['10.0.0.0/8']", "no address that other machines reach"),
+        ("listen = '0.0.0.0:8080'\ntrusted_proxies = ['0.0.0.0/0']", "every client can choose its address"),
+    ] {
+        let message = place.doctor(settings).only_problem("warn", "proxies");
+        assert!(message.contains(wanted), "{message}");
+    }
+    for settings in
+        ["trusted_proxies = ['127.0.0.1/32', '::1/128']", "listen = '10.0.0.7:80'\ntrusted_proxies = ['10.0.0.0/8']"]
+    {
+        place.doctor(settings).succeeded();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_without_keys_is_named() {
+    let place = Place::sound();
+    let issuer = |key: &str| format!("[[trusted_issuer]]\nname = 'shop'\n{key}");
+    let message = place.doctor(&issuer("pem_file = 'missing.pem'")).only_problem("fail", "issuers");
+    assert!(message.contains("\"shop\"") && message.contains("missing.pem"), "{message}");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}/keys");
+    let message = place.doctor(&issuer(&format!("jwks_url = '{url}'"))).only_problem("fail", "issuers");
+    assert!(message.starts_with("no keys of the issuer shop: "), "{message}");
+
+    let node = Place::with_user("jose");
+    let server = node.server().start().await;
+    place.doctor(&issuer(&format!("jwks_url = '{}/.well-known/jwks.json'", server.url("")))).succeeded();
+    let relay = format!("follow = '{}'\nfollow_client = 'relay'\nfollow_secret_file = 'secret'", server.url(""));
+    let message = place.doctor(&relay).only_problem("fail", "issuers");
+    assert!(message.contains("follow_secret_file: secret can't be read"), "{message}");
+    place.write("secret", "adieu_s3cret");
+    fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    place.doctor(&relay).succeeded();
+    server.stop().await;
+}
