@@ -59,6 +59,11 @@ include-name = ["POST /backchannel-logout", "POST /events", "POST /global-token-
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401"]
 
 [[operations]]
+include-name = "GET /sessions/events"
+# A stream that does not end.
+enabled = false
+
+[[operations]]
 include-path = "/verify"
 # It answers every method, also those that an OpenAPI document cannot contain.
 checks.unsupported_method.enabled = false

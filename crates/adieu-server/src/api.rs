@@ -24,6 +24,7 @@ mod relay;
 mod revocation;
 mod service;
 mod session;
+mod session_events;
 mod time_limit;
 mod token_revocation;
 mod verify;
@@ -37,6 +38,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use adieu::Subject;
 use adieu_axum::Guard;
 use axum::{
     BoxError, Router,
@@ -57,7 +59,7 @@ pub use relay::relay_router;
 use self::{middleware::Middleware, verify::Verdicts};
 use crate::{
     address::TrustedProxies, clients::Clients, config::Settings, error::ApiError, feed::Feed, metrics::Metrics,
-    node::Node,
+    node::Node, shares::Shares,
 };
 
 /// The state that handlers share.
@@ -69,6 +71,7 @@ struct Shared {
     settings: Settings,
     proxies: TrustedProxies,
     guard: Guard,
+    streams: Arc<Shares<Subject>>,
 }
 
 impl Deref for Api {
@@ -152,7 +155,8 @@ pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::
     let (guard, metrics) = (Guard::from_sessions(&node.sessions), Arc::clone(&node.metrics));
     let verdicts = Verdicts::new(guard.clone(), node.sessions.issuer().clone(), Arc::clone(&node.clock));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
-    let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard }));
+    let streams = Shares::at_most(session_events::MAX_STREAMS);
+    let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard, streams }));
 
     let (router, document) = documented(settings.max_body_bytes.get()).split_for_parts();
     let router = router
@@ -198,6 +202,7 @@ fn documented(max_body_bytes: usize) -> OpenApiRouter<Api> {
         .routes(routes!(session::log_out))
         .routes(routes!(session::list))
         .routes(routes!(session::end))
+        .routes(routes!(session_events::events))
         .routes(routes!(account::show, account::delete))
         .routes(routes!(admin::list_users))
         .routes(routes!(admin::disable))

@@ -109,6 +109,9 @@ pub enum ApiError {
     /// A client has too many followers or waiting requests.
     #[error("the client has too many followers")]
     TooManyFollowers,
+    /// A user has too many streams of events.
+    #[error("the user has too many streams of events")]
+    TooManyStreams,
     /// Temporarily impossible, and nothing was done.
     #[error("temporarily unavailable")]
     Unavailable(#[source] Cause),
@@ -213,7 +216,8 @@ impl ApiError {
             Self::TooManyAttempts { .. }
             | Self::QuotaUsedUp { .. }
             | Self::TooManyEvents { .. }
-            | Self::TooManyFollowers => StatusCode::TOO_MANY_REQUESTS,
+            | Self::TooManyFollowers
+            | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -236,6 +240,7 @@ impl ApiError {
             }
             Self::TooManyEvents { .. } => Some("Too many events. Try again later.".into()),
             Self::TooManyFollowers => Some("This client has too many followers. Try again later.".into()),
+            Self::TooManyStreams => Some("This user has too many streams of events. Try again later.".into()),
             Self::NotReady(reason) => Some((*reason).into()),
             Self::Unavailable(_) => Some("Temporarily unavailable. Try again.".into()),
             Self::Refused(_)
@@ -271,7 +276,7 @@ impl ApiError {
             Self::TooManyAttempts { retry_after }
             | Self::QuotaUsedUp { retry_after }
             | Self::TooManyEvents { retry_after } => Some(*retry_after),
-            Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers => Some(SOON),
+            Self::Unavailable(_) | Self::NotReady(_) | Self::TooManyFollowers | Self::TooManyStreams => Some(SOON),
             _ => None,
         }
     }
@@ -283,6 +288,7 @@ impl ApiError {
             Self::QuotaUsedUp { .. } => Some(Counted::Limit("revocation_quota")),
             Self::TooManyEvents { .. } => Some(Counted::Limit("events")),
             Self::TooManyFollowers => Some(Counted::Limit("followers")),
+            Self::TooManyStreams => Some(Counted::Limit("event_streams")),
             Self::BodyTooLarge => Some(Counted::Limit("body")),
             Self::RequestTimeout => Some(Counted::Limit("request_time")),
             Self::Unavailable(cause) if cause.is::<HasherError>() => Some(Counted::Limit("hashing_queue")),

@@ -21,13 +21,7 @@ mod measured;
 mod nodes;
 mod tail;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use adieu::{
     Issuer,
@@ -51,6 +45,7 @@ pub use hub::{Answer, Hub, Progress};
 pub use lease::{Everywhere, Follower, Lease, Leases, TooManyFollowers};
 pub use nodes::{Joining, Nodes};
 
+use crate::shares::{Share, Shares};
 use lease::later;
 
 /// With this preference (RFC 7240), the response to a revocation has the cursor up to which a follower must read to
@@ -141,7 +136,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     nodes: Option<Nodes>,
     issuer: Issuer,
-    waiting: Mutex<HashMap<String, usize>>,
+    waiting: Arc<Shares<String>>,
 }
 
 impl Deref for Feed {
@@ -178,7 +173,7 @@ impl Feed {
         let read_wait = MAX_READ.min(max_staleness / 4);
         let hub = Hub::start(log, Arc::clone(&clock), Arc::clone(&leases), read_wait);
         let nodes = joining.map(|(joining, applied)| joining.join(applied, hub.progress()));
-        Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Mutex::default() }))
+        Self(Arc::new(Shared { hub, leases, clock, nodes, issuer, waiting: Shares::at_most(MAX_WAITING) }))
     }
 
     /// Returns the encoded answer and its media type.
@@ -212,14 +207,8 @@ impl Feed {
     /// Counts one more waiting request of this client until the result is dropped. Returns `None` if the client has
     /// too many.
     #[must_use]
-    pub fn let_wait(&self, client: &str) -> Option<WaitsFor> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.entry(client.to_owned()).or_default();
-        if *count >= MAX_WAITING {
-            return None;
-        }
-        *count += 1;
-        Some(WaitsFor { feed: self.clone(), client: client.to_owned() })
+    pub(crate) fn let_wait(&self, client: &str) -> Option<Share<String>> {
+        self.waiting.take(client.to_owned())
     }
 
     /// Waits until the revocations from before the call hold everywhere; see [`Leases::everywhere`] and
@@ -283,25 +272,6 @@ impl Feed {
     pub async fn leave(&self) {
         if let Some(nodes) = &self.nodes {
             nodes.leave().await;
-        }
-    }
-}
-
-/// A waiting request, counted for its client until this is dropped.
-#[derive(Debug)]
-pub struct WaitsFor {
-    feed: Feed,
-    client: String,
-}
-
-impl Drop for WaitsFor {
-    fn drop(&mut self) {
-        let mut waiting = self.feed.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = waiting.get_mut(&self.client) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                waiting.remove(&self.client);
-            }
         }
     }
 }

@@ -1,28 +1,41 @@
-//! Shares of a scarce resource by party: connections, or places in a queue.
+//! Shares of a scarce resource by party: connections, places in a queue, or requests that wait.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::address::party;
 
-/// Counts how many units each [`party`] holds. Its size is the number of parties that hold at least one.
+/// Counts how many units each party holds. Its size is the number of parties that hold at least one.
 #[derive(Debug)]
-pub(crate) struct Shares {
+pub(crate) struct Shares<P: Eq + Hash = IpAddr> {
     most: usize,
-    counts: Mutex<HashMap<IpAddr, usize>>,
+    counts: Mutex<HashMap<P, usize>>,
 }
 
 /// One unit, counted until this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Share(Arc<Shares>, IpAddr);
+pub(crate) struct Share<P: Eq + Hash = IpAddr>(Arc<Shares<P>>, P);
 
 impl Shares {
-    /// Allows each party a quarter of `all`, and at least one.
+    /// Allows the [`party`] of each address a quarter of `all`, and at least one.
     pub(crate) fn of(all: usize) -> Arc<Self> {
-        Arc::new(Self { most: all.div_ceil(4).max(1), counts: Mutex::default() })
+        Self::at_most(all.div_ceil(4).max(1))
+    }
+
+    /// Counts one more unit for this address, unless its party has reached the maximum.
+    pub(crate) fn take_for(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
+        self.take(party(address))
+    }
+}
+
+impl<P: Eq + Hash + Clone> Shares<P> {
+    /// Allows each party this many.
+    pub(crate) fn at_most(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, counts: Mutex::default() })
     }
 
     /// Returns the maximum for each party.
@@ -30,29 +43,30 @@ impl Shares {
         self.most
     }
 
-    /// Returns how many units all parties hold.
-    pub(crate) fn held(&self) -> usize {
-        self.counts().values().sum()
-    }
-
-    /// Counts one more unit for this address, unless its party has reached the maximum.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
-        let party = party(address);
+    /// Counts one more unit for this party, unless it has reached the maximum.
+    pub(crate) fn take(self: &Arc<Self>, party: P) -> Option<Share<P>> {
         let mut counts = self.counts();
-        let count = counts.entry(party).or_default();
+        let count = counts.entry(party.clone()).or_default();
         if *count >= self.most {
             return None;
         }
         *count += 1;
         Some(Share(Arc::clone(self), party))
     }
+}
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+impl<P: Eq + Hash> Shares<P> {
+    /// Returns how many units all parties hold.
+    pub(crate) fn held(&self) -> usize {
+        self.counts().values().sum()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<P, usize>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Share {
+impl<P: Eq + Hash> Drop for Share<P> {
     fn drop(&mut self) {
         let Self(shares, party) = self;
         let mut counts = shares.counts();
@@ -73,7 +87,7 @@ mod tests {
     #[test]
     fn a_share_is_given_back_and_leaves_nothing_behind() {
         let shares = Shares::of(8);
-        let take = |address: &str| shares.take(address.parse().unwrap());
+        let take = |address: &str| shares.take_for(address.parse().unwrap());
         let (one, two) = (take("2001:db8::1").unwrap(), take("2001:db8::2").unwrap());
         assert!(take("2001:db8::3").is_none(), "one party");
         let other = take("192.0.2.7").unwrap();

@@ -297,6 +297,9 @@ answers! {
     TooManyFollowers "429" "ErrorBody" "The client has too many followers, or too many requests that wait." ["Retry-After"] {
         "too many" => {"code": 429, "message": "This client has too many followers. Try again later.", "status": "Too Many Requests"},
     }
+    TooManyStreams "429" "ErrorBody" "The user has too many streams." ["Retry-After"] {
+        "too many" => {"code": 429, "message": "This user has too many streams of events. Try again later.", "status": "Too Many Requests"},
+    }
     Fault "500" "ErrorBody" "The server has a fault." [] {
         "fault" => {"code": 500, "status": "Internal Server Error"},
     }

@@ -114,13 +114,13 @@ impl Room {
         let share = if is_trusted {
             None
         } else {
-            let taken = self.0.shares.take(address);
+            let taken = self.0.shares.take_for(address);
             Some(match taken {
                 Some(share) => share,
                 None => {
                     // Several at once; otherwise a flood from one address would cause as many searches.
                     state.evict_of(party, (self.0.shares.most() / EVICTED_PART).max(1));
-                    self.0.shares.take(address)?
+                    self.0.shares.take_for(address)?
                 }
             })
         };

@@ -142,7 +142,7 @@ impl Hasher {
         address: Option<IpAddr>,
         work: impl FnOnce(&mut Memory) -> Option<T> + Send + 'static,
     ) -> Result<T, HasherError> {
-        let share = match address.map(|address| self.shares.take(address)) {
+        let share = match address.map(|address| self.shares.take_for(address)) {
             Some(None) => return Err(HasherError::FullShare),
             Some(share) => share,
             None => None,

@@ -26,6 +26,7 @@ mod refusals;
 mod revocations_by_services;
 mod secrets_never_reach_the_disk;
 mod security_events;
+mod session_events;
 mod sessions;
 mod settings_have_effect;
 mod standards;

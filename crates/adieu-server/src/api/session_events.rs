@@ -1,0 +1,77 @@
+//! The end of a session, told to the page that is open when it ends: server-sent events.
+
+use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
+
+use adieu::token::TokenError;
+use adieu_axum::BearerToken;
+use axum::{
+    extract::State,
+    http::{HeaderName, HeaderValue},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Api, client::AccessToken, docs, health::leaving};
+use crate::error::ApiError;
+
+/// How many streams a user may have at the same time.
+pub(super) const MAX_STREAMS: usize = 16;
+
+/// How often the token of a stream is verified.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often an open stream sends a comment, so that proxies do not take it for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a browser waits before it opens the stream again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Tells the page of a user when its session ends, as server-sent events.
+///
+/// The stream begins with a comment, and has one event, `ended`, sent within a quarter of a second after this node would reject a
+/// request with the token. Its data has the `error` of that rejection: `token_revoked` if the session has ended, and `token_expired` if
+/// the client must refresh and open the stream again. Then the stream closes. It closes without an event if the server stops, or
+/// can't know whether the token is good: open it again.
+#[utoipa::path(get, path = "/sessions/events", tag = "Session", security(("access" = [])), responses(
+    (status = 200, description = "The stream.", body = String, content_type = "text/event-stream",
+        example = "event: ended\ndata: {\"error\":\"token_revoked\"}\n\n"),
+    docs::TwoTokens, docs::Refusals, docs::TooManyStreams, docs::Unavailable,
+))]
+pub(super) async fn events(
+    State(api): State<Api>,
+    token: AccessToken,
+    bearer: BearerToken,
+) -> Result<Response, ApiError> {
+    let share = Arc::clone(&api.streams).take(token.subject().clone()).ok_or(ApiError::TooManyStreams)?;
+    let opened = Event::default().retry(RETRY).comment("open");
+    let ended = async move {
+        let _share = share;
+        loop {
+            match api.guard.verifier().verify(bearer.as_str()) {
+                Err(TokenError::Stale) => return None,
+                Err(refusal) => return Some(ended(&refusal)),
+                Ok(_) if leaving(&api.node.is_leaving).is_some() => return None,
+                Ok(_) => sleep(CHECK_INTERVAL).await,
+            }
+        }
+    };
+    let events = stream::once(ready(Some(opened))).chain(stream::once(ended)).filter_map(ready);
+    // nginx would otherwise keep the event until its buffer is full.
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))];
+    let events = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok((unbuffered, events).into_response())
+}
+
+fn ended(refusal: &TokenError) -> Event {
+    let error = match refusal {
+        TokenError::Revoked(_) => "token_revoked",
+        TokenError::Expired => "token_expired",
+        _ => "invalid_token",
+    };
+    Event::default().event("ended").data(json!({ "error": error }).to_string())
+}
