@@ -19,7 +19,7 @@ impl Provider {
         json!({"iss": self.issuer, "sub": "client_id_of_integration", "aud": ENDPOINT, "jti": "a3f8d2c1", "iat": now(), "exp": now() + 300})
     }
 
-    fn request_token(&self, changes: Value) -> String {
+    pub(crate) fn request_token(&self, changes: Value) -> String {
         self.key.sign(Some("global-token-revocation+jwt"), &changed(self.request_claims(), changes))
     }
 }

@@ -37,7 +37,7 @@ impl Stream {
         assert_eq!(self.next().await, None);
     }
 
-    async fn is_revoked(self) {
+    async fn ends_revoked(self) {
         self.ends_with("event: ended\ndata: {\"error\":\"token_revoked\"}\n\n").await;
     }
 }
@@ -58,7 +58,7 @@ async fn a_stream_tells_that_its_session_has_ended_however_that_came_about() {
             _ => app.post("/revocations").token(&boss.access).json(json!({"subject": app.user_id(&tokens)})),
         };
         ended.send().await.is(200);
-        stream.is_revoked().await;
+        stream.ends_revoked().await;
     }
 }
 
@@ -69,10 +69,10 @@ async fn the_end_of_another_session_ends_no_stream() {
     let mut stream = Stream::open(&app, &tokens.access).await;
     let of_other = Stream::open(&app, &other.access).await;
     app.post("/logout").token(&other.access).send().await.is(200);
-    of_other.is_revoked().await;
+    of_other.ends_revoked().await;
     assert!(timeout(Duration::from_millis(600), stream.response.chunk()).await.is_err(), "nothing comes");
     app.post("/logout").token(&tokens.access).send().await.is(200);
-    stream.is_revoked().await;
+    stream.ends_revoked().await;
 }
 
 #[tokio::test]

@@ -11,7 +11,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::support::{Credentials, PASSWORD, TestApp, credentials, first_line, operations};
+use crate::{
+    provider::{Provider, now},
+    support::{Credentials, PASSWORD, TestApp, credentials, first_line, operations},
+};
 
 /// A request whose head the server has checked, and whose body it awaits.
 struct Opened {
@@ -111,6 +114,23 @@ async fn a_client_that_was_removed_meanwhile_is_refused() {
     app.verify(&tokens.access).await.is(204);
 }
 
+#[tokio::test]
+async fn a_token_of_an_identity_provider_that_expired_meanwhile_revokes_nothing() {
+    let provider = Provider::start().await;
+    let app = provider.app().await;
+    let jose = provider.access("jose", "s1");
+    let expires_at = now() + 2;
+    let token = provider.request_token(json!({"exp": expires_at}));
+    let body = json!({"sub_id": {"format": "iss_sub", "iss": provider.issuer, "sub": "jose"}});
+    let asked = Opened::by_token(&app, "/global-token-revocation", &token, body).await;
+    while now() < expires_at {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let answer = asked.finish().await;
+    assert!(answer.starts_with("401 "), "{answer}");
+    app.verify(&jose).await.is(204);
+}
+
 /// So that a new one is tested above as well.
 #[tokio::test]
 async fn these_are_all_that_take_a_body_and_an_authority() {
@@ -127,6 +147,13 @@ async fn these_are_all_that_take_a_body_and_an_authority() {
     both.sort();
     assert_eq!(
         both,
-        ["POST /introspect", "POST /password", "POST /revocations", "POST /revoke", "POST /users/{id}/password"]
+        [
+            "POST /global-token-revocation",
+            "POST /introspect",
+            "POST /password",
+            "POST /revocations",
+            "POST /revoke",
+            "POST /users/{id}/password"
+        ]
     );
 }
