@@ -6,6 +6,7 @@
 //! 3. A failed login reveals nothing: neither whether the name exists, nor whether the account is disabled.
 
 mod last_login;
+mod reset;
 mod store;
 
 use std::{
@@ -20,14 +21,15 @@ use adieu::{
     time::Clock,
 };
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use last_login::LastLogins;
 pub use last_login::RecordingLogins;
+pub use reset::VALID_FOR as RESET_VALID_FOR;
 pub use store::{
-    Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, is_migrated, is_migrated_postgres,
-    migrate, migrate_postgres,
+    Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset, is_migrated,
+    is_migrated_postgres, migrate, migrate_postgres,
 };
 
 use crate::{
@@ -111,6 +113,7 @@ impl Accounts {
             created_at: self.clock.now(),
             last_login_at: None,
             must_change_password: false,
+            reset: None,
         }
     }
 
@@ -236,11 +239,7 @@ impl Accounts {
     ) -> Result<(), ApiError> {
         let (id, version) = (&account.id, account.password_version);
         let hash = self.hasher.hash(password, Some(address)).await?;
-        let lock = usize::try_from(self.spread.hash_one(id)).unwrap_or_default() % LOCKS;
-        let _changing = match self.changing.get(lock) {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
-        };
+        let _changing = self.lock(id).await;
         // Also checked beforehand: a late change must not end the sessions of the one before it.
         if self.store.by_id(id).await?.is_none_or(|now| now.password_version != version) {
             return Err(ApiError::InvalidCredentials);
@@ -315,6 +314,15 @@ impl Accounts {
         match self.change_and_end(id, change, Selection::OfSubject(id.clone())).await {
             Err(ApiError::NotFound) if self.store.by_id(id).await?.is_some() => Err(is_last()),
             outcome => outcome,
+        }
+    }
+
+    /// Holds back other changes of this account's password by users.
+    async fn lock(&self, id: &Subject) -> Option<MutexGuard<'_, ()>> {
+        let lock = usize::try_from(self.spread.hash_one(id)).unwrap_or_default() % LOCKS;
+        match self.changing.get(lock) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
         }
     }
 

@@ -41,6 +41,10 @@ pub enum Event {
     AccountAdded,
     /// A user must change its password before the next login.
     PasswordChangeRequired,
+    /// A token that resets the password of a user was issued.
+    ResetIssued,
+    /// The password of a user was reset with a token.
+    PasswordReset,
     /// A user became an administrator.
     AccountPromoted,
     /// An administrator became an ordinary user.
@@ -88,6 +92,8 @@ impl Event {
             Self::PasswordChanged => "password_changed",
             Self::AccountAdded => "account_added",
             Self::PasswordChangeRequired => "password_change_required",
+            Self::ResetIssued => "reset_issued",
+            Self::PasswordReset => "password_reset",
             Self::AccountPromoted => "account_promoted",
             Self::AccountDemoted => "account_demoted",
             Self::AccountDisabled => "account_disabled",

@@ -9,7 +9,7 @@
 //! 4. A command that changes something records it in the audit trail, if the settings name a file for it: the command
 //!    runs only if the file can be opened, and records the change after it is done.
 //! 5. No password, key or password hash is printed, not even in errors, and none is accepted as an argument. The
-//!    secret of a new client is printed by the command that creates it, and by no other.
+//!    secret of a new client and a token that resets a password are printed by the command that creates them, and by no other.
 
 mod client;
 mod completions;

@@ -69,14 +69,16 @@ struct Counts {
     reserves: Expiring,
     known: Expiring,
     registrations: Expiring,
+    resets: Expiring,
 }
 
 impl LoginLimits {
     /// Creates limits without any failures counted.
     #[must_use]
     pub fn new(per_account: Rate, per_address: Rate, clock: Arc<dyn Clock>) -> Self {
-        let [accounts, addresses, reserves, known, registrations] = [(); 5].map(|()| Expiring::new(MAX_ENTRIES));
-        let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations });
+        let [accounts, addresses, reserves, known, registrations, resets] =
+            [(); 6].map(|()| Expiring::new(MAX_ENTRIES));
+        let counts = Mutex::new(Counts { accounts, addresses, reserves, known, registrations, resets });
         Self { clock, hasher: RandomState::new(), per_account, per_address, counts }
     }
 
@@ -138,6 +140,16 @@ impl LoginLimits {
         let address = self.hasher.hash_one(party(address));
         let now = self.now();
         take(&mut self.counts().registrations, address, self.per_address, 1, now)
+    }
+
+    /// Counts the use of a token that resets a password, before it is looked up. An address may use as many as it may fail logins.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] if the address has had too many; this one is not counted then.
+    pub fn reset(&self, address: IpAddr) -> Result<(), RetryAfter> {
+        let address = self.hasher.hash_one(party(address));
+        let now = self.now();
+        take(&mut self.counts().resets, address, self.per_address, 1, now)
     }
 
     fn now(&self) -> u64 {

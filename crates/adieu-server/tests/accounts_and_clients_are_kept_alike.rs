@@ -6,8 +6,8 @@ use std::time::Duration;
 use adieu::{Subject, time::Timestamp};
 use adieu_postgres::Postgres;
 use adieu_server::{
-    accounts::{self, Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin},
-    clients::{self, Capability, Client, ClientName, ClientStore, Limits},
+    accounts::{self, Account, AccountStore, Change, Filter, KnownAddress, LastAdmin, NextLogin, PasswordReset},
+    clients::{self, Capability, Client, ClientName, ClientStore, Limits, SecretHash},
     config::Rate,
     password::PasswordHash,
     text::{NamePart, Username},
@@ -43,6 +43,7 @@ every_engine! {
     the_last_login_is_recorded_once_for_many
     a_store_of_an_earlier_version_is_migrated
     each_change_changes_what_it_says
+    a_token_resets_a_password_once
     the_last_administrator_stays
     of_two_administrators_who_demote_each_other_one_stays
     a_rehash_does_not_undo_a_new_password
@@ -140,11 +141,12 @@ fn account(id: &str, name: &str) -> Account {
         created_at: Timestamp::from_unix(1_800_000_000),
         last_login_at: None,
         must_change_password: false,
+        reset: None,
     }
 }
 
 /// The comparable fields of an account.
-fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timestamp, Option<Timestamp>, bool) {
+fn facts(account: &Account) -> impl PartialEq + std::fmt::Debug + use<> {
     (
         account.id.to_string(),
         account.username.as_str().to_owned(),
@@ -155,6 +157,7 @@ fn facts(account: &Account) -> (String, String, String, i64, bool, bool, Timesta
         account.created_at,
         account.last_login_at,
         account.must_change_password,
+        account.reset.clone(),
     )
 }
 
@@ -170,6 +173,7 @@ async fn an_account_comes_back_as_it_was<P: Place>() {
         created_at: Timestamp::MAX,
         last_login_at: Some(Timestamp::MAX),
         must_change_password: true,
+        reset: Some(PasswordReset { secret: SecretHash::of("x"), expires_at: Timestamp::MAX }),
         ..account("\0'; DROP TABLE account; --\u{1}", "Zoë Ωmega 🦀 %_'\"\\")
     };
     assert_eq!(store.add(vec![plain.clone(), unusual.clone()]).await.unwrap(), [true, true]);
@@ -401,6 +405,50 @@ async fn each_change_changes_what_it_says<P: Place>() {
     }
     assert!(store.by_id(&jose.id).await.unwrap().is_none());
     assert_eq!(facts(&store.by_id(&ana.id).await.unwrap().unwrap()), facts(&ana));
+}
+
+async fn a_token_resets_a_password_once<P: Place>() {
+    let place = P::empty().await;
+    let (here, there) = (place.open().await, place.open().await);
+    let jose = account("1", "jose");
+    here.add(vec![jose.clone()]).await.unwrap();
+    let secret = |text: &str| SecretHash::of(text);
+    let issue = async |text: &str| {
+        let reset = PasswordReset { secret: secret(text), expires_at: Timestamp::from_unix(1_900_000_000) };
+        let issued = here.change(&jose.id, Change::IssueReset(reset.clone())).await.unwrap();
+        let found = here.by_id(&jose.id).await.unwrap().unwrap().reset;
+        assert_eq!(found, issued.then_some(reset));
+        issued
+    };
+    let reset = |text: &str| here.change(&jose.id, Change::Reset(hash(1), secret(text)));
+
+    assert!(!reset("none").await.unwrap());
+    assert!(issue("one").await && issue("two").await);
+    assert!(!reset("one").await.unwrap(), "the newer one has replaced it");
+    let other = there.change(&jose.id, Change::Reset(hash(0), secret("two")));
+    let (one, other) = tokio::join!(reset("two"), other);
+    assert!(one.unwrap() != other.unwrap(), "of two uses at once, one applies");
+    assert_eq!(here.by_id(&jose.id).await.unwrap().unwrap().password_version, 2);
+
+    here.change(&jose.id, Change::RequirePasswordChange).await.unwrap();
+    assert!(issue("three").await && reset("three").await.unwrap());
+    let found = here.by_id(&jose.id).await.unwrap().unwrap();
+    assert!(!found.must_change_password && found.reset.is_none() && found.password_version == 3);
+    for change in [
+        Change::Password(hash(0), NextLogin::Allowed),
+        Change::OwnPassword(hash(0), 4),
+        Change::Disable(LastAdmin::Stays),
+    ] {
+        assert!(issue("void").await);
+        assert!(here.change(&jose.id, change).await.unwrap());
+        assert!(!reset("void").await.unwrap());
+    }
+    assert!(!issue("disabled").await);
+    assert!(here.change(&jose.id, Change::Enable).await.unwrap());
+    assert!(!reset("void").await.unwrap());
+    assert!(issue("kept").await);
+    assert!(here.change(&jose.id, Change::Rehash(hash(0), 5)).await.unwrap());
+    assert!(reset("kept").await.unwrap(), "the password is the same");
 }
 
 async fn the_last_administrator_stays<P: Place>() {

@@ -12,6 +12,7 @@ pub use postgres::{is_migrated_postgres, migrate_postgres};
 pub use sqlite::{is_migrated, migrate};
 
 use crate::{
+    clients::SecretHash,
     password::PasswordHash,
     text::{NamePart, Username},
 };
@@ -37,6 +38,17 @@ pub struct Account {
     pub last_login_at: Option<Timestamp>,
     /// Whether it must change its password before it can log in.
     pub must_change_password: bool,
+    /// The token with which its password can be reset, if one was issued.
+    pub reset: Option<PasswordReset>,
+}
+
+/// A token that resets a password once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordReset {
+    /// The hash of the secret in the token.
+    pub secret: SecretHash,
+    /// When the token expires.
+    pub expires_at: Timestamp,
 }
 
 /// Which accounts a list has: those that meet every condition. The default has none.
@@ -139,6 +151,11 @@ pub enum Change {
     Rehash(PasswordHash, i64),
     /// Requires that the password is changed before the next login.
     RequirePasswordChange,
+    /// Issues a token that resets the password, in place of an earlier one. Does not apply to a disabled account. Every change
+    /// of the password, and disabling the account, make it void.
+    IssueReset(PasswordReset),
+    /// Sets the password, if the account is not disabled and its token has this secret, which is then void.
+    Reset(PasswordHash, SecretHash),
     /// Makes the account an administrator's.
     Promote,
     /// Makes the account an ordinary user's.
@@ -172,7 +189,7 @@ pub enum LastAdmin {
 /// Every column, in the order in which the engines read and write them.
 macro_rules! columns {
     () => {
-        "id, username, password, password_version, is_admin, is_disabled, created_at, last_login_at, must_change_password"
+        "id, username, password, password_version, is_admin, is_disabled, created_at, last_login_at, must_change_password, reset_secret, reset_until"
     };
 }
 use columns;
@@ -199,11 +216,17 @@ macro_rules! list {
 }
 use list;
 // SQLite numbers `$1` and `$2` by their first occurrence, whatever their digits.
-const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1, must_change_password = $2 WHERE id = $3";
+const PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1, must_change_password = $2, \
+     reset_secret = NULL, reset_until = NULL WHERE id = $3";
 const OWN_PASSWORD: &str = "UPDATE account SET password = $1, password_version = password_version + 1, \
-                            must_change_password = FALSE WHERE id = $2 AND password_version = $3";
+                            must_change_password = FALSE, reset_secret = NULL, reset_until = NULL \
+                            WHERE id = $2 AND password_version = $3";
 const REHASH: &str = "UPDATE account SET password = $1 WHERE id = $2 AND password_version = $3";
 const REQUIRE_PASSWORD_CHANGE: &str = "UPDATE account SET must_change_password = TRUE WHERE id = $1";
+const ISSUE_RESET: &str = "UPDATE account SET reset_secret = $1, reset_until = $2 WHERE id = $3 AND NOT is_disabled";
+const RESET: &str = "UPDATE account SET password = $1, password_version = password_version + 1, \
+                     must_change_password = FALSE, reset_secret = NULL, reset_until = NULL \
+                     WHERE id = $2 AND reset_secret = $3 AND NOT is_disabled";
 const PROMOTE: &str = "UPDATE account SET is_admin = TRUE WHERE id = $1";
 const ENABLE: &str = "UPDATE account SET is_disabled = FALSE WHERE id = $1";
 
@@ -213,7 +236,7 @@ macro_rules! loss {
         "UPDATE account SET is_admin = FALSE WHERE id = $1"
     };
     (disable) => {
-        "UPDATE account SET is_disabled = TRUE WHERE id = $1"
+        "UPDATE account SET is_disabled = TRUE, reset_secret = NULL, reset_until = NULL WHERE id = $1"
     };
     (delete) => {
         "DELETE FROM account WHERE id = $1"

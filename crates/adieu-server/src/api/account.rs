@@ -3,6 +3,7 @@
 use adieu::Subject;
 use adieu_axum::AfterBody;
 use axum::{Json, extract::State, http::StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -89,6 +90,19 @@ pub(super) struct PasswordReplacement {
     #[schema(example = "correct horse battery staple", format = Password, max_length = 1024, pattern = "^[^\\u0000]*$")]
     password: String,
     /// The password as it is to be: another one.
+    #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
+    new_password: String,
+}
+
+/// A token and a new password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only describes the schema")]
+pub(super) struct PasswordResetRequest {
+    /// As `/users/{id}/reset-token` gave it.
+    #[schema(example = "MDE5MzBhNGU….Kc3hVbZ0…")]
+    token: String,
+    /// The new password.
     #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
     new_password: String,
 }
@@ -245,6 +259,31 @@ pub(super) async fn replace_password(
     require_another(&current, &chosen)?;
     api.node.accounts.change_password(&account, &chosen, None, client.address).await?;
     audit::Entry::of(&account.id).record(Event::PasswordChanged, client.address).await;
+    Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
+}
+
+/// Sets a new password with a token that resets it, and ends the user's sessions.
+///
+/// The user then logs in with the new password. Every invalid token is answered alike; attempts are limited per address.
+#[utoipa::path(post, path = "/password/reset", tag = "Account", request_body = PasswordResetRequest,
+    params(WaitParameters), responses(
+    (status = 200, description = "Set.", body = Message, example = json!({"message": "Password changed."})),
+    docs::BadRequest, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany, docs::Unavailable,
+))]
+pub(super) async fn reset_password(
+    State(api): State<Api>,
+    client: Client,
+    wait: Wait,
+    mut fields: Fields,
+) -> Result<Json<Message>, ApiError> {
+    let minimum = api.settings.min_password_length.get();
+    let token = fields.required("token", |text| Ok(SecretString::from(text)));
+    let chosen = fields.required("new_password", |text| Password::chosen(text.into(), minimum));
+    let (token, chosen) = fields.finish((token, chosen))?;
+
+    api.node.limits.reset(client.address)?;
+    let id = api.node.accounts.reset_password(token.expose_secret(), &chosen, client.address).await?;
+    audit::Entry::of(&id).record(Event::PasswordReset, client.address).await;
     Ok(Message::revoked("Password changed.", wait.until_everywhere(&api.node.feed).await?))
 }
 

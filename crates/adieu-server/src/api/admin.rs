@@ -3,7 +3,7 @@
 use adieu::{SessionId, Subject, session::Selection};
 use adieu_axum::AfterBody;
 use axum::{Json, extract::State};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     view::{Message, PartFields, SessionCursor, SessionList, SessionsEnded, UserDetails, Users, flag, id, time},
 };
 use crate::{
-    accounts::{Filter, LastAdmin, NextLogin},
+    accounts::{Filter, LastAdmin, NextLogin, RESET_VALID_FOR},
     audit::{self, Event},
     error::ApiError,
     input::{Fields, Query},
@@ -208,6 +208,39 @@ pub(super) async fn require_password_change(
         .record(Event::PasswordChangeRequired, client.address)
         .await;
     Ok(Message::new("Password change required."))
+}
+
+/// A token that resets a password.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ResetToken {
+    /// For `POST /password/reset`, once.
+    #[schema(example = "MDE5MzBhNGU….Kc3hVbZ0…")]
+    reset_token: String,
+    /// In how many seconds it expires.
+    #[schema(example = 3600)]
+    expires_in: u64,
+}
+
+/// Issues a token with which a user sets a new password, for the application to send to the user.
+///
+/// It is valid for an hour and once. A newer token, a change of the password, and disabling the user make it void. A disabled
+/// user is not found.
+#[utoipa::path(post, path = "/users/{id}/reset-token", tag = "Administration", security(("access" = [])),
+    params(("id" = String, Path, description = "The user's id.")), responses(
+    (status = 200, description = "The token. Not to be cached.", body = ResetToken),
+    docs::TwoTokens, docs::Refusals, docs::AdminOnly, docs::NotFound, docs::Unavailable,
+))]
+pub(super) async fn issue_reset(
+    State(api): State<Api>,
+    Admin(token): Admin,
+    client: Client,
+    Id(id): Id<Subject>,
+) -> Result<Json<ResetToken>, ApiError> {
+    let reset_token = api.node.accounts.issue_reset(&id).await?;
+    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
+        .record(Event::ResetIssued, client.address)
+        .await;
+    Ok(Json(ResetToken { reset_token, expires_in: RESET_VALID_FOR.as_secs() }))
 }
 
 /// Lists the sessions of a user, oldest first.

@@ -15,7 +15,7 @@ use super::{
     prompt::{PasswordSource, confirm, phrase},
 };
 use crate::{
-    accounts::{Account, LastAdmin, NextLogin, Role},
+    accounts::{Account, LastAdmin, NextLogin, RESET_VALID_FOR, Role},
     audit::{Entry, Event},
     error::ApiError,
     node::Node,
@@ -53,6 +53,8 @@ pub(super) enum Command {
     Demote(Who),
     /// Require that a user changes the password before the next login
     RequirePasswordChange(Who),
+    /// Print a token with which a user sets a new password, once and within an hour, by `POST /password/reset`
+    ResetToken(Who),
     /// Delete a user, and end the user's sessions
     Delete {
         #[command(flatten)]
@@ -148,6 +150,14 @@ impl Arguments {
                 required.map_err(|error| plain(error, &account))?;
                 Entry::of(&account.id).record(Event::PasswordChangeRequired, None).await;
                 done("required a new password of", &account, &mut output)?;
+            }
+            Command::ResetToken(who) => {
+                let (node, account) = who.find(&settings).await?;
+                anyhow::ensure!(!account.is_disabled, "the user {} is disabled", account.username);
+                let token = node.accounts.issue_reset(&account.id).await.map_err(|error| plain(error, &account))?;
+                Entry::of(&account.id).record(Event::ResetIssued, None).await;
+                let object = json!({ "id": account.id, "reset_token": token, "expires_in": RESET_VALID_FOR.as_secs() });
+                output.result(&token, &object)?;
             }
             Command::Delete { who, yes } => {
                 let (node, account) = who.find(&settings).await?;

@@ -30,7 +30,7 @@ async fn nobody_else_may() {
         );
         count += 1;
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 12);
 }
 
 #[tokio::test]
@@ -273,6 +273,61 @@ async fn a_user_with_a_password_that_others_know_must_change_it() {
     set(json!({"password": "known"})).await.is(200);
     log_in("known").await.is(200);
     assert_snapshot!(set(json!({"password": "", "must_change": "yes"})).await, @r#"422 {"code":422,"errors":{"json":{"must_change":["Not a valid boolean."],"password":["Shorter than minimum length 1."]}},"status":"Unprocessable Entity"}"#);
+}
+
+#[tokio::test]
+async fn a_user_who_has_forgotten_the_password_resets_it_with_a_token() {
+    let (app, jose, boss) = start().await;
+    let issue = async |id: &str| {
+        let issued = app.post(&format!("/users/{id}/reset-token")).token(&boss.access).send().await;
+        issued.is(200);
+        assert_eq!(issued.json()["expires_in"], 3600);
+        issued.json()["reset_token"].as_str().unwrap().to_owned()
+    };
+    let reset = |token: &str, password: &str| {
+        app.post("/password/reset").json(json!({"token": token, "new_password": password})).send()
+    };
+    let invalid = r#"422 {"code":422,"errors":{"json":{"token":["Not valid, or not any more."]}},"status":"Unprocessable Entity"}"#;
+
+    let (user, boss_id) = (app.user_id(&jose), app.user_id(&boss));
+    let old = issue(&user).await;
+    let token = issue(&user).await;
+    let stored = app.node.accounts.store().by_id(&app.claims(&jose).subject).await.unwrap().unwrap();
+    assert!(!format!("{stored:?}").contains(token.split_once('.').unwrap().1), "the store has only its hash");
+    let of_another =
+        format!("{}.{}", issue(&boss_id).await.split_once('.').unwrap().0, token.split_once('.').unwrap().1);
+    for wrong in
+        [&old, &of_another, "", ".", "x", "eA.x", &format!("{token}x"), &token.replace('.', ""), &"é.".repeat(100)]
+    {
+        reset(wrong, "mine").await.reads(invalid);
+    }
+    app.verify(&jose.access).await.is(204);
+    assert_snapshot!(reset(&token, "").await, @r#"422 {"code":422,"errors":{"json":{"new_password":["Shorter than minimum length 1."]}},"status":"Unprocessable Entity"}"#);
+    assert_snapshot!(reset(&token, "mine").await, @r#"200 {"message":"Password changed."}"#);
+    app.verify(&jose.access).await.is_revoked();
+    reset(&token, "again").await.reads(invalid);
+    app.post("/login").json(credentials("jose", "mine")).send().await.is(200);
+
+    let void = issue(&user).await;
+    app.post(&format!("/users/{user}/disable")).token(&boss.access).send().await.is(200);
+    app.post(&format!("/users/{user}/reset-token")).token(&boss.access).send().await.is(404);
+    app.post(&format!("/users/{user}/enable")).token(&boss.access).send().await.is(200);
+    reset(&void, "again").await.reads(invalid);
+    let expired = issue(&user).await;
+    app.execute("UPDATE account SET reset_until = 1700000000 WHERE username = 'jose'");
+    reset(&expired, "again").await.reads(invalid);
+    let gone = issue(&user).await;
+    app.delete(&format!("/user/{user}")).token(&boss.access).send().await.is(200);
+    reset(&gone, "again").await.reads(invalid);
+}
+
+#[tokio::test]
+async fn attempts_to_reset_a_password_are_limited() {
+    let app = TestApp::with(&[("login_attempts_per_address", "2 per 1h")]).await;
+    let reset = || app.post("/password/reset").json(json!({"token": "eA.x", "new_password": "new"})).send();
+    for status in [422, 422, 429] {
+        reset().await.is(status);
+    }
 }
 
 #[tokio::test]

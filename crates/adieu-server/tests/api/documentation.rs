@@ -57,6 +57,7 @@ fn the_routes_are_these() {
     /logout POST
     /password POST
     /password/change POST
+    /password/reset POST
     /readyz GET
     /refresh POST
     /register POST
@@ -75,6 +76,7 @@ fn the_routes_are_these() {
     /users/{id}/password POST
     /users/{id}/promote POST
     /users/{id}/require-password-change POST
+    /users/{id}/reset-token POST
     /users/{id}/sessions DELETE
     /users/{id}/sessions GET
     /verify DELETE
@@ -143,6 +145,13 @@ async fn each_documented_status_can_be_had() {
     let other = TestApp::with(&settings).await.with_user("ana").await;
     let ana = other.claims(&other.log_in("ana").await).subject;
     other.node.accounts.require_password_change(&ana).await.unwrap();
+    let reset = || json!({"token": "x", "new_password": "5678"});
+    // A change of the password would make it void.
+    let third = TestApp::with(&settings).await.with_user("ana").await;
+    let id = third.claims(&third.log_in("ana").await).subject;
+    let token = third.node.accounts.issue_reset(&id).await.unwrap();
+    let done = third.post("/password/reset").json(json!({"token": token, "new_password": "1"})).send().await;
+    provoked(&mut missing, "POST", "/password/reset", done.status);
     for (path, body) in [
         ("/login", credentials("ana", PASSWORD)),
         ("/password/change", change(PASSWORD)),
@@ -150,6 +159,12 @@ async fn each_documented_status_can_be_had() {
         ("/password/change", change("wrong")),
         ("/password/change", json!({})),
         ("/password/change", json!({"username": "x".repeat(70_000)})),
+        ("/password/reset", json!({"token": "x".repeat(70_000)})),
+        ("/password/reset", reset()),
+        ("/password/reset", reset()),
+        ("/password/reset", reset()),
+        ("/password/reset", reset()),
+        ("/password/reset", reset()),
     ] {
         provoked(&mut missing, "POST", path, other.post(path).json(body).send().await.status);
     }
@@ -214,6 +229,7 @@ async fn each_documented_status_can_be_had() {
         ("POST", "/users/{id}/demote", "x", Some(&boss), None),
         ("POST", "/users/{id}/demote?wait=x", &user, Some(&boss), None),
         ("POST", "/users/{id}/require-password-change", "x", Some(&boss), None),
+        ("POST", "/users/{id}/reset-token", "x", Some(&boss), None),
         ("POST", "/users/{id}/password", "x", Some(&boss), Some(json!({"password": "1"}))),
         ("POST", "/users/{id}/password", &user, Some(&boss), Some(json!({}))),
         ("POST", "/users/{id}/password", &user, Some(&boss), Some(long())),
@@ -278,7 +294,9 @@ async fn each_documented_status_can_be_had() {
         let call = || app.call(method.parse().unwrap(), &path);
         for status in statuses {
             let call = match status {
-                400 if ["/login", "/register", "/password/change"].contains(&&*template) => call().text("{"),
+                400 if ["/login", "/register", "/password/change", "/password/reset"].contains(&&*template) => {
+                    call().text("{")
+                }
                 400 => call().token("x").token("y"),
                 204 => call().token(&jose.access),
                 401 if ["/login", "/password/change"].contains(&&*template) => continue,
@@ -303,6 +321,7 @@ async fn each_documented_status_can_be_had() {
         ("POST", "/users/{id}/promote"),
         ("POST", "/users/{id}/demote"),
         ("POST", "/users/{id}/require-password-change"),
+        ("POST", "/users/{id}/reset-token"),
         ("POST", "/users/{id}/disable"),
         ("DELETE", "/users/{id}/sessions"),
         ("DELETE", "/user/{id}"),
@@ -378,6 +397,7 @@ fn the_document_is_as_strict_as_the_server() {
             "get /livez",
             "post /login",
             "post /password/change",
+            "post /password/reset",
             "get /readyz",
             "post /register"
         ]
@@ -388,6 +408,7 @@ fn the_document_is_as_strict_as_the_server() {
         "NewAccount",
         "PasswordChange",
         "PasswordReplacement",
+        "PasswordResetRequest",
         "NewPassword",
         "RevocationItem",
         "RevocationItems",

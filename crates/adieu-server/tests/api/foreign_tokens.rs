@@ -161,7 +161,6 @@ async fn they_are_good_for_nothing_else() {
         "/introspect",
         "/register",
         "/login",
-        "/password/change",
         "/livez",
         "/readyz",
         "/backchannel-logout",
@@ -169,7 +168,7 @@ async fn they_are_good_for_nothing_else() {
     ];
     let mut asked = 0;
     for (method, path) in operations().into_keys() {
-        if for_all.contains(&path.as_str()) || path.starts_with("/.well-known") {
+        if for_all.contains(&path.as_str()) || path.starts_with("/.well-known") || path.starts_with("/password/") {
             continue;
         }
         let filled = path.replace("{id}", &id).replace("{sid}", &session);

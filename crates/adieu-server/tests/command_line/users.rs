@@ -276,3 +276,17 @@ async fn a_password_must_be_changed_before_the_next_login() {
     place.run_with(&["user", "passwd", "jose", "--password-stdin", "--must-change"], b"5678").succeeded();
     assert_eq!(must_change(), true);
 }
+
+#[tokio::test]
+async fn a_token_that_resets_a_password_is_printed_alone() {
+    let place = Place::with_user("jose");
+    let printed = place.run(&["user", "reset-token", "jose"]).succeeded().stdout;
+    let (node, address) = (place.node().await, std::net::Ipv4Addr::LOCALHOST.into());
+    let new = adieu_server::text::Password::typed("5678".into()).unwrap();
+    node.accounts.reset_password(printed.trim_end(), &new, address).await.unwrap();
+    assert!(can_log_in(&node, "jose", "5678").await);
+    let object = place.run(&["user", "reset-token", "jose", "--json"]).succeeded().object();
+    assert_eq!(object["expires_in"], 3600);
+    place.run(&["user", "disable", "jose"]).succeeded();
+    insta::assert_snapshot!(place.run(&["user", "reset-token", "jose"]).failed(), @"the user jose is disabled");
+}

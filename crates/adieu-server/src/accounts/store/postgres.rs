@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
-    LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, REHASH, REMEMBER_ADDRESS, REQUIRE_PASSWORD_CHANGE, columns,
-    list, loss,
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, ISSUE_RESET, KNOWN_ADDRESSES,
+    KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS,
+    REQUIRE_PASSWORD_CHANGE, RESET, columns, list, loss,
 };
 use crate::{
+    clients::SecretHash,
     password::PasswordHash,
     text::{NamePart, Username},
 };
@@ -44,6 +45,10 @@ const SCHEMA: &[&str] = &[
     "
     ALTER TABLE account ADD COLUMN must_change_password BOOLEAN NOT NULL DEFAULT FALSE;
     CREATE INDEX account_admin ON account (id) WHERE is_admin AND NOT is_disabled
+",
+    "
+    ALTER TABLE account ADD COLUMN reset_secret TEXT;
+    ALTER TABLE account ADD COLUMN reset_until BIGINT
 ",
 ];
 
@@ -145,6 +150,12 @@ impl AccountStore for Postgres {
             }
             Change::Rehash(password, version) => sqlx::query(REHASH).bind(password.as_str()).bind(id).bind(version),
             Change::RequirePasswordChange => sqlx::query(REQUIRE_PASSWORD_CHANGE).bind(id),
+            Change::IssueReset(PasswordReset { secret, expires_at }) => {
+                sqlx::query(ISSUE_RESET).bind(secret.to_text()).bind(to_seconds(*expires_at)).bind(id)
+            }
+            Change::Reset(password, secret) => {
+                sqlx::query(RESET).bind(password.as_str()).bind(id).bind(secret.to_text())
+            }
             Change::Promote => sqlx::query(PROMOTE).bind(id),
             Change::Enable => sqlx::query(ENABLE).bind(id),
             Change::Demote(LastAdmin::MayGo) => sqlx::query(loss!(demote)).bind(id),
@@ -180,7 +191,7 @@ fn add(accounts: &[Account]) -> Statement<'static> {
         columns!(),
         ") SELECT ",
         columns!(),
-        " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[], $8::bigint[], $9::boolean[]) \
+        " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[], $8::bigint[], $9::boolean[], $10::text[], $11::bigint[]) \
          WITH ORDINALITY AS added (",
         columns!(),
         ", number) ORDER BY username, number ON CONFLICT (username) DO NOTHING RETURNING id"
@@ -198,6 +209,8 @@ fn add(accounts: &[Account]) -> Statement<'static> {
         .bind(column(accounts, |account| to_seconds(account.created_at)))
         .bind(column(accounts, |account| account.last_login_at.map(to_seconds)))
         .bind(column(accounts, |account| account.must_change_password))
+        .bind(column(accounts, |account| account.reset.as_ref().map(|reset| reset.secret.to_text())))
+        .bind(column(accounts, |account| account.reset.as_ref().map(|reset| to_seconds(reset.expires_at))))
 }
 
 async fn one(store: &Postgres, statement: &'static str, parameter: &str) -> Result<Option<Account>, Error> {
@@ -207,6 +220,13 @@ async fn one(store: &Postgres, statement: &'static str, parameter: &str) -> Resu
 
 fn account(row: &PgRow) -> sqlx::Result<Account> {
     let invalid = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+    let reset = match row.try_get::<Option<&str>, _>(9)? {
+        Some(secret) => Some(PasswordReset {
+            secret: SecretHash::from_text(secret).ok_or_else(|| invalid("not a hash".into()))?,
+            expires_at: from_seconds(row.try_get(10)?),
+        }),
+        None => None,
+    };
     Ok(Account {
         id: Subject::new(from_text(row.try_get(0)?)?).map_err(|error| invalid(error.into()))?,
         username: Username::new(&from_text(row.try_get(1)?)?).map_err(|error| invalid(error.into()))?,
@@ -217,6 +237,7 @@ fn account(row: &PgRow) -> sqlx::Result<Account> {
         created_at: from_seconds(row.try_get(6)?),
         last_login_at: row.try_get::<Option<_>, _>(7)?.map(from_seconds),
         must_change_password: row.try_get(8)?,
+        reset,
     })
 }
 

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, KNOWN_ADDRESSES, KnownAddress,
-    LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, REHASH, REMEMBER_ADDRESS, REQUIRE_PASSWORD_CHANGE, columns,
-    list, loss,
+    Account, AccountStore, BY_ID, BY_USERNAME, Change, ENABLE, FORGET_ADDRESSES, Filter, ISSUE_RESET, KNOWN_ADDRESSES,
+    KnownAddress, LastAdmin, NextLogin, OWN_PASSWORD, PASSWORD, PROMOTE, PasswordReset, REHASH, REMEMBER_ADDRESS,
+    REQUIRE_PASSWORD_CHANGE, RESET, columns, list, loss,
 };
 use crate::{
+    clients::SecretHash,
     password::PasswordHash,
     text::{NamePart, Username},
 };
@@ -41,6 +42,10 @@ const SCHEMA: &[&str] = &[
     "
     ALTER TABLE account ADD COLUMN must_change_password BOOLEAN NOT NULL DEFAULT FALSE;
     CREATE INDEX account_admin ON account (id) WHERE is_admin AND NOT is_disabled;
+",
+    "
+    ALTER TABLE account ADD COLUMN reset_secret TEXT;
+    ALTER TABLE account ADD COLUMN reset_until BIGINT;
 ",
 ];
 
@@ -157,6 +162,12 @@ impl AccountStore for Sqlite {
                     prepare(REHASH)?.execute(params![password.as_str(), id, version])?
                 }
                 Change::RequirePasswordChange => prepare(REQUIRE_PASSWORD_CHANGE)?.execute([id])?,
+                Change::IssueReset(PasswordReset { secret, expires_at }) => {
+                    prepare(ISSUE_RESET)?.execute(params![secret.to_text(), expires_at.as_unix(), id])?
+                }
+                Change::Reset(password, secret) => {
+                    prepare(RESET)?.execute(params![password.as_str(), id, secret.to_text()])?
+                }
                 Change::Promote => prepare(PROMOTE)?.execute([id])?,
                 Change::Enable => prepare(ENABLE)?.execute([id])?,
                 Change::Demote(LastAdmin::MayGo) => prepare(loss!(demote))?.execute([id])?,
@@ -197,7 +208,7 @@ fn add(connection: &Connection, account: &Account) -> rusqlite::Result<bool> {
     const ADD: &str = concat!(
         "INSERT INTO account (",
         columns!(),
-        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (username) DO NOTHING"
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (username) DO NOTHING"
     );
     let added = connection.prepare_cached(ADD)?.execute(params![
         account.id.as_str(),
@@ -208,7 +219,9 @@ fn add(connection: &Connection, account: &Account) -> rusqlite::Result<bool> {
         account.is_disabled,
         account.created_at.as_unix(),
         account.last_login_at.map(Timestamp::as_unix),
-        account.must_change_password
+        account.must_change_password,
+        account.reset.as_ref().map(|reset| reset.secret.to_text()),
+        account.reset.as_ref().map(|reset| reset.expires_at.as_unix())
     ])?;
     Ok(added == 1)
 }
@@ -221,6 +234,13 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
     let invalid = |column, error: Box<dyn std::error::Error + Send + Sync>| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
     };
+    let reset = match row.get::<_, Option<String>>(9)? {
+        Some(secret) => Some(PasswordReset {
+            secret: SecretHash::from_text(&secret).ok_or_else(|| invalid(9, "not a hash".into()))?,
+            expires_at: Timestamp::from_unix(row.get(10)?),
+        }),
+        None => None,
+    };
     Ok(Account {
         id: Subject::new(row.get::<_, String>(0)?).map_err(|error| invalid(0, error.into()))?,
         username: Username::new(&row.get::<_, String>(1)?).map_err(|error| invalid(1, error.into()))?,
@@ -231,5 +251,6 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         created_at: Timestamp::from_unix(row.get(6)?),
         last_login_at: row.get::<_, Option<_>>(7)?.map(Timestamp::from_unix),
         must_change_password: row.get(8)?,
+        reset,
     })
 }
