@@ -19,6 +19,7 @@
 mod activity;
 mod certificate;
 mod listener;
+mod listeners;
 #[cfg(unix)]
 mod passed;
 mod room;
@@ -62,7 +63,7 @@ use self::{
     room::{Room, Seated},
     stream::Impatient,
 };
-pub use self::{listener::Listeners, tls::certificate_valid_until};
+pub use self::{listeners::Listeners, tls::certificate_valid_until};
 use crate::{
     address::Peer,
     config::{Settings, TrustedProxy},
