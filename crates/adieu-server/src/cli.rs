@@ -374,9 +374,9 @@ fn banner(addresses: &[ListenAddress], settings: &Settings) -> String {
         format!("curl {options}{url}{route} -H 'Content-Type: application/json' -d {body}")
     };
     let mut text = format!("{}\ndata is in {data}, documentation at {url}/docs\n", listens_on(addresses, settings));
-    match settings.registration {
+    match settings.registration() {
         Registration::Open => text += &format!("register: {}\n", curl("/register")),
-        Registration::Closed => text += "add a user with: adieu user add\n",
+        Registration::Closed => text += "registration is closed; add a user with: adieu user add\n",
     }
     text + &format!("log in:   {}\n", curl("/login"))
 }

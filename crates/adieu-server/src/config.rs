@@ -182,9 +182,10 @@ pub struct Settings {
     #[config(env = "ADIEU_FOLLOW_SECRET_FILE", deserialize_with = text)]
     pub follow_secret_file: Option<PathBuf>,
 
-    /// Whether strangers may register: "open", or "closed" (users are then added with `adieu user add`).
-    #[config(env = "ADIEU_REGISTRATION", default = "open", deserialize_with = text)]
-    pub registration: Registration,
+    /// Whether strangers may register: "open", or "closed" (users are then added with `adieu user add`). Not set: "open" while
+    /// `listen` has only Unix sockets and loopback addresses, and "closed" if other machines can reach the server.
+    #[config(env = "ADIEU_REGISTRATION", deserialize_with = text)]
+    pub registration: Option<Registration>,
 
     /// The minimum number of characters of a new password. The default rejects only the empty one, so that clients of a small
     /// Flask API continue to work; NIST SP 800-63B requires 15, or 8 with a second factor.
@@ -286,6 +287,19 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns whether strangers may register. Unless the setting says so, they may only if they are on this machine.
+    #[must_use]
+    pub fn registration(&self) -> Registration {
+        let is_local = |address: &ListenAddress| match address {
+            ListenAddress::Tcp(address) => address.ip().is_loopback(),
+            ListenAddress::Unix(_) => true,
+        };
+        self.registration.unwrap_or(match self.listen.iter().all(is_local) {
+            true => Registration::Open,
+            false => Registration::Closed,
+        })
+    }
+
     /// Returns how far the clock of a client may be ahead: the largest `clock_skew` of an issuer, at least [`DEFAULT_SKEW`].
     #[must_use]
     pub fn client_skew(&self) -> Duration {

@@ -184,7 +184,7 @@ pub(super) async fn register(
     client: Client,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<Message>), ApiError> {
-    if api.settings.registration == Registration::Closed {
+    if api.settings.registration() == Registration::Closed {
         return Err(ApiError::Forbidden("Registration is closed.".into()));
     }
     let minimum = api.settings.min_password_length.get();

@@ -87,6 +87,27 @@ async fn registration() {
     );
 }
 
+/// Unless the setting says so, strangers on other machines may not register.
+#[tokio::test]
+async fn registration_is_open_by_default_only_on_this_machine() {
+    for (listen, set, expected) in [
+        ("127.0.0.1:0", None, 201),
+        ("[::1]:0", None, 201),
+        ("127.0.0.1:0,unix:/tmp/adieu.sock", None, 201),
+        ("0.0.0.0:0", None, 403),
+        ("[::]:0", None, 403),
+        ("192.0.2.1:0", None, 403),
+        ("127.0.0.1:0,0.0.0.0:0", None, 403),
+        ("0.0.0.0:0", Some(("registration", "open")), 201),
+        ("127.0.0.1:0", Some(("registration", "closed")), 403),
+    ] {
+        let settings: Vec<_> = [("listen", listen)].into_iter().chain(set).collect();
+        let app = TestApp::with(&settings).await;
+        let answer = app.post("/register").json(credentials("jose", PASSWORD)).send().await;
+        assert_eq!(answer.status, expected, "{listen} {set:?}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn min_password_length() {
     let app = TestApp::with(&[("min_password_length", "5")]).await;
