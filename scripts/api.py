@@ -42,6 +42,7 @@ auto-signup = false
 [[operations]]
 include-name = [
     "POST /password", # The current password is wrong.
+    "POST /password/reset", # The token is not valid.
     "GET /admin/sessions", # `after` is not the `next` of an earlier page.
     "GET /revocations", # Parameters that need `follower`; a bound larger than the server's.
     "POST /revocations", # Fields that exclude each other; a token of another server; a time that is too late.

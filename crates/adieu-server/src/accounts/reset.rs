@@ -13,6 +13,7 @@ use super::{Account, Accounts, Change, PasswordReset};
 use crate::{
     clients::{Secret, SecretHash},
     error::{ApiError, FieldErrors},
+    password::Verdict,
     text::Password,
 };
 
@@ -34,14 +35,19 @@ impl Accounts {
     /// Sets the password of the account that the token is for, and ends its sessions. Returns its id.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] if the token is not valid.
+    /// [`ApiError::Invalid`] if the token is not valid, or if the account must change its password and this is the current one.
     pub async fn reset_password(&self, token: &str, password: &Password, address: IpAddr) -> Result<Subject, ApiError> {
         let (id, secret) = token.split_once('.').unwrap_or_default();
         let id = URL_SAFE_NO_PAD.decode(id).ok().and_then(|id| String::from_utf8(id).ok());
         let id = id.and_then(|id| Subject::new(id).ok()).ok_or_else(invalid)?;
         let secret = SecretHash::of(secret);
         // Checked first, so that an invalid token costs no hash.
-        self.check_reset(&id, &secret).await?;
+        let account = self.check_reset(&id, &secret).await?;
+        if account.must_change_password
+            && self.hasher.verify(password, &account.password, Some(address)).await? != Verdict::Wrong
+        {
+            return Err(FieldErrors::one("new_password", "Must not be the current password.").into());
+        }
         let hash = self.hasher.hash(password, Some(address)).await?;
         let _changing = self.lock(&id).await;
         // A late request must not end the sessions of a login after the one before it.
@@ -54,14 +60,14 @@ impl Accounts {
         Ok(id)
     }
 
-    async fn check_reset(&self, id: &Subject, secret: &SecretHash) -> Result<(), ApiError> {
+    async fn check_reset(&self, id: &Subject, secret: &SecretHash) -> Result<Account, ApiError> {
         let now = self.clock.now();
         let is_valid = |account: &Account| {
             let reset = account.reset.as_ref();
             !account.is_disabled && reset.is_some_and(|reset| reset.secret.is(secret) && now < reset.expires_at)
         };
         match self.store.by_id(id).await? {
-            Some(account) if is_valid(&account) => Ok(()),
+            Some(account) if is_valid(&account) => Ok(account),
             _ => Err(invalid()),
         }
     }

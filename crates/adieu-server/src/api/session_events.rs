@@ -36,7 +36,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The stream begins with a comment, and has one event, `ended`, sent within a quarter of a second after this node would reject a
 /// request with the token. Its data has the `error` of that rejection: `token_revoked` if the session has ended, and `token_expired` if
 /// the client must refresh and open the stream again. Then the stream closes. It closes without an event if the server stops, or
-/// can't know whether the token is good: open it again.
+/// can't know whether the token is good: open it again. Only this server's own tokens have a stream, and a user has 16 at most. The
+/// `EventSource` of browsers sends no `Authorization` header: read the stream with `fetch`.
 #[utoipa::path(get, path = "/sessions/events", tag = "Session", security(("access" = [])), responses(
     (status = 200, description = "The stream.", body = String, content_type = "text/event-stream",
         example = "event: ended\ndata: {\"error\":\"token_revoked\"}\n\n"),

@@ -26,8 +26,8 @@ pub(super) enum Command {
     Add {
         /// The name of the client: letters, digits, `.`, `_` and `-`
         name: ClientName,
-        /// The actions that the client may use, comma-separated: follow the feed, revoke, introspect tokens
-        #[arg(long, required = true, value_delimiter = ',', value_name = "follow,revoke,introspect")]
+        /// The actions that the client may use, comma-separated: follow the feed, revoke, introspect tokens, or introspect access tokens only
+        #[arg(long, required = true, value_delimiter = ',', value_name = "follow,revoke,introspect,introspect-access")]
         capabilities: Vec<Capability>,
         #[command(flatten)]
         limits: OwnLimits,

@@ -321,6 +321,25 @@ async fn a_user_who_has_forgotten_the_password_resets_it_with_a_token() {
     reset(&gone, "again").await.reads(invalid);
 }
 
+/// Otherwise the token would let the old password remain.
+#[tokio::test]
+async fn a_user_who_must_change_the_password_resets_it_to_another() {
+    let app = TestApp::start().await.with_admin("boss").await.with_user("jose").await;
+    let boss = app.log_in("boss").await;
+    let jose = app.user_id(&app.log_in("jose").await);
+    let post = |path: &str| app.post(&format!("/users/{jose}/{path}")).token(&boss.access).send();
+    post("require-password-change").await.is(200);
+    let token = post("reset-token").await.json()["reset_token"].as_str().unwrap().to_owned();
+    let reset =
+        |password: &str| app.post("/password/reset").json(json!({"token": token, "new_password": password})).send();
+    reset(PASSWORD).await.reads(
+        r#"422 {"code":422,"errors":{"json":{"new_password":["Must not be the current password."]}},"status":"Unprocessable Entity"}"#,
+    );
+    app.post("/login").json(credentials("jose", PASSWORD)).send().await.is(403);
+    reset("another").await.is(200);
+    app.post("/login").json(credentials("jose", "another")).send().await.is(200);
+}
+
 #[tokio::test]
 async fn attempts_to_reset_a_password_are_limited() {
     let app = TestApp::with(&[("login_attempts_per_address", "2 per 1h")]).await;

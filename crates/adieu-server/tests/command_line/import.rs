@@ -53,6 +53,17 @@ async fn users_of_other_software_log_in_with_their_passwords() {
     }
 }
 
+/// Two readers of the file could choose different values.
+#[test]
+fn a_member_or_a_column_that_occurs_twice_is_rejected() {
+    let place = Place::empty();
+    let json = format!(r#"{{"username":"a","hash":"{BCRYPT}","is_admin":false,"is_admin":true}}"#);
+    assert_eq!(import(&place, 1, json), "line 1: a member occurs twice\n0 users added, 1 line failed\n");
+    let csv = format!("username,is_admin,is_admin,hash\na,true,false,{BCRYPT}\n");
+    assert_eq!(import(&place, 1, csv), "error: invalid header line: a column occurs twice\n");
+    assert!(names(&place).is_empty());
+}
+
 #[test]
 fn bad_lines_of_json_are_named() {
     let place = Place::with_user("taken");

@@ -232,6 +232,7 @@ fn users_are_exported_for_an_import() {
     id,username,is_admin,is_disabled,created_at,last_login_at,must_change_password
     UUID________________________________,jose,false,true,SECONDS___,,false
     ");
+    place.run(&["user", "require-password-change", "jose"]).succeeded();
     for options in
         [&["user", "export", "--with-password-hashes"][..], &["user", "export", "--csv", "--with-password-hashes"]]
     {
@@ -244,7 +245,9 @@ fn users_are_exported_for_an_import() {
             let users = place.run(&["user", "list", "--json"]).succeeded().objects();
             users
                 .iter()
-                .map(|user| ["username", "is_admin", "is_disabled"].map(|key| user[key].clone()))
+                .map(|user| {
+                    ["username", "is_admin", "is_disabled", "must_change_password"].map(|key| user[key].clone())
+                })
                 .collect::<Vec<_>>()
         };
         assert_eq!(of(&other), of(&place));

@@ -325,7 +325,8 @@ impl Import {
         let account = |(line, record): (usize, Record)| {
             let role = if record.is_admin { Role::Admin } else { Role::User };
             let account = node.accounts.account(record.username, record.password, role);
-            (line, Account { is_disabled: record.is_disabled, ..account })
+            let (is_disabled, must_change_password) = (record.is_disabled, record.must_change_password);
+            (line, Account { is_disabled, must_change_password, ..account })
         };
         Ok(rows.into_iter().map(account).unzip())
     }

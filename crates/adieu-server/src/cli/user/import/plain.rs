@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use adieu::token::unambiguous_json;
 use serde_json::{Map, Value};
 
 use super::record::{Record, RowError};
@@ -14,6 +15,7 @@ const USERNAME: &str = "username";
 const HASH: [&str; 3] = ["password_hash", "password", "hash"];
 const IS_ADMIN: &str = "is_admin";
 const DISABLED: [&str; 2] = ["disabled", "is_disabled"];
+const MUST_CHANGE: &str = "must_change_password";
 
 /// The format of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,9 @@ impl Plain {
         if !has(&HASH) {
             return Err(RowError::Missing("password_hash"));
         }
+        if columns.iter().collect::<BTreeSet<_>>().len() < columns.len() {
+            return Err(RowError::Duplicate("column"));
+        }
         columns.iter().for_each(|column| self.note(column));
         Ok(columns)
     }
@@ -75,12 +80,15 @@ impl Plain {
     fn json(&mut self, line: &str) -> Result<Record, RowError> {
         let members: Map<String, Value> =
             serde_json::from_str(line).map_err(|error| RowError::NotJson(error.column()))?;
+        // Two parsers could choose different values of a duplicate member.
+        unambiguous_json(line.as_bytes()).map_err(|_| RowError::Duplicate("member"))?;
         members.keys().for_each(|name| self.note(name));
         record(|name| members.get(name).filter(|value| !value.is_null()).cloned())
     }
 
     fn note(&mut self, name: &str) {
-        let known = name == USERNAME || name == IS_ADMIN || HASH.contains(&name) || DISABLED.contains(&name);
+        let known =
+            [USERNAME, IS_ADMIN, MUST_CHANGE].contains(&name) || HASH.contains(&name) || DISABLED.contains(&name);
         if !known && self.ignored.len() < MAX_IGNORED && self.ignored.insert(name.to_owned()) {
             self.newly_ignored.push(name.to_owned());
         }
@@ -114,7 +122,8 @@ fn record(value: impl Fn(&str) -> Option<Value>) -> Result<Record, RowError> {
     let hash = text("password_hash", either(&HASH, &value)?)?;
     let is_disabled = boolean("disabled", either(&DISABLED, &value)?)?;
     let is_admin = boolean(IS_ADMIN, value(IS_ADMIN))?;
-    Ok(Record { is_admin, ..Record::new(&username, &hash, is_disabled)? })
+    let must_change_password = boolean(MUST_CHANGE, value(MUST_CHANGE))?;
+    Ok(Record { is_admin, must_change_password, ..Record::new(&username, &hash, is_disabled)? })
 }
 
 /// Returns the value that has one of these names.

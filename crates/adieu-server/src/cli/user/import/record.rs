@@ -16,6 +16,7 @@ pub(super) struct Record {
     pub(super) password: PasswordHash,
     pub(super) is_admin: bool,
     pub(super) is_disabled: bool,
+    pub(super) must_change_password: bool,
 }
 
 impl Record {
@@ -26,6 +27,7 @@ impl Record {
             password: PasswordHash::parse(hash)?,
             is_admin: false,
             is_disabled,
+            must_change_password: false,
         })
     }
 }
@@ -52,6 +54,8 @@ pub(super) enum RowError {
     NotText(&'static str),
     #[error("{0} is neither true nor false")]
     NotBoolean(&'static str),
+    #[error("a {0} occurs twice")]
+    Duplicate(&'static str),
     #[error("both {0} and {1}, of which one is needed")]
     Twice(&'static str, &'static str),
     #[error("not a user as {0} exports it")]
