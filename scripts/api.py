@@ -112,8 +112,8 @@ class Credentials:
             status, _ = call("POST", "/register", credentials)
             assert status == 201, status
         status, tokens = call("POST", "/login", credentials)
-        if status == 401 and role == "administrator":
-            # A request has changed its password, or disabled it.
+        if status in {401, 403} and role == "administrator":
+            # A request has changed its password, required another, or disabled it.
             adieu("user", "passwd", "boss", "--password-stdin", stdin=PASSWORD)
             adieu("user", "enable", "boss")
             status, tokens = call("POST", "/login", credentials)

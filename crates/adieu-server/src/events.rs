@@ -89,15 +89,17 @@ impl Events {
         if result.as_ref().is_err_and(EventError::needs_keys)
             && let Some(follower) = self.follower(message)
         {
-            let Ok(_place) = self.waiting_for_keys.try_acquire() else { return Err(keys_unknown()) };
+            let Ok(_place) = self.waiting_for_keys.try_acquire() else {
+                return Err(self.keys_unknown(message));
+            };
             let were_read = timeout(KEYS_TIMEOUT, follower.read_again()).await.is_ok();
             result = self.verify_once(&verify).await?;
             if !were_read && result.as_ref().is_err_and(EventError::needs_keys) {
-                return Err(keys_unknown());
+                return Err(self.keys_unknown(message));
             }
         }
         let received = result.map_err(|error| match error.is_temporary() {
-            true => keys_unknown(),
+            true => self.keys_unknown(message),
             false => Rejection::Message(error),
         })?;
         let within = self.quotas.signed_by(&received.issuer);
@@ -113,15 +115,16 @@ impl Events {
         Ok(verify(&self.receiver, self.clock.now()))
     }
 
+    fn keys_unknown(&self, message: &str) -> Rejection {
+        let issuer = self.receiver.named_issuer(message).map_or("an issuer", Issuer::as_str);
+        Rejection::Other(ApiError::Unavailable(format!("the keys of {issuer} for its events can't be read").into()))
+    }
+
     /// Returns the follower of the keys of the issuer that a message names.
     fn follower(&self, message: &str) -> Option<&KeyFollower> {
         let named = self.receiver.named_issuer(message)?;
         self.key_followers.iter().find(|(issuer, _)| issuer == named).map(|(_, follower)| follower)
     }
-}
-
-fn keys_unknown() -> Rejection {
-    Rejection::Other(ApiError::Unavailable("the keys of the issuer of an event can't be read".into()))
 }
 
 /// Makes the revocations of a message durable, and records and counts its events.

@@ -163,6 +163,7 @@ pub(super) struct NewPassword {
     #[schema(example = "tr0ub4dor&3", format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000]*$")]
     password: String,
     /// Whether the user must change it before the next login; false by default.
+    #[schema(nullable = false)]
     must_change: Option<bool>,
 }
 
