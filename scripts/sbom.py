@@ -2,7 +2,7 @@
 
     python3 scripts/sbom.py x86_64-unknown-linux-musl
 
-Only what is compiled for the target is listed, including the dependencies of build scripts and macros. `SOURCE_DATE_EPOCH` is its time.
+Only packages that are compiled for the target are listed, including those of build scripts and macros. `SOURCE_DATE_EPOCH` is its time.
 """
 
 import json
@@ -29,7 +29,7 @@ def checksums() -> dict[tuple[str, str], str]:
 
 
 def compiled(resolve: dict[str, dict], root: str) -> dict[str, list[str]]:
-    """Returns what is compiled with the package `root`, each with its dependencies, without those of tests."""
+    """Returns the packages that are compiled with `root`, each with its dependencies, without those of tests."""
     found: dict[str, list[str]] = {}
     waiting = [root]
     while waiting:

@@ -225,7 +225,7 @@ async fn a_new_key_is_fetched_and_one_that_cannot_be_is_a_reason_to_send_again()
     // A key that the provider does not have.
     let invented = Key::new("invented").sign(Some("logout+jwt"), &provider.logout_claims(json!({"sid": "s2"})));
     assert_snapshot!(send(&app, &invented).await, @r#"400 {"error":"invalid_request","error_description":"the token names an unknown key"}"#);
-    // While the keys can't be read, nobody knows.
+    // While the keys can't be read, it is not known.
     provider.go_down();
     let answer = send(&app, &invented).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer}");
@@ -248,7 +248,7 @@ async fn bad_requests_are_told_from_each_other_and_none_says_who_exists() {
     let lines: Vec<String> = answers.iter().map(ToString::to_string).collect();
     assert_snapshot!(lines.join("\n"));
 
-    // A session and a subject that nobody has heard of are answered as any other.
+    // An unknown session and an unknown subject are answered as any other.
     for names in [json!({"sid": "unheard"}), json!({"sub": "unheard"}), json!({"sid": "x", "sub": "y"})] {
         send(&app, &provider.logout_token(names)).await.reads("200 ");
     }

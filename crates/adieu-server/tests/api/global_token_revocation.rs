@@ -52,7 +52,7 @@ async fn a_user_is_logged_out_everywhere() {
         app.verify(&later).await.is(204);
         app.verify(&provider.access_from("jose", "s2", now() - 90)).await.is_revoked();
     }
-    // A user that nobody has heard of is answered as any other.
+    // An unknown user is answered as any other.
     ask(&app, &token, formats("unheard")[0].clone()).await.reads("204 ");
 }
 

@@ -163,7 +163,7 @@ async fn the_cut_off_is_when_it_happened() {
         app.verify(&before).await.is_revoked();
         app.verify(&after).await.is(204);
     }
-    // Never later than the token: not in the future, nor in milliseconds, nor what is no number.
+    // Never later than the token: not in the future, nor in milliseconds, nor something else than a number.
     for (number, time) in [json!(now() + 1000), json!(now() * 1000), json!("now"), json!(-1)].into_iter().enumerate() {
         let user = format!("user{number}");
         let subject = provider.iss_sub(&user);
@@ -229,7 +229,7 @@ async fn what_is_wrong_is_said_as_rfc_8935_says_it() {
         ("a logout token", provider.logout_token(json!({"sid": "s1"})), "invalid_request"),
         ("an access token", provider.access("jose", "s1"), "invalid_request"),
         ("no token", String::new(), "invalid_request"),
-        ("what is no token", "é.é.é".to_owned(), "invalid_request"),
+        ("something else than a token", "é.é.é".to_owned(), "invalid_request"),
         ("a long token", "a".repeat(9000), "invalid_request"),
     ] {
         let answer = push(&app, &token).await;
