@@ -149,6 +149,12 @@ impl Entry {
         Self { subject: Some(subject.clone()), ..Self::default() }
     }
 
+    /// Adds who did it, if that is another than the subject.
+    #[must_use]
+    pub fn by(self, actor: &Subject) -> Self {
+        Self { actor: Some(actor.clone()), ..self }
+    }
+
     /// Returns an entry with the subject, session and issuer of a token. The issuer is left out if it is this server.
     #[must_use]
     pub fn of_claims(claims: &Claims, own: &Issuer) -> Self {

@@ -33,7 +33,7 @@ use std::{
     io::{self, Write as _},
     pin::pin,
     process::ExitCode,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::Duration,
 };
 
@@ -229,7 +229,7 @@ async fn start(settings: Settings, descriptors: Option<u64>) -> anyhow::Result<(
         stop.await;
         #[cfg(unix)]
         notifier.stopping();
-        node.is_leaving.store(true, Relaxed);
+        node.is_leaving.send_replace(true);
         sleep(settings.shutdown_delay).await;
         // Answers waiting requests immediately, instead of after their wait.
         node.feed.hub.end_waiting();
@@ -266,7 +266,7 @@ async fn start_relay(
         stop.await;
         #[cfg(unix)]
         notifier.stopping();
-        relay.is_leaving.store(true, Relaxed);
+        relay.is_leaving.send_replace(true);
         sleep(settings.shutdown_delay).await;
         relay.feed.hub.end_waiting();
     };

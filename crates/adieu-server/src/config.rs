@@ -290,11 +290,7 @@ impl Settings {
     /// Returns whether strangers may register. Unless the setting says so, they may only if they are on this machine.
     #[must_use]
     pub fn registration(&self) -> Registration {
-        let is_local = |address: &ListenAddress| match address {
-            ListenAddress::Tcp(address) => address.ip().is_loopback(),
-            ListenAddress::Unix(_) => true,
-        };
-        self.registration.unwrap_or(match self.listen.iter().all(is_local) {
+        self.registration.unwrap_or(match self.listen.iter().all(ListenAddress::is_local) {
             true => Registration::Open,
             false => Registration::Closed,
         })

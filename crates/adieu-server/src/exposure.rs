@@ -48,15 +48,13 @@ fn plain_addresses(settings: &Settings) -> Vec<String> {
     if settings.tls_certificate.is_some() || !settings.trusted_proxies.is_empty() {
         return Vec::new();
     }
-    let is_plain =
-        |address: &&ListenAddress| matches!(address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
     let warning = |address: &ListenAddress| {
         format!(
             "listen {address} is for other machines and has no TLS: passwords and tokens can be read on the way; set \
              tls_certificate and tls_key, or put a proxy with TLS in front and set trusted_proxies"
         )
     };
-    settings.listen.iter().filter(is_plain).map(warning).collect()
+    settings.listen.iter().filter(|address| !address.is_local()).map(warning).collect()
 }
 
 /// Returns the host of a URL that is not encrypted, if it is another machine.

@@ -1,9 +1,6 @@
 //! A node, assembled from the settings: the store, the follower of its log, and the parts that answer requests.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use adieu::{
     Housekeeping, Issuer,
@@ -12,6 +9,7 @@ use adieu::{
     token::CacheLimits,
 };
 use anyhow::Context as _;
+use tokio::sync::watch;
 
 use crate::{
     accounts::Accounts,
@@ -51,7 +49,7 @@ pub struct Node {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Whether the node is shutting down and should get no more requests.
-    pub is_leaving: AtomicBool,
+    pub is_leaving: watch::Sender<bool>,
     stores: Stores,
 }
 
@@ -154,7 +152,7 @@ impl Node {
         let metrics = metrics.with_clients(clients.clone(), settings.clone());
         let metrics = metrics.with_followers(feed.clone(), core.applied()).with_hasher(hasher);
         let metrics = Arc::new(metrics.with_stores(stores.clone()));
-        let is_leaving = AtomicBool::new(false);
+        let is_leaving = watch::Sender::new(false);
         Ok(Self { core, sessions, limits, quotas, events, metrics, accounts, clients, feed, clock, is_leaving, stores })
     }
 

@@ -8,10 +8,7 @@
 //! 3. It verifies tokens itself, and rejects them when its index is too stale, as every node does.
 //! 4. A revocation sent to the relay is made at the node and is in the relay's own index before the response is sent.
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use adieu::{
     Error, Issuer,
@@ -66,7 +63,7 @@ pub struct Relay {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Whether the relay is shutting down and should get no more requests.
-    pub is_leaving: AtomicBool,
+    pub is_leaving: watch::Sender<bool>,
     service: Service,
     stores: Stores,
     reporting: JoinHandle<()>,
@@ -121,7 +118,7 @@ impl Relay {
             clients,
             issuer,
             clock,
-            is_leaving: AtomicBool::new(false),
+            is_leaving: watch::Sender::new(false),
             service,
             stores,
             reporting,

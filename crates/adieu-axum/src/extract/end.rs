@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often the token is verified.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Reports the end of a valid access token, for work that continues after the handler has returned: a WebSocket, or a stream
 /// of events.
@@ -43,8 +43,8 @@ pub struct TokenEnd {
 }
 
 impl TokenEnd {
-    /// Waits until the token is no longer valid and returns the reason, within a second after this node would reject a
-    /// request with it.
+    /// Waits until the token is no longer valid and returns the reason, within a quarter of a second after this node
+    /// would reject a request with it.
     ///
     /// It also returns when this node can no longer know whether the token has been revoked.
     ///

@@ -335,8 +335,6 @@ pub(super) async fn delete(
         }
     }
     api.node.accounts.delete(&account.id, LastAdmin::Stays).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&account.id) }
-        .record(Event::AccountDeleted, client.address)
-        .await;
+    audit::Entry::of(&account.id).by(token.subject()).record(Event::AccountDeleted, client.address).await;
     Ok(Message::revoked("User deleted.", wait.until_everywhere(&api.node.feed).await?))
 }

@@ -37,7 +37,7 @@ pub(super) struct UserParameters {
     admin: Option<bool>,
     /// Only those who may not log in, or only others.
     disabled: Option<bool>,
-    /// Only those who last logged in before this time. Who has never logged in counts by when it was made.
+    /// Only those who last logged in before this time. A user who has never logged in counts by when the account was made.
     #[param(maximum = 253402300799_u64)]
     last_login_before: Option<u64>,
     /// Only those who last logged in at this time or later.
@@ -88,9 +88,7 @@ pub(super) async fn disable(
         return Err(ApiError::Conflict("You can't disable yourself.".into()));
     }
     api.node.accounts.disable(&id, LastAdmin::Stays).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::AccountDisabled, client.address)
-        .await;
+    audit::Entry::of(&id).by(token.subject()).record(Event::AccountDisabled, client.address).await;
     Ok(Message::revoked("User disabled.", wait.until_everywhere(&api.node.feed).await?))
 }
 
@@ -107,9 +105,7 @@ pub(super) async fn enable(
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
     api.node.accounts.enable(&id).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::AccountEnabled, client.address)
-        .await;
+    audit::Entry::of(&id).by(token.subject()).record(Event::AccountEnabled, client.address).await;
     Ok(Message::new("User enabled."))
 }
 
@@ -126,9 +122,7 @@ pub(super) async fn promote(
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
     api.node.accounts.promote(&id).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::AccountPromoted, client.address)
-        .await;
+    audit::Entry::of(&id).by(token.subject()).record(Event::AccountPromoted, client.address).await;
     Ok(Message::new("User promoted."))
 }
 
@@ -149,9 +143,7 @@ pub(super) async fn demote(
     wait: Wait,
 ) -> Result<Json<Message>, ApiError> {
     api.node.accounts.demote(&id, LastAdmin::Stays).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::AccountDemoted, client.address)
-        .await;
+    audit::Entry::of(&id).by(token.subject()).record(Event::AccountDemoted, client.address).await;
     Ok(Message::revoked("User demoted.", wait.until_everywhere(&api.node.feed).await?))
 }
 
@@ -186,9 +178,7 @@ pub(super) async fn set_password(
     let next = if must_change == Some(true) { NextLogin::NeedsNewPassword } else { NextLogin::Allowed };
 
     api.node.accounts.set_password(&id, &password, next).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::PasswordChanged, client.address)
-        .await;
+    audit::Entry::of(&id).by(token.subject()).record(Event::PasswordChanged, client.address).await;
     Ok(Message::revoked("Password set.", wait.until_everywhere(&api.node.feed).await?))
 }
 
@@ -205,9 +195,7 @@ pub(super) async fn require_password_change(
     Id(id): Id<Subject>,
 ) -> Result<Json<Message>, ApiError> {
     api.node.accounts.require_password_change(&id).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::PasswordChangeRequired, client.address)
-        .await;
+    audit::Entry::of(&id).by(token.subject()).record(Event::PasswordChangeRequired, client.address).await;
     Ok(Message::new("Password change required."))
 }
 
@@ -238,9 +226,7 @@ pub(super) async fn issue_reset(
     Id(id): Id<Subject>,
 ) -> Result<Json<ResetToken>, ApiError> {
     let reset_token = api.node.accounts.issue_reset(&id).await?;
-    audit::Entry { actor: Some(token.subject().clone()), ..audit::Entry::of(&id) }
-        .record(Event::ResetIssued, client.address)
-        .await;
+    audit::Entry::of(&id).by(token.subject()).record(Event::ResetIssued, client.address).await;
     Ok(Json(ResetToken { reset_token, expires_in: RESET_VALID_FOR.as_secs() }))
 }
 
@@ -276,8 +262,7 @@ pub(super) async fn end_sessions_of_user(
 ) -> Result<Json<SessionsEnded>, ApiError> {
     let account = api.account(&user).await?;
     let sessions_ended = api.node.sessions.end_sessions(Selection::OfSubject(account.id.clone())).await?;
-    let actor = Some(token.subject().clone());
-    audit::Entry { actor, sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id) }
+    audit::Entry { sessions_ended: Some(sessions_ended), ..audit::Entry::of(&account.id).by(token.subject()) }
         .record(Event::SessionsEnded, client.address)
         .await;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;

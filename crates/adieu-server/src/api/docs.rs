@@ -226,7 +226,7 @@ answers! {
     WrongClient "401" "ErrorBody" "There is no such client with this secret, or there are no credentials." ["WWW-Authenticate"] {
         "wrong" => {"code": 401, "message": "Invalid client credentials.", "status": "Unauthorized"},
     }
-    WrongIntrospector "401" "OAuthErrorBody" "There is no such client with this secret, or there are no credentials." ["WWW-Authenticate"] {
+    WrongOAuthClient "401" "OAuthErrorBody" "There is no such client with this secret, or credentials are needed and missing." ["WWW-Authenticate"] {
         "wrong" => {"error": "invalid_client", "error_description": "Invalid client credentials."},
     }
     MayNotIntrospect "403" "OAuthErrorBody" "The client may not introspect." [] {

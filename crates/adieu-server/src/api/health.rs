@@ -1,9 +1,6 @@
 //! Health checks.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use adieu::token::{StalePolicy, Verifier};
 use axum::{
@@ -13,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use utoipa::ToSchema;
 
 use super::{Api, docs};
@@ -148,8 +145,8 @@ pub(super) async fn readyz(State(api): State<Api>) -> Readiness {
 }
 
 /// Returns why a node that is about to stop is not ready.
-pub(super) fn leaving(is_leaving: &AtomicBool) -> Option<&'static str> {
-    is_leaving.load(Relaxed).then_some("This server is about to stop.")
+pub(super) fn leaving(is_leaving: &watch::Sender<bool>) -> Option<&'static str> {
+    is_leaving.borrow().then_some("This server is about to stop.")
 }
 
 /// Returns whether accounts and clients can be read and written.

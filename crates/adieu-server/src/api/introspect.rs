@@ -55,7 +55,7 @@ pub(super) struct TokenForm {
         }))),
         ("not good" = (value = json!({"active": false})))
     )),
-    docs::BadForm, docs::WrongIntrospector, docs::MayNotIntrospect, docs::TooLarge, docs::Unavailable,
+    docs::BadForm, docs::WrongOAuthClient, docs::MayNotIntrospect, docs::TooLarge, docs::Unavailable,
 ))]
 pub(super) async fn introspect(State(api): State<Api>, request: Request) -> Result<Json<Value>, OAuthError> {
     let needed = [Capability::Introspect, Capability::IntrospectAccess];

@@ -181,7 +181,7 @@ pub(super) async fn revoke(
     let lead = sessions.cut_off_lead(&requests);
     let ended = sessions.revoke(requests).await?;
     let by = match &revoker {
-        Revoker::Admin(admin, _) => audit::Entry { actor: Some(admin.subject().clone()), ..audit::Entry::default() },
+        Revoker::Admin(admin, _) => audit::Entry::default().by(admin.subject()),
         Revoker::Client(service) => audit::Entry { client: Some(service.name.clone()), ..audit::Entry::default() },
     };
     for (entry, ended) in entries.into_iter().zip(&ended) {

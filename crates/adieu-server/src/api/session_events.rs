@@ -1,9 +1,9 @@
 //! The end of a session, told to the page that is open when it ends: server-sent events.
 
-use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::ready, time::Duration};
 
 use adieu::token::TokenError;
-use adieu_axum::BearerToken;
+use adieu_axum::TokenEnd;
 use axum::{
     extract::State,
     http::{HeaderName, HeaderValue},
@@ -14,16 +14,12 @@ use axum::{
 };
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
-use tokio::time::sleep;
 
-use super::{Api, client::AccessToken, docs, health::leaving};
+use super::{Api, client::AccessToken, docs};
 use crate::error::ApiError;
 
 /// How many streams a user may have at the same time.
 pub(super) const MAX_STREAMS: usize = 16;
-
-/// How often the token of a stream is verified.
-const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often an open stream sends a comment, so that proxies do not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -43,22 +39,15 @@ const RETRY: Duration = Duration::from_secs(1);
         example = "event: ended\ndata: {\"error\":\"token_revoked\"}\n\n"),
     docs::TwoTokens, docs::Refusals, docs::TooManyStreams, docs::Unavailable,
 ))]
-pub(super) async fn events(
-    State(api): State<Api>,
-    token: AccessToken,
-    bearer: BearerToken,
-) -> Result<Response, ApiError> {
-    let share = Arc::clone(&api.streams).take(token.subject().clone()).ok_or(ApiError::TooManyStreams)?;
+pub(super) async fn events(State(api): State<Api>, token: AccessToken, end: TokenEnd) -> Result<Response, ApiError> {
+    let share = api.streams.take(token.subject().clone()).ok_or(ApiError::TooManyStreams)?;
     let opened = Event::default().retry(RETRY).comment("open");
+    let mut leaving = api.node.is_leaving.subscribe();
     let ended = async move {
         let _share = share;
-        loop {
-            match api.guard.verifier().verify(bearer.as_str()) {
-                Err(TokenError::Stale) => return None,
-                Err(refusal) => return Some(ended(&refusal)),
-                Ok(_) if leaving(&api.node.is_leaving).is_some() => return None,
-                Ok(_) => sleep(CHECK_INTERVAL).await,
-            }
+        tokio::select! {
+            refusal = end.wait() => ended(&refusal),
+            _ = leaving.wait_for(|is_leaving| *is_leaving) => None,
         }
     };
     let events = stream::once(ready(Some(opened))).chain(stream::once(ended)).filter_map(ready);
@@ -68,11 +57,13 @@ pub(super) async fn events(
     Ok((unbuffered, events).into_response())
 }
 
-fn ended(refusal: &TokenError) -> Event {
+/// Returns the event about the end of a token; `None` if it may be good, which is not known here.
+fn ended(refusal: &TokenError) -> Option<Event> {
     let error = match refusal {
+        TokenError::Stale => return None,
         TokenError::Revoked(_) => "token_revoked",
         TokenError::Expired => "token_expired",
         _ => "invalid_token",
     };
-    Event::default().event("ended").data(json!({ "error": error }).to_string())
+    Some(Event::default().event("ended").data(json!({ "error": error }).to_string()))
 }

@@ -26,7 +26,7 @@ use crate::audit::{self, Event, scope_name};
 #[utoipa::path(post, path = "/revoke", tag = "Session", security((), ("client" = [])),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"), responses(
     (status = 200, description = "The token is not valid, from now on or as before."),
-    docs::BadForm, docs::WrongIntrospector, docs::TooLarge, docs::Unavailable,
+    docs::BadForm, docs::WrongOAuthClient, docs::TooLarge, docs::Unavailable,
 ))]
 pub(super) async fn revoke_token(State(api): State<Api>, request: Request) -> Result<StatusCode, OAuthError> {
     let (mut parts, body) = request.into_parts();

@@ -106,7 +106,7 @@ async fn a_node_that_can_not_know_closes_the_stream_without_an_event() {
 async fn a_server_that_stops_closes_the_streams() {
     let app = TestApp::start().await.with_user("jose").await;
     let mut stream = Stream::open(&app, &app.log_in("jose").await.access).await;
-    app.node.is_leaving.store(true, std::sync::atomic::Ordering::Relaxed);
+    app.node.is_leaving.send_replace(true);
     assert_eq!(stream.next().await, None);
 }
 

@@ -95,8 +95,6 @@ pub(super) fn certificate(settings: &Settings, mut check: Check<'_>) {
 /// Compares the proxies that are trusted with the addresses that are listened on.
 pub(super) fn proxies(settings: &Settings, mut check: Check<'_>) {
     let is_unix = |address: &ListenAddress| matches!(address, ListenAddress::Unix(_));
-    let is_local =
-        |address: &ListenAddress| !matches!(address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
     let mut problems = Vec::new();
     for proxy in &settings.trusted_proxies {
         match proxy {
@@ -109,7 +107,7 @@ pub(super) fn proxies(settings: &Settings, mut check: Check<'_>) {
                  networks of the proxies"
             )),
             TrustedProxy::Network(network)
-                if !network.network().is_loopback() && settings.listen.iter().all(is_local) =>
+                if !network.network().is_loopback() && settings.listen.iter().all(ListenAddress::is_local) =>
             {
                 problems.push(format!(
                     "trusted_proxies has {network}, and listen has no address that other machines reach; add one, or \
