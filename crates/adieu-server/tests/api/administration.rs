@@ -321,6 +321,27 @@ async fn a_user_who_has_forgotten_the_password_resets_it_with_a_token() {
     reset(&gone, "again").await.reads(invalid);
 }
 
+/// A time that could not be written is written with the next ones.
+#[tokio::test]
+async fn the_last_login_is_known_once_the_store_can_be_written_again() {
+    let app = TestApp::start().await.with_admin("boss").await.with_user("jose").await;
+    let boss = app.log_in("boss").await;
+    let jose = app.user_id(&app.log_in("jose").await);
+    let last_login = async || {
+        let users = app.get("/users?name=jose").token(&boss.access).send().await.json();
+        assert_eq!(users["users"][0]["id"], jose);
+        users["users"][0]["last_login_at"].clone()
+    };
+    assert_eq!(last_login().await, json!(null), "not written yet");
+    app.execute(
+        "CREATE TRIGGER broken BEFORE UPDATE OF last_login_at ON account BEGIN SELECT RAISE(ABORT, 'broken'); END",
+    );
+    app.node.accounts.flush_last_logins().await.unwrap_err();
+    app.execute("DROP TRIGGER broken");
+    app.node.accounts.flush_last_logins().await.unwrap();
+    assert!(last_login().await.is_u64());
+}
+
 /// Otherwise the token would let the old password remain.
 #[tokio::test]
 async fn a_user_who_must_change_the_password_resets_it_to_another() {

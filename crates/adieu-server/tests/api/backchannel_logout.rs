@@ -271,6 +271,34 @@ async fn a_flood_is_answered_429_and_logins_go_on() {
     app.log_in("jose").await;
 }
 
+/// However many addresses an issuer sends from. Messages that it has not signed do not count.
+#[tokio::test]
+async fn a_flood_of_one_issuer_holds_up_no_other() {
+    let (provider, other) = (Provider::start().await, Provider::start().await);
+    let further = format!("events = {EVERY_KIND}");
+    let issuers = format!("[{}, {}]", provider.table(&further), other.table(&further));
+    let settings = [("trusted_issuer", &*issuers), ("event_quota", "3 per 1h"), ("trusted_proxies", "127.0.0.0/8")];
+    let app = TestApp::with(&settings).await;
+    for provider in [&provider, &other] {
+        while app.verify(&provider.access("jose", "none")).await.status != 204 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (genuine, forged) = (provider.logout_token(json!({"sid": "s1"})), Key::new("2026"));
+    let forged = forged.sign(Some("logout+jwt"), &provider.logout_claims(json!({"sid": "s2"})));
+    let send = |from: &str, token: &str| {
+        let call = app.post("/backchannel-logout").header("x-forwarded-for", from);
+        call.form(format!("logout_token={token}")).send()
+    };
+    for number in 1..=4 {
+        send(&format!("192.0.2.{number}"), &forged).await.is(400);
+    }
+    for number in 1..=4 {
+        send(&format!("198.51.100.{number}"), &genuine).await.is(if number <= 3 { 200 } else { 429 });
+    }
+    send("203.0.113.1", &other.logout_token(json!({"sid": "s1"}))).await.is(200);
+}
+
 #[tokio::test]
 async fn what_was_received_is_counted_by_configured_issuers_only() {
     let provider = Provider::start().await;
