@@ -5,7 +5,7 @@ use crate::{
         Case, Claims, NODE, OTHER,
         Step::{Acknowledged, Append, Prune, Until},
         Verdict::{Accepted, Rejected, Revoked},
-        everything_entry, exp, good, now, session_entry, subject_entry, token, token_entry,
+        everything_entry, exp, good, lapses_at, now, session_entry, subject_entry, token, token_entry,
     },
     page::Entry,
 };
@@ -125,14 +125,15 @@ pub(super) fn cases() -> Vec<Case> {
                 Append(vec![token_entry("t").of(NODE)]),
                 Until(token("t"), Revoked),
                 Until(good(), Accepted),
-                Prune(i128::from(exp() + 120)),
+                Prune(lapses_at()),
                 Until(good(), Rejected),
                 Until(token("t"), Rejected),
                 Until(good().with("exp", exp() + 1), Accepted),
                 // The largest mark ever seen counts.
                 Prune(0),
-                Append(vec![session_entry("s")]),
-                Until(session("s").with("exp", exp() + 1), Revoked),
+                // It lapses after the mark: a follower needs nothing that has lapsed.
+                Append(vec![session_entry("s").lapsing_at(lapses_at() + 1)]),
+                Until(good().with("sid", "s").with("exp", exp() + 1), Revoked),
                 Acknowledged,
                 Until(good(), Rejected),
             ],
