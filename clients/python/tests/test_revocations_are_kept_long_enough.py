@@ -84,8 +84,28 @@ def test_the_latest_of_several_cut_offs_counts() -> None:
     assert not is_revoked(index, sub="jose", iat=NOW - 9)
     index.forget_lapsed(NOW - 5000)
     index.own.forget(NOW + 5000)
-    assert not index.own.cut_offs
+    assert not index.own.subjects.until
     assert not index.own.subjects.lapses
+
+
+def test_the_revocation_of_a_claim_leaves_as_that_of_a_subject_does() -> None:
+    def cut_off(value: str, lapses_at: int) -> dict[str, Any]:
+        entry = {"issuer": "adieu", "kind": "claim", "name": "tenant", "value": value}
+        return {**entry, "issued_until": NOW - 10, "lapses_at": lapses_at}
+
+    index = an_index(cut_off("acme", NOW - 1000), cut_off("globex", NOW + 1000))
+    index.forget_lapsed(NOW - 500)
+    assert index.own.claim_names == ("tenant",)
+    assert list(index.own.claims.until) == ["tenant\x1fglobex"]
+    index.own.forget(NOW + 5000)
+    assert not index.own.claim_names
+    assert not index.own.claims.lapses
+
+
+def test_the_revocation_of_a_key_never_leaves() -> None:
+    index = an_index({"issuer": "adieu", "kind": "key", "id": "kid-1", "lapses_at": 253_402_300_799})
+    index.own.forget(253_402_300_799)
+    assert index.own.keys == {"kid-1"}
 
 
 def test_what_was_added_here_is_kept_until_the_node_says_how_long() -> None:
@@ -109,6 +129,19 @@ def test_a_node_that_takes_another_name_revives_nothing() -> None:
     assert is_revoked(index, jti="old", iss="adieu")
 
 
+def test_a_node_that_takes_another_name_revives_no_key_and_no_claim() -> None:
+    index = an_index()
+    claim = {"kind": "claim", "issued_until": NOW, "lapses_at": NOW + 1000}
+    for issuer in ("adieu", "new"):
+        index.extend([{**claim, "issuer": issuer, "name": f"of-{issuer}", "value": "x"}])
+        index.extend([{"kind": "key", "issuer": issuer, "id": f"of-{issuer}", "lapses_at": NOW + 1000}])
+    assert index.name_node("new")
+    for issuer in ("adieu", "new"):
+        assert is_revoked(index, **{f"of-{issuer}": "x"})
+        assert is_revoked(index, iss="new", **{f"of-{issuer}": "x"})
+        assert index.is_revoked(claims_of({"jti": "some id", "exp": NOW}, "sub", kid=f"of-{issuer}"))
+
+
 def test_a_fact_that_can_not_be_read_is_not_left_out() -> None:
     for wrong in (
         {"kind": "device"},
@@ -120,5 +153,26 @@ def test_a_fact_that_can_not_be_read_is_not_left_out() -> None:
     ):
         with pytest.raises(BadFactError):
             an_index({**token("id", NOW), **wrong})
+    claim = {"issuer": "adieu", "kind": "claim", "name": "n", "value": "v", "issued_until": NOW, "lapses_at": NOW}
+    for wrong in (
+        {"name": ""},
+        {"name": "n" * 129},
+        {"name": "a name"},
+        {"name": "n\x1f"},
+        {"name": "\u00e9"},
+        {"name": "sub"},
+        {"name": "fresh"},
+        {"name": None},
+        {"value": ""},
+        {"value": 7},
+        {"value": "v" * 511},
+        {"value": "\ud800"},
+        {"issued_until": None},
+    ):
+        with pytest.raises(BadFactError):
+            an_index({**claim, **wrong})
+    assert is_revoked(an_index({**claim, "name": "n" * 128, "value": "v" * 383}), **{"n" * 128: "v" * 383})
     with pytest.raises(BadFactError):
         an_index({})
+    with pytest.raises(BadFactError, match="an unknown kind 'device': this follower is too old for the node"):
+        an_index({**token("id", NOW), "kind": "device"})

@@ -16,11 +16,13 @@ class AsyncBlocklist:
     def __init__(self, *arguments: Any, blocklist: Blocklist | None = None, **options: Any) -> None:
         self.blocklist = Blocklist(*arguments, **options) if blocklist is None else blocklist
 
-    async def is_revoked(self, payload: Mapping[str, Any], token: str | bytes | None = None) -> bool:
+    async def is_revoked(
+        self, payload: Mapping[str, Any], token: str | bytes | None = None, *, kid: str | None = None
+    ) -> bool:
         """Like `Blocklist.is_revoked`; it uses a thread only where that may wait."""
         if self.blocklist.may_wait:
-            return await asyncio.to_thread(self.blocklist.is_revoked, payload, token)
-        return self.blocklist.is_revoked(payload, token)
+            return await asyncio.to_thread(self.blocklist.is_revoked, payload, token, kid=kid)
+        return self.blocklist.is_revoked(payload, token, kid=kid)
 
     async def add(self, jti: str, *, exp: float | None = None, keep_until: float | None = None) -> None:
         """Like `Blocklist.add`."""
@@ -36,13 +38,19 @@ class AsyncBlocklist:
         """Like `Blocklist.revoke`."""
         await asyncio.to_thread(self.blocklist.revoke, payload, token, keep_until=keep_until)
 
-    async def revoke_once(self, payload: Mapping[str, Any], token: str | bytes | None = None) -> bool:
+    async def revoke_once(
+        self, payload: Mapping[str, Any], token: str | bytes | None = None, *, kid: str | None = None
+    ) -> bool:
         """Like `Blocklist.revoke_once`."""
-        return await asyncio.to_thread(self.blocklist.revoke_once, payload, token)
+        return await asyncio.to_thread(self.blocklist.revoke_once, payload, token, kid=kid)
 
     async def revoke_subject(self, subject: str | int) -> None:
         """Like `Blocklist.revoke_subject`."""
         await asyncio.to_thread(self.blocklist.revoke_subject, subject)
+
+    async def revoke_claim(self, name: str, value: str | int | bool, *, issuer: str | None = None) -> None:
+        """Like `Blocklist.revoke_claim`."""
+        await asyncio.to_thread(self.blocklist.revoke_claim, name, value, issuer=issuer)
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Like `Blocklist.wait_ready`."""

@@ -17,7 +17,7 @@ from adieu.core import CoreFollower, CoreIndex
 from adieu.errors import InvalidClaimsError, RefusedError, StaleError, UnavailableError
 from adieu.follower import OFFSET, Follower, logger, stale
 from adieu.hooks import Hooks
-from adieu.index import Claims, Index, claims_of
+from adieu.index import Claims, Index, claim_text, claims_of
 from adieu.memory import MemoryNode
 from adieu.node import Node
 
@@ -159,22 +159,27 @@ class Blocklist:
         return blocklist
 
     def on_revoked(
-        self, payload: Mapping[str, Any], callback: Callable[[], object], token: str | bytes | None = None
+        self,
+        payload: Mapping[str, Any],
+        callback: Callable[[], object],
+        token: str | bytes | None = None,
+        *,
+        kid: str | None = None,
     ) -> Callable[[], None]:
         """Calls `callback` once when the token with this payload is revoked, in whatever way; returns how to end this.
 
         For example to close a WebSocket. A thread of the blocklist calls it, at the latest a tenth of a second after
         this process knows of the revocation; on an event loop, let it use ``loop.call_soon_threadsafe``. What it raises
         is logged. Raises `InvalidClaimsError` for a token without ``exp``, and `TypeError` for one without ``jti`` that
-        is not given as `token`.
+        is not given as `token`. `kid` as for `is_revoked`.
         """
-        claims = claims_of(payload, self._subject_claim, token)
-        _, token_id, *_, expires_at = claims
+        claims = claims_of(payload, self._subject_claim, token, kid)
+        token_id, expires_at = claims[1], claims[5]
         if token_id is None:
             raise TypeError("a token without jti is known by itself: give it as token")
         if expires_at is None:
             raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
-        return self._hooks.watch(claims, callback)
+        return self._hooks.watch((*claims[:-1], dict(payload)), callback)
 
     def on_stale(self, callback: Callable[[], object]) -> None:
         """Calls `callback` whenever the memory becomes stale, like `on_revoked`."""
@@ -202,23 +207,27 @@ class Blocklist:
             raise TypeError("the id of a token is text")
         return False
 
-    def is_revoked(self, payload: Mapping[str, Any], token: str | bytes | None = None) -> bool:
+    def is_revoked(
+        self, payload: Mapping[str, Any], token: str | bytes | None = None, *, kid: str | None = None
+    ) -> bool:
         """Returns whether the token with this decoded payload has been revoked.
 
-        Checks its id, its session, and the cut-offs of its user and of its issuer. A token without ``iss`` counts as
-        one of `issuer`. A token without ``jti`` is identified by its signing input: pass the encoded `token` as well.
+        Checks its id, its session, the cut-offs of its user, of its other claims and of its issuer, and its key. A
+        token without ``iss`` counts as one of `issuer`. A token without ``jti`` is identified by its signing input:
+        pass the encoded `token` as well. `kid` is the one in the header of the token: without it, the revocation of a
+        key is not noticed.
 
         Raises `StaleError` when the memory is stale, `InvalidClaimsError` for a payload that the node would reject, and
         `TypeError` if both ``jti`` and `token` are missing.
         """
         if self._core is not None and (found := self._core.is_revoked(payload, self._subject_claim)) is not None:
             return found
-        claims = claims_of(payload, self._subject_claim, token)
+        claims = claims_of(payload, self._subject_claim, token, kid)
         complete_at = self._complete_at[0]
         if self._index.is_revoked(claims):
             return True
         if moment() - complete_at > self._limit and self._looks_again():
-            return self.is_revoked(payload, token)
+            return self.is_revoked(payload, token, kid=kid)
         return False
 
     def add(self, jti: str, *, exp: float | None = None, keep_until: float | None = None) -> None:
@@ -244,7 +253,7 @@ class Blocklist:
         `keep_until`, as in `add`, is for a token whose ``exp`` may be extended. Raises like `add`, and `TypeError` when
         the token is missing.
         """
-        issuer, token_id, session, _, _, expires_at = claims_of(payload, self._subject_claim, token)
+        issuer, token_id, session, _, _, expires_at, _, _ = claims_of(payload, self._subject_claim, token)
         issuer = issuer if issuer is not None else self._issuer
         revocations = []
         if token_id is not None:
@@ -256,7 +265,9 @@ class Blocklist:
             raise TypeError("a token without jti and sid is known by itself: give it as token")
         self._revoke(revocations)
 
-    def revoke_once(self, payload: Mapping[str, Any], token: str | bytes | None = None) -> bool:
+    def revoke_once(
+        self, payload: Mapping[str, Any], token: str | bytes | None = None, *, kid: str | None = None
+    ) -> bool:
         """Uses a token up: revokes it alone, and returns whether this call was the first.
 
         Of any number of calls for one token, in all processes and at all nodes, one returns true. Use it so that a
@@ -264,10 +275,10 @@ class Blocklist:
         """
         # The memory, which is read after the cursor, has everything before the cursor.
         cursor = self._follower.cursor
-        if self.is_revoked(payload, token):
+        if self.is_revoked(payload, token, kid=kid):
             return False
-        claims = claims_of(payload, self._subject_claim, token)
-        issuer, token_id, _, _, _, expires_at = claims
+        claims = claims_of(payload, self._subject_claim, token, kid)
+        issuer, token_id, _, _, _, expires_at, _, _ = claims
         issuer = issuer if issuer is not None else self._issuer
         # The log has one order, and revocations of one request are adjacent. The caller that finds nothing about the
         # token between the cursor and its own revocation, which is right before its mark, was the first.
@@ -284,12 +295,18 @@ class Blocklist:
         seconds by which that issuer's clock may be ahead: 3 by default, at most a minute. Raises like `add`.
         """
         name = _text(str(subject) if subject.__class__ is int else subject)
-        self._revoke([self._wider(self._issuer, subject=name)])
-        # Only the node knows the second of the cut-off.
-        answered_at = moment()
-        if not self._follower.wait_complete(answered_at, answered_at + int(self._timeout * SECOND)):
-            raise self.unavailable_error("the revocation is durable, but was not heard of here in time")
-        self._wait_until_good(name)
+        self._cut_off(self._issuer, subject=name)
+
+    def revoke_claim(self, name: str, value: str | int | bool, *, issuer: str | None = None) -> None:
+        """Revokes all tokens issued until now that have the claim `name` with this value, or with a list that has it.
+
+        For example all tokens of a tenant. The node allows the names in its setting ``revocable_claims``. A number must
+        be below 2^53. `issuer` is by default that of the blocklist. Waits and raises like `revoke_subject`.
+        """
+        text = claim_text(value)
+        if text is None or not isinstance(name, str):
+            raise TypeError("a claim has a name, and a value that is text, true or false, or a whole number below 2^53")
+        self._cut_off(self._issuer if issuer is None else issuer, claim={"name": name, "value": text})
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the first snapshot is loaded.
@@ -338,7 +355,7 @@ class Blocklist:
         self._finalizer()
         self._follower.join()
 
-    def __enter__(self) -> "Blocklist":
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(
@@ -399,11 +416,18 @@ class Blocklist:
             query["wait"] = _WAIT_FOR_MARK_MS
         raise self.unavailable_error("the token is used up, but by whom was not heard of in time")
 
-    def _wait_until_good(self, subject: str) -> None:
-        """Waits until a token of the subject that is issued now is good."""
+    def _cut_off(self, issuer: str | None, **what: Any) -> None:
+        """Revokes what was issued to a subject or with a claim, and waits until a token that is issued now is good."""
+        self._revoke([self._wider(issuer, **what)])
+        # Only the node knows the second of the cut-off.
+        answered_at = moment()
+        if not self._follower.wait_complete(answered_at, answered_at + int(self._timeout * SECOND)):
+            raise self.unavailable_error("the revocation is durable, but was not heard of here in time")
+        claim = what.get("claim")
+        payload = {} if claim is None else {claim["name"]: claim["value"]}
         # No cut-off reaches further, so a longer wait would be due to clock skew.
         until = moment() + int((_MOST_AHEAD + self._timeout) * SECOND)
-        while self._index.cuts_off(self._issuer, subject, int(now := time.time())):
+        while self._index.cuts_off(issuer, payload, what.get("subject"), int(now := time.time())):
             if moment() > until:
                 logger.warning("tokens that are issued now by the clock here are revoked with the rest")
                 return
@@ -427,7 +451,7 @@ class Blocklist:
             revocation["keep_until"] = math.ceil(time.time() + self._lifetime)
         return revocation
 
-    def _wider(self, issuer: str | None, **what: str) -> dict[str, Any]:
+    def _wider(self, issuer: str | None, **what: Any) -> dict[str, Any]:
         revocation = _of(issuer, **what)
         node_issuer = self._index.node_issuer
         # The node knows the lifetimes of its own users' tokens and of its own sessions.
@@ -474,7 +498,7 @@ def _trusting(ca_file: str | os.PathLike[str], certificate_file: str | os.PathLi
     return context
 
 
-def _of(issuer: str | None, **what: str) -> dict[str, Any]:
+def _of(issuer: str | None, **what: Any) -> dict[str, Any]:
     return dict(what) if issuer is None else {**what, "issuer": issuer}
 
 

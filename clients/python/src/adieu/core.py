@@ -60,7 +60,7 @@ class CoreIndex:
 
     def is_revoked(self, claims: Claims) -> bool:
         """Returns whether a revocation matches the token, or one that could have matched it was removed."""
-        issuer, token_id, session, subject, issued_at, expires_at = claims
+        issuer, token_id, session, subject, issued_at, expires_at, _, _ = claims
         if token_id is None:
             raise TypeError("a token without jti is known by itself: give it as token")
         # No revocation has a name that is not UTF-8.
@@ -71,8 +71,8 @@ class CoreIndex:
             raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
         return expires_at + KEPT_AFTER_EXPIRY <= self._core.pruned_through
 
-    def cuts_off(self, issuer: str | None, subject: str, issued_at: int) -> bool:
-        """Returns whether a token of this subject, issued at this time, is revoked by its subject."""
+    def cuts_off(self, issuer: str | None, _: Mapping[str, str], subject: str | None, issued_at: int) -> bool:
+        """Returns whether a token of this subject or with these claims, issued at this time, is revoked."""
         return self._core.matches(issuer, "", None, subject, issued_at)
 
     def remember(self, revocations: Iterable[Mapping[str, Any]]) -> None:

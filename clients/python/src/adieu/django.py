@@ -196,9 +196,10 @@ def _readable() -> Iterator[None]:
 def _require_good(token: Any, types: tuple[str, ...] | None) -> None:
     """Raises a `TokenError` unless a verified token is of one of these kinds, and not revoked."""
     try:
-        if types is not None and not kind.is_one_of(types, kind.header_of(token.token), token.payload):
+        header = kind.header_of(token.token)
+        if types is not None and not kind.is_one_of(types, header, token.payload):
             raise TokenError("Token has wrong type")
-        if blocklist().is_revoked(_with_id(token)):
+        if blocklist().is_revoked(_with_id(token), kid=header.get("kid")):
             raise _RevokedError
     except errors.InvalidClaimsError as error:
         raise TokenError("Token is invalid") from error

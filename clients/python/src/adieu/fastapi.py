@@ -112,9 +112,9 @@ class NotRevoked:
             if payload["jti"] is None:
                 raise errors.InvalidClaimsError("the claim jti must be text")
             if self._blocklist.may_wait:
-                revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload)
+                revoked = await asyncio.to_thread(self._blocklist.is_revoked, payload, kid=header.get("kid"))
             else:
-                revoked = self._blocklist.is_revoked(payload)
+                revoked = self._blocklist.is_revoked(payload, kid=header.get("kid"))
         except errors.InvalidClaimsError as error:
             raise _unauthorized("The token is not valid.", "invalid_token") from error
         if revoked:

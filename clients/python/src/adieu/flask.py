@@ -64,7 +64,7 @@ class Blocklist(blocklist.Blocklist):
             if not kind.is_one_of(expected, header, payload):
                 raise pyjwt.InvalidTokenError("the token is of another kind")
             try:
-                return self.is_revoked(payload)
+                return self.is_revoked(payload, kid=header.get("kid"))
             except errors.InvalidClaimsError as error:
                 raise pyjwt.InvalidTokenError(str(error)) from error
 

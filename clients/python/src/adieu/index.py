@@ -37,6 +37,14 @@ _SHORT = _LONGEST // 4
 """A text of at most this many characters never exceeds `_LONGEST` bytes."""
 
 
+_SEPARATOR = "\x1f"
+"""Between the name and the value of a claim, in one id."""
+
+_RESERVED = frozenset(("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "type", "fresh"))
+"""The claims that no revocation by claim names."""
+
+_CLAIM_NAME = re.compile("[!-~]{1,128}")
+
 _SIGNED = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]*")
 """Three parts in base64url."""
 
@@ -80,22 +88,63 @@ class Lapsing:
         return forgotten
 
 
+class CutOffs(Lapsing):
+    """Ids with the time until which what is issued to them is revoked."""
+
+    __slots__ = ("until",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: dict[str, int] = {}
+
+    def end(self, name: str, issued_until: int, lapses_at: int) -> None:
+        """Revokes what was issued until a time; the latest of several counts."""
+        self.until[name] = max(issued_until, self.until.get(name, -1))
+        self.put(name, lapses_at)
+
+    def forget(self, now: int) -> list[str]:
+        """Removes the ids that have lapsed, and returns them."""
+        forgotten = super().forget(now)
+        for name in forgotten:
+            del self.until[name]
+        return forgotten
+
+    def absorb(self, other: "CutOffs") -> None:
+        """Adds the cut-offs that are known under another name of the same issuer."""
+        for name, issued_until in other.until.items():
+            self.end(name, issued_until, other.lapses[name])
+
+
 class Facts:
     """The revocations of one issuer."""
 
-    __slots__ = ("cut_offs", "everything_until", "sessions", "subjects", "tokens")
+    __slots__ = ("claim_names", "claims", "everything_until", "keys", "sessions", "subjects", "tokens")
 
     def __init__(self) -> None:
         self.tokens = Lapsing()
         self.sessions = Lapsing()
-        self.subjects = Lapsing()
-        self.cut_offs: dict[str, int] = {}
+        self.subjects = CutOffs()
+        # Never removed: whoever has the key can sign new tokens for ever.
+        self.keys: set[str] = set()
+        self.claims = CutOffs()
+        # Replaced as a whole, because readers iterate over it without a lock.
+        self.claim_names: tuple[str, ...] = ()
         self.everything_until = -1
 
-    def end_subject(self, name: str, issued_until: int, lapses_at: int) -> None:
-        """Revokes everything of a subject issued until a time; the latest of several counts."""
-        self.cut_offs[name] = max(issued_until, self.cut_offs.get(name, -1))
-        self.subjects.put(name, lapses_at)
+    def end_claim(self, name: str, value: str, issued_until: int, lapses_at: int) -> None:
+        """Revokes everything issued until a time whose claim `name` has this value."""
+        self.claims.end(f"{name}{_SEPARATOR}{value}", issued_until, lapses_at)
+        if name not in self.claim_names:
+            self.claim_names += (name,)
+
+    def revokes_claim(self, payload: Mapping[str, Any], issued_at: int | None) -> bool:
+        """Returns whether a token issued at this time is revoked by one of its claims."""
+        for name in self.claim_names:
+            for value in claim_texts(payload.get(name)):
+                until = self.claims.until.get(f"{name}{_SEPARATOR}{value}")
+                if until is not None and (issued_at is None or issued_at <= until):
+                    return True
+        return False
 
     def end_everything(self, issued_until: int) -> None:
         """Revokes everything issued until a time. One number per issuer, so it is never removed."""
@@ -105,16 +154,19 @@ class Facts:
         """Removes what has lapsed."""
         self.tokens.forget(now)
         self.sessions.forget(now)
-        for name in self.subjects.forget(now):
-            del self.cut_offs[name]
+        self.subjects.forget(now)
+        if self.claims.forget(now):
+            self.claim_names = tuple({name.partition(_SEPARATOR)[0] for name in self.claims.until})
 
     def absorb(self, other: "Facts") -> None:
         """Adds the revocations that are known under another name of the same issuer."""
         for mine, theirs in ((self.tokens, other.tokens), (self.sessions, other.sessions)):
             for name, lapses_at in theirs.lapses.items():
                 mine.put_until_told(name, lapses_at)
-        for name, issued_until in other.cut_offs.items():
-            self.end_subject(name, issued_until, other.subjects.lapses[name])
+        self.subjects.absorb(other.subjects)
+        self.keys |= other.keys
+        self.claims.absorb(other.claims)
+        self.claim_names = tuple({*self.claim_names, *other.claim_names})
         self.end_everything(other.everything_until)
 
 
@@ -142,10 +194,12 @@ class Index:
     def __len__(self) -> int:
         return len(self.own.tokens.lapses)
 
-    def cuts_off(self, issuer: str | None, subject: str, issued_at: int) -> bool:
-        """Returns whether a token of this subject, issued at this time, is revoked by its subject."""
+    def cuts_off(self, issuer: str | None, payload: Mapping[str, str], subject: str | None, issued_at: int) -> bool:
+        """Returns whether a token of this subject or with these claims, issued at this time, is revoked."""
         with self.lock:
-            return issued_at <= self.of(issuer).cut_offs.get(subject, -1)
+            facts = self.of(issuer)
+            is_old = subject is not None and issued_at <= facts.subjects.until.get(subject, -1)
+            return is_old or facts.revokes_claim(payload, issued_at)
 
     def remember(self, revocations: Iterable[Mapping[str, Any]]) -> None:
         """Applies what this process has revoked, until the feed tells when it lapses."""
@@ -187,11 +241,16 @@ class Index:
                 elif kind == "session":
                     facts.sessions.put(text(entry["id"]), lapses_at)
                 elif kind == "subject":
-                    facts.end_subject(text(entry["id"]), number(entry["issued_until"]), lapses_at)
+                    facts.subjects.end(text(entry["id"]), number(entry["issued_until"]), lapses_at)
                 elif kind == "everything":
                     facts.end_everything(number(entry["issued_until"]))
+                elif kind == "key":
+                    facts.keys.add(text(entry["id"]))
+                elif kind == "claim":
+                    name, value = checked_claim(entry["name"], entry["value"])
+                    facts.end_claim(name, value, number(entry["issued_until"]), lapses_at)
                 else:
-                    raise BadFactError(f"the node tells of a kind of revocation that is not known here: {kind!r:.40}")
+                    raise BadFactError(f"an unknown kind {kind!r:.40}: this follower is too old for the node")
             except (KeyError, TypeError) as error:
                 raise BadFactError("the node tells of a revocation that can't be read") from error
 
@@ -211,7 +270,7 @@ class Index:
 
         Raises `TypeError` for a token without an id, and `InvalidClaimsError` for a token that never expires.
         """
-        issuer, token_id, session, subject, issued_at, expires_at = claims
+        issuer, token_id, session, subject, issued_at, expires_at, kid, payload = claims
         if token_id is None:
             raise TypeError("a token without jti is known by itself: give it as token")
         facts = self.own if issuer is None else self._by_issuer.get(issuer, _NOTHING)
@@ -221,26 +280,30 @@ class Index:
         if session is not None and session in facts.sessions.lapses:
             return True
         if subject is not None:
-            until = facts.cut_offs.get(subject)
+            until = facts.subjects.until.get(subject)
             if until is not None and (issued_at is None or issued_at <= until):
                 return True
         until = facts.everything_until
         if until >= 0 and (issued_at is None or issued_at <= until):
+            return True
+        if (facts.keys and kid in facts.keys) or (facts.claim_names and facts.revokes_claim(payload, issued_at)):
             return True
         if expires_at is None:
             raise InvalidClaimsError("a token without exp outlives its revocation, and can't be judged")
         return expires_at + KEPT_AFTER_EXPIRY <= self.pruned_through
 
 
-Claims = tuple[str | None, str | None, str | None, str | None, int | None, int | None]
-"""The claims of a token: issuer, id, session, subject, time of issue, and expiry."""
+Claims = tuple[str | None, str | None, str | None, str | None, int | None, int | None, str | None, Mapping[str, Any]]
+"""The claims of a token: issuer, id, session, subject, time of issue, and expiry; its key, and its whole payload."""
 
 
-def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes | None = None) -> Claims:
+def claims_of(
+    payload: Mapping[str, Any], subject_claim: str, token: str | bytes | None = None, kid: str | None = None
+) -> Claims:
     """Returns the relevant claims of the payload of a verified token.
 
-    `token` is the encoded token, which identifies a token without ``jti``; see `token_id_of`. Raises
-    `InvalidClaimsError` for a claim that the node would reject.
+    `token` is the encoded token, which identifies a token without ``jti``; see `token_id_of`. `kid` is that of its
+    header. Raises `InvalidClaimsError` for a claim or a `kid` that the node would reject.
     """
     # A valid claim costs no function call, because this runs for every request.
     try:
@@ -272,7 +335,38 @@ def claims_of(payload: Mapping[str, Any], subject_claim: str, token: str | bytes
     expires_at = get("exp")
     if expires_at.__class__ is not int or not 0 <= expires_at <= _LATEST:
         expires_at = _date("exp", expires_at, payload)
-    return issuer, token_id, session, subject, issued_at, expires_at
+    if kid is not None and not isinstance(kid, str):
+        raise InvalidClaimsError("the kid of a token must be text")
+    return issuer, token_id, session, subject, issued_at, expires_at, kid, payload
+
+
+def claim_texts(value: object) -> Iterable[str]:
+    """Returns the texts that revoke a token whose claim has this value; of a list, those of its elements."""
+    if isinstance(value, (list, tuple)):
+        return [text for element in value if (text := claim_text(element)) is not None]
+    text = claim_text(value)
+    return () if text is None else (text,)
+
+
+def claim_text(value: object) -> str | None:
+    """Returns the value of a claim as text; none for one that no revocation names."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # Programs that read numbers as floats would read larger numbers differently. NaN fails the comparison.
+    if isinstance(value, (int, float)) and abs(value) < 1 << 53 and value == int(value):
+        return str(int(value))
+    return None
+
+
+def checked_claim(name: object, value: object) -> tuple[str, str]:
+    """Returns name and value of a revocation by claim. Raises `TypeError` for what the node would reject."""
+    if not isinstance(name, str) or not _CLAIM_NAME.fullmatch(name) or name in _RESERVED:
+        raise TypeError
+    value = text(value)
+    text(f"{name}{_SEPARATOR}{value}")
+    return name, value
 
 
 def token_id_of(token: str | bytes) -> str:

@@ -13,7 +13,10 @@ ISSUER = "adieu"
 """The node's own issuer."""
 
 _KEPT = 30 * 24 * 3600
-_KINDS = {"token_id": "token", "session": "session", "subject": "subject"}
+_NEVER = 253_402_300_799
+"""The end of the year 9999: the revocation of a key does not lapse."""
+
+_KINDS = {"token_id": "token", "session": "session", "subject": "subject", "key": "key", "claim": "claim"}
 
 
 class MemoryNode(Node):
@@ -51,13 +54,14 @@ class MemoryNode(Node):
         with self._changed:
             for revocation in revocations:
                 name = next(iter(_KINDS.keys() & revocation.keys()))
+                until = int(revocation.get("keep_until", now + _KEPT)) + KEPT_AFTER_EXPIRY
                 entry = {
                     "issuer": revocation.get("issuer", ISSUER),
                     "kind": _KINDS[name],
-                    "id": revocation[name],
-                    "lapses_at": int(revocation.get("keep_until", now + _KEPT)) + KEPT_AFTER_EXPIRY,
+                    "lapses_at": _NEVER if name == "key" else until,
                 }
-                self._entries.append(entry | ({"issued_until": now} if name == "subject" else {}))
+                entry |= revocation[name] if name == "claim" else {"id": revocation[name]}
+                self._entries.append(entry | ({"issued_until": now} if name in ("subject", "claim") else {}))
             self._changed.notify_all()
 
     def after_fork(self) -> None:

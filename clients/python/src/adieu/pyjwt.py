@@ -111,10 +111,10 @@ class Checker:
             return "authorization_required", "there is no token"
         blocklist = self._blocklist
         try:
-            header, payload = self._authenticate(token)
+            header, payload, kid = self._authenticate(token)
             named = self._check(header, payload)
             ours = {**payload, "iss": self._issuer}
-            if blocklist.is_revoked(ours, token):
+            if blocklist.is_revoked(ours, token, kid=kid):
                 expired = payload["exp"] + 120 <= blocklist._index.pruned_through
                 return ("token_expired", "the token has expired") if expired else ("token_revoked", "it was revoked")
             if type is not None and type != named:
@@ -128,7 +128,8 @@ class Checker:
             return "revocation_state_stale", str(error)
         return None
 
-    def _authenticate(self, token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def _authenticate(self, token: str) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
+        """Returns the header and the payload of an authentic token, and the `kid` of the key that has signed it."""
         if len(token) > _MAX_TOKEN_BYTES:
             raise _InvalidError("the token is too long")
         header, content, signature = token.split(".") if token.count(".") == 2 else ("", "", "")
@@ -140,12 +141,12 @@ class Checker:
         candidates = self._keys.candidates(named)
         if not candidates and not self._blocklist.is_fresh:
             raise StaleError("the keys may be out of date")
-        for algorithm, key in candidates:
+        for kid, algorithm, key in candidates:
             try:
                 self._jws.decode(token, key, algorithms=[algorithm])
             except jwt.InvalidTokenError:
                 continue
-            return named, _members(_decoded(content))
+            return named, _members(_decoded(content)), kid
         raise _InvalidError("no key has signed the token")
 
     def _check(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
@@ -200,9 +201,9 @@ class _Fixed:
             raise ValueError(f"a secret for {algorithm} must have at least {smallest} bytes")
         self._key = (algorithm, key)
 
-    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str | None, str, Any]]:
         """Returns the key, if the token names its algorithm, and no other key."""
-        return [self._key] if header.get("alg") == self._key[0] and "kid" not in header else []
+        return [(None, *self._key)] if header.get("alg") == self._key[0] and "kid" not in header else []
 
 
 class _Keys:
@@ -227,11 +228,11 @@ class _Keys:
             self._start()
         return self._known is not None
 
-    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    def candidates(self, header: Mapping[str, Any]) -> list[tuple[str | None, str, Any]]:
         """Returns the keys that may have signed a token with this header."""
         algorithm, name = header.get("alg"), header.get("kid")
         known = self._known or []
-        found = [(alg, key) for kid, alg, key in known if alg == algorithm and name in (kid, None)]
+        found = [entry for entry in known if entry[1] == algorithm and name in (entry[0], None)]
         if not found:
             self._missed.set()
         return found
