@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
 
-import { date, requireClaims, subjectOf, text, tokenIdOf } from './claims.js';
+import { claimId, claimText, date, requireClaims, subjectOf, text, tokenIdOf } from './claims.js';
 import { Connection, refusal } from './connection.js';
 import { InvalidClaimsError, NodeError, RevokedError, StaleError, UsageError } from './errors.js';
 import { emitter } from './events.js';
@@ -15,7 +15,7 @@ import { MAX_STALENESS, settingsOf } from './settings.js';
 /** @typedef {import('./settings.js').Options} Options */
 
 /**
- * The verified claims of a token. Other claims are ignored.
+ * The verified claims of a token. Of other claims, those matter that are revoked: see {@link Blocklist.revokeClaim}.
  * @typedef {object} Claims
  * @property {unknown} [iss]
  * @property {unknown} [jti]
@@ -163,16 +163,18 @@ export class Blocklist {
   }
 
   /**
-   * Returns whether a token has been revoked: the token, its session, or everything of its subject or of its issuer up to a time.
+   * Returns whether a token has been revoked: the token, its session, everything of its subject, of another claim or of its issuer up to a
+   * time, or its key.
    * @param {Claims} claims
    * @param {string} [token] the token itself, required if it has no `jti`: its signing input then identifies it
+   * @param {string} [kid] that of the token's header: without it, the revocation of a key by an administrator is not noticed
    * @returns {boolean}
    * @throws {StaleError} when the memory is stale
    * @throws {InvalidClaimsError} when the claims are invalid: without `exp`, no revocation could be kept long enough
    * @throws {TypeError} when both `jti` and `token` are missing
    */
-  isRevoked(claims, token) {
-    const facts = this.#facts(claims, token);
+  isRevoked(claims, token, kid) {
+    const facts = this.#facts(claims, token, kid);
     // Reads the staleness after the revocations, so that a pause in between can only make the check stale.
     if (facts !== undefined && this.#revocations.check(facts) !== undefined) return true;
     this.#requireFresh();
@@ -183,11 +185,12 @@ export class Blocklist {
    * Like {@link isRevoked}, but throws if the token has been revoked.
    * @param {Claims} claims
    * @param {string} [token]
+   * @param {string} [kid]
    * @throws {RevokedError} when the token has been revoked
    * @throws {StaleError} when the memory is stale
    */
-  assertNotRevoked(claims, token) {
-    if (this.isRevoked(claims, token)) throw new RevokedError();
+  assertNotRevoked(claims, token, kid) {
+    if (this.isRevoked(claims, token, kid)) throw new RevokedError();
   }
 
   /**
@@ -229,14 +232,14 @@ export class Blocklist {
    * processes and at all nodes, one resolves with true. Use it so that a refresh token of the application works once. Rejects like
    * {@link revoke}, and with the errors of {@link isRevoked}.
    * @param {Claims} claims
-   * @param {{ token?: string, timeout?: number }} [options] as for {@link revoke}
+   * @param {{ token?: string, kid?: string, timeout?: number }} [options] as for {@link revoke}; `kid` as for {@link isRevoked}
    * @returns {Promise<boolean>}
    */
-  async revokeOnce(claims, { token, timeout = 5000 } = {}) {
+  async revokeOnce(claims, { token, kid, timeout = 5000 } = {}) {
     // The memory, which is read after the cursor, has everything before the cursor.
     const { cursor } = this.#follower;
-    if (this.isRevoked(claims, token)) return false;
-    const facts = /** @type {import('./revocations.js').Facts} */ (this.#facts(claims, token));
+    if (this.isRevoked(claims, token, kid)) return false;
+    const facts = /** @type {import('./revocations.js').Facts} */ (this.#facts(claims, token, kid));
     const { tokenId, expiresAt } = facts;
     const issuer = this.#issuerOf(claims);
     // The log has one order, and revocations of one request are adjacent. The caller that finds nothing about the token between the
@@ -290,19 +293,39 @@ export class Blocklist {
   }
 
   /**
+   * Revokes everything issued until now that has a claim with this value, or with a list that has it; for example all tokens of a tenant.
+   * The node allows the names in its setting `revocable_claims`. Like {@link revokeSubject}.
+   * @param {string} name that of the claim
+   * @param {string | number | boolean} value a number must be whole, and below 2^53
+   * @param {RevokeOptions & { iss?: string }} [options] `iss`: the issuer; by default the issuer of tokens without `iss`
+   */
+  async revokeClaim(name, value, { iss, ...options } = {}) {
+    const known = claimText(value);
+    if (typeof name !== 'string' || known === undefined || claimId(name, known) === undefined) {
+      throw new UsageError('a claim has a name, and a value that is a text, true or false, or a whole number below 2^53');
+    }
+    const issuer = iss ?? this.#issuer;
+    return this.#revoke({ claim: { name, value: known }, issuer }, options, async (ownIssuer) => {
+      await this.#follower.peek();
+      await this.#untilPast(this.#revocations.claimCutOff(issuer ?? ownIssuer, name, known), options.timeout);
+    });
+  }
+
+  /**
    * Calls `callback` once when the token with these claims is revoked, in whatever way and also if it was before; for example to close a
    * WebSocket. It is called right after this process knows. If it throws or rejects, that is an event. A token that expires is not
    * revoked.
    * @param {Claims} claims
    * @param {() => unknown} callback
    * @param {string} [token] as for {@link isRevoked}
+   * @param {string} [kid] as for {@link isRevoked}
    * @returns {() => void} ends this
    * @throws {StaleError} before the whole log has been read once
    * @throws {InvalidClaimsError} when the claims are invalid
    * @throws {UsageError} when there are 100,000 callbacks, or both `jti` and `token` are missing
    */
-  onRevoked(claims, callback, token) {
-    const facts = this.#facts(claims, token);
+  onRevoked(claims, callback, token, kid) {
+    const facts = this.#facts({ ...claims }, token, kid);
     if (facts === undefined) throw new StaleError();
     return this.#hooks.watch(facts, callback);
   }
@@ -359,9 +382,11 @@ export class Blocklist {
   /**
    * @param {Claims} claims
    * @param {string | undefined} token
+   * @param {string | undefined} kid
    */
-  #facts(claims, token) {
+  #facts(claims, token, kid) {
     requireClaims(claims);
+    if (kid !== undefined && typeof kid !== 'string') throw new InvalidClaimsError('the kid of a token must be a text');
     const expiresAt = date(claims.exp, 'exp');
     if (expiresAt === undefined) throw new InvalidClaimsError('a token without exp outlives its revocation, and can\'t be judged');
     const issuer = this.#issuerOf(claims) ?? this.#follower.issuer;
@@ -370,7 +395,7 @@ export class Blocklist {
     const issuedAt = date(claims.iat, 'iat');
     const tokenId = text(claims.jti, 'jti') ?? (token === undefined ? undefined : tokenIdOf(token));
     if (tokenId === undefined) throw new UsageError('a token without jti is known by itself: give it as `token`');
-    return issuer === undefined ? undefined : { issuer, tokenId, session, subject, issuedAt, expiresAt };
+    return issuer === undefined ? undefined : { issuer, tokenId, session, subject, issuedAt, expiresAt, kid, claims };
   }
 
   /** @param {Claims} claims */

@@ -21,6 +21,44 @@ const MAX_ID_BYTES = 512;
 /** The end of the year 9999, in seconds. A later time is in milliseconds by mistake. */
 const LATEST = 253_402_300_799;
 
+/** The claims that no revocation by claim names. */
+const RESERVED = new Set(['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'sid', 'type', 'fresh']);
+
+/** Between the name and the value of a claim, in one id. */
+const SEPARATOR = '\x1f';
+
+/**
+ * Returns the id of a revocation by claim; undefined if a node would reject the name or the value.
+ * @param {string} name
+ * @param {string} value
+ */
+export function claimId(name, value) {
+  const id = `${name}${SEPARATOR}${value}`;
+  const isGood = /^[!-~]{1,128}$/.test(name) && !RESERVED.has(name) && value !== '' && Buffer.byteLength(id) <= MAX_ID_BYTES;
+  return isGood ? id : undefined;
+}
+
+/** Returns the name and the value of a claim. @param {string} id */
+export function partsOfClaim(id) {
+  const at = id.indexOf(SEPARATOR);
+  return { name: id.slice(0, at), value: id.slice(at + 1) };
+}
+
+/** Returns the value of a claim as text; undefined for one that no revocation names. @param {unknown} value */
+export function claimText(value) {
+  switch (typeof value) {
+    case 'string':
+      return value;
+    case 'boolean':
+      return String(value);
+    case 'number':
+      // A larger number may have been another one in the token. -0 is "0".
+      return Number.isSafeInteger(value) ? String(value) : undefined;
+    default:
+      return undefined;
+  }
+}
+
 /** @param {unknown} claims */
 export function requireClaims(claims) {
   if (typeof claims !== 'object' || claims === null) throw new InvalidClaimsError('the claims of a token are needed');

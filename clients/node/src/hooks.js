@@ -31,6 +31,8 @@ export class Hooks {
   #watches = new Map();
   /** Those that one may just have matched. @type {Set<Watch>} */
   #touched = new Set();
+  /** The issuers of which every watched token may just have been revoked. @type {Set<string>} */
+  #touchedIssuers = new Set();
   /** @type {NodeJS.Immediate | undefined} */
   #checking;
   /** @type {Set<{ callback: Callback }>} */
@@ -68,7 +70,10 @@ export class Hooks {
       else watches.add(watch);
     }
     this.#revocations.onAdd = (kind, issuer, id) => {
-      for (const touched of this.#watches.get(key(kind, issuer, id)) ?? []) this.#touch(touched);
+      if (kind === 'everything' || kind === 'claim') {
+        this.#touchedIssuers.add(issuer);
+        this.#checkSoon();
+      } else for (const touched of this.#watches.get(key(kind, issuer, id)) ?? []) this.#touch(touched);
     };
     // The token may have been revoked before.
     this.#touch(watch);
@@ -105,11 +110,19 @@ export class Hooks {
   /** @param {Watch} watch */
   #touch(watch) {
     this.#touched.add(watch);
+    this.#checkSoon();
+  }
+
+  #checkSoon() {
     this.#checking ??= setImmediate(() => this.#checkSome());
   }
 
   #checkSome() {
     this.#checking = undefined;
+    for (const issuer of this.#touchedIssuers) {
+      for (const watch of this.#watches.get(key('everything', issuer, '')) ?? []) this.#touched.add(watch);
+    }
+    this.#touchedIssuers.clear();
     const until = performance.now() + MAX_PIECE_TIME;
     for (const watch of this.#touched) {
       this.#touched.delete(watch);
@@ -173,9 +186,10 @@ function admitted(count, callback) {
 }
 
 /** @param {Facts} facts */
-function keysOf({ issuer, tokenId, session, subject }) {
+function keysOf({ issuer, tokenId, session, subject, kid }) {
   const keys = [key('token', issuer, tokenId), key('everything', issuer, '')];
   if (session !== undefined) keys.push(key('session', issuer, session));
   if (subject !== undefined) keys.push(key('subject', issuer, subject));
+  if (kid !== undefined) keys.push(key('key', issuer, kid));
   return keys;
 }

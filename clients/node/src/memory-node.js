@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { claimId } from './claims.js';
 import { NodeError } from './errors.js';
 import { writePage } from './page-writer.js';
 
@@ -26,7 +27,7 @@ const MAX_STALENESS = 86_400_000;
 /** The maximum number of entries of a page. */
 const MAX_ENTRIES = 10_000;
 
-const KINDS = /** @type {const} */ ({ token_id: 'token', session: 'session', subject: 'subject' });
+const KINDS = /** @type {const} */ ({ token_id: 'token', session: 'session', subject: 'subject', claim: 'claim' });
 
 /** Has the interface of a {@link import('./connection.js').Connection}, and keeps its log in an array. */
 export class MemoryNode {
@@ -89,9 +90,11 @@ export class MemoryNode {
   #revoke(body, query) {
     const now = Math.floor(Date.now() / 1000);
     for (const { issuer = ISSUER, keep_until: keepUntil = now + KEPT, ...target } of body.revocations ?? [body]) {
-      const [name, id] = /** @type {[keyof typeof KINDS, string]} */ (Object.entries(target)[0]);
+      const [name, value] = /** @type {[keyof typeof KINDS, any]} */ (Object.entries(target)[0]);
       const kind = KINDS[name];
-      this.#entries.push({ issuer, kind, id, issuedUntil: kind === 'subject' ? now : 0, lapsesAt: keepUntil + KEPT_AFTER_EXPIRY });
+      const id = kind === 'claim' ? claimId(value.name, value.value) : value;
+      const issuedUntil = kind === 'subject' || kind === 'claim' ? now : 0;
+      this.#entries.push({ issuer, kind, id, issuedUntil, lapsesAt: keepUntil + KEPT_AFTER_EXPIRY });
     }
     for (const wake of this.#waiting) wake();
     const everywhere = query.has('wait') ? { everywhere: { acknowledged: 1, waited_out: 0, unbounded: 0 } } : {};

@@ -1,5 +1,7 @@
 /** Writes pages of the feed in the binary form, as a node does; also invalid ones, for tests. */
 
+import { partsOfClaim } from './claims.js';
+
 /** @typedef {import('./page.js').Entry} Entry */
 
 /**
@@ -14,7 +16,7 @@
  * @property {number} [count]
  */
 
-const KINDS = { token: 1, session: 2, subject: 3, everything: 4 };
+const KINDS = { token: 1, session: 2, subject: 3, everything: 4, key: 5, claim: 6 };
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
@@ -40,7 +42,8 @@ export function writePage(entries, header = {}) {
   number(header.count ?? entries.length);
   let before = 0;
   for (const entry of entries) {
-    const isUuid = UUID.test(entry.id);
+    const { name, value: id } = entry.kind === 'claim' ? partsOfClaim(entry.id) : { name: '', value: entry.id };
+    const isUuid = UUID.test(id);
     parts.push(KINDS[entry.kind] | (isUuid ? 128 : 0));
     const known = issuers.indexOf(entry.issuer);
     number(known < 0 ? issuers.length : known);
@@ -48,11 +51,12 @@ export function writePage(entries, header = {}) {
       issuers.push(entry.issuer);
       text(entry.issuer);
     }
-    if (isUuid) parts.push(Buffer.from(entry.id.replaceAll('-', ''), 'hex'));
-    else if (entry.kind !== 'everything') text(entry.id);
+    if (entry.kind === 'claim') text(name);
+    if (isUuid) parts.push(Buffer.from(id.replaceAll('-', ''), 'hex'));
+    else if (entry.kind !== 'everything') text(id);
     difference(entry.lapsesAt - before);
     before = entry.lapsesAt;
-    if (entry.kind === 'subject' || entry.kind === 'everything') difference(entry.issuedUntil - entry.lapsesAt);
+    if (['subject', 'everything', 'claim'].includes(entry.kind)) difference(entry.issuedUntil - entry.lapsesAt);
   }
   return Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.of(part) : part)));
 }

@@ -3,15 +3,16 @@
  * describes the form.
  */
 
+import { claimId } from './claims.js';
 import { NodeError } from './errors.js';
 import { uuidText } from './uuid.js';
 
 /**
  * @typedef {object} Entry
  * @property {string} issuer
- * @property {'token' | 'session' | 'subject' | 'everything'} kind
- * @property {string} id empty for `everything`
- * @property {number} issuedUntil the last `iat` that is revoked; for `subject` and `everything` only
+ * @property {'token' | 'session' | 'subject' | 'everything' | 'key' | 'claim'} kind
+ * @property {string} id empty for `everything`; for `claim`, that of {@link claimId}
+ * @property {number} issuedUntil the last `iat` that is revoked; for `subject`, `everything` and `claim` only
  * @property {number} lapsesAt from this time on, every token that it matches has expired
  */
 
@@ -36,10 +37,12 @@ const LATEST = 253_402_300_799;
 /** The first bytes: "ADRV", and the version. */
 const BEGINNING = [0x41, 0x44, 0x52, 0x56, 1];
 
-const KINDS = /** @type {const} */ (['token', 'token', 'session', 'subject', 'everything']);
+const KINDS = /** @type {const} */ (['token', 'token', 'session', 'subject', 'everything', 'key', 'claim']);
 const TOKEN = 0;
 const SUBJECT = 3;
 const EVERYTHING = 4;
+const KEY = 5;
+const CLAIM = 6;
 const IS_UUID = 128;
 
 // A byte order mark is a part of the text.
@@ -123,9 +126,10 @@ export class Page {
     const isUuid = first !== number;
     const kind = KINDS[number];
     if (kind === undefined || (isUuid && number === EVERYTHING)) {
-      throw new NodeError('ADIEU_ANSWER', 'the feed has a kind of revocation that this version does not know; update this package');
+      throw new NodeError('ADIEU_ANSWER', `an unknown kind "${first}": this follower is too old for the node`);
     }
     const issuer = this.#issuerOfEntry();
+    const name = number === CLAIM ? this.#text() : '';
     const uuidAt = this.#at;
     let id = '';
     if (isUuid) {
@@ -133,12 +137,17 @@ export class Page {
       if (this.#at > this.#bytes.length) throw misread('it ends early');
     } else if (number !== EVERYTHING) id = this.#text();
     const lapsesAt = (this.#lapsesAt = date(this.#lapsesAt + this.#difference()));
-    const other = number === TOKEN || number >= SUBJECT ? date(lapsesAt + this.#difference()) : 0;
+    const other = number === TOKEN || (number >= SUBJECT && number !== KEY) ? date(lapsesAt + this.#difference()) : 0;
     if (kind === 'token' || kind === 'session') {
       if (isUuid) sink.addUuid(kind, issuer, this.#bytes, uuidAt, lapsesAt);
       else sink.add({ issuer, kind, id, issuedUntil: 0, lapsesAt });
     } else {
       if (isUuid) id = uuidText(this.#bytes, uuidAt);
+      if (number === CLAIM) {
+        const claim = claimId(name, id);
+        if (claim === undefined) throw misread('a claim');
+        id = claim;
+      }
       sink.add({ issuer, kind, id, issuedUntil: other, lapsesAt });
     }
   }

@@ -41,7 +41,7 @@ export const SKEW = 3;
 export function isGood(blocklist, types, header, claims, token, skew) {
   if (!isOneOf(types, header, claims)) throw new InvalidClaimsError('the token is of another kind');
   if (typeof claims === 'object' && claims?.jti === undefined && token !== undefined) claims.jti = tokenIdOf(token);
-  const isRevoked = blocklist.isRevoked(claims);
+  const isRevoked = blocklist.isRevoked(claims, undefined, Object(header).kid);
   if (Number(claims.iat) > Date.now() / 1000 + skew) throw new InvalidClaimsError('the token is from the future');
   return !isRevoked;
 }

@@ -5,6 +5,7 @@
  * that jumps cannot revive a token.
  */
 
+import { claimText, partsOfClaim } from './claims.js';
 import { CutOffs } from './cut-offs.js';
 import { Fingerprint } from './fingerprint.js';
 import { Table } from './table.js';
@@ -21,10 +22,12 @@ import { uuidText } from './uuid.js';
  * @property {string | undefined} subject
  * @property {number | undefined} issuedAt without one every cut-off applies
  * @property {number} expiresAt
+ * @property {string | undefined} [kid] that of the key that has signed the token, if known
+ * @property {object} [claims] all claims of the token, of which those are looked at that a revocation names
  */
 
 /** The kind of revocation that matched. `forgotten`: a revocation of the token may have been removed, so it counts as expired.
- * @typedef {'token' | 'session' | 'subject' | 'everything' | 'forgotten'} RevokedBy
+ * @typedef {'token' | 'session' | 'subject' | 'everything' | 'key' | 'claim' | 'forgotten'} RevokedBy
  */
 
 /** How long a revocation is kept after `exp` at least: the maximum leeway of a verifier, and a minute. In seconds. */
@@ -83,9 +86,12 @@ export class Revocations {
   add({ kind, issuer: name, id, issuedUntil, lapsesAt }) {
     if (this.#own.size > 0) this.#own.delete(key(kind, name, id));
     this.onAdd?.(kind, name, id);
-    if (lapsesAt <= this.#prunedThrough) return;
+    // Never removed: whoever has the key can sign new tokens for ever.
+    if (kind === 'key') this.#issuer(name).key.add(id);
+    if (kind === 'key' || lapsesAt <= this.#prunedThrough) return;
     const issuer = this.#issuer(name);
-    if (kind === 'subject' || kind === 'everything') issuer[kind].add(id, issuedUntil, lapsesAt);
+    if (kind === 'claim') issuer.addClaim(id, issuedUntil, lapsesAt);
+    else if (kind === 'subject' || kind === 'everything') issuer[kind].add(id, issuedUntil, lapsesAt);
     else {
       this.#fingerprint.ofText(id);
       issuer[kind].add(this.#fingerprint.low, this.#fingerprint.high, lapsesAt);
@@ -121,6 +127,16 @@ export class Revocations {
   }
 
   /**
+   * Returns the last revoked `iat` of the tokens with a claim; 0 if there is none.
+   * @param {string} issuer
+   * @param {string} name
+   * @param {string} value
+   */
+  claimCutOff(issuer, name, value) {
+    return this.#issuers.get(issuer)?.claim.get(name)?.issuedUntil(value) ?? 0;
+  }
+
+  /**
    * Returns the last revoked `iat` of a subject; 0 if there is none.
    * @param {string} issuer
    * @param {string} subject
@@ -141,6 +157,8 @@ export class Revocations {
       if (session !== undefined && this.#isIn(issuer.session, session)) return 'session';
       if (subject !== undefined && issuer.subject.covers(subject, issuedAt)) return 'subject';
       if (issuer.everything.covers('', issuedAt)) return 'everything';
+      if (issuer.key.size > 0 && token.kid !== undefined && issuer.key.has(token.kid)) return 'key';
+      if (issuer.claim.size > 0 && token.claims !== undefined && issuer.revokesClaim(token.claims, issuedAt)) return 'claim';
     }
     if (this.#own.size > 0) {
       if (this.#own.has(key('token', name, tokenId))) return 'token';
@@ -159,7 +177,10 @@ export class Revocations {
     const sweepSome = this.#toSweep.at(-1);
     if (sweepSome?.(this.#sweptThrough)) this.#toSweep.pop();
     if (this.#toSweep.length > 0) return false;
-    for (const [name, issuer] of this.#issuers) if (issuer.size === 0) this.#issuers.delete(name);
+    for (const [name, issuer] of this.#issuers) {
+      issuer.forgetNames();
+      if (issuer.size === 0) this.#issuers.delete(name);
+    }
     this.#last = undefined;
     return true;
   }
@@ -197,9 +218,49 @@ class Issuer {
   session = new Table();
   subject = new CutOffs();
   everything = new CutOffs();
+  /** @type {Set<string>} */
+  key = new Set();
+  /** By the name of the claim, and then by its value. @type {Map<string, CutOffs>} */
+  claim = new Map();
 
   get size() {
-    return this.token.size + this.session.size + this.subject.size + this.everything.size;
+    let size = this.token.size + this.session.size + this.subject.size + this.everything.size + this.key.size;
+    for (const cutOffs of this.claim.values()) size += cutOffs.size;
+    return size;
+  }
+
+  /**
+   * @param {string} id
+   * @param {number} issuedUntil
+   * @param {number} lapsesAt
+   */
+  addClaim(id, issuedUntil, lapsesAt) {
+    const { name, value } = partsOfClaim(id);
+    let cutOffs = this.claim.get(name);
+    if (cutOffs === undefined) this.claim.set(name, (cutOffs = new CutOffs()));
+    cutOffs.add(value, issuedUntil, lapsesAt);
+  }
+
+  /**
+   * Returns whether a token is revoked by one of its claims.
+   * @param {object} claims
+   * @param {number | undefined} issuedAt
+   */
+  revokesClaim(claims, issuedAt) {
+    for (const [name, cutOffs] of this.claim) {
+      if (!Object.hasOwn(claims, name)) continue;
+      const claim = /** @type {Record<string, unknown>} */ (claims)[name];
+      for (const value of Array.isArray(claim) ? claim : [claim]) {
+        const text = claimText(value);
+        if (text !== undefined && cutOffs.covers(text, issuedAt)) return true;
+      }
+    }
+    return false;
+  }
+
+  /** Removes the names of claims of which no revocation is left. */
+  forgetNames() {
+    for (const [name, cutOffs] of this.claim) if (cutOffs.size === 0) this.claim.delete(name);
   }
 
   /** The functions that remove some of what has lapsed, and return whether that was all. */
@@ -209,6 +270,7 @@ class Issuer {
       (/** @type {number} */ until) => this.session.sweepSome(until),
       (/** @type {number} */ until) => this.subject.sweepSome(until, STEP),
       (/** @type {number} */ until) => this.everything.sweepSome(until, STEP),
+      ...[...this.claim.values()].map((cutOffs) => (/** @type {number} */ until) => cutOffs.sweepSome(until, STEP)),
     ];
   }
 }

@@ -102,14 +102,16 @@ export class Verifier {
     if (token.length > MAX_TOKEN_BYTES) throw malformed('it is too long');
     const remembered = this.#remembered?.get(token);
     const verified = remembered ?? this.#authenticate(token);
-    const { facts } = verified;
+    const { facts, key } = verified;
     this.#rules.requireGood(facts, audience);
-    if (this.blocklist.isRevoked(facts.claims)) throw new RevokedError();
-    if (type !== null && facts.kind !== type) throw new InvalidClaimsError(`expected a token of type ${type}`);
     // Not an object that is kept: the caller may change it.
-    if (remembered !== undefined) return JSON.parse(remembered.text);
-    this.#remembered?.add(token, verified);
-    return /** @type {VerifiedClaims} */ (/** @type {Authentic} */ (verified).value);
+    const claims = remembered === undefined ? /** @type {Authentic} */ (verified).value : JSON.parse(remembered.text);
+    const { iss, jti } = facts.claims;
+    const whole = claims.iss === iss && claims.jti === jti ? claims : { ...claims, iss, jti };
+    if (this.blocklist.isRevoked(whole, undefined, key.id)) throw new RevokedError();
+    if (type !== null && facts.kind !== type) throw new InvalidClaimsError(`expected a token of type ${type}`);
+    if (remembered === undefined) this.#remembered?.add(token, verified);
+    return claims;
   }
 
   /** Whether the keys are known and the revocations are recent enough; for a readiness probe. */

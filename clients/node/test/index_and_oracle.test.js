@@ -52,20 +52,23 @@ test('a million random operations: no difference', () => {
   const index = new Revocations();
   const oracle = new Oracle();
   const issuers = ['adieu', 'https://a.example', 'b', 'c'];
-  const kinds = /** @type {const} */ (['token', 'token', 'token', 'session', 'session', 'subject', 'everything']);
+  const kinds = /** @type {const} */ (['token', 'token', 'token', 'session', 'session', 'subject', 'everything', 'key', 'claim']);
+  const names = ['tenant', 'role', 'n', 'is-beta'];
+  const values = ['acme', 'true', '-7', '0', uuidText(Buffer.alloc(16, 7), 0), 'a\x1fb', ...Array.from({ length: 40 }, (_, at) => `${at}`)];
+  const claims = [...values, true, false, 0, -0, -7, 7.5, null, {}, 3, 5.0, ['acme', [3]], [4, null, '9'], [], NaN, 2 ** 53];
   let mark = NOW;
   let compared = 0;
   let revoked = 0;
   const IDS = 60_000;
   for (let step = 0; step < 200_000; step += 1) {
     const issuer = /** @type {string} */ (issuers[next(8) % 4 === 3 ? next(4) : 0]);
-    const kind = /** @type {typeof kinds[number]} */ (kinds[next(200) === 0 ? 6 : next(6)]);
+    const kind = /** @type {typeof kinds[number]} */ (kinds[next(200) === 0 ? 6 + next(3) : next(6)]);
     const lifetime = next(50) === 0 ? next(2 ** 31) : next(20_000);
     const entry = {
       issuer,
       kind,
-      id: kind === 'everything' ? '' : idOf(next(IDS)),
-      issuedUntil: kind === 'subject' ? mark - next(3000) : kind === 'everything' ? mark - 3000 : 0,
+      id: kind === 'everything' ? '' : kind === 'claim' ? `${names[next(4)]}\x1f${values[next(values.length)]}` : idOf(next(IDS)),
+      issuedUntil: kind === 'subject' || kind === 'claim' ? mark - next(3000) : kind === 'everything' ? mark - 3000 : 0,
       // No multiple of the unit, where one removes a second earlier than the other.
       lapsesAt: Math.floor((mark - 100 + lifetime) / 64) * 64 + 1 + next(63),
     };
@@ -95,6 +98,8 @@ test('a million random operations: no difference', () => {
         subject: next(3) === 0 ? undefined : idOf(next(IDS)),
         issuedAt: next(5) === 0 ? undefined : mark - next(4000),
         expiresAt: mark - 125 + next(20_000),
+        kid: next(2) === 0 ? undefined : idOf(next(IDS)),
+        claims: { [`${names[next(4)]}`]: claims[next(claims.length)], [`${names[next(4)]}`]: claims[next(claims.length)] },
       };
       compared += 1;
       const [found, expected] = [index.check(facts), oracle.check(facts)];

@@ -17,6 +17,10 @@ const ENTRIES = [
   { issuer: 'https://auth.example', kind: 'subject', id: '01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22', issuedUntil: 1_800_000_000, lapsesAt: 1_800_001_020 },
   { issuer: 'https://auth.example', kind: 'subject', id: 'josé', issuedUntil: 1_800_000_000, lapsesAt: 253_402_300_799 },
   { issuer: 'adieu', kind: 'everything', id: '', issuedUntil: 1_800_000_000, lapsesAt: 1_800_001_020 },
+  { issuer: 'adieu', kind: 'key', id: '01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22', issuedUntil: 0, lapsesAt: 253_402_300_799 },
+  { issuer: 'https://other.example', kind: 'key', id: 'kid-1', issuedUntil: 0, lapsesAt: 253_402_300_799 },
+  { issuer: 'adieu', kind: 'claim', id: 'tenant\x1fjosé\x1f', issuedUntil: 1_800_000_000, lapsesAt: 1_800_001_020 },
+  { issuer: 'adieu', kind: 'claim', id: 'tenant\x1f01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22', issuedUntil: 1_800_000_000, lapsesAt: 1_800_001_020 },
 ];
 
 /** The bytes of a fixture, which has comments. @param {string} name */
@@ -51,7 +55,7 @@ test('all kinds of entries are read, also in pieces', () => {
   const sink = { add: () => void (seen += 1), addUuid: () => void (seen += 1) };
   assert.equal(page.readSome(4, sink), false);
   assert.equal(seen, 4);
-  assert.equal(page.readSome(4, sink), true);
+  assert.equal(page.readSome(6, sink), true);
   assert.equal(seen, ENTRIES.length);
 });
 
@@ -72,7 +76,17 @@ test('anything that the form does not describe is an error, and is not skipped',
   const good = entry(2, 0, 1, 0x61, 10);
   assert.equal(new Page(good).entries().length, 1);
   for (const [what, bytes] of Object.entries({
-    'an unknown kind': entry(5, 0, 1, 0x61, 10),
+    'an unknown kind': entry(7, 0, 1, 0x61, 10),
+    'a claim without a name': entry(6, 0, 0, 1, 0x61, 10, 1),
+    'a claim whose name has a space': entry(6, 0, 1, 0x20, 1, 0x61, 10, 1),
+    'a claim whose name is not ASCII': entry(6, 0, 2, 0xc3, 0xa9, 1, 0x61, 10, 1),
+    'a claim with a name of 129 bytes': entry(6, 0, leb128(129), Buffer.alloc(129, 0x61), 1, 0x61, 10, 1),
+    'a claim that has a kind of its own': entry(6, 0, 3, Buffer.from('sub'), 1, 0x61, 10, 1),
+    'a claim without a value': entry(6, 0, 1, 0x61, 0, 10, 1),
+    'a claim of 513 bytes': entry(6, 0, 1, 0x61, leb128(511), Buffer.alloc(511, 0x61), 10, 1),
+    'a claim without a cut-off': entry(6, 0, 1, 0x61, 1, 0x61, 10),
+    'a key with a cut-off': entry(5, 0, 1, 0x61, 10, 1),
+    'a key without an id': entry(5, 0, 0, 10),
     'everything with an id': entry(4 | 128, 0, Buffer.alloc(16), 10, 0),
     'an issuer that was left out': entry(2, 2, 1, 0x61, 10),
     'an empty id': entry(2, 0, 0, 10),
@@ -93,4 +107,6 @@ test('anything that the form does not describe is an error, and is not skipped',
   })) {
     assert.throws(() => new Page(bytes).entries(), { name: 'NodeError', code: 'ADIEU_ANSWER' }, what);
   }
+  assert.throws(() => new Page(entry(7, 0, 1, 0x61, 10)).entries(), /an unknown kind "7": this follower is too old for the node/);
+  assert.equal(new Page(entry(6, 0, 1, 0x61, leb128(510), Buffer.alloc(510, 0x61), 10, 1)).entries().length, 1);
 });

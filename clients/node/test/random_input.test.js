@@ -16,7 +16,10 @@ import { Oracle } from './support/oracle.js';
 const NOW = 1_800_000_000;
 
 const ISSUERS = ['adieu', 'https://a.example'];
-const KINDS = /** @type {const} */ (['token', 'session', 'subject', 'everything']);
+const KINDS = /** @type {const} */ (['token', 'session', 'subject', 'everything', 'key', 'claim']);
+const NAMES = ['tenant', 'role'];
+const VALUES = ['acme', 'true', '7', '-7', '0', uuidText(Buffer.alloc(16, 7), 0)];
+const CLAIMS = [undefined, ...VALUES, true, 7, -7, 0, -0, 1, 7.5, null, {}, ['acme', 3], [[7]], ['x', 7]];
 
 /** Sixteen texts and as many UUIDs. */
 const IDS = Array.from({ length: 32 }, (_, number) => (number % 2 ? uuidText(Buffer.alloc(16, number), 0) : `jösé-${number}`.padEnd(number * 15, 'x')));
@@ -41,8 +44,10 @@ test('whatever is added and removed in whatever order, the index and the maps ag
       const next = parts(change);
       const operation = next(16);
       const issuer = /** @type {string} */ (ISSUERS[next(2)]);
-      const kind = /** @type {typeof KINDS[number]} */ (KINDS[next(4)]);
-      const id = kind === 'everything' ? '' : /** @type {string} */ (IDS[next(32)]);
+      const kind = /** @type {typeof KINDS[number]} */ (KINDS[next(6)]);
+      const number = next(32);
+      const claim = `${NAMES[number % 2]}\x1f${VALUES[number % VALUES.length]}`;
+      const id = kind === 'everything' ? '' : kind === 'claim' ? claim : /** @type {string} */ (IDS[number]);
       if (operation === 0) {
         mark += 64 * next(4);
         for (const each of [index, oracle]) {
@@ -56,7 +61,7 @@ test('whatever is added and removed in whatever order, the index and the maps ag
       } else {
         // No multiple of the unit, where one removes a second earlier than the other.
         const entry = { issuer, kind, id, issuedUntil: 0, lapsesAt: mark - 64 + 64 * next(6) + 1 + next(63) };
-        if (kind === 'subject' || kind === 'everything') entry.issuedUntil = mark - next(600);
+        if (['subject', 'everything', 'claim'].includes(kind)) entry.issuedUntil = mark - next(600);
         if (operation % 2) new Page(writePage([entry])).readSome(1, index);
         else index.add(entry);
         oracle.add(entry);
@@ -69,6 +74,8 @@ test('whatever is added and removed in whatever order, the index and the maps ag
         subject: [undefined, ...IDS][ask(33)],
         issuedAt: [undefined, mark - ask(700)][ask(2)],
         expiresAt: mark - 125 + ask(10) * 60,
+        kid: [undefined, ...IDS][ask(33)],
+        claims: { tenant: CLAIMS[ask(CLAIMS.length)], role: CLAIMS[ask(CLAIMS.length)] },
       };
       assert.equal(index.check(facts), oracle.check(facts));
       operations += 2;
@@ -90,16 +97,34 @@ function read(bytes) {
   }
 }
 
-const ENTRY = fc.record(
+const RESERVED = ['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'sid', 'type', 'fresh'];
+const NAME = fc.stringMatching(/^[!-~]{1,128}$/).filter((name) => !RESERVED.includes(name));
+const ISSUER = fc.string({ minLength: 1, maxLength: 20 });
+const TIME = fc.nat(253_402_300_799);
+
+const WITH_ID = fc.record(
   {
-    issuer: fc.string({ minLength: 1, maxLength: 20 }),
-    kind: fc.constantFrom('token', /** @type {const} */ ('session'), /** @type {const} */ ('subject')),
+    issuer: ISSUER,
+    kind: fc.constantFrom('token', /** @type {const} */ ('session'), /** @type {const} */ ('subject'), /** @type {const} */ ('key')),
     id: fc.oneof(fc.uuid(), fc.string({ minLength: 1, maxLength: 100, unit: 'grapheme' })),
-    lapsesAt: fc.nat(253_402_300_799),
+    lapsesAt: TIME,
     issuedUntil: fc.constant(0),
   },
   { noNullPrototype: true },
 );
+
+const CLAIM = fc.record(
+  {
+    issuer: ISSUER,
+    kind: fc.constant(/** @type {const} */ ('claim')),
+    id: fc.tuple(NAME, fc.oneof(fc.uuid(), fc.string({ minLength: 1, maxLength: 40, unit: 'grapheme' }))).map((parts) => parts.join('\x1f')),
+    lapsesAt: TIME,
+    issuedUntil: TIME,
+  },
+  { noNullPrototype: true },
+).filter(({ id }) => Buffer.byteLength(id) <= 512);
+
+const ENTRY = fc.oneof({ weight: 4, arbitrary: WITH_ID }, { weight: 1, arbitrary: CLAIM });
 
 test('a page is read as it was written', () => {
   const property = fc.property(fc.array(ENTRY, { maxLength: 20 }), (entries) => {

@@ -16,10 +16,12 @@
  * @property {string | undefined} subject
  * @property {number | undefined} issuedAt without one every cut-off applies
  * @property {number} expiresAt
+ * @property {string | undefined} [kid]
+ * @property {object} [claims]
  */
 
 /** The kind of revocation that matched. `forgotten`: a revocation of the token may have been removed, so it counts as expired.
- * @typedef {'token' | 'session' | 'subject' | 'everything' | 'forgotten'} RevokedBy
+ * @typedef {'token' | 'session' | 'subject' | 'everything' | 'key' | 'claim' | 'forgotten'} RevokedBy
  */
 
 /** How long a revocation is kept after `exp` at least: the maximum leeway of a verifier, and a minute. In seconds. */
@@ -60,7 +62,7 @@ export class Oracle {
   /** @param {Entry} entry */
   add(entry) {
     if (this.#own.size > 0) this.#own.delete(key(entry.kind, entry.issuer, entry.id));
-    if (entry.lapsesAt <= this.#prunedThrough) return;
+    if (entry.lapsesAt <= this.#prunedThrough && entry.kind !== 'key') return;
     let issuer = this.#issuers.get(entry.issuer);
     if (issuer === undefined) this.#issuers.set(entry.issuer, (issuer = new Issuer()));
     issuer[entry.kind].put(entry.id, entry.lapsesAt, entry.issuedUntil);
@@ -97,6 +99,14 @@ export class Oracle {
       if (session !== undefined && issuer.session.has(session)) return 'session';
       if (subject !== undefined && issuer.subject.cutsOff(subject, issuedAt)) return 'subject';
       if (issuer.everything.cutsOff('', issuedAt)) return 'everything';
+      if (token.kid !== undefined && issuer.key.has(token.kid)) return 'key';
+      for (const [claim, value] of Object.entries(token.claims ?? {})) {
+        for (const one of Array.isArray(value) ? value : [value]) {
+          const isText = ['string', 'boolean'].includes(typeof one) || Number.isSafeInteger(one);
+          // A zero has no sign as text.
+          if (isText && issuer.claim.cutsOff(`${claim}\x1f${one}`, issuedAt)) return 'claim';
+        }
+      }
     }
     if (this.#own.size > 0) {
       if (this.#own.has(key('token', name, tokenId))) return 'token';
@@ -109,7 +119,7 @@ export class Oracle {
   forgetSome() {
     let left = STEP;
     for (const [name, issuer] of this.#issuers) {
-      for (const shelf of [issuer.token, issuer.session, issuer.subject, issuer.everything]) {
+      for (const shelf of [issuer.token, issuer.session, issuer.subject, issuer.everything, issuer.claim]) {
         left = shelf.forget(this.#prunedThrough, left);
         if (left <= 0) return false;
       }
@@ -234,8 +244,11 @@ class Issuer {
   session = new Shelf();
   subject = new CutOffs();
   everything = new CutOffs();
+  key = new Shelf();
+  claim = new CutOffs();
 
   get size() {
-    return this.token.size + this.session.size + this.subject.size + this.everything.size;
+    const shelves = [this.token, this.session, this.subject, this.everything, this.key, this.claim];
+    return shelves.reduce((size, shelf) => size + shelf.size, 0);
   }
 }
