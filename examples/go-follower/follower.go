@@ -60,7 +60,7 @@ func Follow(ctx context.Context, config Config) (*Follower, error) {
 		config: config,
 		name:   hex.EncodeToString(name),
 		client: http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		index:  index{lapsesAt: map[key]uint64{}, cutoffs: map[key]cutoff{}},
+		index:  index{lapsesAt: map[key]uint64{}, cutoffs: map[key]cutoff{}, names: map[string]struct{}{}},
 	}
 	go f.run(ctx)
 	return f, nil

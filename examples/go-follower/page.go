@@ -32,6 +32,8 @@ type entry struct {
 	Issuer      *string `json:"issuer"`
 	Kind        *string `json:"kind"`
 	ID          *string `json:"id"`
+	Name        *string `json:"name"`
+	Value       *string `json:"value"`
 	IssuedUntil *uint64 `json:"issued_until"`
 	LapsesAt    *uint64 `json:"lapses_at"`
 }
@@ -84,15 +86,19 @@ func (e *entry) validate() error {
 		return errors.New("an entry lacks a member, or one is invalid")
 	}
 	switch *e.Kind {
-	case "token", "session", "subject":
+	case "token", "session", "subject", "key":
 		if e.ID == nil || !validText(*e.ID) {
 			return fmt.Errorf("an entry of kind %q has no valid id", *e.Kind)
 		}
 	case "everything":
+	case "claim":
+		if e.Name == nil || e.Value == nil || !validClaim(*e.Name, *e.Value) {
+			return errors.New("an entry of kind \"claim\" has no valid name and value")
+		}
 	default:
-		return fmt.Errorf("unknown kind %q", *e.Kind)
+		return fmt.Errorf("an unknown kind %q: this follower is too old for the node", *e.Kind)
 	}
-	if *e.Kind == "subject" || *e.Kind == "everything" {
+	if *e.Kind == "subject" || *e.Kind == "everything" || *e.Kind == "claim" {
 		if e.IssuedUntil == nil || *e.IssuedUntil > maxTime {
 			return fmt.Errorf("an entry of kind %q has no valid issued_until", *e.Kind)
 		}
@@ -111,6 +117,20 @@ func splitCursor(cursor string) (log string, position uint64, err error) {
 
 func validText(text string) bool {
 	return 1 <= len(text) && len(text) <= maxText
+}
+
+// validClaim reports whether tokens can be revoked by a claim with this name and value.
+func validClaim(name, value string) bool {
+	switch name {
+	case "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "type", "fresh":
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		if name[i] < 0x21 || name[i] > 0x7e {
+			return false
+		}
+	}
+	return 1 <= len(name) && len(name) <= 128 && value != "" && validText(name+separator+value)
 }
 
 // loneSurrogate reports whether a string of `json` has \ud800 to \udfff outside a pair, which encoding/json replaces too.

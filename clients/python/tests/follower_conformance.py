@@ -7,9 +7,9 @@ import sys
 from adieu import Blocklist, InvalidClaimsError, StaleError
 
 
-def verdict(blocklist: Blocklist, claims: dict[str, object]) -> str:
+def verdict(blocklist: Blocklist, claims: dict[str, object], kid: str | None = None) -> str:
     try:
-        return "revoked" if blocklist.is_revoked(claims) else "accepted"
+        return "revoked" if blocklist.is_revoked(claims, kid=kid) else "accepted"
     except StaleError:
         return "stale"
     except InvalidClaimsError:
@@ -22,7 +22,7 @@ def main() -> None:
     bound = int(os.environ["ADIEU_MAX_STALENESS_MS"]) / 1000
     with Blocklist(issuer="application", max_staleness=bound, start_timeout=0) as blocklist:
         for line in sys.stdin:
-            print(json.dumps(verdict(blocklist, json.loads(line)["claims"])), flush=True)
+            print(json.dumps(verdict(blocklist, **json.loads(line))), flush=True)
 
 
 main()

@@ -32,9 +32,11 @@ func main() {
 	for lines.Scan() {
 		var question struct {
 			Claims *follower.Claims `json:"claims"`
+			KeyID  string           `json:"kid"`
 		}
 		verdict := follower.Invalid
 		if json.Unmarshal(lines.Bytes(), &question) == nil && question.Claims != nil {
+			question.Claims.KeyID = question.KeyID
 			verdict = f.Check(question.Claims)
 		}
 		fmt.Printf("%q\n", verdict)
