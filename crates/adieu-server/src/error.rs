@@ -58,6 +58,9 @@ pub enum ApiError {
     /// The token is valid but lacks a required claim.
     #[error("the token lacks a claim that is required")]
     ClaimRequired,
+    /// The token is valid but lacks one of these scopes, which are separated by spaces.
+    #[error("the token lacks a scope that is required: {0}")]
+    ScopeRequired(String),
     /// The token was rejected; the response is that of [`AuthRejection`].
     #[error(transparent)]
     Refused(#[from] AuthRejection),
@@ -205,6 +208,7 @@ impl ApiError {
             | Self::Forbidden(_)
             | Self::AdminOnly
             | Self::ClaimRequired
+            | Self::ScopeRequired(_)
             | Self::ClientMayNot(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -233,6 +237,7 @@ impl ApiError {
             Self::ClientMayNot(capability) => Some(format!("This client may not {capability}.").into()),
             Self::UnsupportedMediaType(label) => Some(format!("Send the body as {label}.").into()),
             Self::ClaimRequired => Some("The token lacks a claim that is required here.".into()),
+            Self::ScopeRequired(_) => Some("The token lacks a scope that is required here.".into()),
             Self::AdminOnly => Some("Admin privilege required.".into()),
             Self::TooManyAttempts { .. } => Some("Too many attempts. Try again later.".into()),
             Self::QuotaUsedUp { .. } => {
@@ -298,17 +303,22 @@ impl ApiError {
     }
 
     /// Returns how to authenticate (RFC 9110 §15.5.2), or which permission is missing (RFC 6750 §3.1).
-    const fn challenge(&self) -> Option<&'static str> {
+    fn challenge(&self) -> Option<HeaderValue> {
+        let fixed = HeaderValue::from_static;
         match self {
             // The credentials were in the body, so the challenge has no error code.
-            Self::InvalidCredentials => Some("Bearer"),
-            Self::InvalidClient => Some(r#"Basic realm="adieu""#),
+            Self::InvalidCredentials => Some(fixed("Bearer")),
+            Self::InvalidClient => Some(fixed(r#"Basic realm="adieu""#)),
             Self::AdminOnly => {
-                Some(r#"Bearer error="insufficient_scope", error_description="Admin privilege required.""#)
+                Some(fixed(r#"Bearer error="insufficient_scope", error_description="Admin privilege required.""#))
             }
-            Self::ClaimRequired => Some(
+            Self::ClaimRequired => Some(fixed(
                 r#"Bearer error="insufficient_scope", error_description="The token lacks a claim that is required here.""#,
-            ),
+            )),
+            Self::ScopeRequired(scopes) => HeaderValue::try_from(format!(
+                r#"Bearer error="insufficient_scope", scope="{scopes}", error_description="The token lacks a scope that is required here.""#
+            ))
+            .ok(),
             _ => None,
         }
     }
@@ -337,7 +347,7 @@ impl IntoResponse for ApiError {
             message: self.message(),
             status: status.canonical_reason().unwrap_or("Error"),
         };
-        let counted = self.counted();
+        let (counted, challenge) = (self.counted(), self.challenge());
         let mut response = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
         if let Some(wait) = self.retry_after() {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -346,8 +356,8 @@ impl IntoResponse for ApiError {
         if let Some(counted) = counted {
             response.extensions_mut().insert(counted);
         }
-        if let Some(challenge) = self.challenge() {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

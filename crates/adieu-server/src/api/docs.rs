@@ -235,6 +235,7 @@ answers! {
     NotWhatIsWanted "403" "ErrorBody" "The token is valid but not sufficient." ["WWW-Authenticate"] {
         "not an administrator" => {"code": 403, "message": "Admin privilege required.", "status": "Forbidden"},
         "without the claim" => {"code": 403, "message": "The token lacks a claim that is required here.", "status": "Forbidden"},
+        "without the scope" => {"code": 403, "message": "The token lacks a scope that is required here.", "status": "Forbidden"},
     }
     RefusedRevokers "401" "RefusalBody" "The token is missing or rejected, or there is no such client with this secret, which is answered as in `/introspect`." ["WWW-Authenticate"] {
         ..rejections()

@@ -1,24 +1,22 @@
 //! Verifies a token for a proxy that asks on behalf of a service, with further conditions.
 
+mod wanted;
+
 use std::{borrow::Cow, sync::Arc};
 
-use adieu::{
-    Issuer,
-    time::Clock,
-    token::{Claims, TokenError},
-};
+use adieu::{Issuer, time::Clock};
 use adieu_axum::{AccessToken, Guard};
 use axum::{
     extract::FromRequestParts as _,
     http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use serde_json::Value;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use utoipa::ToSchema;
 
+use self::wanted::Wanted;
 use super::{client::is_admin, docs};
-use crate::error::{ApiError, FieldErrors};
+use crate::error::ApiError;
 
 /// The subject of the token.
 const SUBJECT: HeaderName = HeaderName::from_static("x-adieu-subject");
@@ -94,7 +92,7 @@ const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// A claim and its value.
 #[derive(ToSchema)]
-#[schema(pattern = r"^[^:]+:[\s\S]*$", example = "role:editor")]
+#[schema(pattern = r"^([^.:\\]|\\[.:\\])+(\.([^.:\\]|\\[.:\\])+)*:[\s\S]*$", example = "role:editor")]
 #[expect(dead_code, reason = "only describes the schema")]
 pub(super) struct ClaimWanted(String);
 
@@ -112,8 +110,11 @@ pub(super) struct ClaimWanted(String);
     ("issuer" = Option<String>, Query, min_length = 1,
         description = "It must be from this issuer. Without it: from this server, or any that it trusts."),
     ("claim" = inline(Option<Vec<ClaimWanted>>), Query, description = "`name:value`, also several times: it must have this claim, with this \
-        value or with a list that has it. A colon in the name is written `%3A`, and the one between is not. Of a trusted issuer only those count that its \
-        settings list."),
+        value or with a list that has it. `name.member:value` is for a member of an object. In a name, `\\` comes before each `.`, `:` and `\\`. \
+        Of a trusted issuer only those claims count that its settings list."),
+    ("any_claim" = inline(Option<Vec<ClaimWanted>>), Query, description = "Like `claim`: it must have at least one of them."),
+    ("scope" = Option<Vec<String>>, Query, description = "Scopes with a space between, also several times: it must have all of them \
+        (RFC 6749 §3.3), in its claim `scope` or, without that, `scp`."),
 ), responses(
     (status = 204, description = "The token is good.", headers(
         ("X-Adieu-Subject" = String, description = "Who it speaks for: its `sub`."),
@@ -156,96 +157,6 @@ pub(super) enum Flag {
     True,
 }
 
-/// The conditions on a token, besides being valid.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    admin: bool,
-    fresh: bool,
-    audience: Option<String>,
-    issuer: Option<String>,
-    claims: Vec<(String, String)>,
-}
-
-impl Wanted {
-    /// Parses a query. Anything unknown is rejected: a check that is not made must not look like one that was.
-    fn parse(query: &str) -> Result<Self, ApiError> {
-        let (mut wanted, mut errors) = (Self::default(), FieldErrors::default());
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, text) = (decoded(name), decoded(value));
-            match name.as_str() {
-                "admin" | "fresh" if text != "true" => errors.add(name, "Must be true."),
-                "admin" => wanted.admin = true,
-                "fresh" => wanted.fresh = true,
-                "audience" | "issuer" => {
-                    let wanted = if name == "audience" { &mut wanted.audience } else { &mut wanted.issuer };
-                    if text.is_empty() {
-                        errors.add(name, "Shorter than minimum length 1.");
-                    } else if wanted.is_some() {
-                        errors.add(name, "Duplicate field.");
-                    } else {
-                        *wanted = Some(text);
-                    }
-                }
-                // Split before decoding, so that a name may contain colons.
-                "claim" => match value.split_once(':').map(|(claim, value)| (decoded(claim), decoded(value))) {
-                    Some((claim, value)) if !claim.is_empty() => wanted.claims.push((claim, value)),
-                    // Many clients encode every colon: then the first one is the separator.
-                    None => match text.split_once(':') {
-                        Some((claim, value)) if !claim.is_empty() => {
-                            wanted.claims.push((claim.to_owned(), value.to_owned()));
-                        }
-                        _ => errors.add(name, "Must be a name and a value with a colon between."),
-                    },
-                    _ => errors.add(name, "Must be a name and a value with a colon between."),
-                },
-                _ => errors.add(name, "Unknown field."),
-            }
-        }
-        if errors.is_empty() { Ok(wanted) } else { Err(ApiError::InvalidQuery(errors)) }
-    }
-
-    /// Checks that the token meets all conditions.
-    fn of(&self, token: &AccessToken, verdicts: &Verdicts) -> Result<(), ApiError> {
-        if self.audience.as_ref().is_some_and(|audience| !token.audience.contains(audience)) {
-            return Err(TokenError::WrongAudience.into());
-        }
-        if self.issuer.as_ref().is_some_and(|issuer| token.issuer.as_str() != issuer) {
-            return Err(TokenError::WrongIssuer.into());
-        }
-        if self.admin && !is_admin(token, &verdicts.issuer) {
-            return Err(ApiError::AdminOnly);
-        }
-        if !self.claims.iter().all(|(name, value)| has(token, name, value)) {
-            return Err(ApiError::ClaimRequired);
-        }
-        if self.fresh {
-            token.require_fresh(verdicts.clock.now())?;
-        }
-        Ok(())
-    }
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
-}
-
-/// Returns whether a claim has this value, or is a list with this value. Numbers and booleans are compared in their
-/// JSON form.
-fn has(claims: &Claims, name: &str, wanted: &str) -> bool {
-    let is = |value: &Value| match value {
-        Value::String(text) => text == wanted,
-        Value::Bool(flag) => flag.to_string() == wanted,
-        Value::Number(number) => number.to_string() == wanted,
-        _ => false,
-    };
-    match claims.custom.get(name) {
-        Some(Value::Array(values)) => values.iter().any(is),
-        Some(value) => is(value),
-        None => false,
-    }
-}
-
 /// Returns a response with the headers about a token: always all of them.
 fn identity(status: StatusCode, token: &AccessToken, verdicts: &Verdicts) -> Result<Response, ApiError> {
     let session = token.session.as_ref().map_or("", |session| session.as_str());
@@ -274,53 +185,6 @@ fn value(id: &str) -> Result<HeaderValue, ApiError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_wanted_is_read_from_a_query() {
-        let wanted = Wanted::parse(
-            "admin=true&claim=role:editor&audience=the+shop&issuer=adieu&claim=https%3A//example.com/a%20b:c:d&fresh=true",
-        );
-        let claim = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            wanted.unwrap(),
-            Wanted {
-                admin: true,
-                fresh: true,
-                audience: Some("the shop".into()),
-                issuer: Some("adieu".into()),
-                claims: vec![claim("role", "editor"), claim("https://example.com/a b", "c:d")],
-            }
-        );
-        assert_eq!(Wanted::parse("").unwrap(), Wanted::default());
-        // As libraries write what they are given as the value of a parameter.
-        let encoded = Wanted::parse("claim=role%3Aeditor&claim=a%3Ab%3Ac").unwrap();
-        assert_eq!(encoded.claims, [claim("role", "editor"), claim("a", "b:c")]);
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused() {
-        for query in [
-            "admin",
-            "admin=",
-            "admin=false",
-            "admin=1",
-            "Admin=true",
-            "fresh=yes",
-            "audience=",
-            "audience=a&audience=b",
-            "issuer=",
-            "issuer=a&issuer=b",
-            "claim=role",
-            "claim=:editor",
-            "claim=%3Aeditor",
-            "claim=",
-            "claims=a:b",
-            "x",
-            "admin=true/orders/7",
-        ] {
-            assert!(matches!(Wanted::parse(query), Err(ApiError::InvalidQuery(_))), "{query}");
-        }
-    }
 
     #[test]
     fn no_two_ids_are_written_alike_in_a_header() {

@@ -83,7 +83,8 @@ async fn with_claims(app: &TestApp) -> (Tokens, String) {
     let tokens = app.log_in("jose").await;
     let mut claims = app.claims(&tokens);
     claims.custom =
-        json!({"role": "editor", "groups": ["a", "b:c"], "level": 7, "beta": true, "https://x.example/y": "z"})
+        json!({"role": "editor", "groups": ["a", "b:c"], "level": 7, "rank": 7.5, "beta": true, "https://x.example/y": "z",
+            "realm_access": {"roles": ["support", "staff"], "a.b": {"c:d": 1}}, "scope": "read write:own"})
             .as_object()
             .unwrap()
             .clone();
@@ -102,8 +103,15 @@ async fn a_claim_can_be_required() {
         "claim=groups:b:c",
         "claim=level:7",
         "claim=beta:true",
-        "claim=https%3A//x.example/y:z",
+        "claim=level:7.0",
+        "claim=rank:7.50",
+        r"claim=https\://x\.example/y:z",
+        "claim=https%5C%3A//x%5C.example/y%3Az",
         "claim=role:editor&claim=groups:a",
+        "claim=realm_access.roles:support",
+        r"claim=realm_access.a\.b.c\:d:1",
+        "any_claim=role:admin&any_claim=realm_access.roles:support",
+        "claim=role:editor&any_claim=level:7&any_claim=level:8",
     ] {
         ask(query).await.is(204);
     }
@@ -113,7 +121,19 @@ async fn a_claim_can_be_required() {
         "claim=role:",
         "claim=groups:c",
         "claim=none:x",
-        "claim=level:7.0",
+        "claim=level:7.5",
+        "claim=level:seven",
+        "claim=rank:7",
+        "claim=beta:True",
+        "claim=realm_access:support",
+        "claim=realm_access.roles.support:true",
+        "claim=realm_access.none.roles:support",
+        r"claim=realm_access\.roles:support",
+        "claim=realm_access.a.b.c:1",
+        "claim=role.editor:editor",
+        "any_claim=role:admin",
+        "any_claim=role:admin&any_claim=level:8",
+        "claim=role:admin&any_claim=role:editor",
         "claim=sub:x",
         "claim=role:editor&claim=role:admin",
     ] {
@@ -125,6 +145,47 @@ async fn a_claim_can_be_required() {
             r#"Bearer error="insufficient_scope", error_description="The token lacks a claim that is required here.""#;
         assert_eq!(answer.header("www-authenticate"), Some(challenge));
         assert_eq!(answer.header("x-adieu-subject"), None);
+    }
+}
+
+/// RFC 6750 §3.1: the challenge says which scopes are needed.
+#[tokio::test]
+async fn scopes_can_be_required() {
+    let app = TestApp::start().await.with_user("jose").await;
+    let (tokens, token) = with_claims(&app).await;
+    let ask = |query: &str| app.get(&format!("/verify?{query}")).token(&token).send();
+    for query in ["scope=read", "scope=write:own", "scope=write%3Aown+read", "scope=read&scope=write:own"] {
+        ask(query).await.is(204);
+    }
+    for (query, wanted) in [
+        ("scope=write", "write"),
+        ("scope=read+write", "read write"),
+        ("scope=read&scope=Read", "read Read"),
+        ("claim=role:editor&scope=own", "own"),
+    ] {
+        let answer = ask(query).await;
+        answer.reads(
+            r#"403 {"code":403,"message":"The token lacks a scope that is required here.","status":"Forbidden"}"#,
+        );
+        let challenge = format!(
+            r#"Bearer error="insufficient_scope", scope="{wanted}", error_description="The token lacks a scope that is required here.""#
+        );
+        assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
+    }
+    ask("scope=").await.is(422);
+    ask("scope=%22").await.is(422);
+
+    let mut claims = app.claims(&tokens);
+    for (custom, status) in [
+        (json!({"scope": ["read"]}), 204),
+        (json!({"scp": "read write"}), 204),
+        (json!({"scp": ["read"]}), 204),
+        (json!({"scope": "", "scp": "read"}), 403),
+        (json!({"scope": {"read": true}}), 403),
+        (json!({}), 403),
+    ] {
+        claims.custom = custom.as_object().unwrap().clone();
+        app.get("/verify?scope=read").token(&app.sign(&claims)).send().await.is(status);
     }
 }
 
