@@ -128,6 +128,12 @@ pub struct Settings {
     #[config(env = "ADIEU_TRUSTED_ISSUER", default = [], deserialize_with = issuers)]
     pub trusted_issuer: Vec<TrustedIssuer>,
 
+    /// The maximum length of a token of a trusted issuer, in bytes: from 8192 to 65536. The limit on the head of a request follows: 16 KiB,
+    /// and twice this. A proxy in front of the server may need a higher limit too (docs/forward-auth.md), and `max_body_bytes` must leave
+    /// room for tokens in bodies.
+    #[config(env = "ADIEU_MAX_TOKEN_BYTES", default = "8192", deserialize_with = text)]
+    pub max_token_bytes: NonZeroUsize,
+
     /// The number of access tokens whose verified signature and claims are cached, so that a signature is verified once.
     /// Revocation is checked on every request. The cache takes at most 1 KiB a token on average.
     #[config(env = "ADIEU_TOKEN_CACHE_ENTRIES", default = "16384", deserialize_with = text)]
@@ -294,6 +300,12 @@ impl Settings {
             true => Registration::Open,
             false => Registration::Closed,
         })
+    }
+
+    /// Returns the maximum length of the head of a request, in bytes: enough for two of the longest tokens, and for other headers.
+    #[must_use]
+    pub fn max_head_bytes(&self) -> usize {
+        self.max_token_bytes.get().saturating_mul(2).saturating_add(16 * 1024)
     }
 
     /// Returns how far the clock of a client may be ahead: the largest `clock_skew` of an issuer, at least [`DEFAULT_SKEW`].

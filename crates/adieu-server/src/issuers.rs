@@ -1,6 +1,6 @@
 //! Trusted issuers other than this server: their keys, the decoders of their tokens, and the events that they may send.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use adieu::{
     Issuer,
@@ -35,7 +35,7 @@ impl Trusted {
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         let mut this = Self { decoders: Vec::new(), key_followers: Vec::new(), senders: Vec::new() };
         for issuer in &settings.trusted_issuer {
-            let (decoder, follower) = trust(issuer, settings.leeway)?;
+            let (decoder, follower) = trust(issuer, settings)?;
             this.key_followers.extend(follower.map(|follower| (decoder.rules().issuer().clone(), follower)));
             if !issuer.events.is_empty() {
                 let sender = Sender::new(Arc::clone(&decoder)).with_logout_scope(issuer.logout_scope);
@@ -49,9 +49,9 @@ impl Trusted {
 }
 
 /// Builds the decoder for an issuer's tokens, and the key follower if the issuer publishes its keys.
-fn trust(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
+fn trust(issuer: &TrustedIssuer, settings: &Settings) -> anyhow::Result<(Arc<Decoder>, Option<KeyFollower>)> {
     let decoder =
-        |keys| anyhow::Ok(Arc::new(Decoder::new(rules(issuer, leeway)?, keys).with_cache(CacheLimits::default())));
+        |keys| anyhow::Ok(Arc::new(Decoder::new(rules(issuer, settings)?, keys).with_cache(CacheLimits::default())));
     let source = || match (&issuer.jwks_url, &issuer.discovery) {
         (Some(url), _) => {
             let source = KeySource::new(url).with_context(|| format!("jwks_url {url:?}"))?;
@@ -115,12 +115,13 @@ fn public_key(issuer: &TrustedIssuer, file: &Path) -> anyhow::Result<VerifyingKe
     }
 }
 
-fn rules(issuer: &TrustedIssuer, leeway: Duration) -> anyhow::Result<Rules> {
+fn rules(issuer: &TrustedIssuer, settings: &Settings) -> anyhow::Result<Rules> {
     let mut rules = Rules::new(Issuer::new(&issuer.name)?)
-        .with_leeway(leeway)?
+        .with_leeway(settings.leeway)?
         .with_skew(issuer.clock_skew)
         .context("clock_skew")?
-        .with_max_lifetime(issuer.max_lifetime);
+        .with_max_lifetime(issuer.max_lifetime)
+        .with_max_token_bytes(settings.max_token_bytes.get());
     rules = issuer.audience.iter().fold(rules, Rules::with_audience);
     for (accepted, accept) in [
         (issuer.accept_generic_type, Rules::accept_generic_type as fn(Rules) -> Rules),

@@ -3,7 +3,7 @@
 //! 1. A client that sends the head of its request slowly, or sends nothing, is disconnected after [`Bounds::header_timeout`]. So is a
 //!    connection that is idle between two requests for [`Bounds::keep_alive_timeout`], and one that reads nothing of its response for
 //!    [`Bounds::write_timeout`]. (The router limits how long a request may take.)
-//! 2. A head over 32 KiB gets 431.
+//! 2. A head over [`Bounds::max_head_bytes`] gets 431.
 //! 3. At most [`Bounds::max_connections`] are open. An idle connection costs a file descriptor and a few KiB; when the limit is reached,
 //!    it is closed in favour of a new one. One party ([`party`](crate::address::party)) gets at most a quarter of the connections, so
 //!    that a stranger can't hold them all. A quarter is reserved for trusted proxies, which act for many clients, and for this machine.
@@ -69,9 +69,6 @@ use crate::{
     config::{Settings, TrustedProxy},
 };
 
-/// Enough for cookies and one or two tokens of the largest size that is verified.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
-
 /// After shutdown begins, how long a connection is kept that has not sent a complete head.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
@@ -81,6 +78,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The limits for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
+    /// Maximum length of the head of a request, in bytes; at least 8 KiB.
+    pub max_head_bytes: usize,
     /// For the head of a request, from the opening of the connection or the first byte of the head.
     pub header_timeout: Duration,
     /// For the next request, from the end of the previous response.
@@ -127,6 +126,7 @@ pub fn connections_within(descriptors: Option<u64>) -> usize {
 impl From<&Settings> for Bounds {
     fn from(settings: &Settings) -> Self {
         Self {
+            max_head_bytes: settings.max_head_bytes(),
             header_timeout: settings.header_timeout,
             keep_alive_timeout: settings.keep_alive_timeout,
             write_timeout: settings.request_timeout,
@@ -270,7 +270,7 @@ async fn connection<S: HttpService>(
     let service = service_fn(|request: Request<Incoming>| {
         has_begun.store(true, Ordering::Relaxed);
         activity.begin();
-        let answering = answer(request, peer, service.clone());
+        let answering = answer(request, peer, bounds.max_head_bytes, service.clone());
         async {
             let answered = answering.await;
             activity.end();
@@ -282,7 +282,7 @@ async fn connection<S: HttpService>(
             .timer(TokioTimer::new())
             // hyper has one timeout for both the head and the pause before it, and does not apply it after a request without a body.
             .header_read_timeout(None)
-            .max_buf_size(MAX_HEAD_BYTES)
+            .max_buf_size(bounds.max_head_bytes)
             .serve_connection(
                 TokioIo::new(Impatient::new(stream, Arc::clone(activity), bounds.write_timeout)),
                 service
@@ -317,9 +317,10 @@ async fn connection<S: HttpService>(
 async fn answer<S: HttpService>(
     mut request: Request<Incoming>,
     peer: Peer,
+    max_head_bytes: usize,
     mut service: S,
 ) -> Result<Response<Body>, Infallible> {
-    if head_bytes(&request) > MAX_HEAD_BYTES {
+    if head_bytes(&request) > max_head_bytes {
         // hyper counts the bytes that it has buffered, and accepts a head that arrives in one piece.
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;

@@ -27,6 +27,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
         r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
         r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
     ),
+    ("max_token_bytes", "32768", "32768"),
     ("token_cache_entries", "100", "100"),
     ("access_lifetime", r#""5m""#, "5m"),
     ("refresh_lifetime", r#""14d""#, "14d"),

@@ -29,6 +29,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(100);
 
 const PATIENT: Bounds = Bounds {
+    max_head_bytes: 32 * 1024,
     header_timeout: NEVER,
     keep_alive_timeout: NEVER,
     write_timeout: NEVER,

@@ -76,7 +76,11 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
         operation.security.get_or_insert_default();
         let responses = &mut operation.responses.responses;
         responses.extend(Fault::responses());
-        responses.insert("431".to_owned(), Response::new("The head of the request is over 32 KiB.").into());
+        responses.insert(
+            "431".to_owned(),
+            Response::new("The head of the request is too long: over 32 KiB, or over what `max_token_bytes` allows.")
+                .into(),
+        );
         if operation.request_body.is_some() {
             responses.extend(Slow::responses());
         }

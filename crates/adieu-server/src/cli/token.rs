@@ -4,7 +4,7 @@ mod inspect;
 
 use std::process::ExitCode;
 
-use adieu::{TokenId, session::SessionError, time::Timestamp, token::DEFAULT_MAX_TOKEN_BYTES};
+use adieu::{TokenId, session::SessionError, time::Timestamp};
 use anyhow::{anyhow, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -51,7 +51,7 @@ impl Arguments {
         match self.command {
             // The token is read before the store is opened: by the time it is pasted, an open store could be too
             // stale to verify it.
-            Command::Inspect { token } => inspect::run(&given(token)?, &settings, output).await,
+            Command::Inspect { token } => inspect::run(&given(token, &settings)?, &settings, output).await,
             Command::Revoke(arguments) => {
                 let mut output = output;
                 let (sentence, object) = arguments.run(&settings).await?;
@@ -63,10 +63,10 @@ impl Arguments {
     }
 }
 
-fn given(token: Option<String>) -> anyhow::Result<String> {
+fn given(token: Option<String>, settings: &Settings) -> anyhow::Result<String> {
     match token {
         Some(token) if token != "-" => Ok(token),
-        _ => first_line("token", DEFAULT_MAX_TOKEN_BYTES),
+        _ => first_line("token", settings.max_token_bytes.get()),
     }
 }
 
@@ -75,7 +75,7 @@ impl Revoke {
         audited(settings)?;
         match self.id {
             Some(id) => revoke_id(id, self.expires_at, settings).await,
-            None => revoke_token(&given(self.token)?, settings).await,
+            None => revoke_token(&given(self.token, settings)?, settings).await,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use adieu::token::DEFAULT_MAX_TOKEN_BYTES;
 use confique::{
     Config as _, Layer as _,
     meta::{Field, FieldKind, LeafKind},
@@ -216,6 +217,7 @@ impl Settings {
             ("min_password_length", self.min_password_length.get(), 128),
             ("hashing_threads", self.hashing_threads.map_or(1, usize::from), 1024),
             ("hashing_queue", self.hashing_queue.get(), 100_000),
+            ("max_token_bytes", self.max_token_bytes.get(), 64 * 1024),
             ("max_body_bytes", self.max_body_bytes.get(), 16 * 1024 * 1024),
             ("max_connections", self.max_connections.get(), 1_000_000),
             ("token_cache_entries", self.token_cache_entries.get(), 10_000_000),
@@ -226,6 +228,13 @@ impl Settings {
                     "{key} {origin}: {value} is out of range; it must be at most {most}"
                 )));
             }
+        }
+        let (tokens, least) = (self.max_token_bytes.get(), DEFAULT_MAX_TOKEN_BYTES);
+        if tokens < least {
+            let origin = origins.get("max_token_bytes").unwrap_or(&Origin::Default);
+            return Err(SettingError(format!(
+                "max_token_bytes {origin}: {tokens} is out of range; it must be at least {least}"
+            )));
         }
         if self.revocations.is_some() && self.follow.is_some() {
             let origin = origins.get("revocations").unwrap_or(&Origin::Default);

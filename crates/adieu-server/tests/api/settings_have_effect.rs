@@ -1,6 +1,9 @@
 //! Every setting of the API has its documented effect.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use adieu::session::Origin;
 use adieu_server::{
@@ -8,6 +11,8 @@ use adieu_server::{
     clients::{Capability, Client, ClientName, Limits},
     config::Rate,
 };
+use aws_lc_rs::hmac;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use insta::assert_snapshot;
 use serde_json::json;
 use tokio::{io::AsyncReadExt as _, task::JoinSet, time::timeout};
@@ -119,6 +124,45 @@ async fn min_password_length() {
     let boss = app.log_in("boss").await;
     let change = json!({"password": PASSWORD, "new_password": "5678"});
     app.post("/password").token(&boss.access).json(change).send().await.is(422);
+}
+
+/// Returns an access token of this length, of an issuer that shares a secret.
+fn long_token(secret: &[u8], length: usize) -> String {
+    let expires_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
+    let signed = |filler: usize| {
+        let parts = [
+            json!({"alg": "HS256", "typ": "at+jwt"}),
+            json!({"iss": "shop", "sub": "jose", "jti": "1", "iat": expires_at - 600, "exp": expires_at, "groups": "x".repeat(filler)}),
+        ];
+        let text = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text.as_bytes());
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    let missing = length - signed(0).len();
+    // Four characters for three bytes: the last two of three lengths may be impossible.
+    let token = (missing * 3 / 4..).map(signed).find(|token| token.len() >= length - 2).unwrap();
+    assert!(token.len() <= length, "{}", token.len());
+    token
+}
+
+#[tokio::test]
+async fn max_token_bytes() {
+    let secret = b"a secret that is long enough for its hash";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), secret).unwrap();
+    let trusted = format!("[{{ name = 'shop', secret_file = '{}' }}]", file.path().display());
+    for (setting, longest, head) in [(None, 8 * 1024, 32 * 1024), (Some("65536"), 64 * 1024, 144 * 1024)] {
+        let mut settings = vec![("trusted_issuer", &*trusted)];
+        settings.extend(setting.map(|bytes| ("max_token_bytes", bytes)));
+        let app = TestApp::with(&settings).await;
+        let (token, longer) = (long_token(secret, longest), long_token(secret, longest + 4));
+        app.verify(&token).await.is(204);
+        app.verify(&longer).await.is(401);
+        let filled =
+            |bytes: usize| app.get("/verify").token(&token).header("x-filler", &"x".repeat(bytes - token.len()));
+        filled(head - 512).send().await.is(204);
+        filled(head + 1).send().await.is(431);
+    }
 }
 
 #[tokio::test]
