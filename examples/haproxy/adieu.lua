@@ -6,6 +6,8 @@
 -- On a Unix socket: unix@/run/adieu/verify.sock
 local ADIEU = '127.0.0.1:8080'
 local IDENTITY = { 'x-adieu-subject', 'x-adieu-session', 'x-adieu-issuer', 'x-adieu-admin' }
+-- What Adieu needs to know about a request, for tokens in headers, in cookies and of WebSockets.
+local ASKED = { 'authorization', 'cookie', 'x-csrf-token', 'origin', 'sec-websocket-version', 'sec-websocket-protocol' }
 local KEPT = { 'content-type', 'cache-control', 'www-authenticate', 'retry-after' }
 
 local function reject(txn, status, headers, body)
@@ -19,13 +21,19 @@ local function reject(txn, status, headers, body)
 end
 
 core.register_action('adieu', { 'http-req' }, function(txn, wanted)
-  local authorization = {}
-  for _, value in pairs(txn.http:req_get_headers()['authorization'] or {}) do
-    table.insert(authorization, value)
+  local all, asked = txn.http:req_get_headers(), {}
+  for _, name in ipairs(ASKED) do
+    for _, value in pairs(all[name] or {}) do
+      asked[name] = asked[name] or {}
+      table.insert(asked[name], value)
+    end
   end
+  asked['x-forwarded-for'] = { txn.f:src() }
+  asked['x-forwarded-method'] = { txn.f:method() }
+  asked['x-forwarded-host'] = { (all['host'] or {})[0] }
   local answer = core.httpclient():get({
     url = 'http://adieu/verify?' .. (wanted == 'valid' and '' or wanted),
-    headers = { ['authorization'] = authorization, ['x-forwarded-for'] = { txn.f:src() } },
+    headers = asked,
     dst = ADIEU,
     timeout = 1000,
   })

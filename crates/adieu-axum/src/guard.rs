@@ -19,7 +19,7 @@ use crate::{
     AuthRejection, Cookies, FlaskJwtExtendedResponses, Location, Place, ReadBodies, RejectionReason,
     RejectionResponses, SetCookies,
     csrf::{self, ACCESS_CSRF_CLAIM, CSRF_CLAIM, CsrfValues},
-    location::{Candidates, Found, Wanted, find},
+    location::{Candidates, Found, Places, Wanted, find},
 };
 
 /// How many cookies of one name are examined beside the first: more than a browser collects by itself, and few enough to
@@ -74,6 +74,7 @@ struct Settings {
     claims_of: Option<Arc<ClaimsOf>>,
     notes_use: bool,
     own_tokens_only: bool,
+    places: Places,
 }
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
@@ -97,6 +98,7 @@ impl Settings {
                 claims_of: None,
                 notes_use: true,
                 own_tokens_only: false,
+                places: Places::Several,
             })
         });
         Arc::clone(&USUAL)
@@ -173,6 +175,13 @@ impl Guard {
     /// subject: the same subject of another issuer is a different user.
     pub fn own_tokens_only(mut self) -> Self {
         self.change().own_tokens_only = true;
+        self
+    }
+
+    /// Rejects a request that has tokens in two places, with 400. By default the first place decides: a client that sends a
+    /// header may have a cookie as well.
+    pub fn with_one_place(mut self) -> Self {
+        self.change().places = Places::One;
         self
     }
 
@@ -274,7 +283,8 @@ impl Guard {
 
     /// Returns the token of a request, from the first place that has one.
     pub(crate) fn find<'r>(&self, parts: &'r Parts, wanted: Wanted) -> Result<Option<Candidates<'r>>, RejectionReason> {
-        find(parts, &self.settings.locations, &self.settings.cookies, wanted)
+        let Settings { locations, places, cookies, .. } = &*self.settings;
+        find(parts, locations, *places, cookies, wanted)
     }
 
     /// Returns the tokens of one place, the most recently issued first and tokens that are not authentic last.

@@ -9,7 +9,7 @@ use axum::{Extension, http::HeaderName, http::header};
 pub use bearer::BearerToken;
 pub use body::{DEFAULT_BODY_TIMEOUT, DEFAULT_MAX_BODY_BYTES, ReadBodies};
 pub(crate) use body::{ReadBody, Reading, read_body, too_slow};
-pub(crate) use find::{Candidates, Found, Wanted, find, in_cookies, sets_cookie};
+pub(crate) use find::{Candidates, Found, Places, Wanted, find, in_cookies, sets_cookie};
 
 /// A place in a request where a token may be.
 ///

@@ -27,6 +27,9 @@ pub enum RejectionReason {
     /// There is more than one token in a place that allows only one.
     #[error("there is more than one token in a {0}")]
     Ambiguous(Place),
+    /// There are tokens in two places, and the guard allows one.
+    #[error("there is a token in a {0} and one in a {1}")]
+    TwoPlaces(Place, Place),
     /// A cookie came without proof that one of our own pages sent it.
     #[error("{0}")]
     Csrf(&'static str),
@@ -65,7 +68,7 @@ pub enum RejectionKind {
     Invalid,
     /// There is more than one header with a token.
     TwoHeaders,
-    /// There is more than one token in another place.
+    /// There is more than one token in another place, or in two places.
     TwoTokens,
     /// The CSRF value is missing or wrong.
     Csrf,
@@ -91,7 +94,7 @@ impl RejectionReason {
     pub const fn kind(&self) -> RejectionKind {
         match self {
             Self::Ambiguous(Place::Header) => RejectionKind::TwoHeaders,
-            Self::Ambiguous(_) => RejectionKind::TwoTokens,
+            Self::Ambiguous(_) | Self::TwoPlaces(..) => RejectionKind::TwoTokens,
             Self::Csrf(_) => RejectionKind::Csrf,
             Self::ClaimsRejected(_) => RejectionKind::ClaimsRejected,
             Self::UnknownUser => RejectionKind::UnknownUser,

@@ -56,7 +56,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 pub(crate) use middleware::REQUEST_LOG_TARGET;
 pub use relay::relay_router;
 
-use self::{middleware::Middleware, verify::Verdicts};
+use self::{
+    middleware::Middleware,
+    verify::{Sources, Verdicts},
+};
 use crate::{
     address::TrustedProxies, clients::Clients, config::Settings, error::ApiError, feed::Feed, metrics::Metrics,
     node::Node, shares::Shares,
@@ -150,10 +153,12 @@ where
 /// Returns the API of this node.
 ///
 /// # Errors
-/// Fails if the keys of the node are not a valid key set.
+/// Fails if the settings of cookies are invalid.
 pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::Error> {
     let (guard, metrics) = (Guard::from_sessions(&node.sessions), Arc::clone(&node.metrics));
-    let verdicts = Verdicts::new(guard.clone(), node.sessions.issuer().clone(), Arc::clone(&node.clock));
+    let sources = Sources::new(&settings);
+    let issuer = node.sessions.issuer().clone();
+    let verdicts = Verdicts::new(sources.guarded(guard.clone())?, sources, issuer, Arc::clone(&node.clock));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
     let streams = Shares::at_most(session_events::MAX_STREAMS);
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard, streams }));

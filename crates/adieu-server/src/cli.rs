@@ -259,7 +259,7 @@ async fn start_relay(
     };
     let watching = relay.clients.start_watching();
     print(&format!("{}\nit follows {}\n", listens_on(addresses, settings), redacted(url)))?;
-    let router = api::relay_router(Arc::clone(&relay), settings);
+    let router = api::relay_router(Arc::clone(&relay), settings)?;
     #[cfg(unix)]
     let notifier = Notifier::start(router.clone());
     let stop = async {

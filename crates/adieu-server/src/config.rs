@@ -22,7 +22,7 @@ use issuer::issuers;
 pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
 pub(crate) use value::stale_policy;
-pub use value::{LogFormat, Rate, Registration};
+pub use value::{LogFormat, Rate, Registration, TokenCookies, WebSocketToken};
 use value::{Value as _, text};
 
 /// Parses a duration as in a setting, such as "1h30m".
@@ -133,6 +133,19 @@ pub struct Settings {
     /// room for tokens in bodies.
     #[config(env = "ADIEU_MAX_TOKEN_BYTES", default = "8192", deserialize_with = text)]
     pub max_token_bytes: NonZeroUsize,
+
+    /// The cookies with access tokens that `/verify` accepts besides `Authorization`: "adieu" (`__Host-access_token`, as adieu-axum sets it)
+    /// or "flask-jwt-extended" (`access_token_cookie`). A request that may change something must repeat the claim `csrf` of the token in
+    /// the header `X-CSRF-TOKEN`; for a trusted issuer that claim must be one of its `trusted_claims`. The proxy must say which method the
+    /// request has (docs/forward-auth.md). Not set: cookies are ignored.
+    #[config(env = "ADIEU_TOKEN_COOKIES", deserialize_with = text)]
+    pub token_cookies: Option<TokenCookies>,
+
+    /// Where `/verify` also looks for the access token of a request that opens a WebSocket, to which no page can add a header: "query" (the
+    /// parameter `access_token`) and "protocol" (`access_token.` and the token, in `Sec-WebSocket-Protocol`). The proxy must not forward
+    /// it, nor write it to its log (docs/forward-auth.md).
+    #[config(env = "ADIEU_WEBSOCKET_TOKEN", default = [], deserialize_with = text)]
+    pub websocket_token: Vec<WebSocketToken>,
 
     /// The number of access tokens whose verified signature and claims are cached, so that a signature is verified once.
     /// Revocation is checked on every request. The cache takes at most 1 KiB a token on average.

@@ -28,6 +28,8 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
         r#"[{ name = "shop", secret_file = "/etc/adieu/shop.secret" }]"#,
     ),
     ("max_token_bytes", "32768", "32768"),
+    ("token_cookies", r#""adieu""#, "adieu"),
+    ("websocket_token", r#"["query", "protocol"]"#, "query, protocol"),
     ("token_cache_entries", "100", "100"),
     ("access_lifetime", r#""5m""#, "5m"),
     ("refresh_lifetime", r#""14d""#, "14d"),
@@ -138,8 +140,8 @@ fn the_sample_says_the_defaults() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(
-        uncommented.lines().count() >= OTHER_VALUES.len() - 16,
-        "all but the sixteen without a default:\n{uncommented}"
+        uncommented.lines().count() >= OTHER_VALUES.len() - 17,
+        "all but the seventeen without a default:\n{uncommented}"
     );
     assert_eq!(Start::new().file(&uncommented).load().unwrap(), defaults());
 }

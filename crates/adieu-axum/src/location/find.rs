@@ -39,37 +39,61 @@ impl<'r> Candidates<'r> {
     }
 }
 
+/// How many places may have a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// Several: the first one decides.
+    Several,
+    One,
+}
+
 /// Returns the token in the first of these places that has one, or in the route's own places.
 ///
 /// # Errors
-/// If there are two tokens in a place that allows only one, or a value that cannot be a token.
+/// If there are two tokens in a place that allows only one, tokens in two places if only one may have them, or a value that
+/// cannot be a token.
 pub(crate) fn find<'r>(
     parts: &'r Parts,
     usual: &[Location],
+    allowed: Places,
     cookies: &Cookies,
     wanted: Wanted,
 ) -> Result<Option<Candidates<'r>>, RejectionReason> {
     let locations = parts.extensions.get::<Locations>().map_or(usual, |locations| &locations.0);
+    let mut first: Option<Candidates<'r>> = None;
     for location in locations {
-        let found = match location {
-            Location::Header { name, scheme } => {
-                in_header(&parts.headers, name, scheme)?.map(|token| Candidates::one(token, Place::Header))
+        match (find_in(location, parts, cookies, wanted)?, &first) {
+            (None, _) => {}
+            (Some(found), None) if allowed == Places::Several => return Ok(Some(found)),
+            (Some(found), None) => first = Some(found),
+            (Some(found), Some(other)) => {
+                return Err(RejectionReason::TwoPlaces(other.first.place, found.first.place));
             }
-            Location::Cookies => in_cookies(&parts.headers, cookies, wanted),
-            Location::Query { name, prefix } => in_query(parts.uri.query().unwrap_or_default(), name, prefix)?,
-            Location::JsonBody { access, refresh } => match parts.extensions.get::<ReadBody>() {
-                Some(body) => in_body(body, access, refresh, wanted)?,
-                None => {
-                    tracing::debug!(target: crate::REJECTION_LOG_TARGET, "no layer has read the body for a token");
-                    None
-                }
-            },
-        };
-        if found.is_some() {
-            return Ok(found);
         }
     }
-    Ok(None)
+    Ok(first)
+}
+
+fn find_in<'r>(
+    location: &Location,
+    parts: &'r Parts,
+    cookies: &Cookies,
+    wanted: Wanted,
+) -> Result<Option<Candidates<'r>>, RejectionReason> {
+    Ok(match location {
+        Location::Header { name, scheme } => {
+            in_header(&parts.headers, name, scheme)?.map(|token| Candidates::one(token, Place::Header))
+        }
+        Location::Cookies => in_cookies(&parts.headers, cookies, wanted),
+        Location::Query { name, prefix } => in_query(parts.uri.query().unwrap_or_default(), name, prefix)?,
+        Location::JsonBody { access, refresh } => match parts.extensions.get::<ReadBody>() {
+            Some(body) => in_body(body, access, refresh, wanted)?,
+            None => {
+                tracing::debug!(target: crate::REJECTION_LOG_TARGET, "no layer has read the body for a token");
+                None
+            }
+        },
+    })
 }
 
 /// Returns the token in this header, if there is one.

@@ -137,7 +137,8 @@ impl Words {
             RejectionKind::UnknownSessions => invalid_request!("The other sessions of this user are not known here."),
             RejectionKind::Csrf => Self {
                 status: StatusCode::UNAUTHORIZED,
-                challenge: Some("Bearer"),
+                // Not the challenge of a missing token: proxies that drop the body tell the two apart by it.
+                challenge: Some(r#"Bearer error_description="The CSRF value is missing or wrong.""#),
                 course: r#"{"description":"The CSRF value is missing or wrong.","error":"csrf_failed"}"#,
                 rfc6750: r#"{"error":"csrf_failed","error_description":"The CSRF value is missing or wrong."}"#,
             },

@@ -20,7 +20,7 @@ use super::{
     health::{self, Readiness, has_accounts, leaving},
     middleware::limit_body,
     service::{Can, Revoke},
-    verify::Verdicts,
+    verify::{Sources, Verdicts},
 };
 use crate::{clients::Clients, config::Settings, error::ApiError, feed::Feed, input::MediaType, relay::Relay};
 
@@ -60,9 +60,14 @@ impl FromRef<RelayApi> for Feed {
 }
 
 /// Returns the API of a relay.
-pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> ApiService {
+///
+/// # Errors
+/// Fails if the settings of cookies are invalid.
+pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> Result<ApiService, adieu::Error> {
     let (guard, metrics) = (Guard::from_verifier(Arc::clone(&relay.verifier)), Arc::clone(&relay.metrics));
-    let verdicts = Verdicts::new(guard.clone(), relay.issuer.clone(), Arc::clone(&relay.clock));
+    let sources = Sources::new(settings);
+    let verdicts =
+        Verdicts::new(sources.guarded(guard.clone())?, sources, relay.issuer.clone(), Arc::clone(&relay.clock));
     let max_body_bytes = settings.max_body_bytes.get();
     let router = Router::new()
         .route("/revocations", get(feed::follow).post(revoke))
@@ -72,7 +77,7 @@ pub fn relay_router(relay: Arc<Relay>, settings: &Settings) -> ApiService {
         .route("/readyz", get(readyz))
         .route("/.well-known/jwks.json", get(keys))
         .with_state(RelayApi(Arc::new(Shared { relay, guard })));
-    ApiService::new(router, verdicts, settings, metrics)
+    Ok(ApiService::new(router, verdicts, settings, metrics))
 }
 
 /// Revokes at the node that the relay follows. That node validates the body.

@@ -1,5 +1,6 @@
 //! Verifies a token for a proxy that asks on behalf of a service, with further conditions.
 
+mod sources;
 mod wanted;
 
 use std::{borrow::Cow, sync::Arc};
@@ -14,6 +15,7 @@ use axum::{
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use utoipa::ToSchema;
 
+pub(super) use self::sources::Sources;
 use self::wanted::Wanted;
 use super::{client::is_admin, docs};
 use crate::error::ApiError;
@@ -34,6 +36,7 @@ const WANTED: HeaderName = HeaderName::from_static("x-adieu-wanted");
 /// neither a time limit nor the body.
 pub(super) struct Verdicts {
     guard: Guard,
+    sources: Sources,
     /// The issuer whose tokens may be administrators'.
     issuer: Issuer,
     clock: Arc<dyn Clock>,
@@ -66,11 +69,14 @@ impl Route {
 }
 
 impl Verdicts {
-    pub(super) fn new(guard: Guard, issuer: Issuer, clock: Arc<dyn Clock>) -> Self {
-        Self { guard, issuer, clock }
+    pub(super) fn new(guard: Guard, sources: Sources, issuer: Issuer, clock: Arc<dyn Clock>) -> Self {
+        Self { guard, sources, issuer, clock }
     }
 
     pub(super) async fn answer(&self, route: Route, mut parts: Parts) -> Response {
+        if let Err(error) = self.sources.adopt(route, &mut parts).await {
+            return error.into_response();
+        }
         let answered = match route {
             Route::Verify => verify(self, &mut parts).await,
             Route::ExtAuthz(_) => ext_authz(self, &mut parts).await,

@@ -231,6 +231,35 @@ choice! {
 }
 
 choice! {
+    /// The names of the cookies with tokens.
+    TokenCookies: r#""adieu" or "flask-jwt-extended""# {
+        /// Those of adieu-axum.
+        Adieu = "adieu",
+        /// Those of Flask-JWT-Extended.
+        FlaskJwtExtended = "flask-jwt-extended",
+    }
+}
+
+choice! {
+    /// Where a request that opens a WebSocket may have a token.
+    WebSocketToken: r#""query" or "protocol""# {
+        /// In the query.
+        Query = "query",
+        /// Among the subprotocols.
+        Protocol = "protocol",
+    }
+}
+
+impl Value for Vec<WebSocketToken> {
+    const WANTED: &'static str = r#"a list of "query" and "protocol""#;
+
+    fn read(text: &str) -> Option<Self> {
+        let names = text.split(',').map(str::trim).filter(|_| !text.is_empty());
+        names.map(WebSocketToken::read).collect()
+    }
+}
+
+choice! {
     /// How a log line is written.
     LogFormat: r#""text" or "json""# {
         /// For people.

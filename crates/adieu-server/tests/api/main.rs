@@ -33,6 +33,7 @@ mod standards;
 mod store_that_can_not_write;
 mod support;
 mod the_course;
+mod token_sources;
 #[path = "../../../../tests/verdicts.rs"]
 #[expect(dead_code, reason = "shared with the tests of other crates")]
 mod verdicts;
