@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -31,9 +31,11 @@ const DIGITS: usize = 20;
 /// The length of the checksum, in bytes.
 const CHECKSUM: usize = 16;
 
-/// Attempts to lock a file that another process has locked, and the delay between them. Locks are held for
-/// microseconds.
-const MAX_ATTEMPTS: u32 = 50;
+/// How long to wait for a file that another process has locked. Locks are held for microseconds, unless that process is
+/// suspended meanwhile, as happens on a busy machine. A change can be written later; a file can't be opened later.
+const CHANGE_PATIENCE: Duration = Duration::from_millis(2);
+const OPEN_PATIENCE: Duration = Duration::from_secs(2);
+/// The delay between two attempts to lock the file.
 const RETRY_DELAY: Duration = Duration::from_micros(20);
 
 /// The high-water mark: a file that remembers, outside of the store, how far its log has been. See [`restore`](super).
@@ -116,7 +118,7 @@ impl HighWater {
             restored_at: AtomicU64::default(),
             alarm: Notify::new(),
         };
-        if !this.lock() {
+        if !this.lock(OPEN_PATIENCE) {
             return Err(Error::IncompatibleStore(format!(
                 "the high-water mark {} is held by another process",
                 this.path.display()
@@ -297,7 +299,7 @@ impl HighWater {
     /// later.
     fn change(&self, change: impl FnOnce(&mut Option<Mark>)) {
         let mut state = self.state();
-        let is_held = !self.lock();
+        let is_held = !self.lock(CHANGE_PATIENCE);
         let taken_in = if is_held { Ok(()) } else { self.apply(&mut state) };
         let mut mark = state.mark.as_deref().cloned();
         change(&mut mark);
@@ -404,15 +406,12 @@ impl HighWater {
             && bytes.iter().zip(&first).all(|(byte, first)| *byte == 0 || byte == first)
     }
 
-    /// Locks the file against other processes. Returns whether it was locked.
-    fn lock(&self) -> bool {
-        let mut tries = 0;
+    /// Locks the file against other processes. Returns whether it was locked within `patience`.
+    fn lock(&self, patience: Duration) -> bool {
+        let started = Instant::now();
         loop {
             match self.file.try_lock() {
-                Err(TryLockError::WouldBlock) if tries < MAX_ATTEMPTS => {
-                    tries += 1;
-                    thread::sleep(RETRY_DELAY);
-                }
+                Err(TryLockError::WouldBlock) if started.elapsed() < patience => thread::sleep(RETRY_DELAY),
                 Err(TryLockError::WouldBlock) => return false,
                 // A file system without locks is not shared by several processes.
                 Ok(()) | Err(TryLockError::Error(_)) => return true,

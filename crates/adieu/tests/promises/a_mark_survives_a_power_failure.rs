@@ -71,6 +71,22 @@ async fn a_mark_that_was_torn_before_it_was_used_is_a_new_one() {
     }
 }
 
+/// A busy machine may suspend a process while it has the file locked.
+#[test]
+fn a_mark_is_opened_once_another_process_has_unlocked_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("high-water");
+    drop(HighWater::open(&path).unwrap());
+    let other = fs::File::open(&path).unwrap();
+    other.lock().unwrap();
+    let unlocking = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(other);
+    });
+    HighWater::open(&path).unwrap();
+    unlocking.join().unwrap();
+}
+
 /// Two processes, such as a server and a command: neither undoes the other's records.
 #[test]
 fn a_mark_is_shared() {
