@@ -19,6 +19,7 @@ mod feed;
 mod health;
 mod introspect;
 mod middleware;
+mod origins;
 mod push_error;
 mod relay;
 mod revocation;
@@ -58,6 +59,7 @@ pub use relay::relay_router;
 
 use self::{
     middleware::Middleware,
+    origins::Origins,
     verify::{Sources, Verdicts},
 };
 use crate::{
@@ -117,7 +119,7 @@ struct Routes {
 
 impl ApiService {
     fn new(router: Router, verdicts: Verdicts, settings: &Settings, metrics: Arc<Metrics>) -> Self {
-        let middleware = Middleware::new(metrics, settings.request_timeout);
+        let middleware = Middleware::new(metrics, settings.request_timeout).with_origins(Origins::new(settings));
         let router = router
             .fallback(async || ApiError::NotFound)
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

@@ -9,6 +9,7 @@ mod address;
 mod issuer;
 mod listen;
 mod load;
+mod origin;
 mod value;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -21,6 +22,7 @@ pub use issuer::TrustedIssuer;
 use issuer::issuers;
 pub use listen::{ListenAddress, SocketMode, TrustedProxy};
 pub use load::{CONFIG_VARIABLE, Flags, Found, GREATEST_STALENESS, MAX_SESSION, SECRET_VARIABLE, SettingError};
+pub use origin::AllowedOrigin;
 pub(crate) use value::stale_policy;
 pub use value::{LogFormat, Rate, Registration, TokenCookies, WebSocketToken};
 use value::{Value as _, text};
@@ -146,6 +148,12 @@ pub struct Settings {
     /// it, nor write it to its log (docs/forward-auth.md).
     #[config(env = "ADIEU_WEBSOCKET_TOKEN", default = [], deserialize_with = text)]
     pub websocket_token: Vec<WebSocketToken>,
+
+    /// The origins whose pages may use the API in a browser, exactly as a browser writes them: ["https://app.example",
+    /// "http://localhost:5173"], or ["*"] for every page; comma-separated in the environment. With `token_cookies`, these pages may also open
+    /// WebSockets with the cookies, and "*" is not allowed. The keys, the metadata and the OpenAPI document are for pages of every origin.
+    #[config(env = "ADIEU_ALLOWED_ORIGINS", default = [], deserialize_with = text)]
+    pub allowed_origins: Vec<AllowedOrigin>,
 
     /// The number of access tokens whose verified signature and claims are cached, so that a signature is verified once.
     /// Revocation is checked on every request. The cache takes at most 1 KiB a token on average.

@@ -30,6 +30,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ("max_token_bytes", "32768", "32768"),
     ("token_cookies", r#""adieu""#, "adieu"),
     ("websocket_token", r#"["query", "protocol"]"#, "query, protocol"),
+    ("allowed_origins", r#"["https://app.example"]"#, "https://app.example"),
     ("token_cache_entries", "100", "100"),
     ("access_lifetime", r#""5m""#, "5m"),
     ("refresh_lifetime", r#""14d""#, "14d"),

@@ -98,16 +98,12 @@ fn base_url(issuer: &Issuer) -> Option<&str> {
     (is_allowed && is_bare).then(|| issuer.as_str().trim_end_matches('/'))
 }
 
-/// Answers with a document that anybody may read, from pages of any origin too; with 304 if the client has it already.
+/// Answers with a document that anybody may read; with 304 if the client has it already.
 fn document(request: &HeaderMap, caching: &'static str, document: &impl Serialize) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(document).map_err(ApiError::internal)?;
     let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &body)));
-    let headers = [
-        (header::CACHE_CONTROL, caching),
-        (header::ETAG, tag.as_str()),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-        (header::CONTENT_TYPE, "application/json"),
-    ];
+    let headers =
+        [(header::CACHE_CONTROL, caching), (header::ETAG, tag.as_str()), (header::CONTENT_TYPE, "application/json")];
     // RFC 9110 §13.1.2: the tags are compared without regard to `W/`.
     let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let is_known = known

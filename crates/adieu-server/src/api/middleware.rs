@@ -22,7 +22,7 @@ use axum::{
 use hyper::body::Body as _;
 use tower::{Layer, Service};
 
-use super::time_limit;
+use super::{origins::Origins, time_limit};
 use crate::{error::ApiError, metrics::Metrics};
 
 /// The target of the line that each request gets in the log.
@@ -51,11 +51,14 @@ const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; fr
 ///    response.
 /// 3. A request whose host is missing or ambiguous is rejected (RFC 9112 §3.2) and reaches no handler.
 /// 4. Every response has the headers that restrict what browsers and caches do with it.
-/// 5. As a [`Layer`], it ends a handler that takes longer than `request_timeout`; see [`time_limit`].
+/// 5. As a [`Layer`], it answers preflights, and says in every response whether pages of other origins may read it; see [`Origins`]. The
+///    routes that a proxy calls have neither.
+/// 6. As a [`Layer`], it ends a handler that takes longer than `request_timeout`; see [`time_limit`].
 #[derive(Debug, Clone)]
 pub(super) struct Middleware {
     metrics: Arc<Metrics>,
     request_timeout: Duration,
+    origins: Arc<Origins>,
 }
 
 /// How often a route is called, which decides the level of its lines in the log.
@@ -67,7 +70,12 @@ enum Caller {
 
 impl Middleware {
     pub(super) fn new(metrics: Arc<Metrics>, request_timeout: Duration) -> Self {
-        Self { metrics, request_timeout }
+        Self { metrics, request_timeout, origins: Arc::default() }
+    }
+
+    /// Lets pages of these origins use the routes.
+    pub(super) fn with_origins(self, origins: Origins) -> Self {
+        Self { origins: Arc::new(origins), ..self }
     }
 
     /// Answers a request of a machine with `handler`, without a time limit: `handler` must not wait for anything.
@@ -145,8 +153,14 @@ impl Service<Request> for Wrapped {
                 ASKED_BY_MACHINES.contains(&&*path) || (path == READ_BY_MACHINES && *request.method() == Method::GET);
             let caller = if is_asked_by_machines { Caller::Machine } else { Caller::Any };
             let limit = middleware.request_timeout;
-            let handler = async move |request| time_limit::end(limit, request, |request| route.call(request)).await;
-            let response = middleware.answer(path.into(), caller, request, handler).await;
+            let access = middleware.origins.access(&request);
+            let preflight = access.preflight(&request);
+            let handler = async move |request| match preflight {
+                Some(response) => response,
+                None => time_limit::end(limit, request, |request| route.call(request)).await,
+            };
+            let mut response = middleware.answer(path.into(), caller, request, handler).await;
+            access.tell(response.headers_mut());
             if let Some(counted) = response.extensions().get() {
                 middleware.metrics.failed(*counted);
             }

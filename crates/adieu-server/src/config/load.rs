@@ -13,7 +13,7 @@ use confique::{
     meta::{Field, FieldKind, LeafKind},
 };
 
-use super::{Settings, address::redacted, value::written};
+use super::{AllowedOrigin, Settings, address::redacted, value::written};
 
 /// The environment variable that holds the secret with which a relay follows, if no file does.
 pub const SECRET_VARIABLE: &str = "ADIEU_FOLLOW_SECRET";
@@ -240,6 +240,12 @@ impl Settings {
             let origin = origins.get("revocations").unwrap_or(&Origin::Default);
             return Err(SettingError(format!(
                 "revocations {origin}: a server that follows another has none of its own"
+            )));
+        }
+        if self.token_cookies.is_some() && self.allowed_origins.contains(&AllowedOrigin::Every) {
+            let origin = origins.get("allowed_origins").unwrap_or(&Origin::Default);
+            return Err(SettingError(format!(
+                "allowed_origins {origin}: with token_cookies, name the origins: \"*\" would let every page use the cookies"
             )));
         }
         self.check_issuers(origins)

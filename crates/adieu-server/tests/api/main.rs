@@ -19,6 +19,7 @@ mod introspection;
 mod limits;
 mod logout;
 mod one_verdict_per_token;
+mod other_origins;
 mod page_in_a_browser;
 mod passwords;
 mod provider;

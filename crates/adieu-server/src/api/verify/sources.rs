@@ -8,7 +8,7 @@ use axum::{
 
 use super::Route;
 use crate::{
-    config::{Settings, TokenCookies, WebSocketToken},
+    config::{AllowedOrigin, Settings, TokenCookies, WebSocketToken},
     error::ApiError,
 };
 
@@ -29,11 +29,18 @@ const PROTOCOL_PREFIX: &str = "access_token.";
 pub(in crate::api) struct Sources {
     cookies: Option<TokenCookies>,
     web_socket: Vec<WebSocketToken>,
+    /// Those whose pages may open WebSockets with cookies.
+    origins: Vec<String>,
 }
 
 impl Sources {
     pub(in crate::api) fn new(settings: &Settings) -> Self {
-        Self { cookies: settings.token_cookies, web_socket: settings.websocket_token.clone() }
+        let origins = settings.allowed_origins.iter().filter_map(|origin| match origin {
+            AllowedOrigin::Exact(origin) => Some(origin.clone()),
+            AllowedOrigin::Every => None,
+        });
+        let web_socket = settings.websocket_token.clone();
+        Self { cookies: settings.token_cookies, web_socket, origins: origins.collect() }
     }
 
     /// Lets a guard also look for tokens in cookies. It rejects two tokens in two places.
@@ -46,6 +53,7 @@ impl Sources {
             Some(TokenCookies::Adieu) => Cookies::new(),
             Some(TokenCookies::FlaskJwtExtended) => Cookies::flask_jwt_extended(),
         };
+        let cookies = self.origins.iter().fold(cookies, Cookies::with_allowed_origin);
         Ok(guard.with_cookies(cookies)?.with_one_place())
     }
 
