@@ -229,6 +229,14 @@ impl Guard {
         self.set_cookie(token, TokenType::Refresh)
     }
 
+    /// Adds the CSRF values that cookies need to the claims of new tokens: those of the session of a refresh token with the claims
+    /// `refreshed`, or new ones for a login. For an application that calls [`Sessions`] itself; [`Auth`](crate::Auth) does it.
+    pub fn add_csrf_values(&self, options: &mut TokenOptions, refreshed: Option<&Claims>) {
+        let random = CsrfValues::random;
+        let values = refreshed.map_or_else(random, |claims| CsrfValues::of(claims, ACCESS_CSRF_CLAIM));
+        self.insert_csrf_values(options, values);
+    }
+
     /// Removes the cookies of access tokens.
     pub fn unset_access_cookie(&self) -> SetCookies {
         self.settings.cookies.unset(&self.settings.cookies.access)
@@ -257,13 +265,16 @@ impl Guard {
                 options.access_claims.entry(name).or_insert(value);
             }
         }
+        self.insert_csrf_values(&mut options, csrf);
+        Ok(options)
+    }
+
+    fn insert_csrf_values(&self, options: &mut TokenOptions, CsrfValues { access, refresh }: CsrfValues) {
         if self.uses_cookies() && self.settings.cookies.csrf {
-            let CsrfValues { access, refresh } = csrf;
             options.refresh_claims.insert(ACCESS_CSRF_CLAIM.to_owned(), access.clone().into());
             options.refresh_claims.insert(CSRF_CLAIM.to_owned(), refresh.into());
             options.access_claims.insert(CSRF_CLAIM.to_owned(), access.into());
         }
-        Ok(options)
     }
 
     /// Returns whether the application sets the claims of new tokens.

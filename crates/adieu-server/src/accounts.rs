@@ -154,14 +154,17 @@ impl Accounts {
     /// # Errors
     /// [`ApiError::PasswordChangeRequired`] if the account must change its password first;
     /// [`ApiError::InvalidCredentials`] if the account has changed meanwhile.
-    pub async fn log_in(&self, account: &Account, origin: Origin) -> Result<TokenPair, ApiError> {
+    pub async fn log_in(
+        &self,
+        account: &Account,
+        origin: Origin,
+        mut options: TokenOptions,
+    ) -> Result<TokenPair, ApiError> {
         if account.must_change_password {
             return Err(ApiError::PasswordChangeRequired);
         }
-        let tokens = self
-            .sessions
-            .log_in_with(account.id.clone(), origin, &TokenOptions::new().with_access_claims(claims(account)))
-            .await?;
+        options.access_claims.extend(claims(account));
+        let tokens = self.sessions.log_in_with(account.id.clone(), origin, &options).await?;
         let same = self.store.by_id(&account.id).await?.is_some_and(|now| {
             !now.is_disabled
                 && !now.must_change_password
@@ -196,10 +199,11 @@ impl Accounts {
     ///
     /// # Errors
     /// See [`Sessions::refresh`]; also if the account is gone, which ends the session.
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<TokenPair, SessionError> {
+    pub async fn refresh(&self, token: &RefreshToken, mut options: TokenOptions) -> Result<TokenPair, SessionError> {
         match self.store.by_id(token.subject()).await? {
             Some(account) if !account.is_disabled => {
-                self.sessions.refresh_with(token, &TokenOptions::new().with_access_claims(claims(&account))).await
+                options.access_claims.extend(claims(&account));
+                self.sessions.refresh_with(token, &options).await
             }
             _ => {
                 self.sessions.end_sessions(Selection::OfSubject(token.subject().clone())).await?;

@@ -18,6 +18,7 @@ mod events;
 mod feed;
 mod health;
 mod introspect;
+mod issued;
 mod middleware;
 mod origins;
 mod push_error;
@@ -39,7 +40,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use adieu::Subject;
+use adieu::{Subject, session::Sessions};
 use adieu_axum::Guard;
 use axum::{
     BoxError, Router,
@@ -90,6 +91,12 @@ impl Deref for Api {
 impl FromRef<Api> for Guard {
     fn from_ref(api: &Api) -> Self {
         api.guard.clone()
+    }
+}
+
+impl FromRef<Api> for Arc<Sessions> {
+    fn from_ref(api: &Api) -> Self {
+        Arc::clone(&api.node.sessions)
     }
 }
 
@@ -157,10 +164,10 @@ where
 /// # Errors
 /// Fails if the settings of cookies are invalid.
 pub fn router(node: Arc<Node>, settings: Settings) -> Result<ApiService, adieu::Error> {
-    let (guard, metrics) = (Guard::from_sessions(&node.sessions), Arc::clone(&node.metrics));
-    let sources = Sources::new(&settings);
+    let (sources, metrics) = (Sources::new(&settings), Arc::clone(&node.metrics));
+    let guard = sources.guarded(Guard::from_sessions(&node.sessions))?;
     let issuer = node.sessions.issuer().clone();
-    let verdicts = Verdicts::new(sources.guarded(guard.clone())?, sources, issuer, Arc::clone(&node.clock));
+    let verdicts = Verdicts::new(guard.clone(), sources, issuer, Arc::clone(&node.clock));
     let proxies = TrustedProxies::new(settings.trusted_proxies.clone());
     let streams = Shares::at_most(session_events::MAX_STREAMS);
     let api = Api(Arc::new(Shared { node, settings: settings.clone(), proxies, guard, streams }));

@@ -136,12 +136,18 @@ pub struct Settings {
     #[config(env = "ADIEU_MAX_TOKEN_BYTES", default = "8192", deserialize_with = text)]
     pub max_token_bytes: NonZeroUsize,
 
-    /// The cookies with access tokens that `/verify` accepts besides `Authorization`: "adieu" (`__Host-access_token`, as adieu-axum sets it)
-    /// or "flask-jwt-extended" (`access_token_cookie`). A request that may change something must repeat the claim `csrf` of the token in
+    /// The cookies with tokens that the API and `/verify` accept besides `Authorization`, and that `POST /login?cookies=true` sets: "adieu"
+    /// (`__Host-access_token` and so on, as in adieu-axum) or "flask-jwt-extended" (`access_token_cookie` and so on). A request that may change something must repeat the claim `csrf` of the token in
     /// the header `X-CSRF-TOKEN`; for a trusted issuer that claim must be one of its `trusted_claims`. The proxy must say which method the
     /// request has (docs/forward-auth.md). Not set: cookies are ignored.
     #[config(env = "ADIEU_TOKEN_COOKIES", deserialize_with = text)]
     pub token_cookies: Option<TokenCookies>,
+
+    /// Sets the cookies with `SameSite=None`, which a page of `allowed_origins` on another site needs. It costs a line of defence: browsers
+    /// then send the cookies with requests that any site causes, and only the CSRF value tells these from yours. Leave it off for pages of
+    /// your own site, such as app.example.com beside login.example.com.
+    #[config(env = "ADIEU_SEND_COOKIES_FROM_EVERY_SITE", default = false, deserialize_with = text)]
+    pub send_cookies_from_every_site: bool,
 
     /// Where `/verify` also looks for the access token of a request that opens a WebSocket, to which no page can add a header: "query" (the
     /// parameter `access_token`) and "protocol" (`access_token.` and the token, in `Sec-WebSocket-Protocol`). The proxy must not forward

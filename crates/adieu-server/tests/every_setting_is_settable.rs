@@ -29,6 +29,7 @@ const OTHER_VALUES: &[(&str, &str, &str)] = &[
     ),
     ("max_token_bytes", "32768", "32768"),
     ("token_cookies", r#""adieu""#, "adieu"),
+    ("send_cookies_from_every_site", "true", "true"),
     ("websocket_token", r#"["query", "protocol"]"#, "query, protocol"),
     ("allowed_origins", r#"["https://app.example"]"#, "https://app.example"),
     ("token_cache_entries", "100", "100"),

@@ -5,7 +5,7 @@ use adieu::{
     revocation::MAX_LEEWAY,
     session::{Scope, Selection, Session},
 };
-use adieu_axum::BearerToken;
+use adieu_axum::{PresentedToken, SetCookies};
 use axum::{Json, extract::State};
 use utoipa::ToSchema;
 
@@ -15,8 +15,10 @@ use super::{
     client::{AccessToken, Client, Id, is_admin},
     docs,
     feed::{Wait, WaitParameters},
+    issued::{Delivery, Issued, Refresh},
     time_limit::MoreTime,
-    view::{Message, Part, PartFields, SessionCursor, SessionDetails, SessionList, Tokens},
+    verify::Flag,
+    view::{Message, Part, PartFields, SessionCursor, SessionDetails, SessionList},
 };
 use crate::{
     audit::{self, Event, scope_name},
@@ -40,24 +42,33 @@ pub(super) enum ScopeName {
 /// The access token is fresh, and carries `is_admin` for an administrator. That a user is unknown, disabled, or has
 /// another password is one and the same answer. Failed attempts are limited per account and per address. A user who must
 /// change the password first gets no tokens: 403 `password_change_required`.
-#[utoipa::path(post, path = "/login", tag = "Session", request_body = Credentials, responses(
-    (status = 200, description = "Logged in. Not to be cached.", body = Tokens),
+#[utoipa::path(post, path = "/login", tag = "Session", request_body = Credentials, params(
+    ("cookies" = inline(Option<Flag>), Query, description = "`true`, with the setting `token_cookies` only: the tokens are in cookies, \
+        and the body has their CSRF values."),
+), responses(
+    (status = 200, description = "Logged in. Not to be cached.", body = Issued),
     docs::BadRequest, docs::WrongCredentials, docs::PasswordChangeRequired, docs::TooLarge, docs::NotJson, docs::Invalid, docs::TooMany,
     docs::Unavailable,
 ))]
-pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: Fields) -> Result<Tokens, ApiError> {
+pub(super) async fn log_in(
+    State(api): State<Api>,
+    client: Client,
+    Query(query): Query,
+    mut fields: Fields,
+) -> Result<Issued, ApiError> {
+    let delivery = Delivery::of_login(query, &api)?;
     let username = fields.required("username", |text| Username::new(&text));
     let password = fields.required("password", |text| Password::typed(text.into()));
     let (username, password) = fields.finish((username, password))?;
 
     let account = api.authenticate(&username, &password, &client).await?;
-    match api.node.accounts.log_in(&account, client.origin.clone()).await {
+    match api.node.accounts.log_in(&account, client.origin.clone(), api.token_options(None)).await {
         Ok(pair) => {
             api.node.metrics.logins.inc();
             audit::Entry { session: pair.claims.session.clone(), ..audit::Entry::of(&account.id) }
                 .record(Event::Login, client.address)
                 .await;
-            Ok(Tokens::new(pair, api.node.clock.now()))
+            api.issued(pair, delivery)
         }
         Err(error) => {
             if matches!(error, ApiError::InvalidCredentials) {
@@ -72,21 +83,20 @@ pub(super) async fn log_in(State(api): State<Api>, client: Client, mut fields: F
 ///
 /// The access token is not fresh. The refresh token is used up: until its successor is used, and within `rotation_grace` until the
 /// successor of that is used too, it gives the current refresh token again (a response was lost, or there are two tabs); after that it
-/// ends the session.
+/// ends the session. If it comes in a cookie, so do the new ones.
 #[utoipa::path(post, path = "/refresh", tag = "Session", security(("refresh" = [])), responses(
-    (status = 200, description = "New tokens. Not to be cached.", body = Tokens),
+    (status = 200, description = "New tokens. Not to be cached.", body = Issued),
     docs::TwoTokens, docs::Refusals, docs::Unavailable,
 ))]
-pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Result<Tokens, ApiError> {
-    let token = api.node.sessions.inspect(token.as_str())?;
-    let refreshed = api.node.accounts.refresh(&token).await;
+pub(super) async fn refresh(State(api): State<Api>, Refresh { token, delivery }: Refresh) -> Result<Issued, ApiError> {
+    let refreshed = api.node.accounts.refresh(&token, api.token_options(Some(token.claims()))).await;
     if refreshed.is_err() {
         // That it was used again the core has written down.
         audit::durable().await;
     }
     let pair = refreshed?;
     api.node.metrics.refreshes.inc();
-    Ok(Tokens::new(pair, api.node.clock.now()))
+    api.issued(pair, delivery)
 }
 
 /// Logs out: ends the session of the token, all its access tokens and its refresh token.
@@ -102,11 +112,11 @@ pub(super) async fn refresh(State(api): State<Api>, token: BearerToken) -> Resul
 ))]
 pub(super) async fn log_out(
     State(api): State<Api>,
-    token: BearerToken,
+    token: PresentedToken,
     client: Client,
     time: MoreTime,
     Query(mut fields): Query,
-) -> Result<Json<Message>, ApiError> {
+) -> Result<(SetCookies, Json<Message>), ApiError> {
     let wait = Wait::take(&mut fields);
     let scope = fields.optional("scope", |text| match text.as_str() {
         "this" => Ok(Scope::This),
@@ -131,7 +141,7 @@ pub(super) async fn log_out(
     .record(Event::Logout, client.address)
     .await;
     let everywhere = wait.until_everywhere(&api.node.feed).await?;
-    Ok(Message::revoked("Successfully logged out", everywhere))
+    Ok((api.removed_cookies(token.place), Message::revoked("Successfully logged out", everywhere)))
 }
 
 /// Lists the caller's sessions, oldest first.

@@ -7,6 +7,7 @@ mod backchannel_logout;
 mod bad_input;
 mod clients;
 mod concurrent_changes;
+mod cookies;
 mod documentation;
 mod every_path_asks_the_same_evaluator;
 mod everywhere;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use adieu::session::Origin;
+use adieu::session::{Origin, TokenOptions};
 use adieu_server::{
     accounts::Filter,
     clients::{Capability, Client, ClientName, Limits},
@@ -192,7 +192,7 @@ async fn request_timeout() {
     assert_eq!(first_line(&mut stream).await, "HTTP/1.1 408 Request Timeout");
 
     let account = app.node.accounts.store().list(&Filter::default(), None, 1).await.unwrap().remove(0);
-    let boss = app.node.accounts.log_in(&account, Origin::default()).await.unwrap();
+    let boss = app.node.accounts.log_in(&account, Origin::default(), TokenOptions::new()).await.unwrap();
     let busy = app.lock_store();
     let late = app.post("/logout").token(&boss.access).send().await;
     assert_snapshot!(late, @r#"503 {"code":503,"message":"Temporarily unavailable. Try again.","status":"Service Unavailable"}"#);

@@ -8,7 +8,7 @@ use std::{
 
 use adieu::{
     Subject,
-    session::{Origin, TokenPair},
+    session::{Origin, TokenOptions, TokenPair},
 };
 use adieu_server::{
     accounts::Account,
@@ -202,7 +202,7 @@ pub(crate) async fn can_log_in(node: &Node, name: &str, password: &str) -> bool 
 pub(crate) async fn log_in(node: &Node, name: &str, user_agent: &str) -> TokenPair {
     let account = account(node, name).await;
     let origin = Origin { address: Some("192.0.2.7".parse().unwrap()), user_agent: Some(user_agent.to_owned()) };
-    node.accounts.log_in(&account, origin).await.unwrap()
+    node.accounts.log_in(&account, origin, TokenOptions::new()).await.unwrap()
 }
 
 pub(crate) fn session_of(pair: &TokenPair) -> String {

@@ -1,6 +1,6 @@
 //! Where `/verify` looks for a token: what a proxy says about the request that it asks about.
 
-use adieu_axum::{BearerToken, Cookies, Guard, Place, RejectionReason};
+use adieu_axum::{BearerToken, Cookies, Guard, Place, RejectionReason, SameSite, TokenCookie};
 use axum::{
     extract::OptionalFromRequestParts,
     http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts},
@@ -29,6 +29,7 @@ const PROTOCOL_PREFIX: &str = "access_token.";
 pub(in crate::api) struct Sources {
     cookies: Option<TokenCookies>,
     web_socket: Vec<WebSocketToken>,
+    same_site: Option<SameSite>,
     /// Those whose pages may open WebSockets with cookies.
     origins: Vec<String>,
 }
@@ -40,7 +41,8 @@ impl Sources {
             AllowedOrigin::Every => None,
         });
         let web_socket = settings.websocket_token.clone();
-        Self { cookies: settings.token_cookies, web_socket, origins: origins.collect() }
+        let same_site = settings.send_cookies_from_every_site.then_some(SameSite::None);
+        Self { cookies: settings.token_cookies, web_socket, same_site, origins: origins.collect() }
     }
 
     /// Lets a guard also look for tokens in cookies. It rejects two tokens in two places.
@@ -54,6 +56,13 @@ impl Sources {
             Some(TokenCookies::FlaskJwtExtended) => Cookies::flask_jwt_extended(),
         };
         let cookies = self.origins.iter().fold(cookies, Cookies::with_allowed_origin);
+        let cookies = match self.same_site {
+            None => cookies,
+            Some(same_site) => {
+                let change = |cookie: TokenCookie| cookie.with_same_site(same_site);
+                cookies.with_access(change).with_refresh(change)
+            }
+        };
         Ok(guard.with_cookies(cookies)?.with_one_place())
     }
 
