@@ -263,7 +263,9 @@ impl Core {
         issued_at: Option<u64>,
     ) -> PyResult<bool> {
         let issued_at = issued_at.map(Timestamp::from_unix);
-        guarded(|| Ok(self.shared.revocations.matches(&Facts { issuer, token_id, session, subject, issued_at })))
+        let (key_id, claims) = (None, None);
+        let facts = Facts { issuer, token_id, session, subject, issued_at, key_id, claims };
+        guarded(|| Ok(self.shared.revocations.matches(&facts)))
     }
 
     /// Keeps the revocation of a token until a time.

@@ -49,6 +49,8 @@ impl<'py> Payload<'py> {
             session: self.session.as_ref().map(|text| text.to_str()).transpose()?,
             subject: self.subject.as_ref().map(|text| text.to_str()).transpose()?,
             issued_at: self.issued_at,
+            key_id: None,
+            claims: None,
         })
     }
 }

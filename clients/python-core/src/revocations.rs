@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adieu::{
     Issuer, SessionId, TokenId,
-    revocation::{Index, Revocation, RevokedBy, Target, TokenFacts},
+    revocation::{Index, Revocation, RevokedBy, Target, TokenClaims, TokenFacts},
     time::{Clock, SystemClock, Timestamp},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -19,6 +19,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) session: Option<&'a str>,
     pub(crate) subject: Option<&'a str>,
     pub(crate) issued_at: Option<Timestamp>,
+    /// The `kid` of the key, if it is known.
+    pub(crate) key_id: Option<&'a str>,
+    /// All other claims, if they are known.
+    pub(crate) claims: Option<&'a dyn TokenClaims>,
 }
 
 /// All known revocations. Tokens are found by their id alone, whatever their `exp`: a caller of the Python package may not
@@ -52,6 +56,8 @@ impl Revocations {
                 subject: facts.subject.unwrap_or_default(),
                 issued_at: facts.issued_at,
                 expires_at: Timestamp::ZERO,
+                key_id: facts.key_id,
+                claims: facts.claims,
             };
             self.index.check(&token).is_some()
         };
@@ -75,6 +81,8 @@ impl Revocations {
                 subject: "",
                 issued_at: Some(Timestamp::MAX),
                 expires_at: Timestamp::ZERO,
+                key_id: None,
+                claims: None,
             };
             self.index.check(&token) == Some(RevokedBy::Token)
         };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use adieu::{
     Issuer,
     time::{Clock, SystemClock},
-    token::{Algorithm, Decoder, KeySet, ParsedClaims, Rules, Scratch, TokenError, TokenType, VerifyingKey},
+    token::{Algorithm, Decoder, KeyId, KeySet, ParsedClaims, Rules, Scratch, TokenError, TokenType, VerifyingKey},
 };
 use adieu_client::{KeyFollower, KeySource};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyString};
@@ -58,6 +58,8 @@ fn facts<'a>(claims: &'a ParsedClaims<'_>) -> Facts<'a> {
         session: claims.session(),
         subject: Some(claims.subject()),
         issued_at: claims.issued_at(),
+        key_id: claims.key_id().map(KeyId::as_str),
+        claims: Some(claims),
     }
 }
 

@@ -336,8 +336,9 @@ impl RevocationLog for Remote {
     /// appended.
     ///
     /// The node's interface cannot express everything that other engines keep. These are [`Error::Unsupported`]: a revocation of
-    /// [everything](adieu::revocation::Target::Everything), which requires an administrator; a session of another issuer; and
-    /// a subject with a cut-off other than now, since the node sets its own.
+    /// [everything](adieu::revocation::Target::Everything) or of a [key](adieu::revocation::Target::Key), which require an
+    /// administrator; a session of another issuer; and a subject or a claim with a cut-off other than now, since the node
+    /// sets its own.
     async fn append(&self, revocations: Vec<Revocation>) -> Result<Position, Error> {
         let own = self.issuer();
         let bodies: Vec<serde_json::Value> = revocations

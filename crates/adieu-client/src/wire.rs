@@ -13,7 +13,7 @@
 mod binary;
 mod json;
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use adieu::{Issuer, revocation::Page};
 use http::HeaderName;
@@ -54,6 +54,9 @@ pub struct FeedPage {
     pub page: Page,
 }
 
+/// How the reason begins if a kind is unknown.
+const UNKNOWN_KIND: &str = "an unknown kind ";
+
 /// Why bytes are not a page of the feed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a page of the feed: {0}")]
@@ -62,6 +65,11 @@ pub struct WireError(String);
 impl WireError {
     fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
+    }
+
+    /// The error for a kind of revocation that this version does not know: to skip it would be to accept revoked tokens.
+    fn unknown_kind(kind: impl Display) -> Self {
+        Self(format!("{UNKNOWN_KIND}{kind}: this follower is too old for the node"))
     }
 }
 

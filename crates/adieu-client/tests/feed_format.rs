@@ -6,15 +6,17 @@ use std::time::Duration;
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
     revocation::{
-        Cursor, HashedRevocation, Index, LogId, Page, Position, Revocation, RevocationHasher, RevokedBy, Target,
-        TokenFacts,
+        Cursor, HashedRevocation, Index, LogId, Page, Position, Revocation, RevocationHasher, RevokedBy, RevokedClaim,
+        Target, TokenFacts,
     },
     time::Timestamp,
+    token::KeyId,
 };
 use adieu_client::wire::{
     FeedPage, MAX_PAGE_ENTRIES, from_binary, from_hashed, from_json, to_binary, to_hashed, to_json,
 };
 use proptest::prelude::*;
+use serde_json::json;
 
 const JSON: &str = include_str!("fixtures/feed/v1.json");
 
@@ -117,6 +119,79 @@ fn a_hashed_page_of_version_2_is_still_read_and_written() {
     assert_eq!(hex::encode(to_hashed(&expected(), &hasher())), hex::encode(hashed()));
 }
 
+/// The page of `kinds.json`: revocations of keys and of claims.
+fn kinds() -> FeedPage {
+    let mut page = expected();
+    let [adieu, other] = ["adieu", "https://other.example"].map(|issuer| Issuer::new(issuer).unwrap());
+    let at = Timestamp::from_unix;
+    let key = |issuer: &Issuer, id| {
+        let target = Target::Key { id: KeyId::new(id).unwrap() };
+        Revocation { issuer: issuer.clone(), target, lapses_at: Timestamp::MAX }
+    };
+    let claim = |issuer: &Issuer, name, value, issued_until, lapses_at| {
+        let claim = RevokedClaim::new(name, value).unwrap();
+        let target = Target::Claim { claim, issued_until: at(issued_until) };
+        Revocation { issuer: issuer.clone(), target, lapses_at: at(lapses_at) }
+    };
+    page.page.entries.truncate(1);
+    page.page.entries.extend([
+        key(&adieu, "0d8f6a52-3c1b-4b7e-9a55-7e1f0c2d4b66"),
+        key(&other, "kid-1"),
+        claim(&other, "tenant", "acmé", 1_800_000_100, 1_802_592_220),
+        claim(&adieu, "device", "7c9e6679-7425-40de-944b-e07fc1f90ae7", 1_800_000_101, 1_802_592_221),
+        claim(&adieu, "tenant", "true", 1_800_000_102, 1_802_592_222),
+        claim(&adieu, "tenant", "-5", 1_800_000_103, 1_802_592_223),
+    ]);
+    page
+}
+
+#[test]
+fn pages_with_keys_and_claims_are_read_and_written() {
+    let page = kinds();
+    let json = include_str!("fixtures/feed/kinds.json");
+    let binary = bytes_of(include_str!("fixtures/feed/kinds.binary.hex"));
+    let hashed = bytes_of(include_str!("fixtures/feed/kinds.hashed.hex"));
+    assert_eq!(from_json(json.as_bytes()).as_ref(), Ok(&page));
+    let compact: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&to_json(&page)).unwrap(), compact);
+    assert_eq!(from_binary(&binary).as_ref(), Ok(&page));
+    assert_eq!(hex::encode(to_binary(&page)), hex::encode(binary));
+    let (head, mut entries) = from_hashed(&hashed, &hasher()).unwrap();
+    sort(&mut entries);
+    assert_eq!((head, entries), (without_entries(&page), hash(&hasher(), &page)));
+    assert_eq!(hex::encode(to_hashed(&page, &hasher())), hex::encode(hashed));
+}
+
+#[test]
+fn an_index_that_reads_them_hashed_rejects_their_tokens() {
+    let index = Index::new(Timestamp::from_unix(1_800_000_000));
+    let hasher = RevocationHasher::from_key(*index.hasher().key());
+    let (_, entries) = from_hashed(&to_hashed(&kinds(), &hasher), index.hasher()).unwrap();
+    index.extend_hashed(&entries);
+    let check = |issuer, key_id, claims: serde_json::Value, issued_at| {
+        let claims = claims.as_object().unwrap();
+        index.check(&TokenFacts {
+            issuer,
+            token_id: "x",
+            session: None,
+            subject: "x",
+            issued_at: Some(Timestamp::from_unix(issued_at)),
+            expires_at: Timestamp::from_unix(1_800_000_910),
+            key_id,
+            claims: Some(claims),
+        })
+    };
+    let (other, now) = ("https://other.example", 1_800_000_100);
+    assert_eq!(check(other, Some("kid-1"), json!({}), u64::MAX), Some(RevokedBy::Key));
+    assert_eq!(check("adieu", Some("kid-1"), json!({}), 0), None);
+    assert_eq!(check(other, None, json!({"tenant": ["x", "acmé"]}), now), Some(RevokedBy::Claim));
+    assert_eq!(check(other, None, json!({"tenant": "acmé"}), now + 1), None);
+    assert_eq!(check(other, None, json!({"tenant": "acme"}), now), None);
+    assert_eq!(check("adieu", None, json!({"tenant": true}), now), Some(RevokedBy::Claim));
+    assert_eq!(check("adieu", None, json!({"tenant": -5.0}), now), Some(RevokedBy::Claim));
+    assert_eq!(check("adieu", None, json!({"device": true}), now), None);
+}
+
 #[test]
 fn an_index_that_reads_a_hashed_page_has_what_is_in_it() {
     let index = Index::new(Timestamp::from_unix(1_800_000_000));
@@ -127,7 +202,16 @@ fn an_index_that_reads_a_hashed_page_has_what_is_in_it() {
     let check = |issuer, token_id, session, subject, issued_at| {
         let issued_at = Some(Timestamp::from_unix(issued_at));
         let expires_at = Timestamp::from_unix(1_800_000_910);
-        index.check(&TokenFacts { issuer, token_id, session, subject, issued_at, expires_at })
+        index.check(&TokenFacts {
+            issuer,
+            token_id,
+            session,
+            subject,
+            issued_at,
+            expires_at,
+            key_id: None,
+            claims: None,
+        })
     };
     let (other, late) = ("https://other.example", 1_800_000_200);
     assert_eq!(check("adieu", "x", Some("01930a4e-5b7c-7d2f-9d3a-0c6f0f7f5a22"), "x", late), Some(RevokedBy::Session));
@@ -186,8 +270,13 @@ fn a_hashed_page_with_a_wrong_group_is_none() {
     };
     assert!(read(1, "02 01 entry 07").is_ok());
     assert!(read(1, "00 ef01 01 entry f801").is_ok());
+    assert!(read(1, "05 01 entry 07").is_ok());
+    assert!(read(1, "06 0178 ef01 01 entry f801").is_ok());
     for (count, rest, reason) in [
-        (1, "05 01 entry 07", "unknown kind"),
+        (1, "07 01 entry 07", "an unknown kind 7: this follower is too old for the node"),
+        (1, "06 03737562 00 01 entry 07", "the name of a revocable claim"),
+        (1, "06 00 00 01 entry 07", "the name of a revocable claim"),
+        (1, "06 0178 01 entry 07", "unexpected end"),
         (1, "02 00", "no entries, or too many"),
         (1, "02 02 entry 07 entry 07", "no entries, or too many"),
         (1, "02 max entry 07", "no entries, or too many"),
@@ -220,8 +309,17 @@ fn a_member_that_is_not_known_is_skipped_and_a_kind_is_not() {
     assert!(from_json(JSON.replace("\"kind\": \"everything\"", "\"kind\": \"device\"").as_bytes()).is_err());
     let mut unknown = binary();
     let everything = unknown.iter().rposition(|byte| *byte == 4).unwrap();
-    unknown[everything] = 5;
-    assert!(from_binary(&unknown).unwrap_err().to_string().contains("unknown kind"));
+    unknown[everything] = 7;
+    let too_old = "not a page of the feed: an unknown kind 7: this follower is too old for the node";
+    assert_eq!(from_binary(&unknown).unwrap_err().to_string(), too_old);
+    let json = |kind: &str| from_json(JSON.replace("\"everything\"", kind).as_bytes()).unwrap_err().to_string();
+    assert_eq!(
+        json(r#""device""#),
+        r#"not a page of the feed: an unknown kind "device": this follower is too old for the node"#
+    );
+    assert!(json(&format!("\"{}\"", "x".repeat(99))).contains(r#"kind "…":"#));
+    assert!(json(r#""\n""#).contains(r#"kind "\n":"#));
+    assert!(json("4").contains("wrong JSON"));
 }
 
 #[test]
@@ -293,6 +391,16 @@ fn a_page_of_too_many_entries_is_none() {
 fn of_an_entry_as_json_every_member_that_it_needs_must_be_there() {
     let entry = |text: &str| from_json(JSON.replace("\"kind\": \"everything\"", text).as_bytes());
     assert!(entry(r#""kind": "everything", "new": {"id": [1]}"#).is_ok());
+    for wrong in [
+        r#""kind": "key""#,
+        r#""kind": "claim""#,
+        r#""kind": "claim", "name": "x""#,
+        r#""kind": "claim", "value": "x""#,
+        r#""kind": "claim", "name": "sub", "value": "x""#,
+    ] {
+        assert!(entry(wrong).is_err(), "{wrong}");
+    }
+    assert!(entry(r#""kind": "claim", "name": "x", "value": "y""#).is_ok());
     for wrong in [r#""kind": "session""#, r#""kind": "subject""#, r#""kind": "token", "id": """#, r#""kind": 4"#] {
         assert!(entry(wrong).is_err(), "{wrong}");
     }
@@ -318,6 +426,11 @@ fn target() -> impl Strategy<Value = Target> {
         id().prop_map(|id| Target::Session { id: SessionId::new(id).unwrap() }),
         (id(), time()).prop_map(|(id, issued_until)| Target::Subject { id: Subject::new(id).unwrap(), issued_until }),
         time().prop_map(|issued_until| Target::Everything { issued_until }),
+        id().prop_map(|id| Target::Key { id: KeyId::new(id).unwrap() }),
+        ("[ -~]{1,3}", id(), time()).prop_filter_map("a name", |(name, value, issued_until)| {
+            let claim = RevokedClaim::new(&name, &value).ok()?;
+            Some(Target::Claim { claim, issued_until })
+        }),
     ]
 }
 
@@ -370,7 +483,7 @@ proptest! {
     fn any_bytes_after_the_head_of_a_hashed_page_are_answered(
         page in page(),
         count in any::<u8>(),
-        rest in proptest::collection::vec(prop_oneof![any::<u8>(), 0..6_u8, Just(0xff)], 0..100),
+        rest in proptest::collection::vec(prop_oneof![any::<u8>(), 0..8_u8, Just(0xff)], 0..100),
     ) {
         let page = without_entries(&page);
         let mut bytes = to_hashed(&page, &hasher());

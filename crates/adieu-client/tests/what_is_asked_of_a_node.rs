@@ -9,8 +9,11 @@ use std::{
 
 use adieu::{
     Error, Issuer, SessionId, Subject, TokenId,
-    revocation::{Cursor, Index, LogId, Page, Position, Revocation, RevocationHasher, RevocationLog, Target},
+    revocation::{
+        Cursor, Index, LogId, Page, Position, Revocation, RevocationHasher, RevocationLog, RevokedClaim, Target,
+    },
     time::{ManualClock, Timestamp},
+    token::KeyId,
 };
 use adieu_client::{
     Remote,
@@ -210,6 +213,10 @@ fn revocation(issuer: &str, target: Target) -> Revocation {
     Revocation { issuer: Issuer::new(issuer).unwrap(), target, lapses_at: NOON.plus(Duration::from_secs(3_720)) }
 }
 
+fn tenant() -> RevokedClaim {
+    RevokedClaim::new("tenant", "acme").unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn revocations_are_sent_in_the_words_of_the_node() {
     let recorder = Arc::new(Recorder::default());
@@ -222,6 +229,8 @@ async fn revocations_are_sent_in_the_words_of_the_node() {
         revocation("adieu", Target::Session { id: SessionId::new("sid").unwrap() }),
         revocation("adieu", Target::Subject { id: Subject::new("jose").unwrap(), issued_until: NOON }),
         revocation("other", Target::Subject { id: Subject::new("jose").unwrap(), issued_until: NOON }),
+        revocation("adieu", Target::Claim { claim: tenant(), issued_until: NOON }),
+        revocation("other", Target::Claim { claim: tenant(), issued_until: NOON }),
     ];
     remote.append(sent).await.unwrap();
     let keep_until = NOON.as_unix() + 3_600;
@@ -233,6 +242,8 @@ async fn revocations_are_sent_in_the_words_of_the_node() {
             { "session": "sid" },
             { "issuer": "adieu", "subject": "jose" },
             { "issuer": "other", "subject": "jose", "keep_until": keep_until },
+            { "issuer": "adieu", "claim": { "name": "tenant", "value": "acme" } },
+            { "issuer": "other", "claim": { "name": "tenant", "value": "acme" }, "keep_until": keep_until },
         ]})]
     );
 }
@@ -248,6 +259,8 @@ async fn what_a_node_has_no_words_for_is_not_sent() {
         Target::Session { id: SessionId::new("sid").unwrap() },
         Target::Subject { id: jose(), issued_until: NOON.minus(Duration::from_secs(3_600)) },
         Target::Subject { id: jose(), issued_until: NOON.plus(Duration::from_secs(1)) },
+        Target::Claim { claim: tenant(), issued_until: NOON.plus(Duration::from_secs(1)) },
+        Target::Key { id: KeyId::new("kid-1").unwrap() },
     ] {
         let result = remote.append(vec![revocation("other", target.clone())]).await;
         assert!(matches!(result, Err(Error::Unsupported(_))), "{target:?}");

@@ -12,8 +12,9 @@ use std::{
 use super::{LogOwnership, Storage, open, sample::issuer};
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
-    revocation::{Cursor, Index, LogId, Page, Position, Revocation, RevocationLog, Target},
+    revocation::{Cursor, Index, LogId, Page, Position, Revocation, RevocationLog, RevokedClaim, Target},
     time::Timestamp,
+    token::KeyId,
 };
 
 pub use crash::{
@@ -21,8 +22,8 @@ pub use crash::{
     what_was_given_up_is_there_whole_or_not_at_all,
 };
 pub use pruning::{
-    a_position_is_never_given_twice, what_has_lapsed_goes_and_nothing_else, what_is_forgotten_is_marked,
-    what_is_pruned_while_many_append_is_only_what_has_lapsed,
+    a_key_stays_revoked_and_a_claim_lapses, a_position_is_never_given_twice, what_has_lapsed_goes_and_nothing_else,
+    what_is_forgotten_is_marked, what_is_pruned_while_many_append_is_only_what_has_lapsed,
 };
 pub use readers::{
     a_transaction_that_takes_long_is_not_overtaken, many_wait_at_once, readers_see_no_gaps_while_many_append,
@@ -48,6 +49,7 @@ macro_rules! __conformance_log {
             a_cursor_of_another_log_starts_over
             a_cursor_ahead_of_the_head_starts_over
             what_has_lapsed_goes_and_nothing_else
+            a_key_stays_revoked_and_a_claim_lapses
             what_is_forgotten_is_marked
             what_is_pruned_while_many_append_is_only_what_has_lapsed
             a_position_is_never_given_twice
@@ -356,6 +358,9 @@ pub async fn unusual_facts_come_back_as_they_were<P: Storage<Store: RevocationLo
                     Target::Subject { id: subject.clone(), issued_until: time },
                     Target::Everything { issued_until: time },
                 ]
+                .into_iter()
+                .chain(RevokedClaim::new("tenant", &text).ok().map(|claim| Target::Claim { claim, issued_until: time }))
+                .chain(KeyId::new(&text).ok().map(|id| Target::Key { id }))
                 .map(|target| Revocation { issuer: issuer.clone(), target, lapses_at: Timestamp::MAX }),
             );
         }

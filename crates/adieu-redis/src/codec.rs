@@ -90,7 +90,11 @@ pub(super) fn session_from_bytes(bytes: &[u8]) -> Result<Session, Error> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use adieu::{SessionId, Subject, TokenId, revocation::Target};
+    use adieu::{
+        SessionId, Subject, TokenId,
+        revocation::{RevokedClaim, Target},
+        token::KeyId,
+    };
 
     use super::*;
 
@@ -110,6 +114,11 @@ mod tests {
                 Target::Subject { id: Subject::new("é").unwrap(), issued_until: time(0) },
             ),
             ("everything 12 9 18 https://adieu.test", Target::Everything { issued_until: time(9) }),
+            ("key 12 - 18 https://adieu.testkid-1", Target::Key { id: KeyId::new("kid-1").unwrap() }),
+            (
+                "claim 12 9 18 https://adieu.testtenant\u{1f}a b",
+                Target::Claim { claim: RevokedClaim::new("tenant", "a b").unwrap(), issued_until: time(9) },
+            ),
         ];
         for (text, target) in cases {
             let revocation = Revocation { issuer: issuer.clone(), target, lapses_at: time(12) };

@@ -211,6 +211,8 @@ fn facts(token: &Token) -> TokenFacts<'_> {
         subject: token.subject(),
         issued_at: Some(Timestamp::from_unix(token.expires_at - LIFE)),
         expires_at: Timestamp::from_unix(token.expires_at),
+        key_id: None,
+        claims: None,
     }
 }
 

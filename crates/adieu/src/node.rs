@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use crate::{
     Error, Issuer,
     restore::HighWater,
-    revocation::{Cursor, Follower, Index, RevocationLog},
+    revocation::{Cursor, Follower, Index, Revocation, RevocationLog},
     session::{SessionSettings, Sessions},
     store::IntoStore,
     time::{Clock, SystemClock, Timestamp},
     token::{
-        Algorithm, CacheLimits, DEFAULT_SKEW, Decoder, KeySet, KeyStore, RemovedKey, Rules, SigningKey, SigningKeys,
-        StalePolicy, StoredKey, Verifier, remove_key, rotate_key,
+        Algorithm, CacheLimits, DEFAULT_SKEW, Decoder, KeyId, KeySet, KeyStore, RemovedKey, Rules, SigningKey,
+        SigningKeys, StalePolicy, StoredKey, Verifier, remove_key, rotate_key,
     },
 };
 
@@ -150,6 +150,10 @@ impl Node {
     /// token that the key has signed; other nodes of the store do so within their `max_staleness`. If it was the key
     /// that signs now, a new key takes its place and signs at once. Returns `None` if there is no such key.
     ///
+    /// The key is also [revoked](crate::revocation::Target::Key) in the log, for services that were given its public key:
+    /// they too reject its tokens within their `max_staleness`. If the key cannot be removed after that, its tokens are
+    /// rejected nevertheless; repeat the call.
+    ///
     /// Sessions are kept, but a client whose tokens were all signed with the removed key has to log in again.
     ///
     /// # Errors
@@ -157,6 +161,12 @@ impl Node {
     /// [`Error::Unavailable`] if the store could not be read or written: then nothing is guaranteed.
     pub async fn remove_key(&self, id: &str) -> Result<Option<RemovedKey>, Error> {
         let kept = self.kept_keys()?;
+        // Revoked first: a service that was given the key must not accept its tokens any longer than this node, and a removed key
+        // could not be named again if the second step failed.
+        if kept.store().keys().await?.iter().any(|key| key.id == id) {
+            let id = KeyId::new(id).map_err(Error::unavailable)?;
+            self.sessions.append(vec![Revocation::of_key(self.sessions.issuer().clone(), id)]).await?;
+        }
         let removed = remove_key(&**kept.store(), id, self.clock.now()).await?;
         kept.refresh().await?;
         Ok(removed)

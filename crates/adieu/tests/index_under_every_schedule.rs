@@ -14,7 +14,7 @@
 
 use std::{env, sync::Arc, time::Duration};
 
-use adieu::{Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
+use adieu::{IdError, Issuer, MAX_ID_BYTES, SessionId, Subject, TokenId, time::Timestamp};
 use index::{Index, TokenFacts};
 use revocation::{Revocation, RevokedBy, Target};
 use shuttle::{
@@ -23,6 +23,10 @@ use shuttle::{
     thread,
 };
 
+mod id {
+    pub(crate) use adieu::token::KeyId;
+}
+
 mod time {
     pub(crate) use adieu::time::*;
 }
@@ -30,8 +34,10 @@ mod time {
 #[path = "../src/revocation"]
 mod revocation {
     pub(crate) use adieu::revocation::RevokedBy;
+    pub(crate) use claim::{ClaimName, RevokedClaim, id_of_claim};
     pub(crate) use fact::{Revocation, Target, TargetKind};
 
+    mod claim;
     mod fact;
 }
 
@@ -141,6 +147,8 @@ fn check(index: &Index, token_id: &str, issued_at: u64) -> Option<RevokedBy> {
         subject: "jose",
         issued_at: Some(at(issued_at)),
         expires_at: at(900),
+        key_id: None,
+        claims: None,
     })
 }
 
@@ -210,6 +218,8 @@ fn nothing_is_lost_in_a_deep_tree() {
             subject: "jose",
             issued_at: None,
             expires_at: at(2_000),
+            key_id: None,
+            claims: None,
         };
         index.check(&token).is_some()
     };
@@ -257,6 +267,8 @@ fn what_is_dropped_is_behind_the_mark_and_the_rest_stays() {
                 subject: "rolf",
                 issued_at: None,
                 expires_at: at(1_800),
+                key_id: None,
+                claims: None,
             };
             assert!(index.check(&far).is_some(), "a live revocation is lost");
         }
@@ -285,6 +297,8 @@ fn what_is_swept_out_takes_nothing_else_with_it() {
                     subject: "jose",
                     issued_at: Some(at(0)),
                     expires_at: at(2_000),
+                    key_id: None,
+                    claims: None,
                 })
                 .is_some()
         };

@@ -36,6 +36,8 @@ fn check(index: &Index, name: &str) -> Option<RevokedBy> {
         subject: "jose",
         issued_at: Some(at(0)),
         expires_at: EXPIRES_AT,
+        key_id: None,
+        claims: None,
     })
 }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use adieu::{
     Issuer, SessionId, Subject, TokenId,
-    revocation::{Index, Revocation, RevokedBy, Target, TokenFacts},
+    revocation::{Index, Revocation, RevokedBy, RevokedClaim, Target, TokenFacts},
     time::Timestamp,
+    token::KeyId,
 };
 use proptest::{collection::vec, prelude::*};
+use serde_json::Map;
 
 const START: u64 = 1_800_000_000;
 const LEEWAY: Duration = Duration::from_secs(60);
@@ -37,6 +39,8 @@ impl Token {
             subject: NAMES[usize::from(self.subject)],
             issued_at: self.issued_at,
             expires_at: self.expires_at,
+            key_id: None,
+            claims: None,
         }
     }
 
@@ -192,6 +196,8 @@ fn session_token(session: &str) -> TokenFacts<'_> {
         subject: "jose",
         issued_at: Some(at(0)),
         expires_at: at(900),
+        key_id: None,
+        claims: None,
     }
 }
 
@@ -237,6 +243,8 @@ fn every_one_of_many_is_found_and_no_other() {
             Target::Token { id: TokenId::new(&name).unwrap(), expires_at: Some(expires_at) },
             Target::Session { id: SessionId::new(&name).unwrap() },
             Target::Subject { id: Subject::new(&name).unwrap(), issued_until: expires_at },
+            Target::Key { id: KeyId::new(&name).unwrap() },
+            Target::Claim { claim: RevokedClaim::new("tenant", &name).unwrap(), issued_until: expires_at },
         ];
         targets.map(|target| Revocation { issuer: issuer.clone(), target, lapses_at: at(960) })
     };
@@ -254,7 +262,15 @@ fn every_one_of_many_is_found_and_no_other() {
         assert_eq!(check(TokenFacts { session: Some(&name), ..unknown }), Some(RevokedBy::Session));
         let issued_at = Some(expires_at);
         assert_eq!(check(TokenFacts { subject: &name, issued_at, ..unknown }), Some(RevokedBy::Subject));
+        assert_eq!(check(TokenFacts { key_id: Some(&name), ..unknown }), Some(RevokedBy::Key));
+        let tenant = |name: &str| Map::from_iter([("tenant".to_owned(), name.into())]);
+        let claims = tenant(&name);
+        let has_claim = TokenFacts { claims: Some(&claims), issued_at, ..unknown };
+        assert_eq!(check(has_claim), Some(RevokedBy::Claim));
+        assert_eq!(check(TokenFacts { issued_at: Some(expires_at.plus(LEEWAY)), ..has_claim }), None);
         let other = format!("no-{number}");
+        let claims = tenant(&other);
+        let unknown = TokenFacts { key_id: Some(&other), claims: Some(&claims), ..unknown };
         assert_eq!(check(TokenFacts { token_id: &other, session: Some(&other), subject: &other, ..unknown }), None);
     }
 }

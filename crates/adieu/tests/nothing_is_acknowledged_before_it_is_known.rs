@@ -35,6 +35,8 @@ impl Numbered {
             subject: "jose",
             issued_at: Some(NOON),
             expires_at: NOON.plus(Duration::from_secs(900)),
+            key_id: None,
+            claims: None,
         };
         self.index.check(&facts).is_some()
     }

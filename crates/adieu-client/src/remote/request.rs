@@ -69,17 +69,21 @@ pub(super) fn body(revocation: &Revocation, own: Option<&Issuer>, now: Timestamp
             }
             put("session", json!(id));
         }
-        Target::Subject { id, issued_until } => {
+        Target::Subject { issued_until, .. } | Target::Claim { issued_until, .. } => {
             if *issued_until > now || issued_until.plus(ABOUT_NOW) < now {
-                return Err(inexpressible("a cut-off of a subject that is not now"));
+                return Err(inexpressible("a cut-off that is not now"));
             }
             put("issuer", json!(revocation.issuer));
-            put("subject", json!(id));
+            match &revocation.target {
+                Target::Claim { claim, .. } => put("claim", json!(claim)),
+                target => put("subject", json!(target.parts().id)),
+            };
             // The node knows how long its own tokens live.
             if revocation.issuer != *own.ok_or_else(issuer_unknown)? {
                 put("keep_until", json!(last_expiry(revocation.lapses_at)));
             }
         }
+        Target::Key { .. } => return Err(inexpressible("a revocation of a key")),
         _ => return Err(inexpressible("a revocation of everything")),
     }
     Ok(Value::Object(body))

@@ -1,16 +1,16 @@
 //! The JSON form.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, SeqAccess, Visitor},
 };
 
-use super::{FeedPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, WireError, milliseconds_down};
+use super::{FeedPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, UNKNOWN_KIND, WireError, milliseconds_down};
 use adieu::{
     Issuer,
-    revocation::{Page, Revocation, Target},
+    revocation::{Page, Revocation, RevokedClaim, Target, TargetKind},
     time::{Timestamp, ceil_millis},
 };
 
@@ -44,8 +44,11 @@ struct Read {
 #[derive(Deserialize)]
 struct Entry {
     issuer: Issuer,
-    kind: Kind,
+    #[serde(deserialize_with = "kind")]
+    kind: TargetKind,
     id: Option<String>,
+    name: Option<String>,
+    value: Option<String>,
     expires_at: Option<Time>,
     issued_until: Option<Time>,
     lapses_at: Time,
@@ -65,28 +68,38 @@ impl TryFrom<u64> for Time {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Token,
-    Session,
-    Subject,
-    Everything,
+/// The longest name of an unknown kind that an error repeats, in bytes.
+const MAX_KIND_BYTES: usize = 32;
+
+fn kind<'de, D: Deserializer<'de>>(from: D) -> Result<TargetKind, D::Error> {
+    let name = Cow::<str>::deserialize(from)?;
+    TargetKind::from_name(&name).ok_or_else(|| {
+        let shown = if name.len() > MAX_KIND_BYTES { "…" } else { &*name };
+        D::Error::custom(WireError::unknown_kind(format_args!("{shown:?}")).0)
+    })
 }
 
 impl Entry {
     fn into_revocation<E: serde::de::Error>(self) -> Result<Revocation, E> {
-        let Self { issuer, kind, id, expires_at, issued_until, lapses_at } = self;
+        let Self { issuer, kind, id, name, value, expires_at, issued_until, lapses_at } = self;
         let id = || id.ok_or_else(|| E::missing_field("id"));
         let issued_until = || issued_until.map(|Time(time)| time).ok_or_else(|| E::missing_field("issued_until"));
         let (expires_at, Time(lapses_at)) = (expires_at.map(|Time(time)| time), lapses_at);
         let target = match kind {
-            Kind::Token => Target::Token { id: id()?.try_into().map_err(E::custom)?, expires_at },
-            Kind::Session => Target::Session { id: id()?.try_into().map_err(E::custom)? },
-            Kind::Subject => {
+            TargetKind::Token => Target::Token { id: id()?.try_into().map_err(E::custom)?, expires_at },
+            TargetKind::Session => Target::Session { id: id()?.try_into().map_err(E::custom)? },
+            TargetKind::Subject => {
                 Target::Subject { id: id()?.try_into().map_err(E::custom)?, issued_until: issued_until()? }
             }
-            Kind::Everything => Target::Everything { issued_until: issued_until()? },
+            TargetKind::Everything => Target::Everything { issued_until: issued_until()? },
+            TargetKind::Key => Target::Key { id: id()?.try_into().map_err(E::custom)? },
+            TargetKind::Claim => {
+                let name = name.ok_or_else(|| E::missing_field("name"))?;
+                let value = value.ok_or_else(|| E::missing_field("value"))?;
+                let claim = RevokedClaim::new(&name, &value).map_err(E::custom)?;
+                Target::Claim { claim, issued_until: issued_until()? }
+            }
+            _ => return Err(E::custom("a kind that is not known here")),
         };
         Ok(Revocation { issuer, target, lapses_at })
     }
@@ -144,8 +157,14 @@ pub fn from_json(bytes: &[u8]) -> Result<FeedPage, WireError> {
         return Err(WireError::new("it is too long"));
     }
     // Reports only where the error is: the content may come from anyone.
-    let read: Read = serde_json::from_slice(bytes)
-        .map_err(|error| WireError::new(format!("wrong JSON at line {}, column {}", error.line(), error.column())))?;
+    let read: Read = serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        match text.strip_suffix(&place).filter(|text| text.starts_with(UNKNOWN_KIND)) {
+            Some(unknown_kind) => WireError::new(unknown_kind),
+            None => WireError::new(format!("wrong JSON at line {}, column {}", error.line(), error.column())),
+        }
+    })?;
     Ok(FeedPage {
         issuer: read.issuer,
         max_staleness: Duration::from_millis(read.max_staleness_ms),

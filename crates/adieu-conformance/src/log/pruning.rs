@@ -9,10 +9,14 @@ use std::{
 };
 
 use super::{after, assert_later, token, whole};
-use crate::{Identity, LogOwnership, Storage, open, sample::lapsing};
+use crate::{
+    Identity, LogOwnership, Storage, open,
+    sample::{issuer, lapsing},
+};
 use adieu::{
-    revocation::{Pruned, Revocation, RevocationLog},
+    revocation::{Index, Pruned, Revocation, RevocationLog, RevokedBy, RevokedClaim, Target, TokenClaims, TokenFacts},
     time::Timestamp,
+    token::KeyId,
 };
 
 /// Prunes to the end, and returns how many entries were removed.
@@ -59,6 +63,63 @@ pub async fn what_has_lapsed_goes_and_nothing_else<P: Storage<Store: RevocationL
     let expected: Vec<_> = (0..2_000).filter(|&number| stays(number)).map(fact).chain([token::<P>("last")]).collect();
     assert!(page.entries == expected);
     assert_eq!((page.cursor.position, page.pruned_through), (head, after::<P>(60)));
+}
+
+/// The claims of a token.
+#[derive(Debug)]
+struct Tenant<'a>(&'a str);
+
+impl TokenClaims for Tenant<'_> {
+    fn has(&self, name: &str, test: &mut dyn FnMut(&str) -> bool) -> bool {
+        name == "tenant" && test(self.0)
+    }
+}
+
+/// Both are in the log after a restart, and an index that is made of it rejects their tokens.
+pub async fn a_key_stays_revoked_and_a_claim_lapses<P: Storage<Store: RevocationLog>>() {
+    if P::LOG == LogOwnership::Remote {
+        return leaves_all::<P>().await;
+    }
+    let place = P::empty().await;
+    let key = Revocation::of_key(issuer(), KeyId::new("kid-1").unwrap());
+    let claim = |value, issued_until, lapses_at| {
+        let claim = RevokedClaim::new("tenant", value).unwrap();
+        Revocation { issuer: issuer(), target: Target::Claim { claim, issued_until }, lapses_at }
+    };
+    let claims = [
+        claim("acme", P::noon(), after::<P>(60)),
+        claim("acmé", after::<P>(5), after::<P>(61)),
+        claim("acme", after::<P>(9), after::<P>(70)),
+    ];
+    let facts: Vec<_> = [key.clone()].into_iter().chain(claims).chain([token::<P>("last")]).collect();
+    place.open().await.append(facts.clone()).await.unwrap();
+
+    let log = place.open().await;
+    let page = whole::<P>(&log, None).await;
+    assert_eq!(page.entries, facts);
+    let index = Index::new(P::noon());
+    index.extend(&page.entries);
+    let revoked_by = |key_id, tenant: &str, issued_at| {
+        let claims = Tenant(tenant);
+        index.check(&TokenFacts {
+            issuer: issuer().as_str(),
+            token_id: "another",
+            session: None,
+            subject: "jose",
+            issued_at: Some(issued_at),
+            expires_at: after::<P>(50),
+            key_id: Some(key_id),
+            claims: Some(&claims),
+        })
+    };
+    assert_eq!(revoked_by("kid-1", "other", after::<P>(49)), Some(RevokedBy::Key));
+    assert_eq!(revoked_by("kid-2", "acme", after::<P>(9)), Some(RevokedBy::Claim), "the later cut-off counts");
+    assert_eq!(revoked_by("kid-2", "acme", after::<P>(10)), None);
+    assert_eq!(revoked_by("kid-2", "acmé", after::<P>(6)), None);
+    assert_eq!(revoked_by("kid-2", "other", P::noon()), None);
+
+    assert_eq!(prune(&log, after::<P>(3_000)).await, 3);
+    assert_eq!(whole::<P>(&log, None).await.entries, [key, token::<P>("last")]);
 }
 
 /// From the first pruned entry on, for every reader: the mark never moves back.

@@ -5,12 +5,13 @@ use std::{path::Path, time::Duration};
 use adieu::{
     Error, Issuer,
     restore::{HighWater, Verdict},
-    revocation::{Index, Page, Position, Revocation, RevokedBy, Target, TokenFacts},
+    revocation::{Index, Page, Position, Revocation, RevokedBy, Target, TokenClaims, TokenFacts},
     session::Session,
     store::Store,
     time::{Clock as _, SystemClock, Timestamp},
     token::SigningKey,
 };
+use serde_json::Map;
 
 use super::{Main, Stores};
 
@@ -131,7 +132,10 @@ fn is_known(index: &Index, revocation: &Revocation) -> bool {
         // Later than every cut-off.
         issued_at: Some(Timestamp::from_unix(u64::MAX)),
         expires_at: revocation.lapses_at,
+        key_id: None,
+        claims: None,
     };
+    let mut claims = Map::new();
     let (token, expected) = match &revocation.target {
         Target::Token { id, expires_at } => {
             let expires_at = expires_at.unwrap_or(revocation.lapses_at);
@@ -143,6 +147,12 @@ fn is_known(index: &Index, revocation: &Revocation) -> bool {
         }
         Target::Everything { issued_until } => {
             (TokenFacts { issued_at: Some(*issued_until), ..token }, RevokedBy::Everything)
+        }
+        Target::Key { id } => (TokenFacts { key_id: Some(id.as_str()), ..token }, RevokedBy::Key),
+        Target::Claim { claim, issued_until } => {
+            claims.insert(claim.name().to_string(), claim.value().into());
+            let (issued_at, claims) = (Some(*issued_until), Some(&claims as &dyn TokenClaims));
+            (TokenFacts { issued_at, claims, ..token }, RevokedBy::Claim)
         }
         _ => return false,
     };
@@ -162,6 +172,8 @@ async fn check_sessions(store: &dyn Store, index: &Index, issuer: &Issuer, found
                 subject: session.subject.as_str(),
                 issued_at: Some(session.refreshed_at),
                 expires_at: session.access_expires_at,
+                key_id: None,
+                claims: None,
             };
             if let Some(revoked_by) = index.check(&token) {
                 found.violation(&mut count, || {
@@ -194,7 +206,7 @@ async fn check_keys(store: &dyn Store, found: &mut Found) -> Result<(), Error> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use adieu::{SessionId, Subject, TokenId};
+    use adieu::{SessionId, Subject, TokenId, revocation::RevokedClaim, token::KeyId};
 
     use super::*;
 
@@ -208,6 +220,8 @@ mod tests {
             Target::Session { id: SessionId::random() },
             Target::Subject { id: Subject::new("7").unwrap(), issued_until: now },
             Target::Everything { issued_until: now },
+            Target::Key { id: KeyId::new("kid").unwrap() },
+            Target::Claim { claim: RevokedClaim::new("tenant", "acme").unwrap(), issued_until: now },
         ];
         let all = targets.map(|target| Revocation { issuer: Issuer::new("adieu").unwrap(), target, lapses_at });
         for inserted in &all {

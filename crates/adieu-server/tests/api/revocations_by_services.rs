@@ -46,6 +46,8 @@ impl Service {
             subject,
             issued_at: Some(now.minus(Duration::from_secs(60))),
             expires_at: now.plus(Duration::from_secs(600)),
+            key_id: None,
+            claims: None,
         })
     }
 }
@@ -134,6 +136,8 @@ async fn what_is_issued_after_the_answer_is_not_revoked_by_it() {
                 subject: &subject,
                 issued_at: Some(issued_at),
                 expires_at: keep_until,
+                key_id: None,
+                claims: None,
             };
             index.check(&facts)
         };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Issuer, SessionId, Subject, TokenId, time::Timestamp};
+use super::claim::RevokedClaim;
+use crate::{Issuer, SessionId, Subject, TokenId, id::KeyId, time::Timestamp};
 
 /// A record that some tokens are no longer valid. A revocation is final.
 ///
@@ -32,6 +33,12 @@ impl Revocation {
     #[must_use]
     pub const fn lapse_for(expires_at: Timestamp) -> Timestamp {
         expires_at.plus(MAX_LEEWAY).plus(CLOCK_MARGIN)
+    }
+
+    /// Returns the revocation of a [key](Target::Key), which never lapses.
+    #[must_use]
+    pub const fn of_key(issuer: Issuer, id: KeyId) -> Self {
+        Self { issuer, target: Target::Key { id }, lapses_at: Timestamp::MAX }
     }
 }
 
@@ -65,6 +72,20 @@ pub enum Target {
         /// The last `iat` that is revoked.
         issued_until: Timestamp,
     },
+    /// Every token that a key has signed or ever will: whoever has a stolen key can sign tokens with any `iat`. So such a
+    /// revocation never lapses: its [`lapses_at`](Revocation::lapses_at) is [`Timestamp::MAX`].
+    Key {
+        /// The `kid` of the key.
+        id: KeyId,
+    },
+    /// Every token that has a claim with a value, issued at or before a time, including that whole second.
+    Claim {
+        /// The claim and its value.
+        #[serde(flatten)]
+        claim: RevokedClaim,
+        /// The last `iat` that is revoked.
+        issued_until: Timestamp,
+    },
 }
 
 /// The kind of a [`Target`], for engines and encodings that store the kind separately.
@@ -79,10 +100,14 @@ pub enum TargetKind {
     Subject,
     /// [`Target::Everything`].
     Everything,
+    /// [`Target::Key`].
+    Key,
+    /// [`Target::Claim`].
+    Claim,
 }
 
 impl TargetKind {
-    const ALL: [Self; 4] = [Self::Token, Self::Session, Self::Subject, Self::Everything];
+    const ALL: [Self; 6] = [Self::Token, Self::Session, Self::Subject, Self::Everything, Self::Key, Self::Claim];
 
     /// Returns the number that represents this kind in storage. It never changes.
     #[must_use]
@@ -92,6 +117,8 @@ impl TargetKind {
             Self::Session => 1,
             Self::Subject => 2,
             Self::Everything => 3,
+            Self::Key => 4,
+            Self::Claim => 5,
         }
     }
 
@@ -109,6 +136,8 @@ impl TargetKind {
             Self::Session => "session",
             Self::Subject => "subject",
             Self::Everything => "everything",
+            Self::Key => "key",
+            Self::Claim => "claim",
         }
     }
 
@@ -124,7 +153,8 @@ impl TargetKind {
 pub struct TargetParts<'a> {
     /// The kind of the target.
     pub kind: TargetKind,
-    /// The id of the token, session or subject; empty for [`TargetKind::Everything`].
+    /// The id of the token, session, subject or key, or the [id of the claim](RevokedClaim::id); empty for
+    /// [`TargetKind::Everything`].
     pub id: &'a str,
     /// The `exp` of a token, or the last `iat` that a cut-off revokes.
     pub time: Option<Timestamp>,
@@ -150,6 +180,10 @@ impl Target {
             Self::Everything { issued_until } => {
                 TargetParts { kind: TargetKind::Everything, id: "", time: Some(*issued_until) }
             }
+            Self::Key { id } => TargetParts { kind: TargetKind::Key, id: id.as_str(), time: None },
+            Self::Claim { claim, issued_until } => {
+                TargetParts { kind: TargetKind::Claim, id: claim.id(), time: Some(*issued_until) }
+            }
         }
     }
 }
@@ -171,6 +205,11 @@ impl TryFrom<TargetParts<'_>> for Target {
                 issued_until: issued_until()?,
             },
             TargetKind::Everything => Self::Everything { issued_until: issued_until()? },
+            TargetKind::Key => Self::Key { id: KeyId::new(id).map_err(|error| invalid_id(&error))? },
+            TargetKind::Claim => Self::Claim {
+                claim: RevokedClaim::from_id(id).map_err(|error| invalid_id(&error))?,
+                issued_until: issued_until()?,
+            },
         })
     }
 }

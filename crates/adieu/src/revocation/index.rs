@@ -20,7 +20,7 @@ pub use shared::Index;
 
 use std::fmt;
 
-use crate::time::Timestamp;
+use crate::{revocation::TokenClaims, time::Timestamp};
 
 /// The verified claims of a token that [`Index::check`] needs.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,10 @@ pub struct TokenFacts<'a> {
     pub issued_at: Option<Timestamp>,
     /// `exp`, exactly as in the token.
     pub expires_at: Timestamp,
+    /// The `kid` of the key that has verified the token, or else that of its header.
+    pub key_id: Option<&'a str>,
+    /// All other claims. If they are `None`, no revocation of a [claim](super::Target::Claim) matches.
+    pub claims: Option<&'a dyn TokenClaims>,
 }
 
 /// The kind of revocation that matches a token; the narrowest, if several match.
@@ -49,6 +53,10 @@ pub enum RevokedBy {
     Session,
     /// All tokens of the subject issued up to a time are revoked.
     Subject,
+    /// All tokens with a value of a claim issued up to a time are revoked.
+    Claim,
+    /// All tokens that its key has signed are revoked.
+    Key,
     /// All tokens of the issuer issued up to a time are revoked.
     Everything,
 }
@@ -59,6 +67,8 @@ impl fmt::Display for RevokedBy {
             Self::Token => "the token",
             Self::Session => "its session",
             Self::Subject => "everything of its subject up to a time",
+            Self::Claim => "everything with one of its claims up to a time",
+            Self::Key => "its key",
             Self::Everything => "everything of its issuer up to a time",
         })
     }

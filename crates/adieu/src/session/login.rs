@@ -88,6 +88,8 @@ impl Sessions {
             subject: session.subject.as_str(),
             issued_at: Some(session.created_at),
             expires_at: session.refresh_expires_at,
+            key_id: None,
+            claims: None,
         };
         self.verifier.index().check(&facts).is_some()
     }

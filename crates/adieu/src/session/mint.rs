@@ -81,6 +81,7 @@ impl Sessions {
             fresh,
             audience: self.settings.audience.clone(),
             custom: options.access_claims.clone(),
+            verified: Default::default(),
         };
         Ok((encode_with_header(key, &claims, &options.header)?, claims))
     }

@@ -8,12 +8,13 @@ use std::{
 use super::{EndSessions, Ended, LoggedOut, Selection, SessionError, Sessions};
 use crate::{
     Error, Issuer, SessionId, Subject, TokenId,
-    revocation::{Revocation, RevokedBy, Target, TokenFacts},
+    id::KeyId,
+    revocation::{Revocation, RevokedBy, RevokedClaim, Target, TokenFacts},
     time::Timestamp,
     token::{Claims, DEFAULT_SKEW, Rules, TokenType},
 };
 
-/// A request to revoke a token, a session, a subject or everything.
+/// A request to revoke a token, a session, a subject, a key, a claim or everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevocationRequest {
@@ -48,13 +49,20 @@ pub enum RevocationTarget {
     Subject(Subject),
     /// All sessions, and every token issued until now.
     Everything,
+    /// Every token that a key has signed or ever will, for example because it was stolen. The revocation never lapses. For
+    /// a key of these sessions' own store use [`Node::remove_key`](crate::Node::remove_key), which also removes the key:
+    /// otherwise it goes on signing tokens that are rejected.
+    Key(KeyId),
+    /// Every token issued until now that has this claim. Sessions do not end: a refresh issues a token with the claims that
+    /// the application then gives it.
+    Claim(RevokedClaim),
 }
 
 impl RevocationTarget {
     /// Returns whether this revokes everything issued until now, including the whole current second.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
-        matches!(self, Self::Subject(_) | Self::Everything)
+        matches!(self, Self::Subject(_) | Self::Everything | Self::Claim(_))
     }
 }
 
@@ -256,6 +264,9 @@ impl Sessions {
     fn needs_latest_expiry(&self, request: &RevocationRequest) -> bool {
         let is_known = match &request.target {
             RevocationTarget::Token { expires_at, .. } => expires_at.is_some(),
+            RevocationTarget::Key(_) => true,
+            // No session that ends tells how long such tokens live.
+            RevocationTarget::Claim(_) => false,
             _ => self.is_own(request),
         };
         !is_known && request.keep_until.is_none()
@@ -275,6 +286,8 @@ impl Sessions {
             subject: "",
             issued_at: None,
             expires_at,
+            key_id: None,
+            claims: None,
         };
         if self.verifier.index().check(&facts) == Some(RevokedBy::Session) {
             return vec![];
@@ -319,6 +332,11 @@ impl Sessions {
             RevocationTarget::Everything => {
                 let selection = if is_own { Selection::All { issued_until: now } } else { Selection::Nothing };
                 (selection, until_now(Target::Everything { issued_until }))
+            }
+            RevocationTarget::Key(id) => (Selection::Nothing, vec![Revocation::of_key(issuer.clone(), id)]),
+            RevocationTarget::Claim(claim) => {
+                let last_expiry = if is_own { last_own.max(keep_until) } else { keep_until };
+                (Selection::Nothing, fact(Target::Claim { claim, issued_until }, last_expiry))
             }
         };
         EndSessions { issuer: self.settings.issuer.clone(), selection, only_if: None, extra_revocations: also }

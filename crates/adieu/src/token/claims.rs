@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::{Issuer, SessionId, Subject, TokenId, time::Timestamp};
+use crate::{Issuer, SessionId, Subject, TokenId, id::KeyId, revocation::TokenClaims, time::Timestamp};
 
 use super::{TokenError, TokenType};
 
@@ -41,6 +41,29 @@ pub struct Claims {
     pub fresh: Fresh,
     /// All other claims. This crate passes them on and does not interpret them.
     pub custom: Map<String, Value>,
+    /// What else is known of a token that was verified. Claims are equal whatever it is.
+    pub(crate) verified: Verified,
+}
+
+/// What is known of a verified token besides the claims that an application gets: revocations may match it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verified {
+    /// The id of the key that verified the token.
+    pub(super) key_id: Option<KeyId>,
+    /// The claims of another issuer that are not trusted, and so not in [`Claims::custom`].
+    pub(super) untrusted: Map<String, Value>,
+}
+
+impl PartialEq for Verified {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl TokenClaims for Claims {
+    fn has(&self, name: &str, test: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.custom.has(name, test) || self.verified.untrusted.has(name, test)
+    }
 }
 
 /// Whether a token comes from a login with credentials rather than from a refresh.
@@ -72,7 +95,15 @@ impl Claims {
             token_type,
             fresh: Fresh::No,
             custom: Map::new(),
+            verified: Verified::default(),
         }
+    }
+
+    /// Returns the id of the key that verified the token (`kid`); `None` if the key has none, or if these claims were not
+    /// read from a token.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.verified.key_id.as_ref()
     }
 
     /// Checks the type of the token.

@@ -235,10 +235,10 @@ impl Decoder {
         let claims = base64url::decode_reusing(claims.as_bytes(), &mut scratch.claims).map_err(|_| NOT_BASE64URL)?;
 
         let keys = self.keys.load();
-        let (declares, key) = match keys.recognise(header.as_bytes()) {
+        let (declares, key, key_id) = match keys.recognise(header.as_bytes()) {
             Some((key, token_type)) => {
                 with_signature(signature, |signature| check(key, signing_input, signature))?;
-                (Declares::Explicit(token_type), key.print())
+                (Declares::Explicit(token_type), key.print(), key.key_id().cloned())
             }
             None => {
                 let header =
@@ -248,12 +248,12 @@ impl Decoder {
                 let key = with_signature(signature, |signature| {
                     candidates.try_each(|key| check(key, signing_input, signature))
                 })?;
-                (header.declares, key.print())
+                (header.declares, key.print(), key.key_id().cloned())
             }
         };
         drop(keys);
 
-        Ok((ParsedClaims::check(claims, signing_input.as_bytes(), declares, &self.rules)?, key))
+        Ok((ParsedClaims::check(claims, signing_input.as_bytes(), declares, &self.rules, key_id)?, key))
     }
 }
 

@@ -3,7 +3,6 @@
 mod der;
 pub(super) mod header;
 mod hmac;
-mod id;
 mod jwk;
 mod jwks;
 mod private;
@@ -14,7 +13,7 @@ mod signing_keys;
 mod store;
 pub(super) mod verifying;
 
-pub use id::{KeyId, MAX_KEY_ID_BYTES};
+pub use crate::id::{KeyId, MAX_KEY_ID_BYTES};
 pub use jwk::{Jwk, PublicKey};
 pub use jwks::Jwks;
 pub use private::PrivateKey;

@@ -182,7 +182,12 @@ impl Rules {
     /// Drops the claims of another issuer that are not trusted.
     pub(super) fn restrict(&self, claims: &mut Claims) {
         let is_believed = |name: &str| self.trusted_claims.iter().any(|believed| believed == name);
-        claims.custom.retain(|name, _| is_believed(name));
+        if claims.custom.keys().any(|name| !is_believed(name)) {
+            // Tokens can be revoked by them nevertheless.
+            let (believed, untrusted) =
+                std::mem::take(&mut claims.custom).into_iter().partition(|(name, _)| is_believed(name));
+            (claims.custom, claims.verified.untrusted) = (believed, untrusted);
+        }
         if !is_believed("fresh") {
             claims.fresh = Fresh::No;
         }

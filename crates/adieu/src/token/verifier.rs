@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error, Issuer, SessionId,
+    id::KeyId,
     revocation::{Freshness, Index, Revocation, RevokedBy, TokenFacts},
     time::{Clock, Moment, Timestamp},
     token::{
@@ -248,5 +249,7 @@ fn facts(claims: &Claims) -> TokenFacts<'_> {
         subject: claims.subject.as_str(),
         issued_at: claims.issued_at,
         expires_at: claims.expires_at,
+        key_id: claims.key_id().map(KeyId::as_str),
+        claims: Some(claims),
     }
 }

@@ -140,6 +140,8 @@ async fn a_cut_off_is_over_when_it_is_answered() {
         subject: "jose",
         issued_at: Some(issued_at),
         expires_at: node.clock().now().plus(Duration::from_secs(600)),
+        key_id: None,
+        claims: None,
     };
     let before = node.clock().now();
     for round in 0..4 {

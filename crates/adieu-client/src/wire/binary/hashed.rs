@@ -2,26 +2,26 @@
 //!
 //! ```text
 //! page   = head sample group*
-//! group  = kind [lead] count entry*
+//! group  = kind [claim-name] [lead] count entry*
 //! entry  = fingerprint lapses_at
 //! ```
 //!
 //! An index stores fingerprints and not ids, so nine bytes replace an id and its issuer. The order of entries in a page has no
-//! meaning: entries of one kind whose time is equally far ahead of their `lapses_at` (the lead) form a group, and are sorted by
-//! `lapses_at`. Most entries so take ten bytes.
+//! meaning: entries of one kind (and of one claim name) whose time is equally far ahead of their `lapses_at` (the lead) form a group,
+//! and are sorted by `lapses_at`. Most entries so take ten bytes.
 //!
 //! The sample is the fingerprint of the log's id as a session of the node's issuer. A reader that does not compute the same one
 //! hashes differently, and would find nothing: it rejects the page.
 
 use super::{
-    code::{EVERYTHING, SESSION, SUBJECT, TOKEN, TOKEN_OF_UNKNOWN_EXPIRY, code},
+    code::{CLAIM, EVERYTHING, KEY, SESSION, SUBJECT, TOKEN, TOKEN_OF_UNKNOWN_EXPIRY, code},
     head::{read_head, write_head},
-    reader::{Reader, from_unix},
+    reader::{Reader, bad_id, from_unix},
 };
 use crate::wire::{FeedPage, WireError};
 use adieu::{
     SessionId,
-    revocation::{HashedParts, HashedRevocation, Revocation, RevocationHasher, Target, TargetKind},
+    revocation::{ClaimName, HashedParts, HashedRevocation, Revocation, RevocationHasher, Target, TargetKind},
     time::Timestamp,
 };
 
@@ -38,10 +38,14 @@ pub fn to_hashed(answer: &FeedPage, hasher: &RevocationHasher) -> Vec<u8> {
         to.bytes(&sample);
     }
     let mut entries: Vec<HashedParts> = hasher.hash_all(&answer.page.entries).map(|entry| entry.parts()).collect();
-    entries.sort_unstable_by_key(|entry| (group(entry), entry.lapses_at));
+    let order = |entry: &HashedParts| (entry.lapses_at, entry.fingerprint);
+    entries.sort_unstable_by(|one, other| group(one).cmp(&group(other)).then_with(|| order(one).cmp(&order(other))));
     for entries in entries.chunk_by(|one, other| group(one) == group(other)) {
-        let Some((kind, lead)) = entries.first().map(group) else { continue };
+        let Some((kind, claim, lead)) = entries.first().map(group) else { continue };
         to.byte(kind);
+        if let Some(name) = claim {
+            to.text(name.as_str());
+        }
         if let Some(lead) = lead {
             to.signed(lead);
         }
@@ -81,7 +85,13 @@ fn read_group(from: &mut Reader<'_>, count: usize, entries: &mut Vec<HashedRevoc
         SESSION => (TargetKind::Session, false),
         SUBJECT => (TargetKind::Subject, true),
         EVERYTHING => (TargetKind::Everything, true),
-        _ => return Err(WireError::new("an entry is of an unknown kind")),
+        KEY => (TargetKind::Key, false),
+        CLAIM => (TargetKind::Claim, true),
+        unknown => return Err(WireError::unknown_kind(unknown)),
+    };
+    let claim = match kind {
+        TargetKind::Claim => Some(ClaimName::new(from.text()?).map_err(bad_id)?),
+        _ => None,
     };
     let lead = if has_time { Some(from.signed()?) } else { None };
     let members = usize::try_from(from.number()?).ok().filter(|members| (1..=count - entries.len()).contains(members));
@@ -91,17 +101,20 @@ fn read_group(from: &mut Reader<'_>, count: usize, entries: &mut Vec<HashedRevoc
         let lapses_at = from_unix(before.checked_add(from.number()?))?;
         before = lapses_at.as_unix();
         let time = lead.map(|lead| from_unix(before.checked_add_signed(lead))).transpose()?;
-        let entry = HashedRevocation::from_parts(HashedParts { kind, fingerprint, time, lapses_at });
+        let entry =
+            HashedRevocation::from_parts(HashedParts { kind, claim: claim.clone(), fingerprint, time, lapses_at });
         entries.push(entry.ok_or_else(|| WireError::new("a fingerprint is not one"))?);
     }
     Ok(())
 }
 
-/// Returns the code of the kind, and how far the time of the entry is ahead of its `lapses_at`; usually the latter is later.
-fn group(entry: &HashedParts) -> (u8, Option<i64>) {
+/// Returns the code of the kind, the name of the claim, and how far the time of the entry is ahead of its `lapses_at`; usually
+/// the latter is later.
+fn group(entry: &HashedParts) -> (u8, Option<&ClaimName>, Option<i64>) {
     // Both times are before the year 10000.
     (
         code(entry.kind, entry.time.is_some()),
+        entry.claim.as_ref(),
         entry.time.map(|time| time.as_unix().cast_signed() - entry.lapses_at.as_unix().cast_signed()),
     )
 }

@@ -2,25 +2,25 @@
 //!
 //! ```text
 //! page   = head entry*
-//! entry  = kind issuer-number [issuer] [id] lapses_at [moment]
+//! entry  = kind issuer-number [issuer] [claim-name] [id] lapses_at [moment]
 //! ```
 //!
 //! `lapses_at` is the difference to the previous entry's, and the moment of an entry (`expires_at`, `issued_until`) is
 //! the difference to its own `lapses_at`: neighbours are close to each other, so most differences take a byte or two. Issuer
-//! 0 is the node's own, and each issuer number that is one more than the last is followed by its text.
+//! 0 is the node's own, and each issuer number that is one more than the last is followed by its text. The id of a claim is its value.
 
 use std::collections::HashMap;
 
 use super::{
-    code::{EVERYTHING, SESSION, SUBJECT, TOKEN, TOKEN_OF_UNKNOWN_EXPIRY, code},
+    code::{CLAIM, EVERYTHING, KEY, SESSION, SUBJECT, TOKEN, TOKEN_OF_UNKNOWN_EXPIRY, code},
     head::{read_head, write_head},
     reader::{Reader, bad_id},
     writer,
 };
 use crate::wire::{FeedPage, WireError};
 use adieu::{
-    Issuer,
-    revocation::{Revocation, Target, TargetParts},
+    Issuer, TokenId,
+    revocation::{Revocation, RevokedClaim, Target, TargetParts},
     time::Timestamp,
 };
 
@@ -39,8 +39,12 @@ pub fn to_binary(answer: &FeedPage) -> Vec<u8> {
     let mut lapses_before = Timestamp::ZERO;
     for entry in &answer.page.entries {
         let TargetParts { kind, id, time } = entry.target.parts();
+        let claim = match &entry.target {
+            Target::Claim { claim, .. } => Some(claim),
+            _ => None,
+        };
         // Only a cut-off of everything has no id.
-        let id = Some(id).filter(|id| !id.is_empty());
+        let id = Some(claim.map_or(id, RevokedClaim::value)).filter(|id| !id.is_empty());
         let uuid = id.and_then(writer::usual_uuid);
         to.byte(code(kind, time.is_some()) | if uuid.is_some() { UUID } else { 0 });
 
@@ -56,6 +60,9 @@ pub fn to_binary(answer: &FeedPage) -> Vec<u8> {
             to.number(previous.1);
         }
 
+        if let Some(claim) = claim {
+            to.text(claim.name().as_str());
+        }
         match (uuid, id) {
             (Some(uuid), _) => to.bytes(uuid.as_bytes()),
             (None, Some(id)) => to.text(id),
@@ -109,7 +116,14 @@ fn entries(from: &mut Reader<'_>, count: usize, own: &Issuer) -> Result<Vec<Revo
             SESSION => Target::Session { id: from.id(has_uuid)? },
             SUBJECT => Target::Subject { id: from.id(has_uuid)?, issued_until: Timestamp::ZERO },
             EVERYTHING if !has_uuid => Target::Everything { issued_until: Timestamp::ZERO },
-            _ => return Err(WireError::new("an entry is of an unknown kind")),
+            KEY => Target::Key { id: from.id(has_uuid)? },
+            CLAIM => {
+                let name = from.text()?;
+                let value: TokenId = from.id(has_uuid)?;
+                let claim = RevokedClaim::new(name, value.as_str()).map_err(bad_id)?;
+                Target::Claim { claim, issued_until: Timestamp::ZERO }
+            }
+            _ => return Err(WireError::unknown_kind(kind)),
         };
         let lapses_at = from.time_after(lapses_before)?;
         lapses_before = lapses_at;
@@ -119,6 +133,7 @@ fn entries(from: &mut Reader<'_>, count: usize, own: &Issuer) -> Result<Vec<Revo
             }
             Target::Subject { id, .. } => Target::Subject { id, issued_until: from.time_after(lapses_at)? },
             Target::Everything { .. } => Target::Everything { issued_until: from.time_after(lapses_at)? },
+            Target::Claim { claim, .. } => Target::Claim { claim, issued_until: from.time_after(lapses_at)? },
             known => known,
         };
         entries.push(Revocation { issuer, target, lapses_at });

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::fingerprint::{Fingerprint, IssuerSecret, IssuerSum, Secret};
 use crate::{
     Issuer,
-    revocation::{Revocation, Target, TargetKind},
+    revocation::{ClaimName, Revocation, Target, TargetKind},
     time::Timestamp,
 };
 
@@ -22,7 +22,7 @@ pub struct RevocationHasher {
 
 /// A revocation with the fingerprint of its id in place of issuer and id. Only the index whose [`RevocationHasher`] created it
 /// can use it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HashedRevocation {
     pub(super) fingerprint: Fingerprint,
     pub(super) kind: Kind,
@@ -30,10 +30,12 @@ pub struct HashedRevocation {
 }
 
 /// The parts of a [`HashedRevocation`], for an encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashedParts {
     /// The kind of the target.
     pub kind: TargetKind,
+    /// The name of the claim, for [`TargetKind::Claim`]. An index looks up only the claims for whose names it has entries.
+    pub claim: Option<ClaimName>,
     /// The fingerprint of issuer and id.
     pub fingerprint: [u8; HashedRevocation::FINGERPRINT_BYTES],
     /// The `exp` of a token, or the last `iat` that a cut-off revokes.
@@ -42,13 +44,15 @@ pub struct HashedParts {
     pub lapses_at: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Token { expires_at: Timestamp },
     UndatedToken,
     Session,
     Subject { issued_until: Timestamp },
     Everything { issued_until: Timestamp },
+    Key,
+    Claim { name: ClaimName, issued_until: Timestamp },
 }
 
 impl RevocationHasher {
@@ -131,6 +135,11 @@ impl HashedRevocation {
                 (issuer.fingerprint(id.as_str()), Kind::Subject { issued_until: *issued_until })
             }
             Target::Everything { issued_until } => (issuer.own(), Kind::Everything { issued_until: *issued_until }),
+            Target::Key { id } => (issuer.fingerprint(id.as_str()), Kind::Key),
+            Target::Claim { claim, issued_until } => {
+                let kind = Kind::Claim { name: claim.name().clone(), issued_until: *issued_until };
+                (issuer.fingerprint(claim.id()), kind)
+            }
         };
         Self { fingerprint, kind, lapses_at: revocation.lapses_at }
     }
@@ -138,26 +147,30 @@ impl HashedRevocation {
     /// Returns the parts of this revocation.
     #[must_use]
     pub fn parts(&self) -> HashedParts {
-        let (kind, time) = match self.kind {
-            Kind::Token { expires_at } => (TargetKind::Token, Some(expires_at)),
-            Kind::UndatedToken => (TargetKind::Token, None),
-            Kind::Session => (TargetKind::Session, None),
-            Kind::Subject { issued_until } => (TargetKind::Subject, Some(issued_until)),
-            Kind::Everything { issued_until } => (TargetKind::Everything, Some(issued_until)),
+        let (kind, claim, time) = match &self.kind {
+            Kind::Token { expires_at } => (TargetKind::Token, None, Some(*expires_at)),
+            Kind::UndatedToken => (TargetKind::Token, None, None),
+            Kind::Session => (TargetKind::Session, None, None),
+            Kind::Subject { issued_until } => (TargetKind::Subject, None, Some(*issued_until)),
+            Kind::Everything { issued_until } => (TargetKind::Everything, None, Some(*issued_until)),
+            Kind::Key => (TargetKind::Key, None, None),
+            Kind::Claim { name, issued_until } => (TargetKind::Claim, Some(name.clone()), Some(*issued_until)),
         };
-        HashedParts { kind, fingerprint: self.fingerprint.to_bytes(), time, lapses_at: self.lapses_at }
+        HashedParts { kind, claim, fingerprint: self.fingerprint.to_bytes(), time, lapses_at: self.lapses_at }
     }
 
     /// Creates a revocation from its parts. Returns `None` if no hasher creates this fingerprint, or if the kind must have a
-    /// time and there is none, or the reverse.
+    /// time or the name of a claim and there is none, or the reverse.
     #[must_use]
     pub fn from_parts(parts: HashedParts) -> Option<Self> {
-        let kind = match (parts.kind, parts.time) {
-            (TargetKind::Token, Some(expires_at)) => Kind::Token { expires_at },
-            (TargetKind::Token, None) => Kind::UndatedToken,
-            (TargetKind::Session, None) => Kind::Session,
-            (TargetKind::Subject, Some(issued_until)) => Kind::Subject { issued_until },
-            (TargetKind::Everything, Some(issued_until)) => Kind::Everything { issued_until },
+        let kind = match (parts.kind, parts.claim, parts.time) {
+            (TargetKind::Token, None, Some(expires_at)) => Kind::Token { expires_at },
+            (TargetKind::Token, None, None) => Kind::UndatedToken,
+            (TargetKind::Session, None, None) => Kind::Session,
+            (TargetKind::Subject, None, Some(issued_until)) => Kind::Subject { issued_until },
+            (TargetKind::Everything, None, Some(issued_until)) => Kind::Everything { issued_until },
+            (TargetKind::Key, None, None) => Kind::Key,
+            (TargetKind::Claim, Some(name), Some(issued_until)) => Kind::Claim { name, issued_until },
             _ => return None,
         };
         Some(Self { fingerprint: Fingerprint::from_bytes(parts.fingerprint)?, kind, lapses_at: parts.lapses_at })

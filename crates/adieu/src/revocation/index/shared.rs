@@ -32,7 +32,8 @@ const SWEPT_AT_ONCE: usize = 2;
 ///
 /// 1. **A check never waits and never allocates** (except a few bytes at the first check of a thread). It takes one
 ///    reference to the current state. It reads eight bytes for each kind of revocation that exists, and seldom more if
-///    the token is not revoked. Writers add entries in place, or publish a new state.
+///    the token is not revoked. Writers add entries in place, or publish a new state. If there are revocations of claims, it also
+///    asks for the [claims](TokenFacts::claims) of the token with their names, which may allocate.
 /// 2. **Every inserted revocation is found.** A check that starts after [`insert`](Self::insert) returned finds the
 ///    revocation, even if tables grow or are dropped meanwhile, and even if the clock jumps.
 /// 3. **False matches are negligible.** The id of a token with a known `exp` is stored as 72 bits of a keyed hash, other

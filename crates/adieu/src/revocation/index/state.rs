@@ -1,5 +1,7 @@
 //! A snapshot of all revocations, as a check sees it.
 
+use std::sync::Arc;
+
 use super::{
     TokenFacts,
     fingerprint::IssuerSecret,
@@ -9,7 +11,11 @@ use super::{
     slots::{Calendar, Dates, Size},
     tree::Rubble,
 };
-use crate::{MAX_ID_BYTES, revocation::RevokedBy, time::Timestamp};
+use crate::{
+    MAX_ID_BYTES,
+    revocation::{ClaimName, RevokedBy, id_of_claim},
+    time::Timestamp,
+};
 
 /// The tables, one or more for each kind of revocation. A clone shares the entries; only tables that grow or are
 /// dropped are replaced.
@@ -20,6 +26,10 @@ pub(super) struct State {
     sessions: Shelf<TaggedIds>,
     subjects: Shelf<CutOffs>,
     issuers: Shelf<CutOffs>,
+    keys: Shelf<TaggedIds>,
+    claims: Shelf<CutOffs>,
+    /// The names of the claims in `claims`, of all issuers: no other claims of a token are looked up.
+    claim_names: Arc<[ClaimName]>,
 }
 
 /// Returns a function that creates the stored form of a cut-off from its tag.
@@ -35,6 +45,9 @@ impl State {
             sessions: Shelf::new(),
             subjects: Shelf::new(),
             issuers: Shelf::new(),
+            keys: Shelf::new(),
+            claims: Shelf::new(),
+            claim_names: Arc::default(),
         }
     }
 
@@ -44,6 +57,8 @@ impl State {
             && self.sessions.is_empty()
             && self.subjects.is_empty()
             && self.issuers.is_empty()
+            && self.keys.is_empty()
+            && self.claims.is_empty()
     }
 
     #[inline]
@@ -58,6 +73,7 @@ impl State {
         let session = token.session.and_then(|session| wanted(session, self.sessions.is_empty()));
         let subject = wanted(token.subject, self.subjects.is_empty());
         let own = if self.issuers.is_empty() { None } else { Some(issuer.own()) };
+        let key = token.key_id.and_then(|key| wanted(key, self.keys.is_empty()));
 
         // A token without `iat` could be older than any cut-off.
         let cut_off_by = |cut_off: CutOff| token.issued_at.is_none_or(|issued_at| issued_at <= cut_off.issued_until);
@@ -70,6 +86,19 @@ impl State {
         if subject.is_some_and(|subject| self.subjects.find(subject).is_some_and(cut_off_by)) {
             return Some(RevokedBy::Subject);
         }
+        let has_revoked_claim = |name: &ClaimName| {
+            let name = name.as_str();
+            let is_revoked = |claim: &str| self.claims.find(issuer.fingerprint(claim)).is_some_and(cut_off_by);
+            token.claims.is_some_and(|claims| {
+                claims.has(name, &mut |value| id_of_claim(name, value, is_revoked).unwrap_or(false))
+            })
+        };
+        if self.claim_names.iter().any(has_revoked_claim) {
+            return Some(RevokedBy::Claim);
+        }
+        if key.is_some_and(|key| self.keys.find(key).is_some()) {
+            return Some(RevokedBy::Key);
+        }
         if own.is_some_and(|own| self.issuers.find(own).is_some_and(cut_off_by)) {
             return Some(RevokedBy::Everything);
         }
@@ -78,8 +107,8 @@ impl State {
 
     /// Inserts the entry in place, if there is room.
     pub(super) fn insert(&self, now: Timestamp, entry: &HashedRevocation) -> Result<(), Crowded> {
-        let &HashedRevocation { fingerprint, kind, lapses_at } = entry;
-        match kind {
+        let &HashedRevocation { fingerprint, ref kind, lapses_at } = entry;
+        match *kind {
             Kind::Token { expires_at } => self.tokens.insert(Dates { now, expires_at, lapses_at }, fingerprint),
             Kind::UndatedToken => self.undated_tokens.insert(now, lapses_at, fingerprint, |tag| tag),
             Kind::Session => self.sessions.insert(now, lapses_at, fingerprint, |tag| tag),
@@ -87,14 +116,22 @@ impl State {
             Kind::Everything { issued_until } => {
                 self.issuers.insert(now, lapses_at, fingerprint, cut_off(issued_until))
             }
+            Kind::Key => self.keys.insert(now, lapses_at, fingerprint, |tag| tag),
+            Kind::Claim { ref name, issued_until } => {
+                // A check that starts later must also look for the name.
+                if !self.claim_names.contains(name) {
+                    return Err(Crowded);
+                }
+                self.claims.insert(now, lapses_at, fingerprint, cut_off(issued_until))
+            }
         }
     }
 
     /// Returns the next state, with more room and with the entry inserted.
     pub(super) fn grown(&self, now: Timestamp, entry: &HashedRevocation) -> Self {
         let mut next = self.clone();
-        let &HashedRevocation { fingerprint, kind, lapses_at } = entry;
-        match kind {
+        let &HashedRevocation { fingerprint, ref kind, lapses_at } = entry;
+        match *kind {
             Kind::Token { expires_at } => next.tokens.insert_growing(Dates { now, expires_at, lapses_at }, fingerprint),
             Kind::UndatedToken => next.undated_tokens.insert_growing(now, lapses_at, fingerprint, |tag| tag),
             Kind::Session => next.sessions.insert_growing(now, lapses_at, fingerprint, |tag| tag),
@@ -104,15 +141,22 @@ impl State {
             Kind::Everything { issued_until } => {
                 next.issuers.insert_growing(now, lapses_at, fingerprint, cut_off(issued_until))
             }
+            Kind::Key => next.keys.insert_growing(now, lapses_at, fingerprint, |tag| tag),
+            Kind::Claim { ref name, issued_until } => {
+                if !next.claim_names.contains(name) {
+                    next.claim_names = next.claim_names.iter().chain([name]).cloned().collect();
+                }
+                next.claims.insert_growing(now, lapses_at, fingerprint, cut_off(issued_until))
+            }
         }
         next
     }
 
     /// Returns when the last of the groups that have lapsed by `now` lapsed, or `None` if no group has.
     pub(super) fn last_lapsed(&self, now: Timestamp) -> Option<Timestamp> {
-        let ids = self.undated_tokens.last_lapsed(now).max(self.sessions.last_lapsed(now));
-        let cut_offs = self.subjects.last_lapsed(now).max(self.issuers.last_lapsed(now));
-        self.tokens.last_lapsed(now).max(ids).max(cut_offs)
+        let ids = [&self.undated_tokens, &self.sessions, &self.keys].map(|ids| ids.last_lapsed(now));
+        let cut_offs = [&self.subjects, &self.issuers, &self.claims].map(|cut_offs| cut_offs.last_lapsed(now));
+        ids.into_iter().chain(cut_offs).fold(self.tokens.last_lapsed(now), Option::max)
     }
 
     /// Returns the next state, without the slots that have lapsed by `now`. Other lapsed entries remain until they are swept
@@ -124,6 +168,11 @@ impl State {
         next.sessions.drop_lapsed(now, &mut lapsed.tagged_ids);
         next.subjects.drop_lapsed(now, &mut lapsed.cut_offs);
         next.issuers.drop_lapsed(now, &mut lapsed.cut_offs);
+        next.keys.drop_lapsed(now, &mut lapsed.tagged_ids);
+        next.claims.drop_lapsed(now, &mut lapsed.cut_offs);
+        if next.claims.is_empty() {
+            next.claim_names = Arc::default();
+        }
         next
     }
 
@@ -133,6 +182,8 @@ impl State {
             || self.sessions.is_littered()
             || self.subjects.is_littered()
             || self.issuers.is_littered()
+            || self.keys.is_littered()
+            || self.claims.is_littered()
     }
 
     /// Returns the next state, with lapsed entries swept out of up to `most` leaves.
@@ -141,7 +192,9 @@ impl State {
         let left = next.undated_tokens.sweep(most);
         let left = next.sessions.sweep(left);
         let left = next.subjects.sweep(left);
-        next.issuers.sweep(left);
+        let left = next.issuers.sweep(left);
+        let left = next.keys.sweep(left);
+        next.claims.sweep(left);
         next
     }
 
@@ -152,6 +205,9 @@ impl State {
         self.sessions.add_to(&mut size);
         self.subjects.add_to(&mut size);
         self.issuers.add_to(&mut size);
+        self.keys.add_to(&mut size);
+        self.claims.add_to(&mut size);
+        size.bytes += self.claim_names.iter().map(|name| size_of_val(name) + name.as_str().len()).sum::<usize>();
         size
     }
 }

@@ -248,6 +248,7 @@ fn heap_bytes(claims: &Claims) -> usize {
         + session
         + audience
         + map_bytes(&claims.custom)
+        + map_bytes(&claims.verified.untrusted)
 }
 
 fn map_bytes(map: &Map<String, Value>) -> usize {

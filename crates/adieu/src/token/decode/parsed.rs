@@ -8,10 +8,12 @@ use serde_json::Map;
 
 use crate::{
     MAX_ID_BYTES, SessionId, Subject, TokenId,
+    id::KeyId,
+    revocation::TokenClaims,
     time::Timestamp,
     token::{
         Claims, Fresh, Rules, TokenError, TokenType, base64url,
-        claims::{REGISTERED, TYPE_SIBLINGS},
+        claims::{REGISTERED, TYPE_SIBLINGS, Verified},
         json::{Members, Others, Text, Value, once, read_object},
         key::header::Declares,
         token_type::NamedType,
@@ -23,6 +25,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ParsedClaims<'a> {
     rules: &'a Rules,
+    key_id: Option<KeyId>,
     json: &'a [u8],
     subject: Cow<'a, str>,
     audience: Vec<Cow<'a, str>>,
@@ -60,6 +63,12 @@ impl<'a> ParsedClaims<'a> {
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
+    }
+
+    /// Returns the id of the key that verified the token (`kid`), if the key has one.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.key_id.as_ref()
     }
 
     /// Returns the audience of the token (`aud`); empty if the token has none.
@@ -140,6 +149,7 @@ impl<'a> ParsedClaims<'a> {
                     serde_json::Deserializer::from_slice(self.json).deserialize_map(CustomClaims).map_err(malformed)?
                 }
             },
+            verified: Verified { key_id: self.key_id, ..Verified::default() },
         })
     }
 
@@ -151,6 +161,7 @@ impl<'a> ParsedClaims<'a> {
         signing_input: &[u8],
         declares: Declares,
         rules: &'a Rules,
+        key_id: Option<KeyId>,
     ) -> Result<Self, TokenError> {
         let mut raw = RawClaims::default();
         read_object(json, NOT_AN_OBJECT, &mut raw)?;
@@ -187,6 +198,7 @@ impl<'a> ParsedClaims<'a> {
         }
         Ok(Self {
             rules,
+            key_id,
             json,
             subject,
             audience,
@@ -199,6 +211,15 @@ impl<'a> ParsedClaims<'a> {
             fresh,
             custom: raw.custom,
         })
+    }
+}
+
+impl TokenClaims for ParsedClaims<'_> {
+    /// Parses the claims again, so that a token costs no more while nothing is revoked by a claim.
+    fn has(&self, name: &str, test: &mut dyn FnMut(&str) -> bool) -> bool {
+        serde_json::Deserializer::from_slice(self.json)
+            .deserialize_map(CustomClaims)
+            .is_ok_and(|claims| claims.has(name, test))
     }
 }
 
