@@ -125,7 +125,8 @@ pub fn party(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -167,6 +168,54 @@ mod tests {
             ("127.0.0.1", &["198.51.100.1"], "127.0.0.1"),
         ] {
             assert_eq!(client(peer, forwarded), expected, "{peer} {forwarded:?}");
+        }
+    }
+
+    /// Returns the headers with these values, as bytes.
+    fn forwarded_for(values: &[Vec<u8>]) -> HeaderMap {
+        let values = values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok());
+        values.map(|value| (HeaderName::from_static(FORWARDED_FOR), value)).collect()
+    }
+
+    /// What clients and proxies write: addresses in all forms, and what looks like them.
+    const ENTRIES: &str = r"[ \t]?([0-9a-f:.]{0,12}|198\.51\.100\.[0-9](:[0-9]{1,5})?|\[?2001:db8::[0-9a-f]{1,4}\]?(:80)?|unknown|_x|é)[ ,]?";
+
+    proptest! {
+        #[test]
+        fn whatever_a_stranger_sends_its_address_is_its_own(values: Vec<Vec<u8>>, peer: u32) {
+            let proxies = TrustedProxies::new(vec![TrustedProxy::Network("10.0.0.0/8".parse().unwrap())]);
+            let peer = IpAddr::from(Ipv4Addr::from_bits(peer | 0x8000_0000));
+            let seen = proxies.client_address(Peer::Tcp(SocketAddr::new(peer, 1)), &forwarded_for(&values));
+            prop_assert_eq!(seen, peer);
+        }
+
+        #[test]
+        fn whatever_a_client_sends_a_proxy_names_its_address(
+            by_client in prop::collection::vec(prop::collection::vec(ENTRIES, 0..4), 0..3),
+            client in 1_u32..0x0A00_0000,
+            proxies_between in prop::collection::vec(0x0A00_0000_u32..0x0B00_0000, 0..3),
+            in_headers_of_their_own: bool,
+        ) {
+            let proxies = TrustedProxies::new(vec![TrustedProxy::Network("10.0.0.0/8".parse().unwrap())]);
+            let client = IpAddr::from(Ipv4Addr::from_bits(client));
+            let mut values: Vec<Vec<u8>> = by_client.iter().map(|entries| entries.join(",").into_bytes()).collect();
+            let between = proxies_between.into_iter().map(|proxy| IpAddr::from(Ipv4Addr::from_bits(proxy)));
+            let by_proxies: Vec<String> = [client].into_iter().chain(between).map(|address| address.to_string()).collect();
+            match values.last_mut().filter(|_| !in_headers_of_their_own) {
+                Some(last) => last.extend_from_slice(format!(",{}", by_proxies.join(", ")).as_bytes()),
+                None => values.extend(by_proxies.into_iter().map(String::into_bytes)),
+            }
+            let peer = Peer::Tcp("10.0.0.1:1".parse().unwrap());
+            prop_assert_eq!(proxies.client_address(peer, &forwarded_for(&values)), client);
+        }
+
+        #[test]
+        fn any_bytes_from_a_proxy_are_an_address_or_ignored(values: Vec<Vec<u8>>, entries in prop::collection::vec(ENTRIES, 0..9)) {
+            let proxies = TrustedProxies::new(vec![TrustedProxy::UnixSocket]);
+            let _whatever = proxies.client_address(Peer::Unix, &forwarded_for(&values));
+            let seen = proxies.client_address(Peer::Unix, &forwarded_for(&[entries.join(",").into_bytes()]));
+            let named = entries.join(",").rsplit(',').next().and_then(forwarded);
+            prop_assert_eq!(seen, named.unwrap_or(Ipv4Addr::LOCALHOST.into()));
         }
     }
 

@@ -45,3 +45,46 @@ fn trim(mut bytes: &[u8]) -> &[u8] {
     }
     bytes
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(values: impl IntoIterator<Item = Vec<u8>>) -> HeaderMap {
+        let values = values.into_iter().filter_map(|value| HeaderValue::from_bytes(&value).ok());
+        values.map(|value| (header::COOKIE, value)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_cookie_is_read_as_it_was_written(
+            cookies in prop::collection::vec(("[!#-+.-9A-Z^-z|~-]{1,9}", "[!#-+.-:<-\\[\\]-~=-]{0,9}"), 0..6),
+            white_space in "[ \t]{0,2}",
+            split in 0_usize..6,
+        ) {
+            let written = |part: &[(String, String)]| {
+                let pairs = part.iter().map(|(name, value)| format!("{white_space}{name}={value}{white_space}"));
+                pairs.collect::<Vec<_>>().join(";").into_bytes()
+            };
+            // HTTP/2 may split the header.
+            let (first, second) = cookies.split_at(split.min(cookies.len()));
+            let headers = headers([written(first), written(second)]);
+            let read = cookies_of(&headers).map(|(name, value)| (name.to_vec(), value.to_vec()));
+            let expected = cookies.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()));
+            prop_assert_eq!(read.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn any_bytes_are_read(values: Vec<Vec<u8>>) {
+            let headers = headers(values);
+            for (name, value) in cookies_of(&headers) {
+                prop_assert!(!name.contains(&b';') && !name.contains(&b'=') && !value.contains(&b';'));
+                prop_assert_eq!((trim(name), trim(value)), (name, value));
+            }
+        }
+    }
+}
